@@ -1,0 +1,157 @@
+//! The one body type of requests and responses: concrete, streamed, and watched to its last byte.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// A request or response body that is passed on as it arrives.
+#[derive(Default)]
+pub struct Body {
+    source: Source,
+    watcher: Option<Box<dyn Watcher>>,
+}
+
+#[derive(Default)]
+enum Source {
+    #[default]
+    Empty,
+    Full(Bytes),
+    Streamed(Incoming),
+}
+
+/// Told what passes through a [`Body`]: how the access log and the metrics learn of its end.
+pub trait Watcher: Send {
+    /// Asked before each read; an answer other than `Ready(Ok)` holds or ends the body (deadlines, revocations).
+    ///
+    /// # Errors
+    /// Why the body is to be cut here.
+    fn poll_admit(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
+        Ok(())
+    }
+
+    /// `bytes` more went through.
+    fn passed(&mut self, bytes: usize);
+
+    /// Nothing more will come: called once, at the last byte, at an error, or when the body is dropped early.
+    fn ended(self: Box<Self>, end: End);
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// All of it went through.
+    Complete,
+    /// The side that sends it broke off.
+    Broken,
+    /// The side that reads it went away.
+    Abandoned,
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The peer's stream failed.
+    #[error("the body's stream broke off")]
+    Stream(#[from] hyper::Error),
+    /// Nothing came for too long.
+    #[error("the body stalled")]
+    Stalled,
+}
+
+impl Body {
+    /// A body of no bytes.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// A body that is at hand as a whole.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self { source: Source::Full(bytes.into()), watcher: None }
+    }
+
+    /// A body that arrives from a peer.
+    pub fn streamed(incoming: Incoming) -> Self {
+        Self { source: Source::Streamed(incoming), watcher: None }
+    }
+
+    /// The same body, watched. A watcher that was set before is told that the body was abandoned.
+    #[must_use]
+    pub fn watched(mut self, watcher: Box<dyn Watcher>) -> Self {
+        self.finish(End::Abandoned);
+        self.watcher = Some(watcher);
+        self
+    }
+
+    fn finish(&mut self, end: End) {
+        if let Some(watcher) = self.watcher.take() {
+            watcher.ended(end);
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(Err(error)) = this.watcher.as_mut().map(|watcher| watcher.poll_admit(cx)) {
+            this.finish(End::Broken);
+            return Poll::Ready(Some(Err(error)));
+        }
+        let next = match &mut this.source {
+            Source::Empty => None,
+            Source::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.source = Source::Empty;
+                Some(Ok(Frame::data(bytes)))
+            }
+            Source::Streamed(incoming) => match Pin::new(incoming).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                // Trailers end the body here: they arrive as sent and could carry any header's name.
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
+                Poll::Ready(next) => next.map(|frame| frame.map_err(BodyError::Stream)),
+            },
+        };
+        match &next {
+            Some(Ok(frame)) => {
+                if let (Some(watcher), Some(data)) = (&mut this.watcher, frame.data_ref()) {
+                    watcher.passed(data.len());
+                }
+                // hyper does not poll a sized body again after its last byte, so the end is noticed here.
+                if this.is_end_stream() {
+                    this.finish(End::Complete);
+                }
+            }
+            Some(Err(_)) => this.finish(End::Broken),
+            None => this.finish(End::Complete),
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Full(bytes) => bytes.is_empty(),
+            Source::Streamed(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Streamed(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let end = if self.is_end_stream() { End::Complete } else { End::Abandoned };
+        self.finish(end);
+    }
+}

@@ -1,0 +1,7 @@
+//! Words that every floor uses: secrets, time, addresses, the standards' own terms, and the one body type.
+
+pub mod body;
+pub mod net;
+pub mod oauth;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,151 @@
+//! Where things are: web origins, and what may be called loopback.
+
+use std::fmt;
+
+use url::{Host, Url};
+
+/// A web origin: scheme, host and port, nothing more (RFC 6454 section 4). Host in lower-case ASCII.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+/// Why a text is not an [`Origin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnOrigin {
+    /// Not an absolute URL.
+    #[error("not an absolute URL")]
+    Unparsable,
+    /// Neither `https` nor `http`.
+    #[error("the scheme must be https or http")]
+    Scheme,
+    /// It has a path, query, fragment or user name.
+    #[error("an origin has no path, query, fragment or user name")]
+    More,
+}
+
+impl Origin {
+    /// Reads an origin such as `https://store.example.com`; a trailing `/` is forgiven.
+    ///
+    /// # Errors
+    /// Anything that is not exactly scheme, host and optional port.
+    pub fn parse(text: &str) -> Result<Self, NotAnOrigin> {
+        let url = Url::parse(text).map_err(|_| NotAnOrigin::Unparsable)?;
+        let secure = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(NotAnOrigin::Scheme),
+        };
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !bare || !url.username().is_empty() || url.password().is_some() {
+            return Err(NotAnOrigin::More);
+        }
+        let host = url.host_str().ok_or(NotAnOrigin::Unparsable)?.to_owned();
+        let port = url.port_or_known_default().ok_or(NotAnOrigin::Unparsable)?;
+        Ok(Self { secure, host, port })
+    }
+
+    /// Whether the scheme is `https`.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// The scheme's name.
+    pub const fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
+    }
+
+    /// The host, without a port.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, also where it is the scheme's default.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port as a `Host` field has them: the port only where it is not the scheme's default.
+    pub fn authority(&self) -> String {
+        if self.port == default_port(self.secure) { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// Whether the value of a `Host` field names this origin: case does not count, nor does a default port.
+    pub fn is_named_by(&self, authority: &str) -> bool {
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => match port.parse::<u16>() {
+                Ok(port) => (host, port),
+                Err(_) => return false,
+            },
+            _ => (authority, default_port(self.secure)),
+        };
+        port == self.port && host.eq_ignore_ascii_case(&self.host)
+    }
+
+    /// Whether the host is `localhost`, a name under it, or a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback_host(&self.host)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme(), self.authority())
+    }
+}
+
+const fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
+}
+
+/// Whether `host` can only mean this machine: `localhost`, names under it (RFC 6761 section 6.3), `127.0.0.0/8`, `[::1]`.
+pub fn is_loopback_host(host: &str) -> bool {
+    match Host::parse(host) {
+        Ok(Host::Domain(name)) => {
+            let name = name.strip_suffix('.').unwrap_or(&name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Ok(Host::Ipv4(address)) => address.is_loopback(),
+        Ok(Host::Ipv6(address)) => address.is_loopback(),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port_only() {
+        assert_eq!(Origin::parse("https://Store.Example.com/").unwrap().to_string(), "https://store.example.com");
+        assert_eq!(Origin::parse("http://a.localhost:8080").unwrap().authority(), "a.localhost:8080");
+        for text in ["https://a/b", "https://a?x", "https://a#x", "https://u@a", "https://u:p@a"] {
+            assert_eq!(Origin::parse(text), Err(NotAnOrigin::More), "{text}");
+        }
+        assert_eq!(Origin::parse("ftp://a"), Err(NotAnOrigin::Scheme));
+        assert_eq!(Origin::parse("store"), Err(NotAnOrigin::Unparsable));
+    }
+
+    #[test]
+    fn a_host_field_names_an_origin_in_any_case_and_with_a_default_port() {
+        let origin = Origin::parse("https://store.example.com").unwrap();
+        assert!(origin.is_named_by("STORE.example.com"));
+        assert!(origin.is_named_by("store.example.com:443"));
+        for other in ["store.example.com:80", "store.example.com:", "store.example.com.evil", "", "store.example.com:x"]
+        {
+            assert!(!origin.is_named_by(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_what_can_only_be_this_machine() {
+        for host in ["localhost", "store.localhost", "store.localhost.", "127.0.0.1", "127.9.9.9", "[::1]"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["localhost.example.com", "notlocalhost", "128.0.0.1", "[::2]", "", "a b"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The standards' own words as types (RFC 6749, RFC 7636, OpenID Connect Core), so that one string
+//! cannot be passed where another is meant, and none that is a credential can be printed.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::secret::{Secret, same_bytes};
+
+macro_rules! public_word {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes the word as it is.
+            pub fn new(word: impl Into<String>) -> Self {
+                Self(word.into())
+            }
+
+            /// The word.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+macro_rules! secret_word {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name(Secret<String>);
+
+        impl $name {
+            /// Takes the word as it is.
+            pub fn new(word: impl Into<String>) -> Self {
+                Self(Secret::new(word.into()))
+            }
+
+            /// The word itself; never log what this returns.
+            pub fn expose(&self) -> &str {
+                self.0.expose()
+            }
+        }
+
+        impl Serialize for $name {
+            /// Writes the word itself: only sealed structures may hold one.
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.expose())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer).map(Self::new)
+            }
+        }
+    };
+}
+
+public_word! {
+    /// The expected `iss` of every token, compared as a string (OpenID Connect Core section 2).
+    Issuer
+}
+public_word! {
+    /// `client_id` (RFC 6749 section 2.2).
+    ClientId
+}
+public_word! {
+    /// `sub`: the person, unique and never reassigned within the issuer (OpenID Connect Core section 2).
+    Subject
+}
+public_word! {
+    /// `sid`: the provider's own name for its session (OpenID Connect Back-Channel Logout section 2.1).
+    ProviderSid
+}
+public_word! {
+    /// The name an operator gave an app in the configuration file.
+    AppName
+}
+public_word! {
+    /// The name an operator gave a provider in the configuration file.
+    ProviderName
+}
+public_word! {
+    /// Doorward's own name for one session: 128 random bits, new at every login.
+    SessionId
+}
+public_word! {
+    /// `nonce`: ties an ID token to the login attempt that asked for it (OpenID Connect Core section 3.1.2.1).
+    Nonce
+}
+
+secret_word! {
+    /// `client_secret` (RFC 6749 section 2.3.1).
+    ClientSecret
+}
+secret_word! {
+    /// `code` (RFC 6749 section 4.1.2).
+    AuthorizationCode
+}
+secret_word! {
+    /// `state` as it travels through the browser (RFC 6749 section 10.12).
+    State
+}
+secret_word! {
+    /// `access_token` (RFC 6749 section 1.4).
+    AccessToken
+}
+secret_word! {
+    /// `refresh_token` (RFC 6749 section 1.5).
+    RefreshToken
+}
+secret_word! {
+    /// `id_token` (OpenID Connect Core section 2).
+    IdToken
+}
+
+/// `code_verifier` (RFC 7636 section 4.1). Not `Clone`: it is sent once.
+#[derive(Debug)]
+pub struct PkceVerifier(Secret<String>);
+
+impl PkceVerifier {
+    /// A verifier of 256 bits from `entropy`, 43 characters long.
+    pub fn from_entropy(entropy: [u8; 32]) -> Self {
+        Self(Secret::new(URL_SAFE_NO_PAD.encode(entropy)))
+    }
+
+    /// A verifier that was sealed into a login attempt.
+    pub fn from_sealed(verifier: String) -> Self {
+        Self(Secret::new(verifier))
+    }
+
+    /// The verifier itself.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// `code_challenge` by the method `S256` (RFC 7636 section 4.2).
+    pub fn challenge_s256(&self) -> String {
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.expose().as_bytes()))
+    }
+}
+
+impl Nonce {
+    /// Whether the token's `nonce` is this one, in constant time.
+    pub fn matches(&self, other: &str) -> bool {
+        same_bytes(self.0.as_bytes(), other.as_bytes())
+    }
+}
+
+/// How often a session's tokens were rotated: 0 at login, one more at every refresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Generation(u32);
+
+impl Generation {
+    /// The generation a login begins with.
+    pub const FIRST: Self = Self(0);
+
+    /// The generation after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// The bare number, for logs.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn challenge_is_the_one_of_rfc_7636_appendix_b() {
+        let verifier = PkceVerifier::from_sealed("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into());
+        assert_eq!(verifier.challenge_s256(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+    }
+
+    #[test]
+    fn credentials_are_redacted() {
+        assert!(!format!("{:?}", RefreshToken::new("s3cret")).contains("s3cret"));
+    }
+}
