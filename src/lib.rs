@@ -10,4 +10,6 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod policy;
+pub mod session;
 pub mod types;

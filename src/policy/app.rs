@@ -1,0 +1,54 @@
+//! What the configuration says of one app, as far as deciding about a request goes.
+
+use crate::session::assess::Limits;
+use crate::session::cookie::CookieNames;
+use crate::types::net::Origin;
+use crate::types::oauth::AppName;
+
+use super::identity::HeaderTemplate;
+use super::rules::Rules;
+use super::target::Oddities;
+
+/// One app behind Doorward.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// Its name in the configuration.
+    pub name: AppName,
+    /// Where people reach it: the source of every absolute URL that we make.
+    pub origin: Origin,
+    /// Other origins that lead to it; navigations there are sent to `origin`.
+    pub aliases: Vec<Origin>,
+    /// The path of our own endpoints, such as `/.doorward`: no slash at its end.
+    pub prefix: String,
+    /// Who may do what.
+    pub rules: Rules,
+    /// Spellings of paths that this app needs.
+    pub tolerates: Oddities,
+    /// The identity headers that its backend gets.
+    pub headers: Vec<HeaderTemplate>,
+    /// What our cookies are called here.
+    pub cookies: CookieNames,
+    /// How long its sessions last.
+    pub limits: Limits,
+}
+
+impl App {
+    /// The URL of one of our endpoints, `endpoint` being `callback` for example.
+    pub fn endpoint_url(&self, endpoint: &str) -> String {
+        format!("{}{}/{endpoint}", self.origin, self.prefix)
+    }
+
+    /// The path of one of our endpoints.
+    pub fn endpoint_path(&self, endpoint: &str) -> String {
+        format!("{}/{endpoint}", self.prefix)
+    }
+
+    /// Every claim that a rule or header of this app asks about, each once: what is worth keeping of an ID token.
+    pub fn claims_in_use(&self) -> Vec<&str> {
+        let mut claims: Vec<&str> =
+            self.rules.claims().chain(self.headers.iter().flat_map(HeaderTemplate::claims)).collect();
+        claims.sort_unstable();
+        claims.dedup();
+        claims
+    }
+}

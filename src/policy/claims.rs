@@ -1,0 +1,116 @@
+//! What a verified token says of a person, and conditions on it.
+
+use serde_json::{Map, Value};
+
+/// Verified claims: those of the session's JWT first, then the ones that were kept beside it at login.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims(Map<String, Value>);
+
+/// A condition on one claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimCondition {
+    /// The claim's name; `a.b` also means `b` within `a`.
+    pub claim: String,
+    /// The claim is one of these, or a list that has one of these.
+    pub any_of: Vec<String>,
+}
+
+impl Claims {
+    /// The claims of the token, and beside them those of `kept` that the token does not have.
+    pub fn new(token: Map<String, Value>, kept: Map<String, Value>) -> Self {
+        let mut claims = kept;
+        claims.extend(token);
+        Self(claims)
+    }
+
+    /// The claim of this name, or by path through objects. `null` counts as absent.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        find(&self.0, name)
+    }
+
+    /// The claim's text values: a string, number or boolean as it is written, a list's members one by one.
+    /// Objects have none.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        match self.get(name) {
+            Some(Value::Array(members)) => members.iter().filter_map(text_of).collect(),
+            Some(value) => text_of(value).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// The value of `name` in `claims`, or by path through objects; `null` counts as absent.
+pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(name) {
+        return Some(value).filter(|value| !value.is_null());
+    }
+    let (outer, inner) = name.split_once('.')?;
+    match claims.get(outer)? {
+        Value::Object(object) => find(object, inner),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+impl ClaimCondition {
+    /// Whether the claims fulfil it. An absent claim fulfils nothing; values compare exactly.
+    pub fn holds(&self, claims: &Claims) -> bool {
+        claims.texts(&self.claim).iter().any(|text| self.any_of.contains(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn claims(value: Value) -> Claims {
+        Claims::new(value.as_object().unwrap().clone(), Map::new())
+    }
+
+    #[test]
+    fn a_condition_takes_a_text_or_a_list_and_nothing_else() {
+        let condition = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
+        for good in [json!({"roles": "admin"}), json!({"roles": ["user", "admin"]})] {
+            assert!(condition.holds(&claims(good)));
+        }
+        let bad = [
+            json!({}),
+            json!({"roles": null}),
+            json!({"roles": "administrator"}),
+            json!({"roles": "Admin"}),
+            json!({"roles": "user,admin"}),
+            json!({"roles": [["admin"]]}),
+            json!({"roles": {"admin": true}}),
+            json!({"Roles": "admin"}),
+        ];
+        for bad in bad {
+            assert!(!condition.holds(&claims(bad.clone())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_goes_through_objects() {
+        let nested = claims(json!({"realm_access": {"roles": ["admin"]}, "a.b": "literal"}));
+        assert_eq!(nested.texts("realm_access.roles"), ["admin"]);
+        assert_eq!(nested.texts("a.b"), ["literal"]);
+        assert!(nested.get("realm_access.roles.0").is_none());
+    }
+
+    #[test]
+    fn the_token_wins_over_what_was_kept() {
+        let token = json!({"sub": "alice"}).as_object().unwrap().clone();
+        let kept = json!({"sub": "mallory", "email": "a@example.com"}).as_object().unwrap().clone();
+        let claims = Claims::new(token, kept);
+        assert_eq!(claims.texts("sub"), ["alice"]);
+        assert_eq!(claims.texts("email"), ["a@example.com"]);
+    }
+}

@@ -1,0 +1,219 @@
+//! Stage 1: what was asked. The request is read once; what is ambiguous is refused here, and every later
+//! stage uses what was read.
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, Version, header};
+use std::net::IpAddr;
+
+use super::asker::Asker;
+use super::client_address::{ClientAddress, TrustedProxies};
+use super::target::{Ambiguous, Target};
+
+/// What was asked, and by whom as far as the wire tells.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The method, as it came.
+    pub method: Method,
+    /// The host that the request names, with its port where it gave one.
+    pub authority: String,
+    /// The canonical target.
+    pub target: Target,
+    /// Browser or program.
+    pub asker: Asker,
+    /// Where it came from.
+    pub address: ClientAddress,
+}
+
+/// Why a request is refused before anything is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// No `Host`, several, or one that is not host and port.
+    #[error("the request does not name exactly one host")]
+    Host,
+    /// An absolute-form target that names another host or scheme than `Host`.
+    #[error("the request target and the Host field name different hosts")]
+    HostMismatch,
+    /// `CONNECT`, `TRACE` or `TRACK`.
+    #[error("this method is not served")]
+    Method,
+    /// See [`Ambiguous`].
+    #[error(transparent)]
+    Target(#[from] Ambiguous),
+    /// A header that must stand alone came twice.
+    #[error("a header that must stand alone came twice")]
+    Repeated,
+    /// A transfer coding other than a single `chunked`.
+    #[error("only a single chunked transfer coding is understood")]
+    TransferCoding,
+    /// `Expect` with anything but `100-continue`.
+    #[error("this expectation is not understood")]
+    Expectation,
+}
+
+impl Unreadable {
+    /// The stable word for logs, metrics and pages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Host => "bad_host",
+            Self::HostMismatch => "host_mismatch",
+            Self::Method => "method_refused",
+            Self::Target(_) => "ambiguous_target",
+            Self::Repeated => "repeated_header",
+            Self::TransferCoding => "bad_transfer_coding",
+            Self::Expectation => "bad_expectation",
+        }
+    }
+}
+
+impl Facts {
+    /// Reads a request that arrived from `peer`.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn read(parts: &Parts, peer: Option<IpAddr>, trusted: &TrustedProxies) -> Result<Self, Unreadable> {
+        if matches!(parts.method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
+            return Err(Unreadable::Method);
+        }
+        one_of_each(&parts.headers)?;
+        plain_framing(&parts.headers)?;
+        Ok(Self {
+            method: parts.method.clone(),
+            authority: authority(&parts.uri, &parts.headers, parts.version)?,
+            target: Target::read(&parts.uri)?,
+            asker: Asker::read(&parts.method, &parts.headers),
+            address: ClientAddress::read(peer, &parts.headers, trusted),
+        })
+    }
+}
+
+fn one_of_each(headers: &HeaderMap) -> Result<(), Unreadable> {
+    let alone = [header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE];
+    if alone.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        return Err(Unreadable::Repeated);
+    }
+    Ok(())
+}
+
+fn plain_framing(headers: &HeaderMap) -> Result<(), Unreadable> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        return Err(Unreadable::TransferCoding);
+    }
+    let expects = headers.get_all(header::EXPECT).iter();
+    if expects.into_iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Unreadable::Expectation);
+    }
+    Ok(())
+}
+
+/// The one host the request names. An absolute-form target must agree with `Host` (RFC 9112 section 3.2.2).
+fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String, Unreadable> {
+    let host = match headers.get(header::HOST) {
+        Some(host) => Some(host.to_str().map_err(|_| Unreadable::Host)?),
+        None => None,
+    };
+    let in_target = uri.authority().map(|authority| authority.as_str());
+    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+        return Err(Unreadable::HostMismatch);
+    }
+    let named = match (host, in_target) {
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => return Err(Unreadable::HostMismatch),
+        (Some(host), _) => host,
+        (None, Some(target)) if version == Version::HTTP_2 => target,
+        (None, _) => return Err(Unreadable::Host),
+    };
+    if !is_host_and_port(named) {
+        return Err(Unreadable::Host);
+    }
+    Ok(named.to_ascii_lowercase())
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port))
+                if address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.') =>
+            {
+                (address, port.strip_prefix(':').or((port.is_empty()).then_some("0")))
+            }
+            _ => return false,
+        },
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, Some("0")),
+        },
+    };
+    let host_is_good = !host.is_empty()
+        && (text.starts_with('[')
+            || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')));
+    host_is_good
+        && port.is_some_and(|port| {
+            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn read(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Result<Facts, Unreadable> {
+        let (parts, ()) = build(Request::builder()).body(()).unwrap().into_parts();
+        Facts::read(&parts, Some("192.0.2.1".parse().unwrap()), &TrustedProxies::default())
+    }
+
+    #[test]
+    fn a_plain_request_is_read() {
+        let facts = read(|request| request.uri("/a?b").header("host", "Store.Example.com:8080")).unwrap();
+        assert_eq!(facts.authority, "store.example.com:8080");
+        assert_eq!(facts.target.as_str(), "/a?b");
+        assert_eq!(facts.address.forwarded_for, "192.0.2.1");
+    }
+
+    #[test]
+    fn exactly_one_host_is_named() {
+        assert_eq!(read(|request| request.uri("/")).unwrap_err(), Unreadable::Host);
+        assert_eq!(
+            read(|request| request.uri("/").header("host", "a").header("host", "a")).unwrap_err(),
+            Unreadable::Repeated
+        );
+        for host in
+            ["", "a b", "a,b", "a/b", "a@b", "a:", "a:x", "a:99999", "a\u{e9}", "[::1", "[x]", "::1", "a\\b", "a#b"]
+        {
+            assert!(read(|request| request.uri("/").header("host", host)).is_err(), "{host}");
+        }
+        for host in ["a", "a.b", "a:1", "127.0.0.1:80", "[::1]", "[::1]:443", "a_b"] {
+            assert!(read(|request| request.uri("/").header("host", host)).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_agrees_with_the_host() {
+        let with = |uri: &'static str, host: &'static str| read(move |request| request.uri(uri).header("host", host));
+        assert_eq!(with("http://a.example/x", "a.example").unwrap().target.path(), "/x");
+        assert_eq!(with("http://b.example/x", "a.example").unwrap_err(), Unreadable::HostMismatch);
+        assert_eq!(with("http://u@a.example/x", "a.example").unwrap_err(), Unreadable::HostMismatch);
+        assert_eq!(with("ftp://a.example/x", "a.example").unwrap_err(), Unreadable::HostMismatch);
+    }
+
+    #[test]
+    fn odd_framing_and_methods_are_refused() {
+        let with = |name: &'static str, value: &'static str| {
+            read(move |request| request.uri("/").header("host", "a").header(name, value)).map(|_| ())
+        };
+        assert_eq!(with("transfer-encoding", "chunked"), Ok(()));
+        for coding in ["gzip, chunked", "chunked, chunked", "identity", "xchunked", ""] {
+            assert_eq!(with("transfer-encoding", coding), Err(Unreadable::TransferCoding), "{coding}");
+        }
+        assert_eq!(with("expect", "100-Continue"), Ok(()));
+        assert_eq!(with("expect", "200-ok"), Err(Unreadable::Expectation));
+        for method in ["TRACE", "CONNECT", "TRACK"] {
+            assert_eq!(
+                read(|request| request.method(method).uri("/").header("host", "a")).unwrap_err(),
+                Unreadable::Method
+            );
+        }
+    }
+}

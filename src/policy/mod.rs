@@ -1,0 +1,13 @@
+//! PURE: what was asked and what is allowed. No sockets, no files, no clock, no log.
+
+pub mod app;
+pub mod asker;
+pub mod claims;
+pub mod client_address;
+pub mod decide;
+pub mod facts;
+pub mod identity;
+pub mod return_to;
+pub mod route;
+pub mod rules;
+pub mod target;

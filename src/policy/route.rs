@@ -1,0 +1,123 @@
+//! Stage 2: of whom it was asked: one of our own endpoints, or an app under a rule. Never a default app.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::app::App;
+use super::facts::Facts;
+use super::rules::Access;
+use crate::types::net::Origin;
+
+/// Every app, found by the host that a request names.
+#[derive(Debug)]
+pub struct Sites {
+    by_authority: HashMap<String, (usize, Named)>,
+    apps: Vec<Arc<App>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Canonically,
+    ByAlias,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub enum Route<'a> {
+    /// To one of our own endpoints.
+    Own(Place<'a>, Endpoint),
+    /// To the backend, if `Access` is fulfilled.
+    Page(Place<'a>, &'a Access),
+    /// To the app's canonical origin.
+    Alias(Place<'a>),
+    /// A spelling of the path that this app does not tolerate.
+    Odd(Place<'a>),
+    /// No app has this host (RFC 9110 section 15.5.20).
+    Misdirected,
+}
+
+/// An app, and its place among all.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its index in [`Sites::apps`].
+    pub index: usize,
+    /// The app.
+    pub app: &'a Arc<App>,
+}
+
+/// Our own endpoints under an app's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Starts a login.
+    Login,
+    /// Where the provider sends the browser back to.
+    Callback,
+    /// Ends the session.
+    Logout,
+    /// What a person sees after that.
+    SignedOut,
+    /// Who is signed in, and for how long.
+    Session,
+    /// Nothing that we have.
+    Unknown,
+}
+
+impl Sites {
+    /// All apps; that no two share a host was checked with the configuration.
+    pub fn new(apps: Vec<Arc<App>>) -> Self {
+        let mut by_authority = HashMap::new();
+        for (index, app) in apps.iter().enumerate() {
+            for alias in &app.aliases {
+                for authority in spellings(alias) {
+                    by_authority.insert(authority, (index, Named::ByAlias));
+                }
+            }
+        }
+        for (index, app) in apps.iter().enumerate() {
+            for authority in spellings(&app.origin) {
+                by_authority.insert(authority, (index, Named::Canonically));
+            }
+        }
+        Self { by_authority, apps }
+    }
+
+    /// The apps, in the order of their indices.
+    pub fn apps(&self) -> &[Arc<App>] {
+        &self.apps
+    }
+
+    /// Where `facts` leads.
+    pub fn route(&self, facts: &Facts) -> Route<'_> {
+        let Some(&(index, named)) = self.by_authority.get(&facts.authority) else { return Route::Misdirected };
+        let Some(app) = self.apps.get(index) else { return Route::Misdirected };
+        let place = Place { index, app };
+        if named == Named::ByAlias {
+            return Route::Alias(place);
+        }
+        if !facts.target.oddities().within(app.tolerates) {
+            return Route::Odd(place);
+        }
+        match own_endpoint(facts.target.path(), &app.prefix) {
+            Some(endpoint) => Route::Own(place, endpoint),
+            None => Route::Page(place, app.rules.access(&facts.method, &facts.target)),
+        }
+    }
+}
+
+/// The ways in which a `Host` field may name an origin, in lower case.
+fn spellings(origin: &Origin) -> Vec<String> {
+    vec![origin.authority(), format!("{}:{}", origin.host(), origin.port())]
+}
+
+fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
+    let rest = path.strip_prefix(prefix)?;
+    match rest {
+        "/login" => Some(Endpoint::Login),
+        "/callback" => Some(Endpoint::Callback),
+        "/logout" => Some(Endpoint::Logout),
+        "/signed-out" => Some(Endpoint::SignedOut),
+        "/session" => Some(Endpoint::Session),
+        _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
+        _ => None,
+    }
+}

@@ -1,0 +1,350 @@
+//! Access rules: which paths and methods, and who may. The first that matches wins; what none names needs
+//! a signed-in person.
+
+use http::Method;
+
+use super::claims::ClaimCondition;
+use super::target::{Ambiguous, Oddities, Target, canonical_path};
+
+/// Who may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody, signed in or not.
+    Everyone,
+    /// Anybody who is signed in.
+    SignedIn,
+    /// A signed-in person whose claims fulfil every condition.
+    Claims(Vec<ClaimCondition>),
+    /// Nobody at all.
+    Nobody,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Any of these paths.
+    pub paths: Vec<PathPattern>,
+    /// Any of these methods; all where there are none. `GET` names `HEAD` too.
+    pub methods: Vec<Method>,
+    /// Who may.
+    pub allow: Access,
+}
+
+/// An app's rules, compiled.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    case_insensitive: bool,
+    strictest: Access,
+}
+
+impl Rules {
+    /// Compiles `rules`. With `case_insensitive`, paths match in any case: for apps that do not tell cases apart.
+    pub fn new(rules: Vec<Rule>, case_insensitive: bool) -> Self {
+        let strictest = rules.iter().fold(Access::SignedIn, |strictest, rule| strictest.and(&rule.allow));
+        Self { rules, case_insensitive, strictest }
+    }
+
+    /// Who may send `method` to `target`. A target with oddities gets the strictest access of all,
+    /// because the backend may read it as any path.
+    pub fn access(&self, method: &Method, target: &Target) -> &Access {
+        const DEFAULT: &Access = &Access::SignedIn;
+        if target.oddities() != Oddities::NONE {
+            return &self.strictest;
+        }
+        self.rules
+            .iter()
+            .find(|rule| rule.names(method) && rule.covers(target.path(), self.case_insensitive))
+            .map_or(DEFAULT, |rule| &rule.allow)
+    }
+
+    /// Whether a rule depends on the method, so that headers which override it must not reach the backend.
+    pub fn depend_on_method(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.methods.is_empty())
+    }
+
+    /// Every claim that a rule asks about.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.rules
+            .iter()
+            .flat_map(|rule| match &rule.allow {
+                Access::Claims(conditions) => conditions.as_slice(),
+                Access::Everyone | Access::SignedIn | Access::Nobody => &[],
+            })
+            .map(|condition| condition.claim.as_str())
+    }
+}
+
+impl Rule {
+    fn names(&self, method: &Method) -> bool {
+        let head_as_get = *method == Method::HEAD && self.methods.contains(&Method::GET);
+        self.methods.is_empty() || self.methods.contains(method) || head_as_get
+    }
+
+    fn covers(&self, path: &str, case_insensitive: bool) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches(path, case_insensitive))
+    }
+}
+
+impl Access {
+    /// What fulfils both.
+    fn and(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Nobody, _) | (_, Self::Nobody) => Self::Nobody,
+            (Self::Claims(mut ours), Self::Claims(theirs)) => {
+                ours.extend(theirs.iter().cloned());
+                Self::Claims(ours)
+            }
+            (Self::Claims(ours), Self::Everyone | Self::SignedIn) => Self::Claims(ours),
+            (Self::Everyone | Self::SignedIn, Self::Claims(theirs)) => Self::Claims(theirs.clone()),
+            (Self::Everyone, Self::Everyone) => Self::Everyone,
+            (Self::SignedIn, Self::Everyone | Self::SignedIn) | (Self::Everyone, Self::SignedIn) => Self::SignedIn,
+        }
+    }
+}
+
+/// A pattern of paths: `*` is anything within a segment, `**` any number of whole segments, none among them,
+/// everything else is itself. A single trailing slash never tells two paths apart, since it rarely does in apps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// `**`.
+    AnyNumber,
+    /// The literal pieces between the `*` of one segment.
+    Pieces(Vec<String>),
+}
+
+/// Why a text is not a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// It must start with `/`.
+    #[error("a path pattern starts with `/`")]
+    Relative,
+    /// `**` stands for whole segments.
+    #[error("`**` must be a whole segment, as in `/assets/**`")]
+    PartialDoubleStar,
+    /// It has what no request path that reaches a rule can have.
+    #[error("no request path can match this: {0}")]
+    Unmatchable(Ambiguous),
+    /// It has an oddity; targets with one get the strictest access and match no single rule.
+    #[error("a path pattern has no `//`, `;`, and none of %2F, %3B, %25, %3F, %23")]
+    Odd,
+}
+
+impl PathPattern {
+    /// Reads a pattern; characters outside ASCII may stand as they are.
+    ///
+    /// # Errors
+    /// [`BadPattern`]: it is none, or could never match.
+    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+        if !text.starts_with('/') {
+            return Err(BadPattern::Relative);
+        }
+        let escaped = escape_non_ascii(text);
+        let (canonical, oddities) = canonical_path(&escaped).map_err(BadPattern::Unmatchable)?;
+        if !oddities.is_empty() {
+            return Err(BadPattern::Odd);
+        }
+        let segments = segments_of(&canonical).map(Segment::parse).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.to_owned(), segments })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it matches every path.
+    pub fn matches_everything(&self) -> bool {
+        matches!(self.segments.as_slice(), [Segment::AnyNumber])
+    }
+
+    /// Whether `path`, in canonical form, matches.
+    pub fn matches(&self, path: &str, case_insensitive: bool) -> bool {
+        let segments: Vec<&str> = segments_of(path).collect();
+        matches_all(&self.segments, &segments, case_insensitive)
+    }
+}
+
+/// The segments between the slashes; the empty one before the first and after a trailing slash do not count.
+fn segments_of(path: &str) -> impl Iterator<Item = &str> {
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    inner.split('/').filter(move |_| !inner.is_empty())
+}
+
+fn escape_non_ascii(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() && character != ' ' {
+            escaped.push(character);
+            continue;
+        }
+        let mut buffer = [0; 4];
+        for byte in character.encode_utf8(&mut buffer).bytes() {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, BadPattern> {
+        if text == "**" {
+            return Ok(Self::AnyNumber);
+        }
+        if text.contains("**") {
+            return Err(BadPattern::PartialDoubleStar);
+        }
+        Ok(Self::Pieces(text.split('*').map(str::to_owned).collect()))
+    }
+}
+
+/// Matches in time linear in `path` for each `**`: on a mismatch only the last `**` gives way.
+fn matches_all(pattern: &[Segment], path: &[&str], case_insensitive: bool) -> bool {
+    let (mut at_pattern, mut at_path) = (0, 0);
+    let mut fallback: Option<(usize, usize)> = None;
+    while at_path < path.len() {
+        match (pattern.get(at_pattern), path.get(at_path)) {
+            (Some(Segment::AnyNumber), _) => {
+                fallback = Some((at_pattern, at_path));
+                at_pattern += 1;
+                continue;
+            }
+            (Some(Segment::Pieces(pieces)), Some(segment)) if matches_pieces(pieces, segment, case_insensitive) => {
+                at_pattern += 1;
+                at_path += 1;
+                continue;
+            }
+            (Some(Segment::Pieces(_)) | None, _) => {}
+        }
+        let Some((star, taken)) = fallback else { return false };
+        fallback = Some((star, taken + 1));
+        at_pattern = star + 1;
+        at_path = taken + 1;
+    }
+    pattern.iter().skip(at_pattern).all(|segment| *segment == Segment::AnyNumber)
+}
+
+fn matches_pieces(pieces: &[String], segment: &str, case_insensitive: bool) -> bool {
+    let same = |a: &str, b: &str| if case_insensitive { a.eq_ignore_ascii_case(b) } else { a == b };
+    let (Some((first, rest)), text) = (pieces.split_first(), segment) else { return false };
+    let Some((last, middle)) = rest.split_last() else { return same(first, text) };
+    let fits = |start: usize, end: usize, piece: &str| text.get(start..end).is_some_and(|part| same(part, piece));
+    let Some(end) = text.len().checked_sub(last.len()) else { return false };
+    if first.len() > end || !fits(0, first.len(), first) || !fits(end, text.len(), last) {
+        return false;
+    }
+    let mut at = first.len();
+    for piece in middle {
+        let found = (at..=end.saturating_sub(piece.len())).find(|start| fits(*start, start + piece.len(), piece));
+        match found {
+            Some(start) if start + piece.len() <= end => at = start + piece.len(),
+            Some(_) | None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        PathPattern::parse(pattern).unwrap().matches(path, false)
+    }
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        let cases = [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/admin", "/admin", true),
+            ("/admin", "/admin/", true),
+            ("/admin/", "/admin", true),
+            ("/admin", "/admins", false),
+            ("/admin", "/admin/x", false),
+            ("/admin/**", "/admin", true),
+            ("/admin/**", "/admin/", true),
+            ("/admin/**", "/admin/a/b", true),
+            ("/admin/**", "/administrator", false),
+            ("/**", "/", true),
+            ("/**", "/a/b/c", true),
+            ("/**/edit", "/edit", true),
+            ("/**/edit", "/a/b/edit", true),
+            ("/**/edit", "/a/b/edit/c", false),
+            ("/a/**/b/**/c", "/a/x/b/y/b/c", true),
+            ("/a/**/b/**/c", "/a/x/y/c", false),
+            ("/*/b", "/a/b", true),
+            ("/*/b", "/a/c/b", false),
+            ("/*.css", "/site.css", true),
+            ("/*.css", "/site.css.map", false),
+            ("/a*b*c", "/aXbYc", true),
+            ("/a*b*c", "/abc", true),
+            ("/a*b*c", "/ac", false),
+            ("/a*a", "/a", false),
+            ("/f.o", "/fxo", false),
+            ("/caf\u{e9}", "/caf%C3%A9", true),
+            ("/%61", "/a", true),
+            ("/a b", "/a%20b", true),
+        ];
+        for (pattern, path, expected) in cases {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_told_apart() {
+        assert_eq!(PathPattern::parse("admin"), Err(BadPattern::Relative));
+        assert_eq!(PathPattern::parse("/a**"), Err(BadPattern::PartialDoubleStar));
+        assert_eq!(PathPattern::parse("/a/../b"), Err(BadPattern::Unmatchable(Ambiguous::DotSegment)));
+        assert_eq!(PathPattern::parse("/a//b"), Err(BadPattern::Odd));
+    }
+
+    fn rules(case_insensitive: bool) -> Rules {
+        let rule = |path: &str, methods: Vec<Method>, allow| Rule {
+            paths: vec![PathPattern::parse(path).unwrap()],
+            methods,
+            allow,
+        };
+        let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
+        Rules::new(
+            vec![
+                rule("/assets/**", vec![], Access::Everyone),
+                rule("/admin/**", vec![], Access::Claims(vec![admin])),
+                rule("/posts", vec![Method::GET], Access::Everyone),
+            ],
+            case_insensitive,
+        )
+    }
+
+    #[test]
+    fn the_first_match_wins_and_the_default_is_signed_in() {
+        let rules = rules(false);
+        let access = |method: Method, path: &str| rules.access(&method, &Target::parse(path, None).unwrap()).clone();
+        assert_eq!(access(Method::GET, "/assets/a.css"), Access::Everyone);
+        assert_eq!(access(Method::GET, "/posts"), Access::Everyone);
+        assert_eq!(access(Method::HEAD, "/posts"), Access::Everyone);
+        assert_eq!(access(Method::POST, "/posts"), Access::SignedIn);
+        assert_eq!(access(Method::from_bytes(b"get").unwrap(), "/posts"), Access::SignedIn);
+        assert_eq!(access(Method::GET, "/anything"), Access::SignedIn);
+        assert!(matches!(access(Method::GET, "/%61dmin"), Access::Claims(_)));
+        assert_eq!(access(Method::GET, "/ADMIN"), Access::SignedIn);
+    }
+
+    #[test]
+    fn an_odd_target_gets_the_strictest_access() {
+        let rules = rules(true);
+        for path in ["//assets/a.css", "/assets/x;y", "/assets%2Fa"] {
+            let target = Target::parse(path, None).unwrap();
+            assert!(matches!(rules.access(&Method::GET, &target), Access::Claims(_)), "{path}");
+        }
+        let target = Target::parse("/ADMIN/x", None).unwrap();
+        assert!(matches!(rules.access(&Method::GET, &target), Access::Claims(_)));
+    }
+}

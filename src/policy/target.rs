@@ -1,0 +1,327 @@
+//! The request target in one canonical spelling: the path that rules are asked about is, byte for byte,
+//! the path that the backend gets. What two parsers could read apart is refused before any rule is asked.
+
+use std::borrow::Cow;
+
+use http::Uri;
+
+/// Longest target that is read at all, in bytes.
+pub const MAX_TARGET: usize = 16 * 1024;
+
+/// A canonical path (RFC 3986 section 6.2.2: unreserved characters decoded, escapes in upper case) and its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    text: String,
+    path_len: usize,
+    oddities: Oddities,
+}
+
+/// Why a target is refused whatever the app tolerates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Ambiguous {
+    /// Neither a path nor an absolute URL with one.
+    #[error("the request target is not a path")]
+    NotAPath,
+    /// Longer than [`MAX_TARGET`].
+    #[error("the request target is too long")]
+    TooLong,
+    /// A segment that is `.` or `..`, plain, escaped, or before a `;`.
+    #[error("the path has a dot segment")]
+    DotSegment,
+    /// A `\`, plain or escaped.
+    #[error("the path has a backslash")]
+    Backslash,
+    /// A control character, plain or escaped, NUL among them.
+    #[error("the path has a control character")]
+    Control,
+    /// A `%` that two hexadecimal digits do not follow.
+    #[error("the path has an incomplete escape")]
+    BadEscape,
+    /// A character that must be escaped in a URL and was not, `#` among them.
+    #[error("the path has a character that must be escaped")]
+    Unescaped,
+}
+
+/// Spellings that some backends read one way and some another; each can be tolerated per app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// An empty segment: `//`.
+    DoubleSlash,
+    /// `%2F`.
+    EncodedSlash,
+    /// `;` or `%3B`: path parameters to some servers.
+    Semicolon,
+    /// `%25`: the path means something else when decoded twice.
+    EncodedPercent,
+    /// `%3F` or `%23`: a query or fragment to who decodes too early.
+    EncodedDelimiter,
+    /// Escapes that are not UTF-8, overlong forms of `.` and `/` among them.
+    NotUtf8,
+}
+
+impl Oddity {
+    /// Every oddity, with the name it has in the configuration file.
+    pub const NAMED: [(&'static str, Self); 6] = [
+        ("double-slash", Self::DoubleSlash),
+        ("encoded-slash", Self::EncodedSlash),
+        ("semicolon", Self::Semicolon),
+        ("encoded-percent", Self::EncodedPercent),
+        ("encoded-delimiter", Self::EncodedDelimiter),
+        ("non-utf8", Self::NotUtf8),
+    ];
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A set of [`Oddity`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Oddities(u8);
+
+impl Oddities {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// The set with `oddity` in it.
+    #[must_use]
+    pub const fn with(self, oddity: Oddity) -> Self {
+        Self(self.0 | oddity.bit())
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether all of these are among `tolerated`.
+    pub const fn within(self, tolerated: Self) -> bool {
+        self.0 & !tolerated.0 == 0
+    }
+}
+
+impl Target {
+    /// Brings the target of a request into canonical form.
+    ///
+    /// # Errors
+    /// [`Ambiguous`]: a path that two parsers could read apart.
+    pub fn read(uri: &Uri) -> Result<Self, Ambiguous> {
+        let sent = uri.path_and_query().ok_or(Ambiguous::NotAPath)?;
+        Self::parse(sent.path(), sent.query())
+    }
+
+    /// Brings `path` into canonical form; `query` is kept as it is, since no rule depends on it.
+    ///
+    /// # Errors
+    /// [`Ambiguous`], as for [`Target::read`].
+    pub fn parse(path: &str, query: Option<&str>) -> Result<Self, Ambiguous> {
+        if path.len() + query.map_or(0, str::len) >= MAX_TARGET {
+            return Err(Ambiguous::TooLong);
+        }
+        if !path.starts_with('/') {
+            return Err(Ambiguous::NotAPath);
+        }
+        let (path, oddities) = canonical_path(path)?;
+        let path_len = path.len();
+        let mut text = path.into_owned();
+        if let Some(query) = query {
+            text.push('?');
+            text.push_str(query);
+        }
+        Ok(Self { text, path_len, oddities })
+    }
+
+    /// The canonical path: what rules match and what is sent.
+    pub fn path(&self) -> &str {
+        self.text.get(..self.path_len).unwrap_or_default()
+    }
+
+    /// The query as it came, without its `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.text.get(self.path_len + 1..)
+    }
+
+    /// Path and query as they are sent upstream.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The oddities of the path.
+    pub const fn oddities(&self) -> Oddities {
+        self.oddities
+    }
+}
+
+/// The canonical spelling of a path and its oddities. Patterns of rules go through the same function.
+pub(super) fn canonical_path(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous> {
+    let (text, mut oddities) =
+        if path.contains('%') { unescape_unreserved(path)? } else { (Cow::Borrowed(path), Oddities::NONE) };
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => return Err(Ambiguous::Backslash),
+            0..=0x1f | 0x7f => return Err(Ambiguous::Control),
+            b' ' | b'"' | b'#' | b'<' | b'>' | b'?' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
+                return Err(Ambiguous::Unescaped);
+            }
+            b';' => oddities = oddities.with(Oddity::Semicolon),
+            _ => {}
+        }
+    }
+    if has_dot_segment(text.as_bytes()) {
+        return Err(Ambiguous::DotSegment);
+    }
+    if text.contains("//") {
+        oddities = oddities.with(Oddity::DoubleSlash);
+    }
+    Ok((text, oddities))
+}
+
+fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous> {
+    let mut text = String::with_capacity(path.len());
+    let mut oddities = Oddities::NONE;
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            text.push(char::from(byte));
+            decoded.push(byte);
+            continue;
+        }
+        let (Some(high), Some(low)) = (rest.next().and_then(hex), rest.next().and_then(hex)) else {
+            return Err(Ambiguous::BadEscape);
+        };
+        let value = high << 4 | low;
+        decoded.push(value);
+        match value {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(value));
+                continue;
+            }
+            0..=0x1f | 0x7f => return Err(Ambiguous::Control),
+            b'\\' => return Err(Ambiguous::Backslash),
+            b'/' => oddities = oddities.with(Oddity::EncodedSlash),
+            b';' => oddities = oddities.with(Oddity::Semicolon),
+            b'%' => oddities = oddities.with(Oddity::EncodedPercent),
+            b'?' | b'#' => oddities = oddities.with(Oddity::EncodedDelimiter),
+            _ => {}
+        }
+        text.push_str(&format!("%{value:02X}"));
+    }
+    if has_dot_segment(&decoded) {
+        return Err(Ambiguous::DotSegment);
+    }
+    if std::str::from_utf8(&decoded).is_err() {
+        oddities = oddities.with(Oddity::NotUtf8);
+    }
+    Ok((Cow::Owned(text), oddities))
+}
+
+/// Whether a segment is `.` or `..` once everything is decoded, encoded slashes and semicolons among it.
+fn has_dot_segment(decoded: &[u8]) -> bool {
+    decoded
+        .split(|byte| *byte == b'/')
+        .map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default())
+        .any(|segment| matches!(segment, b"." | b".."))
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> Result<Target, Ambiguous> {
+        Target::parse(path, None)
+    }
+
+    #[test]
+    fn unreserved_escapes_are_the_plain_character() {
+        let target = Target::parse("/%61dmin/%7euser/caf%c3%a9", Some("a=%2e%2e")).unwrap();
+        assert_eq!(target.path(), "/admin/~user/caf%C3%A9");
+        assert_eq!(target.query(), Some("a=%2e%2e"));
+        assert_eq!(target.as_str(), "/admin/~user/caf%C3%A9?a=%2e%2e");
+        assert!(target.oddities().is_empty());
+    }
+
+    #[test]
+    fn ordinary_paths_are_left_alone() {
+        for path in ["/", "/a", "/a/", "/a/b.c/..d/...", "/a:b@c!$&'()*+,=", "/[x]"] {
+            let target = read(path).unwrap();
+            assert_eq!((target.path(), target.query()), (path, None));
+            assert!(target.oddities().is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_read_apart_is_refused() {
+        let cases = [
+            ("", Ambiguous::NotAPath),
+            ("*", Ambiguous::NotAPath),
+            ("a", Ambiguous::NotAPath),
+            ("/public/../admin", Ambiguous::DotSegment),
+            ("/./admin", Ambiguous::DotSegment),
+            ("/public/..", Ambiguous::DotSegment),
+            ("/public/%2e%2e/admin", Ambiguous::DotSegment),
+            ("/public/.%2E/admin", Ambiguous::DotSegment),
+            ("/public/..;/admin", Ambiguous::DotSegment),
+            ("/public/..;x=1/admin", Ambiguous::DotSegment),
+            ("/public/..%3b/admin", Ambiguous::DotSegment),
+            ("/public%2f..%2fadmin", Ambiguous::DotSegment),
+            ("/public/..%2fadmin", Ambiguous::DotSegment),
+            ("/public\\..\\admin", Ambiguous::Backslash),
+            ("/public/%5c../admin", Ambiguous::Backslash),
+            ("/a%00b", Ambiguous::Control),
+            ("/a%0d%0aX: y", Ambiguous::Control),
+            ("/a%7F", Ambiguous::Control),
+            ("/a%", Ambiguous::BadEscape),
+            ("/a%4", Ambiguous::BadEscape),
+            ("/a%zz", Ambiguous::BadEscape),
+            ("/a#b", Ambiguous::Unescaped),
+            ("/a b", Ambiguous::Unescaped),
+            ("/caf\u{e9}", Ambiguous::Unescaped),
+            ("/caf\u{e9}%41", Ambiguous::Unescaped),
+        ];
+        for (path, why) in cases {
+            assert_eq!(read(path), Err(why), "{path}");
+        }
+        assert_eq!(read(&format!("/{}", "a".repeat(MAX_TARGET))), Err(Ambiguous::TooLong));
+    }
+
+    #[test]
+    fn oddities_are_named_so_that_an_app_can_tolerate_them() {
+        let cases = [
+            ("//admin", Oddity::DoubleSlash),
+            ("/a//", Oddity::DoubleSlash),
+            ("/a%2Fb", Oddity::EncodedSlash),
+            ("/a;v=1", Oddity::Semicolon),
+            ("/a%3bv", Oddity::Semicolon),
+            ("/%2561dmin", Oddity::EncodedPercent),
+            ("/public/secret%23/endpoint", Oddity::EncodedDelimiter),
+            ("/what%3F", Oddity::EncodedDelimiter),
+            ("/%c0%ae%c0%ae/admin", Oddity::NotUtf8),
+            ("/%ff", Oddity::NotUtf8),
+        ];
+        for (path, oddity) in cases {
+            let oddities = read(path).unwrap().oddities();
+            assert_eq!(oddities, Oddities::NONE.with(oddity), "{path}");
+            assert!(!oddities.within(Oddities::NONE));
+            assert!(oddities.within(oddities));
+        }
+    }
+
+    #[test]
+    fn canonical_form_is_a_fixed_point() {
+        for path in ["/%61%2Fb", "/a%20b", "/x%C3%A9;y//z"] {
+            let once = read(path).unwrap();
+            let twice = read(once.path()).unwrap();
+            assert_eq!(once, twice);
+        }
+    }
+}

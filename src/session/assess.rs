@@ -1,0 +1,324 @@
+//! What a request's cookies amount to at `now`: a living session, one that must be refreshed first, or none and why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::grant::{RefreshGrant, Seen};
+use super::jwt::SessionJwt;
+use crate::policy::identity::{HeaderTemplate, Identity};
+use crate::types::oauth::{Generation, ProviderSid, SessionId, Subject};
+use crate::types::time::Timestamp;
+
+/// How long sessions last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Without a request; noticed between 0.9 and 1.0 of it.
+    pub idle: Duration,
+    /// In all, counted from the login.
+    pub absolute: Duration,
+}
+
+/// A session as its JWT cookie tells it, with the headers its backend gets already made.
+#[derive(Debug)]
+pub struct Session {
+    /// Who.
+    pub identity: Arc<Identity>,
+    /// The key that signed the JWT.
+    pub kid: Option<String>,
+    /// When the JWT must be refreshed.
+    pub valid_until: Timestamp,
+    /// The provider's own name of its session.
+    pub provider_sid: Option<ProviderSid>,
+    /// Our name of it.
+    pub sid: SessionId,
+    /// How often it was refreshed.
+    pub generation: Generation,
+    /// When the person logged in.
+    pub started_at: Timestamp,
+    /// When the cookie was sealed.
+    pub sealed_at: Timestamp,
+}
+
+impl Session {
+    /// The session of an opened JWT cookie. `None`: its claims cannot be read, which verification rules out.
+    pub fn of(jwt: &SessionJwt, templates: &[HeaderTemplate]) -> Option<Self> {
+        Some(Self {
+            identity: Arc::new(Identity::new(jwt.subject.clone(), jwt.claims()?, templates)),
+            kid: jwt.kid.clone(),
+            valid_until: jwt.valid_until,
+            provider_sid: jwt.provider_sid.clone(),
+            sid: jwt.sid.clone(),
+            generation: jwt.generation,
+            started_at: jwt.started_at,
+            sealed_at: jwt.sealed_at,
+        })
+    }
+
+    /// Whether the last fifth of the JWT's life has begun.
+    fn is_ageing(&self, now: Timestamp) -> bool {
+        let life = self.valid_until.since(self.sealed_at);
+        self.valid_until.since(now) * 5 <= life
+    }
+}
+
+/// A session that may be used now. Only [`assess`] and a login or refresh that just succeeded make one.
+#[derive(Clone, Debug)]
+pub struct LiveSession {
+    session: Arc<Session>,
+    last_activity: Timestamp,
+}
+
+impl LiveSession {
+    /// A session whose tokens were verified just now.
+    pub fn just_verified(session: Arc<Session>) -> Self {
+        Self { last_activity: session.sealed_at, session }
+    }
+
+    /// The session.
+    pub const fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// The last activity that the cookies know of.
+    pub const fn last_activity(&self) -> Timestamp {
+        self.last_activity
+    }
+
+    /// Whether its refresh should begin, beside the request.
+    pub fn is_ageing(&self, now: Timestamp) -> bool {
+        self.session.is_ageing(now)
+    }
+
+    /// Whether the last activity should be written down again: at most every tenth of the idle limit.
+    pub fn wants_seen(&self, now: Timestamp, limits: &Limits) -> bool {
+        now.since(self.last_activity) * 10 >= limits.idle
+    }
+}
+
+/// Why there is no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The request brought no session cookie.
+    NoCookie,
+    /// It brought one that does not open.
+    Unreadable,
+    /// Its cookies are of different sessions or generations.
+    Mixed,
+    /// Nobody used it for too long.
+    Idle,
+    /// It lasted as long as any may.
+    TooOld,
+    /// It was ended.
+    Revoked,
+    /// Its JWT expired and there is no refresh token.
+    Expired,
+    /// The provider no longer takes its refresh token.
+    RefreshRefused,
+    /// Its refresh token was used by somebody else.
+    Reused,
+}
+
+impl Why {
+    /// The stable word for logs, metrics and pages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoCookie => "no_session",
+            Self::Unreadable => "unreadable_cookie",
+            Self::Mixed => "mixed_cookies",
+            Self::Idle => "idle_timeout",
+            Self::TooOld => "absolute_timeout",
+            Self::Revoked => "session_revoked",
+            Self::Expired => "jwt_expired",
+            Self::RefreshRefused => "refresh_refused",
+            Self::Reused => "refresh_token_reused",
+        }
+    }
+}
+
+/// What a request presented, opened.
+#[derive(Debug, Default)]
+pub struct Presented {
+    /// The JWT cookie.
+    pub jwt: Option<Arc<Session>>,
+    /// The refresh cookie. It may be left out while the JWT lives.
+    pub refresh: Option<RefreshGrant>,
+    /// The last activity.
+    pub seen: Option<Seen>,
+    /// Whether a session cookie came that did not open.
+    pub unreadable: bool,
+}
+
+/// What the outside knows about a session.
+pub trait Outside {
+    /// Whether the session was ended by a logout or revocation.
+    fn is_revoked(&self, sid: &SessionId, subject: Option<&Subject>, started_at: Timestamp) -> bool;
+
+    /// Whether the key is still one of the provider's; yes while no key set was fetched yet.
+    fn knows_key(&self, kid: Option<&str>) -> bool;
+}
+
+/// What the cookies amount to.
+#[derive(Debug)]
+pub enum Standing {
+    /// No session.
+    None(Why),
+    /// One that lives.
+    Live(LiveSession),
+    /// One whose JWT must be refreshed first.
+    Stale(RefreshGrant, Option<Arc<Session>>),
+}
+
+/// Judges `presented` at `now`.
+pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &impl Outside) -> Standing {
+    let Presented { jwt, refresh, seen, unreadable } = presented;
+    let (sid, started_at, sealed_at) = match (&jwt, &refresh) {
+        (Some(jwt), _) => (&jwt.sid, jwt.started_at, jwt.sealed_at),
+        (None, Some(refresh)) => (&refresh.sid, refresh.started_at, refresh.sealed_at),
+        (None, None) => return Standing::None(if unreadable { Why::Unreadable } else { Why::NoCookie }),
+    };
+    if let (Some(jwt), Some(refresh)) = (&jwt, &refresh)
+        && (jwt.sid != refresh.sid || jwt.generation != refresh.generation)
+    {
+        return Standing::None(Why::Mixed);
+    }
+    // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session.
+    let seen = seen.filter(|seen| seen.sid == *sid).map_or(sealed_at, |seen| seen.last_activity);
+    let last_activity = seen.max(sealed_at);
+    let subject = jwt.as_ref().map(|jwt| &jwt.identity.subject);
+    if outside.is_revoked(sid, subject, started_at) {
+        return Standing::None(Why::Revoked);
+    }
+    if now.since(started_at) >= limits.absolute {
+        return Standing::None(Why::TooOld);
+    }
+    if now.since(last_activity) >= limits.idle {
+        return Standing::None(Why::Idle);
+    }
+    match (jwt, refresh) {
+        (Some(session), _) if now < session.valid_until && outside.knows_key(session.kid.as_deref()) => {
+            Standing::Live(LiveSession { session, last_activity })
+        }
+        (session, Some(refresh)) => Standing::Stale(refresh, session),
+        (_, None) => Standing::None(Why::Expired),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::claims::Claims;
+    use crate::types::oauth::RefreshToken;
+
+    struct World {
+        revoked: bool,
+        knows_key: bool,
+    }
+
+    impl Outside for World {
+        fn is_revoked(&self, _: &SessionId, _: Option<&Subject>, _: Timestamp) -> bool {
+            self.revoked
+        }
+        fn knows_key(&self, _: Option<&str>) -> bool {
+            self.knows_key
+        }
+    }
+
+    const WORLD: World = World { revoked: false, knows_key: true };
+    const LIMITS: Limits = Limits { idle: Duration::from_secs(1000), absolute: Duration::from_secs(10_000) };
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(100_000 + secs)
+    }
+
+    /// Logged in at 0, JWT good until 300.
+    fn session() -> Arc<Session> {
+        Arc::new(Session {
+            identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
+            kid: None,
+            valid_until: at(300),
+            provider_sid: None,
+            sid: SessionId::new("s1"),
+            generation: Generation::FIRST,
+            started_at: at(0),
+            sealed_at: at(0),
+        })
+    }
+
+    fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
+        let token = RefreshToken::new("r");
+        RefreshGrant { token, sid: SessionId::new(sid), generation, started_at: at(0), sealed_at: at(0) }
+    }
+
+    fn seen(sid: &str, secs: u64) -> Seen {
+        Seen { sid: SessionId::new(sid), generation: Generation::FIRST, last_activity: at(secs) }
+    }
+
+    fn all() -> Presented {
+        Presented { jwt: Some(session()), refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() }
+    }
+
+    fn why(presented: Presented, now: u64, world: &World) -> Option<Why> {
+        match assess(presented, at(now), &LIMITS, world) {
+            Standing::None(why) => Some(why),
+            Standing::Live(_) | Standing::Stale(..) => None,
+        }
+    }
+
+    #[test]
+    fn the_three_clocks_end_a_session_each_on_its_own() {
+        assert!(matches!(assess(all(), at(299), &LIMITS, &WORLD), Standing::Live(_)));
+        assert!(matches!(assess(all(), at(300), &LIMITS, &WORLD), Standing::Stale(..)));
+        assert_eq!(why(all(), 999, &WORLD), None);
+        assert_eq!(why(all(), 1000, &WORLD), Some(Why::Idle));
+        let busy = || Presented { seen: Some(seen("s1", 9500)), ..all() };
+        assert_eq!(why(busy(), 9999, &WORLD), None);
+        assert_eq!(why(busy(), 10_000, &WORLD), Some(Why::TooOld));
+    }
+
+    #[test]
+    fn without_a_refresh_token_the_jwt_is_the_end() {
+        let presented = || Presented { jwt: Some(session()), ..Presented::default() };
+        assert!(matches!(assess(presented(), at(299), &LIMITS, &WORLD), Standing::Live(_)));
+        assert_eq!(why(presented(), 300, &WORLD), Some(Why::Expired));
+    }
+
+    #[test]
+    fn a_refresh_token_alone_is_enough() {
+        let presented = Presented { refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() };
+        assert!(matches!(assess(presented, at(1), &LIMITS, &WORLD), Standing::Stale(_, None)));
+    }
+
+    #[test]
+    fn cookies_of_two_sessions_or_generations_are_no_session() {
+        let other_sid = Presented { refresh: Some(refresh("s2", Generation::FIRST)), ..all() };
+        let other_generation = Presented { refresh: Some(refresh("s1", Generation::FIRST.next())), ..all() };
+        assert_eq!(why(other_sid, 1, &WORLD), Some(Why::Mixed));
+        assert_eq!(why(other_generation, 1, &WORLD), Some(Why::Mixed));
+    }
+
+    #[test]
+    fn activity_of_another_session_does_not_count() {
+        let presented = Presented { seen: Some(seen("s2", 900)), ..all() };
+        assert_eq!(why(presented, 1000, &WORLD), Some(Why::Idle));
+    }
+
+    #[test]
+    fn revocation_and_a_lost_key_count_at_once() {
+        assert_eq!(why(all(), 1, &World { revoked: true, knows_key: true }), Some(Why::Revoked));
+        let lost_key = World { revoked: false, knows_key: false };
+        assert!(matches!(assess(all(), at(1), &LIMITS, &lost_key), Standing::Stale(..)));
+    }
+
+    #[test]
+    fn nothing_and_garbage_are_told_apart() {
+        assert_eq!(why(Presented::default(), 1, &WORLD), Some(Why::NoCookie));
+        assert_eq!(why(Presented { unreadable: true, ..Presented::default() }, 1, &WORLD), Some(Why::Unreadable));
+    }
+
+    #[test]
+    fn the_last_fifth_of_a_jwt_is_when_its_refresh_begins() {
+        let live = LiveSession::just_verified(session());
+        assert!(!live.is_ageing(at(239)));
+        assert!(live.is_ageing(at(240)));
+    }
+}

@@ -1,0 +1,248 @@
+//! Cookies on the wire (RFC 6265bis): their names, the one split of a request's `Cookie` fields, and the lines
+//! that set and expire them. A long value is cut into chunks; how many there may be is our limit, not the cookie's.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::types::net::Origin;
+
+/// Longest value of one cookie, in bytes: with its name and attributes it stays under the 4096 that browsers keep.
+pub const MAX_VALUE: usize = 3800;
+
+/// Most chunks of one value.
+pub const MAX_CHUNKS: usize = 3;
+
+/// Most bytes that all cookies of a session may have together, names included: one header line of nginx is 8 KiB.
+pub const MAX_ALL: usize = 7 * 1024;
+
+/// What our cookies are called at one app.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieNames {
+    /// The sealed JWT.
+    pub jwt: String,
+    /// The sealed refresh token.
+    pub refresh: String,
+    /// The time of the last activity.
+    pub seen: String,
+    /// The browser.
+    pub browser: String,
+    /// A login attempt, before its id.
+    pub login: String,
+    /// The ID token for logout.
+    pub hint: String,
+    secure: bool,
+}
+
+impl CookieNames {
+    /// Names that begin with `stem`. Over https they carry the prefixes that lock them to the host
+    /// (RFC 6265bis section 4.1.3); plain http cannot.
+    pub fn new(stem: &str, origin: &Origin) -> Self {
+        let secure = origin.is_secure();
+        let (host, path) = if secure { ("__Host-", "__Secure-") } else { ("", "") };
+        Self {
+            jwt: format!("{host}{stem}_jwt"),
+            refresh: format!("{host}{stem}_refresh"),
+            seen: format!("{host}{stem}_seen"),
+            browser: format!("{host}{stem}_browser"),
+            login: format!("{path}{stem}_login_"),
+            hint: format!("{path}{stem}_hint"),
+            secure,
+        }
+    }
+
+    /// Whether a cookie is one of ours: such a one never reaches the backend, nor comes from it.
+    /// Prefixes do not count, so that neither form of the other scheme slips through.
+    pub fn owns(&self, name: &str) -> bool {
+        let bare = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            let name =
+                name.strip_prefix("__host-").or_else(|| name.strip_prefix("__secure-")).unwrap_or(&name).to_owned();
+            name
+        };
+        let name = bare(name);
+        let whole = [&self.jwt, &self.refresh, &self.seen, &self.browser, &self.hint];
+        let is = |ours: &String| {
+            name.strip_prefix(bare(ours).as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        whole.into_iter().any(is) || name.starts_with(&bare(&self.login))
+    }
+
+    /// The line that sets a cookie at `path` for `max_age`; without one it lasts as long as the browser runs.
+    pub fn set(&self, name: &str, value: &str, path: &str, max_age: Option<Duration>) -> Option<HeaderValue> {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
+        HeaderValue::try_from(format!("{name}={value}; Path={path}{age}{secure}; HttpOnly; SameSite=Lax")).ok()
+    }
+
+    /// The line that makes a browser forget a cookie: same name, path and attributes, or it would keep it.
+    pub fn expire(&self, name: &str, path: &str) -> Option<HeaderValue> {
+        self.set(name, "", path, Some(Duration::ZERO))
+    }
+}
+
+/// The name of chunk `index` of a cookie; the first has the cookie's own.
+pub fn chunk_name(name: &str, index: usize) -> String {
+    if index == 0 { name.to_owned() } else { format!("{name}.{index}") }
+}
+
+/// A value as the chunks of one cookie: as it is if it fits, else cut, with the number of chunks and a dot in front.
+/// `None`: too long even so.
+pub fn chunks(value: &str) -> Option<Vec<String>> {
+    if value.len() <= MAX_VALUE {
+        return Some(vec![value.to_owned()]);
+    }
+    let count = (value.len() + 2).div_ceil(MAX_VALUE);
+    if count > MAX_CHUNKS || !value.is_ascii() {
+        return None;
+    }
+    let marked = format!("{count}.{value}");
+    Some(marked.as_bytes().chunks(MAX_VALUE).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect())
+}
+
+/// The cookies of one request, split once.
+#[derive(Debug)]
+pub struct RequestCookies<'r> {
+    pairs: Vec<(&'r str, &'r str)>,
+}
+
+/// Most cookies of a request that are looked at.
+const MAX_COOKIES: usize = 256;
+
+impl<'r> RequestCookies<'r> {
+    /// Splits the `Cookie` fields; what is not `name=value` is passed over.
+    pub fn read(headers: &'r HeaderMap) -> Self {
+        let pairs = headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|field| field.to_str().ok())
+            .flat_map(|field| field.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .take(MAX_COOKIES)
+            .collect();
+        Self { pairs }
+    }
+
+    /// The cookie's value. Two that differ are none: which of them is ours cannot be told.
+    pub fn get(&self, name: &str) -> Option<&'r str> {
+        let mut values = self.pairs.iter().filter(|(found, _)| *found == name).map(|(_, value)| *value);
+        let first = values.next()?;
+        values.all(|value| value == first).then_some(first)
+    }
+
+    /// Whether there is a cookie of this name at all.
+    pub fn has(&self, name: &str) -> bool {
+        self.pairs.iter().any(|(found, _)| *found == name)
+    }
+
+    /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.
+    pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
+        let first = self.get(name)?;
+        let Some((count, start)) = first.split_once('.') else { return Some(first.into()) };
+        let count: usize = count.parse().ok()?;
+        if !(2..=MAX_CHUNKS).contains(&count) {
+            return None;
+        }
+        let mut whole = start.to_owned();
+        for index in 1..count {
+            whole.push_str(self.get(&chunk_name(name, index))?);
+        }
+        Some(whole.into())
+    }
+
+    /// The names that begin with `prefix`.
+    pub fn names_with<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = &'r str> + 's {
+        self.pairs.iter().map(|(name, _)| *name).filter(move |name| name.starts_with(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(origin: &str) -> CookieNames {
+        CookieNames::new("doorward", &Origin::parse(origin).unwrap())
+    }
+
+    fn headers(fields: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(header::COOKIE, HeaderValue::from_str(field).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn cookies_are_locked_to_the_host_over_https() {
+        let names = names("https://store.example.com");
+        let line = names.set(&names.jwt, "v", "/", Some(Duration::from_secs(60))).unwrap();
+        assert_eq!(line, "__Host-doorward_jwt=v; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax");
+        let gone = names.expire(&names.jwt, "/").unwrap();
+        assert_eq!(gone, "__Host-doorward_jwt=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
+    }
+
+    #[test]
+    fn plain_http_has_neither_prefix_nor_secure() {
+        let names = names("http://store.localhost:8080");
+        assert_eq!(names.set(&names.seen, "v", "/", None).unwrap(), "doorward_seen=v; Path=/; HttpOnly; SameSite=Lax");
+    }
+
+    #[test]
+    fn ours_are_known_in_every_spelling() {
+        for origin in ["https://a.example", "http://a.localhost"] {
+            let names = names(origin);
+            let ours = [
+                "__Host-doorward_jwt",
+                "doorward_jwt",
+                "__Secure-doorward_jwt",
+                "__host-Doorward_JWT",
+                "__Host-doorward_jwt.1",
+                "doorward_refresh",
+                "doorward_seen",
+                "doorward_browser",
+                "doorward_hint",
+                "__Secure-doorward_login_abc",
+            ];
+            for name in ours {
+                assert!(names.owns(name), "{name}");
+            }
+            for name in ["session", "doorward", "doorward_jwtx", "xdoorward_jwt", "__Host-doorward_other"] {
+                assert!(!names.owns(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_value_comes_back_from_its_chunks() {
+        for length in [0, 1, MAX_VALUE, MAX_VALUE + 1, 2 * MAX_VALUE - 2, 2 * MAX_VALUE - 1, 3 * MAX_VALUE - 2] {
+            let value: String = ('a'..='z').cycle().take(length).collect();
+            let chunks = chunks(&value).unwrap();
+            assert!(chunks.iter().all(|chunk| chunk.len() <= MAX_VALUE));
+            let field = chunks.iter().enumerate().map(|(at, chunk)| format!("{}={chunk}", chunk_name("c", at)));
+            let headers = headers(&[&field.collect::<Vec<_>>().join("; ")]);
+            assert_eq!(RequestCookies::read(&headers).get_chunked("c").unwrap(), value, "{length}");
+        }
+        assert_eq!(chunks(&"a".repeat(3 * MAX_VALUE)), None);
+    }
+
+    #[test]
+    fn the_chunk_count_is_bounded_and_left_over_chunks_do_not_count() {
+        for bad in
+            ["c=99999999999999999999.a", "c=4.a; c.1=b; c.2=c; c.3=d", "c=2.a", "c=1.a", "c=-1.a", "c=.a", "c=x.a"]
+        {
+            assert_eq!(RequestCookies::read(&headers(&[bad])).get_chunked("c"), None, "{bad}");
+        }
+        assert_eq!(RequestCookies::read(&headers(&["c=a; c.1=old"])).get_chunked("c").unwrap(), "a");
+    }
+
+    #[test]
+    fn garbage_is_passed_over_and_a_cookie_twice_is_none() {
+        let headers = headers(&[";;=; a; =x; b=1=2;c=3 ; d", "e=4; b=1=2; c=5"]);
+        let cookies = RequestCookies::read(&headers);
+        assert_eq!(cookies.get("b"), Some("1=2"));
+        assert_eq!(cookies.get("c"), None);
+        assert!(cookies.has("c"));
+        assert_eq!(cookies.get("e"), Some("4"));
+        assert_eq!(cookies.get("a"), None);
+    }
+}

@@ -1,0 +1,8 @@
+//! PURE: what our cookies mean. `now`, nonces and keys are arguments; nothing here is kept between requests.
+
+pub mod assess;
+pub mod attempt;
+pub mod cookie;
+pub mod grant;
+pub mod jwt;
+pub mod seal;

@@ -1,0 +1,290 @@
+//! Sealing: AES-256-GCM-SIV (RFC 8452) with the version and key id in front, and associated data that ties
+//! every seal to its purpose, origin, issuer and client. What was sealed for one of them opens for no other.
+//!
+//! Form of a seal, base64url: `version (1) | key id (4) | nonce (12) | ciphertext | tag (16)`.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::types::oauth::{ClientId, Issuer};
+use crate::types::secret::Secret;
+
+const VERSION: u8 = 1;
+const KEY_ID: usize = 4;
+const NONCE: usize = 12;
+const TAG: usize = 16;
+const HEAD: usize = 1 + KEY_ID + NONCE;
+
+/// Bytes of a nonce; fresh random ones for every seal.
+pub type SealNonce = [u8; NONCE];
+
+/// One sealing key.
+pub struct Key {
+    id: [u8; KEY_ID],
+    cipher: LessSafeKey,
+}
+
+/// The key material could not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a key of 256 bits")]
+pub struct BadKey;
+
+impl Key {
+    /// A key of 256 random bits.
+    ///
+    /// # Errors
+    /// [`BadKey`]: the cipher does not take it.
+    pub fn new(material: &Secret<[u8; 32]>) -> Result<Self, BadKey> {
+        let material = material.expose();
+        let unbound = UnboundKey::new(&AES_256_GCM_SIV, material).map_err(|_| BadKey)?;
+        let mut named = b"doorward key id".to_vec();
+        named.extend_from_slice(material);
+        let hash = digest::digest(&digest::SHA256, &named);
+        zeroize::Zeroize::zeroize(&mut named);
+        let id = hash.as_ref().first_chunk().copied().ok_or(BadKey)?;
+        Ok(Self { id, cipher: LessSafeKey::new(unbound) })
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({:02x?})", self.id)
+    }
+}
+
+/// The keys of this deployment: the first seals, all open, so that a rotation logs nobody out.
+#[derive(Debug)]
+pub struct KeyRing {
+    sealing: Key,
+    older: Vec<Key>,
+}
+
+impl KeyRing {
+    /// A ring of the key that seals and those that still open.
+    pub fn new(sealing: Key, older: Vec<Key>) -> Self {
+        Self { sealing, older }
+    }
+
+    fn find(&self, id: &[u8]) -> Option<(&Key, KeyAge)> {
+        if self.sealing.id == id {
+            return Some((&self.sealing, KeyAge::Current));
+        }
+        self.older.iter().find(|key| key.id == id).map(|key| (key, KeyAge::Old))
+    }
+}
+
+/// Which key a seal was opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAge {
+    /// The one that seals now.
+    Current,
+    /// One that only opens.
+    Old,
+}
+
+/// What a seal is for. Each purpose has one kind of payload.
+pub trait Purpose {
+    /// The payload.
+    type Payload: Serialize + DeserializeOwned;
+    /// The name in the associated data.
+    const NAME: &'static str;
+}
+
+/// The deployment that a seal belongs to.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// The app's public origin.
+    pub origin: String,
+    /// The issuer whose tokens are sealed.
+    pub issuer: Issuer,
+    /// The client registration.
+    pub client_id: ClientId,
+}
+
+/// Seals and opens for one purpose in one app.
+pub struct Seal<P> {
+    ring: Arc<KeyRing>,
+    associated: Vec<u8>,
+    purpose: PhantomData<fn() -> P>,
+}
+
+/// The nonce and tag of a seal that opened: as good as a hash of all of it.
+pub type Stamp = [u8; NONCE + TAG];
+
+/// A seal that opened: the plain bytes, which only this seal's key can have written.
+#[derive(Debug)]
+pub struct Opened<'b> {
+    /// The payload's bytes.
+    pub plain: &'b [u8],
+    /// Names this very seal.
+    pub stamp: Stamp,
+    /// Which key it was.
+    pub key_age: KeyAge,
+}
+
+impl<P: Purpose> Seal<P> {
+    /// A sealer for `P` in the app that `binding` describes.
+    pub fn new(ring: Arc<KeyRing>, binding: &Binding) -> Self {
+        let mut associated = vec![VERSION];
+        for part in [P::NAME, &binding.origin, binding.issuer.as_str(), binding.client_id.as_str()] {
+            associated.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            associated.extend_from_slice(part.as_bytes());
+        }
+        Self { ring, associated, purpose: PhantomData }
+    }
+
+    /// Seals `payload` under `nonce`, which must be fresh. `None` only if the payload cannot be written down,
+    /// which no payload of ours can cause.
+    pub fn seal(&self, payload: &P::Payload, nonce: SealNonce) -> Option<String> {
+        let key = &self.ring.sealing;
+        let mut sealed = Vec::with_capacity(512);
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&key.id);
+        sealed.extend_from_slice(&nonce);
+        let mut body = postcard::to_allocvec(payload).ok()?;
+        let aad = Aad::from(self.associated.as_slice());
+        key.cipher.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body).ok()?;
+        sealed.append(&mut body);
+        Some(URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Opens `text` into `buffer`, which is overwritten. `None`: it is not a seal of this purpose and app by a
+    /// key of the ring. There is nothing more to know about why.
+    pub fn open_into<'b>(&self, text: &str, buffer: &'b mut Vec<u8>) -> Option<Opened<'b>> {
+        buffer.clear();
+        URL_SAFE_NO_PAD.decode_vec(text, buffer).ok()?;
+        let total = buffer.len();
+        if total < HEAD + TAG {
+            return None;
+        }
+        let (head, body) = buffer.split_at_mut_checked(HEAD)?;
+        let (version, rest) = head.split_first()?;
+        let (id, nonce) = rest.split_at_checked(KEY_ID)?;
+        if *version != VERSION {
+            return None;
+        }
+        let nonce: SealNonce = nonce.try_into().ok()?;
+        let tag: [u8; TAG] = body.last_chunk().copied()?;
+        let (key, key_age) = self.ring.find(id)?;
+        let aad = Aad::from(self.associated.as_slice());
+        let plain = key.cipher.open_in_place(Nonce::assume_unique_for_key(nonce), aad, body).ok()?;
+        let mut stamp = [0; NONCE + TAG];
+        for (to, from) in stamp.iter_mut().zip(nonce.iter().chain(&tag)) {
+            *to = *from;
+        }
+        Some(Opened { plain, stamp, key_age })
+    }
+
+    /// Opens `text` and reads its payload.
+    pub fn open(&self, text: &str) -> Option<P::Payload> {
+        let mut buffer = Vec::with_capacity(text.len());
+        let opened = self.open_into(text, &mut buffer)?;
+        read_payload::<P>(&opened)
+    }
+}
+
+/// The payload of a seal that opened.
+pub fn read_payload<P: Purpose>(opened: &Opened<'_>) -> Option<P::Payload> {
+    postcard::from_bytes(opened.plain).ok()
+}
+
+impl<P> std::fmt::Debug for Seal<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Note;
+    impl Purpose for Note {
+        type Payload = String;
+        const NAME: &'static str = "note";
+    }
+    struct Other;
+    impl Purpose for Other {
+        type Payload = String;
+        const NAME: &'static str = "other";
+    }
+
+    fn key(byte: u8) -> Key {
+        Key::new(&Secret::new([byte; 32])).unwrap()
+    }
+
+    fn binding() -> Binding {
+        Binding {
+            origin: "https://store.example.com".into(),
+            issuer: Issuer::new("https://login.example.com"),
+            client_id: ClientId::new("store"),
+        }
+    }
+
+    fn sealer<P: Purpose>(ring: KeyRing, binding: &Binding) -> Seal<P> {
+        Seal::new(Arc::new(ring), binding)
+    }
+
+    #[test]
+    fn what_was_sealed_opens_again_and_says_so_by_its_stamp() {
+        let seal = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
+        let text = seal.seal(&"hello".to_owned(), [7; 12]).unwrap();
+        let mut buffer = Vec::new();
+        let opened = seal.open_into(&text, &mut buffer).unwrap();
+        assert_eq!(opened.key_age, KeyAge::Current);
+        assert_eq!(opened.stamp[..12], [7; 12]);
+        assert_eq!(read_payload::<Note>(&opened).unwrap(), "hello");
+    }
+
+    #[test]
+    fn a_seal_opens_for_no_other_purpose_app_issuer_client_or_key() {
+        let text = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding()).seal(&"x".into(), [0; 12]).unwrap();
+        let ring = || KeyRing::new(key(1), vec![]);
+        assert!(sealer::<Other>(ring(), &binding()).open(&text).is_none());
+        assert!(sealer::<Note>(KeyRing::new(key(2), vec![]), &binding()).open(&text).is_none());
+        let others = [
+            Binding { origin: "https://forum.example.com".into(), ..binding() },
+            Binding { issuer: Issuer::new("https://login.example.co"), ..binding() },
+            Binding {
+                client_id: ClientId::new("mstore"),
+                issuer: Issuer::new("https://login.example.co"),
+                ..binding()
+            },
+        ];
+        for other in others {
+            assert!(sealer::<Note>(ring(), &other).open(&text).is_none());
+        }
+    }
+
+    #[test]
+    fn an_older_key_opens_and_the_newer_one_seals() {
+        let old = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
+        let text = old.seal(&"x".into(), [0; 12]).unwrap();
+        let rotated = sealer::<Note>(KeyRing::new(key(2), vec![key(1)]), &binding());
+        let mut buffer = Vec::new();
+        assert_eq!(rotated.open_into(&text, &mut buffer).unwrap().key_age, KeyAge::Old);
+        assert!(old.open(&rotated.seal(&"y".into(), [0; 12]).unwrap()).is_none());
+    }
+
+    #[test]
+    fn every_changed_or_missing_character_spoils_a_seal() {
+        let seal = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
+        let text = seal.seal(&"payload".into(), [3; 12]).unwrap();
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert!(seal.open(std::str::from_utf8(&changed).unwrap()).is_none(), "changed at {at}");
+            assert!(seal.open(&text[..at]).is_none(), "cut at {at}");
+        }
+        for garbage in ["", "A", "!!!!", "AQ==", &"A".repeat(10_000)] {
+            assert!(seal.open(garbage).is_none());
+        }
+    }
+}
