@@ -10,6 +10,8 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod oidc;
 pub mod policy;
 pub mod session;
+
 pub mod types;

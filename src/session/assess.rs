@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::grant::{RefreshGrant, Seen};
 use super::jwt::SessionJwt;
 use crate::policy::identity::{HeaderTemplate, Identity};
-use crate::types::oauth::{Generation, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// How long sessions last.
@@ -24,7 +24,7 @@ pub struct Session {
     /// Who.
     pub identity: Arc<Identity>,
     /// The key that signed the JWT.
-    pub kid: Option<String>,
+    pub key: KeyFingerprint,
     /// When the JWT must be refreshed.
     pub valid_until: Timestamp,
     /// The provider's own name of its session.
@@ -44,7 +44,7 @@ impl Session {
     pub fn of(jwt: &SessionJwt, templates: &[HeaderTemplate]) -> Option<Self> {
         Some(Self {
             identity: Arc::new(Identity::new(jwt.subject.clone(), jwt.claims()?, templates)),
-            kid: jwt.kid.clone(),
+            key: jwt.key,
             valid_until: jwt.valid_until,
             provider_sid: jwt.provider_sid.clone(),
             sid: jwt.sid.clone(),
@@ -154,7 +154,7 @@ pub trait Outside {
     fn is_revoked(&self, sid: &SessionId, subject: Option<&Subject>, started_at: Timestamp) -> bool;
 
     /// Whether the key is still one of the provider's; yes while no key set was fetched yet.
-    fn knows_key(&self, kid: Option<&str>) -> bool;
+    fn knows_key(&self, key: &KeyFingerprint) -> bool;
 }
 
 /// What the cookies amount to.
@@ -195,7 +195,7 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
         return Standing::None(Why::Idle);
     }
     match (jwt, refresh) {
-        (Some(session), _) if now < session.valid_until && outside.knows_key(session.kid.as_deref()) => {
+        (Some(session), _) if now < session.valid_until && outside.knows_key(&session.key) => {
             Standing::Live(LiveSession { session, last_activity })
         }
         (session, Some(refresh)) => Standing::Stale(refresh, session),
@@ -218,7 +218,7 @@ mod tests {
         fn is_revoked(&self, _: &SessionId, _: Option<&Subject>, _: Timestamp) -> bool {
             self.revoked
         }
-        fn knows_key(&self, _: Option<&str>) -> bool {
+        fn knows_key(&self, _: &KeyFingerprint) -> bool {
             self.knows_key
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     fn session() -> Arc<Session> {
         Arc::new(Session {
             identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
-            kid: None,
+            key: KeyFingerprint::new([0; 16]),
             valid_until: at(300),
             provider_sid: None,
             sid: SessionId::new("s1"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::seal::Purpose;
 use crate::policy::claims::Claims;
-use crate::types::oauth::{Generation, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// The purpose of `__Host-doorward_jwt`.
@@ -26,8 +26,8 @@ pub struct SessionJwt {
     pub jwt: PackedJwt,
     /// Claims verified at login that the JWT does not have and the app uses, as JSON.
     pub kept_claims: String,
-    /// The key that signed it, by the provider's name for it.
-    pub kid: Option<String>,
+    /// The key that signed it.
+    pub key: KeyFingerprint,
     /// When it must be refreshed: the earlier of its `exp` and what `expires_in` gave.
     pub valid_until: Timestamp,
     /// `sub`.

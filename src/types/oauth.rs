@@ -161,6 +161,17 @@ impl Nonce {
     }
 }
 
+/// What names a provider's key by its content, whatever its `kid`: the first half of a SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeyFingerprint([u8; 16]);
+
+impl KeyFingerprint {
+    /// The fingerprint that is this half of a hash.
+    pub const fn new(half: [u8; 16]) -> Self {
+        Self(half)
+    }
+}
+
 /// How often a session's tokens were rotated: 0 at login, one more at every refresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(u32);

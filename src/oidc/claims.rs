@@ -1,0 +1,238 @@
+//! Registered claims (RFC 7519 section 4.1) read by type, and the checks that every kind of token shares. PURE.
+//!
+//! A claim of the wrong type is an error, never an absent claim; `null` is a wrong type.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::types::oauth::Issuer;
+use crate::types::time::Timestamp;
+
+/// The largest NumericDate that is believed: the last second of the year 9999. Milliseconds are beyond it.
+const LATEST: f64 = 253_402_300_799.0;
+
+/// The longest `sub` (OpenID Connect Core section 2).
+const MAX_SUBJECT_BYTES: usize = 255;
+
+/// The claims that are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// `iss`
+    Iss,
+    /// `sub`
+    Sub,
+    /// `aud`
+    Aud,
+    /// `azp`
+    Azp,
+    /// `exp`
+    Exp,
+    /// `nbf`
+    Nbf,
+    /// `iat`
+    Iat,
+    /// `auth_time`
+    AuthTime,
+    /// `nonce`
+    Nonce,
+    /// `at_hash`
+    AtHash,
+    /// `sid`
+    Sid,
+}
+
+impl Claim {
+    /// The claim's name in a token.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Iss => "iss",
+            Self::Sub => "sub",
+            Self::Aud => "aud",
+            Self::Azp => "azp",
+            Self::Exp => "exp",
+            Self::Nbf => "nbf",
+            Self::Iat => "iat",
+            Self::AuthTime => "auth_time",
+            Self::Nonce => "nonce",
+            Self::AtHash => "at_hash",
+            Self::Sid => "sid",
+        }
+    }
+}
+
+/// Why a token that the provider signed is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// A required claim is absent.
+    #[error("the token has no `{}`", .0.name())]
+    Missing(Claim),
+    /// A claim is null, of the wrong type, empty, or out of any sane range.
+    #[error("the token's `{}` is malformed", .0.name())]
+    Malformed(Claim),
+    /// The token is of another kind: `typ`, or a claim that only another kind has.
+    #[error("the token is of another kind than is wanted here")]
+    WrongKind,
+    /// `iss` is another issuer.
+    #[error("the token is of another issuer")]
+    IssuerMismatch,
+    /// `aud` does not name us.
+    #[error("the token is for another audience")]
+    AudienceMismatch,
+    /// `azp` names another client, or is absent although there are several audiences.
+    #[error("the token was issued to another client")]
+    PartyMismatch,
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `nbf` is to come.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `iat` is to come.
+    #[error("the token was issued in the future; compare the clocks of the provider and of this machine")]
+    IssuedInFuture,
+    /// `nonce` is of another login attempt.
+    #[error("the token belongs to another login attempt")]
+    NonceMismatch,
+    /// `at_hash` is of another access token.
+    #[error("the ID token belongs to another access token")]
+    AccessTokenMismatch,
+    /// `sub` is another person than before.
+    #[error("the token is about another person than the session")]
+    SubjectMismatch,
+}
+
+impl ClaimError {
+    /// A stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing(claim) => match claim {
+                Claim::Iss => "token_iss_missing",
+                Claim::Sub => "token_sub_missing",
+                Claim::Aud => "token_aud_missing",
+                Claim::Azp => "token_azp_missing",
+                Claim::Exp => "token_exp_missing",
+                Claim::Nbf => "token_nbf_missing",
+                Claim::Iat => "token_iat_missing",
+                Claim::AuthTime => "token_auth_time_missing",
+                Claim::Nonce => "token_nonce_missing",
+                Claim::AtHash => "token_at_hash_missing",
+                Claim::Sid => "token_sid_missing",
+            },
+            Self::Malformed(claim) => match claim {
+                Claim::Iss => "token_iss_malformed",
+                Claim::Sub => "token_sub_malformed",
+                Claim::Aud => "token_aud_malformed",
+                Claim::Azp => "token_azp_malformed",
+                Claim::Exp => "token_exp_malformed",
+                Claim::Nbf => "token_nbf_malformed",
+                Claim::Iat => "token_iat_malformed",
+                Claim::AuthTime => "token_auth_time_malformed",
+                Claim::Nonce => "token_nonce_malformed",
+                Claim::AtHash => "token_at_hash_malformed",
+                Claim::Sid => "token_sid_malformed",
+            },
+            Self::WrongKind => "token_kind_mismatch",
+            Self::IssuerMismatch => "token_issuer_mismatch",
+            Self::AudienceMismatch => "token_audience_mismatch",
+            Self::PartyMismatch => "token_azp_mismatch",
+            Self::Expired => "token_expired",
+            Self::NotYetValid => "token_not_yet_valid",
+            Self::IssuedInFuture => "token_issued_in_future",
+            Self::NonceMismatch => "token_nonce_mismatch",
+            Self::AccessTokenMismatch => "token_at_hash_mismatch",
+            Self::SubjectMismatch => "token_subject_mismatch",
+        }
+    }
+}
+
+/// A token's claims, read by type.
+#[derive(Clone, Copy)]
+pub(super) struct Claims<'c>(&'c Map<String, Value>);
+
+impl<'c> Claims<'c> {
+    pub(super) const fn new(claims: &'c Map<String, Value>) -> Self {
+        Self(claims)
+    }
+
+    pub(super) fn has(self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(super) fn get(self, name: &str) -> Option<&'c Value> {
+        self.0.get(name)
+    }
+
+    /// A claim that, where it is present, is a string and not empty.
+    pub(super) fn text(self, claim: Claim) -> Result<Option<&'c str>, ClaimError> {
+        match self.get(claim.name()) {
+            None => Ok(None),
+            Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
+            Some(_) => Err(ClaimError::Malformed(claim)),
+        }
+    }
+
+    pub(super) fn required_text(self, claim: Claim) -> Result<&'c str, ClaimError> {
+        self.text(claim)?.ok_or(ClaimError::Missing(claim))
+    }
+
+    /// A claim that, where it is present, is a NumericDate: possibly fractional, rounded down here.
+    pub(super) fn date(self, claim: Claim) -> Result<Option<Timestamp>, ClaimError> {
+        let Some(value) = self.get(claim.name()) else { return Ok(None) };
+        let seconds = value.as_f64().filter(|seconds| (0.0..=LATEST).contains(seconds));
+        let seconds = seconds.ok_or(ClaimError::Malformed(claim))?;
+        // Exact: the range is far below 2^53 and has no negative numbers.
+        Ok(Some(Timestamp::from_secs(seconds as u64)))
+    }
+
+    pub(super) fn required_date(self, claim: Claim) -> Result<Timestamp, ClaimError> {
+        self.date(claim)?.ok_or(ClaimError::Missing(claim))
+    }
+
+    pub(super) fn subject(self) -> Result<&'c str, ClaimError> {
+        let subject = self.required_text(Claim::Sub)?;
+        if subject.len() > MAX_SUBJECT_BYTES {
+            return Err(ClaimError::Malformed(Claim::Sub));
+        }
+        Ok(subject)
+    }
+
+    /// `aud`: a string, or a list of at least one string and of nothing else.
+    pub(super) fn audiences(self) -> Result<Vec<&'c str>, ClaimError> {
+        let malformed = ClaimError::Malformed(Claim::Aud);
+        let audiences = match self.get("aud").ok_or(ClaimError::Missing(Claim::Aud))? {
+            Value::String(one) => vec![one.as_str()],
+            Value::Array(several) => several.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(malformed),
+        };
+        if audiences.is_empty() || audiences.iter().any(|audience| audience.is_empty()) {
+            return Err(malformed);
+        }
+        Ok(audiences)
+    }
+
+    pub(super) fn check_issuer(self, issuer: &Issuer) -> Result<(), ClaimError> {
+        if self.required_text(Claim::Iss)? == issuer.as_str() { Ok(()) } else { Err(ClaimError::IssuerMismatch) }
+    }
+
+    /// `exp` has to be there; `nbf` and `iat` are judged where they are.
+    pub(super) fn check_times(self, now: Timestamp, leeway: Duration) -> Result<(), ClaimError> {
+        if now >= self.required_date(Claim::Exp)?.plus(leeway) {
+            return Err(ClaimError::Expired);
+        }
+        let latest = now.plus(leeway);
+        if self.date(Claim::Nbf)?.is_some_and(|not_before| not_before > latest) {
+            return Err(ClaimError::NotYetValid);
+        }
+        if self.date(Claim::Iat)?.is_some_and(|issued| issued > latest) {
+            return Err(ClaimError::IssuedInFuture);
+        }
+        Ok(())
+    }
+}
+
+/// `typ` of the header as a bare word in lower case, without `application/` (RFC 7515 section 4.1.9).
+pub(super) fn kind_of(typ: Option<&str>) -> Option<String> {
+    let typ = typ?.to_ascii_lowercase();
+    Some(typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ))
+}

@@ -1,0 +1,230 @@
+//! The only HTTP client to the provider: no redirects, no proxy and no cookies from the environment, no
+//! retries, everything bounded in time and size.
+
+use std::error::Error as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{ACCEPT, DATE};
+use reqwest::{Certificate, Client, RequestBuilder, Response};
+use tokio::sync::OnceCell;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::discovery::PlainHttp;
+use super::error::{Endpoint, ProviderError};
+use super::json;
+use super::settings::ProviderSettings;
+use crate::types::net::is_loopback_host;
+use crate::types::time::Clock;
+
+/// A connection is used again only shortly after its last use: one that the provider just closed would make
+/// it unknowable whether a token call was seen.
+const REUSE_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What a skew is while no answer has been seen.
+const UNKNOWN: i64 = i64::MIN;
+
+/// The client of one provider, made at its first use, since that takes long (trust store).
+pub(super) struct Http {
+    client: OnceCell<Client>,
+    plan: Plan,
+    clock: Arc<dyn Clock>,
+    skew: AtomicI64,
+}
+
+#[derive(Clone)]
+struct Plan {
+    certificates: Vec<Vec<u8>>,
+    plain_http: PlainHttp,
+    connect_timeout: Duration,
+    request_timeout: Duration,
+    body_limit: usize,
+}
+
+/// A whole answer, whatever its status.
+pub(super) struct Answer {
+    pub(super) endpoint: Endpoint,
+    pub(super) status: u16,
+    /// May hold tokens, hence wiped.
+    pub(super) body: Zeroizing<Vec<u8>>,
+}
+
+impl Http {
+    /// No I/O yet.
+    pub(super) fn new(settings: &ProviderSettings, clock: Arc<dyn Clock>) -> Self {
+        let plan = Plan {
+            certificates: settings.ca_certificates.iter().map(|certificate| certificate.to_vec()).collect(),
+            plain_http: PlainHttp::for_provider(&settings.discovery_url, settings.allow_insecure_http),
+            connect_timeout: settings.connect_timeout,
+            request_timeout: settings.request_timeout,
+            body_limit: settings.body_limit,
+        };
+        Self { client: OnceCell::new(), plan, clock, skew: AtomicI64::new(UNKNOWN) }
+    }
+
+    /// How far the provider's clock is ahead of ours, in seconds, by its last answer's `Date`.
+    pub(super) fn clock_skew(&self) -> Option<i64> {
+        Some(self.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN)
+    }
+
+    /// Asks for a document.
+    pub(super) async fn get(&self, endpoint: Endpoint, url: &Url) -> Result<Answer, ProviderError> {
+        let request = self.client(endpoint, url).await?.get(url.clone());
+        self.send(endpoint, request).await
+    }
+
+    /// Asks on behalf of the bearer of `token`.
+    pub(super) async fn get_as_bearer(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        token: &str,
+    ) -> Result<Answer, ProviderError> {
+        let request = self.client(endpoint, url).await?.get(url.clone()).bearer_auth(token);
+        self.send(endpoint, request).await
+    }
+
+    /// Posts a form, with a ready-made `Authorization` field if there is one.
+    pub(super) async fn post(
+        &self,
+        endpoint: Endpoint,
+        url: &Url,
+        form: &[(&str, &str)],
+        authorization: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Answer, ProviderError> {
+        let mut request = self.client(endpoint, url).await?.post(url.clone()).form(form).timeout(timeout);
+        if let Some(value) = authorization {
+            request = request.header(reqwest::header::AUTHORIZATION, value);
+        }
+        self.send(endpoint, request).await
+    }
+
+    async fn client(&self, endpoint: Endpoint, url: &Url) -> Result<&Client, ProviderError> {
+        if !self.plan.plain_http.permits(url) {
+            return Err(ProviderError::Insecure { endpoint });
+        }
+        self.client.get_or_try_init(|| build(self.plan.clone())).await
+    }
+
+    async fn send(&self, endpoint: Endpoint, request: RequestBuilder) -> Result<Answer, ProviderError> {
+        let request = request.header(ACCEPT, "application/json");
+        let response = request.send().await.map_err(|error| failure(endpoint, error))?;
+        self.note_date(&response);
+        let status = response.status().as_u16();
+        let body = self.read(endpoint, response).await?;
+        Ok(Answer { endpoint, status, body })
+    }
+
+    /// Reads the body, and stops at the limit rather than after it.
+    async fn read(&self, endpoint: Endpoint, mut response: Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+        let limit = self.plan.body_limit;
+        let too_large = ProviderError::TooLarge { endpoint, limit };
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large);
+        }
+        let mut body = Zeroizing::new(Vec::new());
+        while let Some(chunk) = response.chunk().await.map_err(|error| failure(endpoint, error))? {
+            if body.len().saturating_add(chunk.len()) > limit {
+                return Err(too_large);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn note_date(&self, response: &Response) {
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else { return };
+        let (theirs, ours) = (i64::try_from(date.as_secs()), i64::try_from(self.clock.now().secs()));
+        if let (Ok(theirs), Ok(ours)) = (theirs, ours) {
+            self.skew.store(theirs.saturating_sub(ours), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Answer {
+    /// The body of a 200 answer.
+    ///
+    /// # Errors
+    /// Any other status.
+    pub(super) fn ok(self) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+        if self.status == 200 {
+            return Ok(self.body);
+        }
+        Err(ProviderError::Status { endpoint: self.endpoint, status: self.status })
+    }
+}
+
+async fn build(plan: Plan) -> Result<Client, ProviderError> {
+    let built = tokio::task::spawn_blocking(move || {
+        let mut builder = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .https_only(plan.plain_http == PlainHttp::Never)
+            .connect_timeout(plan.connect_timeout)
+            .timeout(plan.request_timeout)
+            .pool_idle_timeout(REUSE_WITHIN)
+            .dns_resolver(LocalhostAware)
+            .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
+        if !plan.certificates.is_empty() {
+            let certificates: Result<Vec<_>, _> =
+                plan.certificates.iter().map(|der| Certificate::from_der(der)).collect();
+            builder = builder.tls_certs_only(certificates?);
+        }
+        builder.build()
+    });
+    match built.await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(ProviderError::Setup(cause_of(&error))),
+        Err(error) => Err(ProviderError::Setup(json::printable(&error.to_string(), 300))),
+    }
+}
+
+/// What is certain about a call that failed: whether anything was sent.
+fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
+    let error = error.without_url();
+    let cause = if error.is_timeout() { String::from("timed out") } else { cause_of(&error) };
+    if error.is_connect() {
+        return ProviderError::Unreachable { endpoint, cause };
+    }
+    if error.is_builder() {
+        return ProviderError::Setup(cause);
+    }
+    ProviderError::Ambiguous { endpoint, cause }
+}
+
+/// The innermost cause, which names what happened; the outer ones only say in which layer.
+fn cause_of(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = cause.to_string();
+        source = cause.source();
+    }
+    json::printable(&text, 300)
+}
+
+/// Names under `.localhost` are this machine (RFC 6761 section 6.3), which many systems do not know.
+struct LocalhostAware;
+
+impl Resolve for LocalhostAware {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        Box::pin(async move {
+            if is_loopback_host(&host) {
+                let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+                return Ok(Box::new(here.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs);
+            }
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}

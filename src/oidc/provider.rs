@@ -1,0 +1,243 @@
+//! One identity provider: its documents as snapshots, its endpoints as calls.
+//!
+//! Nothing is fetched before it is needed, and what was fetched is kept when the provider goes down. A
+//! call is one request: whether to try again is the caller's decision, who knows what a token is worth.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::access_token::{self, AccessTokenProfile};
+use super::cached::Cached;
+use super::discovery::{Metadata, PlainHttp};
+use super::error::{Endpoint, ProviderError, TokenRejected};
+use super::http::Http;
+use super::id_token::{self, IdTokenExpectation, IdTokenProfile};
+use super::json;
+use super::jwks::KeySet;
+use super::jws::{Jws, Signed};
+use super::settings::{ClientSettings, ProviderSettings};
+use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, parse_answer, revocation_outcome};
+use super::verified::VerifiedToken;
+use crate::types::oauth::{AccessToken, AuthorizationCode, IdToken, PkceVerifier, RefreshToken, Subject};
+use crate::types::time::Clock;
+
+/// The first and the longest pause between attempts to find a provider that is down.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A provider, shared by the apps that log in there. Lives on one runtime, as its connections do; only
+/// [`Provider::keys`] and [`Provider::known_metadata`] may be read from anywhere.
+pub struct Provider {
+    settings: ProviderSettings,
+    clock: Arc<dyn Clock>,
+    http: Http,
+    metadata: Cached<Metadata>,
+    keys: Cached<KeySet>,
+}
+
+impl Provider {
+    /// A provider of which nothing is known yet; makes no connection.
+    pub fn new(settings: ProviderSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let http = Http::new(&settings, Arc::clone(&clock));
+        Arc::new(Self { settings, clock, http, metadata: Cached::empty(), keys: Cached::empty() })
+    }
+
+    /// What the operator said about it.
+    pub const fn settings(&self) -> &ProviderSettings {
+        &self.settings
+    }
+
+    /// The metadata, if they were ever fetched.
+    pub fn known_metadata(&self) -> Option<Arc<Metadata>> {
+        self.metadata.known()
+    }
+
+    /// The keys, if they were ever fetched.
+    pub fn keys(&self) -> Option<Arc<KeySet>> {
+        self.keys.known()
+    }
+
+    /// How many seconds the provider's clock is ahead of ours, by its last answer.
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.http.clock_skew()
+    }
+
+    /// The metadata, fetched if they are not known. A failure is remembered for up to two seconds.
+    ///
+    /// # Errors
+    /// They are not known and cannot be had.
+    pub async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {
+        self.metadata.get(&*self.clock, self.fetch_metadata()).await
+    }
+
+    /// Keeps metadata and keys fresh, and finds a provider that was down; runs until it is dropped.
+    pub async fn keep_fresh(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.freshen().await {
+                Ok(()) => {
+                    tokio::time::sleep(self.settings.keys_max_age).await;
+                    pause = FIRST_PAUSE;
+                }
+                Err(error) => {
+                    tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_not_fresh");
+                    tokio::time::sleep(pause).await;
+                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Exchanges a code for tokens (RFC 6749 section 4.1.3, RFC 7636 section 4.5). One call, no retry.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn exchange_code(
+        &self,
+        client: &ClientSettings,
+        code: AuthorizationCode,
+        verifier: PkceVerifier,
+    ) -> Result<TokenAnswer, TokenError> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", client.redirect_uri.as_str()),
+            ("code_verifier", verifier.expose()),
+        ];
+        self.call_token(Grant::Code, client, &form, self.settings.request_timeout).await
+    }
+
+    /// Exchanges a refresh token (RFC 6749 section 6). One call, no retry: a token sent twice may end the session.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub async fn refresh(&self, client: &ClientSettings, token: &RefreshToken) -> Result<TokenAnswer, TokenError> {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
+        self.call_token(Grant::Refresh, client, &form, self.settings.refresh_timeout).await
+    }
+
+    /// Revokes a refresh token (RFC 7009).
+    ///
+    /// # Errors
+    /// The provider offers it and did not do it.
+    pub async fn revoke(&self, client: &ClientSettings, token: &RefreshToken) -> Result<Revoked, ProviderError> {
+        let metadata = self.metadata().await?;
+        let Some(url) = &metadata.revocation_endpoint else { return Ok(Revoked::NotOffered) };
+        let proof = client_proof(client);
+        let mut form = vec![("token", token.expose()), ("token_type_hint", "refresh_token")];
+        form.extend(&proof.parameters);
+        let authorization = proof.authorization.as_ref().map(|value| value.as_str());
+        let answer =
+            self.http.post(Endpoint::Revocation, url, &form, authorization, self.settings.request_timeout).await?;
+        revocation_outcome(answer.status, &answer.body)
+    }
+
+    /// Asks for the claims of the person that `token` speaks for (OpenID Connect Core section 5.3).
+    ///
+    /// # Errors
+    /// No such endpoint, no JSON, or an answer about somebody other than `expected`.
+    pub async fn userinfo(&self, token: &AccessToken, expected: &Subject) -> Result<Map<String, Value>, ProviderError> {
+        let endpoint = Endpoint::UserInfo;
+        let metadata = self.metadata().await?;
+        let url = metadata.userinfo_endpoint.as_ref().ok_or(ProviderError::NotOffered { endpoint })?;
+        let body = self.http.get_as_bearer(endpoint, url, token.expose()).await?.ok()?;
+        let claims = json::object(&body).ok_or(ProviderError::NotJson { endpoint })?;
+        if claims.get("sub").and_then(Value::as_str) != Some(expected.as_str()) {
+            return Err(ProviderError::OtherSubject);
+        }
+        Ok(claims)
+    }
+
+    /// Verifies an ID token: signature, and every claim of [`id_token::check`].
+    ///
+    /// # Errors
+    /// The token is bad, or ([`TokenRejected::is_outage`]) it cannot be told.
+    pub async fn verify_id_token(
+        &self,
+        client: &ClientSettings,
+        token: &IdToken,
+        expected: IdTokenExpectation<'_>,
+    ) -> Result<VerifiedToken, TokenRejected> {
+        let signed = self.verify_signature(token.expose()).await?;
+        let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
+        let profile = IdTokenProfile { issuer, client_id: &client.client_id, leeway };
+        Ok(id_token::check(signed, profile, expected, self.clock.now())?)
+    }
+
+    /// Verifies an access token that is a JWT: signature, and every claim of [`access_token::check`].
+    ///
+    /// # Errors
+    /// The token is bad, or ([`TokenRejected::is_outage`]) it cannot be told.
+    pub async fn verify_access_token(
+        &self,
+        client: &ClientSettings,
+        token: &AccessToken,
+    ) -> Result<VerifiedToken, TokenRejected> {
+        let signed = self.verify_signature(token.expose()).await?;
+        let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
+        let profile = AccessTokenProfile { issuer, audiences: &client.audiences, leeway };
+        Ok(access_token::check(signed, profile, self.clock.now())?)
+    }
+
+    /// With the keys at hand and, if the token may be signed by a newer one, once more with keys fetched anew.
+    async fn verify_signature(&self, token: &str) -> Result<Signed, TokenRejected> {
+        let jws = Jws::parse(token, &self.settings.algorithms)?;
+        let keys = self.keys.get(&*self.clock, self.fetch_keys()).await.map_err(TokenRejected::KeysUnavailable)?;
+        let error = match jws.verify(&keys) {
+            Ok(signed) => return Ok(signed),
+            Err(error) if jws.is_cured_by_new_keys(error) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let pause = self.settings.keys_min_refetch;
+        let newer = self.keys.renew(Some(&keys), &*self.clock, pause, self.fetch_keys()).await;
+        let newer = newer.map_err(TokenRejected::KeysUnavailable)?;
+        if Arc::ptr_eq(&keys, &newer) {
+            return Err(error.into());
+        }
+        Ok(jws.verify(&newer)?)
+    }
+
+    async fn call_token(
+        &self,
+        grant: Grant,
+        client: &ClientSettings,
+        grant_form: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<TokenAnswer, TokenError> {
+        // Without metadata nothing is sent to the token endpoint, whatever happened to that request.
+        let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
+        let proof = client_proof(client);
+        let form: Vec<(&str, &str)> = grant_form.iter().copied().chain(proof.parameters.iter().copied()).collect();
+        let authorization = proof.authorization.as_ref().map(|value| value.as_str());
+        let answer = self.http.post(Endpoint::Token, &metadata.token_endpoint, &form, authorization, timeout).await?;
+        parse_answer(grant, answer.status, &answer.body)
+    }
+
+    async fn freshen(&self) -> Result<(), ProviderError> {
+        let known = self.metadata.known();
+        self.metadata.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_metadata()).await?;
+        let known = self.keys.known();
+        self.keys.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_keys()).await?;
+        Ok(())
+    }
+
+    async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
+        let url = &self.settings.discovery_url;
+        let document = self.http.get(Endpoint::Discovery, url).await?.ok()?;
+        let plain_http = PlainHttp::for_provider(url, self.settings.allow_insecure_http);
+        Ok(Metadata::parse(&document, &self.settings.issuer, plain_http)?)
+    }
+
+    async fn fetch_keys(&self) -> Result<KeySet, ProviderError> {
+        let metadata = self.metadata().await?;
+        let document = self.http.get(Endpoint::Keys, &metadata.jwks_uri).await?.ok()?;
+        let keys = KeySet::parse(&document)?;
+        for skipped in keys.skipped() {
+            let kid = skipped.kid.as_deref().unwrap_or_default();
+            tracing::warn!(provider = %self.settings.name, kid, reason = skipped.reason.code(), "provider_key_skipped");
+        }
+        Ok(keys)
+    }
+}

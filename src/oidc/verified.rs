@@ -1,0 +1,103 @@
+//! The proof that a token was verified. PURE.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::claims::ClaimError;
+use super::claims::{Claim, Claims};
+use super::jwks::KeyFingerprint;
+use super::jws::{Algorithm, Signed};
+use crate::types::oauth::{ProviderSid, Subject};
+use crate::types::secret::Secret;
+use crate::types::time::Timestamp;
+
+/// A JWT whose signature and claims were checked. Only the checks of `id_token` and `access_token` make one.
+///
+/// What depends on the moment (`exp`) was checked then: whoever keeps one asks [`Self::expires_at`] again.
+#[derive(Clone)]
+pub struct VerifiedToken {
+    raw: Secret<String>,
+    claims: Map<String, Value>,
+    subject: Subject,
+    expires_at: Timestamp,
+    issued_at: Option<Timestamp>,
+    sid: Option<ProviderSid>,
+    algorithm: Algorithm,
+    kid: Option<String>,
+    key: KeyFingerprint,
+}
+
+impl VerifiedToken {
+    /// For the checks only, after they have passed.
+    pub(super) fn from_checked(signed: Signed) -> Result<Self, ClaimError> {
+        let claims = Claims::new(&signed.claims);
+        Ok(Self {
+            subject: Subject::new(claims.subject()?),
+            expires_at: claims.required_date(Claim::Exp)?,
+            issued_at: claims.date(Claim::Iat)?,
+            sid: claims.text(Claim::Sid)?.map(ProviderSid::new),
+            raw: Secret::new(signed.raw),
+            claims: signed.claims,
+            algorithm: signed.algorithm,
+            kid: signed.kid,
+            key: signed.key,
+        })
+    }
+
+    /// The token as the provider sent it; never log what this returns.
+    pub fn raw(&self) -> &str {
+        self.raw.expose()
+    }
+
+    /// All claims.
+    pub const fn claims(&self) -> &Map<String, Value> {
+        &self.claims
+    }
+
+    /// `sub`.
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// `exp`, rounded down, without any leeway.
+    pub const fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// `iat`, rounded down; every ID token has one, not every access token does.
+    pub const fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
+    }
+
+    /// `sid`: the provider's session.
+    pub const fn sid(&self) -> Option<&ProviderSid> {
+        self.sid.as_ref()
+    }
+
+    /// The algorithm of the signature.
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The `kid` that the token named.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The key that verified it, by content.
+    pub const fn key(&self) -> KeyFingerprint {
+        self.key
+    }
+}
+
+impl fmt::Debug for VerifiedToken {
+    /// Without the token and without its claims, which are personal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedToken")
+            .field("expires_at", &self.expires_at)
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
