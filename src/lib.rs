@@ -10,8 +10,11 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod auth;
+pub mod control;
 pub mod oidc;
 pub mod policy;
 pub mod session;
+pub mod store;
 
 pub mod types;
