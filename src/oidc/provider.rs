@@ -241,3 +241,6 @@ impl Provider {
         Ok(keys)
     }
 }
+
+#[cfg(test)]
+mod tests;
