@@ -8,13 +8,16 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair, RsaPublicKeyComponents,
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::CertifiedKey;
+use rustls_pki_types::PrivatePkcs8KeyDer;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::jwks::KeySet;
 use super::jws::{Algorithm, Jws, Signed};
@@ -87,11 +90,9 @@ impl Signer {
         let signature = match &self.key {
             PrivateKey::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                match self.algorithm {
-                    Algorithm::Ps256 => key.sign(&RSA_PSS_SHA256, &random, input.as_bytes(), &mut signature),
-                    _ => key.sign(&RSA_PKCS1_SHA256, &random, input.as_bytes(), &mut signature),
-                }
-                .unwrap();
+                let padding: &'static dyn RsaEncoding =
+                    if self.algorithm == Algorithm::Ps256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
+                key.sign(padding, &random, input.as_bytes(), &mut signature).unwrap();
                 signature
             }
             PrivateKey::Ec(key) => key.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
@@ -156,6 +157,8 @@ pub(super) enum Reply {
     Stall(Vec<u8>),
 }
 
+type Answer = dyn Fn(&Seen) -> Reply + Send + Sync;
+
 /// A server on a free port of this machine, that shuts when dropped.
 pub(super) struct FakeProvider {
     pub(super) address: SocketAddr,
@@ -165,15 +168,34 @@ pub(super) struct FakeProvider {
 
 impl FakeProvider {
     pub(super) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(None, Arc::new(answer)).await
+    }
+
+    pub(super) async fn start_tls(
+        certified: CertifiedKey<rcgen::KeyPair>,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(answer)).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (Arc::clone(&seen), Arc::new(answer));
+        let log = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (log, answer) = (Arc::clone(&log), Arc::clone(&answer));
+                let (log, answer, tls) = (Arc::clone(&log), Arc::clone(&answer), tls.clone());
                 tokio::spawn(async move {
-                    let _ = serve(socket, &log, &*answer).await;
+                    match tls {
+                        Some(tls) => serve(tls.accept(socket).await?, &log, &*answer).await,
+                        None => serve(socket, &log, &*answer).await,
+                    }
                 });
             }
         });
@@ -197,10 +219,10 @@ impl Drop for FakeProvider {
     }
 }
 
-async fn serve(
-    mut socket: TcpStream,
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: S,
     log: &Mutex<Vec<Seen>>,
-    answer: &(dyn Fn(&Seen) -> Reply + Sync),
+    answer: &Answer,
 ) -> io::Result<()> {
     let seen = read_request(&mut socket).await?;
     log.lock().unwrap().push(seen.clone());
@@ -211,9 +233,13 @@ async fn serve(
                 body.len()
             );
             socket.write_all(head.as_bytes()).await?;
-            socket.write_all(body.as_bytes()).await
+            socket.write_all(body.as_bytes()).await?;
+            socket.shutdown().await
         }
-        Reply::Raw(bytes) => socket.write_all(&bytes).await,
+        Reply::Raw(bytes) => {
+            socket.write_all(&bytes).await?;
+            socket.shutdown().await
+        }
         Reply::Stall(bytes) => {
             socket.write_all(&bytes).await?;
             std::future::pending().await
@@ -221,7 +247,7 @@ async fn serve(
     }
 }
 
-async fn read_request(socket: &mut TcpStream) -> io::Result<Seen> {
+async fn read_request<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Seen> {
     let mut text = String::new();
     loop {
         let mut buffer = [0; 4096];

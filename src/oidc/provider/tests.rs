@@ -20,6 +20,9 @@ const ISSUER: &str = "https://login.example.com";
 /// What the fake provider does about each path; changed by the tests as they go.
 type Script = Arc<Mutex<Box<dyn Fn(&Seen) -> Option<Reply> + Send>>>;
 
+/// An error's code, and the answer that leads to it.
+type Case = (&'static str, Box<dyn Fn() -> Reply + Send>);
+
 struct World {
     server: FakeProvider,
     provider: Arc<Provider>,
@@ -129,7 +132,7 @@ async fn an_answer_gone_wrong_is_told_apart_by_what_it_means_for_the_token() {
     world.provider.metadata().await.unwrap();
     let head = |rest: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{rest}").into_bytes();
     let huge = [head("transfer-encoding: chunked\r\n\r\n8000\r\n"), vec![b' '; 0x8000]].concat();
-    let cases: Vec<(&str, Box<dyn Fn() -> Reply + Send>)> = vec![
+    let cases: Vec<Case> = vec![
         ("token_answer_malformed", Box::new(move || Reply::Raw(head("connection: close\r\n\r\n<html>")))),
         ("provider_unavailable", Box::new(|| Reply::Json(500, String::from("oops")))),
         ("token_answer_malformed", Box::new(move || Reply::Stall(huge.clone()))),
@@ -201,7 +204,7 @@ async fn a_provider_that_is_not_there_got_nothing() {
 #[tokio::test]
 async fn bad_discovery_documents_are_named_and_not_asked_for_again_at_once() {
     let world = World::new().await;
-    let cases: [(&str, Box<dyn Fn() -> Reply + Send>); 5] = [
+    let cases: [Case; 5] = [
         ("discovery_not_json", Box::new(|| Reply::Json(200, String::from("<!doctype html>")))),
         ("provider_status", Box::new(|| Reply::Json(500, String::from("{}")))),
         ("provider_answer_too_large", Box::new(|| Reply::Json(200, " ".repeat(1024 * 1024 + 1)))),
