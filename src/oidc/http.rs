@@ -247,6 +247,7 @@ mod tests {
 
     fn http(url: &Url, trusted: Vec<CertificateDer<'static>>) -> Http {
         let mut settings = ProviderSettings::at(ProviderName::new("p"), Issuer::new("i"), url.clone());
+        settings.connect_timeout = Duration::from_millis(500);
         settings.ca_certificates = trusted;
         Http::new(&settings, Arc::new(SystemClock))
     }
@@ -269,6 +270,17 @@ mod tests {
             assert_eq!(error.code(), "provider_unreachable", "{url} {error}");
         }
         assert_eq!(server.count("/d"), 1, "nothing was sent before the name and the authority were right");
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_stalls_has_sent_nothing() {
+        install_crypto();
+        let trusted = rcgen::generate_simple_self_signed(vec![String::from("localhost")]).unwrap().cert.der().clone();
+        let silent = FakeProvider::start(|_| Reply::Stall(Vec::new())).await;
+        let url = Url::parse(&format!("https://localhost:{}/token", silent.address.port())).unwrap();
+        let patience = Duration::from_secs(10);
+        let verdict = http(&url, vec![trusted]).post(Endpoint::Token, &url, &[("a", "b")], None, patience).await;
+        assert_eq!(verdict.err().unwrap().code(), "provider_unreachable");
     }
 
     #[tokio::test]
