@@ -46,6 +46,17 @@ pub(crate) fn lines_without_tests(text: &str) -> usize {
     text.lines().count() - bare.lines().zip(kept.lines()).filter(|(before, after)| before != after).count()
 }
 
+/// The paths that `file` declares as test modules of their own file, with all below them: `#[cfg(test)] mod tests;`.
+pub(crate) fn test_files(file: &File) -> Vec<String> {
+    let folder = file.path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib");
+    let bare = without_words(&file.text);
+    let declared = bare.split("#[cfg(test)]").skip(1).filter_map(|from| {
+        let name = from.split_once(';')?.0.trim().rsplit_once("mod ")?.1;
+        name.chars().all(|c| c.is_alphanumeric() || c == '_').then(|| format!("{folder}/{name}"))
+    });
+    declared.flat_map(|path| [format!("{path}.rs"), format!("{path}/")]).collect()
+}
+
 fn without_words(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
@@ -137,4 +148,14 @@ fn only_code_is_left() {
         assert_eq!(code(text).lines().count(), text.lines().count(), "{text}");
     }
     assert_eq!(lines_without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
+}
+
+#[test]
+fn test_modules_in_files_of_their_own_are_found() {
+    let text = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\npub(crate) mod testing;\n#[cfg(test)]\nmod inline { use x; }\nmod real;";
+    for (path, folder) in [("src/oidc/mod.rs", "src/oidc"), ("src/oidc.rs", "src/oidc"), ("src/lib.rs", "src")] {
+        let found = test_files(&File { path: path.into(), text: text.into() });
+        let expected = ["tests.rs", "tests/", "testing.rs", "testing/"].map(|name| format!("{folder}/{name}"));
+        assert_eq!(found, expected, "{path}");
+    }
 }
