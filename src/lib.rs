@@ -14,7 +14,7 @@ pub mod auth;
 pub mod control;
 pub mod oidc;
 pub mod policy;
+pub mod proxy;
 pub mod session;
 pub mod store;
-
 pub mod types;
