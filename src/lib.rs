@@ -10,4 +10,8 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod admin;
+pub mod telemetry;
 pub mod types;
+pub mod upstream;
+pub mod wire;
