@@ -298,3 +298,6 @@ fn directives(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     });
     parts.map(<[u8]>::trim_ascii)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,9 @@ mod guard;
 mod listener;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub use connection::{Arrival, Handler};
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, ListenerSettings, serve};
