@@ -10,6 +10,7 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod admin;
 pub mod auth;
 pub mod control;
 pub mod oidc;
@@ -17,4 +18,7 @@ pub mod policy;
 pub mod proxy;
 pub mod session;
 pub mod store;
+pub mod telemetry;
 pub mod types;
+pub mod upstream;
+pub mod wire;
