@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 
 use crate::types::net::Origin;
 
@@ -56,9 +56,7 @@ impl CookieNames {
     pub fn owns(&self, name: &str) -> bool {
         let bare = |name: &str| {
             let name = name.to_ascii_lowercase();
-            let name =
-                name.strip_prefix("__host-").or_else(|| name.strip_prefix("__secure-")).unwrap_or(&name).to_owned();
-            name
+            name.strip_prefix("__host-").or_else(|| name.strip_prefix("__secure-")).unwrap_or(&name).to_owned()
         };
         let name = bare(name);
         let whole = [&self.jwt, &self.refresh, &self.seen, &self.browser, &self.hint];
@@ -110,10 +108,9 @@ pub struct RequestCookies<'r> {
 const MAX_COOKIES: usize = 256;
 
 impl<'r> RequestCookies<'r> {
-    /// Splits the `Cookie` fields; what is not `name=value` is passed over.
-    pub fn read(headers: &'r HeaderMap) -> Self {
-        let pairs = headers
-            .get_all(header::COOKIE)
+    /// Splits the values of the `Cookie` fields; what is not `name=value` is passed over.
+    pub fn read(fields: &'r [HeaderValue]) -> Self {
+        let pairs = fields
             .iter()
             .filter_map(|field| field.to_str().ok())
             .flat_map(|field| field.split(';'))
@@ -164,12 +161,8 @@ mod tests {
         CookieNames::new("doorward", &Origin::parse(origin).unwrap())
     }
 
-    fn headers(fields: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for field in fields {
-            headers.append(header::COOKIE, HeaderValue::from_str(field).unwrap());
-        }
-        headers
+    fn headers(fields: &[&str]) -> Vec<HeaderValue> {
+        fields.iter().map(|field| HeaderValue::from_str(field).unwrap()).collect()
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub refreshes: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
     pub sessions_refused: IntCounterVec,
+    /// Requests whose session is sealed with a key that only opens any more: at rest once a rotation is over.
+    pub sessions_on_old_keys: IntCounter,
     /// Calls to the provider by `provider`, `call` and `outcome`.
     pub provider_calls: IntCounterVec,
     /// Keys of a provider's key set that could not be read, by `provider`.
@@ -104,6 +106,10 @@ impl Metrics {
                 "doorward_sessions_refused_total",
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
+            )?,
+            sessions_on_old_keys: counter(
+                "doorward_sessions_on_old_keys_total",
+                "Requests whose session an older key opened.",
             )?,
             provider_calls: counters(
                 "doorward_provider_calls_total",

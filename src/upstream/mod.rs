@@ -27,6 +27,7 @@ pub use upgrade::Tunnels;
 use self::client::{Lease, Wanted};
 use self::outgoing::{Outgoing, Progress};
 use self::upgrade::TunnelLimits;
+use crate::policy::decide::Permit;
 use crate::types::body::Body;
 
 /// What was decided about a request that goes to the backend.
@@ -50,15 +51,26 @@ pub struct Passage<'a> {
     pub tunnel_age: Option<Duration>,
 }
 
-/// Passes a request to the backend and gives its answer's head; both bodies stream.
+/// Passes a request that was permitted to the backend and gives its answer's head; both bodies stream.
 ///
 /// # Errors
 /// See [`UpstreamError`].
 pub async fn forward(
     upstream: &Upstream,
-    passage: Passage<'_>,
+    permit: Permit<'_>,
     request: Request<Body>,
 ) -> Result<Response<Body>, UpstreamError> {
+    let (facts, origin) = (permit.facts(), &permit.place().app.origin);
+    let passage = Passage {
+        target: facts.target.as_str(),
+        identity_headers: permit.identity().map_or(&[], |identity| identity.headers.as_slice()),
+        forwarded_for: &facts.address.forwarded_for,
+        forwarded_proto: origin.scheme(),
+        forwarded_host: &origin.authority(),
+        consume_authorization: false,
+        on_identity: permit.identity().is_some(),
+        tunnel_age: None,
+    };
     let answer = pass(upstream, passage, request).await;
     if let Err(error) = &answer {
         upstream.failed(error);
