@@ -10,4 +10,5 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod demo;
 pub mod types;
