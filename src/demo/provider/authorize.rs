@@ -8,8 +8,10 @@ use super::keys::random_word;
 use super::params::Params;
 use super::settings::Client;
 use super::state::{CodeRequest, SignOn};
+use super::tokens::ID_TOKEN;
 use super::{Event, Failure, Provider};
 use crate::demo::serve::{Answer, Asked, redirect};
+use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
 
 /// An authorization request that is in order.
@@ -22,6 +24,8 @@ pub(super) struct Request<'a> {
     challenge: String,
     prompt: Prompt,
     max_age: Option<u64>,
+    /// The person that an ID token hint names; nobody else's session will do.
+    expected: Option<Subject>,
     pub(super) login_hint: Option<String>,
 }
 
@@ -75,7 +79,8 @@ impl Provider {
         let session = self.current_sign_on(asked, now)?;
         let age = now.since(session.auth_time).as_secs();
         let fresh = request.max_age.is_none_or(|max_age| age <= max_age);
-        (fresh && request.prompt != Prompt::Always).then_some(session)
+        let expected = request.expected.as_ref().is_none_or(|subject| *subject == session.subject);
+        (fresh && expected && request.prompt != Prompt::Always).then_some(session)
     }
 
     /// Reads and checks an authorization request.
@@ -96,6 +101,15 @@ impl Provider {
             error,
             description,
         })?;
+        let hint = params.get("id_token_hint").map(|token| self.key.verify(ID_TOKEN, token));
+        let expected = match hint.map(|claims| Some(Subject::new(claims?.get("sub")?.as_str()?))) {
+            Some(None) => {
+                let (error, description) = ("invalid_request", "id_token_hint is no ID token of this provider");
+                return Err(Refusal::Client { redirect_uri, state, error, description });
+            }
+            Some(Some(subject)) => Some(subject),
+            None => None,
+        };
         let prompts = params.words("prompt");
         let asked_for = |word: &str| prompts.iter().any(|prompt| prompt == word);
         Ok(Request {
@@ -111,6 +125,7 @@ impl Provider {
                 () => Prompt::IfNeeded,
             },
             max_age: params.get("max_age").and_then(|age| age.parse().ok()),
+            expected,
             login_hint: params.get("login_hint").map(str::to_owned),
         })
     }

@@ -29,7 +29,7 @@ use tokio::net::TcpListener;
 use self::keys::SigningKey;
 use self::pages::Pages;
 use self::state::State;
-use super::serve::{Answer, Asked, Running, Site, StartError, bare, method_not_allowed, serve};
+use super::serve::{Answer, Asked, Running, Site, StartError, bare, method_not_allowed, redirect, serve};
 use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
 
@@ -125,6 +125,8 @@ impl Provider {
             "/jwks.json" if get => Ok(self.jwks()),
             "/authorize" if get || post => self.authorize(asked),
             "/login" if post => self.sign_in(asked),
+            // A page that was refused is reloaded without its form: back to the beginning.
+            "/login" if get => Ok(redirect(StatusCode::FOUND, &format!("/authorize?{}", asked.query))),
             "/token" if post => self.token(asked),
             "/userinfo" if get || post => Ok(self.userinfo(asked)),
             "/revoke" if post => Ok(self.revoke(asked)),
@@ -133,8 +135,8 @@ impl Provider {
             "/" | "/provider.css" | "/.well-known/openid-configuration" | "/jwks.json" => {
                 Ok(method_not_allowed("GET, HEAD"))
             }
-            "/authorize" | "/userinfo" | "/end_session" => Ok(method_not_allowed("GET, HEAD, POST")),
-            "/login" | "/token" | "/revoke" | "/end_session/confirm" => Ok(method_not_allowed("POST")),
+            "/authorize" | "/login" | "/userinfo" | "/end_session" => Ok(method_not_allowed("GET, HEAD, POST")),
+            "/token" | "/revoke" | "/end_session/confirm" => Ok(method_not_allowed("POST")),
             _ => Ok(bare(StatusCode::NOT_FOUND)),
         }
     }

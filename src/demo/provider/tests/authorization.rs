@@ -192,7 +192,37 @@ async fn metadata_names_the_configured_issuer_whatever_the_host() {
     assert_eq!(metadata["authorization_response_iss_parameter_supported"], true);
     let keys = browser.get("/jwks.json").await.json();
     assert_eq!((&keys["keys"][0]["kty"], &keys["keys"][0]["d"]), (&"EC".into(), &Value::Null));
+    let reloaded = browser.get("/login?client_id=store").await;
+    assert_eq!(reloaded.header("location"), "/authorize?client_id=store");
     assert_eq!(browser.send("PUT", "/token", String::new()).await.status, 405);
     assert_eq!(browser.get("/nowhere").await.status, 404);
     assert_eq!(browser.send("POST", "/token", "a".repeat(70_000)).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_hint_says_whose_session_will_do() {
+    let setup = setup().await;
+    let mut browser = setup.browser();
+    let bob = setup.log_in(&mut setup.browser(), "bob", "store").await;
+    let alice = setup.log_in(&mut browser, "alice", "store").await;
+    for (hint, prompt, status, error) in [
+        (alice["id_token"].as_str().unwrap(), "none", 302, None),
+        (bob["id_token"].as_str().unwrap(), "none", 303, Some("login_required")),
+        (bob["id_token"].as_str().unwrap(), "", 200, None),
+        (alice["access_token"].as_str().unwrap(), "none", 303, Some("invalid_request")),
+    ] {
+        let reply = browser.get(&authorize("store", &[("id_token_hint", hint), ("prompt", prompt)])).await;
+        assert_eq!(reply.status, status);
+        if let Some(error) = error {
+            assert_eq!(reply.location().1["error"], error);
+        }
+    }
+}
+
+#[tokio::test]
+async fn cookies_are_secure_under_a_secure_issuer() {
+    for (issuer, secure) in [(ISSUER, false), ("https://login.example.com", true)] {
+        let reply = setup_at(issuer).await.browser().get(&authorize("store", &[])).await;
+        assert_eq!(reply.header("set-cookie").contains("; Secure"), secure, "{issuer}");
+    }
 }

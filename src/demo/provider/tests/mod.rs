@@ -35,6 +35,10 @@ struct Setup {
 }
 
 async fn setup() -> Setup {
+    setup_at(ISSUER).await
+}
+
+async fn setup_at(issuer: &str) -> Setup {
     let clock = Arc::new(ManualClock::starting_at(Timestamp::from_secs(START)));
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&events);
@@ -46,7 +50,7 @@ async fn setup() -> Setup {
         post_logout_redirect_uris: vec![format!("http://{id}.localhost:8080/.doorward/signed-out")],
     };
     let settings = Settings {
-        issuer: Origin::parse(ISSUER).unwrap(),
+        issuer: Origin::parse(issuer).unwrap(),
         clients: vec![client("store", "store s3cret+"), client("forum", "forum-secret")],
         users: User::alice_and_bob(),
         jwt_lifetime: Duration::from_secs(60),
