@@ -13,6 +13,7 @@
 pub mod admin;
 pub mod auth;
 pub mod control;
+pub mod demo;
 pub mod oidc;
 pub mod policy;
 pub mod proxy;
