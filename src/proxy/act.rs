@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 
 use super::Proxy;
-use super::record::Record;
+use super::record::{Record, Reference};
 use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
 use crate::policy::decide::{Decision, Permit};
@@ -28,7 +28,9 @@ impl Proxy {
         let (code, respond, reference) = (decision.code(), &self.respond, record.reference());
         match decision {
             Decision::Forward(permit) => self.forward(permit, asked, record).await,
-            Decision::StartLogin(place, return_to) => self.start_login(place, &return_to, &asked, record).await,
+            Decision::StartLogin(place, return_to) => {
+                self.start_login(place, &return_to, asked.facts, asked.cookies, reference).await
+            }
             Decision::FinishLogin(place, caller) => {
                 let query = asked.facts.target.query().unwrap_or_default();
                 let end = self.auth.finish_login(place, query, asked.cookies, &caller).await;
@@ -77,14 +79,15 @@ impl Proxy {
         &self,
         place: Place<'_>,
         return_to: &ReturnTo,
-        asked: &Asked<'_>,
-        record: &mut Record,
+        facts: &Facts,
+        cookies: &RequestCookies<'_>,
+        reference: Reference,
     ) -> Answer {
-        match self.auth.start_login(place, asked.cookies, return_to, 0).await {
+        match self.auth.start_login(place, cookies, return_to, 0).await {
             Ok(start) => {
                 self.respond.redirect(StatusCode::FOUND, &start.location, "start_login").with_cookies(start.lines)
             }
-            Err(outage) => self.respond.outage(asked.facts, Some(place), outage, record.reference()),
+            Err(outage) => self.respond.outage(facts, Some(place), outage, reference),
         }
     }
 

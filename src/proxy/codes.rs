@@ -7,7 +7,7 @@ use crate::upstream::UpstreamError;
 
 /// What a page says.
 #[derive(Clone, Copy, Debug)]
-pub struct Words {
+pub(super) struct Words {
     /// The headline.
     pub title: &'static str,
     /// What happened.
@@ -21,7 +21,7 @@ const fn words(title: &'static str, explanation: &'static str, advice: &'static 
 }
 
 /// The words for a refusal.
-pub const fn of_reason(reason: Reason) -> Words {
+pub(super) const fn of_reason(reason: Reason) -> Words {
     match reason {
         Reason::Unreadable(_) => words(
             "This request cannot be read",
@@ -73,7 +73,7 @@ pub const fn of_reason(reason: Reason) -> Words {
 }
 
 /// The words for a login that failed.
-pub const fn of_login_failure(failure: &LoginFailure) -> Words {
+pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
     const AGAIN: &str = "Please try to log in again.";
     const TELL: &str = "Please tell the people who run this site, with the reference below.";
     match failure {
@@ -123,7 +123,7 @@ pub const fn of_login_failure(failure: &LoginFailure) -> Words {
 }
 
 /// The words for a provider that cannot be asked.
-pub const fn of_outage() -> Words {
+pub(super) const fn of_outage() -> Words {
     words(
         "The login service does not answer",
         "Your session could not be checked just now. You are not logged out.",
@@ -132,7 +132,7 @@ pub const fn of_outage() -> Words {
 }
 
 /// The words for a backend that gave no answer.
-pub const fn of_upstream(error: &UpstreamError) -> Words {
+pub(super) const fn of_upstream(error: &UpstreamError) -> Words {
     if error.is_clients() {
         return words("The request broke off", "It did not arrive whole.", "Please try again.");
     }
