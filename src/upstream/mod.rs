@@ -8,6 +8,9 @@ mod stall;
 mod target;
 mod upgrade;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::Ordering;
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -79,7 +82,7 @@ async fn pass(
         Head { upstream, client: &client, passage: &passage, target: &target, framing, switch: switch.is_some() };
 
     let repeatable = framing == Framing::None && client.method.is_safe();
-    let wanted = match (&switch, repeatable || client.method.is_idempotent()) {
+    let wanted = match (&switch, repeatable) {
         (Some(_), _) => Wanted::New,
         (None, true) => Wanted::Any,
         (None, false) => Wanted::JustUsed,
@@ -214,8 +217,7 @@ async fn exchange(
             Ok(Err(mut error)) => {
                 return Err(match error.take_message() {
                     Some(request) => Failure::Unsent(Box::new(request), error.into_error()),
-                    None if progress.is_some_and(Progress::broke) => Failure::Failed(UpstreamError::RequestBroke),
-                    None => Failure::Failed(UpstreamError::from_exchange(error.into_error())),
+                    None => Failure::Failed(blame(error.into_error(), progress)),
                 });
             }
             Err(_) => {
@@ -233,6 +235,16 @@ async fn exchange(
             }
         }
     }
+}
+
+/// Who broke the exchange: a client that stopped or left in its body looks like a failing backend from here.
+fn blame(error: hyper::Error, progress: Option<&Progress>) -> UpstreamError {
+    if progress.is_some_and(Progress::broke) {
+        return UpstreamError::RequestBroke;
+    }
+    let error = UpstreamError::from_exchange(error);
+    let stalled = matches!(error, UpstreamError::ResponseTimeout) && progress.is_some_and(Progress::awaits_client);
+    if stalled { UpstreamError::RequestStalled } else { error }
 }
 
 /// Judges the answer's head, decides about the connection, and makes the head that the client gets.

@@ -214,6 +214,17 @@ async fn after_an_early_answer_an_unread_body_is_no_request() {
     assert!(server.seen().iter().all(|line| line == "POST /early"), "{:?}", server.seen());
 }
 
+/// The refusal of a large upload must arrive although nobody read the upload.
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let server = start(ListenerSettings::default(), None);
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n").await.unwrap();
+    stream.write_all(&vec![b'x'; 9_000_000]).await.unwrap();
+    let (heard, closed) = heard(&mut stream).await;
+    assert!(closed && heard.ends_with("early"), "{heard}");
+}
+
 /// Bytes after a request to upgrade are a request of their own unless the answer is 101.
 #[tokio::test]
 async fn without_101_nothing_is_a_tunnel() {
