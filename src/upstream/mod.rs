@@ -2,6 +2,7 @@
 
 mod client;
 mod error;
+mod framing;
 mod headers;
 mod outgoing;
 mod stall;
@@ -13,10 +14,9 @@ mod tests;
 
 use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Duration, timeout};
@@ -28,6 +28,7 @@ pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, Upstr
 pub use upgrade::Tunnels;
 
 use self::client::{Lease, Wanted};
+use self::framing::Framing;
 use self::outgoing::{Outgoing, Progress};
 use self::upgrade::TunnelLimits;
 use crate::types::body::Body;
@@ -132,29 +133,6 @@ fn target(method: &Method, target: &str) -> Result<Uri, UpstreamError> {
     }
 }
 
-/// How the request's body is delimited upstream: our own choice, whatever came (RFC 9112 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    None,
-    Zero,
-    Length(u64),
-    Chunked,
-}
-
-impl Framing {
-    fn of(client: &Parts, body: &Body) -> Self {
-        match body.size_hint().exact() {
-            // RFC 9110 section 8.6: a method that is made for content says so when there is none.
-            Some(0) => {
-                let made_for_content = [Method::POST, Method::PUT, Method::PATCH].contains(&client.method);
-                if made_for_content || client.headers.contains_key(CONTENT_LENGTH) { Self::Zero } else { Self::None }
-            }
-            Some(length) => Self::Length(length),
-            None => Self::Chunked,
-        }
-    }
-}
-
 /// All that a request's head is made of, so that it can be made twice.
 struct Head<'a> {
     upstream: &'a Upstream,
@@ -172,18 +150,7 @@ impl Head<'_> {
         let public_host = HeaderValue::from_str(self.passage.forwarded_host).ok();
         let host = public_host.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone());
         headers.insert(HOST, host);
-        match self.framing {
-            Framing::None => {}
-            Framing::Zero => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            }
-            Framing::Length(length) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            Framing::Chunked => {
-                headers.insert(TRANSFER_ENCODING, const { HeaderValue::from_static("chunked") });
-            }
-        }
+        self.framing.set(&mut headers);
         if self.switch {
             upgrade::set_switch(&mut headers);
         }
@@ -272,47 +239,12 @@ fn accept(
         upgrade::set_switch(&mut head.headers);
         return Ok(Response::from_parts(head, Body::empty()));
     }
-    check_codings(&head.headers)?;
+    framing::check_codings(&head.headers)?;
     if switch.is_none() {
         upstream.shelve(lease);
     }
     plan.headers.clean_response(&mut head.headers, passage.on_identity);
-    set_length(&mut head.headers, head.status, method, &body)?;
+    framing::set_length(&mut head.headers, head.status, method, &body)?;
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(head, Body::streamed(body)))
-}
-
-/// A coding other than `chunked` would reach the client without its name (RFC 9112 section 6.1).
-fn check_codings(headers: &HeaderMap) -> Result<(), UpstreamError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let known = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if known && codings.next().is_none() {
-        Ok(())
-    } else {
-        Err(UpstreamError::BadResponse("an unknown transfer coding".to_owned()))
-    }
-}
-
-/// One `Content-Length` at most, in canonical form; for an answer without a body, the one that a body would have.
-fn set_length(
-    headers: &mut HeaderMap,
-    status: StatusCode,
-    method: &Method,
-    body: &Incoming,
-) -> Result<(), UpstreamError> {
-    let Some(given) = headers.remove(CONTENT_LENGTH) else { return Ok(()) };
-    let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
-    let length = if bodiless {
-        let digits = given.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length = digits.and_then(|text| text.parse().ok());
-        Some(length.ok_or_else(|| UpstreamError::BadResponse("an unreadable length".to_owned()))?)
-    } else if status == StatusCode::NO_CONTENT {
-        None
-    } else {
-        body.size_hint().exact()
-    };
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    Ok(())
 }

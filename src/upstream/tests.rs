@@ -226,6 +226,15 @@ async fn a_client_that_goes_away_takes_the_backends_connection_along() {
 }
 
 #[tokio::test]
+async fn a_client_that_breaks_its_own_framing_is_to_blame() {
+    let front = front(|_| {}).await;
+    front.say("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n").await;
+    let text = front.metrics.text().unwrap();
+    assert!(text.contains(r#"doorward_upstream_errors_total{app="store",code="request_broke_off"} 1"#), "{text}");
+    assert!(front.backend.got().is_empty());
+}
+
+#[tokio::test]
 async fn nobody_there_is_told_apart_from_no_name() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (url, code) in [

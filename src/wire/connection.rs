@@ -101,7 +101,8 @@ pub(super) async fn serve<S, H>(
 /// Closing a socket while the client still sends makes the system reset the connection, and the client may lose the
 /// answer: the refusal of a large upload, for one. Our side is shut down already (RFC 9112 section 9.6).
 async fn linger(mut stream: impl AsyncRead + Unpin) {
-    let mut scrap = [0; 4096];
+    // On the heap, lest every connection carry it.
+    let mut scrap = vec![0; 4096];
     let silence = async { while let Ok(Ok(1..)) = timeout(LINGER_SILENCE, stream.read(&mut scrap)).await {} };
     // At the limit it is cut: the client had its time.
     let _ = timeout(LINGER, silence).await;
