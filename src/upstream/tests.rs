@@ -226,6 +226,16 @@ async fn a_client_that_goes_away_takes_the_backends_connection_along() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_an_answer_that_nobody_wants() {
+    let front = front(|settings| settings.max_connections = 1).await;
+    let mut stream = front.connect().await;
+    stream.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    soon(|| front.backend.got().len() == 1).await;
+    drop(stream);
+    assert!(front.get("/a").await.contains("200 OK"));
+}
+
+#[tokio::test]
 async fn a_client_that_breaks_its_own_framing_is_to_blame() {
     let front = front(|_| {}).await;
     front.say("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n").await;
