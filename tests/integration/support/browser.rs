@@ -14,10 +14,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::cookies::{Jar, Situation, same_site};
-use super::html::{self, Form};
+use super::cookies::Jar;
+use super::manners::{implied_headers, situation};
 use super::tls::Authority;
 use super::wire::{Framing, Head, Wire};
+
+pub use super::page::{Hop, Page};
 
 const MOST_REDIRECTS: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -38,7 +40,7 @@ pub enum Kind {
     Navigation,
     /// An iframe's own document.
     Frame,
-    /// `fetch()` or XMLHttpRequest.
+    /// `fetch()` with `credentials: "include"`, or XMLHttpRequest.
     Fetch,
     /// An `<img>`.
     Image,
@@ -58,28 +60,6 @@ pub struct Ask {
     pub initiator: Option<Url>,
     /// Whether redirects are followed.
     pub follow: bool,
-}
-
-/// One answer on the way.
-#[derive(Clone, Debug)]
-pub struct Hop {
-    pub url: Url,
-    pub status: u16,
-    pub location: Option<String>,
-    pub set_cookies: Vec<String>,
-    /// Cookies that the browser did not take, and why.
-    pub refused: Vec<(String, &'static str)>,
-}
-
-/// The last answer, and the way to it.
-#[derive(Clone, Debug)]
-pub struct Page {
-    pub url: Url,
-    pub head: Head,
-    pub body: Vec<u8>,
-    /// All answers in order; the last is this page's own.
-    pub chain: Vec<Hop>,
-    ask: Ask,
 }
 
 /// An answer whose body is read as it arrives.
@@ -276,101 +256,6 @@ impl Browser {
     }
 }
 
-impl Page {
-    /// The answer's status.
-    pub fn status(&self) -> u16 {
-        self.head.status()
-    }
-
-    /// The first header of this name.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.header(name)
-    }
-
-    /// The body as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The body as JSON.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
-    }
-
-    /// The text that a person reads.
-    pub fn words(&self) -> String {
-        html::text(&self.text())
-    }
-
-    /// The forms in the page.
-    pub fn forms(&self) -> Vec<Form> {
-        html::forms(&self.text())
-    }
-
-    /// The links in the page: target and text.
-    pub fn links(&self) -> Vec<(String, String)> {
-        html::links(&self.text())
-    }
-
-    /// `href` as seen from this page.
-    pub fn resolve(&self, href: &str) -> Url {
-        self.url.join(href).unwrap_or_else(|error| panic!("{href}: {error}"))
-    }
-
-    /// The hosts that answered, without repetition.
-    pub fn hosts(&self) -> Vec<&str> {
-        let mut hosts: Vec<&str> = self.chain.iter().filter_map(|hop| hop.url.host_str()).collect();
-        hosts.dedup();
-        hosts
-    }
-
-    /// The request that sends the form which has all the named fields (`values` may be empty: the first form).
-    pub fn filled(&self, values: &[(&str, &str)]) -> Ask {
-        let has = |form: &Form, name: &str| form.fields.iter().any(|(field, _)| field == name);
-        let form = self.forms().into_iter().find(|form| values.iter().all(|(name, _)| has(form, name)));
-        let form = form.unwrap_or_else(|| panic!("no form with {values:?}: {self}"));
-        let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in &form.fields {
-            let typed = values.iter().find(|(field, _)| field == name).map(|(_, typed)| *typed);
-            pairs.append_pair(name, typed.unwrap_or(value));
-        }
-        let mut target = self.resolve(&form.action);
-        if form.method == "POST" {
-            let ask = Ask::new(Kind::Navigation, target.as_str()).method("POST").from(&self.url);
-            return ask.body("application/x-www-form-urlencoded", pairs.finish());
-        }
-        target.set_query(Some(&pairs.finish()));
-        Ask::new(Kind::Navigation, target.as_str()).from(&self.url)
-    }
-
-    fn redirect(&self) -> Option<Ask> {
-        let location = self.header("location")?;
-        let mut ask = Ask { url: self.resolve(location), ..self.ask.clone() };
-        let becomes_get = match self.status() {
-            303 => true,
-            301 | 302 => ask.method == "POST",
-            307 | 308 => false,
-            _ => return None,
-        };
-        if becomes_get {
-            ask.method = "GET".to_owned();
-            ask.body.clear();
-            ask.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
-        }
-        Some(ask)
-    }
-}
-
-impl std::fmt::Display for Page {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for hop in &self.chain {
-            writeln!(f, "{} {} -> {}", hop.status, hop.url, hop.location.as_deref().unwrap_or("(here)"))?;
-        }
-        let shown: String = self.text().chars().take(2000).collect();
-        write!(f, "{}\n{shown}", self.head.start)
-    }
-}
-
 impl Streaming {
     /// What arrived next; `None` at the body's end.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
@@ -386,70 +271,4 @@ impl Streaming {
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// Everything that had a say in this request: who began it and every answer that redirected it.
-fn is_same_site(ask: &Ask, before: &[Hop]) -> bool {
-    let Some(initiator) = &ask.initiator else { return true };
-    same_site(initiator, &ask.url)
-        && before.iter().all(|hop| same_site(&hop.url, &ask.url) || ask.kind == Kind::Navigation)
-}
-
-fn situation(ask: &Ask, before: &[Hop]) -> Situation {
-    Situation {
-        same_site: ask.kind == Kind::Program || is_same_site(ask, before),
-        top_level: ask.kind == Kind::Navigation,
-        safe_method: matches!(ask.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE"),
-    }
-}
-
-fn implied_headers(ask: &Ask, before: &[Hop]) -> Vec<(&'static str, String)> {
-    const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
-    let (mode, dest, accept) = match ask.kind {
-        Kind::Navigation => ("navigate", "document", HTML),
-        Kind::Frame => ("navigate", "iframe", HTML),
-        Kind::Fetch => ("cors", "empty", "*/*"),
-        Kind::Image => ("no-cors", "image", "image/avif,image/webp,*/*;q=0.8"),
-        Kind::Program => return vec![("Accept", "*/*".to_owned()), ("User-Agent", "program/1".to_owned())],
-    };
-    let mut headers =
-        vec![("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) Test".to_owned()), ("Accept", accept.to_owned())];
-    if is_trustworthy(&ask.url) {
-        headers.push(("Sec-Fetch-Site", fetch_site(ask, before).to_owned()));
-        headers.push(("Sec-Fetch-Mode", mode.to_owned()));
-        headers.push(("Sec-Fetch-Dest", dest.to_owned()));
-        if ask.kind == Kind::Navigation {
-            headers.push(("Sec-Fetch-User", "?1".to_owned()));
-        }
-    }
-    let Some(initiator) = &ask.initiator else { return headers };
-    let crossed = before.iter().any(|hop| hop.url.origin() != ask.url.origin());
-    if !matches!(ask.method.as_str(), "GET" | "HEAD")
-        || (ask.kind == Kind::Fetch && initiator.origin() != ask.url.origin())
-    {
-        let origin = if crossed { "null".to_owned() } else { initiator.origin().ascii_serialization() };
-        headers.push(("Origin", origin));
-    }
-    let referer = if initiator.origin() == ask.url.origin() {
-        initiator.as_str().to_owned()
-    } else {
-        format!("{}/", initiator.origin().ascii_serialization())
-    };
-    headers.push(("Referer", referer));
-    headers
-}
-
-/// `Sec-Fetch-*` goes to potentially trustworthy URLs only (W3C Secure Contexts).
-fn is_trustworthy(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    url.scheme() == "https" || host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.")
-}
-
-fn fetch_site(ask: &Ask, before: &[Hop]) -> &'static str {
-    let Some(initiator) = &ask.initiator else { return "none" };
-    let urls = || before.iter().map(|hop| &hop.url).chain([&ask.url]);
-    if urls().all(|url| url.origin() == initiator.origin()) {
-        return "same-origin";
-    }
-    if urls().all(|url| same_site(url, initiator)) { "same-site" } else { "cross-site" }
 }

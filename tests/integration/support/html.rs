@@ -7,8 +7,10 @@ pub struct Form {
     /// Upper case; `GET` when not said.
     pub method: String,
     pub action: String,
-    /// Inputs with their values, and the first named submit button.
+    /// Inputs and text areas with their values.
     pub fields: Vec<(String, String)>,
+    /// Named buttons with their values; a browser sends the one that was pressed.
+    pub buttons: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -32,23 +34,45 @@ pub fn forms(html: &str) -> Vec<Form> {
                     method: tag.attribute("method").unwrap_or_else(|| "GET".to_owned()).to_ascii_uppercase(),
                     action: tag.attribute("action").unwrap_or_default(),
                     fields: Vec::new(),
+                    buttons: Vec::new(),
                 });
             }
             "/form" => inside = false,
-            "input" | "button" => {
+            "input" | "button" | "textarea" => {
                 let owner = match tag.attribute("form") {
                     Some(id) => forms.iter_mut().find(|form| form.id.as_ref() == Some(&id)),
                     None if inside => forms.last_mut(),
                     None => None,
                 };
                 if let (Some(form), Some(name)) = (owner, tag.attribute("name")) {
-                    form.fields.push((name, tag.attribute("value").unwrap_or_default()));
+                    let value = tag.attribute("value").unwrap_or_default();
+                    match tag.name.as_str() {
+                        "button" => form.buttons.push((name, value)),
+                        "textarea" => form.fields.push((name, tag.text)),
+                        _ => form.fields.push((name, value)),
+                    }
                 }
             }
             _ => {}
         }
     }
     forms
+}
+
+impl Form {
+    /// Whether it has a control of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.fields.iter().chain(&self.buttons).any(|(control, _)| control == name)
+    }
+
+    /// What it sends with these values typed in; the button is the one among them, else the first.
+    pub fn filled(&self, values: &[(&str, &str)]) -> Vec<(String, String)> {
+        let typed = |name: &str| values.iter().find(|(field, _)| *field == name).map(|(_, value)| (*value).to_owned());
+        let fields =
+            self.fields.iter().map(|(name, value)| (name.clone(), typed(name).unwrap_or_else(|| value.clone())));
+        let pressed = self.buttons.iter().find(|(name, value)| values.contains(&(name.as_str(), value.as_str())));
+        fields.chain(pressed.or(self.buttons.first()).cloned()).collect()
+    }
 }
 
 /// All links of a page: target and text.

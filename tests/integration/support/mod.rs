@@ -12,6 +12,8 @@ pub mod gate;
 pub mod html;
 pub mod journey;
 pub mod listening;
+pub mod manners;
+pub mod page;
 pub mod provider;
 pub mod real_provider;
 pub mod tls;
