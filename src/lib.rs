@@ -10,6 +10,8 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod cli;
+pub mod config;
 pub mod oidc;
 pub mod policy;
 pub mod session;
