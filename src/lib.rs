@@ -12,6 +12,8 @@
 
 pub mod admin;
 pub mod auth;
+pub mod cli;
+pub mod config;
 pub mod control;
 pub mod demo;
 pub mod oidc;

@@ -1,3 +1,21 @@
 //! The command `doorward`.
 
-fn main() {}
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use doorward::cli::{self, Command, Exit, Output};
+
+fn main() -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let styled = err.is_terminal();
+    let mut output = Output { out: &mut out, err: &mut err, styled };
+    let cli = match cli::parse(std::env::args_os(), &mut output) {
+        Ok(cli) => cli,
+        Err(exit) => return exit.into(),
+    };
+    let ended = match &cli.command {
+        Command::Check(arguments) => cli::check(arguments, std::env::vars_os(), &mut output),
+        Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
+    };
+    ended.unwrap_or(Exit::Runtime).into()
+}

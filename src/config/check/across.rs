@@ -1,0 +1,122 @@
+//! What no table can see by itself: names that others refer to, hosts that two apps share, an app that is
+//! Doorward itself. Works on what could be read, so that one bad key hides nothing else.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::raw::{RawApp, RawConfig};
+use super::super::report::{At, did_you_mean, quoted};
+use super::app::COOKIE_NAME;
+use super::server::LISTEN;
+use crate::types::net::{Origin, is_loopback_host};
+
+pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
+    const NO_APPS: &str = "an app needs `provider`, `public_url`, `upstream` and `client_id`: `[apps.store]`";
+    match &raw.apps {
+        None => root.refuse_missing("apps", NO_APPS),
+        Some(apps) if apps.is_empty() => root.key("apps").refuse("there is no app", NO_APPS),
+        Some(_) => {}
+    }
+    providers(raw, root);
+    hosts(raw, root);
+    itself(raw, root);
+}
+
+fn apps<'c, 'r>(raw: &'c RawConfig, root: &At<'r>) -> impl Iterator<Item = (At<'r>, &'c str, &'c RawApp)> {
+    let at = root.key("apps");
+    let apps = raw.apps.iter().flatten();
+    apps.filter_map(move |(name, app)| Some((at.key(name), name.as_str(), app.as_ref()?)))
+}
+
+fn providers(raw: &RawConfig, root: &At<'_>) {
+    let known: Vec<&str> = raw.providers.iter().flatten().map(|(name, _)| name.as_str()).collect();
+    for (at, _, app) in apps(raw, root) {
+        let Some(wanted) = app.provider.as_deref().filter(|wanted| !known.contains(wanted)) else { continue };
+        let hint = if known.is_empty() {
+            format!("there is none: begin with `[providers.{wanted}]` and its `issuer`")
+        } else {
+            did_you_mean(wanted, known.iter().copied())
+        };
+        at.key("provider").refuse(format!("there is no provider {}", quoted(wanted)), hint);
+    }
+    let in_use: Vec<&str> = apps(raw, root).filter_map(|(_, _, app)| app.provider.as_deref()).collect();
+    if !in_use.iter().all(|name| known.contains(name)) {
+        return;
+    }
+    for unused in known.iter().filter(|name| !in_use.contains(name)) {
+        root.key("providers").key(unused).advise("no app uses this provider", "");
+    }
+}
+
+/// One origin of an app: who has it, and what its cookies are called there.
+struct Claimed<'c> {
+    origin: Origin,
+    app: &'c str,
+    cookie_name: &'c str,
+    alias: bool,
+}
+
+fn hosts(raw: &RawConfig, root: &At<'_>) {
+    let mut claimed: Vec<Claimed<'_>> = Vec::new();
+    for (at, name, app) in apps(raw, root) {
+        let main = app.public_url.iter().map(|url| (at.key("public_url"), url, false));
+        let listed = app.aliases.iter().flatten().enumerate();
+        let aliases = listed.filter_map(|(index, url)| Some((at.key("aliases").index(index), url.as_ref()?, true)));
+        let cookie_name = app.cookie_name.as_deref().unwrap_or(COOKIE_NAME);
+        for (at, url, alias) in main.chain(aliases) {
+            let Ok(origin) = Origin::parse(url) else { continue };
+            let claim = Claimed { origin, app: name, cookie_name, alias };
+            if let Some(other) = claimed.iter().find(|other| other.is_named_as(&claim)) {
+                let hint = "every host and port leads to one app, and is named once";
+                at.refuse(format!("{} is taken by the app {}", quoted(url), quoted(other.app)), hint);
+            } else if let Some(other) = claimed.iter().find(|other| other.shares_cookies_with(&claim)) {
+                at.refuse(
+                    format!("the app {} is on the same host; cookies ignore ports", quoted(other.app)),
+                    "give each a host of its own, or one of them another `cookie_name`",
+                );
+            }
+            claimed.push(claim);
+        }
+    }
+}
+
+impl Claimed<'_> {
+    fn is_named_as(&self, other: &Self) -> bool {
+        self.origin.host() == other.origin.host() && self.origin.port() == other.origin.port()
+    }
+
+    fn shares_cookies_with(&self, other: &Self) -> bool {
+        let both_apps = self.app != other.app && !self.alias && !other.alias;
+        both_apps && self.origin.host() == other.origin.host() && self.cookie_name == other.cookie_name
+    }
+}
+
+fn itself(raw: &RawConfig, root: &At<'_>) {
+    let listen = raw.server.as_ref().and_then(|server| server.listen.as_deref()).unwrap_or(LISTEN);
+    for (at, _, app) in apps(raw, root) {
+        let Some(upstream) = app.upstream.as_deref() else { continue };
+        let is_same = match (listen.strip_prefix("unix:"), upstream.strip_prefix("unix:")) {
+            (Some(one), Some(other)) => one == other,
+            (None, None) => Origin::parse(upstream).is_ok_and(|origin| leads_to(&origin, listen)),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if is_same {
+            let hint = "name the address of the app itself, and let doorward listen at another";
+            at.key("upstream").refuse(format!("{} is where doorward itself listens", quoted(upstream)), hint);
+        }
+    }
+}
+
+fn leads_to(origin: &Origin, listen: &str) -> bool {
+    let Ok(listen) = listen.parse::<SocketAddr>() else { return false };
+    if listen.port() == 0 || listen.port() != origin.port() {
+        return false;
+    }
+    let address = origin.host().trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    let to_this_machine = is_loopback_host(origin.host()) || address.is_some_and(|address| address.is_unspecified());
+    if address == Some(listen.ip()) {
+        return true;
+    }
+    to_this_machine
+        && (listen.ip().is_unspecified()
+            || (listen.ip().is_loopback() && address.is_none_or(|address| address.is_unspecified())))
+}

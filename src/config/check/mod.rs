@@ -1,0 +1,91 @@
+//! From the file as it is written to a configuration that makes sense. Every check goes on after a problem, so that
+//! all are told at once; a configuration comes out only if there was none.
+
+mod across;
+mod app;
+mod client;
+mod provider;
+mod rules;
+mod server;
+mod session;
+
+use std::time::Duration;
+
+use url::{Host, Url};
+
+use super::files::Folder;
+use super::raw::{List, RawConfig};
+use super::report::{At, quoted};
+use super::settings::Config;
+use super::words::Span;
+use crate::types::net::is_loopback_host;
+
+/// Checks everything; `None` if something needed could not be made.
+pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Config> {
+    across::check(&raw, root);
+    let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
+    let log = server::check_log(raw.log.unwrap_or_default());
+    let (keys, limits) = session::check(raw.session.unwrap_or_default(), &root.key("session"), folder);
+    let store = session::check_store(&raw.store.unwrap_or_default(), &root.key("store"));
+
+    let at = root.key("providers");
+    let mut providers = Vec::new();
+    for (name, raw) in raw.providers.unwrap_or_default() {
+        providers.extend(raw.and_then(|raw| provider::check(&name, raw, &at.key(&name), folder)));
+    }
+    let at = root.key("apps");
+    let mut apps = Vec::new();
+    for (name, raw) in raw.apps.unwrap_or_default() {
+        apps.extend(raw.and_then(|raw| app::check(&name, raw, &at.key(&name), folder, limits)));
+    }
+    Some(Config { server: server?, log, keys: keys?, store: store?, providers, apps })
+}
+
+/// A name of the operator's choice: it becomes part of log lines, metric labels and variables' names.
+fn name_is_good(name: &str, at: &At<'_>) {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.bytes().all(good) {
+        let hint = "lower-case letters a to z, digits and `-`, at most 63 of them";
+        at.refuse_key(format!("{} cannot be a name", quoted(name)), hint);
+    }
+}
+
+/// The elements of a list that could be read, each with its place.
+fn elements<'r, T>(list: Option<List<T>>, at: &At<'r>) -> impl Iterator<Item = (At<'r>, T)> {
+    let at = at.clone();
+    let elements = list.unwrap_or_default().into_iter().enumerate();
+    elements.filter_map(move |(index, element)| Some((at.index(index), element?)))
+}
+
+/// A wait, which must not be zero.
+fn wait(span: Option<Span>, at: &At<'_>, key: &str, default: Duration) -> Duration {
+    let Some(Span(span)) = span else { return default };
+    if span.is_zero() {
+        at.key(key).refuse("`0` is no time at all", "to wait long, write a long time, such as `\"1d\"`");
+    }
+    span
+}
+
+/// A URL at the provider: https, or http to this machine, or http by the operator's explicit wish.
+fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
+    let Ok(url) = Url::parse(text) else {
+        at.refuse(format!("{} is not a URL", quoted(text)), "such as `https://login.example.com`");
+        return None;
+    };
+    let loopback = match url.host() {
+        Some(Host::Domain(host)) => is_loopback_host(host),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && (loopback || allow_http)) {
+        let hint = "use https; over http, whoever is on the way can log in as anybody";
+        at.refuse(format!("{} is not an https URL", quoted(text)), hint);
+        return None;
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
+        at.refuse(format!("{} has more than host and path", quoted(text)), "no query, fragment or user name");
+        return None;
+    }
+    Some(url)
+}

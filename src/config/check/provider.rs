@@ -1,0 +1,88 @@
+//! `[providers.NAME]`.
+
+use std::time::Duration;
+
+use super::super::files::Folder;
+use super::super::raw::{List, RawProvider};
+use super::super::report::{At, did_you_mean, quoted};
+use super::super::words::ProviderKind;
+use super::{elements, name_is_good, provider_url, wait};
+use crate::oidc::ProviderSettings;
+use crate::oidc::jws::Algorithm;
+use crate::types::oauth::{Issuer, ProviderName};
+
+/// Longest leeway that can be set.
+const LONGEST_LEEWAY: Duration = Duration::from_secs(5 * 60);
+
+pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) -> Option<ProviderSettings> {
+    name_is_good(name, at);
+    match raw.kind.unwrap_or(ProviderKind::Oidc) {
+        ProviderKind::Oidc => {}
+    }
+    let allow_http = raw.dangerously_allow_http_issuer.unwrap_or(false);
+    let has_discovery_url = raw.discovery_url.is_some();
+    let discovery_at = at.key("discovery_url");
+    let discovery_url = raw.discovery_url.and_then(|url| provider_url(&url, &discovery_at, allow_http));
+    let issuer = at.required("issuer", raw.issuer, "such as `https://login.example.com`: the `iss` of its tokens");
+    let issuer = issuer.and_then(|issuer| self::issuer(issuer, &at.key("issuer"), allow_http, has_discovery_url));
+    let ca = raw.ca_file.map(|name| folder.certificates(&at.key("ca_file"), &name));
+    let leeway = raw.leeway.map(|span| span.0);
+    if let Some(leeway) = leeway.filter(|leeway| *leeway > LONGEST_LEEWAY) {
+        let hint = "at most `\"5m\"`; so long would expired tokens be accepted";
+        at.key("leeway").refuse(format!("{} s is too much leeway", leeway.as_secs()), hint);
+    }
+    let algorithms = raw.algorithms.map(|list| algorithms(list, &at.key("algorithms")));
+
+    let (name, issuer) = (ProviderName::new(name), issuer?);
+    let mut settings = match discovery_url {
+        Some(url) => ProviderSettings::at(name, issuer, url),
+        None => match ProviderSettings::new(name, issuer) {
+            Ok(settings) => settings,
+            Err(error) => {
+                at.key("issuer")
+                    .refuse(format!("the metadata's place cannot be told: {error}"), "give `discovery_url`");
+                return None;
+            }
+        },
+    };
+    settings.allow_insecure_http = allow_http;
+    settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| ca)?;
+    settings.algorithms = algorithms.unwrap_or(settings.algorithms);
+    settings.leeway = leeway.unwrap_or(settings.leeway);
+    settings.request_timeout = wait(raw.request_timeout, at, "request_timeout", settings.request_timeout);
+    // A call that fails to connect is known not to have been sent, so that must show before the whole call is given up.
+    settings.connect_timeout = settings.connect_timeout.min(settings.request_timeout / 2);
+    Some(settings)
+}
+
+fn issuer(text: String, at: &At<'_>, allow_http: bool, has_discovery_url: bool) -> Option<Issuer> {
+    if let Some(issuer) = text.strip_suffix("/.well-known/openid-configuration") {
+        let hint = format!("write `{issuer}`; where the metadata is follows from it");
+        at.refuse("this is the address of the provider's metadata, not its issuer", hint);
+        return None;
+    }
+    // Some providers name themselves by something that is no URL; then the metadata's place must be given.
+    if has_discovery_url && !text.is_empty() && !text.contains("://") {
+        return Some(Issuer::new(text));
+    }
+    provider_url(&text, at, allow_http).map(|_| Issuer::new(text))
+}
+
+fn algorithms(list: List<String>, at: &At<'_>) -> Vec<Algorithm> {
+    if list.is_empty() {
+        at.refuse("without an algorithm no token can be accepted", "leave the key out for all that are safe");
+    }
+    let mut algorithms = Vec::new();
+    for (at, name) in elements(Some(list), at) {
+        if let Some(algorithm) = Algorithm::from_name(&name) {
+            algorithms.push(algorithm);
+        } else if name == "none" || name.starts_with("HS") {
+            let hint = "with it, whoever can check a token can make one; use an algorithm with a public key";
+            at.refuse(format!("{} is not safe here", quoted(&name)), hint);
+        } else {
+            let known = did_you_mean(&name, Algorithm::ALL.map(Algorithm::name));
+            at.refuse(format!("{} is not an algorithm that is known here", quoted(&name)), known);
+        }
+    }
+    algorithms
+}

@@ -1,0 +1,201 @@
+//! `[[apps.NAME.rules]]` and `[apps.NAME.headers]`: who may do what, and what the backend is told.
+
+use http::Method;
+
+use super::super::raw::{List, Named, RawAllow, RawCondition, RawRule};
+use super::super::report::{At, did_you_mean, quoted};
+use super::elements;
+use crate::policy::claims::ClaimCondition;
+use crate::policy::identity::HeaderTemplate;
+use crate::policy::rules::{Access, PathPattern, Rule};
+use crate::policy::target::{Oddities, Oddity};
+
+const HEADERS: [(&str, &str); 4] = [
+    ("X-Forwarded-User", "{sub}"),
+    ("X-Forwarded-Email", "{email}"),
+    ("X-Forwarded-Preferred-Username", "{preferred_username}"),
+    ("X-Forwarded-Groups", "{groups}"),
+];
+
+/// Headers with a meaning of their own: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, the client's address.
+const RESERVED: [&str; 24] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+
+const ALLOW_HINT: &str = "`allow = \"everyone\"`, `\"signed-in\"`, `\"nobody\"`, `{ roles = [\"admin\"] }` or \
+                          `{ claim = \"department\", any_of = [\"sales\"] }`";
+
+/// The rules of an app, in order. A path that an earlier rule takes wholly is refused: it would do nothing.
+pub(super) fn check(raw: Option<List<RawRule>>, at: &At<'_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for (at, raw) in elements(raw, at) {
+        let methods = methods(raw.methods, &at.key("methods"));
+        if raw.paths.is_none() {
+            at.refuse_missing("paths", "such as `paths = [\"/admin/**\"]`");
+        } else if raw.paths.as_ref().is_some_and(Vec::is_empty) {
+            at.key("paths").refuse("a rule without paths does nothing", "such as `paths = [\"/admin/**\"]`");
+        }
+        let mut paths = Vec::new();
+        for (at, text) in elements(raw.paths, &at.key("paths")) {
+            match PathPattern::parse(&text) {
+                Ok(pattern) => {
+                    if let Some(earlier) = rules.iter().find_map(|rule| taken(rule, &pattern, &methods)) {
+                        at.refuse(
+                            format!("{} is never reached: an earlier rule takes {}", quoted(&text), quoted(earlier)),
+                            "the first rule that matches wins; put the narrower one first",
+                        );
+                    }
+                    paths.push(pattern);
+                }
+                Err(error) => at.refuse(format!("{} is not a path pattern: {error}", quoted(&text)), ""),
+            }
+        }
+        if raw.allow.is_none() {
+            at.refuse_missing("allow", ALLOW_HINT);
+        }
+        if let Some(allow) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
+            rules.push(Rule { paths, methods, allow });
+        }
+    }
+    rules
+}
+
+/// The pattern of `rule` that takes every request that `pattern` and `methods` would.
+fn taken<'r>(rule: &'r Rule, pattern: &PathPattern, methods: &[Method]) -> Option<&'r str> {
+    let all_methods = rule.methods.is_empty();
+    if !all_methods && (methods.is_empty() || !methods.iter().all(|method| rule.methods.contains(method))) {
+        return None;
+    }
+    rule.paths.iter().find(|earlier| contains(earlier, pattern)).map(PathPattern::as_str)
+}
+
+/// Whether `outer` matches all that `inner` matches, as far as that can be seen at a glance.
+fn contains(outer: &PathPattern, inner: &PathPattern) -> bool {
+    if outer.matches_everything() || outer == inner {
+        return true;
+    }
+    let Some(folder) = outer.as_str().strip_suffix("**").filter(|folder| !folder.contains('*')) else { return false };
+    inner.as_str().starts_with(folder) || folder.strip_suffix('/') == Some(inner.as_str())
+}
+
+fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
+    if raw.as_ref().is_some_and(Vec::is_empty) {
+        at.refuse("a rule for no method does nothing", "leave `methods` out for all methods");
+    }
+    let mut methods = Vec::new();
+    for (at, name) in elements(raw, at) {
+        if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            let hint = format!("methods are in upper case: `{}`", name.to_ascii_uppercase());
+            at.refuse(format!("{} is not a method", quoted(&name)), hint);
+            continue;
+        }
+        match Method::from_bytes(name.as_bytes()) {
+            Ok(method) if method != Method::CONNECT => methods.push(method),
+            Ok(_) | Err(_) => at.refuse(format!("{} is not a method", quoted(&name)), did_you_mean(&name, METHODS)),
+        }
+    }
+    methods
+}
+
+fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
+    let condition = match raw {
+        RawAllow::Everyone => return Some(Access::Everyone),
+        RawAllow::SignedIn => return Some(Access::SignedIn),
+        RawAllow::Nobody => return Some(Access::Nobody),
+        RawAllow::If(condition) => condition,
+    };
+    let RawCondition { roles, claim, any_of } = condition;
+    let (claim, values, key) = match (roles, claim, any_of) {
+        (Some(roles), None, None) => ("roles".to_owned(), roles, "roles"),
+        (None, Some(claim), Some(any_of)) => (claim, any_of, "any_of"),
+        (None, Some(_), None) => {
+            at.refuse_missing("any_of", "the values that the claim may have");
+            return None;
+        }
+        (None, None, Some(_)) => {
+            at.refuse_missing("claim", "the claim that must have one of these values");
+            return None;
+        }
+        (None, None, None) if at.has_gaps() => return None,
+        (None, None, None) | (Some(_), _, _) => {
+            at.refuse("this is no condition", ALLOW_HINT);
+            return None;
+        }
+    };
+    if claim.is_empty() {
+        at.key("claim").refuse("a claim needs a name", "such as `department`");
+    }
+    if values.is_empty() {
+        at.key(key).refuse("nobody has one of no values", "to let nobody in, write `allow = \"nobody\"`");
+    }
+    let any_of = elements(Some(values), &at.key(key)).map(|(_, value)| value).collect();
+    Some(Access::Claims(vec![ClaimCondition { claim, any_of }]))
+}
+
+/// The identity headers of an app.
+pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemplate> {
+    let Some(raw) = raw else {
+        return HEADERS.iter().filter_map(|(name, template)| HeaderTemplate::parse(name, template).ok()).collect();
+    };
+    let mut templates: Vec<HeaderTemplate> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for (name, template) in raw {
+        let at = at.key(&name);
+        // Many servers do not tell `-` from `_` and other signs in a header's name.
+        let folded: String = name.to_ascii_lowercase().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
+        let ours = folded.starts_with("secure-session-") || folded.starts_with("sec-");
+        if RESERVED.contains(&folded.as_str()) || ours {
+            let hint = "choose a name of your own, such as `X-Forwarded-User`";
+            at.refuse_key(format!("the header {} has a meaning of its own", quoted(&name)), hint);
+        } else if names.contains(&folded) {
+            at.refuse_key(format!("the header {} is there twice", quoted(&name)), "case and `_` for `-` do not count");
+        } else if let Some(template) = template {
+            match HeaderTemplate::parse(&name, &template) {
+                Ok(parsed) => templates.push(parsed),
+                Err(error) => at.refuse(format!("{}: {error}", quoted(&template)), "such as `\"{email}\"`"),
+            }
+        }
+        names.push(folded);
+    }
+    templates
+}
+
+/// The odd spellings of paths that an app needs.
+pub(super) fn tolerated(raw: Option<List<String>>, at: &At<'_>) -> Oddities {
+    let mut oddities = Oddities::NONE;
+    for (at, name) in elements(raw, at) {
+        match Oddity::NAMED.iter().find(|(known, _)| *known == name) {
+            Some((_, oddity)) => oddities = oddities.with(*oddity),
+            None => {
+                let known = did_you_mean(&name, Oddity::NAMED.map(|(known, _)| known));
+                at.refuse(format!("{} cannot be tolerated", quoted(&name)), known);
+            }
+        }
+    }
+    oddities
+}

@@ -1,0 +1,157 @@
+//! `[server]` and `[log]`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use super::super::files::Folder;
+use super::super::raw::{RawLog, RawServer, RawTls};
+use super::super::report::{At, quoted};
+use super::super::settings::{Listen, LogConfig, ServerConfig, TlsConfig};
+use super::super::words::{LogFormat, LogLevel};
+use super::{elements, wait};
+
+pub(super) const LISTEN: &str = "127.0.0.1:8080";
+const ADMIN_LISTEN: &str = "127.0.0.1:9090";
+const MAX_CONNECTIONS: u32 = 10_000;
+const MOST_WORKERS: usize = 1024;
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<ServerConfig> {
+    let listen = listen(raw.listen.as_deref().unwrap_or(LISTEN), &at.key("listen"));
+    let admin_listen = self::listen(raw.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN), &at.key("admin_listen"));
+    if let (Some(one), Some(other)) = (&listen, &admin_listen)
+        && collide(one, other)
+    {
+        let key = if raw.admin_listen.is_some() { "admin_listen" } else { "listen" };
+        at.key(key).refuse(
+            "`listen` and `admin_listen` are the same address",
+            "probes and metrics have an address of their own, which the outside should not reach",
+        );
+    }
+    let tls = raw.tls.map(|raw| tls(raw, &at.key("tls"), folder));
+    let workers = workers(raw.workers, &at.key("workers"));
+    let max_connections = raw.max_connections.unwrap_or(MAX_CONNECTIONS);
+    if max_connections == 0 {
+        at.key("max_connections").refuse("`0` connections would serve nobody", "the default is 10000");
+    }
+    Some(ServerConfig {
+        trusted_proxies: trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies")),
+        header_read_timeout: wait(raw.header_read_timeout, at, "header_read_timeout", HEADER_READ_TIMEOUT),
+        drain_timeout: wait(raw.drain_timeout, at, "drain_timeout", DRAIN_TIMEOUT),
+        listen: listen?,
+        admin_listen: admin_listen?,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+        workers,
+        max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
+    })
+}
+
+pub(super) fn check_log(raw: RawLog) -> LogConfig {
+    LogConfig {
+        format: raw.format.unwrap_or(LogFormat::Text),
+        level: raw.level.unwrap_or(LogLevel::Info),
+        access: raw.access.unwrap_or(true),
+    }
+}
+
+fn listen(text: &str, at: &At<'_>) -> Option<Listen> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        if !path.starts_with('/') || path.ends_with('/') {
+            let hint = "an absolute path, such as `unix:/run/doorward.sock`";
+            at.refuse(format!("{} names no socket", quoted(text)), hint);
+            return None;
+        }
+        return Some(Listen::Unix(PathBuf::from(path)));
+    }
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let hint = "an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080`, or `unix:/run/doorward.sock`";
+        at.refuse(format!("{} is not an address to listen at", quoted(text)), hint);
+        return None;
+    };
+    Some(Listen::Tcp(address))
+}
+
+fn collide(one: &Listen, other: &Listen) -> bool {
+    match (one, other) {
+        (Listen::Tcp(one), Listen::Tcp(other)) => {
+            let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            one.port() != 0 && one.port() == other.port() && same_host
+        }
+        (Listen::Unix(one), Listen::Unix(other)) => one == other,
+        (Listen::Tcp(_), Listen::Unix(_)) | (Listen::Unix(_), Listen::Tcp(_)) => false,
+    }
+}
+
+fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let Some(wanted) = raw else { return cores };
+    match usize::try_from(wanted).ok().filter(|wanted| *wanted <= MOST_WORKERS).and_then(NonZeroUsize::new) {
+        Some(workers) => workers,
+        None => {
+            let hint = format!("from 1 to {MOST_WORKERS}; this machine has {cores} cores, which is the default");
+            at.refuse(format!("{} is not a number of workers", quoted(wanted)), hint);
+            cores
+        }
+    }
+}
+
+fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (at, text) in elements(raw, at) {
+        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+            Ok(network) if network.prefix_len() == 0 => at.refuse(
+                format!("{} is everybody", quoted(&text)),
+                "name the proxies' addresses; whoever is trusted can pretend to be any client",
+            ),
+            Ok(network) if network.trunc() != network => at.refuse(
+                format!("{} has bits behind its prefix", quoted(&text)),
+                format!("did you mean `{}`?", network.trunc()),
+            ),
+            Ok(network) => networks.push(network),
+            Err(_) => at.refuse(format!("{} is not a network", quoted(&text)), "such as `10.0.0.0/8` or `fd00::/8`"),
+        }
+    }
+    networks
+}
+
+fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
+    let cert_file = at.required("cert_file", raw.cert_file, "the certificate and its chain, in PEM");
+    let key_file = at.required("key_file", raw.key_file, "the certificate's private key, in PEM");
+    let chain = cert_file.as_deref().and_then(|name| folder.certificates(&at.key("cert_file"), name));
+    let key = key_file.as_deref().and_then(|name| private_key(&at.key("key_file"), name, folder));
+    let certified = match CertifiedKey::from_der(chain?, key?, &default_provider()) {
+        Ok(certified) => Arc::new(certified),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            at.key("key_file")
+                .refuse("the key does not belong to the certificate", "are both files of the same issue?");
+            return None;
+        }
+        Err(error) => {
+            at.refuse(format!("certificate and key cannot be used: {error}"), "");
+            return None;
+        }
+    };
+    Some(TlsConfig { cert_file: folder.path(&cert_file?), key_file: folder.path(&key_file?), certified })
+}
+
+fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<PrivateKeyDer<'static>> {
+    let text = folder.private_text(at, name)?;
+    match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
+        Ok(key) => Some(key),
+        Err(_) => {
+            let hint = "in PEM, without a password; it begins with `-----BEGIN PRIVATE KEY-----`";
+            at.refuse(format!("the file {} holds no private key that can be read", quoted(name)), hint);
+            None
+        }
+    }
+}

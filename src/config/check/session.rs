@@ -1,0 +1,76 @@
+//! `[session]` and `[store]`.
+
+use std::time::Duration;
+
+use super::super::files::Folder;
+use super::super::keys::SealingKey;
+use super::super::raw::{List, RawSession, RawStore};
+use super::super::report::{At, quoted};
+use super::super::settings::StoreConfig;
+use super::super::words::Span;
+use super::{elements, wait};
+use crate::session::assess::Limits;
+
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// The keys, never none, and the limits: apps are checked against those even if there is no key.
+pub(super) fn check(raw: RawSession, at: &At<'_>, folder: &Folder) -> (Option<Vec<SealingKey>>, Limits) {
+    let defaults = Limits { idle: IDLE_TIMEOUT, absolute: ABSOLUTE_TIMEOUT };
+    let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
+    let keys = keys(raw.key_files, at, folder);
+    ((!keys.is_empty()).then_some(keys), limits)
+}
+
+/// The limits of a session; what is not given is taken from `defaults`.
+pub(super) fn limits(idle: Option<Span>, absolute: Option<Span>, at: &At<'_>, defaults: Limits) -> Limits {
+    let limits = Limits {
+        idle: wait(idle, at, "idle_timeout", defaults.idle),
+        absolute: wait(absolute, at, "absolute_timeout", defaults.absolute),
+    };
+    if limits.idle > limits.absolute && (idle.is_some() || absolute.is_some()) {
+        let key = if idle.is_some() { "idle_timeout" } else { "absolute_timeout" };
+        at.key(key).refuse(
+            format!(
+                "the idle limit of {} s is longer than the absolute limit of {} s",
+                limits.idle.as_secs(),
+                limits.absolute.as_secs()
+            ),
+            "make `idle_timeout` at most `absolute_timeout`",
+        );
+    }
+    limits
+}
+
+fn keys(files: Option<List<String>>, at: &At<'_>, folder: &Folder) -> Vec<SealingKey> {
+    const HINT: &str = "make one: `doorward keygen --out doorward.key`, and write `key_files = [\"doorward.key\"]`";
+    match &files {
+        None => at.refuse_missing("key_files", HINT),
+        Some(files) if files.is_empty() => at.key("key_files").refuse("there is no key", HINT),
+        Some(_) => {}
+    }
+    let mut keys: Vec<SealingKey> = Vec::new();
+    for (at, name) in elements(files, &at.key("key_files")) {
+        let Some(text) = folder.private_text(&at, &name) else { continue };
+        match SealingKey::parse(&text) {
+            Ok(key) if keys.contains(&key) => {
+                at.refuse(format!("{} holds the same key as a file before it", quoted(&name)), "name each key once");
+            }
+            Ok(key) => keys.push(key),
+            Err(error) => at.refuse(format!("{}: {error}", quoted(&name)), HINT),
+        }
+    }
+    keys
+}
+
+pub(super) fn check_store(raw: &RawStore, at: &At<'_>) -> Option<StoreConfig> {
+    let url = raw.url.as_deref().unwrap_or("memory:");
+    if url == "memory:" {
+        return Some(StoreConfig::Memory);
+    }
+    at.key("url").refuse(
+        format!("{} is not a store that this version has", quoted(url)),
+        "`memory:` is the only one: it lives in this process, so run one replica of each gateway",
+    );
+    None
+}

@@ -1,0 +1,217 @@
+//! The configuration file as it is written: every table and every key there is, with their doors shut to others.
+//! Everything is optional here. What is required, what its default is and what makes sense is said in `check`;
+//! a value that could not be read at all is reported and left out before `check` sees the rest.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use super::words::{LogFormat, LogLevel, ProviderKind, SessionJwt, Span, TokenAuth, Userinfo};
+use crate::types::oauth::ClientSecret;
+
+/// A list whose unreadable elements are gaps, so that the places of the others stay what they are in the file.
+pub(super) type List<T> = Vec<Option<T>>;
+/// A table with names of the operator's choice, and gaps as in [`List`].
+pub(super) type Named<T> = BTreeMap<String, Option<T>>;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawConfig {
+    pub(super) server: Option<RawServer>,
+    pub(super) log: Option<RawLog>,
+    pub(super) session: Option<RawSession>,
+    pub(super) store: Option<RawStore>,
+    pub(super) providers: Option<Named<RawProvider>>,
+    pub(super) apps: Option<Named<RawApp>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawServer {
+    pub(super) listen: Option<String>,
+    pub(super) admin_listen: Option<String>,
+    pub(super) trusted_proxies: Option<List<String>>,
+    pub(super) workers: Option<u32>,
+    pub(super) max_connections: Option<u32>,
+    pub(super) header_read_timeout: Option<Span>,
+    pub(super) drain_timeout: Option<Span>,
+    pub(super) tls: Option<RawTls>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawTls {
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawLog {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<LogLevel>,
+    pub(super) access: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawSession {
+    pub(super) key_files: Option<List<String>>,
+    pub(super) idle_timeout: Option<Span>,
+    pub(super) absolute_timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawStore {
+    pub(super) url: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawProvider {
+    pub(super) issuer: Option<String>,
+    pub(super) discovery_url: Option<String>,
+    pub(super) kind: Option<ProviderKind>,
+    pub(super) ca_file: Option<String>,
+    pub(super) algorithms: Option<List<String>>,
+    pub(super) request_timeout: Option<Span>,
+    pub(super) leeway: Option<Span>,
+    pub(super) dangerously_allow_http_issuer: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawApp {
+    pub(super) provider: Option<String>,
+    pub(super) public_url: Option<String>,
+    pub(super) aliases: Option<List<String>>,
+    pub(super) dangerously_allow_http_public_url: Option<bool>,
+    pub(super) upstream: Option<String>,
+    pub(super) upstream_ca_file: Option<String>,
+    pub(super) preserve_host: Option<bool>,
+    pub(super) connect_timeout: Option<Span>,
+    pub(super) response_timeout: Option<Span>,
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret_file: Option<String>,
+    pub(super) client_secret: Option<ClientSecret>,
+    pub(super) token_auth: Option<TokenAuth>,
+    pub(super) scopes: Option<List<String>>,
+    pub(super) authorize_params: Option<Named<String>>,
+    pub(super) session_jwt: Option<SessionJwt>,
+    pub(super) audiences: Option<List<String>>,
+    pub(super) userinfo: Option<Userinfo>,
+    pub(super) idle_timeout: Option<Span>,
+    pub(super) absolute_timeout: Option<Span>,
+    pub(super) prefix: Option<String>,
+    pub(super) cookie_name: Option<String>,
+    pub(super) tolerate_paths: Option<List<String>>,
+    pub(super) case_insensitive_paths: Option<bool>,
+    pub(super) headers: Option<Named<String>>,
+    pub(super) rules: Option<List<RawRule>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawRule {
+    pub(super) paths: Option<List<String>>,
+    pub(super) methods: Option<List<String>>,
+    pub(super) allow: Option<RawAllow>,
+}
+
+/// `allow = "everyone"`, `allow = { roles = […] }` or `allow = { claim = "…", any_of = […] }`.
+pub(super) enum RawAllow {
+    Everyone,
+    SignedIn,
+    Nobody,
+    If(RawCondition),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawCondition {
+    pub(super) roles: Option<List<String>>,
+    pub(super) claim: Option<String>,
+    pub(super) any_of: Option<List<String>>,
+}
+
+impl<'de> Deserialize<'de> for RawAllow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = RawAllow;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a word or a condition; write `\"everyone\"`, `\"signed-in\"`, `\"nobody\"`, ")?;
+                f.write_str("`{ roles = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawAllow, E> {
+                match text {
+                    "everyone" => Ok(RawAllow::Everyone),
+                    "signed-in" => Ok(RawAllow::SignedIn),
+                    "nobody" => Ok(RawAllow::Nobody),
+                    _ => Err(E::unknown_variant(text, &["everyone", "signed-in", "nobody"])),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawAllow, A::Error> {
+                RawCondition::deserialize(MapAccessDeserializer::new(map)).map(RawAllow::If)
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use figment::error::Kind;
+    use figment::value::{Dict, Value};
+
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../config/reference.toml");
+
+    /// The keys that a table takes, from its own refusal of one that it does not.
+    fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+        let stray = Value::from(Dict::from([("?".to_owned(), Value::from(1))]));
+        match T::deserialize(&stray).err().map(|error| error.kind) {
+            Some(Kind::UnknownField(_, known)) => known,
+            other => panic!("the table takes a stray key: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_the_reference() {
+        let reference: toml::Table = REFERENCE.parse().unwrap();
+        let tables: [(&[&str], &[&str]); 9] = [
+            (&[], keys_of::<RawConfig>()),
+            (&["server"], keys_of::<RawServer>()),
+            (&["server", "tls"], keys_of::<RawTls>()),
+            (&["log"], keys_of::<RawLog>()),
+            (&["session"], keys_of::<RawSession>()),
+            (&["store"], keys_of::<RawStore>()),
+            (&["providers", "login"], keys_of::<RawProvider>()),
+            (&["apps", "store"], keys_of::<RawApp>()),
+            (&["apps", "forum"], &["client_secret"]),
+        ];
+        for (path, keys) in tables {
+            let table = path.iter().fold(&reference, |table, step| table[*step].as_table().unwrap());
+            for key in keys.iter().filter(|key| **key != "client_secret" || path == ["apps", "forum"]) {
+                assert!(table.contains_key(*key), "{path:?} lacks {key}");
+            }
+        }
+        let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
+        for key in keys_of::<RawRule>() {
+            assert!(rules.iter().any(|rule| rule.get(key).is_some()), "no rule has {key}");
+        }
+        for key in keys_of::<RawCondition>() {
+            assert!(rules.iter().any(|rule| rule["allow"].get(key).is_some()), "no condition has {key}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The file's text and its table with the place of every key and value. One parser reads both, so that what is
+//! pointed at is what was read. What may be a secret is masked in the text that is shown.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use figment::value::{Dict, Empty, Num, Tag, Value};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::problem::Place;
+
+/// One configuration file as it was read.
+pub(super) struct Source<'t> {
+    pub(super) file: PathBuf,
+    text: &'t str,
+    table: Spanned<DeTable<'t>>,
+}
+
+/// Something that is wrong with the file's TOML: where, and what.
+pub(super) struct SyntaxError {
+    pub(super) span: Option<Range<usize>>,
+    pub(super) message: String,
+}
+
+/// Whether a key is meant or its value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Key,
+    Value,
+}
+
+impl<'t> Source<'t> {
+    /// Parses `text`; goes on after an error where that is possible, to report several.
+    pub(super) fn parse(file: PathBuf, text: &'t str) -> (Self, Vec<SyntaxError>) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let errors = errors
+            .into_iter()
+            .map(|error| SyntaxError { span: error.span(), message: error.message().to_owned() })
+            .collect();
+        (Self { file, text, table }, errors)
+    }
+
+    /// The values, and the paths of those that are of a kind that no key takes.
+    pub(super) fn values(&self) -> (Dict, Vec<Vec<String>>) {
+        let mut unusable = Vec::new();
+        let dict = dict_of(self.table.get_ref(), &mut Vec::new(), &mut unusable);
+        (dict, unusable)
+    }
+
+    /// The bytes of the key or value at `path`, if it is in the file.
+    pub(super) fn span(&self, path: &[String], part: Part) -> Option<Range<usize>> {
+        let (first, rest) = path.split_first()?;
+        let (key, mut value) = find(self.table.get_ref(), first)?;
+        let mut span = key.span();
+        for step in rest {
+            value = match value.get_ref() {
+                DeValue::Table(table) => {
+                    let (key, value) = find(table, step)?;
+                    span = key.span();
+                    value
+                }
+                DeValue::Array(array) => {
+                    let value = array.get(step.parse::<usize>().ok()?)?;
+                    span = value.span();
+                    value
+                }
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_) => return None,
+            };
+        }
+        match (part, value.get_ref()) {
+            // A table's own span covers its header only, which is where its key is.
+            (Part::Value, DeValue::Table(_)) if !self.is_inline(value.span()) => Some(span),
+            (Part::Value, _) => Some(value.span()),
+            (Part::Key, _) => Some(span),
+        }
+    }
+
+    /// Line, column and span for `span`.
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Place::File { line, column, span }
+    }
+
+    /// The text for showing: what may be a secret is masked, and so are the values at `unknown`, whose keys
+    /// are not known and may be misspelt. A file that does not parse is masked by whole lines.
+    pub(super) fn masked(&self, parsed: bool, unknown: &[Vec<String>]) -> String {
+        let mut spans: Vec<_> = unknown.iter().filter_map(|path| self.span(path, Part::Value)).collect();
+        secrets_of(self.table.get_ref(), &mut spans);
+        if !parsed {
+            spans.extend(suspicious_lines(self.text));
+        }
+        let mut bytes = self.text.as_bytes().to_vec();
+        for span in spans {
+            let hidden = bytes.get_mut(span).unwrap_or_default();
+            hidden.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+        }
+        String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn is_inline(&self, span: Range<usize>) -> bool {
+        self.text.get(span).is_some_and(|text| text.starts_with('{'))
+    }
+}
+
+fn find<'a, 't>(table: &'a DeTable<'t>, key: &str) -> Option<(&'a Spanned<DeString<'t>>, &'a Spanned<DeValue<'t>>)> {
+    table.iter().find(|(name, _)| name.get_ref() == key)
+}
+
+fn dict_of(table: &DeTable<'_>, path: &mut Vec<String>, unusable: &mut Vec<Vec<String>>) -> Dict {
+    let mut dict = Dict::new();
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        dict.insert(key.get_ref().to_string(), value_of(value.get_ref(), path, unusable));
+        path.pop();
+    }
+    dict
+}
+
+fn value_of(value: &DeValue<'_>, path: &mut Vec<String>, unusable: &mut Vec<Vec<String>>) -> Value {
+    let tag = Tag::Default;
+    match value {
+        DeValue::String(text) => Value::String(tag, text.to_string()),
+        DeValue::Boolean(flag) => Value::Bool(tag, *flag),
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) => Value::Num(tag, Num::I64(number)),
+            Err(_) => gap(path, unusable),
+        },
+        DeValue::Float(float) => match float.as_str().parse() {
+            Ok(number) => Value::Num(tag, Num::F64(number)),
+            Err(_) => gap(path, unusable),
+        },
+        DeValue::Datetime(_) => gap(path, unusable),
+        DeValue::Table(table) => Value::Dict(tag, dict_of(table, path, unusable)),
+        DeValue::Array(array) => {
+            let mut values = Vec::with_capacity(array.len());
+            for (index, element) in array.iter().enumerate() {
+                path.push(index.to_string());
+                values.push(value_of(element.get_ref(), path, unusable));
+                path.pop();
+            }
+            Value::Array(tag, values)
+        }
+    }
+}
+
+fn gap(path: &[String], unusable: &mut Vec<Vec<String>>) -> Value {
+    unusable.push(path.to_vec());
+    Value::Empty(Tag::Default, Empty::None)
+}
+
+/// Whether the value of this key may be a secret, or be meant as one.
+pub(super) fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    (key.contains("secret") || key.contains("password")) && !key.ends_with("_file")
+}
+
+/// Whether a text is a URL with a user name or password in it.
+pub(super) fn has_credentials(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|place| place.contains('@')))
+}
+
+fn secrets_of(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        if names_a_secret(key.get_ref()) {
+            spans.push(value.span());
+        } else {
+            secrets_within(value, spans);
+        }
+    }
+}
+
+fn secrets_within(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    match value.get_ref() {
+        DeValue::Table(table) => secrets_of(table, spans),
+        DeValue::Array(array) => array.iter().for_each(|element| secrets_within(element, spans)),
+        DeValue::String(text) if has_credentials(text) => spans.push(value.span()),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+    }
+}
+
+/// What stands behind the `=` of each line that mentions a secret or has an `@`.
+fn suspicious_lines(text: &str) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let lower = line.to_ascii_lowercase();
+        if lower.contains("secret") || lower.contains("password") || lower.contains('@') {
+            let behind = line.find('=').map_or(0, |at| at + 1);
+            spans.push(start + behind..start + line.len());
+        }
+        start += line.len();
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"[store]
+url = "redis://user:hunter2@host/0"
+
+[apps.store]
+client_secret = "hunter2"
+client_secret_file = "secrets/store"
+scopes = ["openid", "email"]
+headers = { X-A = "{a}" }
+
+[[apps.store.rules]]
+paths = ["/é", "/b"]
+
+[[apps.store.rules]]
+paths = ["/c"]
+"#;
+
+    fn source() -> Source<'static> {
+        let (source, errors) = Source::parse("x.toml".into(), TEXT);
+        assert!(errors.is_empty());
+        source
+    }
+
+    fn pointed_at(path: &str, part: Part) -> (String, usize, usize) {
+        let source = source();
+        let path: Vec<String> = path.split('.').map(str::to_owned).collect();
+        let span = source.span(&path, part).unwrap();
+        match source.place(span.clone()) {
+            Place::File { line, column, .. } => (TEXT.get(span).unwrap().to_owned(), line, column),
+            Place::Variable(_) | Place::Nowhere => panic!("not in the file"),
+        }
+    }
+
+    #[test]
+    fn every_key_and_value_has_its_place() {
+        let cases = [
+            ("store", Part::Key, "store", 1, 2),
+            ("store.url", Part::Key, "url", 2, 1),
+            ("apps.store", Part::Value, "store", 4, 7),
+            ("apps.store.scopes.1", Part::Value, "\"email\"", 7, 21),
+            ("apps.store.headers.X-A", Part::Value, "\"{a}\"", 8, 19),
+            ("apps.store.rules.0.paths.1", Part::Value, "\"/b\"", 11, 16),
+            ("apps.store.rules.1", Part::Value, "[[apps.store.rules]]", 13, 1),
+            ("apps.store.rules.1.paths.0", Part::Value, "\"/c\"", 14, 10),
+        ];
+        for (path, part, text, line, column) in cases {
+            assert_eq!(pointed_at(path, part), (text.to_owned(), line, column), "{path}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_and_nothing_else_moves() {
+        let masked = source().masked(true, &[]);
+        assert!(!masked.contains("hunter2"), "{masked}");
+        assert!(masked.contains("client_secret_file = \"secrets/store\""));
+        assert_eq!(masked.len(), TEXT.len());
+        let (broken, errors) = Source::parse("x.toml".into(), "a = 1\nclient_secret = 'hunter2\nb = 2");
+        assert!(!errors.is_empty());
+        assert!(!broken.masked(false, &[]).contains("hunter2"));
+    }
+
+    #[test]
+    fn dates_and_giant_numbers_are_no_values_here() {
+        let text = "a = 1979-05-27\nb = [1, 99999999999999999999999999999999999999999]";
+        let (source, errors) = Source::parse("x.toml".into(), text);
+        assert!(errors.is_empty());
+        assert_eq!(source.values().1, [vec!["a".to_owned()], vec!["b".to_owned(), "1".to_owned()]]);
+    }
+}

@@ -1,0 +1,88 @@
+//! The commands of the real binary: what they print, and how they end.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use doorward::config::SealingKey;
+
+use super::{Folder, GOOD};
+
+fn doorward(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).env_clear().output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn check_ends_with_0_or_78() {
+    let folder = Folder::with(GOOD);
+    let file = folder.path("doorward.toml");
+    let good = doorward(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+    assert!(text(&good.stdout).ends_with("doorward.toml: good: 2 apps, 1 provider\n"));
+    assert_eq!(text(&good.stderr), "");
+
+    folder.write("doorward.toml", "[server]\nlisten = 1\n");
+    let bad = doorward(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(bad.status.code(), Some(78));
+    assert_eq!(text(&bad.stdout), "");
+    let shown = text(&bad.stderr);
+    assert!(shown.contains("doorward.toml:2:10") && shown.contains("3 problems, nothing was started"), "{shown}");
+    assert!(!shown.contains('\u{1b}'), "no colours where no terminal is");
+
+    let absent = doorward(&["check", "--config", "/absent/doorward.toml"]);
+    assert_eq!(absent.status.code(), Some(78));
+    assert!(text(&absent.stderr).contains("there is no such file"), "{}", text(&absent.stderr));
+}
+
+#[test]
+fn the_environment_of_the_process_is_read() {
+    let folder = Folder::with(GOOD);
+    let ended = Command::new(env!("CARGO_BIN_EXE_doorward"))
+        .args(["check", "--config", folder.path("doorward.toml").to_str().unwrap()])
+        .env_clear()
+        .env("DOORWARD_SERVER__WORKRS", "3")
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(78));
+    assert!(text(&ended.stderr).contains("DOORWARD_SERVER__WORKRS"));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_64_and_help_with_0() {
+    for arguments in [&["chekc"][..], &[], &["check"], &["check", "--confg", "x"], &["keygen", "extra"]] {
+        let ended = doorward(arguments);
+        assert_eq!(ended.status.code(), Some(64), "{arguments:?}");
+        assert!(text(&ended.stderr).contains("Usage"), "{arguments:?}: {}", text(&ended.stderr));
+        assert_eq!(text(&ended.stdout), "");
+    }
+    for (arguments, part) in [(["--version"], concat!("doorward ", env!("CARGO_PKG_VERSION"))), (["--help"], "keygen")]
+    {
+        let ended = doorward(&arguments);
+        assert_eq!(ended.status.code(), Some(0));
+        assert!(text(&ended.stdout).contains(part));
+    }
+}
+
+#[test]
+fn keygen_writes_a_key_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("new.key");
+    let first = doorward(&["keygen", "--out", file.to_str().unwrap()]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let key = fs::read_to_string(&file).unwrap();
+    assert!(SealingKey::parse(&key).is_ok());
+    assert!(!text(&first.stdout).contains("doorward-key-1:"));
+
+    let second = doorward(&["keygen", "--out", file.to_str().unwrap()]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("is there already"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), key);
+
+    let printed = doorward(&["keygen"]);
+    assert_eq!(printed.status.code(), Some(0));
+    assert!(SealingKey::parse(&text(&printed.stdout)).is_ok());
+    assert_ne!(text(&printed.stdout), key);
+}

@@ -1,0 +1,186 @@
+//! One test for each thing that is refused: that it is the only problem told, where it is marked, what is said of it,
+//! and what the hint proposes.
+
+use doorward::config::{Place, Problem, Severity};
+
+use super::{edited, problems, shown};
+
+/// The one problem of the good file with `from` replaced; checks that the file is refused and the line is right.
+fn only_problem(from: &str, to: &str, marked: &str) -> Problem {
+    let text = edited(from, to);
+    let found = problems(&text);
+    assert_eq!(found.len(), 1, "{}", shown(&found));
+    let problem = found.into_iter().next().unwrap();
+    assert_eq!(problem.severity, Severity::Error, "{problem:?}");
+    let Place::File { line, span, .. } = &problem.place else { panic!("not in the file: {problem:?}") };
+    assert_eq!(text.get(span.clone()).unwrap(), marked, "{problem:?}");
+    assert_eq!(*line, text.get(..span.start).unwrap().matches('\n').count() + 1);
+    problem
+}
+
+/// One test for each thing that is refused: what is replaced, by what, what is marked, and words of message and hint.
+macro_rules! refused {
+    ($($name:ident: $from:expr => $to:expr, at $marked:expr, $message:literal, hint $hint:literal;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                let problem = only_problem($from, $to, $marked);
+                assert!(problem.message.contains($message), "{problem:?}");
+                assert!(problem.hint.as_deref().unwrap_or_default().contains($hint), "{problem:?}");
+            }
+        )+
+    };
+}
+
+refused! {
+    an_integer_is_no_duration:
+        "\"30m\"" => "30", at "30", "found the number `30`, expected a duration", hint "\"90s\"";
+    a_duration_needs_a_known_unit:
+        "\"30m\"" => "\"30 minutes\"", at "\"30 minutes\"", "`30 minutes`, expected a duration", hint "\"30m\"";
+    a_wait_is_not_zero:
+        "\"30m\"" => "\"0s\"", at "\"0s\"", "no time at all", hint "1d";
+    the_idle_limit_is_within_the_absolute_one:
+        "\"30m\"" => "\"13h\"", at "\"13h\"", "longer than the absolute limit", hint "at most `absolute_timeout`";
+    an_apps_own_limits_fit_too:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nabsolute_timeout = \"5m\"",
+        at "\"5m\"", "longer than the absolute limit of 300 s", hint "idle_timeout";
+    a_date_is_no_value:
+        "\"30m\"" => "1979-05-27", at "1979-05-27", "a date", hint "quotes";
+    a_list_is_a_list:
+        "[\"openid\", \"email\"]" => "\"openid email\"", at "\"openid email\"", "expected a list in brackets", hint "";
+    a_table_is_a_table:
+        "[store]\nurl = \"memory:\"" => "[store]\nurl = { a = 1 }", at "{ a = 1 }", "found a table, expected text", hint "";
+    other_stores_are_refused_plainly:
+        "\"memory:\"" => "\"redis://cache/0\"", at "\"redis://cache/0\"", "`redis://cache/0` is not a store", hint "memory:";
+    admin_and_public_addresses_differ:
+        "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
+        at "\"0.0.0.0:8080\"", "the same address", hint "of their own";
+    everybody_is_no_trusted_proxy:
+        "\"10.0.0.0/8\"" => "\"0.0.0.0/0\"", at "\"0.0.0.0/0\"", "is everybody", hint "pretend";
+    a_network_is_exact:
+        "\"10.0.0.0/8\"" => "\"10.1.0.0/8\"", at "\"10.1.0.0/8\"", "behind its prefix", hint "10.0.0.0/8";
+    at_least_one_worker:
+        "trusted_proxies" => "workers = 0\ntrusted_proxies", at "0", "not a number of workers", hint "from 1";
+    at_least_one_connection:
+        "trusted_proxies" => "max_connections = 0\ntrusted_proxies", at "0", "serve nobody", hint "10000";
+    tls_needs_both_files:
+        "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\n[session]",
+        at "tls", "`key_file` is missing", hint "PEM";
+    tls_files_hold_what_they_should:
+        "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/cert.pem\"\n[session]",
+        at "\"tls/cert.pem\"", "holds no private key", hint "BEGIN PRIVATE KEY";
+    a_key_file_is_there:
+        "[\"doorward.key\"]" => "[\"absent.key\"]", at "\"absent.key\"", "there is no such file", hint "absent.key";
+    a_key_file_is_a_key_file:
+        "[\"doorward.key\"]" => "[\"store.secret\"]", at "\"store.secret\"", "not a key file", hint "doorward keygen";
+    a_key_is_named_once:
+        "[\"doorward.key\"]" => "[\"doorward.key\", \"./doorward.key\"]", at "\"./doorward.key\"", "same key", hint "once";
+    there_is_a_key:
+        "[\"doorward.key\"]" => "[]", at "[]", "there is no key", hint "doorward keygen";
+    a_misspelt_key_is_not_missing_too:
+        "key_files" => "key_file", at "key_file", "no such key: `key_file`", hint "`key_files`";
+    the_issuer_is_https:
+        "https://login" => "http://login", at "\"http://login.example.com\"", "not an https URL", hint "https";
+    the_issuer_is_not_its_metadata:
+        "login.example.com\"" => "login.example.com/.well-known/openid-configuration\"",
+        at "\"https://login.example.com/.well-known/openid-configuration\"", "not its issuer", hint "`https://login.example.com`";
+    a_shared_key_algorithm_is_refused:
+        "[apps.forum]" => "algorithms = [\"HS256\"]\n[apps.forum]", at "\"HS256\"", "not safe", hint "public key";
+    an_unknown_algorithm_has_a_near_one:
+        "[apps.forum]" => "algorithms = [\"RS265\"]\n[apps.forum]", at "\"RS265\"", "not an algorithm", hint "`RS256`";
+    leeway_is_little:
+        "[apps.forum]" => "leeway = \"1h\"\n[apps.forum]", at "\"1h\"", "too much leeway", hint "5m";
+    the_provider_is_there:
+        "[apps.forum]\nprovider = \"login\"" => "[apps.forum]\nprovider = \"logins\"",
+        at "\"logins\"", "there is no provider `logins`", hint "`login`";
+    names_are_lower_case:
+        "[apps.forum]" => "[apps.Forum]", at "Forum", "`Forum` cannot be a name", hint "lower-case";
+    a_public_url_is_an_origin:
+        "forum.example.com" => "forum.example.com/posts",
+        at "\"https://forum.example.com/posts\"", "is not an origin", hint "https://store.example.com";
+    a_public_url_is_https:
+        "https://forum" => "http://forum", at "\"http://forum.example.com\"", "not https", hint "session";
+    two_apps_are_not_at_one_origin:
+        "https://store.example.com" => "https://FORUM.example.com:443",
+        at "\"https://FORUM.example.com:443\"", "taken by the app `forum`", hint "one app";
+    two_apps_on_one_host_would_share_cookies:
+        "https://store.example.com" => "https://forum.example.com:8443",
+        at "\"https://forum.example.com:8443\"", "cookies ignore ports", hint "cookie_name";
+    an_alias_is_nobody_elses:
+        "client_id = \"store\"" => "client_id = \"store\"\naliases = [\"https://forum.example.com\"]",
+        at "\"https://forum.example.com\"", "taken by the app `forum`", hint "named once";
+    an_upstream_is_an_origin:
+        "http://127.0.0.1:4000" => "http://127.0.0.1:4000/app", at "\"http://127.0.0.1:4000/app\"", "not an upstream", hint "http://127.0.0.1:3000";
+    an_upstream_is_not_doorward_itself:
+        "http://127.0.0.1:4000" => "http://localhost:8080", at "\"http://localhost:8080\"", "where doorward itself listens", hint "another";
+    a_ca_needs_tls:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_ca_file = \"tls/ca.pem\"",
+        at "\"tls/ca.pem\"", "no TLS to this upstream", hint "https";
+    a_client_id_is_there:
+        "client_id = \"forum\"\n" => "", at "forum", "`client_id` is missing", hint "registration";
+    one_client_secret_is_enough:
+        "scopes" => "client_secret = \"x\"\nscopes", at "\"x\"", "`client_secret_file` too", hint "file";
+    a_secret_file_is_there:
+        "\"store.secret\"" => "\"absent\"", at "\"absent\"", "there is no such file", hint "absent";
+    a_secret_file_is_a_file:
+        "\"store.secret\"" => "\"secrets\"", at "\"secrets\"", "no ordinary file", hint "";
+    a_secret_file_is_only_a_secret:
+        "\"store.secret\"" => "\"tls/key.pem\"", at "\"tls/key.pem\"", "more than a secret", hint "one line";
+    authentication_needs_a_secret:
+        "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_auth = \"post\"",
+        at "\"post\"", "needs a client secret", hint "client_secret_file";
+    a_public_client_has_no_secret:
+        "scopes" => "token_auth = \"none\"\nscopes", at "\"none\"", "there is one", hint "basic";
+    a_word_has_a_near_one:
+        "scopes" => "token_auth = \"basik\"\nscopes", at "\"basik\"", "`basik` is not known", hint "`basic`";
+    a_word_is_not_a_number:
+        "scopes" => "token_auth = 0\nscopes", at "0", "found the number `0`, expected one of", hint "";
+    the_scope_openid_is_asked_for:
+        "[\"openid\", \"email\"]" => "[\"email\"]", at "[\"email\"]", "`openid` is missing", hint "ID token";
+    a_scope_is_one_word:
+        "\"email\"]" => "\"email profile\"]", at "\"email profile\"", "not one scope", hint "element";
+    our_parameters_are_ours:
+        "prompt = \"login\"" => "state = \"login\"", at "state", "set by doorward itself", hint "prompt";
+    an_audience_is_somebody:
+        "scopes" => "audiences = []\nscopes", at "[]", "for nobody", hint "client id";
+    the_prefix_is_a_plain_path:
+        "scopes" => "prefix = \"/a/../b/\"\nscopes", at "\"/a/../b/\"", "cannot be the path", hint "/.doorward";
+    the_cookie_name_is_plain:
+        "scopes" => "cookie_name = \"__Host-x\"\nscopes", at "\"__Host-x\"", "cannot be what our cookies", hint "32";
+    a_spelling_that_is_tolerated_is_known:
+        "scopes" => "tolerate_paths = [\"double-slashes\"]\nscopes", at "\"double-slashes\"", "cannot be tolerated", hint "`double-slash`";
+    a_reserved_header_is_refused:
+        "X-Forwarded-User" => "x_forwarded_for", at "x_forwarded_for", "meaning of its own", hint "X-Forwarded-User";
+    a_header_is_named_once:
+        "X-Forwarded-User = \"{sub}\"" => "X-Forwarded-User = \"{sub}\"\nx_forwarded_user = \"{email}\"",
+        at "x_forwarded_user", "there twice", hint "`_` for `-`";
+    a_header_name_is_one:
+        "X-Forwarded-User" => "\"X Forwarded\"", at "\"{sub}\"", "not a header name", hint "";
+    a_template_has_its_braces:
+        "\"{sub}\"" => "\"{sub\"", at "\"{sub\"", "brace", hint "{email}";
+    a_pattern_begins_with_a_slash:
+        "\"/admin/**\"" => "\"admin/**\"", at "\"admin/**\"", "starts with `/`", hint "";
+    two_stars_are_a_whole_segment:
+        "\"/admin/**\"" => "\"/admin**\"", at "\"/admin**\"", "whole segment", hint "";
+    a_rule_has_paths:
+        "paths = [\"/assets/**\"]\n" => "", at "[[apps.store.rules]]", "`paths` is missing", hint "paths = ";
+    a_rule_says_whom_it_lets_in:
+        "allow = \"everyone\"\n" => "", at "[[apps.store.rules]]", "`allow` is missing", hint "signed-in";
+    a_rule_behind_a_catch_all_is_never_reached:
+        "\"/assets/**\"" => "\"/**\"", at "\"/admin/**\"", "never reached: an earlier rule takes `/**`", hint "narrower";
+    a_rule_within_an_earlier_one_is_never_reached:
+        "\"/assets/**\"" => "\"/admin/**\"", at "\"/admin/**\"", "never reached", hint "first rule that matches";
+    a_method_is_in_upper_case:
+        "[\"GET\"]" => "[\"get\"]", at "\"get\"", "`get` is not a method", hint "`GET`";
+    a_condition_is_spelt_right:
+        "{ roles = [\"admin\"] }" => "{ rolls = [\"admin\"] }", at "rolls", "no such key: `rolls`", hint "`roles`";
+    a_condition_is_whole:
+        "{ roles = [\"admin\"] }" => "{ claim = \"department\" }", at "allow", "`any_of` is missing", hint "values";
+    a_condition_is_one_condition:
+        "{ roles = [\"admin\"] }" => "{ roles = [\"a\"], claim = \"b\", any_of = [\"c\"] }",
+        at "{ roles = [\"a\"], claim = \"b\", any_of = [\"c\"] }", "no condition", hint "any_of";
+    a_condition_has_values:
+        "{ roles = [\"admin\"] }" => "{ roles = [] }", at "[]", "one of no values", hint "nobody";
+    whom_a_rule_lets_in_is_a_word_or_a_condition:
+        "{ roles = [\"admin\"] }" => "true", at "true", "expected a word or a condition", hint "signed-in";
+}
