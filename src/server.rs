@@ -18,7 +18,7 @@ use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Clock;
 use crate::upstream::{Tunnels, UpstreamPlanError};
-use crate::wire::{self, DrainTrigger, ListenError, Listener, ListenerSettings, TlsError};
+use crate::wire::{self, DrainTrigger, ListenError, Listener};
 use crate::worker::Worker;
 use compose::Composed;
 
@@ -40,9 +40,6 @@ pub enum StartError {
     /// A listener cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// A backend's settings cannot be used.
     #[error("the backend of app `{0}`: {1}")]
     Upstream(String, UpstreamPlanError),
@@ -78,16 +75,11 @@ impl Server {
         let mut health = Health::new();
         let serving = health.condition("serving");
         let access = access_to.map(AccessLog::start).transpose()?;
-        let settings = Arc::new(ListenerSettings {
-            max_connections: config.server.max_connections,
-            header_read_timeout: config.server.header_read_timeout,
-            drain_timeout: config.server.drain_timeout,
-            ..ListenerSettings::default()
-        });
+        let settings = Arc::new(config.server.limits.clone());
         let listener = Listener::bind(&config.server.listen, &settings)?;
         let admin = Listener::bind(&config.server.admin_listen, &settings)?;
         let (address, admin_address) = (listener.local_addr(), admin.local_addr());
-        let tls = config.server.tls.as_ref().map(|tls| wire::server_tls(&tls.cert_file, &tls.key_file)).transpose()?;
+        let tls = config.server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
 
         let (control, runtime) = Control::start()?;
         let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;

@@ -28,7 +28,7 @@ pub fn run(
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    if let Err(error) = log::start(config.log.format, config.log.filter()) {
+    if let Err(error) = log::start(config.log.format, config.log.filter) {
         return fail(output, &error);
     }
     let access: Option<Box<dyn Write + Send>> = config.log.access.then(|| Box::new(io::stdout()) as _);

@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
+use crate::policy::identity::HeaderTemplate;
 use crate::policy::route::Sites;
 use crate::proxy::{Proxy, Recorder, Respond};
 use crate::session::seal::{Key, KeyRing};
@@ -23,6 +24,9 @@ use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
 /// How many sessions a worker remembers with their headers made; each takes a few KiB.
 const SESSIONS_PER_WORKER: usize = 10_000;
+
+/// Entries of the store; those of a refreshed session take about 4 KiB.
+const MAX_STORE_ENTRIES: usize = 100_000;
 
 /// Revoked sessions that are named one by one; beyond, all older sessions of the app end.
 const MAX_REVOCATIONS: usize = 100_000;
@@ -61,16 +65,10 @@ impl Composed {
             let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
             let provider = provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?;
             let client = settings.client.clone();
-            flows.push(Arc::new(AppAuth::new(
-                Arc::clone(app),
-                Arc::clone(provider),
-                client,
-                settings.userinfo,
-                &ring,
-            )));
+            flows.push(Arc::new(AppAuth::new(Arc::clone(app), Arc::clone(provider), client, settings.userinfo, &ring)));
             plans.push(plan(app, settings)?);
         }
-        let bounds = Bounds { store_entries: config.store.max_entries, revocations: MAX_REVOCATIONS };
+        let bounds = Bounds { store_entries: MAX_STORE_ENTRIES, revocations: MAX_REVOCATIONS };
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
@@ -133,10 +131,9 @@ fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
 }
 
 fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError> {
-    let stem = &settings.cookie_name;
-    let prefixes = [format!("{stem}_"), format!("__Host-{stem}_"), format!("__Secure-{stem}_")];
-    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
-    let headers = HeaderPolicy::new(app.headers.iter().map(|template| template.name()), &prefixes);
+    let beginnings = app.cookies.beginnings();
+    let headers =
+        HeaderPolicy::new(app.headers.iter().map(HeaderTemplate::name), &beginnings.each_ref().map(String::as_str));
     UpstreamPlan::new(app.name.as_str(), settings.upstream.clone(), headers)
         .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

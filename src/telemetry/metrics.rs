@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -136,10 +137,7 @@ impl Metrics {
                 "Seconds by which a provider's clock is ahead of ours.",
             )?,
             provider_keys: gauges("doorward_provider_keys", "Keys of a provider that can be used.")?,
-            provider_keys_skipped: gauges(
-                "doorward_provider_keys_skipped",
-                "Keys of a provider that cannot be used.",
-            )?,
+            provider_keys_skipped: gauges("doorward_provider_keys_skipped", "Keys of a provider that cannot be used.")?,
             upstream_errors: counters(
                 "doorward_upstream_errors_total",
                 "Requests that the backend did not answer properly.",
