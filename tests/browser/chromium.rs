@@ -156,8 +156,8 @@ impl Chromium {
     /// Keeps a picture of the page under `tests/artefacts/`.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let picture = self.client.screenshot().await.expect("a screenshot");
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/artefacts");
-        std::fs::create_dir_all(&folder).expect("a folder for artefacts");
+        let folder = Path::new("tests/artefacts");
+        std::fs::create_dir_all(folder).expect("a folder for artefacts");
         let file = folder.join(format!("{name}.png"));
         std::fs::write(&file, picture).expect("a file for the screenshot");
         file
