@@ -10,10 +10,17 @@
 //! 0  telemetry   types              words that every floor uses
 //! ```
 
+pub mod admin;
+pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod oidc;
 pub mod policy;
+pub mod proxy;
 pub mod session;
-
+pub mod store;
+pub mod telemetry;
 pub mod types;
+pub mod upstream;
+pub mod wire;

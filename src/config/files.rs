@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
@@ -19,6 +20,12 @@ const LARGEST_SECRET: usize = 4096;
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(PathBuf);
+
+/// Certificates as they stand in a file, and as they were read from it.
+pub(super) struct Certificates {
+    pub(super) pem: Vec<u8>,
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+}
 
 /// Whether others than its owner's group should be able to read a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -63,12 +70,16 @@ impl Folder {
         self.read(at, name, Kept::Secret)
     }
 
-    /// The certificates in the PEM file `name`; never none.
-    pub(super) fn certificates(&self, at: &At<'_>, name: &str) -> Option<Vec<CertificateDer<'static>>> {
+    /// The PEM file `name`, and the certificates in it; never none.
+    pub(super) fn certificates(&self, at: &At<'_>, name: &str) -> Option<Certificates> {
         let text = self.read(at, name, Kept::Public)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        // Whatever a certificate is for, it must be one that TLS could work with.
+        let usable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
         match read {
-            Ok(certificates) if !certificates.is_empty() => Some(certificates),
+            Ok(certificates) if !certificates.is_empty() && certificates.iter().all(usable) => {
+                Some(Certificates { pem: text.as_bytes().to_vec(), certificates })
+            }
             Ok(_) | Err(_) => {
                 let hint = "certificates in PEM begin with `-----BEGIN CERTIFICATE-----`";
                 at.refuse(format!("the file {} holds no certificates that can be read", quoted(name)), hint);

@@ -26,10 +26,7 @@ use figment::{Figment, Profile};
 
 pub use self::keys::{BadKeyFile, NoRandomness, SealingKey};
 pub use self::problem::{Diagnosis, Place, Problem, Severity};
-pub use self::settings::{
-    AppConfig, Config, Listen, LogConfig, ServerConfig, StoreConfig, TlsConfig, Upstream, UpstreamConfig,
-};
-pub use self::words::{LogFormat, LogLevel, Userinfo};
+pub use self::settings::{AppConfig, Config, LogConfig, ServerConfig, StoreConfig, TlsConfig};
 
 use self::environment::Environment;
 use self::files::{Folder, plain, read_text};

@@ -59,10 +59,10 @@ impl<'de> Deserialize<'de> for Span {
 
 /// Declares an enum that stands in the file as one of a few words, and in no other way.
 macro_rules! word {
-    ($(#[$doc:meta])* $visibility:vis $name:ident { $($(#[$variant_doc:meta])* $text:literal => $variant:ident,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $text:literal => $variant:ident,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        $visibility enum $name {
+        pub(super) enum $name {
             $($(#[$variant_doc])* $variant,)+
         }
 
@@ -93,7 +93,7 @@ macro_rules! word {
 
 word! {
     /// The form of the log's lines.
-    pub LogFormat {
+    LogFormat {
         /// For a person at a terminal.
         "text" => Text,
         /// One JSON object a line.
@@ -102,7 +102,7 @@ word! {
 }
 word! {
     /// The least important event that is logged.
-    pub LogLevel {
+    LogLevel {
         /// What stopped something from working.
         "error" => Error,
         /// What an operator should look into.
@@ -117,14 +117,14 @@ word! {
 }
 word! {
     /// The provider's dialect.
-    pub(super) ProviderKind {
+    ProviderKind {
         /// Any OpenID provider.
         "oidc" => Oidc,
     }
 }
 word! {
     /// How an app's registration proves itself at the token endpoint (OpenID Connect Core section 9).
-    pub(super) TokenAuth {
+    TokenAuth {
         /// `client_secret_basic`.
         "basic" => Basic,
         /// `client_secret_post`.
@@ -135,7 +135,7 @@ word! {
 }
 word! {
     /// Which of the provider's tokens is the JWT of a session.
-    pub(super) SessionJwt {
+    SessionJwt {
         /// The access token: the provider must issue it as a JWT for this app's audience.
         "access" => Access,
         /// The ID token: every OpenID provider issues it as a JWT for this app.
@@ -144,7 +144,7 @@ word! {
 }
 word! {
     /// Whether the UserInfo endpoint is asked for claims that the tokens lack (OpenID Connect Core section 5.3).
-    pub Userinfo {
+    Userinfo {
         /// At login, when a header or a rule names a claim that the ID token lacks.
         "when-needed" => WhenNeeded,
         /// Never.

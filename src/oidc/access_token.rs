@@ -58,3 +58,99 @@ fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<(), ClaimError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::oidc::testing::{signed, with};
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn base() -> Value {
+        json!({"iss": "https://login.example.com", "sub": "alice", "aud": ["api", "store"], "exp": NOW + 60, "iat": NOW})
+    }
+
+    fn judge_as(claims: &Value, typ: Option<&str>) -> Result<VerifiedToken, ClaimError> {
+        let issuer = Issuer::new("https://login.example.com");
+        let audiences = [String::from("store")];
+        let leeway = Duration::from_secs(30);
+        let profile = AccessTokenProfile { issuer: &issuer, audiences: &audiences, leeway };
+        check(signed(claims, typ), profile, Timestamp::from_secs(NOW))
+    }
+
+    fn judge(claims: &Value) -> Result<VerifiedToken, ClaimError> {
+        judge_as(claims, Some("at+jwt"))
+    }
+
+    #[test]
+    fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
+        for claim in [Claim::Iss, Claim::Sub, Claim::Aud, Claim::Exp] {
+            let name = claim.name();
+            assert_eq!(judge(&with(&base(), name, None)).unwrap_err(), ClaimError::Missing(claim));
+            let other_type = if claim == Claim::Exp { json!("1800000300") } else { json!(7) };
+            for wrong in [Value::Null, json!(false), json!({}), json!([]), json!(""), other_type] {
+                let claims = with(&base(), name, Some(wrong.clone()));
+                assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{name} {wrong}");
+            }
+        }
+        assert_eq!(judge(&with(&base(), "iat", None)).unwrap().issued_at(), None);
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let cases = [
+            ("iss", json!("https://evil.example"), ClaimError::IssuerMismatch),
+            ("aud", json!("api"), ClaimError::AudienceMismatch),
+            ("aud", json!(["api", "forum"]), ClaimError::AudienceMismatch),
+            ("aud", json!(["store", null]), ClaimError::Malformed(Claim::Aud)),
+            ("exp", json!(NOW - 30), ClaimError::Expired),
+            ("nbf", json!(NOW + 31), ClaimError::NotYetValid),
+            ("nbf", json!("now"), ClaimError::Malformed(Claim::Nbf)),
+            ("iat", json!(NOW + 31), ClaimError::IssuedInFuture),
+            ("iat", Value::Null, ClaimError::Malformed(Claim::Iat)),
+            ("sid", json!(7), ClaimError::Malformed(Claim::Sid)),
+            ("events", json!({}), ClaimError::WrongKind),
+            ("typ", json!("ID"), ClaimError::WrongKind),
+            ("typ", json!("Refresh"), ClaimError::WrongKind),
+            ("token_use", json!("id"), ClaimError::WrongKind),
+        ];
+        for (name, value, error) in cases {
+            assert_eq!(judge(&with(&base(), name, Some(value.clone()))).unwrap_err(), error, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn an_id_token_is_no_access_token() {
+        for typ in [None, Some("JWT"), Some("at+jwt"), Some("application/at+jwt"), Some("AT+JWT")] {
+            assert!(judge_as(&base(), typ).is_ok(), "{typ:?}");
+        }
+        for typ in ["logout+jwt", "dpop+jwt", "id_token", ""] {
+            assert_eq!(judge_as(&base(), Some(typ)).unwrap_err(), ClaimError::WrongKind, "{typ}");
+        }
+        for claim in ["nonce", "at_hash", "c_hash"] {
+            let claims = with(&base(), claim, Some(json!("x")));
+            assert_eq!(judge_as(&claims, Some("JWT")).unwrap_err(), ClaimError::WrongKind, "{claim}");
+            // Older Keycloak copies the nonce into a token that it names an access token otherwise.
+            assert!(judge_as(&with(&claims, "typ", Some(json!("Bearer"))), Some("JWT")).is_ok(), "{claim}");
+        }
+    }
+
+    #[test]
+    fn an_access_token_of_fusionauth_passes() {
+        let issuer = Issuer::new("acme.example");
+        let audiences = [String::from("3c219e58-ed0e-4b18-ad48-f4f92793ae32")];
+        let claims = json!({
+            "aud": audiences[0], "exp": NOW + 60, "iat": NOW, "iss": "acme.example", "jti": "5b4f",
+            "sub": "4c0a7b3e-0000-4000-8000-000000000001", "applicationId": audiences[0], "roles": ["admin"],
+            "authenticationType": "PASSWORD", "auth_time": NOW, "email": "a@example.com", "email_verified": true,
+            "preferred_username": "a", "scope": "openid offline_access", "sid": "9d1e", "tid": "7f3c",
+        });
+        let profile = AccessTokenProfile { issuer: &issuer, audiences: &audiences, leeway: Duration::ZERO };
+        let token = check(signed(&claims, Some("JWT")), profile, Timestamp::from_secs(NOW)).unwrap();
+        assert_eq!(token.sid().unwrap().as_str(), "9d1e");
+        let id_token = with(&claims, "nonce", Some(json!("n")));
+        assert!(check(signed(&id_token, Some("JWT")), profile, Timestamp::from_secs(NOW)).is_err());
+    }
+}

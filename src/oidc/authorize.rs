@@ -67,3 +67,61 @@ pub(super) fn with_parameters(endpoint: &Url, ours: &[(&str, &str)]) -> Url {
     url.query_pairs_mut().clear().extend_pairs(theirs).extend_pairs(ours);
     url
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::oidc::settings::ClientAuth;
+    use crate::types::oauth::ClientId;
+
+    fn client() -> ClientSettings {
+        let redirect_uri = Url::parse("https://store.example.com/.doorward/callback").unwrap();
+        let mut client = ClientSettings::new(ClientId::new("st&re"), ClientAuth::None, redirect_uri);
+        client.scopes = vec![String::from("openid"), String::from("email")];
+        client
+    }
+
+    fn query(endpoint: &str, client: &ClientSettings, extra: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let (state, nonce) = (State::new("s s"), Nonce::new("n"));
+        let request = AuthorizeRequest { state: &state, nonce: &nonce, code_challenge: "c", extra };
+        let url = authorize_url(&Url::parse(endpoint).unwrap(), client, request);
+        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+        let map: BTreeMap<String, String> = pairs.iter().cloned().collect();
+        assert_eq!(pairs.len(), map.len(), "no parameter comes twice: {url}");
+        map
+    }
+
+    #[test]
+    fn all_that_a_login_needs_is_there_and_encoded() {
+        let found = query("https://login.example.com/authorize", &client(), &[]);
+        let expected = [
+            ("client_id", "st&re"),
+            ("code_challenge", "c"),
+            ("code_challenge_method", "S256"),
+            ("nonce", "n"),
+            ("redirect_uri", "https://store.example.com/.doorward/callback"),
+            ("response_type", "code"),
+            ("scope", "openid email"),
+            ("state", "s s"),
+        ];
+        assert!(found.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
+    }
+
+    #[test]
+    fn settings_add_parameters_and_override_none_of_ours() {
+        let mut client = client();
+        for (name, value) in
+            [("prompt", "consent"), ("access_type", "offline"), ("state", "mine"), ("code_challenge_method", "plain")]
+        {
+            client.authorize_params.push((name.to_owned(), value.to_owned()));
+        }
+        let extra = [("prompt", "login"), ("redirect_uri", "https://evil.example")];
+        let found = query("https://login.example.com/a?tenant=7&client_id=other&prompt=none", &client, &extra);
+        assert_eq!((found["tenant"].as_str(), found["client_id"].as_str()), ("7", "st&re"));
+        assert_eq!((found["prompt"].as_str(), found["access_type"].as_str()), ("login", "offline"));
+        assert_eq!((found["state"].as_str(), found["code_challenge_method"].as_str()), ("s s", "S256"));
+        assert_eq!(found["redirect_uri"], "https://store.example.com/.doorward/callback");
+    }
+}

@@ -125,3 +125,55 @@ impl<'q> Parameters<'q> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(query: &str, issuer_promised: bool) -> Result<Callback, CallbackError> {
+        Callback::parse(query, &Issuer::new("https://login.example.com"), issuer_promised)
+    }
+
+    #[test]
+    fn a_code_comes_with_whatever_else_the_provider_adds() {
+        // FusionAuth adds `locale` and `userState`.
+        let query =
+            "code=a%2Bb&state=s&iss=https%3A%2F%2Flogin.example.com&locale=en&userState=Authenticated&locale=de";
+        let callback = parse(query, true).unwrap();
+        assert_eq!(callback.state.expose(), "s");
+        assert!(matches!(callback.outcome, Outcome::Code(code) if code.expose() == "a+b"));
+    }
+
+    #[test]
+    fn an_error_is_fit_to_be_shown() {
+        let query = format!("error=access%00_denied&error_description={}%0d%0a%1b[31mx&state=s", "y".repeat(400));
+        let Outcome::Refused { error, description } = parse(&query, false).unwrap().outcome else { panic!() };
+        assert_eq!((error.as_str(), description.unwrap().len()), ("access_denied", 300));
+    }
+
+    #[test]
+    fn what_is_not_one_answer_of_this_provider_is_refused() {
+        let cases = [
+            ("", CallbackError::NoState),
+            ("code=a", CallbackError::NoState),
+            ("code=a&state=", CallbackError::NoState),
+            ("state=s", CallbackError::NoOutcome),
+            ("state=s&code=", CallbackError::NoOutcome),
+            ("state=s&code=a&error=b", CallbackError::NoOutcome),
+            ("state=s&code=a&code=a", CallbackError::Repeated("code")),
+            ("state=s&code=a&%63ode=b", CallbackError::Repeated("code")),
+            ("state=s&state=t&code=a", CallbackError::Repeated("state")),
+            ("state=s&code=a&iss=x&iss=x", CallbackError::Repeated("iss")),
+            ("state=s&error=a&error=b", CallbackError::Repeated("error")),
+            ("state=s&code=a&iss=https://evil.example", CallbackError::IssuerMismatch),
+            ("state=s&code=a&iss=https://login.example.com/", CallbackError::IssuerMismatch),
+            ("state=s&code=a&iss=", CallbackError::IssuerMismatch),
+            ("state=s&error=a&iss=https://evil.example", CallbackError::IssuerMismatch),
+        ];
+        for (query, error) in cases {
+            assert_eq!(parse(query, false).unwrap_err(), error, "{query}");
+        }
+        assert_eq!(parse("state=s&code=a", true).unwrap_err(), CallbackError::NoIssuer);
+        assert_eq!(parse(&"x".repeat(MAX_QUERY_BYTES + 1), false).unwrap_err(), CallbackError::TooLong);
+    }
+}

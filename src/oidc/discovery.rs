@@ -200,3 +200,106 @@ fn words(document: &Map<String, Value>, name: &'static str) -> Result<Option<Vec
     let words: Option<Vec<String>> = words.iter().map(|word| word.as_str().map(str::to_owned)).collect();
     words.ok_or(MetadataError::Malformed(name)).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oidc::testing::with;
+
+    fn document() -> Value {
+        json!({
+            "issuer": "https://login.example.com",
+            "authorization_endpoint": "https://login.example.com/authorize?tenant=1",
+            "token_endpoint": "https://login.example.com/token",
+            "jwks_uri": "https://keys.example.net/jwks",
+        })
+    }
+
+    fn parse(document: &Value) -> Result<Metadata, MetadataError> {
+        Metadata::parse(document.to_string().as_bytes(), &Issuer::new("https://login.example.com"), PlainHttp::Never)
+    }
+
+    #[test]
+    fn a_minimal_document_has_the_standards_defaults() {
+        let metadata = parse(&document()).unwrap();
+        assert_eq!(metadata.authorization_endpoint.query(), Some("tenant=1"));
+        assert_eq!(metadata.token_endpoint_auth_methods_supported, ["client_secret_basic"]);
+        assert!(metadata.revocation_endpoint.is_none() && metadata.end_session_endpoint.is_none());
+        assert!(!metadata.authorization_response_iss_parameter_supported);
+        let promised = with(&document(), "authorization_response_iss_parameter_supported", Some(json!(true)));
+        assert!(parse(&promised).unwrap().authorization_response_iss_parameter_supported);
+    }
+
+    #[test]
+    fn the_issuer_has_to_be_the_same_string() {
+        for (found, hint) in [
+            ("https://login.example.com/", "slash"),
+            ("https://LOGIN.example.com", "case"),
+            ("https://evil.example", ""),
+        ] {
+            let error = parse(&with(&document(), "issuer", Some(json!(found)))).unwrap_err();
+            assert_eq!(error.code(), "discovery_issuer_mismatch");
+            assert!(error.to_string().contains(hint) && error.to_string().contains(found), "{error}");
+        }
+        let shouting = parse(&with(&document(), "issuer", Some(json!("\u{1b}[31m\n")))).unwrap_err();
+        assert!(!shouting.to_string().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_bad_member_is_named() {
+        let cases = [
+            ("issuer", None, "discovery_member_missing"),
+            ("issuer", Some(json!(7)), "discovery_member_malformed"),
+            ("token_endpoint", None, "discovery_member_missing"),
+            ("token_endpoint", Some(Value::Null), "discovery_member_missing"),
+            ("token_endpoint", Some(json!("/token")), "discovery_member_malformed"),
+            ("token_endpoint", Some(json!(["https://login.example.com"])), "discovery_member_malformed"),
+            ("token_endpoint", Some(json!("https://u:p@login.example.com/token")), "discovery_member_malformed"),
+            ("authorization_endpoint", Some(json!("https://login.example.com/a#b")), "discovery_member_malformed"),
+            ("jwks_uri", Some(json!("http://login.example.com/jwks")), "discovery_endpoint_insecure"),
+            ("jwks_uri", Some(json!("http://127.0.0.1/jwks")), "discovery_endpoint_insecure"),
+            ("jwks_uri", Some(json!("file:///etc/passwd")), "discovery_endpoint_insecure"),
+            ("end_session_endpoint", Some(json!("javascript:alert(1)")), "discovery_endpoint_insecure"),
+            ("authorization_response_iss_parameter_supported", Some(json!("true")), "discovery_member_malformed"),
+            ("scopes_supported", Some(json!("openid")), "discovery_member_malformed"),
+        ];
+        for (name, value, code) in cases {
+            let error = parse(&with(&document(), name, value.clone())).unwrap_err();
+            assert_eq!(error.code(), code, "{name} {value:?}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let issuer = Issuer::new("x");
+        for text in ["", "<html>", "[]", r#"{"issuer":"x","issuer":"y"}"#] {
+            let verdict = Metadata::parse(text.as_bytes(), &issuer, PlainHttp::Never);
+            assert_eq!(verdict.unwrap_err(), MetadataError::NotJson, "{text}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_or_for_those_who_insist() {
+        let url = |text| Url::parse(text).unwrap();
+        let plain = |discovery, insist| PlainHttp::for_provider(&url(discovery), insist);
+        assert_eq!(plain("https://login.example.com", false), PlainHttp::Never);
+        assert_eq!(plain("http://login.localhost:8090", false), PlainHttp::Loopback);
+        assert_eq!(plain("http://login.example.com", true), PlainHttp::Anywhere);
+        assert!(PlainHttp::Loopback.permits(&url("http://login.localhost:8090/token")));
+        assert!(!PlainHttp::Loopback.permits(&url("http://login.example.com/token")));
+        assert!(!PlainHttp::Anywhere.permits(&url("ftp://login.example.com/token")));
+    }
+
+    #[test]
+    fn the_usual_place_of_the_document() {
+        for (issuer, place) in [
+            ("https://a.example", Some("https://a.example/.well-known/openid-configuration")),
+            ("https://a.example/", Some("https://a.example/.well-known/openid-configuration")),
+            ("https://a.example/realms/x", Some("https://a.example/realms/x/.well-known/openid-configuration")),
+            ("piedpiper.fusionauth.io", None),
+            ("urn:issuer", None),
+        ] {
+            let found = default_discovery_url(&Issuer::new(issuer)).ok();
+            assert_eq!(found.as_ref().map(Url::as_str), place, "{issuer}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{ACCEPT, DATE};
-use reqwest::{Certificate, Client, RequestBuilder, Response};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
 use tokio::sync::OnceCell;
 use url::Url;
 use zeroize::Zeroizing;
@@ -161,31 +161,37 @@ impl Answer {
     }
 }
 
+/// Reads the trust store, so it runs where it may block.
 async fn build(plan: Plan) -> Result<Client, ProviderError> {
-    let built = tokio::task::spawn_blocking(move || {
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .https_only(plan.plain_http == PlainHttp::Never)
-            .connect_timeout(plan.connect_timeout)
-            .timeout(plan.request_timeout)
-            .pool_idle_timeout(REUSE_WITHIN)
-            .dns_resolver(LocalhostAware)
-            .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
-        if !plan.certificates.is_empty() {
-            let certificates: Result<Vec<_>, _> =
-                plan.certificates.iter().map(|der| Certificate::from_der(der)).collect();
-            builder = builder.tls_certs_only(certificates?);
-        }
-        builder.build()
+    let built = tokio::task::spawn_blocking(move || match builder(&plan)?.build() {
+        // A bare system without a trust store can still reach a provider on this machine, which needs none.
+        Err(_) if plan.plain_http == PlainHttp::Loopback => builder(&plan)?.tls_certs_only([]).build(),
+        built => built,
     });
     match built.await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(ProviderError::Setup(cause_of(&error))),
         Err(error) => Err(ProviderError::Setup(json::printable(&error.to_string(), 300))),
     }
+}
+
+fn builder(plan: &Plan) -> reqwest::Result<ClientBuilder> {
+    let builder = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .referer(false)
+        .https_only(plan.plain_http == PlainHttp::Never)
+        .connect_timeout(plan.connect_timeout)
+        .timeout(plan.request_timeout)
+        .pool_idle_timeout(REUSE_WITHIN)
+        .dns_resolver(LocalhostAware)
+        .user_agent(concat!("doorward/", env!("CARGO_PKG_VERSION")));
+    if plan.certificates.is_empty() {
+        return Ok(builder);
+    }
+    let certificates = plan.certificates.iter().map(|der| Certificate::from_der(der));
+    Ok(builder.tls_certs_only(certificates.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// What is certain about a call that failed: whether anything was sent.
@@ -226,5 +232,75 @@ impl Resolve for LocalhostAware {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::CertificateDer;
+
+    use super::*;
+    use crate::oidc::install_crypto;
+    use crate::oidc::testing::{FakeProvider, Reply};
+    use crate::types::oauth::{Issuer, ProviderName};
+    use crate::types::time::SystemClock;
+
+    fn http(url: &Url, trusted: Vec<CertificateDer<'static>>) -> Http {
+        let mut settings = ProviderSettings::at(ProviderName::new("p"), Issuer::new("i"), url.clone());
+        settings.connect_timeout = Duration::from_millis(500);
+        settings.ca_certificates = trusted;
+        Http::new(&settings, Arc::new(SystemClock))
+    }
+
+    #[tokio::test]
+    async fn only_the_named_authorities_are_trusted_where_there_are_any() {
+        install_crypto();
+        let name = || vec![String::from("login.localhost")];
+        let certified = rcgen::generate_simple_self_signed(name()).unwrap();
+        let other = rcgen::generate_simple_self_signed(name()).unwrap();
+        let ours = certified.cert.der().clone();
+        let server = FakeProvider::start_tls(certified, |_| Reply::Json(200, String::from("{}"))).await;
+        let at = |host| Url::parse(&format!("https://{host}:{}/d", server.address.port())).unwrap();
+        let url = at("login.localhost");
+        let answer = http(&url, vec![ours.clone()]).get(Endpoint::Discovery, &url).await.unwrap();
+        assert_eq!(answer.ok().unwrap().as_slice(), b"{}");
+        let elsewhere = at("other.localhost");
+        for (url, trusted) in [(&url, vec![other.cert.der().clone()]), (&url, Vec::new()), (&elsewhere, vec![ours])] {
+            let names_some = !trusted.is_empty();
+            let error = http(url, trusted).get(Endpoint::Discovery, url).await.err().unwrap();
+            // A bare system has no trust store to begin with.
+            let is_setup = !names_some && error.code() == "provider_client_setup";
+            assert!(is_setup || error.code() == "provider_unreachable", "{url} {error}");
+        }
+        assert_eq!(server.count("/d"), 1, "nothing was sent before the name and the authority were right");
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_stalls_has_sent_nothing() {
+        install_crypto();
+        let trusted = rcgen::generate_simple_self_signed(vec![String::from("localhost")]).unwrap().cert.der().clone();
+        let silent = FakeProvider::start(|_| Reply::Stall(Vec::new())).await;
+        let url = Url::parse(&format!("https://localhost:{}/token", silent.address.port())).unwrap();
+        let patience = Duration::from_secs(10);
+        let verdict = http(&url, vec![trusted]).post(Endpoint::Token, &url, &[("a", "b")], None, patience).await;
+        assert_eq!(verdict.err().unwrap().code(), "provider_unreachable");
+    }
+
+    #[tokio::test]
+    async fn a_bad_authority_is_a_mistake_in_the_setup() {
+        install_crypto();
+        let url = Url::parse("https://login.localhost:1/d").unwrap();
+        let broken = vec![CertificateDer::from(vec![1, 2, 3])];
+        let error = http(&url, broken).get(Endpoint::Discovery, &url).await.err().unwrap();
+        assert_eq!(error.code(), "provider_client_setup");
+    }
+
+    #[tokio::test]
+    async fn names_under_localhost_are_this_machine() {
+        // RFC 6761 section 6.3; and a name that only looks like it is asked of the system.
+        for name in ["localhost", "login.localhost", "a.b.localhost"] {
+            let found: Vec<SocketAddr> = LocalhostAware.resolve(name.parse().unwrap()).await.unwrap().collect();
+            assert!(found.iter().all(|address| address.ip().is_loopback()) && found.len() == 2, "{name}");
+        }
     }
 }

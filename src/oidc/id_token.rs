@@ -116,3 +116,162 @@ pub(super) fn half_hash(algorithm: Algorithm, text: &str) -> String {
     let half = whole.as_ref().iter().take(hash.output_len() / 2);
     URL_SAFE_NO_PAD.encode(half.copied().collect::<Vec<u8>>())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::oidc::testing::{signed, with};
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn base() -> Value {
+        json!({
+            "iss": "https://login.example.com", "sub": "alice", "aud": "store", "exp": NOW + 300, "iat": NOW,
+            "nonce": "n-1", "sid": "s-1", "auth_time": NOW as f64 - 0.5, "email": "alice@example.com",
+        })
+    }
+
+    fn judge_as(
+        claims: &Value,
+        typ: Option<&str>,
+        expected: IdTokenExpectation<'_>,
+    ) -> Result<VerifiedToken, ClaimError> {
+        let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store"));
+        let profile = IdTokenProfile { issuer: &issuer, client_id: &client_id, leeway: Duration::from_secs(30) };
+        check(signed(claims, typ), profile, expected, Timestamp::from_secs(NOW))
+    }
+
+    fn judge(claims: &Value) -> Result<VerifiedToken, ClaimError> {
+        let nonce = Nonce::new("n-1");
+        judge_as(claims, Some("JWT"), IdTokenExpectation { nonce: Some(&nonce), ..Default::default() })
+    }
+
+    #[test]
+    fn a_good_token_is_proof_of_what_it_says() {
+        let token = judge(&base()).unwrap();
+        assert_eq!((token.subject().as_str(), token.expires_at().secs()), ("alice", NOW + 300));
+        assert_eq!((token.issued_at().unwrap().secs(), token.sid().unwrap().as_str()), (NOW, "s-1"));
+        assert_eq!(token.claims().get("email").unwrap(), "alice@example.com");
+        assert_eq!(token.raw().split('.').count(), 3);
+        let shown = format!("{token:?}");
+        assert!(!shown.contains("alice") && !shown.contains(token.raw()), "{shown}");
+    }
+
+    #[test]
+    fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
+        // jsonwebtoken CVE-2026-25537, mod_auth_openidc: a wrong type is not an absent claim.
+        for claim in [Claim::Iss, Claim::Sub, Claim::Aud, Claim::Exp, Claim::Iat, Claim::Nonce] {
+            let name = claim.name();
+            assert_eq!(judge(&with(&base(), name, None)).unwrap_err(), ClaimError::Missing(claim));
+            let is_date = matches!(claim, Claim::Exp | Claim::Iat);
+            let other_type = if is_date { json!("1800000300") } else { json!(7) };
+            for wrong in [Value::Null, json!(true), json!({}), json!([]), json!(""), other_type] {
+                let claims = with(&base(), name, Some(wrong.clone()));
+                assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{name} {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_optional_claim_that_is_there_has_the_right_type() {
+        for claim in [Claim::Nbf, Claim::Azp, Claim::AtHash, Claim::AuthTime, Claim::Sid] {
+            for wrong in [Value::Null, json!(true), json!({}), json!([1]), json!("")] {
+                let claims = with(&base(), claim.name(), Some(wrong.clone()));
+                assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{claim:?} {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        let cases = [
+            ("iss", json!("https://login.example.com/"), ClaimError::IssuerMismatch),
+            ("iss", json!("https://LOGIN.example.com"), ClaimError::IssuerMismatch),
+            ("iss", json!(["https://login.example.com"]), ClaimError::Malformed(Claim::Iss)),
+            ("sub", json!("x".repeat(256)), ClaimError::Malformed(Claim::Sub)),
+            ("aud", json!("forum"), ClaimError::AudienceMismatch),
+            ("aud", json!("Store"), ClaimError::AudienceMismatch),
+            ("aud", json!(["forum"]), ClaimError::AudienceMismatch),
+            ("aud", json!(["store", "forum"]), ClaimError::PartyMismatch),
+            ("aud", json!(["store", 7]), ClaimError::Malformed(Claim::Aud)),
+            ("aud", json!(["store", ""]), ClaimError::Malformed(Claim::Aud)),
+            ("aud", json!(["store", ["store"]]), ClaimError::Malformed(Claim::Aud)),
+            ("azp", json!("forum"), ClaimError::PartyMismatch),
+            ("exp", json!(NOW - 31), ClaimError::Expired),
+            ("exp", json!(NOW - 30), ClaimError::Expired),
+            ("exp", json!(0), ClaimError::Expired),
+            ("exp", json!(-1), ClaimError::Malformed(Claim::Exp)),
+            ("exp", json!((NOW + 300) * 1000), ClaimError::Malformed(Claim::Exp)),
+            ("exp", json!(1e300), ClaimError::Malformed(Claim::Exp)),
+            ("nbf", json!(NOW + 31), ClaimError::NotYetValid),
+            ("iat", json!(NOW + 31), ClaimError::IssuedInFuture),
+            ("nonce", json!("n-2"), ClaimError::NonceMismatch),
+            ("nonce", json!("n-1 "), ClaimError::NonceMismatch),
+            ("events", json!({"http://schemas.openid.net/event/backchannel-logout": {}}), ClaimError::WrongKind),
+            ("typ", json!("Bearer"), ClaimError::WrongKind),
+            ("typ", json!("Refresh"), ClaimError::WrongKind),
+            ("token_use", json!("access"), ClaimError::WrongKind),
+        ];
+        for (name, value, error) in cases {
+            assert_eq!(judge(&with(&base(), name, Some(value.clone()))).unwrap_err(), error, "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn what_is_within_the_standard_is_accepted() {
+        let cases = [
+            ("aud", json!(["store"])),
+            ("azp", json!("store")),
+            ("exp", json!(NOW - 29)),
+            ("exp", json!(NOW as f64 + 0.7)),
+            ("nbf", json!(NOW + 30)),
+            ("iat", json!(NOW as f64 + 29.9)),
+            ("sub", json!("x".repeat(255))),
+            ("typ", json!("ID")),
+            ("token_use", json!("id")),
+        ];
+        for (name, value) in cases {
+            assert!(judge(&with(&base(), name, Some(value.clone()))).is_ok(), "{name} {value}");
+        }
+        let several = with(&with(&base(), "aud", Some(json!(["store", "api"]))), "azp", Some(json!("store")));
+        assert!(judge(&several).is_ok());
+        let fraction = judge(&with(&base(), "exp", Some(json!(NOW as f64 + 0.7)))).unwrap();
+        assert_eq!(fraction.expires_at().secs(), NOW, "rounded down");
+    }
+
+    #[test]
+    fn other_kinds_of_tokens_are_refused_by_typ() {
+        for typ in [None, Some("JWT"), Some("jwt"), Some("application/jwt")] {
+            assert!(judge_as(&base(), typ, IdTokenExpectation::default()).is_ok(), "{typ:?}");
+        }
+        for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", ""] {
+            let verdict = judge_as(&base(), Some(typ), IdTokenExpectation::default());
+            assert_eq!(verdict.unwrap_err(), ClaimError::WrongKind, "{typ}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_keeps_the_person_and_needs_no_nonce() {
+        let (alice, bob) = (Subject::new("alice"), Subject::new("bob"));
+        let without_nonce = with(&base(), "nonce", None);
+        let expect = |subject| IdTokenExpectation { subject: Some(subject), ..Default::default() };
+        assert!(judge_as(&without_nonce, None, expect(&alice)).is_ok());
+        assert_eq!(judge_as(&without_nonce, None, expect(&bob)).unwrap_err(), ClaimError::SubjectMismatch);
+    }
+
+    #[test]
+    fn at_hash_ties_the_two_tokens_of_one_answer() {
+        // OpenID Connect Core, appendix A.3.
+        let (known, hash) = ("jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y", "77QmUPtjPfzWtF2AnpK9RQ");
+        assert_eq!(half_hash(Algorithm::Rs256, known), hash);
+        assert_eq!(half_hash(Algorithm::EdDsa, known).len(), 43);
+        let (mine, other) = (AccessToken::new(known), AccessToken::new("other"));
+        let claims = with(&base(), "at_hash", Some(json!(hash)));
+        let expect = |token| IdTokenExpectation { access_token: Some(token), ..Default::default() };
+        assert!(judge_as(&claims, None, expect(&mine)).is_ok());
+        assert_eq!(judge_as(&claims, None, expect(&other)).unwrap_err(), ClaimError::AccessTokenMismatch);
+        assert!(judge_as(&base(), None, expect(&other)).is_ok(), "at_hash is optional in the code flow");
+    }
+}

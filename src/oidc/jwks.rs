@@ -318,3 +318,6 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
 fn kid_for_log(member: &Value) -> Option<String> {
     member.get("kid").and_then(Value::as_str).map(|kid| json::printable(kid, 80))
 }
+
+#[cfg(test)]
+mod tests;

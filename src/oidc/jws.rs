@@ -279,3 +279,6 @@ fn text(header: &Map<String, Value>, name: &str) -> Result<Option<String>, JwsEr
         Some(_) => Err(JwsError::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests;

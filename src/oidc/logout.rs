@@ -44,3 +44,25 @@ pub fn end_session_url(endpoint: &Url, request: LogoutRequest<'_>) -> Url {
     ours.extend(request.state.map(|state| ("state", state)));
     with_parameters(endpoint, &ours)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_is_named_by_token_or_by_client() {
+        let endpoint = Url::parse("https://login.example.com/end?tenant=1").unwrap();
+        let back = Url::parse("https://store.example.com/.doorward/signed-out").unwrap();
+        let (token, client_id) = (IdToken::new("a.b.c"), ClientId::new("store"));
+        let hint = LogoutHint::IdToken(&token);
+        let url = end_session_url(&endpoint, LogoutRequest { hint, return_to: Some(&back), state: Some("s") });
+        assert_eq!(
+            url.as_str(),
+            "https://login.example.com/end?tenant=1&id_token_hint=a.b.c\
+             &post_logout_redirect_uri=https%3A%2F%2Fstore.example.com%2F.doorward%2Fsigned-out&state=s"
+        );
+        let hint = LogoutHint::Client { client_id: &client_id, logout_hint: Some("sid 1") };
+        let url = end_session_url(&endpoint, LogoutRequest { hint, return_to: None, state: None });
+        assert_eq!(url.query(), Some("tenant=1&client_id=store&logout_hint=sid+1"));
+    }
+}

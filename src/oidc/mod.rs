@@ -19,6 +19,8 @@ pub mod jws;
 pub mod logout;
 pub mod provider;
 pub mod settings;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod verified;
 

@@ -74,15 +74,19 @@ impl Provider {
 
     /// Keeps metadata and keys fresh, and finds a provider that was down; runs until it is dropped.
     pub async fn keep_fresh(self: Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut is_found) = (FIRST_PAUSE, false);
         loop {
             match self.freshen().await {
                 Ok(()) => {
-                    tokio::time::sleep(self.settings.keys_max_age).await;
-                    pause = FIRST_PAUSE;
+                    if !is_found {
+                        tracing::info!(provider = %self.settings.name, "provider_found");
+                    }
+                    (pause, is_found) = (FIRST_PAUSE, true);
+                    tokio::time::sleep(self.settings.keys_max_age.max(FIRST_PAUSE)).await;
                 }
                 Err(error) => {
                     tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_not_fresh");
+                    is_found = false;
                     tokio::time::sleep(pause).await;
                     pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
                 }
@@ -241,3 +245,6 @@ impl Provider {
         Ok(keys)
     }
 }
+
+#[cfg(test)]
+mod tests;

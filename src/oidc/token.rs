@@ -281,3 +281,6 @@ pub enum Revoked {
     /// The provider has no revocation, or none for refresh tokens.
     NotOffered,
 }
+
+#[cfg(test)]
+mod tests;

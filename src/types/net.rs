@@ -1,6 +1,9 @@
 //! Where things are: web origins, and what may be called loopback.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use url::{Host, Url};
 
@@ -113,6 +116,41 @@ pub fn is_loopback_host(host: &str) -> bool {
     }
 }
 
+/// Where to listen: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/doorward.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddr {
+    /// An address and a port; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix domain socket's path.
+    Unix(PathBuf),
+}
+
+/// A text that is no [`ListenAddr`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither `address:port` nor `unix:/path`")]
+pub struct NotAListenAddr;
+
+impl FromStr for ListenAddr {
+    type Err = NotAListenAddr;
+
+    fn from_str(text: &str) -> Result<Self, NotAListenAddr> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            Some(_) => Err(NotAListenAddr),
+            None => text.parse().map(Self::Tcp).map_err(|_| NotAListenAddr),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +184,16 @@ mod tests {
         }
         for host in ["localhost.example.com", "notlocalhost", "128.0.0.1", "[::2]", "", "a b"] {
             assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_listen_address_is_an_address_or_an_absolute_path() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/doorward.sock"] {
+            assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
+        }
+        for text in ["localhost:8080", "127.0.0.1", "unix:run", "unix:", ":80", ""] {
+            assert_eq!(text.parse::<ListenAddr>(), Err(NotAListenAddr), "{text}");
         }
     }
 }

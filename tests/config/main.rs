@@ -1,12 +1,21 @@
 //! The configuration as an operator meets it: the shipped files, what is refused and where, the environment, and the
 //! exit codes of the real binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a test's helpers fail the test by panicking"
+)]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use doorward::config::{Diagnosis, Listen, Loaded, Place, Problem, SealingKey, Severity, Upstream, load};
+use doorward::config::{Diagnosis, Loaded, Place, Problem, SealingKey, Severity, load};
 use doorward::oidc::ClientAuth;
+use doorward::types::net::ListenAddr;
+use doorward::upstream::UpstreamUrl;
 use tempfile::TempDir;
 
 mod binary;
@@ -247,7 +256,7 @@ fn certificate_and_key_belong_together() {
     let other = rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
     folder.write("tls/key.pem", &other.signing_key.serialize_pem());
     let refused = folder.load(&[]).unwrap_err();
-    assert!(refused.problems()[0].message.contains("does not belong to the certificate"), "{refused}");
+    assert!(refused.problems()[0].message.contains("certificate and the key cannot be used together"), "{refused}");
 }
 
 #[test]
@@ -273,8 +282,8 @@ fn unix_sockets_are_addresses_too() {
         .replace("\"127.0.0.1:8080\"", "\"unix:/run/doorward.sock\"")
         .replace("\"http://127.0.0.1:4000\"", "\"unix:/run/forum.sock\"");
     let config = Folder::with(&text).load(&[]).unwrap().config;
-    assert_eq!(config.server.listen, Listen::Unix("/run/doorward.sock".into()));
-    assert_eq!(config.apps[0].upstream.target, Upstream::Unix("/run/forum.sock".into()));
+    assert_eq!(config.server.listen, ListenAddr::Unix("/run/doorward.sock".into()));
+    assert_eq!(config.apps[0].upstream.url, UpstreamUrl::Unix("/run/forum.sock".into()));
     let itself = text.replace("unix:/run/forum.sock", "unix:/run/doorward.sock");
     assert!(problems(&itself)[0].message.contains("doorward itself"));
 }

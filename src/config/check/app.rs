@@ -1,30 +1,27 @@
 //! `[apps.NAME]`: where an app is, inside and outside, and how it is guarded.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::ServerName;
 use url::Url;
 
 use super::super::files::Folder;
 use super::super::raw::RawApp;
 use super::super::report::{At, quoted};
-use super::super::settings::{AppConfig, Upstream, UpstreamConfig};
-use super::super::words::Userinfo;
+use super::super::settings::AppConfig;
+use super::super::words;
 use super::session::limits;
 use super::{client, elements, name_is_good, rules, wait};
+use crate::auth::app::Userinfo;
 use crate::policy::app::App;
 use crate::policy::rules::Rules;
 use crate::session::assess::Limits;
 use crate::session::cookie::CookieNames;
 use crate::types::net::Origin;
 use crate::types::oauth::{AppName, ProviderName};
+use crate::upstream::{UpstreamSettings, UpstreamUrl};
 
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
 const LONGEST_COOKIE_NAME: usize = 32;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, defaults: Limits) -> Option<AppConfig> {
     name_is_good(name, at);
@@ -45,8 +42,11 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let headers = rules::headers(raw.headers.take(), &at.key("headers"));
     let rules = rules::check(raw.rules.take(), &at.key("rules"));
     let rules = Rules::new(rules, raw.case_insensitive_paths.unwrap_or(false));
-    let userinfo = raw.userinfo.unwrap_or(Userinfo::WhenNeeded);
-    let upstream = upstream_config(raw, at, folder);
+    let userinfo = match raw.userinfo.unwrap_or(words::Userinfo::WhenNeeded) {
+        words::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
+        words::Userinfo::Never => Userinfo::Never,
+    };
+    let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
@@ -55,17 +55,19 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, userinfo, upstream: upstream? })
 }
 
-fn upstream_config(raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<UpstreamConfig> {
-    let target = at.required("upstream", raw.upstream, "where the app itself is: `http://127.0.0.1:3000`");
-    let target = target.and_then(|text| upstream(&text, &at.key("upstream")));
-    let ca_certificates = upstream_ca(raw.upstream_ca_file, target.as_ref(), at, folder);
-    Some(UpstreamConfig {
-        preserve_host: raw.preserve_host.unwrap_or(true),
-        connect_timeout: wait(raw.connect_timeout, at, "connect_timeout", CONNECT_TIMEOUT),
-        response_timeout: wait(raw.response_timeout, at, "response_timeout", RESPONSE_TIMEOUT),
-        target: target?,
-        ca_certificates,
-    })
+fn upstream_settings(raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<UpstreamSettings> {
+    let url = at.required("upstream", raw.upstream, "where the app itself is: `http://127.0.0.1:3000`");
+    let url = url.and_then(|text| upstream(&text, &at.key("upstream")));
+    let ca_certificates = raw.upstream_ca_file.map(|name| upstream_ca(&name, url.as_ref(), at, folder));
+    let connect_timeout = raw.connect_timeout.map(|span| wait(span, &at.key("connect_timeout")));
+    let response_timeout = raw.response_timeout.map(|span| wait(span, &at.key("response_timeout")));
+
+    let mut settings = UpstreamSettings::at(url?);
+    settings.ca_certificates = ca_certificates.map_or(Some(None), |pem| pem.map(Some))?;
+    settings.preserve_host = raw.preserve_host.unwrap_or(settings.preserve_host);
+    settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
+    settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
+    Some(settings)
 }
 
 fn public_origin(text: &str, at: &At<'_>, allow_http: bool) -> Option<Origin> {
@@ -85,41 +87,30 @@ fn public_origin(text: &str, at: &At<'_>, allow_http: bool) -> Option<Origin> {
     Some(origin)
 }
 
-fn upstream(text: &str, at: &At<'_>) -> Option<Upstream> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        if path.starts_with('/') && !path.ends_with('/') {
-            return Some(Upstream::Unix(PathBuf::from(path)));
+fn upstream(text: &str, at: &At<'_>) -> Option<UpstreamUrl> {
+    const HINT: &str = "such as `http://127.0.0.1:3000`, `https://store.internal` or `unix:/run/store.sock`";
+    let url = match text.parse::<UpstreamUrl>() {
+        Ok(url) => url,
+        Err(error) => {
+            at.refuse(format!("{} is not an upstream: {error}", quoted(text)), HINT);
+            return None;
         }
-        at.refuse(format!("{} names no socket", quoted(text)), "an absolute path, such as `unix:/run/store.sock`");
+    };
+    if let UpstreamUrl::Https(place) = &url
+        && ServerName::try_from(place.host.trim_matches(['[', ']'])).is_err()
+    {
+        at.refuse(format!("{} names no host that a certificate could name", quoted(text)), HINT);
         return None;
     }
-    match Origin::parse(text) {
-        Ok(origin) => Some(Upstream::Origin(origin)),
-        Err(error) => {
-            let hint = "such as `http://127.0.0.1:3000`, `https://store.internal` or `unix:/run/store.sock`";
-            at.refuse(format!("{} is not an upstream: {error}", quoted(text)), hint);
-            None
-        }
-    }
+    Some(url)
 }
 
-fn upstream_ca(
-    file: Option<String>,
-    upstream: Option<&Upstream>,
-    at: &At<'_>,
-    folder: &Folder,
-) -> Vec<CertificateDer<'static>> {
-    let Some(name) = file else { return Vec::new() };
+fn upstream_ca(name: &str, upstream: Option<&UpstreamUrl>, at: &At<'_>, folder: &Folder) -> Option<Vec<u8>> {
     let at = at.key("upstream_ca_file");
-    let secure = match upstream {
-        Some(Upstream::Origin(origin)) => origin.is_secure(),
-        Some(Upstream::Unix(_)) => false,
-        None => true,
-    };
-    if !secure {
+    if let Some(UpstreamUrl::Http(_) | UpstreamUrl::Unix(_)) = upstream {
         at.refuse("there is no TLS to this upstream", "take the key away, or make the upstream `https://…`");
     }
-    folder.certificates(&at, &name).unwrap_or_default()
+    folder.certificates(&at, name).map(|certificates| certificates.pem)
 }
 
 fn prefix(raw: Option<String>, at: &At<'_>) -> String {

@@ -58,10 +58,9 @@ fn elements<'r, T>(list: Option<List<T>>, at: &At<'r>) -> impl Iterator<Item = (
 }
 
 /// A wait, which must not be zero.
-fn wait(span: Option<Span>, at: &At<'_>, key: &str, default: Duration) -> Duration {
-    let Some(Span(span)) = span else { return default };
+fn wait(Span(span): Span, at: &At<'_>) -> Duration {
     if span.is_zero() {
-        at.key(key).refuse("`0` is no time at all", "to wait long, write a long time, such as `\"1d\"`");
+        at.refuse("`0` is no time at all", "to wait long, write a long time, such as `\"1d\"`");
     }
     span
 }

@@ -31,6 +31,7 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
         let hint = "at most `\"5m\"`; so long would expired tokens be accepted";
         at.key("leeway").refuse(format!("{} s is too much leeway", leeway.as_secs()), hint);
     }
+    let request_timeout = raw.request_timeout.map(|span| wait(span, &at.key("request_timeout")));
     let algorithms = raw.algorithms.map(|list| algorithms(list, &at.key("algorithms")));
 
     let (name, issuer) = (ProviderName::new(name), issuer?);
@@ -46,10 +47,10 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
         },
     };
     settings.allow_insecure_http = allow_http;
-    settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| ca)?;
+    settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;
     settings.algorithms = algorithms.unwrap_or(settings.algorithms);
     settings.leeway = leeway.unwrap_or(settings.leeway);
-    settings.request_timeout = wait(raw.request_timeout, at, "request_timeout", settings.request_timeout);
+    settings.request_timeout = request_timeout.unwrap_or(settings.request_timeout);
     // A call that fails to connect is known not to have been sent, so that must show before the whole call is given up.
     settings.connect_timeout = settings.connect_timeout.min(settings.request_timeout / 2);
     Some(settings)

@@ -1,27 +1,27 @@
 //! `[server]` and `[log]`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::sign::CertifiedKey;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::super::files::Folder;
 use super::super::raw::{RawLog, RawServer, RawTls};
 use super::super::report::{At, quoted};
-use super::super::settings::{Listen, LogConfig, ServerConfig, TlsConfig};
-use super::super::words::{LogFormat, LogLevel};
+use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
+use super::super::words::{self, LogLevel};
 use super::{elements, wait};
+use crate::telemetry::log::LogFormat;
+use crate::types::net::ListenAddr;
+use crate::wire::ListenerSettings;
+use crate::wire::server_tls;
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
-const MAX_CONNECTIONS: u32 = 10_000;
+const MAX_CONNECTIONS: usize = 10_000;
 const MOST_WORKERS: usize = 1024;
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,55 +40,56 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
     }
     let tls = raw.tls.map(|raw| tls(raw, &at.key("tls"), folder));
     let workers = workers(raw.workers, &at.key("workers"));
-    let max_connections = raw.max_connections.unwrap_or(MAX_CONNECTIONS);
-    if max_connections == 0 {
+    if raw.max_connections == Some(0) {
         at.key("max_connections").refuse("`0` connections would serve nobody", "the default is 10000");
     }
-    Some(ServerConfig {
-        trusted_proxies: trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies")),
-        header_read_timeout: wait(raw.header_read_timeout, at, "header_read_timeout", HEADER_READ_TIMEOUT),
-        drain_timeout: wait(raw.drain_timeout, at, "drain_timeout", DRAIN_TIMEOUT),
-        listen: listen?,
-        admin_listen: admin_listen?,
-        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
-        workers,
-        max_connections: usize::try_from(max_connections).unwrap_or(usize::MAX),
-    })
+    let limits = ListenerSettings {
+        max_connections: raw
+            .max_connections
+            .map_or(MAX_CONNECTIONS, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        header_read_timeout: raw
+            .header_read_timeout
+            .map_or(HEADER_READ_TIMEOUT, |span| wait(span, &at.key("header_read_timeout"))),
+        drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
+        ..ListenerSettings::default()
+    };
+    let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
+    let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
+    Some(ServerConfig { listen: listen?, admin_listen: admin_listen?, tls, trusted_proxies, workers, limits })
 }
 
 pub(super) fn check_log(raw: RawLog) -> LogConfig {
-    LogConfig {
-        format: raw.format.unwrap_or(LogFormat::Text),
-        level: raw.level.unwrap_or(LogLevel::Info),
-        access: raw.access.unwrap_or(true),
-    }
+    let format = match raw.format.unwrap_or(words::LogFormat::Text) {
+        words::LogFormat::Text => LogFormat::Human,
+        words::LogFormat::Json => LogFormat::Json,
+    };
+    let filter = match raw.level.unwrap_or(LogLevel::Info) {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    LogConfig { format, filter, access: raw.access.unwrap_or(true) }
 }
 
-fn listen(text: &str, at: &At<'_>) -> Option<Listen> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        if !path.starts_with('/') || path.ends_with('/') {
-            let hint = "an absolute path, such as `unix:/run/doorward.sock`";
-            at.refuse(format!("{} names no socket", quoted(text)), hint);
-            return None;
-        }
-        return Some(Listen::Unix(PathBuf::from(path)));
-    }
-    let Ok(address) = text.parse::<SocketAddr>() else {
+fn listen(text: &str, at: &At<'_>) -> Option<ListenAddr> {
+    let address = text.parse().ok();
+    if address.is_none() {
         let hint = "an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080`, or `unix:/run/doorward.sock`";
         at.refuse(format!("{} is not an address to listen at", quoted(text)), hint);
-        return None;
-    };
-    Some(Listen::Tcp(address))
+    }
+    address
 }
 
-fn collide(one: &Listen, other: &Listen) -> bool {
+fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
     match (one, other) {
-        (Listen::Tcp(one), Listen::Tcp(other)) => {
+        (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
             let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
             one.port() != 0 && one.port() == other.port() && same_host
         }
-        (Listen::Unix(one), Listen::Unix(other)) => one == other,
-        (Listen::Tcp(_), Listen::Unix(_)) | (Listen::Unix(_), Listen::Tcp(_)) => false,
+        (ListenAddr::Unix(one), ListenAddr::Unix(other)) => one == other,
+        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => false,
     }
 }
 
@@ -129,25 +130,21 @@ fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
     let key_file = at.required("key_file", raw.key_file, "the certificate's private key, in PEM");
     let chain = cert_file.as_deref().and_then(|name| folder.certificates(&at.key("cert_file"), name));
     let key = key_file.as_deref().and_then(|name| private_key(&at.key("key_file"), name, folder));
-    let certified = match CertifiedKey::from_der(chain?, key?, &default_provider()) {
-        Ok(certified) => Arc::new(certified),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            at.key("key_file")
-                .refuse("the key does not belong to the certificate", "are both files of the same issue?");
-            return None;
-        }
+    let (_, ()) = (chain?, key?);
+    let (cert_file, key_file) = (folder.path(&cert_file?), folder.path(&key_file?));
+    match server_tls(&cert_file, &key_file) {
+        Ok(config) => Some(TlsConfig { cert_file, key_file, config }),
         Err(error) => {
-            at.refuse(format!("certificate and key cannot be used: {error}"), "");
-            return None;
+            at.key("key_file").refuse(error.to_string(), "the key must be the one that the certificate was issued for");
+            None
         }
-    };
-    Some(TlsConfig { cert_file: folder.path(&cert_file?), key_file: folder.path(&key_file?), certified })
+    }
 }
 
-fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<PrivateKeyDer<'static>> {
+fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<()> {
     let text = folder.private_text(at, name)?;
     match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
-        Ok(key) => Some(key),
+        Ok(_) => Some(()),
         Err(_) => {
             let hint = "in PEM, without a password; it begins with `-----BEGIN PRIVATE KEY-----`";
             at.refuse(format!("the file {} holds no private key that can be read", quoted(name)), hint);

@@ -25,8 +25,8 @@ pub(super) fn check(raw: RawSession, at: &At<'_>, folder: &Folder) -> (Option<Ve
 /// The limits of a session; what is not given is taken from `defaults`.
 pub(super) fn limits(idle: Option<Span>, absolute: Option<Span>, at: &At<'_>, defaults: Limits) -> Limits {
     let limits = Limits {
-        idle: wait(idle, at, "idle_timeout", defaults.idle),
-        absolute: wait(absolute, at, "absolute_timeout", defaults.absolute),
+        idle: idle.map_or(defaults.idle, |span| wait(span, &at.key("idle_timeout"))),
+        absolute: absolute.map_or(defaults.absolute, |span| wait(span, &at.key("absolute_timeout"))),
     };
     if limits.idle > limits.absolute && (idle.is_some() || absolute.is_some()) {
         let key = if idle.is_some() { "idle_timeout" } else { "absolute_timeout" };

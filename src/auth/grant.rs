@@ -1,0 +1,238 @@
+//! From the provider's answer to what our cookies will hold: nothing enters a session unverified.
+
+use serde_json::{Map, Value};
+
+use super::app::{AppAuth, Userinfo};
+use super::entropy::{self, NoEntropy};
+use crate::oidc::id_token::IdTokenExpectation;
+use crate::oidc::token::TokenAnswer;
+use crate::oidc::{SessionJwt as Which, TokenRejected, VerifiedToken};
+use crate::policy::claims;
+use crate::session::grant::{Grant, RefreshGrant};
+use crate::session::jwt::{PackedJwt, SessionJwt};
+use crate::types::oauth::{AccessToken, Generation, Nonce, SessionId};
+use crate::types::time::Timestamp;
+
+/// Why tokens that the provider gave do not make a session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GrantError {
+    /// No ID token, although `openid` was asked for.
+    #[error("the provider gave no ID token")]
+    NoIdToken,
+    /// The access token is to be the session's JWT, and is none.
+    #[error("the provider's access token is not a JWT; set `session_jwt = \"id\"` for this app")]
+    OpaqueAccessToken,
+    /// A token did not pass.
+    #[error("{0} (in the {1})")]
+    Rejected(TokenRejected, &'static str),
+    /// The tokens speak of two people.
+    #[error("the provider's tokens are about another person than before")]
+    SubjectChanged,
+    /// The JWT was past its life when it came.
+    #[error("the provider's JWT had expired when it came; compare the clocks")]
+    ExpiredOnArrival,
+    /// There is no JWT to go on with.
+    #[error("the provider gave no new JWT, and the old one is not at hand")]
+    NothingToKeep,
+    /// See [`NoEntropy`].
+    #[error(transparent)]
+    NoEntropy(#[from] NoEntropy),
+}
+
+impl GrantError {
+    /// The stable word for logs, metrics and pages.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NoIdToken => "no_id_token",
+            Self::OpaqueAccessToken => "access_token_not_a_jwt",
+            Self::Rejected(rejected, _) => rejected.code(),
+            Self::SubjectChanged => "subject_changed",
+            Self::ExpiredOnArrival => "expired_on_arrival",
+            Self::NothingToKeep => "no_new_jwt",
+            Self::NoEntropy(_) => "internal_error",
+        }
+    }
+
+    /// Whether the provider could not be asked, so that the tokens may yet be good.
+    pub(super) fn is_outage(&self) -> bool {
+        matches!(self, Self::Rejected(rejected, _) if rejected.is_outage())
+    }
+}
+
+/// The grant of a new session (OpenID Connect Core section 3.1.3.7): the ID token is always verified.
+pub(super) async fn of_login(
+    app: &AppAuth,
+    answer: TokenAnswer,
+    nonce: &Nonce,
+    now: Timestamp,
+) -> Result<Grant, GrantError> {
+    let id_token = answer.id_token.as_ref().ok_or(GrantError::NoIdToken)?;
+    let expected =
+        IdTokenExpectation { nonce: Some(nonce), access_token: Some(&answer.access_token), ..Default::default() };
+    let verified_id = app
+        .provider
+        .verify_id_token(&app.client, id_token, expected)
+        .await
+        .map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?;
+    let jwt = match app.client.session_jwt {
+        Which::Id => verified_id.clone(),
+        Which::Access => access_jwt(app, &answer.access_token).await?,
+    };
+    if jwt.subject() != verified_id.subject() {
+        return Err(GrantError::SubjectChanged);
+    }
+    let kept = kept_claims(app, &jwt, &verified_id, &answer.access_token).await;
+    let sid = SessionId::new(entropy::name()?);
+    let session = Session { sid, generation: Generation::FIRST, started_at: now };
+    let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
+    sealed_jwt.provider_sid = verified_id.sid().or(jwt.sid()).cloned();
+    let refresh = answer.refresh_token.map(|token| session.refresh_grant(token, now));
+    Ok(Grant { jwt: sealed_jwt, refresh, hint: answer.id_token })
+}
+
+/// The grant of a session whose refresh token was used. Where no new JWT came, what was verified at login stays,
+/// with a new end.
+pub(super) async fn of_refresh(
+    app: &AppAuth,
+    answer: TokenAnswer,
+    used: &RefreshGrant,
+    old: Option<&SessionJwt>,
+    now: Timestamp,
+) -> Result<Grant, GrantError> {
+    let session = Session { sid: used.sid.clone(), generation: used.generation.next(), started_at: used.started_at };
+    let verified_id = match &answer.id_token {
+        Some(token) => {
+            let expected = IdTokenExpectation {
+                subject: old.map(|old| &old.subject),
+                access_token: Some(&answer.access_token),
+                ..Default::default()
+            };
+            let verified = app.provider.verify_id_token(&app.client, token, expected).await;
+            Some(verified.map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?)
+        }
+        None => None,
+    };
+    let jwt = match app.client.session_jwt {
+        Which::Id => verified_id.clone(),
+        Which::Access => Some(access_jwt(app, &answer.access_token).await?),
+    };
+    let same_person = |token: &VerifiedToken| old.is_none_or(|old| old.subject == *token.subject());
+    let agree = match (&jwt, &verified_id) {
+        (Some(jwt), Some(id)) => jwt.subject() == id.subject(),
+        (Some(_) | None, None) | (None, Some(_)) => true,
+    };
+    if !agree || !jwt.iter().chain(&verified_id).all(same_person) {
+        return Err(GrantError::SubjectChanged);
+    }
+    let sealed_jwt = match &jwt {
+        Some(jwt) => {
+            let old_kept = old.map_or_else(|| "{}".to_owned(), |old| old.kept_claims.clone());
+            let kept = match &verified_id {
+                Some(id) => merged(&old_kept, from_id_token(app, jwt, id)),
+                None => old_kept,
+            };
+            let provider_sid = old.and_then(|old| old.provider_sid.clone()).or_else(|| jwt.sid().cloned());
+            SessionJwt { provider_sid, ..sealed(jwt, &answer, kept, &session, now)? }
+        }
+        None => {
+            let old = old.ok_or(GrantError::NothingToKeep)?;
+            let life = answer.expires_in.ok_or(GrantError::NothingToKeep)?;
+            let valid_until = now.plus(life);
+            SessionJwt { valid_until, generation: session.generation, sealed_at: now, ..old.clone() }
+        }
+    };
+    let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
+    Ok(Grant { jwt: sealed_jwt, refresh: Some(session.refresh_grant(token, now)), hint: answer.id_token })
+}
+
+struct Session {
+    sid: SessionId,
+    generation: Generation,
+    started_at: Timestamp,
+}
+
+impl Session {
+    fn refresh_grant(&self, token: crate::types::oauth::RefreshToken, now: Timestamp) -> RefreshGrant {
+        RefreshGrant {
+            token,
+            sid: self.sid.clone(),
+            generation: self.generation,
+            started_at: self.started_at,
+            sealed_at: now,
+        }
+    }
+}
+
+async fn access_jwt(app: &AppAuth, token: &AccessToken) -> Result<VerifiedToken, GrantError> {
+    if token.expose().split('.').count() != 3 {
+        return Err(GrantError::OpaqueAccessToken);
+    }
+    let verified = app.provider.verify_access_token(&app.client, token).await;
+    verified.map_err(|rejected| GrantError::Rejected(rejected, "access token"))
+}
+
+fn sealed(
+    jwt: &VerifiedToken,
+    answer: &TokenAnswer,
+    kept_claims: String,
+    session: &Session,
+    now: Timestamp,
+) -> Result<SessionJwt, GrantError> {
+    let by_answer = answer.expires_in.map(|life| now.plus(life));
+    let valid_until = by_answer.map_or(jwt.expires_at(), |end| end.min(jwt.expires_at()));
+    if valid_until <= now {
+        return Err(GrantError::ExpiredOnArrival);
+    }
+    Ok(SessionJwt {
+        jwt: PackedJwt::pack(jwt.raw()),
+        kept_claims,
+        key: jwt.key(),
+        valid_until,
+        subject: jwt.subject().clone(),
+        provider_sid: jwt.sid().cloned(),
+        sid: session.sid.clone(),
+        generation: session.generation,
+        started_at: session.started_at,
+        sealed_at: now,
+    })
+}
+
+/// The claims in use that the JWT does not have: from the ID token, and where that has them not either, from the
+/// userinfo endpoint. Protocol claims come from verified tokens only.
+async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken, access: &AccessToken) -> String {
+    let mut kept = from_id_token(app, jwt, id_token);
+    let is_missing = |name: &str| claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none();
+    let missing: Vec<&str> = app.app.claims_in_use().into_iter().filter(|name| is_missing(name)).collect();
+    let offered = app.provider.known_metadata().is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
+    if app.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
+        match app.provider.userinfo(access, jwt.subject()).await {
+            Ok(userinfo) => kept.extend(named(&missing, &userinfo)),
+            Err(error) => {
+                tracing::warn!(app = %app.app.name, code = error.code(), %error, ?missing, "userinfo_failed");
+            }
+        }
+    }
+    Value::Object(kept).to_string()
+}
+
+fn from_id_token(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken) -> Map<String, Value> {
+    let missing: Vec<&str> =
+        app.app.claims_in_use().into_iter().filter(|name| claims::find(jwt.claims(), name).is_none()).collect();
+    named(&missing, id_token.claims())
+}
+
+/// The members of `claims` that the names begin with, whole.
+fn named(names: &[&str], claims: &Map<String, Value>) -> Map<String, Value> {
+    const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
+    let member = |name: &str| {
+        let outer = if claims.contains_key(name) { name } else { name.split('.').next().unwrap_or(name) };
+        (!PROTOCOL.contains(&outer)).then(|| claims.get_key_value(outer)).flatten()
+    };
+    names.iter().filter_map(|name| member(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn merged(old: &str, new: Map<String, Value>) -> String {
+    let mut all: Map<String, Value> = serde_json::from_str(old).unwrap_or_default();
+    all.extend(new);
+    Value::Object(all).to_string()
+}

@@ -1,0 +1,307 @@
+//! How a login ends: the browser comes back with a code, which is redeemed once, for the browser that began.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::app::AppAuth;
+use super::grant::{self, GrantError};
+use super::login::LoginStart;
+use super::resume::{open_jwt, open_refresh};
+use super::set_cookies::{self, Lines, Unwritable};
+use super::{Auth, Event, Outage};
+use crate::oidc::callback::{Callback, CallbackError, Outcome};
+use crate::oidc::token::TokenError;
+use crate::policy::decide::Caller;
+use crate::policy::return_to::ReturnTo;
+use crate::policy::route::Place;
+use crate::session::attempt::{ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
+use crate::session::cookie::RequestCookies;
+use crate::session::grant::Grant;
+use crate::types::oauth::{AuthorizationCode, PkceVerifier};
+
+/// How long a browser waits for its code to be redeemed.
+const REDEEM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a callback leads to.
+#[derive(Debug)]
+pub enum LoginEnd {
+    /// To the page that was asked for, signed in.
+    SignedIn(ReturnTo, Lines),
+    /// To the page that was asked for: this browser was signed in before.
+    AlreadySignedIn(ReturnTo),
+    /// To the provider once more, because the attempt was lost.
+    Restarted(LoginStart),
+    /// To a page that says why not.
+    Failed(LoginFailure, Lines),
+}
+
+/// Why a login did not end in a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginFailure {
+    /// The callback's query is no answer.
+    #[error(transparent)]
+    Malformed(#[from] CallbackError),
+    /// `state` is not ours.
+    #[error("the state parameter was not sealed by this app")]
+    ForeignState,
+    /// The attempt's cookie did not come back, twice.
+    #[error("the login attempt's cookie did not come back from the browser")]
+    AttemptLost,
+    /// The attempt was begun by another browser, twice.
+    #[error("the login was begun by another browser")]
+    OtherBrowser,
+    /// The person took too long, twice.
+    #[error("the login took longer than {} minutes", ATTEMPT_LIFETIME.as_secs() / 60)]
+    AttemptExpired,
+    /// The provider declined.
+    #[error("the provider declined: `{error}`")]
+    Declined {
+        /// `error`.
+        error: String,
+        /// `error_description`.
+        description: Option<String>,
+    },
+    /// The code was redeemed before, and what it gave is gone.
+    #[error("the code was redeemed before")]
+    Replayed,
+    /// The code was not accepted.
+    #[error("the provider did not accept the code: {0}")]
+    CodeRefused(&'static str),
+    /// The tokens were not accepted.
+    #[error("the provider's tokens were not accepted: {0}")]
+    TokensRefused(&'static str),
+    /// The session does not fit into cookies.
+    #[error(transparent)]
+    TooLarge(#[from] Unwritable),
+    /// The provider could not be asked.
+    #[error("the provider could not be asked: {}", .0.code)]
+    Outage(Outage),
+}
+
+impl LoginFailure {
+    /// The stable word for logs, metrics and pages.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(error) => error.code(),
+            Self::ForeignState => "foreign_state",
+            Self::AttemptLost => "login_attempt_lost",
+            Self::OtherBrowser => "login_of_other_browser",
+            Self::AttemptExpired => "login_attempt_expired",
+            Self::Declined { .. } => "declined_by_provider",
+            Self::Replayed => "code_replayed",
+            Self::CodeRefused(code) | Self::TokensRefused(code) => code,
+            Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
+            Self::TooLarge(Unwritable::Unsealed) => "internal_error",
+            Self::Outage(outage) => outage.code,
+        }
+    }
+}
+
+impl Auth {
+    /// Finishes the login that `query` answers.
+    pub async fn finish_login(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        query: &str,
+        came: &RequestCookies<'_>,
+        caller: &Caller,
+    ) -> LoginEnd {
+        let Some(app) = self.app(place.index) else {
+            return LoginEnd::Failed(LoginFailure::ForeignState, Lines::new());
+        };
+        let end = self.finish(place, app, query, came, caller).await;
+        let outcome = match &end {
+            LoginEnd::SignedIn(..) => "signed_in",
+            LoginEnd::AlreadySignedIn(_) => "already_signed_in",
+            LoginEnd::Restarted(_) => "restarted",
+            LoginEnd::Failed(failure, _) => {
+                tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
+                failure.code()
+            }
+        };
+        self.observer.happened(app, Event::LoginFinished, outcome);
+        end
+    }
+
+    async fn finish(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        app: &Arc<AppAuth>,
+        query: &str,
+        came: &RequestCookies<'_>,
+        caller: &Caller,
+    ) -> LoginEnd {
+        let failed = |failure| LoginEnd::Failed(failure, Lines::new());
+        let metadata = match self.metadata(app).await {
+            Ok(metadata) => metadata,
+            Err(outage) => return failed(LoginFailure::Outage(outage)),
+        };
+        let promised = metadata.authorization_response_iss_parameter_supported;
+        let callback = match Callback::parse(query, &app.provider.settings().issuer, promised) {
+            Ok(callback) => callback,
+            Err(error) => return failed(error.into()),
+        };
+        let Some(state) = app.seals.state.open(callback.state.expose()) else {
+            return failed(LoginFailure::ForeignState);
+        };
+        let return_to = ReturnTo::parse(&state.return_to, &app.app.prefix).unwrap_or_else(ReturnTo::root);
+        let attempt = match self.attempt_of(app, &state, came) {
+            Ok(attempt) => attempt,
+            // A second arrival after the first was answered: its cookie is gone because the login is done.
+            Err(_) if matches!(caller, Caller::Authenticated(_)) => return LoginEnd::AlreadySignedIn(return_to),
+            Err(failure) => return self.restart(place, came, &state, &return_to, failure).await,
+        };
+        let used_up = self.use_up(app, &attempt);
+        let code = match callback.outcome {
+            Outcome::Code(code) => code,
+            Outcome::Refused { error, description } => {
+                return LoginEnd::Failed(LoginFailure::Declined { error, description }, used_up);
+            }
+        };
+        match self.redeem(app, attempt, code).await.and_then(|grant| self.written(app, &grant, came)) {
+            Ok(mut lines) => {
+                lines.extend(used_up);
+                LoginEnd::SignedIn(return_to, lines)
+            }
+            Err(failure) => LoginEnd::Failed(failure, used_up),
+        }
+    }
+
+    /// The attempt that `state` names, if this browser began it.
+    fn attempt_of(
+        &self,
+        app: &AppAuth,
+        state: &AttemptState,
+        came: &RequestCookies<'_>,
+    ) -> Result<LoginAttempt, LoginFailure> {
+        let name = format!("{}{}", app.app.cookies.login, state.id);
+        let attempt = came.get(&name).and_then(|value| app.seals.attempt.open(value));
+        let attempt = attempt.filter(|attempt| attempt.id == state.id).ok_or(LoginFailure::AttemptLost)?;
+        let browser = came.get(&app.app.cookies.browser).map(BrowserHash::of);
+        if !browser.is_some_and(|browser| browser.is(&attempt.browser)) {
+            return Err(LoginFailure::OtherBrowser);
+        }
+        if state.is_expired(self.now()) {
+            return Err(LoginFailure::AttemptExpired);
+        }
+        Ok(attempt)
+    }
+
+    /// A lost attempt begins anew once by itself; the provider's own session usually answers without a form.
+    async fn restart(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        came: &RequestCookies<'_>,
+        state: &AttemptState,
+        return_to: &ReturnTo,
+        failure: LoginFailure,
+    ) -> LoginEnd {
+        if state.restarts >= MAX_RESTARTS {
+            return LoginEnd::Failed(failure, Lines::new());
+        }
+        match self.start_login(place, came, return_to, state.restarts + 1).await {
+            Ok(start) => LoginEnd::Restarted(start),
+            Err(outage) => LoginEnd::Failed(LoginFailure::Outage(outage), Lines::new()),
+        }
+    }
+
+    fn use_up(&self, app: &AppAuth, attempt: &LoginAttempt) -> Lines {
+        self.attempts.remove(attempt.browser, &attempt.id);
+        let name = format!("{}{}", app.app.cookies.login, attempt.id);
+        app.app.cookies.expire(&name, &app.app.endpoint_path("callback")).into_iter().collect()
+    }
+
+    /// Redeems the code, which goes on even if the browser leaves; a second arrival gets what the first got.
+    async fn redeem(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        attempt: LoginAttempt,
+        code: AuthorizationCode,
+    ) -> Result<Grant, LoginFailure> {
+        let (auth, app) = (Arc::clone(self), Arc::clone(app));
+        let task = async move { auth.redeem_once(&app, attempt, code).await };
+        self.control.run(REDEEM_PATIENCE, task).await.unwrap_or_else(|error| Err(LoginFailure::Outage(error.into())))
+    }
+
+    async fn redeem_once(
+        &self,
+        app: &AppAuth,
+        attempt: LoginAttempt,
+        code: AuthorizationCode,
+    ) -> Result<Grant, LoginFailure> {
+        let now = self.now();
+        let claim = format!("attempt/{}/{}", app.app.name, attempt.id);
+        let result = format!("login/{}/{}", app.app.name, attempt.id);
+        let until = now.plus(ATTEMPT_LIFETIME * 2);
+        match self.store.put_if_absent(&claim, Bytes::new(), until, now) {
+            Ok(None) => {}
+            Ok(Some(_)) => return self.first_result(app, &result).await,
+            Err(_) => return Err(LoginFailure::Outage(Outage::new("store_full"))),
+        }
+        let redeemed = self.exchange(app, attempt, code).await;
+        // What a second arrival gets: the same, sealed, or word that there is nothing to get. Without room for it
+        // that one is told the code was used; the login itself stands.
+        let sealed = redeemed
+            .as_ref()
+            .ok()
+            .and_then(|grant| super::entropy::bytes().ok().and_then(|nonce| app.seals.stored.seal(grant, nonce)));
+        let _ = self.store.put(&result, Bytes::from(sealed.unwrap_or_default()), until, self.now());
+        redeemed
+    }
+
+    async fn exchange(
+        &self,
+        app: &AppAuth,
+        attempt: LoginAttempt,
+        code: AuthorizationCode,
+    ) -> Result<Grant, LoginFailure> {
+        let verifier = PkceVerifier::from_sealed(attempt.verifier.0);
+        let answer = app.provider.exchange_code(&app.client, code, verifier).await.map_err(|error| {
+            tracing::warn!(app = %app.app.name, code = error.code(), %error, "code_exchange_failed");
+            match error {
+                TokenError::Refused { .. } => LoginFailure::CodeRefused("code_refused"),
+                TokenError::ClientRejected { .. } | TokenError::BadAnswer(_) => LoginFailure::CodeRefused(error.code()),
+                TokenError::Unavailable { .. } | TokenError::Unreachable(_) | TokenError::Ambiguous(_) => {
+                    LoginFailure::Outage(Outage::new(error.code()))
+                }
+            }
+        })?;
+        grant::of_login(app, answer, &attempt.nonce, self.now()).await.map_err(|error| {
+            tracing::warn!(app = %app.app.name, code = error.code(), %error, "login_tokens_refused");
+            tokens_refused(&error)
+        })
+    }
+
+    async fn first_result(&self, app: &AppAuth, key: &str) -> Result<Grant, LoginFailure> {
+        const STEP: Duration = Duration::from_millis(50);
+        for _ in 0..REDEEM_PATIENCE.as_millis() / STEP.as_millis() {
+            if let Some(sealed) = self.store.get(key, self.now()) {
+                let opened = std::str::from_utf8(&sealed).ok().and_then(|text| app.seals.stored.open(text));
+                return opened.ok_or(LoginFailure::Replayed);
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        Err(LoginFailure::Replayed)
+    }
+
+    /// The new session's cookies. The one that the browser had before is over: no id outlives a login.
+    fn written(&self, app: &AppAuth, grant: &Grant, came: &RequestCookies<'_>) -> Result<Lines, LoginFailure> {
+        let lines = set_cookies::write_grant(app, grant, came, self.now())?;
+        let before = open_jwt(app, came).map(|jwt| (jwt.sid, jwt.started_at));
+        let before = before.or_else(|| open_refresh(app, came).map(|refresh| (refresh.sid, refresh.started_at)));
+        if let Some((sid, started_at)) = before.filter(|(sid, _)| *sid != grant.jwt.sid) {
+            self.end_session(app, &sid, started_at);
+        }
+        Ok(lines)
+    }
+}
+
+fn tokens_refused(error: &GrantError) -> LoginFailure {
+    if error.is_outage() {
+        LoginFailure::Outage(Outage::new(error.code()))
+    } else {
+        LoginFailure::TokensRefused(error.code())
+    }
+}

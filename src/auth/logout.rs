@@ -1,0 +1,82 @@
+//! Logging out (OpenID Connect RP-Initiated Logout 1.0): here first, so that it holds whatever the provider does;
+//! then the refresh token, then the provider's own session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::app::AppAuth;
+use super::resume::{open_jwt, open_refresh};
+use super::rotation::Rotations;
+use super::set_cookies::{self, Lines};
+use super::{Auth, Event};
+use crate::oidc::logout::{LogoutHint, LogoutRequest, end_session_url};
+use crate::policy::route::Place;
+use crate::session::cookie::RequestCookies;
+use crate::types::oauth::RefreshToken;
+
+/// How long a logout waits for the provider to revoke the refresh token; it goes on all the same.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Where the browser goes after a logout, without its cookies.
+#[derive(Debug)]
+pub struct LogoutEnd {
+    /// The provider's `end_session_endpoint`, or our own page.
+    pub location: String,
+    /// The lines that take the cookies away.
+    pub lines: Lines,
+}
+
+impl Auth {
+    /// Ends the session of `came`, if there is one.
+    pub async fn logout(self: &Arc<Self>, place: Place<'_>, came: &RequestCookies<'_>) -> LogoutEnd {
+        let signed_out = place.app.endpoint_url("signed-out");
+        let Some(app) = self.app(place.index) else {
+            return LogoutEnd { location: signed_out, lines: Lines::new() };
+        };
+        let (jwt, refresh) = (open_jwt(app, came), open_refresh(app, came));
+        let session = jwt.map(|jwt| (jwt.sid, jwt.started_at));
+        let session = session.or_else(|| refresh.as_ref().map(|refresh| (refresh.sid.clone(), refresh.started_at)));
+        let mut token = refresh.map(|refresh| refresh.token);
+        if let Some((sid, started_at)) = &session {
+            self.end_session(app, sid, *started_at);
+            let newest = Rotations { store: &self.store, app }.successor(sid, self.now());
+            token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
+        }
+        let revoked = match token {
+            Some(token) => self.revoke_in_time(app, token).await,
+            None => "no_refresh_token",
+        };
+        self.observer.happened(app, Event::Logout, revoked);
+        let location = self.end_session_location(app, came, &signed_out).await.unwrap_or(signed_out);
+        LogoutEnd { location, lines: set_cookies::forget_session(app, came) }
+    }
+
+    async fn revoke_in_time(self: &Arc<Self>, app: &Arc<AppAuth>, token: RefreshToken) -> &'static str {
+        let (auth, app) = (Arc::clone(self), Arc::clone(app));
+        let task = async move { auth.revoke_at_provider(&app, &token).await };
+        match self.control.run(REVOKE_PATIENCE, task).await {
+            Ok(()) => "refresh_token_revoked",
+            Err(error) => error.code(),
+        }
+    }
+
+    async fn end_session_location(
+        &self,
+        app: &Arc<AppAuth>,
+        came: &RequestCookies<'_>,
+        signed_out: &str,
+    ) -> Option<String> {
+        let metadata = self.metadata(app).await.ok()?;
+        let endpoint = metadata.end_session_endpoint.as_ref()?;
+        let token = came.get(&app.app.cookies.hint).and_then(|value| app.seals.hint.open(value));
+        let hint = match &token {
+            Some(token) => LogoutHint::IdToken(token),
+            None => LogoutHint::Client { client_id: &app.client.client_id, logout_hint: None },
+        };
+        let return_to = Url::parse(signed_out).ok();
+        let request = LogoutRequest { hint, return_to: return_to.as_ref(), state: None };
+        Some(end_session_url(endpoint, request).into())
+    }
+}

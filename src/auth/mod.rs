@@ -1,0 +1,157 @@
+//! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
+
+pub mod app;
+mod entropy;
+mod grant;
+pub mod login;
+pub mod login_finish;
+pub mod logout;
+pub mod refresh;
+pub mod resume;
+mod rotation;
+pub mod set_cookies;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+
+use crate::control::{Control, NoResult};
+use crate::store::{Memory, Revocations};
+use crate::types::oauth::{Generation, SessionId};
+use crate::types::time::{Clock, Timestamp};
+use app::AppAuth;
+use login::Attempts;
+use refresh::Flights;
+
+/// How long somebody waits for the provider before being asked to come back.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
+const NEWEST: usize = 50_000;
+
+/// Everything that the flows share in one process.
+pub struct Auth {
+    apps: Vec<Arc<AppAuth>>,
+    control: Control,
+    store: Memory,
+    revocations: Revocations,
+    clock: Arc<dyn Clock>,
+    flights: Flights,
+    attempts: Attempts,
+    newest: Cache<SessionId, Generation>,
+    observer: Arc<dyn Observer>,
+}
+
+/// Told of what happens, for logs and metrics.
+pub trait Observer: Send + Sync {
+    /// A login, refresh or logout at `app` ended; `outcome` is a stable word.
+    fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str);
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A person was sent to the provider.
+    LoginStarted,
+    /// A person came back.
+    LoginFinished,
+    /// A refresh token was used.
+    Refresh,
+    /// A person logged out.
+    Logout,
+    /// A refresh token was seen again after it had been replaced.
+    Theft,
+}
+
+impl Event {
+    /// The stable word for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LoginStarted => "login_started",
+            Self::LoginFinished => "login_finished",
+            Self::Refresh => "refresh",
+            Self::Logout => "logout",
+            Self::Theft => "refresh_token_reuse",
+        }
+    }
+}
+
+/// The provider could not be asked, so that nothing can be said about the person: neither a login page nor a loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// The stable word for logs, metrics and pages.
+    pub code: &'static str,
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+impl Outage {
+    const fn new(code: &'static str) -> Self {
+        Self { code, retry_after: PATIENCE }
+    }
+}
+
+impl From<NoResult> for Outage {
+    fn from(no_result: NoResult) -> Self {
+        Self::new(no_result.code())
+    }
+}
+
+/// How much an [`Auth`] may remember.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Entries of the store.
+    pub store_entries: usize,
+    /// Revoked sessions that are named one by one.
+    pub revocations: usize,
+}
+
+impl Auth {
+    /// The flows of `apps`, which stand in the order of [`crate::policy::route::Sites::apps`].
+    pub fn new(
+        apps: Vec<Arc<AppAuth>>,
+        control: Control,
+        clock: Arc<dyn Clock>,
+        bounds: Bounds,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            apps,
+            control,
+            store: Memory::new(bounds.store_entries),
+            revocations: Revocations::new(bounds.revocations),
+            clock,
+            flights: Flights::default(),
+            attempts: Attempts::default(),
+            newest: Cache::new(NEWEST),
+            observer,
+        })
+    }
+
+    /// The app with this index.
+    pub fn app(&self, index: usize) -> Option<&Arc<AppAuth>> {
+        self.apps.get(index)
+    }
+
+    /// The current time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How many entries the store has, and how many sessions are revoked by name.
+    pub fn remembered(&self) -> (usize, usize) {
+        (self.store.len(), self.revocations.snapshot().len())
+    }
+
+    /// Forgets what has ended; to be called from time to time.
+    pub fn sweep(&self) {
+        self.store.sweep(self.now());
+    }
+
+    /// Ends a session here, for the rest of its life.
+    fn end_session(&self, app: &AppAuth, sid: &SessionId, started_at: Timestamp) {
+        let ends_at = started_at.plus(app.app.limits.absolute);
+        self.revocations.revoke(&app.app.name, sid, ends_at, self.now());
+    }
+}

@@ -1,0 +1,210 @@
+//! Refreshing (RFC 6749 section 6) under rotation: one call for a session at a time, however many requests
+//! wait; never with a token that is known to be used up; never cancelled by who waits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::app::AppAuth;
+use super::grant::{self, GrantError};
+use super::rotation::{Place, Rotation, Rotations};
+use super::{Auth, Event, Outage, PATIENCE};
+use crate::oidc::token::{TokenAnswer, TokenError};
+use crate::session::assess::Why;
+use crate::session::grant::{Grant, RefreshGrant};
+use crate::session::jwt::SessionJwt;
+use crate::types::oauth::{Generation, RefreshToken, SessionId};
+
+/// How a refresh ended.
+#[derive(Clone, Debug)]
+pub enum Refreshed {
+    /// With these tokens.
+    Renewed(Arc<Grant>),
+    /// With the end of the session.
+    Ended(Why),
+    /// Not at all: it may be tried again later.
+    Outage(Outage),
+}
+
+/// A refresh that may still be under way.
+#[derive(Clone, Debug)]
+pub struct Flight(watch::Receiver<Option<Refreshed>>);
+
+impl Flight {
+    /// How it ended, if it has.
+    pub fn landed(&self) -> Option<Refreshed> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for it, but not for ever; it goes on all the same.
+    pub async fn wait(mut self) -> Refreshed {
+        let landed = tokio::time::timeout(PATIENCE, self.0.wait_for(Option::is_some)).await;
+        match landed {
+            Ok(Ok(landed)) => landed.clone().unwrap_or(Refreshed::Outage(Outage::new("internal_error"))),
+            Ok(Err(_)) => Refreshed::Outage(Outage::new("internal_error")),
+            Err(_) => Refreshed::Outage(Outage::new("refresh_too_slow")),
+        }
+    }
+}
+
+/// The refreshes under way in this process.
+#[derive(Default)]
+pub(super) struct Flights(Mutex<HashMap<FlightKey, Flight>>);
+
+type FlightKey = (SessionId, Generation);
+
+impl Auth {
+    /// Refreshes the session of `used`, or joins those who do so already. `old` is what its JWT cookie held.
+    pub fn refresh(self: &Arc<Self>, app: &Arc<AppAuth>, used: RefreshGrant, old: Option<SessionJwt>) -> Flight {
+        let key = (used.sid.clone(), used.generation);
+        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&key) {
+            return flight.clone();
+        }
+        let (landing, flight) = watch::channel(None);
+        let flight = Flight(flight);
+        let (auth, task_app, task_key) = (Arc::clone(self), Arc::clone(app), key.clone());
+        let begun = self.control.detach(async move {
+            let landing_strip = LandingStrip { auth: &auth, key: &task_key };
+            let refreshed = auth.refresh_now(&task_app, used, old).await;
+            auth.observe_refresh(&task_app, &refreshed);
+            drop(landing_strip);
+            landing.send_replace(Some(refreshed));
+        });
+        match begun {
+            Ok(()) => {
+                flights.insert(key, flight.clone());
+                flight
+            }
+            Err(busy) => Flight(watch::channel(Some(Refreshed::Outage(busy.into()))).1),
+        }
+    }
+
+    async fn refresh_now(&self, app: &AppAuth, mut used: RefreshGrant, mut old: Option<SessionJwt>) -> Refreshed {
+        let now = self.now();
+        let rotations = Rotations { store: &self.store, app };
+        let mut rotation = rotations.get(&used.sid, now).unwrap_or_default();
+        match rotation.place(used.generation, now) {
+            Place::Newest => {
+                rotation.newest = used.generation;
+                rotation.confirm(used.generation, now);
+            }
+            Place::Reused => return self.end_stolen(app, &used).await,
+            Place::Replaced => match rotations.successor(&used.sid, now) {
+                Some(grant) if now < grant.jwt.valid_until => return Refreshed::Renewed(Arc::new(grant)),
+                Some(Grant { jwt, refresh: Some(refresh), .. }) => (used, old) = (refresh, Some(jwt)),
+                // The successor ended with its grace: the newest token is in the browser that sent it.
+                Some(_) | None => return Refreshed::Outage(Outage::new("successor_gone")),
+            },
+        }
+        let answer = match self.call(app, &used.token).await {
+            Ok(answer) => answer,
+            Err(TokenError::Refused { error, description }) => {
+                tracing::info!(app = %app.app.name, sid = %used.sid, error, description, "refresh_refused");
+                self.end_session(app, &used.sid, used.started_at);
+                return Refreshed::Ended(Why::RefreshRefused);
+            }
+            Err(error) => {
+                tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_failed");
+                return Refreshed::Outage(Outage::new(error.code()));
+            }
+        };
+        self.take_in(app, answer, &used, old.as_ref(), rotation).await
+    }
+
+    /// A call whose outcome is not known is made once more, by itself: providers with a grace period answer it.
+    async fn call(&self, app: &AppAuth, token: &RefreshToken) -> Result<TokenAnswer, TokenError> {
+        match app.provider.refresh(&app.client, token).await {
+            Err(TokenError::Ambiguous(error)) => {
+                tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_tried_again");
+                app.provider.refresh(&app.client, token).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        app: &AppAuth,
+        answer: TokenAnswer,
+        used: &RefreshGrant,
+        old: Option<&SessionJwt>,
+        mut rotation: Rotation,
+    ) -> Refreshed {
+        let now = self.now();
+        let new_token = answer.refresh_token.clone();
+        let made = grant::of_refresh(app, answer, used, old, now).await;
+        if self.revocations.snapshot().contains(&app.app.name, &used.sid, used.started_at) {
+            // Somebody logged out while the provider was being asked.
+            self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
+            return Refreshed::Ended(Why::Revoked);
+        }
+        let (grant, fault) = match made {
+            Ok(grant) => (grant, None),
+            Err(GrantError::SubjectChanged) => {
+                tracing::error!(app = %app.app.name, sid = %used.sid, "refresh_gave_another_person");
+                self.end_session(app, &used.sid, used.started_at);
+                return Refreshed::Ended(Why::RefreshRefused);
+            }
+            Err(error) => {
+                tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
+                let fault = Refreshed::Outage(Outage::new(error.code()));
+                // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
+                let (Some(token), Some(old)) = (new_token, old) else { return fault };
+                (carried_on(used, old, token), Some(fault))
+            }
+        };
+        rotation.newest = grant.jwt.generation;
+        self.newest.insert(used.sid.clone(), rotation.newest);
+        if !(Rotations { store: &self.store, app }).put(&rotation, &grant, now) {
+            tracing::warn!(app = %app.app.name, sid = %used.sid, "successor_not_stored");
+        }
+        fault.unwrap_or_else(|| Refreshed::Renewed(Arc::new(grant)))
+    }
+
+    /// A token that was replaced long ago: whoever sends it took it from somewhere. Both sides lose the session.
+    async fn end_stolen(&self, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
+        tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
+        self.observer.happened(app, Event::Theft, "session_ended");
+        self.end_session(app, &used.sid, used.started_at);
+        let rotations = Rotations { store: &self.store, app };
+        let newest = rotations.successor(&used.sid, self.now()).and_then(|grant| grant.refresh);
+        self.revoke_at_provider(app, newest.as_ref().map_or(&used.token, |refresh| &refresh.token)).await;
+        Refreshed::Ended(Why::Reused)
+    }
+
+    pub(super) async fn revoke_at_provider(&self, app: &AppAuth, token: &RefreshToken) {
+        if let Err(error) = app.provider.revoke(&app.client, token).await {
+            tracing::warn!(app = %app.app.name, code = error.code(), %error, "revocation_failed");
+        }
+    }
+
+    fn observe_refresh(&self, app: &AppAuth, refreshed: &Refreshed) {
+        let outcome = match refreshed {
+            Refreshed::Renewed(_) => "renewed",
+            Refreshed::Ended(why) => why.code(),
+            Refreshed::Outage(outage) => outage.code,
+        };
+        self.observer.happened(app, Event::Refresh, outcome);
+    }
+}
+
+/// The old JWT with the new refresh token, in the generation after: stale from its first moment.
+fn carried_on(used: &RefreshGrant, old: &SessionJwt, token: RefreshToken) -> Grant {
+    let generation = used.generation.next();
+    let jwt = SessionJwt { generation, ..old.clone() };
+    Grant { jwt, refresh: Some(RefreshGrant { token, generation, ..used.clone() }), hint: None }
+}
+
+/// Takes a flight off the list however it ends, a panic included, so that the next request can try anew.
+struct LandingStrip<'a> {
+    auth: &'a Auth,
+    key: &'a FlightKey,
+}
+
+impl Drop for LandingStrip<'_> {
+    fn drop(&mut self) {
+        self.auth.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
+    }
+}

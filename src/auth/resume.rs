@@ -1,0 +1,290 @@
+//! Stage 3: who asks. Opens the cookies, judges the session, and refreshes it here and only here.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::app::AppAuth;
+use super::refresh::{Flight, Refreshed};
+use super::rotation::Rotations;
+use super::set_cookies::{self, Lines};
+use super::{Auth, Outage};
+use crate::policy::decide::Caller;
+use crate::policy::route::Place;
+use crate::session::assess::{LiveSession, Outside, Presented, Session, Standing, Why, assess};
+use crate::session::cookie::RequestCookies;
+use crate::session::grant::{Grant, RefreshGrant};
+use crate::session::jwt::SessionJwt;
+use crate::session::seal::{KeyAge, Stamp, read_payload};
+use crate::store::RevokedSet;
+use crate::types::oauth::{AppName, Generation, KeyFingerprint, SessionId, Subject};
+use crate::types::time::Timestamp;
+
+/// Sessions whose seal opened before, by the seal itself: their claims are read and their headers made once.
+/// One for each worker.
+pub struct SessionCache(Cache<(usize, Stamp), Arc<Session>>);
+
+impl SessionCache {
+    /// A cache of at most `sessions`.
+    pub fn new(sessions: usize) -> Self {
+        Self(Cache::new(sessions))
+    }
+}
+
+/// How much may be done to find out who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Only open cookies: the page is everyone's, and must neither wait nor set cookies.
+    Look,
+    /// Open cookies and judge, but do not refresh: the answer cannot deliver a cookie.
+    Judge,
+    /// Refresh if need be.
+    Refresh,
+}
+
+/// Who asks, and what is to be said to the browser about it when the answer's head is written.
+#[derive(Debug)]
+pub struct Resumed {
+    /// Who asks; an outage is not nobody.
+    pub caller: Result<Caller, Outage>,
+    /// What became of the session.
+    pub afterwards: Afterwards,
+    /// Whether the session is sealed with a key that only opens any more.
+    pub key_age: Option<KeyAge>,
+}
+
+/// What the answer owes the browser.
+#[derive(Debug)]
+pub enum Afterwards {
+    /// Nothing.
+    Nothing,
+    /// The tokens that a refresh brought.
+    Deliver(Arc<Grant>),
+    /// What a refresh brings that runs beside the request, if it ends in time; else the last activity.
+    DeliverIfLanded(Flight, LiveSession),
+    /// The last activity, if it is time to write it down.
+    Note(LiveSession),
+    /// That the session is over.
+    Forget,
+}
+
+impl Resumed {
+    fn nobody(why: Why) -> Self {
+        let afterwards = match why {
+            Why::Idle | Why::TooOld | Why::Revoked | Why::RefreshRefused | Why::Reused | Why::Expired => {
+                Afterwards::Forget
+            }
+            // Other keys may open what ours do not: nothing is deleted.
+            Why::NoCookie | Why::Unreadable | Why::Mixed => Afterwards::Nothing,
+        };
+        Self { caller: Ok(Caller::Anonymous(why)), afterwards, key_age: None }
+    }
+}
+
+impl Auth {
+    /// Finds out who sent `cookies` to the app at `place`.
+    pub async fn resume(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        cookies: &RequestCookies<'_>,
+        effort: Effort,
+        cache: &SessionCache,
+    ) -> Resumed {
+        let Some(app) = self.app(place.index) else { return Resumed::nobody(Why::NoCookie) };
+        let now = self.now();
+        let opened = self.open(app, place.index, cookies, cache, now);
+        let key_age = opened.key_age;
+        let outside = World { app, revoked: self.revocations.snapshot() };
+        let resumed = match assess(opened.presented, now, &app.app.limits, &outside) {
+            Standing::None(why) => Resumed::nobody(why),
+            Standing::Live(live) => self.live(app, cookies, live, effort, now),
+            Standing::Stale(refresh, _) if effort == Effort::Refresh => {
+                self.refreshed(app, cookies, refresh, &outside.revoked).await
+            }
+            Standing::Stale(..) => {
+                Resumed { caller: Ok(Caller::Anonymous(Why::Expired)), afterwards: Afterwards::Nothing, key_age: None }
+            }
+        };
+        let afterwards = if effort == Effort::Look { Afterwards::Nothing } else { resumed.afterwards };
+        Resumed { afterwards, key_age, ..resumed }
+    }
+
+    fn live(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        cookies: &RequestCookies<'_>,
+        live: LiveSession,
+        effort: Effort,
+        now: Timestamp,
+    ) -> Resumed {
+        let caller = Ok(Caller::Authenticated(live.clone()));
+        let ahead_of_time = effort == Effort::Refresh && live.is_ageing(now);
+        let grant = ahead_of_time.then(|| open_refresh(app, cookies)).flatten();
+        let same = grant.filter(|grant| {
+            let session = live.session();
+            grant.sid == session.sid && grant.generation == session.generation
+        });
+        let afterwards = match same {
+            Some(grant) => Afterwards::DeliverIfLanded(self.refresh(app, grant, open_jwt(app, cookies)), live),
+            None => Afterwards::Note(live),
+        };
+        Resumed { caller, afterwards, key_age: None }
+    }
+
+    async fn refreshed(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        cookies: &RequestCookies<'_>,
+        refresh: RefreshGrant,
+        revoked: &RevokedSet,
+    ) -> Resumed {
+        let refreshed = self.refresh(app, refresh, open_jwt(app, cookies)).wait().await;
+        let grant = match refreshed {
+            Refreshed::Renewed(grant) => grant,
+            Refreshed::Ended(why) => return Resumed::nobody(why),
+            Refreshed::Outage(outage) => {
+                return Resumed { caller: Err(outage), afterwards: Afterwards::Nothing, key_age: None };
+            }
+        };
+        if revoked.contains(&app.app.name, &grant.jwt.sid, grant.jwt.started_at) {
+            return Resumed::nobody(Why::Revoked);
+        }
+        let caller = match Session::of(&grant.jwt, &app.app.headers) {
+            Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(Arc::new(session)))),
+            None => Err(Outage::new("internal_error")),
+        };
+        Resumed { caller, afterwards: Afterwards::Deliver(grant), key_age: None }
+    }
+
+    fn open(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        index: usize,
+        cookies: &RequestCookies<'_>,
+        cache: &SessionCache,
+        now: Timestamp,
+    ) -> Opened {
+        let names = &app.app.cookies;
+        let (jwt, key_age) = match self.open_session(app, index, cookies, cache, now) {
+            Some((session, key_age)) => (Some(session), Some(key_age)),
+            None => (None, None),
+        };
+        let lives = jwt.as_ref().is_some_and(|session| now < session.valid_until && knows_key(app, &session.key));
+        // While the JWT lives its refresh token is not used, and need not be opened.
+        let refresh = if lives { None } else { open_refresh(app, cookies) };
+        let seen = if jwt.is_some() || refresh.is_some() {
+            cookies.get(&names.seen).and_then(|value| app.seals.seen.open(value))
+        } else {
+            None
+        };
+        let unreadable = cookies.has(&names.jwt) || cookies.has(&names.refresh);
+        Opened { presented: Presented { jwt, refresh, seen, unreadable }, key_age }
+    }
+
+    fn open_session(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        index: usize,
+        cookies: &RequestCookies<'_>,
+        cache: &SessionCache,
+        now: Timestamp,
+    ) -> Option<(Arc<Session>, KeyAge)> {
+        let value = cookies.get_chunked(&app.app.cookies.jwt)?;
+        let mut buffer = Vec::with_capacity(value.len());
+        let opened = app.seals.jwt.open_into(&value, &mut buffer)?;
+        let key = (index, opened.stamp);
+        if let Some(session) = cache.0.get(&key) {
+            return Some((session, opened.key_age));
+        }
+        let session =
+            Arc::new(Session::of(&read_payload::<crate::session::jwt::JwtCookie>(&opened)?, &app.app.headers)?);
+        cache.0.insert(key, Arc::clone(&session));
+        self.first_seen(app, &session, now);
+        Some((session, opened.key_age))
+    }
+
+    /// A refreshed session that arrives here for the first time shows that the browser has its new tokens.
+    fn first_seen(self: &Arc<Self>, app: &Arc<AppAuth>, session: &Arc<Session>, now: Timestamp) {
+        if session.generation == Generation::FIRST {
+            return;
+        }
+        if self.newest.get(&session.sid).is_none_or(|newest| newest < session.generation) {
+            self.newest.insert(session.sid.clone(), session.generation);
+        }
+        Rotations { store: &self.store, app }.confirm(&session.sid, session.generation, session.started_at, now);
+    }
+
+    /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
+    /// and none for a session that has ended meanwhile.
+    pub fn lines_of(&self, place: Place<'_>, afterwards: Afterwards, came: &RequestCookies<'_>) -> Lines {
+        let Some(app) = self.app(place.index) else { return Lines::new() };
+        let now = self.now();
+        let revoked = self.revocations.snapshot();
+        let is_over = |sid: &SessionId, started_at| revoked.contains(&app.app.name, sid, started_at);
+        let deliver = |grant: &Grant| {
+            let newest = self.newest.get(&grant.jwt.sid);
+            if newest.is_some_and(|newest| newest > grant.jwt.generation)
+                || is_over(&grant.jwt.sid, grant.jwt.started_at)
+            {
+                return Lines::new();
+            }
+            set_cookies::write_grant(app, grant, came, now).unwrap_or_else(|error| {
+                tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
+                Lines::new()
+            })
+        };
+        let note = |live: &LiveSession| {
+            let session = live.session();
+            if !live.wants_seen(now, &app.app.limits) || is_over(&session.sid, session.started_at) {
+                return Lines::new();
+            }
+            set_cookies::write_seen(app, session, now).into_iter().collect()
+        };
+        match afterwards {
+            Afterwards::Nothing => Lines::new(),
+            Afterwards::Deliver(grant) => deliver(&grant),
+            Afterwards::DeliverIfLanded(flight, live) => match flight.landed() {
+                Some(Refreshed::Renewed(grant)) => deliver(&grant),
+                Some(Refreshed::Ended(_) | Refreshed::Outage(_)) | None => note(&live),
+            },
+            Afterwards::Note(live) => note(&live),
+            Afterwards::Forget => set_cookies::forget_session(app, came),
+        }
+    }
+}
+
+struct Opened {
+    presented: Presented,
+    key_age: Option<KeyAge>,
+}
+
+struct World<'a> {
+    app: &'a AppAuth,
+    revoked: Arc<RevokedSet>,
+}
+
+impl Outside for World<'_> {
+    fn is_revoked(&self, sid: &SessionId, _subject: Option<&Subject>, started_at: Timestamp) -> bool {
+        let name: &AppName = &self.app.app.name;
+        self.revoked.contains(name, sid, started_at)
+    }
+
+    fn knows_key(&self, key: &KeyFingerprint) -> bool {
+        knows_key(self.app, key)
+    }
+}
+
+/// With no key set fetched yet our seal is proof enough; once there is one, a key that left it counts no more.
+fn knows_key(app: &AppAuth, key: &KeyFingerprint) -> bool {
+    app.provider.keys().is_none_or(|keys| keys.contains(key))
+}
+
+pub(super) fn open_refresh(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<RefreshGrant> {
+    let value = cookies.get_chunked(&app.app.cookies.refresh)?;
+    app.seals.refresh.open(&value)
+}
+
+pub(super) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<SessionJwt> {
+    let value = cookies.get_chunked(&app.app.cookies.jwt)?;
+    app.seals.jwt.open(&value)
+}

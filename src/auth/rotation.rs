@@ -1,0 +1,167 @@
+//! What the store knows of a session that was refreshed: how far it was rotated, and the newest tokens, sealed,
+//! until a request has shown that the browser has them. PURE but for the store that is handed in.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::app::AppAuth;
+use super::entropy;
+use crate::session::grant::Grant;
+use crate::store::Memory;
+use crate::types::oauth::{Generation, SessionId};
+use crate::types::time::Timestamp;
+
+/// How long after a new generation was seen requests of the one before are still answered with it.
+pub(super) const GRACE: Duration = Duration::from_secs(30);
+
+/// How many confirmed generations are remembered.
+const REMEMBERED: usize = 8;
+
+/// How far a session was rotated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rotation {
+    /// The newest generation there is.
+    pub newest: Generation,
+    /// Which generations were seen in a request, and when first.
+    pub confirmed: Vec<(Generation, Timestamp)>,
+}
+
+/// What a refresh token of one generation may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is the newest: it may be sent to the provider.
+    Newest,
+    /// It was replaced, and may be answered with the newest.
+    Replaced,
+    /// It was replaced, and the browser has had the newer one for too long to still send it.
+    Reused,
+}
+
+impl Rotation {
+    /// Where `generation` stands at `now`.
+    pub(super) fn place(&self, generation: Generation, now: Timestamp) -> Place {
+        if generation >= self.newest {
+            return Place::Newest;
+        }
+        let newer_seen = self.confirmed.iter().filter(|(seen, _)| *seen > generation).map(|(_, at)| *at).min();
+        match newer_seen {
+            Some(at) if now.since(at) > GRACE => Place::Reused,
+            Some(_) | None => Place::Replaced,
+        }
+    }
+
+    /// Notes that a request brought `generation`. Says whether that was new.
+    pub(super) fn confirm(&mut self, generation: Generation, now: Timestamp) -> bool {
+        if generation > self.newest || self.confirmed.iter().any(|(seen, _)| *seen == generation) {
+            return false;
+        }
+        if self.confirmed.len() >= REMEMBERED {
+            self.confirmed.remove(0);
+        }
+        self.confirmed.push((generation, now));
+        true
+    }
+}
+
+/// Reads and writes rotations of one app's sessions.
+pub(super) struct Rotations<'a> {
+    /// The store.
+    pub store: &'a Memory,
+    /// The app.
+    pub app: &'a AppAuth,
+}
+
+impl Rotations<'_> {
+    /// The rotation of `sid`, if it was ever refreshed.
+    pub(super) fn get(&self, sid: &SessionId, now: Timestamp) -> Option<Rotation> {
+        postcard::from_bytes(&self.store.get(&self.key("rotation", sid), now)?).ok()
+    }
+
+    /// The newest tokens of `sid`, if they are still kept.
+    pub(super) fn successor(&self, sid: &SessionId, now: Timestamp) -> Option<Grant> {
+        let sealed = self.store.get(&self.key("successor", sid), now)?;
+        self.app.seals.stored.open(std::str::from_utf8(&sealed).ok()?)
+    }
+
+    /// Keeps `grant` as the successor until it is confirmed, at most as long as an unused session lasts.
+    /// A store without room, or no randomness, is said by `false`.
+    pub(super) fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> bool {
+        let sid = &grant.jwt.sid;
+        let sealed = entropy::bytes().ok().and_then(|nonce| self.app.seals.stored.seal(grant, nonce));
+        let Some(sealed) = sealed else { return false };
+        let until = now.plus(self.app.app.limits.idle);
+        let kept = self.store.put(&self.key("successor", sid), Bytes::from(sealed), until, now).is_ok();
+        kept && self.write(sid, rotation, grant.jwt.started_at, now)
+    }
+
+    /// Notes that the browser has `generation`, and lets the successor end after the grace period.
+    pub(super) fn confirm(&self, sid: &SessionId, generation: Generation, started_at: Timestamp, now: Timestamp) {
+        let Some(mut rotation) = self.get(sid, now) else { return };
+        if !rotation.confirm(generation, now) {
+            return;
+        }
+        self.write(sid, &rotation, started_at, now);
+        let key = self.key("successor", sid);
+        if generation == rotation.newest
+            && let Some(sealed) = self.store.get(&key, now)
+        {
+            // The entry exists, so there is room for it.
+            let _ = self.store.put(&key, sealed, now.plus(GRACE), now);
+        }
+    }
+
+    fn write(&self, sid: &SessionId, rotation: &Rotation, started_at: Timestamp, now: Timestamp) -> bool {
+        let Ok(written) = postcard::to_allocvec(rotation) else { return false };
+        let until = started_at.plus(self.app.app.limits.absolute);
+        self.store.put(&self.key("rotation", sid), Bytes::from(written), until, now).is_ok()
+    }
+
+    fn key(&self, kind: &str, sid: &SessionId) -> String {
+        format!("{kind}/{}/{sid}", self.app.app.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_replaced_token_is_answered_until_the_newer_one_was_seen_and_the_grace_is_over() {
+        let (first, second) = (Generation::FIRST, Generation::FIRST.next());
+        let mut rotation = Rotation { newest: second, confirmed: Vec::new() };
+        assert_eq!(rotation.place(second, at(0)), Place::Newest);
+        assert_eq!(rotation.place(first, at(100_000)), Place::Replaced);
+        assert!(rotation.confirm(second, at(100)));
+        assert!(!rotation.confirm(second, at(120)));
+        assert_eq!(rotation.place(first, at(130)), Place::Replaced);
+        assert_eq!(rotation.place(first, at(131)), Place::Reused);
+    }
+
+    #[test]
+    fn two_quick_rotations_do_not_look_like_theft() {
+        let (first, third) = (Generation::FIRST, Generation::FIRST.next().next());
+        let mut rotation = Rotation { newest: third, confirmed: Vec::new() };
+        rotation.confirm(Generation::FIRST.next(), at(100));
+        assert_eq!(rotation.place(first, at(110)), Place::Replaced);
+        assert_eq!(rotation.place(Generation::FIRST.next(), at(500)), Place::Replaced);
+        assert_eq!(rotation.place(first, at(131)), Place::Reused);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut newest = Generation::FIRST;
+        let mut rotation = Rotation::default();
+        for _ in 0..100 {
+            newest = newest.next();
+            rotation.newest = newest;
+            assert!(rotation.confirm(newest, at(0)));
+        }
+        assert_eq!(rotation.confirmed.len(), REMEMBERED);
+    }
+}

@@ -1,0 +1,138 @@
+//! The `Set-Cookie` lines of a session. All of them together stay within what servers and browsers take:
+//! what cannot fit is refused at login, by name, and not met later as a 431.
+
+use http::HeaderValue;
+
+use super::app::AppAuth;
+use super::entropy;
+use crate::session::assess::Session;
+use crate::session::cookie::{MAX_ALL, MAX_CHUNKS, RequestCookies, chunk_name, chunks};
+use crate::session::grant::{Grant, Seen};
+use crate::types::time::Timestamp;
+
+/// The lines of one answer.
+pub type Lines = Vec<HeaderValue>;
+
+/// Why the cookies of a session cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// Together they are too large.
+    #[error("the {largest} makes the session's cookies {total} bytes; at most {MAX_ALL} fit")]
+    TooLarge {
+        /// What takes the most room.
+        largest: &'static str,
+        /// All of them together.
+        total: usize,
+    },
+    /// No randomness, or a value that cannot be written down.
+    #[error("the session could not be sealed")]
+    Unsealed,
+}
+
+/// The cookies of `grant`, in place of those that the request brought. An ID token that does not fit is left out:
+/// logout then names the client instead.
+pub fn write_grant(
+    app: &AppAuth,
+    grant: &Grant,
+    came: &RequestCookies<'_>,
+    now: Timestamp,
+) -> Result<Lines, Unwritable> {
+    let names = &app.app.cookies;
+    let jwt = sealed(|nonce| app.seals.jwt.seal(&grant.jwt, nonce))?;
+    let refresh = match &grant.refresh {
+        Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
+        None => None,
+    };
+    let seen = Seen { sid: grant.jwt.sid.clone(), generation: grant.jwt.generation, last_activity: now };
+    let seen = sealed(|nonce| app.seals.seen.seal(&seen, nonce))?;
+    let refresh_len = refresh.as_ref().map_or(0, String::len);
+    let name_lens = names.jwt.len() + names.refresh.len() + names.seen.len() + names.browser.len();
+    // Beside names and values: separators, chunk marks, and the browser's own cookie.
+    let total = jwt.len() + refresh_len + seen.len() + name_lens + 64;
+    if total > MAX_ALL {
+        let largest = if jwt.len() >= refresh_len { "provider's JWT" } else { "refresh token" };
+        return Err(Unwritable::TooLarge { largest, total });
+    }
+    let mut writer = Writer::new(app, came, grant.jwt.started_at, now);
+    writer.set(&names.jwt, &jwt)?;
+    match refresh {
+        Some(refresh) => writer.set(&names.refresh, &refresh)?,
+        None => writer.expire(&names.refresh),
+    }
+    writer.set(&names.seen, &seen)?;
+    if let Some(hint) = &grant.hint {
+        let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
+        writer.set_hint(&hint);
+    }
+    Ok(writer.lines)
+}
+
+/// The line that writes down that `session` is in use.
+pub fn write_seen(app: &AppAuth, session: &Session, now: Timestamp) -> Option<HeaderValue> {
+    let seen = Seen { sid: session.sid.clone(), generation: session.generation, last_activity: now };
+    let value = sealed(|nonce| app.seals.seen.seal(&seen, nonce)).ok()?;
+    let left = session.started_at.plus(app.app.limits.absolute).since(now);
+    app.app.cookies.set(&app.app.cookies.seen, &value, "/", Some(left))
+}
+
+/// The lines that make the browser forget a session: every cookie of it, with every chunk there may be.
+pub fn forget_session(app: &AppAuth, came: &RequestCookies<'_>) -> Lines {
+    let names = &app.app.cookies;
+    let mut writer = Writer::new(app, came, Timestamp::default(), Timestamp::default());
+    for name in [&names.jwt, &names.refresh, &names.seen] {
+        writer.expire(name);
+    }
+    writer.lines.extend(names.expire(&names.hint, &app.app.endpoint_path("logout")));
+    writer.lines
+}
+
+fn sealed(seal: impl FnOnce([u8; 12]) -> Option<String>) -> Result<String, Unwritable> {
+    entropy::bytes().ok().and_then(seal).ok_or(Unwritable::Unsealed)
+}
+
+struct Writer<'a> {
+    app: &'a AppAuth,
+    came: &'a RequestCookies<'a>,
+    left: std::time::Duration,
+    lines: Lines,
+}
+
+impl<'a> Writer<'a> {
+    fn new(app: &'a AppAuth, came: &'a RequestCookies<'a>, started_at: Timestamp, now: Timestamp) -> Self {
+        let left = started_at.plus(app.app.limits.absolute).since(now);
+        Self { app, came, left, lines: Vec::with_capacity(6) }
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Unwritable> {
+        let chunks = chunks(value).ok_or(Unwritable::Unsealed)?;
+        for (index, chunk) in chunks.iter().enumerate() {
+            let line = self.app.app.cookies.set(&chunk_name(name, index), chunk, "/", Some(self.left));
+            self.lines.push(line.ok_or(Unwritable::Unsealed)?);
+        }
+        self.expire_chunks(name, chunks.len());
+        Ok(())
+    }
+
+    fn expire(&mut self, name: &str) {
+        self.lines.extend(self.app.app.cookies.expire(name, "/"));
+        self.expire_chunks(name, 1);
+    }
+
+    /// Left-over chunks of an earlier, longer value.
+    fn expire_chunks(&mut self, name: &str, from: usize) {
+        for chunk in (from..MAX_CHUNKS).map(|index| chunk_name(name, index)) {
+            if self.came.has(&chunk) {
+                self.lines.extend(self.app.app.cookies.expire(&chunk, "/"));
+            }
+        }
+    }
+
+    /// The hint goes to the logout endpoint only, and in one piece or not at all.
+    fn set_hint(&mut self, value: &str) {
+        let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("logout"));
+        let fits = chunks(value).is_some_and(|chunks| chunks.len() == 1);
+        let line =
+            if fits { names.set(&names.hint, value, &path, Some(self.left)) } else { names.expire(&names.hint, &path) };
+        self.lines.extend(line);
+    }
+}

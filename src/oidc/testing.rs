@@ -1,0 +1,266 @@
+//! For the tests of this floor: keys that sign, and a provider that misbehaves on demand.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::CertifiedKey;
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::jwks::KeySet;
+use super::jws::{Algorithm, Jws, Signed};
+
+pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// A private key with a `kid`.
+pub(super) struct Signer {
+    pub(super) kid: String,
+    pub(super) algorithm: Algorithm,
+    key: PrivateKey,
+}
+
+enum PrivateKey {
+    Rsa(&'static RsaKeyPair),
+    Ec(EcdsaKeyPair),
+    Ed(Ed25519KeyPair),
+}
+
+impl Signer {
+    pub(super) fn new(kid: &str, algorithm: Algorithm) -> Self {
+        let ec = |curve: &'static EcdsaSigningAlgorithm| PrivateKey::Ec(EcdsaKeyPair::generate(curve).unwrap());
+        let key = match algorithm {
+            Algorithm::Rs256 | Algorithm::Ps256 => PrivateKey::Rsa(one_rsa_key()),
+            Algorithm::Es256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
+            Algorithm::Es384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
+            Algorithm::EdDsa => PrivateKey::Ed(Ed25519KeyPair::generate().unwrap()),
+            Algorithm::Rs384 | Algorithm::Rs512 | Algorithm::Ps384 | Algorithm::Ps512 => panic!("not needed"),
+        };
+        Self { kid: kid.to_owned(), algorithm, key }
+    }
+
+    pub(super) fn es256(kid: &str) -> Self {
+        Self::new(kid, Algorithm::Es256)
+    }
+
+    /// The public half, without `alg` and `use`.
+    pub(super) fn jwk(&self) -> Value {
+        match &self.key {
+            PrivateKey::Rsa(key) => {
+                let public = RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
+                json!({"kty": "RSA", "kid": self.kid, "n": b64(public.n), "e": b64(public.e)})
+            }
+            PrivateKey::Ec(key) => {
+                let point = key.public_key().as_ref();
+                let (x, y) = point[1..].split_at(point.len() / 2);
+                let crv = if x.len() == 32 { "P-256" } else { "P-384" };
+                json!({"kty": "EC", "kid": self.kid, "crv": crv, "x": b64(x), "y": b64(y)})
+            }
+            PrivateKey::Ed(key) => {
+                json!({"kty": "OKP", "kid": self.kid, "crv": "Ed25519", "x": b64(key.public_key().as_ref())})
+            }
+        }
+    }
+
+    pub(super) fn header(&self) -> Value {
+        json!({"alg": self.algorithm.name(), "kid": self.kid, "typ": "JWT"})
+    }
+
+    pub(super) fn sign(&self, claims: &Value) -> String {
+        self.sign_raw(&self.header().to_string(), &claims.to_string())
+    }
+
+    /// Signs whatever header and payload there are.
+    pub(super) fn sign_raw(&self, header: &str, payload: &str) -> String {
+        let input = format!("{}.{}", b64(header), b64(payload));
+        let random = SystemRandom::new();
+        let signature = match &self.key {
+            PrivateKey::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                let padding: &'static dyn RsaEncoding =
+                    if self.algorithm == Algorithm::Ps256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
+                key.sign(padding, &random, input.as_bytes(), &mut signature).unwrap();
+                signature
+            }
+            PrivateKey::Ec(key) => key.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
+            PrivateKey::Ed(key) => key.sign(input.as_bytes()).as_ref().to_vec(),
+        };
+        format!("{input}.{}", b64(signature))
+    }
+}
+
+/// Making one takes long, so there is one a process.
+fn one_rsa_key() -> &'static RsaKeyPair {
+    static KEY: OnceLock<RsaKeyPair> = OnceLock::new();
+    KEY.get_or_init(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
+}
+
+pub(super) fn jwks(keys: &[Value]) -> String {
+    json!({"keys": keys}).to_string()
+}
+
+pub(super) fn key_set(signers: &[&Signer]) -> KeySet {
+    let keys: Vec<Value> = signers.iter().map(|signer| signer.jwk()).collect();
+    KeySet::parse(jwks(&keys).as_bytes()).unwrap()
+}
+
+/// Claims as they look after a good signature, in a token of that `typ`.
+pub(super) fn signed(claims: &Value, typ: Option<&str>) -> Signed {
+    let signer = Signer::es256("k");
+    let mut header = json!({"alg": "ES256", "kid": "k"});
+    if let Some(typ) = typ {
+        header["typ"] = json!(typ);
+    }
+    let token = signer.sign_raw(&header.to_string(), &claims.to_string());
+    Jws::parse(&token, &Algorithm::ALL).unwrap().verify(&key_set(&[&signer])).unwrap()
+}
+
+/// `base` with one member replaced, or removed.
+pub(super) fn with(base: &Value, name: &str, value: Option<Value>) -> Value {
+    let mut changed = base.clone();
+    let members = changed.as_object_mut().unwrap();
+    match value {
+        Some(value) => members.insert(name.to_owned(), value),
+        None => members.remove(name),
+    };
+    changed
+}
+
+/// A request as the fake provider saw it.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) path: String,
+    pub(super) head: String,
+    pub(super) body: String,
+}
+
+/// What the fake provider does about a request.
+pub(super) enum Reply {
+    /// A status and a JSON body.
+    Json(u16, String),
+    /// These bytes, then the end of the connection.
+    Raw(Vec<u8>),
+    /// These bytes, then silence.
+    Stall(Vec<u8>),
+}
+
+type Answer = dyn Fn(&Seen) -> Reply + Send + Sync;
+
+/// A server on a free port of this machine, that shuts when dropped.
+pub(super) struct FakeProvider {
+    pub(super) address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl FakeProvider {
+    pub(super) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listen(None, Arc::new(answer)).await
+    }
+
+    pub(super) async fn start_tls(
+        certified: CertifiedKey<rcgen::KeyPair>,
+        answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let key = PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        Self::listen(Some(TlsAcceptor::from(Arc::new(config))), Arc::new(answer)).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>, answer: Arc<Answer>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (log, answer, tls) = (Arc::clone(&log), Arc::clone(&answer), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        Some(tls) => serve(tls.accept(socket).await?, &log, &*answer).await,
+                        None => serve(socket, &log, &*answer).await,
+                    }
+                });
+            }
+        });
+        Self { address, seen, task }
+    }
+
+    /// How many requests came for `path`.
+    pub(super) fn count(&self, path: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|seen| seen.path == path).count()
+    }
+
+    /// The last request for `path`.
+    pub(super) fn last(&self, path: &str) -> Seen {
+        self.seen.lock().unwrap().iter().rfind(|seen| seen.path == path).unwrap().clone()
+    }
+}
+
+impl Drop for FakeProvider {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut socket: S,
+    log: &Mutex<Vec<Seen>>,
+    answer: &Answer,
+) -> io::Result<()> {
+    let seen = read_request(&mut socket).await?;
+    log.lock().unwrap().push(seen.clone());
+    match answer(&seen) {
+        Reply::Json(status, body) => {
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            socket.write_all(head.as_bytes()).await?;
+            socket.write_all(body.as_bytes()).await?;
+            socket.shutdown().await
+        }
+        Reply::Raw(bytes) => {
+            socket.write_all(&bytes).await?;
+            socket.shutdown().await
+        }
+        Reply::Stall(bytes) => {
+            socket.write_all(&bytes).await?;
+            std::future::pending().await
+        }
+    }
+}
+
+async fn read_request<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Seen> {
+    let mut text = String::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let read = socket.read(&mut buffer).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        if body.len() >= length.unwrap_or(0) {
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            return Ok(Seen { path, head: head.to_owned(), body: body.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Sets up the log of events on standard error. Requests have lines of their own: see `access`.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text an event, for people.
+    #[default]
+    Human,
+    /// One JSON object an event, for machines.
+    Json,
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not understood.
+    #[error("the log filter `{filter}` is not understood: {reason}")]
+    Filter {
+        /// The filter as it was given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A log was set up before.
+    #[error("a log is already set up in this process")]
+    Twice,
+}
+
+/// Sends events that pass `filter` (such as `info` or `info,doorward::oidc=debug`) to standard error.
+///
+/// # Errors
+/// The filter is not understood, or the process has a log already.
+pub fn start(format: LogFormat, filter: &str) -> Result<(), LogError> {
+    let subscriber = subscriber(format, filter, std::io::stderr)?;
+    subscriber.try_init().map_err(|_| LogError::Twice)
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+) -> Result<Box<dyn tracing::Subscriber + Send + Sync>, LogError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
+    // Colours would let what a client sent be mistaken for our own escapes in a terminal.
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    Ok(match format {
+        LogFormat::Human => Box::new(base.finish()),
+        LogFormat::Json => Box::new(base.json().flatten_event(true).finish()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat, value: &str) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = subscriber(format, "info", move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || tracing::info!(value, "seen"));
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_value_cannot_begin_a_line_of_its_own() {
+        let forged = "a\n{\"message\":\"forged\"}\x1b[31m";
+        let json = written(LogFormat::Json, forged);
+        assert_eq!(json.lines().count(), 1, "{json}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["value"], forged);
+        let human = written(LogFormat::Human, forged);
+        assert!(human.lines().count() == 1 && !human.contains('\x1b'), "{human:?}");
+    }
+
+    #[test]
+    fn a_bad_filter_is_an_error_that_names_it() {
+        let error = subscriber(LogFormat::Human, "a=b=c", std::io::sink).err().unwrap();
+        assert!(error.to_string().contains("`a=b=c`"), "{error}");
+    }
+}

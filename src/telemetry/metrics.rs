@@ -1,0 +1,202 @@
+//! The numbers for Prometheus. Handles are made once and held: looking a series up by its labels on every request
+//! would cost more than counting it. Labels never hold what a client sent, so the number of series is bounded.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Every series of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    upstream_seconds: HistogramVec,
+    /// Logins by `app` and `outcome`.
+    pub logins: IntCounterVec,
+    /// Logouts by `app` and `outcome`.
+    pub logouts: IntCounterVec,
+    /// Refreshes of a session's tokens by `app` and `outcome`.
+    pub refreshes: IntCounterVec,
+    /// Cookies that opened no session, by `app` and `reason`.
+    pub sessions_refused: IntCounterVec,
+    /// Calls to the provider by `provider`, `call` and `outcome`.
+    pub provider_calls: IntCounterVec,
+    /// Keys of a provider's key set that could not be read, by `provider`.
+    pub provider_keys_skipped: IntCounterVec,
+    /// Answers that the backend did not give, by `app` and `code`.
+    pub upstream_errors: IntCounterVec,
+    /// Connections to backends that were opened, by `app`.
+    pub upstream_connections: IntCounterVec,
+    /// Client connections that are open, tunnels included.
+    pub connections: IntGauge,
+    /// Client connections that were accepted.
+    pub connections_accepted: IntCounter,
+    /// How often accepting paused since all connections were taken.
+    pub accept_pauses: IntCounter,
+    /// Connections that ended otherwise than by agreement, by `reason`: the refusals that have no access line.
+    pub protocol_refusals: IntCounterVec,
+    /// Upgraded connections (WebSocket) that are open.
+    pub tunnels: IntGauge,
+    /// Access lines that were lost since the writer could not keep up.
+    pub dropped_log_lines: IntCounter,
+}
+
+/// One app's handles, held by each worker.
+#[derive(Debug)]
+pub struct AppMetrics {
+    app: String,
+    requests: IntCounterVec,
+    by_code: Vec<(&'static str, [OnceLock<IntCounter>; 5])>,
+    seconds: Histogram,
+    upstream_seconds: Histogram,
+}
+
+impl Metrics {
+    /// All series, at zero.
+    ///
+    /// # Errors
+    /// Two series bear one name: a mistake in this file.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let histograms = |name: &str, help: &str| {
+            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+            let histograms = HistogramVec::new(options, &["app"])?;
+            registry.register(Box::new(histograms.clone()))?;
+            Ok::<_, prometheus::Error>(histograms)
+        };
+        Ok(Self {
+            requests: counters(
+                "doorward_requests_total",
+                "Answered requests by app, decision and status class.",
+                &["app", "code", "status"],
+            )?,
+            request_seconds: histograms(
+                "doorward_request_seconds",
+                "From a request's head to its answer's last byte.",
+            )?,
+            upstream_seconds: histograms("doorward_upstream_seconds", "The backend's time to its answer's head.")?,
+            logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
+            logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
+            refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
+            sessions_refused: counters(
+                "doorward_sessions_refused_total",
+                "Cookies that opened no session, by reason.",
+                &["app", "reason"],
+            )?,
+            provider_calls: counters(
+                "doorward_provider_calls_total",
+                "Calls to identity providers.",
+                &["provider", "call", "outcome"],
+            )?,
+            provider_keys_skipped: counters(
+                "doorward_provider_keys_skipped_total",
+                "Published keys that could not be read.",
+                &["provider"],
+            )?,
+            upstream_errors: counters(
+                "doorward_upstream_errors_total",
+                "Requests that the backend did not answer properly.",
+                &["app", "code"],
+            )?,
+            upstream_connections: counters(
+                "doorward_upstream_connections_total",
+                "Connections opened to backends.",
+                &["app"],
+            )?,
+            connections: gauge("doorward_connections", "Open client connections.")?,
+            connections_accepted: counter("doorward_connections_accepted_total", "Accepted client connections.")?,
+            accept_pauses: counter("doorward_accept_pauses_total", "Pauses of accepting at the connection limit.")?,
+            protocol_refusals: counters(
+                "doorward_protocol_refusals_total",
+                "Connections refused or cut below HTTP requests.",
+                &["reason"],
+            )?,
+            tunnels: gauge("doorward_tunnels", "Open upgraded connections.")?,
+            dropped_log_lines: counter("doorward_access_lines_dropped_total", "Access lines lost to a slow writer.")?,
+            registry,
+        })
+    }
+
+    /// The handles of one app; `codes` are the decisions' codes that it will count.
+    pub fn app(&self, name: &str, codes: &[&'static str]) -> AppMetrics {
+        AppMetrics {
+            app: name.to_owned(),
+            requests: self.requests.clone(),
+            by_code: codes.iter().map(|code| (*code, [const { OnceLock::new() }; 5])).collect(),
+            seconds: self.request_seconds.with_label_values(&[name]),
+            upstream_seconds: self.upstream_seconds.with_label_values(&[name]),
+        }
+    }
+
+    /// Everything in the text format that Prometheus reads.
+    ///
+    /// # Errors
+    /// A series cannot be written.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl AppMetrics {
+    /// One request was answered to its last byte.
+    pub fn answered(&self, code: &'static str, status: u16, took: Duration, upstream: Option<Duration>) {
+        let class = usize::from(status / 100).saturating_sub(1).min(CLASSES.len() - 1);
+        let label = CLASSES.get(class).copied().unwrap_or_default();
+        let series = || self.requests.with_label_values(&[self.app.as_str(), code, label]);
+        let held = self.by_code.iter().find(|(known, _)| *known == code).and_then(|(_, classes)| classes.get(class));
+        match held {
+            Some(held) => held.get_or_init(series).inc(),
+            None => series().inc(),
+        }
+        self.seconds.observe(took.as_secs_f64());
+        if let Some(upstream) = upstream {
+            self.upstream_seconds.observe(upstream.as_secs_f64());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_app_code_and_class() {
+        let metrics = Metrics::new().unwrap();
+        let store = metrics.app("store", &["forwarded"]);
+        store.answered("forwarded", 204, Duration::from_millis(3), Some(Duration::from_millis(2)));
+        store.answered("forwarded", 200, Duration::from_millis(3), None);
+        store.answered("unforeseen", 599, Duration::from_millis(3), None);
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"doorward_requests_total{app="store",code="forwarded",status="2xx"} 2"#,
+            r#"doorward_requests_total{app="store",code="unforeseen",status="5xx"} 1"#,
+            r#"doorward_request_seconds_count{app="store"} 3"#,
+            r#"doorward_upstream_seconds_count{app="store"} 1"#,
+            "doorward_connections 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+    }
+}

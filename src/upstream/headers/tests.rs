@@ -1,0 +1,282 @@
+//! LESSONS, "Identity and forwarded headers", as tables; and the folding as a property.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const IDENTITY: [&str; 3] = ["x-forwarded-user", "x-user", "remote-groups"];
+const PREFIXES: [&str; 2] = ["__Host-doorward_", "__Secure-doorward_"];
+
+fn policy() -> HeaderPolicy {
+    HeaderPolicy::new(&IDENTITY.map(HeaderName::from_static), &PREFIXES)
+}
+
+fn passage(identity_headers: &[(HeaderName, HeaderValue)]) -> Passage<'_> {
+    Passage {
+        target: "/",
+        identity_headers,
+        forwarded_for: "192.0.2.1",
+        forwarded_proto: "https",
+        forwarded_host: "store.test",
+        consume_authorization: true,
+        on_identity: true,
+        tunnel_age: None,
+    }
+}
+
+fn map(fields: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        map.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    map
+}
+
+fn sent(client: &[(&str, &str)], identity: &[(&str, &str)]) -> Vec<(String, String)> {
+    let identity: Vec<_> = map(identity).into_iter().map(|(name, value)| (name.unwrap(), value)).collect();
+    let headers = policy().upstream_headers(&map(client), &passage(&identity));
+    let mut fields: Vec<_> =
+        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    fields.sort();
+    fields
+}
+
+fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    let forwarded =
+        [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-host", "store.test"), ("x-forwarded-proto", "https")];
+    let mut all: Vec<_> =
+        list.iter().chain(&forwarded).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn no_spelling_of_a_forged_field_arrives() {
+    for name in [
+        // Identity, as CGI, WSGI and PHP fold it; also where today's answer has no such claim.
+        "X-Forwarded-User",
+        "x_forwarded_user",
+        "X-Forwarded.User",
+        "x.forwarded.user",
+        "X_Forwarded-User",
+        "x!forwarded~user",
+        "X-User",
+        "x_user",
+        "x.user",
+        "Remote-Groups",
+        "remote_groups",
+        "REMOTE_GROUPS",
+        // Where it came from.
+        "X-Forwarded-For",
+        "x_forwarded_for",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Port",
+        "X-Forwarded-Uri",
+        "X_Forwarded_Anything",
+        "X-Forwarded",
+        "Forwarded",
+        "X-Real-IP",
+        "x_real_ip",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "Client_IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        // What it asked for.
+        "X-Original-URL",
+        "x_original_url",
+        "X-Original-Uri",
+        "X-Rewrite-URL",
+        "X-Rewrite.Url",
+        "X-Original-Method",
+        "X-HTTP-Method-Override",
+        "x_http_method_override",
+        "X-Method-Override",
+        "X-HTTP-Method",
+        "x-envoy-original-path",
+        "x_envoy_internal",
+        "X-Envoy-External-Address",
+        // Hop by hop, framing, and what is meant for a proxy.
+        "Proxy",
+        "Proxy-Authorization",
+        "proxy_authorization",
+        "Proxy-Connection",
+        "Keep-Alive",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "transfer_encoding",
+        "Content-Length",
+        "content_length",
+        "Upgrade",
+        "Expect",
+        "HTTP2-Settings",
+        "Authorization",
+        "Secure-Session-Response",
+        "secure_session_id",
+        "Sec-Secure-Session-Id",
+    ] {
+        assert_eq!(sent(&[(name, "forged"), (name, "again")], &[]), fields(&[]), "{name}");
+    }
+}
+
+#[test]
+fn what_is_the_clients_own_arrives_unchanged() {
+    let own = [
+        ("accept", "text/html"),
+        ("accept", "*/*"),
+        ("content-type", "a/b"),
+        ("origin", "https://store.test"),
+        ("x-forwardeduser", "a"),
+        ("x-users", "a"),
+        ("forwarded-user", "a"),
+        ("user-agent", "u"),
+        ("x-proxy", "a"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-websocket-key", "k"),
+        ("range", "bytes=0-1"),
+    ];
+    assert_eq!(sent(&own, &[]), fields(&own));
+}
+
+#[test]
+fn our_value_is_the_only_one() {
+    let client = [("X-User", "mallory"), ("x_user", "mallory"), ("X-Forwarded-User", "a"), ("X-Forwarded-User", "b")];
+    let ours = [("x-user", "alice"), ("x-forwarded-user", "alice")];
+    assert_eq!(sent(&client, &ours), fields(&ours));
+}
+
+/// LESSONS: Oathkeeper, Traefik, Fabio, Go net/http.
+#[test]
+fn connection_takes_away_neither_our_fields_nor_what_was_judged() {
+    let ours = [("x-forwarded-user", "alice")];
+    for nominated in
+        ["X-Forwarded-User", "x-forwarded-user, X-USER", "close, X-Forwarded-User", ",, X-Forwarded-For,", "Host"]
+    {
+        assert_eq!(sent(&[("Connection", nominated)], &ours), fields(&ours), "{nominated}");
+    }
+    let twice = [("Connection", ""), ("Connection", "X-Hop, X-Forwarded-User"), ("X-Hop", "gone")];
+    assert_eq!(sent(&twice, &ours), fields(&ours));
+    for kept in ["cookie", "content-type", "origin", "sec-fetch-site", "referer"] {
+        let arrived = sent(&[("Connection", kept), (kept, "a=b")], &[]);
+        assert_eq!(arrived, fields(&[(kept, "a=b")]), "{kept}");
+    }
+}
+
+#[test]
+fn authorization_passes_only_where_it_is_the_apps_own() {
+    let policy = policy();
+    let client = map(&[("Authorization", "Basic Zm9v")]);
+    let passage = Passage { consume_authorization: false, ..passage(&[]) };
+    assert_eq!(policy.upstream_headers(&client, &passage)[AUTHORIZATION], "Basic Zm9v");
+}
+
+#[test]
+fn our_cookies_end_here_and_the_apps_cookies_do_not() {
+    for (given, left) in [
+        ("a=b; c=d", Some("a=b; c=d")),
+        ("a=b;__Host-doorward_jwt=x;c=d", Some("a=b; c=d")),
+        ("__Host-doorward_jwt=x", None),
+        (" __Host-doorward_jwt=x ; __Secure-doorward_hint=y", None),
+        ("__HOST-DOORWARD_JWT=x; a=b", Some("a=b")),
+        ("__Host-doorward_jwt", None),
+        ("\t__Host-doorward_refresh_1=x;a=b", Some("a=b")),
+        ("__Host-other=x", Some("__Host-other=x")),
+        ("a=__Host-doorward_jwt=x", Some("a=__Host-doorward_jwt=x")),
+        (";;", Some(";;")),
+        ("", Some("")),
+        ("; __Host-doorward_jwt=x ;", None),
+    ] {
+        let expected: Vec<_> = left.into_iter().map(|left| ("cookie", left)).collect();
+        assert_eq!(sent(&[("cookie", given)], &[]), fields(&expected), "{given:?}");
+    }
+    let several = [("cookie", "a=b"), ("cookie", "__Host-doorward_jwt=x"), ("cookie", "c=d")];
+    assert_eq!(sent(&several, &[]), fields(&[("cookie", "a=b; c=d")]));
+}
+
+fn cleaned(fields: &[(&str, &str)], on_identity: bool) -> Vec<(String, String)> {
+    let mut headers = map(fields);
+    policy().clean_response(&mut headers, on_identity);
+    headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn an_answer_keeps_what_is_the_apps_and_loses_what_is_ours() {
+    let answer = [
+        ("content-type", "text/html"),
+        ("set-cookie", "a=b; Path=/"),
+        ("set-cookie", "__Host-doorward_jwt=planted; Secure"),
+        ("set-cookie", " __host-DOORWARD_refresh=planted"),
+        ("set-cookie", "c=d"),
+        ("connection", "close, x-hop, set-cookie"),
+        ("x-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("transfer-encoding", "chunked"),
+        ("trailer", "x"),
+        ("upgrade", "h2c"),
+        ("secure-session-registration", "(ES256);path=\"/x\""),
+        ("secure-session-challenge", "c"),
+    ];
+    let left = [("content-type", "text/html"), ("set-cookie", "a=b; Path=/"), ("set-cookie", "c=d")];
+    assert_eq!(cleaned(&answer, false), left.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[test]
+fn an_answer_to_somebody_stays_out_of_shared_caches() {
+    for (given, kept) in [
+        (&[][..], "private"),
+        (&["public, max-age=60"], "private, max-age=60"),
+        (&["s-maxage=60", "max-age=5, PUBLIC"], "private, max-age=5"),
+        (&["no-store"], "no-store"),
+        (&["public, No-Store, s-maxage=1"], "No-Store"),
+        (&["private=\"set-cookie, public\", max-age=1"], "private, max-age=1"),
+        (&["max-age=1, foo=\"a, public\""], "private, max-age=1, foo=\"a, public\""),
+        (&["private"], "private"),
+        (&["no-cache"], "private, no-cache"),
+        (&[",, public ,"], "private"),
+    ] {
+        let mut answer: Vec<_> = given.iter().map(|value| ("cache-control", *value)).collect();
+        answer.extend([("cdn-cache-control", "public"), ("surrogate-control", "max-age=9"), ("expires", "0")]);
+        let mut expected = cleaned(&answer, true);
+        expected.sort();
+        assert_eq!(expected, [("cache-control".to_owned(), kept.to_owned()), ("expires".to_owned(), "0".to_owned())]);
+    }
+    let public = [("cache-control", "public, s-maxage=9"), ("cdn-cache-control", "public")];
+    assert_eq!(cleaned(&public, false).len(), 2);
+}
+
+proptest! {
+    /// Whatever stands for each hyphen and however the letters are cased, no alias of an identity field survives,
+    /// and ours is there once.
+    #[test]
+    fn every_alias_folds(
+        which in 0..IDENTITY.len(),
+        glue in proptest::collection::vec(prop::sample::select(b"!#$%&'*+-.^_`|~".to_vec()), 4),
+        upper in proptest::collection::vec(any::<bool>(), 32),
+        nominate in any::<bool>(),
+    ) {
+        let mut glue = glue.into_iter();
+        let alias: String = IDENTITY[which].bytes().zip(upper).map(|(byte, upper)| match byte {
+            b'-' => char::from(glue.next().unwrap()),
+            _ if upper => char::from(byte.to_ascii_uppercase()),
+            _ => char::from(byte),
+        }).collect();
+        let nomination = if nominate { alias.as_str() } else { "close" };
+        let ours = [(IDENTITY[which], "alice")];
+        prop_assert_eq!(sent(&[(&alias, "forged"), ("Connection", nomination)], &ours), fields(&ours));
+        prop_assert_eq!(sent(&[(&alias, "forged"), ("Connection", nomination)], &[]), fields(&[]));
+    }
+
+    /// No `Cookie` field, however odd, carries one of ours on or crashes; and the app's own all arrive.
+    #[test]
+    fn no_cookie_of_ours_survives(parts in proptest::collection::vec(
+        prop::sample::select(vec!["__Host-doorward_jwt=x", "a=b", " ", "=", "\t__secure-doorward_x", "\"q;", "c"]), 0..8,
+    )) {
+        let field = parts.join(";");
+        let left = sent(&[("cookie", &field)], &[]).into_iter().find(|(name, _)| name == "cookie");
+        let left = left.map(|(_, value)| value).unwrap_or_default();
+        prop_assert!(!left.to_ascii_lowercase().contains("doorward"));
+        prop_assert_eq!(left.matches("a=b").count(), field.matches("a=b").count());
+    }
+}

@@ -1,0 +1,306 @@
+//! The way to an app's backend: one door, own framing, own connections.
+
+mod client;
+mod error;
+mod headers;
+mod outgoing;
+mod stall;
+mod target;
+mod upgrade;
+
+use std::sync::atomic::Ordering;
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::{Duration, timeout};
+
+pub use client::Upstream;
+pub use error::UpstreamError;
+pub use headers::HeaderPolicy;
+pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamSettings, UpstreamUrl};
+pub use upgrade::Tunnels;
+
+use self::client::{Lease, Wanted};
+use self::outgoing::{Outgoing, Progress};
+use self::upgrade::TunnelLimits;
+use crate::types::body::Body;
+
+/// What was decided about a request that goes to the backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Passage<'a> {
+    /// Path and query, sent byte for byte: the same that the rules were asked about.
+    pub target: &'a str,
+    /// The fields that say who is asking.
+    pub identity_headers: &'a [(HeaderName, HeaderValue)],
+    /// `X-Forwarded-For`.
+    pub forwarded_for: &'a str,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: &'a str,
+    /// `X-Forwarded-Host`, and `Host` where the app keeps the public one.
+    pub forwarded_host: &'a str,
+    /// Whether `Authorization` was meant for us and ends here.
+    pub consume_authorization: bool,
+    /// Whether the request passes on the strength of an identity, so that shared caches must not keep the answer.
+    pub on_identity: bool,
+    /// How long an upgraded connection may live.
+    pub tunnel_age: Option<Duration>,
+}
+
+/// Passes a request to the backend and gives its answer's head; both bodies stream.
+///
+/// # Errors
+/// See [`UpstreamError`].
+pub async fn forward(
+    upstream: &Upstream,
+    passage: Passage<'_>,
+    request: Request<Body>,
+) -> Result<Response<Body>, UpstreamError> {
+    let answer = pass(upstream, passage, request).await;
+    if let Err(error) = &answer {
+        upstream.failed(error);
+    }
+    answer
+}
+
+async fn pass(
+    upstream: &Upstream,
+    passage: Passage<'_>,
+    request: Request<Body>,
+) -> Result<Response<Body>, UpstreamError> {
+    let (mut client, body) = request.into_parts();
+    let target = target(&client.method, passage.target)?;
+    let switch = upgrade::is_asked_for(&client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
+    let framing = Framing::of(&client, &body);
+    let head =
+        Head { upstream, client: &client, passage: &passage, target: &target, framing, switch: switch.is_some() };
+
+    let repeatable = framing == Framing::None && client.method.is_safe();
+    let wanted = match (&switch, repeatable || client.method.is_idempotent()) {
+        (Some(_), _) => Wanted::New,
+        (None, true) => Wanted::Any,
+        (None, false) => Wanted::JustUsed,
+    };
+    let (body, progress) = match framing {
+        Framing::None | Framing::Zero => (Outgoing::empty(), None),
+        Framing::Length(_) | Framing::Chunked => {
+            let (body, progress) = Outgoing::new(body);
+            (body, Some(progress))
+        }
+    };
+    let mut lease = upstream.lease(wanted).await?;
+    let mut outcome = exchange(upstream, &mut lease, head.request(body), progress.as_deref()).await;
+    if lease.used_before {
+        // The backend closed the connection while it was idle: once more, on a new one.
+        match outcome {
+            Err(Failure::Unsent(request, _)) => {
+                lease = upstream.lease(Wanted::New).await?;
+                outcome = exchange(upstream, &mut lease, *request, progress.as_deref()).await;
+            }
+            Err(Failure::Failed(UpstreamError::BrokeOff(_))) if repeatable => {
+                lease = upstream.lease(Wanted::New).await?;
+                outcome = exchange(upstream, &mut lease, head.request(Outgoing::empty()), None).await;
+            }
+            Ok(_) | Err(Failure::Failed(_)) => {}
+        }
+    }
+    let answer = outcome.map_err(|failure| match failure {
+        Failure::Unsent(_, error) => UpstreamError::BrokeOff(error),
+        Failure::Failed(error) => error,
+    })?;
+    accept(upstream, &passage, &client.method, lease, answer, switch)
+}
+
+/// `CONNECT` and `TRACE` are never passed on (RFC 9110 sections 9.3.6, 9.3.8), nor anything but a path.
+fn target(method: &Method, target: &str) -> Result<Uri, UpstreamError> {
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(UpstreamError::Unforwardable("its method"));
+    }
+    let uri = Uri::try_from(target).map_err(|_| UpstreamError::Unforwardable("its target"))?;
+    let asterisk = target == "*" && *method == Method::OPTIONS;
+    let unchanged = uri.path_and_query().is_some_and(|path| path.as_str() == target);
+    if unchanged && uri.authority().is_none() && (target.starts_with('/') || asterisk) {
+        Ok(uri)
+    } else {
+        Err(UpstreamError::Unforwardable("its target"))
+    }
+}
+
+/// How the request's body is delimited upstream: our own choice, whatever came (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    None,
+    Zero,
+    Length(u64),
+    Chunked,
+}
+
+impl Framing {
+    fn of(client: &Parts, body: &Body) -> Self {
+        match body.size_hint().exact() {
+            // RFC 9110 section 8.6: a method that is made for content says so when there is none.
+            Some(0) => {
+                let made_for_content = [Method::POST, Method::PUT, Method::PATCH].contains(&client.method);
+                if made_for_content || client.headers.contains_key(CONTENT_LENGTH) { Self::Zero } else { Self::None }
+            }
+            Some(length) => Self::Length(length),
+            None => Self::Chunked,
+        }
+    }
+}
+
+/// All that a request's head is made of, so that it can be made twice.
+struct Head<'a> {
+    upstream: &'a Upstream,
+    client: &'a Parts,
+    passage: &'a Passage<'a>,
+    target: &'a Uri,
+    framing: Framing,
+    switch: bool,
+}
+
+impl Head<'_> {
+    fn request(&self, body: Outgoing) -> Request<Outgoing> {
+        let plan = &self.upstream.plan;
+        let mut headers = plan.headers.upstream_headers(&self.client.headers, self.passage);
+        let public_host = HeaderValue::from_str(self.passage.forwarded_host).ok();
+        let host = public_host.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone());
+        headers.insert(HOST, host);
+        match self.framing {
+            Framing::None => {}
+            Framing::Zero => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+            Framing::Length(length) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+            Framing::Chunked => {
+                headers.insert(TRANSFER_ENCODING, const { HeaderValue::from_static("chunked") });
+            }
+        }
+        if self.switch {
+            upgrade::set_switch(&mut headers);
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = self.client.method.clone();
+        *request.uri_mut() = self.target.clone();
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+enum Failure {
+    /// Nothing of it went out.
+    Unsent(Box<Request<Outgoing>>, hyper::Error),
+    Failed(UpstreamError),
+}
+
+async fn exchange(
+    upstream: &Upstream,
+    lease: &mut Lease,
+    request: Request<Outgoing>,
+    progress: Option<&Progress>,
+) -> Result<Response<Incoming>, Failure> {
+    let settings = &upstream.plan.settings;
+    let mut answer = std::pin::pin!(lease.sender.try_send_request(request));
+    let mut wait = settings.response_timeout;
+    loop {
+        match timeout(wait, &mut answer).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(mut error)) => {
+                return Err(match error.take_message() {
+                    Some(request) => Failure::Unsent(Box::new(request), error.into_error()),
+                    None if progress.is_some_and(Progress::broke) => Failure::Failed(UpstreamError::RequestBroke),
+                    None => Failure::Failed(UpstreamError::from_exchange(error.into_error())),
+                });
+            }
+            Err(_) => {
+                let Some(progress) = progress else { return Err(Failure::Failed(UpstreamError::ResponseTimeout)) };
+                let (limit, error) = if progress.awaits_client() {
+                    (settings.body_idle_timeout, UpstreamError::RequestStalled)
+                } else {
+                    (settings.response_timeout, UpstreamError::ResponseTimeout)
+                };
+                let idle = progress.idle();
+                if idle >= limit {
+                    return Err(Failure::Failed(error));
+                }
+                wait = limit - idle;
+            }
+        }
+    }
+}
+
+/// Judges the answer's head, decides about the connection, and makes the head that the client gets.
+fn accept(
+    upstream: &Upstream,
+    passage: &Passage<'_>,
+    method: &Method,
+    lease: Lease,
+    answer: Response<Incoming>,
+    switch: Option<OnUpgrade>,
+) -> Result<Response<Body>, UpstreamError> {
+    let (mut head, body) = answer.into_parts();
+    let plan = &upstream.plan;
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let agreed = upgrade::switches_to_websocket(&head.headers);
+        let backend = head.extensions.remove::<OnUpgrade>();
+        let (Some(client), Some(backend), true) = (switch, backend, agreed) else {
+            return Err(UpstreamError::BadResponse("it switches protocols without being asked".to_owned()));
+        };
+        lease.watched.store(false, Ordering::Relaxed);
+        let limits = TunnelLimits { idle: plan.settings.tunnel_idle_timeout, age: passage.tunnel_age };
+        upstream.tunnels.open_between(client, backend, limits);
+        plan.headers.clean_response(&mut head.headers, passage.on_identity);
+        head.headers.remove(CONTENT_LENGTH);
+        upgrade::set_switch(&mut head.headers);
+        return Ok(Response::from_parts(head, Body::empty()));
+    }
+    check_codings(&head.headers)?;
+    if switch.is_none() {
+        upstream.shelve(lease);
+    }
+    plan.headers.clean_response(&mut head.headers, passage.on_identity);
+    set_length(&mut head.headers, head.status, method, &body)?;
+    head.version = Version::HTTP_11;
+    Ok(Response::from_parts(head, Body::streamed(body)))
+}
+
+/// A coding other than `chunked` would reach the client without its name (RFC 9112 section 6.1).
+fn check_codings(headers: &HeaderMap) -> Result<(), UpstreamError> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let known = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if known && codings.next().is_none() {
+        Ok(())
+    } else {
+        Err(UpstreamError::BadResponse("an unknown transfer coding".to_owned()))
+    }
+}
+
+/// One `Content-Length` at most, in canonical form; for an answer without a body, the one that a body would have.
+fn set_length(
+    headers: &mut HeaderMap,
+    status: StatusCode,
+    method: &Method,
+    body: &Incoming,
+) -> Result<(), UpstreamError> {
+    let Some(given) = headers.remove(CONTENT_LENGTH) else { return Ok(()) };
+    let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+    let length = if bodiless {
+        let digits = given.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let length = digits.and_then(|text| text.parse().ok());
+        Some(length.ok_or_else(|| UpstreamError::BadResponse("an unreadable length".to_owned()))?)
+    } else if status == StatusCode::NO_CONTENT {
+        None
+    } else {
+        body.size_hint().exact()
+    };
+    if let Some(length) = length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! One HTTP/1.1 connection from its first byte to its end. hyper parses; what it refuses by itself is counted and
+//! logged here, since no access line will ever be written for it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::drain::Drain;
+use super::listener::ListenerSettings;
+use crate::telemetry::metrics::Metrics;
+use crate::types::body::Body;
+
+/// What answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request. Dropped in the middle when the client goes away.
+    fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The other end of the connection; `None` for a Unix domain socket.
+    pub peer: Option<SocketAddr>,
+    /// Whether it came over TLS.
+    pub secure: bool,
+}
+
+/// The parser's settings, made once a listener.
+pub(super) fn parser(settings: &ListenerSettings) -> http1::Builder {
+    let mut parser = http1::Builder::new();
+    parser
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_read_timeout)
+        .max_buf_size(settings.max_header_bytes.max(8192))
+        .max_header_size(settings.max_header_bytes)
+        .half_close(false)
+        .keep_alive(true);
+    // The default of 100 needs no allocation; asking for a number costs one a request.
+    if settings.max_header_count != 100 {
+        parser.max_headers(settings.max_header_count);
+    }
+    parser
+}
+
+/// Serves a connection until it ends, or, once draining began, until its current answer is out.
+pub(super) async fn serve<S, H>(
+    stream: S,
+    arrival: Arrival,
+    parser: &http1::Builder,
+    handler: Arc<H>,
+    metrics: &Metrics,
+    mut drain: Drain,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    H: Handler,
+{
+    let service = service_fn(move |request| {
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(handler.handle(request, arrival).await) }
+    });
+    let mut connection = pin!(parser.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => ended,
+        () = drain.started() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        let reason = reason(&error);
+        metrics.protocol_refusals.with_label_values(&[reason]).inc();
+        tracing::debug!(reason, peer = ?arrival.peer, error = %error, "connection ended early");
+    }
+}
+
+/// A bounded set of words for why a connection ended otherwise than by agreement.
+fn reason(error: &hyper::Error) -> &'static str {
+    if error.is_parse_too_large() {
+        "header_too_large"
+    } else if error.is_parse() {
+        "malformed"
+    } else if error.is_timeout() {
+        "header_timeout"
+    } else if error.is_incomplete_message() {
+        "cut_by_client"
+    } else if error.is_body_write_aborted() || error.is_user() {
+        "answer_broke_off"
+    } else {
+        "transport"
+    }
+}

@@ -1,0 +1,281 @@
+//! Listening sockets. One is bound for all workers and duplicated for each, so that the kernel wakes whoever is
+//! free and closing one worker's copy loses no connection that waits in the queue.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection::{self, Arrival, Handler};
+use super::drain::Drain;
+use super::guard::{Guarded, Place};
+use crate::telemetry::metrics::Metrics;
+use crate::types::net::ListenAddr;
+
+/// After a failed `accept` (no file descriptor left, mostly) the next try waits this long.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Limits of a listener's connections.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// How many connections may be open over all workers, tunnels included; beyond it, accepting pauses.
+    pub max_connections: usize,
+    /// From the end of an answer (or the beginning of the connection) to the last byte of the next head.
+    pub header_read_timeout: Duration,
+    /// For the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// How long a client may take no byte of an answer.
+    pub write_stall_timeout: Duration,
+    /// The longest request head, in bytes, cookies included; not less than 8192.
+    pub max_header_bytes: usize,
+    /// How many fields a request head may have.
+    pub max_header_count: usize,
+    /// How long connections have to finish once draining began.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            header_read_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            write_stall_timeout: Duration::from_secs(60),
+            max_header_bytes: 64 * 1024,
+            max_header_count: 100,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on `{address}`")]
+pub struct ListenError {
+    address: ListenAddr,
+    source: io::Error,
+}
+
+/// A bound socket, and the count of connections that its duplicates share.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    slots: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Listener {
+    /// Binds `address`. A Unix domain socket that a process before us left behind is replaced.
+    ///
+    /// # Errors
+    /// The address is in use, not ours, or not permitted.
+    pub fn bind(address: &ListenAddr, settings: &ListenerSettings) -> Result<Self, ListenError> {
+        let failed = |source| ListenError { address: address.clone(), source };
+        let socket = match address {
+            ListenAddr::Tcp(address) => std::net::TcpListener::bind(address).map(Socket::Tcp),
+            ListenAddr::Unix(path) => bind_unix(path).map(Socket::Unix),
+        };
+        let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self { socket: socket.map_err(failed)?, slots })
+    }
+
+    /// The same socket for another worker.
+    ///
+    /// # Errors
+    /// No file descriptor is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let socket = match &self.socket {
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
+        };
+        Ok(Self { socket, slots: Arc::clone(&self.slots) })
+    }
+
+    /// The bound address and port; `None` for a Unix domain socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+}
+
+fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let stale = || {
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+            && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && stale() => {
+            std::fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        bound => bound,
+    }
+}
+
+enum Acceptor {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+enum Accepted {
+    Tcp(tokio::net::TcpStream, SocketAddr),
+    Unix(tokio::net::UnixStream),
+}
+
+impl Acceptor {
+    fn new(socket: Socket) -> io::Result<Self> {
+        match socket {
+            Socket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                tokio::net::TcpListener::from_std(socket).map(Self::Tcp)
+            }
+            Socket::Unix(socket) => {
+                socket.set_nonblocking(true)?;
+                tokio::net::UnixListener::from_std(socket).map(Self::Unix)
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| Accepted::Tcp(stream, peer)),
+            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+        }
+    }
+}
+
+/// Accepts and serves connections on the current runtime until draining ends.
+///
+/// # Errors
+/// The socket cannot be used on this runtime.
+pub async fn serve<H: Handler>(
+    listener: Listener,
+    tls: Option<Arc<ServerConfig>>,
+    settings: Arc<ListenerSettings>,
+    handler: Arc<H>,
+    metrics: Arc<Metrics>,
+    mut drain: Drain,
+) -> io::Result<()> {
+    let slots = Arc::clone(&listener.slots);
+    let acceptor = Acceptor::new(listener.socket)?;
+    let server = Arc::new(Server {
+        parser: connection::parser(&settings),
+        tls: tls.map(TlsAcceptor::from),
+        settings: Arc::clone(&settings),
+        handler,
+        metrics,
+        drain: drain.clone(),
+    });
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = drain.started() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = acceptor.accept() => accepted,
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        let place = tokio::select! {
+            biased;
+            place = server.place(&slots) => place,
+            () = drain.started() => break,
+        };
+        if let Some(place) = place {
+            let server = Arc::clone(&server);
+            connections.spawn(async move { server.connection(accepted, place).await });
+        }
+    }
+    drop(acceptor);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(settings.drain_timeout, all_ended).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections were cut at the drain deadline");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+struct Server<H> {
+    parser: hyper::server::conn::http1::Builder,
+    tls: Option<TlsAcceptor>,
+    settings: Arc<ListenerSettings>,
+    handler: Arc<H>,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+}
+
+impl<H: Handler> Server<H> {
+    /// A place for the connection that was just accepted; until there is one, no other is accepted.
+    async fn place(&self, slots: &Arc<Semaphore>) -> Option<Place> {
+        self.metrics.connections_accepted.inc();
+        let slot = match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => slot,
+            Err(_) => {
+                self.metrics.accept_pauses.inc();
+                Arc::clone(slots).acquire_owned().await.ok()?
+            }
+        };
+        Some(Place::new(slot, &self.metrics.connections))
+    }
+
+    async fn connection(&self, accepted: Accepted, place: Place) {
+        match accepted {
+            Accepted::Tcp(stream, peer) => {
+                // Without it the last part of an answer may wait for an acknowledgement; a failure costs only that.
+                let _ = stream.set_nodelay(true);
+                self.secure(stream, Some(peer), place).await;
+            }
+            Accepted::Unix(stream) => self.secure(stream, None, place).await,
+        }
+    }
+
+    async fn secure<S>(&self, stream: S, peer: Option<SocketAddr>, place: Place)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream = Guarded::new(stream, self.settings.write_stall_timeout, place);
+        let Some(tls) = &self.tls else {
+            return self.http(stream, Arrival { peer, secure: false }).await;
+        };
+        let reason = match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => return self.http(stream, Arrival { peer, secure: true }).await,
+            Ok(Err(error)) => {
+                tracing::debug!(?peer, %error, "the TLS handshake failed");
+                "tls_handshake"
+            }
+            Err(_) => "tls_timeout",
+        };
+        self.metrics.protocol_refusals.with_label_values(&[reason]).inc();
+    }
+
+    async fn http<S>(&self, stream: S, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (handler, drain) = (Arc::clone(&self.handler), self.drain.clone());
+        connection::serve(stream, arrival, &self.parser, handler, &self.metrics, drain).await;
+    }
+}

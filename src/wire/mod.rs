@@ -1,0 +1,15 @@
+//! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
+
+mod connection;
+mod drain;
+mod guard;
+mod listener;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::{Arrival, Handler};
+pub use drain::{Drain, DrainTrigger, drain};
+pub use listener::{ListenError, Listener, ListenerSettings, serve};
+pub use tls::{TlsError, server_tls};

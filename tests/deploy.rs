@@ -1,0 +1,381 @@
+//! What `deploy/` ships is legal and safe: the manifests against the Kubernetes schemas, and the house's own rules.
+//!
+//! The schemas are those of the oldest Kubernetes that the library knows: what that accepts, later ones accept. Each
+//! rule is a function from a manifest to complaints, and is shown a broken manifest to prove that it complains.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test by panicking")]
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+const SIDECAR: &str = include_str!("../deploy/kubernetes/sidecar.yaml");
+const DOCKERFILE: &str = include_str!("../deploy/docker/Dockerfile");
+const UNIT: &str = include_str!("../deploy/systemd/doorward.service");
+
+const POD: &str = "/spec/template/spec";
+const DOORWARD: &str = "/spec/template/spec/initContainers/0";
+const APP: &str = "/spec/template/spec/containers/0";
+
+#[test]
+fn manifests_are_what_the_kubernetes_schemas_say() {
+    let documents = documents();
+    let kinds: Vec<_> = documents.iter().map(|document| text(document, "/kind")).collect();
+    assert_eq!(kinds, ["ConfigMap", "Secret", "Deployment", "Service", "NetworkPolicy"]);
+    for document in &documents {
+        assert_eq!(against_schema(document), Vec::<String>::new(), "{}", text(document, "/kind"));
+    }
+}
+
+#[test]
+fn the_schema_check_sees_unknown_missing_and_mistyped_fields() {
+    let broken = [
+        (put(document("Deployment"), POD, "hostNetwrok", json!(true)), "/spec/template/spec/hostNetwrok is unknown"),
+        (put(document("Deployment"), DOORWARD, "startupprobe", json!({})), "/startupprobe is unknown"),
+        (put(document("Service"), "/spec/ports/0", "node_port", json!(1)), "/spec/ports/0/node_port is unknown"),
+        (cut(document("Deployment"), "/spec", "selector"), "/spec/selector is missing"),
+        (cut(document("Service"), "/spec/ports/0", "port"), "/spec/ports/0/port is missing"),
+        (put(document("Deployment"), "/spec", "replicas", json!("one")), "invalid type"),
+        (put(document("NetworkPolicy"), "", "apiVersion", json!("networking.k8s.io/v1beta1")), "networking.k8s.io/v1"),
+    ];
+    for (document, complaint) in broken {
+        let found = against_schema(&document);
+        assert!(found.iter().any(|found| found.contains(complaint)), "{complaint}: {found:?}");
+    }
+}
+
+#[test]
+fn the_pod_has_no_privilege_and_every_probe() {
+    assert_eq!(pod_complaints(&document("Deployment")), Vec::<String>::new());
+    for (at, key, value) in [
+        (DOORWARD, "restartPolicy", json!("OnFailure")),
+        (DOORWARD, "image", json!("doorward:latest")),
+        (DOORWARD, "image", json!("doorward")),
+        (APP, "lifecycle", json!({})),
+        (&format!("{DOORWARD}/startupProbe/httpGet"), "path", json!("/readyz")),
+        (&format!("{DOORWARD}/livenessProbe/httpGet"), "port", json!("proxy")),
+        (&format!("{DOORWARD}/securityContext"), "runAsUser", json!(0)),
+        (&format!("{DOORWARD}/securityContext/capabilities"), "add", json!(["NET_ADMIN"])),
+        (&format!("{APP}/securityContext"), "privileged", json!(true)),
+        (&format!("{POD}/securityContext/seccompProfile"), "type", json!("Unconfined")),
+        (POD, "hostNetwork", json!(true)),
+        (POD, "automountServiceAccountToken", json!(true)),
+        (POD, "terminationGracePeriodSeconds", json!(5)),
+        (&format!("{DOORWARD}/ports/0"), "hostPort", json!(8080)),
+        (&format!("{POD}/volumes/0"), "hostPath", json!({ "path": "/" })),
+    ] {
+        assert_ne!(pod_complaints(&put(document("Deployment"), at, key, value)), Vec::<String>::new(), "{at}/{key}");
+    }
+    for (at, key) in [
+        (DOORWARD, "restartPolicy"),
+        (DOORWARD, "startupProbe"),
+        (DOORWARD, "readinessProbe"),
+        (DOORWARD, "livenessProbe"),
+        (DOORWARD, "resources"),
+        (APP, "securityContext"),
+        (POD, "securityContext"),
+        (POD, "initContainers"),
+        (&format!("{DOORWARD}/securityContext"), "readOnlyRootFilesystem"),
+        (&format!("{DOORWARD}/securityContext"), "allowPrivilegeEscalation"),
+        (&format!("{DOORWARD}/securityContext/capabilities"), "drop"),
+    ] {
+        assert_ne!(pod_complaints(&cut(document("Deployment"), at, key)), Vec::<String>::new(), "{at}/{key}");
+    }
+}
+
+#[test]
+fn only_the_proxy_port_can_be_reached() {
+    let (service, policy) = (document("Service"), document("NetworkPolicy"));
+    assert_eq!(reach_complaints(&service, &policy), Vec::<String>::new());
+    for port in [json!("admin"), json!(9090), json!(3000)] {
+        let open = put(service.clone(), "/spec/ports/0", "targetPort", port.clone());
+        assert_ne!(reach_complaints(&open, &policy), Vec::<String>::new(), "{port}");
+        let open = put(policy.clone(), "/spec/ingress/0/ports/0", "port", port.clone());
+        assert_ne!(reach_complaints(&service, &open), Vec::<String>::new(), "{port}");
+    }
+    for open in
+        [cut(service.clone(), "/spec/ports/0", "targetPort"), put(service.clone(), "/spec", "type", json!("NodePort"))]
+    {
+        assert_ne!(reach_complaints(&open, &policy), Vec::<String>::new(), "{open}");
+    }
+    for open in [
+        cut(policy.clone(), "/spec/ingress/0", "ports"),
+        put(policy.clone(), "/spec", "policyTypes", json!(["Egress"])),
+        put(policy.clone(), "/spec/podSelector", "matchLabels", json!({ "app.kubernetes.io/name": "other" })),
+    ] {
+        assert_ne!(reach_complaints(&service, &open), Vec::<String>::new(), "{open}");
+    }
+}
+
+#[test]
+fn the_config_fits_the_pod_it_is_mounted_into() {
+    let config: Value = toml::from_str(text(&document("ConfigMap"), "/data/doorward.toml")).unwrap();
+    let (deployment, secret) = (document("Deployment"), document("Secret"));
+    let port = |at: &str| format!("0.0.0.0:{}", deployment.pointer(&format!("{DOORWARD}/ports/{at}")).unwrap());
+    assert_eq!(text(&config, "/server/listen"), port("0/containerPort"));
+    assert_eq!(text(&config, "/server/admin_listen"), port("1/containerPort"));
+    assert!(text(&config, "/apps/store/upstream").starts_with("http://127.0.0.1:"));
+
+    let mount = text(&deployment, &format!("{DOORWARD}/volumeMounts/1/mountPath"));
+    for at in ["/session/key_files/0", "/apps/store/client_secret_file"] {
+        let key = text(&config, at).strip_prefix(mount).and_then(|rest| rest.strip_prefix('/')).unwrap();
+        assert!(text(&secret, &format!("/stringData/{key}")).starts_with("REPLACE"), "{key}");
+    }
+    let args = deployment.pointer(&format!("{DOORWARD}/args")).unwrap();
+    let config_mount = text(&deployment, &format!("{DOORWARD}/volumeMounts/0/mountPath"));
+    assert_eq!(args, &json!(["run", "--config", format!("{config_mount}/doorward.toml")]));
+    for (volume, source, name) in [(0, "configMap/name", "ConfigMap"), (1, "secret/secretName", "Secret")] {
+        let named = text(&deployment, &format!("{POD}/volumes/{volume}/{source}"));
+        assert_eq!(named, text(&document(name), "/metadata/name"));
+    }
+}
+
+#[test]
+fn the_image_is_built_from_the_lock_file_and_does_not_run_as_root() {
+    assert_eq!(image_complaints(DOCKERFILE), Vec::<String>::new());
+    for (from, to) in [
+        ("--locked", ""),
+        ("USER 65532:65532", "USER root"),
+        ("USER 65532:65532", ""),
+        ("debian:bookworm-slim", "debian:latest"),
+        ("debian:bookworm-slim", "debian"),
+        ("ENTRYPOINT [\"/doorward\"]", "ENTRYPOINT /doorward"),
+        ("EXPOSE 8080", "EXPOSE 8080 9090"),
+    ] {
+        assert_ne!(image_complaints(&DOCKERFILE.replace(from, to)), Vec::<String>::new(), "{to}");
+    }
+}
+
+#[test]
+fn the_unit_is_hardened() {
+    assert_eq!(unit_complaints(UNIT), Vec::<String>::new());
+    for line in UNIT_LINES {
+        assert_ne!(unit_complaints(&UNIT.replace(line, "")), Vec::<String>::new(), "{line}");
+    }
+    assert_ne!(unit_complaints(&UNIT.replace("DynamicUser=yes", "DynamicUser=yes\nUser=root")), Vec::<String>::new());
+}
+
+/// The keys that are unknown to, or required by, the schema of the document's kind.
+fn against_schema(document: &Value) -> Vec<String> {
+    match (text(document, "/apiVersion"), text(document, "/kind")) {
+        ("v1", "ConfigMap") => round_trip::<ConfigMap>(document),
+        ("v1", "Secret") => round_trip::<Secret>(document),
+        ("v1", "Service") => round_trip::<Service>(document),
+        ("apps/v1", "Deployment") => round_trip::<Deployment>(document),
+        ("networking.k8s.io/v1", "NetworkPolicy") => round_trip::<NetworkPolicy>(document),
+        (version, kind) => vec![format!("no schema for {kind} of {version}: not networking.k8s.io/v1, apps/v1 or v1")],
+    }
+}
+
+/// The library's types drop fields that they do not know and fill in required ones that are absent, so what was read
+/// is written again and compared.
+fn round_trip<T: DeserializeOwned + Serialize>(document: &Value) -> Vec<String> {
+    let typed: T = match serde_json::from_value(document.clone()) {
+        Ok(typed) => typed,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut complaints = Vec::new();
+    compare(document, &serde_json::to_value(typed).unwrap(), "", &mut complaints);
+    complaints
+}
+
+fn compare(written: &Value, understood: &Value, at: &str, complaints: &mut Vec<String>) {
+    match (written, understood) {
+        (Value::Object(written), Value::Object(understood)) => {
+            for (key, value) in written {
+                match understood.get(key) {
+                    Some(understood) => compare(value, understood, &format!("{at}/{key}"), complaints),
+                    None => complaints.push(format!("{at}/{key} is unknown")),
+                }
+            }
+            let missing = understood.keys().filter(|key| !written.contains_key(*key));
+            complaints.extend(missing.map(|key| format!("{at}/{key} is missing")));
+        }
+        (Value::Array(written), Value::Array(understood)) if written.len() == understood.len() => {
+            for (index, (written, understood)) in written.iter().zip(understood).enumerate() {
+                compare(written, understood, &format!("{at}/{index}"), complaints);
+            }
+        }
+        _ if written == understood => {}
+        _ => complaints.push(format!("{at} is {written}, understood as {understood}")),
+    }
+}
+
+fn pod_complaints(deployment: &Value) -> Vec<String> {
+    let mut expect = Expectations::of(deployment);
+    for (at, value) in [
+        ("securityContext/runAsNonRoot", json!(true)),
+        ("securityContext/seccompProfile/type", json!("RuntimeDefault")),
+        ("automountServiceAccountToken", json!(false)),
+    ] {
+        expect.value(&format!("{POD}/{at}"), &value);
+    }
+    for at in ["hostNetwork", "hostPID", "hostIPC"] {
+        expect.absent(&format!("{POD}/{at}"));
+    }
+    let volumes = array(deployment, &format!("{POD}/volumes"));
+    expect.that(volumes.iter().all(|volume| volume.get("hostPath").is_none()), "no volume is a host path");
+
+    for container in [DOORWARD, APP] {
+        for (at, value) in [
+            ("securityContext/privileged", json!(false)),
+            ("securityContext/allowPrivilegeEscalation", json!(false)),
+            ("securityContext/readOnlyRootFilesystem", json!(true)),
+            ("securityContext/capabilities/drop", json!(["ALL"])),
+        ] {
+            expect.value(&format!("{container}/{at}"), &value);
+        }
+        expect.absent(&format!("{container}/securityContext/capabilities/add"));
+        for at in ["requests/cpu", "requests/memory", "limits/memory"] {
+            expect.present(&format!("{container}/resources/{at}"));
+        }
+        let ports = array(deployment, &format!("{container}/ports"));
+        expect.that(ports.iter().all(|port| port.get("hostPort").is_none()), "no port of the host");
+        let image = deployment.pointer(&format!("{container}/image")).and_then(Value::as_str).unwrap_or_default();
+        expect.that(is_pinned(image), "an image has a tag other than latest");
+    }
+    expect.value(&format!("{DOORWARD}/restartPolicy"), &json!("Always"));
+    let user = deployment.pointer(&format!("{DOORWARD}/securityContext/runAsUser")).and_then(Value::as_u64);
+    expect.that(user.is_some_and(|user| user > 0), "Doorward's user is not root");
+    for (probe, path) in [("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")] {
+        expect.value(&format!("{DOORWARD}/{probe}/httpGet/path"), &json!(path));
+        expect.value(&format!("{DOORWARD}/{probe}/httpGet/port"), &json!("admin"));
+    }
+    let seconds = |at: &str| deployment.pointer(at).and_then(Value::as_u64);
+    let (grace, wait) = (
+        seconds(&format!("{POD}/terminationGracePeriodSeconds")),
+        seconds(&format!("{APP}/lifecycle/preStop/sleep/seconds")),
+    );
+    expect.that(wait.zip(grace).is_some_and(|(wait, grace)| wait > 0 && grace >= wait + 30), "there is time to drain");
+    expect.complaints
+}
+
+fn reach_complaints(service: &Value, policy: &Value) -> Vec<String> {
+    let pod = document("Deployment").pointer("/spec/template/metadata/labels").cloned().unwrap();
+    let mut expect = Expectations::of(service);
+    expect.value("/spec/type", &json!("ClusterIP"));
+    expect.value("/spec/selector", &pod);
+    let ports = array(service, "/spec/ports");
+    expect.that(!ports.is_empty(), "the service has a port");
+    expect.that(ports.iter().all(|port| port["targetPort"] == "proxy"), "the service names the proxy port only");
+
+    let mut of_policy = Expectations::of(policy);
+    of_policy.value("/spec/policyTypes", &json!(["Ingress"]));
+    of_policy.value("/spec/podSelector/matchLabels", &pod);
+    for rule in array(policy, "/spec/ingress") {
+        let ports = array(rule, "/ports");
+        let only_proxy = !ports.is_empty() && ports.iter().all(|port| port["port"] == "proxy");
+        of_policy.that(only_proxy, "the policy lets in the proxy port only");
+    }
+    expect.complaints.extend(of_policy.complaints);
+    expect.complaints
+}
+
+fn image_complaints(dockerfile: &str) -> Vec<String> {
+    let mut expect = Expectations::default();
+    let lines: Vec<&str> = dockerfile.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
+    let images = lines.iter().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
+    expect.that(images.clone().count() == 2 && images.clone().all(is_pinned), "images have a tag other than latest");
+    expect.that(lines.iter().any(|line| line.contains("cargo build --release --locked")), "it builds what is locked");
+    for line in ["USER 65532:65532", "EXPOSE 8080", "ENTRYPOINT [\"/doorward\"]"] {
+        expect.that(lines.contains(&line), line);
+    }
+    let command = "CMD [\"run\", \"--config\", \"/etc/doorward/doorward.toml\"]";
+    expect.that(lines.last() == Some(&command), command);
+    expect.complaints
+}
+
+const UNIT_LINES: [&str; 16] = [
+    "ExecStart=/usr/local/bin/doorward run --config /etc/doorward/doorward.toml",
+    "LoadCredential=session.key:/etc/doorward/session.key",
+    "LoadCredential=client-secret:/etc/doorward/client-secret",
+    "RestartPreventExitStatus=64 78",
+    "DynamicUser=yes",
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateDevices=yes",
+    "PrivateTmp=yes",
+    "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+    "RestrictNamespaces=yes",
+    "MemoryDenyWriteExecute=yes",
+    "SystemCallFilter=@system-service",
+    "UMask=0077",
+];
+
+fn unit_complaints(unit: &str) -> Vec<String> {
+    let mut expect = Expectations::default();
+    let lines: Vec<&str> = unit.lines().collect();
+    for line in UNIT_LINES {
+        expect.that(lines.contains(&line), line);
+    }
+    expect.that(!lines.iter().any(|line| line.starts_with("User=")), "systemd makes the user");
+    expect.complaints
+}
+
+/// Complaints about one document, gathered.
+#[derive(Default)]
+struct Expectations {
+    document: Value,
+    complaints: Vec<String>,
+}
+
+impl Expectations {
+    fn of(document: &Value) -> Self {
+        Self { document: document.clone(), complaints: Vec::new() }
+    }
+
+    fn that(&mut self, holds: bool, what: &str) {
+        if !holds {
+            self.complaints.push(what.to_owned());
+        }
+    }
+
+    fn value(&mut self, at: &str, expected: &Value) {
+        let found = self.document.pointer(at).cloned().unwrap_or_default();
+        self.that(&found == expected, &format!("{at} is {found} instead of {expected}"));
+    }
+
+    fn present(&mut self, at: &str) {
+        self.that(self.document.pointer(at).is_some(), &format!("{at} is missing"));
+    }
+
+    fn absent(&mut self, at: &str) {
+        self.that(self.document.pointer(at).is_none(), &format!("{at} is set"));
+    }
+}
+
+fn is_pinned(image: &str) -> bool {
+    image.rsplit_once(':').is_some_and(|(_, tag)| !tag.is_empty() && tag != "latest" && !tag.contains('/'))
+}
+
+fn documents() -> Vec<Value> {
+    serde_saphyr::from_multiple(SIDECAR).unwrap()
+}
+
+fn document(kind: &str) -> Value {
+    documents().into_iter().find(|document| document["kind"] == kind).unwrap()
+}
+
+fn text<'a>(document: &'a Value, at: &str) -> &'a str {
+    document.pointer(at).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {at}"))
+}
+
+fn array<'a>(document: &'a Value, at: &str) -> &'a [Value] {
+    document.pointer(at).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn put(mut document: Value, at: &str, key: &str, value: Value) -> Value {
+    document.pointer_mut(at).unwrap_or_else(|| panic!("nothing at {at}"))[key] = value;
+    document
+}
+
+fn cut(mut document: Value, at: &str, key: &str) -> Value {
+    let cut = document.pointer_mut(at).and_then(Value::as_object_mut).and_then(|object| object.remove(key));
+    assert!(cut.is_some(), "nothing at {at}/{key}");
+    document
+}
