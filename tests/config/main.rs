@@ -12,10 +12,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use doorward::config::{Diagnosis, Loaded, Place, Problem, SealingKey, Severity, load};
+use doorward::config::{Config, Diagnosis, Loaded, Place, Problem, SealingKey, Severity, load};
 use doorward::oidc::ClientAuth;
 use doorward::types::net::ListenAddr;
 use doorward::upstream::UpstreamUrl;
+use proptest::proptest;
 use tempfile::TempDir;
 
 mod binary;
@@ -148,6 +149,33 @@ fn every_shipped_file_is_good() {
         let expected: &[&str] = if file.ends_with("reference.toml") { &["apps.forum.client_secret"] } else { &[] };
         assert_eq!(advice, expected, "{}", file.display());
     }
+}
+
+#[test]
+fn the_reference_shows_the_defaults() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let read = |name: &str| {
+        let text = fs::read_to_string(shipped.join(name)).unwrap();
+        Folder::with(&text).load(&[]).unwrap().config
+    };
+    // The sidecar's file leaves everything to its default.
+    let (small, full) = (read("sidecar.toml"), read("reference.toml"));
+    let shared = |config: &Config| {
+        let (server, provider) = (&config.server, &config.providers[0]);
+        let app = config.apps.iter().find(|app| app.policy.name.as_str() == "store").unwrap();
+        let (policy, client, upstream) = (&app.policy, &app.client, &app.upstream);
+        format!(
+            "{:?}",
+            (
+                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, config.store),
+                (&provider.discovery_url, &provider.algorithms, provider.request_timeout, provider.leeway),
+                (&policy.aliases, &policy.prefix, &policy.headers, &policy.cookies, policy.limits),
+                (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.userinfo),
+                (upstream.preserve_host, upstream.connect_timeout, upstream.response_timeout),
+            )
+        )
+    };
+    assert_eq!(shared(&small), shared(&full));
 }
 
 #[test]
@@ -355,4 +383,45 @@ fn garbage_is_refused_without_a_panic() {
     let folder = Folder::with("");
     fs::write(folder.path("doorward.toml"), [0xff, 0xfe]).unwrap();
     assert!(folder.load(&[]).unwrap_err().problems()[0].message.contains("it is not text"));
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_named() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let folder = Folder::with(GOOD);
+    let variable = (OsString::from("DOORWARD_SERVER__LISTEN"), OsString::from_vec(vec![0xff]));
+    let refused = load(&folder.path("doorward.toml"), [variable]).unwrap_err();
+    assert!(refused.problems()[0].message.contains("`DOORWARD_SERVER__LISTEN` is not UTF-8"), "{refused}");
+}
+
+proptest! {
+    /// One slip of the finger anywhere: no panic, never refused without a word, and the secret is never shown.
+    #[test]
+    fn one_slip_never_shows_a_secret(at in 0..1000usize, cut in 0..3usize, typed in "[a-z=\"'.#@\\[\\]{}\n ]?") {
+        const SECRET: &str = "q7Zx-vault-9Kd";
+        let good = format!("{GOOD}\n[apps.blog]\nprovider = \"login\"\npublic_url = \"https://blog.example.com\"\n\
+            upstream = \"http://127.0.0.1:5000\"\nclient_id = \"blog\"\nclient_secret = \"{SECRET}\"\nprefix = 1\n");
+        // Half of the slips are near the secret.
+        let at = if at % 2 == 0 { good.len() - 1 - (at % 80) } else { at % good.len() };
+        let cut = cut.min(good.len() - at);
+        let slipped = format!("{}{typed}{}", &good[..at], &good[at + cut..]);
+        FOLDER.with(|folder| {
+            folder.write("doorward.toml", &slipped);
+            match folder.load(&[]) {
+                Ok(loaded) => assert!(!format!("{loaded:?}").contains(SECRET)),
+                Err(refused) => {
+                    assert!(refused.errors() > 0, "refused without a word:\n{slipped}");
+                    let shown = refused.render(false);
+                    for window in SECRET.as_bytes().windows(6) {
+                        let part = std::str::from_utf8(window).unwrap();
+                        assert!(!shown.contains(part), "{part} of the secret is shown:\n{shown}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+thread_local! {
+    static FOLDER: Folder = Folder::with(GOOD);
 }
