@@ -1,4 +1,6 @@
-//! The command line: `doorward check`, `doorward keygen`. What a command prints goes to the writers it is handed.
+//! The command line: `doorward run`, `check`, `keygen` and `demo`. What a command prints goes to the writers it is handed.
+
+mod run;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -9,6 +11,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Diagnosis, SealingKey};
+
+pub use self::run::{demo, run};
 
 /// What `doorward` was asked to do.
 #[derive(Debug, Parser)]
@@ -22,10 +26,14 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve what a configuration file says, until SIGTERM or SIGINT
+    Run(ConfigArgs),
     /// Check a configuration file: every problem at once
     Check(ConfigArgs),
     /// Make a key that seals cookies
     Keygen(KeygenArgs),
+    /// Try it: a provider, a store and a forum on loopback, with Doorward in front
+    Demo(DemoArgs),
 }
 
 /// Which configuration.

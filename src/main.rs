@@ -14,8 +14,10 @@ fn main() -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let ended = match &cli.command {
+        Command::Run(arguments) => cli::run(arguments, std::env::vars_os(), &mut output),
         Command::Check(arguments) => cli::check(arguments, std::env::vars_os(), &mut output),
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
+        Command::Demo(arguments) => cli::demo(arguments, &mut output),
     };
     ended.unwrap_or(Exit::Runtime).into()
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 /// The system gives no randomness. Nothing safe can be done then: the request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no randomness")]
-pub(super) struct NoEntropy;
+pub struct NoEntropy;
 
 /// `N` random bytes.
 pub(super) fn bytes<const N: usize>() -> Result<[u8; N], NoEntropy> {

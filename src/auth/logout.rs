@@ -53,6 +53,12 @@ impl Auth {
         LogoutEnd { location, lines: set_cookies::forget_session(app, came) }
     }
 
+    /// Whether a logout ends the provider's session too, as far as is known.
+    pub fn can_end_provider_session(&self, place: Place<'_>) -> bool {
+        let metadata = self.app(place.index).and_then(|app| app.provider.known_metadata());
+        metadata.is_some_and(|metadata| metadata.end_session_endpoint.is_some())
+    }
+
     async fn revoke_in_time(self: &Arc<Self>, app: &Arc<AppAuth>, token: RefreshToken) -> &'static str {
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let task = async move { auth.revoke_at_provider(&app, &token).await };

@@ -1,7 +1,7 @@
 //! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
 
 pub mod app;
-mod entropy;
+pub mod entropy;
 mod grant;
 pub mod login;
 pub mod login_finish;
@@ -26,6 +26,14 @@ use refresh::Flights;
 
 /// How long somebody waits for the provider before being asked to come back.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A random number to begin counting at.
+///
+/// # Errors
+/// The system gives no randomness.
+pub fn random_seed() -> Result<u64, entropy::NoEntropy> {
+    entropy::bytes().map(u64::from_le_bytes)
+}
 
 /// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
 const NEWEST: usize = 50_000;

@@ -34,10 +34,9 @@ impl SessionCache {
 /// How much may be done to find out who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Only open cookies: the page is everyone's, and must neither wait nor set cookies.
+    /// Only open cookies: the page is everyone's, or its answer cannot deliver a cookie. Nothing is waited for,
+    /// and nothing is said to the browser about its session.
     Look,
-    /// Open cookies and judge, but do not refresh: the answer cannot deliver a cookie.
-    Judge,
     /// Refresh if need be.
     Refresh,
 }
@@ -69,6 +68,11 @@ pub enum Afterwards {
 }
 
 impl Resumed {
+    /// Nobody was asked for: the request leads to no app.
+    pub const fn nobody_asked() -> Self {
+        Self { caller: Ok(Caller::Anonymous(Why::NoCookie)), afterwards: Afterwards::Nothing, key_age: None }
+    }
+
     fn nobody(why: Why) -> Self {
         let afterwards = match why {
             Why::Idle | Why::TooOld | Why::Revoked | Why::RefreshRefused | Why::Reused | Why::Expired => {

@@ -59,9 +59,9 @@ pub enum Decision<'a> {
     /// Send the browser to log in.
     StartLogin(Place<'a>, ReturnTo),
     /// The browser comes back from the provider.
-    FinishLogin(Place<'a>),
+    FinishLogin(Place<'a>, Caller),
     /// Ask whether to log out.
-    ConfirmLogout(Place<'a>),
+    ConfirmLogout(Place<'a>, Option<Arc<Identity>>),
     /// Log out.
     Logout(Place<'a>),
     /// Say that the person is signed out.
@@ -69,7 +69,7 @@ pub enum Decision<'a> {
     /// Tell who is signed in.
     ShowSession(Place<'a>, LiveSession),
     /// A login was asked for, and there is a session already.
-    AlreadySignedIn(ReturnTo),
+    AlreadySignedIn(Place<'a>, ReturnTo),
     /// Send the browser to the app's canonical origin.
     MoveToOrigin(Place<'a>),
     /// Refuse it.
@@ -157,12 +157,12 @@ impl Decision<'_> {
         match self {
             Self::Forward(_) => "forward",
             Self::StartLogin(..) => "start_login",
-            Self::FinishLogin(_) => "finish_login",
-            Self::ConfirmLogout(_) => "confirm_logout",
+            Self::FinishLogin(..) => "finish_login",
+            Self::ConfirmLogout(..) => "confirm_logout",
             Self::Logout(_) => "logout",
             Self::ShowSignedOut(_) => "signed_out",
             Self::ShowSession(..) => "session",
-            Self::AlreadySignedIn(_) => "already_signed_in",
+            Self::AlreadySignedIn(..) => "already_signed_in",
             Self::MoveToOrigin(_) => "move_to_origin",
             Self::Refuse(refusal) => refusal.reason.code(),
         }
@@ -225,10 +225,13 @@ fn decide_own<'a>(
             }
         }
         (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed),
-        (Endpoint::Logout, _) => Decision::ConfirmLogout(place),
+        (Endpoint::Logout, Caller::Anonymous(_)) => Decision::ConfirmLogout(place, None),
+        (Endpoint::Logout, Caller::Authenticated(live)) => {
+            Decision::ConfirmLogout(place, Some(live.session().identity.clone()))
+        }
         (Endpoint::SignedOut, _) => Decision::ShowSignedOut(place),
-        (Endpoint::Callback, _) => Decision::FinishLogin(place),
-        (Endpoint::Login, Caller::Authenticated(_)) => Decision::AlreadySignedIn(asked_return_to(facts, place)),
+        (Endpoint::Callback, caller) => Decision::FinishLogin(place, caller),
+        (Endpoint::Login, Caller::Authenticated(_)) => Decision::AlreadySignedIn(place, asked_return_to(facts, place)),
         (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(facts, place, why, asked_return_to(facts, place)),
         (Endpoint::Session, Caller::Authenticated(live)) => Decision::ShowSession(place, live),
         (Endpoint::Session, Caller::Anonymous(why)) => refuse(facts, Some(place), Reason::SignInFirst(why)),

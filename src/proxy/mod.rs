@@ -1,3 +1,91 @@
-//! One request, six stages; and the only place that words our own answers.
+//! One request in six stages, a straight line: facts, route, who asks, decision, act, answer.
 
+mod act;
+mod codes;
 pub mod pages;
+mod record;
+mod respond;
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+
+use crate::auth::Auth;
+use crate::auth::resume::{Effort, Resumed, SessionCache};
+use crate::policy::client_address::TrustedProxies;
+use crate::policy::decide::decide;
+use crate::policy::facts::Facts;
+use crate::policy::route::{Endpoint, Place, Route, Sites};
+use crate::policy::rules::Access;
+use crate::session::cookie::RequestCookies;
+use crate::types::body::Body;
+use crate::upstream::Upstream;
+use crate::wire::{Arrival, Handler};
+
+pub use record::Recorder;
+pub use respond::Respond;
+
+/// What one worker needs to answer requests.
+pub struct Proxy {
+    /// The apps by host.
+    pub sites: Arc<Sites>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted: Arc<TrustedProxies>,
+    /// The flows.
+    pub auth: Arc<Auth>,
+    /// The way to each app's backend, in the order of the apps.
+    pub upstreams: Vec<Upstream>,
+    /// Sessions that this worker knows.
+    pub sessions: SessionCache,
+    /// Our own answers.
+    pub respond: Arc<Respond>,
+    /// The access log and the metrics.
+    pub recorder: Recorder,
+}
+
+impl Handler for Proxy {
+    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let mut record = self.recorder.begin(&parts, arrival);
+        let body = record.watch_request(Body::streamed(body));
+
+        let facts = match Facts::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted) {
+            Ok(facts) => facts,
+            Err(why) => {
+                let answer = self.respond.unreadable(&parts, why, record.reference());
+                return record.close(answer);
+            }
+        };
+        let route = self.sites.route(&facts);
+        record.about(&facts, &route);
+        let fields: Vec<HeaderValue> = parts.headers.get_all(header::COOKIE).iter().cloned().collect();
+        let cookies = RequestCookies::read(&fields);
+        let (place, effort) = effort(&route, &parts.headers);
+        let resumed = match place {
+            Some(place) => self.auth.resume(place, &cookies, effort, &self.sessions).await,
+            None => Resumed::nobody_asked(),
+        };
+        record.session(&resumed);
+        let answer = match resumed.caller {
+            Ok(caller) => {
+                let decision = decide(&facts, &parts.headers, route, caller);
+                self.act(decision, act::Asked { facts: &facts, cookies: &cookies, parts, body }, &mut record).await
+            }
+            Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
+        };
+        let lines = place.map(|place| self.auth.lines_of(place, resumed.afterwards, &cookies)).unwrap_or_default();
+        record.close(answer.with_cookies(lines))
+    }
+}
+
+/// How much finding out who asks is worth, by what was asked. A switch of protocols delivers no cookie.
+fn effort<'a>(route: &Route<'a>, headers: &http::HeaderMap) -> (Option<Place<'a>>, Effort) {
+    let switches = headers.contains_key(header::UPGRADE);
+    match route {
+        Route::Page(place, Access::SignedIn | Access::Claims(_)) if !switches => (Some(*place), Effort::Refresh),
+        Route::Own(place, Endpoint::Login | Endpoint::Session) => (Some(*place), Effort::Refresh),
+        Route::Page(place, _) | Route::Own(place, _) => (Some(*place), Effort::Look),
+        Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),
+    }
+}

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -24,12 +25,22 @@ pub struct Metrics {
     pub logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
     pub refreshes: IntCounterVec,
+    /// Refresh tokens that came again after they had been replaced, by `app` and `outcome`.
+    pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
     pub sessions_refused: IntCounterVec,
-    /// Calls to the provider by `provider`, `call` and `outcome`.
-    pub provider_calls: IntCounterVec,
-    /// Keys of a provider's key set that could not be read, by `provider`.
-    pub provider_keys_skipped: IntCounterVec,
+    /// Requests whose session is sealed with a key that only opens any more: at rest once a rotation is over.
+    pub sessions_on_old_keys: IntCounter,
+    /// Entries of the store.
+    pub store_entries: IntGauge,
+    /// Sessions that were ended before their time and are remembered by name.
+    pub revoked_sessions: IntGauge,
+    /// Seconds by which a provider's clock is ahead of ours, by `provider`.
+    pub provider_clock_skew: IntGaugeVec,
+    /// Keys of a provider that can be used, by `provider`.
+    pub provider_keys: IntGaugeVec,
+    /// Keys of a provider that cannot be used, by `provider`.
+    pub provider_keys_skipped: IntGaugeVec,
     /// Answers that the backend did not give, by `app` and `code`.
     pub upstream_errors: IntCounterVec,
     /// Connections to backends that were opened, by `app`.
@@ -80,6 +91,11 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
+        let gauges = |name: &str, help: &str| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &["provider"])?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
+        };
         let histograms = |name: &str, help: &str| {
             let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
             let histograms = HistogramVec::new(options, &["app"])?;
@@ -100,21 +116,28 @@ impl Metrics {
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
             refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
+            thefts: counters(
+                "doorward_refresh_tokens_reused_total",
+                "Refresh tokens that came again after they had been replaced.",
+                &["app", "outcome"],
+            )?,
             sessions_refused: counters(
                 "doorward_sessions_refused_total",
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
             )?,
-            provider_calls: counters(
-                "doorward_provider_calls_total",
-                "Calls to identity providers.",
-                &["provider", "call", "outcome"],
+            sessions_on_old_keys: counter(
+                "doorward_sessions_on_old_keys_total",
+                "Requests whose session an older key opened.",
             )?,
-            provider_keys_skipped: counters(
-                "doorward_provider_keys_skipped_total",
-                "Published keys that could not be read.",
-                &["provider"],
+            store_entries: gauge("doorward_store_entries", "Entries of the store.")?,
+            revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,
+            provider_clock_skew: gauges(
+                "doorward_provider_clock_skew_seconds",
+                "Seconds by which a provider's clock is ahead of ours.",
             )?,
+            provider_keys: gauges("doorward_provider_keys", "Keys of a provider that can be used.")?,
+            provider_keys_skipped: gauges("doorward_provider_keys_skipped", "Keys of a provider that cannot be used.")?,
             upstream_errors: counters(
                 "doorward_upstream_errors_total",
                 "Requests that the backend did not answer properly.",

@@ -149,6 +149,12 @@ impl HttpBody for Body {
     }
 }
 
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Body")
+    }
+}
+
 impl Drop for Body {
     fn drop(&mut self) {
         let end = if self.is_end_stream() { End::Complete } else { End::Abandoned };

@@ -2,18 +2,21 @@
 
 mod client;
 mod error;
+mod framing;
 mod headers;
 mod outgoing;
 mod stall;
 mod target;
 mod upgrade;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::Ordering;
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::{Duration, timeout};
@@ -25,8 +28,10 @@ pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, Upstr
 pub use upgrade::Tunnels;
 
 use self::client::{Lease, Wanted};
+use self::framing::Framing;
 use self::outgoing::{Outgoing, Progress};
 use self::upgrade::TunnelLimits;
+use crate::policy::decide::Permit;
 use crate::types::body::Body;
 
 /// What was decided about a request that goes to the backend.
@@ -50,15 +55,26 @@ pub struct Passage<'a> {
     pub tunnel_age: Option<Duration>,
 }
 
-/// Passes a request to the backend and gives its answer's head; both bodies stream.
+/// Passes a request that was permitted to the backend and gives its answer's head; both bodies stream.
 ///
 /// # Errors
 /// See [`UpstreamError`].
 pub async fn forward(
     upstream: &Upstream,
-    passage: Passage<'_>,
+    permit: Permit<'_>,
     request: Request<Body>,
 ) -> Result<Response<Body>, UpstreamError> {
+    let (facts, origin) = (permit.facts(), &permit.place().app.origin);
+    let passage = Passage {
+        target: facts.target.as_str(),
+        identity_headers: permit.identity().map_or(&[], |identity| identity.headers.as_slice()),
+        forwarded_for: &facts.address.forwarded_for,
+        forwarded_proto: origin.scheme(),
+        forwarded_host: &origin.authority(),
+        consume_authorization: false,
+        on_identity: permit.identity().is_some(),
+        tunnel_age: None,
+    };
     let answer = pass(upstream, passage, request).await;
     if let Err(error) = &answer {
         upstream.failed(error);
@@ -79,7 +95,7 @@ async fn pass(
         Head { upstream, client: &client, passage: &passage, target: &target, framing, switch: switch.is_some() };
 
     let repeatable = framing == Framing::None && client.method.is_safe();
-    let wanted = match (&switch, repeatable || client.method.is_idempotent()) {
+    let wanted = match (&switch, repeatable) {
         (Some(_), _) => Wanted::New,
         (None, true) => Wanted::Any,
         (None, false) => Wanted::JustUsed,
@@ -129,29 +145,6 @@ fn target(method: &Method, target: &str) -> Result<Uri, UpstreamError> {
     }
 }
 
-/// How the request's body is delimited upstream: our own choice, whatever came (RFC 9112 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    None,
-    Zero,
-    Length(u64),
-    Chunked,
-}
-
-impl Framing {
-    fn of(client: &Parts, body: &Body) -> Self {
-        match body.size_hint().exact() {
-            // RFC 9110 section 8.6: a method that is made for content says so when there is none.
-            Some(0) => {
-                let made_for_content = [Method::POST, Method::PUT, Method::PATCH].contains(&client.method);
-                if made_for_content || client.headers.contains_key(CONTENT_LENGTH) { Self::Zero } else { Self::None }
-            }
-            Some(length) => Self::Length(length),
-            None => Self::Chunked,
-        }
-    }
-}
-
 /// All that a request's head is made of, so that it can be made twice.
 struct Head<'a> {
     upstream: &'a Upstream,
@@ -169,18 +162,7 @@ impl Head<'_> {
         let public_host = HeaderValue::from_str(self.passage.forwarded_host).ok();
         let host = public_host.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone());
         headers.insert(HOST, host);
-        match self.framing {
-            Framing::None => {}
-            Framing::Zero => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            }
-            Framing::Length(length) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            Framing::Chunked => {
-                headers.insert(TRANSFER_ENCODING, const { HeaderValue::from_static("chunked") });
-            }
-        }
+        self.framing.set(&mut headers);
         if self.switch {
             upgrade::set_switch(&mut headers);
         }
@@ -214,8 +196,7 @@ async fn exchange(
             Ok(Err(mut error)) => {
                 return Err(match error.take_message() {
                     Some(request) => Failure::Unsent(Box::new(request), error.into_error()),
-                    None if progress.is_some_and(Progress::broke) => Failure::Failed(UpstreamError::RequestBroke),
-                    None => Failure::Failed(UpstreamError::from_exchange(error.into_error())),
+                    None => Failure::Failed(blame(error.into_error(), progress)),
                 });
             }
             Err(_) => {
@@ -233,6 +214,16 @@ async fn exchange(
             }
         }
     }
+}
+
+/// Who broke the exchange: a client that stopped or left in its body looks like a failing backend from here.
+fn blame(error: hyper::Error, progress: Option<&Progress>) -> UpstreamError {
+    if progress.is_some_and(Progress::broke) {
+        return UpstreamError::RequestBroke;
+    }
+    let error = UpstreamError::from_exchange(error);
+    let stalled = matches!(error, UpstreamError::ResponseTimeout) && progress.is_some_and(Progress::awaits_client);
+    if stalled { UpstreamError::RequestStalled } else { error }
 }
 
 /// Judges the answer's head, decides about the connection, and makes the head that the client gets.
@@ -260,47 +251,12 @@ fn accept(
         upgrade::set_switch(&mut head.headers);
         return Ok(Response::from_parts(head, Body::empty()));
     }
-    check_codings(&head.headers)?;
+    framing::check_codings(&head.headers)?;
     if switch.is_none() {
         upstream.shelve(lease);
     }
     plan.headers.clean_response(&mut head.headers, passage.on_identity);
-    set_length(&mut head.headers, head.status, method, &body)?;
+    framing::set_length(&mut head.headers, head.status, method, &body)?;
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(head, Body::streamed(body)))
-}
-
-/// A coding other than `chunked` would reach the client without its name (RFC 9112 section 6.1).
-fn check_codings(headers: &HeaderMap) -> Result<(), UpstreamError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let known = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if known && codings.next().is_none() {
-        Ok(())
-    } else {
-        Err(UpstreamError::BadResponse("an unknown transfer coding".to_owned()))
-    }
-}
-
-/// One `Content-Length` at most, in canonical form; for an answer without a body, the one that a body would have.
-fn set_length(
-    headers: &mut HeaderMap,
-    status: StatusCode,
-    method: &Method,
-    body: &Incoming,
-) -> Result<(), UpstreamError> {
-    let Some(given) = headers.remove(CONTENT_LENGTH) else { return Ok(()) };
-    let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
-    let length = if bodiless {
-        let digits = given.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length = digits.and_then(|text| text.parse().ok());
-        Some(length.ok_or_else(|| UpstreamError::BadResponse("an unreadable length".to_owned()))?)
-    } else if status == StatusCode::NO_CONTENT {
-        None
-    } else {
-        body.size_hint().exact()
-    };
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    Ok(())
 }

@@ -3,20 +3,26 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::time::timeout;
 
 use super::drain::Drain;
 use super::listener::ListenerSettings;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
+
+/// After the last answer, what a client still sends is taken and thrown away until it was silent for this long ...
+const LINGER_SILENCE: Duration = Duration::from_secs(1);
+/// ... or for this long at most.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -66,20 +72,40 @@ pub(super) async fn serve<S, H>(
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.handle(request, arrival).await) }
     });
-    let mut connection = pin!(parser.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let ended = tokio::select! {
         biased;
         ended = &mut connection => ended,
         () = drain.started() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
         }
     };
-    if let Err(error) = ended {
-        let reason = reason(&error);
-        metrics.protocol_refusals.with_label_values(&[reason]).inc();
-        tracing::debug!(reason, peer = ?arrival.peer, error = %error, "connection ended early");
+    let answered = match ended {
+        Ok(()) => true,
+        Err(error) => {
+            let reason = reason(&error);
+            metrics.protocol_refusals.with_label_values(&[reason]).inc();
+            tracing::debug!(reason, peer = ?arrival.peer, error = %error, "connection ended early");
+            error.is_parse()
+        }
+    };
+    if answered
+        && !drain.has_started()
+        && let Some(parts) = connection.into_parts()
+    {
+        linger(parts.io.into_inner()).await;
     }
+}
+
+/// Closing a socket while the client still sends makes the system reset the connection, and the client may lose the
+/// answer: the refusal of a large upload, for one. Our side is shut down already (RFC 9112 section 9.6).
+async fn linger(mut stream: impl AsyncRead + Unpin) {
+    // On the heap, lest every connection carry it.
+    let mut scrap = vec![0; 4096];
+    let silence = async { while let Ok(Ok(1..)) = timeout(LINGER_SILENCE, stream.read(&mut scrap)).await {} };
+    // At the limit it is cut: the client had its time.
+    let _ = timeout(LINGER, silence).await;
 }
 
 /// A bounded set of words for why a connection ended otherwise than by agreement.

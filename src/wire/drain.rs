@@ -23,7 +23,7 @@ impl DrainTrigger {
         self.0.send_replace(true);
     }
 
-    /// Waits until every listener and connection is gone.
+    /// Waits until every listener and connection is gone, and with them every copy of the [`Drain`].
     pub async fn finished(&self) {
         self.0.closed().await;
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
@@ -28,6 +29,15 @@ impl Handler for Echo {
         self.seen.lock().unwrap().push(line.clone());
         match request.uri().path() {
             "/early" => return Response::new(Body::full("early")),
+            "/tunnel" => {
+                let switched = hyper::upgrade::on(request);
+                tokio::spawn(async move {
+                    let (mut read, mut write) = tokio::io::split(TokioIo::new(switched.await.unwrap()));
+                    tokio::io::copy(&mut read, &mut write).await
+                });
+                let head = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
+                return head.body(Body::empty()).unwrap();
+            }
             "/slow" => sleep(Duration::from_millis(300)).await,
             "/big" => return Response::new(Body::full(vec![b'x'; 32 << 20])),
             _ => {}
@@ -214,6 +224,17 @@ async fn after_an_early_answer_an_unread_body_is_no_request() {
     assert!(server.seen().iter().all(|line| line == "POST /early"), "{:?}", server.seen());
 }
 
+/// The refusal of a large upload must arrive although nobody read the upload.
+#[tokio::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let server = start(ListenerSettings::default(), None);
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n").await.unwrap();
+    stream.write_all(&vec![b'x'; 9_000_000]).await.unwrap();
+    let (heard, closed) = heard(&mut stream).await;
+    assert!(closed && heard.ends_with("early"), "{heard}");
+}
+
 /// Bytes after a request to upgrade are a request of their own unless the answer is 101.
 #[tokio::test]
 async fn without_101_nothing_is_a_tunnel() {
@@ -315,6 +336,24 @@ async fn what_is_left_at_the_drain_deadline_is_cut() {
     sleep(Duration::from_millis(50)).await;
     server.trigger.start();
     timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    assert_eq!(server.metrics.connections.get(), 0);
+}
+
+/// LIBRARIES.md: upgraded connections leave hyper's graceful shutdown. They still take their place while they live.
+#[tokio::test]
+async fn a_tunnel_keeps_its_place_and_does_not_hold_up_the_draining() {
+    let server = start(ListenerSettings { max_connections: 1, ..ListenerSettings::default() }, None);
+    let mut tunnel = server.connect().await;
+    tunnel.write_all(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await.unwrap();
+    assert!(heard(&mut tunnel).await.0.starts_with("HTTP/1.1 101"));
+    assert_eq!(server.metrics.connections.get(), 1);
+    assert_eq!(server.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.0, "", "a second place was given");
+    server.trigger.start();
+    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    tunnel.write_all(b"still here").await.unwrap();
+    assert_eq!(heard(&mut tunnel).await.0, "still here");
+    drop(tunnel);
+    sleep(Duration::from_millis(50)).await;
     assert_eq!(server.metrics.connections.get(), 0);
 }
 

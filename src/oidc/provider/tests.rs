@@ -402,3 +402,21 @@ async fn plain_http_to_another_machine_is_not_even_tried() {
     let error = world.provider.metadata().await.unwrap_err();
     assert_eq!(error, ProviderError::Insecure { endpoint: Endpoint::Discovery });
 }
+
+#[tokio::test]
+async fn every_call_can_be_spawned() {
+    // A compile-time check: the control runtime has several threads.
+    fn spawnable<F: Future + Send>(_: &F) {}
+    let world = World::new().await;
+    let (provider, client) = (&world.provider, world.client());
+    let (access, id, refresh) = (AccessToken::new("a"), IdToken::new("i"), RefreshToken::new("r"));
+    let (code, verifier) = (AuthorizationCode::new("c"), PkceVerifier::from_entropy([0; 32]));
+    let alice = Subject::new("alice");
+    spawnable(&provider.exchange_code(&client, code, verifier));
+    spawnable(&provider.refresh(&client, &refresh));
+    spawnable(&provider.revoke(&client, &refresh));
+    spawnable(&provider.userinfo(&access, &alice));
+    spawnable(&provider.verify_access_token(&client, &access));
+    spawnable(&provider.verify_id_token(&client, &id, IdTokenExpectation::default()));
+    assert_eq!(world.server.count("/d"), 0, "nothing is asked before a call is awaited");
+}

@@ -1,0 +1,141 @@
+//! `doorward run` and `doorward demo`: serve until a signal says to stop.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{ConfigArgs, DemoArgs, Exit, Output, fail, refuse};
+use crate::config::{self, Config, SealingKey};
+use crate::demo::{Demo, DemoFiles, DemoOptions};
+use crate::server::Server;
+use crate::telemetry::log::{self, LogFormat};
+use crate::types::time::SystemClock;
+
+/// `doorward run`: serves what the configuration says until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// Nothing can be written any more.
+pub fn run(
+    arguments: &ConfigArgs,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    output: &mut Output<'_>,
+) -> io::Result<Exit> {
+    let config = match load(&arguments.config, variables, output)? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    if let Err(error) = log::start(config.log.format, config.log.filter) {
+        return fail(output, &error);
+    }
+    let access: Option<Box<dyn Write + Send>> = config.log.access.then(|| Box::new(io::stdout()) as _);
+    let server = match Server::start(&config, Arc::new(SystemClock), access) {
+        Ok(server) => server,
+        Err(error) => return fail(output, &error),
+    };
+    tracing::info!(
+        address = %config.server.listen,
+        admin = %config.server.admin_listen,
+        apps = config.apps.len(),
+        "serving"
+    );
+    until_told_to_stop()?;
+    tracing::info!("draining");
+    server.shut_down();
+    Ok(Exit::Success)
+}
+
+/// `doorward demo`: Doorward before a store and a forum with a provider of their own, all on loopback.
+///
+/// # Errors
+/// Nothing can be written any more.
+pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
+    if let Err(error) = log::start(LogFormat::Human, "warn") {
+        return fail(output, &error);
+    }
+    let options = DemoOptions {
+        port: arguments.port,
+        provider_port: arguments.provider_port,
+        jwt_lifetime: arguments.jwt_lifetime,
+    };
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (demo, mut narration) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock))) {
+        Ok(started) => started,
+        Err(error) => return fail(output, &error),
+    };
+    let key = match SealingKey::generate() {
+        Ok(key) => key,
+        Err(error) => return fail(output, &error),
+    };
+    let files = DemoFiles::write(&demo, &key.to_text())?;
+    let config = match load(&files.config_file(), [], output)? {
+        Ok(config) => config,
+        Err(exit) => return Ok(exit),
+    };
+    let server = match Server::start(&config, Arc::new(SystemClock), None) {
+        Ok(server) => server,
+        Err(error) => return fail(output, &error),
+    };
+    output.out.write_all(demo.greeting().as_bytes())?;
+    output.out.flush()?;
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        loop {
+            let line = tokio::select! {
+                () = stop.told() => return io::Result::Ok(()),
+                line = narration.next_line() => line,
+            };
+            let Some(line) = line else { return Ok(()) };
+            writeln!(output.out, "{line}")?;
+            output.out.flush()?;
+        }
+    })?;
+    server.shut_down();
+    Ok(Exit::Success)
+}
+
+fn load(
+    file: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    output: &mut Output<'_>,
+) -> io::Result<Result<Config, Exit>> {
+    match config::load(file, variables) {
+        Ok(loaded) => {
+            output.err.write_all(loaded.advice.render(output.styled).as_bytes())?;
+            Ok(Ok(loaded.config))
+        }
+        Err(diagnosis) => {
+            refuse(&diagnosis, output)?;
+            Ok(Err(Exit::Config))
+        }
+    }
+}
+
+fn until_told_to_stop() -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        Stop::new()?.told().await;
+        Ok(())
+    })
+}
+
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What the provider announces about itself: its configuration (OpenID Connect Discovery 1.0) and keys.
+
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::Provider;
+use crate::demo::serve::{Answer, whole};
+
+impl Provider {
+    /// `/.well-known/openid-configuration`. Only ES256 is announced, since that is what there is: section 3 wants
+    /// RS256 too, which would double the size of the tokens in people's cookies.
+    pub(super) fn configuration(&self) -> Answer {
+        let issuer = self.settings.issuer.to_string();
+        cacheable(&json!({
+            "issuer": issuer,
+            "authorization_endpoint": format!("{issuer}/authorize"),
+            "token_endpoint": format!("{issuer}/token"),
+            "userinfo_endpoint": format!("{issuer}/userinfo"),
+            "jwks_uri": format!("{issuer}/jwks.json"),
+            "revocation_endpoint": format!("{issuer}/revoke"),
+            "end_session_endpoint": format!("{issuer}/end_session"),
+            "scopes_supported": ["openid", "email", "profile", "offline_access"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "password"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "code_challenge_methods_supported": ["S256"],
+            "prompt_values_supported": ["none", "login", "select_account", "consent"],
+            "claims_supported": [
+                "iss", "sub", "aud", "azp", "exp", "iat", "auth_time", "nonce", "at_hash", "sid", "email",
+                "email_verified", "preferred_username", "name", "roles",
+            ],
+            "authorization_response_iss_parameter_supported": true,
+            "claims_parameter_supported": false,
+            "request_parameter_supported": false,
+            "request_uri_parameter_supported": false,
+        }))
+    }
+
+    /// `/jwks.json`.
+    pub(super) fn jwks(&self) -> Answer {
+        cacheable(&self.key.jwks())
+    }
+}
+
+fn cacheable(value: &Value) -> Answer {
+    let mut answer = whole(StatusCode::OK, "application/json", value.to_string());
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    answer
+}
+
+/// JSON that no cache may keep (RFC 6749 section 5.1).
+pub(super) fn private_json(status: StatusCode, value: &Value) -> Answer {
+    let mut answer = whole(status, "application/json", value.to_string());
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    answer
+}

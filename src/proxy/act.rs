@@ -1,0 +1,116 @@
+//! Stage 5: do what was decided. One match; each arm is one call down.
+
+use http::request::Parts;
+use http::{Request, StatusCode};
+
+use super::Proxy;
+use super::record::{Record, Reference};
+use super::respond::Answer;
+use crate::auth::login_finish::LoginEnd;
+use crate::policy::decide::{Decision, Permit};
+use crate::policy::facts::Facts;
+use crate::policy::return_to::ReturnTo;
+use crate::policy::route::Place;
+use crate::session::cookie::RequestCookies;
+use crate::types::body::Body;
+use crate::upstream;
+
+/// The request, as far as acting needs it.
+pub(super) struct Asked<'r> {
+    pub(super) facts: &'r Facts,
+    pub(super) cookies: &'r RequestCookies<'r>,
+    pub(super) parts: Parts,
+    pub(super) body: Body,
+}
+
+impl Proxy {
+    pub(super) async fn act(&self, decision: Decision<'_>, asked: Asked<'_>, record: &mut Record) -> Answer {
+        let (code, respond, reference) = (decision.code(), &self.respond, record.reference());
+        match decision {
+            Decision::Forward(permit) => self.forward(permit, asked, record).await,
+            Decision::StartLogin(place, return_to) => {
+                self.start_login(place, &return_to, asked.facts, asked.cookies, reference).await
+            }
+            Decision::FinishLogin(place, caller) => {
+                let query = asked.facts.target.query().unwrap_or_default();
+                let end = self.auth.finish_login(place, query, asked.cookies, &caller).await;
+                self.login_ended(place, end, record)
+            }
+            Decision::ConfirmLogout(place, person) => respond.logout_confirm(place.app, person.as_deref(), code),
+            Decision::Logout(place) => {
+                let end = self.auth.logout(place, asked.cookies).await;
+                respond.redirect(StatusCode::SEE_OTHER, &end.location, code).with_cookies(end.lines)
+            }
+            Decision::ShowSignedOut(place) => {
+                respond.signed_out(place.app, !self.auth.can_end_provider_session(place), code)
+            }
+            Decision::ShowSession(place, live) => respond.session(place.app, &live, self.auth.now(), code),
+            Decision::AlreadySignedIn(place, return_to) => {
+                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), code)
+            }
+            Decision::MoveToOrigin(place) => {
+                let location = format!("{}{}", place.app.origin, asked.facts.target.as_str());
+                respond.redirect(StatusCode::PERMANENT_REDIRECT, &location, code)
+            }
+            Decision::Refuse(refusal) => respond.refusal(&refusal, reference),
+        }
+    }
+
+    async fn forward(&self, permit: Permit<'_>, asked: Asked<'_>, record: &mut Record) -> Answer {
+        let (place, facts, reference) = (permit.place(), permit.facts(), record.reference());
+        let Some(upstream) = self.upstreams.get(place.index) else {
+            let error = upstream::UpstreamError::Unforwardable("its app");
+            return self.respond.upstream_failed(facts, place.app, &error, reference);
+        };
+        record.sent_upstream();
+        let answer = upstream::forward(upstream, permit, Request::from_parts(asked.parts, asked.body)).await;
+        record.answered_by_upstream();
+        match answer {
+            Ok(response) => Answer { code: "forward", response },
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(app = %place.app.name, %reference, code = error.code(), %error, cause, "upstream_failed");
+                self.respond.upstream_failed(facts, place.app, &error, reference)
+            }
+        }
+    }
+
+    async fn start_login(
+        &self,
+        place: Place<'_>,
+        return_to: &ReturnTo,
+        facts: &Facts,
+        cookies: &RequestCookies<'_>,
+        reference: Reference,
+    ) -> Answer {
+        match self.auth.start_login(place, cookies, return_to, 0).await {
+            Ok(start) => {
+                self.respond.redirect(StatusCode::FOUND, &start.location, "start_login").with_cookies(start.lines)
+            }
+            Err(outage) => self.respond.outage(facts, Some(place), outage, reference),
+        }
+    }
+
+    fn login_ended(&self, place: Place<'_>, end: LoginEnd, record: &mut Record) -> Answer {
+        let respond = &self.respond;
+        match end {
+            LoginEnd::SignedIn(return_to, lines) => {
+                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "signed_in").with_cookies(lines)
+            }
+            LoginEnd::AlreadySignedIn(return_to) => {
+                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "already_signed_in")
+            }
+            LoginEnd::Restarted(start) => {
+                respond.redirect(StatusCode::FOUND, &start.location, "login_restarted").with_cookies(start.lines)
+            }
+            LoginEnd::Failed(failure, lines) => {
+                tracing::warn!(app = %place.app.name, reference = %record.reference(), code = failure.code(), "login_page_shown");
+                respond.login_failed(place.app, &failure, record.reference()).with_cookies(lines)
+            }
+        }
+    }
+}
+
+fn absolute(place: Place<'_>, return_to: &ReturnTo) -> String {
+    format!("{}{return_to}", place.app.origin)
+}

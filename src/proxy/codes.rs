@@ -1,0 +1,144 @@
+//! Words for people, one set for each reason: what happened, and what they can do. The stable code of the reason
+//! goes into the log, the metric and the page alike.
+
+use crate::auth::login_finish::LoginFailure;
+use crate::policy::decide::Reason;
+use crate::upstream::UpstreamError;
+
+/// What a page says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words {
+    /// The headline.
+    pub title: &'static str,
+    /// What happened.
+    pub explanation: &'static str,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+const fn words(title: &'static str, explanation: &'static str, advice: &'static str) -> Words {
+    Words { title, explanation, advice }
+}
+
+/// The words for a refusal.
+pub(super) const fn of_reason(reason: Reason) -> Words {
+    match reason {
+        Reason::Unreadable(_) => words(
+            "This request cannot be read",
+            "The address or the headers of the request can be read in more than one way, so it was not passed on.",
+            "Check the address. If a link on this site brought you here, please tell the people who run it.",
+        ),
+        Reason::OddPath => words(
+            "This address cannot be used",
+            "The address is spelled in a way that this site does not take.",
+            "Check the address. If a link on this site brought you here, please tell the people who run it.",
+        ),
+        Reason::Misdirected => words(
+            "There is no such site here",
+            "The name in the address is not one that is served here.",
+            "Check the name of the site.",
+        ),
+        Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => {
+            words("Please log in", "This page is for people who are logged in.", "Log in and try again.")
+        }
+        Reason::FormNotSent(_) => words(
+            "Your form was not sent",
+            "Your session had ended when you sent the form, so nothing was changed.",
+            "Log in, go back, and send it again.",
+        ),
+        Reason::Forbidden => words(
+            "You may not see this page",
+            "You are logged in, but this page is not open to your account.",
+            "If you think that it should be, ask the people who run this site.",
+        ),
+        Reason::ForNobody => words(
+            "This page is closed",
+            "Nobody can reach this page from here.",
+            "If you need it, ask the people who run this site.",
+        ),
+        Reason::NoSuchEndpoint => {
+            words("There is no such page", "The address does not exist.", "Check the address, or go to the front page.")
+        }
+        Reason::MethodNotAllowed => words(
+            "This cannot be done here",
+            "The address exists, but does not take this kind of request.",
+            "Go to the front page.",
+        ),
+        Reason::CrossSite => words(
+            "This did not come from this site",
+            "Another page tried to do something in your name, so it was not done.",
+            "If you wanted to log out, use the link on this site.",
+        ),
+    }
+}
+
+/// The words for a login that failed.
+pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
+    const AGAIN: &str = "Please try to log in again.";
+    const TELL: &str = "Please tell the people who run this site, with the reference below.";
+    match failure {
+        LoginFailure::Malformed(_) | LoginFailure::ForeignState => words(
+            "This login cannot be finished",
+            "What came back from the login page does not belong to a login that was begun here.",
+            AGAIN,
+        ),
+        LoginFailure::AttemptLost => words(
+            "Your browser did not send the login's cookie",
+            "The login was tried twice, and both times the cookie that belongs to it did not come back.",
+            "Allow cookies for this site, and make sure that its address begins as it should. Then try again.",
+        ),
+        LoginFailure::OtherBrowser => words(
+            "This login was begun elsewhere",
+            "The login was begun in another browser or window, so it cannot be finished in this one.",
+            AGAIN,
+        ),
+        LoginFailure::AttemptExpired => {
+            words("This login took too long", "The time for finishing the login ran out.", AGAIN)
+        }
+        LoginFailure::Declined { .. } => words(
+            "You were not logged in",
+            "The login page reported that you were not logged in, or did not agree.",
+            "Try again if you want to.",
+        ),
+        LoginFailure::Replayed => words(
+            "This login was finished before",
+            "The answer of the login page was used already. It counts once only.",
+            AGAIN,
+        ),
+        LoginFailure::CodeRefused(_) => {
+            words("The login could not be finished", "The login service did not confirm the login.", AGAIN)
+        }
+        LoginFailure::TokensRefused(_) => words(
+            "The login could not be verified",
+            "What the login service says about you did not pass the checks of this site.",
+            TELL,
+        ),
+        LoginFailure::TooLarge(_) => words(
+            "Your session does not fit",
+            "What the login service says about you is more than a browser can keep for this site.",
+            TELL,
+        ),
+        LoginFailure::Outage(_) => of_outage(),
+    }
+}
+
+/// The words for a provider that cannot be asked.
+pub(super) const fn of_outage() -> Words {
+    words(
+        "The login service does not answer",
+        "Your session could not be checked just now. You are not logged out.",
+        "Wait a moment and load the page again.",
+    )
+}
+
+/// The words for a backend that gave no answer.
+pub(super) const fn of_upstream(error: &UpstreamError) -> Words {
+    if error.is_clients() {
+        return words("The request broke off", "It did not arrive whole.", "Please try again.");
+    }
+    words(
+        "This site does not answer",
+        "The site behind this address gave no proper answer.",
+        "Please try again in a moment.",
+    )
+}

@@ -1,0 +1,218 @@
+//! Stage 6: one access line and the counters, closed at the last byte of the answer's body.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{Method, Response};
+
+use super::respond::Answer;
+use crate::auth::resume::Resumed;
+use crate::policy::decide::Caller;
+use crate::policy::facts::Facts;
+use crate::policy::route::Route;
+use crate::session::seal::KeyAge;
+use crate::telemetry::access::{AccessBuffer, AccessLine};
+use crate::telemetry::metrics::{AppMetrics, Metrics};
+use crate::types::body::{Body, End, Watcher};
+use crate::types::time::Clock;
+use crate::wire::Arrival;
+
+/// Where one worker's requests are recorded.
+#[derive(Clone)]
+pub struct Recorder(Arc<Shared>);
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    access: Option<AccessBuffer>,
+    metrics: Arc<Metrics>,
+    apps: Vec<(String, AppMetrics)>,
+    strangers: AppMetrics,
+    references: AtomicU64,
+}
+
+/// Names one request in the log and on its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference(u64);
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Recorder {
+    /// A recorder for one worker. `apps` are the handles in the order of the apps; `seed` sets its references
+    /// apart from those of all other workers.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        access: Option<AccessBuffer>,
+        metrics: Arc<Metrics>,
+        apps: Vec<(String, AppMetrics)>,
+        seed: u64,
+    ) -> Self {
+        let strangers = metrics.app("", &[]);
+        Self(Arc::new(Shared { clock, access, metrics, apps, strangers, references: AtomicU64::new(seed) }))
+    }
+
+    /// Begins the record of a request.
+    pub fn begin(&self, parts: &Parts, arrival: Arrival) -> Record {
+        // An odd step through all 64 bits: unique within a worker, and no count of requests for the outside.
+        let reference = self.0.references.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        Record {
+            shared: Arc::clone(&self.0),
+            reference: Reference(reference),
+            began: Instant::now(),
+            method: parts.method.clone(),
+            host: String::new(),
+            path: parts.uri.path().to_owned(),
+            app: None,
+            client: arrival.peer.map(|peer| peer.ip()),
+            session: None,
+            sent: None,
+            upstream: None,
+            bytes_in: Arc::default(),
+        }
+    }
+}
+
+/// What is known of one request so far.
+pub struct Record {
+    shared: Arc<Shared>,
+    reference: Reference,
+    began: Instant,
+    method: Method,
+    host: String,
+    path: String,
+    app: Option<usize>,
+    client: Option<IpAddr>,
+    session: Option<String>,
+    sent: Option<Instant>,
+    upstream: Option<Duration>,
+    bytes_in: Arc<AtomicU64>,
+}
+
+impl Record {
+    /// The request's name.
+    pub fn reference(&self) -> Reference {
+        self.reference
+    }
+
+    /// The body, counted.
+    pub fn watch_request(&self, body: Body) -> Body {
+        if http_body::Body::is_end_stream(&body) {
+            return body;
+        }
+        body.watched(Box::new(Counter(Arc::clone(&self.bytes_in))))
+    }
+
+    /// What was asked, and of which app.
+    pub fn about(&mut self, facts: &Facts, route: &Route<'_>) {
+        self.host.clone_from(&facts.authority);
+        self.path = facts.target.path().to_owned();
+        self.client = facts.address.client;
+        self.app = match route {
+            Route::Own(place, _) | Route::Page(place, _) | Route::Alias(place) | Route::Odd(place) => Some(place.index),
+            Route::Misdirected => None,
+        };
+    }
+
+    /// Whose session it is.
+    pub fn session(&mut self, resumed: &Resumed) {
+        match &resumed.caller {
+            Ok(Caller::Authenticated(live)) => self.session = Some(live.session().sid.as_str().to_owned()),
+            Ok(Caller::Anonymous(why)) => {
+                if let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) {
+                    self.shared.metrics.sessions_refused.with_label_values(&[app.as_str(), why.code()]).inc();
+                }
+            }
+            Err(_) => {}
+        }
+        if resumed.key_age == Some(KeyAge::Old) {
+            self.shared.metrics.sessions_on_old_keys.inc();
+        }
+    }
+
+    /// The request goes to the backend now.
+    pub fn sent_upstream(&mut self) {
+        self.sent = Some(Instant::now());
+    }
+
+    /// The backend answered, or will not.
+    pub fn answered_by_upstream(&mut self) {
+        self.upstream = self.sent.map(|sent| sent.elapsed());
+    }
+
+    /// The answer, which is recorded when the last byte of its body has gone.
+    pub fn close(self, answer: Answer) -> Response<Body> {
+        let status = answer.response.status().as_u16();
+        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0 };
+        if http_body::Body::is_end_stream(answer.response.body()) {
+            closing.write();
+            return answer.response;
+        }
+        answer.response.map(|body| body.watched(Box::new(closing)))
+    }
+}
+
+struct Counter(Arc<AtomicU64>);
+
+impl Watcher for Counter {
+    fn passed(&mut self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn ended(self: Box<Self>, _end: End) {}
+}
+
+struct Closing {
+    record: Record,
+    code: &'static str,
+    status: u16,
+    bytes_out: u64,
+}
+
+impl Closing {
+    fn write(&self) {
+        let record = &self.record;
+        let app = record.app.and_then(|index| record.shared.apps.get(index));
+        let took = record.began.elapsed();
+        let metrics = app.map_or(&record.shared.strangers, |(_, metrics)| metrics);
+        metrics.answered(self.code, self.status, took, record.upstream);
+        let Some(access) = &record.shared.access else { return };
+        access.write(&AccessLine {
+            time: record.shared.clock.now(),
+            reference: &record.reference.to_string(),
+            app: app.map(|(name, _)| name.as_str()),
+            client: record.client,
+            method: record.method.as_str(),
+            host: &record.host,
+            path: &record.path,
+            status: self.status,
+            code: self.code,
+            session: record.session.as_deref(),
+            took,
+            upstream: record.upstream,
+            bytes_in: record.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.bytes_out,
+        });
+    }
+}
+
+impl Watcher for Closing {
+    fn passed(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    fn ended(mut self: Box<Self>, end: End) {
+        match end {
+            End::Complete => {}
+            End::Broken => self.code = "answer_broke_off",
+            End::Abandoned => self.code = "client_left",
+        }
+        self.write();
+    }
+}

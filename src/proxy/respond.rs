@@ -1,0 +1,322 @@
+//! The one place that makes our own answers: pages for people, problem documents (RFC 9457) for programs,
+//! redirects. Every one is `no-store`, and says nothing of the cause but its code and a reference to the log.
+
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use serde_json::json;
+
+use super::codes::{self, Words};
+use super::pages::{
+    ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
+    SignedOutPage,
+};
+use super::record::Reference;
+use crate::auth::Outage;
+use crate::auth::login_finish::LoginFailure;
+use crate::auth::set_cookies::Lines;
+use crate::policy::app::App;
+use crate::policy::asker::Asker;
+use crate::policy::decide::{Reason, Refusal};
+use crate::policy::facts::{Facts, Unreadable};
+use crate::policy::identity::Identity;
+use crate::policy::return_to::ReturnTo;
+use crate::policy::route::Place;
+use crate::session::assess::LiveSession;
+use crate::types::body::Body;
+use crate::types::time::Timestamp;
+use crate::upstream::UpstreamError;
+
+/// Makes answers.
+pub struct Respond {
+    pages: Pages,
+}
+
+/// An answer, and the code that says how it came about.
+#[derive(Debug)]
+pub struct Answer {
+    /// The stable word for logs and metrics.
+    pub code: &'static str,
+    /// The answer itself.
+    pub response: Response<Body>,
+}
+
+impl Answer {
+    /// The answer with our cookies, which no cache may then keep.
+    #[must_use]
+    pub fn with_cookies(mut self, lines: Lines) -> Self {
+        if lines.is_empty() {
+            return self;
+        }
+        let headers = self.response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+        for line in lines {
+            headers.append(header::SET_COOKIE, line);
+        }
+        self
+    }
+}
+
+/// Something that went wrong, before it is put into a form that fits who asked.
+struct Trouble<'t> {
+    status: StatusCode,
+    code: &'static str,
+    words: Words,
+    app: Option<&'t App>,
+    reference: Reference,
+    login: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Respond {
+    /// With every page compiled.
+    ///
+    /// # Errors
+    /// A template is broken, which tests rule out.
+    pub fn new() -> Result<Self, PagesError> {
+        Ok(Self { pages: Pages::new()? })
+    }
+
+    /// A request that can be read in more than one way.
+    pub fn unreadable(&self, parts: &Parts, why: Unreadable, reference: Reference) -> Answer {
+        let reason = Reason::Unreadable(why);
+        let trouble = Trouble::new(reason.status(), reason.code(), codes::of_reason(reason), None, reference);
+        let mut answer = self.tell(Asker::read(&parts.method, &parts.headers), trouble);
+        // Where framing or host are in doubt, so is where the next request begins.
+        insert(answer.response.headers_mut(), header::CONNECTION, "close");
+        answer
+    }
+
+    /// A refusal.
+    pub fn refusal(&self, refusal: &Refusal<'_>, reference: Reference) -> Answer {
+        let app = refusal.place.map(|place| place.app.as_ref());
+        let login = app.zip(refusal.return_to.as_ref()).map(|(app, to)| login_path(app, to));
+        let (reason, status) = (refusal.reason, refusal.reason.status());
+        let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
+        let mut answer = match (reason, app, login.as_deref().and_then(href)) {
+            (Reason::FormNotSent(_), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
+                site: app.origin.host(),
+                login: &login,
+                reference: &reference.to_string(),
+            })),
+            (Reason::SignInOutsideFrame(_), Some(app), Some(login)) => page(self.pages.frame_login(&FrameLoginPage {
+                site: app.origin.host(),
+                login: &login,
+                reference: &reference.to_string(),
+            })),
+            (Reason::Forbidden, Some(app), _) if refusal.asker.reads_pages() => {
+                match (href(&app.endpoint_path("logout")), href("/"), &refusal.person) {
+                    (Some(log_out), Some(home), Some(person)) => page(self.pages.forbidden(&ForbiddenPage {
+                        site: app.origin.host(),
+                        person: &display_name(person),
+                        log_out: &log_out,
+                        home: &home,
+                        reference: &reference.to_string(),
+                    })),
+                    _ => self.tell(
+                        refusal.asker,
+                        Trouble::new(status, reason.code(), codes::of_reason(reason), Some(app), reference),
+                    ),
+                }
+            }
+            _ => {
+                let trouble = Trouble::new(status, reason.code(), codes::of_reason(reason), app, reference);
+                self.tell(refusal.asker, Trouble { login, ..trouble })
+            }
+        };
+        let headers = answer.response.headers_mut();
+        match status {
+            StatusCode::UNAUTHORIZED => insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\""),
+            StatusCode::METHOD_NOT_ALLOWED => insert(headers, header::ALLOW, "GET, HEAD"),
+            _ => {}
+        }
+        answer
+    }
+
+    /// The provider or the store cannot be asked.
+    pub fn outage(&self, facts: &Facts, place: Option<Place<'_>>, outage: Outage, reference: Reference) -> Answer {
+        let app = place.map(|place| place.app.as_ref());
+        let trouble = Trouble::new(StatusCode::SERVICE_UNAVAILABLE, outage.code, codes::of_outage(), app, reference);
+        self.tell(facts.asker, Trouble { retry_after: Some(outage.retry_after), ..trouble })
+    }
+
+    /// The backend gave no proper answer.
+    pub fn upstream_failed(&self, facts: &Facts, app: &App, error: &UpstreamError, reference: Reference) -> Answer {
+        let (status, retry_after) = match error {
+            UpstreamError::Unforwardable(_) | UpstreamError::RequestBroke => (StatusCode::BAD_REQUEST, None),
+            UpstreamError::RequestStalled => (StatusCode::REQUEST_TIMEOUT, None),
+            UpstreamError::Saturated => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
+            UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, None),
+            UpstreamError::Unresolved(_)
+            | UpstreamError::ConnectRefused(_)
+            | UpstreamError::Tls(_)
+            | UpstreamError::BrokeOff(_)
+            | UpstreamError::BadResponse(_) => (StatusCode::BAD_GATEWAY, None),
+        };
+        let trouble = Trouble::new(status, error.code(), codes::of_upstream(error), Some(app), reference);
+        self.tell(facts.asker, Trouble { retry_after, ..trouble })
+    }
+
+    /// A login that failed.
+    pub fn login_failed(&self, app: &App, failure: &LoginFailure, reference: Reference) -> Answer {
+        let (status, retry_after) = match failure {
+            LoginFailure::Outage(outage) => (StatusCode::SERVICE_UNAVAILABLE, Some(outage.retry_after)),
+            LoginFailure::Declined { .. } => (StatusCode::FORBIDDEN, None),
+            LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
+                (StatusCode::BAD_GATEWAY, None)
+            }
+            LoginFailure::Malformed(_)
+            | LoginFailure::ForeignState
+            | LoginFailure::AttemptLost
+            | LoginFailure::OtherBrowser
+            | LoginFailure::AttemptExpired
+            | LoginFailure::Replayed => (StatusCode::BAD_REQUEST, None),
+        };
+        let login = Some(login_path(app, &ReturnTo::root()));
+        let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
+        // Only a browser is ever sent to the callback.
+        self.tell(Asker::Navigation, Trouble { retry_after, login, ..trouble })
+    }
+
+    /// The form that asks whether to log out.
+    pub fn logout_confirm(&self, app: &App, person: Option<&Identity>, code: &'static str) -> Answer {
+        let person = person.map(display_name);
+        self.or_plain(code, href(&app.endpoint_path("logout")).zip(href("/")), |(action, home)| {
+            let site = app.origin.host();
+            let page = LogoutConfirmPage { site, person: person.as_deref(), action: &action, home: &home };
+            self.pages.logout_confirm(&page)
+        })
+    }
+
+    /// What a person sees after logging out.
+    pub fn signed_out(&self, app: &App, provider_may_remember: bool, code: &'static str) -> Answer {
+        self.or_plain(code, href("/"), |home| {
+            let site = app.origin.host();
+            self.pages.signed_out(&SignedOutPage { site, provider_may_remember, home: &home })
+        })
+    }
+
+    /// Who is signed in, and how many seconds the three clocks have left.
+    pub fn session(&self, app: &App, live: &LiveSession, now: Timestamp, code: &'static str) -> Answer {
+        let session = live.session();
+        let left = |end: Timestamp| end.since(now).as_secs();
+        let body = json!({
+            "sub": session.identity.subject.as_str(),
+            "name": display_name(&session.identity),
+            "jwt_expires_in": left(session.valid_until),
+            "idle_expires_in": left(live.last_activity().plus(app.limits.idle)),
+            "session_expires_in": left(session.started_at.plus(app.limits.absolute)),
+            "logout_url": app.endpoint_url("logout"),
+        });
+        Answer { code, response: of_text(StatusCode::OK, "application/json", body.to_string()) }
+    }
+
+    /// A redirect.
+    pub fn redirect(&self, status: StatusCode, location: &str, code: &'static str) -> Answer {
+        let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
+        insert(response.headers_mut(), header::LOCATION, location);
+        Answer { code, response }
+    }
+
+    fn tell(&self, asker: Asker, trouble: Trouble<'_>) -> Answer {
+        let mut response = if asker.reads_pages() { self.as_page(&trouble) } else { as_problem(&trouble) };
+        if let Some(retry_after) = trouble.retry_after {
+            insert(response.headers_mut(), header::RETRY_AFTER, &retry_after.as_secs().to_string());
+        }
+        Answer { code: trouble.code, response }
+    }
+
+    fn as_page(&self, trouble: &Trouble<'_>) -> Response<Body> {
+        let login = trouble.login.as_deref().and_then(href);
+        let page = self.pages.error(&ErrorPage {
+            site: trouble.app.map_or("", |app| app.origin.host()),
+            status: trouble.status,
+            title: trouble.words.title,
+            explanation: trouble.words.explanation,
+            advice: trouble.words.advice,
+            link: login.as_ref().map(|href| Link { label: "Log in", href }),
+            reference: &format!("{} {}", trouble.code, trouble.reference),
+        });
+        of_page(trouble.status, page)
+    }
+
+    /// Our own paths are always links; were one not, the page would still be an answer.
+    fn or_plain<T>(&self, code: &'static str, links: Option<T>, page: impl FnOnce(T) -> Page) -> Answer {
+        let response = match links {
+            Some(links) => of_page(StatusCode::OK, page(links)),
+            None => of_text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "internal error".into()),
+        };
+        Answer { code, response }
+    }
+}
+
+impl<'t> Trouble<'t> {
+    const fn new(
+        status: StatusCode,
+        code: &'static str,
+        words: Words,
+        app: Option<&'t App>,
+        reference: Reference,
+    ) -> Self {
+        Self { status, code, words, app, reference, login: None, retry_after: None }
+    }
+}
+
+fn as_problem(trouble: &Trouble<'_>) -> Response<Body> {
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": trouble.words.title,
+        "status": trouble.status.as_u16(),
+        "detail": trouble.words.explanation,
+        "code": trouble.code,
+        "reference": trouble.reference.to_string(),
+    });
+    if let (Some(login), Some(app), Some(members)) = (&trouble.login, trouble.app, problem.as_object_mut()) {
+        members.insert("login_url".into(), format!("{}{login}", app.origin).into());
+    }
+    of_text(trouble.status, "application/problem+json", problem.to_string())
+}
+
+/// Where a login that leads to `return_to` begins.
+fn login_path(app: &App, return_to: &ReturnTo) -> String {
+    let query: String = url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
+    format!("{}?return_to={query}", app.endpoint_path("login"))
+}
+
+fn href(path: &str) -> Option<Href> {
+    Href::on_our_origin(path).ok()
+}
+
+/// What a person is called on a page: the first of the usual claims.
+fn display_name(person: &Identity) -> String {
+    ["name", "preferred_username", "email"]
+        .iter()
+        .find_map(|claim| person.claims.texts(claim).into_iter().next())
+        .unwrap_or_else(|| person.subject.as_str().to_owned())
+}
+
+fn of_page(status: StatusCode, page: Page) -> Response<Body> {
+    let mut response = of_text(status, "text/html; charset=utf-8", page.html);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, page.content_security_policy);
+    response
+}
+
+fn of_text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    insert(headers, header::CONTENT_TYPE, kind);
+    insert(headers, header::CACHE_CONTROL, "no-store");
+    insert(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // `no-referrer` would make the logout form send `Origin: null`.
+    insert(headers, header::REFERRER_POLICY, "same-origin");
+    insert(headers, header::VARY, "Cookie, Sec-Fetch-Mode, Accept");
+    response
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,139 @@
+//! Composes a running Doorward from a checked configuration, and ends it in order.
+
+mod compose;
+mod observe;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::Runtime;
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::control::Control;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::health::{Condition, Health};
+use crate::telemetry::metrics::Metrics;
+use crate::types::time::Clock;
+use crate::upstream::{Tunnels, UpstreamPlanError};
+use crate::wire::{self, DrainTrigger, ListenError, Listener};
+use crate::worker::Worker;
+use compose::Composed;
+
+/// A Doorward that serves.
+pub struct Server {
+    address: Option<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    trigger: DrainTrigger,
+    serving: Condition,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    // Dropped after the workers have ended, in this order.
+    control: Runtime,
+    access: Option<AccessLog>,
+}
+
+/// Why Doorward does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A backend's settings cannot be used.
+    #[error("the backend of app `{0}`: {1}")]
+    Upstream(String, UpstreamPlanError),
+    /// An app names a provider that there is none of.
+    #[error("app `{0}` names a provider that is not configured")]
+    NoProvider(String),
+    /// A sealing key is not one.
+    #[error("a sealing key cannot be used")]
+    Key,
+    /// The pages do not compile.
+    #[error("the built-in pages cannot be made: {0}")]
+    Pages(#[from] crate::proxy::pages::PagesError),
+    /// The metrics clash.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system gives no thread, socket or randomness.
+    #[error("the system refused a resource: {0}")]
+    System(#[from] io::Error),
+}
+
+impl Server {
+    /// Starts serving `config`. The provider need not be there: it is found when it comes.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    pub fn start(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        access_to: Option<Box<dyn io::Write + Send>>,
+    ) -> Result<Self, StartError> {
+        crate::oidc::install_crypto();
+        let metrics = Arc::new(Metrics::new()?);
+        let mut health = Health::new();
+        let serving = health.condition("serving");
+        let access = access_to.map(AccessLog::start).transpose()?;
+        let settings = Arc::new(config.server.limits.clone());
+        let listener = Listener::bind(&config.server.listen, &settings)?;
+        let admin = Listener::bind(&config.server.admin_listen, &settings)?;
+        let (address, admin_address) = (listener.local_addr(), admin.local_addr());
+        let tls = config.server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+
+        let (control, runtime) = Control::start()?;
+        let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;
+        composed.keep_fresh(&control, &metrics);
+        let (trigger, drain) = wire::drain();
+        let tunnels = Tunnels::new(&metrics);
+        let mut workers = Vec::with_capacity(config.server.workers.get());
+        for index in 0..config.server.workers.get() {
+            let buffer = access.as_ref().and_then(|access| access.buffer(&metrics));
+            let worker = Worker {
+                listener: listener.try_clone()?,
+                tls: tls.clone(),
+                settings: Arc::clone(&settings),
+                proxy: Arc::new(composed.proxy(buffer, &metrics, &tunnels)?),
+                tunnels: Arc::clone(&tunnels),
+                metrics: Arc::clone(&metrics),
+                drain: drain.clone(),
+            };
+            workers.push(worker.start(index)?);
+        }
+        let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics)));
+        runtime.spawn(async move {
+            if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, drain).await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+        serving.met();
+        Ok(Self { address, admin_address, trigger, serving, workers, control: runtime, access })
+    }
+
+    /// Where browsers and programs connect; `None` for a Unix domain socket.
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Where probes and metrics are answered; `None` for a Unix domain socket.
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Stops accepting, lets what is under way end within the drain deadline, and returns when all is over.
+    /// Blocks: not to be called on a runtime.
+    pub fn shut_down(self) {
+        self.serving.unmet();
+        self.trigger.start();
+        for worker in self.workers {
+            match worker.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a worker ended with an error"),
+                Err(_) => tracing::error!("a worker broke off"),
+            }
+        }
+        // A refresh under way may still be answered; nobody waits for it any more.
+        self.control.shutdown_background();
+        drop(self.access);
+    }
+}

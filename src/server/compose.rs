@@ -1,0 +1,139 @@
+//! From the configuration's values to the parts that serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::StartError;
+use super::observe::Telemetry;
+use crate::auth::app::AppAuth;
+use crate::auth::resume::SessionCache;
+use crate::auth::{Auth, Bounds};
+use crate::config::{AppConfig, Config};
+use crate::control::Control;
+use crate::oidc::Provider;
+use crate::policy::app::App;
+use crate::policy::client_address::TrustedProxies;
+use crate::policy::identity::HeaderTemplate;
+use crate::policy::route::Sites;
+use crate::proxy::{Proxy, Recorder, Respond};
+use crate::session::seal::{Key, KeyRing};
+use crate::telemetry::access::AccessBuffer;
+use crate::telemetry::metrics::Metrics;
+use crate::types::time::Clock;
+use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
+
+/// How many sessions a worker remembers with their headers made; each takes a few KiB.
+const SESSIONS_PER_WORKER: usize = 10_000;
+
+/// Entries of the store; those of a refreshed session take about 4 KiB.
+const MAX_STORE_ENTRIES: usize = 100_000;
+
+/// Revoked sessions that are named one by one; beyond, all older sessions of the app end.
+const MAX_REVOCATIONS: usize = 100_000;
+
+/// How often what has ended is forgotten and the gauges are read.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// The codes of decisions that are counted without looking their series up.
+const HOT_CODES: [&str; 3] = ["forward", "start_login", "no_session"];
+
+/// The parts that all workers share.
+pub(super) struct Composed {
+    sites: Arc<Sites>,
+    trusted: Arc<TrustedProxies>,
+    auth: Arc<Auth>,
+    plans: Vec<Arc<UpstreamPlan>>,
+    providers: Vec<Arc<Provider>>,
+    respond: Arc<Respond>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Composed {
+    pub(super) fn new(
+        config: &Config,
+        control: &Control,
+        metrics: &Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let ring = Arc::new(key_ring(config)?);
+        let providers: Vec<_> =
+            config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(&clock))).collect();
+        let apps: Vec<Arc<App>> = config.apps.iter().map(|app| Arc::new(app.policy.clone())).collect();
+        let mut flows = Vec::with_capacity(apps.len());
+        let mut plans = Vec::with_capacity(apps.len());
+        for (app, settings) in apps.iter().zip(&config.apps) {
+            let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
+            let provider = provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?;
+            let client = settings.client.clone();
+            flows.push(Arc::new(AppAuth::new(Arc::clone(app), Arc::clone(provider), client, settings.userinfo, &ring)));
+            plans.push(plan(app, settings)?);
+        }
+        let bounds = Bounds { store_entries: MAX_STORE_ENTRIES, revocations: MAX_REVOCATIONS };
+        let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
+        Ok(Self {
+            sites: Arc::new(Sites::new(apps)),
+            trusted: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
+            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), bounds, observer),
+            plans,
+            providers,
+            respond: Arc::new(Respond::new()?),
+            clock,
+        })
+    }
+
+    /// Keeps what is known of the providers fresh, forgets what has ended, and reads the gauges.
+    pub(super) fn keep_fresh(&self, control: &Control, metrics: &Arc<Metrics>) {
+        for provider in &self.providers {
+            let begun = control.detach(Arc::clone(provider).keep_fresh());
+            // The runtime has just begun, so there is room.
+            debug_assert!(begun.is_ok());
+        }
+        let (auth, metrics, providers) = (Arc::clone(&self.auth), Arc::clone(metrics), self.providers.clone());
+        let begun = control.detach(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                auth.sweep();
+                super::observe::read_gauges(&auth, &providers, &metrics);
+            }
+        });
+        debug_assert!(begun.is_ok());
+    }
+
+    /// What one worker answers with.
+    pub(super) fn proxy(
+        &self,
+        access: Option<AccessBuffer>,
+        metrics: &Arc<Metrics>,
+        tunnels: &Arc<Tunnels>,
+    ) -> Result<Proxy, StartError> {
+        let upstreams = self.plans.iter().map(|plan| Upstream::new(Arc::clone(plan), Arc::clone(tunnels), metrics));
+        let handles = self.sites.apps().iter().map(|app| {
+            let name = app.name.as_str();
+            (name.to_owned(), metrics.app(name, &HOT_CODES))
+        });
+        let seed = crate::auth::random_seed().map_err(|_| std::io::Error::other("no randomness"))?;
+        Ok(Proxy {
+            sites: Arc::clone(&self.sites),
+            trusted: Arc::clone(&self.trusted),
+            auth: Arc::clone(&self.auth),
+            upstreams: upstreams.collect(),
+            sessions: SessionCache::new(SESSIONS_PER_WORKER),
+            respond: Arc::clone(&self.respond),
+            recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
+        })
+    }
+}
+
+fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
+    let mut keys = config.keys.iter().map(|key| Key::new(key.material()).map_err(|_| StartError::Key));
+    let sealing = keys.next().ok_or(StartError::Key)??;
+    Ok(KeyRing::new(sealing, keys.collect::<Result<_, _>>()?))
+}
+
+fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError> {
+    let beginnings = app.cookies.beginnings();
+    let headers =
+        HeaderPolicy::new(app.headers.iter().map(HeaderTemplate::name), &beginnings.each_ref().map(String::as_str));
+    UpstreamPlan::new(app.name.as_str(), settings.upstream.clone(), headers)
+        .map_err(|error| StartError::Upstream(app.name.to_string(), error))
+}

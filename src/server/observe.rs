@@ -1,0 +1,55 @@
+//! What the flows report, as counters and log lines; and the gauges, read from time to time.
+
+use std::sync::Arc;
+
+use crate::auth::app::AppAuth;
+use crate::auth::{Auth, Event, Observer};
+use crate::oidc::Provider;
+use crate::telemetry::metrics::Metrics;
+
+/// Counts and logs what happens.
+pub(super) struct Telemetry {
+    metrics: Arc<Metrics>,
+}
+
+impl Telemetry {
+    pub(super) const fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+impl Observer for Telemetry {
+    fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str) {
+        let name = app.app.name.as_str();
+        tracing::info!(app = name, outcome, "{}", event.name());
+        let counter = match event {
+            Event::LoginStarted => return,
+            Event::LoginFinished => &self.metrics.logins,
+            Event::Refresh => &self.metrics.refreshes,
+            Event::Theft => &self.metrics.thefts,
+            Event::Logout => &self.metrics.logouts,
+        };
+        counter.with_label_values(&[name, outcome]).inc();
+    }
+}
+
+/// Sets the gauges to what is.
+pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Metrics) {
+    let (entries, revoked) = auth.remembered();
+    metrics.store_entries.set(whole(entries));
+    metrics.revoked_sessions.set(whole(revoked));
+    for provider in providers {
+        let name = [provider.settings().name.as_str()];
+        if let Some(skew) = provider.clock_skew() {
+            metrics.provider_clock_skew.with_label_values(&name).set(skew);
+        }
+        if let Some(keys) = provider.keys() {
+            metrics.provider_keys.with_label_values(&name).set(whole(keys.usable()));
+            metrics.provider_keys_skipped.with_label_values(&name).set(whole(keys.skipped().len()));
+        }
+    }
+}
+
+fn whole(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,66 @@
+//! One worker: a thread with a runtime of its own, its own connections to the backends, its own session cache.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::proxy::Proxy;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Tunnels;
+use crate::wire::{self, Drain, Listener, ListenerSettings};
+
+/// What a worker is made of.
+pub struct Worker {
+    /// Its end of the listening socket.
+    pub listener: Listener,
+    /// TLS, where we speak it ourselves.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// How connections are treated.
+    pub settings: Arc<ListenerSettings>,
+    /// What answers.
+    pub proxy: Arc<Proxy>,
+    /// Upgraded connections, of all workers.
+    pub tunnels: Arc<Tunnels>,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+impl Worker {
+    /// Starts the thread. It ends when draining has ended.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(self, index: usize) -> io::Result<JoinHandle<io::Result<()>>> {
+        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(self.run())
+        })
+    }
+
+    async fn run(self) -> io::Result<()> {
+        let (mut draining, tunnels, deadline) = (self.drain.clone(), self.tunnels, self.settings.drain_timeout);
+        let serving = wire::serve(self.listener, self.tls, self.settings, self.proxy, self.metrics, self.drain);
+        // Upgraded connections leave the server's own draining, and live on this runtime.
+        let tunnelling = async {
+            draining.started().await;
+            end_tunnels(&tunnels, deadline).await;
+        };
+        let (served, ()) = tokio::join!(serving, tunnelling);
+        served
+    }
+}
+
+async fn end_tunnels(tunnels: &Tunnels, deadline: Duration) {
+    if timeout(deadline, tunnels.all_ended()).await.is_err() {
+        tracing::warn!(left = tunnels.open(), "upgraded connections were cut at the drain deadline");
+        tunnels.end_all();
+        // Ended tunnels still have to be polled to let go of their sockets.
+        let _ = timeout(Duration::from_secs(1), tunnels.all_ended()).await;
+    }
+}

@@ -1,0 +1,220 @@
+//! A Chromium of its own for each test: own driver, own profile, every name on loopback, nothing from outside.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::support::tls::Certificate;
+
+const PATIENCE: Duration = Duration::from_secs(15);
+const FLAGS: [&str; 11] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1100,800",
+    // One language everywhere, so that what a screenshot shows does not depend on the machine.
+    "--lang=en",
+];
+
+/// A running browser; both it and its driver end when this is dropped.
+pub struct Chromium {
+    client: Client,
+    driver: Driver,
+    _profile: TempDir,
+}
+
+struct Driver {
+    port: u16,
+    process: Child,
+}
+
+impl Chromium {
+    /// Starts a browser to which every host name is 127.0.0.1 and which trusts these certificates besides the usual.
+    pub async fn start(trusted: &[&Certificate]) -> Self {
+        let driver = Driver::start();
+        let profile = tempfile::tempdir().expect("a folder for the profile");
+        let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
+        arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        arguments.push("--host-resolver-rules=MAP * 127.0.0.1".to_owned());
+        if !trusted.is_empty() {
+            let keys: Vec<String> = trusted.iter().map(|certificate| certificate.spki_sha256()).collect();
+            arguments.push(format!("--ignore-certificate-errors-spki-list={}", keys.join(",")));
+        }
+        let mut capabilities = Map::new();
+        capabilities.insert("goog:chromeOptions".to_owned(), json!({ "args": arguments }));
+        // The driver's own default lets every certificate pass.
+        capabilities.insert("acceptInsecureCerts".to_owned(), json!(false));
+        let address = format!("http://127.0.0.1:{}", driver.port);
+        let mut builder = ClientBuilder::new(HttpConnector::new());
+        let client = builder.capabilities(capabilities).connect(&address).await.expect("a WebDriver session");
+        Self { client, driver, _profile: profile }
+    }
+
+    /// The WebDriver client, for what has no function here.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Opens an address and waits for the page to load.
+    pub async fn open(&self, url: &str) {
+        self.client.goto(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    /// Loads the page again.
+    pub async fn reload(&self) {
+        self.client.refresh().await.expect("the page loads again");
+    }
+
+    /// The address bar.
+    pub async fn address(&self) -> String {
+        self.client.current_url().await.expect("an address").to_string()
+    }
+
+    /// The page's source as it is now.
+    pub async fn source(&self) -> String {
+        self.client.source().await.expect("a source")
+    }
+
+    /// Waits for an element.
+    pub async fn find(&self, css: &str) -> Element {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        match found {
+            Ok(element) => element,
+            Err(error) => panic!("no `{css}` at {} ({error}):\n{}", self.address().await, self.source().await),
+        }
+    }
+
+    /// Whether an element is there now.
+    pub async fn has(&self, css: &str) -> bool {
+        !self.client.find_all(Locator::Css(css)).await.expect("a page").is_empty()
+    }
+
+    /// What an element says.
+    pub async fn text(&self, css: &str) -> String {
+        self.find(css).await.text().await.expect("a text")
+    }
+
+    /// Types into a field.
+    pub async fn type_into(&self, css: &str, text: &str) {
+        self.find(css).await.send_keys(text).await.expect("a field to type into");
+    }
+
+    /// Clicks an element.
+    pub async fn click(&self, css: &str) {
+        self.find(css).await.click().await.expect("something to click at");
+    }
+
+    /// Waits until the address fulfils `condition`.
+    pub async fn arrives(&self, what: &str, condition: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let address = self.address().await;
+            if condition(&address) {
+                return address;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{what}: still at {address}\n{}", self.source().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The status of the last navigation's answer.
+    pub async fn status(&self) -> u64 {
+        let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
+        self.client.execute(script, Vec::new()).await.ok().and_then(|status| status.as_u64()).expect("a status")
+    }
+
+    /// The cookies for the page's host, HttpOnly ones too, as WebDriver describes them.
+    pub async fn cookies(&self) -> Vec<Value> {
+        let cookies = self.client.get_all_cookies().await.expect("cookies");
+        let described = |cookie: &fantoccini::cookies::Cookie<'_>| {
+            json!({
+                "name": cookie.name(),
+                "value": cookie.value(),
+                "secure": cookie.secure(),
+                "httpOnly": cookie.http_only(),
+                "path": cookie.path(),
+                "domain": cookie.domain(),
+            })
+        };
+        cookies.iter().map(described).collect()
+    }
+
+    /// Keeps a picture of the page under `tests/artefacts/`.
+    pub async fn screenshot(&self, name: &str) -> PathBuf {
+        let picture = self.client.screenshot().await.expect("a screenshot");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/artefacts");
+        std::fs::create_dir_all(&folder).expect("a folder for artefacts");
+        let file = folder.join(format!("{name}.png"));
+        std::fs::write(&file, picture).expect("a file for the screenshot");
+        file
+    }
+
+    /// Ends the session in good order; dropping does it too.
+    pub async fn close(self) {
+        self.client.clone().close().await.expect("the session ends");
+        drop(self.driver);
+    }
+}
+
+impl Driver {
+    fn start() -> Self {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts: ./tests/run installs it");
+        let mut stdout = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        let port = loop {
+            line.clear();
+            assert!(stdout.read_line(&mut line).expect("a line") > 0, "chromedriver ended before it was ready");
+            let ready = line.trim_end().trim_end_matches('.').rsplit_once("started successfully on port ");
+            if let Some(port) = ready.and_then(|(_, port)| port.parse().ok()) {
+                break port;
+            }
+        };
+        // It goes on talking; nobody may let its pipe fill up.
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        Self { port, process }
+    }
+
+    /// Asks the driver to end, browsers included.
+    fn shut_down(&self) -> std::io::Result<()> {
+        let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        connection.read_to_end(&mut Vec::new()).map(drop)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // What cannot be asked is killed.
+        let asked = self.shut_down();
+        let begun = Instant::now();
+        while asked.is_ok() && begun.elapsed() < Duration::from_secs(5) {
+            if matches!(self.process.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}

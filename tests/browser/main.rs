@@ -1,0 +1,12 @@
+//! Doorward in a real Chromium, driven over WebDriver.
+#![expect(missing_docs, reason = "members of fixtures are named for what they are")]
+
+#[cfg(test)]
+pub mod chromium;
+#[cfg(test)]
+mod chromium_itself;
+#[cfg(test)]
+pub mod journey;
+#[cfg(test)]
+#[path = "../integration/support/mod.rs"]
+pub mod support;

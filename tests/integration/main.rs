@@ -1,0 +1,7 @@
+//! Doorward from outside: a browser before it, a provider and an app behind it.
+#![expect(missing_docs, reason = "members of fixtures are named for what they are")]
+
+#[cfg(test)]
+pub mod support;
+#[cfg(test)]
+mod support_itself;

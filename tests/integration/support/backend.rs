@@ -1,0 +1,332 @@
+//! An app that knows nothing of logins: it records every byte it gets, answers with JSON of what it saw, and
+//! can be slow, late, broken, talkative or down.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::gate::Gate;
+use super::listening::Listening;
+use super::tls::Certificate;
+use super::websocket;
+use super::wire::{Head, Wire};
+
+/// The app. WebSocket upgrades are echoed on every path.
+pub struct Backend {
+    listening: Listening,
+    shared: Arc<Mutex<Shared>>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// How a path is answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Headers besides the framing, `Set-Cookie` for instance.
+    pub headers: Vec<(String, String)>,
+    pub body: Content,
+    /// Held before the head is sent.
+    pub gate: Option<Gate>,
+    pub head_delay: Duration,
+    /// Between the head and the body.
+    pub body_delay: Duration,
+    pub cut: Option<Cut>,
+}
+
+/// What an answer holds.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// JSON of the request: `method`, `target`, `headers` (pairs), `body`.
+    Echo,
+    Bytes(Vec<u8>),
+    /// So many bytes `x` in chunks of 64 KiB.
+    Big(usize),
+    /// Server-sent events `data: 0`, `data: 1`, … so far apart.
+    Events {
+        count: usize,
+        every: Duration,
+    },
+}
+
+/// Where the connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    BeforeHead,
+    InsideBody,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub method: String,
+    pub target: String,
+    pub head: Head,
+    pub body: Vec<u8>,
+    /// Which connection it came on, counted from 0.
+    pub connection: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    connections: usize,
+    received: Vec<Received>,
+    tunnelled: Vec<u8>,
+    answers: HashMap<String, Answer>,
+    default: Answer,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            status: 200,
+            headers: Vec::new(),
+            body: Content::Echo,
+            gate: None,
+            head_delay: Duration::ZERO,
+            body_delay: Duration::ZERO,
+            cut: None,
+        }
+    }
+}
+
+impl Answer {
+    /// One more header.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+impl Received {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+}
+
+impl Backend {
+    /// An app that echoes, on a free port.
+    pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same over TLS.
+    pub fn start_tls(certificate: &Certificate) -> Self {
+        Self::start_with(Some(certificate.server()))
+    }
+
+    fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        Self { listening: listen(0, &shared, tls.clone()), shared, tls }
+    }
+
+    /// `http://127.0.0.1:PORT`, or https.
+    pub fn url(&self) -> String {
+        self.url_as("127.0.0.1")
+    }
+
+    /// The same under another name.
+    pub fn url_as(&self, host: &str) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{host}:{}", self.listening.port())
+    }
+
+    /// Refuses connections from now on; those that are open are cut.
+    pub fn stop(&mut self) {
+        self.listening.stop();
+    }
+
+    /// Listens again where it did before.
+    pub fn restart(&mut self) {
+        self.listening = listen(self.listening.port(), &self.shared, self.tls.clone());
+    }
+
+    /// How every path without an answer of its own is answered.
+    pub fn answer_all(&self, answer: Answer) {
+        self.shared().default = answer;
+    }
+
+    /// How `path` (without query) is answered.
+    pub fn answer(&self, path: &str, answer: Answer) {
+        self.shared().answers.insert(path.to_owned(), answer);
+    }
+
+    /// All requests so far, in the order in which their heads came.
+    pub fn received(&self) -> Vec<Received> {
+        self.shared().received.clone()
+    }
+
+    /// The last request; there must be one.
+    pub fn last(&self) -> Received {
+        self.received().pop().expect("a request reached the backend")
+    }
+
+    /// How many requests came.
+    pub fn count(&self) -> usize {
+        self.shared().received.len()
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.shared().connections
+    }
+
+    /// No head, body or tunnelled byte so far contains one of `canaries`, as it is or percent-encoded.
+    pub fn assert_never_saw(&self, canaries: &[&str]) {
+        let shared = self.shared();
+        let seen = shared.received.iter().flat_map(|request| [request.head.raw.as_slice(), request.body.as_slice()]);
+        for bytes in seen.chain([shared.tunnelled.as_slice()]) {
+            let text = String::from_utf8_lossy(bytes).to_lowercase();
+            for canary in canaries {
+                assert!(!canary.is_empty(), "an empty canary is everywhere");
+                let encoded: String = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
+                for form in [canary.to_lowercase(), encoded.to_lowercase()] {
+                    assert!(!text.contains(&form), "the backend saw `{form}` in\n{text}");
+                }
+            }
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no test panicked inside")
+    }
+}
+
+fn listen(port: u16, shared: &Arc<Mutex<Shared>>, tls: Option<Arc<ServerConfig>>) -> Listening {
+    let tls = tls.map(TlsAcceptor::from);
+    let shared = Arc::clone(shared);
+    Listening::start(port, move |stream| {
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        async move {
+            // A client that goes away ends its connection and nothing else.
+            let _gone = accept(stream, tls, &shared).await;
+        }
+    })
+}
+
+async fn accept(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Mutex<Shared>) -> io::Result<()> {
+    match tls {
+        Some(tls) => serve(Wire::new(tls.accept(stream).await?), shared).await,
+        None => serve(Wire::new(stream), shared).await,
+    }
+}
+
+async fn serve(mut wire: Wire, shared: &Mutex<Shared>) -> io::Result<()> {
+    let lock = || shared.lock().expect("no test panicked inside");
+    let connection = {
+        let mut shared = lock();
+        shared.connections += 1;
+        shared.connections - 1
+    };
+    while let Some(head) = wire.read_head().await? {
+        let mut words = head.start.split(' ').map(str::to_owned);
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let index = {
+            let mut shared = lock();
+            shared.received.push(Received { method, target, head: head.clone(), body: Vec::new(), connection });
+            shared.received.len() - 1
+        };
+        if head.header("expect").is_some() {
+            wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        let mut rest = head.request_framing();
+        while let Some(part) = wire.next_part(&mut rest).await? {
+            lock().received[index].body.extend(part);
+        }
+        let (request, answer) = {
+            let shared = lock();
+            let request = shared.received[index].clone();
+            let path = request.target.split('?').next().unwrap_or_default();
+            let answer = shared.answers.get(path).unwrap_or(&shared.default).clone();
+            (request, answer)
+        };
+        if let Some(gate) = &answer.gate {
+            gate.pass().await;
+        }
+        tokio::time::sleep(answer.head_delay).await;
+        if answer.cut == Some(Cut::BeforeHead) {
+            return Ok(());
+        }
+        if head.header("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
+            let accept = websocket::accept_key(head.header("sec-websocket-key").unwrap_or_default());
+            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+            wire.write(format!("{switch}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes()).await?;
+            return websocket::echo(&mut wire, |heard| lock().tunnelled.extend_from_slice(heard)).await;
+        }
+        respond(&mut wire, &request, &answer).await?;
+        if answer.cut == Some(Cut::InsideBody) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+async fn respond(wire: &mut Wire, request: &Received, answer: &Answer) -> io::Result<()> {
+    let whole = match &answer.body {
+        Content::Echo => Some(echo(request).into_bytes()),
+        Content::Bytes(bytes) => Some(bytes.clone()),
+        Content::Big(_) | Content::Events { .. } => None,
+    };
+    let mut lines = vec![format!("HTTP/1.1 {} Test", answer.status)];
+    lines.extend(answer.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.push(match &answer.body {
+        Content::Echo => "Content-Type: application/json".to_owned(),
+        Content::Events { .. } => "Content-Type: text/event-stream".to_owned(),
+        Content::Bytes(_) | Content::Big(_) => "X-Kind: bytes".to_owned(),
+    });
+    lines.push(match &whole {
+        Some(bytes) => format!("Content-Length: {}", bytes.len()),
+        None => "Transfer-Encoding: chunked".to_owned(),
+    });
+    wire.write(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await?;
+    tokio::time::sleep(answer.body_delay).await;
+    let has_body = request.method != "HEAD" && !matches!(answer.status, 204 | 304);
+    match (&answer.body, whole) {
+        _ if !has_body => Ok(()),
+        (_, Some(bytes)) => {
+            let sent = if answer.cut == Some(Cut::InsideBody) { bytes.len() / 2 } else { bytes.len() };
+            wire.write(&bytes[..sent]).await
+        }
+        (Content::Big(size), None) => big(wire, *size, answer.cut).await,
+        (Content::Events { count, every }, None) => events(wire, *count, *every, answer.cut).await,
+        (Content::Echo | Content::Bytes(_), None) => Ok(()),
+    }
+}
+
+fn echo(request: &Received) -> String {
+    let body = String::from_utf8_lossy(&request.body);
+    let headers = &request.head.headers;
+    json!({ "method": request.method, "target": request.target, "headers": headers, "body": body }).to_string()
+}
+
+async fn big(wire: &mut Wire, size: usize, cut: Option<Cut>) -> io::Result<()> {
+    const PART: usize = 64 * 1024;
+    let mut left = if cut.is_some() { size / 2 } else { size };
+    while left > 0 {
+        let part = left.min(PART);
+        chunk(wire, &vec![b'x'; part]).await?;
+        left -= part;
+    }
+    if cut.is_some() { Ok(()) } else { wire.write(b"0\r\n\r\n").await }
+}
+
+async fn events(wire: &mut Wire, count: usize, every: Duration, cut: Option<Cut>) -> io::Result<()> {
+    for number in 0..count {
+        chunk(wire, format!("data: {number}\n\n").as_bytes()).await?;
+        tokio::time::sleep(every).await;
+    }
+    if cut.is_some() { Ok(()) } else { wire.write(b"0\r\n\r\n").await }
+}
+
+async fn chunk(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {
+    let mut framed = format!("{:x}\r\n", bytes.len()).into_bytes();
+    framed.extend_from_slice(bytes);
+    framed.extend_from_slice(b"\r\n");
+    wire.write(&framed).await
+}

@@ -1,0 +1,274 @@
+//! A browser over HTTP/1.1: keeps cookies, says what it wants as browsers do (`Sec-Fetch-*`, `Accept`), follows
+//! redirects over hosts and remembers each hop. Every host name is 127.0.0.1.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward::types::time::Clock;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use super::cookies::Jar;
+use super::manners::{implied_headers, situation};
+use super::tls::Authority;
+use super::wire::{Framing, Head, Wire};
+
+pub use super::page::{Hop, Page};
+
+const MOST_REDIRECTS: usize = 20;
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A browser; a clone is what a thief has who copied the profile.
+#[derive(Clone)]
+pub struct Browser {
+    pub jar: Jar,
+    clock: Arc<dyn Clock>,
+    tls: Option<Arc<ClientConfig>>,
+    ports: HashMap<u16, u16>,
+}
+
+/// Who in the browser asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The address bar, a link, a form.
+    Navigation,
+    /// An iframe's own document.
+    Frame,
+    /// `fetch()` with `credentials: "include"`, or XMLHttpRequest.
+    Fetch,
+    /// An `<img>`.
+    Image,
+    /// No browser at all: no `Sec-Fetch-*`, `Accept: */*`.
+    Program,
+}
+
+/// A request to be sent; see the constructors on [`Browser`] for the usual ones.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub kind: Kind,
+    pub method: String,
+    pub url: Url,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// The page that asks; `None`: the person typed the address.
+    pub initiator: Option<Url>,
+    /// Whether redirects are followed.
+    pub follow: bool,
+}
+
+/// An answer whose body is read as it arrives.
+pub struct Streaming {
+    pub head: Head,
+    wire: Wire,
+    rest: Framing,
+}
+
+impl Ask {
+    /// A GET of this kind.
+    pub fn new(kind: Kind, url: &str) -> Self {
+        let url = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        let (headers, body) = (Vec::new(), Vec::new());
+        Self { kind, method: "GET".to_owned(), url, headers, body, initiator: None, follow: false }
+    }
+
+    /// Another method.
+    pub fn method(mut self, method: &str) -> Self {
+        method.clone_into(&mut self.method);
+        self
+    }
+
+    /// One more header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// A body with its type.
+    pub fn body(mut self, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.header("content-type", media_type)
+    }
+
+    /// Asked by the page at `url`.
+    pub fn from(mut self, url: &Url) -> Self {
+        self.initiator = Some(url.clone());
+        self
+    }
+
+    /// Redirects are followed.
+    pub fn following(mut self) -> Self {
+        self.follow = true;
+        self
+    }
+}
+
+impl Browser {
+    /// An empty profile. Cookies age by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { jar: Jar::default(), clock, tls: None, ports: HashMap::new() }
+    }
+
+    /// Speaks TLS, and trusts this authority.
+    pub fn trusting(mut self, authority: &Authority) -> Self {
+        self.tls = Some(authority.client());
+        self
+    }
+
+    /// Dials `real` where an URL says `shown`: for addresses without a port.
+    pub fn with_port(mut self, shown: u16, real: u16) -> Self {
+        self.ports.insert(shown, real);
+        self
+    }
+
+    /// The person types the address; redirects are followed to the end.
+    pub async fn visit(&mut self, url: &str) -> Page {
+        self.send(Ask::new(Kind::Navigation, url).following()).await
+    }
+
+    /// The person types the address; the first answer is returned.
+    pub async fn step(&mut self, url: &str) -> Page {
+        self.send(Ask::new(Kind::Navigation, url)).await
+    }
+
+    /// Goes one redirect further.
+    pub async fn next(&mut self, page: &Page) -> Page {
+        let ask = page.redirect().unwrap_or_else(|| panic!("no redirect: {page}"));
+        let mut further = self.send(Ask { follow: false, ..ask }).await;
+        further.chain.splice(0..0, page.chain.iter().cloned());
+        further
+    }
+
+    /// Clicks a link (`href` as in the page); redirects are followed.
+    pub async fn click(&mut self, page: &Page, href: &str) -> Page {
+        let target = page.resolve(href);
+        self.send(Ask::new(Kind::Navigation, target.as_str()).from(&page.url).following()).await
+    }
+
+    /// Fills the form that has these fields and sends it; redirects are followed.
+    pub async fn submit(&mut self, page: &Page, values: &[(&str, &str)]) -> Page {
+        self.send(page.filled(values).following()).await
+    }
+
+    /// A script's request from `page`; redirects are followed, as `fetch()` does.
+    pub async fn fetch(&mut self, page: &Url, method: &str, url: &str) -> Page {
+        self.send(Ask::new(Kind::Fetch, url).method(method).from(page).following()).await
+    }
+
+    /// Sends; panics where the connection fails.
+    pub async fn send(&mut self, ask: Ask) -> Page {
+        let what = format!("{} {}", ask.method, ask.url);
+        self.try_send(ask).await.unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+
+    /// Sends; the error is the connection's.
+    pub async fn try_send(&mut self, ask: Ask) -> io::Result<Page> {
+        let mut chain = Vec::new();
+        let mut ask = ask;
+        loop {
+            let (head, body) = tokio::time::timeout(PATIENCE, self.exchange(&ask, &chain)).await??;
+            chain.push(self.keep_cookies(&ask, &chain, &head));
+            let page = Page { url: ask.url.clone(), head, body, chain: chain.clone(), ask: ask.clone() };
+            match page.redirect() {
+                Some(next) if ask.follow => ask = next,
+                _ => return Ok(page),
+            }
+            assert!(chain.len() <= MOST_REDIRECTS, "redirected in circles: {page}");
+        }
+    }
+
+    /// Sends, and leaves the body to be read piece by piece.
+    pub async fn stream(&mut self, ask: Ask) -> io::Result<Streaming> {
+        let mut wire = self.connect(&ask.url).await?;
+        wire.write(&self.request_bytes(&ask, &[])).await?;
+        let head = wire.read_head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.keep_cookies(&ask, &[], &head);
+        let rest = head.answer_framing(&ask.method);
+        Ok(Streaming { head, wire, rest })
+    }
+
+    /// A bare connection to the URL's port, TLS where it says so: for bytes by hand.
+    pub async fn connect(&self, url: &Url) -> io::Result<Wire> {
+        let shown = url.port_or_known_default().ok_or(io::ErrorKind::InvalidInput)?;
+        let port = self.ports.get(&shown).copied().unwrap_or(shown);
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.set_nodelay(true)?;
+        if url.scheme() != "https" {
+            return Ok(Wire::new(stream));
+        }
+        let tls = self.tls.clone().ok_or_else(|| io::Error::other("this browser trusts no authority"))?;
+        let name = ServerName::try_from(url.host_str().unwrap_or_default().to_owned()).map_err(io::Error::other)?;
+        Ok(Wire::new(TlsConnector::from(tls).connect(name, stream).await?))
+    }
+
+    async fn exchange(&self, ask: &Ask, before: &[Hop]) -> io::Result<(Head, Vec<u8>)> {
+        let mut wire = self.connect(&ask.url).await?;
+        wire.write(&self.request_bytes(ask, before)).await?;
+        loop {
+            let head = wire.read_head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            if head.status() < 200 && head.status() != 101 {
+                continue;
+            }
+            let body = wire.read_body(head.answer_framing(&ask.method)).await?;
+            return Ok((head, body));
+        }
+    }
+
+    /// The bytes of the request, for tests that send them by hand.
+    pub fn request_bytes(&self, ask: &Ask, before: &[Hop]) -> Vec<u8> {
+        let target = match ask.url.query() {
+            Some(query) => format!("{}?{query}", ask.url.path()),
+            None => ask.url.path().to_owned(),
+        };
+        let mut lines = vec![format!("{} {target} HTTP/1.1", ask.method), format!("Host: {}", authority(&ask.url))];
+        lines.extend(implied_headers(ask, before).into_iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.extend(ask.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        if let Some(cookies) = self.jar.header(&ask.url, self.clock.now(), situation(ask, before)) {
+            lines.push(format!("Cookie: {cookies}"));
+        }
+        if !ask.body.is_empty() || matches!(ask.method.as_str(), "POST" | "PUT" | "PATCH") {
+            lines.push(format!("Content-Length: {}", ask.body.len()));
+        }
+        let mut bytes: Vec<u8> = lines.join("\r\n").into_bytes();
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes.extend_from_slice(&ask.body);
+        bytes
+    }
+
+    fn keep_cookies(&mut self, ask: &Ask, before: &[Hop], head: &Head) -> Hop {
+        let set_cookies: Vec<String> = head.all("set-cookie").into_iter().map(str::to_owned).collect();
+        let mut refused = Vec::new();
+        for line in &set_cookies {
+            if ask.kind == Kind::Program {
+                continue;
+            }
+            if let Err(why) = self.jar.take(&ask.url, line, self.clock.now(), situation(ask, before)) {
+                refused.push((line.clone(), why));
+            }
+        }
+        let location = head.header("location").map(str::to_owned);
+        Hop { url: ask.url.clone(), status: head.status(), location, set_cookies, refused }
+    }
+}
+
+impl Streaming {
+    /// What arrived next; `None` at the body's end.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.wire.next_part(&mut self.rest).await
+    }
+
+    /// The connection itself, after an upgrade.
+    pub fn into_wire(self) -> Wire {
+        self.wire
+    }
+}
+
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}

@@ -1,0 +1,52 @@
+//! What the journeys stand on: a provider and a backend that misbehave on demand, a browser that keeps cookies
+//! as a browser does, a real provider, and certificates. The fakes run on a runtime of their own, so that a test
+//! that blocks its thread does not stop them.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+pub mod backend;
+pub mod browser;
+pub mod cookies;
+pub mod gate;
+pub mod html;
+pub mod journey;
+pub mod listening;
+pub mod manners;
+pub mod page;
+pub mod provider;
+pub mod real_provider;
+pub mod tls;
+pub mod websocket;
+pub mod wire;
+
+static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("fakes")
+        .enable_all()
+        .build()
+        .expect("a runtime for the fakes")
+});
+
+/// The runtime of the fakes.
+pub fn runtime() -> &'static tokio::runtime::Runtime {
+    &RUNTIME
+}
+
+/// Waits until `condition` holds, at most ten seconds.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Random bytes as base64url: names, codes, tokens.
+pub fn random_name(bytes: usize) -> String {
+    use base64::Engine as _;
+    let mut random = vec![0; bytes];
+    aws_lc_rs::rand::fill(&mut random).expect("random bytes");
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
+}

@@ -1,0 +1,120 @@
+//! What a browser got: the last answer, the way to it, and what can be done with the page.
+
+use url::Url;
+
+use super::browser::{Ask, Kind};
+use super::html::{self, Form};
+use super::wire::Head;
+
+/// One answer on the way.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    pub url: Url,
+    pub status: u16,
+    pub location: Option<String>,
+    pub set_cookies: Vec<String>,
+    /// Cookies that the browser did not take, and why.
+    pub refused: Vec<(String, &'static str)>,
+}
+
+/// The last answer, and the way to it.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub url: Url,
+    pub head: Head,
+    pub body: Vec<u8>,
+    /// All answers in order; the last is this page's own.
+    pub chain: Vec<Hop>,
+    pub(super) ask: Ask,
+}
+
+impl Page {
+    /// The answer's status.
+    pub fn status(&self) -> u16 {
+        self.head.status()
+    }
+
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+    }
+
+    /// The text that a person reads.
+    pub fn words(&self) -> String {
+        html::text(&self.text())
+    }
+
+    /// The forms in the page.
+    pub fn forms(&self) -> Vec<Form> {
+        html::forms(&self.text())
+    }
+
+    /// The links in the page: target and text.
+    pub fn links(&self) -> Vec<(String, String)> {
+        html::links(&self.text())
+    }
+
+    /// `href` as seen from this page.
+    pub fn resolve(&self, href: &str) -> Url {
+        self.url.join(href).unwrap_or_else(|error| panic!("{href}: {error}"))
+    }
+
+    /// The hosts that answered, without repetition.
+    pub fn hosts(&self) -> Vec<&str> {
+        let mut hosts: Vec<&str> = self.chain.iter().filter_map(|hop| hop.url.host_str()).collect();
+        hosts.dedup();
+        hosts
+    }
+
+    /// The request that sends the form which has all the named fields (`values` may be empty: the first form).
+    pub fn filled(&self, values: &[(&str, &str)]) -> Ask {
+        let form = self.forms().into_iter().find(|form| values.iter().all(|(name, _)| form.has(name)));
+        let form = form.unwrap_or_else(|| panic!("no form with {values:?}: {self}"));
+        let pairs = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form.filled(values)).finish();
+        let mut target = self.resolve(&form.action);
+        if form.method == "POST" {
+            let ask = Ask::new(Kind::Navigation, target.as_str()).method("POST").from(&self.url);
+            return ask.body("application/x-www-form-urlencoded", pairs);
+        }
+        target.set_query(Some(&pairs));
+        Ask::new(Kind::Navigation, target.as_str()).from(&self.url)
+    }
+
+    /// The request that follows this answer, if it is a redirect.
+    pub(super) fn redirect(&self) -> Option<Ask> {
+        let location = self.header("location")?;
+        let mut ask = Ask { url: self.resolve(location), ..self.ask.clone() };
+        let becomes_get = match self.status() {
+            303 => true,
+            301 | 302 => ask.method == "POST",
+            307 | 308 => false,
+            _ => return None,
+        };
+        if becomes_get {
+            ask.method = "GET".to_owned();
+            ask.body.clear();
+            ask.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        }
+        Some(ask)
+    }
+}
+
+impl std::fmt::Display for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for hop in &self.chain {
+            writeln!(f, "{} {} -> {}", hop.status, hop.url, hop.location.as_deref().unwrap_or("(here)"))?;
+        }
+        let shown: String = self.text().chars().take(2000).collect();
+        write!(f, "{}\n{shown}", self.head.start)
+    }
+}

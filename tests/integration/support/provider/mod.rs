@@ -1,0 +1,169 @@
+//! An OpenID provider that does what it is told: correct until a test says otherwise, with a switch for every
+//! misbehaviour, and a record of everything it was asked. It shares no code with Doorward's own verification.
+
+mod authorize;
+mod behaviour;
+mod http;
+mod keys;
+mod record;
+mod state;
+mod token;
+mod tokens;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use doorward::types::time::Clock;
+
+pub use behaviour::{Behaviour, Endpoint, ExpiresIn, Fault, Flaw, IssParameter, RefreshRefusal};
+pub use record::{Presented, Standing, Visit};
+pub use state::{Client, Person};
+
+use super::listening::Listening;
+use state::State;
+
+/// The provider and all that a test can ask of it.
+pub struct FakeProvider {
+    issuer: String,
+    listening: Listening,
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeProvider {
+    /// Starts on a free port; `iat` and `exp` come from `clock`. Nobody is signed in.
+    pub fn start(clock: Arc<dyn Clock>) -> Self {
+        Self::start_as("127.0.0.1", clock)
+    }
+
+    /// The same under a loopback name such as `login.localhost`.
+    pub fn start_as(host: &str, clock: Arc<dyn Clock>) -> Self {
+        let state = Arc::new(Mutex::new(State::new(clock)));
+        let listening = listen(0, &state);
+        let issuer = format!("http://{host}:{}", listening.port());
+        let provider = Self { issuer, listening, state };
+        provider.state().issuer.clone_from(&provider.issuer);
+        provider
+    }
+
+    /// The issuer identifier, without a slash at the end.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The address of an endpoint.
+    pub fn url(&self, endpoint: Endpoint) -> String {
+        format!("{}{}", self.issuer, endpoint.path())
+    }
+
+    /// Makes a client known.
+    pub fn register(&self, client: Client) {
+        self.state().clients.insert(client.id.clone(), client);
+    }
+
+    /// Whoever comes to the authorization endpoint from now on is this person.
+    pub fn sign_in(&self, person: Person) {
+        self.state().sign_in(person);
+    }
+
+    /// Nobody is signed in: the authorization endpoint shows a form.
+    pub fn sign_out(&self) {
+        self.state().session = None;
+    }
+
+    /// Changes how the provider behaves from now on.
+    pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
+        change(&mut self.state().behaviour);
+    }
+
+    /// Every call of `endpoint` fails like this until [`Self::heal`].
+    pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
+        self.state().faults.insert(endpoint, fault);
+    }
+
+    /// The next call of `endpoint` fails like this; several are served in order.
+    pub fn fault_once(&self, endpoint: Endpoint, fault: Fault) {
+        self.state().next_faults.entry(endpoint).or_default().push_back(fault);
+    }
+
+    /// Ends the faults of `endpoint`.
+    pub fn heal(&self, endpoint: Endpoint) {
+        let mut state = self.state();
+        state.faults.remove(&endpoint);
+        state.next_faults.remove(&endpoint);
+    }
+
+    /// Refuses connections from now on; those that are open are cut.
+    pub fn stop(&self) {
+        self.listening.stop();
+    }
+
+    /// Listens again where it did before, remembering everything.
+    pub fn restart(&mut self) {
+        self.listening = listen(self.listening.port(), &self.state);
+    }
+
+    /// Signs with a new key from now on; the old one stays in the key set if `keep_old`.
+    pub fn rotate_keys(&self, keep_old: bool) {
+        self.state().keys.rotate(keep_old);
+    }
+
+    /// Makes every refresh token of this person invalid, as an administrator would.
+    pub fn end_grants_of(&self, sub: &str) {
+        self.state().end_grants_of(sub);
+    }
+
+    /// How often an endpoint was called, faults included.
+    pub fn calls(&self, endpoint: Endpoint) -> usize {
+        self.visits(endpoint).len()
+    }
+
+    /// Every call of an endpoint, in order.
+    pub fn visits(&self, endpoint: Endpoint) -> Vec<Visit> {
+        self.state().record.visits.iter().filter(|visit| visit.endpoint == endpoint).cloned().collect()
+    }
+
+    /// How often the token endpoint was asked for this grant type.
+    pub fn grants(&self, grant_type: &str) -> usize {
+        self.visits(Endpoint::Token).iter().filter(|visit| visit.parameter("grant_type") == Some(grant_type)).count()
+    }
+
+    /// How often the login form was shown.
+    pub fn forms_shown(&self) -> usize {
+        self.state().record.forms_shown
+    }
+
+    /// Every refresh token that was presented, with what it was worth then.
+    pub fn presented(&self) -> Vec<Presented> {
+        self.state().record.presented.clone()
+    }
+
+    /// No refresh token was presented after it had been consumed or revoked.
+    pub fn assert_no_dead_refresh_token_was_sent(&self) {
+        let presented = self.presented();
+        let dead: Vec<&Presented> = presented.iter().filter(|one| one.standing != Standing::Live).collect();
+        assert!(dead.is_empty(), "refresh tokens sent although dead: {dead:?}");
+    }
+
+    /// The tokens that were revoked through the revocation endpoint.
+    pub fn revoked(&self) -> Vec<String> {
+        self.state().record.revoked.clone()
+    }
+
+    /// Whether the grant behind this refresh token still lives.
+    pub fn is_live(&self, refresh_token: &str) -> bool {
+        self.state().standing(refresh_token) == Standing::Live
+    }
+
+    /// Every JWT, opaque token, refresh token and code that was ever given out: canaries for backend and logs.
+    pub fn secrets(&self) -> Vec<String> {
+        self.state().record.secrets.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panicked inside")
+    }
+}
+
+fn listen(port: u16, state: &Arc<Mutex<State>>) -> Listening {
+    let state = Arc::clone(state);
+    Listening::start(port, move |stream| http::serve(stream, Arc::clone(&state)))
+}

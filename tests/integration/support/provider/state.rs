@@ -1,0 +1,199 @@
+//! What the provider knows: clients, who is signed in, codes, refresh tokens and their families.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use doorward::types::time::{Clock, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::super::random_name;
+use super::behaviour::{Behaviour, Endpoint, Fault};
+use super::keys::Keys;
+use super::record::{Presented, Record, Standing};
+
+/// A registered client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub id: String,
+    /// `None`: a public client.
+    pub secret: Option<String>,
+    pub redirect_uris: Vec<String>,
+    pub post_logout_redirect_uris: Vec<String>,
+}
+
+impl Client {
+    /// The registration of an app behind Doorward at `public_url`, with the secret `ID-secret`.
+    pub fn of_app(id: &str, public_url: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            secret: Some(format!("{id}-secret")),
+            redirect_uris: vec![format!("{public_url}/.doorward/callback")],
+            post_logout_redirect_uris: vec![format!("{public_url}/.doorward/signed-out")],
+        }
+    }
+}
+
+/// Somebody who can sign in, with the claims that tokens carry besides `sub`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Person {
+    pub sub: String,
+    pub claims: Map<String, Value>,
+}
+
+impl Person {
+    /// `name` with usual claims, the groups `customers`, and these roles.
+    pub fn new(name: &str, roles: &[&str]) -> Self {
+        let claims = json!({
+            "email": format!("{name}@example.com"),
+            "email_verified": true,
+            "preferred_username": name,
+            "groups": ["customers"],
+            "roles": roles,
+        });
+        let Value::Object(claims) = claims else { panic!("an object") };
+        Self { sub: format!("{name}-id"), claims }
+    }
+
+    /// One claim more, or another value.
+    pub fn with_claim(mut self, name: &str, value: Value) -> Self {
+        self.claims.insert(name.to_owned(), value);
+        self
+    }
+}
+
+/// What a login gave to a client; all that is refreshed from it is one family.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) client_id: String,
+    pub(super) person: Person,
+    pub(super) sid: String,
+    pub(super) scope: String,
+    pub(super) nonce: Option<String>,
+    pub(super) auth_time: Timestamp,
+    pub(super) family: usize,
+}
+
+pub(super) struct Code {
+    pub(super) grant: Grant,
+    pub(super) redirect_uri: String,
+    pub(super) challenge: String,
+    pub(super) used: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) person: Person,
+    pub(super) sid: String,
+    pub(super) since: Timestamp,
+}
+
+pub(super) struct State {
+    pub(super) issuer: String,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) behaviour: Behaviour,
+    pub(super) faults: HashMap<Endpoint, Fault>,
+    pub(super) next_faults: HashMap<Endpoint, VecDeque<Fault>>,
+    pub(super) clients: HashMap<String, Client>,
+    pub(super) session: Option<Session>,
+    pub(super) codes: HashMap<String, Code>,
+    pub(super) access_tokens: HashMap<String, Person>,
+    pub(super) keys: Keys,
+    pub(super) record: Record,
+    refresh_tokens: HashMap<String, (Grant, Standing)>,
+    families: usize,
+}
+
+impl State {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            issuer: String::new(),
+            clock,
+            behaviour: Behaviour::default(),
+            faults: HashMap::new(),
+            next_faults: HashMap::new(),
+            clients: HashMap::new(),
+            session: None,
+            codes: HashMap::new(),
+            access_tokens: HashMap::new(),
+            keys: Keys::new(),
+            record: Record::default(),
+            refresh_tokens: HashMap::new(),
+            families: 0,
+        }
+    }
+
+    pub(super) fn sign_in(&mut self, person: Person) {
+        self.session = Some(Session { person, sid: random_name(9), since: self.clock.now() });
+    }
+
+    pub(super) fn next_fault(&mut self, endpoint: Endpoint) -> Option<Fault> {
+        let once = self.next_faults.get_mut(&endpoint).and_then(VecDeque::pop_front);
+        once.or_else(|| self.faults.get(&endpoint).cloned())
+    }
+
+    /// A new secret that must not be seen anywhere else.
+    pub(super) fn secret(&mut self) -> String {
+        let secret = random_name(24);
+        self.record.secrets.push(secret.clone());
+        secret
+    }
+
+    pub(super) fn new_family(&mut self) -> usize {
+        self.families += 1;
+        self.families
+    }
+
+    pub(super) fn issue_refresh_token(&mut self, grant: &Grant) -> String {
+        let token = self.secret();
+        self.refresh_tokens.insert(token.clone(), (grant.clone(), Standing::Live));
+        token
+    }
+
+    pub(super) fn standing(&self, refresh_token: &str) -> Standing {
+        self.refresh_tokens.get(refresh_token).map_or(Standing::Unknown, |(_, standing)| *standing)
+    }
+
+    /// Records that the token was presented, and hands out its grant if it is worth something.
+    pub(super) fn present(&mut self, token: &str, client_id: &str) -> Option<Grant> {
+        let standing = self.standing(token);
+        let presented = Presented { token: token.to_owned(), client_id: client_id.to_owned(), standing };
+        self.record.presented.push(presented);
+        let grant = self.refresh_tokens.get(token)?.0.clone();
+        if standing == Standing::Consumed && self.behaviour.detects_reuse {
+            self.revoke_where(|other| other.family == grant.family);
+        }
+        let usable = match standing {
+            Standing::Live => true,
+            Standing::Consumed => !self.behaviour.detects_reuse,
+            Standing::Revoked | Standing::Unknown => false,
+        };
+        if usable && grant.client_id == client_id { Some(grant) } else { None }
+    }
+
+    pub(super) fn consume(&mut self, token: &str) {
+        if let Some((_, standing)) = self.refresh_tokens.get_mut(token) {
+            *standing = Standing::Consumed;
+        }
+    }
+
+    /// RFC 7009: the whole login goes with its token.
+    pub(super) fn revoke(&mut self, token: &str) {
+        self.record.revoked.push(token.to_owned());
+        if let Some(family) = self.refresh_tokens.get(token).map(|(grant, _)| grant.family) {
+            self.revoke_where(|grant| grant.family == family);
+        }
+        self.access_tokens.remove(token);
+    }
+
+    pub(super) fn end_grants_of(&mut self, sub: &str) {
+        self.revoke_where(|grant| grant.person.sub == sub);
+    }
+
+    pub(super) fn revoke_where(&mut self, which: impl Fn(&Grant) -> bool) {
+        for (grant, standing) in self.refresh_tokens.values_mut() {
+            if which(grant) && *standing == Standing::Live {
+                *standing = Standing::Revoked;
+            }
+        }
+    }
+}

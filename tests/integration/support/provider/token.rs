@@ -1,0 +1,175 @@
+//! The endpoints that Doorward calls itself: token, revocation, userinfo, discovery.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::behaviour::{Endpoint, ExpiresIn};
+use super::http::Reply;
+use super::record::Visit;
+use super::state::{Grant, State};
+use super::tokens;
+
+/// OpenID Connect Discovery section 3.
+pub(super) fn discovery(state: &State) -> Reply {
+    let behaviour = &state.behaviour;
+    let mut document = json!({
+        "issuer": behaviour.discovery_issuer.as_ref().unwrap_or(&state.issuer),
+        "authorization_endpoint": address(state, Endpoint::Authorize),
+        "token_endpoint": address(state, Endpoint::Token),
+        "jwks_uri": address(state, Endpoint::Jwks),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "code_challenge_methods_supported": ["S256"],
+        "scopes_supported": ["openid", "email", "profile", "offline_access"],
+        "authorization_response_iss_parameter_supported": true,
+    });
+    let optional = [
+        ("end_session_endpoint", behaviour.has_end_session, Endpoint::EndSession),
+        ("revocation_endpoint", behaviour.has_revocation, Endpoint::Revocation),
+        ("userinfo_endpoint", behaviour.has_userinfo, Endpoint::Userinfo),
+    ];
+    for (name, present, endpoint) in optional {
+        if present {
+            document[name] = json!(address(state, endpoint));
+        }
+    }
+    Reply::json(200, &document)
+}
+
+/// RFC 6749 section 3.2.
+pub(super) fn token(state: &mut State, visit: &Visit) -> Reply {
+    let Some(client_id) = authenticated_client(state, visit) else {
+        return error(401, "invalid_client");
+    };
+    match visit.parameter("grant_type") {
+        Some("authorization_code") => exchange(state, visit, &client_id),
+        Some("refresh_token") => refresh(state, visit, &client_id),
+        _ => error(400, "unsupported_grant_type"),
+    }
+}
+
+/// RFC 7009: 200 whether the token was known or not.
+pub(super) fn revocation(state: &mut State, visit: &Visit) -> Reply {
+    if authenticated_client(state, visit).is_none() {
+        return error(401, "invalid_client");
+    }
+    let Some(token) = visit.parameter("token") else { return error(400, "invalid_request") };
+    state.revoke(token);
+    Reply::empty(200)
+}
+
+/// OpenID Connect Core section 5.3.
+pub(super) fn userinfo(state: &State, visit: &Visit) -> Reply {
+    let bearer = visit.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let Some(person) = bearer.and_then(|token| state.access_tokens.get(token)) else {
+        return error(401, "invalid_token");
+    };
+    let mut claims = person.claims.clone();
+    claims.insert("sub".to_owned(), json!(person.sub));
+    Reply::json(200, &Value::Object(claims))
+}
+
+fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
+    let presented = visit.parameter("code").unwrap_or_default();
+    let verifier = visit.parameter("code_verifier").unwrap_or_default();
+    let Some(code) = state.codes.get_mut(presented) else { return error(400, "invalid_grant") };
+    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+    let fits = code.grant.client_id == client_id
+        && visit.parameter("redirect_uri") == Some(&code.redirect_uri)
+        && code.challenge == challenge;
+    let grant = code.grant.clone();
+    let replayed = std::mem::replace(&mut code.used, true);
+    if replayed {
+        // RFC 6749 section 4.1.2: what came of a code that is used twice is revoked.
+        state.revoke_where(|other| other.family == grant.family);
+    }
+    if !fits || replayed {
+        return error(400, "invalid_grant");
+    }
+    let granted = state.behaviour.grants_refresh_token;
+    let refresh_token = if granted { Some(state.issue_refresh_token(&grant)) } else { None };
+    answer(state, &grant, refresh_token, true)
+}
+
+fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
+    let presented = visit.parameter("refresh_token").unwrap_or_default();
+    let grant = state.present(presented, client_id);
+    if let Some(refusal) = state.behaviour.refresh_refusal {
+        return match refusal.error {
+            Some(word) => error(refusal.status, word),
+            None => Reply::empty(refusal.status),
+        };
+    }
+    let Some(mut grant) = grant else { return error(400, "invalid_grant") };
+    // The nonce belongs to the login (OpenID Connect Core section 12.2).
+    grant.nonce = None;
+    let mut new = None;
+    if state.behaviour.rotates_refresh_tokens {
+        state.consume(presented);
+        new = Some(state.issue_refresh_token(&grant));
+    }
+    if let Some(sub) = state.behaviour.refreshed_sub.clone() {
+        grant.person.sub = sub;
+    }
+    answer(state, &grant, new, state.behaviour.refresh_brings_id_token)
+}
+
+fn answer(state: &mut State, grant: &Grant, refresh_token: Option<String>, with_id_token: bool) -> Reply {
+    let access_token = if state.behaviour.opaque_access_token {
+        state.secret()
+    } else {
+        let jwt = tokens::access_token(state, grant);
+        state.record.secrets.push(jwt.clone());
+        jwt
+    };
+    state.access_tokens.insert(access_token.clone(), grant.person.clone());
+    let mut body = json!({ "access_token": access_token, "token_type": "Bearer", "scope": grant.scope });
+    match state.behaviour.expires_in {
+        ExpiresIn::Right => body["expires_in"] = json!(state.behaviour.token_lifetime.as_secs()),
+        ExpiresIn::Seconds(seconds) => body["expires_in"] = json!(seconds),
+        ExpiresIn::Missing => {}
+    }
+    if with_id_token {
+        let jwt = tokens::id_token(state, grant);
+        state.record.secrets.push(jwt.clone());
+        body["id_token"] = json!(jwt);
+    }
+    if let Some(refresh_token) = refresh_token {
+        body["refresh_token"] = json!(refresh_token);
+    }
+    Reply::json(200, &body)
+}
+
+/// RFC 6749 section 2.3.1: Basic (form-encoded parts) or in the body; a public client only names itself.
+fn authenticated_client(state: &State, visit: &Visit) -> Option<String> {
+    let basic = visit.header("authorization").and_then(|value| value.strip_prefix("Basic "));
+    let (id, secret) = match basic {
+        Some(encoded) => {
+            let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
+            let (id, secret) = decoded.split_once(':')?;
+            (form_decoded(id), Some(form_decoded(secret)))
+        }
+        None => (visit.parameter("client_id")?.to_owned(), visit.parameter("client_secret").map(str::to_owned)),
+    };
+    let client = state.clients.get(&id)?;
+    if client.secret == secret { Some(id) } else { None }
+}
+
+fn form_decoded(text: &str) -> String {
+    let pair = format!("x={text}");
+    url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+}
+
+fn address(state: &State, endpoint: Endpoint) -> String {
+    format!("{}{}", state.issuer, endpoint.path())
+}
+
+fn error(status: u16, word: &str) -> Reply {
+    Reply::json(status, &json!({ "error": word }))
+}

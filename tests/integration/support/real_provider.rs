@@ -1,0 +1,95 @@
+//! The certified OpenID provider from npm (`tests/provider/server.mjs`), started as a process of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The running provider; it ends when dropped.
+pub struct RealProvider {
+    issuer: String,
+    process: Child,
+    // The provider ends with its stdin, so it does not outlive a test that is killed.
+    _lifeline: ChildStdin,
+    events: Arc<Mutex<Vec<Value>>>,
+}
+
+/// A client's registration: `id` with the secret `ID-secret-0123456789abcdef`, for an app behind Doorward.
+pub fn registration(id: &str, public_url: &str) -> Value {
+    json!({
+        "client_id": id,
+        "client_secret": secret_of(id),
+        "redirect_uris": [format!("{public_url}/.doorward/callback")],
+        "post_logout_redirect_uris": [format!("{public_url}/.doorward/signed-out")],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "scope": "openid offline_access email profile groups",
+    })
+}
+
+/// The secret of a client that was made by [`registration`].
+pub fn secret_of(id: &str) -> String {
+    format!("{id}-secret-0123456789abcdef")
+}
+
+impl RealProvider {
+    /// Starts with the options that `tests/provider/server.mjs` lists. Users: alice/alice, and bob/bob with role admin.
+    pub fn start(options: &Value) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provider");
+        assert!(folder.join("node_modules/oidc-provider").exists(), "run ./tests/run once: it installs the provider");
+        let mut process = Command::new("node")
+            .arg("server.mjs")
+            .arg(options.to_string())
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("node starts");
+        let lifeline = process.stdin.take().expect("a pipe");
+        let stdout = BufReader::new(process.stdout.take().expect("a pipe"));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let (ready, wait) = mpsc::channel();
+        let collected = Arc::clone(&events);
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+                if event["event"] == "ready" {
+                    // The test may have given up waiting.
+                    let _nobody = ready.send(event["issuer"].as_str().unwrap_or_default().to_owned());
+                }
+                collected.lock().expect("no reader panicked").push(event);
+            }
+        });
+        let issuer = wait.recv_timeout(Duration::from_secs(30)).expect("the provider's ready line");
+        Self { issuer, process, _lifeline: lifeline, events }
+    }
+
+    /// The issuer identifier.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// What the provider did so far: `form`, `login`, `grant.success`, `grant.error`, `grant.revoked`, …
+    pub fn events(&self) -> Vec<Value> {
+        self.events.lock().expect("no reader panicked").clone()
+    }
+
+    /// How many events have this name, and this `grant_type` if given.
+    pub fn count(&self, event: &str, grant_type: Option<&str>) -> usize {
+        let fits =
+            |found: &&Value| found["event"] == event && grant_type.is_none_or(|wanted| found["grant_type"] == wanted);
+        self.events().iter().filter(fits).count()
+    }
+}
+
+impl Drop for RealProvider {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}

@@ -1,0 +1,89 @@
+//! A certificate authority that lives as long as a test: server certificates for invented names, and a client
+//! that trusts nobody else.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// The authority.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A server's certificate, signed by an [`Authority`].
+pub struct Certificate {
+    /// The certificate and its authority's, PEM.
+    pub chain_pem: String,
+    /// The private key, PEM (PKCS #8).
+    pub key_pem: String,
+    chain: Vec<CertificateDer<'static>>,
+    key: KeyPair,
+}
+
+impl Authority {
+    /// A new authority with a new key.
+    pub fn fresh() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "Doorward test authority");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        Self { issuer }
+    }
+
+    /// The authority's own certificate, PEM: what a `ca_file` would hold.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for these host names or addresses.
+    pub fn certificate_for(&self, names: &[&str]) -> Certificate {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("host names");
+        let signed = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Certificate {
+            chain_pem: format!("{}{}", signed.pem(), self.issuer.pem()),
+            key_pem: key.serialize_pem(),
+            chain: vec![signed.der().clone(), self.issuer.der().clone()],
+            key,
+        }
+    }
+
+    /// A client that trusts this authority only.
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("an authority's certificate");
+        let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(client)
+    }
+}
+
+impl Certificate {
+    /// A TLS server that shows this certificate and speaks HTTP/1.1.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("protocol versions")
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), key)
+            .expect("a certificate and its key");
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(server)
+    }
+
+    /// Base64 of the SHA-256 of the public key: what Chromium's `--ignore-certificate-errors-spki-list` takes.
+    pub fn spki_sha256(&self) -> String {
+        STANDARD.encode(digest::digest(&digest::SHA256, &self.key.subject_public_key_info()))
+    }
+}

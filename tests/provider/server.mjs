@@ -1,0 +1,167 @@
+// A real OpenID provider for Doorward's tests: the certified npm package `oidc-provider` with a small configuration.
+// It listens on 127.0.0.1 only, prints one JSON line when it is ready and one for each event, and ends with its stdin.
+//
+// Usage: node server.mjs '{"clients":[…]}'   Members of the one argument, all optional but `clients`:
+//   clients            client metadata as in RFC 7591 (client_id, client_secret, redirect_uris, …)
+//   host               name in the issuer (default "127.0.0.1"; it must be a loopback name)
+//   access_token       "jwt" (resource indicators, RFC 9068) or "opaque" (default)
+//   audience           `aud` of JWT access tokens (default: the client's own id)
+//   access_token_ttl, id_token_ttl, refresh_token_ttl, session_ttl     seconds
+//   refresh_tokens     false: none is granted
+// The package stays at 8.x: every 9.x needs a newer Node than Debian 12's (18), 8.8 runs on 18, 20 and 22.
+import { createServer } from 'node:http';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import Provider from 'oidc-provider';
+
+const options = JSON.parse(process.argv[2] ?? '{}');
+const report = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
+
+const people = {
+  alice: { email: 'alice@example.com', name: 'Alice Arnold', groups: ['customers'], roles: [] },
+  bob: { email: 'bob@example.com', name: 'Bob Brown', groups: ['customers', 'staff'], roles: ['admin'] },
+};
+
+function claimsOf(name) {
+  return { sub: name, preferred_username: name, email_verified: true, ...people[name] };
+}
+
+function key(type, parameters, alg) {
+  const { privateKey } = generateKeyPairSync(type, parameters);
+  return { ...privateKey.export({ format: 'jwk' }), use: 'sig', alg, kid: randomBytes(6).toString('hex') };
+}
+
+const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+function loginPage(uid, client, failed) {
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sign in</title></head><body>
+<h1>Sign in to ${escaped(client)}</h1>${failed ? '<p role="alert">Nobody is known by this name and password.</p>' : ''}
+<form id="login" method="post" action="/interaction/${escaped(uid)}">
+<label>Name <input name="username" autocomplete="username"></label>
+<label>Password <input name="password" type="password"></label>
+<button type="submit">Sign in</button></form></body></html>`;
+}
+
+async function formOf(request) {
+  let text = '';
+  for await (const part of request) {
+    text += part;
+    if (text.length > 10_000) throw new Error('form too large');
+  }
+  return new URLSearchParams(text);
+}
+
+const server = createServer();
+server.listen(0, '127.0.0.1', () => {
+  const { port } = server.address();
+  const issuer = `http://${options.host ?? '127.0.0.1'}:${port}`;
+  const jwtLife = options.access_token_ttl ?? 60;
+
+  const provider = new Provider(issuer, {
+    clients: options.clients,
+    jwks: { keys: [key('rsa', { modulusLength: 2048 }, 'RS256'), key('ec', { namedCurve: 'P-256' }, 'ES256')] },
+    cookies: { keys: [randomBytes(24).toString('hex')] },
+    claims: {
+      openid: ['sub'],
+      email: ['email', 'email_verified'],
+      profile: ['name', 'preferred_username'],
+      groups: ['groups', 'roles'],
+    },
+    scopes: ['openid', 'offline_access', 'email', 'profile', 'groups'],
+    conformIdTokenClaims: false,
+    pkce: { required: () => true, methods: ['S256'] },
+    rotateRefreshToken: true,
+    issueRefreshToken: async (_ctx, client) =>
+      options.refresh_tokens !== false && client.grantTypeAllowed('refresh_token'),
+    ttl: {
+      AccessToken: jwtLife,
+      IdToken: options.id_token_ttl ?? jwtLife,
+      RefreshToken: options.refresh_token_ttl ?? 3600,
+      Session: options.session_ttl ?? 3600,
+      Grant: 7200,
+      Interaction: 600,
+    },
+    features: {
+      devInteractions: { enabled: false },
+      revocation: { enabled: true },
+      backchannelLogout: { enabled: true },
+      rpInitiatedLogout: {
+        enabled: true,
+        logoutSource: async (ctx, form) => {
+          ctx.body = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sign out</title></head>
+<body><h1>Sign out?</h1>${form}
+<button type="submit" form="op.logoutForm" name="logout" value="yes">Sign out</button></body></html>`;
+        },
+      },
+      resourceIndicators: {
+        enabled: options.access_token === 'jwt',
+        defaultResource: () => 'urn:doorward:app',
+        useGrantedResource: () => true,
+        getResourceServerInfo: (_ctx, _resource, client) => ({
+          scope: 'email profile groups',
+          audience: options.audience ?? client.clientId,
+          accessTokenFormat: 'jwt',
+          accessTokenTTL: jwtLife,
+          jwt: { sign: { alg: 'ES256' } },
+        }),
+      },
+    },
+    extraTokenClaims: (_ctx, token) => (token.accountId ? claimsOf(token.accountId) : undefined),
+    findAccount: (_ctx, id) =>
+      Object.hasOwn(people, id) ? { accountId: id, claims: async () => claimsOf(id) } : undefined,
+    interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    async loadExistingGrant({ oidc }) {
+      const known = oidc.session.grantIdFor(oidc.client.clientId);
+      const found = known && (await oidc.provider.Grant.find(known));
+      if (found) return found;
+      const grant = new oidc.provider.Grant({ clientId: oidc.client.clientId, accountId: oidc.session.accountId });
+      grant.addOIDCScope('openid offline_access email profile groups');
+      grant.addResourceScope('urn:doorward:app', 'email profile groups');
+      await grant.save();
+      return grant;
+    },
+  });
+
+  provider.use(async (ctx, next) => {
+    if (!ctx.path.startsWith('/interaction/')) return next();
+    const { uid, params, prompt } = await provider.interactionDetails(ctx.req, ctx.res);
+    ctx.set('cache-control', 'no-store');
+    if (ctx.method !== 'POST') {
+      report({ event: 'form', client_id: params.client_id, prompt: prompt.name });
+      ctx.body = loginPage(uid, params.client_id, false);
+      return undefined;
+    }
+    const form = await formOf(ctx.req);
+    const name = form.get('username') ?? '';
+    if (!Object.hasOwn(people, name) || form.get('password') !== name) {
+      ctx.status = 401;
+      ctx.body = loginPage(uid, params.client_id, true);
+      return undefined;
+    }
+    const to = await provider.interactionResult(ctx.req, ctx.res, { login: { accountId: name } });
+    report({ event: 'login', client_id: params.client_id, username: name });
+    return ctx.redirect(to);
+  });
+
+  const grantEvent = (event) => (ctx, error) =>
+    report({
+      event,
+      client_id: ctx.oidc.client?.clientId,
+      grant_type: ctx.oidc.params?.grant_type,
+      error: error?.error,
+      reason: error?.error_detail ?? error?.error_description,
+    });
+  provider.on('grant.success', grantEvent('grant.success'));
+  provider.on('grant.error', grantEvent('grant.error'));
+  provider.on('grant.revoked', grantEvent('grant.revoked'));
+  provider.on('end_session.success', grantEvent('end_session.success'));
+  provider.on('backchannel.success', (_ctx, client) => report({ event: 'backchannel.success', client_id: client.clientId }));
+  provider.on('backchannel.error', (_ctx, error) => report({ event: 'backchannel.error', reason: String(error) }));
+  provider.on('authorization.error', (_ctx, error) => report({ event: 'authorization.error', error: error.error, reason: error.error_description }));
+  provider.on('server_error', (_ctx, error) => report({ event: 'server_error', reason: String(error?.stack ?? error) }));
+
+  server.on('request', provider.callback());
+  report({ event: 'ready', port, issuer });
+});
+
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));
