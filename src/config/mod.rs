@@ -73,7 +73,7 @@ pub fn load(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString
     let (raw, unknown) = extract::extract(merged(values, &environment, &report.root()), &report);
     let config = check::check(raw, &report.root(), &Folder::of(file));
     let (problems, refused) = report.into_problems();
-    let diagnosis = Diagnosis { file: file.to_path_buf(), text: source.masked(true, &unknown), problems };
+    let diagnosis = Diagnosis { file: file.to_path_buf(), text: source.masked(&unknown), problems };
     match config {
         Some(config) if !refused => Ok(Loaded { config, advice: diagnosis }),
         Some(_) | None => Err(diagnosis),
@@ -122,5 +122,5 @@ fn broken(source: &Source<'_>, mut errors: Vec<SyntaxError>) -> Diagnosis {
     let mut problems: Vec<Problem> = errors.into_iter().map(problem).collect();
     problems.dedup_by_key(|problem| problem.place.line());
     problems.truncate(MOST_SYNTAX_ERRORS);
-    Diagnosis { file: source.file.clone(), text: source.masked(false, &[]), problems }
+    Diagnosis { file: source.file.clone(), text: source.masked_unparsed(), problems }
 }

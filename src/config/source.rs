@@ -50,21 +50,22 @@ impl<'t> Source<'t> {
 
     /// The bytes of the key or value at `path`, if it is in the file.
     pub(super) fn span(&self, path: &[String], part: Part) -> Option<Range<usize>> {
+        let (key, value) = self.find(path)?;
+        // A table that is not in braces spans its header only, which is where its key is.
+        let in_braces = |span: Range<usize>| self.text.get(span).is_some_and(|text| text.starts_with('{'));
+        let is_apart = matches!(value.get_ref(), DeValue::Table(_)) && !in_braces(value.span());
+        Some(if part == Part::Key || is_apart { key } else { value.span() })
+    }
+
+    /// The place of the key at `path` (of the element, in a list), and its value.
+    fn find(&self, path: &[String]) -> Option<(Range<usize>, &Spanned<DeValue<'t>>)> {
         let (first, rest) = path.split_first()?;
         let (key, mut value) = find(self.table.get_ref(), first)?;
-        let mut span = key.span();
+        let mut place = key.span();
         for step in rest {
-            value = match value.get_ref() {
-                DeValue::Table(table) => {
-                    let (key, value) = find(table, step)?;
-                    span = key.span();
-                    value
-                }
-                DeValue::Array(array) => {
-                    let value = array.get(step.parse::<usize>().ok()?)?;
-                    span = value.span();
-                    value
-                }
+            (place, value) = match value.get_ref() {
+                DeValue::Table(table) => find(table, step).map(|(key, value)| (key.span(), value))?,
+                DeValue::Array(array) => array.get(step.parse::<usize>().ok()?).map(|value| (value.span(), value))?,
                 DeValue::String(_)
                 | DeValue::Integer(_)
                 | DeValue::Float(_)
@@ -72,12 +73,7 @@ impl<'t> Source<'t> {
                 | DeValue::Datetime(_) => return None,
             };
         }
-        match (part, value.get_ref()) {
-            // A table's own span covers its header only, which is where its key is.
-            (Part::Value, DeValue::Table(_)) if !self.is_inline(value.span()) => Some(span),
-            (Part::Value, _) => Some(value.span()),
-            (Part::Key, _) => Some(span),
-        }
+        Some((place, value))
     }
 
     /// Line, column and span for `span`.
@@ -88,24 +84,25 @@ impl<'t> Source<'t> {
         Place::File { line, column, span }
     }
 
+    /// The text of a file that does not parse, for showing.
+    pub(super) fn masked_unparsed(&self) -> String {
+        only_keys_and_punctuation(self.text)
+    }
+
     /// The text for showing: what may be a secret is masked, and so are the values at `unknown`, whose keys
-    /// are not known and may be misspelt. A file that does not parse is masked by whole lines.
-    pub(super) fn masked(&self, parsed: bool, unknown: &[Vec<String>]) -> String {
-        let mut spans: Vec<_> = unknown.iter().filter_map(|path| self.span(path, Part::Value)).collect();
-        secrets_of(self.table.get_ref(), &mut spans);
-        if !parsed {
-            spans.extend(suspicious_lines(self.text));
+    /// are not known and may be misspelt.
+    pub(super) fn masked(&self, unknown: &[Vec<String>]) -> String {
+        let mut spans = Vec::new();
+        for value in unknown.iter().filter_map(|path| Some(self.find(path)?.1)) {
+            leaves_of(value, &mut spans);
         }
+        secrets_of(self.table.get_ref(), &mut spans);
         let mut bytes = self.text.as_bytes().to_vec();
         for span in spans {
             let hidden = bytes.get_mut(span).unwrap_or_default();
             hidden.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
         }
         String::from_utf8(bytes).unwrap_or_default()
-    }
-
-    fn is_inline(&self, span: Range<usize>) -> bool {
-        self.text.get(span).is_some_and(|text| text.starts_with('{'))
     }
 }
 
@@ -166,10 +163,20 @@ pub(super) fn has_credentials(text: &str) -> bool {
     text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|place| place.contains('@')))
 }
 
+fn leaves_of(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
+    match value.get_ref() {
+        DeValue::Table(table) => table.iter().for_each(|(_, value)| leaves_of(value, spans)),
+        DeValue::Array(array) => array.iter().for_each(|element| leaves_of(element, spans)),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            spans.push(value.span());
+        }
+    }
+}
+
 fn secrets_of(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         if names_a_secret(key.get_ref()) {
-            spans.push(value.span());
+            leaves_of(value, spans);
         } else {
             secrets_within(value, spans);
         }
@@ -185,19 +192,22 @@ fn secrets_within(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// What stands behind the `=` of each line that mentions a secret or has an `@`.
-fn suspicious_lines(text: &str) -> Vec<Range<usize>> {
-    let mut spans = Vec::new();
-    let mut start = 0;
+/// The text of a file that does not parse: any slip can turn a secret's key into something else, so every value is
+/// masked but for its punctuation, which is what such errors are about.
+fn only_keys_and_punctuation(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        let lower = line.to_ascii_lowercase();
-        if lower.contains("secret") || lower.contains("password") || lower.contains('@') {
-            let behind = line.find('=').map_or(0, |at| at + 1);
-            spans.push(start + behind..start + line.len());
+        let mut in_value = !line.contains('=') && !line.trim_start().starts_with('[');
+        for character in line.chars() {
+            in_value |= matches!(character, '=' | '"' | '\'');
+            if in_value && (character.is_alphanumeric() || !character.is_ascii()) {
+                (0..character.len_utf8()).for_each(|_| masked.push('*'));
+            } else {
+                masked.push(character);
+            }
         }
-        start += line.len();
     }
-    spans
+    masked
 }
 
 #[cfg(test)]
@@ -255,13 +265,13 @@ paths = ["/c"]
 
     #[test]
     fn secrets_are_masked_and_nothing_else_moves() {
-        let masked = source().masked(true, &[]);
+        let masked = source().masked(&[]);
         assert!(!masked.contains("hunter2"), "{masked}");
         assert!(masked.contains("client_secret_file = \"secrets/store\""));
         assert_eq!(masked.len(), TEXT.len());
         let (broken, errors) = Source::parse("x.toml".into(), "a = 1\nclient_secret = 'hunter2\nb = 2");
         assert!(!errors.is_empty());
-        assert!(!broken.masked(false, &[]).contains("hunter2"));
+        assert!(!broken.masked_unparsed().contains("hunter2"));
     }
 
     #[test]

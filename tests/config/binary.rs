@@ -32,6 +32,10 @@ fn check_ends_with_0_or_78() {
     assert!(shown.contains("doorward.toml:2:10") && shown.contains("3 problems, nothing was started"), "{shown}");
     assert!(!shown.contains('\u{1b}'), "no colours where no terminal is");
 
+    let run = doorward(&["run", "--config", file.to_str().unwrap()]);
+    assert_eq!(run.status.code(), Some(78));
+    assert_eq!(text(&run.stderr), shown);
+
     let absent = doorward(&["check", "--config", "/absent/doorward.toml"]);
     assert_eq!(absent.status.code(), Some(78));
     assert!(text(&absent.stderr).contains("there is no such file"), "{}", text(&absent.stderr));
@@ -52,10 +56,24 @@ fn the_environment_of_the_process_is_read() {
 
 #[test]
 fn a_wrong_command_line_ends_with_64_and_help_with_0() {
-    for arguments in [&["chekc"][..], &[], &["check"], &["check", "--confg", "x"], &["keygen", "extra"]] {
+    let wrong: [&[&str]; 8] = [
+        &["chekc"],
+        &[],
+        &["check"],
+        &["check", "--confg", "x"],
+        &["keygen", "extra"],
+        &["run"],
+        &["demo", "--port", "http"],
+        &["demo", "--jwt-lifetime", "5 minutes"],
+    ];
+    for arguments in wrong {
         let ended = doorward(arguments);
         assert_eq!(ended.status.code(), Some(64), "{arguments:?}");
-        assert!(text(&ended.stderr).contains("Usage"), "{arguments:?}: {}", text(&ended.stderr));
+        assert!(
+            text(&ended.stderr).contains("--help") || text(&ended.stderr).contains("Usage"),
+            "{arguments:?}: {}",
+            text(&ended.stderr)
+        );
         assert_eq!(text(&ended.stdout), "");
     }
     for (arguments, part) in [(["--version"], concat!("doorward ", env!("CARGO_PKG_VERSION"))), (["--help"], "keygen")]

@@ -1,12 +1,22 @@
 //! The configuration as an operator meets it: the shipped files, what is refused and where, the environment, and the
 //! exit codes of the real binary.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::panic,
+    reason = "a test's helpers fail the test by panicking"
+)]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use doorward::config::{Diagnosis, Listen, Loaded, Place, Problem, SealingKey, Severity, Upstream, load};
+use doorward::config::{Config, Diagnosis, Loaded, Place, Problem, SealingKey, Severity, load};
 use doorward::oidc::ClientAuth;
+use doorward::types::net::ListenAddr;
+use doorward::upstream::UpstreamUrl;
+use proptest::proptest;
 use tempfile::TempDir;
 
 mod binary;
@@ -142,6 +152,33 @@ fn every_shipped_file_is_good() {
 }
 
 #[test]
+fn the_reference_shows_the_defaults() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let read = |name: &str| {
+        let text = fs::read_to_string(shipped.join(name)).unwrap();
+        Folder::with(&text).load(&[]).unwrap().config
+    };
+    // The sidecar's file leaves everything to its default.
+    let (small, full) = (read("sidecar.toml"), read("reference.toml"));
+    let shared = |config: &Config| {
+        let (server, provider) = (&config.server, &config.providers[0]);
+        let app = config.apps.iter().find(|app| app.policy.name.as_str() == "store").unwrap();
+        let (policy, client, upstream) = (&app.policy, &app.client, &app.upstream);
+        format!(
+            "{:?}",
+            (
+                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, config.store),
+                (&provider.discovery_url, &provider.algorithms, provider.request_timeout, provider.leeway),
+                (&policy.aliases, &policy.prefix, &policy.headers, &policy.cookies, policy.limits),
+                (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.userinfo),
+                (upstream.preserve_host, upstream.connect_timeout, upstream.response_timeout),
+            )
+        )
+    };
+    assert_eq!(shared(&small), shared(&full));
+}
+
+#[test]
 fn a_stray_key_is_refused_in_every_table_of_every_shipped_file() {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let mut tables = 0;
@@ -247,7 +284,7 @@ fn certificate_and_key_belong_together() {
     let other = rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
     folder.write("tls/key.pem", &other.signing_key.serialize_pem());
     let refused = folder.load(&[]).unwrap_err();
-    assert!(refused.problems()[0].message.contains("does not belong to the certificate"), "{refused}");
+    assert!(refused.problems()[0].message.contains("certificate and the key cannot be used together"), "{refused}");
 }
 
 #[test]
@@ -273,8 +310,8 @@ fn unix_sockets_are_addresses_too() {
         .replace("\"127.0.0.1:8080\"", "\"unix:/run/doorward.sock\"")
         .replace("\"http://127.0.0.1:4000\"", "\"unix:/run/forum.sock\"");
     let config = Folder::with(&text).load(&[]).unwrap().config;
-    assert_eq!(config.server.listen, Listen::Unix("/run/doorward.sock".into()));
-    assert_eq!(config.apps[0].upstream.target, Upstream::Unix("/run/forum.sock".into()));
+    assert_eq!(config.server.listen, ListenAddr::Unix("/run/doorward.sock".into()));
+    assert_eq!(config.apps[0].upstream.url, UpstreamUrl::Unix("/run/forum.sock".into()));
     let itself = text.replace("unix:/run/forum.sock", "unix:/run/doorward.sock");
     assert!(problems(&itself)[0].message.contains("doorward itself"));
 }
@@ -346,4 +383,45 @@ fn garbage_is_refused_without_a_panic() {
     let folder = Folder::with("");
     fs::write(folder.path("doorward.toml"), [0xff, 0xfe]).unwrap();
     assert!(folder.load(&[]).unwrap_err().problems()[0].message.contains("it is not text"));
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_named() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let folder = Folder::with(GOOD);
+    let variable = (OsString::from("DOORWARD_SERVER__LISTEN"), OsString::from_vec(vec![0xff]));
+    let refused = load(&folder.path("doorward.toml"), [variable]).unwrap_err();
+    assert!(refused.problems()[0].message.contains("`DOORWARD_SERVER__LISTEN` is not UTF-8"), "{refused}");
+}
+
+proptest! {
+    /// One slip of the finger anywhere: no panic, never refused without a word, and the secret is never shown.
+    #[test]
+    fn one_slip_never_shows_a_secret(at in 0..1000usize, cut in 0..3usize, typed in "[a-z=\"'.#@\\[\\]{}\n ]?") {
+        const SECRET: &str = "q7Zx-vault-9Kd";
+        let good = format!("{GOOD}\n[apps.blog]\nprovider = \"login\"\npublic_url = \"https://blog.example.com\"\n\
+            upstream = \"http://127.0.0.1:5000\"\nclient_id = \"blog\"\nclient_secret = \"{SECRET}\"\nprefix = 1\n");
+        // Half of the slips are near the secret.
+        let at = if at % 2 == 0 { good.len() - 1 - (at % 80) } else { at % good.len() };
+        let cut = cut.min(good.len() - at);
+        let slipped = format!("{}{typed}{}", &good[..at], &good[at + cut..]);
+        FOLDER.with(|folder| {
+            folder.write("doorward.toml", &slipped);
+            match folder.load(&[]) {
+                Ok(loaded) => assert!(!format!("{loaded:?}").contains(SECRET)),
+                Err(refused) => {
+                    assert!(refused.errors() > 0, "refused without a word:\n{slipped}");
+                    let shown = refused.render(false);
+                    for window in SECRET.as_bytes().windows(6) {
+                        let part = std::str::from_utf8(window).unwrap();
+                        assert!(!shown.contains(part), "{part} of the secret is shown:\n{shown}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+thread_local! {
+    static FOLDER: Folder = Folder::with(GOOD);
 }

@@ -11,10 +11,10 @@ use crate::policy::rules::{Access, PathPattern, Rule};
 use crate::policy::target::{Oddities, Oddity};
 
 const HEADERS: [(&str, &str); 4] = [
-    ("X-Forwarded-User", "{sub}"),
     ("X-Forwarded-Email", "{email}"),
-    ("X-Forwarded-Preferred-Username", "{preferred_username}"),
     ("X-Forwarded-Groups", "{groups}"),
+    ("X-Forwarded-Preferred-Username", "{preferred_username}"),
+    ("X-Forwarded-User", "{sub}"),
 ];
 
 /// Headers with a meaning of their own: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, the client's address.
