@@ -18,8 +18,8 @@ use crate::session::seal::KeyAge;
 use crate::telemetry::access::{AccessBuffer, AccessLine};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, End, Watcher};
+use crate::types::net::Arrival;
 use crate::types::time::Clock;
-use crate::wire::Arrival;
 
 /// Where one worker's requests are recorded.
 #[derive(Clone)]
