@@ -7,3 +7,5 @@ mod real_provider;
 pub mod support;
 #[cfg(test)]
 mod support_itself;
+#[cfg(test)]
+mod web_workflow;

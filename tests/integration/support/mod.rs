@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub mod backend;
 pub mod browser;
 pub mod cookies;
+pub mod doorward;
 pub mod gate;
 pub mod html;
 pub mod journey;
