@@ -69,15 +69,26 @@ impl Process {
     /// The port that it says it listens on, under this `name` in the line that tells so: `address` or `admin`.
     pub fn port(&self, name: &str) -> u16 {
         let line = self.line_with("serving");
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        let port = address.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+        // As text `address=127.0.0.1:1`, as JSON `"address":"127.0.0.1:1"`.
+        let words = line.split(['"', '=', ',', ' ']).filter(|word| !matches!(*word, "" | ":"));
+        let port = words.skip_while(|word| *word != name).nth(1);
+        let port = port.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
         port.unwrap_or_else(|| panic!("no port under `{name}` in `{line}`"))
     }
 
     /// Sends SIGTERM, as a service manager does.
     pub fn terminate(&self) {
-        let killed = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
-        assert!(killed.expect("a shell").success(), "the process is gone:\n{}", self.said().join("\n"));
+        assert!(self.signal("TERM"), "the process is gone:\n{}", self.said().join("\n"));
+    }
+
+    /// Sends SIGINT, as the terminal does for Ctrl-C.
+    pub fn interrupt(&self) {
+        assert!(self.signal("INT"), "the process is gone:\n{}", self.said().join("\n"));
+    }
+
+    fn signal(&self, name: &str) -> bool {
+        let kill = format!("kill -{name} {}", self.child.id());
+        Command::new("sh").arg("-c").arg(kill).status().is_ok_and(|status| status.success())
     }
 
     /// Waits for its end.
@@ -104,8 +115,7 @@ impl Drop for Process {
             return;
         }
         // In good order first: it has temporary files to remove.
-        let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
-        if asked.is_ok() && self.ends_within(Duration::from_secs(2)).is_some() {
+        if self.signal("TERM") && self.ends_within(Duration::from_secs(2)).is_some() {
             return;
         }
         let _ended = self.child.kill();
