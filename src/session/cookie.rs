@@ -102,13 +102,13 @@ pub struct RequestCookies<'r> {
 const MAX_COOKIES: usize = 256;
 
 impl<'r> RequestCookies<'r> {
-    /// Splits the values of the `Cookie` fields; what is not `name=value` is passed over.
+    /// Splits the values of the `Cookie` fields; what is not `name=value` in UTF-8 is passed over, and nothing
+    /// else with it: a stranger's cookie, which a sibling host can plant, must not hide ours.
     pub fn read(fields: &'r [HeaderValue]) -> Self {
         let pairs = fields
             .iter()
-            .filter_map(|field| field.to_str().ok())
-            .flat_map(|field| field.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
+            .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim_ascii().split_once('='))
             .take(MAX_COOKIES)
             .collect();
         Self { pairs }
@@ -205,6 +205,15 @@ mod tests {
             assert_eq!(RequestCookies::read(&headers(&[bad])).get_chunked("c"), None, "{bad}");
         }
         assert_eq!(RequestCookies::read(&headers(&["c=a; c.1=old"])).get_chunked("c").unwrap(), "a");
+    }
+
+    #[test]
+    fn a_cookie_beyond_ascii_hides_no_other() {
+        for stranger in ["name=Zo\u{eb}".as_bytes(), b"name=Zo\xeb", b"\xff\xfe=\x80"] {
+            let field = [stranger, b"; ours=v"].concat();
+            let headers = [HeaderValue::from_bytes(&field).unwrap()];
+            assert_eq!(RequestCookies::read(&headers).get("ours"), Some("v"), "{stranger:?}");
+        }
     }
 
     #[test]
