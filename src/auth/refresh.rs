@@ -14,6 +14,7 @@ use crate::oidc::token::{TokenAnswer, TokenError};
 use crate::session::assess::Why;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
+use crate::store::Whose;
 use crate::types::oauth::{Generation, RefreshToken, SessionId};
 
 /// How a refresh ended.
@@ -135,8 +136,15 @@ impl Auth {
         let now = self.now();
         let new_token = answer.refresh_token.clone();
         let made = grant::of_refresh(app, answer, used, old, now).await;
-        if self.revocations.snapshot().contains(&app.app.name, &used.sid, used.started_at) {
-            // Somebody logged out while the provider was being asked.
+        // A logout may have come while the provider was asked, and a refresh token alone does not say whose it is.
+        let newest = made.as_ref().ok().map(|grant| &grant.jwt).or(old);
+        let whose = Whose {
+            sid: &used.sid,
+            provider_sid: newest.and_then(|jwt| jwt.provider_sid.as_ref()),
+            subject: newest.map(|jwt| &jwt.subject),
+            started_at: used.started_at,
+        };
+        if app.revocations.snapshot().contains(whose) {
             self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
             return Refreshed::Ended(Why::Revoked);
         }
