@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::app::AppAuth;
-use super::grant::{self, GrantError};
+use super::grant;
 use super::rotation::{Place, Rotation, Rotations};
 use super::{Auth, Event, Outage, PATIENCE};
 use crate::oidc::token::{TokenAnswer, TokenError};
@@ -102,6 +102,9 @@ impl Auth {
             Ok(answer) => answer,
             Err(TokenError::Refused { error, description }) => {
                 tracing::info!(app = %app.app.name, sid = %used.sid, error, description, "refresh_refused");
+                if self.is_ended(app, &used) {
+                    return Refreshed::Ended(Why::Revoked);
+                }
                 self.end_session(app, &used.sid, used.started_at);
                 return Refreshed::Ended(Why::RefreshRefused);
             }
@@ -135,24 +138,27 @@ impl Auth {
         let now = self.now();
         let new_token = answer.refresh_token.clone();
         let made = grant::of_refresh(app, answer, used, old, now).await;
-        if self.revocations.snapshot().contains(&app.app.name, &used.sid, used.started_at) {
+        if self.is_ended(app, used) {
             // Somebody logged out while the provider was being asked.
             self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
             return Refreshed::Ended(Why::Revoked);
         }
         let (grant, fault) = match made {
             Ok(grant) => (grant, None),
-            Err(GrantError::SubjectChanged) => {
-                tracing::error!(app = %app.app.name, sid = %used.sid, "refresh_gave_another_person");
-                self.end_session(app, &used.sid, used.started_at);
-                return Refreshed::Ended(Why::RefreshRefused);
-            }
             Err(error) => {
                 tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
                 let fault = Refreshed::Outage(Outage::new(error.code()));
-                // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
-                let (Some(token), Some(old)) = (new_token, old) else { return fault };
-                (carried_on(used, old, token), Some(fault))
+                match (new_token, old) {
+                    // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
+                    (Some(token), Some(old)) if !error.is_final() => (carried_on(used, old, token), Some(fault)),
+                    // The same token may bring more the next time.
+                    (None, _) if !error.is_final() => return fault,
+                    (token, _) => {
+                        self.end_session(app, &used.sid, used.started_at);
+                        self.revoke_at_provider(app, token.as_ref().unwrap_or(&used.token)).await;
+                        return Refreshed::Ended(Why::RefreshRefused);
+                    }
+                }
             }
         };
         rotation.newest = grant.jwt.generation;
@@ -161,6 +167,10 @@ impl Auth {
             tracing::warn!(app = %app.app.name, sid = %used.sid, "successor_not_stored");
         }
         fault.unwrap_or_else(|| Refreshed::Renewed(Arc::new(grant)))
+    }
+
+    fn is_ended(&self, app: &AppAuth, used: &RefreshGrant) -> bool {
+        self.revocations.snapshot().contains(&app.app.name, &used.sid, used.started_at)
     }
 
     /// A token that was replaced long ago: whoever sends it took it from somewhere. Both sides lose the session.

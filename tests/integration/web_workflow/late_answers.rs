@@ -7,7 +7,7 @@ use crate::support::backend::Answer;
 use crate::support::browser::{Ask, Browser, Kind, Page};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
-use crate::support::provider::{Endpoint, Fault};
+use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
 
 /// Another tab opens a page that the backend holds back until the gate opens.
 async fn slow_tab(doorward: &Doorward, browser: &Browser) -> (Gate, JoinHandle<Page>) {
@@ -98,21 +98,40 @@ async fn a_late_answer_across_a_login_of_another_person_changes_nobody() {
 
 #[tokio::test]
 async fn a_refresh_that_ends_late_does_not_take_away_the_cookies_of_a_new_login() {
+    let refusal = RefreshRefusal { status: 400, error: Some("invalid_grant") };
+    for refusal in [None, Some(refusal)] {
+        let doorward = Setup::plain().start();
+        let mut browser = doorward.logged_in("alice", CART).await;
+        doorward.pass(300);
+        let gate = Gate::default();
+        doorward.provider.behave(|provider| provider.refresh_refusal = refusal);
+        doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+        let mut tab = browser.clone();
+        let page = url::Url::parse(&doorward.store_url("/")).unwrap();
+        let ask = Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
+        let late = tokio::spawn(async move { tab.send(ask).await });
+        gate.reached(1).await;
+        log_out(&doorward, &mut browser).await;
+        doorward.sign_in("bob");
+        browser.visit(&doorward.store_url(CART)).await;
+        gate.open();
+        let page = late.await.expect("an answer");
+        assert_eq!(page.status(), 401, "{page}");
+        arrive(&doorward, &mut browser, &page);
+        load(&doorward, &mut browser, "bob").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_login() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
-    let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     let mut tab = browser.clone();
-    let ask =
-        Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&url::Url::parse(&doorward.store_url("/")).unwrap());
-    let late = tokio::spawn(async move { tab.send(ask).await });
-    gate.reached(1).await;
     log_out(&doorward, &mut browser).await;
     doorward.sign_in("bob");
     browser.visit(&doorward.store_url(CART)).await;
-    gate.open();
-    let page = late.await.expect("an answer");
+    let page = url::Url::parse(&doorward.store_url("/")).unwrap();
+    let page = tab.send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page)).await;
     assert_eq!(page.status(), 401, "{page}");
     arrive(&doorward, &mut browser, &page);
     load(&doorward, &mut browser, "bob").await;

@@ -2,7 +2,7 @@
 
 use super::{CART, calls, exchanges, is_sent_to_log_in, load, refreshes, shown};
 use crate::support::doorward::Setup;
-use crate::support::provider::{Flaw, RefreshRefusal};
+use crate::support::provider::{ExpiresIn, Flaw, RefreshRefusal};
 
 #[tokio::test]
 async fn a_provider_that_changed_its_keys_is_followed() {
@@ -104,5 +104,39 @@ async fn a_flawed_token_over_a_refresh_is_never_used_and_the_next_good_one_is() 
         doorward.provider.behave(|provider| provider.id_token_flaws.clear());
         load(&doorward, &mut browser, "alice").await;
         doorward.provider.assert_no_dead_refresh_token_was_sent();
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_brings_neither_jwt_nor_lifetime_ends_in_a_login_and_not_in_a_standstill() {
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(|provider| {
+        provider.refresh_brings_id_token = false;
+        provider.expires_in = ExpiresIn::Missing;
+    });
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    browser.visit(&doorward.store_url(CART)).await;
+    load(&doorward, &mut browser, "alice").await;
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_refresh_without_the_old_jwt_that_brings_no_good_one_never_sends_a_used_up_token() {
+    for flaws in [None, Some(vec![Flaw::WrongSignature])] {
+        let doorward = Setup::plain().start();
+        let mut browser = doorward.logged_in("alice", CART).await;
+        let name = doorward.cookie_name("jwt");
+        browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+        doorward.provider.behave(|provider| match flaws {
+            Some(flaws) => provider.id_token_flaws = flaws,
+            None => provider.refresh_brings_id_token = false,
+        });
+        for _ in 0..2 {
+            is_sent_to_log_in(&doorward, &mut browser).await;
+        }
+        doorward.provider.assert_no_dead_refresh_token_was_sent();
+        assert_eq!(refreshes(&doorward), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Several tabs that log in at once, each with an attempt of its own.
 
-use super::{CART, arrive, exchanges, is_sent_to_log_in, load, location};
+use super::{arrive, exchanges, is_sent_to_log_in, load, location};
 use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 
