@@ -75,9 +75,9 @@ impl Resumed {
 
     fn nobody(why: Why) -> Self {
         let afterwards = match why {
-            Why::Idle | Why::TooOld | Why::Revoked | Why::RefreshRefused | Why::Reused | Why::Expired => {
-                Afterwards::Forget
-            }
+            Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired => Afterwards::Forget,
+            // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
+            Why::Revoked => Afterwards::Nothing,
             // Other keys may open what ours do not: nothing is deleted.
             Why::NoCookie | Why::Unreadable | Why::Mixed => Afterwards::Nothing,
         };
