@@ -5,3 +5,5 @@
 pub mod support;
 #[cfg(test)]
 mod support_itself;
+#[cfg(test)]
+mod web_workflow;
