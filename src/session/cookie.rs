@@ -102,13 +102,14 @@ pub struct RequestCookies<'r> {
 const MAX_COOKIES: usize = 256;
 
 impl<'r> RequestCookies<'r> {
-    /// Splits the values of the `Cookie` fields; what is not `name=value` is passed over.
+    /// Splits the values of the `Cookie` fields; what is not `name=value` is passed over. So is a cookie that is not
+    /// text: browsers send what a script of the app's wrote as raw bytes, and those must not hide ours beside them.
     pub fn read(fields: &'r [HeaderValue]) -> Self {
         let pairs = fields
             .iter()
-            .filter_map(|field| field.to_str().ok())
-            .flat_map(|field| field.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
+            .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
+            .filter_map(|pair| std::str::from_utf8(pair).ok())
+            .filter_map(|pair| pair.trim_ascii().split_once('='))
             .take(MAX_COOKIES)
             .collect();
         Self { pairs }
@@ -205,6 +206,17 @@ mod tests {
             assert_eq!(RequestCookies::read(&headers(&[bad])).get_chunked("c"), None, "{bad}");
         }
         assert_eq!(RequestCookies::read(&headers(&["c=a; c.1=old"])).get_chunked("c").unwrap(), "a");
+    }
+
+    #[test]
+    fn a_cookie_that_is_not_ascii_hides_none_beside_it() {
+        let headers: Vec<HeaderValue> = [&b"app=Gr\xc3\xbc\xc3\x9fe; c=3; old=\xff\xfe;d=4"[..]]
+            .iter()
+            .map(|field| HeaderValue::from_bytes(field).unwrap())
+            .collect();
+        let cookies = RequestCookies::read(&headers);
+        assert_eq!((cookies.get("c"), cookies.get("d")), (Some("3"), Some("4")));
+        assert!(!cookies.has("old"));
     }
 
     #[test]

@@ -2,8 +2,28 @@
 #![expect(missing_docs, reason = "members of fixtures are named for what they are")]
 
 #[cfg(test)]
+mod access_rules;
+#[cfg(test)]
+mod bad_backend;
+#[cfg(test)]
+mod bad_cookies;
+#[cfg(test)]
+mod bad_provider;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod identity_headers;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod logs_and_metrics;
+#[cfg(test)]
+mod proxying;
+#[cfg(test)]
 pub mod support;
 #[cfg(test)]
 mod support_itself;
 #[cfg(test)]
 mod web_workflow;
+#[cfg(test)]
+mod websocket;

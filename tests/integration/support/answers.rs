@@ -4,12 +4,53 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::browser::Browser;
+use super::browser::{Ask, Browser, Kind};
+use super::doorward::Doorward;
 use super::page::Page;
+use super::provider::Person;
 use super::wire::{Framing, Head, Wire};
 
 /// How long a test waits for what must come.
 pub const SOON: Duration = Duration::from_secs(10);
+
+/// A page of the store that needs a signed-in person.
+pub const CART: &str = "/shopping-cart";
+
+/// A browser in which this person is signed in at the store, as everywhere at the provider.
+pub async fn signed_in(door: &Doorward, person: Person) -> Browser {
+    door.provider.sign_in(person);
+    let mut browser = door.browser();
+    let page = browser.visit(&door.store_url(CART)).await;
+    assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
+    browser
+}
+
+/// Alice, without roles.
+pub async fn alice(door: &Doorward) -> Browser {
+    signed_in(door, Person::new("alice", &[])).await
+}
+
+/// What a script of the store gets.
+pub async fn fetched(browser: &mut Browser, url: &str) -> Page {
+    let page = url.parse().expect("an URL");
+    browser.send(Ask::new(Kind::Fetch, url).from(&page)).await
+}
+
+/// Waits until a counter or gauge has this value.
+pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
+    let reached = async {
+        while door.metric(series).await != value {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, reached).await.unwrap_or_else(|_| panic!("{series} did not become {value}"));
+}
+
+/// The answer sends the browser to log in.
+pub fn assert_login_starts(door: &Doorward, page: &Page) {
+    let location = page.header("location").unwrap_or_default();
+    assert!(page.status() == 302 && location.starts_with(door.provider.issuer()), "no login: {page}");
+}
 
 /// A page for people with this status that names `code`; returned is its reference.
 pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
@@ -17,7 +58,8 @@ pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
     assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page}");
     assert!(page.header("content-security-policy").is_some(), "{page}");
     let words = page.words();
-    let (_, after) = words.split_once(code).unwrap_or_else(|| panic!("`{code}` is not on the page: {words}"));
+    let shown = words.rsplit_once("Reference ").map_or(words.as_str(), |(_, shown)| shown);
+    let after = shown.strip_prefix(code).unwrap_or_else(|| panic!("not `{code}` is on the page, but: {shown}"));
     reference(after.split_whitespace().next().unwrap_or_default())
 }
 
