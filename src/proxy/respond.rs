@@ -95,16 +95,17 @@ impl Respond {
         let login = app.zip(refusal.return_to.as_ref()).map(|(app, to)| login_path(app, to));
         let (reason, status) = (refusal.reason, refusal.reason.status());
         let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
+        let shown = shown(reason.code(), reference);
         let mut answer = match (reason, app, login.as_deref().and_then(href)) {
             (Reason::FormNotSent(_), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
                 site: app.origin.host(),
                 login: &login,
-                reference: &reference.to_string(),
+                reference: &shown,
             })),
             (Reason::SignInOutsideFrame(_), Some(app), Some(login)) => page(self.pages.frame_login(&FrameLoginPage {
                 site: app.origin.host(),
                 login: &login,
-                reference: &reference.to_string(),
+                reference: &shown,
             })),
             (Reason::Forbidden, Some(app), _) if refusal.asker.reads_pages() => {
                 match (href(&app.endpoint_path("logout")), href("/"), &refusal.person) {
@@ -113,7 +114,7 @@ impl Respond {
                         person: &display_name(person),
                         log_out: &log_out,
                         home: &home,
-                        reference: &reference.to_string(),
+                        reference: &shown,
                     })),
                     _ => self.tell(
                         refusal.asker,
@@ -251,7 +252,7 @@ impl Respond {
             explanation: trouble.words.explanation,
             advice: trouble.words.advice,
             link: login.as_ref().map(|href| Link { label: "Log in", href }),
-            reference: &format!("{} {}", trouble.code, trouble.reference),
+            reference: &shown(trouble.code, trouble.reference),
         });
         of_page(trouble.status, page)
     }
@@ -297,6 +298,11 @@ fn as_problem(trouble: &Trouble<'_>) -> Response<Body> {
 fn login_path(app: &App, return_to: &ReturnTo) -> String {
     let query: String = url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
     format!("{}?return_to={query}", app.endpoint_path("login"))
+}
+
+/// What a person reads out to whoever runs the site: the code, and the request's name in the log.
+fn shown(code: &str, reference: Reference) -> String {
+    format!("{code} {reference}")
 }
 
 fn href(path: &str) -> Option<Href> {
