@@ -10,6 +10,8 @@ mod demo;
 #[cfg(test)]
 pub mod journey;
 #[cfg(test)]
+mod looks;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 #[path = "../integration/support/mod.rs"]
