@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-const PATH_FRAGMENTS: [&str; 54] = [
+const PATH_FRAGMENTS: [&str; 55] = [
     "/",
     "/",
     "/",
@@ -59,6 +59,7 @@ const PATH_FRAGMENTS: [&str; 54] = [
     "+",
     "~",
     "caf%c3%a9",
+    "%C4%B1",
 ];
 
 const REDIRECT_FRAGMENTS: [&str; 52] = [
@@ -125,7 +126,8 @@ fn disguised() -> impl Strategy<Value = String> {
             (0, code) => format!("%{code:02x}"),
             (1, code) => format!("%25{code:02X}"),
             (2, code) => format!("%{:02x}%{:02X}", 0xc0 | code >> 6, 0x80 | code & 0x3f),
-            (3, _) => character.to_uppercase().to_string(),
+            (3, 0x69) => "%C4%B1".to_owned(),
+            (3 | 4, _) => character.to_uppercase().to_string(),
             _ => character.to_string(),
         };
         let mut spelt: Vec<String> = base.chars().zip(spellings).map(spell).collect();
