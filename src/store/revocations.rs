@@ -1,6 +1,6 @@
 //! Sessions that were ended before their time. On the way of a request this is a snapshot that is only read;
-//! a revocation makes a new one. Nothing is ever evicted: at the limit all sessions of the app that began
-//! before now are ended instead.
+//! a revocation makes a new one. Nothing is ever evicted: at the limit all sessions that began before now are ended
+//! instead, at the app that has the most revocations, so that one app's flood costs no other its sessions.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,21 +71,31 @@ impl Revocations {
         let mut next = RevokedSet::clone(&self.snapshot.load());
         next.recent.insert(sid.clone(), Entry { app: app.clone(), ends_at });
         if next.recent.len() > RECENT || next.len() > self.max_entries {
-            self.settle(&mut next, app, now);
+            self.settle(&mut next, now);
         }
         self.snapshot.store(Arc::new(next));
     }
 
-    fn settle(&self, set: &mut RevokedSet, app: &AppName, now: Timestamp) {
+    fn settle(&self, set: &mut RevokedSet, now: Timestamp) {
         let mut settled = HashMap::clone(&set.settled);
         settled.extend(set.recent.drain());
         settled.retain(|_, entry| now < entry.ends_at);
-        if settled.len() > self.max_entries {
-            set.not_before.insert(app.clone(), now);
-            settled.retain(|_, entry| entry.app != *app);
+        if settled.len() > self.max_entries
+            && let Some(app) = app_of_most(&settled)
+        {
+            settled.retain(|_, entry| entry.app != app);
+            set.not_before.insert(app, now);
         }
         set.settled = Arc::new(settled);
     }
+}
+
+fn app_of_most(entries: &HashMap<SessionId, Entry>) -> Option<AppName> {
+    let mut counts: HashMap<&AppName, usize> = HashMap::new();
+    for entry in entries.values() {
+        *counts.entry(&entry.app).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(app, _)| app.clone())
 }
 
 #[cfg(test)]
@@ -106,6 +116,20 @@ mod tests {
         let set = revocations.snapshot();
         assert!((0..1000).all(|number| set.contains(&app, &SessionId::new(number.to_string()), at(0))));
         assert!(!set.contains(&app, &SessionId::new("other"), at(0)));
+    }
+
+    #[test]
+    fn the_flood_of_one_app_ends_no_session_of_another() {
+        let revocations = Revocations::new(10);
+        let (store, forum) = (AppName::new("store"), AppName::new("forum"));
+        for number in 0..10 {
+            revocations.revoke(&forum, &SessionId::new(format!("f{number}")), at(100), at(1));
+        }
+        revocations.revoke(&store, &SessionId::new("s"), at(100), at(2));
+        let set = revocations.snapshot();
+        assert!(set.contains(&store, &SessionId::new("s"), at(0)));
+        assert!(!set.contains(&store, &SessionId::new("other"), at(0)));
+        assert!((0..10).all(|number| set.contains(&forum, &SessionId::new(format!("f{number}")), at(0))));
     }
 
     #[test]
