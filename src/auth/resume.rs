@@ -102,9 +102,7 @@ impl Auth {
         let resumed = match assess(opened.presented, now, &app.app.limits, &outside) {
             Standing::None(why) => Resumed::nobody(why),
             Standing::Live(live) => self.live(app, cookies, live, effort, now),
-            Standing::Stale(refresh, _) if effort == Effort::Refresh => {
-                self.refreshed(app, cookies, refresh, &outside.revoked).await
-            }
+            Standing::Stale(refresh, _) if effort == Effort::Refresh => self.refreshed(app, cookies, refresh).await,
             Standing::Stale(..) => {
                 Resumed { caller: Ok(Caller::Anonymous(Why::Expired)), afterwards: Afterwards::Nothing, key_age: None }
             }
@@ -140,7 +138,6 @@ impl Auth {
         app: &Arc<AppAuth>,
         cookies: &RequestCookies<'_>,
         refresh: RefreshGrant,
-        revoked: &RevokedSet,
     ) -> Resumed {
         let refreshed = self.refresh(app, refresh, open_jwt(app, cookies)).wait().await;
         let grant = match refreshed {
@@ -150,7 +147,8 @@ impl Auth {
                 return Resumed { caller: Err(outage), afterwards: Afterwards::Nothing, key_age: None };
             }
         };
-        if revoked.contains(&app.app.name, &grant.jwt.sid, grant.jwt.started_at) {
+        // As of now: the wait was long enough for a logout.
+        if self.revocations.snapshot().contains(&app.app.name, &grant.jwt.sid, grant.jwt.started_at) {
             return Resumed::nobody(Why::Revoked);
         }
         let caller = match Session::of(&grant.jwt, &app.app.headers) {
