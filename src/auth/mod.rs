@@ -10,6 +10,8 @@ pub mod refresh;
 pub mod resume;
 mod rotation;
 pub mod set_cookies;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +45,9 @@ pub struct Auth {
     apps: Vec<Arc<AppAuth>>,
     control: Control,
     store: Memory,
+    /// Login attempts whose code was brought. Apart from the sessions' store: anybody can begin a login and bring a
+    /// code, and must not take the room that refreshed sessions need.
+    redeemed: Memory,
     revocations: Revocations,
     clock: Arc<dyn Clock>,
     flights: Flights,
@@ -109,7 +114,7 @@ impl From<NoResult> for Outage {
 /// How much an [`Auth`] may remember.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Entries of the store.
+    /// Entries of the store, and as many of login attempts.
     pub store_entries: usize,
     /// Revoked sessions that are named one by one.
     pub revocations: usize,
@@ -128,6 +133,7 @@ impl Auth {
             apps,
             control,
             store: Memory::new(bounds.store_entries),
+            redeemed: Memory::new(bounds.store_entries),
             revocations: Revocations::new(bounds.revocations),
             clock,
             flights: Flights::default(),
@@ -149,12 +155,14 @@ impl Auth {
 
     /// How many entries the store has, and how many sessions are revoked by name.
     pub fn remembered(&self) -> (usize, usize) {
-        (self.store.len(), self.revocations.snapshot().len())
+        (self.store.len() + self.redeemed.len(), self.revocations.snapshot().len())
     }
 
     /// Forgets what has ended; to be called from time to time.
     pub fn sweep(&self) {
-        self.store.sweep(self.now());
+        let now = self.now();
+        self.store.sweep(now);
+        self.redeemed.sweep(now);
     }
 
     /// Ends a session here, for the rest of its life.
