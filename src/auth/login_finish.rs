@@ -70,7 +70,10 @@ pub enum LoginFailure {
     /// The code was redeemed before, and what it gave is gone.
     #[error("the code was redeemed before")]
     Replayed,
-    /// The code was not accepted.
+    /// The provider does not know the code, or no longer: it came late, or was never one.
+    #[error("the code is not, or no longer, one of the provider's")]
+    CodeUnknown,
+    /// The provider would not redeem any code.
     #[error("the provider did not accept the code: {0}")]
     CodeRefused(&'static str),
     /// The tokens were not accepted.
@@ -95,6 +98,7 @@ impl LoginFailure {
             Self::AttemptExpired => "login_attempt_expired",
             Self::Declined { .. } => "declined_by_provider",
             Self::Replayed => "code_replayed",
+            Self::CodeUnknown => "code_refused",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
@@ -270,7 +274,7 @@ impl Auth {
         let answer = app.provider.exchange_code(&app.client, code, verifier).await.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "code_exchange_failed");
             match error {
-                TokenError::Refused { .. } => LoginFailure::CodeRefused("code_refused"),
+                TokenError::Refused { .. } => LoginFailure::CodeUnknown,
                 TokenError::ClientRejected { .. } | TokenError::BadAnswer(_) => LoginFailure::CodeRefused(error.code()),
                 TokenError::Unavailable { .. } | TokenError::Unreachable(_) | TokenError::Ambiguous(_) => {
                     LoginFailure::Outage(Outage::new(error.code()))
