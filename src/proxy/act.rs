@@ -4,7 +4,8 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 
 use super::Proxy;
-use super::record::{Record, Reference};
+use super::record::Record;
+use super::reference::Reference;
 use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
 use crate::policy::decide::{Decision, Permit};

@@ -4,6 +4,7 @@ mod act;
 mod codes;
 pub mod pages;
 mod record;
+mod reference;
 mod respond;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
     SignedOutPage,
 };
-use super::record::Reference;
+use super::reference::Reference;
 use crate::auth::Outage;
 use crate::auth::login_finish::LoginFailure;
 use crate::auth::set_cookies::Lines;

@@ -22,15 +22,6 @@ use crate::telemetry::metrics::Metrics;
 use crate::types::time::Clock;
 use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
-/// How many sessions a worker remembers with their headers made; each takes a few KiB.
-const SESSIONS_PER_WORKER: usize = 10_000;
-
-/// Entries of the store; those of a refreshed session take about 4 KiB.
-const MAX_STORE_ENTRIES: usize = 100_000;
-
-/// Revoked sessions that are named one by one; beyond, all older sessions of the app end.
-const MAX_REVOCATIONS: usize = 100_000;
-
 /// How often what has ended is forgotten and the gauges are read.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -46,6 +37,7 @@ pub(super) struct Composed {
     providers: Vec<Arc<Provider>>,
     respond: Arc<Respond>,
     clock: Arc<dyn Clock>,
+    max_cached_sessions: usize,
 }
 
 impl Composed {
@@ -68,7 +60,7 @@ impl Composed {
             flows.push(Arc::new(AppAuth::new(Arc::clone(app), Arc::clone(provider), client, settings.userinfo, &ring)));
             plans.push(plan(app, settings)?);
         }
-        let bounds = Bounds { store_entries: MAX_STORE_ENTRIES, revocations: MAX_REVOCATIONS };
+        let bounds = Bounds { store_entries: config.store.max_entries, revocations: config.store.max_revoked };
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
@@ -78,6 +70,7 @@ impl Composed {
             providers,
             respond: Arc::new(Respond::new()?),
             clock,
+            max_cached_sessions: config.max_cached_sessions,
         })
     }
 
@@ -117,7 +110,7 @@ impl Composed {
             trusted: Arc::clone(&self.trusted),
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
-            sessions: SessionCache::new(SESSIONS_PER_WORKER),
+            sessions: SessionCache::new(self.max_cached_sessions),
             respond: Arc::clone(&self.respond),
             recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
         })

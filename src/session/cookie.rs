@@ -102,13 +102,14 @@ pub struct RequestCookies<'r> {
 const MAX_COOKIES: usize = 256;
 
 impl<'r> RequestCookies<'r> {
-    /// Splits the values of the `Cookie` fields; what is not `name=value` in UTF-8 is passed over, and nothing
-    /// else with it: a stranger's cookie, which a sibling host can plant, must not hide ours.
+    /// Splits the values of the `Cookie` fields; what is not `name=value` in UTF-8 is passed over, that pair only:
+    /// browsers send an app's own cookies as they were set. Only ASCII white space is trimmed, since a name that
+    /// begins with any other is another name to browsers, which put no lock on it.
     pub fn read(fields: &'r [HeaderValue]) -> Self {
         let pairs = fields
             .iter()
             .flat_map(|field| field.as_bytes().split(|byte| *byte == b';'))
-            .filter_map(|pair| std::str::from_utf8(pair).ok()?.trim_ascii().split_once('='))
+            .filter_map(|pair| std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('='))
             .take(MAX_COOKIES)
             .collect();
         Self { pairs }
@@ -208,11 +209,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_beyond_ascii_hides_no_other() {
-        for stranger in ["name=Zo\u{eb}".as_bytes(), b"name=Zo\xeb", b"\xff\xfe=\x80"] {
-            let field = [stranger, b"; ours=v"].concat();
-            let headers = [HeaderValue::from_bytes(&field).unwrap()];
-            assert_eq!(RequestCookies::read(&headers).get("ours"), Some("v"), "{stranger:?}");
+    fn an_odd_cookie_of_the_app_takes_none_of_ours_with_it() {
+        for field in [&b"name=Zo\xc3\xab; c=ours"[..], b"name=Zo\xeb; c=ours", b"c=ours; \xff=\x80", b"\t c=ours\t;x"] {
+            let headers = [HeaderValue::from_bytes(field).unwrap()];
+            assert_eq!(RequestCookies::read(&headers).get("c"), Some("ours"), "{}", field.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_name_behind_other_white_space_is_not_ours() {
+        for space in ["\u{a0}", "\u{85}", "\u{2000}", "\u{3000}"] {
+            let headers = [HeaderValue::from_bytes(format!("{space}__Host-c=tossed").as_bytes()).unwrap()];
+            assert!(!RequestCookies::read(&headers).has("__Host-c"), "{space:?}");
         }
     }
 

@@ -2,6 +2,12 @@
 #![expect(missing_docs, reason = "members of fixtures are named for what they are")]
 
 #[cfg(test)]
+mod command_run;
+#[cfg(test)]
+mod real_provider;
+#[cfg(test)]
 pub mod support;
 #[cfg(test)]
 mod support_itself;
+#[cfg(test)]
+mod web_workflow;

@@ -1,0 +1,356 @@
+//! A whole Doorward in this process, from a configuration file to its listeners: a store and a forum behind it, the
+//! fake provider beside it, a clock that is moved by hand, and the access log in memory.
+//!
+//! Addresses have ports of their own choice (8080, or none over TLS); browsers made here know where those really are,
+//! so that no port must be guessed before the listener has it.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use doorward::config::{self, SealingKey};
+use doorward::server::Server;
+use doorward::types::time::{Clock as _, ManualClock, Timestamp};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::backend::Backend;
+use super::browser::Browser;
+use super::journey::Site;
+use super::provider::{Client, FakeProvider, Person};
+use super::tls::Authority;
+
+/// When every test begins: some time in 2027.
+pub const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// What is configured; the default is a store and a forum on plain `localhost` names.
+pub struct Setup {
+    secure: bool,
+    provider_is_up: bool,
+    sections: Vec<(&'static str, String)>,
+    store_rules: &'static str,
+    more: String,
+}
+
+/// A Doorward that serves, and everything around it. Dropped, it drains and ends.
+pub struct Doorward {
+    pub provider: FakeProvider,
+    /// The backends of the apps.
+    pub store: Backend,
+    pub forum: Backend,
+    pub clock: Arc<ManualClock>,
+    pub log: Log,
+    secure: bool,
+    authority: Authority,
+    file: PathBuf,
+    servers: Vec<Server>,
+    _folder: TempDir,
+}
+
+/// The access log so far.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+const STORE_RULES: &str = r#"
+[[apps.store.rules]]
+paths = ["/", "/public/**"]
+allow = "everyone"
+
+[[apps.store.rules]]
+paths = ["/admin/**"]
+allow = { roles = ["admin"] }
+"#;
+
+impl Setup {
+    /// `http://store.localhost:8080` and `http://forum.localhost:8080`.
+    pub fn plain() -> Self {
+        let more = String::new();
+        Self { secure: false, provider_is_up: true, sections: Vec::new(), store_rules: STORE_RULES, more }
+    }
+
+    /// `https://store.example.test` and `https://forum.example.test`, with certificates of an authority of their own.
+    pub fn over_tls() -> Self {
+        Self { secure: true, ..Self::plain() }
+    }
+
+    /// More lines in `[session]`.
+    pub fn session(self, lines: &str) -> Self {
+        self.section("session", lines)
+    }
+
+    /// More lines in `[server]`.
+    pub fn server(self, lines: &str) -> Self {
+        self.section("server", lines)
+    }
+
+    /// More lines in `[providers.login]`.
+    pub fn provider(self, lines: &str) -> Self {
+        self.section("provider", lines)
+    }
+
+    /// More lines in `[apps.store]`.
+    pub fn store(self, lines: &str) -> Self {
+        self.section("store", lines)
+    }
+
+    /// More lines in `[apps.forum]`.
+    pub fn forum(self, lines: &str) -> Self {
+        self.section("forum", lines)
+    }
+
+    /// Other rules of the store than: `/` and `/public/**` everyone, `/admin/**` the role `admin`.
+    pub fn store_rules(mut self, tables: &'static str) -> Self {
+        self.store_rules = tables;
+        self
+    }
+
+    /// Whole tables at the end of the file.
+    pub fn more(mut self, tables: &str) -> Self {
+        self.more.push_str(tables);
+        self
+    }
+
+    /// The provider refuses connections from the beginning; [`FakeProvider::restart`] brings it up.
+    pub fn without_provider(mut self) -> Self {
+        self.provider_is_up = false;
+        self
+    }
+
+    fn section(mut self, name: &'static str, lines: &str) -> Self {
+        self.sections.push((name, lines.to_owned()));
+        self
+    }
+
+    fn lines(&self, name: &str) -> String {
+        let lines = self.sections.iter().filter(|(section, _)| *section == name).map(|(_, lines)| lines.as_str());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Starts all of it. Nobody is signed in at the provider.
+    pub fn start(self) -> Doorward {
+        let clock = Arc::new(ManualClock::starting_at(BEGIN));
+        let provider = FakeProvider::start_as("login.localhost", clock.clone());
+        let (store, forum, authority) = (Backend::start(), Backend::start(), Authority::fresh());
+        let site = site(self.secure);
+        for (id, origin) in [("store", &site.store), ("forum", &site.forum)] {
+            provider.register(Client::of_app(id, origin));
+        }
+        if !self.provider_is_up {
+            provider.stop();
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        SealingKey::generate().expect("randomness").write_new(&folder.path().join("doorward.key")).expect("a key file");
+        for id in ["store", "forum"] {
+            write(&folder, &format!("{id}.secret"), &format!("{id}-secret\n"));
+        }
+        if self.secure {
+            let hosts = ["store.example.test", "forum.example.test", "www.store.example.test"];
+            let certificate = authority.certificate_for(&hosts);
+            write(&folder, "chain.pem", &certificate.chain_pem);
+            write(&folder, "tls.pem", &certificate.key_pem);
+        }
+        write(&folder, "doorward.toml", &self.text(&site, &provider, &store, &forum));
+        let mut doorward = Doorward {
+            provider,
+            store,
+            forum,
+            clock,
+            log: Log::default(),
+            secure: self.secure,
+            authority,
+            file: folder.path().join("doorward.toml"),
+            servers: Vec::new(),
+            _folder: folder,
+        };
+        doorward.add_replica();
+        doorward
+    }
+
+    fn text(&self, site: &Site, provider: &FakeProvider, store: &Backend, forum: &Backend) -> String {
+        let tls = if self.secure { "[server.tls]\ncert_file = \"chain.pem\"\nkey_file = \"tls.pem\"" } else { "" };
+        let app = |name: &str, origin: &str, upstream: &str| {
+            format!(
+                "[apps.{name}]\nprovider = \"login\"\npublic_url = \"{origin}\"\nupstream = \"{upstream}\"\n\
+                 client_id = \"{name}\"\nclient_secret_file = \"{name}.secret\"\n{}\n",
+                self.lines(name)
+            )
+        };
+        [
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\ndrain_timeout = \"1s\"",
+            &self.lines("server"),
+            tls,
+            "[session]\nkey_files = [\"doorward.key\"]",
+            &self.lines("session"),
+            &format!("[providers.login]\nissuer = \"{}\"", provider.issuer()),
+            &self.lines("provider"),
+            &app("store", &site.store, &store.url()),
+            self.store_rules,
+            &app("forum", &site.forum, &forum.url()),
+            &self.more,
+        ]
+        .join("\n")
+    }
+}
+
+impl Doorward {
+    /// The apps' origins, as people see them.
+    pub fn site(&self) -> Site {
+        site(self.secure)
+    }
+
+    /// A page of the store.
+    pub fn store_url(&self, path: &str) -> String {
+        format!("{}{path}", self.site().store)
+    }
+
+    /// A page of the forum.
+    pub fn forum_url(&self, path: &str) -> String {
+        format!("{}{path}", self.site().forum)
+    }
+
+    /// The store's host, as cookies know it.
+    pub fn store_host(&self) -> &'static str {
+        if self.secure { "store.example.test" } else { "store.localhost" }
+    }
+
+    /// The forum's host.
+    pub fn forum_host(&self) -> &'static str {
+        if self.secure { "forum.example.test" } else { "forum.localhost" }
+    }
+
+    /// The name of a cookie of Doorward's that is for the whole host: `jwt`, `refresh`, `seen`, `browser`.
+    pub fn cookie_name(&self, kind: &str) -> String {
+        let prefix = if self.secure { "__Host-" } else { "" };
+        format!("{prefix}doorward_{kind}")
+    }
+
+    /// A browser with nothing in it, that finds the apps and ages its cookies by [`Self::clock`].
+    pub fn browser(&self) -> Browser {
+        self.browser_of(0)
+    }
+
+    /// A browser that is served by another replica.
+    pub fn browser_of(&self, replica: usize) -> Browser {
+        self.moved_to(replica, Browser::new(self.clock.clone()))
+    }
+
+    /// The same browser, served by another replica from now on.
+    pub fn moved_to(&self, replica: usize, browser: Browser) -> Browser {
+        let port = self.servers[replica].address().expect("a TCP listener").port();
+        let shown = if self.secure { 443 } else { 8080 };
+        browser.trusting(&self.authority).with_port(shown, port)
+    }
+
+    /// Starts one more Doorward with the same file and keys; returns its number. The first is 0.
+    pub fn add_replica(&mut self) -> usize {
+        let loaded = config::load(&self.file, []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
+        let log: Box<dyn Write + Send> = Box::new(self.log.clone());
+        self.servers.push(Server::start(&loaded.config, self.clock.clone(), Some(log)).expect("a server"));
+        self.servers.len() - 1
+    }
+
+    /// `name` is signed in at the provider from now on: no form is shown. Roles: none.
+    pub fn sign_in(&self, name: &str) {
+        self.provider.sign_in(Person::new(name, &[]));
+    }
+
+    /// A browser in which `name` has just opened this page of the store, and logged in on the way.
+    pub async fn logged_in(&self, name: &str, path: &str) -> Browser {
+        self.sign_in(name);
+        let mut browser = self.browser();
+        let page = browser.visit(&self.store_url(path)).await;
+        assert_eq!((page.status(), page.url.as_str()), (200, self.store_url(path).as_str()), "{page}");
+        browser
+    }
+
+    /// Who the store's backend was last told is asking: the first identity header, if there was one.
+    pub fn store_saw(&self) -> Option<String> {
+        self.store.last().header("x-forwarded-user").map(str::to_owned)
+    }
+
+    /// The value of the browser's cookie of this kind at the store, chunks joined.
+    pub fn cookie(&self, browser: &Browser, kind: &str) -> Option<String> {
+        super::journey::cookie(browser, self.store_host(), kind)
+    }
+
+    /// Moves the clock of everything.
+    pub fn pass(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// The time that everything sees.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Where apps are really served.
+    pub fn address(&self) -> SocketAddr {
+        self.servers[0].address().expect("a TCP listener")
+    }
+
+    /// Where probes and metrics are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.servers[0].admin_address().expect("a TCP listener")
+    }
+
+    /// The value of a counter or gauge such as `doorward_thefts_total{app="store",outcome="session_ended"}`; 0 if absent.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let metrics = format!("http://{}/metrics", self.admin_address());
+        let text = Browser::new(self.clock.clone()).visit(&metrics).await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+}
+
+impl Drop for Doorward {
+    fn drop(&mut self) {
+        let servers = std::mem::take(&mut self.servers);
+        // Draining blocks, which a test's runtime does not allow.
+        let ended = std::thread::spawn(move || servers.into_iter().for_each(Server::shut_down)).join();
+        assert!(ended.is_ok() || std::thread::panicking(), "doorward broke off while ending");
+    }
+}
+
+impl Log {
+    /// All of it as text; lines come at most a fifth of a second late.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no test panicked inside")).into_owned()
+    }
+
+    /// The lines as JSON.
+    pub fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    }
+
+    /// Waits for a line about this path with this code, and returns the last such.
+    pub async fn line(&self, path: &str, code: &str) -> Value {
+        let fits = |line: &Value| line["path"] == path && line["code"] == code;
+        super::eventually(&format!("a log line {path} {code}"), || self.lines().iter().any(fits)).await;
+        self.lines().into_iter().rfind(fits).expect("it was there")
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no test panicked inside").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn site(secure: bool) -> Site {
+    let origin =
+        |name| if secure { format!("https://{name}.example.test") } else { format!("http://{name}.localhost:8080") };
+    Site { store: origin("store"), forum: origin("forum") }
+}
+
+fn write(folder: &TempDir, name: &str, text: &str) {
+    let file = folder.path().join(name);
+    std::fs::write(&file, text).expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+}
