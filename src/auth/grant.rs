@@ -123,7 +123,9 @@ pub(super) async fn of_refresh(
             let verified = app.provider.verify_id_token(&app.client, token, expected).await;
             Some(verified.map_err(|rejected| match rejected {
                 TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
-                rejected => GrantError::Rejected(rejected, "ID token"),
+                rejected @ (TokenRejected::KeysUnavailable(_)
+                | TokenRejected::Signature(_)
+                | TokenRejected::Claim(_)) => GrantError::Rejected(rejected, "ID token"),
             })?)
         }
         None => None,
