@@ -138,6 +138,28 @@ async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_l
 }
 
 #[tokio::test]
+async fn a_login_that_ends_late_stays_what_it_is_across_a_refresh_of_the_session_before() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.browser();
+    let old_tab = is_sent_to_log_in(&doorward, &mut browser).await;
+    doorward.sign_in("alice");
+    browser.visit(&doorward.store_url(CART)).await;
+    doorward.pass(300);
+    let (gate, late) = slow_tab(&doorward, &browser).await;
+    doorward.sign_in("bob");
+    let mut page = browser.next(&old_tab).await;
+    while page.header("location").is_some() {
+        page = browser.next(&page).await;
+    }
+    load(&doorward, &mut browser, "bob").await;
+    gate.open();
+    let page = late.await.expect("an answer");
+    assert!(page.status() == 200 && !sets_session(&page), "{page}");
+    arrive(&doorward, &mut browser, &page);
+    load(&doorward, &mut browser, "bob").await;
+}
+
+#[tokio::test]
 async fn an_answer_under_a_rule_for_everyone_never_carries_a_cookie_nor_waits_for_a_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;

@@ -163,3 +163,28 @@ async fn a_logout_without_a_session_lands_on_the_signed_out_page_too() {
     let page = browser.submit(&form, &[]).await;
     assert_eq!((page.status(), page.url.path()), (200, "/.doorward/signed-out"), "{page}");
 }
+
+#[tokio::test]
+async fn a_logout_whose_hint_is_lost_names_the_client_instead() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    browser.jar.remove(doorward.store_host(), |cookie| cookie.name.ends_with("_hint"));
+    let page = log_out(&doorward, &mut browser).await;
+    assert_eq!(parameter(location(&page), "id_token_hint"), None);
+    assert_eq!(parameter(location(&page), "client_id").as_deref(), Some("store"), "{page}");
+    let page = browser.visit(location(&page)).await;
+    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/signed-out"), "{page}");
+}
+
+#[tokio::test]
+async fn a_logout_at_the_store_leaves_the_forums_own_session_to_its_clocks() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    browser.visit(&doorward.forum_url("/posts")).await;
+    let page = log_out(&doorward, &mut browser).await;
+    browser.visit(location(&page)).await;
+    assert_eq!(browser.step(&doorward.forum_url("/posts")).await.status(), 200);
+    doorward.pass(300);
+    let page = browser.step(&doorward.forum_url("/posts")).await;
+    assert!(page.status() == 302 && !sets_session(&page), "the provider ended all: {page}");
+}

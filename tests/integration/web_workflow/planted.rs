@@ -100,7 +100,7 @@ async fn a_code_of_somebody_else_under_an_own_state_is_refused_by_nonce_and_pkce
         pairs.iter().map(|(name, value)| (name.as_str(), if name == "code" { code.as_str() } else { value.as_str() })),
     );
     let page = victim.step(callback.as_str()).await;
-    assert_eq!(page.status(), 502, "{page}");
+    assert_eq!(page.status(), 400, "{page}");
     assert!(!sets_session(&page) && page.text().contains("code_refused"), "{page}");
     is_sent_to_log_in(&doorward, &mut victim).await;
 }

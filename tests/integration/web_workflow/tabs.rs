@@ -77,3 +77,45 @@ async fn tabs_whose_callbacks_arrive_at_the_same_time_all_end_signed_in() {
     }
     load(&doorward, &mut browser, "alice").await;
 }
+
+#[tokio::test]
+async fn more_tabs_than_attempts_are_kept_for_all_end_on_their_own_page() {
+    let doorward = Setup::over_tls().start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    let paths: Vec<String> = (0..12).map(|number| format!("/page/{number}")).collect();
+    let starts = open_at_once(&doorward, &mut browser, &paths.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut answers = Vec::new();
+    for start in &starts {
+        let at_provider = browser.next(start).await;
+        // All callbacks leave before any is answered.
+        answers.push(browser.clone().next(&at_provider).await);
+    }
+    for answer in &answers {
+        arrive(&doorward, &mut browser, answer);
+    }
+    for (answer, path) in answers.iter().zip(&paths) {
+        let page = goes_on(&mut browser, answer).await;
+        assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(path).as_str()), "{page}");
+    }
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn a_login_of_another_person_in_an_old_tab_ends_the_session_before_it() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = doorward.browser();
+    let old_tab = is_sent_to_log_in(&doorward, &mut browser).await;
+    doorward.sign_in("alice");
+    browser.visit(&doorward.store_url("/two")).await;
+    load(&doorward, &mut browser, "alice").await;
+    let mut copy = browser.clone();
+    doorward.sign_in("bob");
+    let page = goes_on(&mut browser, &old_tab).await;
+    assert_eq!(page.status(), 200, "{page}");
+    load(&doorward, &mut browser, "bob").await;
+    is_sent_to_log_in(&doorward, &mut copy).await;
+    doorward.pass(300);
+    load(&doorward, &mut browser, "bob").await;
+}
