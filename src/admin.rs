@@ -10,7 +10,8 @@ use hyper::body::Incoming;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
-use crate::wire::{Arrival, Handler};
+use crate::types::net::Arrival;
+use crate::wire::Handler;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use crate::proxy::Proxy;
 use crate::telemetry::metrics::Metrics;
+use crate::types::body::Body;
+use crate::types::net::Arrival;
 use crate::upstream::Tunnels;
-use crate::wire::{self, Drain, Listener, ListenerSettings};
+use crate::wire::{self, Drain, Handler, Listener, ListenerSettings};
 
 /// What a worker is made of.
 pub struct Worker {
@@ -29,6 +33,12 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     /// When to stop.
     pub drain: Drain,
+}
+
+impl Handler for Proxy {
+    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+        self.answer(request, arrival).await
+    }
 }
 
 impl Worker {

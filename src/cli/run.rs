@@ -2,17 +2,19 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigArgs, DemoArgs, Exit, Output, fail, refuse};
 use crate::config::{self, Config, SealingKey};
 use crate::demo::{Demo, DemoFiles, DemoOptions};
 use crate::server::Server;
 use crate::telemetry::log::{self, LogFormat};
+use crate::types::net::ListenAddr;
 use crate::types::time::SystemClock;
 
 /// `doorward run`: serves what the configuration says until SIGTERM or SIGINT, then drains.
@@ -31,18 +33,20 @@ pub fn run(
     if let Err(error) = log::start(config.log.format, config.log.filter) {
         return fail(output, &error);
     }
+    // Before anything listens: whoever sees Doorward serving may tell it to stop.
+    let mut stop = Stop::new()?;
     let access: Option<Box<dyn Write + Send>> = config.log.access.then(|| Box::new(io::stdout()) as _);
     let server = match Server::start(&config, Arc::new(SystemClock), access) {
         Ok(server) => server,
         Err(error) => return fail(output, &error),
     };
     tracing::info!(
-        address = %config.server.listen,
-        admin = %config.server.admin_listen,
+        address = %bound(server.address(), &config.server.listen),
+        admin = %bound(server.admin_address(), &config.server.admin_listen),
         apps = config.apps.len(),
         "serving"
     );
-    until_told_to_stop()?;
+    stop.runtime.block_on(stop.signals.told());
     tracing::info!("draining");
     server.shut_down();
     Ok(Exit::Success)
@@ -61,6 +65,7 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
         provider_port: arguments.provider_port,
         jwt_lifetime: arguments.jwt_lifetime,
     };
+    let mut stop = Stop::new()?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (demo, mut narration) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock))) {
         Ok(started) => started,
@@ -81,11 +86,10 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
     };
     output.out.write_all(demo.greeting().as_bytes())?;
     output.out.flush()?;
-    runtime.block_on(async {
-        let mut stop = Stop::new()?;
+    stop.runtime.block_on(async {
         loop {
             let line = tokio::select! {
-                () = stop.told() => return io::Result::Ok(()),
+                () = stop.signals.told() => return io::Result::Ok(()),
                 line = narration.next_line() => line,
             };
             let Some(line) = line else { return Ok(()) };
@@ -114,24 +118,34 @@ fn load(
     }
 }
 
-fn until_told_to_stop() -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        Stop::new()?.told().await;
-        Ok(())
-    })
+/// Where a listener is bound: the port that the system chose instead of 0.
+fn bound(address: Option<SocketAddr>, asked_for: &ListenAddr) -> ListenAddr {
+    address.map_or_else(|| asked_for.clone(), ListenAddr::Tcp)
 }
 
+/// What tells the process to stop, from when this is made.
 struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    signals: Signals,
+    runtime: Runtime,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Stop {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.enter();
+        let signals =
+            Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        drop(inside);
+        Ok(Self { signals, runtime })
     }
+}
 
+impl Signals {
     async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -62,12 +62,15 @@ pub(super) struct RawSession {
     pub(super) key_files: Option<List<String>>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) absolute_timeout: Option<Span>,
+    pub(super) max_cached: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawStore {
     pub(super) url: Option<String>,
+    pub(super) max_entries: Option<u32>,
+    pub(super) max_revoked: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]

@@ -25,6 +25,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The keys of `[session]`: the first seals, all open; never none.
     pub keys: Vec<SealingKey>,
+    /// Most sessions that each worker keeps opened.
+    pub max_cached_sessions: usize,
     /// `[store]`.
     pub store: StoreConfig,
     /// `[providers.…]`, by name.
@@ -42,7 +44,7 @@ pub struct ServerConfig {
     pub admin_listen: ListenAddr,
     /// Certificate and key, where Doorward speaks TLS itself.
     pub tls: Option<TlsConfig>,
-    /// Whose `Forwarded` and `X-Forwarded-*` are believed.
+    /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Worker threads.
     pub workers: NonZeroUsize,
@@ -72,11 +74,13 @@ pub struct LogConfig {
     pub access: bool,
 }
 
-/// `[store]`: where what replicas must agree on is kept.
+/// `[store]`: what is remembered between requests, in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// In this process only.
-    Memory,
+pub struct StoreConfig {
+    /// Most entries: unfinished logins, and the newest tokens of refreshed sessions.
+    pub max_entries: usize,
+    /// Most sessions that were ended before their time and are known by name.
+    pub max_revoked: usize,
 }
 
 /// `[apps.NAME]`.

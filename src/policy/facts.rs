@@ -33,7 +33,8 @@ pub enum Unreadable {
     /// An absolute-form target that names another host or scheme than `Host`.
     #[error("the request target and the Host field name different hosts")]
     HostMismatch,
-    /// `CONNECT`, `TRACE` or `TRACK`.
+    /// `CONNECT`, `TRACE` or `TRACK`; or one with lower-case letters, which the rules would not take for the
+    /// method that some backends take it for (methods are case-sensitive, RFC 9110 section 9.1).
     #[error("this method is not served")]
     Method,
     /// See [`Ambiguous`].
@@ -71,7 +72,8 @@ impl Facts {
     /// # Errors
     /// [`Unreadable`].
     pub fn read(parts: &Parts, peer: Option<IpAddr>, trusted: &TrustedProxies) -> Result<Self, Unreadable> {
-        if matches!(parts.method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
+        let method = parts.method.as_str();
+        if matches!(method, "CONNECT" | "TRACE" | "TRACK") || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Err(Unreadable::Method);
         }
         one_of_each(&parts.headers)?;
@@ -209,7 +211,7 @@ mod tests {
         }
         assert_eq!(with("expect", "100-Continue"), Ok(()));
         assert_eq!(with("expect", "200-ok"), Err(Unreadable::Expectation));
-        for method in ["TRACE", "CONNECT", "TRACK"] {
+        for method in ["TRACE", "CONNECT", "TRACK", "get", "Post", "dELETE", "trace"] {
             assert_eq!(
                 read(|request| request.method(method).uri("/").header("host", "a")).unwrap_err(),
                 Unreadable::Method

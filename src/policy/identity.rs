@@ -2,6 +2,7 @@
 //! there is not set, and what the client sent under its name is removed all the same.
 
 use http::{HeaderName, HeaderValue};
+use serde_json::Value;
 
 use super::claims::Claims;
 use crate::types::oauth::Subject;
@@ -98,7 +99,7 @@ impl HeaderTemplate {
         for part in &self.parts {
             match part {
                 Part::Text(text) => value.push_str(text),
-                Part::Claim(claim) => value.push_str(&joined(&claims.texts(claim))?),
+                Part::Claim(claim) => value.push_str(&joined(claims, claim)?),
             }
         }
         Some((self.name.clone(), HeaderValue::try_from(value).ok()?))
@@ -118,14 +119,16 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), BadTemplate> {
     Ok(())
 }
 
-/// The values with commas between them; `None` when there is none.
-fn joined(texts: &[String]) -> Option<String> {
-    let encoded: Vec<String> = texts.iter().map(|text| encoded(text, texts.len() > 1)).collect();
+/// The claim's values with commas between them; `None` when there is none. A list of one is still a list: its member
+/// must not look like two.
+fn joined(claims: &Claims, claim: &str) -> Option<String> {
+    let in_list = claims.get(claim).is_some_and(Value::is_array);
+    let encoded: Vec<String> = claims.texts(claim).iter().map(|text| encoded(text, in_list)).collect();
     if encoded.iter().all(String::is_empty) { None } else { Some(encoded.join(",")) }
 }
 
 /// Percent-encodes (as UTF-8, RFC 3986 section 2.1) what is not visible ASCII, `%` itself, a space at either end,
-/// and a comma where several values are joined by commas. Everything else stands as it is.
+/// and a comma within a list, whose values are joined by commas. Everything else stands as it is.
 fn encoded(text: &str, in_list: bool) -> String {
     let last = text.len().saturating_sub(1);
     let mut encoded = String::with_capacity(text.len());
@@ -149,7 +152,7 @@ fn encoded(text: &str, in_list: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Map, Value, json};
+    use serde_json::{Map, json};
 
     fn render(template: &str, claims: Value) -> Option<String> {
         let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
@@ -162,6 +165,8 @@ mod tests {
         assert_eq!(render("{sub}", json!({"sub": "alice"})).unwrap(), "alice");
         assert_eq!(render("user:{sub} <{email}>", json!({"sub": 7, "email": "a@b"})).unwrap(), "user:7 <a@b>");
         assert_eq!(render("{groups}", json!({"groups": ["a", "b,c"]})).unwrap(), "a,b%2Cc");
+        assert_eq!(render("{groups}", json!({"groups": ["a,admin"]})).unwrap(), "a%2Cadmin");
+        assert_eq!(render("{name}", json!({"name": "Doe, Jane"})).unwrap(), "Doe, Jane");
         assert_eq!(render("{name}", json!({"name": "Zo\u{eb} 100%"})).unwrap(), "Zo%C3%AB 100%25");
         assert_eq!(render("{name}", json!({"name": "a\r\nX-Admin: 1"})).unwrap(), "a%0D%0AX-Admin: 1");
         assert_eq!(render("{name}", json!({"name": " padded "})).unwrap(), "%20padded%20");

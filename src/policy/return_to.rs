@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::target::Target;
+
 /// Longest return target that travels in `state` or a login attempt, in bytes; a longer one becomes `/`.
 pub const MAX_RETURN_TO: usize = 2048;
 
@@ -17,7 +19,8 @@ impl ReturnTo {
 
     /// Takes `text` if it can only mean a page of this origin: it starts with exactly one `/`, has neither
     /// backslash nor white space nor control character nor anything outside ASCII, escaped or not in the first
-    /// segment, no dot segment, and is not one of the endpoints under `prefix`.
+    /// segment, no dot segment, and is not one of the endpoints under `prefix`, in whatever spelling. A path that
+    /// would be refused as a request is no place to go back to.
     pub fn parse(text: &str, prefix: &str) -> Option<Self> {
         let path = text.split(['?', '#']).next().unwrap_or_default();
         let visible =
@@ -27,10 +30,11 @@ impl ReturnTo {
         let disguised = ["%2f", "%5c", "%09", "%0a", "%0d", "%00", "%20"]
             .iter()
             .any(|escape| lower.strip_prefix('/').is_some_and(|inner| inner.starts_with(escape)));
-        let dots = lower.replace("%2e", ".").split('/').any(|segment| matches!(segment, "." | ".."));
-        let ours = path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let good = visible && one_slash && !disguised && !dots && !ours && text.len() <= MAX_RETURN_TO;
-        good.then(|| Self(text.to_owned()))
+        let short = text.len() <= MAX_RETURN_TO;
+        let foreign = Target::parse(path, None).is_ok_and(|target| {
+            !target.path().strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        (short && visible && one_slash && !disguised && foreign).then(|| Self(text.to_owned()))
     }
 
     /// The path and query.
@@ -89,6 +93,10 @@ mod tests {
             "/.doorward",
             "/.doorward/logout",
             "/.doorward?x",
+            "/%2edoorward/logout",
+            "/.d%6Forward/login?return_to=/",
+            "/a/%5c../b",
+            "/a%zz",
             " /a",
             "/a\\b",
         ];

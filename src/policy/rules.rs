@@ -1,6 +1,8 @@
 //! Access rules: which paths and methods, and who may. The first that matches wins; what none names needs
 //! a signed-in person.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use super::claims::ClaimCondition;
@@ -166,7 +168,8 @@ impl PathPattern {
 
     /// Whether `path`, in canonical form, matches.
     pub fn matches(&self, path: &str, case_insensitive: bool) -> bool {
-        let segments: Vec<&str> = segments_of(path).collect();
+        let path = decode_delimiters(path);
+        let segments: Vec<&str> = segments_of(&path).collect();
         matches_all(&self.segments, &segments, case_insensitive)
     }
 }
@@ -176,6 +179,32 @@ fn segments_of(path: &str) -> impl Iterator<Item = &str> {
     let inner = path.strip_prefix('/').unwrap_or(path);
     let inner = inner.strip_suffix('/').unwrap_or(inner);
     inner.split('/').filter(move |_| !inner.is_empty())
+}
+
+/// Sub-delimiters, `:`, `@` and brackets as themselves: most backends decode them, so `%40` must not get around a
+/// pattern that has `@`, nor the other way round. Only what is compared is decoded: what is sent upstream stays.
+fn decode_delimiters(text: &str) -> Cow<'_, str> {
+    const DELIMITERS: [(&str, &str); 14] = [
+        ("%21", "!"),
+        ("%24", "$"),
+        ("%26", "&"),
+        ("%27", "'"),
+        ("%28", "("),
+        ("%29", ")"),
+        ("%2A", "*"),
+        ("%2B", "+"),
+        ("%2C", ","),
+        ("%3A", ":"),
+        ("%3D", "="),
+        ("%40", "@"),
+        ("%5B", "["),
+        ("%5D", "]"),
+    ];
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let decoded = DELIMITERS.iter().fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain));
+    Cow::Owned(decoded)
 }
 
 fn escape_non_ascii(text: &str) -> String {
@@ -201,7 +230,7 @@ impl Segment {
         if text.contains("**") {
             return Err(BadPattern::PartialDoubleStar);
         }
-        Ok(Self::Pieces(text.split('*').map(str::to_owned).collect()))
+        Ok(Self::Pieces(text.split('*').map(|piece| decode_delimiters(piece).into_owned()).collect()))
     }
 }
 
@@ -292,6 +321,14 @@ mod tests {
             ("/caf\u{e9}", "/caf%C3%A9", true),
             ("/%61", "/a", true),
             ("/a b", "/a%20b", true),
+            ("/@admin/**", "/%40admin/x", true),
+            ("/%40admin", "/@admin", true),
+            ("/v1/orders:purge", "/v1/orders%3Apurge", true),
+            ("/a,b(c)", "/a%2Cb%28c%29", true),
+            ("/a[1]", "/a%5B1%5D", true),
+            ("/a%2Ab", "/a*b", true),
+            ("/a%2Ab", "/axb", false),
+            ("/a+b", "/a%20b", false),
         ];
         for (pattern, path, expected) in cases {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");

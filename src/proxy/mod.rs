@@ -4,6 +4,7 @@ mod act;
 mod codes;
 pub mod pages;
 mod record;
+mod reference;
 mod respond;
 
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::policy::route::{Endpoint, Place, Route, Sites};
 use crate::policy::rules::Access;
 use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
+use crate::types::net::Arrival;
 use crate::upstream::Upstream;
-use crate::wire::{Arrival, Handler};
 
 pub use record::Recorder;
 pub use respond::Respond;
@@ -44,8 +45,9 @@ pub struct Proxy {
     pub recorder: Recorder,
 }
 
-impl Handler for Proxy {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+impl Proxy {
+    /// Answers one request.
+    pub async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let mut record = self.recorder.begin(&parts, arrival);
         let body = record.watch_request(Body::streamed(body));

@@ -1,6 +1,5 @@
 //! Stage 6: one access line and the counters, closed at the last byte of the answer's body.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{Method, Response};
 
+use super::reference::Reference;
 use super::respond::Answer;
 use crate::auth::resume::Resumed;
 use crate::policy::decide::Caller;
@@ -18,8 +18,8 @@ use crate::session::seal::KeyAge;
 use crate::telemetry::access::{AccessBuffer, AccessLine};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, End, Watcher};
+use crate::types::net::Arrival;
 use crate::types::time::Clock;
-use crate::wire::Arrival;
 
 /// Where one worker's requests are recorded.
 #[derive(Clone)]
@@ -32,16 +32,6 @@ struct Shared {
     apps: Vec<(String, AppMetrics)>,
     strangers: AppMetrics,
     references: AtomicU64,
-}
-
-/// Names one request in the log and on its page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reference(u64);
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
 }
 
 impl Recorder {
@@ -64,7 +54,7 @@ impl Recorder {
         let reference = self.0.references.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         Record {
             shared: Arc::clone(&self.0),
-            reference: Reference(reference),
+            reference: Reference::new(reference),
             began: Instant::now(),
             method: parts.method.clone(),
             host: String::new(),

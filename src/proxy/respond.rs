@@ -12,9 +12,10 @@ use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
     SignedOutPage,
 };
-use super::record::Reference;
+use super::reference::Reference;
 use crate::auth::Outage;
 use crate::auth::login_finish::LoginFailure;
+use crate::auth::revoke::NotRevoked;
 use crate::auth::set_cookies::Lines;
 use crate::policy::app::App;
 use crate::policy::asker::Asker;
@@ -127,10 +128,11 @@ impl Respond {
             }
         };
         let headers = answer.response.headers_mut();
-        match status {
-            StatusCode::UNAUTHORIZED => insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\""),
-            StatusCode::METHOD_NOT_ALLOWED => insert(headers, header::ALLOW, "GET, HEAD"),
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\"");
+        }
+        if let Reason::MethodNotAllowed(allowed) = reason {
+            insert(headers, header::ALLOW, allowed);
         }
         answer
     }
@@ -211,6 +213,19 @@ impl Respond {
             "logout_url": app.endpoint_url("logout"),
         });
         Answer { code, response: of_text(StatusCode::OK, "application/json", body.to_string()) }
+    }
+
+    /// What the provider is told about a logout token (OpenID Connect Back-Channel Logout section 2.8).
+    pub fn backchannel(&self, revoked: Result<(), NotRevoked>, code: &'static str) -> Answer {
+        let Err(error) = revoked else {
+            return Answer { code, response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()) };
+        };
+        let (status, name) = match error {
+            NotRevoked::Rejected(_) | NotRevoked::Replayed => (StatusCode::BAD_REQUEST, "invalid_request"),
+            NotRevoked::Outage(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        };
+        let body = json!({ "error": name, "error_description": error.code() });
+        Answer { code: error.code(), response: of_text(status, "application/json", body.to_string()) }
     }
 
     /// A redirect.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::Telemetry;
+use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::resume::SessionCache;
-use crate::auth::{Auth, Bounds};
 use crate::config::{AppConfig, Config};
 use crate::control::Control;
 use crate::oidc::Provider;
@@ -21,15 +21,6 @@ use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Clock;
 use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
-
-/// How many sessions a worker remembers with their headers made; each takes a few KiB.
-const SESSIONS_PER_WORKER: usize = 10_000;
-
-/// Entries of the store; those of a refreshed session take about 4 KiB.
-const MAX_STORE_ENTRIES: usize = 100_000;
-
-/// Revoked sessions that are named one by one; beyond, all older sessions of the app end.
-const MAX_REVOCATIONS: usize = 100_000;
 
 /// How often what has ended is forgotten and the gauges are read.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -46,6 +37,7 @@ pub(super) struct Composed {
     providers: Vec<Arc<Provider>>,
     respond: Arc<Respond>,
     clock: Arc<dyn Clock>,
+    max_cached_sessions: usize,
 }
 
 impl Composed {
@@ -64,20 +56,27 @@ impl Composed {
         for (app, settings) in apps.iter().zip(&config.apps) {
             let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
             let provider = provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?;
-            let client = settings.client.clone();
-            flows.push(Arc::new(AppAuth::new(Arc::clone(app), Arc::clone(provider), client, settings.userinfo, &ring)));
+            let flow = AppAuth::new(
+                Arc::clone(app),
+                Arc::clone(provider),
+                settings.client.clone(),
+                settings.userinfo,
+                &ring,
+                config.store.max_revoked,
+            );
+            flows.push(Arc::new(flow));
             plans.push(plan(app, settings)?);
         }
-        let bounds = Bounds { store_entries: MAX_STORE_ENTRIES, revocations: MAX_REVOCATIONS };
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
             trusted: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
-            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), bounds, observer),
+            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), config.store.max_entries, observer),
             plans,
             providers,
             respond: Arc::new(Respond::new()?),
             clock,
+            max_cached_sessions: config.max_cached_sessions,
         })
     }
 
@@ -117,7 +116,7 @@ impl Composed {
             trusted: Arc::clone(&self.trusted),
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
-            sessions: SessionCache::new(SESSIONS_PER_WORKER),
+            sessions: SessionCache::new(self.max_cached_sessions),
             respond: Arc::clone(&self.respond),
             recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
         })

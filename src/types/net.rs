@@ -103,6 +103,15 @@ const fn default_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
 }
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The other end of the connection; `None` for a Unix domain socket.
+    pub peer: Option<SocketAddr>,
+    /// Whether it came over TLS.
+    pub secure: bool,
+}
+
 /// Whether `host` can only mean this machine: `localhost`, names under it (RFC 6761 section 6.3), `127.0.0.0/8`, `[::1]`.
 pub fn is_loopback_host(host: &str) -> bool {
     match Host::parse(host) {

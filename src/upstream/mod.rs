@@ -75,6 +75,14 @@ pub async fn forward(
         on_identity: permit.identity().is_some(),
         tunnel_age: None,
     };
+    send(upstream, passage, request).await
+}
+
+async fn send(
+    upstream: &Upstream,
+    passage: Passage<'_>,
+    request: Request<Body>,
+) -> Result<Response<Body>, UpstreamError> {
     let answer = pass(upstream, passage, request).await;
     if let Err(error) = &answer {
         upstream.failed(error);

@@ -2,7 +2,6 @@
 //! logged here, since no access line will ever be written for it.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::drain::Drain;
 use super::listener::ListenerSettings;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
+use crate::types::net::Arrival;
 
 /// After the last answer, what a client still sends is taken and thrown away until it was silent for this long ...
 const LINGER_SILENCE: Duration = Duration::from_secs(1);
@@ -28,15 +28,6 @@ const LINGER: Duration = Duration::from_secs(10);
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped in the middle when the client goes away.
     fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
-}
-
-/// How a request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// The other end of the connection; `None` for a Unix domain socket.
-    pub peer: Option<SocketAddr>,
-    /// Whether it came over TLS.
-    pub secure: bool,
 }
 
 /// The parser's settings, made once a listener.

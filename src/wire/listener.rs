@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection::{self, Arrival, Handler};
+use super::connection::{self, Handler};
 use super::drain::Drain;
 use super::guard::{Guarded, Place};
 use crate::telemetry::metrics::Metrics;
-use crate::types::net::ListenAddr;
+use crate::types::net::{Arrival, ListenAddr};
 
 /// After a failed `accept` (no file descriptor left, mostly) the next try waits this long.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);

@@ -9,7 +9,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Arrival, Handler};
+pub use connection::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, ListenerSettings, serve};
 pub use tls::{TlsError, server_tls};

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::*;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
+use crate::types::net::Arrival;
 use crate::types::net::ListenAddr;
 
 /// Says what it saw; `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB.

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fantoccini::elements::Element;
+use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Map, Value, json};
@@ -45,11 +46,18 @@ struct Driver {
 impl Chromium {
     /// Starts a browser to which every host name is 127.0.0.1 and which trusts these certificates besides the usual.
     pub async fn start(trusted: &[&Certificate]) -> Self {
+        Self::start_with_ports(trusted, &[]).await
+    }
+
+    /// The same, and a `host:port` of these names is reached at another port: for addresses that show none.
+    pub async fn start_with_ports(trusted: &[&Certificate], ports: &[(&str, u16)]) -> Self {
         let driver = Driver::start();
         let profile = tempfile::tempdir().expect("a folder for the profile");
         let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
-        arguments.push("--host-resolver-rules=MAP * 127.0.0.1".to_owned());
+        let mut names: Vec<String> = ports.iter().map(|(name, port)| format!("MAP {name} 127.0.0.1:{port}")).collect();
+        names.push("MAP * 127.0.0.1".to_owned());
+        arguments.push(format!("--host-resolver-rules={}", names.join(",")));
         if !trusted.is_empty() {
             let keys: Vec<String> = trusted.iter().map(|certificate| certificate.spki_sha256()).collect();
             arguments.push(format!("--ignore-certificate-errors-spki-list={}", keys.join(",")));
@@ -135,6 +143,28 @@ impl Chromium {
     pub async fn status(&self) -> u64 {
         let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
         self.client.execute(script, Vec::new()).await.ok().and_then(|status| status.as_u64()).expect("a status")
+    }
+
+    /// Opens an address in a tab of its own for each, all at once; the tab that was there stays the current one.
+    pub async fn open_tabs(&self, urls: &[String]) {
+        let script = "for (const url of arguments[0]) window.open(url)";
+        self.client.execute(script, vec![json!(urls)]).await.expect("tabs open");
+    }
+
+    /// All tabs; the order means nothing.
+    pub async fn tabs(&self) -> Vec<WindowHandle> {
+        self.client.windows().await.expect("tabs")
+    }
+
+    /// Makes another tab the current one.
+    pub async fn switch_to(&self, tab: &WindowHandle) {
+        self.client.switch_to_window(tab.clone()).await.expect("a tab to switch to");
+    }
+
+    /// What scripts in the page can read of its cookies.
+    pub async fn cookies_of_scripts(&self) -> String {
+        let cookies = self.client.execute("return document.cookie", Vec::new()).await.expect("a script runs");
+        cookies.as_str().expect("a text").to_owned()
     }
 
     /// The cookies for the page's host, HttpOnly ones too, as WebDriver describes them.

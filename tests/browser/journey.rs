@@ -90,6 +90,8 @@ pub async fn see_no_token_at_the_app(chromium: &Chromium, site: &Site) {
         let ours = name.contains("doorward_") && !value.is_empty();
         assert!(!ours || !source.contains(&value.to_lowercase()), "the value of {name} in\n{source}");
     }
+    let to_the_end = "scrollTo(0, document.body.scrollHeight)";
+    chromium.client().execute(to_the_end, Vec::new()).await.expect("the identity headers come last");
     site.picture(chromium, "5-headers").await;
 }
 

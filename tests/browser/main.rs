@@ -6,7 +6,13 @@ pub mod chromium;
 #[cfg(test)]
 mod chromium_itself;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 pub mod journey;
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 #[path = "../integration/support/mod.rs"]
 pub mod support;
+#[cfg(test)]
+mod tls;

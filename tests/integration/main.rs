@@ -10,6 +10,8 @@ mod bad_cookies;
 #[cfg(test)]
 mod bad_provider;
 #[cfg(test)]
+mod command_run;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod identity_headers;
@@ -19,6 +21,8 @@ mod limits;
 mod logs_and_metrics;
 #[cfg(test)]
 mod proxying;
+#[cfg(test)]
+mod real_provider;
 #[cfg(test)]
 pub mod support;
 #[cfg(test)]

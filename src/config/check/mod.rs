@@ -25,7 +25,9 @@ pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Co
     across::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = server::check_log(raw.log.unwrap_or_default());
-    let (keys, limits) = session::check(raw.session.unwrap_or_default(), &root.key("session"), folder);
+    let session = raw.session.unwrap_or_default();
+    let max_cached_sessions = session::max_cached(session.max_cached, &root.key("session"));
+    let (keys, limits) = session::check(session, &root.key("session"), folder);
     let store = session::check_store(&raw.store.unwrap_or_default(), &root.key("store"));
 
     let at = root.key("providers");
@@ -38,7 +40,7 @@ pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Co
     for (name, raw) in raw.apps.unwrap_or_default() {
         apps.extend(raw.and_then(|raw| app::check(&name, raw, &at.key(&name), folder, limits)));
     }
-    Some(Config { server: server?, log, keys: keys?, store: store?, providers, apps })
+    Some(Config { server: server?, log, keys: keys?, max_cached_sessions, store: store?, providers, apps })
 }
 
 /// A name of the operator's choice: it becomes part of log lines, metric labels and variables' names.

@@ -231,7 +231,7 @@ async fn pass_on(upstream: &Upstream, request: Request<Incoming>) -> Response<Bo
         on_identity: true,
         tunnel_age: None,
     };
-    forward(upstream, passage, request.map(Body::streamed)).await.unwrap_or_else(|error| {
+    send(upstream, passage, request.map(Body::streamed)).await.unwrap_or_else(|error| {
         let mut answer = Response::new(Body::full(format!("{} sent={}", error.code(), error.was_sent())));
         *answer.status_mut() = StatusCode::BAD_GATEWAY;
         answer

@@ -16,6 +16,7 @@ pub mod journey;
 pub mod listening;
 pub mod manners;
 pub mod page;
+pub mod process;
 pub mod provider;
 pub mod real_provider;
 pub mod tls;

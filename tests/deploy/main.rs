@@ -12,9 +12,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-const SIDECAR: &str = include_str!("../deploy/kubernetes/sidecar.yaml");
-const DOCKERFILE: &str = include_str!("../deploy/docker/Dockerfile");
-const UNIT: &str = include_str!("../deploy/systemd/doorward.service");
+mod as_doorward_reads_it;
+
+const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
+const DOCKERFILE: &str = include_str!("../../deploy/docker/Dockerfile");
+const UNIT: &str = include_str!("../../deploy/systemd/doorward.service");
 
 const POD: &str = "/spec/template/spec";
 const DOORWARD: &str = "/spec/template/spec/initContainers/0";

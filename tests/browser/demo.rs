@@ -1,0 +1,37 @@
+//! `doorward demo`, the real binary, as a newcomer meets it.
+
+use std::time::Duration;
+
+use crate::chromium::Chromium;
+use crate::journey::{self, Site};
+use crate::support::process::DemoProcess;
+
+const JWT_LIFETIME: u64 = 3;
+
+#[tokio::test]
+async fn the_whole_journey() {
+    let demo = DemoProcess::start(JWT_LIFETIME);
+    let chromium = Chromium::start(&[]).await;
+    let site = Site {
+        store_url: demo.store.clone(),
+        forum_url: demo.forum.clone(),
+        user: "alice".to_owned(),
+        past_the_jwt: Duration::from_millis(JWT_LIFETIME * 1000 + 200),
+        artefacts: "demo".to_owned(),
+    };
+    journey::whole(&chromium, &site).await;
+    chromium.close().await;
+
+    // What happened is told, and the form was shown at the beginning and after the logout only.
+    for told in [
+        "alice signed in for store",
+        "alice was signed in already, so forum got its answer without a form",
+        "store renewed alice's tokens",
+        "store gave alice's refresh token back",
+        "alice signed out",
+    ] {
+        demo.process.line_with(told);
+    }
+    let forms = demo.process.said().iter().filter(|line| line.starts_with("form ")).count();
+    assert_eq!(forms, 2, "{}", demo.process.said().join("\n"));
+}

@@ -1,0 +1,91 @@
+//! Doorward's own pages where a browser's own ways matter: tabs, forms, frames.
+
+use std::collections::BTreeSet;
+
+use crate::chromium::Chromium;
+use crate::support::process::DemoProcess;
+
+const JWT_LIFETIME: u64 = 60;
+
+#[tokio::test]
+async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
+    let demo = DemoProcess::start(JWT_LIFETIME);
+    let chromium = Chromium::start(&[]).await;
+    chromium.open(&format!("{}/", demo.store)).await;
+    let first = chromium.tabs().await;
+    let wanted: BTreeSet<String> =
+        ["/shopping-cart", "/shopping-cart?tab=2", "/admin"].map(|path| format!("{}{path}", demo.store)).into();
+    chromium.open_tabs(&wanted.iter().cloned().collect::<Vec<_>>()).await;
+    let tabs: Vec<_> = chromium.tabs().await.into_iter().filter(|tab| !first.contains(tab)).collect();
+    assert_eq!(tabs.len(), 3);
+    // Each has the form before any is filled.
+    for tab in &tabs {
+        chromium.switch_to(tab).await;
+        chromium.find("input[name=username]").await;
+    }
+    let mut reached = BTreeSet::new();
+    for tab in &tabs {
+        chromium.switch_to(tab).await;
+        sign_in(&chromium, "bob").await;
+        reached.insert(chromium.arrives("back at the store", |address| address.starts_with(&demo.store)).await);
+        assert_eq!(chromium.text("#visitor").await, "bob");
+    }
+    assert_eq!(reached, wanted);
+    chromium.close().await;
+}
+
+#[tokio::test]
+async fn a_form_that_met_no_session_is_not_lost() {
+    let demo = DemoProcess::start(JWT_LIFETIME);
+    let chromium = Chromium::start(&[]).await;
+    let cart = format!("{}/shopping-cart", demo.store);
+    chromium.open(&cart).await;
+    sign_in(&chromium, "alice").await;
+    chromium.arrives("the cart", |address| address == cart).await;
+    let first = chromium.tabs().await;
+    chromium.client().delete_all_cookies().await.expect("the cookies go");
+
+    chromium.click("#add-knocker").await;
+    assert_eq!(chromium.text("h1").await, "Your form was not sent");
+    assert_eq!(chromium.status().await, 401);
+    chromium.screenshot("page-form-not-sent").await;
+
+    // Another tab logs in, this one goes back and sends the form again.
+    chromium.click("a[target=_blank]").await;
+    let tabs = chromium.tabs().await;
+    let second = tabs.iter().find(|tab| !first.contains(tab)).expect("a new tab");
+    chromium.switch_to(second).await;
+    chromium.arrives("signed in without a form", |address| address.starts_with(&demo.store)).await;
+    chromium.find("#visitor").await;
+    chromium.switch_to(&first[0]).await;
+    chromium.client().back().await.expect("a page to go back to");
+    chromium.click("#add-knocker").await;
+    assert_eq!(chromium.text("#total").await, "€ 39.50");
+    chromium.close().await;
+}
+
+#[tokio::test]
+async fn a_frame_asks_for_the_whole_window() {
+    let demo = DemoProcess::start(JWT_LIFETIME);
+    let chromium = Chromium::start(&[]).await;
+    chromium.open(&format!("{}/", demo.store)).await;
+    let script = "const frame = document.createElement('iframe'); frame.src = '/shopping-cart'; \
+        frame.style = 'width: 100%; height: 480px'; document.querySelector('main').prepend(frame)";
+    chromium.client().execute(script, Vec::new()).await.expect("a frame");
+    chromium.find("iframe").await.enter_frame().await.expect("inside");
+    assert_eq!(chromium.text("h1").await, "Please log in");
+    chromium.screenshot("page-frame-login").await;
+    chromium.click("a[target=_top]").await;
+    chromium.client().enter_parent_frame().await.expect("outside");
+    chromium.arrives("the provider", |address| address.starts_with(&demo.provider)).await;
+    sign_in(&chromium, "alice").await;
+    chromium.arrives("back at the store", |address| address.starts_with(&demo.store)).await;
+    assert_eq!(chromium.text("#visitor").await, "alice");
+    chromium.close().await;
+}
+
+async fn sign_in(chromium: &Chromium, name: &str) {
+    chromium.type_into("input[name=username]", name).await;
+    chromium.type_into("input[name=password]", name).await;
+    chromium.click("form button").await;
+}

@@ -1,0 +1,188 @@
+//! `doorward run` as a service manager meets it: a process that says where it listens, drains on SIGTERM, names all
+//! that is wrong with its configuration, and serves the shipped configurations while the provider is down.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward::config::SealingKey;
+use doorward::types::time::SystemClock;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::support::backend::{Answer, Backend};
+use crate::support::browser::Browser;
+use crate::support::gate::Gate;
+use crate::support::process::Process;
+use crate::support::tls::Authority;
+
+const ANY_PORTS: [(&str, &str); 2] =
+    [("DOORWARD_SERVER__LISTEN", "127.0.0.1:0"), ("DOORWARD_SERVER__ADMIN_LISTEN", "127.0.0.1:0")];
+/// Nobody listens there.
+const NO_PROVIDER: &str = "https://login.localhost:1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_lets_requests_end_and_the_process_ends_well() {
+    let backend = Backend::start();
+    let gate = Gate::default();
+    backend.answer("/public/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    let folder = Folder::with("doorward.toml", &one_public_app(&backend.url()));
+    let mut process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
+    let (port, admin) = (process.port("address"), process.port("admin"));
+    assert_eq!(at("127.0.0.1", admin, "/readyz").await, 200);
+
+    let slow = tokio::spawn(async move { at("store.localhost", port, "/public/slow").await });
+    gate.reached(1).await;
+    process.terminate();
+    process.line_with("draining");
+    let refuses = async { while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(10), refuses).await.expect("nobody new is let in");
+    gate.open();
+    assert_eq!(slow.await.expect("an answer"), 200);
+    assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
+    // The access line of the last request is not lost.
+    let access = process.line_with("/public/slow");
+    assert!(access.contains("200"), "{access}");
+}
+
+#[tokio::test]
+async fn sigint_ends_it_too_and_an_idle_one_at_once() {
+    let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
+    let mut process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
+    process.interrupt();
+    assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_and_nothing_is_started() {
+    let bad = "[server]\nlisten = \"nowhere\"\nworkrs = 2\n[session]\nkey_files = [\"absent.key\"]\n\
+        idle_timeout = \"soon\"\n[apps.store]\nprovider = \"lgin\"\npublic_url = \"store\"\nupstream = \"ftp://x\"\n\
+        client_id = \"store\"\n[providers.login]\nissuer = \"http://login.example.com\"\n";
+    let folder = Folder::with("doorward.toml", bad);
+    let file = folder.path("doorward.toml");
+    let file = file.to_str().expect("a plain name");
+    let mut said = Vec::new();
+    for command in ["run", "check"] {
+        let mut process = Process::start(&[command, "--config", file], &[]);
+        assert_eq!(process.ended().code(), Some(78), "{:?}", process.said());
+        process.line_with("nothing was started");
+        said.push(process.said().join("\n"));
+    }
+    for part in ["nowhere", "workrs", "absent.key", "soon", "lgin", "store", "ftp://x", "http://login.example.com"] {
+        assert!(said[0].contains(part), "nothing of `{part}`:\n{}", said[0]);
+    }
+    assert_eq!(said[0], said[1], "`check` says what `run` would");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = Backend::start();
+    let address = taken.url().replace("http://", "");
+    let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
+    let variables = [("DOORWARD_SERVER__LISTEN", address.as_str()), ANY_PORTS[1]];
+    let file = folder.path("doorward.toml");
+    let mut process = Process::start(&["run", "--config", file.to_str().expect("a plain name")], &variables);
+    assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
+    process.line_with(&address);
+}
+
+#[tokio::test]
+async fn the_shipped_configurations_start_without_their_provider() {
+    let authority = Authority::fresh();
+    let certificate = authority.certificate_for(&["store.example.com", "forum.example.com", "localhost"]);
+    let (plain, tls) = (Backend::start(), Backend::start_tls(&certificate));
+    // What each has open to everybody, if anything, and the app behind it.
+    let shipped = [
+        ("sidecar.toml", "http", None, plain.url()),
+        ("store-and-forum.toml", "https", Some("/products/lantern"), plain.url()),
+        ("reference.toml", "https", Some("/assets/logo.svg"), tls.url_as("localhost")),
+    ];
+    for (name, scheme, public, upstream) in shipped {
+        let text = fs::read_to_string(Path::new("config").join(name)).expect("a shipped file");
+        let folder = Folder::with(name, &text);
+        folder.write("tls/cert.pem", &certificate.chain_pem);
+        folder.write("tls/key.pem", &certificate.key_pem);
+        folder.write("tls/ca.pem", &authority.pem());
+        let discovery = format!("{NO_PROVIDER}/.well-known/openid-configuration");
+        let mut variables = ANY_PORTS.to_vec();
+        variables.extend([
+            ("DOORWARD_PROVIDERS__LOGIN__ISSUER", NO_PROVIDER),
+            ("DOORWARD_PROVIDERS__LOGIN__DISCOVERY_URL", &discovery),
+            ("DOORWARD_APPS__STORE__UPSTREAM", &upstream),
+        ]);
+        let process = Process::run(folder.path(name).as_os_str(), &variables);
+        let (port, admin) = (process.port("address"), process.port("admin"));
+        let shown = if scheme == "https" { 443 } else { 80 };
+        let mut browser = Browser::new(Arc::new(SystemClock)).trusting(&authority).with_port(shown, port);
+        let store = format!("{scheme}://store.example.com");
+        if let Some(public) = public {
+            let page = browser.step(&format!("{store}{public}")).await;
+            assert_eq!(page.status(), 200, "{name}: {page}");
+        }
+        let refused = browser.step(&format!("{store}/shopping-cart")).await;
+        assert_eq!(refused.status(), 503, "{name}: {refused}");
+        assert!(refused.header("retry-after").is_some() && refused.header("location").is_none(), "{name}: {refused}");
+        for probe in ["/livez", "/readyz"] {
+            assert_eq!(at("127.0.0.1", admin, probe).await, 200, "{name}: {probe}");
+        }
+    }
+}
+
+fn one_public_app(upstream: &str) -> String {
+    format!(
+        r#"
+[session]
+key_files = ["doorward.key"]
+
+[providers.login]
+issuer = "{NO_PROVIDER}"
+
+[apps.store]
+provider = "login"
+public_url = "http://store.localhost"
+upstream = "{upstream}"
+client_id = "store"
+client_secret_file = "store.secret"
+
+[[apps.store.rules]]
+paths = ["/public/**"]
+allow = "everyone"
+"#
+    )
+}
+
+/// The status of a page.
+async fn at(host: &str, port: u16, path: &str) -> u16 {
+    let mut browser = Browser::new(Arc::new(SystemClock)).with_port(80, port);
+    browser.step(&format!("http://{host}{path}")).await.status()
+}
+
+/// A folder with a configuration, and every key and secret that ours name.
+struct Folder(TempDir);
+
+impl Folder {
+    fn with(name: &str, config: &str) -> Self {
+        let folder = Self(tempfile::tempdir().expect("a folder"));
+        for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
+            folder.write(key, &SealingKey::generate().expect("a key").to_text());
+        }
+        for secret in ["store.secret", "secrets/store", "secrets/forum"] {
+            folder.write(secret, "a-secret-of-this-test-only\n");
+        }
+        folder.write(name, config);
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let file = self.path(name);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::write(&file, text).expect("a file");
+        fs::set_permissions(file, Permissions::from_mode(0o600)).expect("its owner may");
+    }
+}

@@ -1,0 +1,250 @@
+//! The web workflow against the certified provider from npm: PKCE required, refresh tokens rotated, tokens that live
+//! for seconds. Once its access tokens are JWTs and stand in the cookie, once they are opaque and the ID token does.
+//!
+//! Time is the system's here, since nobody can move the provider's; Doorward's own can run ahead of it.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use doorward::config::{self, SealingKey};
+use doorward::server::Server;
+use doorward::types::time::{Clock, SystemClock, Timestamp};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::backend::Backend;
+use crate::support::browser::{Browser, Page};
+use crate::support::eventually;
+use crate::support::journey::{self, Site};
+use crate::support::real_provider::{RealProvider, registration, secret_of};
+
+const STORE: &str = "http://store.localhost";
+const FORUM: &str = "http://forum.localhost";
+const CART: &str = "http://store.localhost/shopping-cart";
+
+/// What stands in the JWT cookie.
+#[derive(Clone, Copy)]
+enum SessionJwt {
+    AccessToken,
+    IdToken,
+}
+
+/// The provider, the apps, and as many Doorwards in front of them as a test starts.
+struct House {
+    provider: RealProvider,
+    backend: Backend,
+    clock: Arc<RunsAhead>,
+    jwt_lifetime: Duration,
+    folder: TempDir,
+}
+
+/// A Doorward that serves; it drains when dropped.
+struct Replica {
+    server: Option<Server>,
+    port: u16,
+}
+
+/// The system's time and so many seconds more.
+#[derive(Default)]
+struct RunsAhead(AtomicU64);
+
+impl Clock for RunsAhead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().plus(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+#[tokio::test]
+async fn the_journey_with_access_tokens_that_are_jwts() {
+    whole_journey(SessionJwt::AccessToken).await;
+}
+
+#[tokio::test]
+async fn the_journey_with_id_tokens_and_opaque_access_tokens() {
+    whole_journey(SessionJwt::IdToken).await;
+}
+
+async fn whole_journey(jwt: SessionJwt) {
+    let house = House::build(jwt, 4);
+    let doorward = house.doorward();
+    let mut browser = doorward.browser(&house);
+    let site = Site { store: STORE.to_owned(), forum: FORUM.to_owned() };
+    journey::whole(&mut browser, &site, "alice", async || house.past_the_jwt().await).await;
+
+    // At the beginning and after the logout.
+    house.tells("form", None, 2).await;
+    house.tells("login", None, 1).await;
+    house.tells("grant.success", Some("authorization_code"), 2).await;
+    house.tells("grant.success", Some("refresh_token"), 2).await;
+    house.tells("grant.revoked", None, 1).await;
+    house.tells("end_session.success", None, 1).await;
+    let events = house.provider.events();
+    let trouble = events.iter().filter(|event| event["event"].as_str().is_some_and(|name| name.ends_with("error")));
+    assert_eq!(trouble.count(), 0, "{events:?}");
+
+    let mut bob = doorward.browser(&house);
+    let admin = journey::log_in(&mut bob, &format!("{STORE}/admin"), "bob").await;
+    let received = house.backend.last();
+    assert_eq!(received.target, "/admin", "{admin}");
+    assert_eq!(received.header("x-forwarded-user"), Some("bob"));
+    assert_eq!(received.header("x-forwarded-email"), Some("bob@example.com"));
+    assert_eq!(received.header("x-forwarded-groups"), Some("customers,staff"));
+    house.backend.assert_never_saw(&["doorward_", "eyJhbGciOi", "Bearer"]);
+}
+
+#[tokio::test]
+async fn a_stolen_refresh_cookie_after_rotation_ends_the_session_and_never_reaches_the_token_endpoint() {
+    let house = House::build(SessionJwt::AccessToken, 2);
+    let doorward = house.doorward();
+    let mut owner = doorward.browser(&house);
+    journey::log_in(&mut owner, CART, "alice").await;
+    let mut thief = owner.clone();
+    house.past_the_jwt().await;
+    journey::load_with_refresh(&mut owner, CART, "alice").await;
+    // The next request shows that the browser has the new cookies.
+    assert_eq!(owner.step(CART).await.status(), 200);
+
+    // What a thief gets today: within the grace period a copy is taken for a request that was late.
+    let calls = house.provider.count("grant.success", Some("refresh_token"));
+    let mut quick = thief.clone();
+    assert_eq!(quick.step(CART).await.status(), 200);
+    house.clock.0.store(60, Ordering::SeqCst);
+    house.sent_to_log_in(&thief.step(CART).await);
+    house.tells("grant.revoked", None, 1).await;
+    house.sent_to_log_in(&owner.step(CART).await);
+    house.sent_to_log_in(&quick.step(CART).await);
+    assert!(house.provider.count("grant.success", Some("refresh_token")) <= calls + 1);
+    assert_eq!(house.provider.count("grant.error", None), 0, "{:?}", house.provider.events());
+}
+
+#[tokio::test]
+async fn where_nothing_is_shared_the_provider_finds_the_stolen_refresh_cookie() {
+    let house = House::build(SessionJwt::IdToken, 2);
+    let (doorward, other) = (house.doorward(), house.doorward());
+    let mut owner = doorward.browser(&house);
+    journey::log_in(&mut owner, CART, "alice").await;
+    let mut thief = owner.clone().with_port(80, other.port);
+    house.past_the_jwt().await;
+    journey::load_with_refresh(&mut owner, CART, "alice").await;
+
+    // The other replica has the key but not the knowledge that this token was used up.
+    house.sent_to_log_in(&thief.step(CART).await);
+    house.tells("grant.error", Some("refresh_token"), 1).await;
+    house.tells("grant.revoked", None, 1).await;
+    house.past_the_jwt().await;
+    house.sent_to_log_in(&owner.step(CART).await);
+}
+
+#[tokio::test]
+async fn a_copy_from_before_the_logout_is_refused_here_and_by_the_provider() {
+    let house = House::build(SessionJwt::AccessToken, 2);
+    let (doorward, other) = (house.doorward(), house.doorward());
+    let mut owner = doorward.browser(&house);
+    journey::log_in(&mut owner, CART, "alice").await;
+    let (mut thief, mut elsewhere) = (owner.clone(), owner.clone().with_port(80, other.port));
+    journey::log_out(&mut owner, STORE).await;
+    house.sent_to_log_in(&thief.step(CART).await);
+
+    // A replica that was not told serves the JWT to its end, and gets no other.
+    house.past_the_jwt().await;
+    house.sent_to_log_in(&elsewhere.step(CART).await);
+    house.tells("grant.error", Some("refresh_token"), 1).await;
+    assert_eq!(house.provider.count("grant.success", Some("refresh_token")), 0);
+}
+
+impl House {
+    fn build(jwt: SessionJwt, jwt_lifetime: u64) -> Self {
+        let (access_token, session_jwt) = match jwt {
+            SessionJwt::AccessToken => ("jwt", "access"),
+            SessionJwt::IdToken => ("opaque", "id"),
+        };
+        let provider = RealProvider::start(&json!({
+            "clients": [registration("store", STORE), registration("forum", FORUM)],
+            "access_token": access_token,
+            "access_token_ttl": jwt_lifetime,
+        }));
+        let backend = Backend::start();
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+        write("session.key", &SealingKey::generate().expect("a key").to_text());
+        write("doorward.toml", &config(provider.issuer(), &backend.url(), session_jwt));
+        let (clock, jwt_lifetime) = (Arc::new(RunsAhead::default()), Duration::from_secs(jwt_lifetime));
+        Self { provider, backend, clock, jwt_lifetime, folder }
+    }
+
+    /// One more Doorward with the same key, which knows nothing of the others.
+    fn doorward(&self) -> Replica {
+        let loaded = config::load(&self.folder.path().join("doorward.toml"), []);
+        let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
+        let server = Server::start(&loaded.config, Arc::<RunsAhead>::clone(&self.clock), None).expect("it starts");
+        let port = server.address().expect("a port").port();
+        Replica { server: Some(server), port }
+    }
+
+    async fn past_the_jwt(&self) {
+        tokio::time::sleep(self.jwt_lifetime + Duration::from_millis(100)).await;
+    }
+
+    /// Waits until the provider has told at least so many of these events; it does so a little after it has answered.
+    async fn tells(&self, event: &str, grant_type: Option<&str>, least: usize) {
+        eventually(event, || self.provider.count(event, grant_type) >= least).await;
+    }
+
+    fn sent_to_log_in(&self, page: &Page) {
+        let location = page.header("location").unwrap_or_default();
+        assert!(location.starts_with(self.provider.issuer()), "{page}");
+    }
+}
+
+impl Replica {
+    fn browser(&self, house: &House) -> Browser {
+        Browser::new(Arc::<RunsAhead>::clone(&house.clock)).with_port(80, self.port)
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        // It blocks, which no runtime's thread may.
+        let _ended = std::thread::spawn(|| server.shut_down()).join();
+    }
+}
+
+fn config(issuer: &str, upstream: &str, session_jwt: &str) -> String {
+    let mut text = format!(
+        r#"
+[server]
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+workers = 2
+
+[session]
+key_files = ["session.key"]
+
+[providers.login]
+issuer = "{issuer}"
+"#
+    );
+    for (app, public_url) in [("store", STORE), ("forum", FORUM)] {
+        text.push_str(&format!(
+            r#"
+[apps.{app}]
+provider = "login"
+public_url = "{public_url}"
+upstream = "{upstream}"
+client_id = "{app}"
+client_secret = "{secret}"
+scopes = ["openid", "email", "profile", "groups", "offline_access"]
+session_jwt = "{session_jwt}"
+
+[[apps.{app}.rules]]
+paths = ["/admin"]
+allow = {{ roles = ["admin"] }}
+"#,
+            secret = secret_of(app),
+        ));
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! The real binary as a process of its own: what it says is kept line by line, and it ends with its owner.
+
+use std::ffi::OsStr;
+use std::io::{BufRead as _, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `doorward`. It is told to end, and if it does not, killed, when this is dropped.
+pub struct Process {
+    child: Child,
+    said: Arc<Mutex<Vec<String>>>,
+}
+
+/// A running `doorward demo`.
+pub struct DemoProcess {
+    /// Origins without a slash at the end.
+    pub store: String,
+    pub forum: String,
+    pub provider: String,
+    pub process: Process,
+}
+
+impl Process {
+    /// Starts it with these arguments, and these variables as its whole environment.
+    pub fn start<A: AsRef<OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let said = Arc::new(Mutex::new(Vec::new()));
+        keep(child.stdout.take().expect("a pipe"), &said);
+        keep(child.stderr.take().expect("a pipe"), &said);
+        Self { child, said }
+    }
+
+    /// `doorward run` with this configuration file, listening.
+    pub fn run(config: &OsStr, environment: &[(&str, &str)]) -> Self {
+        let process = Self::start(&[OsStr::new("run"), OsStr::new("--config"), config], environment);
+        process.line_with("serving");
+        process
+    }
+
+    /// What it said so far on both outputs, line by line.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().expect("no reader panicked").clone()
+    }
+
+    /// Waits until it has said a line with `part`, and gives the first such line.
+    pub fn line_with(&self, part: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let said = self.said();
+            if let Some(line) = said.iter().find(|line| line.contains(part)) {
+                return line.clone();
+            }
+            assert!(begun.elapsed() < PATIENCE, "`{part}` was not said:\n{}", said.join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The port that it says it listens on, under this `name` in the line that tells so: `address` or `admin`.
+    pub fn port(&self, name: &str) -> u16 {
+        let line = self.line_with("serving");
+        // As text `address=127.0.0.1:1`, as JSON `"address":"127.0.0.1:1"`.
+        let words = line.split(['"', '=', ',', ' ']).filter(|word| !matches!(*word, "" | ":"));
+        let port = words.skip_while(|word| *word != name).nth(1);
+        let port = port.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+        port.unwrap_or_else(|| panic!("no port under `{name}` in `{line}`"))
+    }
+
+    /// Sends SIGTERM, as a service manager does.
+    pub fn terminate(&self) {
+        assert!(self.signal("TERM"), "the process is gone:\n{}", self.said().join("\n"));
+    }
+
+    /// Sends SIGINT, as the terminal does for Ctrl-C.
+    pub fn interrupt(&self) {
+        assert!(self.signal("INT"), "the process is gone:\n{}", self.said().join("\n"));
+    }
+
+    fn signal(&self, name: &str) -> bool {
+        let kill = format!("kill -{name} {}", self.child.id());
+        Command::new("sh").arg("-c").arg(kill).status().is_ok_and(|status| status.success())
+    }
+
+    /// Waits for its end.
+    pub fn ended(&mut self) -> ExitStatus {
+        let ended = self.ends_within(PATIENCE);
+        ended.unwrap_or_else(|| panic!("it goes on:\n{}", self.said().join("\n")))
+    }
+
+    fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // In good order first: it has temporary files to remove.
+        if self.signal("TERM") && self.ends_within(Duration::from_secs(2)).is_some() {
+            return;
+        }
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+impl DemoProcess {
+    /// Starts it on free ports, with JWTs that live so many seconds.
+    pub fn start(jwt_lifetime: u64) -> Self {
+        let lifetime = format!("{jwt_lifetime}s");
+        let process =
+            Process::start(&["demo", "--port", "0", "--provider-port", "0", "--jwt-lifetime", &lifetime], &[]);
+        let origin = |of: &str| {
+            let line = process.line_with(of);
+            let address = line.split_whitespace().last().and_then(|address| address.strip_suffix('/'));
+            address.unwrap_or_else(|| panic!("no address in `{line}`")).to_owned()
+        };
+        let (store, forum, provider) = (origin("The store"), origin("The forum"), origin("The provider"));
+        process.line_with("Sign in at");
+        Self { store, forum, provider, process }
+    }
+}
+
+/// A pipe that fills up would stop the process.
+fn keep(pipe: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            said.lock().expect("no reader panicked").push(line);
+        }
+    });
+}

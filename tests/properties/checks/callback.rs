@@ -1,0 +1,33 @@
+//! Whatever the provider's answer says in the callback's query, what is taken of it is fit to be used and shown.
+
+use doorward::oidc::callback::{Callback, Outcome};
+use doorward::types::oauth::Issuer;
+
+const ISSUER: &str = "https://login.example.com";
+
+/// Fails if `query` is taken for an answer that it is not.
+pub(crate) fn check(query: &str) {
+    let issuer = Issuer::new(ISSUER);
+    let promised = Callback::parse(query, &issuer, true).is_ok();
+    let Ok(callback) = Callback::parse(query, &issuer, false) else {
+        assert!(!promised, "a promise of `iss` made an answer of {query:?}");
+        return;
+    };
+    let all = |name: &str| -> Vec<String> {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        pairs.filter(|(found, _)| found == name).map(|(_, value)| value.into_owned()).collect()
+    };
+    assert_eq!(all("state"), [callback.state.expose()], "{query:?}");
+    assert_eq!(promised, all("iss") == [ISSUER], "{query:?}");
+    match callback.outcome {
+        Outcome::Code(code) => {
+            assert_eq!(all("code"), [code.expose()], "{query:?}");
+            assert!(all("error").is_empty(), "{query:?}");
+        }
+        Outcome::Refused { error, description } => {
+            assert!(all("code").is_empty(), "{query:?}");
+            let shown = [error, description.unwrap_or_default()].concat();
+            assert!(shown.chars().count() <= 380 && !shown.chars().any(char::is_control), "{shown:?}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Whatever a configuration file says, it is taken or refused in words, each problem with a line that exists.
+
+use std::fs;
+
+use doorward::config::{Place, load};
+
+/// Fails if `text` as a configuration file is refused without a word, or a problem stands nowhere in it.
+pub(crate) fn check(text: &str) {
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+    let file = folder.path().join("doorward.toml");
+    fs::write(&file, text).unwrap_or_else(|error| panic!("cannot write: {error}"));
+    let diagnosis = match load(&file, []) {
+        Ok(loaded) => {
+            assert_eq!(loaded.advice.errors(), 0, "taken with errors:\n{text}");
+            loaded.advice
+        }
+        Err(refused) => {
+            assert!(refused.errors() > 0, "refused without a word:\n{text}");
+            refused
+        }
+    };
+    let lines = text.split('\n').count();
+    for problem in diagnosis.problems() {
+        assert!(!problem.message.is_empty());
+        if let Some(line) = problem.place.line() {
+            assert!((1..=lines).contains(&line), "line {line} of {lines}: {}", problem.message);
+        }
+        assert!(!matches!(problem.place, Place::Variable(_)), "no variable was set");
+    }
+    assert!(!diagnosis.render(false).is_empty() || diagnosis.problems().is_empty());
+}

@@ -1,0 +1,160 @@
+//! Whatever a backend makes of the path that is sent to it, the rules saw it: several hundred backends' readings of
+//! one path, each a sequence of steps that some real server takes, against the access that the rules gave.
+
+use doorward::policy::claims::ClaimCondition;
+use doorward::policy::rules::{Access, PathPattern, Rule, Rules};
+use doorward::policy::target::{Oddities, Target};
+use http::Method;
+
+/// What the rules protect; everything else is everyone's, so that any path read apart would be let through.
+const PROTECTED: &[u8] = b"admin";
+
+/// How one imaginary backend reads a path.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    strips_parameters_first: bool,
+    decodes: u8,
+    takes_overlong_forms: bool,
+    cuts_at_delimiters: bool,
+    turns_backslashes: bool,
+    strips_parameters_last: bool,
+    collapses_slashes: bool,
+    resolves_dots: bool,
+}
+
+/// Fails if `path` is let through by a rule that is not the one a backend would need.
+pub(crate) fn check(path: &str) {
+    let Ok(target) = Target::parse(path, None) else { return };
+    let again = Target::parse(target.path(), None);
+    assert_eq!(again.as_ref(), Ok(&target), "canonical form is not a fixed point: {path:?}");
+    let is_open = *rules().access(&Method::GET, &target) == Access::Everyone;
+    assert!(!is_open || target.oddities() == Oddities::NONE, "an oddity without the strictest access: {path:?}");
+    if !is_open {
+        return;
+    }
+    for reading in readings() {
+        let read = reading.read(target.path().as_bytes());
+        let lossy = String::from_utf8_lossy(&read);
+        assert!(!is_protected(&read), "{path:?}, sent as {:?}, is {lossy:?} to {reading:?}", target.path());
+    }
+}
+
+fn rules() -> Rules {
+    let rule = |pattern: &str, allow| Rule {
+        paths: PathPattern::parse(pattern).into_iter().collect(),
+        methods: vec![],
+        allow,
+    };
+    let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
+    let rules = vec![rule("/admin/**", Access::Claims(vec![admin])), rule("/**", Access::Everyone)];
+    assert!(rules.iter().all(|rule| !rule.paths.is_empty()));
+    Rules::new(rules, false)
+}
+
+fn readings() -> impl Iterator<Item = Reading> {
+    (0..512_u16).map(|bits| {
+        let bit = |at: u16| bits >> at & 1 == 1;
+        Reading {
+            strips_parameters_first: bit(0),
+            decodes: u8::from(bit(1)) + 2 * u8::from(bit(2)),
+            takes_overlong_forms: bit(3),
+            cuts_at_delimiters: bit(4),
+            turns_backslashes: bit(5),
+            strips_parameters_last: bit(6),
+            collapses_slashes: bit(7),
+            resolves_dots: bit(8),
+        }
+    })
+}
+
+impl Reading {
+    fn read(self, path: &[u8]) -> Vec<u8> {
+        let mut read = path.to_vec();
+        if self.strips_parameters_first {
+            read = without_parameters(&read);
+        }
+        for _ in 0..self.decodes {
+            read = decoded(&read);
+        }
+        if self.takes_overlong_forms {
+            read = with_overlong_forms(&read);
+        }
+        if self.cuts_at_delimiters {
+            read = read.split(|byte| matches!(byte, b'?' | b'#' | 0)).next().unwrap_or_default().to_vec();
+        }
+        if self.turns_backslashes {
+            read.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+        }
+        if self.strips_parameters_last {
+            read = without_parameters(&read);
+        }
+        if self.collapses_slashes {
+            read.dedup_by(|a, b| *a == b'/' && *b == b'/');
+        }
+        if self.resolves_dots {
+            read = resolved(&read);
+        }
+        read
+    }
+}
+
+fn is_protected(read: &[u8]) -> bool {
+    let mut segments = read.split(|byte| *byte == b'/');
+    segments.next().is_some_and(<[u8]>::is_empty) && segments.next() == Some(PROTECTED)
+}
+
+fn without_parameters(path: &[u8]) -> Vec<u8> {
+    let bare = |segment: &[u8]| segment.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
+    path.split(|byte| *byte == b'/').map(bare).collect::<Vec<_>>().join(&b'/')
+}
+
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let hex = |digit: u8| char::from(digit).to_digit(16);
+    let mut out = Vec::new();
+    let mut rest = path;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%'
+            && let [high, low, after @ ..] = rest
+            && let (Some(high), Some(low)) = (hex(*high), hex(*low))
+        {
+            out.push(u8::try_from(high << 4 | low).unwrap_or_default());
+            rest = after;
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+/// Two-byte UTF-8 of what has one byte, as decoders once took it that only shift and mask.
+fn with_overlong_forms(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = path;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if matches!(byte, 0xc0 | 0xc1)
+            && let [second @ 0x80..=0xbf, after @ ..] = rest
+        {
+            out.push((byte & 1) << 6 | (second & 0x3f));
+            rest = after;
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+fn resolved(path: &[u8]) -> Vec<u8> {
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for segment in path.split(|byte| *byte == b'/').skip(1) {
+        match segment {
+            b"." => {}
+            b".." => {
+                kept.pop();
+            }
+            other => kept.push(other),
+        }
+    }
+    [b"/".as_slice(), &kept.join(&b'/')].concat()
+}

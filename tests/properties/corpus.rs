@@ -1,0 +1,55 @@
+//! The fuzzers' corpus, replayed: every input under `fuzz/corpus` through the check that its target has.
+
+use std::fs;
+use std::path::Path;
+
+use crate::checks;
+
+/// Runs `check` on the corpus of `target`.
+fn replay(target: &str, check: impl Fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("no corpus of `{target}`: {error}"));
+    let mut seen = 0;
+    for file in files {
+        let path = file.unwrap().path();
+        println!("{}", path.display());
+        check(&fs::read(&path).unwrap());
+        seen += 1;
+    }
+    assert!(seen > 0, "the corpus of `{target}` is empty");
+}
+
+/// As the fuzz targets read their bytes: what is not UTF-8 is nothing that these entrances can be given.
+fn text(check: fn(&str)) -> impl Fn(&[u8]) {
+    move |bytes| std::str::from_utf8(bytes).into_iter().for_each(check)
+}
+
+#[test]
+fn targets() {
+    replay("target", text(checks::target::check));
+}
+
+#[test]
+fn return_targets() {
+    replay("return_to", text(checks::return_to::check));
+}
+
+#[test]
+fn cookies() {
+    replay("cookies", checks::cookies::check);
+}
+
+#[test]
+fn tokens() {
+    replay("jws", text(checks::jws::check));
+}
+
+#[test]
+fn callbacks() {
+    replay("callback", text(checks::callback::check));
+}
+
+#[test]
+fn configurations() {
+    replay("config", text(checks::config::check));
+}

@@ -1,0 +1,217 @@
+//! Decisions: who is let through, and who is sent to log in, over every mix of rule, caller and request.
+
+use std::sync::Arc;
+
+use doorward::policy::app::App;
+use doorward::policy::asker::Asker;
+use doorward::policy::claims::{ClaimCondition, Claims};
+use doorward::policy::client_address::TrustedProxies;
+use doorward::policy::decide::{Caller, Decision, Reason, decide};
+use doorward::policy::facts::Facts;
+use doorward::policy::identity::Identity;
+use doorward::policy::route::{Endpoint, Route, Sites};
+use doorward::policy::rules::{Access, PathPattern, Rule, Rules};
+use doorward::policy::target::{Oddities, Oddity};
+use doorward::session::assess::{Limits, LiveSession, Session, Why};
+use doorward::session::cookie::CookieNames;
+use doorward::types::net::Origin;
+use doorward::types::oauth::{AppName, Generation, KeyFingerprint, SessionId, Subject};
+use doorward::types::time::Timestamp;
+use http::{HeaderMap, Method, Request};
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Map, json};
+
+const ORIGIN: &str = "https://store.example.com";
+const PREFIX: &str = "/.doorward";
+const PATHS: [&str; 15] = [
+    "/",
+    "/a",
+    "/a/b",
+    "/a;x",
+    "//a",
+    "/b/c?d=e",
+    "/.doorward/login?return_to=/a",
+    "/.doorward/login?return_to=//evil",
+    "/.doorward/login?return_to=%2F%252edoorward%2Flogout",
+    "/.doorward/callback?code=c&state=s",
+    "/.doorward/logout",
+    "/.doorward/signed-out",
+    "/.doorward/session",
+    "/.doorward/else",
+    "/.doorward",
+];
+const HEADERS: [(&str, &str); 16] = [
+    ("accept", "text/html"),
+    ("accept", "*/*"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-mode", "cors"),
+    ("sec-fetch-dest", "document"),
+    ("sec-fetch-dest", "iframe"),
+    ("sec-fetch-site", "same-origin"),
+    ("sec-fetch-site", "cross-site"),
+    ("origin", ORIGIN),
+    ("origin", "https://evil.example"),
+    ("origin", "null"),
+    ("x-requested-with", "XMLHttpRequest"),
+    ("upgrade", "websocket"),
+    ("sec-purpose", "prefetch"),
+    ("referer", "https://store.example.com/.doorward/logout"),
+    ("referer", "https://store.example.com.evil.example/a"),
+];
+const WHYS: [Why; 9] = [
+    Why::NoCookie,
+    Why::Unreadable,
+    Why::Mixed,
+    Why::Idle,
+    Why::TooOld,
+    Why::Revoked,
+    Why::Expired,
+    Why::RefreshRefused,
+    Why::Reused,
+];
+
+fn accesses() -> impl Strategy<Value = Access> {
+    let condition = |role: &str| ClaimCondition { claim: "roles".into(), any_of: vec![role.into()] };
+    select(vec![
+        Access::Everyone,
+        Access::SignedIn,
+        Access::Nobody,
+        Access::Claims(vec![condition("admin")]),
+        Access::Claims(vec![condition("admin"), condition("owner")]),
+    ])
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let patterns = select(vec!["/", "/**", "/a", "/a/**", "/b/*"]);
+    let methods = select(vec![vec![], vec![Method::GET], vec![Method::POST]]);
+    let rule = (patterns, methods, accesses()).prop_map(|(pattern, methods, allow)| Rule {
+        paths: vec![PathPattern::parse(pattern).unwrap()],
+        methods,
+        allow,
+    });
+    vec(rule, 0..4)
+}
+
+fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
+    let origin = Origin::parse(ORIGIN).unwrap();
+    Sites::new(vec![Arc::new(App {
+        name: AppName::new("store"),
+        aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
+        prefix: PREFIX.to_owned(),
+        rules: Rules::new(rules, false),
+        tolerates,
+        headers: Vec::new(),
+        cookies: CookieNames::new("doorward", &origin),
+        limits: Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) },
+        origin,
+    })])
+}
+
+fn caller(roles: Option<Vec<&'static str>>, why: Why) -> Caller {
+    let Some(roles) = roles else { return Caller::Anonymous(why) };
+    let claims = Claims::new(Map::from_iter([("roles".to_owned(), json!(roles))]), Map::new());
+    let start = Timestamp::from_secs(1_800_000_000);
+    Caller::Authenticated(LiveSession::just_verified(Arc::new(Session {
+        identity: Arc::new(Identity::new(Subject::new("alice"), claims, &[])),
+        key: KeyFingerprint::new([0; 16]),
+        valid_until: start.plus(std::time::Duration::from_secs(300)),
+        provider_sid: None,
+        sid: SessionId::new("s"),
+        generation: Generation::FIRST,
+        started_at: start,
+        sealed_at: start,
+    })))
+}
+
+fn fulfils(access: &Access, caller: &Caller) -> bool {
+    match (access, caller) {
+        (Access::Everyone, _) | (Access::SignedIn, Caller::Authenticated(_)) => true,
+        (Access::Nobody, _) | (Access::SignedIn | Access::Claims(_), Caller::Anonymous(_)) => false,
+        (Access::Claims(conditions), Caller::Authenticated(live)) => {
+            let roles = live.session().identity.claims.texts("roles");
+            conditions.iter().all(|condition| roles.contains(&condition.any_of[0]))
+        }
+    }
+}
+
+/// What must hold of a decision about `route`, which is the same as the one that was decided about.
+fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &HeaderMap, caller: &Caller) {
+    let is_signed_in = matches!(caller, Caller::Authenticated(_));
+    if let Route::Page(_, access) = route {
+        assert_eq!(matches!(decision, Decision::Forward(_)), fulfils(access, caller), "{access:?} {decision:?}");
+    }
+    match decision {
+        Decision::Forward(permit) => {
+            assert!(matches!(route, Route::Page(..)), "only pages are forwarded: {route:?}");
+            assert_eq!(permit.identity().is_some(), is_signed_in, "who asked is who is told");
+            assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
+        }
+        Decision::StartLogin(_, to) => {
+            assert!(!is_signed_in && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
+            crate::checks::return_to::check(to.as_str());
+            assert!(!to.as_str().starts_with(PREFIX));
+        }
+        Decision::AlreadySignedIn(_, to) => {
+            assert!(is_signed_in);
+            crate::checks::return_to::check(to.as_str());
+        }
+        Decision::Logout(_) => {
+            assert_eq!(facts.method, Method::POST);
+            let said: Vec<_> = headers.get_all("origin").iter().collect();
+            let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+            assert!(said == [ORIGIN] || (said.is_empty() && site == Some(b"same-origin")), "{headers:?}");
+        }
+        Decision::ShowSession(..) => assert!(is_signed_in),
+        Decision::FinishLogin(..) => assert!(matches!(route, Route::Own(_, Endpoint::Callback))),
+        Decision::ConfirmLogout(_, person) => assert_eq!(person.is_some(), is_signed_in),
+        Decision::EndSessions(_) => {
+            assert!(matches!(route, Route::Own(_, Endpoint::BackchannelLogout)) && facts.method == Method::POST);
+        }
+        Decision::ShowSignedOut(_) => assert!(matches!(route, Route::Own(_, Endpoint::SignedOut))),
+        Decision::MoveToOrigin(_) => {
+            assert!(matches!(route, Route::Alias(_)) && facts.method == Method::GET);
+        }
+        Decision::Refuse(refusal) => {
+            assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
+            let wants_login = matches!(
+                refusal.reason,
+                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
+            );
+            assert!(!wants_login || !is_signed_in, "a login for somebody who is signed in");
+            assert_eq!(refusal.person.is_some(), refusal.reason == Reason::Forbidden);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn nobody_is_let_through_or_sent_to_log_in_who_should_not_be(
+        rules in rules(),
+        tolerant in any::<bool>(),
+        host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "evil.example"][..]),
+        path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::nasty::paths()],
+        method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
+        lines in vec(select(HEADERS.as_slice()), 0..6),
+        roles in option::of(select(vec![vec![], vec!["admin"], vec!["admin", "owner"]])),
+        why in select(WHYS.as_slice()),
+    ) {
+        let oddities = [Oddity::DoubleSlash, Oddity::Semicolon, Oddity::EncodedPercent];
+        let tolerated = if tolerant { &oddities[..] } else { &[] };
+        let sites = site(rules, tolerated.iter().fold(Oddities::NONE, |all, oddity| all.with(*oddity)));
+        let mut request = Request::builder().method(method).uri(&path).header("host", host);
+        for (name, value) in lines {
+            request = request.header(name, value);
+        }
+        let Ok(request) = request.body(()) else { return Ok(()) };
+        let (parts, ()) = request.into_parts();
+        let Ok(facts) = Facts::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
+        let caller = caller(roles, why);
+        let decision = decide(&facts, &parts.headers, sites.route(&facts), caller.clone());
+        check(&decision, &sites.route(&facts), &facts, &parts.headers, &caller);
+    }
+}

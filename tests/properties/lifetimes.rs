@@ -1,0 +1,144 @@
+//! How long a session lives: `assess` against the design's sentences, each written down as one condition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward::policy::claims::Claims;
+use doorward::policy::identity::Identity;
+use doorward::session::assess::{Limits, Outside, Presented, Session, Standing, Why, assess};
+use doorward::session::grant::{RefreshGrant, Seen};
+use doorward::types::oauth::{Generation, KeyFingerprint, RefreshToken, SessionId, Subject};
+use doorward::types::time::Timestamp;
+use proptest::option;
+use proptest::prelude::*;
+
+/// What is known outside the cookies.
+#[derive(Clone, Copy, Debug)]
+struct World {
+    revoked_up_to: u64,
+    knows_key: bool,
+}
+
+impl Outside for World {
+    fn is_revoked(&self, _: &SessionId, started_at: Timestamp, _: Option<&Session>) -> bool {
+        started_at.secs() <= self.revoked_up_to
+    }
+
+    fn knows_key(&self, _: &KeyFingerprint) -> bool {
+        self.knows_key
+    }
+}
+
+/// One cookie of tokens, in seconds since some beginning; small numbers, so that edges are met.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    sid: u8,
+    generation: u8,
+    started: u64,
+    sealed: u64,
+    valid_until: u64,
+}
+
+fn tokens() -> impl Strategy<Value = Tokens> {
+    (0..2_u8, 0..2_u8, 0..12_u64, 0..12_u64, 0..24_u64).prop_map(|(sid, generation, started, later, life)| {
+        let sealed = started + later;
+        Tokens { sid, generation, started, sealed, valid_until: sealed + life }
+    })
+}
+
+fn sid(number: u8) -> SessionId {
+    SessionId::new(number.to_string())
+}
+
+fn generation(number: u8) -> Generation {
+    (0..number).fold(Generation::FIRST, |generation, _| generation.next())
+}
+
+fn session(tokens: Tokens) -> Arc<Session> {
+    Arc::new(Session {
+        identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
+        key: KeyFingerprint::new([0; 16]),
+        valid_until: Timestamp::from_secs(tokens.valid_until),
+        provider_sid: None,
+        sid: sid(tokens.sid),
+        generation: generation(tokens.generation),
+        started_at: Timestamp::from_secs(tokens.started),
+        sealed_at: Timestamp::from_secs(tokens.sealed),
+    })
+}
+
+fn refresh(tokens: Tokens) -> RefreshGrant {
+    RefreshGrant {
+        token: RefreshToken::new("r"),
+        sid: sid(tokens.sid),
+        generation: generation(tokens.generation),
+        started_at: Timestamp::from_secs(tokens.started),
+        sealed_at: Timestamp::from_secs(tokens.sealed),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5000))]
+
+    #[test]
+    fn a_session_lives_exactly_as_long_as_its_clocks_its_key_and_nobodys_word_allow(
+        jwt in option::weighted(0.8, tokens()),
+        refresh_cookie in option::weighted(0.8, tokens()),
+        same in prop::bool::weighted(0.7),
+        seen in option::of((0..2_u8, 0..60_u64)),
+        unreadable in any::<bool>(),
+        (now, idle, absolute) in (0..60_u64, 1..30_u64, 1..40_u64),
+        world in (0..30_u64, any::<bool>(), any::<bool>()),
+    ) {
+        let refresh_cookie = if same && jwt.is_some() { refresh_cookie.and(jwt) } else { refresh_cookie };
+        let world = World { revoked_up_to: if world.1 { world.0 } else { 0 }, knows_key: world.2 };
+        let limits = Limits { idle: Duration::from_secs(idle), absolute: Duration::from_secs(absolute) };
+        let presented = || Presented {
+            jwt: jwt.map(session),
+            refresh: refresh_cookie.map(refresh),
+            seen: seen.map(|(number, at)| Seen {
+                sid: sid(number),
+                generation: Generation::FIRST,
+                last_activity: Timestamp::from_secs(at),
+            }),
+            unreadable,
+        };
+        let standing = assess(presented(), Timestamp::from_secs(now), &limits, &world);
+
+        let Some(tokens) = jwt.or(refresh_cookie) else {
+            let expected = if unreadable { Why::Unreadable } else { Why::NoCookie };
+            prop_assert!(matches!(standing, Standing::None(why) if why == expected), "{:?}", standing);
+            return Ok(());
+        };
+        let is_mixed = jwt.zip(refresh_cookie).is_some_and(|(a, b)| a.sid != b.sid || a.generation != b.generation);
+        let is_revoked = tokens.started <= world.revoked_up_to;
+        let is_old = now >= tokens.started + absolute;
+        let used = seen.filter(|(number, _)| *number == tokens.sid).map_or(0, |(_, at)| at).max(tokens.sealed);
+        let is_idle = now >= used + idle;
+        let is_over = is_mixed || is_revoked || is_old || is_idle;
+        let is_fresh = jwt.is_some_and(|jwt| now < jwt.valid_until) && world.knows_key;
+        match standing {
+            Standing::Live(live) => {
+                prop_assert!(!is_over && is_fresh);
+                prop_assert_eq!(live.last_activity().secs(), used);
+            }
+            Standing::Stale(grant, _) => {
+                prop_assert!(!is_over && !is_fresh && refresh_cookie.is_some());
+                prop_assert_eq!(grant.sid, sid(tokens.sid));
+            }
+            Standing::None(why) => {
+                let is_spent = !is_fresh && refresh_cookie.is_none();
+                prop_assert!(is_over || is_spent);
+                let holds = match why {
+                    Why::Mixed => is_mixed,
+                    Why::Revoked => is_revoked,
+                    Why::TooOld => is_old,
+                    Why::Idle => is_idle,
+                    Why::Expired => is_spent,
+                    Why::NoCookie | Why::Unreadable | Why::RefreshRefused | Why::Reused => false,
+                };
+                prop_assert!(holds, "{:?}", why);
+            }
+        }
+    }
+}
