@@ -10,7 +10,7 @@ use crate::support::browser::Browser;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
 use crate::support::gate::Gate;
-use crate::support::journey::cookie;
+use crate::support::journey::{self, cookie};
 use crate::support::provider::{Endpoint, Fault, Flaw, IssParameter, Person, RefreshRefusal};
 
 fn secrets(browser: &Browser, door: &Doorward) -> [Option<String>; 2] {
@@ -151,6 +151,21 @@ async fn a_token_endpoint_that_fails_at_login_gives_a_page_and_no_session() {
         door.provider.heal(Endpoint::Token);
         assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200, "{what}: the next login");
     }
+}
+
+#[tokio::test]
+async fn secrets_do_not_follow_a_redirect() {
+    let elsewhere = crate::support::backend::Backend::start();
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    for endpoint in [Endpoint::Token, Endpoint::Revocation, Endpoint::Userinfo] {
+        door.provider.fault(endpoint, Fault::Redirect(format!("{}/token", elsewhere.url())));
+    }
+    assert_error_page(&door.browser().visit(&door.store_url(CART)).await, 502, "token_answer_malformed");
+    door.pass(301);
+    assert_error_page(&browser.step(&door.store_url(CART)).await, 503, "token_answer_malformed");
+    journey::log_out(&mut browser, &door.site().store).await;
+    assert_eq!((elsewhere.connections(), elsewhere.count()), (0, 0), "somebody else was asked");
 }
 
 #[tokio::test]

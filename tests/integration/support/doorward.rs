@@ -252,6 +252,18 @@ impl Doorward {
         self.servers.len() - 1
     }
 
+    /// Starts one more with this ring of keys; the first of them seals. Those that there are not yet are made.
+    pub fn add_replica_with_keys(&mut self, key_files: &[&str]) -> usize {
+        for file in key_files.iter().map(|name| self.file.with_file_name(name)).filter(|file| !file.exists()) {
+            SealingKey::generate().expect("randomness").write_new(&file).expect("a key file");
+        }
+        let text = std::fs::read_to_string(&self.file).expect("the file");
+        let ring = format!("key_files = {key_files:?}");
+        let lines = text.lines().map(|line| if line.starts_with("key_files = ") { &ring } else { line });
+        std::fs::write(&self.file, lines.collect::<Vec<_>>().join("\n")).expect("the file");
+        self.add_replica()
+    }
+
     /// `name` is signed in at the provider from now on: no form is shown. Roles: none.
     pub fn sign_in(&self, name: &str) {
         self.provider.sign_in(Person::new(name, &[]));

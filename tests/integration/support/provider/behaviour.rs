@@ -48,6 +48,8 @@ pub enum Fault {
     Html,
     /// This status with a short text, nothing done.
     Status(u16),
+    /// A redirect to this address that keeps method and body (307), nothing done.
+    Redirect(String),
     /// Status 200 with so many bytes of valid JSON, nothing done.
     Huge(usize),
     /// Status 200 and JSON that breaks off, nothing done.
