@@ -2,6 +2,8 @@
 #![expect(missing_docs, reason = "members of fixtures are named for what they are")]
 
 #[cfg(test)]
+mod command_demo;
+#[cfg(test)]
 mod command_run;
 #[cfg(test)]
 mod real_provider;
