@@ -8,6 +8,7 @@ use crate::session::attempt::{AttemptCookie, StateParameter};
 use crate::session::grant::{HintCookie, RefreshCookie, SeenCookie, StoredGrant};
 use crate::session::jwt::JwtCookie;
 use crate::session::seal::{Binding, KeyRing, Seal};
+use crate::store::Revocations;
 
 /// What the flows know of one app.
 pub struct AppAuth {
@@ -21,6 +22,8 @@ pub struct AppAuth {
     pub userinfo: Userinfo,
     /// Its seals.
     pub seals: Seals,
+    /// Its sessions that were ended before their time.
+    pub revocations: Revocations,
 }
 
 /// When to ask the userinfo endpoint (OpenID Connect Core section 5.3).
@@ -59,6 +62,7 @@ impl AppAuth {
         client: ClientSettings,
         userinfo: Userinfo,
         ring: &Arc<KeyRing>,
+        max_revoked: usize,
     ) -> Self {
         let binding = Binding {
             origin: app.origin.to_string(),
@@ -74,6 +78,6 @@ impl AppAuth {
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
         };
-        Self { app, provider, client, userinfo, seals }
+        Self { app, provider, client, userinfo, seals, revocations: Revocations::new(max_revoked) }
     }
 }

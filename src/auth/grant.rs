@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::app::{AppAuth, Userinfo};
 use super::entropy::{self, NoEntropy};
+use crate::oidc::claims::ClaimError;
 use crate::oidc::id_token::IdTokenExpectation;
 use crate::oidc::token::TokenAnswer;
 use crate::oidc::{SessionJwt as Which, TokenRejected, VerifiedToken};
@@ -50,6 +51,18 @@ impl GrantError {
             Self::ExpiredOnArrival => "expired_on_arrival",
             Self::NothingToKeep => "no_new_jwt",
             Self::NoEntropy(_) => "internal_error",
+        }
+    }
+
+    /// Whether asking again cannot help, so that the session is over.
+    pub(super) const fn is_final(&self) -> bool {
+        match self {
+            Self::SubjectChanged | Self::NothingToKeep => true,
+            Self::NoIdToken
+            | Self::OpaqueAccessToken
+            | Self::Rejected(..)
+            | Self::ExpiredOnArrival
+            | Self::NoEntropy(_) => false,
         }
     }
 
@@ -108,7 +121,10 @@ pub(super) async fn of_refresh(
                 ..Default::default()
             };
             let verified = app.provider.verify_id_token(&app.client, token, expected).await;
-            Some(verified.map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?)
+            Some(verified.map_err(|rejected| match rejected {
+                TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
+                rejected => GrantError::Rejected(rejected, "ID token"),
+            })?)
         }
         None => None,
     };

@@ -8,6 +8,7 @@ pub mod login_finish;
 pub mod logout;
 pub mod refresh;
 pub mod resume;
+pub mod revoke;
 mod rotation;
 pub mod set_cookies;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
-use crate::store::{Memory, Revocations};
+use crate::store::{Ended, Memory};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::{Clock, Timestamp};
 use app::AppAuth;
@@ -43,7 +44,6 @@ pub struct Auth {
     apps: Vec<Arc<AppAuth>>,
     control: Control,
     store: Memory,
-    revocations: Revocations,
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
@@ -68,6 +68,8 @@ pub enum Event {
     Refresh,
     /// A person logged out.
     Logout,
+    /// The provider ended sessions.
+    Revocation,
     /// A refresh token was seen again after it had been replaced.
     Theft,
 }
@@ -80,6 +82,7 @@ impl Event {
             Self::LoginFinished => "login_finished",
             Self::Refresh => "refresh",
             Self::Logout => "logout",
+            Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
         }
     }
@@ -106,29 +109,19 @@ impl From<NoResult> for Outage {
     }
 }
 
-/// How much an [`Auth`] may remember.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Entries of the store.
-    pub store_entries: usize,
-    /// Revoked sessions that are named one by one.
-    pub revocations: usize,
-}
-
 impl Auth {
     /// The flows of `apps`, which stand in the order of [`crate::policy::route::Sites::apps`].
     pub fn new(
         apps: Vec<Arc<AppAuth>>,
         control: Control,
         clock: Arc<dyn Clock>,
-        bounds: Bounds,
+        max_store_entries: usize,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         Arc::new(Self {
             apps,
             control,
-            store: Memory::new(bounds.store_entries),
-            revocations: Revocations::new(bounds.revocations),
+            store: Memory::new(max_store_entries),
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
@@ -149,7 +142,7 @@ impl Auth {
 
     /// How many entries the store has, and how many sessions are revoked by name.
     pub fn remembered(&self) -> (usize, usize) {
-        (self.store.len(), self.revocations.snapshot().len())
+        (self.store.len(), self.apps.iter().map(|app| app.revocations.snapshot().len()).sum())
     }
 
     /// Forgets what has ended; to be called from time to time.
@@ -160,6 +153,6 @@ impl Auth {
     /// Ends a session here, for the rest of its life.
     fn end_session(&self, app: &AppAuth, sid: &SessionId, started_at: Timestamp) {
         let ends_at = started_at.plus(app.app.limits.absolute);
-        self.revocations.revoke(&app.app.name, sid, ends_at, self.now());
+        app.revocations.revoke(Ended::Session(sid.clone()), ends_at, self.now());
     }
 }

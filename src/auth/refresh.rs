@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::app::AppAuth;
-use super::grant::{self, GrantError};
+use super::grant;
 use super::rotation::{Place, Rotation, Rotations};
 use super::{Auth, Event, Outage, PATIENCE};
 use crate::oidc::token::{TokenAnswer, TokenError};
 use crate::session::assess::Why;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
+use crate::store::Whose;
 use crate::types::oauth::{Generation, RefreshToken, SessionId};
 
 /// How a refresh ended.
@@ -102,6 +103,9 @@ impl Auth {
             Ok(answer) => answer,
             Err(TokenError::Refused { error, description }) => {
                 tracing::info!(app = %app.app.name, sid = %used.sid, error, description, "refresh_refused");
+                if is_ended(app, &used, old.as_ref()) {
+                    return Refreshed::Ended(Why::Revoked);
+                }
                 self.end_session(app, &used.sid, used.started_at);
                 return Refreshed::Ended(Why::RefreshRefused);
             }
@@ -135,24 +139,27 @@ impl Auth {
         let now = self.now();
         let new_token = answer.refresh_token.clone();
         let made = grant::of_refresh(app, answer, used, old, now).await;
-        if self.revocations.snapshot().contains(&app.app.name, &used.sid, used.started_at) {
-            // Somebody logged out while the provider was being asked.
+        // A logout may have come while the provider was asked, and a refresh token alone does not say whose it is.
+        if is_ended(app, used, made.as_ref().ok().map(|grant| &grant.jwt).or(old)) {
             self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
             return Refreshed::Ended(Why::Revoked);
         }
         let (grant, fault) = match made {
             Ok(grant) => (grant, None),
-            Err(GrantError::SubjectChanged) => {
-                tracing::error!(app = %app.app.name, sid = %used.sid, "refresh_gave_another_person");
-                self.end_session(app, &used.sid, used.started_at);
-                return Refreshed::Ended(Why::RefreshRefused);
-            }
             Err(error) => {
                 tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
                 let fault = Refreshed::Outage(Outage::new(error.code()));
-                // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
-                let (Some(token), Some(old)) = (new_token, old) else { return fault };
-                (carried_on(used, old, token), Some(fault))
+                match (new_token, old) {
+                    // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
+                    (Some(token), Some(old)) if !error.is_final() => (carried_on(used, old, token), Some(fault)),
+                    // The same token may bring more the next time.
+                    (None, _) if !error.is_final() => return fault,
+                    (token, _) => {
+                        self.end_session(app, &used.sid, used.started_at);
+                        self.revoke_at_provider(app, token.as_ref().unwrap_or(&used.token)).await;
+                        return Refreshed::Ended(Why::RefreshRefused);
+                    }
+                }
             }
         };
         rotation.newest = grant.jwt.generation;
@@ -188,6 +195,15 @@ impl Auth {
         };
         self.observer.happened(app, Event::Refresh, outcome);
     }
+}
+
+fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> bool {
+    app.revocations.snapshot().contains(Whose {
+        sid: &used.sid,
+        provider_sid: jwt.and_then(|jwt| jwt.provider_sid.as_ref()),
+        subject: jwt.map(|jwt| &jwt.subject),
+        started_at: used.started_at,
+    })
 }
 
 /// The old JWT with the new refresh token, in the generation after: stale from its first moment.

@@ -16,8 +16,8 @@ use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::seal::{KeyAge, Stamp, read_payload};
-use crate::store::RevokedSet;
-use crate::types::oauth::{AppName, Generation, KeyFingerprint, SessionId, Subject};
+use crate::store::{RevokedSet, Whose};
+use crate::types::oauth::{Generation, KeyFingerprint, SessionId};
 use crate::types::time::Timestamp;
 
 /// Sessions whose seal opened before, by the seal itself: their claims are read and their headers made once.
@@ -75,9 +75,9 @@ impl Resumed {
 
     fn nobody(why: Why) -> Self {
         let afterwards = match why {
-            Why::Idle | Why::TooOld | Why::Revoked | Why::RefreshRefused | Why::Reused | Why::Expired => {
-                Afterwards::Forget
-            }
+            Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired => Afterwards::Forget,
+            // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
+            Why::Revoked => Afterwards::Nothing,
             // Other keys may open what ours do not: nothing is deleted.
             Why::NoCookie | Why::Unreadable | Why::Mixed => Afterwards::Nothing,
         };
@@ -98,13 +98,11 @@ impl Auth {
         let now = self.now();
         let opened = self.open(app, place.index, cookies, cache, now);
         let key_age = opened.key_age;
-        let outside = World { app, revoked: self.revocations.snapshot() };
+        let outside = World { app, revoked: app.revocations.snapshot() };
         let resumed = match assess(opened.presented, now, &app.app.limits, &outside) {
             Standing::None(why) => Resumed::nobody(why),
             Standing::Live(live) => self.live(app, cookies, live, effort, now),
-            Standing::Stale(refresh, _) if effort == Effort::Refresh => {
-                self.refreshed(app, cookies, refresh, &outside.revoked).await
-            }
+            Standing::Stale(refresh, _) if effort == Effort::Refresh => self.refreshed(app, cookies, refresh).await,
             Standing::Stale(..) => {
                 Resumed { caller: Ok(Caller::Anonymous(Why::Expired)), afterwards: Afterwards::Nothing, key_age: None }
             }
@@ -140,7 +138,6 @@ impl Auth {
         app: &Arc<AppAuth>,
         cookies: &RequestCookies<'_>,
         refresh: RefreshGrant,
-        revoked: &RevokedSet,
     ) -> Resumed {
         let refreshed = self.refresh(app, refresh, open_jwt(app, cookies)).wait().await;
         let grant = match refreshed {
@@ -150,7 +147,7 @@ impl Auth {
                 return Resumed { caller: Err(outage), afterwards: Afterwards::Nothing, key_age: None };
             }
         };
-        if revoked.contains(&app.app.name, &grant.jwt.sid, grant.jwt.started_at) {
+        if app.revocations.snapshot().contains(whose(&grant.jwt)) {
             return Resumed::nobody(Why::Revoked);
         }
         let caller = match Session::of(&grant.jwt, &app.app.headers) {
@@ -223,13 +220,10 @@ impl Auth {
     pub fn lines_of(&self, place: Place<'_>, afterwards: Afterwards, came: &RequestCookies<'_>) -> Lines {
         let Some(app) = self.app(place.index) else { return Lines::new() };
         let now = self.now();
-        let revoked = self.revocations.snapshot();
-        let is_over = |sid: &SessionId, started_at| revoked.contains(&app.app.name, sid, started_at);
+        let revoked = app.revocations.snapshot();
         let deliver = |grant: &Grant| {
             let newest = self.newest.get(&grant.jwt.sid);
-            if newest.is_some_and(|newest| newest > grant.jwt.generation)
-                || is_over(&grant.jwt.sid, grant.jwt.started_at)
-            {
+            if newest.is_some_and(|newest| newest > grant.jwt.generation) || revoked.contains(whose(&grant.jwt)) {
                 return Lines::new();
             }
             set_cookies::write_grant(app, grant, came, now).unwrap_or_else(|error| {
@@ -239,7 +233,10 @@ impl Auth {
         };
         let note = |live: &LiveSession| {
             let session = live.session();
-            if !live.wants_seen(now, &app.app.limits) || is_over(&session.sid, session.started_at) {
+            let is_over = || {
+                World { app, revoked: Arc::clone(&revoked) }.is_revoked(&session.sid, session.started_at, Some(session))
+            };
+            if !live.wants_seen(now, &app.app.limits) || is_over() {
                 return Lines::new();
             }
             set_cookies::write_seen(app, session, now).into_iter().collect()
@@ -268,13 +265,26 @@ struct World<'a> {
 }
 
 impl Outside for World<'_> {
-    fn is_revoked(&self, sid: &SessionId, _subject: Option<&Subject>, started_at: Timestamp) -> bool {
-        let name: &AppName = &self.app.app.name;
-        self.revoked.contains(name, sid, started_at)
+    fn is_revoked(&self, sid: &SessionId, started_at: Timestamp, session: Option<&Session>) -> bool {
+        self.revoked.contains(Whose {
+            sid,
+            provider_sid: session.and_then(|session| session.provider_sid.as_ref()),
+            subject: session.map(|session| &session.identity.subject),
+            started_at,
+        })
     }
 
     fn knows_key(&self, key: &KeyFingerprint) -> bool {
         knows_key(self.app, key)
+    }
+}
+
+fn whose(jwt: &SessionJwt) -> Whose<'_> {
+    Whose {
+        sid: &jwt.sid,
+        provider_sid: jwt.provider_sid.as_ref(),
+        subject: Some(&jwt.subject),
+        started_at: jwt.started_at,
     }
 }
 

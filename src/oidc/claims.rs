@@ -40,6 +40,10 @@ pub enum Claim {
     AtHash,
     /// `sid`
     Sid,
+    /// `jti`
+    Jti,
+    /// `events`
+    Events,
 }
 
 impl Claim {
@@ -57,6 +61,8 @@ impl Claim {
             Self::Nonce => "nonce",
             Self::AtHash => "at_hash",
             Self::Sid => "sid",
+            Self::Jti => "jti",
+            Self::Events => "events",
         }
     }
 }
@@ -118,6 +124,8 @@ impl ClaimError {
                 Claim::Nonce => "token_nonce_missing",
                 Claim::AtHash => "token_at_hash_missing",
                 Claim::Sid => "token_sid_missing",
+                Claim::Jti => "token_jti_missing",
+                Claim::Events => "token_events_missing",
             },
             Self::Malformed(claim) => match claim {
                 Claim::Iss => "token_iss_malformed",
@@ -131,6 +139,8 @@ impl ClaimError {
                 Claim::Nonce => "token_nonce_malformed",
                 Claim::AtHash => "token_at_hash_malformed",
                 Claim::Sid => "token_sid_malformed",
+                Claim::Jti => "token_jti_malformed",
+                Claim::Events => "token_events_malformed",
             },
             Self::WrongKind => "token_kind_mismatch",
             Self::IssuerMismatch => "token_issuer_mismatch",

@@ -17,6 +17,7 @@ mod json;
 pub mod jwks;
 pub mod jws;
 pub mod logout;
+pub mod logout_token;
 pub mod provider;
 pub mod settings;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use super::json;
 use super::jwks::KeySet;
 use super::jws::{Jws, Signed};
+use super::logout_token::{self, LogoutToken, LogoutTokenProfile};
 use super::settings::{ClientSettings, ProviderSettings};
 use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, parse_answer, revocation_outcome};
 use super::verified::VerifiedToken;
@@ -26,6 +27,9 @@ use crate::types::time::Clock;
 /// The first and the longest pause between attempts to find a provider that is down.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How old a logout token without `exp` may be.
+pub const LOGOUT_TOKEN_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// A provider, shared by the apps that log in there. Lives on one runtime, as its connections do; only
 /// [`Provider::keys`] and [`Provider::known_metadata`] may be read from anywhere.
@@ -183,6 +187,22 @@ impl Provider {
         let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
         let profile = AccessTokenProfile { issuer, audiences: &client.audiences, leeway };
         Ok(access_token::check(signed, profile, self.clock.now())?)
+    }
+
+    /// Verifies a logout token: signature, and every claim of [`logout_token::check`].
+    ///
+    /// # Errors
+    /// The token is bad, or ([`TokenRejected::is_outage`]) it cannot be told.
+    pub async fn verify_logout_token(
+        &self,
+        client: &ClientSettings,
+        token: &str,
+    ) -> Result<LogoutToken, TokenRejected> {
+        let signed = self.verify_signature(token).await?;
+        let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
+        let profile =
+            LogoutTokenProfile { issuer, client_id: &client.client_id, leeway, max_age: LOGOUT_TOKEN_MAX_AGE };
+        Ok(logout_token::check(&signed, profile, self.clock.now())?)
     }
 
     /// With the keys at hand and, if the token may be signed by a newer one, once more with keys fetched anew.

@@ -64,6 +64,8 @@ pub enum Decision<'a> {
     ConfirmLogout(Place<'a>, Option<Arc<Identity>>),
     /// Log out.
     Logout(Place<'a>),
+    /// The provider says that sessions have ended.
+    EndSessions(Place<'a>),
     /// Say that the person is signed out.
     ShowSignedOut(Place<'a>),
     /// Tell who is signed in.
@@ -112,8 +114,8 @@ pub enum Reason {
     ForNobody,
     /// There is no such endpoint of ours.
     NoSuchEndpoint,
-    /// Our endpoint does not take this method.
-    MethodNotAllowed,
+    /// Our endpoint takes these methods only.
+    MethodNotAllowed(&'static str),
     /// A state-changing request that did not come from our own origin.
     CrossSite,
 }
@@ -131,7 +133,7 @@ impl Reason {
             Self::Forbidden => "forbidden",
             Self::ForNobody => "for_nobody",
             Self::NoSuchEndpoint => "no_such_endpoint",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::CrossSite => "cross_site",
         }
     }
@@ -146,7 +148,7 @@ impl Reason {
             Self::SignInFirst(_) | Self::FormNotSent(_) | Self::SignInOutsideFrame(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ForNobody | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 }
@@ -160,6 +162,7 @@ impl Decision<'_> {
             Self::FinishLogin(..) => "finish_login",
             Self::ConfirmLogout(..) => "confirm_logout",
             Self::Logout(_) => "logout",
+            Self::EndSessions(_) => "backchannel_logout",
             Self::ShowSignedOut(_) => "signed_out",
             Self::ShowSession(..) => "session",
             Self::AlreadySignedIn(..) => "already_signed_in",
@@ -224,7 +227,10 @@ fn decide_own<'a>(
                 refuse(facts, Some(place), Reason::CrossSite)
             }
         }
-        (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed),
+        (Endpoint::BackchannelLogout, _) if facts.method == Method::POST => Decision::EndSessions(place),
+        (Endpoint::BackchannelLogout, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
+        (Endpoint::Logout, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD, POST")),
+        (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
         (Endpoint::Logout, Caller::Anonymous(_)) => Decision::ConfirmLogout(place, None),
         (Endpoint::Logout, Caller::Authenticated(live)) => {
             Decision::ConfirmLogout(place, Some(live.session().identity.clone()))

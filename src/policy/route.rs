@@ -58,6 +58,8 @@ pub enum Endpoint {
     SignedOut,
     /// Who is signed in, and for how long.
     Session,
+    /// Where the provider tells that sessions have ended.
+    BackchannelLogout,
     /// Nothing that we have.
     Unknown,
 }
@@ -117,6 +119,7 @@ fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
         "/logout" => Some(Endpoint::Logout),
         "/signed-out" => Some(Endpoint::SignedOut),
         "/session" => Some(Endpoint::Session),
+        "/backchannel-logout" => Some(Endpoint::BackchannelLogout),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,
     }

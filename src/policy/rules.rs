@@ -111,6 +111,8 @@ impl Access {
 pub struct PathPattern {
     text: String,
     segments: Vec<Segment>,
+    /// The same in one case.
+    folded: Vec<Segment>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,8 +154,9 @@ impl PathPattern {
         if !oddities.is_empty() {
             return Err(BadPattern::Odd);
         }
-        let segments = segments_of(&canonical).map(Segment::parse).collect::<Result<_, _>>()?;
-        Ok(Self { text: text.to_owned(), segments })
+        let segments = segments_of(&canonical).map(Segment::parse).collect::<Result<Vec<_>, _>>()?;
+        let folded = segments.iter().map(Segment::in_one_case).collect();
+        Ok(Self { text: text.to_owned(), segments, folded })
     }
 
     /// The pattern as it was written.
@@ -169,8 +172,11 @@ impl PathPattern {
     /// Whether `path`, in canonical form, matches.
     pub fn matches(&self, path: &str, case_insensitive: bool) -> bool {
         let path = decode_delimiters(path);
-        let segments: Vec<&str> = segments_of(&path).collect();
-        matches_all(&self.segments, &segments, case_insensitive)
+        if !case_insensitive {
+            return matches_all(&self.segments, &segments_of(&path).collect::<Vec<_>>());
+        }
+        let path = in_one_case(&path);
+        matches_all(&self.folded, &segments_of(&path).collect::<Vec<_>>())
     }
 }
 
@@ -207,6 +213,24 @@ fn decode_delimiters(text: &str) -> Cow<'_, str> {
     Cow::Owned(decoded)
 }
 
+/// Everything in one case, escaped letters outside ASCII among it. To upper case and back, since apps do either, and
+/// some letters meet another's only there: U+017F is an `S` in upper case, U+212A a `k` in lower case.
+fn in_one_case(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escaped)) = rest.split_once('%') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let byte = escaped.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let decoded = byte.filter(|byte| !byte.is_ascii()).zip(escaped.get(2..));
+        let (byte, after) = decoded.unwrap_or((b'%', escaped));
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    let upper = String::from_utf8_lossy(&bytes).to_uppercase();
+    upper.chars().flat_map(char::to_lowercase).collect()
+}
+
 fn escape_non_ascii(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -232,10 +256,17 @@ impl Segment {
         }
         Ok(Self::Pieces(text.split('*').map(|piece| decode_delimiters(piece).into_owned()).collect()))
     }
+
+    fn in_one_case(&self) -> Self {
+        match self {
+            Self::AnyNumber => Self::AnyNumber,
+            Self::Pieces(pieces) => Self::Pieces(pieces.iter().map(|piece| in_one_case(piece)).collect()),
+        }
+    }
 }
 
 /// Matches in time linear in `path` for each `**`: on a mismatch only the last `**` gives way.
-fn matches_all(pattern: &[Segment], path: &[&str], case_insensitive: bool) -> bool {
+fn matches_all(pattern: &[Segment], path: &[&str]) -> bool {
     let (mut at_pattern, mut at_path) = (0, 0);
     let mut fallback: Option<(usize, usize)> = None;
     while at_path < path.len() {
@@ -245,7 +276,7 @@ fn matches_all(pattern: &[Segment], path: &[&str], case_insensitive: bool) -> bo
                 at_pattern += 1;
                 continue;
             }
-            (Some(Segment::Pieces(pieces)), Some(segment)) if matches_pieces(pieces, segment, case_insensitive) => {
+            (Some(Segment::Pieces(pieces)), Some(segment)) if matches_pieces(pieces, segment) => {
                 at_pattern += 1;
                 at_path += 1;
                 continue;
@@ -260,11 +291,10 @@ fn matches_all(pattern: &[Segment], path: &[&str], case_insensitive: bool) -> bo
     pattern.iter().skip(at_pattern).all(|segment| *segment == Segment::AnyNumber)
 }
 
-fn matches_pieces(pieces: &[String], segment: &str, case_insensitive: bool) -> bool {
-    let same = |a: &str, b: &str| if case_insensitive { a.eq_ignore_ascii_case(b) } else { a == b };
-    let (Some((first, rest)), text) = (pieces.split_first(), segment) else { return false };
-    let Some((last, middle)) = rest.split_last() else { return same(first, text) };
-    let fits = |start: usize, end: usize, piece: &str| text.get(start..end).is_some_and(|part| same(part, piece));
+fn matches_pieces(pieces: &[String], text: &str) -> bool {
+    let Some((first, rest)) = pieces.split_first() else { return false };
+    let Some((last, middle)) = rest.split_last() else { return first == text };
+    let fits = |start: usize, end: usize, piece: &str| text.get(start..end).is_some_and(|part| part == piece);
     let Some(end) = text.len().checked_sub(last.len()) else { return false };
     if first.len() > end || !fits(0, first.len(), first) || !fits(end, text.len(), last) {
         return false;
@@ -333,6 +363,26 @@ mod tests {
         for (pattern, path, expected) in cases {
             assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
         }
+    }
+
+    #[test]
+    fn any_case_means_that_of_every_letter() {
+        let cases = [
+            ("/caf\u{e9}/**", "/CAF%C3%89/x", true),
+            ("/CAF\u{c9}", "/caf%c3%a9", true),
+            ("/users/**", "/u%C5%BFers/x", true),
+            ("/kiosk", "/%E2%84%AAiosk", true),
+            ("/\u{434}*", "/%D0%94%D0%B0", true),
+            ("/\u{3c3}*", "/%CE%A3", true),
+            ("/a%20b@c", "/A%20B%40C", true),
+            ("/caf\u{e9}", "/cafe", false),
+        ];
+        for (pattern, path, expected) in cases {
+            let target = Target::parse(path, None).unwrap();
+            let parsed = PathPattern::parse(pattern).unwrap();
+            assert_eq!(parsed.matches(target.path(), true), expected, "{pattern} {path}");
+        }
+        assert!(!matches("/caf\u{e9}", "/CAF%C3%89"));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Stage 5: do what was decided. One match; each arm is one call down.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 
 use super::Proxy;
 use super::record::Record;
 use super::reference::Reference;
 use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
+use crate::auth::revoke::NotRevoked;
 use crate::policy::decide::{Decision, Permit};
 use crate::policy::facts::Facts;
 use crate::policy::return_to::ReturnTo;
@@ -15,6 +19,10 @@ use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
 use crate::upstream;
+
+/// Most bytes of a form that is sent to one of our own endpoints, and how long it may take to arrive.
+const MAX_FORM: usize = 32 * 1024;
+const FORM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The request, as far as acting needs it.
 pub(super) struct Asked<'r> {
@@ -41,6 +49,13 @@ impl Proxy {
             Decision::Logout(place) => {
                 let end = self.auth.logout(place, asked.cookies).await;
                 respond.redirect(StatusCode::SEE_OTHER, &end.location, code).with_cookies(end.lines)
+            }
+            Decision::EndSessions(place) => {
+                let revoked = match form_field(asked.body, "logout_token").await {
+                    Some(token) => self.auth.backchannel_logout(place, token).await,
+                    None => Err(NotRevoked::Rejected("logout_token_missing")),
+                };
+                respond.backchannel(revoked, code)
             }
             Decision::ShowSignedOut(place) => {
                 respond.signed_out(place.app, !self.auth.can_end_provider_session(place), code)
@@ -110,6 +125,16 @@ impl Proxy {
             }
         }
     }
+}
+
+/// A field of a small form that was sent to one of our own endpoints. `None`: it is not there, or twice, or the form
+/// is too large, too slow, or broke off.
+async fn form_field(body: Body, name: &str) -> Option<String> {
+    let whole = Limited::new(body, MAX_FORM).collect();
+    let form = tokio::time::timeout(FORM_PATIENCE, whole).await.ok()?.ok()?.to_bytes();
+    let mut values = url::form_urlencoded::parse(&form).filter(|(field, _)| field == name).map(|(_, value)| value);
+    let value = values.next()?.into_owned();
+    values.next().is_none().then_some(value)
 }
 
 fn absolute(place: Place<'_>, return_to: &ReturnTo) -> String {

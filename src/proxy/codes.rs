@@ -59,7 +59,7 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
         Reason::NoSuchEndpoint => {
             words("There is no such page", "The address does not exist.", "Check the address, or go to the front page.")
         }
-        Reason::MethodNotAllowed => words(
+        Reason::MethodNotAllowed(_) => words(
             "This cannot be done here",
             "The address exists, but does not take this kind of request.",
             "Go to the front page.",

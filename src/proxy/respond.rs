@@ -15,6 +15,7 @@ use super::pages::{
 use super::reference::Reference;
 use crate::auth::Outage;
 use crate::auth::login_finish::LoginFailure;
+use crate::auth::revoke::NotRevoked;
 use crate::auth::set_cookies::Lines;
 use crate::policy::app::App;
 use crate::policy::asker::Asker;
@@ -94,16 +95,17 @@ impl Respond {
         let login = app.zip(refusal.return_to.as_ref()).map(|(app, to)| login_path(app, to));
         let (reason, status) = (refusal.reason, refusal.reason.status());
         let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
+        let shown = shown(reason.code(), reference);
         let mut answer = match (reason, app, login.as_deref().and_then(href)) {
             (Reason::FormNotSent(_), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
                 site: app.origin.host(),
                 login: &login,
-                reference: &reference.to_string(),
+                reference: &shown,
             })),
             (Reason::SignInOutsideFrame(_), Some(app), Some(login)) => page(self.pages.frame_login(&FrameLoginPage {
                 site: app.origin.host(),
                 login: &login,
-                reference: &reference.to_string(),
+                reference: &shown,
             })),
             (Reason::Forbidden, Some(app), _) if refusal.asker.reads_pages() => {
                 match (href(&app.endpoint_path("logout")), href("/"), &refusal.person) {
@@ -112,7 +114,7 @@ impl Respond {
                         person: &display_name(person),
                         log_out: &log_out,
                         home: &home,
-                        reference: &reference.to_string(),
+                        reference: &shown,
                     })),
                     _ => self.tell(
                         refusal.asker,
@@ -126,10 +128,11 @@ impl Respond {
             }
         };
         let headers = answer.response.headers_mut();
-        match status {
-            StatusCode::UNAUTHORIZED => insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\""),
-            StatusCode::METHOD_NOT_ALLOWED => insert(headers, header::ALLOW, "GET, HEAD"),
-            _ => {}
+        if status == StatusCode::UNAUTHORIZED {
+            insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\"");
+        }
+        if let Reason::MethodNotAllowed(allowed) = reason {
+            insert(headers, header::ALLOW, allowed);
         }
         answer
     }
@@ -212,6 +215,19 @@ impl Respond {
         Answer { code, response: of_text(StatusCode::OK, "application/json", body.to_string()) }
     }
 
+    /// What the provider is told about a logout token (OpenID Connect Back-Channel Logout section 2.8).
+    pub fn backchannel(&self, revoked: Result<(), NotRevoked>, code: &'static str) -> Answer {
+        let Err(error) = revoked else {
+            return Answer { code, response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()) };
+        };
+        let (status, name) = match error {
+            NotRevoked::Rejected(_) | NotRevoked::Replayed => (StatusCode::BAD_REQUEST, "invalid_request"),
+            NotRevoked::Outage(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        };
+        let body = json!({ "error": name, "error_description": error.code() });
+        Answer { code: error.code(), response: of_text(status, "application/json", body.to_string()) }
+    }
+
     /// A redirect.
     pub fn redirect(&self, status: StatusCode, location: &str, code: &'static str) -> Answer {
         let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
@@ -236,7 +252,7 @@ impl Respond {
             explanation: trouble.words.explanation,
             advice: trouble.words.advice,
             link: login.as_ref().map(|href| Link { label: "Log in", href }),
-            reference: &format!("{} {}", trouble.code, trouble.reference),
+            reference: &shown(trouble.code, trouble.reference),
         });
         of_page(trouble.status, page)
     }
@@ -282,6 +298,11 @@ fn as_problem(trouble: &Trouble<'_>) -> Response<Body> {
 fn login_path(app: &App, return_to: &ReturnTo) -> String {
     let query: String = url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
     format!("{}?return_to={query}", app.endpoint_path("login"))
+}
+
+/// What a person reads out to whoever runs the site: the code, and the request's name in the log.
+fn shown(code: &str, reference: Reference) -> String {
+    format!("{code} {reference}")
 }
 
 fn href(path: &str) -> Option<Href> {

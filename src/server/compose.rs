@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::Telemetry;
+use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::resume::SessionCache;
-use crate::auth::{Auth, Bounds};
 use crate::config::{AppConfig, Config};
 use crate::control::Control;
 use crate::oidc::Provider;
@@ -56,16 +56,22 @@ impl Composed {
         for (app, settings) in apps.iter().zip(&config.apps) {
             let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
             let provider = provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?;
-            let client = settings.client.clone();
-            flows.push(Arc::new(AppAuth::new(Arc::clone(app), Arc::clone(provider), client, settings.userinfo, &ring)));
+            let flow = AppAuth::new(
+                Arc::clone(app),
+                Arc::clone(provider),
+                settings.client.clone(),
+                settings.userinfo,
+                &ring,
+                config.store.max_revoked,
+            );
+            flows.push(Arc::new(flow));
             plans.push(plan(app, settings)?);
         }
-        let bounds = Bounds { store_entries: config.store.max_entries, revocations: config.store.max_revoked };
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
             trusted: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
-            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), bounds, observer),
+            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), config.store.max_entries, observer),
             plans,
             providers,
             respond: Arc::new(Respond::new()?),

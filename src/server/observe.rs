@@ -26,6 +26,7 @@ impl Observer for Telemetry {
             Event::LoginStarted => return,
             Event::LoginFinished => &self.metrics.logins,
             Event::Refresh => &self.metrics.refreshes,
+            Event::Revocation => &self.metrics.revocations,
             Event::Theft => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
         };

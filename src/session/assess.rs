@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::grant::{RefreshGrant, Seen};
 use super::jwt::SessionJwt;
 use crate::policy::identity::{HeaderTemplate, Identity};
-use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId};
 use crate::types::time::Timestamp;
 
 /// How long sessions last.
@@ -150,8 +150,8 @@ pub struct Presented {
 
 /// What the outside knows about a session.
 pub trait Outside {
-    /// Whether the session was ended by a logout or revocation.
-    fn is_revoked(&self, sid: &SessionId, subject: Option<&Subject>, started_at: Timestamp) -> bool;
+    /// Whether the session was ended by a logout or revocation. `session` is there if its JWT cookie is.
+    fn is_revoked(&self, sid: &SessionId, started_at: Timestamp, session: Option<&Session>) -> bool;
 
     /// Whether the key is still one of the provider's; yes while no key set was fetched yet.
     fn knows_key(&self, key: &KeyFingerprint) -> bool;
@@ -184,8 +184,7 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
     // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session.
     let seen = seen.filter(|seen| seen.sid == *sid).map_or(sealed_at, |seen| seen.last_activity);
     let last_activity = seen.max(sealed_at);
-    let subject = jwt.as_ref().map(|jwt| &jwt.identity.subject);
-    if outside.is_revoked(sid, subject, started_at) {
+    if outside.is_revoked(sid, started_at, jwt.as_deref()) {
         return Standing::None(Why::Revoked);
     }
     if now.since(started_at) >= limits.absolute {
@@ -207,7 +206,7 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
 mod tests {
     use super::*;
     use crate::policy::claims::Claims;
-    use crate::types::oauth::RefreshToken;
+    use crate::types::oauth::{RefreshToken, Subject};
 
     struct World {
         revoked: bool,
@@ -215,7 +214,7 @@ mod tests {
     }
 
     impl Outside for World {
-        fn is_revoked(&self, _: &SessionId, _: Option<&Subject>, _: Timestamp) -> bool {
+        fn is_revoked(&self, _: &SessionId, _: Timestamp, _: Option<&Session>) -> bool {
             self.revoked
         }
         fn knows_key(&self, _: &KeyFingerprint) -> bool {

@@ -5,4 +5,4 @@ pub mod memory;
 pub mod revocations;
 
 pub use memory::{Memory, StoreFull};
-pub use revocations::{Revocations, RevokedSet};
+pub use revocations::{Ended, Revocations, RevokedSet, Whose};

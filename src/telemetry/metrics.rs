@@ -25,6 +25,8 @@ pub struct Metrics {
     pub logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
     pub refreshes: IntCounterVec,
+    /// Logout tokens from the provider, by `app` and `outcome`.
+    pub revocations: IntCounterVec,
     /// Refresh tokens that came again after they had been replaced, by `app` and `outcome`.
     pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
@@ -116,6 +118,11 @@ impl Metrics {
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
             refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
+            revocations: counters(
+                "doorward_revocations_total",
+                "Logout tokens from the provider by outcome.",
+                &["app", "outcome"],
+            )?,
             thefts: counters(
                 "doorward_refresh_tokens_reused_total",
                 "Refresh tokens that came again after they had been replaced.",

@@ -2,9 +2,27 @@
 #![expect(missing_docs, reason = "members of fixtures are named for what they are")]
 
 #[cfg(test)]
+mod access_rules;
+#[cfg(test)]
+mod bad_backend;
+#[cfg(test)]
+mod bad_cookies;
+#[cfg(test)]
+mod bad_provider;
+#[cfg(test)]
 mod command_demo;
 #[cfg(test)]
 mod command_run;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod identity_headers;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod logs_and_metrics;
+#[cfg(test)]
+mod proxying;
 #[cfg(test)]
 mod real_provider;
 #[cfg(test)]
@@ -13,3 +31,5 @@ pub mod support;
 mod support_itself;
 #[cfg(test)]
 mod web_workflow;
+#[cfg(test)]
+mod websocket;

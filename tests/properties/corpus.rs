@@ -1,6 +1,7 @@
 //! The fuzzers' corpus, replayed: every input under `fuzz/corpus` through the check that its target has.
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::checks;
@@ -12,8 +13,9 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
     let mut seen = 0;
     for file in files {
         let path = file.unwrap().path();
-        println!("{}", path.display());
-        check(&fs::read(&path).unwrap());
+        let bytes = fs::read(&path).unwrap();
+        let held = catch_unwind(AssertUnwindSafe(|| check(&bytes)));
+        assert!(held.is_ok(), "{} (the reason is above)", path.display());
         seen += 1;
     }
     assert!(seen > 0, "the corpus of `{target}` is empty");

@@ -167,6 +167,9 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
         Decision::ShowSession(..) => assert!(is_signed_in),
         Decision::FinishLogin(..) => assert!(matches!(route, Route::Own(_, Endpoint::Callback))),
         Decision::ConfirmLogout(_, person) => assert_eq!(person.is_some(), is_signed_in),
+        Decision::EndSessions(_) => {
+            assert!(matches!(route, Route::Own(_, Endpoint::BackchannelLogout)) && facts.method == Method::POST);
+        }
         Decision::ShowSignedOut(_) => assert!(matches!(route, Route::Own(_, Endpoint::SignedOut))),
         Decision::MoveToOrigin(_) => {
             assert!(matches!(route, Route::Alias(_)) && facts.method == Method::GET);

@@ -20,7 +20,7 @@ struct World {
 }
 
 impl Outside for World {
-    fn is_revoked(&self, _: &SessionId, _: Option<&Subject>, started_at: Timestamp) -> bool {
+    fn is_revoked(&self, _: &SessionId, started_at: Timestamp, _: Option<&Session>) -> bool {
         started_at.secs() <= self.revoked_up_to
     }
 

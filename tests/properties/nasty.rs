@@ -2,9 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 
-const PATH_FRAGMENTS: [&str; 54] = [
+const PATH_FRAGMENTS: [&str; 55] = [
     "/",
     "/",
     "/",
@@ -59,6 +59,7 @@ const PATH_FRAGMENTS: [&str; 54] = [
     "+",
     "~",
     "caf%c3%a9",
+    "%C4%B1",
 ];
 
 const REDIRECT_FRAGMENTS: [&str; 52] = [
@@ -116,10 +117,32 @@ const REDIRECT_FRAGMENTS: [&str; 52] = [
     "%",
 ];
 
+/// A path that some rule protects or leads to one, with some of its characters in other spellings and fragments between.
+fn disguised() -> impl Strategy<Value = String> {
+    let base = select(&["/admin", "/admin/x", "/public/../admin", "/public/./admin/x", "/public/x"][..]);
+    let insertions = vec((any::<Index>(), select(PATH_FRAGMENTS.as_slice())), 0..3);
+    (base, vec(0..24_u8, 24), insertions).prop_map(|(base, spellings, insertions)| {
+        let spell = |(character, spelling): (char, u8)| match (spelling, u32::from(character)) {
+            (0, code) => format!("%{code:02x}"),
+            (1, code) => format!("%25{code:02X}"),
+            (2, code) => format!("%{:02x}%{:02X}", 0xc0 | code >> 6, 0x80 | code & 0x3f),
+            (3, 0x69) => "%C4%B1".to_owned(),
+            (3 | 4, _) => character.to_uppercase().to_string(),
+            _ => character.to_string(),
+        };
+        let mut spelt: Vec<String> = base.chars().zip(spellings).map(spell).collect();
+        for (at, fragment) in insertions {
+            spelt.insert(at.index(spelt.len() + 1), fragment.to_owned());
+        }
+        spelt.concat()
+    })
+}
+
 /// Request paths, most of them beginning with `/`.
 pub(crate) fn paths() -> impl Strategy<Value = String> {
     let fragments = vec(select(PATH_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());
     prop_oneof![
+        8 => disguised(),
         8 => fragments.clone().prop_map(|path| format!("/{path}")),
         1 => fragments,
         1 => "[ -~]{0,30}".prop_map(|path| format!("/{path}")),

@@ -1,3 +1,108 @@
 //! The web workflow with the fake provider and echoing apps: each step of it, and what can come between.
 
+use url::Url;
+
+use crate::support::browser::{Browser, Page};
+use crate::support::cookies::Situation;
+use crate::support::doorward::Doorward;
+use crate::support::provider::Endpoint;
+
+mod attempts;
+mod callback;
+mod hosts;
+mod late_answers;
+mod limits;
+mod logout;
+mod no_refresh_token;
+mod planted;
+mod provider_down;
+mod refresh;
+mod refresh_ahead;
+mod refresh_answers;
+mod return_targets;
+mod reuse;
 mod steps;
+mod stolen;
+mod tabs;
+
+const CART: &str = "/shopping-cart?item=7&size=a%20b";
+
+/// A parameter of an address.
+fn parameter(url: &str, name: &str) -> Option<String> {
+    let url = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+    url.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+}
+
+/// Where an answer sends the browser.
+fn location(page: &Page) -> &str {
+    page.header("location").unwrap_or_else(|| panic!("no redirect: {page}"))
+}
+
+/// The names of the cookies that an answer gives a value.
+fn set(page: &Page) -> Vec<String> {
+    named(page, |value| !value.is_empty())
+}
+
+/// The names of the cookies that an answer takes away.
+fn expired(page: &Page) -> Vec<String> {
+    named(page, str::is_empty)
+}
+
+fn named(page: &Page, which: impl Fn(&str) -> bool) -> Vec<String> {
+    let lines = page.head.all("set-cookie").into_iter();
+    let pairs = lines.filter_map(|line| line.split(';').next()?.split_once('='));
+    pairs.filter(|(_, value)| which(value)).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Whether an answer gives one of the cookies that make a session.
+fn sets_session(page: &Page) -> bool {
+    set(page).iter().any(|name| ["_jwt", "_refresh", "_seen"].iter().any(|end| name.ends_with(end)))
+}
+
+/// The answer that another tab waited for arrives: its cookies go into the browser's one jar.
+fn arrive(doorward: &Doorward, browser: &mut Browser, page: &Page) {
+    let situation = Situation { same_site: true, top_level: true, safe_method: true };
+    for line in page.head.all("set-cookie") {
+        browser.jar.take(&page.url, line, doorward.now(), situation).unwrap_or_else(|why| panic!("{line}: {why}"));
+    }
+}
+
+/// Opens the cart in one step, as `name`.
+async fn load(doorward: &Doorward, browser: &mut Browser, name: &str) -> Page {
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{page}");
+    assert_eq!(shown(&page), Some(format!("{name}-id")), "{page}");
+    page
+}
+
+/// Whom the echoing backend was told about.
+fn shown(page: &Page) -> Option<String> {
+    let headers = page.json()["headers"].as_array()?.clone();
+    let user = headers
+        .into_iter()
+        .find(|pair| pair[0].as_str().is_some_and(|n| n.eq_ignore_ascii_case("x-forwarded-user")))?;
+    user[1].as_str().map(str::to_owned)
+}
+
+/// A page without a session is asked for: the answer leads to the provider.
+async fn is_sent_to_log_in(doorward: &Doorward, browser: &mut Browser) -> Page {
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_eq!(page.status(), 302, "{page}");
+    assert!(location(&page).starts_with(&doorward.provider.url(Endpoint::Authorize)), "{page}");
+    page
+}
+
+/// How often the provider was called in whatever way.
+fn calls(doorward: &Doorward) -> usize {
+    Endpoint::ALL.iter().map(|endpoint| doorward.provider.calls(*endpoint)).sum()
+}
+
+/// How often it was asked to refresh.
+fn refreshes(doorward: &Doorward) -> usize {
+    doorward.provider.grants("refresh_token")
+}
+
+/// How often it was given a code.
+fn exchanges(doorward: &Doorward) -> usize {
+    doorward.provider.grants("authorization_code")
+}

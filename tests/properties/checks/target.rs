@@ -27,8 +27,9 @@ pub(crate) fn check(path: &str) {
     let Ok(target) = Target::parse(path, None) else { return };
     let again = Target::parse(target.path(), None);
     assert_eq!(again.as_ref(), Ok(&target), "canonical form is not a fixed point: {path:?}");
-    let is_open = *rules().access(&Method::GET, &target) == Access::Everyone;
+    let is_open = *rules(false).access(&Method::GET, &target) == Access::Everyone;
     assert!(!is_open || target.oddities() == Oddities::NONE, "an oddity without the strictest access: {path:?}");
+    check_in_any_case(&target);
     if !is_open {
         return;
     }
@@ -39,7 +40,18 @@ pub(crate) fn check(path: &str) {
     }
 }
 
-fn rules() -> Rules {
+/// Where the operator says that the app does not tell cases apart, its idea of a case may be any.
+fn check_in_any_case(target: &Target) {
+    let read = decoded(target.path().as_bytes());
+    let read = String::from_utf8_lossy(&read);
+    let is_open = *rules(true).access(&Method::GET, target) == Access::Everyone;
+    for read in [read.to_lowercase(), read.to_uppercase()] {
+        let read = read.to_ascii_lowercase();
+        assert!(!is_open || !is_protected(read.as_bytes()), "{:?} is {read:?} in one case", target.path());
+    }
+}
+
+fn rules(case_insensitive: bool) -> Rules {
     let rule = |pattern: &str, allow| Rule {
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
@@ -48,7 +60,7 @@ fn rules() -> Rules {
     let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
     let rules = vec![rule("/admin/**", Access::Claims(vec![admin])), rule("/**", Access::Everyone)];
     assert!(rules.iter().all(|rule| !rule.paths.is_empty()));
-    Rules::new(rules, false)
+    Rules::new(rules, case_insensitive)
 }
 
 fn readings() -> impl Iterator<Item = Reading> {

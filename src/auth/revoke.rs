@@ -1,0 +1,95 @@
+//! The provider ends sessions (OpenID Connect Back-Channel Logout): verified first, then known to every request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::app::AppAuth;
+use super::{Auth, Event, Outage, PATIENCE};
+use crate::oidc::TokenRejected;
+use crate::oidc::logout_token::LogoutToken;
+use crate::oidc::provider::LOGOUT_TOKEN_MAX_AGE;
+use crate::policy::route::Place;
+use crate::store::Ended;
+
+/// Why a logout token ended nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRevoked {
+    /// It is not one, or not for this app.
+    Rejected(&'static str),
+    /// It came before.
+    Replayed,
+    /// It cannot be told now.
+    Outage(Outage),
+}
+
+impl NotRevoked {
+    /// The stable word for logs, metrics and answers.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Rejected(code) => code,
+            Self::Replayed => "logout_token_replayed",
+            Self::Outage(outage) => outage.code,
+        }
+    }
+}
+
+impl Auth {
+    /// Ends the sessions that a logout token names.
+    ///
+    /// # Errors
+    /// See [`NotRevoked`].
+    pub async fn backchannel_logout(self: &Arc<Self>, place: Place<'_>, token: String) -> Result<(), NotRevoked> {
+        let app = self.app(place.index).ok_or(NotRevoked::Rejected("internal_error"))?;
+        let (auth, task_app) = (Arc::clone(self), Arc::clone(app));
+        let task = async move { auth.revoke_by(&task_app, &token).await };
+        let revoked = self.control.run(PATIENCE, task).await;
+        let revoked = revoked.unwrap_or_else(|error| Err(NotRevoked::Outage(error.into())));
+        self.observer.happened(app, Event::Revocation, revoked.map_or_else(NotRevoked::code, |()| "back_channel"));
+        revoked
+    }
+
+    async fn revoke_by(&self, app: &AppAuth, token: &str) -> Result<(), NotRevoked> {
+        let token = app.provider.verify_logout_token(&app.client, token).await.map_err(|rejected| {
+            tracing::warn!(app = %app.app.name, code = rejected.code(), error = %rejected, "logout_token_refused");
+            refused(&rejected)
+        })?;
+        let now = self.now();
+        let leeway = app.provider.settings().leeway;
+        let seen = format!("logout-token/{}/{}", app.app.name, token.id);
+        // Longer than any token is accepted.
+        let until = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
+        match self.store.put_if_absent(&seen, Bytes::new(), until, now) {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(NotRevoked::Replayed),
+            // Without room the token may be replayed, which ends what has ended.
+            Err(_) => tracing::warn!(app = %app.app.name, "logout_token_not_remembered"),
+        }
+        self.end_named(app, &token);
+        Ok(())
+    }
+
+    /// A session that is named ends whenever it began; a person's sessions, if they began by the provider's `iat`,
+    /// give or take what clocks may differ.
+    fn end_named(&self, app: &AppAuth, token: &LogoutToken) {
+        let now = self.now();
+        let ends_at = now.plus(app.app.limits.absolute);
+        let ended = match (&token.sid, &token.subject) {
+            (Some(sid), _) => Ended::ProviderSession(sid.clone()),
+            (None, Some(subject)) => {
+                let began_until = token.issued_at.plus(app.provider.settings().leeway).min(now);
+                Ended::Person(subject.clone(), began_until)
+            }
+            (None, None) => return,
+        };
+        app.revocations.revoke(ended, ends_at, now);
+    }
+}
+
+fn refused(rejected: &TokenRejected) -> NotRevoked {
+    if rejected.is_outage() {
+        NotRevoked::Outage(Outage::new(rejected.code()))
+    } else {
+        NotRevoked::Rejected(rejected.code())
+    }
+}

@@ -1,0 +1,217 @@
+//! Cookies that are not what Doorward gave: the answer is a login or a 401, never an error page, and what was good
+//! stays good.
+
+use crate::support::answers::{CART, Dialogue, alice, assert_login_starts, assert_problem, fetched};
+use crate::support::browser::Browser;
+use crate::support::cookies::Cookie;
+use crate::support::doorward::{Doorward, Setup};
+
+const HOST: &str = "store.localhost";
+const JWT: &str = "doorward_jwt";
+const REFRESH: &str = "doorward_refresh";
+const SEEN: &str = "doorward_seen";
+
+fn value(browser: &Browser, host: &str, name: &str) -> String {
+    browser.jar.get(host, name).unwrap_or_else(|| panic!("no cookie {name}")).value.clone()
+}
+
+fn set(browser: &mut Browser, name: &str, value: &str) {
+    browser.jar.remove(HOST, |cookie| cookie.name == name);
+    browser.jar.plant(Cookie::host_only(HOST, name, value));
+}
+
+/// Nobody is signed in: a person is sent to log in, a script is told, and nothing reaches the app.
+async fn assert_nobody(door: &Doorward, mut browser: Browser, what: &str) {
+    let before = door.store.count();
+    let page = browser.clone().step(&door.store_url(CART)).await;
+    assert_eq!(page.status(), 302, "{what}: {page}");
+    assert_login_starts(door, &page);
+    let answer = fetched(&mut browser, &door.store_url(CART)).await;
+    assert_eq!(answer.status(), 401, "{what}: {answer}");
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+    assert_eq!(door.store.count(), before, "{what}: a request reached the app");
+    let public = browser.step(&door.store_url("/public/page")).await;
+    assert_eq!(public.status(), 200, "{what}: {public}");
+    assert_eq!(door.store.last().header("x-forwarded-user"), None, "{what}");
+}
+
+async fn assert_somebody(door: &Doorward, browser: &mut Browser, what: &str) {
+    let page = browser.step(&door.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{what}: {page}");
+    assert_eq!(door.store.last().header("x-forwarded-user"), Some("alice-id"), "{what}");
+}
+
+/// Values that no seal opens, made of a good one.
+fn spoiled(good: &str) -> Vec<(String, String)> {
+    let middle = good.len() / 2;
+    let mut cases: Vec<(String, String)> = [
+        ("empty", String::new()),
+        ("a word", "garbage".into()),
+        ("not base64", "%%%=/+\"\\{}".into()),
+        ("not ASCII", "Grüße".into()),
+        ("one character less", good[..good.len() - 1].into()),
+        ("half", good[..middle].into()),
+        ("its first character", good[..1].into()),
+        ("one character more", format!("{good}A")),
+        ("padding", format!("{good}==")),
+        ("twice in one", format!("{good}{good}")),
+        ("reversed", good.chars().rev().collect()),
+        ("very long", "A".repeat(3800)),
+        ("two chunks without the second", format!("2.{good}")),
+        ("countless chunks", format!("99999999999999999999.{good}")),
+        ("no chunk", format!("0.{good}")),
+        ("quoted", format!("\"{good}\"")),
+    ]
+    .map(|(what, value)| (what.to_owned(), value))
+    .into();
+    for at in [0, 1, 2, 8, 20, middle, good.len() - 2] {
+        let flipped = if good.as_bytes()[at] == b'A' { "B" } else { "A" };
+        cases.push((format!("another character at {at}"), format!("{}{flipped}{}", &good[..at], &good[at + 1..])));
+    }
+    cases
+}
+
+#[tokio::test]
+async fn spoiled_session_cookies_are_no_session() {
+    let door = Setup::plain().start();
+    let mut good = alice(&door).await;
+    let [jwt, refresh] = [JWT, REFRESH].map(|name| value(&good, HOST, name));
+    for ((what, bad_jwt), (_, bad_refresh)) in spoiled(&jwt).into_iter().zip(spoiled(&refresh)) {
+        let mut browser = good.clone();
+        set(&mut browser, JWT, &bad_jwt);
+        set(&mut browser, REFRESH, &bad_refresh);
+        assert_nobody(&door, browser, &what).await;
+    }
+    assert_eq!(door.provider.grants("refresh_token"), 0);
+    assert_somebody(&door, &mut good, "the good cookies after all that").await;
+}
+
+#[tokio::test]
+async fn a_spoiled_refresh_cookie_costs_nothing_while_the_jwt_lives() {
+    let door = Setup::plain().start();
+    let good = alice(&door).await;
+    for (what, bad) in spoiled(&value(&good, HOST, REFRESH)) {
+        let mut browser = good.clone();
+        set(&mut browser, REFRESH, &bad);
+        assert_somebody(&door, &mut browser, &what).await;
+    }
+    for (what, bad) in spoiled(&value(&good, HOST, SEEN)) {
+        let mut browser = good.clone();
+        set(&mut browser, SEEN, &bad);
+        assert_somebody(&door, &mut browser, &what).await;
+    }
+}
+
+#[tokio::test]
+async fn a_spoiled_jwt_cookie_is_mended_with_the_refresh_token() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let jwt = value(&browser, HOST, JWT);
+    set(&mut browser, JWT, &jwt[..jwt.len() / 2]);
+    assert_somebody(&door, &mut browser, "after a refresh").await;
+    assert_eq!(door.provider.grants("refresh_token"), 1);
+    assert_somebody(&door, &mut browser, "with the new cookies").await;
+    assert_eq!(door.provider.grants("refresh_token"), 1);
+}
+
+#[tokio::test]
+async fn cookies_of_another_purpose_or_app_or_deployment_open_nothing() {
+    let (door, elsewhere) = (Setup::plain().start(), Setup::plain().start());
+    let mut good = alice(&door).await;
+    let forum = good.visit(&door.forum_url("/posts")).await;
+    assert_eq!(forum.status(), 200, "{forum}");
+    let foreign = alice(&elsewhere).await;
+    let attempt = door.browser().step(&door.store_url(CART)).await;
+    let attempt_cookie = attempt.chain[0].set_cookies.iter().find(|line| line.starts_with("doorward_login_"));
+    let attempt_value = attempt_cookie.and_then(|line| line.split(['=', ';']).nth(1)).expect("an attempt").to_owned();
+    let location: url::Url = attempt.header("location").expect("a redirect").parse().expect("an URL");
+    let state = location.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+
+    let of_store = |name| value(&good, HOST, name);
+    let of_forum = |name| value(&good, "forum.localhost", name);
+    let of_elsewhere = |name| value(&foreign, HOST, name);
+    let cases = [
+        ("the refresh cookie as JWT and the JWT cookie as refresh", of_store(REFRESH), of_store(JWT)),
+        ("the clock's cookie as both", of_store(SEEN), of_store(SEEN)),
+        ("the ID token for logout as both", of_store("doorward_hint"), of_store("doorward_hint")),
+        ("a login attempt as both", attempt_value.clone(), attempt_value),
+        ("a state parameter as both", state.clone(), state),
+        ("the forum's", of_forum(JWT), of_forum(REFRESH)),
+        ("another deployment's", of_elsewhere(JWT), of_elsewhere(REFRESH)),
+    ];
+    for (what, jwt, refresh) in cases {
+        let mut browser = good.clone();
+        set(&mut browser, JWT, &jwt);
+        set(&mut browser, REFRESH, &refresh);
+        assert_nobody(&door, browser, what).await;
+    }
+    assert_somebody(&door, &mut good, "the good cookies after all that").await;
+}
+
+#[tokio::test]
+async fn a_cookie_twice_is_a_session_only_if_both_agree() {
+    let door = Setup::plain().start();
+    let mut good = alice(&door).await;
+    let same = value(&good, HOST, JWT);
+    let refresh = value(&good, HOST, REFRESH);
+
+    let mut twice = good.clone();
+    twice.jar.plant(Cookie::host_only(HOST, JWT, &same));
+    assert_somebody(&door, &mut twice, "the same twice").await;
+
+    let (mut two, mut reversed) = (good.clone(), good.clone());
+    for browser in [&mut two, &mut reversed] {
+        browser.jar.remove(HOST, |cookie| cookie.name == REFRESH || cookie.name == JWT);
+    }
+    let mut pairs = vec![(JWT, same.as_str()), (JWT, "garbage"), (REFRESH, refresh.as_str()), (REFRESH, "garbage")];
+    for (name, value) in &pairs {
+        two.jar.plant(Cookie::host_only(HOST, name, value));
+    }
+    pairs.reverse();
+    for (name, value) in &pairs {
+        reversed.jar.plant(Cookie::host_only(HOST, name, value));
+    }
+    assert_nobody(&door, two, "a good one and then garbage").await;
+    assert_nobody(&door, reversed, "garbage and then a good one").await;
+    assert_somebody(&door, &mut good, "the good cookies after all that").await;
+}
+
+#[tokio::test]
+async fn the_cookies_of_two_sessions_do_not_mix() {
+    let door = Setup::plain().start();
+    let (mut one, other) = (alice(&door).await, alice(&door).await);
+    door.pass(301);
+    let mut mixed = one.clone();
+    set(&mut mixed, REFRESH, &value(&other, HOST, REFRESH));
+    assert_problem(&fetched(&mut mixed, &door.store_url(CART)).await, 401, "mixed_cookies");
+    assert_nobody(&door, mixed, "two sessions").await;
+    assert_eq!(door.provider.grants("refresh_token"), 0);
+    assert_somebody(&door, &mut one, "the good cookies after all that").await;
+}
+
+#[tokio::test]
+async fn the_way_cookies_are_written_does_not_matter() {
+    let door = Setup::plain().start();
+    let good = alice(&door).await;
+    let (jwt, seen) = (value(&good, HOST, JWT), value(&good, HOST, SEEN));
+    let junk: String = (0..200).map(|number| format!("junk{number}={}; ", "x".repeat(100))).collect();
+    let cases = [
+        ("plain", format!("Cookie: {JWT}={jwt}; {SEEN}={seen}\r\n"), 200),
+        ("two fields", format!("Cookie: {SEEN}={seen}\r\nCookie: {JWT}={jwt}\r\n"), 200),
+        ("no blanks", format!("Cookie: {SEEN}={seen};{JWT}={jwt}\r\n"), 200),
+        ("blanks and nothing between", format!("Cookie: ;; =; a;  {JWT}={jwt} ;;=x\r\n"), 200),
+        ("among much of others", format!("Cookie: {junk}{JWT}={jwt}\r\n"), 200),
+        ("beside a field that is not ASCII", format!("Cookie: x=Grüße\r\nCookie: {JWT}={jwt}\r\n"), 200),
+        ("another case", format!("Cookie: DOORWARD_JWT={jwt}\r\n"), 401),
+        ("an empty field", "Cookie:\r\n".to_owned(), 401),
+        ("only separators", "Cookie: ;;;===;;;\r\n".to_owned(), 401),
+        ("a name without value", format!("Cookie: {JWT}\r\n"), 401),
+        ("more than any request may be long", format!("Cookie: {}\r\n", "a=b; ".repeat(20_000)), 431),
+    ];
+    for (what, fields, status) in cases {
+        let mut dialogue = Dialogue::with(&good, &door.site().store).await;
+        let request = format!("GET {CART} HTTP/1.1\r\nHost: store.localhost:8080\r\n{fields}\r\n");
+        let reply = dialogue.ask("GET", request).await;
+        assert_eq!(reply.status(), status, "{what}: {}", reply.text());
+    }
+}

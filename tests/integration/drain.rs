@@ -1,0 +1,130 @@
+//! The end of service: what is under way ends well, nothing new begins, and what never ends is cut at the deadline.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::support::answers::{Dialogue, SOON, alice};
+use crate::support::backend::{Answer, Content};
+use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::gate::Gate;
+use crate::support::websocket::WebSocket;
+
+const HOST: &str = "Host: store.localhost:8080\r\n";
+
+fn end(door: Doorward) -> JoinHandle<()> {
+    tokio::task::spawn_blocking(move || drop(door))
+}
+
+async fn ended(ending: JoinHandle<()>) {
+    timeout(SOON, ending).await.expect("the end in time").expect("an orderly end");
+}
+
+/// Waits until nobody listens there any more.
+async fn refuses(address: std::net::SocketAddr) {
+    let refused = async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, refused).await.expect("no new connections in time");
+}
+
+#[tokio::test]
+async fn answers_under_way_are_finished_and_nothing_new_begins() {
+    let door = Setup::plain().start();
+    let gate = Gate::default();
+    let body = Content::Bytes(vec![b'z'; 200_000]);
+    door.store.answer("/public/slow", Answer { gate: Some(gate.clone()), body, ..Answer::default() });
+    let (address, browser) = (door.address(), door.browser());
+    let mut idle = Dialogue::with(&browser, &door.site().store).await;
+    assert_eq!(idle.ask("GET", format!("GET /public/x HTTP/1.1\r\n{HOST}\r\n")).await.status(), 200);
+    let mut busy = Dialogue::with(&browser, &door.site().store).await;
+    busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n")).await;
+    gate.reached(1).await;
+
+    let ending = end(door);
+    refuses(address).await;
+    assert!(idle.hear_end().await.is_empty(), "a kept connection is closed");
+    assert!(!ending.is_finished(), "somebody is still being answered");
+    gate.open();
+    let reply = busy.hear("GET").await;
+    assert_eq!((reply.status(), reply.body.len()), (200, 200_000));
+    assert_eq!(reply.head.header("connection"), Some("close"));
+    busy.hear_end().await;
+    ended(ending).await;
+}
+
+#[tokio::test]
+async fn a_refresh_under_way_still_reaches_its_browser() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    door.pass(301);
+    let gate = Gate::default();
+    door.provider.fault(crate::support::provider::Endpoint::Token, crate::support::provider::Fault::Held(gate.clone()));
+    let (url, address, host) = (door.store_url("/shopping-cart"), door.address(), door.store_host());
+    let before = crate::support::journey::cookie(&browser, host, "refresh");
+    let asking = tokio::spawn(async move {
+        let page = browser.step(&url).await;
+        (page.status(), browser)
+    });
+    gate.reached(1).await;
+    let ending = end(door);
+    refuses(address).await;
+    gate.open();
+    let (status, browser) = asking.await.expect("an answer");
+    let after = crate::support::journey::cookie(&browser, host, "refresh");
+    assert!(status == 200 && after.is_some() && after != before, "{status}: the new token was lost");
+    ended(ending).await;
+}
+
+#[tokio::test]
+async fn what_never_ends_is_cut_at_the_deadline() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
+    let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
+    let for_ever = Duration::from_secs(3600);
+    door.store.answer("/events", Answer { body: Content::Events { count: 2, every: for_ever }, ..Answer::default() });
+    let mut events = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events"))).await.expect("an answer");
+    assert!(events.next().await.expect("an event").is_some());
+
+    let ending = end(door);
+    talk.say("still here").await.expect("sent");
+    let cut = async { while let Ok(Some(_)) = talk.hear().await {} };
+    timeout(SOON, cut).await.expect("the socket is cut in time");
+    let rest = timeout(SOON, events.next()).await.expect("the stream is cut in time");
+    assert!(rest.is_err(), "a stream that was cut looked whole: {rest:?}");
+    ended(ending).await;
+}
+
+#[tokio::test]
+async fn readiness_goes_when_the_end_begins() {
+    let door = Setup::plain().start();
+    let gate = Gate::default();
+    door.store.answer("/public/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    let admin = door.admin_address();
+    let mut probe = Browser::new(door.clock.clone());
+    for (path, text) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {
+        let page = probe.visit(&format!("http://{admin}{path}")).await;
+        assert_eq!((page.status(), page.text().as_str()), (200, text), "{path}");
+    }
+    let mut busy = Dialogue::with(&door.browser(), &door.site().store).await;
+    busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n")).await;
+    gate.reached(1).await;
+    let ending = end(door);
+    let gone = async {
+        while let Ok(page) = probe.try_send(Ask::new(Kind::Program, &format!("http://{admin}/readyz"))).await {
+            if page.status() == 503 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, gone).await.expect("not ready in time");
+    gate.open();
+    assert_eq!(busy.hear("GET").await.status(), 200);
+    ended(ending).await;
+}

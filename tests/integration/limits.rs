@@ -1,0 +1,144 @@
+//! Limits of requests and connections: what is too much is refused or cut, and everybody else is served on.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::support::answers::{Dialogue, Reply, metric_reaches};
+use crate::support::doorward::{Doorward, Setup};
+
+const HOST: &str = "Host: store.localhost:8080\r\n";
+
+async fn dialogue(door: &Doorward) -> Dialogue {
+    Dialogue::with(&door.browser(), &door.site().store).await
+}
+
+fn get(more: &str) -> String {
+    format!("GET /public/x HTTP/1.1\r\n{HOST}{more}\r\n")
+}
+
+async fn asked(door: &Doorward, more: &str) -> Reply {
+    dialogue(door).await.ask("GET", get(more)).await
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_a_431() {
+    let door = Setup::plain().start();
+    let fitting = format!("X-Long: {}\r\n", "x".repeat(60_000));
+    assert_eq!(asked(&door, &fitting).await.status(), 200);
+    let reached = door.store.count();
+    let long = format!("X-Long: {}\r\n", "x".repeat(70_000));
+    let many: String = (0..20).map(|number| format!("X-{number}: {}\r\n", "x".repeat(4_000))).collect();
+    let cookies = format!("Cookie: {}\r\n", "a=b; ".repeat(15_000));
+    for more in [long, many, cookies] {
+        let mut dialogue = dialogue(&door).await;
+        assert_eq!(dialogue.ask("GET", get(&more)).await.status(), 431);
+        dialogue.hear_end().await;
+    }
+    assert_eq!(door.store.count(), reached);
+    metric_reaches(&door, r#"doorward_protocol_refusals_total{reason="header_too_large"}"#, 3.0).await;
+}
+
+#[tokio::test]
+async fn too_many_fields_are_a_431() {
+    let door = Setup::plain().start();
+    let fields = |count: usize| (0..count).map(|number| format!("X-{number}: 1\r\n")).collect::<String>();
+    assert_eq!(asked(&door, &fields(90)).await.status(), 200);
+    assert_eq!(asked(&door, &fields(150)).await.status(), 431);
+}
+
+#[tokio::test]
+async fn a_target_that_is_too_long_is_refused() {
+    let door = Setup::plain().start();
+    for (length, accepted) in [(8_000, true), (20_000, false), (100_000, false)] {
+        let request = format!("GET /public/{} HTTP/1.1\r\n{HOST}\r\n", "x".repeat(length));
+        let status = dialogue(&door).await.ask("GET", request).await.status();
+        assert!(if accepted { status == 200 } else { matches!(status, 400 | 414 | 431) }, "{length}: {status}");
+    }
+    assert_eq!(door.store.count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_a_400_and_the_end() {
+    let door = Setup::plain().start();
+    let cases = [
+        "hello\r\n\r\n",
+        "GET /public/x\r\n\r\n",
+        "GET /public/x HTTP/1.1\r\nHost : store.localhost:8080\r\n\r\n",
+        "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nX: a\r\n b\r\n\r\n",
+        "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nX: a\0b\r\n\r\n",
+        "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n: x\r\n\r\n",
+        "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "POST /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nContent-Length: +1\r\n\r\na",
+        "POST /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nContent-Length: -1\r\n\r\na",
+        "POST /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        "POST /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "GET /public/x HTTP/1.1\r\n\r\n",
+        "GET /public/x HTTP/9.9\r\nHost: store.localhost:8080\r\n\r\n",
+    ];
+    for bytes in cases {
+        let mut dialogue = dialogue(&door).await;
+        dialogue.say(bytes).await;
+        if let Some(reply) = dialogue.try_hear("GET").await {
+            assert!(matches!(reply.status(), 400 | 501 | 505), "{bytes:?}: {:?}", reply.head.start);
+        }
+        dialogue.hear_end().await;
+        assert_eq!(door.store.count(), 0, "{bytes:?} reached the app");
+    }
+    assert_eq!(asked(&door, "").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_body_spoils_nobody_elses_request() {
+    let door = Setup::plain().start();
+    let bodies = [
+        "zz\r\nbody\r\n0\r\n\r\n",
+        "4\nbody\r\n0\r\n\r\n",
+        "FFFFFFFFFFFFFFFFF\r\nbody\r\n0\r\n\r\n",
+        "4\r\nbodyX\r\n0\r\n\r\n",
+        "-4\r\nbody\r\n0\r\n\r\n",
+    ];
+    for body in bodies {
+        let mut dialogue = dialogue(&door).await;
+        dialogue.say(format!("POST /public/x HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{body}")).await;
+        if let Some(reply) = dialogue.try_hear("POST").await {
+            assert_eq!(reply.status(), 400, "{body:?}: {}", reply.text());
+        }
+        assert_eq!(asked(&door, "").await.status(), 200, "after {body:?}");
+        assert!(door.store.last().body.is_empty(), "after {body:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_dawdles_over_a_head_is_cut() {
+    let door = Setup::plain().server("header_read_timeout = \"1s\"").start();
+    let (mut silent, mut slow, mut idle) = (dialogue(&door).await, dialogue(&door).await, dialogue(&door).await);
+    slow.say(format!("GET /public/x HTTP/1.1\r\n{HOST}X-Slow: ")).await;
+    assert_eq!(idle.ask("GET", get("")).await.status(), 200);
+    assert_eq!(asked(&door, "").await.status(), 200, "everybody else is served meanwhile");
+    let (one, two, three) = tokio::join!(silent.hear_end(), slow.hear_end(), idle.hear_end());
+    for rest in [one, two, three] {
+        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{:?}", String::from_utf8_lossy(&rest));
+    }
+    assert_eq!(door.store.count(), 2);
+}
+
+#[tokio::test]
+async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees() {
+    let door = Setup::plain().server("max_connections = 2").start();
+    let (mut first, mut second) = (dialogue(&door).await, dialogue(&door).await);
+    for dialogue in [&mut first, &mut second] {
+        assert_eq!(dialogue.ask("GET", get("")).await.status(), 200);
+    }
+    let mut third = dialogue(&door).await;
+    third.say(get("X-Third: 1\r\n")).await;
+    let early = timeout(Duration::from_millis(300), third.0.read_head()).await;
+    assert!(early.is_err(), "a third connection was served: {early:?}");
+    assert_eq!(door.metric("doorward_connections").await, 3.0, "two of the apps', one of the operator's own");
+    assert!(door.metric("doorward_accept_pauses_total").await >= 1.0);
+    assert_eq!(second.ask("GET", get("")).await.status(), 200, "who is in is served");
+    drop(first);
+    assert_eq!(third.hear("GET").await.status(), 200);
+    assert_eq!(door.store.last().header("x-third"), Some("1"));
+}

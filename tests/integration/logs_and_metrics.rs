@@ -1,0 +1,240 @@
+//! What the operator sees, and what nobody may see: one line a request that parses whatever was sent, a reference that
+//! leads from page to line, counters; and no secret in any log, number or page.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::support::answers::{CART, Dialogue, alice, assert_error_page, fetched};
+use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::eventually;
+use crate::support::journey;
+use crate::support::provider::{Endpoint, Fault, Flaw};
+
+/// All events of this process, of whichever test: a secret of one test is in none of another's.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Events {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no test panicked inside").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Events {
+    /// Captures at the finest level there is, the libraries' own events included.
+    fn capture() -> Self {
+        let events = Self::default();
+        let writer = events.clone();
+        let subscriber = tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false);
+        subscriber.with_writer(move || writer.clone()).finish().try_init().expect("the only log of this process");
+        events
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no test panicked inside")).into_owned()
+    }
+}
+
+/// What was said to the browser and the operator, and what must be in none of it.
+#[derive(Default)]
+struct Gathered {
+    pages: Vec<String>,
+    secrets: Vec<String>,
+}
+
+impl Gathered {
+    fn cookies(&mut self, browser: &Browser, door: &Doorward) {
+        for host in [door.store_host(), door.forum_host()] {
+            self.secrets.extend(browser.jar.of(host).iter().map(|cookie| cookie.value.clone()));
+        }
+    }
+
+    /// What went through the address bar and to the token endpoint.
+    fn parameters(&mut self, door: &Doorward) {
+        const SECRET: [&str; 5] = ["state", "nonce", "code", "code_verifier", "refresh_token"];
+        for endpoint in Endpoint::ALL {
+            for visit in door.provider.visits(endpoint) {
+                let named = visit.parameters.iter().filter(|(name, _)| SECRET.contains(&name.as_str()));
+                self.secrets.extend(named.map(|(_, value)| value.clone()));
+                self.secrets.extend(visit.header("authorization").and_then(|v| v.split(' ').nth(1)).map(str::to_owned));
+            }
+        }
+    }
+
+    /// Whole secrets, and each part of a JWT by itself.
+    fn canaries(&self) -> Vec<String> {
+        let parts = self.secrets.iter().flat_map(|secret| secret.split('.').map(str::to_owned));
+        let mut all: Vec<String> = parts.chain(self.secrets.iter().cloned()).filter(|part| part.len() >= 16).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+async fn metrics(door: &Doorward) -> String {
+    let url = format!("http://{}/metrics", door.admin_address());
+    Browser::new(door.clock.clone()).visit(&url).await.text()
+}
+
+/// A login, loads, a refresh, sign-on, failures of every kind, a logout.
+async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
+    let mut browser = alice(door).await;
+    gathered.cookies(&browser, door);
+    let script = browser.step(&door.store_url("/.doorward/session")).await;
+    assert_eq!(script.status(), 200, "{script}");
+    gathered.pages.push(script.text());
+    door.pass(301);
+    browser.step(&door.store_url(CART)).await;
+    gathered.cookies(&browser, door);
+    assert_eq!(browser.visit(&door.forum_url("/posts")).await.status(), 200);
+    gathered.cookies(&browser, door);
+    gathered.pages.push(browser.step(&door.store_url("/admin")).await.text());
+    for fault in [Fault::Status(500), Fault::Html, Fault::CutBefore, Fault::Huge(3_000_000)] {
+        door.pass(301);
+        door.provider.fault(Endpoint::Token, fault);
+        gathered.pages.push(browser.step(&door.store_url(CART)).await.text());
+        gathered.pages.push(fetched(&mut browser, &door.store_url(CART)).await.text());
+        let mut stranger = door.browser();
+        gathered.pages.push(stranger.visit(&door.store_url(CART)).await.text());
+        gathered.cookies(&stranger, door);
+        door.provider.heal(Endpoint::Token);
+    }
+    for flaw in [Flaw::WrongSignature, Flaw::WrongNonce, Flaw::WrongAudience] {
+        door.provider.behave(|provider| provider.id_token_flaws = vec![flaw]);
+        let mut stranger = door.browser();
+        gathered.pages.push(stranger.visit(&door.store_url(CART)).await.text());
+        gathered.cookies(&stranger, door);
+    }
+    door.provider.behave(|provider| provider.id_token_flaws.clear());
+    let replayed = format!("{}?code=stolen-code-0123456789&state=stolen-state-0123456789", "/.doorward/callback");
+    gathered.secrets.extend(["stolen-code-0123456789".to_owned(), "stolen-state-0123456789".to_owned()]);
+    let page = browser.step(&door.store_url(&format!("{replayed}&iss={}", door.provider.issuer()))).await;
+    gathered.pages.push(page.text());
+    door.store.stop();
+    gathered.pages.push(browser.step(&door.store_url("/public/x?token=in-the-query-0123456789")).await.text());
+    gathered.secrets.push("in-the-query-0123456789".to_owned());
+    door.store.restart();
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "the session lives through it all");
+    gathered.cookies(&browser, door);
+    let page = journey::log_out(&mut browser, &door.site().store).await;
+    gathered.pages.push(page.text());
+    gathered.parameters(door);
+    gathered.secrets.extend(door.provider.secrets());
+    gathered.secrets.extend(["store-secret", "forum-secret"].map(str::to_owned));
+}
+
+#[tokio::test]
+async fn no_secret_is_in_any_log_number_or_page() {
+    let events = Events::capture();
+    let mut door = Setup::plain().start();
+    let mut gathered = Gathered::default();
+    whole_life(&mut door, &mut gathered).await;
+    eventually("the log has the logout", || door.log.text().contains("/.doorward/signed-out")).await;
+    let canaries: Vec<String> = gathered.canaries().into_iter().chain(["store-secret".to_owned()]).collect();
+    assert!(canaries.len() > 60, "only {} canaries", canaries.len());
+    let (log, numbers, told) = (door.log.text(), metrics(&door).await, events.text());
+    assert!(told.contains("login_finished") && told.contains("refresh_failed"), "the events were not captured");
+    let places = [("access log", &log), ("metrics", &numbers), ("events", &told)];
+    let pages = gathered.pages.iter().map(|page| ("page", page));
+    for (place, text) in places.into_iter().chain(pages) {
+        for canary in &canaries {
+            let found = text.lines().find(|line| line.contains(canary.as_str()));
+            assert!(found.is_none(), "`{canary}` in the {place}: {found:?}");
+        }
+    }
+    for line in door.log.lines() {
+        assert!(line["ref"].is_string() && line["status"].is_u64() && line["code"].is_string(), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_counters_tell_what_happened() {
+    let mut door = Setup::plain().start();
+    let mut gathered = Gathered::default();
+    whole_life(&mut door, &mut gathered).await;
+    let expected = [
+        (r#"doorward_logins_total{app="store",outcome="signed_in"}"#, 1.0),
+        (r#"doorward_logins_total{app="forum",outcome="signed_in"}"#, 1.0),
+        (r#"doorward_logins_total{app="store",outcome="token_signature_invalid"}"#, 1.0),
+        (r#"doorward_logins_total{app="store",outcome="provider_unavailable"}"#, 1.0),
+        (r#"doorward_logins_total{app="store",outcome="foreign_state"}"#, 1.0),
+        (r#"doorward_refreshes_total{app="store",outcome="provider_unavailable"}"#, 2.0),
+        (r#"doorward_logouts_total{app="store",outcome="refresh_token_revoked"}"#, 1.0),
+        (r#"doorward_requests_total{app="store",code="forbidden",status="4xx"}"#, 1.0),
+        (r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#, 1.0),
+        (r#"doorward_access_lines_dropped_total"#, 0.0),
+    ];
+    let text = metrics(&door).await;
+    for (series, value) in expected {
+        assert_eq!(door.metric(series).await, value, "{series} in\n{text}");
+    }
+    assert!(door.metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#).await >= 2.0, "{text}");
+    assert!(door.metric(r#"doorward_requests_total{app="store",code="forward",status="2xx"}"#).await >= 3.0, "{text}");
+    assert!(door.metric(r#"doorward_request_seconds_count{app="store"}"#).await >= 10.0, "{text}");
+    assert!(door.metric("doorward_connections_accepted_total").await >= 10.0, "{text}");
+}
+
+#[tokio::test]
+async fn every_line_is_one_object_whatever_was_sent() {
+    let door = Setup::plain().start();
+    let browser = door.browser();
+    let long = "x".repeat(7_000);
+    let requests = [
+        "GET /public/%0d%0a{\"forged\":1} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+        "GET /public/\"quote\\back HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+        "GET /public/%1b[31mred HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+        "GET /public/\u{1b}[31mred HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+        "GET /public/Grüße\u{2028}\u{202e} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+        "GET /public/x HTTP/1.1\r\nHost: \"}{\"\r\n\r\n".to_owned(),
+        "GET /public/x HTTP/1.1\r\nHost: evil\u{1b}[2J.example\r\n\r\n".to_owned(),
+        "GET /public/x HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-For: \"\r\nUser-Agent: \u{1b}[31m\"\r\n\r\n"
+            .to_owned(),
+        "M'!#$%&*+-.^_`|~ /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+        format!("GET /public/{long} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n"),
+        "GET http://store.localhost:8080/public/a?secret=query HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n"
+            .to_owned(),
+        "OPTIONS * HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n".to_owned(),
+    ];
+    for bytes in &requests {
+        let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
+        dialogue.say(bytes).await;
+        if let Some(reply) = dialogue.try_hear("GET").await {
+            assert!(reply.status() < 500 || reply.status() == 501, "{bytes:?}: {:?}", reply.head.start);
+        }
+    }
+    assert_eq!(door.browser().step(&door.store_url("/public/last")).await.status(), 200);
+    door.log.line("/public/last", "forward").await;
+    let text = door.log.text();
+    assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "raw bytes of a client: {text:?}");
+    assert!(!text.contains("secret=query"), "{text}");
+    for line in door.log.lines() {
+        assert!(line.is_object() && line.get("forged").is_none(), "{line}");
+        assert!(line.to_string().len() < 4_096, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_reference_on_a_page_leads_to_its_line() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let cases =
+        [("/admin/1", 403, "forbidden"), ("/public/a;b", 400, "odd_path"), ("/.doorward/x", 404, "no_such_endpoint")];
+    for (path, status, code) in cases {
+        let reference = assert_error_page(&browser.step(&door.store_url(path)).await, status, code);
+        let line = door.log.line(path, code).await;
+        assert_eq!(
+            (line["ref"].as_str(), line["status"].as_u64()),
+            (Some(reference.as_str()), Some(u64::from(status)))
+        );
+        assert_eq!((line["app"].as_str(), line["method"].as_str()), (Some("store"), Some("GET")));
+        let problem = browser.send(Ask::new(Kind::Program, &door.store_url(path))).await.json();
+        assert_ne!(problem["reference"], reference.as_str(), "a reference names one request");
+    }
+}

@@ -1,0 +1,153 @@
+//! What Doorward's own answers have to be like, and what a request by hand brings back.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::browser::{Ask, Browser, Kind};
+use super::doorward::Doorward;
+use super::page::Page;
+use super::provider::Person;
+use super::wire::{Framing, Head, Wire};
+
+/// How long a test waits for what must come.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// A page of the store that needs a signed-in person.
+pub const CART: &str = "/shopping-cart";
+
+/// A browser in which this person is signed in at the store, as everywhere at the provider.
+pub async fn signed_in(door: &Doorward, person: Person) -> Browser {
+    door.provider.sign_in(person);
+    let mut browser = door.browser();
+    let page = browser.visit(&door.store_url(CART)).await;
+    assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
+    browser
+}
+
+/// Alice, without roles.
+pub async fn alice(door: &Doorward) -> Browser {
+    signed_in(door, Person::new("alice", &[])).await
+}
+
+/// What a script of the store gets.
+pub async fn fetched(browser: &mut Browser, url: &str) -> Page {
+    let page = url.parse().expect("an URL");
+    browser.send(Ask::new(Kind::Fetch, url).from(&page)).await
+}
+
+/// Waits until a counter or gauge has this value.
+pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
+    let reached = async {
+        while door.metric(series).await != value {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, reached).await.unwrap_or_else(|_| panic!("{series} did not become {value}"));
+}
+
+/// The answer sends the browser to log in.
+pub fn assert_login_starts(door: &Doorward, page: &Page) {
+    let location = page.header("location").unwrap_or_default();
+    assert!(page.status() == 302 && location.starts_with(door.provider.issuer()), "no login: {page}");
+}
+
+/// A page for people with this status that names `code`; returned is its reference.
+pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
+    assert_own_answer(page, status);
+    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page}");
+    assert!(page.header("content-security-policy").is_some(), "{page}");
+    let words = page.words();
+    let shown = words.rsplit_once("Reference ").map_or(words.as_str(), |(_, shown)| shown);
+    let after = shown.strip_prefix(code).unwrap_or_else(|| panic!("not `{code}` is on the page, but: {shown}"));
+    reference(after.split_whitespace().next().unwrap_or_default())
+}
+
+/// A problem document (RFC 9457) with this status and `code`; returned is its reference.
+pub fn assert_problem(page: &Page, status: u16, code: &str) -> String {
+    assert_own_answer(page, status);
+    assert_eq!(page.header("content-type"), Some("application/problem+json"), "{page}");
+    let problem = page.json();
+    assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(u64::from(status)), Some(code)), "{page}");
+    reference(problem["reference"].as_str().unwrap_or_default())
+}
+
+fn assert_own_answer(page: &Page, status: u16) {
+    assert_eq!(page.status(), status, "{page}");
+    assert_eq!(page.header("cache-control"), Some("no-store"), "{page}");
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"), "{page}");
+}
+
+fn reference(text: &str) -> String {
+    let sixteen = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(sixteen, "no reference: `{text}`");
+    text.to_owned()
+}
+
+/// The answers on one connection, one after the other, informational ones left out.
+pub struct Dialogue(pub Wire);
+
+/// One answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub head: Head,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.head.status()
+    }
+}
+
+impl Dialogue {
+    /// A connection to `origin`.
+    pub async fn with(browser: &Browser, origin: &str) -> Self {
+        let url = origin.parse().expect("an origin");
+        Self(browser.connect(&url).await.expect("a connection"))
+    }
+
+    /// Sends these bytes.
+    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write(bytes.as_ref()).await.expect("the connection takes it");
+    }
+
+    /// Sends a request of `method` and reads its answer.
+    pub async fn ask(&mut self, method: &str, bytes: impl AsRef<[u8]>) -> Reply {
+        self.say(bytes).await;
+        self.hear(method).await
+    }
+
+    /// The answer to a request of `method`.
+    pub async fn hear(&mut self, method: &str) -> Reply {
+        self.try_hear(method).await.expect("an answer")
+    }
+
+    /// The same; `None` when the connection ends without one.
+    pub async fn try_hear(&mut self, method: &str) -> Option<Reply> {
+        timeout(SOON, async {
+            loop {
+                let head = self.0.read_head().await.ok().flatten()?;
+                if head.status() >= 200 {
+                    let body = self.0.read_body(head.answer_framing(method)).await.ok()?;
+                    return Some(Reply { head, body });
+                }
+            }
+        })
+        .await
+        .expect("an answer or an end in time")
+    }
+
+    /// Waits for the other side to close; what still comes is returned.
+    pub async fn hear_end(&mut self) -> Vec<u8> {
+        let rest = timeout(SOON, self.0.read_body(Framing::UntilClose)).await.expect("an end in time");
+        // A reset is an end too.
+        rest.unwrap_or_default()
+    }
+}

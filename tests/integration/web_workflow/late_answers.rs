@@ -1,0 +1,150 @@
+//! The answer of a slow page that comes late never overwrites what the browser was given meanwhile.
+
+use tokio::task::JoinHandle;
+
+use super::{CART, arrive, is_sent_to_log_in, load, refreshes, sets_session};
+use crate::support::backend::Answer;
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::gate::Gate;
+use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
+
+/// Another tab opens a page that the backend holds back until the gate opens.
+async fn slow_tab(doorward: &Doorward, browser: &Browser) -> (Gate, JoinHandle<Page>) {
+    let gate = Gate::default();
+    doorward.store.answer("/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    let (mut tab, url) = (browser.clone(), doorward.store_url("/slow"));
+    let late = tokio::spawn(async move { tab.step(&url).await });
+    gate.reached(1).await;
+    (gate, late)
+}
+
+async fn log_out(doorward: &Doorward, browser: &mut Browser) {
+    let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let page = browser.submit(&form, &[]).await;
+    assert_eq!(page.status(), 200, "{page}");
+}
+
+#[tokio::test]
+async fn a_late_answer_across_a_refresh_leaves_the_newer_cookies() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let (gate, late) = slow_tab(&doorward, &browser).await;
+    load(&doorward, &mut browser, "alice").await;
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(300);
+    load(&doorward, &mut browser, "alice").await;
+    let newest = doorward.cookie(&browser, "refresh");
+    assert_eq!(refreshes(&doorward), 2);
+    gate.open();
+    let page = late.await.expect("an answer");
+    assert_eq!(page.status(), 200, "{page}");
+    arrive(&doorward, &mut browser, &page);
+    assert_eq!(doorward.cookie(&browser, "refresh"), newest, "{page}");
+    doorward.pass(300);
+    load(&doorward, &mut browser, "alice").await;
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_late_answer_that_only_notes_activity_does_not_end_the_refreshed_session() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(200);
+    let (gate, late) = slow_tab(&doorward, &browser).await;
+    doorward.pass(100);
+    load(&doorward, &mut browser, "alice").await;
+    gate.open();
+    let page = late.await.expect("an answer");
+    arrive(&doorward, &mut browser, &page);
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(300);
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn a_late_answer_across_a_logout_brings_nothing_back() {
+    let doorward = Setup::plain().start();
+    for wait in [200, 300] {
+        let mut browser = doorward.logged_in("alice", CART).await;
+        doorward.pass(wait);
+        let (gate, late) = slow_tab(&doorward, &browser).await;
+        log_out(&doorward, &mut browser).await;
+        gate.open();
+        let page = late.await.expect("an answer");
+        assert!(page.status() == 200 && !sets_session(&page), "{page}");
+        arrive(&doorward, &mut browser, &page);
+        is_sent_to_log_in(&doorward, &mut browser).await;
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_across_a_login_of_another_person_changes_nobody() {
+    let doorward = Setup::plain().start();
+    for wait in [200, 300] {
+        let mut browser = doorward.logged_in("alice", CART).await;
+        doorward.pass(wait);
+        let (gate, late) = slow_tab(&doorward, &browser).await;
+        log_out(&doorward, &mut browser).await;
+        doorward.sign_in("bob");
+        browser.visit(&doorward.store_url(CART)).await;
+        gate.open();
+        let page = late.await.expect("an answer");
+        arrive(&doorward, &mut browser, &page);
+        load(&doorward, &mut browser, "bob").await;
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_ends_late_does_not_take_away_the_cookies_of_a_new_login() {
+    let refusal = RefreshRefusal { status: 400, error: Some("invalid_grant") };
+    for refusal in [None, Some(refusal)] {
+        let doorward = Setup::plain().start();
+        let mut browser = doorward.logged_in("alice", CART).await;
+        doorward.pass(300);
+        let gate = Gate::default();
+        doorward.provider.behave(|provider| provider.refresh_refusal = refusal);
+        doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+        let mut tab = browser.clone();
+        let page = url::Url::parse(&doorward.store_url("/")).unwrap();
+        let ask = Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
+        let late = tokio::spawn(async move { tab.send(ask).await });
+        gate.reached(1).await;
+        log_out(&doorward, &mut browser).await;
+        doorward.sign_in("bob");
+        browser.visit(&doorward.store_url(CART)).await;
+        gate.open();
+        let page = late.await.expect("an answer");
+        assert_eq!(page.status(), 401, "{page}");
+        arrive(&doorward, &mut browser, &page);
+        load(&doorward, &mut browser, "bob").await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_login() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let mut tab = browser.clone();
+    log_out(&doorward, &mut browser).await;
+    doorward.sign_in("bob");
+    browser.visit(&doorward.store_url(CART)).await;
+    let page = url::Url::parse(&doorward.store_url("/")).unwrap();
+    let page = tab.send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page)).await;
+    assert_eq!(page.status(), 401, "{page}");
+    arrive(&doorward, &mut browser, &page);
+    load(&doorward, &mut browser, "bob").await;
+}
+
+#[tokio::test]
+async fn an_answer_under_a_rule_for_everyone_never_carries_a_cookie_nor_waits_for_a_refresh() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    for wait in [250, 50, 2000, 43_200] {
+        doorward.pass(wait);
+        let page = browser.step(&doorward.store_url("/public/logo.svg")).await;
+        assert_eq!((page.status(), page.head.all("set-cookie").len()), (200, 0), "{page}");
+    }
+    assert_eq!(refreshes(&doorward), 0);
+}

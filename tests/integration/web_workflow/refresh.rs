@@ -1,0 +1,116 @@
+//! Refreshing when the JWT has expired: one call, however many wait, and no token lost with an answer.
+
+use std::time::Duration;
+
+use super::{CART, load, refreshes, sets_session, shown};
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::Setup;
+use crate::support::gate::Gate;
+use crate::support::provider::{Endpoint, Fault};
+
+#[tokio::test]
+async fn two_hundred_requests_at_the_moment_of_expiry_make_one_refresh_call_and_get_good_answers() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let gate = Gate::default();
+    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    let tabs: Vec<_> = (0..200)
+        .map(|number| {
+            let (mut tab, url) = (browser.clone(), doorward.store_url(&format!("/item/{number}")));
+            tokio::spawn(async move { tab.step(&url).await })
+        })
+        .collect();
+    gate.reached(1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.open();
+    for (number, tab) in tabs.into_iter().enumerate() {
+        let page = tab.await.expect("an answer");
+        assert_eq!((page.status(), shown(&page).as_deref()), (200, Some("alice-id")), "{number}: {page}");
+        assert_eq!(page.json()["target"], format!("/item/{number}"));
+        assert!(sets_session(&page), "{page}");
+        super::arrive(&doorward, &mut browser, &page);
+    }
+    assert_eq!(refreshes(&doorward), 1);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(300);
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 2);
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_the_old_cookie_gets_the_successor() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let lost = load(&doorward, &mut browser.clone(), "alice").await;
+    assert!(sets_session(&lost));
+    doorward.pass(250);
+    let page = load(&doorward, &mut browser, "alice").await;
+    assert!(sets_session(&page), "{page}");
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn after_a_lost_answer_whose_jwt_expired_too_the_successors_token_is_used() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    load(&doorward, &mut browser.clone(), "alice").await;
+    doorward.pass(400);
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 2);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn a_browser_that_leaves_does_not_cancel_the_refresh() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let gate = Gate::default();
+    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    let (mut tab, cart) = (browser.clone(), doorward.store_url(CART));
+    let left = tokio::spawn(async move { tab.step(&cart).await });
+    gate.reached(1).await;
+    left.abort();
+    assert!(left.await.is_err_and(|error| error.is_cancelled()));
+    gate.open();
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 1);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_ends_no_session_and_causes_no_login() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let cart = doorward.store_url(CART);
+    let from = url::Url::parse(&cart).unwrap();
+    for fault in [Fault::Status(500), Fault::Status(503), Fault::Html, Fault::BrokenJson, Fault::Status(429)] {
+        doorward.provider.fault(Endpoint::Token, fault.clone());
+        for ask in [Ask::new(Kind::Navigation, &cart), Ask::new(Kind::Fetch, &cart).from(&from)] {
+            let page = browser.send(ask).await;
+            assert_eq!(page.status(), 503, "{fault:?}: {page}");
+            assert!(page.header("retry-after").is_some(), "{fault:?}: {page}");
+            assert!(page.head.all("set-cookie").is_empty(), "{fault:?}: {page}");
+        }
+        doorward.provider.heal(Endpoint::Token);
+    }
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn a_connection_cut_before_the_answer_is_tried_once_more() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    doorward.provider.fault_once(Endpoint::Token, Fault::CutBefore);
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 2);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}

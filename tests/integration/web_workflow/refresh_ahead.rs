@@ -1,0 +1,79 @@
+//! In the last fifth of the JWT's life its refresh runs beside the request.
+
+use super::{CART, load, refreshes, sets_session};
+use crate::support::backend::Answer;
+use crate::support::doorward::Setup;
+use crate::support::eventually;
+use crate::support::gate::Gate;
+use crate::support::provider::{Endpoint, Fault};
+
+#[tokio::test]
+async fn before_the_last_fifth_nothing_is_refreshed() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(239);
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 0);
+}
+
+#[tokio::test]
+async fn a_request_is_forwarded_at_once_while_the_refresh_is_still_under_way_and_its_tokens_wait() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(240);
+    let gate = Gate::default();
+    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    let old = doorward.cookie(&browser, "refresh");
+    load(&doorward, &mut browser, "alice").await;
+    gate.reached(1).await;
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(doorward.cookie(&browser, "refresh"), old);
+    gate.open();
+    doorward.pass(60);
+    let page = load(&doorward, &mut browser, "alice").await;
+    assert!(sets_session(&page), "{page}");
+    assert_ne!(doorward.cookie(&browser, "refresh"), old);
+    assert_eq!(refreshes(&doorward), 1);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn tokens_that_come_before_the_answers_head_ride_along() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(240);
+    let gate = Gate::default();
+    doorward.store.answer("/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    let (mut tab, url) = (browser.clone(), doorward.store_url("/slow"));
+    let late = tokio::spawn(async move { tab.step(&url).await });
+    gate.reached(1).await;
+    let landed = r#"doorward_refreshes_total{app="store",outcome="renewed"}"#;
+    for _ in 0..500 {
+        if doorward.metric(landed).await > 0.0 {
+            break;
+        }
+    }
+    // Counted just before it lands.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    gate.open();
+    let page = late.await.expect("an answer");
+    assert!(page.status() == 200 && sets_session(&page), "{page}");
+    super::arrive(&doorward, &mut browser, &page);
+    doorward.pass(60);
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 1);
+}
+
+#[tokio::test]
+async fn a_refresh_ahead_of_time_that_fails_harms_nobody_while_the_jwt_lives() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(240);
+    doorward.provider.fault(Endpoint::Token, Fault::Status(503));
+    load(&doorward, &mut browser, "alice").await;
+    eventually("the refresh was tried", || refreshes(&doorward) > 0).await;
+    load(&doorward, &mut browser, "alice").await;
+    doorward.provider.heal(Endpoint::Token);
+    doorward.pass(60);
+    load(&doorward, &mut browser, "alice").await;
+}

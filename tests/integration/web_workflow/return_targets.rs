@@ -1,0 +1,69 @@
+//! A login ends on a page of our own origin, whatever a link asked for.
+
+use super::{CART, load, location};
+use crate::support::doorward::Setup;
+
+#[tokio::test]
+async fn a_login_never_ends_on_another_origin() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let bad = [
+        "https://evil.test/",
+        "//evil.test",
+        "///evil.test",
+        "/\\evil.test",
+        "\\\\evil.test",
+        "/%09/evil.test",
+        "/%2f/evil.test",
+        "/%5cevil.test",
+        "/\t/evil.test",
+        "/\r\nLocation: https://evil.test",
+        "/a/../..//evil.test",
+        "/%2e%2e//evil.test",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "store.localhost:8080.evil.test",
+        "@evil.test",
+        ".evil.test",
+        "/\u{2028}/evil.test",
+        "",
+        "/.doorward/logout",
+    ];
+    for wanted in bad {
+        let query: String = url::form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
+        let page = browser.step(&doorward.store_url(&format!("/.doorward/login?return_to={query}"))).await;
+        assert_eq!((page.status(), location(&page)), (302, doorward.store_url("/").as_str()), "{wanted:?}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_target_is_not_carried_through_the_provider_either() {
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
+    for wanted in ["//evil.test", "https%3A%2F%2Fevil.test", "%2F%5Cevil.test", "%2F%252f%2Fevil.test"] {
+        let mut browser = doorward.browser();
+        let start = browser.step(&doorward.store_url(&format!("/.doorward/login?return_to={wanted}"))).await;
+        let page = browser.next(&start).await;
+        let page = browser.next(&page).await;
+        assert_eq!((page.status(), location(&page)), (302, doorward.store_url("/").as_str()), "{wanted}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_our_own_is_kept_with_its_query() {
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    let query: String = url::form_urlencoded::byte_serialize(b"/a%20b?next=https://evil.test/&x=1").collect();
+    let page = browser.visit(&doorward.store_url(&format!("/.doorward/login?return_to={query}"))).await;
+    assert_eq!(page.url.as_str(), doorward.store_url("/a%20b?next=https://evil.test/&x=1"), "{page}");
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn an_address_too_long_for_the_way_leads_to_the_front_page() {
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
+    let page = doorward.browser().visit(&doorward.store_url(&format!("/cart?x={}", "y".repeat(3000)))).await;
+    assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url("/").as_str()), "{page}");
+}

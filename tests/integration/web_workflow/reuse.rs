@@ -1,0 +1,71 @@
+//! A refresh token that comes again after it was replaced: forgiven while an answer may have been lost, theft after.
+
+use super::{CART, is_sent_to_log_in, load, refreshes};
+use crate::support::doorward::Setup;
+use crate::support::eventually;
+
+#[tokio::test]
+async fn within_the_grace_period_an_old_cookie_is_answered_with_the_newest() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let mut old = browser.clone();
+    doorward.pass(300);
+    load(&doorward, &mut browser, "alice").await;
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(29);
+    load(&doorward, &mut old, "alice").await;
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(refreshes(&doorward), 1);
+}
+
+#[tokio::test]
+async fn after_confirmation_and_grace_reuse_ends_the_session_of_everybody_who_has_it() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let mut old = browser.clone();
+    doorward.pass(300);
+    load(&doorward, &mut browser, "alice").await;
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(31);
+    is_sent_to_log_in(&doorward, &mut old).await;
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    assert_eq!(refreshes(&doorward), 1);
+    let newest = doorward.provider.revoked();
+    assert!(newest.len() == 1 && !doorward.provider.is_live(&newest[0]), "{newest:?}");
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn an_old_refresh_cookie_beside_a_living_jwt_is_reuse_too() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let mut old = browser.clone();
+    doorward.pass(240);
+    while doorward.cookie(&browser, "refresh") == doorward.cookie(&old, "refresh") {
+        load(&doorward, &mut browser, "alice").await;
+    }
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(31);
+    load(&doorward, &mut old, "alice").await;
+    eventually("the session has ended", || !doorward.provider.revoked().is_empty()).await;
+    is_sent_to_log_in(&doorward, &mut old).await;
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn many_rounds_in_many_tabs_look_like_theft_to_nobody() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    for round in 1..8 {
+        doorward.pass(300);
+        let mut tabs: Vec<_> = (0..3).map(|_| browser.clone()).collect();
+        for tab in &mut tabs {
+            let page = load(&doorward, tab, "alice").await;
+            super::arrive(&doorward, &mut browser, &page);
+        }
+        load(&doorward, &mut browser, "alice").await;
+        assert_eq!(refreshes(&doorward), round);
+    }
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}

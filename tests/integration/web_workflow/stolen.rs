@@ -1,0 +1,146 @@
+//! Steps 9 and 10: what somebody gets today who copied a cookie. Binding to the device will change the first test of
+//! each; the others must hold for ever.
+
+use super::{CART, is_sent_to_log_in, load, refreshes, shown};
+use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::cookies::Cookie;
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::Endpoint;
+
+/// Another machine, with only these of the victim's cookies at the store.
+fn thief(doorward: &Doorward, victim: &Browser, kinds: &[&str]) -> Browser {
+    let mut thief = doorward.browser();
+    for kind in kinds {
+        let cookie = victim.jar.get(doorward.store_host(), &doorward.cookie_name(kind)).expect("the victim's cookie");
+        thief.jar.plant(cookie.clone());
+    }
+    thief
+}
+
+#[tokio::test]
+async fn step_9_a_stolen_refresh_cookie_works_elsewhere_until_the_session_ends() {
+    let doorward = Setup::over_tls().start();
+    let victim = doorward.logged_in("alice", CART).await;
+    let mut thief = thief(&doorward, &victim, &["refresh"]);
+    load(&doorward, &mut thief, "alice").await;
+    assert_eq!(refreshes(&doorward), 1);
+}
+
+#[tokio::test]
+async fn step_9_a_stolen_refresh_cookie_used_after_the_victim_refreshed_ends_the_session_of_both() {
+    let doorward = Setup::over_tls().start();
+    let mut victim = doorward.logged_in("alice", CART).await;
+    let mut thief = thief(&doorward, &victim, &["refresh"]);
+    doorward.pass(300);
+    load(&doorward, &mut victim, "alice").await;
+    load(&doorward, &mut victim, "alice").await;
+    doorward.pass(31);
+    is_sent_to_log_in(&doorward, &mut thief).await;
+    is_sent_to_log_in(&doorward, &mut victim).await;
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+    let reused = doorward.metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#).await;
+    assert!((reused - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
+async fn step_9_a_stolen_refresh_cookie_is_worth_nothing_after_logout_or_revocation() {
+    let doorward = Setup::over_tls().start();
+    let mut victim = doorward.logged_in("alice", CART).await;
+    let mut stolen = thief(&doorward, &victim, &["refresh"]);
+    doorward.provider.end_grants_of("alice-id");
+    is_sent_to_log_in(&doorward, &mut stolen).await;
+
+    let mut second = doorward.logged_in("alice", CART).await;
+    let mut stolen = thief(&doorward, &second, &["refresh"]);
+    let form = second.visit(&doorward.store_url("/.doorward/logout")).await;
+    second.submit(&form, &[]).await;
+    is_sent_to_log_in(&doorward, &mut stolen).await;
+    doorward.pass(300);
+    is_sent_to_log_in(&doorward, &mut victim).await;
+}
+
+#[tokio::test]
+async fn step_10_a_stolen_jwt_cookie_works_elsewhere_for_the_jwts_life_and_cannot_be_refreshed() {
+    let doorward = Setup::over_tls().start();
+    let victim = doorward.logged_in("alice", CART).await;
+    let mut thief = thief(&doorward, &victim, &["jwt"]);
+    load(&doorward, &mut thief, "alice").await;
+    doorward.pass(299);
+    load(&doorward, &mut thief, "alice").await;
+    doorward.pass(1);
+    is_sent_to_log_in(&doorward, &mut thief).await;
+    assert_eq!(refreshes(&doorward), 0);
+}
+
+#[tokio::test]
+async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_revocation_plus_the_jwts_life() {
+    let doorward = Setup::over_tls().start();
+    let mut victim = doorward.logged_in("alice", CART).await;
+    let mut stolen = thief(&doorward, &victim, &["jwt"]);
+    let form = victim.visit(&doorward.store_url("/.doorward/logout")).await;
+    victim.submit(&form, &[]).await;
+    is_sent_to_log_in(&doorward, &mut stolen).await;
+
+    let victim = doorward.logged_in("alice", CART).await;
+    let mut stolen = thief(&doorward, &victim, &["jwt", "refresh", "seen"]);
+    doorward.provider.end_grants_of("alice-id");
+    doorward.pass(300);
+    is_sent_to_log_in(&doorward, &mut stolen).await;
+}
+
+#[tokio::test]
+async fn steps_9_and_10_no_cookie_is_worth_anything_at_another_app_or_under_another_name() {
+    let doorward = Setup::over_tls().start();
+    let victim = doorward.logged_in("alice", CART).await;
+    let kinds = ["jwt", "refresh", "seen", "browser"];
+    for kind in kinds {
+        let stolen = victim.jar.get(doorward.store_host(), &doorward.cookie_name(kind)).expect("a cookie").clone();
+        for (host, url, name) in kinds.into_iter().flat_map(|name| {
+            let store = (kind != name).then(|| (doorward.store_host(), doorward.store_url(CART), name));
+            [store, Some((doorward.forum_host(), doorward.forum_url("/posts"), name))].into_iter().flatten()
+        }) {
+            let mut thief = doorward.browser();
+            let mut cookie = Cookie::host_only(host, &doorward.cookie_name(name), &stolen.value);
+            cookie.secure = true;
+            thief.jar.plant(cookie);
+            let page = thief.step(&url).await;
+            assert_eq!(page.status(), 302, "{kind} as {name} at {host}: {page}");
+        }
+    }
+    assert_eq!((refreshes(&doorward), doorward.forum.count()), (0, 0));
+}
+
+#[tokio::test]
+async fn steps_9_and_10_no_cookie_is_worth_anything_at_the_provider_or_as_a_bearer() {
+    let doorward = Setup::over_tls().start();
+    let victim = doorward.logged_in("alice", CART).await;
+    for kind in ["jwt", "refresh"] {
+        let stolen = doorward.cookie(&victim, kind).expect("a cookie");
+        let mut thief = doorward.browser();
+        let bearer = format!("Bearer {stolen}");
+        let userinfo = doorward.provider.url(Endpoint::Userinfo);
+        let page = thief.send(Ask::new(Kind::Program, &userinfo).header("Authorization", &bearer)).await;
+        assert_eq!(page.status(), 401, "{page}");
+        let form =
+            format!("grant_type=refresh_token&client_id=store&client_secret=store-secret&refresh_token={stolen}");
+        let ask = Ask::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
+        let page = thief.send(ask.body("application/x-www-form-urlencoded", form)).await;
+        assert_eq!(page.status(), 400, "{page}");
+        let ask = Ask::new(Kind::Program, &doorward.store_url(CART)).header("Authorization", &bearer);
+        assert_eq!(thief.send(ask).await.status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn step_9_two_halves_of_different_sessions_are_no_session() {
+    let doorward = Setup::over_tls().start();
+    let alice = doorward.logged_in("alice", CART).await;
+    let bob = doorward.logged_in("bob", CART).await;
+    doorward.pass(300);
+    let mut mixed = thief(&doorward, &alice, &["jwt"]);
+    mixed.jar.plant(bob.jar.get(doorward.store_host(), &doorward.cookie_name("refresh")).expect("bob's").clone());
+    is_sent_to_log_in(&doorward, &mut mixed).await;
+    let page = mixed.visit(&doorward.store_url("/public/x")).await;
+    assert_eq!((page.status(), shown(&page)), (200, None), "{page}");
+    assert_eq!(refreshes(&doorward), 0);
+}

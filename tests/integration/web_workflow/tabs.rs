@@ -1,0 +1,79 @@
+//! Several tabs that log in at once, each with an attempt of its own.
+
+use super::{arrive, exchanges, is_sent_to_log_in, load, location};
+use crate::support::browser::{Browser, Page};
+use crate::support::doorward::{Doorward, Setup};
+
+/// What one tab does with an answer, in the browser's one jar.
+async fn goes_on(browser: &mut Browser, page: &Page) -> Page {
+    let mut page = browser.next(page).await;
+    while page.header("location").is_some() {
+        page = browser.next(&page).await;
+    }
+    page
+}
+
+/// Opens these pages before any of the answers has come.
+async fn open_at_once(doorward: &Doorward, browser: &mut Browser, paths: &[&str]) -> Vec<Page> {
+    let mut starts = Vec::new();
+    for path in paths {
+        starts.push(browser.clone().step(&doorward.store_url(path)).await);
+    }
+    for start in &starts {
+        arrive(doorward, browser, start);
+    }
+    starts
+}
+
+#[tokio::test]
+async fn tabs_of_a_known_browser_all_end_on_their_own_page() {
+    let doorward = Setup::over_tls().start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    let paths = ["/one?a=1", "/two", "/three"];
+    let starts = open_at_once(&doorward, &mut browser, &paths).await;
+    for (start, path) in starts.iter().zip(paths).rev() {
+        let page = goes_on(&mut browser, start).await;
+        assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(path).as_str()), "{page}");
+    }
+    load(&doorward, &mut browser, "alice").await;
+    assert_eq!(exchanges(&doorward), 3);
+}
+
+#[tokio::test]
+async fn tabs_of_a_first_visit_without_browser_cookie_all_end_signed_in() {
+    for setup in [Setup::plain(), Setup::over_tls()] {
+        let doorward = setup.start();
+        doorward.sign_in("alice");
+        let mut browser = doorward.browser();
+        let paths = ["/one", "/two", "/three", "/four"];
+        let starts = open_at_once(&doorward, &mut browser, &paths).await;
+        for (start, path) in starts.iter().zip(paths) {
+            let page = goes_on(&mut browser, start).await;
+            assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(path).as_str()), "{page}");
+        }
+        load(&doorward, &mut browser, "alice").await;
+    }
+}
+
+#[tokio::test]
+async fn tabs_whose_callbacks_arrive_at_the_same_time_all_end_signed_in() {
+    let doorward = Setup::over_tls().start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    let paths = ["/one", "/two"];
+    let starts = open_at_once(&doorward, &mut browser, &paths).await;
+    let mut callbacks = Vec::new();
+    for start in &starts {
+        callbacks.push(browser.next(start).await);
+    }
+    let (mut one, mut two) = (browser.clone(), browser.clone());
+    let (first, second) = tokio::join!(one.next(&callbacks[0]), two.next(&callbacks[1]));
+    for (page, path) in [(&first, paths[0]), (&second, paths[1])] {
+        assert_eq!(location(page), doorward.store_url(path), "{page}");
+        arrive(&doorward, &mut browser, page);
+    }
+    load(&doorward, &mut browser, "alice").await;
+}

@@ -1,0 +1,107 @@
+//! WebSockets through Doorward: who is signed in talks to the app, who is not never reaches it.
+
+use crate::support::answers::{CART, Dialogue, SOON, alice, metric_reaches};
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::eventually;
+use crate::support::websocket::{WebSocket, upgrade_headers};
+use crate::support::wire::Head;
+
+fn socket(door: &Doorward, path: &str) -> Ask {
+    Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store)
+}
+
+async fn refusal(opened: Result<WebSocket, Head>) -> u16 {
+    opened.err().expect("no socket").status()
+}
+
+#[tokio::test]
+async fn who_is_signed_in_talks_to_the_app() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat?room=1")).await.expect("a socket");
+    let seen = door.store.last();
+    assert_eq!((seen.target.as_str(), seen.header("x-forwarded-user")), ("/chat?room=1", Some("alice-id")));
+    assert_eq!(seen.header("cookie"), None, "nothing of ours goes along");
+    let long = "x".repeat(300_000);
+    for text in ["hello", "", "Grüße ✓", &long] {
+        talk.say(text).await.expect("sent");
+        let heard = tokio::time::timeout(SOON, talk.hear()).await.expect("an echo in time").expect("an echo");
+        assert!(heard.as_deref() == Some(text), "{} bytes came back changed", text.len());
+    }
+    assert_eq!(door.metric("doorward_tunnels").await, 1.0);
+    drop(talk);
+    metric_reaches(&door, "doorward_tunnels", 0.0).await;
+    let canaries = door.provider.secrets();
+    door.store.assert_never_saw(&canaries.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn who_is_not_signed_in_does_not_reach_the_app() {
+    let door = Setup::plain().start();
+    assert_eq!(refusal(WebSocket::open(&mut door.browser(), socket(&door, "/chat")).await).await, 401);
+    // Frames that were sent without waiting for the answer are no request of anybody's either.
+    let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
+    let fields: String = upgrade_headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    dialogue
+        .say(format!(
+            "GET /chat HTTP/1.1\r\nHost: store.localhost:8080\r\n{fields}\r\n\
+             GET /public/smuggled HTTP/1.1\r\nHost: store.localhost:8080\r\nX-Forwarded-User: eve\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(dialogue.hear("GET").await.status(), 401);
+    // What follows is a request of its own, or nothing.
+    if let Some(second) = dialogue.try_hear("GET").await {
+        assert_eq!(second.status(), 200);
+        assert_eq!(door.store.last().header("x-forwarded-user"), None);
+    }
+    assert!(door.store.received().iter().all(|one| one.target == "/public/smuggled"), "{:?}", door.store.received());
+}
+
+#[tokio::test]
+async fn what_may_not_be_seen_may_not_be_talked_to() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let reached = door.store.count();
+    assert_eq!(refusal(WebSocket::open(&mut browser, socket(&door, "/admin/feed")).await).await, 403);
+    assert_eq!(door.store.count(), reached);
+}
+
+#[tokio::test]
+async fn a_public_socket_needs_nobody_and_names_nobody() {
+    let door = Setup::plain().start();
+    let ask = socket(&door, "/public/feed").header("X-Forwarded-User", "eve").header("X_Forwarded_User", "eve");
+    let mut talk = WebSocket::open(&mut door.browser(), ask).await.expect("a socket");
+    talk.say("hello").await.expect("sent");
+    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    let seen = door.store.last();
+    assert!(!String::from_utf8_lossy(&seen.head.raw).contains("eve"), "{:?}", seen.head);
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_delivers_no_cookie_and_so_never_refreshes() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    door.pass(301);
+    let reached = door.store.count();
+    assert_eq!(refusal(WebSocket::open(&mut browser, socket(&door, "/chat")).await).await, 401);
+    assert_eq!((door.provider.grants("refresh_token"), door.store.count()), (0, reached));
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat")).await.expect("a socket after the refresh");
+    talk.say("hello").await.expect("sent");
+    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+}
+
+#[tokio::test]
+async fn a_backend_that_goes_away_ends_the_socket() {
+    let mut door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat")).await.expect("a socket");
+    talk.say("hello").await.expect("sent");
+    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    door.store.stop();
+    let end = tokio::time::timeout(SOON, talk.hear()).await.expect("an end in time");
+    assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
+    door.store.restart();
+    eventually("the log has the socket", || door.log.lines().iter().any(|line| line["status"] == 101)).await;
+}
