@@ -176,10 +176,11 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
 
 /// A JWT that is over at once would have every request refreshed, for ever.
 fn jwt_lifetime(text: &str) -> Result<Duration, String> {
-    match config::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a JWT must live for at least `1s`".to_owned()),
-        parsed => parsed.map_err(|error| error.to_string()),
+    let lifetime = config::parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime.is_zero() {
+        return Err("a JWT must live for at least `1s`".to_owned());
     }
+    Ok(lifetime)
 }
 
 fn fail(output: &mut Output<'_>, error: &dyn fmt::Display) -> io::Result<Exit> {
