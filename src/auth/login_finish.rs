@@ -24,6 +24,10 @@ use crate::types::oauth::{AuthorizationCode, PkceVerifier};
 /// How long a browser waits for its code to be redeemed.
 const REDEEM_PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is kept of an attempt while its code is being redeemed, and when that gave nothing; no seal is either.
+const UNDER_WAY: Bytes = Bytes::new();
+const NOTHING: Bytes = Bytes::from_static(b"-");
+
 /// What a callback leads to.
 #[derive(Debug)]
 pub enum LoginEnd {
@@ -66,7 +70,10 @@ pub enum LoginFailure {
     /// The code was redeemed before, and what it gave is gone.
     #[error("the code was redeemed before")]
     Replayed,
-    /// The code was not accepted.
+    /// The provider does not know the code, or no longer: it came late, or was never one.
+    #[error("the code is not, or no longer, one of the provider's")]
+    CodeUnknown,
+    /// The provider would not redeem any code.
     #[error("the provider did not accept the code: {0}")]
     CodeRefused(&'static str),
     /// The tokens were not accepted.
@@ -91,6 +98,7 @@ impl LoginFailure {
             Self::AttemptExpired => "login_attempt_expired",
             Self::Declined { .. } => "declined_by_provider",
             Self::Replayed => "code_replayed",
+            Self::CodeUnknown => "code_refused",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
@@ -225,29 +233,34 @@ impl Auth {
         self.control.run(REDEEM_PATIENCE, task).await.unwrap_or_else(|error| Err(LoginFailure::Outage(error.into())))
     }
 
-    async fn redeem_once(
+    pub(super) async fn redeem_once(
         &self,
         app: &AppAuth,
         attempt: LoginAttempt,
         code: AuthorizationCode,
     ) -> Result<Grant, LoginFailure> {
         let now = self.now();
-        let claim = format!("attempt/{}/{}", app.app.name, attempt.id);
-        let result = format!("login/{}/{}", app.app.name, attempt.id);
+        let claim = format!("{}/{}", app.app.name, attempt.id);
         let until = now.plus(ATTEMPT_LIFETIME * 2);
-        match self.store.put_if_absent(&claim, Bytes::new(), until, now) {
+        match self.redeemed.put_if_absent(&claim, UNDER_WAY, until, now) {
             Ok(None) => {}
-            Ok(Some(_)) => return self.first_result(app, &result).await,
+            Ok(Some(_)) => return self.first_result(app, &claim).await,
             Err(_) => return Err(LoginFailure::Outage(Outage::new("store_full"))),
         }
         let redeemed = self.exchange(app, attempt, code).await;
-        // What a second arrival gets: the same, sealed, or word that there is nothing to get. Without room for it
-        // that one is told the code was used; the login itself stands.
+        // What a second arrival gets: the same, sealed, or word that there is nothing to get. That is forgotten as soon
+        // as nobody can be waiting for it, since anybody can bring codes that are none.
         let sealed = redeemed
             .as_ref()
             .ok()
             .and_then(|grant| super::entropy::bytes().ok().and_then(|nonce| app.seals.stored.seal(grant, nonce)));
-        let _ = self.store.put(&result, Bytes::from(sealed.unwrap_or_default()), until, self.now());
+        let now = self.now();
+        let (result, until) = match sealed {
+            Some(sealed) => (Bytes::from(sealed), until),
+            None => (NOTHING, now.plus(REDEEM_PATIENCE)),
+        };
+        // The entry exists, so there is room for it.
+        let _ = self.redeemed.put(&claim, result, until, now);
         redeemed
     }
 
@@ -261,7 +274,7 @@ impl Auth {
         let answer = app.provider.exchange_code(&app.client, code, verifier).await.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "code_exchange_failed");
             match error {
-                TokenError::Refused { .. } => LoginFailure::CodeRefused("code_refused"),
+                TokenError::Refused { .. } => LoginFailure::CodeUnknown,
                 TokenError::ClientRejected { .. } | TokenError::BadAnswer(_) => LoginFailure::CodeRefused(error.code()),
                 TokenError::Unavailable { .. } | TokenError::Unreachable(_) | TokenError::Ambiguous(_) => {
                     LoginFailure::Outage(Outage::new(error.code()))
@@ -277,7 +290,8 @@ impl Auth {
     async fn first_result(&self, app: &AppAuth, key: &str) -> Result<Grant, LoginFailure> {
         const STEP: Duration = Duration::from_millis(50);
         for _ in 0..REDEEM_PATIENCE.as_millis() / STEP.as_millis() {
-            if let Some(sealed) = self.store.get(key, self.now()) {
+            let sealed = self.redeemed.get(key, self.now()).ok_or(LoginFailure::Replayed)?;
+            if sealed != UNDER_WAY {
                 let opened = std::str::from_utf8(&sealed).ok().and_then(|text| app.seals.stored.open(text));
                 return opened.ok_or(LoginFailure::Replayed);
             }

@@ -11,6 +11,8 @@ pub mod resume;
 pub mod revoke;
 mod rotation;
 pub mod set_cookies;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,9 @@ pub struct Auth {
     apps: Vec<Arc<AppAuth>>,
     control: Control,
     store: Memory,
+    /// Login attempts whose code was brought. Apart from the sessions' store: anybody can begin a login and bring a
+    /// code, and must not take the room that refreshed sessions need.
+    redeemed: Memory,
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
@@ -122,6 +127,7 @@ impl Auth {
             apps,
             control,
             store: Memory::new(max_store_entries),
+            redeemed: Memory::new(max_store_entries),
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
@@ -142,12 +148,15 @@ impl Auth {
 
     /// How many entries the store has, and how many sessions are revoked by name.
     pub fn remembered(&self) -> (usize, usize) {
-        (self.store.len(), self.apps.iter().map(|app| app.revocations.snapshot().len()).sum())
+        let revoked = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum();
+        (self.store.len() + self.redeemed.len(), revoked)
     }
 
     /// Forgets what has ended; to be called from time to time.
     pub fn sweep(&self) {
-        self.store.sweep(self.now());
+        let now = self.now();
+        self.store.sweep(now);
+        self.redeemed.sweep(now);
     }
 
     /// Ends a session here, for the rest of its life.

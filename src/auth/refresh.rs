@@ -38,6 +38,12 @@ impl Flight {
         self.0.borrow().clone()
     }
 
+    /// Waits until it ended, however long that takes: for what must not run beside it.
+    async fn ended(mut self) {
+        // An error says that it broke off, which is an end too.
+        let _ = self.0.wait_for(Option::is_some).await;
+    }
+
     /// Waits for it, but not for ever; it goes on all the same.
     pub async fn wait(mut self) -> Refreshed {
         let landed = tokio::time::timeout(PATIENCE, self.0.wait_for(Option::is_some)).await;
@@ -51,23 +57,27 @@ impl Flight {
 
 /// The refreshes under way in this process.
 #[derive(Default)]
-pub(super) struct Flights(Mutex<HashMap<FlightKey, Flight>>);
-
-type FlightKey = (SessionId, Generation);
+pub(super) struct Flights(Mutex<HashMap<SessionId, (Generation, Flight)>>);
 
 impl Auth {
     /// Refreshes the session of `used`, or joins those who do so already. `old` is what its JWT cookie held.
+    /// A refresh of another generation of the session goes first: both could end up with the same token.
     pub fn refresh(self: &Arc<Self>, app: &Arc<AppAuth>, used: RefreshGrant, old: Option<SessionJwt>) -> Flight {
-        let key = (used.sid.clone(), used.generation);
+        let (sid, generation) = (used.sid.clone(), used.generation);
         let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&key) {
-            return flight.clone();
-        }
+        let before = match flights.get(&sid) {
+            Some((same, flight)) if *same == generation => return flight.clone(),
+            Some((_, other)) => Some(other.clone()),
+            None => None,
+        };
         let (landing, flight) = watch::channel(None);
         let flight = Flight(flight);
-        let (auth, task_app, task_key) = (Arc::clone(self), Arc::clone(app), key.clone());
+        let (auth, task_app, task_sid) = (Arc::clone(self), Arc::clone(app), sid.clone());
         let begun = self.control.detach(async move {
-            let landing_strip = LandingStrip { auth: &auth, key: &task_key };
+            let landing_strip = LandingStrip { auth: &auth, sid: &task_sid, generation };
+            if let Some(before) = before {
+                before.ended().await;
+            }
             let refreshed = auth.refresh_now(&task_app, used, old).await;
             auth.observe_refresh(&task_app, &refreshed);
             drop(landing_strip);
@@ -75,7 +85,7 @@ impl Auth {
         });
         match begun {
             Ok(()) => {
-                flights.insert(key, flight.clone());
+                flights.insert(sid, (generation, flight.clone()));
                 flight
             }
             Err(busy) => Flight(watch::channel(Some(Refreshed::Outage(busy.into()))).1),
@@ -96,7 +106,11 @@ impl Auth {
                 Some(grant) if now < grant.jwt.valid_until => return Refreshed::Renewed(Arc::new(grant)),
                 Some(Grant { jwt, refresh: Some(refresh), .. }) => (used, old) = (refresh, Some(jwt)),
                 // The successor ended with its grace: the newest token is in the browser that sent it.
-                Some(_) | None => return Refreshed::Outage(Outage::new("successor_gone")),
+                Some(_) | None if rotation.is_confirmed_after(used.generation) => {
+                    return Refreshed::Outage(Outage::new("successor_gone"));
+                }
+                // No browser ever had it, and none will: coming back later would be of no use.
+                Some(_) | None => return Refreshed::Ended(Why::Expired),
             },
         }
         let answer = match self.call(app, &used.token).await {
@@ -167,6 +181,11 @@ impl Auth {
         if !(Rotations { store: &self.store, app }).put(&rotation, &grant, now) {
             tracing::warn!(app = %app.app.name, sid = %used.sid, "successor_not_stored");
         }
+        if is_ended(app, used, Some(&grant.jwt)) {
+            // ... or since: a logout before this line may not have found the new token, one after it does.
+            self.revoke_at_provider(app, grant.refresh.as_ref().map_or(&used.token, |refresh| &refresh.token)).await;
+            return Refreshed::Ended(Why::Revoked);
+        }
         fault.unwrap_or_else(|| Refreshed::Renewed(Arc::new(grant)))
     }
 
@@ -216,11 +235,15 @@ fn carried_on(used: &RefreshGrant, old: &SessionJwt, token: RefreshToken) -> Gra
 /// Takes a flight off the list however it ends, a panic included, so that the next request can try anew.
 struct LandingStrip<'a> {
     auth: &'a Auth,
-    key: &'a FlightKey,
+    sid: &'a SessionId,
+    generation: Generation,
 }
 
 impl Drop for LandingStrip<'_> {
     fn drop(&mut self) {
-        self.auth.flights.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.key);
+        let mut flights = self.auth.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if flights.get(self.sid).is_some_and(|(generation, _)| *generation == self.generation) {
+            flights.remove(self.sid);
+        }
     }
 }

@@ -147,6 +147,7 @@ impl Auth {
                 return Resumed { caller: Err(outage), afterwards: Afterwards::Nothing, key_age: None };
             }
         };
+        // As of now: the wait was long enough for a logout.
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
             return Resumed::nobody(Why::Revoked);
         }

@@ -52,6 +52,19 @@ impl Rotation {
         }
     }
 
+    /// Whether a request brought a generation after this one.
+    pub(super) fn is_confirmed_after(&self, generation: Generation) -> bool {
+        self.confirmed.iter().any(|(seen, _)| *seen > generation)
+    }
+
+    /// Takes in what another knows: neither loses a confirmation, and the newest never goes back.
+    fn take_in(&mut self, other: &Self) {
+        self.newest = self.newest.max(other.newest);
+        for (generation, at) in &other.confirmed {
+            self.confirm(*generation, *at);
+        }
+    }
+
     /// Notes that a request brought `generation`. Says whether that was new.
     pub(super) fn confirm(&mut self, generation: Generation, now: Timestamp) -> bool {
         if generation > self.newest || self.confirmed.iter().any(|(seen, _)| *seen == generation) {
@@ -93,29 +106,48 @@ impl Rotations<'_> {
         let Some(sealed) = sealed else { return false };
         let until = now.plus(self.app.app.limits.idle);
         let kept = self.store.put(&self.key("successor", sid), Bytes::from(sealed), until, now).is_ok();
-        kept && self.write(sid, rotation, grant.jwt.started_at, now)
+        kept && self.note(sid, rotation, grant.jwt.started_at, now)
+    }
+
+    /// Notes what is known of the rotation, beside what was noted before.
+    pub(super) fn note(&self, sid: &SessionId, rotation: &Rotation, started_at: Timestamp, now: Timestamp) -> bool {
+        self.change(sid, started_at, now, |stored| {
+            let mut next = stored.unwrap_or_default();
+            next.take_in(rotation);
+            Some(next)
+        })
     }
 
     /// Notes that the browser has `generation`, and lets the successor end after the grace period.
     pub(super) fn confirm(&self, sid: &SessionId, generation: Generation, started_at: Timestamp, now: Timestamp) {
-        let Some(mut rotation) = self.get(sid, now) else { return };
-        if !rotation.confirm(generation, now) {
-            return;
-        }
-        self.write(sid, &rotation, started_at, now);
+        let mut is_newest = false;
+        self.change(sid, started_at, now, |stored| {
+            let mut next = stored?;
+            let is_news = next.confirm(generation, now);
+            is_newest = is_news && generation == next.newest;
+            is_news.then_some(next)
+        });
         let key = self.key("successor", sid);
-        if generation == rotation.newest
-            && let Some(sealed) = self.store.get(&key, now)
-        {
+        if is_newest && let Some(sealed) = self.store.get(&key, now) {
             // The entry exists, so there is room for it.
             let _ = self.store.put(&key, sealed, now.plus(GRACE), now);
         }
     }
 
-    fn write(&self, sid: &SessionId, rotation: &Rotation, started_at: Timestamp, now: Timestamp) -> bool {
-        let Ok(written) = postcard::to_allocvec(rotation) else { return false };
+    /// As one step: workers confirm while a refresh lands, and neither may undo what the other wrote.
+    fn change(
+        &self,
+        sid: &SessionId,
+        started_at: Timestamp,
+        now: Timestamp,
+        change: impl FnOnce(Option<Rotation>) -> Option<Rotation>,
+    ) -> bool {
         let until = started_at.plus(self.app.app.limits.absolute);
-        self.store.put(&self.key("rotation", sid), Bytes::from(written), until, now).is_ok()
+        let written = |stored: Option<&Bytes>| {
+            let stored = stored.and_then(|bytes| postcard::from_bytes(bytes).ok());
+            postcard::to_allocvec(&change(stored)?).ok().map(Bytes::from)
+        };
+        self.store.update(&self.key("rotation", sid), until, now, written).is_ok()
     }
 
     fn key(&self, kind: &str, sid: &SessionId) -> String {
@@ -151,6 +183,15 @@ mod tests {
         assert_eq!(rotation.place(first, at(110)), Place::Replaced);
         assert_eq!(rotation.place(Generation::FIRST.next(), at(500)), Place::Replaced);
         assert_eq!(rotation.place(first, at(131)), Place::Reused);
+    }
+
+    #[test]
+    fn a_confirmation_and_a_refresh_that_lands_meanwhile_undo_nothing_of_each_other() {
+        let (first, second, third) = (Generation::FIRST, Generation::FIRST.next(), Generation::FIRST.next().next());
+        let mut stored = Rotation { newest: third, confirmed: vec![(second, at(5)), (third, at(7))] };
+        stored.take_in(&Rotation { newest: second, confirmed: vec![(first, at(1)), (second, at(9))] });
+        assert_eq!(stored.newest, third);
+        assert_eq!(stored.confirmed, [(second, at(5)), (third, at(7)), (first, at(1))]);
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
             "The answer of the login page was used already. It counts once only.",
             AGAIN,
         ),
-        LoginFailure::CodeRefused(_) => {
+        LoginFailure::CodeUnknown | LoginFailure::CodeRefused(_) => {
             words("The login could not be finished", "The login service did not confirm the login.", AGAIN)
         }
         LoginFailure::TokensRefused(_) => words(

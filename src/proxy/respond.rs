@@ -1,6 +1,7 @@
 //! The one place that makes our own answers: pages for people, problem documents (RFC 9457) for programs,
 //! redirects. Every one is `no-store`, and says nothing of the cause but its code and a reference to the log.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -163,19 +164,8 @@ impl Respond {
 
     /// A login that failed.
     pub fn login_failed(&self, app: &App, failure: &LoginFailure, reference: Reference) -> Answer {
-        let (status, retry_after) = match failure {
-            LoginFailure::Outage(outage) => (StatusCode::SERVICE_UNAVAILABLE, Some(outage.retry_after)),
-            LoginFailure::Declined { .. } => (StatusCode::FORBIDDEN, None),
-            LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
-                (StatusCode::BAD_GATEWAY, None)
-            }
-            LoginFailure::Malformed(_)
-            | LoginFailure::ForeignState
-            | LoginFailure::AttemptLost
-            | LoginFailure::OtherBrowser
-            | LoginFailure::AttemptExpired
-            | LoginFailure::Replayed => (StatusCode::BAD_REQUEST, None),
-        };
+        let status = status_of_login_failure(failure);
+        let retry_after = if let LoginFailure::Outage(outage) = failure { Some(outage.retry_after) } else { None };
         let login = Some(login_path(app, &ReturnTo::root()));
         let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
         // Only a browser is ever sent to the callback.
@@ -231,7 +221,7 @@ impl Respond {
     /// A redirect.
     pub fn redirect(&self, status: StatusCode, location: &str, code: &'static str) -> Answer {
         let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
-        insert(response.headers_mut(), header::LOCATION, location);
+        insert(response.headers_mut(), header::LOCATION, &ascii(location));
         Answer { code, response }
     }
 
@@ -305,6 +295,39 @@ fn shown(code: &str, reference: Reference) -> String {
     format!("{code} {reference}")
 }
 
+/// 502 only where the provider is to blame: codes that are none can be brought by anybody.
+const fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
+    match failure {
+        LoginFailure::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        LoginFailure::Declined { .. } => StatusCode::FORBIDDEN,
+        LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
+            StatusCode::BAD_GATEWAY
+        }
+        LoginFailure::Malformed(_)
+        | LoginFailure::ForeignState
+        | LoginFailure::AttemptLost
+        | LoginFailure::OtherBrowser
+        | LoginFailure::AttemptExpired
+        | LoginFailure::CodeUnknown
+        | LoginFailure::Replayed => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// An address with what lies beyond ASCII escaped: a query may have it, a header may not (RFC 3986 section 2.1).
+fn ascii(location: &str) -> Cow<'_, str> {
+    if location.is_ascii() {
+        return location.into();
+    }
+    let mut ascii = String::with_capacity(location.len() + 32);
+    for byte in location.bytes() {
+        match byte {
+            0x80.. => ascii.push_str(&format!("%{byte:02X}")),
+            _ => ascii.push(char::from(byte)),
+        }
+    }
+    ascii.into()
+}
+
 fn href(path: &str) -> Option<Href> {
     Href::on_our_origin(path).ok()
 }
@@ -339,5 +362,23 @@ fn of_text(status: StatusCode, kind: &'static str, text: String) -> Response<Bod
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_always_says_where_to() {
+        let answer = Respond::new().unwrap().redirect(StatusCode::FOUND, "https://a.example/?q=caf\u{e9}", "moved");
+        assert_eq!(answer.response.headers()[header::LOCATION], "https://a.example/?q=caf%C3%A9");
+    }
+
+    #[test]
+    fn who_brings_a_code_that_is_none_is_to_blame_and_not_the_provider() {
+        assert_eq!(status_of_login_failure(&LoginFailure::CodeUnknown), StatusCode::BAD_REQUEST);
+        let by_provider = LoginFailure::CodeRefused("client_rejected");
+        assert_eq!(status_of_login_failure(&by_provider), StatusCode::BAD_GATEWAY);
     }
 }

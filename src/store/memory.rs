@@ -68,6 +68,26 @@ impl Memory {
         Ok(None)
     }
 
+    /// Puts what `change` makes of the value of `key` in its place, as one step that no other write comes between.
+    /// `change` is given nothing where there is no value that lives, and leaves all as it is by answering nothing.
+    ///
+    /// # Errors
+    /// [`StoreFull`].
+    pub fn update(
+        &self,
+        key: &str,
+        ends_at: Timestamp,
+        now: Timestamp,
+        change: impl FnOnce(Option<&Bytes>) -> Option<Bytes>,
+    ) -> Result<(), StoreFull> {
+        let mut entries = self.lock();
+        let before = entries.get(key).filter(|entry| now < entry.ends_at).map(|entry| &entry.value);
+        let Some(value) = change(before) else { return Ok(()) };
+        self.make_room(&mut entries, key, now)?;
+        entries.insert(key.to_owned(), Entry { value, ends_at });
+        Ok(())
+    }
+
     /// How many entries there are, ended ones among them.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -122,6 +142,20 @@ mod tests {
         assert_eq!(claim("1", 0), Ok(None));
         assert_eq!(claim("2", 1), Ok(Some(Bytes::from_static(b"1"))));
         assert_eq!(claim("3", 10), Ok(None));
+    }
+
+    #[test]
+    fn an_update_sees_what_lives_and_changes_it_or_not() {
+        let store = Memory::new(1);
+        let update = |now, change: fn(Option<&Bytes>) -> Option<Bytes>| store.update("a", at(10), at(now), change);
+        assert_eq!(update(0, |before| before.cloned()), Ok(()));
+        assert!(store.is_empty());
+        assert_eq!(update(0, |before| before.is_none().then(|| Bytes::from_static(b"1"))), Ok(()));
+        assert_eq!(update(1, |before| before.map(|_| Bytes::from_static(b"2"))), Ok(()));
+        assert_eq!(store.get("a", at(1)).unwrap(), "2");
+        assert_eq!(update(10, |before| before.map(|_| Bytes::from_static(b"3"))), Ok(()));
+        assert_eq!(store.get("a", at(1)).unwrap(), "2");
+        assert_eq!(store.update("b", at(10), at(1), |_| Some(Bytes::new())), Err(StoreFull));
     }
 
     #[test]

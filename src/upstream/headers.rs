@@ -182,9 +182,11 @@ impl HeaderPolicy {
         if joined.is_empty() { None } else { HeaderValue::from_bytes(&joined).ok() }
     }
 
-    /// Prefixes are compared without regard to case, as browsers do for `__Host-` and `__Secure-`.
+    /// Prefixes are compared without regard to case, as browsers do for `__Host-` and `__Secure-`. A cookie without a
+    /// name (`=doorward_jwt=x`) comes back as its value alone, and so under our name (RFC 6265bis section 5.7).
     fn is_our_cookie(&self, pair: &[u8]) -> bool {
         let pair = pair.trim_ascii();
+        let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii();
         self.cookie_prefixes
             .iter()
             .any(|prefix| pair.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))

@@ -208,6 +208,7 @@ fn an_answer_keeps_what_is_the_apps_and_loses_what_is_ours() {
         ("set-cookie", "a=b; Path=/"),
         ("set-cookie", "__Host-doorward_jwt=planted; Secure"),
         ("set-cookie", " __host-DOORWARD_refresh=planted"),
+        ("set-cookie", "=__Host-doorward_jwt=planted"),
         ("set-cookie", "c=d"),
         ("connection", "close, x-hop, set-cookie"),
         ("x-hop", "1"),

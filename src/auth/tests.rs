@@ -1,0 +1,174 @@
+//! What the flows promise without a browser: against a provider that is away, or that only counts its callers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+
+use super::app::{AppAuth, Userinfo};
+use super::refresh::Refreshed;
+use super::rotation::{GRACE, Rotation, Rotations};
+use super::{Auth, Event, Observer};
+use crate::control::Control;
+use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
+use crate::policy::app::App;
+use crate::policy::rules::Rules;
+use crate::policy::target::Oddities;
+use crate::session::assess::{Limits, Why};
+use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
+use crate::session::cookie::CookieNames;
+use crate::session::grant::RefreshGrant;
+use crate::session::seal::{Key, KeyRing};
+use crate::types::net::Origin;
+use crate::types::oauth::{
+    AppName, AuthorizationCode, ClientId, Generation, Issuer, Nonce, ProviderName, RefreshToken, SessionId,
+};
+use crate::types::secret::Secret;
+use crate::types::time::{ManualClock, Timestamp};
+
+const START: Timestamp = Timestamp::from_secs(1_000_000);
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
+}
+
+struct Bench {
+    auth: Arc<Auth>,
+    app: Arc<AppAuth>,
+    clock: Arc<ManualClock>,
+}
+
+/// One app whose provider is at `provider`.
+fn bench(provider: SocketAddr) -> Bench {
+    crate::oidc::install_crypto();
+    let clock = Arc::new(ManualClock::starting_at(START));
+    let settings =
+        ProviderSettings::new(ProviderName::new("login"), Issuer::new(format!("http://{provider}"))).unwrap();
+    let origin = Origin::parse("https://store.example.com").unwrap();
+    let app = Arc::new(App {
+        name: AppName::new("store"),
+        cookies: CookieNames::new("doorward", &origin),
+        origin,
+        aliases: Vec::new(),
+        prefix: "/.doorward".to_owned(),
+        rules: Rules::new(Vec::new(), false),
+        tolerates: Oddities::NONE,
+        headers: Vec::new(),
+        limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
+    });
+    let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();
+    let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback);
+    let ring = Arc::new(KeyRing::new(Key::new(&Secret::new([7; 32])).unwrap(), Vec::new()));
+    let provider = Provider::new(settings, clock.clone());
+    let app = Arc::new(AppAuth::new(app, provider, client, Userinfo::Never, &ring, 10));
+    let control = Control::on(tokio::runtime::Handle::current());
+    let auth = Auth::new(vec![app.clone()], control, clock.clone(), 10, Arc::new(Nobody));
+    Bench { auth, app, clock }
+}
+
+/// An address where nothing listens.
+async fn nowhere() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+fn used(generation: Generation) -> RefreshGrant {
+    let token = RefreshToken::new("token");
+    RefreshGrant { token, sid: SessionId::new("sid"), generation, started_at: START, sealed_at: START }
+}
+
+fn attempt(id: usize) -> LoginAttempt {
+    LoginAttempt {
+        id: id.to_string(),
+        nonce: Nonce::new("nonce"),
+        verifier: SealedVerifier("verifier".to_owned()),
+        browser: BrowserHash::of("browser"),
+    }
+}
+
+#[tokio::test]
+async fn codes_that_are_none_take_no_room_of_sessions_and_are_soon_forgotten() {
+    let bench = bench(nowhere().await);
+    for id in 0..100 {
+        let end = bench.auth.redeem_once(&bench.app, attempt(id), AuthorizationCode::new("junk")).await;
+        assert!(end.is_err());
+    }
+    assert!(bench.auth.store.is_empty());
+    assert_eq!(bench.auth.redeemed.len(), 10);
+    bench.clock.advance(Duration::from_secs(30));
+    bench.auth.sweep();
+    assert!(bench.auth.redeemed.is_empty());
+}
+
+/// DESIGN section 3: a successor that no browser ever got and that is gone must not leave a session that is neither
+/// alive nor over.
+#[tokio::test]
+async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_waits() {
+    let bench = bench(nowhere().await);
+    let (old, new) = (Generation::FIRST, Generation::FIRST.next());
+    let refresh = || async { bench.auth.refresh(&bench.app, used(old), None).wait().await };
+    let rotations = Rotations { store: &bench.auth.store, app: &bench.app };
+    rotations.note(&SessionId::new("sid"), &Rotation { newest: new, confirmed: Vec::new() }, START, START);
+    assert!(matches!(refresh().await, Refreshed::Ended(Why::Expired)));
+
+    rotations.confirm(&SessionId::new("sid"), new, START, START);
+    bench.clock.advance(GRACE);
+    assert!(matches!(refresh().await, Refreshed::Outage(outage) if outage.code == "successor_gone"));
+    bench.clock.advance(Duration::from_secs(1));
+    assert!(matches!(refresh().await, Refreshed::Ended(Why::Reused)));
+}
+
+#[tokio::test]
+async fn two_generations_of_a_session_are_never_at_the_provider_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bench = bench(listener.local_addr().unwrap());
+    let (calls, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(serve(listener, (calls.clone(), most.clone())));
+    let flights = [Generation::FIRST, Generation::FIRST.next(), Generation::FIRST]
+        .map(|generation| bench.auth.refresh(&bench.app, used(generation), None));
+    for flight in flights {
+        assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable"));
+    }
+    assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
+    assert_eq!(most.load(Ordering::SeqCst), 1, "token calls at a time");
+}
+
+type Counts = (Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+async fn serve(listener: TcpListener, counts: Counts) {
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(answer(stream, issuer.clone(), counts.clone()));
+    }
+}
+
+/// Answers discovery, and everything else with 503 after a moment; the upper half of the first count is of all calls.
+async fn answer(mut stream: TcpStream, issuer: String, (calls, most): Counts) {
+    let mut head = vec![0; 8192];
+    let read = stream.read(&mut head).await.unwrap();
+    let (status, body) = if head[..read].starts_with(b"GET /.well-known/") {
+        let at = |path: &str| format!("{issuer}/{path}");
+        let document = json!({
+            "issuer": issuer, "authorization_endpoint": at("authorize"), "token_endpoint": at("token"),
+            "jwks_uri": at("jwks"), "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"],
+        });
+        ("200 OK", document.to_string())
+    } else {
+        let now = calls.fetch_add((1 << 32) + 1, Ordering::SeqCst) + 1;
+        most.fetch_max(now & 0xffff_ffff, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        calls.fetch_sub(1, Ordering::SeqCst);
+        ("503 Service Unavailable", String::new())
+    };
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
