@@ -121,9 +121,9 @@ pub(super) async fn of_refresh(
                 ..Default::default()
             };
             let verified = app.provider.verify_id_token(&app.client, token, expected).await;
-            Some(verified.map_err(|rejected| match rejected {
-                TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
-                rejected => GrantError::Rejected(rejected, "ID token"),
+            Some(verified.map_err(|rejected| {
+                let is_other = matches!(rejected, TokenRejected::Claim(ClaimError::SubjectMismatch));
+                if is_other { GrantError::SubjectChanged } else { GrantError::Rejected(rejected, "ID token") }
             })?)
         }
         None => None,
