@@ -62,7 +62,7 @@ pub struct DemoArgs {
     #[arg(long, default_value_t = 8090)]
     pub provider_port: u16,
     /// How long a JWT lives, so that a refresh can be watched
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = config::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = jwt_lifetime)]
     pub jwt_lifetime: Duration,
 }
 
@@ -172,6 +172,15 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
         }
         Err(error) => fail(output, &format_args!("{} cannot be written: {error}", file.display())),
     }
+}
+
+/// A JWT that is over at once would have every request refreshed, for ever.
+fn jwt_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = config::parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime.is_zero() {
+        return Err("a JWT must live for at least `1s`".to_owned());
+    }
+    Ok(lifetime)
 }
 
 fn fail(output: &mut Output<'_>, error: &dyn fmt::Display) -> io::Result<Exit> {

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 mod as_doorward_reads_it;
+mod the_image_builds;
 
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
 const DOCKERFILE: &str = include_str!("../../deploy/docker/Dockerfile");

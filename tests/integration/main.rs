@@ -10,6 +10,8 @@ mod bad_cookies;
 #[cfg(test)]
 mod bad_provider;
 #[cfg(test)]
+mod command_demo;
+#[cfg(test)]
 mod command_run;
 #[cfg(test)]
 mod drain;

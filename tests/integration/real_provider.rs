@@ -67,7 +67,7 @@ async fn the_journey_with_id_tokens_and_opaque_access_tokens() {
 }
 
 async fn whole_journey(jwt: SessionJwt) {
-    let house = House::build(jwt, 4);
+    let house = House::build(jwt, 5);
     let doorward = house.doorward();
     let mut browser = doorward.browser(&house);
     let site = Site { store: STORE.to_owned(), forum: FORUM.to_owned() };

@@ -1,0 +1,62 @@
+//! `doorward demo` as a process: what it says, what it leaves behind, and when it does not start.
+
+use std::fs;
+use std::sync::Arc;
+
+use doorward::types::time::SystemClock;
+
+use crate::support::backend::Backend;
+use crate::support::browser::Browser;
+use crate::support::journey;
+use crate::support::process::{DemoProcess, Process};
+
+#[tokio::test]
+async fn it_says_where_to_go_and_tells_what_happens_there() {
+    let demo = DemoProcess::start(60);
+    for part in ["alice / alice", "bob / bob", &format!("{}/shopping-cart", demo.store), "60 s"] {
+        demo.process.line_with(part);
+    }
+    let mut browser = Browser::new(Arc::new(SystemClock));
+    for public in [&demo.store, &demo.forum, &demo.provider] {
+        let page = browser.visit(&format!("{public}/")).await;
+        assert_eq!((page.status(), page.chain.len()), (200, 1), "{page}");
+    }
+    journey::log_in(&mut browser, &format!("{}/admin", demo.store), "bob").await;
+    let told: Vec<String> =
+        ["bob signed in for store", "store exchanged its code"].map(|part| demo.process.line_with(part)).into();
+    assert!(told[0].starts_with("login ") && told[1].starts_with("code "), "{told:?}");
+}
+
+#[test]
+fn it_ends_well_and_leaves_no_secret_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let temporary = folder.path().to_str().expect("a plain name");
+    let arguments = ["demo", "--port", "0", "--provider-port", "0"];
+    let mut process = Process::start(&arguments, &[("TMPDIR", temporary)]);
+    process.line_with("Sign in at");
+    let entries = || fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(entries(), 1, "key, secrets and configuration");
+    process.terminate();
+    assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
+    assert_eq!(entries(), 0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = Backend::start();
+    let url = taken.url();
+    let port = url.rsplit(':').next().expect("a port");
+    for (own, provider) in [(port, "0"), ("0", port)] {
+        let mut process = Process::start(&["demo", "--port", own, "--provider-port", provider], &[]);
+        assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
+        process.line_with(&format!("127.0.0.1:{port}"));
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_a_wrong_command_line() {
+    for arguments in [["--port", "80000"], ["--jwt-lifetime", "soon"], ["--jwt-lifetime", "0s"], ["--listen", "::"]] {
+        let mut process = Process::start(&["demo", arguments[0], arguments[1]], &[]);
+        assert_eq!(process.ended().code(), Some(64), "{arguments:?}: {:?}", process.said());
+    }
+}
