@@ -121,17 +121,11 @@ pub(super) async fn of_refresh(
                 ..Default::default()
             };
             let verified = app.provider.verify_id_token(&app.client, token, expected).await;
-<<<<<<< HEAD
             Some(verified.map_err(|rejected| match rejected {
                 TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
                 TokenRejected::KeysUnavailable(_) | TokenRejected::Signature(_) | TokenRejected::Claim(_) => {
                     GrantError::Rejected(rejected, "ID token")
                 }
-=======
-            Some(verified.map_err(|rejected| {
-                let is_other = matches!(rejected, TokenRejected::Claim(ClaimError::SubjectMismatch));
-                if is_other { GrantError::SubjectChanged } else { GrantError::Rejected(rejected, "ID token") }
->>>>>>> t-real
             })?)
         }
         None => None,
