@@ -47,6 +47,24 @@ async fn an_attempt_that_is_lost_twice_ends_on_a_page_that_names_the_cause() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_comes_back_in_another_browser_twice_ends_on_a_page_that_names_the_cause() {
+    let doorward = Setup::plain().start();
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    let mut page = is_sent_to_log_in(&doorward, &mut browser).await;
+    for _ in 0..2 {
+        assert_eq!(page.status(), 302, "{page}");
+        let at_provider = browser.next(&page).await;
+        let turned = |value: &str| value.chars().rev().collect();
+        browser.jar.tamper(doorward.store_host(), &doorward.cookie_name("browser"), turned);
+        page = browser.step(location(&at_provider)).await;
+    }
+    assert_eq!(page.status(), 400, "{page}");
+    assert!(page.text().contains("login_of_other_browser") && !sets_session(&page), "{page}");
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2, "no loop");
+}
+
+#[tokio::test]
 async fn a_browser_without_any_cookies_gets_the_page_and_no_loop() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
