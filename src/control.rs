@@ -60,6 +60,12 @@ impl Control {
         Self { handle, room: Arc::new(Semaphore::new(MAX_TASKS)) }
     }
 
+    /// The same runtime with room of its own for `places` tasks, which take none from others.
+    #[must_use]
+    pub fn narrowed(&self, places: usize) -> Self {
+        Self { handle: self.handle.clone(), room: Arc::new(Semaphore::new(places)) }
+    }
+
     /// Runs `task` to its end, whoever waits for it.
     ///
     /// # Errors

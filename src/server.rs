@@ -27,6 +27,7 @@ pub struct Server {
     address: Option<SocketAddr>,
     admin_address: Option<SocketAddr>,
     trigger: DrainTrigger,
+    admin_trigger: DrainTrigger,
     serving: Condition,
     workers: Vec<JoinHandle<io::Result<()>>>,
     // Dropped after the workers have ended, in this order.
@@ -85,6 +86,7 @@ impl Server {
         let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;
         composed.keep_fresh(&control, &metrics);
         let (trigger, drain) = wire::drain();
+        let (admin_trigger, admin_drain) = wire::drain();
         let tunnels = Tunnels::new(&metrics);
         let mut workers = Vec::with_capacity(config.server.workers.get());
         for index in 0..config.server.workers.get() {
@@ -102,12 +104,12 @@ impl Server {
         }
         let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics)));
         runtime.spawn(async move {
-            if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, drain).await {
+            if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, admin_drain).await {
                 tracing::error!(%error, "the admin listener ended");
             }
         });
         serving.met();
-        Ok(Self { address, admin_address, trigger, serving, workers, control: runtime, access })
+        Ok(Self { address, admin_address, trigger, admin_trigger, serving, workers, control: runtime, access })
     }
 
     /// Where browsers and programs connect; `None` for a Unix domain socket.
@@ -132,6 +134,8 @@ impl Server {
                 Err(_) => tracing::error!("a worker broke off"),
             }
         }
+        // Last, so that probes and metrics could be read while everything else ended.
+        self.admin_trigger.start();
         // A refresh under way may still be answered; nobody waits for it any more.
         self.control.shutdown_background();
         drop(self.access);

@@ -11,7 +11,7 @@ use crate::oidc::{SessionJwt as Which, TokenRejected, VerifiedToken};
 use crate::policy::claims;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::{PackedJwt, SessionJwt};
-use crate::types::oauth::{AccessToken, Generation, Nonce, SessionId};
+use crate::types::oauth::{AccessToken, Generation, Nonce, RefreshToken, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// Why tokens that the provider gave do not make a session.
@@ -96,7 +96,7 @@ pub(super) async fn of_login(
     }
     let kept = kept_claims(app, &jwt, &verified_id, &answer.access_token).await;
     let sid = SessionId::new(entropy::name()?);
-    let session = Session { sid, generation: Generation::FIRST, started_at: now };
+    let session = Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now };
     let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
     sealed_jwt.provider_sid = verified_id.sid().or(jwt.sid()).cloned();
     let refresh = answer.refresh_token.map(|token| session.refresh_grant(token, now));
@@ -112,11 +112,16 @@ pub(super) async fn of_refresh(
     old: Option<&SessionJwt>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
-    let session = Session { sid: used.sid.clone(), generation: used.generation.next(), started_at: used.started_at };
+    let session = Session {
+        sid: used.sid.clone(),
+        generation: used.generation.next(),
+        subject: used.subject.clone(),
+        started_at: used.started_at,
+    };
     let verified_id = match &answer.id_token {
         Some(token) => {
             let expected = IdTokenExpectation {
-                subject: old.map(|old| &old.subject),
+                subject: Some(&used.subject),
                 access_token: Some(&answer.access_token),
                 ..Default::default()
             };
@@ -134,12 +139,7 @@ pub(super) async fn of_refresh(
         Which::Id => verified_id.clone(),
         Which::Access => Some(access_jwt(app, &answer.access_token).await?),
     };
-    let same_person = |token: &VerifiedToken| old.is_none_or(|old| old.subject == *token.subject());
-    let agree = match (&jwt, &verified_id) {
-        (Some(jwt), Some(id)) => jwt.subject() == id.subject(),
-        (Some(_) | None, None) | (None, Some(_)) => true,
-    };
-    if !agree || !jwt.iter().chain(&verified_id).all(same_person) {
+    if jwt.iter().chain(&verified_id).any(|token| *token.subject() != used.subject) {
         return Err(GrantError::SubjectChanged);
     }
     let sealed_jwt = match &jwt {
@@ -154,9 +154,9 @@ pub(super) async fn of_refresh(
         }
         None => {
             let old = old.ok_or(GrantError::NothingToKeep)?;
-            let life = answer.expires_in.ok_or(GrantError::NothingToKeep)?;
-            let valid_until = now.plus(life);
-            SessionJwt { valid_until, generation: session.generation, sealed_at: now, ..old.clone() }
+            let valid_until = now.plus(answer.expires_in.unwrap_or(old.valid_until.since(old.sealed_at)));
+            // The provider has just vouched for the session: whether it still has the key of the login says no more.
+            SessionJwt { key: None, valid_until, generation: session.generation, sealed_at: now, ..old.clone() }
         }
     };
     let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
@@ -166,15 +166,17 @@ pub(super) async fn of_refresh(
 struct Session {
     sid: SessionId,
     generation: Generation,
+    subject: Subject,
     started_at: Timestamp,
 }
 
 impl Session {
-    fn refresh_grant(&self, token: crate::types::oauth::RefreshToken, now: Timestamp) -> RefreshGrant {
+    fn refresh_grant(&self, token: RefreshToken, now: Timestamp) -> RefreshGrant {
         RefreshGrant {
             token,
             sid: self.sid.clone(),
             generation: self.generation,
+            subject: self.subject.clone(),
             started_at: self.started_at,
             sealed_at: now,
         }
@@ -204,7 +206,7 @@ fn sealed(
     Ok(SessionJwt {
         jwt: PackedJwt::pack(jwt.raw()),
         kept_claims,
-        key: jwt.key(),
+        key: Some(jwt.key()),
         valid_until,
         subject: jwt.subject().clone(),
         provider_sid: jwt.sid().cloned(),

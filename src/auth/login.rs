@@ -86,7 +86,7 @@ impl Auth {
             return Ok(metadata);
         }
         let provider = Arc::clone(&app.provider);
-        let asked = self.control.run(PATIENCE, async move { provider.metadata().await }).await?;
+        let asked = self.strangers.run(PATIENCE, async move { provider.metadata().await }).await?;
         asked.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "provider_unknown");
             Outage::new(error.code())

@@ -230,7 +230,7 @@ impl Auth {
     ) -> Result<Grant, LoginFailure> {
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let task = async move { auth.redeem_once(&app, attempt, code).await };
-        self.control.run(REDEEM_PATIENCE, task).await.unwrap_or_else(|error| Err(LoginFailure::Outage(error.into())))
+        self.strangers.run(REDEEM_PATIENCE, task).await.unwrap_or_else(|error| Err(LoginFailure::Outage(error.into())))
     }
 
     pub(super) async fn redeem_once(
@@ -307,6 +307,7 @@ impl Auth {
         let before = before.or_else(|| open_refresh(app, came).map(|refresh| (refresh.sid, refresh.started_at)));
         if let Some((sid, started_at)) = before.filter(|(sid, _)| *sid != grant.jwt.sid) {
             self.end_session(app, &sid, started_at);
+            self.superseded.insert(sid, ());
         }
         Ok(lines)
     }

@@ -38,6 +38,9 @@ pub fn random_seed() -> Result<u64, entropy::NoEntropy> {
     entropy::bytes().map(u64::from_le_bytes)
 }
 
+/// How many calls to the provider strangers may cause at once; sessions have room of their own.
+const STRANGERS: usize = 1024;
+
 /// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
 const NEWEST: usize = 50_000;
 
@@ -45,6 +48,8 @@ const NEWEST: usize = 50_000;
 pub struct Auth {
     apps: Vec<Arc<AppAuth>>,
     control: Control,
+    /// The part of `control` that callers without a session may take: callbacks, logout tokens, first logins.
+    strangers: Control,
     store: Memory,
     /// Login attempts whose code was brought. Apart from the sessions' store: anybody can begin a login and bring a
     /// code, and must not take the room that refreshed sessions need.
@@ -53,6 +58,10 @@ pub struct Auth {
     flights: Flights,
     attempts: Attempts,
     newest: Cache<SessionId, Generation>,
+    /// Until when no refresh of a session is begun ahead of time, because one failed.
+    cooling: Cache<SessionId, Timestamp>,
+    /// Sessions in whose place a login put another: a late answer must not take that one's cookies away.
+    superseded: Cache<SessionId, ()>,
     observer: Arc<dyn Observer>,
 }
 
@@ -125,6 +134,7 @@ impl Auth {
     ) -> Arc<Self> {
         Arc::new(Self {
             apps,
+            strangers: control.narrowed(STRANGERS),
             control,
             store: Memory::new(max_store_entries),
             redeemed: Memory::new(max_store_entries),
@@ -132,6 +142,8 @@ impl Auth {
             flights: Flights::default(),
             attempts: Attempts::default(),
             newest: Cache::new(NEWEST),
+            cooling: Cache::new(NEWEST),
+            superseded: Cache::new(NEWEST),
             observer,
         })
     }

@@ -80,6 +80,9 @@ impl Auth {
             }
             let refreshed = auth.refresh_now(&task_app, used, old).await;
             auth.observe_refresh(&task_app, &refreshed);
+            if matches!(refreshed, Refreshed::Outage(_)) {
+                auth.cooling.insert(task_sid.clone(), auth.now().plus(PATIENCE));
+            }
             drop(landing_strip);
             landing.send_replace(Some(refreshed));
         });

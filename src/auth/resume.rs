@@ -17,6 +17,7 @@ use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::seal::{KeyAge, Stamp, read_payload};
 use crate::store::{RevokedSet, Whose};
+use crate::types::body::Holds;
 use crate::types::oauth::{Generation, KeyFingerprint, SessionId};
 use crate::types::time::Timestamp;
 
@@ -63,8 +64,8 @@ pub enum Afterwards {
     DeliverIfLanded(Flight, LiveSession),
     /// The last activity, if it is time to write it down.
     Note(LiveSession),
-    /// That the session is over.
-    Forget,
+    /// That this session is over.
+    Forget(SessionId),
 }
 
 impl Resumed {
@@ -73,13 +74,14 @@ impl Resumed {
         Self { caller: Ok(Caller::Anonymous(Why::NoCookie)), afterwards: Afterwards::Nothing, key_age: None }
     }
 
-    fn nobody(why: Why) -> Self {
-        let afterwards = match why {
-            Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired => Afterwards::Forget,
-            // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
-            Why::Revoked => Afterwards::Nothing,
+    /// Nobody, by a session of this name that was presented, if any.
+    fn nobody(why: Why, sid: Option<SessionId>) -> Self {
+        let afterwards = match (why, sid) {
+            (Why::Idle | Why::TooOld | Why::Revoked | Why::RefreshRefused | Why::Reused | Why::Expired, Some(sid)) => {
+                Afterwards::Forget(sid)
+            }
             // Other keys may open what ours do not: nothing is deleted.
-            Why::NoCookie | Why::Unreadable | Why::Mixed => Afterwards::Nothing,
+            (Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => Afterwards::Nothing,
         };
         Self { caller: Ok(Caller::Anonymous(why)), afterwards, key_age: None }
     }
@@ -94,13 +96,14 @@ impl Auth {
         effort: Effort,
         cache: &SessionCache,
     ) -> Resumed {
-        let Some(app) = self.app(place.index) else { return Resumed::nobody(Why::NoCookie) };
+        let Some(app) = self.app(place.index) else { return Resumed::nobody_asked() };
         let now = self.now();
         let opened = self.open(app, place.index, cookies, cache, now);
         let key_age = opened.key_age;
         let outside = World { app, revoked: app.revocations.snapshot() };
+        let sid = opened.presented.sid().cloned();
         let resumed = match assess(opened.presented, now, &app.app.limits, &outside) {
-            Standing::None(why) => Resumed::nobody(why),
+            Standing::None(why) => Resumed::nobody(why, sid),
             Standing::Live(live) => self.live(app, cookies, live, effort, now),
             Standing::Stale(refresh, _) if effort == Effort::Refresh => self.refreshed(app, cookies, refresh).await,
             Standing::Stale(..) => {
@@ -120,7 +123,8 @@ impl Auth {
         now: Timestamp,
     ) -> Resumed {
         let caller = Ok(Caller::Authenticated(live.clone()));
-        let ahead_of_time = effort == Effort::Refresh && live.is_ageing(now);
+        let failed_lately = || self.cooling.get(&live.session().sid).is_some_and(|until| now < until);
+        let ahead_of_time = effort == Effort::Refresh && live.is_ageing(now) && !failed_lately();
         let grant = ahead_of_time.then(|| open_refresh(app, cookies)).flatten();
         let same = grant.filter(|grant| {
             let session = live.session();
@@ -139,17 +143,18 @@ impl Auth {
         cookies: &RequestCookies<'_>,
         refresh: RefreshGrant,
     ) -> Resumed {
+        let sid = refresh.sid.clone();
         let refreshed = self.refresh(app, refresh, open_jwt(app, cookies)).wait().await;
         let grant = match refreshed {
             Refreshed::Renewed(grant) => grant,
-            Refreshed::Ended(why) => return Resumed::nobody(why),
+            Refreshed::Ended(why) => return Resumed::nobody(why, Some(sid)),
             Refreshed::Outage(outage) => {
                 return Resumed { caller: Err(outage), afterwards: Afterwards::Nothing, key_age: None };
             }
         };
         // As of now: the wait was long enough for a logout.
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
-            return Resumed::nobody(Why::Revoked);
+            return Resumed::nobody(Why::Revoked, Some(sid));
         }
         let caller = match Session::of(&grant.jwt, &app.app.headers) {
             Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(Arc::new(session)))),
@@ -171,7 +176,9 @@ impl Auth {
             Some((session, key_age)) => (Some(session), Some(key_age)),
             None => (None, None),
         };
-        let lives = jwt.as_ref().is_some_and(|session| now < session.valid_until && knows_key(app, &session.key));
+        let lives = jwt
+            .as_ref()
+            .is_some_and(|session| now < session.valid_until && session.key.is_none_or(|key| knows_key(app, &key)));
         // While the JWT lives its refresh token is not used, and need not be opened.
         let refresh = if lives { None } else { open_refresh(app, cookies) };
         let seen = if jwt.is_some() || refresh.is_some() {
@@ -179,7 +186,9 @@ impl Auth {
         } else {
             None
         };
-        let unreadable = cookies.has(&names.jwt) || cookies.has(&names.refresh);
+        let is_garbage = |name: &str, opened: bool| cookies.has(name) && !opened;
+        let unreadable =
+            is_garbage(&names.jwt, jwt.is_some()) || (!lives && is_garbage(&names.refresh, refresh.is_some()));
         Opened { presented: Presented { jwt, refresh, seen, unreadable }, key_age }
     }
 
@@ -216,6 +225,17 @@ impl Auth {
         Rotations { store: &self.store, app }.confirm(&session.sid, session.generation, session.started_at, now);
     }
 
+    /// Says for as long as `live` may go on that it may: until it is revoked or as old as any session may be.
+    pub fn holds(self: &Arc<Self>, place: Place<'_>, live: &LiveSession) -> Holds {
+        let (auth, index, session) = (Arc::clone(self), place.index, Arc::clone(live.session()));
+        Holds::while_true(move || {
+            let Some(app) = auth.app(index) else { return false };
+            let world = World { app, revoked: app.revocations.snapshot() };
+            !world.is_revoked(&session.sid, session.started_at, Some(&session))
+                && auth.now().since(session.started_at) < app.app.limits.absolute
+        })
+    }
+
     /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
     /// and none for a session that has ended meanwhile.
     pub fn lines_of(&self, place: Place<'_>, afterwards: Afterwards, came: &RequestCookies<'_>) -> Lines {
@@ -250,7 +270,9 @@ impl Auth {
                 Some(Refreshed::Ended(_) | Refreshed::Outage(_)) | None => note(&live),
             },
             Afterwards::Note(live) => note(&live),
-            Afterwards::Forget => set_cookies::forget_session(app, came),
+            // By now a login may have put its cookies in the place of these.
+            Afterwards::Forget(sid) if self.superseded.get(&sid).is_some() => Lines::new(),
+            Afterwards::Forget(_) => set_cookies::forget_session(app, came),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Auth {
         let app = self.app(place.index).ok_or(NotRevoked::Rejected("internal_error"))?;
         let (auth, task_app) = (Arc::clone(self), Arc::clone(app));
         let task = async move { auth.revoke_by(&task_app, &token).await };
-        let revoked = self.control.run(PATIENCE, task).await;
+        let revoked = self.strangers.run(PATIENCE, task).await;
         let revoked = revoked.unwrap_or_else(|error| Err(NotRevoked::Outage(error.into())));
         self.observer.happened(app, Event::Revocation, revoked.map_or_else(NotRevoked::code, |()| "back_channel"));
         revoked

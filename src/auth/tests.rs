@@ -26,7 +26,7 @@ use crate::session::grant::RefreshGrant;
 use crate::session::seal::{Key, KeyRing};
 use crate::types::net::Origin;
 use crate::types::oauth::{
-    AppName, AuthorizationCode, ClientId, Generation, Issuer, Nonce, ProviderName, RefreshToken, SessionId,
+    AppName, AuthorizationCode, ClientId, Generation, Issuer, Nonce, ProviderName, RefreshToken, SessionId, Subject,
 };
 use crate::types::secret::Secret;
 use crate::types::time::{ManualClock, Timestamp};
@@ -80,7 +80,14 @@ async fn nowhere() -> SocketAddr {
 
 fn used(generation: Generation) -> RefreshGrant {
     let token = RefreshToken::new("token");
-    RefreshGrant { token, sid: SessionId::new("sid"), generation, started_at: START, sealed_at: START }
+    RefreshGrant {
+        token,
+        sid: SessionId::new("sid"),
+        generation,
+        subject: Subject::new("alice"),
+        started_at: START,
+        sealed_at: START,
+    }
 }
 
 fn attempt(id: usize) -> LoginAttempt {

@@ -25,13 +25,13 @@ pub enum Caller {
 /// The right to forward one request to one app. Only [`decide`] makes one; whoever forwards must be given it.
 ///
 /// ```compile_fail
-/// let permit = doorward::policy::decide::Permit { place: todo!(), facts: todo!(), identity: None };
+/// let permit = doorward::policy::decide::Permit { place: todo!(), facts: todo!(), session: None };
 /// ```
 #[derive(Debug)]
 pub struct Permit<'a> {
     place: Place<'a>,
     facts: &'a Facts,
-    identity: Option<Arc<Identity>>,
+    session: Option<LiveSession>,
 }
 
 impl<'a> Permit<'a> {
@@ -45,9 +45,14 @@ impl<'a> Permit<'a> {
         self.facts
     }
 
-    /// Who asked; none on pages that are everyone's.
-    pub const fn identity(&self) -> Option<&Arc<Identity>> {
-        self.identity.as_ref()
+    /// The session of who asked; on pages that are everyone's there may be none.
+    pub const fn session(&self) -> Option<&LiveSession> {
+        self.session.as_ref()
+    }
+
+    /// Who asked.
+    pub fn identity(&self) -> Option<&Arc<Identity>> {
+        self.session.as_ref().map(|live| &live.session().identity)
     }
 }
 
@@ -193,15 +198,15 @@ fn decide_page<'a>(
 ) -> Decision<'a> {
     match (access, caller) {
         (Access::Nobody, _) => refuse(facts, Some(place), Reason::ForNobody),
-        (Access::Everyone, Caller::Anonymous(_)) => Decision::Forward(Permit { place, facts, identity: None }),
+        (Access::Everyone, Caller::Anonymous(_)) => Decision::Forward(Permit { place, facts, session: None }),
         (Access::SignedIn | Access::Claims(_), Caller::Anonymous(why)) => sign_in(facts, headers, place, why),
         (Access::Everyone | Access::SignedIn, Caller::Authenticated(live)) => {
-            Decision::Forward(Permit { place, facts, identity: Some(live.session().identity.clone()) })
+            Decision::Forward(Permit { place, facts, session: Some(live) })
         }
         (Access::Claims(conditions), Caller::Authenticated(live)) => {
             let identity = live.session().identity.clone();
             if conditions.iter().all(|condition| condition.holds(&identity.claims)) {
-                return Decision::Forward(Permit { place, facts, identity: Some(identity) });
+                return Decision::Forward(Permit { place, facts, session: Some(live) });
             }
             let asker = facts.asker;
             let reason = Reason::Forbidden;
@@ -236,6 +241,9 @@ fn decide_own<'a>(
             Decision::ConfirmLogout(place, Some(live.session().identity.clone()))
         }
         (Endpoint::SignedOut, _) => Decision::ShowSignedOut(place),
+        (Endpoint::Callback, _) if facts.method == Method::HEAD => {
+            refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
+        }
         (Endpoint::Callback, caller) => Decision::FinishLogin(place, caller),
         (Endpoint::Login, Caller::Authenticated(_)) => Decision::AlreadySignedIn(place, asked_return_to(facts, place)),
         (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(facts, place, why, asked_return_to(facts, place)),

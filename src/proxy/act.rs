@@ -78,8 +78,11 @@ impl Proxy {
             let error = upstream::UpstreamError::Unforwardable("its app");
             return self.respond.upstream_failed(facts, place.app, &error, reference);
         };
+        let holds = permit.session().map(|live| self.auth.holds(place, live));
         record.sent_upstream();
-        let answer = upstream::forward(upstream, permit, Request::from_parts(asked.parts, asked.body)).await;
+        let request = Request::from_parts(asked.parts, asked.body);
+        let answer = upstream::forward(upstream, permit, request, holds.as_ref()).await;
+        record.lasts_while(holds);
         record.answered_by_upstream();
         match answer {
             Ok(response) => Answer { code: "forward", response },

@@ -1,12 +1,15 @@
 //! Stage 6: one access line and the counters, closed at the last byte of the answer's body.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Method, Response};
+use tokio::time::{Sleep, sleep};
 
 use super::reference::Reference;
 use super::respond::Answer;
@@ -17,9 +20,12 @@ use crate::policy::route::Route;
 use crate::session::seal::KeyAge;
 use crate::telemetry::access::{AccessBuffer, AccessLine};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
-use crate::types::body::{Body, End, Watcher};
+use crate::types::body::{Body, BodyError, End, Holds, Watcher};
 use crate::types::net::Arrival;
 use crate::types::time::Clock;
+
+/// How often a stream asks whether the session behind it goes on.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Where one worker's requests are recorded.
 #[derive(Clone)]
@@ -65,6 +71,7 @@ impl Recorder {
             sent: None,
             upstream: None,
             bytes_in: Arc::default(),
+            holds: None,
         }
     }
 }
@@ -83,6 +90,7 @@ pub struct Record {
     sent: Option<Instant>,
     upstream: Option<Duration>,
     bytes_in: Arc<AtomicU64>,
+    holds: Option<Holds>,
 }
 
 impl Record {
@@ -136,10 +144,17 @@ impl Record {
         self.upstream = self.sent.map(|sent| sent.elapsed());
     }
 
+    /// The answer's body is cut once this no longer holds.
+    pub fn lasts_while(&mut self, holds: Option<Holds>) {
+        self.holds = holds;
+    }
+
     /// The answer, which is recorded when the last byte of its body has gone.
     pub fn close(self, answer: Answer) -> Response<Body> {
         let status = answer.response.status().as_u16();
-        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0 };
+        let is_stream = http_body::Body::size_hint(answer.response.body()).exact().is_none();
+        let look = (is_stream && self.holds.is_some()).then(|| Box::pin(sleep(LOOK_EVERY)));
+        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0, look };
         if http_body::Body::is_end_stream(answer.response.body()) {
             closing.write();
             return answer.response;
@@ -163,6 +178,8 @@ struct Closing {
     code: &'static str,
     status: u16,
     bytes_out: u64,
+    /// Wakes a stream that rests, to look whether its session goes on.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Closing {
@@ -193,6 +210,16 @@ impl Closing {
 }
 
 impl Watcher for Closing {
+    fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        let Some(holds) = &self.record.holds else { return Ok(()) };
+        if let Some(look) = &mut self.look {
+            while look.as_mut().poll(cx).is_ready() {
+                look.as_mut().reset(tokio::time::Instant::now() + LOOK_EVERY);
+            }
+        }
+        if holds.still() { Ok(()) } else { Err(BodyError::SessionOver) }
+    }
+
     fn passed(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }

@@ -296,10 +296,13 @@ fn shown(code: &str, reference: Reference) -> String {
 }
 
 /// 502 only where the provider is to blame: codes that are none can be brought by anybody.
-const fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
+fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
     match failure {
         LoginFailure::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
-        LoginFailure::Declined { .. } => StatusCode::FORBIDDEN,
+        LoginFailure::Declined { error, .. } => match error.as_str() {
+            "server_error" | "temporarily_unavailable" => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::FORBIDDEN,
+        },
         LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
             StatusCode::BAD_GATEWAY
         }

@@ -23,8 +23,8 @@ pub struct Limits {
 pub struct Session {
     /// Who.
     pub identity: Arc<Identity>,
-    /// The key that signed the JWT.
-    pub key: KeyFingerprint,
+    /// The key that signed the JWT, where it counts.
+    pub key: Option<KeyFingerprint>,
     /// When the JWT must be refreshed.
     pub valid_until: Timestamp,
     /// The provider's own name of its session.
@@ -144,8 +144,16 @@ pub struct Presented {
     pub refresh: Option<RefreshGrant>,
     /// The last activity.
     pub seen: Option<Seen>,
-    /// Whether a session cookie came that did not open.
+    /// Whether a session cookie came that was looked at and did not open.
     pub unreadable: bool,
+}
+
+impl Presented {
+    /// The session that the cookies are of.
+    pub fn sid(&self) -> Option<&SessionId> {
+        let jwt = self.jwt.as_ref().map(|session| &session.sid);
+        jwt.or(self.refresh.as_ref().map(|refresh| &refresh.sid))
+    }
 }
 
 /// What the outside knows about a session.
@@ -171,10 +179,13 @@ pub enum Standing {
 /// Judges `presented` at `now`.
 pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &impl Outside) -> Standing {
     let Presented { jwt, refresh, seen, unreadable } = presented;
+    if unreadable {
+        return Standing::None(Why::Unreadable);
+    }
     let (sid, started_at, sealed_at) = match (&jwt, &refresh) {
         (Some(jwt), _) => (&jwt.sid, jwt.started_at, jwt.sealed_at),
         (None, Some(refresh)) => (&refresh.sid, refresh.started_at, refresh.sealed_at),
-        (None, None) => return Standing::None(if unreadable { Why::Unreadable } else { Why::NoCookie }),
+        (None, None) => return Standing::None(Why::NoCookie),
     };
     if let (Some(jwt), Some(refresh)) = (&jwt, &refresh)
         && (jwt.sid != refresh.sid || jwt.generation != refresh.generation)
@@ -194,7 +205,7 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
         return Standing::None(Why::Idle);
     }
     match (jwt, refresh) {
-        (Some(session), _) if now < session.valid_until && outside.knows_key(&session.key) => {
+        (Some(session), _) if now < session.valid_until && session.key.is_none_or(|key| outside.knows_key(&key)) => {
             Standing::Live(LiveSession { session, last_activity })
         }
         (session, Some(refresh)) => Standing::Stale(refresh, session),
@@ -233,7 +244,7 @@ mod tests {
     fn session() -> Arc<Session> {
         Arc::new(Session {
             identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
-            key: KeyFingerprint::new([0; 16]),
+            key: Some(KeyFingerprint::new([0; 16])),
             valid_until: at(300),
             provider_sid: None,
             sid: SessionId::new("s1"),
@@ -245,7 +256,14 @@ mod tests {
 
     fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
         let token = RefreshToken::new("r");
-        RefreshGrant { token, sid: SessionId::new(sid), generation, started_at: at(0), sealed_at: at(0) }
+        RefreshGrant {
+            token,
+            sid: SessionId::new(sid),
+            generation,
+            subject: Subject::new("alice"),
+            started_at: at(0),
+            sealed_at: at(0),
+        }
     }
 
     fn seen(sid: &str, secs: u64) -> Seen {

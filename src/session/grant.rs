@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::jwt::SessionJwt;
 use super::seal::Purpose;
-use crate::types::oauth::{Generation, IdToken, RefreshToken, SessionId};
+use crate::types::oauth::{Generation, IdToken, RefreshToken, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// The purpose of `__Host-doorward_refresh`.
@@ -25,6 +25,8 @@ pub struct RefreshGrant {
     pub sid: SessionId,
     /// How often its tokens were rotated.
     pub generation: Generation,
+    /// `sub`.
+    pub subject: Subject,
     /// When the person logged in.
     pub started_at: Timestamp,
     /// When this was sealed.

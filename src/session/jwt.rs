@@ -26,8 +26,8 @@ pub struct SessionJwt {
     pub jwt: PackedJwt,
     /// Claims verified at login that the JWT does not have and the app uses, as JSON.
     pub kept_claims: String,
-    /// The key that signed it.
-    pub key: KeyFingerprint,
+    /// The key that signed it; none once the provider vouched for the session without a new JWT.
+    pub key: Option<KeyFingerprint>,
     /// When it must be refreshed: the earlier of its `exp` and what `expires_in` gave.
     pub valid_until: Timestamp,
     /// `sub`.

@@ -1,6 +1,7 @@
 //! The one body type of requests and responses: concrete, streamed, and watched to its last byte.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -20,6 +21,28 @@ enum Source {
     Empty,
     Full(Bytes),
     Streamed(Incoming),
+}
+
+/// Says whether what permitted a stream still holds: the session behind it has not ended meanwhile.
+#[derive(Clone)]
+pub struct Holds(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Holds {
+    /// Asks `still` each time.
+    pub fn while_true(still: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(still))
+    }
+
+    /// Whether it does.
+    pub fn still(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Holds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Holds")
+    }
 }
 
 /// Told what passes through a [`Body`]: how the access log and the metrics learn of its end.
@@ -56,6 +79,9 @@ pub enum BodyError {
     /// The peer's stream failed.
     #[error("the body's stream broke off")]
     Stream(#[from] hyper::Error),
+    /// The session that permitted it has ended.
+    #[error("the session behind the stream has ended")]
+    SessionOver,
     /// Nothing came for too long.
     #[error("the body stalled")]
     Stalled,

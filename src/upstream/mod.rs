@@ -19,7 +19,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 pub use client::Upstream;
 pub use error::UpstreamError;
@@ -32,7 +32,7 @@ use self::framing::Framing;
 use self::outgoing::{Outgoing, Progress};
 use self::upgrade::TunnelLimits;
 use crate::policy::decide::Permit;
-use crate::types::body::Body;
+use crate::types::body::{Body, Holds};
 
 /// What was decided about a request that goes to the backend.
 #[derive(Clone, Copy, Debug)]
@@ -51,11 +51,12 @@ pub struct Passage<'a> {
     pub consume_authorization: bool,
     /// Whether the request passes on the strength of an identity, so that shared caches must not keep the answer.
     pub on_identity: bool,
-    /// How long an upgraded connection may live.
-    pub tunnel_age: Option<Duration>,
+    /// Says whether an upgraded connection may go on.
+    pub holds: Option<&'a Holds>,
 }
 
-/// Passes a request that was permitted to the backend and gives its answer's head; both bodies stream.
+/// Passes a request that was permitted to the backend and gives its answer's head; both bodies stream. What the
+/// request upgrades to lasts while `holds`.
 ///
 /// # Errors
 /// See [`UpstreamError`].
@@ -63,6 +64,7 @@ pub async fn forward(
     upstream: &Upstream,
     permit: Permit<'_>,
     request: Request<Body>,
+    holds: Option<&Holds>,
 ) -> Result<Response<Body>, UpstreamError> {
     let (facts, origin) = (permit.facts(), &permit.place().app.origin);
     let passage = Passage {
@@ -71,9 +73,10 @@ pub async fn forward(
         forwarded_for: &facts.address.forwarded_for,
         forwarded_proto: origin.scheme(),
         forwarded_host: &origin.authority(),
-        consume_authorization: false,
+        // A session wins over a token: that is neither read nor passed on beside it.
+        consume_authorization: permit.session().is_some(),
         on_identity: permit.identity().is_some(),
-        tunnel_age: None,
+        holds,
     };
     send(upstream, passage, request).await
 }
@@ -252,7 +255,7 @@ fn accept(
             return Err(UpstreamError::BadResponse("it switches protocols without being asked".to_owned()));
         };
         lease.watched.store(false, Ordering::Relaxed);
-        let limits = TunnelLimits { idle: plan.settings.tunnel_idle_timeout, age: passage.tunnel_age };
+        let limits = TunnelLimits { idle: plan.settings.tunnel_idle_timeout, holds: passage.holds.cloned() };
         upstream.tunnels.open_between(client, backend, limits);
         plan.headers.clean_response(&mut head.headers, passage.on_identity);
         head.headers.remove(CONTENT_LENGTH);

@@ -5,6 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering as AtomicOrdering;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep};
@@ -259,21 +260,28 @@ async fn nobody_there_is_told_apart_from_no_name() {
 }
 
 #[tokio::test]
-async fn at_the_limit_of_connections_requests_wait_then_fail() {
-    let front = front(|settings| {
-        settings.max_connections = 1;
-        settings.connect_timeout = Duration::from_millis(200);
-        settings.response_timeout = Duration::from_millis(600);
-    })
-    .await;
+async fn at_the_limit_of_connections_requests_wait() {
+    let front = front(|settings| settings.max_connections = 1).await;
     let many = futures_of(&front, 20).await;
     assert!(many.iter().all(|answer| answer.contains("200 OK")), "{many:?}");
     assert_eq!(front.backend.connections.load(AtomicOrdering::SeqCst), 1);
     // A request that wants a new connection makes the idle one give way.
     sleep(Duration::from_millis(300)).await;
     assert!(front.post("/a").await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_request_that_waited_long_enough_for_a_connection_fails() {
+    let front = front(|settings| {
+        settings.max_connections = 1;
+        settings.connect_timeout = Duration::from_millis(300);
+        settings.response_timeout = Duration::from_secs(2);
+    })
+    .await;
     let (hanging, waiting) = tokio::join!(front.get("/hang"), async {
-        sleep(Duration::from_millis(100)).await;
+        while front.backend.connections.load(AtomicOrdering::SeqCst) == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
         front.get("/a").await
     });
     assert!(waiting.contains("upstream_saturated sent=false"), "{waiting}");

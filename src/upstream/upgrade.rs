@@ -20,7 +20,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::Body;
+use crate::types::body::{Body, Holds};
+
+/// How often a tunnel asks whether the session behind it goes on.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -33,10 +36,10 @@ pub struct Tunnels {
 }
 
 /// When a tunnel ends by itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TunnelLimits {
     pub(super) idle: Duration,
-    pub(super) age: Option<Duration>,
+    pub(super) holds: Option<Holds>,
 }
 
 impl Tunnels {
@@ -104,9 +107,13 @@ async fn splice(client: OnUpgrade, backend: OnUpgrade, limits: TunnelLimits) {
     let activity = Arc::new(Activity { start: Instant::now(), moved: AtomicU64::new(0) });
     let mut client = Active { io: TokioIo::new(client), activity: Arc::clone(&activity) };
     let mut backend = TokioIo::new(backend);
-    let too_old = async {
-        match limits.age {
-            Some(age) => sleep(age).await,
+    let over = async {
+        match limits.holds {
+            Some(holds) => {
+                while holds.still() {
+                    sleep(LOOK_EVERY).await;
+                }
+            }
             None => std::future::pending().await,
         }
     };
@@ -114,7 +121,7 @@ async fn splice(client: OnUpgrade, backend: OnUpgrade, limits: TunnelLimits) {
         // Either side's failure ends the tunnel: there is nobody left to tell.
         _ = copy_bidirectional(&mut client, &mut backend) => {}
         () = activity.silent_for(limits.idle) => {}
-        () = too_old => {}
+        () = over => {}
     }
 }
 

@@ -116,7 +116,7 @@ fn caller(roles: Option<Vec<&'static str>>, why: Why) -> Caller {
     let start = Timestamp::from_secs(1_800_000_000);
     Caller::Authenticated(LiveSession::just_verified(Arc::new(Session {
         identity: Arc::new(Identity::new(Subject::new("alice"), claims, &[])),
-        key: KeyFingerprint::new([0; 16]),
+        key: Some(KeyFingerprint::new([0; 16])),
         valid_until: start.plus(std::time::Duration::from_secs(300)),
         provider_sid: None,
         sid: SessionId::new("s"),

@@ -57,7 +57,7 @@ fn generation(number: u8) -> Generation {
 fn session(tokens: Tokens) -> Arc<Session> {
     Arc::new(Session {
         identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
-        key: KeyFingerprint::new([0; 16]),
+        key: Some(KeyFingerprint::new([0; 16])),
         valid_until: Timestamp::from_secs(tokens.valid_until),
         provider_sid: None,
         sid: sid(tokens.sid),
@@ -72,6 +72,7 @@ fn refresh(tokens: Tokens) -> RefreshGrant {
         token: RefreshToken::new("r"),
         sid: sid(tokens.sid),
         generation: generation(tokens.generation),
+        subject: Subject::new("alice"),
         started_at: Timestamp::from_secs(tokens.started),
         sealed_at: Timestamp::from_secs(tokens.sealed),
     }

@@ -20,7 +20,7 @@ fn passage(identity_headers: &[(HeaderName, HeaderValue)]) -> Passage<'_> {
         forwarded_host: "store.test",
         consume_authorization: true,
         on_identity: true,
-        tunnel_age: None,
+        holds: None,
     }
 }
 

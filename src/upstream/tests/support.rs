@@ -229,7 +229,7 @@ async fn pass_on(upstream: &Upstream, request: Request<Incoming>) -> Response<Bo
         forwarded_host: "store.test",
         consume_authorization: true,
         on_identity: true,
-        tunnel_age: None,
+        holds: None,
     };
     send(upstream, passage, request.map(Body::streamed)).await.unwrap_or_else(|error| {
         let mut answer = Response::new(Body::full(format!("{} sent={}", error.code(), error.was_sent())));
