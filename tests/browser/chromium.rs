@@ -116,6 +116,23 @@ impl Chromium {
         self.find(css).await.text().await.expect("a text")
     }
 
+    /// Waits until an element says this: for what a click leads to, while the page before is still there.
+    pub async fn says(&self, css: &str, text: &str) {
+        let begun = Instant::now();
+        loop {
+            // The element may go with its page between the two questions.
+            let said = match self.client.find(Locator::Css(css)).await {
+                Ok(element) => element.text().await.unwrap_or_default(),
+                Err(_) => String::new(),
+            };
+            if said == text {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "`{css}` says `{said}`, not `{text}`:\n{}", self.source().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Types into a field.
     pub async fn type_into(&self, css: &str, text: &str) {
         self.find(css).await.send_keys(text).await.expect("a field to type into");
@@ -154,6 +171,19 @@ impl Chromium {
     /// All tabs; the order means nothing.
     pub async fn tabs(&self) -> Vec<WindowHandle> {
         self.client.windows().await.expect("tabs")
+    }
+
+    /// Waits until there are so many tabs besides `known`.
+    pub async fn new_tabs(&self, known: &[WindowHandle], count: usize) -> Vec<WindowHandle> {
+        let begun = Instant::now();
+        loop {
+            let new: Vec<_> = self.tabs().await.into_iter().filter(|tab| !known.contains(tab)).collect();
+            if new.len() == count {
+                return new;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{} new tabs, not {count}", new.len());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Makes another tab the current one.

@@ -16,8 +16,7 @@ async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
     let wanted: BTreeSet<String> =
         ["/shopping-cart", "/shopping-cart?tab=2", "/admin"].map(|path| format!("{}{path}", demo.store)).into();
     chromium.open_tabs(&wanted.iter().cloned().collect::<Vec<_>>()).await;
-    let tabs: Vec<_> = chromium.tabs().await.into_iter().filter(|tab| !first.contains(tab)).collect();
-    assert_eq!(tabs.len(), 3);
+    let tabs = chromium.new_tabs(&first, 3).await;
     // Each has the form before any is filled.
     for tab in &tabs {
         chromium.switch_to(tab).await;
@@ -28,7 +27,7 @@ async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
         chromium.switch_to(tab).await;
         sign_in(&chromium, "bob").await;
         reached.insert(chromium.arrives("back at the store", |address| address.starts_with(&demo.store)).await);
-        assert_eq!(chromium.text("#visitor").await, "bob");
+        chromium.says("#visitor", "bob").await;
     }
     assert_eq!(reached, wanted);
     chromium.close().await;
@@ -46,21 +45,20 @@ async fn a_form_that_met_no_session_is_not_lost() {
     chromium.client().delete_all_cookies().await.expect("the cookies go");
 
     chromium.click("#add-knocker").await;
-    assert_eq!(chromium.text("h1").await, "Your form was not sent");
+    chromium.says("h1", "Your form was not sent").await;
     assert_eq!(chromium.status().await, 401);
     chromium.screenshot("page-form-not-sent").await;
 
     // Another tab logs in, this one goes back and sends the form again.
     chromium.click("a[target=_blank]").await;
-    let tabs = chromium.tabs().await;
-    let second = tabs.iter().find(|tab| !first.contains(tab)).expect("a new tab");
-    chromium.switch_to(second).await;
+    let second = chromium.new_tabs(&first, 1).await;
+    chromium.switch_to(&second[0]).await;
     chromium.arrives("signed in without a form", |address| address.starts_with(&demo.store)).await;
     chromium.find("#visitor").await;
     chromium.switch_to(&first[0]).await;
     chromium.client().back().await.expect("a page to go back to");
     chromium.click("#add-knocker").await;
-    assert_eq!(chromium.text("#total").await, "€ 39.50");
+    chromium.says("#total", "€ 39.50").await;
     chromium.close().await;
 }
 
@@ -73,14 +71,14 @@ async fn a_frame_asks_for_the_whole_window() {
         frame.style = 'width: 100%; height: 480px'; document.querySelector('main').prepend(frame)";
     chromium.client().execute(script, Vec::new()).await.expect("a frame");
     chromium.find("iframe").await.enter_frame().await.expect("inside");
-    assert_eq!(chromium.text("h1").await, "Please log in");
+    chromium.says("h1", "Please log in").await;
     chromium.screenshot("page-frame-login").await;
     chromium.click("a[target=_top]").await;
     chromium.client().enter_parent_frame().await.expect("outside");
     chromium.arrives("the provider", |address| address.starts_with(&demo.provider)).await;
     sign_in(&chromium, "alice").await;
     chromium.arrives("back at the store", |address| address.starts_with(&demo.store)).await;
-    assert_eq!(chromium.text("#visitor").await, "alice");
+    chromium.says("#visitor", "alice").await;
     chromium.close().await;
 }
 
