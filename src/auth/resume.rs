@@ -77,11 +77,12 @@ impl Resumed {
     /// Nobody, by a session of this name that was presented, if any.
     fn nobody(why: Why, sid: Option<SessionId>) -> Self {
         let afterwards = match (why, sid) {
-            (Why::Idle | Why::TooOld | Why::Revoked | Why::RefreshRefused | Why::Reused | Why::Expired, Some(sid)) => {
+            (Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired, Some(sid)) => {
                 Afterwards::Forget(sid)
             }
-            // Other keys may open what ours do not: nothing is deleted.
-            (Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => Afterwards::Nothing,
+            // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
+            // And other keys may open what ours do not: nothing is deleted.
+            (Why::Revoked | Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => Afterwards::Nothing,
         };
         Self { caller: Ok(Caller::Anonymous(why)), afterwards, key_age: None }
     }

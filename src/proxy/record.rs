@@ -152,9 +152,9 @@ impl Record {
     /// The answer, which is recorded when the last byte of its body has gone.
     pub fn close(self, answer: Answer) -> Response<Body> {
         let status = answer.response.status().as_u16();
-        let is_stream = http_body::Body::size_hint(answer.response.body()).exact().is_none();
-        let look = (is_stream && self.holds.is_some()).then(|| Box::pin(sleep(LOOK_EVERY)));
-        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0, look };
+        // An answer of known length is usually one read; a stream may rest after its first.
+        let goes_on = http_body::Body::size_hint(answer.response.body()).exact().is_none();
+        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0, goes_on, look: None };
         if http_body::Body::is_end_stream(answer.response.body()) {
             closing.write();
             return answer.response;
@@ -178,6 +178,8 @@ struct Closing {
     code: &'static str,
     status: u16,
     bytes_out: u64,
+    /// Whether the body was asked for more than once, or may rest.
+    goes_on: bool,
     /// Wakes a stream that rests, to look whether its session goes on.
     look: Option<Pin<Box<Sleep>>>,
 }
@@ -210,14 +212,20 @@ impl Closing {
 }
 
 impl Watcher for Closing {
+    /// What was permitted is delivered; only what goes on for longer asks again, and again.
     fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         let Some(holds) = &self.record.holds else { return Ok(()) };
-        if let Some(look) = &mut self.look {
-            while look.as_mut().poll(cx).is_ready() {
-                look.as_mut().reset(tokio::time::Instant::now() + LOOK_EVERY);
-            }
+        if !std::mem::replace(&mut self.goes_on, true) {
+            return Ok(());
         }
-        if holds.still() { Ok(()) } else { Err(BodyError::SessionOver) }
+        let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
+        while look.as_mut().poll(cx).is_ready() {
+            if !holds.still() {
+                return Err(BodyError::SessionOver);
+            }
+            look.as_mut().reset(tokio::time::Instant::now() + LOOK_EVERY);
+        }
+        Ok(())
     }
 
     fn passed(&mut self, bytes: usize) {

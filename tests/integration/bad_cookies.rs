@@ -110,15 +110,16 @@ async fn a_spoiled_refresh_cookie_costs_nothing_while_the_jwt_lives() {
 }
 
 #[tokio::test]
-async fn a_spoiled_jwt_cookie_is_mended_with_the_refresh_token() {
-    let door = Setup::plain().start();
-    let mut browser = alice(&door).await;
-    let jwt = value(&browser, HOST, JWT);
-    set(&mut browser, JWT, &part(&jwt, 0, jwt.len() / 2));
-    assert_somebody(&door, &mut browser, "after a refresh").await;
-    assert_eq!(door.provider.grants("refresh_token"), 1);
-    assert_somebody(&door, &mut browser, "with the new cookies").await;
-    assert_eq!(door.provider.grants("refresh_token"), 1);
+async fn a_spoiled_cookie_of_a_session_is_no_session_whatever_is_beside_it() {
+    for (spoilt, after) in [(JWT, 0), (REFRESH, 300)] {
+        let door = Setup::plain().start();
+        let mut browser = alice(&door).await;
+        let good = value(&browser, HOST, spoilt);
+        set(&mut browser, spoilt, &part(&good, 0, good.len() / 2));
+        door.pass(after);
+        assert_nobody(&door, browser, spoilt).await;
+        assert_eq!(door.provider.grants("refresh_token"), 0);
+    }
 }
 
 #[tokio::test]
