@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::support::answers::{CART, SOON, alice};
@@ -108,21 +108,26 @@ async fn they_end_when_the_session_is_as_old_as_any_may_be() {
 
 #[tokio::test]
 async fn they_end_at_a_backchannel_logout_of_their_session_and_no_other() {
-    for by_person in [false, true] {
-        let door = Setup::plain().start();
-        let mut browser = alice(&door).await;
-        let sid = door.provider.session();
-        let about = if by_person { json!({ "sub": "alice-id" }) } else { json!({ "sid": sid }) };
-        let mut bob = door.logged_in("bob", CART).await;
-        let (mut open, mut other) =
-            (Open::at(&door, &mut browser, "", RESTING).await, Open::at(&door, &mut bob, "/other", BUSY).await);
-        let token = door.provider.logout_token("store", &about, &[]);
-        let ask = Ask::new(Kind::Program, &door.store_url("/.doorward/backchannel-logout")).method("POST");
-        let ask = ask.body("application/x-www-form-urlencoded", format!("logout_token={token}"));
-        assert_eq!(door.browser().send(ask).await.status(), 200);
-        open.is_cut().await;
-        other.goes_on().await;
-    }
+    they_end_at_a_backchannel_logout(|door| json!({ "sid": door.provider.session() })).await;
+}
+
+#[tokio::test]
+async fn they_end_at_a_backchannel_logout_of_their_person_and_no_other() {
+    they_end_at_a_backchannel_logout(|_| json!({ "sub": "alice-id" })).await;
+}
+
+async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let token = door.provider.logout_token("store", &about(&door), &[]);
+    let mut bob = door.logged_in("bob", CART).await;
+    let mut open = Open::at(&door, &mut browser, "", RESTING).await;
+    let mut other = Open::at(&door, &mut bob, "/other", BUSY).await;
+    let ask = Ask::new(Kind::Program, &door.store_url("/.doorward/backchannel-logout")).method("POST");
+    let ask = ask.body("application/x-www-form-urlencoded", format!("logout_token={token}"));
+    assert_eq!(door.browser().send(ask).await.status(), 200);
+    open.is_cut().await;
+    other.goes_on().await;
 }
 
 #[tokio::test]
