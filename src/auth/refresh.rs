@@ -156,7 +156,7 @@ impl Auth {
         let now = self.now();
         let new_token = answer.refresh_token.clone();
         let made = grant::of_refresh(app, answer, used, old, now).await;
-        // A logout may have come while the provider was asked, and a refresh token alone does not say whose it is.
+        // A logout may have come while the provider was asked, and only now the provider's name of its session is known.
         if is_ended(app, used, made.as_ref().ok().map(|grant| &grant.jwt).or(old)) {
             self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
             return Refreshed::Ended(Why::Revoked);
@@ -223,7 +223,7 @@ fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> boo
     app.revocations.snapshot().contains(Whose {
         sid: &used.sid,
         provider_sid: jwt.and_then(|jwt| jwt.provider_sid.as_ref()),
-        subject: jwt.map(|jwt| &jwt.subject),
+        subject: Some(&used.subject),
         started_at: used.started_at,
     })
 }
