@@ -123,7 +123,7 @@ impl Auth {
                 if is_ended(app, &used, old.as_ref()) {
                     return Refreshed::Ended(Why::Revoked);
                 }
-                self.end_session(app, &used.sid, used.started_at);
+                self.end_session(app, &used.sid, &used.subject, used.started_at);
                 return Refreshed::Ended(Why::RefreshRefused);
             }
             Err(error) => {
@@ -172,7 +172,7 @@ impl Auth {
                     // The same token may bring more the next time.
                     (None, _) if !error.is_final() => return fault,
                     (token, _) => {
-                        self.end_session(app, &used.sid, used.started_at);
+                        self.end_session(app, &used.sid, &used.subject, used.started_at);
                         self.revoke_at_provider(app, token.as_ref().unwrap_or(&used.token)).await;
                         return Refreshed::Ended(Why::RefreshRefused);
                     }
@@ -196,7 +196,7 @@ impl Auth {
     async fn end_stolen(&self, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
         tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
         self.observer.happened(app, Event::Theft, "session_ended");
-        self.end_session(app, &used.sid, used.started_at);
+        self.end_session(app, &used.sid, &used.subject, used.started_at);
         let rotations = Rotations { store: &self.store, app };
         let newest = rotations.successor(&used.sid, self.now()).and_then(|grant| grant.refresh);
         self.revoke_at_provider(app, newest.as_ref().map_or(&used.token, |refresh| &refresh.token)).await;

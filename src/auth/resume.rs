@@ -330,3 +330,19 @@ pub(super) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<Se
     let value = cookies.get_chunked(&app.app.cookies.jwt)?;
     app.seals.jwt.open(&value)
 }
+
+/// The session that the cookies name, whether it lives or not.
+pub(super) struct Named {
+    pub(super) sid: SessionId,
+    pub(super) subject: Subject,
+    pub(super) started_at: Timestamp,
+}
+
+pub(super) fn named_session(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<Named> {
+    let by_jwt =
+        open_jwt(app, cookies).map(|SessionJwt { sid, subject, started_at, .. }| Named { sid, subject, started_at });
+    by_jwt.or_else(|| {
+        let RefreshGrant { sid, subject, started_at, .. } = open_refresh(app, cookies)?;
+        Some(Named { sid, subject, started_at })
+    })
+}
