@@ -221,6 +221,25 @@ async fn it_holds_for_sessions_whose_jwt_expired() {
     }
 }
 
+/// Where the access token is the session and does not name the provider's, the ID token does, at every refresh too.
+#[tokio::test]
+async fn by_sid_it_holds_for_a_session_whose_jwt_does_not_name_it() {
+    let door = Setup::plain().store("session_jwt = \"access\"").start();
+    door.provider.behave(|provider| provider.access_token_flaws = vec![Flaw::Without("sid")]);
+    let cart = door.store_url(CART);
+    let (mut kept, mut lost) = (alice(&door).await, door.browser());
+    let sid = door.provider.session();
+    assert_eq!(lost.visit(&cart).await.status(), 200);
+    door.pass(301);
+    lost.jar.remove(door.store_host(), |cookie| cookie.name.starts_with("doorward_jwt"));
+    lives(&mut kept, &cart).await;
+    lives(&mut lost, &cart).await;
+    assert_eq!(door.provider.grants("refresh_token"), 2);
+    ends(&door, json!({ "sid": sid })).await;
+    is_over(&door, &mut kept).await;
+    is_over(&door, &mut lost).await;
+}
+
 /// A refresh cookie alone says whose session it is, and not which one of the provider's.
 #[tokio::test]
 async fn it_holds_for_sessions_whose_jwt_cookie_is_gone() {
