@@ -223,7 +223,7 @@ fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> boo
     app.revocations.snapshot().contains(Whose {
         sid: &used.sid,
         provider_sid: jwt.and_then(|jwt| jwt.provider_sid.as_ref()),
-        subject: Some(&used.subject),
+        subject: &used.subject,
         started_at: used.started_at,
     })
 }

@@ -299,7 +299,7 @@ impl Outside for World<'_> {
         provider_sid: Option<&ProviderSid>,
         started_at: Timestamp,
     ) -> bool {
-        self.revoked.contains(Whose { sid, provider_sid, subject: Some(subject), started_at })
+        self.revoked.contains(Whose { sid, provider_sid, subject, started_at })
     }
 
     fn knows_key(&self, key: &KeyFingerprint) -> bool {
@@ -308,12 +308,7 @@ impl Outside for World<'_> {
 }
 
 fn whose(jwt: &SessionJwt) -> Whose<'_> {
-    Whose {
-        sid: &jwt.sid,
-        provider_sid: jwt.provider_sid.as_ref(),
-        subject: Some(&jwt.subject),
-        started_at: jwt.started_at,
-    }
+    Whose { sid: &jwt.sid, provider_sid: jwt.provider_sid.as_ref(), subject: &jwt.subject, started_at: jwt.started_at }
 }
 
 /// With no key set fetched yet our seal is proof enough; once there is one, a key that left it counts no more.

@@ -236,6 +236,7 @@ impl Watcher for Closing {
         match end {
             End::Complete => {}
             End::Broken => self.code = "answer_broke_off",
+            End::Cut => self.code = "session_over",
             End::Abandoned => self.code = "client_left",
         }
         self.write();

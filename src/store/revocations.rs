@@ -50,8 +50,8 @@ pub struct Whose<'s> {
     pub sid: &'s SessionId,
     /// The provider's name of it, as far as it is known.
     pub provider_sid: Option<&'s ProviderSid>,
-    /// The person, as far as known.
-    pub subject: Option<&'s Subject>,
+    /// The person.
+    pub subject: &'s Subject,
     /// When it began.
     pub started_at: Timestamp,
 }
@@ -84,7 +84,7 @@ impl RevokedSet {
         };
         names(|names| &names.sessions, whose.sid.as_str())
             || whose.provider_sid.is_some_and(|sid| names(|names| &names.provider_sessions, sid.as_str()))
-            || whose.subject.is_some_and(|subject| names(|names| &names.people, subject.as_str()))
+            || names(|names| &names.people, whose.subject.as_str())
     }
 
     /// How many revocations there are by name.
@@ -221,7 +221,7 @@ mod tests {
         revocations.snapshot().contains(Whose {
             sid: &sid,
             provider_sid: Some(&provider_sid),
-            subject: Some(&subject),
+            subject: &subject,
             started_at: at(started_at),
         })
     }
