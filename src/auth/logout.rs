@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::app::AppAuth;
+use super::refresh::AtProvider;
 use super::resume::{named_session, open_refresh};
 use super::rotation::Rotations;
 use super::set_cookies::{self, Lines};
@@ -15,6 +16,9 @@ use crate::oidc::logout::{LogoutHint, LogoutRequest, end_session_url};
 use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::RefreshToken;
+
+/// In the query of the signed-out page: the provider's own session could not be ended.
+pub const NOT_TOLD: &str = "provider=not-told";
 
 /// How long a logout waits for the provider to revoke the refresh token; it goes on all the same.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(3);
@@ -41,12 +45,17 @@ impl Auth {
             let newest = Rotations { store: &self.store, app }.successor(&session.sid, self.now());
             token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
         }
-        let revoked = match token {
+        let (outcome, provider_is_there) = match token {
             Some(token) => self.revoke_in_time(app, token).await,
-            None => "no_refresh_token",
+            None => ("no_refresh_token", true),
         };
-        self.observer.happened(app, Event::Logout, revoked);
-        let location = self.end_session_location(app, came, &signed_out).await.unwrap_or(signed_out);
+        self.observer.happened(app, Event::Logout, outcome);
+        let location = if provider_is_there {
+            self.end_session_location(app, came, &signed_out).await.unwrap_or(signed_out)
+        } else {
+            // A browser that is sent to a provider that is not there shows a failure instead of a logout.
+            format!("{signed_out}?{NOT_TOLD}")
+        };
         LogoutEnd { location, lines: set_cookies::forget_session(app, came) }
     }
 
@@ -56,12 +65,16 @@ impl Auth {
         metadata.is_some_and(|metadata| metadata.end_session_endpoint.is_some())
     }
 
-    async fn revoke_in_time(self: &Arc<Self>, app: &Arc<AppAuth>, token: RefreshToken) -> &'static str {
+    /// How it ended, and whether the provider is there.
+    async fn revoke_in_time(self: &Arc<Self>, app: &Arc<AppAuth>, token: RefreshToken) -> (&'static str, bool) {
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let task = async move { auth.revoke_at_provider(&app, &token).await };
         match self.control.run(REVOKE_PATIENCE, task).await {
-            Ok(()) => "refresh_token_revoked",
-            Err(error) => error.code(),
+            Ok(AtProvider::Revoked) => ("refresh_token_revoked", true),
+            Ok(AtProvider::NotOffered) => ("revocation_not_offered", true),
+            Ok(AtProvider::Failed) => ("revocation_failed", true),
+            Ok(AtProvider::Unreachable) => ("provider_unreachable", false),
+            Err(error) => (error.code(), false),
         }
     }
 

@@ -10,7 +10,8 @@ use super::app::AppAuth;
 use super::grant;
 use super::rotation::{Place, Rotation, Rotations};
 use super::{Auth, Event, Outage, PATIENCE};
-use crate::oidc::token::{TokenAnswer, TokenError};
+use crate::oidc::ProviderError;
+use crate::oidc::token::{Revoked, TokenAnswer, TokenError};
 use crate::session::assess::Why;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
@@ -53,6 +54,19 @@ impl Flight {
             Err(_) => Refreshed::Outage(Outage::new("refresh_too_slow")),
         }
     }
+}
+
+/// What became of a refresh token that was to be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtProvider {
+    /// It is of no use any more.
+    Revoked,
+    /// The provider revokes none.
+    NotOffered,
+    /// The provider did not do it.
+    Failed,
+    /// The provider is not there.
+    Unreachable,
 }
 
 /// The refreshes under way in this process.
@@ -203,9 +217,27 @@ impl Auth {
         Refreshed::Ended(Why::Reused)
     }
 
-    pub(super) async fn revoke_at_provider(&self, app: &AppAuth, token: &RefreshToken) {
-        if let Err(error) = app.provider.revoke(&app.client, token).await {
-            tracing::warn!(app = %app.app.name, code = error.code(), %error, "revocation_failed");
+    /// Revokes a token as far as the provider lets it; a failure is logged.
+    pub(super) async fn revoke_at_provider(&self, app: &AppAuth, token: &RefreshToken) -> AtProvider {
+        match app.provider.revoke(&app.client, token).await {
+            Ok(Revoked::Done) => AtProvider::Revoked,
+            Ok(Revoked::NotOffered) => AtProvider::NotOffered,
+            Err(error) => {
+                tracing::warn!(app = %app.app.name, code = error.code(), %error, "revocation_failed");
+                match error {
+                    ProviderError::Unreachable { .. } => AtProvider::Unreachable,
+                    ProviderError::Setup(_)
+                    | ProviderError::Insecure { .. }
+                    | ProviderError::Ambiguous { .. }
+                    | ProviderError::Status { .. }
+                    | ProviderError::TooLarge { .. }
+                    | ProviderError::NotJson { .. }
+                    | ProviderError::Metadata(_)
+                    | ProviderError::Keys(_)
+                    | ProviderError::NotOffered { .. }
+                    | ProviderError::OtherSubject => AtProvider::Failed,
+                }
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::record::Record;
 use super::reference::Reference;
 use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
+use crate::auth::logout::NOT_TOLD;
 use crate::auth::revoke::NotRevoked;
 use crate::policy::decide::{Decision, Permit};
 use crate::policy::facts::Facts;
@@ -58,7 +59,8 @@ impl Proxy {
                 respond.backchannel(revoked, code)
             }
             Decision::ShowSignedOut(place) => {
-                respond.signed_out(place.app, !self.auth.can_end_provider_session(place), code)
+                let not_told = asked.facts.target.query() == Some(NOT_TOLD);
+                respond.signed_out(place.app, not_told || !self.auth.can_end_provider_session(place), code)
             }
             Decision::ShowSession(place, live) => respond.session(place.app, &live, self.auth.now(), code),
             Decision::AlreadySignedIn(place, return_to) => {

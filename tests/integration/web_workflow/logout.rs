@@ -121,6 +121,18 @@ async fn the_cookies_go_even_if_the_provider_fails() {
 }
 
 #[tokio::test]
+async fn a_logout_while_the_provider_is_gone_ends_on_our_own_page_which_says_so() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.provider.stop();
+    let page = log_out(&doorward, &mut browser).await;
+    assert!(location(&page).starts_with(&doorward.store_url("/.doorward/signed-out")), "{page}");
+    let page = browser.visit(location(&page)).await;
+    assert_eq!(page.status(), 200, "{page}");
+    assert!(page.words().contains("may still remember"), "{page}");
+}
+
+#[tokio::test]
 async fn a_logout_during_a_refresh_sets_no_cookies_and_revokes_the_new_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
