@@ -17,7 +17,7 @@ def text(measured, options):
         "nginx with one worker. Load and backend share one core, the proxy has another. nginx and Doorward write an "
         "access log to a file, in pieces of 32 KiB; HAProxy writes none. The session is a real one, from a login at "
         f"the demonstration's provider: its cookies have {measured['cookie_bytes']} bytes, and the backend gets "
-        "identity headers in their place.\n",
+        "identity headers in their place. The other rows are asked without cookies.\n",
         "*CPU* is the time on a core of the proxy's whole process tree for each request. The *ratio* to nginx is formed "
         f"within a round; every figure is the median of {options.rounds} rounds of {options.seconds} s. Requests per "
         "second and latencies depend on the core that the load needs, and say less.\n",
