@@ -149,7 +149,9 @@ pub(super) async fn of_refresh(
                 Some(id) => merged(&old_kept, from_id_token(app, jwt, id)),
                 None => old_kept,
             };
-            let provider_sid = old.and_then(|old| old.provider_sid.clone()).or_else(|| jwt.sid().cloned());
+            let of_login = old.and_then(|old| old.provider_sid.as_ref());
+            let of_id_token = verified_id.as_ref().and_then(VerifiedToken::sid);
+            let provider_sid = of_login.or(of_id_token).or(jwt.sid()).cloned();
             SessionJwt { provider_sid, ..sealed(jwt, &answer, kept, &session, now)? }
         }
         None => {

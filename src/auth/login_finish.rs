@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::app::AppAuth;
 use super::grant::{self, GrantError};
 use super::login::LoginStart;
-use super::resume::{open_jwt, open_refresh};
+use super::resume::named_session;
 use super::set_cookies::{self, Lines, Unwritable};
 use super::{Auth, Event, Outage};
 use crate::oidc::callback::{Callback, CallbackError, Outcome};
@@ -303,11 +303,9 @@ impl Auth {
     /// The new session's cookies. The one that the browser had before is over: no id outlives a login.
     fn written(&self, app: &AppAuth, grant: &Grant, came: &RequestCookies<'_>) -> Result<Lines, LoginFailure> {
         let lines = set_cookies::write_grant(app, grant, came, self.now())?;
-        let before = open_jwt(app, came).map(|jwt| (jwt.sid, jwt.started_at));
-        let before = before.or_else(|| open_refresh(app, came).map(|refresh| (refresh.sid, refresh.started_at)));
-        if let Some((sid, started_at)) = before.filter(|(sid, _)| *sid != grant.jwt.sid) {
-            self.end_session(app, &sid, started_at);
-            self.superseded.insert(sid, ());
+        if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
+            self.end_session(app, &before.sid, &before.subject, before.started_at);
+            self.superseded.insert(before.sid, ());
         }
         Ok(lines)
     }

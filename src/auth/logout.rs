@@ -7,7 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::app::AppAuth;
-use super::resume::{open_jwt, open_refresh};
+use super::resume::{named_session, open_refresh};
 use super::rotation::Rotations;
 use super::set_cookies::{self, Lines};
 use super::{Auth, Event};
@@ -35,13 +35,10 @@ impl Auth {
         let Some(app) = self.app(place.index) else {
             return LogoutEnd { location: signed_out, lines: Lines::new() };
         };
-        let (jwt, refresh) = (open_jwt(app, came), open_refresh(app, came));
-        let session = jwt.map(|jwt| (jwt.sid, jwt.started_at));
-        let session = session.or_else(|| refresh.as_ref().map(|refresh| (refresh.sid.clone(), refresh.started_at)));
-        let mut token = refresh.map(|refresh| refresh.token);
-        if let Some((sid, started_at)) = &session {
-            self.end_session(app, sid, *started_at);
-            let newest = Rotations { store: &self.store, app }.successor(sid, self.now());
+        let mut token = open_refresh(app, came).map(|refresh| refresh.token);
+        if let Some(session) = named_session(app, came) {
+            self.end_session(app, &session.sid, &session.subject, session.started_at);
+            let newest = Rotations { store: &self.store, app }.successor(&session.sid, self.now());
             token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
         }
         let revoked = match token {

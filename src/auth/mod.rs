@@ -21,7 +21,7 @@ use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
 use crate::store::{Ended, Memory};
-use crate::types::oauth::{Generation, SessionId};
+use crate::types::oauth::{Generation, SessionId, Subject};
 use crate::types::time::{Clock, Timestamp};
 use app::AppAuth;
 use login::Attempts;
@@ -172,8 +172,8 @@ impl Auth {
     }
 
     /// Ends a session here, for the rest of its life.
-    fn end_session(&self, app: &AppAuth, sid: &SessionId, started_at: Timestamp) {
+    fn end_session(&self, app: &AppAuth, sid: &SessionId, subject: &Subject, started_at: Timestamp) {
         let ends_at = started_at.plus(app.app.limits.absolute);
-        app.revocations.revoke(Ended::Session(sid.clone()), ends_at, self.now());
+        app.revocations.revoke(Ended::Session(sid.clone(), subject.clone()), ends_at, self.now());
     }
 }

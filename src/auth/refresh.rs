@@ -123,7 +123,7 @@ impl Auth {
                 if is_ended(app, &used, old.as_ref()) {
                     return Refreshed::Ended(Why::Revoked);
                 }
-                self.end_session(app, &used.sid, used.started_at);
+                self.end_session(app, &used.sid, &used.subject, used.started_at);
                 return Refreshed::Ended(Why::RefreshRefused);
             }
             Err(error) => {
@@ -156,7 +156,7 @@ impl Auth {
         let now = self.now();
         let new_token = answer.refresh_token.clone();
         let made = grant::of_refresh(app, answer, used, old, now).await;
-        // A logout may have come while the provider was asked, and a refresh token alone does not say whose it is.
+        // A logout may have come while the provider was asked, and only now the provider's name of its session is known.
         if is_ended(app, used, made.as_ref().ok().map(|grant| &grant.jwt).or(old)) {
             self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
             return Refreshed::Ended(Why::Revoked);
@@ -172,7 +172,7 @@ impl Auth {
                     // The same token may bring more the next time.
                     (None, _) if !error.is_final() => return fault,
                     (token, _) => {
-                        self.end_session(app, &used.sid, used.started_at);
+                        self.end_session(app, &used.sid, &used.subject, used.started_at);
                         self.revoke_at_provider(app, token.as_ref().unwrap_or(&used.token)).await;
                         return Refreshed::Ended(Why::RefreshRefused);
                     }
@@ -196,7 +196,7 @@ impl Auth {
     async fn end_stolen(&self, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
         tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
         self.observer.happened(app, Event::Theft, "session_ended");
-        self.end_session(app, &used.sid, used.started_at);
+        self.end_session(app, &used.sid, &used.subject, used.started_at);
         let rotations = Rotations { store: &self.store, app };
         let newest = rotations.successor(&used.sid, self.now()).and_then(|grant| grant.refresh);
         self.revoke_at_provider(app, newest.as_ref().map_or(&used.token, |refresh| &refresh.token)).await;
@@ -223,7 +223,7 @@ fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> boo
     app.revocations.snapshot().contains(Whose {
         sid: &used.sid,
         provider_sid: jwt.and_then(|jwt| jwt.provider_sid.as_ref()),
-        subject: jwt.map(|jwt| &jwt.subject),
+        subject: &used.subject,
         started_at: used.started_at,
     })
 }

@@ -18,7 +18,7 @@ use crate::session::jwt::SessionJwt;
 use crate::session::seal::{KeyAge, Stamp, read_payload};
 use crate::store::{RevokedSet, Whose};
 use crate::types::body::Holds;
-use crate::types::oauth::{Generation, KeyFingerprint, SessionId};
+use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// Sessions whose seal opened before, by the seal itself: their claims are read and their headers made once.
@@ -232,8 +232,7 @@ impl Auth {
         Holds::while_true(move || {
             let Some(app) = auth.app(index) else { return false };
             let world = World { app, revoked: app.revocations.snapshot() };
-            !world.is_revoked(&session.sid, session.started_at, Some(&session))
-                && auth.now().since(session.started_at) < app.app.limits.absolute
+            !world.has_ended(&session) && auth.now().since(session.started_at) < app.app.limits.absolute
         })
     }
 
@@ -255,9 +254,7 @@ impl Auth {
         };
         let note = |live: &LiveSession| {
             let session = live.session();
-            let is_over = || {
-                World { app, revoked: Arc::clone(&revoked) }.is_revoked(&session.sid, session.started_at, Some(session))
-            };
+            let is_over = || World { app, revoked: Arc::clone(&revoked) }.has_ended(session);
             if !live.wants_seen(now, &app.app.limits) || is_over() {
                 return Lines::new();
             }
@@ -288,14 +285,21 @@ struct World<'a> {
     revoked: Arc<RevokedSet>,
 }
 
+impl World<'_> {
+    fn has_ended(&self, session: &Session) -> bool {
+        self.is_revoked(&session.sid, &session.identity.subject, session.provider_sid.as_ref(), session.started_at)
+    }
+}
+
 impl Outside for World<'_> {
-    fn is_revoked(&self, sid: &SessionId, started_at: Timestamp, session: Option<&Session>) -> bool {
-        self.revoked.contains(Whose {
-            sid,
-            provider_sid: session.and_then(|session| session.provider_sid.as_ref()),
-            subject: session.map(|session| &session.identity.subject),
-            started_at,
-        })
+    fn is_revoked(
+        &self,
+        sid: &SessionId,
+        subject: &Subject,
+        provider_sid: Option<&ProviderSid>,
+        started_at: Timestamp,
+    ) -> bool {
+        self.revoked.contains(Whose { sid, provider_sid, subject, started_at })
     }
 
     fn knows_key(&self, key: &KeyFingerprint) -> bool {
@@ -304,12 +308,7 @@ impl Outside for World<'_> {
 }
 
 fn whose(jwt: &SessionJwt) -> Whose<'_> {
-    Whose {
-        sid: &jwt.sid,
-        provider_sid: jwt.provider_sid.as_ref(),
-        subject: Some(&jwt.subject),
-        started_at: jwt.started_at,
-    }
+    Whose { sid: &jwt.sid, provider_sid: jwt.provider_sid.as_ref(), subject: &jwt.subject, started_at: jwt.started_at }
 }
 
 /// With no key set fetched yet our seal is proof enough; once there is one, a key that left it counts no more.
@@ -325,4 +324,20 @@ pub(super) fn open_refresh(app: &AppAuth, cookies: &RequestCookies<'_>) -> Optio
 pub(super) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<SessionJwt> {
     let value = cookies.get_chunked(&app.app.cookies.jwt)?;
     app.seals.jwt.open(&value)
+}
+
+/// The session that the cookies name, whether it lives or not.
+pub(super) struct Named {
+    pub(super) sid: SessionId,
+    pub(super) subject: Subject,
+    pub(super) started_at: Timestamp,
+}
+
+pub(super) fn named_session(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<Named> {
+    let by_jwt =
+        open_jwt(app, cookies).map(|SessionJwt { sid, subject, started_at, .. }| Named { sid, subject, started_at });
+    by_jwt.or_else(|| {
+        let RefreshGrant { sid, subject, started_at, .. } = open_refresh(app, cookies)?;
+        Some(Named { sid, subject, started_at })
+    })
 }

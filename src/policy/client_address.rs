@@ -37,6 +37,9 @@ impl ClientAddress {
         let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
             return Self { client: None, forwarded_for: "unknown".to_owned() };
         };
+        if !trusted.contain(peer) {
+            return Self { client: Some(peer), forwarded_for: peer.to_string() };
+        }
         let mut chain = vec![peer];
         let mut client = peer;
         for part in said_from_the_right(headers) {

@@ -108,7 +108,7 @@ impl Sites {
 
 /// The ways in which a `Host` field may name an origin, in lower case.
 fn spellings(origin: &Origin) -> Vec<String> {
-    vec![origin.authority(), format!("{}:{}", origin.host(), origin.port())]
+    vec![origin.authority().to_owned(), format!("{}:{}", origin.host(), origin.port())]
 }
 
 fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {

@@ -54,15 +54,12 @@ impl Rules {
         if target.oddities() != Oddities::NONE {
             return &self.strictest;
         }
+        let path = comparable(target.path(), self.case_insensitive);
+        let segments: Vec<&str> = segments_of(&path).collect();
         self.rules
             .iter()
-            .find(|rule| rule.names(method) && rule.covers(target.path(), self.case_insensitive))
+            .find(|rule| rule.names(method) && rule.covers(&segments, self.case_insensitive))
             .map_or(DEFAULT, |rule| &rule.allow)
-    }
-
-    /// Whether a rule depends on the method, so that headers which override it must not reach the backend.
-    pub fn depend_on_method(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.methods.is_empty())
     }
 
     /// Every claim that a rule asks about.
@@ -83,8 +80,8 @@ impl Rule {
         self.methods.is_empty() || self.methods.contains(method) || head_as_get
     }
 
-    fn covers(&self, path: &str, case_insensitive: bool) -> bool {
-        self.paths.iter().any(|pattern| pattern.matches(path, case_insensitive))
+    fn covers(&self, path: &[&str], case_insensitive: bool) -> bool {
+        self.paths.iter().any(|pattern| pattern.matches_segments(path, case_insensitive))
     }
 }
 
@@ -171,13 +168,19 @@ impl PathPattern {
 
     /// Whether `path`, in canonical form, matches.
     pub fn matches(&self, path: &str, case_insensitive: bool) -> bool {
-        let path = decode_delimiters(path);
-        if !case_insensitive {
-            return matches_all(&self.segments, &segments_of(&path).collect::<Vec<_>>());
-        }
-        let path = in_one_case(&path);
-        matches_all(&self.folded, &segments_of(&path).collect::<Vec<_>>())
+        let path = comparable(path, case_insensitive);
+        self.matches_segments(&segments_of(&path).collect::<Vec<_>>(), case_insensitive)
     }
+
+    fn matches_segments(&self, path: &[&str], case_insensitive: bool) -> bool {
+        matches_all(if case_insensitive { &self.folded } else { &self.segments }, path)
+    }
+}
+
+/// A path in the form in which patterns are compared with it.
+fn comparable(path: &str, case_insensitive: bool) -> Cow<'_, str> {
+    let path = decode_delimiters(path);
+    if case_insensitive { in_one_case(&path).into() } else { path }
 }
 
 /// The segments between the slashes; the empty one before the first and after a trailing slash do not count.

@@ -152,9 +152,8 @@ impl Record {
     /// The answer, which is recorded when the last byte of its body has gone.
     pub fn close(self, answer: Answer) -> Response<Body> {
         let status = answer.response.status().as_u16();
-        // An answer of known length is usually one read; a stream may rest after its first.
-        let goes_on = http_body::Body::size_hint(answer.response.body()).exact().is_none();
-        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0, goes_on, look: None };
+        let is_stream = http_body::Body::size_hint(answer.response.body()).exact().is_none();
+        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0, is_stream, look: None };
         if http_body::Body::is_end_stream(answer.response.body()) {
             closing.write();
             return answer.response;
@@ -178,8 +177,8 @@ struct Closing {
     code: &'static str,
     status: u16,
     bytes_out: u64,
-    /// Whether the body was asked for more than once, or may rest.
-    goes_on: bool,
+    /// Whether the body's length is not known: it may rest before its first byte, and for ever.
+    is_stream: bool,
     /// Wakes a stream that rests, to look whether its session goes on.
     look: Option<Pin<Box<Sleep>>>,
 }
@@ -212,10 +211,11 @@ impl Closing {
 }
 
 impl Watcher for Closing {
-    /// What was permitted is delivered; only what goes on for longer asks again, and again.
+    /// What was permitted is delivered, however late it comes; only what goes on after its first bytes, or may go on
+    /// without an end, asks again, and again.
     fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         let Some(holds) = &self.record.holds else { return Ok(()) };
-        if !std::mem::replace(&mut self.goes_on, true) {
+        if !self.is_stream && self.bytes_out == 0 {
             return Ok(());
         }
         let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
@@ -236,6 +236,7 @@ impl Watcher for Closing {
         match end {
             End::Complete => {}
             End::Broken => self.code = "answer_broke_off",
+            End::Cut => self.code = "session_over",
             End::Abandoned => self.code = "client_left",
         }
         self.write();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::grant::{RefreshGrant, Seen};
 use super::jwt::SessionJwt;
 use crate::policy::identity::{HeaderTemplate, Identity};
-use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId};
+use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// How long sessions last.
@@ -158,8 +158,15 @@ impl Presented {
 
 /// What the outside knows about a session.
 pub trait Outside {
-    /// Whether the session was ended by a logout or revocation. `session` is there if its JWT cookie is.
-    fn is_revoked(&self, sid: &SessionId, started_at: Timestamp, session: Option<&Session>) -> bool;
+    /// Whether the session was ended by a logout or revocation: by our name of it, by its person, or by the provider's
+    /// name of its own session, which is known if the JWT cookie is there.
+    fn is_revoked(
+        &self,
+        sid: &SessionId,
+        subject: &Subject,
+        provider_sid: Option<&ProviderSid>,
+        started_at: Timestamp,
+    ) -> bool;
 
     /// Whether the key is still one of the provider's; yes while no key set was fetched yet.
     fn knows_key(&self, key: &KeyFingerprint) -> bool;
@@ -182,9 +189,9 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
     if unreadable {
         return Standing::None(Why::Unreadable);
     }
-    let (sid, started_at, sealed_at) = match (&jwt, &refresh) {
-        (Some(jwt), _) => (&jwt.sid, jwt.started_at, jwt.sealed_at),
-        (None, Some(refresh)) => (&refresh.sid, refresh.started_at, refresh.sealed_at),
+    let (sid, subject, started_at, sealed_at) = match (&jwt, &refresh) {
+        (Some(jwt), _) => (&jwt.sid, &jwt.identity.subject, jwt.started_at, jwt.sealed_at),
+        (None, Some(refresh)) => (&refresh.sid, &refresh.subject, refresh.started_at, refresh.sealed_at),
         (None, None) => return Standing::None(Why::NoCookie),
     };
     if let (Some(jwt), Some(refresh)) = (&jwt, &refresh)
@@ -195,7 +202,8 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
     // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session.
     let seen = seen.filter(|seen| seen.sid == *sid).map_or(sealed_at, |seen| seen.last_activity);
     let last_activity = seen.max(sealed_at);
-    if outside.is_revoked(sid, started_at, jwt.as_deref()) {
+    let provider_sid = jwt.as_ref().and_then(|jwt| jwt.provider_sid.as_ref());
+    if outside.is_revoked(sid, subject, provider_sid, started_at) {
         return Standing::None(Why::Revoked);
     }
     if now.since(started_at) >= limits.absolute {
@@ -217,7 +225,7 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
 mod tests {
     use super::*;
     use crate::policy::claims::Claims;
-    use crate::types::oauth::{RefreshToken, Subject};
+    use crate::types::oauth::RefreshToken;
 
     struct World {
         revoked: bool,
@@ -225,7 +233,7 @@ mod tests {
     }
 
     impl Outside for World {
-        fn is_revoked(&self, _: &SessionId, _: Timestamp, _: Option<&Session>) -> bool {
+        fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, _: Timestamp) -> bool {
             self.revoked
         }
         fn knows_key(&self, _: &KeyFingerprint) -> bool {

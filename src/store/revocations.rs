@@ -13,6 +13,9 @@ use crate::types::time::Timestamp;
 /// How many recent revocations are copied with each new one before they are merged into the rest.
 const RECENT: usize = 256;
 
+/// How many ended sessions of one person are named one by one when room gets scarce.
+const MANY: usize = 64;
+
 /// The revocations of one app in one process.
 #[derive(Debug)]
 pub struct Revocations {
@@ -32,8 +35,8 @@ pub struct RevokedSet {
 /// Which sessions end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The one that we call so.
-    Session(SessionId),
+    /// The one that we call so, and whose it is.
+    Session(SessionId, Subject),
     /// Those of one session at the provider.
     ProviderSession(ProviderSid),
     /// All of a person that began at or before a moment.
@@ -47,8 +50,8 @@ pub struct Whose<'s> {
     pub sid: &'s SessionId,
     /// The provider's name of it, as far as it is known.
     pub provider_sid: Option<&'s ProviderSid>,
-    /// The person, as far as known.
-    pub subject: Option<&'s Subject>,
+    /// The person.
+    pub subject: &'s Subject,
     /// When it began.
     pub started_at: Timestamp,
 }
@@ -61,10 +64,12 @@ struct Names {
     people: HashMap<String, Entry>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     began_until: Timestamp,
     ends_at: Timestamp,
+    /// Whose session it was.
+    person: Option<Box<str>>,
 }
 
 impl RevokedSet {
@@ -79,7 +84,7 @@ impl RevokedSet {
         };
         names(|names| &names.sessions, whose.sid.as_str())
             || whose.provider_sid.is_some_and(|sid| names(|names| &names.provider_sessions, sid.as_str()))
-            || whose.subject.is_some_and(|subject| names(|names| &names.people, subject.as_str()))
+            || names(|names| &names.people, whose.subject.as_str())
     }
 
     /// How many revocations there are by name.
@@ -110,15 +115,20 @@ impl Revocations {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = RevokedSet::clone(&self.snapshot.load());
         let (name, began_until) = match &ended {
-            Ended::Session(sid) => (sid.as_str(), ALWAYS),
+            Ended::Session(sid, _) => (sid.as_str(), ALWAYS),
             Ended::ProviderSession(sid) => (sid.as_str(), ALWAYS),
             Ended::Person(subject, began_until) => (subject.as_str(), *began_until),
         };
-        let before = next.settled.of(&ended).get(name).copied();
-        let entry = next.recent.of_mut(&ended).entry(name.to_owned()).or_insert(Entry { began_until, ends_at });
-        for known in [Some(Entry { began_until, ends_at }), before].into_iter().flatten() {
-            entry.began_until = entry.began_until.max(known.began_until);
-            entry.ends_at = entry.ends_at.max(known.ends_at);
+        let person = match &ended {
+            Ended::Session(_, subject) => Some(subject.as_str().into()),
+            Ended::ProviderSession(_) | Ended::Person(..) => None,
+        };
+        let before = next.settled.of(&ended).get(name).map(|entry| (entry.began_until, entry.ends_at));
+        let entry = Entry { began_until, ends_at, person };
+        let entry = next.recent.of_mut(&ended).entry(name.to_owned()).or_insert(entry);
+        for (began_until, ends_at) in [Some((began_until, ends_at)), before].into_iter().flatten() {
+            entry.began_until = entry.began_until.max(began_until);
+            entry.ends_at = entry.ends_at.max(ends_at);
         }
         if next.recent.len() > RECENT || next.len() > self.max_entries {
             self.settle(&mut next, now);
@@ -131,6 +141,9 @@ impl Revocations {
         settled.take_in(std::mem::take(&mut set.recent));
         settled.forget_ended(now);
         if settled.len() > self.max_entries {
+            settled.name_busy_people(now);
+        }
+        if settled.len() > self.max_entries {
             set.not_before = Some(now);
             settled = Names::default();
         }
@@ -141,7 +154,7 @@ impl Revocations {
 impl Names {
     const fn of(&self, ended: &Ended) -> &HashMap<String, Entry> {
         match ended {
-            Ended::Session(_) => &self.sessions,
+            Ended::Session(..) => &self.sessions,
             Ended::ProviderSession(_) => &self.provider_sessions,
             Ended::Person(..) => &self.people,
         }
@@ -149,7 +162,7 @@ impl Names {
 
     const fn of_mut(&mut self, ended: &Ended) -> &mut HashMap<String, Entry> {
         match ended {
-            Ended::Session(_) => &mut self.sessions,
+            Ended::Session(..) => &mut self.sessions,
             Ended::ProviderSession(_) => &mut self.provider_sessions,
             Ended::Person(..) => &mut self.people,
         }
@@ -167,6 +180,24 @@ impl Names {
         }
     }
 
+    /// Whoever logged out very often is named once instead: all of that person's sessions that began before now end.
+    fn name_busy_people(&mut self, now: Timestamp) {
+        let mut busy: HashMap<Box<str>, (usize, Timestamp)> = HashMap::new();
+        for entry in self.sessions.values() {
+            if let Some(person) = &entry.person {
+                let (sessions, ends_at) = busy.entry(person.clone()).or_default();
+                *sessions += 1;
+                *ends_at = entry.ends_at.max(*ends_at);
+            }
+        }
+        busy.retain(|_, (sessions, _)| *sessions > MANY);
+        self.sessions.retain(|_, entry| entry.person.as_ref().is_none_or(|person| !busy.contains_key(person)));
+        for (person, (_, ends_at)) in busy {
+            let known = self.people.get(&*person).map_or(ends_at, |known| known.ends_at.max(ends_at));
+            self.people.insert(person.into(), Entry { began_until: now, ends_at: known, person: None });
+        }
+    }
+
     fn len(&self) -> usize {
         self.sessions.len() + self.provider_sessions.len() + self.people.len()
     }
@@ -180,13 +211,17 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
+    fn session(number: usize, person: usize) -> Ended {
+        Ended::Session(SessionId::new(number.to_string()), Subject::new(format!("person {person}")))
+    }
+
     fn is_over(revocations: &Revocations, sid: &str, provider_sid: &str, subject: &str, started_at: u64) -> bool {
         let (sid, provider_sid) = (SessionId::new(sid), ProviderSid::new(provider_sid));
         let subject = Subject::new(subject);
         revocations.snapshot().contains(Whose {
             sid: &sid,
             provider_sid: Some(&provider_sid),
-            subject: Some(&subject),
+            subject: &subject,
             started_at: at(started_at),
         })
     }
@@ -195,7 +230,7 @@ mod tests {
     fn what_was_revoked_stays_so_for_the_life_of_the_session() {
         let revocations = Revocations::new(10_000);
         for number in 0..1000 {
-            revocations.revoke(Ended::Session(SessionId::new(number.to_string())), at(100), at(1));
+            revocations.revoke(session(number, number), at(100), at(1));
         }
         assert!((0..1000).all(|number| is_over(&revocations, &number.to_string(), "p", "alice", 0)));
         assert!(!is_over(&revocations, "other", "p", "alice", 0));
@@ -215,10 +250,23 @@ mod tests {
     }
 
     #[test]
+    fn who_logs_out_without_end_ends_nobody_elses_sessions() {
+        let revocations = Revocations::new(200);
+        revocations.revoke(session(1_000_000, 1), at(100), at(1));
+        for number in 0..5_000 {
+            revocations.revoke(session(number, 0), at(100), at(2));
+        }
+        assert!((0..5_000).all(|number| is_over(&revocations, &number.to_string(), "p", "person 0", 1)));
+        assert!(is_over(&revocations, "1000000", "p", "person 1", 0));
+        assert!(!is_over(&revocations, "other", "p", "person 1", 0));
+        assert!(!is_over(&revocations, "later", "p", "person 0", 3));
+    }
+
+    #[test]
     fn at_the_limit_all_older_sessions_end_and_none_is_forgotten() {
         let revocations = Revocations::new(3);
         for number in 0..5 {
-            revocations.revoke(Ended::Session(SessionId::new(number.to_string())), at(100), at(2));
+            revocations.revoke(session(number, number), at(100), at(2));
         }
         assert!((0..5).all(|number| is_over(&revocations, &number.to_string(), "p", "alice", 2)));
         assert!(is_over(&revocations, "any", "p", "alice", 2));

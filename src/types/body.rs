@@ -69,6 +69,8 @@ pub enum End {
     Complete,
     /// The side that sends it broke off.
     Broken,
+    /// Its watcher ended it.
+    Cut,
     /// The side that reads it went away.
     Abandoned,
 }
@@ -125,7 +127,7 @@ impl HttpBody for Body {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(Err(error)) = this.watcher.as_mut().map(|watcher| watcher.poll_admit(cx)) {
-            this.finish(End::Broken);
+            this.finish(End::Cut);
             return Poll::Ready(Some(Err(error)));
         }
         let next = match &mut this.source {

@@ -13,6 +13,7 @@ pub struct Origin {
     secure: bool,
     host: String,
     port: u16,
+    authority: String,
 }
 
 /// Why a text is not an [`Origin`].
@@ -47,7 +48,8 @@ impl Origin {
         }
         let host = url.host_str().ok_or(NotAnOrigin::Unparsable)?.to_owned();
         let port = url.port_or_known_default().ok_or(NotAnOrigin::Unparsable)?;
-        Ok(Self { secure, host, port })
+        let authority = if port == default_port(secure) { host.clone() } else { format!("{host}:{port}") };
+        Ok(Self { secure, host, port, authority })
     }
 
     /// Whether the scheme is `https`.
@@ -71,8 +73,8 @@ impl Origin {
     }
 
     /// Host and port as a `Host` field has them: the port only where it is not the scheme's default.
-    pub fn authority(&self) -> String {
-        if self.port == default_port(self.secure) { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Whether the value of a `Host` field names this origin: case does not count, nor does a default port.

@@ -72,7 +72,7 @@ pub async fn forward(
         identity_headers: permit.identity().map_or(&[], |identity| identity.headers.as_slice()),
         forwarded_for: &facts.address.forwarded_for,
         forwarded_proto: origin.scheme(),
-        forwarded_host: &origin.authority(),
+        forwarded_host: origin.authority(),
         // A session wins over a token: that is neither read nor passed on beside it.
         consume_authorization: permit.session().is_some(),
         on_identity: permit.identity().is_some(),

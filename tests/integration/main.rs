@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod access_rules;
 #[cfg(test)]
+mod backchannel_logout;
+#[cfg(test)]
 mod bad_backend;
 #[cfg(test)]
 mod bad_cookies;
@@ -25,6 +27,8 @@ mod logs_and_metrics;
 mod proxying;
 #[cfg(test)]
 mod real_provider;
+#[cfg(test)]
+mod streams;
 #[cfg(test)]
 pub mod support;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use doorward::config::{self, SealingKey};
 use doorward::server::Server;
 use doorward::types::time::{Clock, SystemClock, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::backend::Backend;
@@ -154,14 +154,55 @@ async fn a_copy_from_before_the_logout_is_refused_here_and_by_the_provider() {
     assert_eq!(house.provider.count("grant.success", Some("refresh_token")), 0);
 }
 
+#[tokio::test]
+async fn a_logout_at_one_app_ends_the_others_session_by_its_name() {
+    the_other_app_is_told(true).await;
+}
+
+#[tokio::test]
+async fn a_logout_at_one_app_ends_the_others_session_by_its_person() {
+    the_other_app_is_told(false).await;
+}
+
+/// The provider ends the forum's session by back-channel logout, after the person logged out at the store.
+async fn the_other_app_is_told(by_sid: bool) {
+    let clients = [("store", STORE), ("forum", FORUM)].map(|(id, public_url)| {
+        let mut client = registration(id, public_url);
+        client["backchannel_logout_uri"] = json!(format!("{public_url}/.doorward/backchannel-logout"));
+        client["backchannel_logout_session_required"] = json!(by_sid);
+        client
+    });
+    let house = House::build_for(SessionJwt::AccessToken, 60, clients);
+    let doorward = house.doorward();
+    house.provider.finds_apps_at(doorward.port);
+    let posts = format!("{FORUM}/posts");
+    let (mut alice, mut bob) = (doorward.browser(&house), doorward.browser(&house));
+    journey::log_in(&mut bob, &posts, "bob").await;
+    journey::log_in(&mut alice, CART, "alice").await;
+    journey::arrive_without_form(&mut alice, &posts, "alice").await;
+
+    journey::log_out(&mut alice, STORE).await;
+    house.tells("backchannel.success", None, 2).await;
+    house.sent_to_log_in(&alice.step(&posts).await);
+    journey::load(&mut bob, &posts, "bob").await;
+    assert_eq!(house.provider.count("backchannel.error", None), 0, "{:?}", house.provider.events());
+    for outcome in ["grant.success", "grant.error"] {
+        assert_eq!(house.provider.count(outcome, Some("refresh_token")), 0, "nobody had to ask the provider");
+    }
+}
+
 impl House {
     fn build(jwt: SessionJwt, jwt_lifetime: u64) -> Self {
+        Self::build_for(jwt, jwt_lifetime, [registration("store", STORE), registration("forum", FORUM)])
+    }
+
+    fn build_for(jwt: SessionJwt, jwt_lifetime: u64, clients: [Value; 2]) -> Self {
         let (access_token, session_jwt) = match jwt {
             SessionJwt::AccessToken => ("jwt", "access"),
             SessionJwt::IdToken => ("opaque", "id"),
         };
         let provider = RealProvider::start(&json!({
-            "clients": [registration("store", STORE), registration("forum", FORUM)],
+            "clients": clients,
             "access_token": access_token,
             "access_token_ttl": jwt_lifetime,
         }));

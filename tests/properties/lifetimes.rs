@@ -7,7 +7,7 @@ use doorward::policy::claims::Claims;
 use doorward::policy::identity::Identity;
 use doorward::session::assess::{Limits, Outside, Presented, Session, Standing, Why, assess};
 use doorward::session::grant::{RefreshGrant, Seen};
-use doorward::types::oauth::{Generation, KeyFingerprint, RefreshToken, SessionId, Subject};
+use doorward::types::oauth::{Generation, KeyFingerprint, ProviderSid, RefreshToken, SessionId, Subject};
 use doorward::types::time::Timestamp;
 use proptest::option;
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ struct World {
 }
 
 impl Outside for World {
-    fn is_revoked(&self, _: &SessionId, started_at: Timestamp, _: Option<&Session>) -> bool {
+    fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, started_at: Timestamp) -> bool {
         started_at.secs() <= self.revoked_up_to
     }
 

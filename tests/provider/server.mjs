@@ -8,9 +8,12 @@
 //   audience           `aud` of JWT access tokens (default: the client's own id)
 //   access_token_ttl, id_token_ttl, refresh_token_ttl, session_ttl     seconds
 //   refresh_tokens     false: none is granted
+// Each line of its stdin is JSON too: {"apps_port":…} says where on 127.0.0.1 the clients are that it calls by itself
+// (back-channel logout), whatever names and ports their addresses have.
 // The package stays at 8.x: every 9.x needs a newer Node than Debian 12's (18), 8.8 runs on 18, 20 and 22.
-import { createServer } from 'node:http';
+import { Agent, createServer } from 'node:http';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { createInterface } from 'node:readline';
 import Provider from 'oidc-provider';
 
 const options = JSON.parse(process.argv[2] ?? '{}');
@@ -50,6 +53,14 @@ async function formOf(request) {
   return new URLSearchParams(text);
 }
 
+let appsPort;
+class AppsAgent extends Agent {
+  createConnection(to, done) {
+    return super.createConnection({ ...to, host: '127.0.0.1', port: appsPort }, done);
+  }
+}
+const appsAgent = new AppsAgent();
+
 const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const { port } = server.address();
@@ -68,6 +79,7 @@ server.listen(0, '127.0.0.1', () => {
     },
     scopes: ['openid', 'offline_access', 'email', 'profile', 'groups'],
     conformIdTokenClaims: false,
+    httpOptions: () => ({ agent: appsAgent }),
     pkce: { required: () => true, methods: ['S256'] },
     rotateRefreshToken: true,
     issueRefreshToken: async (_ctx, client) =>
@@ -163,5 +175,8 @@ server.listen(0, '127.0.0.1', () => {
   report({ event: 'ready', port, issuer });
 });
 
-process.stdin.resume();
-process.stdin.on('end', () => process.exit(0));
+const told = createInterface({ input: process.stdin });
+told.on('line', (line) => {
+  appsPort = JSON.parse(line).apps_port;
+});
+told.on('close', () => process.exit(0));

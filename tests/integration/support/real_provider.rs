@@ -1,6 +1,6 @@
 //! The certified OpenID provider from npm (`tests/provider/server.mjs`), started as a process of its own.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 pub struct RealProvider {
     issuer: String,
     process: Child,
-    // The provider ends with its stdin, so it does not outlive a test that is killed.
-    _lifeline: ChildStdin,
+    // The provider hears of the apps here, and ends with its stdin, so it does not outlive a test that is killed.
+    lifeline: ChildStdin,
     events: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -66,12 +66,17 @@ impl RealProvider {
             }
         });
         let issuer = wait.recv_timeout(Duration::from_secs(30)).expect("the provider's ready line");
-        Self { issuer, process, _lifeline: lifeline, events }
+        Self { issuer, process, lifeline, events }
     }
 
     /// The issuer identifier.
     pub fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// Where the apps are that the provider calls by itself.
+    pub fn finds_apps_at(&self, port: u16) {
+        writeln!(&self.lifeline, "{}", json!({ "apps_port": port })).expect("the provider listens");
     }
 
     /// What the provider did so far: `form`, `login`, `grant.success`, `grant.error`, `grant.revoked`, …

@@ -13,6 +13,7 @@ mod tokens;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use doorward::types::time::Clock;
+use serde_json::Value;
 
 pub use behaviour::{Behaviour, Endpoint, ExpiresIn, Fault, Flaw, IssParameter, RefreshRefusal};
 pub use record::{Presented, Standing, Visit};
@@ -104,6 +105,17 @@ impl FakeProvider {
     /// Signs with a new key from now on; the old one stays in the key set if `keep_old`.
     pub fn rotate_keys(&self, keep_old: bool) {
         self.state().keys.rotate(keep_old);
+    }
+
+    /// The `sid` of whoever is signed in.
+    pub fn session(&self) -> String {
+        self.state().session.as_ref().map(|session| session.sid.clone()).expect("somebody is signed in")
+    }
+
+    /// A logout token for this client, with the claims that say who it is about, and what is wrong with it.
+    /// It is not sent to anybody.
+    pub fn logout_token(&self, client_id: &str, claims: &Value, flaws: &[Flaw]) -> String {
+        tokens::logout_token(&self.state(), client_id, claims, flaws)
     }
 
     /// Makes every refresh token of this person invalid, as an administrator would.

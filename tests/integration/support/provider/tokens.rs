@@ -34,6 +34,23 @@ pub(super) fn access_token(state: &State, grant: &Grant) -> String {
     signed(state, "at+jwt", claims, &state.behaviour.access_token_flaws)
 }
 
+/// A logout token (OpenID Connect Back-Channel Logout section 2.4) with `claims` besides: `sid`, `sub`, or both.
+pub(super) fn logout_token(state: &State, client_id: &str, more: &Value, flaws: &[Flaw]) -> String {
+    let now = state.clock.now();
+    let Value::Object(mut claims) = json!({
+        "iss": state.issuer,
+        "aud": client_id,
+        "iat": now.secs(),
+        "exp": now.plus(Duration::from_secs(120)).secs(),
+        "jti": random_name(9),
+        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+    }) else {
+        panic!("an object")
+    };
+    claims.extend(more.as_object().cloned().unwrap_or_default());
+    signed(state, "logout+jwt", claims, flaws)
+}
+
 fn common_claims(state: &State, grant: &Grant) -> Map<String, Value> {
     let now = state.clock.now();
     let mut claims = grant.person.claims.clone();

@@ -1,0 +1,165 @@
+//! What goes on after its answer began follows the session that permitted it: streams and sockets outlive the JWT,
+//! and end with the session. What was merely slow is delivered.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::support::answers::{CART, SOON, alice};
+use crate::support::backend::{Answer, Content};
+use crate::support::browser::{Ask, Browser, Kind, Streaming};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::gate::Gate;
+use crate::support::journey;
+use crate::support::websocket::WebSocket;
+
+/// An app that says something all the time, and one that falls silent after its first words.
+const BUSY: Duration = Duration::from_millis(100);
+const RESTING: Duration = Duration::from_secs(3600);
+
+/// A stream of events and a socket of one browser.
+struct Open {
+    events: Streaming,
+    talk: WebSocket,
+}
+
+impl Open {
+    async fn at(door: &Doorward, browser: &mut Browser, folder: &str, every: Duration) -> Self {
+        let path = format!("{folder}/events");
+        door.store.answer(&path, Answer { body: Content::Events { count: 1000, every }, ..Answer::default() });
+        let ask = |path: &str| Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store);
+        let mut events = browser.stream(ask(&path)).await.expect("an answer");
+        assert_eq!(events.head.status(), 200);
+        assert!(events.next().await.expect("an event").is_some());
+        let talk = WebSocket::open(browser, ask(&format!("{folder}/chat"))).await.expect("a socket");
+        let mut open = Self { events, talk };
+        open.is_answered().await;
+        open
+    }
+
+    async fn is_answered(&mut self) {
+        self.talk.say("still here").await.expect("sent");
+        let heard = timeout(SOON, self.talk.hear()).await.expect("an echo in time").expect("an echo");
+        assert_eq!(heard.as_deref(), Some("still here"));
+    }
+
+    /// More than two looks at the session pass, and nothing happens.
+    async fn goes_on(&mut self) {
+        for _ in 0..12 {
+            let event = timeout(SOON, self.events.next()).await.expect("an event in time").expect("an event");
+            assert!(event.is_some(), "the stream ended");
+        }
+        self.is_answered().await;
+    }
+
+    async fn is_cut(&mut self) {
+        let cut = async { while let Ok(Some(_)) = self.talk.hear().await {} };
+        timeout(SOON, cut).await.expect("the socket is cut in time");
+        let end = async {
+            loop {
+                match self.events.next().await {
+                    Ok(Some(_)) => {}
+                    end => return end,
+                }
+            }
+        };
+        let end = timeout(SOON, end).await.expect("the stream is cut in time");
+        assert!(end.is_err(), "a stream that was cut looked whole");
+    }
+}
+
+#[tokio::test]
+async fn they_outlive_the_jwt_and_end_at_the_logout_of_the_refreshed_session() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let mut open = Open::at(&door, &mut browser, "", BUSY).await;
+    door.pass(301);
+    open.goes_on().await;
+    assert_eq!(door.provider.grants("refresh_token"), 0, "a stream refreshes nothing");
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(door.provider.grants("refresh_token"), 1);
+    journey::log_out(&mut browser, &door.site().store).await;
+    open.is_cut().await;
+}
+
+#[tokio::test]
+async fn those_that_rest_end_at_a_logout_too_and_only_those_of_that_session() {
+    let door = Setup::plain().start();
+    let (mut here, mut there) = (alice(&door).await, alice(&door).await);
+    let (mut open, mut other) =
+        (Open::at(&door, &mut here, "", RESTING).await, Open::at(&door, &mut there, "/other", BUSY).await);
+    journey::log_out(&mut here, &door.site().store).await;
+    open.is_cut().await;
+    other.goes_on().await;
+}
+
+#[tokio::test]
+async fn they_end_when_the_session_is_as_old_as_any_may_be() {
+    let door = Setup::plain().session("absolute_timeout = \"2h\"").start();
+    let mut browser = alice(&door).await;
+    let mut busy = Open::at(&door, &mut browser, "", BUSY).await;
+    let mut resting = Open::at(&door, &mut browser, "/other", RESTING).await;
+    door.pass(2 * 3600 - 1);
+    busy.goes_on().await;
+    door.pass(1);
+    tokio::join!(busy.is_cut(), resting.is_cut());
+}
+
+#[tokio::test]
+async fn they_end_at_a_backchannel_logout_of_their_session_and_no_other() {
+    they_end_at_a_backchannel_logout(|door| json!({ "sid": door.provider.session() })).await;
+}
+
+#[tokio::test]
+async fn they_end_at_a_backchannel_logout_of_their_person_and_no_other() {
+    they_end_at_a_backchannel_logout(|_| json!({ "sub": "alice-id" })).await;
+}
+
+async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let token = door.provider.logout_token("store", &about(&door), &[]);
+    let mut bob = door.logged_in("bob", CART).await;
+    let mut open = Open::at(&door, &mut browser, "", RESTING).await;
+    let mut other = Open::at(&door, &mut bob, "/other", BUSY).await;
+    let ask = Ask::new(Kind::Program, &door.store_url("/.doorward/backchannel-logout")).method("POST");
+    let ask = ask.body("application/x-www-form-urlencoded", format!("logout_token={token}"));
+    assert_eq!(door.browser().send(ask).await.status(), 200);
+    open.is_cut().await;
+    other.goes_on().await;
+}
+
+#[tokio::test]
+async fn what_was_permitted_before_a_logout_is_delivered_whole_however_slow() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let (gate, body) = (Gate::default(), Content::Bytes(vec![b'z'; 200_000]));
+    door.store.answer("/late", Answer { gate: Some(gate.clone()), body: body.clone(), ..Answer::default() });
+    let body_delay = Duration::from_millis(1200);
+    door.store.answer("/slow", Answer { body, body_delay, ..Answer::default() });
+    let ask = |path: &str| Ask::new(Kind::Fetch, &door.store_url(path));
+    let mut slow = browser.stream(ask("/slow")).await.expect("a head");
+    let (mut waits, late) = (browser.clone(), ask("/late"));
+    let late = tokio::spawn(async move { waits.send(late).await });
+    gate.reached(1).await;
+    journey::log_out(&mut browser, &door.site().store).await;
+    let mut bytes = 0;
+    while let Some(part) = timeout(SOON, slow.next()).await.expect("in time").expect("a part") {
+        bytes += part.len();
+    }
+    assert_eq!(bytes, 200_000);
+    gate.open();
+    let late = late.await.expect("an answer");
+    assert_eq!((late.status(), late.body.len()), (200, 200_000));
+}
+
+#[tokio::test]
+async fn what_is_everyones_has_no_session_to_end_with() {
+    let door = Setup::plain().session("absolute_timeout = \"2h\"").start();
+    let mut browser = alice(&door).await;
+    let mut open = Open::at(&door, &mut door.browser(), "/public", BUSY).await;
+    journey::log_out(&mut browser, &door.site().store).await;
+    door.pass(3 * 3600);
+    open.goes_on().await;
+}
