@@ -117,7 +117,10 @@ impl Upstream {
             Wanted::New => return None,
         };
         let mut leases = self.shelf.lock();
-        let fits = |shelved: &Shelved| shelved.since.elapsed() <= youngest_allowed && shelved.lease.sender.is_ready();
+        let now = Instant::now();
+        let fits = |shelved: &Shelved| {
+            now.saturating_duration_since(shelved.since) <= youngest_allowed && shelved.lease.sender.is_ready()
+        };
         let position = leases.iter().rposition(fits)?;
         leases.remove(position).map(|shelved| shelved.lease)
     }
@@ -126,8 +129,11 @@ impl Upstream {
     pub(super) fn shelve(&self, mut lease: Lease) {
         lease.used_before = true;
         let mut leases = self.shelf.lock();
-        leases.retain(|shelved| !shelved.lease.sender.is_closed());
         leases.push_back(Shelved { lease, since: Instant::now() });
+        // Those that are closed are never taken; looking for them each time would cost every request.
+        if leases.len() > self.plan.settings.max_idle {
+            leases.retain(|shelved| !shelved.lease.sender.is_closed());
+        }
         if leases.len() > self.plan.settings.max_idle {
             leases.pop_front();
         }

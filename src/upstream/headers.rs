@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_C
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Passage;
+use crate::session::cookie::pairs;
 
 /// Names that go no further, each in every spelling. Proxies and frameworks believe them; we say what is true
 /// ourselves, in `X-Forwarded-For`, `-Proto` and `-Host`. The vendors' forms of the client's address are among them:
@@ -231,10 +232,6 @@ fn folds_to(name: &[u8], folded: &[u8]) -> bool {
 
 fn begins_like(name: &[u8], folded: &[u8]) -> bool {
     name.get(..folded.len()).is_some_and(|start| folds_to(start, folded))
-}
-
-fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    field.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
 }
 
 /// The names that `Connection` lists.

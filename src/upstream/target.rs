@@ -64,7 +64,8 @@ pub struct UpstreamSettings {
     pub tunnel_idle_timeout: Duration,
     /// A connection that was unused for longer is not used again: many servers close theirs after two seconds.
     pub idle_reuse: Duration,
-    /// How many unused connections are kept.
+    /// How many unused connections are kept, for as long as `idle_reuse`: fewer than there are requests at a time, and
+    /// connections are closed and opened under load.
     pub max_idle: usize,
     /// How many connections there may be.
     pub max_connections: usize,
@@ -141,7 +142,7 @@ impl UpstreamSettings {
             body_idle_timeout: Duration::from_secs(300),
             tunnel_idle_timeout: Duration::from_secs(3600),
             idle_reuse: Duration::from_millis(1500),
-            max_idle: 32,
+            max_idle: 256,
             max_connections: 512,
             max_header_bytes: 64 * 1024,
             preserve_host: true,
