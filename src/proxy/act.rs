@@ -1,4 +1,5 @@
-//! Stage 5: do what was decided. One match; each arm is one call down.
+//! Stage 5: do what was decided. One match; each arm is one call down. The rare ones are boxed, so that a connection
+//! at rest does not carry the room for them.
 
 use std::time::Duration;
 
@@ -39,21 +40,21 @@ impl Proxy {
         match decision {
             Decision::Forward(permit) => self.forward(permit, asked, record).await,
             Decision::StartLogin(place, return_to) => {
-                self.start_login(place, &return_to, asked.facts, asked.cookies, reference).await
+                Box::pin(self.start_login(place, &return_to, asked.facts, asked.cookies, reference)).await
             }
             Decision::FinishLogin(place, caller) => {
                 let query = asked.facts.target.query().unwrap_or_default();
-                let end = self.auth.finish_login(place, query, asked.cookies, &caller).await;
+                let end = Box::pin(self.auth.finish_login(place, query, asked.cookies, &caller)).await;
                 self.login_ended(place, end, record)
             }
             Decision::ConfirmLogout(place, person) => respond.logout_confirm(place.app, person.as_deref(), code),
             Decision::Logout(place) => {
-                let end = self.auth.logout(place, asked.cookies).await;
+                let end = Box::pin(self.auth.logout(place, asked.cookies)).await;
                 respond.redirect(StatusCode::SEE_OTHER, &end.location, code).with_cookies(end.lines)
             }
             Decision::EndSessions(place) => {
-                let revoked = match form_field(asked.body, "logout_token").await {
-                    Some(token) => self.auth.backchannel_logout(place, token).await,
+                let revoked = match Box::pin(form_field(asked.body, "logout_token")).await {
+                    Some(token) => Box::pin(self.auth.backchannel_logout(place, token)).await,
                     None => Err(NotRevoked::Rejected("logout_token_missing")),
                 };
                 respond.backchannel(revoked, code)
