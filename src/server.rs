@@ -84,7 +84,6 @@ impl Server {
 
         let (control, runtime) = Control::start()?;
         let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;
-        composed.keep_fresh(&control, &metrics);
         let (trigger, drain) = wire::drain();
         let (admin_trigger, admin_drain) = wire::drain();
         let tunnels = Tunnels::new(&metrics);
@@ -102,6 +101,8 @@ impl Server {
             };
             workers.push(worker.start(index)?);
         }
+        // After the workers, which need neither provider nor trust store to answer.
+        composed.keep_fresh(&control, &metrics);
         let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics)));
         runtime.spawn(async move {
             if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, admin_drain).await {
