@@ -25,7 +25,10 @@ pub enum Caller {
 /// The right to forward one request to one app. Only [`decide`] makes one; whoever forwards must be given it.
 ///
 /// ```compile_fail
-/// let permit = doorward::policy::decide::Permit { place: todo!(), facts: todo!(), session: None };
+/// use doorward::policy::decide::Permit;
+/// fn forge<'a>(seen: Permit<'a>) -> Permit<'a> {
+///     Permit { ..seen }
+/// }
 /// ```
 #[derive(Debug)]
 pub struct Permit<'a> {

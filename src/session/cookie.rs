@@ -155,11 +155,6 @@ impl<'r> RequestCookies<'r> {
         }
         Some(whole.into())
     }
-
-    /// The names that begin with `prefix`.
-    pub fn names_with<'s>(&'s self, prefix: &'s str) -> impl Iterator<Item = &'r str> + 's {
-        self.pairs.iter().map(|(name, _)| *name).filter(move |name| name.starts_with(prefix))
-    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ pub(crate) fn check(bytes: &[u8]) {
     let lines = bytes.split(|byte| *byte == b'\n');
     let fields: Vec<HeaderValue> = lines.filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
     let cookies = RequestCookies::read(&fields);
-    let names: Vec<&str> = cookies.names_with("").collect();
+    let sent = fields.iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
+    let names = sent.filter_map(|pair| Some(std::str::from_utf8(pair.trim_ascii()).ok()?.split_once('=')?.0));
     for name in names {
-        assert!(cookies.has(name));
         let written = |value: &str| {
             let pair = [name, "=", value].concat();
             let pairs = fields.iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
