@@ -240,12 +240,12 @@ impl Auth {
         code: AuthorizationCode,
     ) -> Result<Grant, LoginFailure> {
         let now = self.now();
-        let claim = format!("{}/{}", app.app.name, attempt.id);
+        let claim = format!("attempt/{}/{}", app.app.name, attempt.id);
         let until = now.plus(ATTEMPT_LIFETIME * 2);
-        match self.redeemed.put_if_absent(&claim, UNDER_WAY, until, now) {
+        match self.stores.strangers.put_if_absent(&claim, UNDER_WAY, until, now).await {
             Ok(None) => {}
             Ok(Some(_)) => return self.first_result(app, &claim).await,
-            Err(_) => return Err(LoginFailure::Outage(Outage::new("store_full"))),
+            Err(error) => return Err(LoginFailure::Outage(Outage::new(error.code()))),
         }
         let redeemed = self.exchange(app, attempt, code).await;
         // What a second arrival gets: the same, sealed, or word that there is nothing to get. That is forgotten as soon
@@ -260,7 +260,7 @@ impl Auth {
             None => (NOTHING, now.plus(REDEEM_PATIENCE)),
         };
         // The entry exists, so there is room for it.
-        let _ = self.redeemed.put(&claim, result, until, now);
+        let _ = self.stores.strangers.put(&claim, result, until, now).await;
         redeemed
     }
 
@@ -290,7 +290,9 @@ impl Auth {
     async fn first_result(&self, app: &AppAuth, key: &str) -> Result<Grant, LoginFailure> {
         const STEP: Duration = Duration::from_millis(50);
         for _ in 0..REDEEM_PATIENCE.as_millis() / STEP.as_millis() {
-            let sealed = self.redeemed.get(key, self.now()).ok_or(LoginFailure::Replayed)?;
+            let kept = self.stores.strangers.get(key, self.now()).await;
+            let kept = kept.map_err(|error| LoginFailure::Outage(Outage::new(error.code())))?;
+            let sealed = kept.ok_or(LoginFailure::Replayed)?;
             if sealed != UNDER_WAY {
                 let opened = std::str::from_utf8(&sealed).ok().and_then(|text| app.seals.stored.open(text));
                 return opened.ok_or(LoginFailure::Replayed);

@@ -9,7 +9,6 @@ use url::Url;
 use super::app::AppAuth;
 use super::refresh::AtProvider;
 use super::resume::{named_session, open_refresh};
-use super::rotation::Rotations;
 use super::set_cookies::{self, Lines};
 use super::{Auth, Event};
 use crate::oidc::logout::{LogoutHint, LogoutRequest, end_session_url};
@@ -42,7 +41,7 @@ impl Auth {
         let mut token = open_refresh(app, came).map(|refresh| refresh.token);
         if let Some(session) = named_session(app, came) {
             self.end_session(app, &session.sid, &session.subject, session.started_at);
-            let newest = Rotations { store: &self.store, app }.successor(&session.sid, self.now());
+            let newest = self.rotations(app).successor(&session.sid, self.now()).await.ok().flatten();
             token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
         }
         let (outcome, provider_is_there) = match token {

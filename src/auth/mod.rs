@@ -20,7 +20,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
-use crate::store::{Ended, Memory};
+use crate::store::{Ended, Store};
 use crate::types::oauth::{Generation, SessionId, Subject};
 use crate::types::time::{Clock, Timestamp};
 use app::AppAuth;
@@ -50,10 +50,7 @@ pub struct Auth {
     control: Control,
     /// The part of `control` that callers without a session may take: callbacks, logout tokens, first logins.
     strangers: Control,
-    store: Memory,
-    /// Login attempts whose code was brought. Apart from the sessions' store: anybody can begin a login and bring a
-    /// code, and must not take the room that refreshed sessions need.
-    redeemed: Memory,
+    stores: Stores,
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
@@ -63,6 +60,16 @@ pub struct Auth {
     /// Sessions in whose place a login put another: a late answer must not take that one's cookies away.
     superseded: Cache<SessionId, ()>,
     observer: Arc<dyn Observer>,
+}
+
+/// What is remembered between requests. Both may be the same where room is no concern.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Of sessions: rotations, successors, revocations.
+    pub sessions: Arc<dyn Store>,
+    /// Of login attempts whose code was brought. Anybody can begin a login and bring a code, and must not take the room
+    /// that refreshed sessions need.
+    pub strangers: Arc<dyn Store>,
 }
 
 /// Told of what happens, for logs and metrics.
@@ -129,15 +136,14 @@ impl Auth {
         apps: Vec<Arc<AppAuth>>,
         control: Control,
         clock: Arc<dyn Clock>,
-        max_store_entries: usize,
+        stores: Stores,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         Arc::new(Self {
             apps,
             strangers: control.narrowed(STRANGERS),
             control,
-            store: Memory::new(max_store_entries),
-            redeemed: Memory::new(max_store_entries),
+            stores,
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
@@ -158,22 +164,28 @@ impl Auth {
         self.clock.now()
     }
 
-    /// How many entries the store has, and how many sessions are revoked by name.
+    /// How many entries this process holds for its stores, and how many sessions are revoked by name.
     pub fn remembered(&self) -> (usize, usize) {
         let revoked = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum();
-        (self.store.len() + self.redeemed.len(), revoked)
+        let held = |store: &dyn Store| store.held().unwrap_or_default();
+        (held(&*self.stores.sessions) + held(&*self.stores.strangers), revoked)
     }
 
     /// Forgets what has ended; to be called from time to time.
     pub fn sweep(&self) {
         let now = self.now();
-        self.store.sweep(now);
-        self.redeemed.sweep(now);
+        self.stores.sessions.sweep(now);
+        self.stores.strangers.sweep(now);
     }
 
-    /// Ends a session here, for the rest of its life.
+    /// Ends a session, for the rest of its life.
     fn end_session(&self, app: &AppAuth, sid: &SessionId, subject: &Subject, started_at: Timestamp) {
         let ends_at = started_at.plus(app.app.limits.absolute);
-        app.revocations.revoke(Ended::Session(sid.clone(), subject.clone()), ends_at, self.now());
+        self.end(app, Ended::Session(sid.clone(), subject.clone()), ends_at);
+    }
+
+    /// Ends sessions of `app`. `ends_at` is when the last of them would have ended by itself.
+    pub fn end(&self, app: &AppAuth, ended: Ended, ends_at: Timestamp) {
+        app.revocations.revoke(ended, ends_at, self.now());
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::app::AppAuth;
 use super::grant;
-use super::rotation::{Place, Rotation, Rotations};
+use super::rotation::{Place, Rotation};
 use super::{Auth, Event, Outage, PATIENCE};
 use crate::oidc::ProviderError;
 use crate::oidc::token::{Revoked, TokenAnswer, TokenError};
@@ -111,15 +111,19 @@ impl Auth {
 
     async fn refresh_now(&self, app: &AppAuth, mut used: RefreshGrant, mut old: Option<SessionJwt>) -> Refreshed {
         let now = self.now();
-        let rotations = Rotations { store: &self.store, app };
-        let mut rotation = rotations.get(&used.sid, now).unwrap_or_default();
+        let rotations = self.rotations(app);
+        let (rotation, successor) = match rotations.get(&used.sid, now).await {
+            Ok(known) => known,
+            Err(error) => return Refreshed::Outage(Outage::new(error.code())),
+        };
+        let mut rotation = rotation.unwrap_or_default();
         match rotation.place(used.generation, now) {
             Place::Newest => {
                 rotation.newest = used.generation;
                 rotation.confirm(used.generation, now);
             }
             Place::Reused => return self.end_stolen(app, &used).await,
-            Place::Replaced => match rotations.successor(&used.sid, now) {
+            Place::Replaced => match successor {
                 Some(grant) if now < grant.jwt.valid_until => return Refreshed::Renewed(Arc::new(grant)),
                 Some(Grant { jwt, refresh: Some(refresh), .. }) => (used, old) = (refresh, Some(jwt)),
                 // The successor ended with its grace: the newest token is in the browser that sent it.
@@ -195,8 +199,8 @@ impl Auth {
         };
         rotation.newest = grant.jwt.generation;
         self.newest.insert(used.sid.clone(), rotation.newest);
-        if !(Rotations { store: &self.store, app }).put(&rotation, &grant, now) {
-            tracing::warn!(app = %app.app.name, sid = %used.sid, "successor_not_stored");
+        if let Err(error) = self.rotations(app).put(&rotation, &grant, now).await {
+            tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "successor_not_stored");
         }
         if is_ended(app, used, Some(&grant.jwt)) {
             // ... or since: a logout before this line may not have found the new token, one after it does.
@@ -211,8 +215,8 @@ impl Auth {
         tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
         self.observer.happened(app, Event::Theft, "session_ended");
         self.end_session(app, &used.sid, &used.subject, used.started_at);
-        let rotations = Rotations { store: &self.store, app };
-        let newest = rotations.successor(&used.sid, self.now()).and_then(|grant| grant.refresh);
+        let successor = self.rotations(app).successor(&used.sid, self.now()).await;
+        let newest = successor.ok().flatten().and_then(|grant| grant.refresh);
         self.revoke_at_provider(app, newest.as_ref().map_or(&used.token, |refresh| &refresh.token)).await;
         Refreshed::Ended(Why::Reused)
     }

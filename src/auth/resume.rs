@@ -6,7 +6,6 @@ use quick_cache::sync::Cache;
 
 use super::app::AppAuth;
 use super::refresh::{Flight, Refreshed};
-use super::rotation::Rotations;
 use super::set_cookies::{self, Lines};
 use super::{Auth, Outage};
 use crate::policy::decide::Caller;
@@ -223,7 +222,17 @@ impl Auth {
         if self.newest.get(&session.sid).is_none_or(|newest| newest < session.generation) {
             self.newest.insert(session.sid.clone(), session.generation);
         }
-        Rotations { store: &self.store, app }.confirm(&session.sid, session.generation, session.started_at, now);
+        let (auth, app, session) = (Arc::clone(self), Arc::clone(app), Arc::clone(session));
+        let begun = self.control.detach(async move {
+            let rotations = auth.rotations(&app);
+            let (sid, started_at) = (&session.sid, session.started_at);
+            if let Err(error) = rotations.confirm(sid, session.generation, started_at, now).await {
+                tracing::warn!(app = %app.app.name, sid = %session.sid, %error, "generation_not_confirmed");
+            }
+        });
+        if begun.is_err() {
+            tracing::warn!("generation_not_confirmed");
+        }
     }
 
     /// Says for as long as `live` may go on that it may: until it is revoked or as old as any session may be.

@@ -59,7 +59,7 @@ impl Auth {
         let seen = format!("logout-token/{}/{}", app.app.name, token.id);
         // Longer than any token is accepted.
         let until = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
-        match self.store.put_if_absent(&seen, Bytes::new(), until, now) {
+        match self.stores.sessions.put_if_absent(&seen, Bytes::new(), until, now).await {
             Ok(None) => {}
             Ok(Some(_)) => return Err(NotRevoked::Replayed),
             // Without room the token may be replayed, which ends what has ended.
@@ -82,7 +82,7 @@ impl Auth {
             }
             (None, None) => return,
         };
-        app.revocations.revoke(ended, ends_at, now);
+        self.end(app, ended, ends_at);
     }
 }
 

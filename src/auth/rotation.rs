@@ -1,5 +1,5 @@
 //! What the store knows of a session that was refreshed: how far it was rotated, and the newest tokens, sealed,
-//! until a request has shown that the browser has them. PURE but for the store that is handed in.
+//! until a request has shown that the browser has them.
 
 use std::time::Duration;
 
@@ -7,14 +7,17 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::app::AppAuth;
-use super::entropy;
+use super::{Auth, entropy};
 use crate::session::grant::Grant;
-use crate::store::Memory;
+use crate::store::{Store, StoreError};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
 /// How long after a new generation was seen requests of the one before are still answered with it.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
+
+/// How often a change is begun anew because somebody else changed the same.
+const TRIES: usize = 16;
 
 /// How many confirmed generations are remembered.
 const REMEMBERED: usize = 8;
@@ -81,73 +84,113 @@ impl Rotation {
 /// Reads and writes rotations of one app's sessions.
 pub(super) struct Rotations<'a> {
     /// The store.
-    pub store: &'a Memory,
+    pub store: &'a dyn Store,
     /// The app.
     pub app: &'a AppAuth,
 }
 
+impl Auth {
+    pub(super) fn rotations<'a>(&'a self, app: &'a AppAuth) -> Rotations<'a> {
+        Rotations { store: &*self.stores.sessions, app }
+    }
+}
+
 impl Rotations<'_> {
-    /// The rotation of `sid`, if it was ever refreshed.
-    pub(super) fn get(&self, sid: &SessionId, now: Timestamp) -> Option<Rotation> {
-        postcard::from_bytes(&self.store.get(&self.key("rotation", sid), now)?).ok()
+    /// The rotation of `sid`, if it was ever refreshed, and its newest tokens, if they are still kept.
+    pub(super) async fn get(
+        &self,
+        sid: &SessionId,
+        now: Timestamp,
+    ) -> Result<(Option<Rotation>, Option<Grant>), StoreError> {
+        let stored = self.store.get(&self.key("rotation", sid), now).await?;
+        let mut rotation = stored.and_then(|bytes| postcard::from_bytes::<Rotation>(&bytes).ok());
+        let successor = self.successor(sid, now).await?;
+        if let Some(grant) = &successor {
+            // Who wrote it may have died before the line about it.
+            let rotation = rotation.get_or_insert_default();
+            rotation.newest = rotation.newest.max(grant.jwt.generation);
+        }
+        Ok((rotation, successor))
     }
 
     /// The newest tokens of `sid`, if they are still kept.
-    pub(super) fn successor(&self, sid: &SessionId, now: Timestamp) -> Option<Grant> {
-        let sealed = self.store.get(&self.key("successor", sid), now)?;
-        self.app.seals.stored.open(std::str::from_utf8(&sealed).ok()?)
+    pub(super) async fn successor(&self, sid: &SessionId, now: Timestamp) -> Result<Option<Grant>, StoreError> {
+        let sealed = self.store.get(&self.key("successor", sid), now).await?;
+        Ok(sealed.and_then(|sealed| self.app.seals.stored.open(std::str::from_utf8(&sealed).ok()?)))
     }
 
     /// Keeps `grant` as the successor until it is confirmed, at most as long as an unused session lasts.
-    /// A store without room, or no randomness, is said by `false`.
-    pub(super) fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> bool {
+    pub(super) async fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> Result<(), StoreError> {
         let sid = &grant.jwt.sid;
         let sealed = entropy::bytes().ok().and_then(|nonce| self.app.seals.stored.seal(grant, nonce));
-        let Some(sealed) = sealed else { return false };
+        let sealed = sealed.ok_or_else(|| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
         let until = now.plus(self.app.app.limits.idle);
-        let kept = self.store.put(&self.key("successor", sid), Bytes::from(sealed), until, now).is_ok();
-        kept && self.note(sid, rotation, grant.jwt.started_at, now)
+        self.store.put(&self.key("successor", sid), Bytes::from(sealed), until, now).await?;
+        self.note(sid, rotation, grant.jwt.started_at, now).await
     }
 
     /// Notes what is known of the rotation, beside what was noted before.
-    pub(super) fn note(&self, sid: &SessionId, rotation: &Rotation, started_at: Timestamp, now: Timestamp) -> bool {
+    pub(super) async fn note(
+        &self,
+        sid: &SessionId,
+        rotation: &Rotation,
+        started_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         self.change(sid, started_at, now, |stored| {
             let mut next = stored.unwrap_or_default();
             next.take_in(rotation);
             Some(next)
         })
+        .await
     }
 
     /// Notes that the browser has `generation`, and lets the successor end after the grace period.
-    pub(super) fn confirm(&self, sid: &SessionId, generation: Generation, started_at: Timestamp, now: Timestamp) {
+    pub(super) async fn confirm(
+        &self,
+        sid: &SessionId,
+        generation: Generation,
+        started_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut is_newest = false;
         self.change(sid, started_at, now, |stored| {
             let mut next = stored?;
             let is_news = next.confirm(generation, now);
             is_newest = is_news && generation == next.newest;
             is_news.then_some(next)
-        });
+        })
+        .await?;
         let key = self.key("successor", sid);
-        if is_newest && let Some(sealed) = self.store.get(&key, now) {
-            // The entry exists, so there is room for it.
-            let _ = self.store.put(&key, sealed, now.plus(GRACE), now);
+        if is_newest && let Some(sealed) = self.store.get(&key, now).await? {
+            // Not if it is another by now: then there is a newer one, which nobody has yet.
+            self.store.swap(&key, &sealed, sealed.clone(), now.plus(GRACE), now).await?;
         }
+        Ok(())
     }
 
-    /// As one step: workers confirm while a refresh lands, and neither may undo what the other wrote.
-    fn change(
+    /// As one step: others confirm while a refresh lands, and neither may undo what the other wrote.
+    async fn change(
         &self,
         sid: &SessionId,
         started_at: Timestamp,
         now: Timestamp,
-        change: impl FnOnce(Option<Rotation>) -> Option<Rotation>,
-    ) -> bool {
-        let until = started_at.plus(self.app.app.limits.absolute);
-        let written = |stored: Option<&Bytes>| {
-            let stored = stored.and_then(|bytes| postcard::from_bytes(bytes).ok());
-            postcard::to_allocvec(&change(stored)?).ok().map(Bytes::from)
-        };
-        self.store.update(&self.key("rotation", sid), until, now, written).is_ok()
+        mut change: impl FnMut(Option<Rotation>) -> Option<Rotation>,
+    ) -> Result<(), StoreError> {
+        let (key, until) = (self.key("rotation", sid), started_at.plus(self.app.app.limits.absolute));
+        for _ in 0..TRIES {
+            let stored = self.store.get(&key, now).await?;
+            let read = stored.as_ref().and_then(|bytes| postcard::from_bytes(bytes).ok());
+            let Some(next) = change(read).and_then(|next| postcard::to_allocvec(&next).ok()) else { return Ok(()) };
+            let done = match &stored {
+                Some(before) => self.store.swap(&key, before, next.into(), until, now).await?,
+                None => self.store.put_if_absent(&key, next.into(), until, now).await?.is_none(),
+            };
+            if done {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable(format!("others changed `{key}` {TRIES} times in a row")))
     }
 
     fn key(&self, kind: &str, sid: &SessionId) -> String {

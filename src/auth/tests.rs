@@ -12,8 +12,8 @@ use url::Url;
 
 use super::app::{AppAuth, Userinfo};
 use super::refresh::Refreshed;
-use super::rotation::{GRACE, Rotation, Rotations};
-use super::{Auth, Event, Observer};
+use super::rotation::{GRACE, Rotation};
+use super::{Auth, Event, Observer, Stores};
 use crate::control::Control;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::App;
@@ -24,6 +24,7 @@ use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
 use crate::session::cookie::CookieNames;
 use crate::session::grant::RefreshGrant;
 use crate::session::seal::{Key, KeyRing};
+use crate::store::Memory;
 use crate::types::net::Origin;
 use crate::types::oauth::{
     AppName, AuthorizationCode, ClientId, Generation, Issuer, Nonce, ProviderName, RefreshToken, SessionId, Subject,
@@ -69,7 +70,8 @@ fn bench(provider: SocketAddr) -> Bench {
     let provider = Provider::new(settings, clock.clone());
     let app = Arc::new(AppAuth::new(app, provider, client, Userinfo::Never, &ring, 10));
     let control = Control::on(tokio::runtime::Handle::current());
-    let auth = Auth::new(vec![app.clone()], control, clock.clone(), 10, Arc::new(Nobody));
+    let stores = Stores { sessions: Arc::new(Memory::new(10)), strangers: Arc::new(Memory::new(10)) };
+    let auth = Auth::new(vec![app.clone()], control, clock.clone(), stores, Arc::new(Nobody));
     Bench { auth, app, clock }
 }
 
@@ -106,11 +108,11 @@ async fn codes_that_are_none_take_no_room_of_sessions_and_are_soon_forgotten() {
         let end = bench.auth.redeem_once(&bench.app, attempt(id), AuthorizationCode::new("junk")).await;
         assert!(end.is_err());
     }
-    assert!(bench.auth.store.is_empty());
-    assert_eq!(bench.auth.redeemed.len(), 10);
+    assert_eq!(bench.auth.stores.sessions.held(), Some(0));
+    assert_eq!(bench.auth.stores.strangers.held(), Some(10));
     bench.clock.advance(Duration::from_secs(30));
     bench.auth.sweep();
-    assert!(bench.auth.redeemed.is_empty());
+    assert_eq!(bench.auth.stores.strangers.held(), Some(0));
 }
 
 /// DESIGN section 3: a successor that no browser ever got and that is gone must not leave a session that is neither
@@ -120,11 +122,12 @@ async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_wait
     let bench = bench(nowhere().await);
     let (old, new) = (Generation::FIRST, Generation::FIRST.next());
     let refresh = || async { bench.auth.refresh(&bench.app, used(old), None).wait().await };
-    let rotations = Rotations { store: &bench.auth.store, app: &bench.app };
-    rotations.note(&SessionId::new("sid"), &Rotation { newest: new, confirmed: Vec::new() }, START, START);
+    let rotations = bench.auth.rotations(&bench.app);
+    let rotation = Rotation { newest: new, confirmed: Vec::new() };
+    rotations.note(&SessionId::new("sid"), &rotation, START, START).await.unwrap();
     assert!(matches!(refresh().await, Refreshed::Ended(Why::Expired)));
 
-    rotations.confirm(&SessionId::new("sid"), new, START, START);
+    rotations.confirm(&SessionId::new("sid"), new, START, START).await.unwrap();
     bench.clock.advance(GRACE);
     assert!(matches!(refresh().await, Refreshed::Outage(outage) if outage.code == "successor_gone"));
     bench.clock.advance(Duration::from_secs(1));

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::Telemetry;
-use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::resume::SessionCache;
+use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, Config};
 use crate::control::Control;
 use crate::oidc::Provider;
@@ -17,6 +17,7 @@ use crate::policy::identity::HeaderTemplate;
 use crate::policy::route::Sites;
 use crate::proxy::{Proxy, Recorder, Respond};
 use crate::session::seal::{Key, KeyRing};
+use crate::store::Memory;
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Clock;
@@ -68,10 +69,12 @@ impl Composed {
             plans.push(plan(app, settings)?);
         }
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
+        let memory = || Arc::new(Memory::new(config.store.max_entries));
+        let stores = Stores { sessions: memory(), strangers: memory() };
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
             trusted: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
-            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), config.store.max_entries, observer),
+            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), stores, observer),
             plans,
             providers,
             respond: Arc::new(Respond::new()?),
