@@ -84,6 +84,7 @@ impl Server {
 
         let (control, runtime) = Control::start()?;
         let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;
+        composed.listen(&control);
         let (trigger, drain) = wire::drain();
         let (admin_trigger, admin_drain) = wire::drain();
         let tunnels = Tunnels::new(&metrics);

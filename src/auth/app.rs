@@ -18,12 +18,41 @@ pub struct AppAuth {
     pub provider: Arc<Provider>,
     /// Its registration there.
     pub client: ClientSettings,
-    /// Whether claims that no token has are asked for at the userinfo endpoint.
-    pub userinfo: Userinfo,
+    /// How its sessions are treated.
+    pub settings: AuthSettings,
     /// Its seals.
     pub seals: Seals,
     /// Its sessions that were ended before their time.
     pub revocations: Revocations,
+}
+
+/// How an app's sessions are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// Whether claims that no token has are asked for at the userinfo endpoint.
+    pub userinfo: Userinfo,
+    /// What becomes of a session whose refresh token comes again long after it was replaced.
+    pub on_reuse: OnReuse,
+    /// What counts while it cannot be known which sessions were ended elsewhere.
+    pub revocation: RevocationMode,
+}
+
+/// A refresh token that comes again after its successor was in use (RFC 9700 section 4.14.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReuse {
+    /// It was stolen from somebody: the session ends for everybody who has it.
+    EndSession,
+    /// The request is refused, the session goes on.
+    Refuse,
+}
+
+/// Whether sessions go on while the store cannot be heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationMode {
+    /// They do: what was ended elsewhere meanwhile ends when the store is back, or with its JWT.
+    Available,
+    /// They do not: every request of a session is answered with 503 until it is known.
+    Strict,
 }
 
 /// When to ask the userinfo endpoint (OpenID Connect Core section 5.3).
@@ -60,7 +89,7 @@ impl AppAuth {
         app: Arc<App>,
         provider: Arc<Provider>,
         client: ClientSettings,
-        userinfo: Userinfo,
+        settings: AuthSettings,
         ring: &Arc<KeyRing>,
         max_revoked: usize,
     ) -> Self {
@@ -78,6 +107,6 @@ impl AppAuth {
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
         };
-        Self { app, provider, client, userinfo, seals, revocations: Revocations::new(max_revoked) }
+        Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
     }
 }

@@ -226,7 +226,7 @@ async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToke
     let is_missing = |name: &str| claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none();
     let missing: Vec<&str> = app.app.claims_in_use().into_iter().filter(|name| is_missing(name)).collect();
     let offered = app.provider.known_metadata().is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
-    if app.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
+    if app.settings.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
         match app.provider.userinfo(access, jwt.subject()).await {
             Ok(userinfo) => kept.extend(named(&missing, &userinfo)),
             Err(error) => {

@@ -303,11 +303,23 @@ impl Auth {
     }
 
     /// The new session's cookies. The one that the browser had before is over: no id outlives a login.
-    fn written(&self, app: &AppAuth, grant: &Grant, came: &RequestCookies<'_>) -> Result<Lines, LoginFailure> {
+    fn written(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        grant: &Grant,
+        came: &RequestCookies<'_>,
+    ) -> Result<Lines, LoginFailure> {
         let lines = set_cookies::write_grant(app, grant, came, self.now())?;
         if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
             self.end_session(app, &before.sid, &before.subject, before.started_at);
-            self.superseded.insert(before.sid, ());
+            self.superseded.insert(before.sid.clone(), ());
+            let (auth, app) = (Arc::clone(self), Arc::clone(app));
+            let begun = self.control.detach(async move {
+                auth.end_everywhere(&app, &before.sid, &before.subject, before.started_at).await;
+            });
+            if begun.is_err() {
+                tracing::warn!("end_not_stored");
+            }
         }
         Ok(lines)
     }

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::app::AppAuth;
 use super::refresh::AtProvider;
-use super::resume::{named_session, open_refresh};
+use super::resume::{Named, named_session, open_refresh};
 use super::set_cookies::{self, Lines};
 use super::{Auth, Event};
 use crate::oidc::logout::{LogoutHint, LogoutRequest, end_session_url};
@@ -38,16 +38,13 @@ impl Auth {
         let Some(app) = self.app(place.index) else {
             return LogoutEnd { location: signed_out, lines: Lines::new() };
         };
-        let mut token = open_refresh(app, came).map(|refresh| refresh.token);
-        if let Some(session) = named_session(app, came) {
+        let token = open_refresh(app, came).map(|refresh| refresh.token);
+        let session = named_session(app, came);
+        if let Some(session) = &session {
+            // Here and now, whatever the store and the provider do.
             self.end_session(app, &session.sid, &session.subject, session.started_at);
-            let newest = self.rotations(app).successor(&session.sid, self.now()).await.ok().flatten();
-            token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
         }
-        let (outcome, provider_is_there) = match token {
-            Some(token) => self.revoke_in_time(app, token).await,
-            None => ("no_refresh_token", true),
-        };
+        let (outcome, provider_is_there) = self.revoke_in_time(app, session, token).await;
         self.observer.happened(app, Event::Logout, outcome);
         let location = if provider_is_there {
             self.end_session_location(app, came, &signed_out).await.unwrap_or(signed_out)
@@ -64,11 +61,27 @@ impl Auth {
         metadata.is_some_and(|metadata| metadata.end_session_endpoint.is_some())
     }
 
-    /// How it ended, and whether the provider is there.
-    async fn revoke_in_time(self: &Arc<Self>, app: &Arc<AppAuth>, token: RefreshToken) -> (&'static str, bool) {
+    /// Revokes the session's newest refresh token. How that ended, and whether the provider is there.
+    async fn revoke_in_time(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        session: Option<Named>,
+        token: Option<RefreshToken>,
+    ) -> (&'static str, bool) {
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
-        let task = async move { auth.revoke_at_provider(&app, &token).await };
+        let task = async move {
+            let newest = match session {
+                Some(Named { sid, subject, started_at }) => auth.end_everywhere(&app, &sid, &subject, started_at).await,
+                None => None,
+            };
+            let token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
+            match token {
+                Some(token) => auth.revoke_at_provider(&app, &token).await,
+                None => AtProvider::NothingToRevoke,
+            }
+        };
         match self.control.run(REVOKE_PATIENCE, task).await {
+            Ok(AtProvider::NothingToRevoke) => ("no_refresh_token", true),
             Ok(AtProvider::Revoked) => ("refresh_token_revoked", true),
             Ok(AtProvider::NotOffered) => ("revocation_not_offered", true),
             Ok(AtProvider::Failed) => ("revocation_failed", true),

@@ -2,11 +2,14 @@
 
 pub mod app;
 pub mod entropy;
+pub mod feed;
 mod grant;
+mod lease;
 pub mod login;
 pub mod login_finish;
 pub mod logout;
 pub mod refresh;
+mod renew;
 pub mod resume;
 pub mod revoke;
 mod rotation;
@@ -20,10 +23,12 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
+use crate::session::grant::Grant;
 use crate::store::{Ended, Store};
 use crate::types::oauth::{Generation, SessionId, Subject};
 use crate::types::time::{Clock, Timestamp};
 use app::AppAuth;
+use feed::Feed;
 use login::Attempts;
 use refresh::Flights;
 
@@ -51,6 +56,7 @@ pub struct Auth {
     /// The part of `control` that callers without a session may take: callbacks, logout tokens, first logins.
     strangers: Control,
     stores: Stores,
+    feed: Feed,
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
@@ -144,6 +150,7 @@ impl Auth {
             strangers: control.narrowed(STRANGERS),
             control,
             stores,
+            feed: Feed::default(),
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
@@ -179,13 +186,25 @@ impl Auth {
     }
 
     /// Ends a session, for the rest of its life.
-    fn end_session(&self, app: &AppAuth, sid: &SessionId, subject: &Subject, started_at: Timestamp) {
+    fn end_session(self: &Arc<Self>, app: &AppAuth, sid: &SessionId, subject: &Subject, started_at: Timestamp) {
         let ends_at = started_at.plus(app.app.limits.absolute);
         self.end(app, Ended::Session(sid.clone(), subject.clone()), ends_at);
     }
 
-    /// Ends sessions of `app`. `ends_at` is when the last of them would have ended by itself.
-    pub fn end(&self, app: &AppAuth, ended: Ended, ends_at: Timestamp) {
-        app.revocations.revoke(ended, ends_at, self.now());
+    /// Ends a session so that a refresh under way at another replica is of no use to it either. Returns the newest tokens
+    /// that it had, if they are still kept.
+    async fn end_everywhere(
+        self: &Arc<Self>,
+        app: &AppAuth,
+        sid: &SessionId,
+        subject: &Subject,
+        started_at: Timestamp,
+    ) -> Option<Grant> {
+        self.end_session(app, sid, subject, started_at);
+        let newest = self.rotations(app).end(sid, started_at, self.now()).await;
+        newest.unwrap_or_else(|error| {
+            tracing::warn!(app = %app.app.name, %sid, code = error.code(), %error, "end_not_stored");
+            None
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Stage 3: who asks. Opens the cookies, judges the session, and refreshes it here and only here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
@@ -34,9 +35,11 @@ impl SessionCache {
 /// How much may be done to find out who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Only open cookies: the page is everyone's, or its answer cannot deliver a cookie. Nothing is waited for,
-    /// and nothing is said to the browser about its session.
+    /// Only open cookies: the page is everyone's. Nothing is waited for, nothing fails, and nothing is said to the
+    /// browser about its session.
     Look,
+    /// The same where somebody must be known, but the answer cannot deliver a cookie.
+    Know,
     /// Refresh if need be.
     Refresh,
 }
@@ -50,7 +53,13 @@ pub struct Resumed {
     pub afterwards: Afterwards,
     /// Whether the session is sealed with a key that only opens any more.
     pub key_age: Option<KeyAge>,
+    /// When that was.
+    pub at: Timestamp,
 }
+
+/// After how long an answer no longer delivers what its request brought, where other replicas may have brought more:
+/// well below the life of any JWT.
+const LATE: Duration = Duration::from_secs(10);
 
 /// What the answer owes the browser.
 #[derive(Debug)]
@@ -63,27 +72,33 @@ pub enum Afterwards {
     DeliverIfLanded(Flight, LiveSession),
     /// The last activity, if it is time to write it down.
     Note(LiveSession),
-    /// That this session is over.
-    Forget(SessionId),
+    /// That this session is over, and why.
+    Forget(SessionId, Why),
 }
 
 impl Resumed {
     /// Nobody was asked for: the request leads to no app.
     pub const fn nobody_asked() -> Self {
-        Self { caller: Ok(Caller::Anonymous(Why::NoCookie)), afterwards: Afterwards::Nothing, key_age: None }
+        Self::new(Ok(Caller::Anonymous(Why::NoCookie)), Afterwards::Nothing)
+    }
+
+    const fn new(caller: Result<Caller, Outage>, afterwards: Afterwards) -> Self {
+        Self { caller, afterwards, key_age: None, at: Timestamp::from_secs(0) }
     }
 
     /// Nobody, by a session of this name that was presented, if any.
     fn nobody(why: Why, sid: Option<SessionId>) -> Self {
         let afterwards = match (why, sid) {
             (Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired, Some(sid)) => {
-                Afterwards::Forget(sid)
+                Afterwards::Forget(sid, why)
             }
             // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
             // And other keys may open what ours do not: nothing is deleted.
-            (Why::Revoked | Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => Afterwards::Nothing,
+            (Why::Revoked | Why::RevocationsUnknown | Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => {
+                Afterwards::Nothing
+            }
         };
-        Self { caller: Ok(Caller::Anonymous(why)), afterwards, key_age: None }
+        Self::new(Ok(Caller::Anonymous(why)), afterwards)
     }
 }
 
@@ -102,16 +117,20 @@ impl Auth {
         let key_age = opened.key_age;
         let outside = World { app, revoked: app.revocations.snapshot() };
         let sid = opened.presented.sid().cloned();
-        let resumed = match assess(opened.presented, now, &app.app.limits, &outside) {
-            Standing::None(why) => Resumed::nobody(why, sid),
-            Standing::Live(live) => self.live(app, cookies, live, effort, now),
-            Standing::Stale(refresh, _) if effort == Effort::Refresh => self.refreshed(app, cookies, refresh).await,
-            Standing::Stale(..) => {
-                Resumed { caller: Ok(Caller::Anonymous(Why::Expired)), afterwards: Afterwards::Nothing, key_age: None }
+        let resumed = match (assess(opened.presented, now, &app.app.limits, &outside), self.knows_revocations(app)) {
+            (Standing::None(why), _) => Resumed::nobody(why, sid),
+            (Standing::Live(_) | Standing::Stale(..), Err(_)) if effort == Effort::Look => {
+                Resumed::nobody(Why::RevocationsUnknown, sid)
             }
+            (Standing::Live(_) | Standing::Stale(..), Err(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
+            (Standing::Live(live), Ok(())) => self.live(app, cookies, live, effort, now),
+            (Standing::Stale(refresh, _), Ok(())) if effort == Effort::Refresh => {
+                self.refreshed(app, cookies, refresh).await
+            }
+            (Standing::Stale(..), Ok(())) => Resumed::new(Ok(Caller::Anonymous(Why::Expired)), Afterwards::Nothing),
         };
-        let afterwards = if effort == Effort::Look { Afterwards::Nothing } else { resumed.afterwards };
-        Resumed { afterwards, key_age, ..resumed }
+        let afterwards = if effort == Effort::Refresh { resumed.afterwards } else { Afterwards::Nothing };
+        Resumed { afterwards, key_age, at: now, ..resumed }
     }
 
     fn live(
@@ -134,7 +153,7 @@ impl Auth {
             Some(grant) => Afterwards::DeliverIfLanded(self.refresh(app, grant, open_jwt(app, cookies)), live),
             None => Afterwards::Note(live),
         };
-        Resumed { caller, afterwards, key_age: None }
+        Resumed::new(caller, afterwards)
     }
 
     async fn refreshed(
@@ -148,9 +167,7 @@ impl Auth {
         let grant = match refreshed {
             Refreshed::Renewed(grant) => grant,
             Refreshed::Ended(why) => return Resumed::nobody(why, Some(sid)),
-            Refreshed::Outage(outage) => {
-                return Resumed { caller: Err(outage), afterwards: Afterwards::Nothing, key_age: None };
-            }
+            Refreshed::Outage(outage) => return Resumed::new(Err(outage), Afterwards::Nothing),
         };
         // As of now: the wait was long enough for a logout.
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
@@ -160,7 +177,7 @@ impl Auth {
             Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(Arc::new(session)))),
             None => Err(Outage::new("internal_error")),
         };
-        Resumed { caller, afterwards: Afterwards::Deliver(grant), key_age: None }
+        Resumed::new(caller, Afterwards::Deliver(grant))
     }
 
     fn open(
@@ -247,13 +264,23 @@ impl Auth {
 
     /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
     /// and none for a session that has ended meanwhile.
-    pub fn lines_of(&self, place: Place<'_>, afterwards: Afterwards, came: &RequestCookies<'_>) -> Lines {
+    pub fn lines_of(
+        &self,
+        place: Place<'_>,
+        (afterwards, at): (Afterwards, Timestamp),
+        came: &RequestCookies<'_>,
+    ) -> Lines {
         let Some(app) = self.app(place.index) else { return Lines::new() };
         let now = self.now();
         let revoked = app.revocations.snapshot();
         let deliver = |grant: &Grant| {
             let newest = self.newest.get(&grant.jwt.sid);
-            if newest.is_some_and(|newest| newest > grant.jwt.generation) || revoked.contains(whose(&grant.jwt)) {
+            // Then it waits as the successor.
+            let is_late = self.stores.sessions.held().is_none() && now.since(at) > LATE;
+            if is_late
+                || newest.is_some_and(|newest| newest > grant.jwt.generation)
+                || revoked.contains(whose(&grant.jwt))
+            {
                 return Lines::new();
             }
             set_cookies::write_grant(app, grant, came, now).unwrap_or_else(|error| {
@@ -278,8 +305,12 @@ impl Auth {
             },
             Afterwards::Note(live) => note(&live),
             // By now a login may have put its cookies in the place of these.
-            Afterwards::Forget(sid) if self.superseded.get(&sid).is_some() => Lines::new(),
-            Afterwards::Forget(_) => set_cookies::forget_session(app, came),
+            Afterwards::Forget(sid, _) if self.superseded.get(&sid).is_some() => Lines::new(),
+            // ... at another replica too: a login ends the session that the browser had before.
+            Afterwards::Forget(sid, Why::Idle | Why::TooOld | Why::Expired) if revoked.has_session(&sid) => {
+                Lines::new()
+            }
+            Afterwards::Forget(..) => set_cookies::forget_session(app, came),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Auth {
         revoked
     }
 
-    async fn revoke_by(&self, app: &AppAuth, token: &str) -> Result<(), NotRevoked> {
+    async fn revoke_by(self: &Arc<Self>, app: &AppAuth, token: &str) -> Result<(), NotRevoked> {
         let token = app.provider.verify_logout_token(&app.client, token).await.map_err(|rejected| {
             tracing::warn!(app = %app.app.name, code = rejected.code(), error = %rejected, "logout_token_refused");
             refused(&rejected)
@@ -71,7 +71,7 @@ impl Auth {
 
     /// A session that is named ends whenever it began; a person's sessions, if they began by the provider's `iat`,
     /// give or take what clocks may differ.
-    fn end_named(&self, app: &AppAuth, token: &LogoutToken) {
+    fn end_named(self: &Arc<Self>, app: &AppAuth, token: &LogoutToken) {
         let now = self.now();
         let ends_at = now.plus(app.app.limits.absolute);
         let ended = match (&token.sid, &token.subject) {

@@ -29,6 +29,8 @@ pub(super) struct Rotation {
     pub newest: Generation,
     /// Which generations were seen in a request, and when first.
     pub confirmed: Vec<(Generation, Timestamp)>,
+    /// The session is over: what a refresh under way brings is of no use to it.
+    pub ended: bool,
 }
 
 /// What a refresh token of one generation may be used for.
@@ -63,6 +65,7 @@ impl Rotation {
     /// Takes in what another knows: neither loses a confirmation, and the newest never goes back.
     fn take_in(&mut self, other: &Self) {
         self.newest = self.newest.max(other.newest);
+        self.ended |= other.ended;
         for (generation, at) in &other.confirmed {
             self.confirm(*generation, *at);
         }
@@ -120,7 +123,8 @@ impl Rotations<'_> {
     }
 
     /// Keeps `grant` as the successor until it is confirmed, at most as long as an unused session lasts.
-    pub(super) async fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> Result<(), StoreError> {
+    /// The rotation as it is then: by somebody else's word the session may be over.
+    pub(super) async fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> Result<Rotation, StoreError> {
         let sid = &grant.jwt.sid;
         let sealed = entropy::bytes().ok().and_then(|nonce| self.app.seals.stored.seal(grant, nonce));
         let sealed = sealed.ok_or_else(|| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
@@ -129,20 +133,35 @@ impl Rotations<'_> {
         self.note(sid, rotation, grant.jwt.started_at, now).await
     }
 
-    /// Notes what is known of the rotation, beside what was noted before.
+    /// Notes what is known of the rotation, beside what was noted before, and says what that amounts to.
     pub(super) async fn note(
         &self,
         sid: &SessionId,
         rotation: &Rotation,
         started_at: Timestamp,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Rotation, StoreError> {
+        let mut noted = Rotation::default();
         self.change(sid, started_at, now, |stored| {
             let mut next = stored.unwrap_or_default();
             next.take_in(rotation);
+            noted.clone_from(&next);
             Some(next)
         })
-        .await
+        .await?;
+        Ok(noted)
+    }
+
+    /// Notes that the session is over, and returns the newest tokens that it had, if they are still kept.
+    pub(super) async fn end(
+        &self,
+        sid: &SessionId,
+        started_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Grant>, StoreError> {
+        self.note(sid, &Rotation { ended: true, ..Rotation::default() }, started_at, now).await?;
+        // After the note: whoever stores a successor later than this reads the note.
+        self.successor(sid, now).await
     }
 
     /// Notes that the browser has `generation`, and lets the successor end after the grace period.
@@ -193,7 +212,8 @@ impl Rotations<'_> {
         Err(StoreError::Unavailable(format!("others changed `{key}` {TRIES} times in a row")))
     }
 
-    fn key(&self, kind: &str, sid: &SessionId) -> String {
+    /// What the store calls something of one session.
+    pub(super) fn key(&self, kind: &str, sid: &SessionId) -> String {
         format!("{kind}/{}/{sid}", self.app.app.name)
     }
 }
@@ -209,7 +229,7 @@ mod tests {
     #[test]
     fn a_replaced_token_is_answered_until_the_newer_one_was_seen_and_the_grace_is_over() {
         let (first, second) = (Generation::FIRST, Generation::FIRST.next());
-        let mut rotation = Rotation { newest: second, confirmed: Vec::new() };
+        let mut rotation = Rotation { newest: second, ..Rotation::default() };
         assert_eq!(rotation.place(second, at(0)), Place::Newest);
         assert_eq!(rotation.place(first, at(100_000)), Place::Replaced);
         assert!(rotation.confirm(second, at(100)));
@@ -221,7 +241,7 @@ mod tests {
     #[test]
     fn two_quick_rotations_do_not_look_like_theft() {
         let (first, third) = (Generation::FIRST, Generation::FIRST.next().next());
-        let mut rotation = Rotation { newest: third, confirmed: Vec::new() };
+        let mut rotation = Rotation { newest: third, ..Rotation::default() };
         rotation.confirm(Generation::FIRST.next(), at(100));
         assert_eq!(rotation.place(first, at(110)), Place::Replaced);
         assert_eq!(rotation.place(Generation::FIRST.next(), at(500)), Place::Replaced);
@@ -231,8 +251,11 @@ mod tests {
     #[test]
     fn a_confirmation_and_a_refresh_that_lands_meanwhile_undo_nothing_of_each_other() {
         let (first, second, third) = (Generation::FIRST, Generation::FIRST.next(), Generation::FIRST.next().next());
-        let mut stored = Rotation { newest: third, confirmed: vec![(second, at(5)), (third, at(7))] };
-        stored.take_in(&Rotation { newest: second, confirmed: vec![(first, at(1)), (second, at(9))] });
+        let mut stored =
+            Rotation { newest: third, confirmed: vec![(second, at(5)), (third, at(7))], ..Rotation::default() };
+        let other = Rotation { newest: second, confirmed: vec![(first, at(1)), (second, at(9))], ended: true };
+        stored.take_in(&other);
+        assert!(stored.ended);
         assert_eq!(stored.newest, third);
         assert_eq!(stored.confirmed, [(second, at(5)), (third, at(7)), (first, at(1))]);
     }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::app::{AppAuth, Userinfo};
+use super::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
 use super::refresh::Refreshed;
 use super::rotation::{GRACE, Rotation};
 use super::{Auth, Event, Observer, Stores};
@@ -64,11 +64,16 @@ fn bench(provider: SocketAddr) -> Bench {
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
     });
+    let treated = AuthSettings {
+        userinfo: Userinfo::Never,
+        on_reuse: OnReuse::EndSession,
+        revocation: RevocationMode::Available,
+    };
     let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();
     let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback);
     let ring = Arc::new(KeyRing::new(Key::new(&Secret::new([7; 32])).unwrap(), Vec::new()));
     let provider = Provider::new(settings, clock.clone());
-    let app = Arc::new(AppAuth::new(app, provider, client, Userinfo::Never, &ring, 10));
+    let app = Arc::new(AppAuth::new(app, provider, client, treated, &ring, 10));
     let control = Control::on(tokio::runtime::Handle::current());
     let stores = Stores { sessions: Arc::new(Memory::new(10)), strangers: Arc::new(Memory::new(10)) };
     let auth = Auth::new(vec![app.clone()], control, clock.clone(), stores, Arc::new(Nobody));
@@ -123,7 +128,7 @@ async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_wait
     let (old, new) = (Generation::FIRST, Generation::FIRST.next());
     let refresh = || async { bench.auth.refresh(&bench.app, used(old), None).wait().await };
     let rotations = bench.auth.rotations(&bench.app);
-    let rotation = Rotation { newest: new, confirmed: Vec::new() };
+    let rotation = Rotation { newest: new, ..Rotation::default() };
     rotations.note(&SessionId::new("sid"), &rotation, START, START).await.unwrap();
     assert!(matches!(refresh().await, Refreshed::Ended(Why::Expired)));
 

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::words::{LogFormat, LogLevel, ProviderKind, SessionJwt, Span, TokenAuth, Userinfo};
+use super::words::{
+    LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, Revocation, SessionJwt, Span, TokenAuth, Userinfo,
+};
 use crate::types::oauth::ClientSecret;
 
 /// A list whose unreadable elements are gaps, so that the places of the others stay what they are in the file.
@@ -83,6 +85,7 @@ pub(super) struct RawProvider {
     pub(super) algorithms: Option<List<String>>,
     pub(super) request_timeout: Option<Span>,
     pub(super) leeway: Option<Span>,
+    pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,
 }
 
@@ -107,6 +110,8 @@ pub(super) struct RawApp {
     pub(super) session_jwt: Option<SessionJwt>,
     pub(super) audiences: Option<List<String>>,
     pub(super) userinfo: Option<Userinfo>,
+    pub(super) on_reuse: Option<OnReuse>,
+    pub(super) revocation: Option<Revocation>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) absolute_timeout: Option<Span>,
     pub(super) prefix: Option<String>,

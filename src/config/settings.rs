@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::keys::SealingKey;
-use crate::auth::app::Userinfo;
+use crate::auth::app::AuthSettings;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::telemetry::log::LogFormat;
@@ -92,8 +92,8 @@ pub struct AppConfig {
     pub provider: ProviderName,
     /// Its registration there.
     pub client: ClientSettings,
-    /// Whether the UserInfo endpoint is asked.
-    pub userinfo: Userinfo,
+    /// How its sessions are treated.
+    pub auth: AuthSettings,
     /// Its backend.
     pub upstream: UpstreamSettings,
 }

@@ -151,6 +151,34 @@ word! {
         "never" => Never,
     }
 }
+word! {
+    /// What becomes of a session whose refresh token comes again long after it was replaced.
+    OnReuse {
+        /// It ends, for everybody who has it.
+        "end-session" => EndSession,
+        /// The request is refused, and the session goes on.
+        "refuse" => Refuse,
+    }
+}
+word! {
+    /// What counts while the store cannot be heard.
+    Revocation {
+        /// Sessions go on.
+        "available" => Available,
+        /// Every request of a session gets 503.
+        "strict" => Strict,
+    }
+}
+word! {
+    /// What becomes of refreshes while the store is away.
+    OnStoreOutage {
+        /// They wait.
+        "refuse" => Refuse,
+        /// Each replica goes on by itself.
+        "local-lease" => LocalLease,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,8 +37,19 @@ pub struct ProviderSettings {
     pub keys_min_refetch: Duration,
     /// After this the background loop fetches metadata and keys anew.
     pub keys_max_age: Duration,
+    /// What becomes of refreshes while the store that replicas share is away.
+    pub on_store_outage: OnStoreOutage,
     /// Dangerous: lets the provider be asked over plain http on hosts other than this machine.
     pub allow_insecure_http: bool,
+}
+
+/// What becomes of a refresh while nobody can say whether another replica is at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreOutage {
+    /// It waits: whose JWT has expired gets 503.
+    Refuse,
+    /// It goes on, for a provider that takes the same refresh token more than once.
+    LocalLease,
 }
 
 impl ProviderSettings {
@@ -66,6 +77,7 @@ impl ProviderSettings {
             leeway: Duration::from_secs(30),
             keys_min_refetch: Duration::from_secs(10),
             keys_max_age: Duration::from_secs(15 * 60),
+            on_store_outage: OnStoreOutage::Refuse,
             allow_insecure_http: false,
         }
     }

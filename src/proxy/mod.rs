@@ -76,7 +76,8 @@ impl Proxy {
             }
             Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
         };
-        let lines = place.map(|place| self.auth.lines_of(place, resumed.afterwards, &cookies)).unwrap_or_default();
+        let lines = place.map(|place| self.auth.lines_of(place, (resumed.afterwards, resumed.at), &cookies));
+        let lines = lines.unwrap_or_default();
         record.close(answer.with_cookies(lines))
     }
 }
@@ -87,6 +88,7 @@ fn effort<'a>(route: &Route<'a>, headers: &http::HeaderMap) -> (Option<Place<'a>
     match route {
         Route::Page(place, Access::SignedIn | Access::Claims(_)) if !switches => (Some(*place), Effort::Refresh),
         Route::Own(place, Endpoint::Login | Endpoint::Session) => (Some(*place), Effort::Refresh),
+        Route::Page(place, Access::SignedIn | Access::Claims(_)) => (Some(*place), Effort::Know),
         Route::Page(place, _) | Route::Own(place, _) => (Some(*place), Effort::Look),
         Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),
     }

@@ -1,6 +1,6 @@
 //! From the configuration's values to the parts that serve.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::StartError;
@@ -25,6 +25,9 @@ use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
 /// How often what has ended is forgotten and the gauges are read.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How long the first answer waits for the store's word on sessions that were ended before.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// The codes of decisions that are counted without looking their series up.
 const HOT_CODES: [&str; 3] = ["forward", "start_login", "no_session"];
@@ -61,7 +64,7 @@ impl Composed {
                 Arc::clone(app),
                 Arc::clone(provider),
                 settings.client.clone(),
-                settings.userinfo,
+                settings.auth,
                 &ring,
                 config.store.max_revoked,
             );
@@ -81,6 +84,23 @@ impl Composed {
             clock,
             max_cached_sessions: config.max_cached_sessions,
         })
+    }
+
+    /// Hears which sessions were ended before this replica began, if the store tells it in time, and listens on.
+    pub(super) fn listen(&self, control: &Control) {
+        let auth = Arc::clone(&self.auth);
+        let (heard, caught_up) = mpsc::channel();
+        let begun = control.detach(async move {
+            let cursor = auth.catch_up().await;
+            // Nobody may be waiting any more.
+            let _ = heard.send(());
+            auth.listen(cursor).await;
+        });
+        // The runtime has just begun, so there is room.
+        debug_assert!(begun.is_ok());
+        if caught_up.recv_timeout(CATCH_UP).is_err() {
+            tracing::warn!("revocations_not_known_yet");
+        }
     }
 
     /// Keeps what is known of the providers fresh, forgets what has ended, and reads the gauges.

@@ -110,6 +110,8 @@ pub enum Why {
     TooOld,
     /// It was ended.
     Revoked,
+    /// It cannot be known now whether it was ended.
+    RevocationsUnknown,
     /// Its JWT expired and there is no refresh token.
     Expired,
     /// The provider no longer takes its refresh token.
@@ -128,6 +130,7 @@ impl Why {
             Self::Idle => "idle_timeout",
             Self::TooOld => "absolute_timeout",
             Self::Revoked => "session_revoked",
+            Self::RevocationsUnknown => "revocations_unknown",
             Self::Expired => "jwt_expired",
             Self::RefreshRefused => "refresh_refused",
             Self::Reused => "refresh_token_reused",

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 
 use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
@@ -29,11 +30,12 @@ pub struct Revocations {
 pub struct RevokedSet {
     settled: Arc<Names>,
     recent: Names,
-    not_before: Option<Timestamp>,
+    /// Until when all sessions began that are over, and when the last of them would have ended by itself.
+    everyone: Option<(Timestamp, Timestamp)>,
 }
 
-/// Which sessions end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which sessions of one app end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ended {
     /// The one that we call so, and whose it is.
     Session(SessionId, Subject),
@@ -41,7 +43,12 @@ pub enum Ended {
     ProviderSession(ProviderSid),
     /// All of a person that began at or before a moment.
     Person(Subject, Timestamp),
+    /// All that began at or before a moment.
+    Everyone(Timestamp),
 }
+
+/// Whenever it began.
+const FOR_EVER: Timestamp = Timestamp::from_secs(u64::MAX);
 
 /// What a session is known by.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +82,7 @@ struct Entry {
 impl RevokedSet {
     /// Whether the session was ended.
     pub fn contains(&self, whose: Whose<'_>) -> bool {
-        if self.not_before.is_some_and(|not_before| whose.started_at <= not_before) {
+        if self.everyone.is_some_and(|(began_until, _)| whose.started_at <= began_until) {
             return true;
         }
         let names = |map: fn(&Names) -> &HashMap<String, Entry>, name: &str| {
@@ -87,14 +94,38 @@ impl RevokedSet {
             || names(|names| &names.people, whose.subject.as_str())
     }
 
+    /// Whether this very session was ended by its name.
+    pub fn has_session(&self, sid: &SessionId) -> bool {
+        self.recent.sessions.contains_key(sid.as_str()) || self.settled.sessions.contains_key(sid.as_str())
+    }
+
     /// How many revocations there are by name.
     pub fn len(&self) -> usize {
         self.recent.len() + self.settled.len()
     }
 
+    /// Everything that was revoked and still matters at `now`, with the end of each.
+    pub fn all(&self, now: Timestamp) -> Vec<(Ended, Timestamp)> {
+        let mut names = Names::clone(&self.settled);
+        names.take_in(self.recent.clone());
+        names.forget_ended(now);
+        let sessions = names.sessions.into_iter().map(|(sid, entry)| {
+            let person = Subject::new(entry.person.unwrap_or_default());
+            (Ended::Session(SessionId::new(sid), person), entry.ends_at)
+        });
+        let provider_sessions = names.provider_sessions.into_iter();
+        let people = names.people.into_iter();
+        let everyone = self.everyone.filter(|(_, ends_at)| now < *ends_at);
+        sessions
+            .chain(provider_sessions.map(|(sid, entry)| (Ended::ProviderSession(ProviderSid::new(sid)), entry.ends_at)))
+            .chain(people.map(|(sub, entry)| (Ended::Person(Subject::new(sub), entry.began_until), entry.ends_at)))
+            .chain(everyone.map(|(began_until, ends_at)| (Ended::Everyone(began_until), ends_at)))
+            .collect()
+    }
+
     /// Whether nothing was revoked.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.not_before.is_none()
+        self.len() == 0 && self.everyone.is_none()
     }
 }
 
@@ -109,34 +140,35 @@ impl Revocations {
         self.snapshot.load_full()
     }
 
-    /// Ends sessions. `ends_at` is when the last of them would have ended by itself.
-    pub fn revoke(&self, ended: Ended, ends_at: Timestamp, now: Timestamp) {
-        const ALWAYS: Timestamp = Timestamp::from_secs(u64::MAX);
+    /// Ends sessions. `ends_at` is when the last of them would have ended by itself. Says whether that is news.
+    pub fn revoke(&self, ended: Ended, ends_at: Timestamp, now: Timestamp) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = RevokedSet::clone(&self.snapshot.load());
-        let (name, began_until) = match &ended {
-            Ended::Session(sid, _) => (sid.as_str(), ALWAYS),
-            Ended::ProviderSession(sid) => (sid.as_str(), ALWAYS),
-            Ended::Person(subject, began_until) => (subject.as_str(), *began_until),
+        let is_news = match ended {
+            Ended::Session(sid, subject) => {
+                let entry = Entry { began_until: FOR_EVER, ends_at, person: Some(subject.as_str().into()) };
+                next.add(|names| &mut names.sessions, |names| &names.sessions, sid.as_str(), entry)
+            }
+            Ended::ProviderSession(sid) => {
+                let entry = Entry { began_until: FOR_EVER, ends_at, person: None };
+                next.add(|names| &mut names.provider_sessions, |names| &names.provider_sessions, sid.as_str(), entry)
+            }
+            Ended::Person(subject, began_until) => {
+                let entry = Entry { began_until, ends_at, person: None };
+                next.add(|names| &mut names.people, |names| &names.people, subject.as_str(), entry)
+            }
+            Ended::Everyone(began_until) => next.add_everyone(began_until, ends_at),
         };
-        let person = match &ended {
-            Ended::Session(_, subject) => Some(subject.as_str().into()),
-            Ended::ProviderSession(_) | Ended::Person(..) => None,
-        };
-        let before = next.settled.of(&ended).get(name).map(|entry| (entry.began_until, entry.ends_at));
-        let entry = Entry { began_until, ends_at, person };
-        let entry = next.recent.of_mut(&ended).entry(name.to_owned()).or_insert(entry);
-        for (began_until, ends_at) in [Some((began_until, ends_at)), before].into_iter().flatten() {
-            entry.began_until = entry.began_until.max(began_until);
-            entry.ends_at = entry.ends_at.max(ends_at);
+        if is_news {
+            if next.recent.len() > RECENT || next.len() > self.max_entries {
+                self.settle(&mut next, now, ends_at);
+            }
+            self.snapshot.store(Arc::new(next));
         }
-        if next.recent.len() > RECENT || next.len() > self.max_entries {
-            self.settle(&mut next, now);
-        }
-        self.snapshot.store(Arc::new(next));
+        is_news
     }
 
-    fn settle(&self, set: &mut RevokedSet, now: Timestamp) {
+    fn settle(&self, set: &mut RevokedSet, now: Timestamp, ends_at: Timestamp) {
         let mut settled = Names::clone(&set.settled);
         settled.take_in(std::mem::take(&mut set.recent));
         settled.forget_ended(now);
@@ -144,30 +176,44 @@ impl Revocations {
             settled.name_busy_people(now);
         }
         if settled.len() > self.max_entries {
-            set.not_before = Some(now);
+            let last = settled.last_end().unwrap_or(ends_at);
+            set.add_everyone(now, last);
             settled = Names::default();
         }
         set.settled = Arc::new(settled);
     }
 }
 
+impl RevokedSet {
+    fn add(
+        &mut self,
+        write: fn(&mut Names) -> &mut HashMap<String, Entry>,
+        read: fn(&Names) -> &HashMap<String, Entry>,
+        name: &str,
+        entry: Entry,
+    ) -> bool {
+        let known = read(&self.recent).get(name).or_else(|| read(&self.settled).get(name));
+        let Some(known) = known else {
+            write(&mut self.recent).insert(name.to_owned(), entry);
+            return true;
+        };
+        let is_news = known.began_until < entry.began_until || known.ends_at < entry.ends_at;
+        if is_news {
+            let (began_until, ends_at) = (known.began_until.max(entry.began_until), known.ends_at.max(entry.ends_at));
+            write(&mut self.recent).insert(name.to_owned(), Entry { began_until, ends_at, ..entry });
+        }
+        is_news
+    }
+
+    fn add_everyone(&mut self, began_until: Timestamp, ends_at: Timestamp) -> bool {
+        let before = self.everyone;
+        let known = before.unwrap_or((began_until, ends_at));
+        self.everyone = Some((known.0.max(began_until), known.1.max(ends_at)));
+        self.everyone != before
+    }
+}
+
 impl Names {
-    const fn of(&self, ended: &Ended) -> &HashMap<String, Entry> {
-        match ended {
-            Ended::Session(..) => &self.sessions,
-            Ended::ProviderSession(_) => &self.provider_sessions,
-            Ended::Person(..) => &self.people,
-        }
-    }
-
-    const fn of_mut(&mut self, ended: &Ended) -> &mut HashMap<String, Entry> {
-        match ended {
-            Ended::Session(..) => &mut self.sessions,
-            Ended::ProviderSession(_) => &mut self.provider_sessions,
-            Ended::Person(..) => &mut self.people,
-        }
-    }
-
     fn take_in(&mut self, newer: Self) {
         self.sessions.extend(newer.sessions);
         self.provider_sessions.extend(newer.provider_sessions);
@@ -178,6 +224,11 @@ impl Names {
         for map in [&mut self.sessions, &mut self.provider_sessions, &mut self.people] {
             map.retain(|_, entry| now < entry.ends_at);
         }
+    }
+
+    fn last_end(&self) -> Option<Timestamp> {
+        let all = [&self.sessions, &self.provider_sessions, &self.people].into_iter().flat_map(HashMap::values);
+        all.map(|entry| entry.ends_at).max()
     }
 
     /// Whoever logged out very often is named once instead: all of that person's sessions that began before now end.
@@ -247,6 +298,35 @@ mod tests {
         assert!(!is_over(&revocations, "s", "p", "bob", 51));
         revocations.revoke(Ended::Person(Subject::new("bob"), at(40)), at(100), at(50));
         assert!(is_over(&revocations, "s", "p", "bob", 50), "an older revocation takes nothing back");
+    }
+
+    #[test]
+    fn all_that_is_revoked_can_be_told_to_another_who_then_refuses_the_same() {
+        let here = Revocations::new(1000);
+        for number in 0..400 {
+            assert!(here.revoke(session(number, number), at(100), at(1)));
+        }
+        here.revoke(Ended::ProviderSession(ProviderSid::new("x")), at(100), at(1));
+        here.revoke(Ended::Person(Subject::new("bob"), at(50)), at(100), at(1));
+        here.revoke(Ended::Person(Subject::new("ended"), at(50)), at(2), at(1));
+        let there = Revocations::new(1000);
+        let all = here.snapshot().all(at(2));
+        assert_eq!(all.len(), 402);
+        for (ended, ends_at) in all.clone() {
+            assert!(there.revoke(ended, ends_at, at(2)));
+        }
+        for (ended, ends_at) in all {
+            assert!(!there.revoke(ended, ends_at, at(2)), "it is no news any more");
+        }
+        assert!((0..400).all(|number| is_over(&there, &number.to_string(), "p", "alice", 60)));
+        assert!(is_over(&there, "s", "x", "alice", 60) && is_over(&there, "s", "p", "bob", 50));
+        assert!(!is_over(&there, "s", "p", "bob", 51) && !is_over(&there, "s", "p", "ended", 1));
+
+        here.revoke(Ended::Everyone(at(70)), at(100), at(2));
+        for (ended, ends_at) in here.snapshot().all(at(2)) {
+            there.revoke(ended, ends_at, at(2));
+        }
+        assert!(is_over(&there, "any", "p", "carol", 70) && !is_over(&there, "any", "p", "carol", 71));
     }
 
     #[test]

@@ -139,7 +139,11 @@ proptest! {
                     Why::TooOld => is_old,
                     Why::Idle => is_idle,
                     Why::Expired => is_spent,
-                    Why::NoCookie | Why::Unreadable | Why::RefreshRefused | Why::Reused => false,
+                    Why::NoCookie
+                    | Why::Unreadable
+                    | Why::RefreshRefused
+                    | Why::Reused
+                    | Why::RevocationsUnknown => false,
                 };
                 prop_assert!(holds, "{:?}", why);
             }

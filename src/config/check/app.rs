@@ -10,7 +10,7 @@ use super::super::settings::AppConfig;
 use super::super::words;
 use super::session::limits;
 use super::{client, elements, name_is_good, rules, wait};
-use crate::auth::app::Userinfo;
+use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::App;
 use crate::policy::rules::Rules;
 use crate::session::assess::Limits;
@@ -42,17 +42,31 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let headers = rules::headers(raw.headers.take(), &at.key("headers"));
     let rules = rules::check(raw.rules.take(), &at.key("rules"));
     let rules = Rules::new(rules, raw.case_insensitive_paths.unwrap_or(false));
-    let userinfo = match raw.userinfo.unwrap_or(words::Userinfo::WhenNeeded) {
-        words::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
-        words::Userinfo::Never => Userinfo::Never,
-    };
+    let auth = auth_settings(&raw);
     let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
     let policy = App { name, origin, aliases, prefix, rules, tolerates, headers, cookies, limits };
-    Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, userinfo, upstream: upstream? })
+    Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
+}
+
+fn auth_settings(raw: &RawApp) -> AuthSettings {
+    AuthSettings {
+        userinfo: match raw.userinfo.unwrap_or(words::Userinfo::WhenNeeded) {
+            words::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
+            words::Userinfo::Never => Userinfo::Never,
+        },
+        on_reuse: match raw.on_reuse.unwrap_or(words::OnReuse::EndSession) {
+            words::OnReuse::EndSession => OnReuse::EndSession,
+            words::OnReuse::Refuse => OnReuse::Refuse,
+        },
+        revocation: match raw.revocation.unwrap_or(words::Revocation::Available) {
+            words::Revocation::Available => RevocationMode::Available,
+            words::Revocation::Strict => RevocationMode::Strict,
+        },
+    }
 }
 
 fn upstream_settings(raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<UpstreamSettings> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::super::files::Folder;
 use super::super::raw::{List, RawProvider};
 use super::super::report::{At, did_you_mean, quoted};
-use super::super::words::ProviderKind;
+use super::super::words::{self, ProviderKind};
 use super::{elements, name_is_good, provider_url, wait};
 use crate::oidc::ProviderSettings;
 use crate::oidc::jws::Algorithm;
+use crate::oidc::settings::OnStoreOutage;
 use crate::types::oauth::{Issuer, ProviderName};
 
 /// Longest leeway that can be set.
@@ -45,6 +46,10 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
                 return None;
             }
         },
+    };
+    settings.on_store_outage = match raw.on_store_outage.unwrap_or(words::OnStoreOutage::Refuse) {
+        words::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
+        words::OnStoreOutage::LocalLease => OnStoreOutage::LocalLease,
     };
     settings.allow_insecure_http = allow_http;
     settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;

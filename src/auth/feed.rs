@@ -1,0 +1,192 @@
+//! Sessions that were ended, told to every replica that shares the store and heard from all of them. What was ended
+//! here counts here at once, whatever the store does; what others ended counts within a second of their word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use super::app::{AppAuth, RevocationMode};
+use super::{Auth, Outage};
+use crate::store::{Cursor, Ended, Item, StoreError};
+use crate::types::time::Timestamp;
+
+/// How often one listens.
+const LISTEN_EVERY: Duration = Duration::from_millis(250);
+
+/// After how long without hearing anything what is known counts as old.
+const STALE_AFTER: Duration = Duration::from_secs(2);
+
+/// How many more items than needed the store may hold before somebody says the same in fewer.
+const SLACK: usize = 1000;
+
+/// How long others leave it to whoever began to do that.
+const CONDENSING: Duration = Duration::from_secs(30);
+
+/// What one replica knows of the others' words.
+#[derive(Debug, Default)]
+pub(super) struct Feed {
+    /// Whether all that was announced until just now is known here.
+    is_current: AtomicBool,
+    /// Something that was ended here may not have been heard by the store.
+    say_again: AtomicBool,
+    /// Items that could not be read.
+    unreadable: AtomicU64,
+}
+
+/// An announcement.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Word {
+    app: String,
+    ended: Ended,
+}
+
+impl Word {
+    fn item(app: &AppAuth, ended: Ended, ends_at: Timestamp) -> Option<Item> {
+        let word = Self { app: app.app.name.as_str().to_owned(), ended };
+        Some(Item { value: Bytes::from(postcard::to_allocvec(&word).ok()?), ends_at })
+    }
+}
+
+impl Auth {
+    /// Ends sessions of `app`, here at once and elsewhere within a second. `ends_at` is when the last of them would have
+    /// ended by itself.
+    pub fn end(self: &Arc<Self>, app: &AppAuth, ended: Ended, ends_at: Timestamp) {
+        let now = self.now();
+        if !app.revocations.revoke(ended.clone(), ends_at, now) {
+            return;
+        }
+        let Some(item) = Word::item(app, ended, ends_at) else { return };
+        let auth = Arc::clone(self);
+        let begun = self.control.detach(async move {
+            if let Err(error) = auth.stores.sessions.announce(item, now).await {
+                tracing::warn!(code = error.code(), %error, "revocation_not_announced_yet");
+                auth.feed.say_again.store(true, Ordering::Release);
+            }
+        });
+        if begun.is_err() {
+            self.feed.say_again.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether `app` may trust what it knows of ended sessions.
+    ///
+    /// # Errors
+    /// It is strict about that, and the store has not been heard lately.
+    pub(super) fn knows_revocations(&self, app: &AppAuth) -> Result<(), Outage> {
+        match app.settings.revocation {
+            RevocationMode::Strict if !self.feed_is_current() => Err(Outage::new("revocations_unknown")),
+            RevocationMode::Strict | RevocationMode::Available => Ok(()),
+        }
+    }
+
+    /// Whether the words of all replicas are known here.
+    pub fn feed_is_current(&self) -> bool {
+        self.feed.is_current.load(Ordering::Acquire)
+    }
+
+    /// How many announcements could not be read.
+    pub fn unreadable_announcements(&self) -> u64 {
+        self.feed.unreadable.load(Ordering::Relaxed)
+    }
+
+    /// Hears what was announced before this replica began; then [`Self::listen`] goes on from what this returns.
+    pub async fn catch_up(self: &Arc<Self>) -> Cursor {
+        let mut cursor = Cursor::default();
+        match self.hear(&mut cursor).await {
+            Ok(()) => self.feed.is_current.store(true, Ordering::Release),
+            Err(error) => tracing::warn!(code = error.code(), %error, "revocations_not_known_yet"),
+        }
+        cursor
+    }
+
+    /// Listens for ever.
+    pub async fn listen(self: Arc<Self>, mut cursor: Cursor) {
+        let mut heard = Instant::now();
+        loop {
+            sleep(LISTEN_EVERY).await;
+            match self.hear(&mut cursor).await {
+                Ok(()) => {
+                    heard = Instant::now();
+                    if !self.feed.is_current.swap(true, Ordering::AcqRel) {
+                        tracing::info!("revocations_known_again");
+                    }
+                }
+                Err(error) => {
+                    let is_stale = heard.elapsed() >= STALE_AFTER;
+                    if is_stale && self.feed.is_current.swap(false, Ordering::AcqRel) {
+                        tracing::warn!(code = error.code(), %error, "revocations_unknown");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hear(self: &Arc<Self>, cursor: &mut Cursor) -> Result<(), StoreError> {
+        let now = self.now();
+        let news = self.stores.sessions.news(cursor, now).await?;
+        for item in news.items {
+            self.heed(&item, now);
+        }
+        *cursor = news.cursor;
+        let say_again = self.feed.say_again.swap(false, Ordering::AcqRel);
+        let known = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum::<usize>();
+        let is_long = news.held > 2 * known + SLACK;
+        if news.lost {
+            tracing::warn!("the store has lost its memory; what was revoked is announced again");
+        }
+        if (say_again || news.lost || (is_long && self.may_condense(now).await?))
+            && let Err(error) = self.stores.sessions.condense(cursor, self.all_words(now), now).await
+        {
+            self.feed.say_again.store(true, Ordering::Release);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn heed(&self, item: &Item, now: Timestamp) {
+        match postcard::from_bytes::<Word>(&item.value) {
+            Ok(word) => {
+                // An app that this replica does not have is another deployment's business.
+                if let Some(app) = self.apps.iter().find(|app| app.app.name.as_str() == word.app) {
+                    app.revocations.revoke(word.ended, item.ends_at, now);
+                }
+            }
+            Err(_) => {
+                self.feed.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("unreadable_announcement");
+            }
+        }
+    }
+
+    fn all_words(&self, now: Timestamp) -> Vec<Item> {
+        let words = self.apps.iter().flat_map(|app| {
+            let all = app.revocations.snapshot().all(now);
+            all.into_iter().filter_map(|(ended, ends_at)| Word::item(app, ended, ends_at))
+        });
+        words.collect()
+    }
+
+    /// One replica is enough.
+    async fn may_condense(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let other = self.stores.sessions.put_if_absent("condensing", Bytes::new(), now.plus(CONDENSING), now).await?;
+        Ok(other.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::oauth::{SessionId, Subject};
+
+    #[test]
+    fn words_are_read_as_they_were_written() {
+        let ended = Ended::Session(SessionId::new("s"), Subject::new("alice"));
+        let word = Word { app: "store".to_owned(), ended };
+        let bytes = postcard::to_allocvec(&word).unwrap();
+        assert_eq!(postcard::from_bytes::<Word>(&bytes).unwrap(), word);
+    }
+}
