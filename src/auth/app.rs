@@ -7,6 +7,7 @@ use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
 use crate::session::grant::{HintCookie, RefreshCookie, SeenCookie, StoredGrant};
 use crate::session::jwt::JwtCookie;
+use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
 
@@ -81,6 +82,12 @@ pub struct Seals {
     pub state: Seal<StateParameter>,
     /// What the store keeps.
     pub stored: Seal<StoredGrant>,
+    /// What native apps hold in place of an access token.
+    pub native_access: Seal<NativeAccess>,
+    /// What native apps hold in place of a refresh token.
+    pub native_refresh: Seal<NativeRefresh>,
+    /// A device that is known.
+    pub device: Seal<DeviceToken>,
 }
 
 impl AppAuth {
@@ -106,6 +113,9 @@ impl AppAuth {
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
+            native_access: Seal::new(Arc::clone(ring), &binding),
+            native_refresh: Seal::new(Arc::clone(ring), &binding),
+            device: Seal::new(Arc::clone(ring), &binding),
         };
         Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
     }

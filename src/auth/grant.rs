@@ -72,33 +72,36 @@ impl GrantError {
     }
 }
 
-/// The grant of a new session (OpenID Connect Core section 3.1.3.7): the ID token is always verified.
+/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser's login has a nonce, and its ID token is
+/// always verified; without a nonce there was no browser, and some providers give no ID token then.
 pub(super) async fn of_login(
     app: &AppAuth,
     answer: TokenAnswer,
-    nonce: &Nonce,
+    nonce: Option<&Nonce>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
-    let id_token = answer.id_token.as_ref().ok_or(GrantError::NoIdToken)?;
-    let expected =
-        IdTokenExpectation { nonce: Some(nonce), access_token: Some(&answer.access_token), ..Default::default() };
-    let verified_id = app
-        .provider
-        .verify_id_token(&app.client, id_token, expected)
-        .await
-        .map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?;
+    let verified_id = match &answer.id_token {
+        Some(id_token) => {
+            let expected = IdTokenExpectation { nonce, access_token: Some(&answer.access_token), ..Default::default() };
+            let verified = app.provider.verify_id_token(&app.client, id_token, expected).await;
+            Some(verified.map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?)
+        }
+        None if nonce.is_none() => None,
+        None => return Err(GrantError::NoIdToken),
+    };
     let jwt = match app.client.session_jwt {
-        Which::Id => verified_id.clone(),
+        Which::Id => verified_id.clone().ok_or(GrantError::NoIdToken)?,
         Which::Access => access_jwt(app, &answer.access_token).await?,
     };
-    if jwt.subject() != verified_id.subject() {
+    let id_token = verified_id.as_ref().unwrap_or(&jwt);
+    if jwt.subject() != id_token.subject() {
         return Err(GrantError::SubjectChanged);
     }
-    let kept = kept_claims(app, &jwt, &verified_id, &answer.access_token).await;
+    let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
     let sid = SessionId::new(entropy::name()?);
     let session = Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now };
     let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
-    sealed_jwt.provider_sid = verified_id.sid().or(jwt.sid()).cloned();
+    sealed_jwt.provider_sid = id_token.sid().or(jwt.sid()).cloned();
     let refresh = answer.refresh_token.map(|token| session.refresh_grant(token, now));
     Ok(Grant { jwt: sealed_jwt, refresh, hint: answer.id_token })
 }

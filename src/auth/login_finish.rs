@@ -281,7 +281,7 @@ impl Auth {
                 }
             }
         })?;
-        grant::of_login(app, answer, &attempt.nonce, self.now()).await.map_err(|error| {
+        grant::of_login(app, answer, Some(&attempt.nonce), self.now()).await.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "login_tokens_refused");
             tokens_refused(&error)
         })

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, DATE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE};
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
 use tokio::sync::OnceCell;
-use url::Url;
+use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::discovery::PlainHttp;
@@ -97,7 +98,8 @@ impl Http {
         authorization: Option<&str>,
         timeout: Duration,
     ) -> Result<Answer, ProviderError> {
-        let mut request = self.client(endpoint, url).await?.post(url.clone()).form(form).timeout(timeout);
+        let request = self.client(endpoint, url).await?.post(url.clone()).timeout(timeout);
+        let mut request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(encoded(form));
         if let Some(value) = authorization {
             request = request.header(reqwest::header::AUTHORIZATION, value);
         }
@@ -159,6 +161,15 @@ impl Answer {
         }
         Err(ProviderError::Status { endpoint: self.endpoint, status: self.status })
     }
+}
+
+/// A form, wiped when it was sent: it holds passwords, secrets and tokens. What the libraries below copy is theirs.
+fn encoded(form: &[(&str, &str)]) -> Bytes {
+    // Room for all of it, since growing would leave a copy behind that nobody wipes.
+    let most = form.iter().map(|(name, value)| (name.len() + value.len()) * 3 + 2).sum();
+    let mut text = form_urlencoded::Serializer::new(String::with_capacity(most));
+    let text = Zeroizing::new(text.extend_pairs(form).finish().into_bytes());
+    Bytes::from_owner(text)
 }
 
 /// Reads the trust store, so it runs where it may block.

@@ -18,6 +18,7 @@ pub mod jwks;
 pub mod jws;
 pub mod logout;
 pub mod logout_token;
+pub mod password;
 pub mod provider;
 pub mod settings;
 #[cfg(test)]

@@ -12,16 +12,17 @@ use super::access_token::{self, AccessTokenProfile};
 use super::cached::Cached;
 use super::discovery::{Metadata, PlainHttp};
 use super::error::{Endpoint, ProviderError, TokenRejected};
-use super::http::Http;
+use super::http::{Answer, Http};
 use super::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use super::json;
 use super::jwks::KeySet;
 use super::jws::{Jws, Signed};
 use super::logout_token::{self, LogoutToken, LogoutTokenProfile};
+use super::password::{PasswordError, parse_password_answer};
 use super::settings::{ClientSettings, ProviderSettings};
 use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, parse_answer, revocation_outcome};
 use super::verified::VerifiedToken;
-use crate::types::oauth::{AccessToken, AuthorizationCode, IdToken, PkceVerifier, RefreshToken, Subject};
+use crate::types::oauth::{AccessToken, AuthorizationCode, IdToken, Password, PkceVerifier, RefreshToken, Subject};
 use crate::types::time::Clock;
 
 /// The first and the longest pause between attempts to find a provider that is down.
@@ -124,6 +125,24 @@ impl Provider {
     pub async fn refresh(&self, client: &ClientSettings, token: &RefreshToken) -> Result<TokenAnswer, TokenError> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
         self.call_token(Grant::Refresh, client, &form, self.settings.refresh_timeout).await
+    }
+
+    /// Exchanges a person's name and password for tokens (RFC 6749 section 4.3.2). One call, no retry.
+    ///
+    /// # Errors
+    /// See [`PasswordError`].
+    pub async fn password_grant(
+        &self,
+        client: &ClientSettings,
+        username: &str,
+        password: &Password,
+        scope: &str,
+    ) -> Result<TokenAnswer, PasswordError> {
+        let form =
+            [("grant_type", "password"), ("username", username), ("password", password.expose()), ("scope", scope)];
+        let answer = self.post_token(client, &form, self.settings.request_timeout).await;
+        let answer = answer.map_err(PasswordError::Failed)?;
+        parse_password_answer(answer.status, &answer.body)
     }
 
     /// Revokes a refresh token (RFC 7009).
@@ -230,13 +249,22 @@ impl Provider {
         grant_form: &[(&str, &str)],
         timeout: Duration,
     ) -> Result<TokenAnswer, TokenError> {
+        let answer = self.post_token(client, grant_form, timeout).await?;
+        parse_answer(grant, answer.status, &answer.body)
+    }
+
+    async fn post_token(
+        &self,
+        client: &ClientSettings,
+        grant_form: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<Answer, TokenError> {
         // Without metadata nothing is sent to the token endpoint, whatever happened to that request.
         let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
         let proof = client_proof(client);
         let form: Vec<(&str, &str)> = grant_form.iter().copied().chain(proof.parameters.iter().copied()).collect();
         let authorization = proof.authorization.as_ref().map(|value| value.as_str());
-        let answer = self.http.post(Endpoint::Token, &metadata.token_endpoint, &form, authorization, timeout).await?;
-        parse_answer(grant, answer.status, &answer.body)
+        Ok(self.http.post(Endpoint::Token, &metadata.token_endpoint, &form, authorization, timeout).await?)
     }
 
     async fn freshen(&self) -> Result<(), ProviderError> {

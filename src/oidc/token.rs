@@ -129,6 +129,8 @@ pub enum Grant {
     Code,
     /// `refresh_token`.
     Refresh,
+    /// `password`.
+    Password,
 }
 
 /// How a client shows who it is: form parameters, or a field of its own.
@@ -241,7 +243,9 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
             (_, 401) => TokenError::ClientRejected { error, description },
             // FusionAuth answers a refresh whose token is gone with 404 and nothing, or with errors of its own form.
             (Grant::Refresh, 400 | 403 | 404) => TokenError::Refused { error, description },
-            (Grant::Refresh | Grant::Code, _) => TokenError::BadAnswer("an error that is not of RFC 6749"),
+            (Grant::Refresh | Grant::Code | Grant::Password, _) => {
+                TokenError::BadAnswer("an error that is not of RFC 6749")
+            }
         };
     };
     if is_gone_by_reason {

@@ -5,4 +5,5 @@ pub mod attempt;
 pub mod cookie;
 pub mod grant;
 pub mod jwt;
+pub mod native;
 pub mod seal;

@@ -108,6 +108,10 @@ secret_word! {
     ClientSecret
 }
 secret_word! {
+    /// `password` (RFC 6749 section 4.3.2).
+    Password
+}
+secret_word! {
     /// `code` (RFC 6749 section 4.1.2).
     AuthorizationCode
 }

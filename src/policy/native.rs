@@ -1,0 +1,138 @@
+//! What native apps may do at one app, and who may call the endpoints that are for them.
+
+use http::{HeaderMap, header};
+
+use super::asker::text;
+use super::throttle::{Calls, Failures};
+use crate::types::oauth::ClientId;
+
+/// `[apps.NAME.native]` of an app that takes passwords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Native {
+    /// What clients call themselves, where they do.
+    pub client_id: ClientId,
+    /// What they hold.
+    pub tokens: Tokens,
+    /// Whether a refresh token beside a request refreshes it.
+    pub inline_refresh: bool,
+    /// Web origins besides the app's own that may call.
+    pub cors_origins: Vec<String>,
+    /// How often passwords may be tried.
+    pub throttle: Throttle,
+}
+
+/// What native apps hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Tokens of ours, which are worth nothing anywhere else.
+    Sealed,
+    /// The provider's own.
+    Plain,
+}
+
+/// The buckets of password logins at one app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// Failures for one account, or from one device that is known for it.
+    pub account: Failures,
+    /// Failures from one address.
+    pub address: Failures,
+    /// Logins in all, whoever succeeds.
+    pub all: Calls,
+}
+
+/// The endpoints for native apps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeCall {
+    /// `token`: as RFC 6749 section 3.2 has it, in forms.
+    Token,
+    /// `native/login`: a login, in JSON.
+    Login,
+    /// `native/refresh`: a refresh, in JSON.
+    Refresh,
+    /// `native/logout`: a logout, in JSON.
+    Logout,
+}
+
+impl NativeCall {
+    /// The stable word for logs and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Login => "native_login",
+            Self::Refresh => "native_refresh",
+            Self::Logout => "native_logout",
+        }
+    }
+}
+
+/// From where a native endpoint is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum From {
+    /// No web page: browsers name the origin of every `POST`.
+    NoPage,
+    /// A page of the app itself.
+    OwnPage,
+    /// A page of a listed origin.
+    Listed(String),
+    /// Any other page.
+    Stranger,
+}
+
+impl Native {
+    /// From where `headers` come; `own` is the app's origin.
+    pub fn caller(&self, headers: &HeaderMap, own: &str) -> From {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let site = text(headers, "sec-fetch-site");
+        match (origins.next(), origins.next()) {
+            (None, _) if site.is_none_or(|site| matches!(site, "none" | "same-origin")) => From::NoPage,
+            (None, _) | (_, Some(_)) => From::Stranger,
+            (Some(said), None) if said.as_bytes() == own.as_bytes() => From::OwnPage,
+            (Some(said), None) => {
+                let listed = self.cors_origins.iter().find(|listed| listed.as_bytes() == said.as_bytes());
+                listed.map_or(From::Stranger, |listed| From::Listed(listed.clone()))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn pages_call_only_from_the_app_itself_or_a_listed_origin() {
+        let failures = Failures { free: 1, longest_wait: Duration::from_secs(60) };
+        let native = Native {
+            client_id: ClientId::new("store"),
+            tokens: Tokens::Sealed,
+            inline_refresh: false,
+            cors_origins: vec!["capacitor://localhost".to_owned()],
+            throttle: Throttle { account: failures, address: failures, all: Calls { per_minute: 1 } },
+        };
+        let own = "https://store.example.com";
+        let listed = From::Listed("capacitor://localhost".to_owned());
+        let cases = [
+            (vec![], From::NoPage),
+            (vec![("origin", own)], From::OwnPage),
+            (vec![("origin", "capacitor://localhost")], listed.clone()),
+            (vec![("origin", "capacitor://localhost"), ("sec-fetch-site", "cross-site")], listed),
+            (vec![("origin", "Capacitor://localhost")], From::Stranger),
+            (vec![("origin", "null")], From::Stranger),
+            (vec![("origin", "")], From::Stranger),
+            (vec![("origin", "https://store.example.com.evil")], From::Stranger),
+            (vec![("origin", own), ("origin", own)], From::Stranger),
+            (vec![("sec-fetch-site", "cross-site")], From::Stranger),
+            (vec![("sec-fetch-site", "same-site")], From::Stranger),
+        ];
+        for (lines, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &lines {
+                headers.append(*name, value.parse().unwrap());
+            }
+            assert_eq!(native.caller(&headers, own), expected, "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a native app holds of its session: the same as the two cookies, sealed for this app alone, and of no use at
+//! the provider or anywhere else. Each form begins with a word of its own, so that we know our tokens from a
+//! provider's, and scanners find those that leaked.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::grant::{Grant, RefreshGrant};
+use super::jwt::SessionJwt;
+use super::seal::{Purpose, Seal, SealNonce};
+use crate::types::time::Timestamp;
+
+/// How long a device is known after its last login.
+pub const DEVICE_LIFETIME: Duration = Duration::from_secs(180 * 24 * 60 * 60);
+
+/// A token of ours, whose text has a word in front of the seal.
+pub trait Token: Purpose {
+    /// The word; the rest is base64url.
+    const PREFIX: &'static str;
+}
+
+/// Whether `text` means to be an access token of ours, whatever it is worth.
+pub fn is_ours(text: &str) -> bool {
+    text.starts_with(NativeAccess::PREFIX)
+}
+
+/// The text of a token. `None` only if it cannot be sealed, which nothing of ours causes.
+pub fn write<T: Token>(seal: &Seal<T>, payload: &T::Payload, nonce: SealNonce) -> Option<String> {
+    Some(format!("{}{}", T::PREFIX, seal.seal(payload, nonce)?))
+}
+
+/// What `text` holds, if it is such a token of this app.
+pub fn read<T: Token>(seal: &Seal<T>, text: &str) -> Option<T::Payload> {
+    seal.open(text.strip_prefix(T::PREFIX)?)
+}
+
+/// The purpose of an access token.
+#[derive(Debug)]
+pub struct NativeAccess;
+
+impl Purpose for NativeAccess {
+    type Payload = SessionJwt;
+    const NAME: &'static str = "native access token";
+}
+
+impl Token for NativeAccess {
+    const PREFIX: &'static str = "doorward_at_";
+}
+
+/// The purpose of a refresh token.
+#[derive(Debug)]
+pub struct NativeRefresh;
+
+impl Purpose for NativeRefresh {
+    type Payload = NativeGrant;
+    const NAME: &'static str = "native refresh token";
+}
+
+impl Token for NativeRefresh {
+    const PREFIX: &'static str = "doorward_rt_";
+}
+
+/// What a native refresh token holds. It comes alone, so the JWT that it belongs to is in it: some providers bring no
+/// new one, and some claims come at the login only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NativeGrant {
+    /// The provider's refresh token, and the session.
+    pub refresh: RefreshGrant,
+    /// The JWT of the same generation.
+    pub jwt: SessionJwt,
+    /// What was granted (RFC 6749 section 3.3).
+    pub scope: String,
+}
+
+impl NativeGrant {
+    /// The form of `grant` for a native app; `None` if the provider granted no refresh token.
+    pub fn of(grant: &Grant, scope: String) -> Option<Self> {
+        Some(Self { refresh: grant.refresh.clone()?, jwt: grant.jwt.clone(), scope })
+    }
+
+    /// The last moment at which the session may have been used without our knowing: nobody is told of requests, so
+    /// the time without use begins when the access token ends.
+    pub fn last_activity(&self) -> Timestamp {
+        self.jwt.valid_until.max(self.refresh.sealed_at)
+    }
+}
+
+/// The purpose of a device token.
+#[derive(Debug)]
+pub struct DeviceToken;
+
+impl Purpose for DeviceToken {
+    type Payload = Device;
+    const NAME: &'static str = "native device token";
+}
+
+impl Token for DeviceToken {
+    const PREFIX: &'static str = "doorward_dt_";
+}
+
+/// A device on which somebody has logged in before. It opens nothing: its password tries are counted apart from
+/// those of strangers, nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name: 128 random bits.
+    pub id: String,
+    /// Whose account it is, by [`crate::policy::throttle::account_key`].
+    pub account: String,
+    /// The last login.
+    pub issued_at: Timestamp,
+}
+
+impl Device {
+    /// Whether it stands for `account` at `now`.
+    pub fn is_known_for(&self, account: &str, now: Timestamp) -> bool {
+        self.account == account && now.since(self.issued_at) < DEVICE_LIFETIME
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::seal::{Binding, Key, KeyRing};
+    use super::*;
+    use crate::types::oauth::{ClientId, Issuer};
+    use crate::types::secret::Secret;
+
+    fn seal<T: Token>(origin: &str) -> Seal<T> {
+        let ring = KeyRing::new(Key::new(&Secret::new([1; 32])).unwrap(), vec![]);
+        let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store"));
+        Seal::new(Arc::new(ring), &Binding { origin: origin.to_owned(), issuer, client_id })
+    }
+
+    #[test]
+    fn a_token_is_read_by_its_own_kind_and_app_only_and_is_one_word_of_rfc_6750() {
+        let device = Device { id: "d".into(), account: "a".into(), issued_at: Timestamp::from_secs(1000) };
+        let ours = seal::<DeviceToken>("https://store.example.com");
+        let text = write(&ours, &device, [7; 12]).unwrap();
+        assert!(text.starts_with("doorward_dt_") && !is_ours(&text));
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)), "{text}");
+        assert_eq!(read(&ours, &text), Some(device));
+        assert_eq!(read(&seal::<DeviceToken>("https://forum.example.com"), &text), None);
+        let as_refresh = text.replace(DeviceToken::PREFIX, NativeRefresh::PREFIX);
+        assert_eq!(read(&seal::<NativeRefresh>("https://store.example.com"), &as_refresh), None);
+        assert_eq!(read(&ours, text.trim_start_matches(DeviceToken::PREFIX)), None, "without its word");
+    }
+
+    #[test]
+    fn a_device_is_known_for_its_own_account_and_not_for_ever() {
+        let device = Device { id: "d".into(), account: "alice".into(), issued_at: Timestamp::from_secs(1000) };
+        let at = |secs| Timestamp::from_secs(1000 + secs);
+        let life = DEVICE_LIFETIME.as_secs();
+        assert!(device.is_known_for("alice", at(life - 1)) && !device.is_known_for("alice", at(life)));
+        assert!(!device.is_known_for("bob", at(0)));
+    }
+}
