@@ -168,7 +168,8 @@ impl Auth {
                 return LoginEnd::Failed(LoginFailure::Declined { error, description }, used_up);
             }
         };
-        match self.redeem(app, attempt, code).await.and_then(|grant| self.written(app, &grant, came)) {
+        let redeemed = self.redeem(app, attempt, code).await;
+        match redeemed.and_then(|grant| Ok(self.written(app, &grant, came)?)) {
             Ok(mut lines) => {
                 lines.extend(used_up);
                 LoginEnd::SignedIn(return_to, lines)
@@ -303,12 +304,12 @@ impl Auth {
     }
 
     /// The new session's cookies. The one that the browser had before is over: no id outlives a login.
-    fn written(
+    pub(super) fn written(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         grant: &Grant,
         came: &RequestCookies<'_>,
-    ) -> Result<Lines, LoginFailure> {
+    ) -> Result<Lines, Unwritable> {
         let lines = set_cookies::write_grant(app, grant, came, self.now())?;
         if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
             self.end_session(app, &before.sid, &before.subject, before.started_at);

@@ -62,7 +62,7 @@ impl Auth {
     }
 
     /// Revokes the session's newest refresh token. How that ended, and whether the provider is there.
-    async fn revoke_in_time(
+    pub(super) async fn revoke_in_time(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         session: Option<Named>,

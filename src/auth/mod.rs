@@ -8,6 +8,7 @@ mod lease;
 pub mod login;
 pub mod login_finish;
 pub mod logout;
+pub mod native;
 pub mod refresh;
 mod renew;
 pub mod resume;
@@ -46,6 +47,9 @@ pub fn random_seed() -> Result<u64, entropy::NoEntropy> {
 /// How many calls to the provider strangers may cause at once; sessions have room of their own.
 const STRANGERS: usize = 1024;
 
+/// How many passwords may be on their way to the provider at once, which is slow at checking them on purpose.
+const PASSWORDS: usize = 128;
+
 /// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
 const NEWEST: usize = 50_000;
 
@@ -55,6 +59,8 @@ pub struct Auth {
     control: Control,
     /// The part of `control` that callers without a session may take: callbacks, logout tokens, first logins.
     strangers: Control,
+    /// The part that password logins may take: a flood of them leaves room for other logins.
+    passwords: Control,
     stores: Stores,
     feed: Feed,
     clock: Arc<dyn Clock>,
@@ -91,6 +97,8 @@ pub enum Event {
     LoginStarted,
     /// A person came back.
     LoginFinished,
+    /// A native app brought a name and a password.
+    PasswordLogin,
     /// A refresh token was used.
     Refresh,
     /// A person logged out.
@@ -107,6 +115,7 @@ impl Event {
         match self {
             Self::LoginStarted => "login_started",
             Self::LoginFinished => "login_finished",
+            Self::PasswordLogin => "password_login",
             Self::Refresh => "refresh",
             Self::Logout => "logout",
             Self::Revocation => "revocation",
@@ -148,6 +157,7 @@ impl Auth {
         Arc::new(Self {
             apps,
             strangers: control.narrowed(STRANGERS),
+            passwords: control.narrowed(PASSWORDS),
             control,
             stores,
             feed: Feed::default(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use quick_cache::sync::Cache;
 
 use super::app::AppAuth;
@@ -10,12 +11,13 @@ use super::refresh::{Flight, Refreshed};
 use super::set_cookies::{self, Lines};
 use super::{Auth, Outage};
 use crate::policy::decide::Caller;
+use crate::policy::native::Shown;
 use crate::policy::route::Place;
 use crate::session::assess::{LiveSession, Outside, Presented, Session, Standing, Why, assess};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
-use crate::session::seal::{KeyAge, Stamp, read_payload};
+use crate::session::seal::{KeyAge, Purpose, Seal, Stamp, read_payload};
 use crate::store::{RevokedSet, Whose};
 use crate::types::body::Holds;
 use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
@@ -68,6 +70,8 @@ pub enum Afterwards {
     Nothing,
     /// The tokens that a refresh brought.
     Deliver(Arc<Grant>),
+    /// The tokens that a refresh brought a native app, and their scope.
+    HandOver(Arc<Grant>, String),
     /// What a refresh brings that runs beside the request, if it ends in time; else the last activity.
     DeliverIfLanded(Flight, LiveSession),
     /// The last activity, if it is time to write it down.
@@ -82,8 +86,13 @@ impl Resumed {
         Self::new(Ok(Caller::Anonymous(Why::NoCookie)), Afterwards::Nothing)
     }
 
-    const fn new(caller: Result<Caller, Outage>, afterwards: Afterwards) -> Self {
+    pub(super) const fn new(caller: Result<Caller, Outage>, afterwards: Afterwards) -> Self {
         Self { caller, afterwards, key_age: None, at: Timestamp::from_secs(0) }
+    }
+
+    /// Nobody, by a token that was shown.
+    pub(super) const fn refused(why: Why) -> Self {
+        Self::new(Ok(Caller::TokenRefused(why)), Afterwards::Nothing)
     }
 
     /// Nobody, by a session of this name that was presented, if any.
@@ -94,17 +103,42 @@ impl Resumed {
             }
             // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
             // And other keys may open what ours do not: nothing is deleted.
-            (Why::Revoked | Why::RevocationsUnknown | Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => {
-                Afterwards::Nothing
-            }
+            (
+                Why::Revoked
+                | Why::RevocationsUnknown
+                | Why::NoCookie
+                | Why::Unreadable
+                | Why::Mixed
+                | Why::UnknownToken,
+                _,
+            )
+            | (_, None) => Afterwards::Nothing,
         };
         Self::new(Ok(Caller::Anonymous(why)), afterwards)
     }
 }
 
 impl Auth {
-    /// Finds out who sent `cookies` to the app at `place`.
+    /// Finds out who sent a request with these `headers` and `cookies` to the app at `place`. A session of cookies wins
+    /// over a token, which is then not looked at.
     pub async fn resume(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        headers: &HeaderMap,
+        cookies: &RequestCookies<'_>,
+        effort: Effort,
+        cache: &SessionCache,
+    ) -> Resumed {
+        let by_cookies = self.resume_cookies(place, cookies, effort, cache).await;
+        match (&by_cookies.caller, &place.app.native, Shown::read(headers)) {
+            (Ok(Caller::Anonymous(_)), Some(native), Some(shown)) => {
+                Box::pin(self.resume_native(place, native, shown, effort, cache)).await
+            }
+            _ => by_cookies,
+        }
+    }
+
+    async fn resume_cookies(
         self: &Arc<Self>,
         place: Place<'_>,
         cookies: &RequestCookies<'_>,
@@ -115,7 +149,7 @@ impl Auth {
         let now = self.now();
         let opened = self.open(app, place.index, cookies, cache, now);
         let key_age = opened.key_age;
-        let outside = World { app, revoked: app.revocations.snapshot() };
+        let outside = World::now(app);
         let sid = opened.presented.sid().cloned();
         let resumed = match (assess(opened.presented, now, &app.app.limits, &outside), self.knows_revocations(app)) {
             (Standing::None(why), _) => Resumed::nobody(why, sid),
@@ -218,14 +252,25 @@ impl Auth {
         now: Timestamp,
     ) -> Option<(Arc<Session>, KeyAge)> {
         let value = cookies.get_chunked(&app.app.cookies.jwt)?;
-        let mut buffer = Vec::with_capacity(value.len());
-        let opened = app.seals.jwt.open_into(&value, &mut buffer)?;
+        self.session_of(app, index, (&app.seals.jwt, &value), cache, now)
+    }
+
+    /// The session that was sealed as `text`.
+    pub(super) fn session_of<P: Purpose<Payload = SessionJwt>>(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        index: usize,
+        (seal, text): (&Seal<P>, &str),
+        cache: &SessionCache,
+        now: Timestamp,
+    ) -> Option<(Arc<Session>, KeyAge)> {
+        let mut buffer = Vec::with_capacity(text.len());
+        let opened = seal.open_into(text, &mut buffer)?;
         let key = (index, opened.stamp);
         if let Some(session) = cache.0.get(&key) {
             return Some((session, opened.key_age));
         }
-        let session =
-            Arc::new(Session::of(&read_payload::<crate::session::jwt::JwtCookie>(&opened)?, &app.app.headers)?);
+        let session = Arc::new(Session::of(&read_payload::<P>(&opened)?, &app.app.headers)?);
         cache.0.insert(key, Arc::clone(&session));
         self.first_seen(app, &session, now);
         Some((session, opened.key_age))
@@ -257,9 +302,16 @@ impl Auth {
         let (auth, index, session) = (Arc::clone(self), place.index, Arc::clone(live.session()));
         Holds::while_true(move || {
             let Some(app) = auth.app(index) else { return false };
-            let world = World { app, revoked: app.revocations.snapshot() };
+            let world = World::now(app);
             !world.has_ended(&session) && auth.now().since(session.started_at) < app.app.limits.absolute
         })
+    }
+
+    /// Whether what a refresh brought the request that came `at` is not to be delivered any more: there is a newer one,
+    /// or it may be so elsewhere; then it waits as the successor.
+    pub(super) fn is_outdated(&self, grant: &Grant, at: Timestamp) -> bool {
+        let is_late = self.stores.sessions.held().is_none() && self.now().since(at) > LATE;
+        is_late || self.newest.get(&grant.jwt.sid).is_some_and(|newest| newest > grant.jwt.generation)
     }
 
     /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
@@ -274,13 +326,7 @@ impl Auth {
         let now = self.now();
         let revoked = app.revocations.snapshot();
         let deliver = |grant: &Grant| {
-            let newest = self.newest.get(&grant.jwt.sid);
-            // Then it waits as the successor.
-            let is_late = self.stores.sessions.held().is_none() && now.since(at) > LATE;
-            if is_late
-                || newest.is_some_and(|newest| newest > grant.jwt.generation)
-                || revoked.contains(whose(&grant.jwt))
-            {
+            if self.is_outdated(grant, at) || revoked.contains(whose(&grant.jwt)) {
                 return Lines::new();
             }
             set_cookies::write_grant(app, grant, came, now).unwrap_or_else(|error| {
@@ -297,7 +343,7 @@ impl Auth {
             set_cookies::write_seen(app, session, now).into_iter().collect()
         };
         match afterwards {
-            Afterwards::Nothing => Lines::new(),
+            Afterwards::Nothing | Afterwards::HandOver(..) => Lines::new(),
             Afterwards::Deliver(grant) => deliver(&grant),
             Afterwards::DeliverIfLanded(flight, live) => match flight.landed() {
                 Some(Refreshed::Renewed(grant)) => deliver(&grant),
@@ -320,12 +366,18 @@ struct Opened {
     key_age: Option<KeyAge>,
 }
 
-struct World<'a> {
+/// What the outside knows of one app's sessions at a moment.
+pub(super) struct World<'a> {
     app: &'a AppAuth,
     revoked: Arc<RevokedSet>,
 }
 
-impl World<'_> {
+impl<'a> World<'a> {
+    /// At this moment.
+    pub(super) fn now(app: &'a AppAuth) -> Self {
+        Self { app, revoked: app.revocations.snapshot() }
+    }
+
     fn has_ended(&self, session: &Session) -> bool {
         self.is_revoked(&session.sid, &session.identity.subject, session.provider_sid.as_ref(), session.started_at)
     }
@@ -347,7 +399,8 @@ impl Outside for World<'_> {
     }
 }
 
-fn whose(jwt: &SessionJwt) -> Whose<'_> {
+/// What the session of `jwt` is known by.
+pub(super) fn whose(jwt: &SessionJwt) -> Whose<'_> {
     Whose { sid: &jwt.sid, provider_sid: jwt.provider_sid.as_ref(), subject: &jwt.subject, started_at: jwt.started_at }
 }
 

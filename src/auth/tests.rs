@@ -63,6 +63,7 @@ fn bench(provider: SocketAddr) -> Bench {
         tolerates: Oddities::NONE,
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
+        native: None,
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

@@ -118,8 +118,23 @@ pub(super) struct RawApp {
     pub(super) cookie_name: Option<String>,
     pub(super) tolerate_paths: Option<List<String>>,
     pub(super) case_insensitive_paths: Option<bool>,
+    pub(super) native: Option<RawNative>,
     pub(super) headers: Option<Named<String>>,
     pub(super) rules: Option<List<RawRule>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawNative {
+    pub(super) password_grant: Option<bool>,
+    pub(super) client_id: Option<String>,
+    pub(super) inline_refresh: Option<bool>,
+    pub(super) dangerously_plain_tokens: Option<bool>,
+    pub(super) cors_origins: Option<List<String>>,
+    pub(super) account_failures: Option<u32>,
+    pub(super) address_failures: Option<u32>,
+    pub(super) longest_wait: Option<Span>,
+    pub(super) logins_per_minute: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -197,7 +212,7 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        let tables: [(&[&str], &[&str]); 9] = [
+        let tables: [(&[&str], &[&str]); 10] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -206,6 +221,7 @@ mod tests {
             (&["store"], keys_of::<RawStore>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
             (&["apps", "store"], keys_of::<RawApp>()),
+            (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "forum"], &["client_secret"]),
         ];
         for (path, keys) in tables {

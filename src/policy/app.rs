@@ -6,6 +6,7 @@ use crate::types::net::Origin;
 use crate::types::oauth::AppName;
 
 use super::identity::HeaderTemplate;
+use super::native::Native;
 use super::rules::Rules;
 use super::target::Oddities;
 
@@ -30,6 +31,8 @@ pub struct App {
     pub cookies: CookieNames,
     /// How long its sessions last.
     pub limits: Limits,
+    /// What native apps may do; none: there are none.
+    pub native: Option<Native>,
 }
 
 impl App {

@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use super::asker::{Asker, is_same_origin};
 use super::facts::{Facts, Unreadable};
 use super::identity::Identity;
+use super::native::{From, Native, NativeCall};
 use super::return_to::ReturnTo;
 use super::route::{Endpoint, Place, Route};
 use super::rules::Access;
@@ -18,6 +19,8 @@ use crate::session::assess::{LiveSession, Why};
 pub enum Caller {
     /// Nobody that we know, and why.
     Anonymous(Why),
+    /// Nobody, since the token that came is worth nothing, and why.
+    TokenRefused(Why),
     /// Somebody with a living session.
     Authenticated(LiveSession),
 }
@@ -74,6 +77,10 @@ pub enum Decision<'a> {
     Logout(Place<'a>),
     /// The provider says that sessions have ended.
     EndSessions(Place<'a>),
+    /// A native app asks for something; its body says what. A listed web origin is told that it may read the answer.
+    Native(Place<'a>, &'a Native, NativeCall, Option<String>),
+    /// A listed web origin asks whether it may call.
+    AllowOrigin(Place<'a>, String),
     /// Say that the person is signed out.
     ShowSignedOut(Place<'a>),
     /// Tell who is signed in.
@@ -112,6 +119,8 @@ pub enum Reason {
     Misdirected,
     /// Nobody is signed in.
     SignInFirst(Why),
+    /// The token that came is worth nothing.
+    TokenRefused(Why),
     /// Nobody is signed in, and a login would lose the form that was sent.
     FormNotSent(Why),
     /// Nobody is signed in, and a login cannot happen within a frame.
@@ -135,7 +144,7 @@ impl Reason {
             Self::Unreadable(why) => why.code(),
             Self::OddPath => "odd_path",
             Self::Misdirected => "misdirected",
-            Self::SignInFirst(why) => why.code(),
+            Self::SignInFirst(why) | Self::TokenRefused(why) => why.code(),
             Self::FormNotSent(_) => "form_not_sent",
             Self::SignInOutsideFrame(_) => "sign_in_outside_frame",
             Self::Forbidden => "forbidden",
@@ -153,7 +162,9 @@ impl Reason {
             Self::Unreadable(Unreadable::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::SignInFirst(_) | Self::FormNotSent(_) | Self::SignInOutsideFrame(_) => StatusCode::UNAUTHORIZED,
+            Self::SignInFirst(_) | Self::TokenRefused(_) | Self::FormNotSent(_) | Self::SignInOutsideFrame(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Forbidden | Self::ForNobody | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -171,6 +182,8 @@ impl Decision<'_> {
             Self::ConfirmLogout(..) => "confirm_logout",
             Self::Logout(_) => "logout",
             Self::EndSessions(_) => "backchannel_logout",
+            Self::Native(_, _, call, _) => call.code(),
+            Self::AllowOrigin(..) => "preflight",
             Self::ShowSignedOut(_) => "signed_out",
             Self::ShowSession(..) => "session",
             Self::AlreadySignedIn(..) => "already_signed_in",
@@ -201,8 +214,11 @@ fn decide_page<'a>(
 ) -> Decision<'a> {
     match (access, caller) {
         (Access::Nobody, _) => refuse(facts, Some(place), Reason::ForNobody),
-        (Access::Everyone, Caller::Anonymous(_)) => Decision::Forward(Permit { place, facts, session: None }),
+        (Access::Everyone, Caller::Anonymous(_) | Caller::TokenRefused(_)) => {
+            Decision::Forward(Permit { place, facts, session: None })
+        }
         (Access::SignedIn | Access::Claims(_), Caller::Anonymous(why)) => sign_in(facts, headers, place, why),
+        (Access::SignedIn | Access::Claims(_), Caller::TokenRefused(why)) => refuse_token(facts, place, why),
         (Access::Everyone | Access::SignedIn, Caller::Authenticated(live)) => {
             Decision::Forward(Permit { place, facts, session: Some(live) })
         }
@@ -228,6 +244,7 @@ fn decide_own<'a>(
     let get = matches!(facts.method, Method::GET | Method::HEAD);
     match (endpoint, caller) {
         (Endpoint::Unknown, _) => refuse(facts, Some(place), Reason::NoSuchEndpoint),
+        (Endpoint::Native(call), _) => decide_native(facts, headers, place, call),
         (Endpoint::Logout, _) if facts.method == Method::POST => {
             if is_same_origin(headers, &place.app.origin.to_string()) {
                 Decision::Logout(place)
@@ -239,7 +256,7 @@ fn decide_own<'a>(
         (Endpoint::BackchannelLogout, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
         (Endpoint::Logout, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD, POST")),
         (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
-        (Endpoint::Logout, Caller::Anonymous(_)) => Decision::ConfirmLogout(place, None),
+        (Endpoint::Logout, Caller::Anonymous(_) | Caller::TokenRefused(_)) => Decision::ConfirmLogout(place, None),
         (Endpoint::Logout, Caller::Authenticated(live)) => {
             Decision::ConfirmLogout(place, Some(live.session().identity.clone()))
         }
@@ -249,9 +266,27 @@ fn decide_own<'a>(
         }
         (Endpoint::Callback, caller) => Decision::FinishLogin(place, caller),
         (Endpoint::Login, Caller::Authenticated(_)) => Decision::AlreadySignedIn(place, asked_return_to(facts, place)),
-        (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(facts, place, why, asked_return_to(facts, place)),
+        (Endpoint::Login, Caller::Anonymous(why) | Caller::TokenRefused(why)) => {
+            sign_in_to(facts, place, why, asked_return_to(facts, place))
+        }
         (Endpoint::Session, Caller::Authenticated(live)) => Decision::ShowSession(place, live),
         (Endpoint::Session, Caller::Anonymous(why)) => refuse(facts, Some(place), Reason::SignInFirst(why)),
+        (Endpoint::Session, Caller::TokenRefused(why)) => refuse_token(facts, place, why),
+    }
+}
+
+/// Credentials in the body are the caller's own, so nobody has to be known; but no page elsewhere may try passwords in
+/// its visitors' names, nor log a web view in as somebody else.
+fn decide_native<'a>(facts: &'a Facts, headers: &HeaderMap, place: Place<'a>, call: NativeCall) -> Decision<'a> {
+    let Some(native) = &place.app.native else { return refuse(facts, Some(place), Reason::NoSuchEndpoint) };
+    match (native.caller(headers, &place.app.origin.to_string()), &facts.method) {
+        (From::Stranger, _) => refuse(facts, Some(place), Reason::CrossSite),
+        (From::Listed(origin), &Method::OPTIONS) => Decision::AllowOrigin(place, origin),
+        (From::Listed(origin), &Method::POST) => Decision::Native(place, native, call, Some(origin)),
+        (From::NoPage | From::OwnPage, &Method::POST) => Decision::Native(place, native, call, None),
+        (From::Listed(_) | From::NoPage | From::OwnPage, _) => {
+            refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
+        }
     }
 }
 
@@ -287,6 +322,13 @@ fn sign_in_to<'a>(facts: &'a Facts, place: Place<'a>, why: Why, return_to: Retur
     };
     let asker = facts.asker;
     Decision::Refuse(Refusal { reason, place: Some(place), asker, person: None, return_to: Some(return_to) })
+}
+
+/// Who brings a token is a program, whatever it says that it wants to see: it is told in a form that it can read.
+fn refuse_token<'a>(facts: &Facts, place: Place<'a>, why: Why) -> Decision<'a> {
+    let (reason, asker) = (Reason::TokenRefused(why), Asker::Program);
+    let return_to = ReturnTo::parse(facts.target.as_str(), &place.app.prefix);
+    Decision::Refuse(Refusal { reason, place: Some(place), asker, person: None, return_to })
 }
 
 fn refuse<'a>(facts: &Facts, place: Option<Place<'a>>, reason: Reason) -> Decision<'a> {

@@ -1,9 +1,10 @@
 //! What native apps may do at one app, and who may call the endpoints that are for them.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::asker::text;
 use super::throttle::{Calls, Failures};
+use crate::session::native::is_ours;
 use crate::types::oauth::ClientId;
 
 /// `[apps.NAME.native]` of an app that takes passwords.
@@ -66,6 +67,39 @@ impl NativeCall {
     }
 }
 
+/// Asks for a refresh in the same request; never forwarded.
+pub const REFRESH_TOKEN: &str = "doorward-refresh-token";
+
+/// A token of ours beside a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown<'h> {
+    /// The access token.
+    pub access_token: &'h str,
+    /// The refresh token, if one came along.
+    pub refresh_token: Option<&'h str>,
+}
+
+impl<'h> Shown<'h> {
+    /// Reads `Authorization` (RFC 6750 section 2.1); `None` if there is no token of ours.
+    pub fn read(headers: &'h HeaderMap) -> Option<Self> {
+        let access_token = headers.get(header::AUTHORIZATION).and_then(bearer_of_ours)?;
+        let mut refresh_tokens = headers.get_all(REFRESH_TOKEN).iter();
+        let refresh_token = match (refresh_tokens.next(), refresh_tokens.next()) {
+            (Some(one), None) => one.to_str().ok(),
+            // Which of several is meant cannot be told.
+            (None, _) | (Some(_), Some(_)) => None,
+        };
+        Some(Self { access_token, refresh_token })
+    }
+}
+
+/// The token of ours that `field` carries, whatever it is worth.
+pub fn bearer_of_ours(field: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+    let token = token.trim_ascii();
+    (scheme.eq_ignore_ascii_case("bearer") && is_ours(token)).then_some(token)
+}
+
 /// From where a native endpoint is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum From {
@@ -87,7 +121,9 @@ impl Native {
         match (origins.next(), origins.next()) {
             (None, _) if site.is_none_or(|site| matches!(site, "none" | "same-origin")) => From::NoPage,
             (None, _) | (_, Some(_)) => From::Stranger,
-            (Some(said), None) if said.as_bytes() == own.as_bytes() => From::OwnPage,
+            (Some(said), None) if said.as_bytes() == own.as_bytes() => {
+                if site.is_none_or(|site| site == "same-origin") { From::OwnPage } else { From::Stranger }
+            }
             (Some(said), None) => {
                 let listed = self.cors_origins.iter().find(|listed| listed.as_bytes() == said.as_bytes());
                 listed.map_or(From::Stranger, |listed| From::Listed(listed.clone()))
@@ -124,6 +160,7 @@ mod tests {
             (vec![("origin", "")], From::Stranger),
             (vec![("origin", "https://store.example.com.evil")], From::Stranger),
             (vec![("origin", own), ("origin", own)], From::Stranger),
+            (vec![("origin", own), ("sec-fetch-site", "cross-site")], From::Stranger),
             (vec![("sec-fetch-site", "cross-site")], From::Stranger),
             (vec![("sec-fetch-site", "same-site")], From::Stranger),
         ];

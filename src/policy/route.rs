@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::app::App;
 use super::facts::Facts;
+use super::native::NativeCall;
 use super::rules::Access;
 use crate::types::net::Origin;
 
@@ -60,6 +61,8 @@ pub enum Endpoint {
     Session,
     /// Where the provider tells that sessions have ended.
     BackchannelLogout,
+    /// For native apps.
+    Native(NativeCall),
     /// Nothing that we have.
     Unknown,
 }
@@ -120,6 +123,10 @@ fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
         "/signed-out" => Some(Endpoint::SignedOut),
         "/session" => Some(Endpoint::Session),
         "/backchannel-logout" => Some(Endpoint::BackchannelLogout),
+        "/token" => Some(Endpoint::Native(NativeCall::Token)),
+        "/native/login" => Some(Endpoint::Native(NativeCall::Login)),
+        "/native/refresh" => Some(Endpoint::Native(NativeCall::Refresh)),
+        "/native/logout" => Some(Endpoint::Native(NativeCall::Logout)),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,
     }

@@ -8,6 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::Proxy;
+use super::native::Call;
 use super::record::Record;
 use super::reference::Reference;
 use super::respond::Answer;
@@ -59,6 +60,10 @@ impl Proxy {
                 };
                 respond.backchannel(revoked, code)
             }
+            Decision::Native(place, native, call, origin) => {
+                Box::pin(self.native(Call { place, native, call, origin }, asked, record)).await
+            }
+            Decision::AllowOrigin(_, origin) => respond.preflight(&origin, code),
             Decision::ShowSignedOut(place) => {
                 let not_told = asked.facts.target.query() == Some(NOT_TOLD);
                 respond.signed_out(place.app, not_told || !self.auth.can_end_provider_session(place), code)

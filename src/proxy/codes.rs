@@ -41,6 +41,11 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
         Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => {
             words("Please log in", "This page is for people who are logged in.", "Log in and try again.")
         }
+        Reason::TokenRefused(_) => words(
+            "Please log in again",
+            "The access token has expired, was revoked, or is none of this site.",
+            "Refresh it, or log in again.",
+        ),
         Reason::FormNotSent(_) => words(
             "Your form was not sent",
             "Your session had ended when you sent the form, so nothing was changed.",

@@ -2,6 +2,7 @@
 
 mod act;
 mod codes;
+mod native;
 pub mod pages;
 mod record;
 mod reference;
@@ -65,7 +66,7 @@ impl Proxy {
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);
         let resumed = match place {
-            Some(place) => self.auth.resume(place, &cookies, effort, &self.sessions).await,
+            Some(place) => self.auth.resume(place, &parts.headers, &cookies, effort, &self.sessions).await,
             None => Resumed::nobody_asked(),
         };
         record.session(&resumed);
@@ -76,9 +77,10 @@ impl Proxy {
             }
             Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
         };
+        let tokens = place.and_then(|place| self.auth.handed_over(place, (&resumed.afterwards, resumed.at)));
         let lines = place.map(|place| self.auth.lines_of(place, (resumed.afterwards, resumed.at), &cookies));
         let lines = lines.unwrap_or_default();
-        record.close(answer.with_cookies(lines))
+        record.close(answer.with_cookies(lines).with_tokens(tokens))
     }
 }
 

@@ -122,7 +122,7 @@ impl Record {
     pub fn session(&mut self, resumed: &Resumed) {
         match &resumed.caller {
             Ok(Caller::Authenticated(live)) => self.session = Some(live.session().sid.as_str().to_owned()),
-            Ok(Caller::Anonymous(why)) => {
+            Ok(Caller::Anonymous(why) | Caller::TokenRefused(why)) => {
                 if let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) {
                     self.shared.metrics.sessions_refused.with_label_values(&[app.as_str(), why.code()]).inc();
                 }

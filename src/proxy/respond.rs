@@ -1,6 +1,8 @@
 //! The one place that makes our own answers: pages for people, problem documents (RFC 9457) for programs,
 //! redirects. Every one is `no-store`, and says nothing of the cause but its code and a reference to the log.
 
+mod native;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -29,6 +31,10 @@ use crate::session::assess::LiveSession;
 use crate::types::body::Body;
 use crate::types::time::Timestamp;
 use crate::upstream::UpstreamError;
+pub(super) use native::NoBody;
+
+/// The challenge to a token that is none, or none any more (RFC 6750 section 3).
+const DEAD_TOKEN: &str = "Bearer realm=\"doorward\", error=\"invalid_token\"";
 
 /// Makes answers.
 pub struct Respond {
@@ -130,12 +136,21 @@ impl Respond {
         };
         let headers = answer.response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
-            insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\"");
+            let by_token = matches!(reason, Reason::TokenRefused(_));
+            let challenge = if by_token { DEAD_TOKEN } else { "Cookie realm=\"doorward\"" };
+            insert(headers, header::WWW_AUTHENTICATE, challenge);
         }
         if let Reason::MethodNotAllowed(allowed) = reason {
             insert(headers, header::ALLOW, allowed);
         }
         answer
+    }
+
+    /// A page of another origin asked for something that only the app's own may have.
+    pub fn cross_site(&self, app: &App, reference: Reference) -> Answer {
+        let reason = Reason::CrossSite;
+        let trouble = Trouble::new(reason.status(), reason.code(), codes::of_reason(reason), Some(app), reference);
+        self.tell(Asker::Program, trouble)
     }
 
     /// The provider or the store cannot be asked.

@@ -25,6 +25,7 @@ impl Observer for Telemetry {
         let counter = match event {
             Event::LoginStarted => return,
             Event::LoginFinished => &self.metrics.logins,
+            Event::PasswordLogin => &self.metrics.password_logins,
             Event::Refresh => &self.metrics.refreshes,
             Event::Revocation => &self.metrics.revocations,
             Event::Theft => &self.metrics.thefts,

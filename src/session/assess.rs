@@ -118,6 +118,8 @@ pub enum Why {
     RefreshRefused,
     /// Its refresh token was used by somebody else.
     Reused,
+    /// A token that is none of this app's.
+    UnknownToken,
 }
 
 impl Why {
@@ -134,6 +136,7 @@ impl Why {
             Self::Expired => "jwt_expired",
             Self::RefreshRefused => "refresh_refused",
             Self::Reused => "refresh_token_reused",
+            Self::UnknownToken => "unknown_token",
         }
     }
 }

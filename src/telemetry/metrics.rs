@@ -21,6 +21,8 @@ pub struct Metrics {
     upstream_seconds: HistogramVec,
     /// Logins by `app` and `outcome`.
     pub logins: IntCounterVec,
+    /// Logins of native apps with a password, by `app` and `outcome`.
+    pub password_logins: IntCounterVec,
     /// Logouts by `app` and `outcome`.
     pub logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
@@ -116,6 +118,11 @@ impl Metrics {
             )?,
             upstream_seconds: histograms("doorward_upstream_seconds", "The backend's time to its answer's head.")?,
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
+            password_logins: counters(
+                "doorward_password_logins_total",
+                "Logins of native apps with a password, by outcome.",
+                &["app", "outcome"],
+            )?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
             refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
             revocations: counters(

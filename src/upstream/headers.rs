@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_C
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Passage;
+use crate::policy::native::bearer_of_ours;
 use crate::session::cookie::pairs;
 
 /// Names that go no further, each in every spelling. Proxies and frameworks believe them; we say what is true
@@ -59,7 +60,8 @@ const NEVER_FORWARDED: [&str; 39] = [
 ];
 
 /// Beginnings of such names.
-const NEVER_FORWARDED_FAMILIES: [&str; 4] = ["x-forwarded-", "x-envoy-", "secure-session-", "sec-secure-session-"];
+const NEVER_FORWARDED_FAMILIES: [&str; 5] =
+    ["x-forwarded-", "x-envoy-", "secure-session-", "sec-secure-session-", "doorward-"];
 
 /// End-to-end fields that `Connection` may not nominate: without them the backend would see another request than
 /// the one that was judged (RFC 9110 section 7.6.1 forbids to nominate them).
@@ -140,7 +142,7 @@ impl HeaderPolicy {
             let dropped = self.is_never_forwarded(name)
                 || *name == HOST
                 || *name == COOKIE
-                || (passage.consume_authorization && *name == AUTHORIZATION)
+                || (*name == AUTHORIZATION && (passage.consume_authorization || bearer_of_ours(value).is_some()))
                 || nominated.contains(name);
             if !dropped {
                 headers.append(name.clone(), value.clone());
@@ -200,7 +202,8 @@ impl HeaderPolicy {
         let mut gone = Vec::new();
         for name in headers.keys() {
             let text = name.as_str();
-            let ours = begins_like(text.as_bytes(), b"secure-session-");
+            let ours =
+                ["secure-session-", "doorward-"].iter().any(|family| begins_like(text.as_bytes(), family.as_bytes()));
             if RESPONSE_ONLY_HERE.contains(&text) || ours || (*name != SET_COOKIE && nominated.contains(name)) {
                 gone.push(name.clone());
             }

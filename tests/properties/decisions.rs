@@ -9,13 +9,15 @@ use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::decide::{Caller, Decision, Reason, decide};
 use doorward::policy::facts::Facts;
 use doorward::policy::identity::Identity;
+use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::route::{Endpoint, Route, Sites};
 use doorward::policy::rules::{Access, PathPattern, Rule, Rules};
 use doorward::policy::target::{Oddities, Oddity};
+use doorward::policy::throttle::{Calls, Failures};
 use doorward::session::assess::{Limits, LiveSession, Session, Why};
 use doorward::session::cookie::CookieNames;
 use doorward::types::net::Origin;
-use doorward::types::oauth::{AppName, Generation, KeyFingerprint, SessionId, Subject};
+use doorward::types::oauth::{AppName, ClientId, Generation, KeyFingerprint, SessionId, Subject};
 use doorward::types::time::Timestamp;
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
@@ -26,7 +28,7 @@ use serde_json::{Map, json};
 
 const ORIGIN: &str = "https://store.example.com";
 const PREFIX: &str = "/.doorward";
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 18] = [
     "/",
     "/a",
     "/a/b",
@@ -40,10 +42,14 @@ const PATHS: [&str; 15] = [
     "/.doorward/logout",
     "/.doorward/signed-out",
     "/.doorward/session",
+    "/.doorward/token",
+    "/.doorward/native/login",
+    "/.doorward/native/logout",
     "/.doorward/else",
     "/.doorward",
 ];
-const HEADERS: [(&str, &str); 16] = [
+const LISTED: &str = "capacitor://localhost";
+const HEADERS: [(&str, &str); 17] = [
     ("accept", "text/html"),
     ("accept", "*/*"),
     ("sec-fetch-mode", "navigate"),
@@ -55,6 +61,7 @@ const HEADERS: [(&str, &str); 16] = [
     ("origin", ORIGIN),
     ("origin", "https://evil.example"),
     ("origin", "null"),
+    ("origin", LISTED),
     ("x-requested-with", "XMLHttpRequest"),
     ("upgrade", "websocket"),
     ("sec-purpose", "prefetch"),
@@ -106,12 +113,26 @@ fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
         headers: Vec::new(),
         cookies: CookieNames::new("doorward", &origin),
         limits: Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) },
+        native: Some(native()),
         origin,
     })])
 }
 
-fn caller(roles: Option<Vec<&'static str>>, why: Why) -> Caller {
-    let Some(roles) = roles else { return Caller::Anonymous(why) };
+fn native() -> Native {
+    let failures = Failures { free: 5, longest_wait: std::time::Duration::from_secs(900) };
+    Native {
+        client_id: ClientId::new("store"),
+        tokens: Tokens::Sealed,
+        inline_refresh: true,
+        cors_origins: vec![LISTED.to_owned()],
+        throttle: Throttle { account: failures, address: failures, all: Calls { per_minute: 600 } },
+    }
+}
+
+fn caller(roles: Option<Vec<&'static str>>, why: Why, by_token: bool) -> Caller {
+    let Some(roles) = roles else {
+        return if by_token { Caller::TokenRefused(why) } else { Caller::Anonymous(why) };
+    };
     let claims = Claims::new(Map::from_iter([("roles".to_owned(), json!(roles))]), Map::new());
     let start = Timestamp::from_secs(1_800_000_000);
     Caller::Authenticated(LiveSession::just_verified(Arc::new(Session {
@@ -129,7 +150,8 @@ fn caller(roles: Option<Vec<&'static str>>, why: Why) -> Caller {
 fn fulfils(access: &Access, caller: &Caller) -> bool {
     match (access, caller) {
         (Access::Everyone, _) | (Access::SignedIn, Caller::Authenticated(_)) => true,
-        (Access::Nobody, _) | (Access::SignedIn | Access::Claims(_), Caller::Anonymous(_)) => false,
+        (Access::Nobody, _)
+        | (Access::SignedIn | Access::Claims(_), Caller::Anonymous(_) | Caller::TokenRefused(_)) => false,
         (Access::Claims(conditions), Caller::Authenticated(live)) => {
             let roles = live.session().identity.claims.texts("roles");
             conditions.iter().all(|condition| roles.contains(&condition.any_of[0]))
@@ -150,6 +172,8 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
         }
         Decision::StartLogin(_, to) => {
+            let is_asked_for = matches!(route, Route::Own(_, Endpoint::Login));
+            assert!(is_asked_for || !matches!(caller, Caller::TokenRefused(_)), "who brings a token is no browser");
             assert!(!is_signed_in && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
@@ -163,6 +187,16 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             let said: Vec<_> = headers.get_all("origin").iter().collect();
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             assert!(said == [ORIGIN] || (said.is_empty() && site == Some(b"same-origin")), "{headers:?}");
+        }
+        Decision::Native(_, _, _, listed) => {
+            assert!(matches!(route, Route::Own(_, Endpoint::Native(_))) && facts.method == Method::POST);
+            let said: Vec<_> = headers.get_all("origin").iter().collect();
+            assert!(said.is_empty() || said == [ORIGIN] || (said == [LISTED] && listed.is_some()), "{headers:?}");
+            let elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin");
+            assert!(said == [LISTED] || !elsewhere, "{headers:?}");
+        }
+        Decision::AllowOrigin(_, origin) => {
+            assert!(matches!(route, Route::Own(_, Endpoint::Native(_))) && origin == LISTED);
         }
         Decision::ShowSession(..) => assert!(is_signed_in),
         Decision::FinishLogin(..) => assert!(matches!(route, Route::Own(_, Endpoint::Callback))),
@@ -178,7 +212,10 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
+                Reason::SignInFirst(_)
+                    | Reason::TokenRefused(_)
+                    | Reason::FormNotSent(_)
+                    | Reason::SignInOutsideFrame(_)
             );
             assert!(!wants_login || !is_signed_in, "a login for somebody who is signed in");
             assert_eq!(refusal.person.is_some(), refusal.reason == Reason::Forbidden);
@@ -199,6 +236,7 @@ proptest! {
         lines in vec(select(HEADERS.as_slice()), 0..6),
         roles in option::of(select(vec![vec![], vec!["admin"], vec!["admin", "owner"]])),
         why in select(WHYS.as_slice()),
+        by_token in any::<bool>(),
     ) {
         let oddities = [Oddity::DoubleSlash, Oddity::Semicolon, Oddity::EncodedPercent];
         let tolerated = if tolerant { &oddities[..] } else { &[] };
@@ -210,7 +248,7 @@ proptest! {
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (parts, ()) = request.into_parts();
         let Ok(facts) = Facts::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
-        let caller = caller(roles, why);
+        let caller = caller(roles, why, by_token);
         let decision = decide(&facts, &parts.headers, sites.route(&facts), caller.clone());
         check(&decision, &sites.route(&facts), &facts, &parts.headers, &caller);
     }

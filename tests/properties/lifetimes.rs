@@ -143,7 +143,8 @@ proptest! {
                     | Why::Unreadable
                     | Why::RefreshRefused
                     | Why::Reused
-                    | Why::RevocationsUnknown => false,
+                    | Why::RevocationsUnknown
+                    | Why::UnknownToken => false,
                 };
                 prop_assert!(holds, "{:?}", why);
             }

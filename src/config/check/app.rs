@@ -9,7 +9,7 @@ use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
 use super::super::words;
 use super::session::limits;
-use super::{client, elements, name_is_good, rules, wait};
+use super::{client, elements, name_is_good, native, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::App;
 use crate::policy::rules::Rules;
@@ -42,13 +42,14 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let headers = rules::headers(raw.headers.take(), &at.key("headers"));
     let rules = rules::check(raw.rules.take(), &at.key("rules"));
     let rules = Rules::new(rules, raw.case_insensitive_paths.unwrap_or(false));
+    let native = raw.native.take().and_then(|raw| native::check(raw, &at.key("native"), client.as_ref()));
     let auth = auth_settings(&raw);
     let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
-    let policy = App { name, origin, aliases, prefix, rules, tolerates, headers, cookies, limits };
+    let policy = App { name, origin, aliases, prefix, rules, tolerates, headers, cookies, limits, native };
     Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
 }
 

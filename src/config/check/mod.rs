@@ -4,6 +4,7 @@
 mod across;
 mod app;
 mod client;
+mod native;
 mod provider;
 mod rules;
 mod server;

@@ -1,0 +1,54 @@
+//! The end of a native app's session: here at once, then at the provider.
+
+use std::sync::Arc;
+
+use super::super::resume::Named;
+use super::super::{Auth, Event};
+use super::{NativeEnd, NativeFailure};
+use crate::policy::native::{Native, Tokens};
+use crate::policy::native_request::{LogoutRequest, Mode};
+use crate::policy::route::Place;
+use crate::session::cookie::RequestCookies;
+use crate::session::jwt::SessionJwt;
+use crate::session::native::read;
+use crate::types::oauth::RefreshToken;
+
+impl Auth {
+    /// Ends the session that `asked` names. A token that is none has no session to end, which is as good
+    /// (RFC 7009 section 2.2).
+    ///
+    /// # Errors
+    /// See [`NativeFailure`].
+    pub async fn native_logout(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        native: &Native,
+        asked: LogoutRequest,
+        came: &RequestCookies<'_>,
+    ) -> Result<NativeEnd, NativeFailure> {
+        let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
+        let token = match (asked.mode, asked.token) {
+            (Mode::Cookies, _) => return Ok(NativeEnd::LoggedOut(self.logout(place, came).await.lines)),
+            (Mode::Tokens, token) => token.ok_or(NativeFailure::UnknownToken)?,
+        };
+        let (session, refresh) = match native.tokens {
+            Tokens::Sealed => {
+                let held = read(&app.seals.native_refresh, &token);
+                let by_refresh = held.map(|held| (held.jwt, Some(held.refresh.token)));
+                let found = by_refresh.or_else(|| Some((read(&app.seals.native_access, &token)?, None)));
+                let Some((SessionJwt { sid, subject, started_at, .. }, refresh)) = found else {
+                    return Ok(NativeEnd::LoggedOut(Vec::new()));
+                };
+                (Some(Named { sid, subject, started_at }), refresh)
+            }
+            Tokens::Plain => (None, Some(RefreshToken::new(token.as_str()))),
+        };
+        if let Some(session) = &session {
+            // Here and now, whatever the store and the provider do.
+            self.end_session(app, &session.sid, &session.subject, session.started_at);
+        }
+        let (outcome, _) = self.revoke_in_time(app, session, refresh).await;
+        self.observer.happened(app, Event::Logout, outcome);
+        Ok(NativeEnd::LoggedOut(Vec::new()))
+    }
+}

@@ -1,0 +1,87 @@
+//! Native apps, which show a login form of their own: the password grant behind a limit, and sealed tokens in place of
+//! cookies. Sessions are the same: one refresh at a time, successors, theft, revocation.
+
+mod admit;
+mod login;
+mod logout;
+mod present;
+mod refresh;
+mod tokens;
+
+pub use tokens::NativeTokens;
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::Outage;
+use super::set_cookies::{Lines, Unwritable};
+use crate::oidc::password::Refusal;
+use crate::session::assess::Why;
+
+/// How long a device waits for its login or for new tokens.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a call of a native app leads to.
+#[derive(Debug)]
+pub enum NativeEnd {
+    /// Tokens.
+    Tokens(NativeTokens),
+    /// The cookies of a session.
+    Cookies {
+        /// Their lines.
+        lines: Lines,
+        /// How long the session lasts at most.
+        lasts: Duration,
+        /// `device_token`.
+        device_token: Zeroizing<String>,
+    },
+    /// The session is over; the lines take its cookies away.
+    LoggedOut(Lines),
+}
+
+/// Why it leads to nothing.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum NativeFailure {
+    /// Too many passwords were tried; the word says by which measure.
+    #[error("too many logins were tried: {0}")]
+    Throttled(&'static str, Duration),
+    /// The provider refused the person.
+    #[error("the provider refused the login: {}", .0.why.code())]
+    Refused(Refusal),
+    /// The refresh token is none of this app's.
+    #[error("the refresh token is not one that this app was given")]
+    UnknownToken,
+    /// The session is over.
+    #[error("the session is over: {}", .0.code())]
+    SessionOver(Why),
+    /// The app is not given this scope.
+    #[error("a scope was asked for that this app does not have")]
+    Scope,
+    /// The provider does not take this app's passwords, or its tokens are of no use.
+    #[error("the provider gave nothing that can be used: {0}")]
+    Provider(&'static str),
+    /// The session does not fit into cookies or headers.
+    #[error(transparent)]
+    TooLarge(#[from] Unwritable),
+    /// The provider or the store could not be asked.
+    #[error("the provider or the store could not be asked: {}", .0.code)]
+    Outage(Outage),
+}
+
+impl NativeFailure {
+    /// The stable word for logs, metrics and answers.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Throttled(by, _) => by,
+            Self::Refused(refusal) => refusal.why.code(),
+            Self::UnknownToken => "unknown_refresh_token",
+            Self::SessionOver(why) => why.code(),
+            Self::Scope => "invalid_scope",
+            Self::Provider(code) => code,
+            Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
+            Self::TooLarge(Unwritable::Unsealed) => "internal_error",
+            Self::Outage(outage) => outage.code,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! An access token of ours beside a request: who sends it, and the refresh in the same request where the app allows it.
+
+use std::sync::Arc;
+
+use super::super::Auth;
+use super::super::app::AppAuth;
+use super::super::resume::{Afterwards, Effort, Resumed, SessionCache, World, whose};
+use super::tokens::hand_over;
+use super::{NativeFailure, NativeTokens};
+use crate::policy::decide::Caller;
+use crate::policy::native::{Native, Shown};
+use crate::policy::route::Place;
+use crate::session::assess::{LiveSession, Presented, Session, Standing, Why, assess};
+use crate::session::grant::Seen;
+use crate::session::native::{NativeAccess, Token, read};
+use crate::types::oauth::SessionId;
+use crate::types::time::Timestamp;
+
+impl Auth {
+    /// Finds out who shows `shown`, a token of ours, to the app at `place`.
+    pub(in super::super) async fn resume_native(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        native: &Native,
+        shown: Shown<'_>,
+        effort: Effort,
+        cache: &SessionCache,
+    ) -> Resumed {
+        let Some(app) = self.app(place.index) else { return Resumed::nobody_asked() };
+        let now = self.now();
+        let sealed = shown.access_token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
+        let opened = self.session_of(app, place.index, (&app.seals.native_access, sealed), cache, now);
+        let Some((session, key_age)) = opened else { return Resumed::refused(Why::UnknownToken) };
+        // Nobody notes when a token is used, so that only its end and the session's count here.
+        let (sid, generation) = (session.sid.clone(), session.generation);
+        let seen = Some(Seen { sid: sid.clone(), generation, last_activity: now });
+        let presented = Presented { jwt: Some(session), refresh: None, seen, unreadable: false };
+        let resumed = match assess(presented, now, &app.app.limits, &World::now(app)) {
+            Standing::Live(live) => match self.knows_revocations(app) {
+                Ok(()) => Resumed::new(Ok(Caller::Authenticated(live)), Afterwards::Nothing),
+                Err(_) if effort == Effort::Look => Resumed::refused(Why::RevocationsUnknown),
+                Err(outage) => Resumed::new(Err(outage), Afterwards::Nothing),
+            },
+            Standing::None(Why::Expired) if native.inline_refresh && effort == Effort::Refresh => {
+                match shown.refresh_token {
+                    Some(refresh_token) => self.refreshed_native(app, &sid, refresh_token).await,
+                    None => Resumed::refused(Why::Expired),
+                }
+            }
+            Standing::None(why) => Resumed::refused(why),
+            Standing::Stale(..) => Resumed::refused(Why::Expired),
+        };
+        Resumed { key_age: Some(key_age), at: now, ..resumed }
+    }
+
+    async fn refreshed_native(self: &Arc<Self>, app: &Arc<AppAuth>, sid: &SessionId, refresh_token: &str) -> Resumed {
+        let held = read(&app.seals.native_refresh, refresh_token).filter(|held| held.refresh.sid == *sid);
+        let Some(held) = held else { return Resumed::refused(Why::UnknownToken) };
+        let scope = held.scope.clone();
+        match self.renew_native(app, held).await {
+            Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
+                Some(session) => {
+                    let live = LiveSession::just_verified(Arc::new(session));
+                    Resumed::new(Ok(Caller::Authenticated(live)), Afterwards::HandOver(grant, scope))
+                }
+                None => Resumed::refused(Why::UnknownToken),
+            },
+            Err(NativeFailure::Outage(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
+            Err(NativeFailure::SessionOver(why)) => Resumed::refused(why),
+            Err(
+                NativeFailure::UnknownToken
+                | NativeFailure::Throttled(..)
+                | NativeFailure::Refused(_)
+                | NativeFailure::Scope
+                | NativeFailure::Provider(_)
+                | NativeFailure::TooLarge(_),
+            ) => Resumed::refused(Why::UnknownToken),
+        }
+    }
+
+    /// The tokens that an answer carries, decided when its head is written: none if there are newer ones by then, or if
+    /// the session has ended.
+    pub fn handed_over(&self, place: Place<'_>, (afterwards, at): (&Afterwards, Timestamp)) -> Option<NativeTokens> {
+        let Afterwards::HandOver(grant, scope) = afterwards else { return None };
+        let (app, native) = (self.app(place.index)?, place.app.native.as_ref()?);
+        let revoked = app.revocations.snapshot();
+        if self.is_outdated(grant, at) || revoked.contains(whose(&grant.jwt)) {
+            return None;
+        }
+        let tokens = hand_over(app, native.tokens, grant, scope.clone(), self.now());
+        let tokens = tokens.inspect_err(|error| {
+            tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
+        });
+        tokens.ok()
+    }
+}

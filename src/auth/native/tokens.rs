@@ -1,0 +1,93 @@
+//! From a session's tokens to what an app is handed, and what it may ask for.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::super::app::AppAuth;
+use super::super::entropy;
+use super::super::set_cookies::Unwritable;
+use super::NativeFailure;
+use crate::policy::native::Tokens;
+use crate::session::cookie::MAX_ALL;
+use crate::session::grant::Grant;
+use crate::session::native::{NativeGrant, Token, write};
+use crate::session::seal::Seal;
+use crate::types::time::Timestamp;
+
+/// What an app holds from now on (RFC 6749 section 5.1).
+#[derive(Debug)]
+pub struct NativeTokens {
+    /// `access_token`.
+    pub access_token: Zeroizing<String>,
+    /// `refresh_token`, where the provider grants one.
+    pub refresh_token: Option<Zeroizing<String>>,
+    /// `expires_in`.
+    pub expires_in: Duration,
+    /// `scope`.
+    pub scope: String,
+    /// `device_token`: after a login only.
+    pub device_token: Option<Zeroizing<String>>,
+}
+
+/// The tokens of `grant` in the form that this app hands out.
+pub(super) fn hand_over(
+    app: &AppAuth,
+    form: Tokens,
+    grant: &Grant,
+    scope: String,
+    now: Timestamp,
+) -> Result<NativeTokens, Unwritable> {
+    let (access_token, refresh_token) = match form {
+        Tokens::Sealed => {
+            let native = NativeGrant::of(grant, scope.clone());
+            let refresh =
+                native.map(|native| sealed(&app.seals.native_refresh, &native, "refresh token")).transpose()?;
+            (sealed(&app.seals.native_access, &grant.jwt, "provider's JWT")?, refresh)
+        }
+        Tokens::Plain => {
+            let refresh = grant.refresh.as_ref().map(|refresh| Zeroizing::new(refresh.token.expose().to_owned()));
+            (Zeroizing::new(grant.jwt.jwt.unpack()), refresh)
+        }
+    };
+    let session_ends = grant.jwt.started_at.plus(app.app.limits.absolute);
+    let expires_in = grant.jwt.valid_until.min(session_ends).since(now);
+    Ok(NativeTokens { access_token, refresh_token, expires_in, scope, device_token: None })
+}
+
+/// Each has to fit into a header's line.
+pub(super) fn sealed<T: Token>(
+    seal: &Seal<T>,
+    payload: &T::Payload,
+    what: &'static str,
+) -> Result<Zeroizing<String>, Unwritable> {
+    let nonce = entropy::bytes().map_err(|_| Unwritable::Unsealed)?;
+    let text = Zeroizing::new(write(seal, payload, nonce).ok_or(Unwritable::Unsealed)?);
+    if text.len() > MAX_ALL {
+        return Err(Unwritable::TooLarge { largest: what, total: text.len() });
+    }
+    Ok(text)
+}
+
+/// The scope to ask the provider for: what the client wants of what the app has, and `openid` in any case, without
+/// which many providers tell nothing about the person.
+pub(super) fn scope_at_login(app: &AppAuth, wanted: Option<&str>) -> Result<String, NativeFailure> {
+    let granted = &app.client.scopes;
+    let Some(wanted) = wanted else { return Ok(granted.join(" ")) };
+    let mut scope: Vec<&str> = Vec::new();
+    for word in ["openid"].into_iter().chain(wanted.split_ascii_whitespace()) {
+        if !granted.iter().any(|granted| granted == word) {
+            return Err(NativeFailure::Scope);
+        }
+        if !scope.contains(&word) {
+            scope.push(word);
+        }
+    }
+    Ok(scope.join(" "))
+}
+
+/// A refresh may ask for less than was granted, and for nothing more (RFC 6749 section 6). It gets what it had.
+pub(super) fn check_scope_at_refresh(granted: &str, wanted: Option<&str>) -> Result<(), NativeFailure> {
+    let has = |word: &str| granted.split_ascii_whitespace().any(|granted| granted == word);
+    if wanted.unwrap_or_default().split_ascii_whitespace().all(has) { Ok(()) } else { Err(NativeFailure::Scope) }
+}

@@ -1,0 +1,79 @@
+//! `[apps.NAME.native]`: what native apps may do.
+
+use std::time::Duration;
+
+use super::super::raw::{List, RawNative};
+use super::super::report::{At, quoted};
+use super::{elements, wait};
+use crate::oidc::{ClientSettings, SessionJwt};
+use crate::policy::native::{Native, Throttle, Tokens};
+use crate::policy::throttle::{Calls, Failures};
+use crate::types::oauth::ClientId;
+
+const ACCOUNT_FAILURES: u32 = 5;
+const ADDRESS_FAILURES: u32 = 50;
+const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+const LOGINS_PER_MINUTE: u32 = 600;
+/// More than this the buckets do not tell apart.
+const MOST: u32 = 60_000;
+
+/// What is configured, if it is turned on.
+pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>) -> Option<Native> {
+    let longest_wait = raw.longest_wait.map_or(LONGEST_WAIT, |span| wait(span, &at.key("longest_wait")));
+    let number = |key: &str, given: Option<u32>, default| {
+        if given.is_some_and(|given| given == 0 || given > MOST) {
+            at.key(key).refuse(format!("`{}` is out of range", given.unwrap_or_default()), format!("1 to {MOST}"));
+        }
+        given.unwrap_or(default)
+    };
+    let failures = |key, given, default| Failures { free: number(key, given, default), longest_wait };
+    let throttle = Throttle {
+        account: failures("account_failures", raw.account_failures, ACCOUNT_FAILURES),
+        address: failures("address_failures", raw.address_failures, ADDRESS_FAILURES),
+        all: Calls { per_minute: number("logins_per_minute", raw.logins_per_minute, LOGINS_PER_MINUTE) },
+    };
+    let cors_origins = cors_origins(raw.cors_origins, &at.key("cors_origins"));
+    let inline_refresh = raw.inline_refresh.unwrap_or(false);
+    let plain = raw.dangerously_plain_tokens.unwrap_or(false);
+    if plain && client.is_some_and(|client| client.session_jwt == SessionJwt::Id) {
+        at.key("dangerously_plain_tokens").refuse(
+            "apps would present the provider's access token, which is not the JWT of this app's sessions",
+            "with `session_jwt = \"access\"` it is; or leave tokens sealed",
+        );
+    }
+    if plain && inline_refresh {
+        at.key("inline_refresh").refuse(
+            "of the provider's own refresh tokens nobody here knows whose they are, or whether they were used before",
+            "leave tokens sealed, or let apps refresh at the token endpoint",
+        );
+    }
+    let client_id = raw.client_id.map(ClientId::new).or(client.map(|client| client.client_id.clone()));
+    if raw.password_grant != Some(true) {
+        return None;
+    }
+    at.key("password_grant").advise(
+        "apps see the password of whoever logs in",
+        "where they can, let them open the system's browser instead (authorization code with PKCE, RFC 8252)",
+    );
+    let tokens = if plain { Tokens::Plain } else { Tokens::Sealed };
+    Some(Native { client_id: client_id?, tokens, inline_refresh, cors_origins, throttle })
+}
+
+/// Origins as browsers write them; those of web views may have schemes of their own.
+fn cors_origins(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
+    let mut origins = Vec::new();
+    for (at, text) in elements(raw, at) {
+        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte);
+        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+            let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+            !scheme.is_empty() && scheme.bytes().all(word) && !host.is_empty() && host.bytes().all(good)
+        });
+        if is_origin {
+            origins.push(text);
+        } else {
+            let hint = "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
+            at.refuse(format!("{} is not an origin", quoted(&text)), hint);
+        }
+    }
+    origins
+}
