@@ -98,8 +98,12 @@ session_jwt = "access"
     }
 }
 
-/// What no rule names needs a signed-in person.
+/// The store has a native app too. What no rule names needs a signed-in person.
 const STORE_RULES: &str = r#"
+[apps.store.native]
+password_grant = true
+inline_refresh = true
+
 [[apps.store.rules]]
 paths = ["/", "/headers", "/clock", "/ticker", "/assets/**", "/favicon.ico"]
 allow = "everyone"

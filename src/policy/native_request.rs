@@ -52,13 +52,13 @@ pub struct RefreshRequest {
     pub scope: Option<String>,
 }
 
-/// A logout.
+/// Whose session a logout ends.
 #[derive(Debug)]
-pub struct LogoutRequest {
-    /// `refresh_token` or `access_token`; in the mode of cookies none is needed.
-    pub token: Option<Zeroizing<String>>,
-    /// Where the session is.
-    pub mode: Mode,
+pub enum LogoutRequest {
+    /// That of the `refresh_token`, or else the `access_token`.
+    OfToken(Zeroizing<String>),
+    /// That of the cookies which come along.
+    OfCookies,
 }
 
 /// Where a session is kept on the device.
@@ -146,7 +146,7 @@ impl NativeRequest {
             (NativeCall::Refresh, _) | (NativeCall::Token, Some("refresh_token")) => {
                 fields.refresh().map(Self::Refresh)
             }
-            (NativeCall::Logout, _) => Ok(Self::Logout(fields.logout())),
+            (NativeCall::Logout, _) => fields.logout().map(Self::Logout),
             (NativeCall::Token, Some(_)) => Err(BadRequest::GrantType),
             (NativeCall::Token, None) => Err(BadRequest::Missing("grant_type")),
         }
@@ -235,8 +235,14 @@ impl Fields {
         Ok(RefreshRequest { refresh_token, scope: scope(self.scope)? })
     }
 
-    fn logout(self) -> LogoutRequest {
-        LogoutRequest { token: self.refresh_token.or(self.access_token), mode: self.mode }
+    fn logout(self) -> Result<LogoutRequest, BadRequest> {
+        match self.mode {
+            Mode::Cookies => Ok(LogoutRequest::OfCookies),
+            Mode::Tokens => {
+                let token = self.refresh_token.or(self.access_token);
+                token.map(LogoutRequest::OfToken).ok_or(BadRequest::Missing("refresh_token"))
+            }
+        }
     }
 }
 
@@ -335,12 +341,11 @@ mod tests {
         assert!(matches!(read, Ok(NativeRequest::Refresh(asked)) if asked.refresh_token.as_str() == "r"));
         for body in [r#"{"refresh_token":"r","access_token":"a"}"#, r#"{"access_token":"r"}"#] {
             let read = json(NativeCall::Logout, body);
-            assert!(
-                matches!(read, Ok(NativeRequest::Logout(asked)) if asked.token.as_ref().is_some_and(|t| t.as_str() == "r"))
-            );
+            assert!(matches!(read, Ok(NativeRequest::Logout(LogoutRequest::OfToken(token))) if token.as_str() == "r"));
         }
         let read = json(NativeCall::Logout, r#"{"mode":"cookies"}"#);
-        assert!(matches!(read, Ok(NativeRequest::Logout(LogoutRequest { token: None, mode: Mode::Cookies }))));
+        assert!(matches!(read, Ok(NativeRequest::Logout(LogoutRequest::OfCookies))));
+        assert_eq!(json(NativeCall::Logout, "{}").unwrap_err(), BadRequest::Missing("refresh_token"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::act::Asked;
 use super::record::Record;
 use super::respond::{Answer, NoBody};
 use crate::policy::native::{Native, NativeCall};
-use crate::policy::native_request::{Head, Mode, NativeRequest};
+use crate::policy::native_request::{Head, LogoutRequest, Mode, NativeRequest};
 use crate::policy::route::Place;
 use crate::types::body::Body;
 
@@ -62,7 +62,7 @@ impl Proxy {
             NativeRequest::Login(asked) if asked.mode == Mode::Cookies && origin.is_some() => {
                 return respond.cross_site(place.app, reference);
             }
-            NativeRequest::Logout(asked) if asked.mode == Mode::Cookies && origin.is_some() => {
+            NativeRequest::Logout(LogoutRequest::OfCookies) if origin.is_some() => {
                 return respond.cross_site(place.app, reference);
             }
             NativeRequest::Login(credentials) => {

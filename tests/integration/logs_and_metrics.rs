@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::mobile_workflow::secrets;
 use crate::support::answers::{CART, Dialogue, alice, assert_error_page, fetched};
 use crate::support::browser::{Ask, Browser, Kind};
 use crate::support::doorward::{Doorward, Setup};
@@ -133,14 +134,20 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
 #[tokio::test]
 async fn no_secret_is_in_any_log_number_or_page() {
     let events = Events::capture();
-    let mut door = Setup::plain().start();
+    let mut door = Setup::plain().more(secrets::NATIVE).start();
     let mut gathered = Gathered::default();
     whole_life(&mut door, &mut gathered).await;
+    let (held, answers) = secrets::live(&door).await;
+    gathered.secrets.extend(held);
+    gathered.pages.extend(answers);
     eventually("the log has the logout", || door.log.text().contains("/.doorward/signed-out")).await;
     let canaries: Vec<String> = gathered.canaries().into_iter().chain(["store-secret".to_owned()]).collect();
     assert!(canaries.len() > 60, "only {} canaries", canaries.len());
     let (log, numbers, told) = (door.log.text(), metrics(&door).await, events.text());
-    assert!(told.contains("login_finished") && told.contains("refresh_failed"), "the events were not captured");
+    assert!(
+        told.contains("login_finished") && told.contains("refresh_failed") && told.contains("password_login"),
+        "the events were not captured"
+    );
     let places = [("access log", &log), ("metrics", &numbers), ("events", &told)];
     let pages = gathered.pages.iter().map(|page| ("page", page));
     for (place, text) in places.into_iter().chain(pages) {

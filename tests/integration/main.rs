@@ -24,6 +24,8 @@ mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
 #[cfg(test)]
+mod mobile_workflow;
+#[cfg(test)]
 mod proxying;
 #[cfg(test)]
 mod real_provider;

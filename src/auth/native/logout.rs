@@ -6,7 +6,7 @@ use super::super::resume::Named;
 use super::super::{Auth, Event};
 use super::{NativeEnd, NativeFailure};
 use crate::policy::native::{Native, Tokens};
-use crate::policy::native_request::{LogoutRequest, Mode};
+use crate::policy::native_request::LogoutRequest;
 use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 use crate::session::jwt::SessionJwt;
@@ -27,9 +27,9 @@ impl Auth {
         came: &RequestCookies<'_>,
     ) -> Result<NativeEnd, NativeFailure> {
         let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
-        let token = match (asked.mode, asked.token) {
-            (Mode::Cookies, _) => return Ok(NativeEnd::LoggedOut(self.logout(place, came).await.lines)),
-            (Mode::Tokens, token) => token.ok_or(NativeFailure::UnknownToken)?,
+        let token = match asked {
+            LogoutRequest::OfCookies => return Ok(NativeEnd::LoggedOut(self.logout(place, came).await.lines)),
+            LogoutRequest::OfToken(token) => token,
         };
         let (session, refresh) = match native.tokens {
             Tokens::Sealed => {

@@ -139,6 +139,9 @@ pub struct Behaviour {
     /// Refreshed tokens are for this `sub`.
     pub refreshed_sub: Option<String>,
     pub refresh_refusal: Option<RefreshRefusal>,
+    /// What every password is answered with: status and JSON.
+    pub password_answer: Option<(u16, Value)>,
+    pub password_brings_id_token: bool,
 }
 
 impl Default for Behaviour {
@@ -164,6 +167,8 @@ impl Default for Behaviour {
             refresh_brings_id_token: true,
             refreshed_sub: None,
             refresh_refusal: None,
+            password_answer: None,
+            password_brings_id_token: true,
         }
     }
 }

@@ -65,6 +65,11 @@ impl FakeProvider {
         self.state().sign_in(person);
     }
 
+    /// This person can log in with this name and password.
+    pub fn knows(&self, name: &str, password: &str, person: Person) {
+        self.state().people.insert(name.to_owned(), (password.to_owned(), person));
+    }
+
     /// Nobody is signed in: the authorization endpoint shows a form.
     pub fn sign_out(&self) {
         self.state().session = None;

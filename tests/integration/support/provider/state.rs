@@ -95,6 +95,8 @@ pub(super) struct State {
     pub(super) next_faults: HashMap<Endpoint, VecDeque<Fault>>,
     pub(super) clients: HashMap<String, Client>,
     pub(super) session: Option<Session>,
+    /// Whoever can log in with a password, by name.
+    pub(super) people: HashMap<String, (String, Person)>,
     pub(super) codes: HashMap<String, Code>,
     pub(super) access_tokens: HashMap<String, Person>,
     pub(super) keys: Keys,
@@ -113,6 +115,7 @@ impl State {
             next_faults: HashMap::new(),
             clients: HashMap::new(),
             session: None,
+            people: HashMap::new(),
             codes: HashMap::new(),
             access_tokens: HashMap::new(),
             keys: Keys::new(),

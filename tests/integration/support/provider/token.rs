@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use super::super::random_name;
 use super::behaviour::{Endpoint, ExpiresIn};
 use super::http::Reply;
 use super::record::Visit;
@@ -50,6 +51,7 @@ pub(super) fn token(state: &mut State, visit: &Visit) -> Reply {
     match visit.parameter("grant_type") {
         Some("authorization_code") => exchange(state, visit, &client_id),
         Some("refresh_token") => refresh(state, visit, &client_id),
+        Some("password") => password(state, visit, &client_id),
         _ => error(400, "unsupported_grant_type"),
     }
 }
@@ -95,6 +97,29 @@ fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     let granted = state.behaviour.grants_refresh_token;
     let refresh_token = if granted { Some(state.issue_refresh_token(&grant)) } else { None };
     answer(state, &grant, refresh_token, true)
+}
+
+/// RFC 6749 section 4.3; a session of its own at the provider, as there is no browser.
+fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
+    if let Some((status, answer)) = &state.behaviour.password_answer {
+        return Reply::json(*status, answer);
+    }
+    let [name, password, scope] =
+        ["username", "password", "scope"].map(|name| visit.parameter(name).unwrap_or_default());
+    let known = state.people.get(name).filter(|(secret, _)| secret == password);
+    let Some((_, person)) = known.cloned() else { return error(400, "invalid_grant") };
+    let grant = Grant {
+        client_id: client_id.to_owned(),
+        person,
+        sid: random_name(9),
+        scope: scope.to_owned(),
+        nonce: None,
+        auth_time: state.clock.now(),
+        family: state.new_family(),
+    };
+    let granted = state.behaviour.grants_refresh_token;
+    let refresh_token = if granted { Some(state.issue_refresh_token(&grant)) } else { None };
+    answer(state, &grant, refresh_token, state.behaviour.password_brings_id_token)
 }
 
 fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {

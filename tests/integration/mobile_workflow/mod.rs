@@ -1,0 +1,175 @@
+//! The mobile workflow with the fake provider and echoing apps: a native app with a login form of its own, step by step,
+//! and what can come between.
+
+use serde_json::{Value, json};
+
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::{Endpoint, Person};
+
+mod answers;
+mod endpoints;
+mod guesses;
+mod pages;
+pub(crate) mod secrets;
+mod steps;
+mod stolen;
+mod web_view;
+
+const CART: &str = "/shopping-cart";
+const PASSWORD: &str = "correct horse & battery+staple %é";
+
+/// A phone with the store's app on it, which keeps what it is given.
+#[derive(Clone)]
+struct Phone {
+    http: Browser,
+    store: String,
+    access_token: String,
+    refresh_token: String,
+    device_token: Option<String>,
+    /// What a trusted proxy says of its address.
+    address: Option<String>,
+}
+
+/// A store whose native app may log in with a password, and `lines` more about that.
+fn store(lines: &str) -> Setup {
+    Setup::plain().store("session_jwt = \"access\"").more(&native(lines))
+}
+
+fn native(lines: &str) -> String {
+    format!("\n[apps.store.native]\npassword_grant = true\n{lines}\n")
+}
+
+/// Starts it; alice and bob have passwords.
+fn started(setup: Setup) -> Doorward {
+    let doorward = setup.start();
+    doorward.provider.knows("alice", PASSWORD, Person::new("alice", &[]));
+    doorward.provider.knows("bob", "bob", Person::new("bob", &["admin"]));
+    doorward
+}
+
+impl Phone {
+    fn of(doorward: &Doorward) -> Self {
+        Self {
+            http: doorward.browser(),
+            store: doorward.site().store,
+            access_token: String::new(),
+            refresh_token: String::new(),
+            device_token: None,
+            address: None,
+        }
+    }
+
+    /// One that has just logged in as alice.
+    async fn logged_in(doorward: &Doorward) -> Self {
+        let mut phone = Self::of(doorward);
+        let page = phone.log_in("alice", PASSWORD).await;
+        assert_eq!(page.status(), 200, "{page}");
+        phone
+    }
+
+    /// Another phone with the same tokens.
+    fn copy(&self) -> Self {
+        self.clone()
+    }
+
+    fn ask(&self, method: &str, path: &str) -> Ask {
+        let ask = Ask::new(Kind::Program, &format!("{}{path}", self.store)).method(method);
+        match &self.address {
+            Some(address) => ask.header("X-Forwarded-For", address),
+            None => ask,
+        }
+    }
+
+    async fn send(&mut self, ask: Ask) -> Page {
+        self.http.send(ask).await
+    }
+
+    async fn post_json(&mut self, endpoint: &str, body: &Value) -> Page {
+        let ask = self.ask("POST", &format!("/.doorward/{endpoint}"));
+        self.send(ask.body("application/json", body.to_string())).await
+    }
+
+    async fn post_form(&mut self, fields: &[(&str, &str)]) -> Page {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let ask = self.ask("POST", "/.doorward/token").body("application/x-www-form-urlencoded", body);
+        self.send(ask).await
+    }
+
+    /// Calls the login API, and keeps what it gives.
+    async fn log_in(&mut self, username: &str, password: &str) -> Page {
+        let mut body = json!({ "username": username, "password": password });
+        if let Some(device_token) = &self.device_token {
+            body["device_token"] = json!(device_token);
+        }
+        let page = self.post_json("native/login", &body).await;
+        if page.status() == 200 {
+            self.keep(&page.json());
+        }
+        page
+    }
+
+    /// Calls the refresh API, and keeps what it gives.
+    async fn refresh(&mut self) -> Page {
+        let page = self.post_json("native/refresh", &json!({ "refresh_token": self.refresh_token })).await;
+        if page.status() == 200 {
+            self.keep(&page.json());
+        }
+        page
+    }
+
+    fn keep(&mut self, tokens: &Value) {
+        let text = |name: &str| tokens[name].as_str().map(str::to_owned);
+        self.access_token = text("access_token").expect("an access token");
+        self.refresh_token = text("refresh_token").unwrap_or_default();
+        self.device_token = text("device_token").or(self.device_token.take());
+    }
+
+    /// Loads a page with the access token alone.
+    async fn load(&mut self, path: &str) -> Page {
+        let ask = self.ask("GET", path).header("Authorization", &format!("Bearer {}", self.access_token));
+        self.send(ask).await
+    }
+
+    /// Loads a page with the refresh token beside, and keeps the new ones if some come.
+    async fn load_with_both(&mut self, path: &str) -> Page {
+        let ask = self.ask("GET", path).header("Authorization", &format!("Bearer {}", self.access_token));
+        let page = self.send(ask.header("Doorward-Refresh-Token", &self.refresh_token)).await;
+        if let Some(token) = page.header("doorward-access-token") {
+            token.clone_into(&mut self.access_token);
+        }
+        if let Some(token) = page.header("doorward-refresh-token") {
+            token.clone_into(&mut self.refresh_token);
+        }
+        page
+    }
+}
+
+/// Whether the answer is the cart, as the store's backend gave it to alice.
+fn shows_the_cart(page: &Page) {
+    assert_eq!((page.status(), page.json()["target"].as_str()), (200, Some(CART)), "{page}");
+    let headers = page.json()["headers"].to_string();
+    assert!(headers.contains(r#"["x-forwarded-user","alice-id"]"#), "{headers}");
+}
+
+/// 401 with a problem document that says where to log in, and the challenge of RFC 6750.
+fn is_told_to_log_in(page: &Page, code: &str) {
+    assert_eq!((page.status(), page.header("content-type")), (401, Some("application/problem+json")), "{page}");
+    let challenge = page.header("www-authenticate").unwrap_or_default();
+    assert_eq!(challenge, "Bearer realm=\"doorward\", error=\"invalid_token\"", "{page}");
+    assert_eq!(page.json()["code"].as_str(), Some(code), "{page}");
+    let login_url = page.json()["login_url"].as_str().unwrap_or_default().to_owned();
+    assert!(login_url.contains("/.doorward/login"), "{page}");
+    assert_eq!((page.header("set-cookie"), page.header("doorward-access-token")), (None, None), "{page}");
+}
+
+/// How often the provider was asked for tokens for a password, and for a refresh token.
+fn calls(doorward: &Doorward) -> (usize, usize) {
+    (doorward.provider.grants("password"), doorward.provider.grants("refresh_token"))
+}
+
+/// A parameter of the last call of the token endpoint.
+fn last_asked(doorward: &Doorward, name: &str) -> Option<String> {
+    let visits = doorward.provider.visits(Endpoint::Token);
+    visits.last().and_then(|visit| visit.parameter(name)).map(str::to_owned)
+}

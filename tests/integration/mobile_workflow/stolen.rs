@@ -1,0 +1,171 @@
+//! The last steps of the mobile workflow: what somebody gets who copied a token from a phone. Binding to the device's
+//! key changes the first test of each; the others hold in any case.
+
+use serde_json::json;
+
+use super::{CART, PASSWORD, Phone, calls, is_told_to_log_in, native, shows_the_cart, started, store};
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::Setup;
+use crate::support::provider::{Endpoint, Standing};
+
+const INLINE: &str = "inline_refresh = true";
+
+#[tokio::test]
+async fn step_7_a_stolen_refresh_token_used_after_the_owner_refreshed_ends_the_session_of_both() {
+    for inline in [true, false] {
+        let doorward = started(store(INLINE));
+        let mut owner = Phone::logged_in(&doorward).await;
+        let mut thief = owner.copy();
+        doorward.pass(300);
+        shows_the_cart(&owner.load_with_both(CART).await);
+        shows_the_cart(&owner.load(CART).await);
+        doorward.pass(31);
+        let page = if inline { thief.load_with_both(CART).await } else { thief.refresh().await };
+        is_told_to_log_in(&page, "refresh_token_reused");
+        is_told_to_log_in(&owner.load(CART).await, "session_revoked");
+        is_told_to_log_in(&owner.refresh().await, "session_revoked");
+        let reused =
+            doorward.metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#).await;
+        assert!((reused - 1.0).abs() < f64::EPSILON);
+        assert_eq!(doorward.provider.revoked().len(), 1, "the provider's token is of no use any more");
+        doorward.provider.assert_no_dead_refresh_token_was_sent();
+
+        let page = owner.log_in("alice", PASSWORD).await;
+        assert_eq!(page.status(), 200, "the owner logs in again: {page}");
+    }
+}
+
+#[tokio::test]
+async fn step_7_a_thief_who_is_first_is_found_out_when_the_owner_comes() {
+    let doorward = started(store(""));
+    let mut owner = Phone::logged_in(&doorward).await;
+    let mut thief = owner.copy();
+    doorward.pass(300);
+    assert_eq!(thief.refresh().await.status(), 200);
+    shows_the_cart(&thief.load(CART).await);
+    doorward.pass(31);
+    is_told_to_log_in(&owner.refresh().await, "refresh_token_reused");
+    is_told_to_log_in(&thief.load(CART).await, "session_revoked");
+    is_told_to_log_in(&thief.refresh().await, "session_revoked");
+}
+
+#[tokio::test]
+async fn step_7_an_answer_that_was_lost_on_the_way_is_not_taken_for_theft() {
+    let doorward = started(store(""));
+    let mut phone = Phone::logged_in(&doorward).await;
+    doorward.pass(300);
+    let before_the_tunnel = phone.copy();
+    assert_eq!(phone.refresh().await.status(), 200);
+    // It never had them: the old pair comes again, much later.
+    let mut phone = before_the_tunnel;
+    doorward.pass(120);
+    assert_eq!(phone.refresh().await.status(), 200);
+    shows_the_cart(&phone.load(CART).await);
+    assert_eq!(calls(&doorward), (1, 1), "the successor was waiting");
+}
+
+#[tokio::test]
+async fn step_8_a_stolen_jwt_works_until_it_expires_the_owner_logs_out_or_the_provider_ends_the_session() {
+    let doorward = started(store(INLINE));
+    let mut owner = Phone::logged_in(&doorward).await;
+    let mut thief = owner.copy();
+    thief.refresh_token = String::new();
+    shows_the_cart(&thief.load(CART).await);
+    doorward.pass(300);
+    is_told_to_log_in(&thief.load_with_both(CART).await, "unknown_token");
+    is_told_to_log_in(&thief.load(CART).await, "jwt_expired");
+
+    shows_the_cart(&owner.load_with_both(CART).await);
+    let mut thief = owner.copy();
+    let token = owner.refresh_token.clone();
+    assert_eq!(owner.post_json("native/logout", &json!({ "refresh_token": token })).await.status(), 204);
+    is_told_to_log_in(&thief.load(CART).await, "session_revoked");
+
+    doorward.pass(1);
+    let mut owner = Phone::logged_in(&doorward).await;
+    shows_the_cart(&owner.load(CART).await);
+    let token = doorward.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &token).finish();
+    let ask = owner.ask("POST", "/.doorward/backchannel-logout").body("application/x-www-form-urlencoded", body);
+    assert_eq!(owner.send(ask).await.status(), 200);
+    is_told_to_log_in(&owner.load(CART).await, "session_revoked");
+}
+
+#[tokio::test]
+async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something_else() {
+    let forum = "\n[apps.forum.native]\npassword_grant = true\n";
+    let doorward = started(store("").more(forum));
+    let phone = Phone::logged_in(&doorward).await;
+    let mut at_forum = phone.copy();
+    at_forum.store = doorward.site().forum;
+    is_told_to_log_in(&at_forum.load("/posts").await, "unknown_token");
+    is_told_to_log_in(&at_forum.refresh().await, "unknown_refresh_token");
+    assert_eq!((doorward.forum.count(), calls(&doorward)), (0, (1, 0)));
+
+    let form = |token: &str| {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token),
+            ("client_id", "store"),
+            ("client_secret", "store-secret"),
+        ];
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let ask = Ask::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
+        ask.body("application/x-www-form-urlencoded", body)
+    };
+    for token in [&phone.refresh_token, &phone.access_token] {
+        let page = doorward.browser().send(form(token)).await;
+        assert_eq!(page.status(), 400, "{page}");
+    }
+    assert!(doorward.provider.presented().iter().all(|presented| presented.standing == Standing::Unknown));
+
+    // One kind is not another, and no kind is a cookie.
+    let swapped =
+        Phone { access_token: phone.refresh_token.clone(), refresh_token: phone.access_token.clone(), ..phone.copy() };
+    assert_eq!(swapped.copy().load(CART).await.status(), 401);
+    is_told_to_log_in(&swapped.copy().refresh().await, "unknown_refresh_token");
+    let seal = phone.access_token.trim_start_matches("doorward_at_");
+    for cookie in [seal, &phone.access_token] {
+        let ask = phone.ask("GET", CART).header("Cookie", &format!("doorward_jwt={cookie}"));
+        assert_eq!(phone.copy().send(ask).await.status(), 401);
+    }
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    browser.visit(&doorward.store_url(CART)).await;
+    let cookie = doorward.cookie(&browser, "jwt").expect("a cookie");
+    let mut by_cookie = Phone::of(&doorward);
+    by_cookie.access_token = format!("doorward_at_{cookie}");
+    is_told_to_log_in(&by_cookie.load(CART).await, "unknown_token");
+}
+
+#[tokio::test]
+async fn whoever_mixes_tokens_of_two_sessions_gets_neither() {
+    let doorward = started(store(INLINE));
+    let alice = Phone::logged_in(&doorward).await;
+    let mut bob = Phone::of(&doorward);
+    bob.log_in("bob", "bob").await;
+    doorward.pass(300);
+    let mut mixed = Phone { refresh_token: bob.refresh_token.clone(), ..alice.copy() };
+    is_told_to_log_in(&mixed.load_with_both(CART).await, "unknown_token");
+    assert_eq!(calls(&doorward), (2, 0));
+}
+
+#[tokio::test]
+async fn every_changed_character_spoils_a_token_and_a_new_key_in_front_spoils_none() {
+    let mut doorward = started(Setup::plain().store("session_jwt = \"access\"").more(&native(INLINE)));
+    let phone = Phone::logged_in(&doorward).await;
+    let length = phone.access_token.len();
+    for at in [0, 5, 12, 13, 20, 40, length / 2, length - 30, length - 2] {
+        let mut bytes = phone.access_token.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        let mut forged = Phone { access_token: String::from_utf8(bytes).expect("ASCII"), ..phone.copy() };
+        assert_eq!(forged.load(CART).await.status(), 401, "changed at {at}");
+    }
+    assert_eq!(doorward.store.count(), 0);
+    let replica = doorward.add_replica_with_keys(&["newer.key", "doorward.key"]);
+    let mut elsewhere = phone.copy();
+    elsewhere.http = doorward.browser_of(replica);
+    shows_the_cart(&elsewhere.load(CART).await);
+    assert_eq!(elsewhere.refresh().await.status(), 200);
+    shows_the_cart(&elsewhere.load(CART).await);
+}
