@@ -76,9 +76,13 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
         Err(error) => return fail(output, &error),
     };
     let files = DemoFiles::write(&demo, &key.to_text())?;
-    let config = match load(&files.config_file(), [], output)? {
-        Ok(config) => config,
-        Err(exit) => return Ok(exit),
+    // Advice about the demonstration is no use to who looks at it.
+    let config = match config::load(&files.config_file(), []) {
+        Ok(loaded) => loaded.config,
+        Err(diagnosis) => {
+            refuse(&diagnosis, output)?;
+            return Ok(Exit::Config);
+        }
     };
     let server = match Server::start(&config, Arc::new(SystemClock), None) {
         Ok(server) => server,

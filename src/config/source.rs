@@ -175,7 +175,8 @@ fn leaves_of(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
 
 fn secrets_of(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
-        if names_a_secret(key.get_ref()) {
+        // `password_grant = true` gives nothing away.
+        if names_a_secret(key.get_ref()) && !matches!(value.get_ref(), DeValue::Boolean(_)) {
             leaves_of(value, spans);
         } else {
             secrets_within(value, spans);

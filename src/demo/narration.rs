@@ -49,7 +49,8 @@ impl Demo {
              Names and passwords:\n{people}\n\
              \n\
              Sign in at {store}/shopping-cart, then open {forum}/posts: no form this time.\n\
-             A JWT lives {seconds} s, so reload after that to see a refresh. Only bob may see {store}/admin.\n",
+             A JWT lives {seconds} s, so reload after that to see a refresh. Only bob may see {store}/admin.\n\
+             As a native app would: tests/native/journey {store} alice alice {seconds}\n",
             store = self.links.store,
             forum = self.links.forum,
             issuer = self.issuer,

@@ -26,6 +26,8 @@ mod logs_and_metrics;
 #[cfg(test)]
 mod mobile_workflow;
 #[cfg(test)]
+mod native_clients;
+#[cfg(test)]
 mod proxying;
 #[cfg(test)]
 mod real_provider;
