@@ -45,7 +45,8 @@ async fn a_login_and_a_refresh_by_form_answer_as_the_standard_has_it() {
 async fn errors_have_the_standards_words_and_a_finer_code() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
-    let cases: [(Vec<(&str, &str)>, u16, &str, &str); 10] = [
+    type Fields = Vec<(&'static str, &'static str)>;
+    let cases: [(Fields, u16, &str, &str); 10] = [
         (vec![], 400, "invalid_request", "field_missing"),
         (
             vec![("grant_type", "authorization_code"), ("code", "x")],
