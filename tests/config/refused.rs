@@ -55,6 +55,19 @@ refused! {
     admin_and_public_addresses_differ:
         "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
         at "\"0.0.0.0:8080\"", "the same address", hint "of their own";
+    a_limit_that_lets_nobody_in_is_refused:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nnative = { account_failures = 0 }",
+        at "0", "out of range", hint "1 to 60000";
+    a_star_is_no_origin:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nnative = { cors_origins = [\"*\"] }",
+        at "\"*\"", "`*` is not an origin", hint "https://shop.example.com";
+    tokens_that_are_no_sessions_jwt_are_not_handed_out:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"id\"\nnative = { dangerously_plain_tokens = true }",
+        at "true", "not the JWT of this app's sessions", hint "session_jwt = \"access\"";
+    of_plain_tokens_nobody_knows_whose_they_are:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"access\"\n\
+            native = { inline_refresh = true, dangerously_plain_tokens = true }",
+        at "true", "whose they are", hint "leave tokens sealed";
     everybody_is_no_trusted_proxy:
         "\"10.0.0.0/8\"" => "\"0.0.0.0/0\"", at "\"0.0.0.0/0\"", "is everybody", hint "pretend";
     a_network_is_exact:
