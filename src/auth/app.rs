@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::order::SealedOrder;
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
@@ -81,6 +82,8 @@ pub struct Seals {
     pub state: Seal<StateParameter>,
     /// What the store keeps.
     pub stored: Seal<StoredGrant>,
+    /// An operator's order.
+    pub order: Seal<SealedOrder>,
 }
 
 impl AppAuth {
@@ -106,6 +109,7 @@ impl AppAuth {
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
+            order: Seal::new(Arc::clone(ring), &binding),
         };
         Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::app::AppAuth;
 use super::grant::{self, GrantError};
 use super::login::LoginStart;
-use super::resume::named_session;
+use super::resume::{named_session, whose};
 use super::set_cookies::{self, Lines, Unwritable};
 use super::{Auth, Event, Outage};
 use crate::oidc::callback::{Callback, CallbackError, Outcome};
@@ -19,7 +19,8 @@ use crate::policy::route::Place;
 use crate::session::attempt::{ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
-use crate::types::oauth::{AuthorizationCode, PkceVerifier};
+use crate::session::jwt::SessionJwt;
+use crate::types::oauth::{AuthorizationCode, PkceVerifier, ProviderSid};
 
 /// How long a browser waits for its code to be redeemed.
 const REDEEM_PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +80,9 @@ pub enum LoginFailure {
     /// The tokens were not accepted.
     #[error("the provider's tokens were not accepted: {0}")]
     TokensRefused(&'static str),
+    /// Whatever ended the person's sessions ended this one too: it came at the same moment.
+    #[error("the person's sessions were ended at the moment of this login")]
+    EndedAtOnce,
     /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] Unwritable),
@@ -100,6 +104,7 @@ impl LoginFailure {
             Self::Replayed => "code_replayed",
             Self::CodeUnknown => "code_refused",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
+            Self::EndedAtOnce => "session_revoked",
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
             Self::Outage(outage) => outage.code,
@@ -309,7 +314,14 @@ impl Auth {
         grant: &Grant,
         came: &RequestCookies<'_>,
     ) -> Result<Lines, LoginFailure> {
+        // Without this the browser would be sent in circles until the moment is over.
+        if app.revocations.snapshot().contains(whose(&grant.jwt)) {
+            return Err(LoginFailure::EndedAtOnce);
+        }
         let lines = set_cookies::write_grant(app, grant, came, self.now())?;
+        let SessionJwt { sid, subject, provider_sid, .. } = &grant.jwt;
+        let provider_sid = provider_sid.as_ref().map(ProviderSid::as_str);
+        tracing::info!(app = %app.app.name, %sid, sub = %subject, provider_sid, "session_began");
         if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
             self.end_session(app, &before.sid, &before.subject, before.started_at);
             self.superseded.insert(before.sid.clone(), ());

@@ -8,6 +8,7 @@ mod lease;
 pub mod login;
 pub mod login_finish;
 pub mod logout;
+pub mod order;
 pub mod refresh;
 mod renew;
 pub mod resume;

@@ -347,7 +347,7 @@ impl Outside for World<'_> {
     }
 }
 
-fn whose(jwt: &SessionJwt) -> Whose<'_> {
+pub(super) fn whose(jwt: &SessionJwt) -> Whose<'_> {
     Whose { sid: &jwt.sid, provider_sid: jwt.provider_sid.as_ref(), subject: &jwt.subject, started_at: jwt.started_at }
 }
 

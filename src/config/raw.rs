@@ -84,6 +84,7 @@ pub(super) struct RawProvider {
     pub(super) ca_file: Option<String>,
     pub(super) algorithms: Option<List<String>>,
     pub(super) request_timeout: Option<Span>,
+    pub(super) refresh_timeout: Option<Span>,
     pub(super) leeway: Option<Span>,
     pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,

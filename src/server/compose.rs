@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::Telemetry;
+use crate::admin::Orders;
 use crate::auth::app::AppAuth;
 use crate::auth::resume::SessionCache;
 use crate::auth::{Auth, Stores};
@@ -51,26 +52,10 @@ impl Composed {
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let ring = Arc::new(key_ring(config)?);
-        let providers: Vec<_> =
-            config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(&clock))).collect();
-        let apps: Vec<Arc<App>> = config.apps.iter().map(|app| Arc::new(app.policy.clone())).collect();
-        let mut flows = Vec::with_capacity(apps.len());
-        let mut plans = Vec::with_capacity(apps.len());
-        for (app, settings) in apps.iter().zip(&config.apps) {
-            let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
-            let provider = provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?;
-            let flow = AppAuth::new(
-                Arc::clone(app),
-                Arc::clone(provider),
-                settings.client.clone(),
-                settings.auth,
-                &ring,
-                config.store.max_revoked,
-            );
-            flows.push(Arc::new(flow));
-            plans.push(plan(app, settings)?);
-        }
+        let Guarded { providers, apps: flows } = guarded(config, &clock)?;
+        let apps: Vec<Arc<App>> = flows.iter().map(|flow| Arc::clone(&flow.app)).collect();
+        let plans = apps.iter().zip(&config.apps).map(|(app, settings)| plan(app, settings));
+        let plans = plans.collect::<Result<_, _>>()?;
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
         let memory = || Arc::new(Memory::new(config.store.max_entries));
         let stores = Stores { sessions: memory(), strangers: memory() };
@@ -121,6 +106,11 @@ impl Composed {
         debug_assert!(begun.is_ok());
     }
 
+    /// Who follows an operator's orders.
+    pub(super) fn orders(&self) -> Arc<dyn Orders> {
+        Arc::new(Obedience(Arc::clone(&self.auth)))
+    }
+
     /// What one worker answers with.
     pub(super) fn proxy(
         &self,
@@ -143,6 +133,34 @@ impl Composed {
             respond: Arc::clone(&self.respond),
             recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
         })
+    }
+}
+
+/// What guards the apps, in the order of the configuration.
+pub(super) struct Guarded {
+    providers: Vec<Arc<Provider>>,
+    pub(super) apps: Vec<Arc<AppAuth>>,
+}
+
+pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded, StartError> {
+    let ring = Arc::new(key_ring(config)?);
+    let providers: Vec<_> =
+        config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(clock))).collect();
+    let apps = config.apps.iter().map(|settings| {
+        let app = Arc::new(settings.policy.clone());
+        let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
+        let provider = Arc::clone(provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?);
+        let (client, most) = (settings.client.clone(), config.store.max_revoked);
+        Ok(Arc::new(AppAuth::new(app, provider, client, settings.auth, &ring, most)))
+    });
+    Ok(Guarded { apps: apps.collect::<Result<_, StartError>>()?, providers })
+}
+
+struct Obedience(Arc<Auth>);
+
+impl Orders for Obedience {
+    fn obey(&self, message: &str) -> Result<usize, String> {
+        self.0.obey(message).map_err(|error| error.to_string())
     }
 }
 

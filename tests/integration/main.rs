@@ -14,6 +14,8 @@ mod bad_provider;
 #[cfg(test)]
 mod command_demo;
 #[cfg(test)]
+mod command_revoke;
+#[cfg(test)]
 mod command_run;
 #[cfg(test)]
 mod drain;
