@@ -83,6 +83,9 @@ pub struct Stores {
 pub trait Observer: Send + Sync {
     /// A login, refresh or logout at `app` ended; `outcome` is a stable word.
     fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str);
+
+    /// Whether all endings that were announced are known here, from now on.
+    fn knows_endings(&self, known: bool);
 }
 
 /// What can happen.

@@ -37,6 +37,10 @@ pub struct Metrics {
     pub store_entries: IntGauge,
     /// Sessions that were ended before their time and are remembered by name.
     pub revoked_sessions: IntGauge,
+    /// Whether all that was announced of ended sessions is known here: 1 or 0.
+    pub revocations_known: IntGauge,
+    /// Announcements of ended sessions that could not be read.
+    pub revocations_unreadable: IntGauge,
     /// Seconds by which a provider's clock is ahead of ours, by `provider`.
     pub provider_clock_skew: IntGaugeVec,
     /// Keys of a provider that can be used, by `provider`.
@@ -139,6 +143,14 @@ impl Metrics {
             )?,
             store_entries: gauge("doorward_store_entries", "Entries of the store.")?,
             revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,
+            revocations_known: gauge(
+                "doorward_revocations_known",
+                "Whether all that replicas announced of ended sessions is known here.",
+            )?,
+            revocations_unreadable: gauge(
+                "doorward_revocations_unreadable",
+                "Announcements of ended sessions that could not be read.",
+            )?,
             provider_clock_skew: gauges(
                 "doorward_provider_clock_skew_seconds",
                 "Seconds by which a provider's clock is ahead of ours.",

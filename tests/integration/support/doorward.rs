@@ -332,7 +332,12 @@ impl Doorward {
 
     /// Where probes and metrics are.
     pub fn admin_address(&self) -> SocketAddr {
-        self.servers[0].admin_address().expect("a TCP listener")
+        self.admin_address_of(0)
+    }
+
+    /// Where those of this replica are.
+    pub fn admin_address_of(&self, replica: usize) -> SocketAddr {
+        self.servers[replica].admin_address().expect("a TCP listener")
     }
 
     /// The value of a counter or gauge such as `doorward_thefts_total{app="store",outcome="session_ended"}`; 0 if absent.
