@@ -28,6 +28,8 @@ mod proxying;
 #[cfg(test)]
 mod real_provider;
 #[cfg(test)]
+mod shared_store;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 pub mod support;
