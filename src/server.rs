@@ -14,6 +14,7 @@ use crate::admin::Admin;
 use crate::auth::app::AppAuth;
 use crate::config::Config;
 use crate::control::Control;
+use crate::store::BadRedis;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
@@ -61,6 +62,9 @@ pub enum StartError {
     /// A sealing key is not one.
     #[error("a sealing key cannot be used")]
     Key,
+    /// The store's settings cannot be used.
+    #[error("the store: {0}")]
+    Store(#[from] BadRedis),
     /// The pages do not compile.
     #[error("the built-in pages cannot be made: {0}")]
     Pages(#[from] crate::proxy::pages::PagesError),

@@ -73,6 +73,22 @@ pub(super) struct RawStore {
     pub(super) url: Option<String>,
     pub(super) max_entries: Option<u32>,
     pub(super) max_revoked: Option<u32>,
+    pub(super) redis: Option<RawRedis>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawRedis {
+    pub(super) nodes: Option<List<String>>,
+    pub(super) cluster: Option<bool>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) key_prefix: Option<String>,
+    pub(super) timeout: Option<Span>,
+    pub(super) sentinel_master: Option<String>,
+    pub(super) sentinel_username: Option<String>,
+    pub(super) sentinel_password_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,13 +214,14 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        let tables: [(&[&str], &[&str]); 9] = [
+        let tables: [(&[&str], &[&str]); 10] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
             (&["log"], keys_of::<RawLog>()),
             (&["session"], keys_of::<RawSession>()),
             (&["store"], keys_of::<RawStore>()),
+            (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
             (&["apps", "store"], keys_of::<RawApp>()),
             (&["apps", "forum"], &["client_secret"]),

@@ -22,6 +22,8 @@ mod drain;
 #[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
+mod life_cycle;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
@@ -29,6 +31,10 @@ mod logs_and_metrics;
 mod proxying;
 #[cfg(test)]
 mod real_provider;
+#[cfg(test)]
+mod replicas;
+#[cfg(test)]
+mod shared_store;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

@@ -193,6 +193,8 @@ impl Setup {
 
     fn text(&self, site: &Site, provider: &FakeProvider, store: &Backend, forum: &Backend) -> String {
         let tls = if self.secure { "[server.tls]\ncert_file = \"chain.pem\"\nkey_file = \"tls.pem\"" } else { "" };
+        let store = self.lines("remembering");
+        let store = if store.is_empty() { store } else { format!("[store]\n{store}") };
         let app = |name: &str, origin: &str, upstream: &str| {
             format!(
                 "[apps.{name}]\nprovider = \"login\"\npublic_url = \"{origin}\"\nupstream = \"{upstream}\"\n\
@@ -206,7 +208,7 @@ impl Setup {
             tls,
             "[session]\nkey_files = [\"doorward.key\"]",
             &self.lines("session"),
-            &format!("[store]\n{}", self.lines("remembering")),
+            &store,
             &format!("[providers.login]\nissuer = \"{}\"", provider.issuer()),
             &self.lines("provider"),
             &app("store", &site.store, &store.url()),

@@ -19,6 +19,7 @@ pub mod page;
 pub mod process;
 pub mod provider;
 pub mod real_provider;
+pub mod redis;
 pub mod replicas;
 pub mod tls;
 pub mod websocket;

@@ -1,6 +1,7 @@
 //! Several real processes with one configuration file, one provider and the same apps behind them, by the real clock:
 //! what can be killed.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use doorward::types::time::SystemClock;
@@ -47,9 +48,11 @@ impl Replicas {
     pub fn command(&self, words: &[&str]) -> Result<String, String> {
         let file = self.around.file.to_str().expect("a plain name");
         let (command, rest) = words.split_first().expect("a command");
-        let mut process = Process::start(&[&[command, "--config", file], rest].concat(), &[]);
-        let ended = process.ended();
-        let said = process.said().join("\n");
-        if ended.success() { Ok(said) } else { Err(said) }
+        let arguments = [&[*command, "--config", file], rest].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).env_clear().output();
+        let output = output.expect("the binary starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("text");
+        if output.status.success() { Ok(said) } else { Err(said) }
     }
 }
