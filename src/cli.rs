@@ -1,17 +1,19 @@
-//! The command line: `doorward run`, `check`, `keygen` and `demo`. What a command prints goes to the writers it is handed.
+//! The command line: `doorward run`, `check`, `keygen`, `revoke` and `demo`. What a command prints goes to the writers it is handed.
 
+mod revoke;
 mod run;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{self, Diagnosis, SealingKey};
+use crate::config::{self, Config, Diagnosis, SealingKey};
 
+pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::{demo, run};
 
 /// What `doorward` was asked to do.
@@ -32,6 +34,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Make a key that seals cookies
     Keygen(KeygenArgs),
+    /// End sessions before their time: of a person, one by its name, or all of an app
+    Revoke(RevokeArgs),
     /// Try it: a provider, a store and a forum on loopback, with Doorward in front
     Demo(DemoArgs),
 }
@@ -171,6 +175,23 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
             fail(output, &format_args!("{file} is there already, and a key in use must not be lost; name another file"))
         }
         Err(error) => fail(output, &format_args!("{} cannot be written: {error}", file.display())),
+    }
+}
+
+fn load(
+    file: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    output: &mut Output<'_>,
+) -> io::Result<Result<Config, Exit>> {
+    match config::load(file, variables) {
+        Ok(loaded) => {
+            output.err.write_all(loaded.advice.render(output.styled).as_bytes())?;
+            Ok(Ok(loaded.config))
+        }
+        Err(diagnosis) => {
+            refuse(&diagnosis, output)?;
+            Ok(Err(Exit::Config))
+        }
     }
 }
 

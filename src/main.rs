@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => cli::run(arguments, std::env::vars_os(), &mut output),
         Command::Check(arguments) => cli::check(arguments, std::env::vars_os(), &mut output),
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
+        Command::Revoke(arguments) => cli::revoke(arguments, std::env::vars_os(), &mut output),
         Command::Demo(arguments) => cli::demo(arguments, &mut output),
     };
     ended.unwrap_or(Exit::Runtime).into()

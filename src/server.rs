@@ -11,12 +11,14 @@ use std::thread::JoinHandle;
 use tokio::runtime::Runtime;
 
 use crate::admin::Admin;
+use crate::auth::app::AppAuth;
 use crate::config::Config;
 use crate::control::Control;
+use crate::store::BadRedis;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
-use crate::types::time::Clock;
+use crate::types::time::{Clock, SystemClock};
 use crate::upstream::{Tunnels, UpstreamPlanError};
 use crate::wire::{self, DrainTrigger, ListenError, Listener};
 use crate::worker::Worker;
@@ -35,6 +37,16 @@ pub struct Server {
     access: Option<AccessLog>,
 }
 
+/// The apps of a configuration with their seals, for a command that does not serve.
+///
+/// # Errors
+/// See [`StartError`].
+pub fn guarded_apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
+    crate::oidc::install_crypto();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    compose::guarded(config, &clock).map(|guarded| guarded.apps)
+}
+
 /// Why Doorward does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -50,6 +62,9 @@ pub enum StartError {
     /// A sealing key is not one.
     #[error("a sealing key cannot be used")]
     Key,
+    /// The store's settings cannot be used.
+    #[error("the store: {0}")]
+    Store(#[from] BadRedis),
     /// The pages do not compile.
     #[error("the built-in pages cannot be made: {0}")]
     Pages(#[from] crate::proxy::pages::PagesError),
@@ -104,7 +119,7 @@ impl Server {
         }
         // After the workers, which need neither provider nor trust store to answer.
         composed.keep_fresh(&control, &metrics);
-        let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics)));
+        let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics), composed.orders()));
         runtime.spawn(async move {
             if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, admin_drain).await {
                 tracing::error!(%error, "the admin listener ended");

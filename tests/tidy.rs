@@ -106,6 +106,7 @@ const SPAWNERS: &[&str] = &[
     "src/demo/",
     "src/server.rs",
     "src/server/",
+    "src/store/redis/link.rs",
     "src/upstream/",
     "src/wire/",
     "src/worker.rs",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::order::SealedOrder;
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
@@ -88,6 +89,8 @@ pub struct Seals {
     pub native_refresh: Seal<NativeRefresh>,
     /// A device that is known.
     pub device: Seal<DeviceToken>,
+    /// An operator's order.
+    pub order: Seal<SealedOrder>,
 }
 
 impl AppAuth {
@@ -116,6 +119,7 @@ impl AppAuth {
             native_access: Seal::new(Arc::clone(ring), &binding),
             native_refresh: Seal::new(Arc::clone(ring), &binding),
             device: Seal::new(Arc::clone(ring), &binding),
+            order: Seal::new(Arc::clone(ring), &binding),
         };
         Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
     }

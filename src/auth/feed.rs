@@ -83,8 +83,7 @@ impl Auth {
         }
     }
 
-    /// Whether the words of all replicas are known here.
-    pub fn feed_is_current(&self) -> bool {
+    fn feed_is_current(&self) -> bool {
         self.feed.is_current.load(Ordering::Acquire)
     }
 
@@ -97,7 +96,7 @@ impl Auth {
     pub async fn catch_up(self: &Arc<Self>) -> Cursor {
         let mut cursor = Cursor::default();
         match self.hear(&mut cursor).await {
-            Ok(()) => self.feed.is_current.store(true, Ordering::Release),
+            Ok(()) => self.knows_endings(true),
             Err(error) => tracing::warn!(code = error.code(), %error, "revocations_not_known_yet"),
         }
         cursor
@@ -111,17 +110,21 @@ impl Auth {
             match self.hear(&mut cursor).await {
                 Ok(()) => {
                     heard = Instant::now();
-                    if !self.feed.is_current.swap(true, Ordering::AcqRel) {
-                        tracing::info!("revocations_known_again");
-                    }
+                    self.knows_endings(true);
                 }
                 Err(error) => {
-                    let is_stale = heard.elapsed() >= STALE_AFTER;
-                    if is_stale && self.feed.is_current.swap(false, Ordering::AcqRel) {
-                        tracing::warn!(code = error.code(), %error, "revocations_unknown");
+                    tracing::debug!(code = error.code(), %error, "revocations_not_heard");
+                    if heard.elapsed() >= STALE_AFTER {
+                        self.knows_endings(false);
                     }
                 }
             }
+        }
+    }
+
+    fn knows_endings(&self, known: bool) {
+        if self.feed.is_current.swap(known, Ordering::AcqRel) != known {
+            self.observer.knows_endings(known);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::types::time::Clock;
 const PREPARING: Duration = Duration::from_secs(5);
 
 /// By how much a lease outlives the call it was prolonged for: clocks differ, and the result must be stored.
-const MARGIN: Duration = Duration::from_secs(15);
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// The right to refresh one session.
 pub(super) struct Lease<'a> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::app::AppAuth;
 use super::grant::{self, GrantError};
 use super::login::LoginStart;
-use super::resume::named_session;
+use super::resume::{named_session, whose};
 use super::set_cookies::{self, Lines, Unwritable};
 use super::{Auth, Event, Outage};
 use crate::oidc::callback::{Callback, CallbackError, Outcome};
@@ -19,7 +19,8 @@ use crate::policy::route::Place;
 use crate::session::attempt::{ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
-use crate::types::oauth::{AuthorizationCode, PkceVerifier};
+use crate::session::jwt::SessionJwt;
+use crate::types::oauth::{AuthorizationCode, PkceVerifier, ProviderSid};
 
 /// How long a browser waits for its code to be redeemed.
 const REDEEM_PATIENCE: Duration = Duration::from_secs(30);
@@ -79,6 +80,9 @@ pub enum LoginFailure {
     /// The tokens were not accepted.
     #[error("the provider's tokens were not accepted: {0}")]
     TokensRefused(&'static str),
+    /// Whatever ended the person's sessions ended this one too: it came at the same moment.
+    #[error("the person's sessions were ended at the moment of this login")]
+    EndedAtOnce,
     /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] Unwritable),
@@ -100,6 +104,7 @@ impl LoginFailure {
             Self::Replayed => "code_replayed",
             Self::CodeUnknown => "code_refused",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
+            Self::EndedAtOnce => "session_revoked",
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
             Self::Outage(outage) => outage.code,
@@ -169,7 +174,7 @@ impl Auth {
             }
         };
         let redeemed = self.redeem(app, attempt, code).await;
-        match redeemed.and_then(|grant| Ok(self.written(app, &grant, came)?)) {
+        match redeemed.and_then(|grant| self.written(app, &grant, came)) {
             Ok(mut lines) => {
                 lines.extend(used_up);
                 LoginEnd::SignedIn(return_to, lines)
@@ -304,13 +309,28 @@ impl Auth {
     }
 
     /// The new session's cookies. The one that the browser had before is over: no id outlives a login.
-    pub(super) fn written(
+    fn written(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        grant: &Grant,
+        came: &RequestCookies<'_>,
+    ) -> Result<Lines, LoginFailure> {
+        // Without this the browser would be sent in circles until the moment is over.
+        if app.revocations.snapshot().contains(whose(&grant.jwt)) {
+            return Err(LoginFailure::EndedAtOnce);
+        }
+        Ok(self.put_in_place(app, grant, came)?)
+    }
+
+    /// The cookies of a session that lives, in place of those that came.
+    pub(super) fn put_in_place(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         grant: &Grant,
         came: &RequestCookies<'_>,
     ) -> Result<Lines, Unwritable> {
         let lines = set_cookies::write_grant(app, grant, came, self.now())?;
+        note_beginning(app, grant);
         if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
             self.end_session(app, &before.sid, &before.subject, before.started_at);
             self.superseded.insert(before.sid.clone(), ());
@@ -324,6 +344,13 @@ impl Auth {
         }
         Ok(lines)
     }
+}
+
+/// What an operator finds in the log of a session that has begun.
+pub(super) fn note_beginning(app: &AppAuth, grant: &Grant) {
+    let SessionJwt { sid, subject, provider_sid, .. } = &grant.jwt;
+    let provider_sid = provider_sid.as_ref().map(ProviderSid::as_str);
+    tracing::info!(app = %app.app.name, %sid, sub = %subject, provider_sid, "session_began");
 }
 
 fn tokens_refused(error: &GrantError) -> LoginFailure {

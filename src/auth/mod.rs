@@ -9,6 +9,7 @@ pub mod login;
 pub mod login_finish;
 pub mod logout;
 pub mod native;
+pub mod order;
 pub mod refresh;
 mod renew;
 pub mod resume;
@@ -88,6 +89,9 @@ pub struct Stores {
 pub trait Observer: Send + Sync {
     /// A login, refresh or logout at `app` ended; `outcome` is a stable word.
     fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str);
+
+    /// Whether all endings that were announced are known here, from now on.
+    fn knows_endings(&self, known: bool);
 }
 
 /// What can happen.

@@ -22,7 +22,7 @@ use crate::types::oauth::RefreshToken;
 
 /// How often the store is asked what became of a refresh at another replica, and for how long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const LOOK_FOR: Duration = Duration::from_secs(90);
+const LOOK_FOR: Duration = Duration::from_secs(150);
 
 /// How often, and for how long, storing a result is tried again.
 const STORE_EVERY: Duration = Duration::from_millis(500);

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
 use super::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
+use super::lease::Lease;
 use super::refresh::Refreshed;
 use super::rotation::{GRACE, Rotation};
 use super::{Auth, Event, Observer, Stores};
@@ -38,6 +39,7 @@ struct Nobody;
 
 impl Observer for Nobody {
     fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
+    fn knows_endings(&self, _known: bool) {}
 }
 
 struct Bench {
@@ -48,6 +50,11 @@ struct Bench {
 
 /// One app whose provider is at `provider`.
 fn bench(provider: SocketAddr) -> Bench {
+    replica(provider, Arc::new(Memory::new(10)))
+}
+
+/// The same, and others may share what its sessions' store remembers.
+fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     crate::oidc::install_crypto();
     let clock = Arc::new(ManualClock::starting_at(START));
     let settings =
@@ -76,7 +83,7 @@ fn bench(provider: SocketAddr) -> Bench {
     let provider = Provider::new(settings, clock.clone());
     let app = Arc::new(AppAuth::new(app, provider, client, treated, &ring, 10));
     let control = Control::on(tokio::runtime::Handle::current());
-    let stores = Stores { sessions: Arc::new(Memory::new(10)), strangers: Arc::new(Memory::new(10)) };
+    let stores = Stores { sessions, strangers: Arc::new(Memory::new(10)) };
     let auth = Auth::new(vec![app.clone()], control, clock.clone(), stores, Arc::new(Nobody));
     Bench { auth, app, clock }
 }
@@ -153,6 +160,54 @@ async fn two_generations_of_a_session_are_never_at_the_provider_at_once() {
     }
     assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
     assert_eq!(most.load(Ordering::SeqCst), 1, "token calls at a time");
+}
+
+#[tokio::test]
+async fn replicas_that_share_a_store_take_turns_at_a_session() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, sessions) = (listener.local_addr().unwrap(), Arc::new(Memory::new(10)));
+    let replicas: Vec<_> = (0..3).map(|_| replica(address, sessions.clone())).collect();
+    let (calls, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(serve(listener, (calls.clone(), most.clone())));
+    let flights: Vec<_> =
+        replicas.iter().map(|bench| bench.auth.refresh(&bench.app, used(Generation::FIRST), None)).collect();
+    for flight in flights {
+        assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable"));
+    }
+    assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
+    assert_eq!(most.load(Ordering::SeqCst), 1, "token calls at a time");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_a_session_that_was_ended_at_another_replica() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, sessions) = (listener.local_addr().unwrap(), Arc::new(Memory::new(10)));
+    let (here, there) = (replica(address, sessions.clone()), replica(address, sessions));
+    let (calls, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(serve(listener, (calls.clone(), most)));
+    let (sid, subject) = (SessionId::new("sid"), Subject::new("alice"));
+    assert!(there.auth.end_everywhere(&there.app, &sid, &subject, START).await.is_none());
+    let refreshed = here.auth.refresh(&here.app, used(Generation::FIRST), None).wait().await;
+    assert!(matches!(refreshed, Refreshed::Ended(Why::Revoked)));
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn the_lease_of_a_replica_that_died_is_waited_for_and_ends() {
+    let bench = bench(nowhere().await);
+    let rotations = bench.auth.rotations(&bench.app);
+    let lease = Lease::take(rotations.store, &*bench.clock, rotations.key("refresh", &SessionId::new("sid"))).await;
+    let lease = lease.unwrap().expect("nobody has it");
+    assert_eq!(lease.outlive(Duration::from_secs(30)).await, Ok(true));
+    let flight = bench.auth.refresh(&bench.app, used(Generation::FIRST), None);
+    for within in [0, 30] {
+        bench.clock.advance(Duration::from_secs(within));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        assert!(flight.landed().is_none(), "its turn has not come after {within} s");
+    }
+    bench.clock.advance(Duration::from_secs(10));
+    assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unreachable"));
+    assert_eq!(lease.outlive(Duration::from_secs(30)).await, Ok(false), "who lost it may send nothing");
 }
 
 type Counts = (Arc<AtomicUsize>, Arc<AtomicUsize>);

@@ -3,14 +3,13 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{ConfigArgs, DemoArgs, Exit, Output, fail, refuse};
-use crate::config::{self, Config, SealingKey};
+use super::{ConfigArgs, DemoArgs, Exit, Output, fail, load, refuse};
+use crate::config::{self, SealingKey};
 use crate::demo::{Demo, DemoFiles, DemoOptions};
 use crate::server::Server;
 use crate::telemetry::log::{self, LogFormat};
@@ -103,23 +102,6 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
     })?;
     server.shut_down();
     Ok(Exit::Success)
-}
-
-fn load(
-    file: &Path,
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-    output: &mut Output<'_>,
-) -> io::Result<Result<Config, Exit>> {
-    match config::load(file, variables) {
-        Ok(loaded) => {
-            output.err.write_all(loaded.advice.render(output.styled).as_bytes())?;
-            Ok(Ok(loaded.config))
-        }
-        Err(diagnosis) => {
-            refuse(&diagnosis, output)?;
-            Ok(Err(Exit::Config))
-        }
-    }
 }
 
 /// Where a listener is bound: the port that the system chose instead of 0.

@@ -73,6 +73,22 @@ pub(super) struct RawStore {
     pub(super) url: Option<String>,
     pub(super) max_entries: Option<u32>,
     pub(super) max_revoked: Option<u32>,
+    pub(super) redis: Option<RawRedis>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawRedis {
+    pub(super) nodes: Option<List<String>>,
+    pub(super) cluster: Option<bool>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) key_prefix: Option<String>,
+    pub(super) timeout: Option<Span>,
+    pub(super) sentinel_master: Option<String>,
+    pub(super) sentinel_username: Option<String>,
+    pub(super) sentinel_password_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -84,6 +100,7 @@ pub(super) struct RawProvider {
     pub(super) ca_file: Option<String>,
     pub(super) algorithms: Option<List<String>>,
     pub(super) request_timeout: Option<Span>,
+    pub(super) refresh_timeout: Option<Span>,
     pub(super) leeway: Option<Span>,
     pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,
@@ -212,13 +229,14 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        let tables: [(&[&str], &[&str]); 10] = [
+        let tables: [(&[&str], &[&str]); 11] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
             (&["log"], keys_of::<RawLog>()),
             (&["session"], keys_of::<RawSession>()),
             (&["store"], keys_of::<RawStore>()),
+            (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
             (&["apps", "store"], keys_of::<RawApp>()),
             (&["apps", "store", "native"], keys_of::<RawNative>()),

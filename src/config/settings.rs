@@ -10,6 +10,7 @@ use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
+use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
@@ -74,13 +75,24 @@ pub struct LogConfig {
     pub access: bool,
 }
 
-/// `[store]`: what is remembered between requests, in this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[store]`: what is remembered between requests.
+#[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// Most entries: unfinished logins, and the newest tokens of refreshed sessions.
+    /// Where.
+    pub place: StorePlace,
+    /// Most entries in this process: unfinished logins, and the newest tokens of refreshed sessions.
     pub max_entries: usize,
     /// Most sessions that were ended before their time and are known by name.
     pub max_revoked: usize,
+}
+
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub enum StorePlace {
+    /// In this process.
+    Memory,
+    /// In a Redis, for several replicas.
+    Redis(Box<RedisSettings>),
 }
 
 /// `[apps.NAME]`.

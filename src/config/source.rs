@@ -160,7 +160,8 @@ pub(super) fn names_a_secret(key: &str) -> bool {
 
 /// Whether a text is a URL with a user name or password in it.
 pub(super) fn has_credentials(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|place| place.contains('@')))
+    // Wherever it is: a password with a `/` in it makes the URL wrong, and is one all the same.
+    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 fn leaves_of(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {

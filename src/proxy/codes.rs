@@ -118,6 +118,11 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
             "What the login service says about you did not pass the checks of this site.",
             TELL,
         ),
+        LoginFailure::EndedAtOnce => words(
+            "You were logged out",
+            "Your sessions on this site were ended at the very moment of this login.",
+            AGAIN,
+        ),
         LoginFailure::TooLarge(_) => words(
             "Your session does not fit",
             "What the login service says about you is more than a browser can keep for this site.",

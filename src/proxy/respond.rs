@@ -321,6 +321,7 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
         LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
             StatusCode::BAD_GATEWAY
         }
+        LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
         | LoginFailure::ForeignState
         | LoginFailure::AttemptLost

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::Telemetry;
+use crate::admin::Orders;
 use crate::auth::app::AppAuth;
 use crate::auth::resume::SessionCache;
 use crate::auth::{Auth, Stores};
-use crate::config::{AppConfig, Config};
+use crate::config::{AppConfig, Config, StorePlace};
 use crate::control::Control;
 use crate::oidc::Provider;
 use crate::policy::app::App;
@@ -17,7 +18,7 @@ use crate::policy::identity::HeaderTemplate;
 use crate::policy::route::Sites;
 use crate::proxy::{Proxy, Recorder, Respond};
 use crate::session::seal::{Key, KeyRing};
-use crate::store::Memory;
+use crate::store::{FeedLimits, Measured, Memory, Redis, Store, StoreNumbers};
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Clock;
@@ -28,6 +29,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the first answer waits for the store's word on sessions that were ended before.
 const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// How many calls to a shared store may be under way for sessions, and for those who have none yet.
+const CALLS_FOR_SESSIONS: usize = 1024;
+const CALLS_FOR_STRANGERS: usize = 128;
+
+/// Room for announcements that there is however few revocations are to be remembered.
+const LEAST_ITEMS: usize = 10_000;
 
 /// The codes of decisions that are counted without looking their series up.
 const HOT_CODES: [&str; 3] = ["forward", "start_login", "no_session"];
@@ -51,29 +59,12 @@ impl Composed {
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let ring = Arc::new(key_ring(config)?);
-        let providers: Vec<_> =
-            config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(&clock))).collect();
-        let apps: Vec<Arc<App>> = config.apps.iter().map(|app| Arc::new(app.policy.clone())).collect();
-        let mut flows = Vec::with_capacity(apps.len());
-        let mut plans = Vec::with_capacity(apps.len());
-        for (app, settings) in apps.iter().zip(&config.apps) {
-            let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
-            let provider = provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?;
-            let flow = AppAuth::new(
-                Arc::clone(app),
-                Arc::clone(provider),
-                settings.client.clone(),
-                settings.auth,
-                &ring,
-                config.store.max_revoked,
-            );
-            flows.push(Arc::new(flow));
-            plans.push(plan(app, settings)?);
-        }
+        let Guarded { providers, apps: flows } = guarded(config, &clock)?;
+        let apps: Vec<Arc<App>> = flows.iter().map(|flow| Arc::clone(&flow.app)).collect();
+        let plans = apps.iter().zip(&config.apps).map(|(app, settings)| plan(app, settings));
+        let plans = plans.collect::<Result<_, _>>()?;
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
-        let memory = || Arc::new(Memory::new(config.store.max_entries));
-        let stores = Stores { sessions: memory(), strangers: memory() };
+        let stores = stores(config, metrics)?;
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
             trusted: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
@@ -121,6 +112,11 @@ impl Composed {
         debug_assert!(begun.is_ok());
     }
 
+    /// Who follows an operator's orders.
+    pub(super) fn orders(&self) -> Arc<dyn Orders> {
+        Arc::new(Obedience(Arc::clone(&self.auth)))
+    }
+
     /// What one worker answers with.
     pub(super) fn proxy(
         &self,
@@ -143,6 +139,54 @@ impl Composed {
             respond: Arc::clone(&self.respond),
             recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
         })
+    }
+}
+
+/// What guards the apps, in the order of the configuration.
+pub(super) struct Guarded {
+    providers: Vec<Arc<Provider>>,
+    pub(super) apps: Vec<Arc<AppAuth>>,
+}
+
+pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded, StartError> {
+    let ring = Arc::new(key_ring(config)?);
+    let providers: Vec<_> =
+        config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(clock))).collect();
+    let apps = config.apps.iter().map(|settings| {
+        let app = Arc::new(settings.policy.clone());
+        let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
+        let provider = Arc::clone(provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?);
+        let (client, most) = (settings.client.clone(), config.store.max_revoked);
+        Ok(Arc::new(AppAuth::new(app, provider, client, settings.auth, &ring, most)))
+    });
+    Ok(Guarded { apps: apps.collect::<Result<_, StartError>>()?, providers })
+}
+
+struct Obedience(Arc<Auth>);
+
+impl Orders for Obedience {
+    fn obey(&self, message: &str) -> Result<usize, String> {
+        self.0.obey(message).map_err(|error| error.to_string())
+    }
+}
+
+/// Two of one kind, so that nobody who merely begins logins takes what sessions need.
+fn stores(config: &Config, metrics: &Metrics) -> Result<Stores, StartError> {
+    let (store, numbers) = (&config.store, StoreNumbers::new(metrics));
+    let measured = |store: Arc<dyn Store>| Arc::new(Measured::new(store, Arc::clone(&numbers)));
+    match &store.place {
+        StorePlace::Memory => {
+            let memory = || measured(Arc::new(Memory::new(store.max_entries)));
+            Ok(Stores { sessions: memory(), strangers: memory() })
+        }
+        StorePlace::Redis(settings) => {
+            let longest_life = config.apps.iter().map(|app| app.policy.limits.absolute).max().unwrap_or_default();
+            let max_items = store.max_revoked.saturating_mul(config.apps.len()).saturating_mul(2);
+            let limits = FeedLimits { longest_life, max_items: max_items.max(LEAST_ITEMS) };
+            let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
+            let strangers = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
+            Ok(Stores { sessions: measured(Arc::new(sessions)), strangers: measured(Arc::new(strangers)) })
+        }
     }
 }
 

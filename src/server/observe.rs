@@ -33,6 +33,15 @@ impl Observer for Telemetry {
         };
         counter.with_label_values(&[name, outcome]).inc();
     }
+
+    fn knows_endings(&self, known: bool) {
+        if known {
+            tracing::info!("revocations_known");
+        } else {
+            tracing::warn!("revocations_unknown");
+        }
+        self.metrics.revocations_known.set(i64::from(known));
+    }
 }
 
 /// Sets the gauges to what is.
@@ -40,6 +49,7 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Me
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
+    metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
         if let Some(skew) = provider.clock_skew() {

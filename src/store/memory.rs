@@ -1,4 +1,4 @@
-//! The embedded store: named values with an end. Bounded; what has ended goes first, and when nothing has,
+//! The embedded store: named values with an end, and the feed. Bounded; what has ended goes first, and when nothing has,
 //! the newcomer is refused rather than somebody else's entry forgotten.
 
 use std::collections::HashMap;
@@ -6,14 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::feed::Feed;
 use super::{Answer, Cursor, Item, News, Store, StoreError};
 use crate::types::time::Timestamp;
 
-/// The store of one process. What is announced in it concerns nobody else and is not kept.
+/// The store of one process.
 #[derive(Debug)]
 pub struct Memory {
     entries: Mutex<HashMap<String, Entry>>,
     max_entries: usize,
+    feed: Mutex<Feed>,
 }
 
 #[derive(Debug)]
@@ -23,13 +25,17 @@ struct Entry {
 }
 
 impl Memory {
-    /// An empty store that takes at most `max_entries`.
+    /// An empty store that takes at most `max_entries`, and as many announcements.
     pub fn new(max_entries: usize) -> Self {
-        Self { entries: Mutex::new(HashMap::new()), max_entries }
+        Self { entries: Mutex::default(), max_entries, feed: Mutex::new(Feed::new(max_entries)) }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn feed(&self) -> MutexGuard<'_, Feed> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(
@@ -106,15 +112,16 @@ impl Store for Memory {
         at_once(Ok(matches))
     }
 
-    fn announce(&self, _item: Item, _now: Timestamp) -> Answer<'_, ()> {
-        at_once(Ok(()))
+    fn announce(&self, item: Item, now: Timestamp) -> Answer<'_, ()> {
+        at_once(self.feed().announce(item, now))
     }
 
-    fn news<'a>(&'a self, _since: &'a Cursor, _now: Timestamp) -> Answer<'a, News> {
-        at_once(Ok(News::default()))
+    fn news<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> Answer<'a, News> {
+        at_once(Ok(self.feed().news(since, now)))
     }
 
-    fn condense<'a>(&'a self, _until: &'a Cursor, _items: Vec<Item>, _now: Timestamp) -> Answer<'a, ()> {
+    fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, _now: Timestamp) -> Answer<'a, ()> {
+        self.feed().condense(until, items);
         at_once(Ok(()))
     }
 
@@ -124,5 +131,6 @@ impl Store for Memory {
 
     fn sweep(&self, now: Timestamp) {
         self.lock().retain(|_, entry| now < entry.ends_at);
+        self.feed().sweep(now);
     }
 }

@@ -16,7 +16,10 @@
 
 #[cfg(test)]
 mod contract;
+mod feed;
+mod measured;
 pub mod memory;
+mod redis;
 pub mod revocations;
 
 use std::fmt;
@@ -27,7 +30,9 @@ use bytes::Bytes;
 
 use crate::types::time::Timestamp;
 
+pub use measured::{Measured, StoreNumbers};
 pub use memory::Memory;
+pub use redis::{BadRedis, FeedLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
 pub use revocations::{Ended, Revocations, RevokedSet, Whose};
 
 /// What a call to a store yields.

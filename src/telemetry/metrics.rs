@@ -35,10 +35,22 @@ pub struct Metrics {
     pub sessions_refused: IntCounterVec,
     /// Requests whose session is sealed with a key that only opens any more: at rest once a rotation is over.
     pub sessions_on_old_keys: IntCounter,
-    /// Entries of the store.
+    /// Entries of the store that this process holds.
     pub store_entries: IntGauge,
+    /// Calls to the store by `call` and `outcome`.
+    pub store_calls: IntCounterVec,
+    /// How long they took, by `call`.
+    pub store_call_seconds: HistogramVec,
+    /// Calls to the store that are under way.
+    pub store_calls_in_flight: IntGauge,
+    /// Whether the store answered the last call.
+    pub store_up: IntGauge,
     /// Sessions that were ended before their time and are remembered by name.
     pub revoked_sessions: IntGauge,
+    /// Whether all that was announced of ended sessions is known here: 1 or 0.
+    pub revocations_known: IntGauge,
+    /// Announcements of ended sessions that could not be read.
+    pub revocations_unreadable: IntGauge,
     /// Seconds by which a provider's clock is ahead of ours, by `provider`.
     pub provider_clock_skew: IntGaugeVec,
     /// Keys of a provider that can be used, by `provider`.
@@ -100,9 +112,9 @@ impl Metrics {
             registry.register(Box::new(gauges.clone()))?;
             Ok::<_, prometheus::Error>(gauges)
         };
-        let histograms = |name: &str, help: &str| {
+        let histograms = |name: &str, help: &str, label: &str| {
             let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-            let histograms = HistogramVec::new(options, &["app"])?;
+            let histograms = HistogramVec::new(options, &[label])?;
             registry.register(Box::new(histograms.clone()))?;
             Ok::<_, prometheus::Error>(histograms)
         };
@@ -115,8 +127,13 @@ impl Metrics {
             request_seconds: histograms(
                 "doorward_request_seconds",
                 "From a request's head to its answer's last byte.",
+                "app",
             )?,
-            upstream_seconds: histograms("doorward_upstream_seconds", "The backend's time to its answer's head.")?,
+            upstream_seconds: histograms(
+                "doorward_upstream_seconds",
+                "The backend's time to its answer's head.",
+                "app",
+            )?,
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             password_logins: counters(
                 "doorward_password_logins_total",
@@ -144,8 +161,24 @@ impl Metrics {
                 "doorward_sessions_on_old_keys_total",
                 "Requests whose session an older key opened.",
             )?,
-            store_entries: gauge("doorward_store_entries", "Entries of the store.")?,
+            store_entries: gauge("doorward_store_entries", "Entries of the store in this process.")?,
+            store_calls: counters(
+                "doorward_store_calls_total",
+                "Calls to the store by outcome.",
+                &["call", "outcome"],
+            )?,
+            store_call_seconds: histograms("doorward_store_call_seconds", "The store's time to its answer.", "call")?,
+            store_calls_in_flight: gauge("doorward_store_calls_in_flight", "Calls to the store under way.")?,
+            store_up: gauge("doorward_store_up", "Whether the store answered the last call.")?,
             revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,
+            revocations_known: gauge(
+                "doorward_revocations_known",
+                "Whether all that replicas announced of ended sessions is known here.",
+            )?,
+            revocations_unreadable: gauge(
+                "doorward_revocations_unreadable",
+                "Announcements of ended sessions that could not be read.",
+            )?,
             provider_clock_skew: gauges(
                 "doorward_provider_clock_skew_seconds",
                 "Seconds by which a provider's clock is ahead of ours.",

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 mod binary;
 mod refused;
+mod store;
 
 const GOOD: &str = r#"
 [server]
@@ -77,7 +78,7 @@ impl Folder {
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
             SealingKey::generate().unwrap().write_new(&folder.path(key)).unwrap();
         }
-        for secret in ["store.secret", "secrets/store", "secrets/forum"] {
+        for secret in ["store.secret", "secrets/store", "secrets/forum", "secrets/redis"] {
             folder.write(secret, "hunter2\n");
         }
         let certified = rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
@@ -146,7 +147,8 @@ fn every_shipped_file_is_good() {
         let text = fs::read_to_string(&file).unwrap();
         let loaded = Folder::with(&text).load(&[]).unwrap_or_else(|refused| panic!("{refused}"));
         let advice: Vec<_> = loaded.advice.problems().iter().map(|problem| problem.key.as_str()).collect();
-        let expected: &[&str] = if file.ends_with("reference.toml") { &["apps.forum.client_secret"] } else { &[] };
+        let of_the_reference: &[&str] = &["store.redis", "apps.forum.client_secret"];
+        let expected = if file.ends_with("reference.toml") { of_the_reference } else { &[] };
         assert_eq!(advice, expected, "{}", file.display());
     }
 }
@@ -167,7 +169,7 @@ fn the_reference_shows_the_defaults() {
         format!(
             "{:?}",
             (
-                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, config.store),
+                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, &config.store),
                 (&provider.discovery_url, &provider.algorithms, provider.request_timeout, provider.leeway),
                 (&policy.aliases, &policy.prefix, &policy.headers, &policy.cookies, policy.limits),
                 (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.auth.userinfo),
@@ -215,7 +217,7 @@ wrokers = 4
 key_files = ["missing.key"]
 idle_timeout = 90
 [store]
-url = "redis://user:hunter3@cache/0"
+url = "redis://user:hunter3@cache/x"
 [providers.login]
 issuer = "http://login.example.com"
 [apps.store]

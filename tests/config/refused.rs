@@ -51,7 +51,46 @@ refused! {
     a_table_is_a_table:
         "[store]\nurl = \"memory:\"" => "[store]\nurl = { a = 1 }", at "{ a = 1 }", "found a table, expected text", hint "";
     other_stores_are_refused_plainly:
-        "\"memory:\"" => "\"redis://cache/0\"", at "\"redis://cache/0\"", "`redis://cache/0` is not a store", hint "memory:";
+        "\"memory:\"" => "\"memcached://cache\"", at "\"memcached://cache\"", "`memcached://cache` is not a store", hint "redis://";
+    a_database_has_a_number:
+        "\"memory:\"" => "\"redis://cache/main\"", at "\"redis://cache/main\"", "no number of a database", hint "/1";
+    nothing_stands_behind_the_database:
+        "\"memory:\"" => "\"rediss://cache/0#insecure\"", at "\"rediss://cache/0#insecure\"", "more than address and database", hint "rediss://";
+    a_store_has_a_host:
+        "\"memory:\"" => "\"redis:///0\"", at "\"redis:///0\"", "names no host", hint "host:6379";
+    a_store_user_has_a_password:
+        "\"memory:\"" => "\"rediss://cache\"\n[store.redis]\nusername = \"doorward\"",
+        at "\"doorward\"", "without a password", hint "password_file";
+    a_store_password_is_given_once:
+        "\"memory:\"" => "\"rediss://:x@cache\"\n[store.redis]\npassword_file = \"store.secret\"",
+        at "\"store.secret\"", "has a password too", hint "once";
+    a_ca_for_the_store_needs_tls:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\nca_file = \"tls/ca.pem\"",
+        at "\"tls/ca.pem\"", "no TLS to this store", hint "rediss://";
+    one_redis_has_one_address:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\nnodes = [\"other\"]",
+        at "[\"other\"]", "there is one Redis", hint "cluster = true";
+    a_node_is_host_and_port:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\ncluster = true\nnodes = [\"redis://other\"]",
+        at "\"redis://other\"", "no host and port", hint "redis-2.internal:6379";
+    a_cluster_has_no_sentinels:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\ncluster = true\nsentinel_master = \"a\"",
+        at "\"a\"", "`cluster` is set too", hint "take one";
+    a_cluster_has_one_database:
+        "\"memory:\"" => "\"redis://cache/1\"\n[store.redis]\ncluster = true",
+        at "true", "database 0 only", hint "number";
+    who_logs_in_at_sentinels_has_some:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\nsentinel_password_file = \"store.secret\"",
+        at "\"store.secret\"", "there is no Sentinel", hint "sentinel_master";
+    keys_do_not_decide_where_they_are:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\nkey_prefix = \"{a}\"",
+        at "\"{a}\"", "cannot be what keys begin with", hint "doorward:";
+    a_store_is_not_waited_for_without_end:
+        "\"memory:\"" => "\"redis://cache\"\n[store.redis]\ntimeout = \"1m\"",
+        at "\"1m\"", "60 s is too long", hint "5s";
+    a_store_password_file_is_there:
+        "\"memory:\"" => "\"rediss://cache\"\n[store.redis]\npassword_file = \"absent\"",
+        at "\"absent\"", "there is no such file", hint "absent";
     admin_and_public_addresses_differ:
         "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
         at "\"0.0.0.0:8080\"", "the same address", hint "of their own";

@@ -14,11 +14,15 @@ mod bad_provider;
 #[cfg(test)]
 mod command_demo;
 #[cfg(test)]
+mod command_revoke;
+#[cfg(test)]
 mod command_run;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod identity_headers;
+#[cfg(test)]
+mod life_cycle;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
@@ -31,6 +35,10 @@ mod native_clients;
 mod proxying;
 #[cfg(test)]
 mod real_provider;
+#[cfg(test)]
+mod replicas;
+#[cfg(test)]
+mod shared_store;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::super::app::AppAuth;
 use super::super::grant::{self, GrantError};
+use super::super::login_finish::note_beginning;
+use super::super::resume::whose;
 use super::super::{Auth, Event, Outage, entropy};
 use super::admit::Tried;
 use super::tokens::{hand_over, scope_at_login, sealed};
@@ -15,6 +17,7 @@ use crate::policy::native::Native;
 use crate::policy::native_request::{Credentials, Mode};
 use crate::policy::route::Place;
 use crate::policy::throttle::account_key;
+use crate::session::assess::Why;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::native::{Device, read};
@@ -80,16 +83,20 @@ impl Auth {
             .await
             .unwrap_or_else(|error| Err(NativeFailure::Outage(error.into())))?;
         let now = self.now();
+        if app.revocations.snapshot().contains(whose(&grant.jwt)) {
+            return Err(NativeFailure::SessionOver(Why::Revoked));
+        }
         let id = device.map_or_else(entropy::name, Ok).map_err(|_| NativeFailure::Provider("internal_error"))?;
         let device = Device { id, account, issued_at: now };
         let device_token = sealed(&app.seals.device, &device, "device token")?;
         match mode {
             Mode::Cookies => {
-                let lines = self.written(app, &grant, came)?;
+                let lines = self.put_in_place(app, &grant, came)?;
                 Ok(NativeEnd::Cookies { lines, lasts: app.app.limits.absolute, device_token })
             }
             Mode::Tokens => {
                 let tokens = hand_over(app, native.tokens, &grant, scope, now)?;
+                note_beginning(app, &grant);
                 Ok(NativeEnd::Tokens(NativeTokens { device_token: Some(device_token), ..tokens }))
             }
         }

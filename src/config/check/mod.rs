@@ -9,6 +9,7 @@ mod provider;
 mod rules;
 mod server;
 mod session;
+mod store;
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Co
     let session = raw.session.unwrap_or_default();
     let max_cached_sessions = session::max_cached(session.max_cached, &root.key("session"));
     let (keys, limits) = session::check(session, &root.key("session"), folder);
-    let store = session::check_store(&raw.store.unwrap_or_default(), &root.key("store"));
+    let store = store::check(raw.store.unwrap_or_default(), &root.key("store"), folder);
 
     let at = root.key("providers");
     let mut providers = Vec::new();

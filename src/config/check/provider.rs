@@ -15,6 +15,9 @@ use crate::types::oauth::{Issuer, ProviderName};
 /// Longest leeway that can be set.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(5 * 60);
 
+/// Longest time for a refresh that can be set.
+const LONGEST_REFRESH: Duration = Duration::from_secs(60);
+
 pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) -> Option<ProviderSettings> {
     name_is_good(name, at);
     match raw.kind.unwrap_or(ProviderKind::Oidc) {
@@ -33,6 +36,11 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
         at.key("leeway").refuse(format!("{} s is too much leeway", leeway.as_secs()), hint);
     }
     let request_timeout = raw.request_timeout.map(|span| wait(span, &at.key("request_timeout")));
+    let refresh_timeout = raw.refresh_timeout.map(|span| wait(span, &at.key("refresh_timeout")));
+    if refresh_timeout.is_some_and(|timeout| timeout > LONGEST_REFRESH) {
+        let hint = "at most `\"60s\"`; for so long would nobody else refresh the session of a replica that died";
+        at.key("refresh_timeout").refuse("so long does no refresh take", hint);
+    }
     let algorithms = raw.algorithms.map(|list| algorithms(list, &at.key("algorithms")));
 
     let (name, issuer) = (ProviderName::new(name), issuer?);
@@ -56,8 +64,10 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
     settings.algorithms = algorithms.unwrap_or(settings.algorithms);
     settings.leeway = leeway.unwrap_or(settings.leeway);
     settings.request_timeout = request_timeout.unwrap_or(settings.request_timeout);
+    settings.refresh_timeout = refresh_timeout.unwrap_or(settings.refresh_timeout);
     // A call that fails to connect is known not to have been sent, so that must show before the whole call is given up.
-    settings.connect_timeout = settings.connect_timeout.min(settings.request_timeout / 2);
+    settings.connect_timeout =
+        settings.connect_timeout.min(settings.request_timeout / 2).min(settings.refresh_timeout / 2);
     Some(settings)
 }
 

@@ -1,20 +1,17 @@
-//! `[session]` and `[store]`.
+//! `[session]`.
 
 use std::time::Duration;
 
 use super::super::files::Folder;
 use super::super::keys::SealingKey;
-use super::super::raw::{List, RawSession, RawStore};
+use super::super::raw::{List, RawSession};
 use super::super::report::{At, quoted};
-use super::super::settings::StoreConfig;
 use super::super::words::Span;
 use super::{elements, wait};
 use crate::session::assess::Limits;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
-const MAX_ENTRIES: u32 = 100_000;
-const MAX_REVOKED: u32 = 100_000;
 const MAX_CACHED: u32 = 10_000;
 
 /// The keys, never none, and the limits: apps are checked against those even if there is no key.
@@ -66,26 +63,13 @@ fn keys(files: Option<List<String>>, at: &At<'_>, folder: &Folder) -> Vec<Sealin
     keys
 }
 
-pub(super) fn check_store(raw: &RawStore, at: &At<'_>) -> Option<StoreConfig> {
-    let max_entries = most(raw.max_entries, MAX_ENTRIES, &at.key("max_entries"));
-    let max_revoked = most(raw.max_revoked, MAX_REVOKED, &at.key("max_revoked"));
-    let url = raw.url.as_deref().unwrap_or("memory:");
-    if url == "memory:" {
-        return Some(StoreConfig { max_entries, max_revoked });
-    }
-    at.key("url").refuse(
-        format!("{} is not a store that this version has", quoted(url)),
-        "`memory:` is the only one: it lives in this process, so run one replica of each gateway",
-    );
-    None
-}
-
 /// How many sessions each worker keeps opened.
 pub(super) fn max_cached(raw: Option<u32>, at: &At<'_>) -> usize {
     most(raw, MAX_CACHED, &at.key("max_cached"))
 }
 
-fn most(given: Option<u32>, default: u32, at: &At<'_>) -> usize {
+/// A limit that must not be zero.
+pub(super) fn most(given: Option<u32>, default: u32, at: &At<'_>) -> usize {
     if given == Some(0) {
         at.refuse("`0` would keep nothing, and without it nobody stays signed in", format!("the default is {default}"));
     }

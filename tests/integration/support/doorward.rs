@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use doorward::config::Config;
 use doorward::config::{self, SealingKey};
 use doorward::server::Server;
-use doorward::types::time::{Clock as _, ManualClock, Timestamp};
+use doorward::types::time::{Clock, ManualClock, Timestamp};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,6 +49,16 @@ pub struct Doorward {
     file: PathBuf,
     servers: Vec<Server>,
     _folder: TempDir,
+}
+
+/// What a Doorward stands between, and the files that tell it so.
+pub struct Surroundings {
+    pub provider: FakeProvider,
+    pub store: Backend,
+    pub forum: Backend,
+    pub authority: Authority,
+    pub file: PathBuf,
+    pub folder: TempDir,
 }
 
 /// The access log so far.
@@ -91,6 +102,11 @@ impl Setup {
         self.section("provider", lines)
     }
 
+    /// Lines in `[store]`.
+    pub fn remembering(self, lines: &str) -> Self {
+        self.section("remembering", lines)
+    }
+
     /// More lines in `[apps.store]`.
     pub fn store(self, lines: &str) -> Self {
         self.section("store", lines)
@@ -132,7 +148,26 @@ impl Setup {
     /// Starts all of it. Nobody is signed in at the provider.
     pub fn start(self) -> Doorward {
         let clock = Arc::new(ManualClock::starting_at(BEGIN));
-        let provider = FakeProvider::start_as("login.localhost", clock.clone());
+        let around = self.surround(clock.clone());
+        let mut doorward = Doorward {
+            provider: around.provider,
+            store: around.store,
+            forum: around.forum,
+            clock,
+            log: Log::default(),
+            secure: self.secure,
+            authority: around.authority,
+            file: around.file,
+            servers: Vec::new(),
+            _folder: around.folder,
+        };
+        doorward.add_replica();
+        doorward
+    }
+
+    /// Starts everything around it, and writes its files.
+    pub fn surround(&self, clock: Arc<dyn Clock>) -> Surroundings {
+        let provider = FakeProvider::start_as("login.localhost", clock);
         let (store, forum, authority) = (Backend::start(), Backend::start(), Authority::fresh());
         let site = site(self.secure);
         for (id, origin) in [("store", &site.store), ("forum", &site.forum)] {
@@ -153,24 +188,13 @@ impl Setup {
             write(&folder, "tls.pem", &certificate.key_pem);
         }
         write(&folder, "doorward.toml", &self.text(&site, &provider, &store, &forum));
-        let mut doorward = Doorward {
-            provider,
-            store,
-            forum,
-            clock,
-            log: Log::default(),
-            secure: self.secure,
-            authority,
-            file: folder.path().join("doorward.toml"),
-            servers: Vec::new(),
-            _folder: folder,
-        };
-        doorward.add_replica();
-        doorward
+        Surroundings { provider, store, forum, authority, file: folder.path().join("doorward.toml"), folder }
     }
 
     fn text(&self, site: &Site, provider: &FakeProvider, store: &Backend, forum: &Backend) -> String {
         let tls = if self.secure { "[server.tls]\ncert_file = \"chain.pem\"\nkey_file = \"tls.pem\"" } else { "" };
+        let store = self.lines("remembering");
+        let store = if store.is_empty() { store } else { format!("[store]\n{store}") };
         let app = |name: &str, origin: &str, upstream: &str| {
             format!(
                 "[apps.{name}]\nprovider = \"login\"\npublic_url = \"{origin}\"\nupstream = \"{upstream}\"\n\
@@ -184,6 +208,7 @@ impl Setup {
             tls,
             "[session]\nkey_files = [\"doorward.key\"]",
             &self.lines("session"),
+            &store,
             &format!("[providers.login]\nissuer = \"{}\"", provider.issuer()),
             &self.lines("provider"),
             &app("store", &site.store, &store.url()),
@@ -244,11 +269,15 @@ impl Doorward {
         browser.trusting(&self.authority).with_port(shown, port)
     }
 
+    /// What its file says.
+    pub fn config(&self) -> Config {
+        config::load(&self.file, []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}")).config
+    }
+
     /// Starts one more Doorward with the same file and keys; returns its number. The first is 0.
     pub fn add_replica(&mut self) -> usize {
-        let loaded = config::load(&self.file, []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
         let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        self.servers.push(Server::start(&loaded.config, self.clock.clone(), Some(log)).expect("a server"));
+        self.servers.push(Server::start(&self.config(), self.clock.clone(), Some(log)).expect("a server"));
         self.servers.len() - 1
     }
 
@@ -305,7 +334,12 @@ impl Doorward {
 
     /// Where probes and metrics are.
     pub fn admin_address(&self) -> SocketAddr {
-        self.servers[0].admin_address().expect("a TCP listener")
+        self.admin_address_of(0)
+    }
+
+    /// Where those of this replica are.
+    pub fn admin_address_of(&self, replica: usize) -> SocketAddr {
+        self.servers[replica].admin_address().expect("a TCP listener")
     }
 
     /// The value of a counter or gauge such as `doorward_thefts_total{app="store",outcome="session_ended"}`; 0 if absent.

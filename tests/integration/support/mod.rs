@@ -19,6 +19,8 @@ pub mod page;
 pub mod process;
 pub mod provider;
 pub mod real_provider;
+pub mod redis;
+pub mod replicas;
 pub mod tls;
 pub mod websocket;
 pub mod wire;

@@ -44,6 +44,8 @@ pub enum Fault {
     Slow(Duration),
     /// Done as asked, answered when the gate opens.
     Held(Gate),
+    /// Done and answered when the gate opens, if the caller is still there then.
+    HeldBefore(Gate),
     /// An HTML page with status 200, nothing done.
     Html,
     /// This status with a short text, nothing done.

@@ -98,6 +98,10 @@ async fn call(request: Request<Incoming>, state: &Mutex<State>) -> Result<Respon
             tokio::time::sleep(delay).await;
             Ok(reply.into_response())
         }
+        Some(Fault::HeldBefore(gate)) => {
+            gate.pass().await;
+            Ok(answer(&mut lock(), &visit).into_response())
+        }
         Some(Fault::Held(gate)) => {
             let reply = answer(&mut lock(), &visit);
             gate.pass().await;

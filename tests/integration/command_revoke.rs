@@ -1,0 +1,94 @@
+//! `doorward revoke`: an operator ends sessions, and only who has the deployment's key is an operator.
+
+use doorward::auth::order::Named;
+use doorward::server;
+use doorward::types::oauth::Subject;
+
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::replicas::Replicas;
+
+const CART: &str = "/shopping-cart";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_ends_the_sessions_of_a_person_and_a_session_and_an_app() {
+    let replicas = Replicas::start(1, Setup::plain());
+    let admin = format!("127.0.0.1:{}", replicas.processes[0].port("admin"));
+    let revoke = |words: &[&str]| replicas.command(&[&["revoke", "--admin", &admin], words].concat());
+    let mut alice = replicas.logged_in(0, "alice", CART).await;
+    let mut bob = replicas.logged_in(0, "bob", CART).await;
+
+    let said = revoke(&["--sub", "alice-id"]).expect("an order that is followed");
+    assert!(said.contains("`alice-id`") && said.contains("2 apps"), "{said}");
+    is_over(&mut alice).await;
+    goes_on(&mut bob).await;
+
+    let mut carol = replicas.logged_in(0, "carol", CART).await;
+    let line =
+        replicas.processes[0].said().into_iter().rfind(|line| line.contains("carol-id")).expect("a line of hers");
+    let sid = line.split_once("sid=").map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default().to_owned());
+    revoke(&["--sid", &sid.expect("a session in the line")]).expect("an order that is followed");
+    is_over(&mut carol).await;
+
+    revoke(&["--app", "forum"]).expect("an order that is followed");
+    goes_on(&mut bob).await;
+    revoke(&["--app", "store"]).expect("an order that is followed");
+    is_over(&mut bob).await;
+
+    for (words, told) in [
+        (&["--app", "shop"][..], "there is no app `shop`"),
+        (&[][..], "required"),
+        (&["--sub", "a", "--sid", "b"][..], "cannot be used with"),
+    ] {
+        let said = revoke(words).expect_err("no order");
+        assert!(said.contains(told), "{words:?}: {said}");
+    }
+    let nobody = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
+    assert!(nobody.expect_err("nobody is there").contains("nothing is known to have ended"));
+}
+
+#[tokio::test]
+async fn orders_without_the_key_or_of_yesterday_end_nothing() {
+    let mut doorward = Setup::plain().start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    let order = |doorward: &Doorward| {
+        let apps = server::guarded_apps(&doorward.config()).expect("apps");
+        let store = apps.iter().find(|app| app.app.name.as_str() == "store").expect("the store");
+        store.order(&Named::Subject(Subject::new("alice-id")), doorward.now()).expect("an order")
+    };
+    let old = order(&doorward);
+    doorward.pass(61);
+    let foreign = {
+        let stranger = Setup::plain().start();
+        order(&stranger)
+    };
+    for (order, told) in [(old, "more than a minute"), (foreign, "not sealed"), ("junk".to_owned(), "not sealed")] {
+        let page = post(&doorward, order).await;
+        assert_eq!(page.status(), 403, "{page}");
+        assert!(page.text().contains(told), "{page}");
+    }
+    assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 200);
+
+    let replica = doorward.add_replica();
+    let mut elsewhere = doorward.moved_to(replica, alice.clone());
+    let page = post(&doorward, order(&doorward)).await;
+    assert_eq!((page.status(), page.text().as_str()), (200, "followed: 1\n"), "{page}");
+    assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 302);
+    assert_eq!(elsewhere.step(&doorward.store_url(CART)).await.status(), 200, "`memory:` is each replica's own");
+}
+
+async fn post(doorward: &Doorward, order: String) -> Page {
+    let url = format!("http://{}/revoke", doorward.admin_address());
+    let ask = Ask::new(Kind::Program, &url).method("POST").body("text/plain", order);
+    Browser::new(doorward.clock.clone()).send(ask).await
+}
+
+async fn is_over(browser: &mut Browser) {
+    let page = browser.step(&Replicas::store_url(CART)).await;
+    assert_eq!(page.status(), 302, "{page}");
+}
+
+async fn goes_on(browser: &mut Browser) {
+    let page = browser.step(&Replicas::store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{page}");
+}

@@ -1,0 +1,308 @@
+//! The life of a session at two replicas that share a real Redis, against a small model of it: random logins, time
+//! jumps, refreshes, rotations, copies, revocations, and a store that forgets. What the model says is over is honoured
+//! by no replica for no copy; what it says lives is never lost.
+
+use std::time::Duration;
+
+use doorward::auth::order::Named;
+use doorward::server;
+use doorward::types::oauth::Subject;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use url::Url;
+
+use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::redis::RedisServer;
+
+const CART: &str = "/shopping-cart";
+const IDLE: u64 = 1800;
+const ABSOLUTE: u64 = 10_000;
+/// What the others hear of an ending within.
+const BOUND: Duration = Duration::from_secs(1);
+
+/// What can happen.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Pass(u64),
+    /// A page, at a replica.
+    Load(usize),
+    /// Several pages at once, at both.
+    LoadTogether,
+    LogIn,
+    LogOut(usize),
+    /// An operator ends the person's sessions, at a replica.
+    Revoke(usize),
+    /// The provider takes no refresh token of the person any more.
+    EndGrants,
+    /// Somebody copies the browser's profile.
+    Copy,
+    /// The newest copy loads a page.
+    LoadCopy(usize),
+    /// The store loses its memory.
+    Forget,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let at = 0..2_usize;
+    let secs = prop::sample::select(vec![1, 29, 31, 59, 240, 299, 300, 301, 1000, 1619, 1801, 5000]);
+    let one = prop_oneof![
+        8 => secs.prop_map(Move::Pass),
+        8 => at.clone().prop_map(Move::Load),
+        2 => Just(Move::LoadTogether),
+        2 => Just(Move::LogIn),
+        1 => at.clone().prop_map(Move::LogOut),
+        1 => at.clone().prop_map(Move::Revoke),
+        1 => Just(Move::EndGrants),
+        2 => Just(Move::Copy),
+        1 => at.prop_map(Move::LoadCopy),
+        1 => Just(Move::Forget),
+    ];
+    vec(one, 5..30)
+}
+
+/// What a page's answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Must {
+    Show,
+    Refuse,
+    /// Within what the limits leave open, or after a theft that may have been noticed.
+    Either,
+}
+
+/// What is known of the session in the browser.
+#[derive(Clone, Debug)]
+struct Model {
+    now: u64,
+    started: u64,
+    active: u64,
+    jwt_until: u64,
+    /// Somebody ended it, or it ended by itself and was seen to.
+    over: bool,
+    grants_ended: bool,
+    /// A copy was used: the session may be treated as stolen from now on.
+    copied: bool,
+}
+
+impl Model {
+    fn must(&self) -> Must {
+        let (age, idle) = (self.now - self.started, self.now - self.active);
+        let refreshes = self.now >= self.jwt_until;
+        if self.over || age >= ABSOLUTE || idle >= IDLE || (refreshes && self.grants_ended) {
+            return Must::Refuse;
+        }
+        // What an ahead-of-time refresh that was refused ends, is over somewhat earlier.
+        let ahead = self.grants_ended && self.now + 60 >= self.jwt_until;
+        if idle * 10 >= IDLE * 9 || self.copied || ahead { Must::Either } else { Must::Show }
+    }
+
+    fn shown(&mut self) {
+        self.active = self.now;
+        if self.now >= self.jwt_until {
+            self.jwt_until = self.now + 300;
+        }
+    }
+}
+
+struct World {
+    doorward: Doorward,
+    redis: RedisServer,
+    browser: Browser,
+    copies: Vec<Browser>,
+    model: Model,
+}
+
+impl World {
+    async fn new() -> Self {
+        let redis = RedisServer::start();
+        let limits = format!("idle_timeout = \"{IDLE}s\"\nabsolute_timeout = \"{ABSOLUTE}s\"");
+        let setup = Setup::plain().session(&limits).remembering(&format!("url = \"{}\"", redis.url()));
+        let mut doorward = setup.start();
+        doorward.add_replica();
+        let browser = doorward.logged_in("alice", CART).await;
+        let now = doorward.now().secs();
+        let model = Model {
+            now,
+            started: now,
+            active: now,
+            jwt_until: now + 300,
+            over: false,
+            grants_ended: false,
+            copied: false,
+        };
+        Self { doorward, redis, browser, copies: Vec::new(), model }
+    }
+
+    async fn make(&mut self, step: Move) {
+        match step {
+            Move::Pass(secs) => {
+                self.doorward.pass(secs);
+                self.model.now += secs;
+            }
+            Move::Load(at) => self.load(at).await,
+            Move::LoadTogether => self.load_together().await,
+            Move::LogIn => self.log_in().await,
+            Move::LogOut(at) => self.log_out(at).await,
+            Move::Revoke(at) => self.revoke(at).await,
+            Move::EndGrants => {
+                self.doorward.provider.end_grants_of("alice-id");
+                self.model.grants_ended = true;
+            }
+            Move::Copy => self.copies.push(self.browser.clone()),
+            Move::LoadCopy(at) => self.load_copy(at).await,
+            Move::Forget => drop(self.redis.command(&["FLUSHALL"])),
+        }
+    }
+
+    async fn load(&mut self, at: usize) {
+        let must = self.model.must();
+        let shown = if must == Must::Refuse { self.is_shown_at_last(at).await } else { self.is_shown(at).await };
+        self.judge(must, shown);
+    }
+
+    fn judge(&mut self, must: Must, shown: bool) {
+        assert!(
+            must == Must::Either || shown == (must == Must::Show),
+            "{must:?}, but shown: {shown}; {:?}",
+            self.model
+        );
+        if shown {
+            self.model.shown();
+        } else {
+            self.model.over = true;
+        }
+    }
+
+    async fn is_shown(&mut self, at: usize) -> bool {
+        let mut browser = self.doorward.moved_to(at, self.browser.clone());
+        let page = browser.step(&self.doorward.store_url(CART)).await;
+        assert!(matches!(page.status(), 200 | 302), "{page}");
+        self.browser = browser;
+        page.status() == 200
+    }
+
+    /// After the time that a word needs to be heard everywhere.
+    async fn is_shown_at_last(&mut self, at: usize) -> bool {
+        let begun = std::time::Instant::now();
+        while self.is_shown(at).await {
+            if begun.elapsed() > BOUND {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
+    async fn load_together(&mut self) {
+        let must = self.model.must();
+        let url = self.doorward.store_url(CART);
+        let mut tabs: Vec<_> = (0..6).map(|tab| self.doorward.moved_to(tab % 2, self.browser.clone())).collect();
+        let pages = futures_of(&mut tabs, &url).await;
+        if must == Must::Show {
+            assert!(pages.iter().all(|status| *status == 200), "{pages:?} {:?}", self.model);
+        }
+        // The last tab's cookies are what the browser has in the end.
+        if let Some(last) = tabs.pop() {
+            self.browser = last;
+        }
+        if must == Must::Show {
+            self.model.shown();
+        } else {
+            self.load(0).await;
+        }
+    }
+
+    async fn log_in(&mut self) {
+        let page = self.browser.visit(&self.doorward.store_url("/.doorward/login?return_to=/shopping-cart")).await;
+        let lives = self.model.must();
+        if page.status() == 200 && page.chain.len() > 2 {
+            let now = self.model.now;
+            self.copies.clear();
+            self.model = Model { started: now, active: now, jwt_until: now + 300, over: false, ..self.model.clone() };
+            (self.model.grants_ended, self.model.copied) = (false, false);
+        } else if page.status() == 200 {
+            self.judge(lives, true);
+        } else {
+            // A login at the very moment of an ending is refused, so that nothing goes in circles.
+            assert_eq!(page.status(), 403, "{page}");
+            self.model.over = true;
+        }
+    }
+
+    async fn log_out(&mut self, at: usize) {
+        let url = self.doorward.store_url("/.doorward/logout");
+        let page = Url::parse(&url).expect("an URL");
+        let ask = Ask::new(Kind::Navigation, &url).method("POST").from(&page);
+        self.copies.push(self.browser.clone());
+        let mut browser = self.doorward.moved_to(at, self.browser.clone());
+        let page = browser.send(ask).await;
+        assert_eq!(page.status(), 303, "{page}");
+        self.browser = browser;
+        self.model.over = true;
+    }
+
+    async fn revoke(&mut self, at: usize) {
+        let apps = server::guarded_apps(&self.doorward.config()).expect("apps");
+        let store = apps.iter().find(|app| app.app.name.as_str() == "store").expect("the store");
+        let order = store.order(&Named::Subject(Subject::new("alice-id")), self.doorward.now()).expect("an order");
+        let url = format!("http://{}/revoke", self.doorward.admin_address_of(at));
+        let ask = Ask::new(Kind::Program, &url).method("POST").body("text/plain", order);
+        let page = Browser::new(self.doorward.clock.clone()).send(ask).await;
+        assert_eq!(page.status(), 200, "{page}");
+        self.model.over = true;
+    }
+
+    /// A copy is never shown more than the session itself would be.
+    async fn load_copy(&mut self, at: usize) {
+        let Some(copy) = self.copies.pop() else { return };
+        let must = self.model.must();
+        let mut copy = self.doorward.moved_to(at, copy);
+        let begun = std::time::Instant::now();
+        loop {
+            let page = copy.step(&self.doorward.store_url(CART)).await;
+            if page.status() != 200 || must != Must::Refuse {
+                break;
+            }
+            assert!(begun.elapsed() <= BOUND, "a copy of what is over is shown; {:?}", self.model);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.model.copied = true;
+    }
+}
+
+async fn futures_of(tabs: &mut [Browser], url: &str) -> Vec<u16> {
+    let mut running = tokio::task::JoinSet::new();
+    for (number, tab) in tabs.iter().enumerate() {
+        let (mut tab, url) = (tab.clone(), url.to_owned());
+        running.spawn(async move {
+            let status = tab.step(&url).await.status();
+            (number, tab, status)
+        });
+    }
+    let mut statuses = vec![0; tabs.len()];
+    while let Some(ended) = running.join_next().await {
+        let (number, tab, status) = ended.expect("a tab");
+        tabs[number] = tab;
+        statuses[number] = status;
+    }
+    statuses
+}
+
+#[test]
+fn what_is_over_is_honoured_nowhere_and_what_lives_is_never_lost() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let mut runner = TestRunner::new(Config { cases: 24, max_shrink_iters: 60, ..Config::default() });
+    let result = runner.run(&moves(), |steps| {
+        let told = format!("{steps:?}");
+        let walked = runtime.block_on(runtime.spawn(async move {
+            let mut world = World::new().await;
+            for step in steps {
+                world.make(step).await;
+            }
+        }));
+        walked.map_err(|error| TestCaseError::fail(format!("{told}: {error}")))
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}

@@ -1,0 +1,86 @@
+//! What ends a session at one replica ends it at all of them, within a second.
+
+use serde_json::json;
+
+use super::{BOUND, CART, store, until_refused};
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::redis::RedisServer;
+use crate::support::websocket::WebSocket;
+
+fn two(redis: &RedisServer) -> Doorward {
+    let mut doorward = Setup::plain().remembering(&store(redis)).start();
+    doorward.add_replica();
+    doorward
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_is_known_at_the_other_replica_within_a_second() {
+    let redis = RedisServer::start();
+    let doorward = two(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    let mut thief = doorward.moved_to(1, browser.clone());
+    assert_eq!(thief.step(&doorward.store_url(CART)).await.status(), 200);
+    super::log_out(&doorward, browser).await;
+    assert!(until_refused(&mut thief, &doorward.store_url(CART)).await < BOUND);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logout_by_the_provider_is_known_at_the_other_replica_within_a_second() {
+    let redis = RedisServer::start();
+    let doorward = two(&redis);
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let mut elsewhere = doorward.moved_to(1, browser.clone());
+    let token = doorward.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    for (replica, status) in [(1, 200), (0, 400)] {
+        let url = doorward.store_url("/.doorward/backchannel-logout");
+        let body = format!("logout_token={token}");
+        let ask = Ask::new(Kind::Program, &url).method("POST").body("application/x-www-form-urlencoded", body);
+        let page = doorward.browser_of(replica).send(ask).await;
+        assert_eq!(page.status(), status, "its `jti` counts once, at whichever replica: {page}");
+    }
+    assert!(until_refused(&mut elsewhere, &doorward.store_url(CART)).await < BOUND);
+    assert!(until_refused(&mut browser, &doorward.store_url(CART)).await < BOUND);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_ends_within_a_second_of_the_logout_at_another_replica() {
+    let redis = RedisServer::start();
+    let doorward = two(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    let mut elsewhere = doorward.moved_to(1, browser.clone());
+    let ask = Ask::new(Kind::Program, &doorward.store_url("/socket"));
+    let mut socket = WebSocket::open(&mut elsewhere, ask).await.expect("a socket");
+    let begun = std::time::Instant::now();
+    super::log_out(&doorward, browser).await;
+    assert!(!matches!(socket.hear().await, Ok(Some(_))), "nothing more is heard");
+    assert!(begun.elapsed() < BOUND * 2, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_starts_later_knows_what_was_ended_before() {
+    let redis = RedisServer::start();
+    let mut doorward = two(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    let mut thief = doorward.moved_to(1, browser.clone());
+    super::log_out(&doorward, browser).await;
+    until_refused(&mut thief, &doorward.store_url(CART)).await;
+    let newcomer = doorward.add_replica();
+    let mut thief = doorward.moved_to(newcomer, thief);
+    assert_eq!(thief.step(&doorward.store_url(CART)).await.status(), 302, "at its first answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_forgot_is_told_again_what_was_ended() {
+    let redis = RedisServer::start();
+    let mut doorward = two(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    let mut thief = doorward.moved_to(1, browser.clone());
+    super::log_out(&doorward, browser).await;
+    until_refused(&mut thief, &doorward.store_url(CART)).await;
+    redis.command(&["FLUSHALL"]);
+    crate::support::eventually("the store knows again", || redis.command(&["DBSIZE"]) != "0").await;
+    let newcomer = doorward.add_replica();
+    let mut thief = doorward.moved_to(newcomer, thief);
+    assert!(until_refused(&mut thief, &doorward.store_url(CART)).await < BOUND);
+}

@@ -1,0 +1,79 @@
+//! A replica is killed in the middle of a refresh: the others go on, and nobody is logged out. (One that dies holding an
+//! answer that it has not stored yet may lose that one session; the README says so.)
+
+use std::time::{Duration, Instant};
+
+use super::{CART, refreshes, store};
+use crate::support::backend::Answer;
+use crate::support::browser::Browser;
+use crate::support::doorward::Setup;
+use crate::support::gate::Gate;
+use crate::support::provider::{Endpoint, Fault};
+use crate::support::redis::RedisServer;
+use crate::support::replicas::Replicas;
+
+/// Longer than the lease of a dead replica: its refresh's deadline and a margin.
+const LEASE: Duration = Duration::from_secs(25);
+
+async fn expired(redis: &RedisServer) -> (Replicas, Browser) {
+    let setup = Setup::plain().provider("refresh_timeout = \"2s\"").remembering(&store(redis));
+    let replicas = Replicas::start(3, setup);
+    replicas.around.provider.behave(|behaviour| behaviour.token_lifetime = Duration::from_secs(1));
+    let browser = replicas.logged_in(0, "alice", CART).await;
+    replicas.around.provider.behave(|behaviour| behaviour.token_lifetime = Duration::from_secs(300));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    (replicas, browser)
+}
+
+/// Loads the page at this replica until it is shown; anything but that and 503 is a loss.
+async fn shown_at_last(replicas: &Replicas, replica: usize, browser: &Browser) -> Browser {
+    let begun = Instant::now();
+    loop {
+        let mut browser = replicas.moved_to(replica, browser.clone());
+        let page = browser.step(&Replicas::store_url(CART)).await;
+        if page.status() == 200 {
+            return browser;
+        }
+        assert_eq!(page.status(), 503, "{page}");
+        assert!(begun.elapsed() < LEASE, "it never goes on: {page}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_provider_did_anything_the_others_refresh_when_its_lease_ends() {
+    let redis = RedisServer::start();
+    let (mut replicas, browser) = expired(&redis).await;
+    // Doorward's call hangs before the provider has done anything; the replica that made it dies.
+    let gate = Gate::default();
+    replicas.around.provider.fault_once(Endpoint::Token, Fault::HeldBefore(gate.clone()));
+    let (mut dying, url) = (replicas.moved_to(0, browser.clone()), Replicas::store_url(CART));
+    let cut = tokio::spawn(async move { dying.step(&url).await.status() });
+    gate.reached(1).await;
+    replicas.processes[0].kill();
+    assert!(cut.await.is_err(), "nobody was answered");
+    let mut browser = shown_at_last(&replicas, 1, &browser).await;
+    browser = replicas.moved_to(2, browser);
+    assert_eq!(browser.step(&Replicas::store_url(CART)).await.status(), 200);
+    assert_eq!(refreshes(&replicas.around.provider), 2, "the one that died, and one more");
+    replicas.around.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_its_result_was_stored_the_others_answer_with_it() {
+    let redis = RedisServer::start();
+    let (mut replicas, browser) = expired(&redis).await;
+    // The backend never answers, so the new cookies never reach the browser.
+    let gate = Gate::default();
+    replicas.around.store.answer(CART, Answer { gate: Some(gate.clone()), ..Answer::default() });
+    let (mut dying, url) = (replicas.moved_to(0, browser.clone()), Replicas::store_url(CART));
+    let cut = tokio::spawn(async move { dying.step(&url).await.status() });
+    gate.reached(1).await;
+    replicas.processes[0].kill();
+    assert!(cut.await.is_err(), "nobody was answered");
+    gate.open();
+    shown_at_last(&replicas, 1, &browser).await;
+    shown_at_last(&replicas, 2, &browser).await;
+    assert_eq!(refreshes(&replicas.around.provider), 1);
+    replicas.around.provider.assert_no_dead_refresh_token_was_sent();
+}

@@ -1,0 +1,76 @@
+//! Three replicas that share a real Redis: one refresh for all of them, whatever dies meanwhile, and endings that all of
+//! them know.
+
+use std::time::{Duration, Instant};
+
+use url::Url;
+
+use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::doorward::Doorward;
+use crate::support::provider::FakeProvider;
+use crate::support::redis::RedisServer;
+
+mod endings;
+mod killed;
+mod refresh;
+mod store_down;
+
+const CART: &str = "/shopping-cart";
+
+/// What everybody hears of an ending within.
+const BOUND: Duration = Duration::from_secs(1);
+
+/// The lines that make this Redis the store.
+fn store(redis: &RedisServer) -> String {
+    format!("url = \"{}\"", redis.url())
+}
+
+fn refreshes(provider: &FakeProvider) -> usize {
+    provider.grants("refresh_token")
+}
+
+/// Everybody loads this page at once, each with a copy of these browsers in turn; how each was answered, and the browser
+/// that was answered last.
+async fn all_at_once(browsers: &[Browser], count: usize, url: &str) -> (Vec<u16>, Browser) {
+    let mut running = tokio::task::JoinSet::new();
+    for browser in browsers.iter().cycle().take(count) {
+        let (mut browser, url) = (browser.clone(), url.to_owned());
+        running.spawn(async move {
+            let status = browser.step(&url).await.status();
+            (status, browser)
+        });
+    }
+    let (mut statuses, mut last) = (Vec::new(), None);
+    while let Some(ended) = running.join_next().await {
+        let (status, browser) = ended.expect("a request");
+        statuses.push(status);
+        if status == 200 {
+            last = Some(browser);
+        }
+    }
+    (statuses, last.unwrap_or_else(|| browsers[0].clone()))
+}
+
+/// Logs out at the first replica, by the form of its confirmation page.
+async fn log_out(doorward: &Doorward, browser: Browser) {
+    let mut browser = doorward.moved_to(0, browser);
+    let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let url = Url::parse(&doorward.store_url("/.doorward/logout")).expect("an URL");
+    let ask = Ask::new(Kind::Navigation, url.as_str()).method("POST").from(&form.url);
+    let page = browser.send(ask).await;
+    assert_eq!(page.status(), 303, "{page}");
+}
+
+/// Loads the page until it is answered otherwise than with 200: how long that took.
+async fn until_refused(browser: &mut Browser, url: &str) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let status = browser.clone().step(url).await.status();
+        if status != 200 {
+            assert_eq!(status, 302, "it is refused by sending to the login");
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is never refused");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

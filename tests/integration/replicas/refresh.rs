@@ -1,0 +1,121 @@
+//! One refresh, however many requests at however many replicas meet an expired JWT.
+
+use super::{BOUND, CART, all_at_once, refreshes, store, until_refused};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::{Endpoint, Fault};
+use crate::support::redis::RedisServer;
+
+fn three(redis: &RedisServer) -> Doorward {
+    let mut doorward = Setup::plain().remembering(&store(redis)).start();
+    doorward.add_replica();
+    doorward.add_replica();
+    doorward
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_requests_at_expiry_are_one_refresh_and_nobody_is_logged_out() {
+    let redis = RedisServer::start();
+    let doorward = three(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    let mut newest = browser;
+    for round in 1..=3 {
+        doorward.pass(300);
+        let browsers: Vec<_> = (0..3).map(|replica| doorward.moved_to(replica, newest.clone())).collect();
+        let (statuses, last) = all_at_once(&browsers, 500, &doorward.store_url(CART)).await;
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+        assert_eq!(refreshes(&doorward.provider), round);
+        newest = last;
+    }
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_client_that_vanished_gets_its_tokens_at_another_replica_minutes_later() {
+    let redis = RedisServer::start();
+    let doorward = three(&redis);
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    // The answer of this one is lost on its way.
+    assert_eq!(browser.clone().step(&doorward.store_url(CART)).await.status(), 200);
+    doorward.pass(240);
+    browser = doorward.moved_to(1, browser);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(refreshes(&doorward.provider), 1);
+    doorward.pass(61);
+    browser = doorward.moved_to(2, browser);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(refreshes(&doorward.provider), 2);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_token_that_is_used_again_at_another_replica_after_the_grace_is_theft() {
+    let redis = RedisServer::start();
+    let doorward = three(&redis);
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let thief = browser.clone();
+    doorward.pass(300);
+    for _ in 0..2 {
+        assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    }
+    let within = |replica| {
+        let (doorward, thief) = (&doorward, &thief);
+        async move { doorward.moved_to(replica, thief.clone()).step(&doorward.store_url(CART)).await.status() }
+    };
+    doorward.pass(29);
+    assert_eq!(within(1).await, 200);
+    doorward.pass(2);
+    assert_eq!(within(2).await, 302);
+    // The session ended for everybody.
+    assert!(until_refused(&mut browser, &doorward.store_url(CART)).await < BOUND);
+    assert_eq!(refreshes(&doorward.provider), 1);
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_answers_503_for_ten_seconds_logs_nobody_out() {
+    let redis = RedisServer::start();
+    let doorward = three(&redis);
+    let browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    doorward.provider.fault(Endpoint::Token, Fault::Status(503));
+    let browsers: Vec<_> = (0..3).map(|replica| doorward.moved_to(replica, browser.clone())).collect();
+    for _ in 0..10 {
+        let (statuses, _) = all_at_once(&browsers, 30, &doorward.store_url(CART)).await;
+        assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
+        doorward.pass(1);
+    }
+    doorward.provider.heal(Endpoint::Token);
+    doorward.pass(5);
+    let (statuses, _) = all_at_once(&browsers, 60, &doorward.store_url(CART)).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_cut_off_is_asked_for_once_more_by_one_replica() {
+    let redis = RedisServer::start();
+    let doorward = three(&redis);
+    doorward.provider.behave(|behaviour| behaviour.rotates_refresh_tokens = false);
+    let browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    doorward.provider.fault_once(Endpoint::Token, Fault::CutAfter);
+    let browsers: Vec<_> = (0..3).map(|replica| doorward.moved_to(replica, browser.clone())).collect();
+    let (statuses, _) = all_at_once(&browsers, 60, &doorward.store_url(CART)).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(refreshes(&doorward.provider), 2);
+}
+
+/// What the README says of it: without a shared store each replica refreshes for itself.
+#[tokio::test]
+async fn without_a_shared_store_replicas_do_not_know_of_each_other() {
+    let mut doorward = Setup::plain().start();
+    let other = doorward.add_replica();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let mut elsewhere = doorward.moved_to(other, browser.clone());
+    doorward.pass(300);
+    assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
+    // The provider has seen this token: it ends the session, as it would for a thief.
+    assert_eq!(elsewhere.step(&doorward.store_url(CART)).await.status(), 302);
+    assert_eq!(refreshes(&doorward.provider), 2);
+}

@@ -1,0 +1,86 @@
+//! Replicas that share a real Redis.
+
+use crate::support::answers::{CART, assert_error_page, metric_reaches};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::{Endpoint, Person};
+use crate::support::redis::RedisServer;
+
+const PASSWORD: &str = "correct-horse-battery";
+
+fn redis() -> RedisServer {
+    RedisServer::start_with(&["--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always"])
+}
+
+fn sharing(redis: &RedisServer) -> Doorward {
+    let store = format!("[store]\nurl = \"redis://:{PASSWORD}@127.0.0.1:{}\"\n", redis.port());
+    Setup::plain().more(&store).start()
+}
+
+fn asked(redis: &RedisServer, words: &[&str]) -> String {
+    redis.command(&[&["-a", PASSWORD, "--no-auth-warning"], words].concat())
+}
+
+#[tokio::test]
+async fn what_one_replica_refreshed_another_hands_out() {
+    let redis = redis();
+    let mut door = sharing(&redis);
+    let other = door.add_replica();
+    let browser = door.logged_in("alice", CART).await;
+    door.pass(300);
+    // Its answer is lost.
+    assert_eq!(browser.clone().step(&door.store_url(CART)).await.status(), 200);
+    let mut browser = door.moved_to(other, browser);
+    let page = browser.step(&door.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{page}");
+    assert_eq!(door.provider.visits(Endpoint::Token).len(), 2, "the code and one refresh");
+    door.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn nothing_in_the_redis_is_of_use_to_who_reads_it() {
+    let redis = redis();
+    let door = sharing(&redis);
+    let browser = door.logged_in("alice", CART).await;
+    door.pass(300);
+    assert_eq!(browser.clone().step(&door.store_url(CART)).await.status(), 200);
+    let keys = asked(&redis, &["KEYS", "*"]);
+    assert!(keys.lines().count() >= 2 && keys.lines().all(|key| key.starts_with("doorward:")), "{keys}");
+    let entries = keys.lines().filter(|key| asked(&redis, &["TYPE", key]) == "string");
+    let all: String = entries.map(|key| format!("{key} {}\n", asked(&redis, &["GET", key]))).collect();
+    let secrets = door.provider.secrets();
+    assert!(secrets.len() >= 4);
+    for secret in secrets.iter().filter(|secret| secret.len() >= 16) {
+        for part in secret.split('.').filter(|part| part.len() >= 16) {
+            assert!(!all.contains(part), "`{part}` is in\n{all}");
+        }
+    }
+    let ttl = |key| asked(&redis, &["TTL", key]).parse::<i64>().expect("a number");
+    assert!(keys.lines().all(|key| ttl(key) > 0), "everything ends by itself");
+}
+
+#[tokio::test]
+async fn without_the_redis_living_sessions_go_on_and_nobody_is_sent_to_log_in() {
+    let mut redis = redis();
+    let door = sharing(&redis);
+    let mut browser = door.logged_in("alice", CART).await;
+    metric_reaches(&door, "doorward_store_up", 1.0).await;
+    redis.stop();
+    let page = browser.step(&door.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{page}");
+    door.provider.sign_in(Person::new("bob", &[]));
+    let page = door.browser().visit(&door.store_url(CART)).await;
+    assert_error_page(&page, 503, "store_unavailable");
+    assert!(page.header("retry-after").is_some(), "{page}");
+    metric_reaches(&door, "doorward_store_up", 0.0).await;
+    let lost = r#"doorward_store_calls_total{call="put_if_absent",outcome="store_unavailable"}"#;
+    assert!(door.metric(lost).await >= 1.0);
+    redis.restart();
+    let begun = std::time::Instant::now();
+    let mut late = door.browser();
+    while late.visit(&door.store_url(CART)).await.status() != 200 {
+        assert!(begun.elapsed().as_secs() < 10, "it is not found again");
+    }
+    metric_reaches(&door, "doorward_store_up", 1.0).await;
+    let (log, told) = (door.log.text(), page.text());
+    assert!(!log.contains(PASSWORD) && !told.contains(PASSWORD), "{log}\n{told}");
+}

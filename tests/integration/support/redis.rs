@@ -1,0 +1,186 @@
+//! A real Redis: a server of its own for each test, on a free port of this machine, with its own folder. Unit tests of
+//! the store use this file too, so it leans on nothing else in here.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A port that was free may be somebody else's a moment later.
+const TRIES: usize = 5;
+
+/// A running `redis-server`; it is killed when this is dropped.
+pub struct RedisServer {
+    folder: TempDir,
+    port: u16,
+    arguments: Vec<String>,
+    process: Option<Child>,
+}
+
+impl RedisServer {
+    /// Without a password, and with a memory that ends with it.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With more options, such as `["--requirepass", "secret"]`.
+    pub fn start_with(options: &[&str]) -> Self {
+        Self::on_a_free_port(|_, port| [&["--port", port], options].concat().into_iter().map(str::to_owned).collect())
+    }
+
+    /// With a memory that a restart does not lose.
+    pub fn start_persistent() -> Self {
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// Over TLS only, with this certificate and key in PEM.
+    pub fn start_tls(chain_pem: &str, key_pem: &str) -> Self {
+        Self::on_a_free_port(|folder, port| {
+            fs::write(folder.path().join("cert.pem"), chain_pem).expect("a file");
+            fs::write(folder.path().join("key.pem"), key_pem).expect("a file");
+            let files = "--tls-cert-file cert.pem --tls-key-file key.pem --tls-ca-cert-file cert.pem";
+            let options = format!("--port 0 --tls-port {port} {files} --tls-auth-clients no");
+            options.split(' ').map(str::to_owned).collect()
+        })
+    }
+
+    /// A Redis Cluster of one node, which has all slots.
+    pub fn start_cluster() -> Self {
+        let bus = free_port().to_string();
+        let server = Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+        server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        until("the cluster comes up", || server.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+        server
+    }
+
+    /// A replica of this server.
+    pub fn start_replica(&self) -> Self {
+        let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port.to_string()]);
+        until("the replica follows", || replica.command(&["ROLE"]).contains("connected"));
+        replica
+    }
+
+    /// A Sentinel that watches over this server and its replicas, and calls it `master`.
+    pub fn start_sentinel(&self, master: &str) -> Self {
+        let watched = self.port;
+        let sentinel = Self::on_a_free_port(|folder, port| {
+            let told = format!("port {port}\nsentinel monitor {master} 127.0.0.1 {watched} 1\n");
+            fs::write(folder.path().join("sentinel.conf"), told).expect("a file");
+            vec!["sentinel.conf".to_owned(), "--sentinel".to_owned()]
+        });
+        until("the sentinel knows the master", || sentinel.command(&["SENTINEL", "MASTERS"]).contains(master));
+        sentinel
+    }
+
+    fn on_a_free_port(arguments: impl Fn(&TempDir, &str) -> Vec<String>) -> Self {
+        for _ in 0..TRIES {
+            let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+            let arguments = arguments(&folder, &port.to_string());
+            let mut server = Self { folder, port, arguments, process: None };
+            if server.try_start() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start; ./tests/run installs it");
+    }
+
+    /// Whether it runs; `false` if it ended at once.
+    fn try_start(&mut self) -> bool {
+        let log = self.folder.path().join("redis.log");
+        // There is none at the first start.
+        let _absent = fs::remove_file(&log);
+        let always = ["--bind", "127.0.0.1", "--save", "", "--logfile", "redis.log"];
+        let process = Command::new("redis-server")
+            .args(&self.arguments)
+            .args(always)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed: ./tests/run does it");
+        let process = self.process.insert(process);
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            if said.contains("Ready to accept connections") || said.contains("+monitor master") {
+                return true;
+            }
+            if process.try_wait().expect("a child of ours").is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("redis-server does not get ready");
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What a configuration calls it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// What `redis-cli` answers to a command.
+    pub fn command(&self, words: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output().expect("redis-cli");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Ends it; what is not persistent is lost.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("a child of ours");
+            process.wait().expect("a child of ours");
+        }
+    }
+
+    /// Starts it again, on the same port and with the same folder.
+    pub fn restart(&mut self) {
+        self.stop();
+        assert!(self.try_start(), "redis-server does not start again");
+    }
+
+    /// It hangs: takes connections and answers nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// It goes on.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.as_ref().expect("it runs");
+        let kill = format!("kill -{name} {}", process.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().is_ok_and(|status| status.success()));
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

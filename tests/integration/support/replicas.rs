@@ -1,0 +1,58 @@
+//! Several real processes with one configuration file, one provider and the same apps behind them, by the real clock:
+//! what can be killed.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use doorward::types::time::SystemClock;
+
+use super::browser::Browser;
+use super::doorward::{Setup, Surroundings};
+use super::process::Process;
+use super::provider::Person;
+
+/// The replicas, and everything around them.
+pub struct Replicas {
+    pub around: Surroundings,
+    pub processes: Vec<Process>,
+}
+
+impl Replicas {
+    /// Starts `count` of them. The origins are those of [`Setup::plain`].
+    pub fn start(count: usize, setup: Setup) -> Self {
+        let around = setup.surround(Arc::new(SystemClock));
+        let processes = (0..count).map(|_| Process::run(around.file.as_os_str(), &[])).collect();
+        Self { around, processes }
+    }
+
+    /// The same browser, served by this replica from now on.
+    pub fn moved_to(&self, replica: usize, browser: Browser) -> Browser {
+        browser.with_port(8080, self.processes[replica].port("address"))
+    }
+
+    /// A browser in which `name` has opened this page of the store at a replica, and logged in on the way.
+    pub async fn logged_in(&self, replica: usize, name: &str, path: &str) -> Browser {
+        self.around.provider.sign_in(Person::new(name, &[]));
+        let mut browser = self.moved_to(replica, Browser::new(Arc::new(SystemClock)));
+        let page = browser.visit(&Self::store_url(path)).await;
+        assert_eq!((page.status(), page.url.as_str()), (200, Self::store_url(path).as_str()), "{page}");
+        browser
+    }
+
+    /// A page of the store.
+    pub fn store_url(path: &str) -> String {
+        format!("http://store.localhost:8080{path}")
+    }
+
+    /// `doorward` with this command and the same file; returns what it said, if it ended well.
+    pub fn command(&self, words: &[&str]) -> Result<String, String> {
+        let file = self.around.file.to_str().expect("a plain name");
+        let (command, rest) = words.split_first().expect("a command");
+        let arguments = [&[*command, "--config", file], rest].concat();
+        let output = Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).env_clear().output();
+        let output = output.expect("the binary starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("text");
+        if output.status.success() { Ok(said) } else { Err(said) }
+    }
+}
