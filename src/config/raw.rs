@@ -102,6 +102,8 @@ pub(super) struct RawApp {
     pub(super) preserve_host: Option<bool>,
     pub(super) connect_timeout: Option<Span>,
     pub(super) response_timeout: Option<Span>,
+    pub(super) stream_idle_timeout: Option<Span>,
+    pub(super) stream_max_age: Option<Span>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret: Option<ClientSecret>,

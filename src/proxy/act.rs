@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::Proxy;
-use super::record::Record;
+use super::record::{Lasting, Record};
 use super::reference::Reference;
 use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
@@ -85,7 +85,7 @@ impl Proxy {
         record.sent_upstream();
         let request = Request::from_parts(asked.parts, asked.body);
         let answer = upstream::forward(upstream, permit, request, holds.as_ref()).await;
-        record.lasts_while(holds);
+        record.lasts(Lasting { holds, max_age: upstream.stream_max_age() });
         record.answered_by_upstream();
         match answer {
             Ok(response) => Answer { code: "forward", response },

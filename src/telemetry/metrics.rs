@@ -61,6 +61,8 @@ pub struct Metrics {
     pub protocol_refusals: IntCounterVec,
     /// Upgraded connections (WebSocket) that are open.
     pub tunnels: IntGauge,
+    /// Upgraded connections that ended, by `app` and `reason`.
+    pub tunnels_ended: IntCounterVec,
     /// Access lines that were lost since the writer could not keep up.
     pub dropped_log_lines: IntCounter,
 }
@@ -176,6 +178,11 @@ impl Metrics {
                 &["reason"],
             )?,
             tunnels: gauge("doorward_tunnels", "Open upgraded connections.")?,
+            tunnels_ended: counters(
+                "doorward_tunnels_ended_total",
+                "Upgraded connections that ended, by reason.",
+                &["app", "reason"],
+            )?,
             dropped_log_lines: counter("doorward_access_lines_dropped_total", "Access lines lost to a slow writer.")?,
             registry,
         })

@@ -75,12 +75,17 @@ fn upstream_settings(raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<Upstre
     let ca_certificates = raw.upstream_ca_file.map(|name| upstream_ca(&name, url.as_ref(), at, folder));
     let connect_timeout = raw.connect_timeout.map(|span| wait(span, &at.key("connect_timeout")));
     let response_timeout = raw.response_timeout.map(|span| wait(span, &at.key("response_timeout")));
+    let stream_idle_timeout = raw.stream_idle_timeout.map(|span| wait(span, &at.key("stream_idle_timeout")));
+    let stream_max_age = raw.stream_max_age.map(|span| wait(span, &at.key("stream_max_age")));
 
     let mut settings = UpstreamSettings::at(url?);
     settings.ca_certificates = ca_certificates.map_or(Some(None), |pem| pem.map(Some))?;
     settings.preserve_host = raw.preserve_host.unwrap_or(settings.preserve_host);
     settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
     settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
+    settings.body_idle_timeout = stream_idle_timeout.unwrap_or(settings.body_idle_timeout);
+    settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
+    settings.stream_max_age = stream_max_age;
     Some(settings)
 }
 
