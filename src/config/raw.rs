@@ -117,6 +117,8 @@ pub(super) struct RawApp {
     pub(super) revocation: Option<Revocation>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) absolute_timeout: Option<Span>,
+    pub(super) polling_paths: Option<List<String>>,
+    pub(super) outage_grace: Option<Span>,
     pub(super) prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
     pub(super) tolerate_paths: Option<List<String>>,

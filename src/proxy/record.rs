@@ -17,7 +17,6 @@ use crate::auth::resume::Resumed;
 use crate::policy::decide::Caller;
 use crate::policy::facts::Facts;
 use crate::policy::route::Route;
-use crate::session::seal::KeyAge;
 use crate::telemetry::access::{AccessBuffer, AccessLine};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyError, End, Holds, Watcher};
@@ -137,9 +136,6 @@ impl Record {
                 }
             }
             Err(_) => {}
-        }
-        if resumed.key_age == Some(KeyAge::Old) {
-            self.shared.metrics.sessions_on_old_keys.inc();
         }
     }
 

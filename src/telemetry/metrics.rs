@@ -31,8 +31,8 @@ pub struct Metrics {
     pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
     pub sessions_refused: IntCounterVec,
-    /// Requests whose session is sealed with a key that only opens any more: at rest once a rotation is over.
-    pub sessions_on_old_keys: IntCounter,
+    /// Living sessions that were last seen under a key that only opens any more: zero once a rotation is over.
+    pub sessions_on_old_keys: IntGauge,
     /// Entries of the store.
     pub store_entries: IntGauge,
     /// Sessions that were ended before their time and are remembered by name.
@@ -139,9 +139,9 @@ impl Metrics {
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
             )?,
-            sessions_on_old_keys: counter(
-                "doorward_sessions_on_old_keys_total",
-                "Requests whose session an older key opened.",
+            sessions_on_old_keys: gauge(
+                "doorward_sessions_on_old_keys",
+                "Sessions used within their idle limit whose cookies an older key sealed.",
             )?,
             store_entries: gauge("doorward_store_entries", "Entries of the store.")?,
             revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,

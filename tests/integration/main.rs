@@ -22,6 +22,8 @@ mod drain;
 #[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
+mod key_rotation;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
