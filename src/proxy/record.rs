@@ -24,7 +24,7 @@ use crate::types::net::Arrival;
 use crate::types::time::Clock;
 
 /// How often a stream asks whether it may go on.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where one worker's requests are recorded.
 #[derive(Clone)]

@@ -19,8 +19,9 @@ use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, Holds};
 
 /// How often a tunnel asks whether the session behind it goes on ...
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// ... and how long the frame under way then has to become whole: both together less than a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// ... and how long the frame under way then has to become whole: with what a revocation takes to be known everywhere,
+/// all within a second.
 const FRAME_PATIENCE: Duration = Duration::from_millis(250);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");

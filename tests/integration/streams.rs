@@ -140,6 +140,16 @@ async fn they_last_no_longer_than_their_app_lets_them_whoever_opened_them() {
 }
 
 #[tokio::test]
+async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
+    let door = Setup::plain().store("stream_idle_timeout = \"1s\"").start();
+    let mut browser = alice(&door).await;
+    let mut talk =
+        WebSocket::open(&mut browser, Ask::new(Kind::Fetch, &door.store_url("/chat"))).await.expect("a socket");
+    let close = timeout(SOON, talk.hear_close()).await.expect("it is closed in time").expect("a close frame");
+    assert_eq!(close, (1001, "idle for too long".to_owned()));
+}
+
+#[tokio::test]
 async fn those_that_rest_end_at_a_logout_too_and_only_those_of_that_session() {
     let door = Setup::plain().start();
     let (mut here, mut there) = (alice(&door).await, alice(&door).await);
