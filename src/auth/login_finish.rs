@@ -318,7 +318,7 @@ impl Auth {
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
             return Err(LoginFailure::EndedAtOnce);
         }
-        let lines = set_cookies::write_grant(app, grant, came, self.now())?;
+        let lines = set_cookies::write_grant(app, grant, came, Some(self.now()), self.now())?;
         let SessionJwt { sid, subject, provider_sid, .. } = &grant.jwt;
         let provider_sid = provider_sid.as_ref().map(ProviderSid::as_str);
         tracing::info!(app = %app.app.name, %sid, sub = %subject, provider_sid, "session_began");

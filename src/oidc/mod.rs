@@ -20,6 +20,7 @@ pub mod logout;
 pub mod logout_token;
 pub mod provider;
 pub mod settings;
+mod skew;
 #[cfg(test)]
 mod testing;
 pub mod token;

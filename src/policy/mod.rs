@@ -7,6 +7,7 @@ pub mod client_address;
 pub mod decide;
 pub mod facts;
 pub mod identity;
+pub mod polling;
 pub mod return_to;
 pub mod route;
 pub mod rules;

@@ -84,4 +84,3 @@ async fn a_store_that_forgot_is_told_again_what_was_ended() {
     let mut thief = doorward.moved_to(newcomer, thief);
     assert!(until_refused(&mut thief, &doorward.store_url(CART)).await < BOUND);
 }
-
