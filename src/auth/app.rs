@@ -1,6 +1,7 @@
 //! One app with its provider, its registration there, and its seals.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::order::SealedOrder;
 use crate::oidc::{ClientSettings, Provider};
@@ -35,6 +36,8 @@ pub struct AuthSettings {
     pub userinfo: Userinfo,
     /// What becomes of a session whose refresh token comes again long after it was replaced.
     pub on_reuse: OnReuse,
+    /// How long sessions go on after their JWT expired while the provider cannot be asked.
+    pub outage_grace: Duration,
     /// What counts while it cannot be known which sessions were ended elsewhere.
     pub revocation: RevocationMode,
 }

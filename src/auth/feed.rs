@@ -135,19 +135,37 @@ impl Auth {
             self.heed(&item, now);
         }
         *cursor = news.cursor;
-        let say_again = self.feed.say_again.swap(false, Ordering::AcqRel);
-        let known = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum::<usize>();
-        let is_long = news.held > 2 * known + SLACK;
         if news.lost {
             tracing::warn!("the store has lost its memory; what was revoked is announced again");
-        }
-        if (say_again || news.lost || (is_long && self.may_condense(now).await?))
-            && let Err(error) = self.stores.sessions.condense(cursor, self.all_words(now), now).await
-        {
             self.feed.say_again.store(true, Ordering::Release);
-            return Err(error);
+        }
+        self.say_again(now);
+        let known = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum::<usize>();
+        let is_long = news.held > 2 * known + SLACK;
+        if is_long && self.may_condense(now).await? {
+            self.stores.sessions.condense(cursor, self.all_words(now), now).await?;
         }
         Ok(())
+    }
+
+    /// Announces all that is known here, if something of it may not have been heard; beside the listening.
+    fn say_again(self: &Arc<Self>, now: Timestamp) {
+        if !self.feed.say_again.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let auth = Arc::clone(self);
+        let begun = self.control.detach(async move {
+            for word in auth.all_words(now) {
+                if let Err(error) = auth.stores.sessions.announce(word, now).await {
+                    tracing::warn!(code = error.code(), %error, "revocation_not_announced_yet");
+                    auth.feed.say_again.store(true, Ordering::Release);
+                    return;
+                }
+            }
+        });
+        if begun.is_err() {
+            self.feed.say_again.store(true, Ordering::Release);
+        }
     }
 
     fn heed(&self, item: &Item, now: Timestamp) {

@@ -329,7 +329,7 @@ impl Auth {
         grant: &Grant,
         came: &RequestCookies<'_>,
     ) -> Result<Lines, Unwritable> {
-        let lines = set_cookies::write_grant(app, grant, came, self.now())?;
+        let lines = set_cookies::write_grant(app, grant, came, Some(self.now()), self.now())?;
         note_beginning(app, grant);
         if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
             self.end_session(app, &before.sid, &before.subject, before.started_at);

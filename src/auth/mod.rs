@@ -1,6 +1,7 @@
 //! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
 
 pub mod app;
+mod away;
 pub mod entropy;
 pub mod feed;
 mod grant;
@@ -9,6 +10,7 @@ pub mod login;
 pub mod login_finish;
 pub mod logout;
 pub mod native;
+mod old_keys;
 pub mod order;
 pub mod refresh;
 mod renew;
@@ -32,6 +34,7 @@ use crate::types::time::{Clock, Timestamp};
 use app::AppAuth;
 use feed::Feed;
 use login::Attempts;
+use old_keys::OldKeySessions;
 use refresh::Flights;
 
 /// How long somebody waits for the provider before being asked to come back.
@@ -70,6 +73,9 @@ pub struct Auth {
     newest: Cache<SessionId, Generation>,
     /// Until when no refresh of a session is begun ahead of time, because one failed.
     cooling: Cache<SessionId, Timestamp>,
+    /// When the provider last failed a session whose JWT had expired.
+    away: Cache<SessionId, Timestamp>,
+    old_keys: OldKeySessions,
     /// Sessions in whose place a login put another: a late answer must not take that one's cookies away.
     superseded: Cache<SessionId, ()>,
     observer: Arc<dyn Observer>,
@@ -92,6 +98,9 @@ pub trait Observer: Send + Sync {
 
     /// Whether all endings that were announced are known here, from now on.
     fn knows_endings(&self, known: bool);
+
+    /// So many living sessions were last seen under a key that only opens any more.
+    fn sessions_on_old_keys(&self, count: usize);
 }
 
 /// What can happen.
@@ -135,11 +144,17 @@ pub struct Outage {
     pub code: &'static str,
     /// When to try again.
     pub retry_after: Duration,
+    /// Whether it is the provider that is down, slow or in trouble, and nothing else.
+    pub is_providers: bool,
 }
 
 impl Outage {
     const fn new(code: &'static str) -> Self {
-        Self { code, retry_after: PATIENCE }
+        Self { code, retry_after: PATIENCE, is_providers: false }
+    }
+
+    const fn of_provider(code: &'static str) -> Self {
+        Self { is_providers: true, ..Self::new(code) }
     }
 }
 
@@ -170,6 +185,8 @@ impl Auth {
             attempts: Attempts::default(),
             newest: Cache::new(NEWEST),
             cooling: Cache::new(NEWEST),
+            away: Cache::new(NEWEST),
+            old_keys: OldKeySessions::default(),
             superseded: Cache::new(NEWEST),
             observer,
         })
@@ -197,6 +214,7 @@ impl Auth {
         let now = self.now();
         self.stores.sessions.sweep(now);
         self.stores.strangers.sweep(now);
+        self.sweep_old_keys(now);
     }
 
     /// Ends a session, for the rest of its life.

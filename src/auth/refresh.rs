@@ -48,7 +48,7 @@ impl Flight {
         match landed {
             Ok(Ok(landed)) => landed.clone().unwrap_or(Refreshed::Outage(Outage::new("internal_error"))),
             Ok(Err(_)) => Refreshed::Outage(Outage::new("internal_error")),
-            Err(_) => Refreshed::Outage(Outage::new("refresh_too_slow")),
+            Err(_) => Refreshed::Outage(Outage::of_provider("refresh_too_slow")),
         }
     }
 }

@@ -168,7 +168,7 @@ impl Auth {
             Ok(Err(error)) => {
                 let (code, sid) = (error.code(), &turn.used.sid);
                 tracing::warn!(app = %app.app.name, %sid, code, %error, "refresh_failed");
-                (Refreshed::Outage(Outage::new(code)), turn.lease)
+                (Refreshed::Outage(outage_of(&error)), turn.lease)
             }
             Err(error) => (store_outage(app, &turn.used, &error), turn.lease),
         };
@@ -216,7 +216,8 @@ impl Auth {
             Ok(grant) => (grant, None),
             Err(error) => {
                 tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
-                let fault = Refreshed::Outage(Outage::new(error.code()));
+                let outage = if error.is_outage() { Outage::of_provider } else { Outage::new };
+                let fault = Refreshed::Outage(outage(error.code()));
                 match (new_token, &old) {
                     // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
                     (Some(token), Some(old)) if !error.is_final() => (carried_on(&used, old, token), Some(fault)),
@@ -310,6 +311,18 @@ async fn release(lease: Option<Lease<'_>>) {
 fn store_outage(app: &AppAuth, used: &RefreshGrant, error: &StoreError) -> Refreshed {
     tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_not_begun");
     Refreshed::Outage(Outage::new(error.code()))
+}
+
+/// What came of a call that brought neither tokens nor a refusal. That our registration is not accepted is the operator's
+/// trouble, and no outage of the provider's.
+const fn outage_of(error: &TokenError) -> Outage {
+    match error {
+        TokenError::Unavailable { .. }
+        | TokenError::Unreachable(_)
+        | TokenError::Ambiguous(_)
+        | TokenError::BadAnswer(_) => Outage::of_provider(error.code()),
+        TokenError::ClientRejected { .. } | TokenError::Refused { .. } => Outage::new(error.code()),
+    }
 }
 
 fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> bool {

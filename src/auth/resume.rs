@@ -13,7 +13,7 @@ use super::{Auth, Outage};
 use crate::policy::decide::Caller;
 use crate::policy::native::Shown;
 use crate::policy::route::Place;
-use crate::session::assess::{LiveSession, Outside, Presented, Session, Standing, Why, assess};
+use crate::session::assess::{LiveSession, Outside, Presented, Session, Stale, Standing, Why, assess};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
@@ -53,8 +53,6 @@ pub struct Resumed {
     pub caller: Result<Caller, Outage>,
     /// What became of the session.
     pub afterwards: Afterwards,
-    /// Whether the session is sealed with a key that only opens any more.
-    pub key_age: Option<KeyAge>,
     /// When that was.
     pub at: Timestamp,
 }
@@ -76,6 +74,8 @@ pub enum Afterwards {
     DeliverIfLanded(Flight, LiveSession),
     /// The last activity, if it is time to write it down.
     Note(LiveSession),
+    /// The tokens that it brought, sealed with the key that seals now.
+    Reseal(LiveSession),
     /// That this session is over, and why.
     Forget(SessionId, Why),
 }
@@ -87,7 +87,7 @@ impl Resumed {
     }
 
     pub(super) const fn new(caller: Result<Caller, Outage>, afterwards: Afterwards) -> Self {
-        Self { caller, afterwards, key_age: None, at: Timestamp::from_secs(0) }
+        Self { caller, afterwards, at: Timestamp::from_secs(0) }
     }
 
     /// Nobody, by a token that was shown.
@@ -96,7 +96,7 @@ impl Resumed {
     }
 
     /// Nobody, by a session of this name that was presented, if any.
-    fn nobody(why: Why, sid: Option<SessionId>) -> Self {
+    pub(super) fn nobody(why: Why, sid: Option<SessionId>) -> Self {
         let afterwards = match (why, sid) {
             (Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired, Some(sid)) => {
                 Afterwards::Forget(sid, why)
@@ -158,13 +158,17 @@ impl Auth {
             }
             (Standing::Live(_) | Standing::Stale(..), Err(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
             (Standing::Live(live), Ok(())) => self.live(app, cookies, live, effort, now),
-            (Standing::Stale(refresh, _), Ok(())) if effort == Effort::Refresh => {
-                self.refreshed(app, cookies, refresh).await
-            }
-            (Standing::Stale(..), Ok(())) => Resumed::new(Ok(Caller::Anonymous(Why::Expired)), Afterwards::Nothing),
+            (Standing::Stale(stale), Ok(())) => self.resume_stale(app, cookies, stale, effort, now).await,
         };
-        let afterwards = if effort == Effort::Refresh { resumed.afterwards } else { Afterwards::Nothing };
-        Resumed { afterwards, key_age, at: now, ..resumed }
+        let afterwards = match (resumed.afterwards, key_age) {
+            _ if effort != Effort::Refresh => Afterwards::Nothing,
+            (Afterwards::Note(live), Some(KeyAge::Old)) => Afterwards::Reseal(live),
+            (afterwards, _) => afterwards,
+        };
+        if let (Ok(Caller::Authenticated(live)), Some(age)) = (&resumed.caller, key_age) {
+            self.note_key(app, live.session(), age, now);
+        }
+        Resumed { afterwards, at: now, ..resumed }
     }
 
     fn live(
@@ -190,14 +194,9 @@ impl Auth {
         Resumed::new(caller, afterwards)
     }
 
-    async fn refreshed(
-        self: &Arc<Self>,
-        app: &Arc<AppAuth>,
-        cookies: &RequestCookies<'_>,
-        refresh: RefreshGrant,
-    ) -> Resumed {
-        let sid = refresh.sid.clone();
-        let refreshed = self.refresh(app, refresh, open_jwt(app, cookies)).wait().await;
+    /// What becomes of a request after its session's refresh.
+    pub(super) fn refreshed(&self, app: &AppAuth, stale: &Stale, refreshed: Refreshed) -> Resumed {
+        let sid = stale.refresh.sid.clone();
         let grant = match refreshed {
             Refreshed::Renewed(grant) => grant,
             Refreshed::Ended(why) => return Resumed::nobody(why, Some(sid)),
@@ -208,7 +207,9 @@ impl Auth {
             return Resumed::nobody(Why::Revoked, Some(sid));
         }
         let caller = match Session::of(&grant.jwt, &app.app.headers) {
-            Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(Arc::new(session)))),
+            Some(session) => {
+                Ok(Caller::Authenticated(LiveSession::just_verified(Arc::new(session), stale.last_activity)))
+            }
             None => Err(Outage::new("internal_error")),
         };
         Resumed::new(caller, Afterwards::Deliver(grant))
@@ -315,12 +316,13 @@ impl Auth {
     }
 
     /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
-    /// and none for a session that has ended meanwhile.
+    /// and none for a session that has ended meanwhile. What was no activity says nothing of the last one.
     pub fn lines_of(
         &self,
         place: Place<'_>,
         (afterwards, at): (Afterwards, Timestamp),
         came: &RequestCookies<'_>,
+        is_activity: bool,
     ) -> Lines {
         let Some(app) = self.app(place.index) else { return Lines::new() };
         let now = self.now();
@@ -329,7 +331,8 @@ impl Auth {
             if self.is_outdated(grant, at) || revoked.contains(whose(&grant.jwt)) {
                 return Lines::new();
             }
-            set_cookies::write_grant(app, grant, came, now).unwrap_or_else(|error| {
+            let seen = is_activity.then(|| last_activity(app, &grant.jwt.sid, came).map_or(now, |last| last.max(now)));
+            set_cookies::write_grant(app, grant, came, seen, now).unwrap_or_else(|error| {
                 tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
                 Lines::new()
             })
@@ -337,7 +340,7 @@ impl Auth {
         let note = |live: &LiveSession| {
             let session = live.session();
             let is_over = || World { app, revoked: Arc::clone(&revoked) }.has_ended(session);
-            if !live.wants_seen(now, &app.app.limits) || is_over() {
+            if !is_activity || !live.wants_seen(now, &app.app.limits) || is_over() {
                 return Lines::new();
             }
             set_cookies::write_seen(app, session, now).into_iter().collect()
@@ -350,6 +353,9 @@ impl Auth {
                 Some(Refreshed::Ended(_) | Refreshed::Outage(_)) | None => note(&live),
             },
             Afterwards::Note(live) => note(&live),
+            Afterwards::Reseal(live) => {
+                self.to_reseal(app, &live, came, now).map_or_else(|| note(&live), |grant| deliver(&grant))
+            }
             // By now a login may have put its cookies in the place of these.
             Afterwards::Forget(sid, _) if self.superseded.get(&sid).is_some() => Lines::new(),
             // ... at another replica too: a login ends the session that the browser had before.
@@ -366,14 +372,14 @@ struct Opened {
     key_age: Option<KeyAge>,
 }
 
-/// What the outside knows of one app's sessions at a moment.
+/// What is known of an app's sessions outside their cookies.
 pub(super) struct World<'a> {
     app: &'a AppAuth,
     revoked: Arc<RevokedSet>,
 }
 
 impl<'a> World<'a> {
-    /// At this moment.
+    /// As it is now.
     pub(super) fn now(app: &'a AppAuth) -> Self {
         Self { app, revoked: app.revocations.snapshot() }
     }
@@ -407,6 +413,12 @@ pub(super) fn whose(jwt: &SessionJwt) -> Whose<'_> {
 /// With no key set fetched yet our seal is proof enough; once there is one, a key that left it counts no more.
 fn knows_key(app: &AppAuth, key: &KeyFingerprint) -> bool {
     app.provider.keys().is_none_or(|keys| keys.contains(key))
+}
+
+/// When the browser says that it last used the session.
+fn last_activity(app: &AppAuth, sid: &SessionId, came: &RequestCookies<'_>) -> Option<Timestamp> {
+    let seen = came.get(&app.app.cookies.seen).and_then(|value| app.seals.seen.open(value))?;
+    (seen.sid == *sid).then_some(seen.last_activity)
 }
 
 pub(super) fn open_refresh(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<RefreshGrant> {

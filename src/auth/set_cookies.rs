@@ -30,11 +30,12 @@ pub enum Unwritable {
 }
 
 /// The cookies of `grant`, in place of those that the request brought. An ID token that does not fit is left out:
-/// logout then names the client instead.
+/// logout then names the client instead. Without a last activity to write down, what the browser has of it stays.
 pub fn write_grant(
     app: &AppAuth,
     grant: &Grant,
     came: &RequestCookies<'_>,
+    last_activity: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Lines, Unwritable> {
     let names = &app.app.cookies;
@@ -43,7 +44,11 @@ pub fn write_grant(
         Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
         None => None,
     };
-    let seen = Seen { sid: grant.jwt.sid.clone(), generation: grant.jwt.generation, last_activity: now };
+    let seen = Seen {
+        sid: grant.jwt.sid.clone(),
+        generation: grant.jwt.generation,
+        last_activity: last_activity.unwrap_or(now),
+    };
     let seen = sealed(|nonce| app.seals.seen.seal(&seen, nonce))?;
     let refresh_len = refresh.as_ref().map_or(0, String::len);
     let name_lens = names.jwt.len() + names.refresh.len() + names.seen.len() + names.browser.len();
@@ -59,7 +64,9 @@ pub fn write_grant(
         Some(refresh) => writer.set(&names.refresh, &refresh)?,
         None => writer.expire(&names.refresh),
     }
-    writer.set(&names.seen, &seen)?;
+    if last_activity.is_some() {
+        writer.set(&names.seen, &seen)?;
+    }
     if let Some(hint) = &grant.hint {
         let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
         writer.set_hint(&hint);

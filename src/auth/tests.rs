@@ -18,6 +18,7 @@ use super::{Auth, Event, Observer, Stores};
 use crate::control::Control;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::App;
+use crate::policy::polling::PollingPaths;
 use crate::policy::rules::Rules;
 use crate::policy::target::Oddities;
 use crate::session::assess::{Limits, Why};
@@ -40,6 +41,7 @@ struct Nobody;
 impl Observer for Nobody {
     fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
     fn knows_endings(&self, _known: bool) {}
+    fn sessions_on_old_keys(&self, _count: usize) {}
 }
 
 struct Bench {
@@ -67,6 +69,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         aliases: Vec::new(),
         prefix: "/.doorward".to_owned(),
         rules: Rules::new(Vec::new(), false),
+        polling: PollingPaths::default(),
         tolerates: Oddities::NONE,
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
@@ -75,6 +78,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     let treated = AuthSettings {
         userinfo: Userinfo::Never,
         on_reuse: OnReuse::EndSession,
+        outage_grace: Duration::ZERO,
         revocation: RevocationMode::Available,
     };
     let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();

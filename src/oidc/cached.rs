@@ -11,7 +11,7 @@ use super::error::ProviderError;
 use crate::types::time::{Clock, Timestamp};
 
 /// For how long a failed fetch answers for the next caller, so that a provider that is down is not hammered.
-const REMEMBER_FAILURE: Duration = Duration::from_secs(2);
+pub(super) const REMEMBER_FAILURE: Duration = Duration::from_secs(2);
 
 /// A snapshot that anybody may read at any time, and the one place that replaces it.
 pub(super) struct Cached<T> {
@@ -54,7 +54,7 @@ impl<T> Cached<T> {
     }
 
     /// A copy newer than `seen`: one that came meanwhile, else the result of `fetch`. Within `pause` after the last
-    /// attempt nothing is fetched, and its result, or the failure that it was, is the answer.
+    /// attempt nothing is fetched, and its result is the answer; a failure counts for a moment only.
     pub(super) async fn renew(
         &self,
         seen: Option<&Arc<T>>,
@@ -67,7 +67,11 @@ impl<T> Cached<T> {
         if let Some(known) = known.as_ref().filter(|known| seen.is_none_or(|seen| !Arc::ptr_eq(known, seen))) {
             return Ok(Arc::clone(known));
         }
-        if let Some(attempt) = last.as_ref().filter(|attempt| !attempt.is_over(clock.now(), pause)) {
+        let pause_after = |attempt: &Attempt| match &attempt.failure {
+            Some(_) => pause.min(REMEMBER_FAILURE),
+            None => pause,
+        };
+        if let Some(attempt) = last.as_ref().filter(|attempt| !attempt.is_over(clock.now(), pause_after(attempt))) {
             match (&attempt.failure, known) {
                 (Some(failure), _) => return Err(failure.clone()),
                 (None, Some(known)) => return Ok(known),

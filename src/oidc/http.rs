@@ -4,12 +4,11 @@
 use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE};
+use reqwest::header::{ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderName};
 use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
 use tokio::sync::OnceCell;
 use url::{Url, form_urlencoded};
@@ -19,22 +18,22 @@ use super::discovery::PlainHttp;
 use super::error::{Endpoint, ProviderError};
 use super::json;
 use super::settings::ProviderSettings;
+use super::skew::{News, Skew};
 use crate::types::net::is_loopback_host;
-use crate::types::time::Clock;
+use crate::types::oauth::ProviderName;
+use crate::types::time::{Clock, Timestamp};
 
 /// A connection is used again only shortly after its last use: one that the provider just closed would make
 /// it unknowable whether a token call was seen.
 const REUSE_WITHIN: Duration = Duration::from_millis(1500);
-
-/// What a skew is while no answer has been seen.
-const UNKNOWN: i64 = i64::MIN;
 
 /// The client of one provider, made at its first use, since that takes long (trust store).
 pub(super) struct Http {
     client: OnceCell<Client>,
     plan: Plan,
     clock: Arc<dyn Clock>,
-    skew: AtomicI64,
+    name: ProviderName,
+    skew: Skew,
 }
 
 #[derive(Clone)]
@@ -64,12 +63,13 @@ impl Http {
             request_timeout: settings.request_timeout,
             body_limit: settings.body_limit,
         };
-        Self { client: OnceCell::new(), plan, clock, skew: AtomicI64::new(UNKNOWN) }
+        let (name, skew) = (settings.name.clone(), Skew::unknown(settings.leeway));
+        Self { client: OnceCell::new(), plan, clock, name, skew }
     }
 
     /// How far the provider's clock is ahead of ours, in seconds, by its last answer's `Date`.
     pub(super) fn clock_skew(&self) -> Option<i64> {
-        Some(self.skew.load(Ordering::Relaxed)).filter(|skew| *skew != UNKNOWN)
+        self.skew.seconds()
     }
 
     /// Asks for a document.
@@ -140,12 +140,20 @@ impl Http {
     }
 
     fn note_date(&self, response: &Response) {
-        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        let field = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let date = field(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else { return };
-        let (theirs, ours) = (i64::try_from(date.as_secs()), i64::try_from(self.clock.now().secs()));
-        if let (Ok(theirs), Ok(ours)) = (theirs, ours) {
-            self.skew.store(theirs.saturating_sub(ours), Ordering::Relaxed);
+        // A key set may come out of a cache, with the date at which it went in.
+        let in_cache = Duration::from_secs(field(AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0));
+        let (provider, leeway) = (&self.name, self.skew.leeway());
+        match self.skew.note(Timestamp::from_secs(date.as_secs()), in_cache, self.clock.now()) {
+            Some(News::TooLarge(seconds)) => {
+                tracing::warn!(%provider, seconds_ahead = seconds, leeway, "provider_clock_skewed");
+            }
+            Some(News::Within(seconds)) => {
+                tracing::info!(%provider, seconds_ahead = seconds, leeway, "provider_clock_agrees");
+            }
+            None => {}
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod logout_token;
 pub mod password;
 pub mod provider;
 pub mod settings;
+mod skew;
 #[cfg(test)]
 mod testing;
 pub mod token;

@@ -269,9 +269,12 @@ impl Provider {
 
     async fn freshen(&self) -> Result<(), ProviderError> {
         let known = self.metadata.known();
-        self.metadata.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_metadata()).await?;
+        let metadata = self.metadata.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_metadata()).await;
+        // Also where discovery fails: keys change more often than the place where they are.
         let known = self.keys.known();
-        self.keys.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_keys()).await?;
+        let keys = self.keys.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_keys()).await;
+        metadata?;
+        keys?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::types::oauth::AppName;
 
 use super::identity::HeaderTemplate;
 use super::native::Native;
+use super::polling::PollingPaths;
 use super::rules::Rules;
 use super::target::Oddities;
 
@@ -23,6 +24,8 @@ pub struct App {
     pub prefix: String,
     /// Who may do what.
     pub rules: Rules,
+    /// Paths whose requests are no activity.
+    pub polling: PollingPaths,
     /// Spellings of paths that this app needs.
     pub tolerates: Oddities,
     /// The identity headers that its backend gets.

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod identity;
 pub mod native;
 pub mod native_request;
+pub mod polling;
 pub mod return_to;
 pub mod route;
 pub mod rules;

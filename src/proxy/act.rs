@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Limited};
 
 use super::Proxy;
 use super::native::Call;
-use super::record::Record;
+use super::record::{Lasting, Record};
 use super::reference::Reference;
 use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
@@ -19,6 +19,7 @@ use crate::policy::decide::{Decision, Permit};
 use crate::policy::facts::Facts;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
+use crate::session::assess::LiveSession;
 use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
 use crate::upstream;
@@ -87,13 +88,15 @@ impl Proxy {
             return self.respond.upstream_failed(facts, place.app, &error, reference);
         };
         let holds = permit.session().map(|live| self.auth.holds(place, live));
+        let in_grace = permit.session().is_some_and(LiveSession::is_in_grace);
+        let code = if in_grace { "forward_in_grace" } else { "forward" };
         record.sent_upstream();
         let request = Request::from_parts(asked.parts, asked.body);
         let answer = upstream::forward(upstream, permit, request, holds.as_ref()).await;
-        record.lasts_while(holds);
+        record.lasts(Lasting { holds, max_age: upstream.stream_max_age() });
         record.answered_by_upstream();
         match answer {
-            Ok(response) => Answer { code: "forward", response },
+            Ok(response) => Answer { code, response },
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(app = %place.app.name, %reference, code = error.code(), %error, cause, "upstream_failed");

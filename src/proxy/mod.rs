@@ -65,6 +65,7 @@ impl Proxy {
         let fields: Vec<HeaderValue> = parts.headers.get_all(header::COOKIE).iter().cloned().collect();
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);
+        let is_activity = is_activity(&route, &facts);
         let resumed = match place {
             Some(place) => self.auth.resume(place, &parts.headers, &cookies, effort, &self.sessions).await,
             None => Resumed::nobody_asked(),
@@ -78,9 +79,31 @@ impl Proxy {
             Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
         };
         let tokens = place.and_then(|place| self.auth.handed_over(place, (&resumed.afterwards, resumed.at)));
-        let lines = place.map(|place| self.auth.lines_of(place, (resumed.afterwards, resumed.at), &cookies));
+        let lines_of = |place| self.auth.lines_of(place, (resumed.afterwards, resumed.at), &cookies, is_activity);
+        let lines = place.map(lines_of);
         let lines = lines.unwrap_or_default();
         record.close(answer.with_cookies(lines).with_tokens(tokens))
+    }
+}
+
+/// Whether a request shows that somebody is there: what pages ask by themselves does not.
+fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
+    match route {
+        Route::Page(place, _) => !place.app.polling.has(&facts.target),
+        Route::Own(_, Endpoint::Session) => false,
+        Route::Own(
+            _,
+            Endpoint::Login
+            | Endpoint::Callback
+            | Endpoint::Logout
+            | Endpoint::SignedOut
+            | Endpoint::BackchannelLogout
+            | Endpoint::Native(_)
+            | Endpoint::Unknown,
+        )
+        | Route::Alias(_)
+        | Route::Odd(_)
+        | Route::Misdirected => true,
     }
 }
 

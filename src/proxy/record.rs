@@ -17,15 +17,14 @@ use crate::auth::resume::Resumed;
 use crate::policy::decide::Caller;
 use crate::policy::facts::Facts;
 use crate::policy::route::Route;
-use crate::session::seal::KeyAge;
 use crate::telemetry::access::{AccessBuffer, AccessLine};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyError, End, Holds, Watcher};
 use crate::types::net::Arrival;
 use crate::types::time::Clock;
 
-/// How often a stream asks whether the session behind it goes on.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a stream asks whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where one worker's requests are recorded.
 #[derive(Clone)]
@@ -71,7 +70,7 @@ impl Recorder {
             sent: None,
             upstream: None,
             bytes_in: Arc::default(),
-            holds: None,
+            lasting: Lasting::default(),
         }
     }
 }
@@ -90,7 +89,16 @@ pub struct Record {
     sent: Option<Instant>,
     upstream: Option<Duration>,
     bytes_in: Arc<AtomicU64>,
-    holds: Option<Holds>,
+    lasting: Lasting,
+}
+
+/// How long an answer's body may go on.
+#[derive(Default)]
+pub struct Lasting {
+    /// As long as this does.
+    pub holds: Option<Holds>,
+    /// No longer than this.
+    pub max_age: Option<Duration>,
 }
 
 impl Record {
@@ -129,9 +137,6 @@ impl Record {
             }
             Err(_) => {}
         }
-        if resumed.key_age == Some(KeyAge::Old) {
-            self.shared.metrics.sessions_on_old_keys.inc();
-        }
     }
 
     /// The request goes to the backend now.
@@ -144,16 +149,17 @@ impl Record {
         self.upstream = self.sent.map(|sent| sent.elapsed());
     }
 
-    /// The answer's body is cut once this no longer holds.
-    pub fn lasts_while(&mut self, holds: Option<Holds>) {
-        self.holds = holds;
+    /// The answer's body is cut beyond this.
+    pub fn lasts(&mut self, lasting: Lasting) {
+        self.lasting = lasting;
     }
 
     /// The answer, which is recorded when the last byte of its body has gone.
     pub fn close(self, answer: Answer) -> Response<Body> {
         let status = answer.response.status().as_u16();
         let is_stream = http_body::Body::size_hint(answer.response.body()).exact().is_none();
-        let closing = Closing { record: self, code: answer.code, status, bytes_out: 0, is_stream, look: None };
+        let (code, began, cut_as) = (answer.code, Instant::now(), "session_over");
+        let closing = Closing { record: self, code, status, bytes_out: 0, is_stream, began, look: None, cut_as };
         if http_body::Body::is_end_stream(answer.response.body()) {
             closing.write();
             return answer.response;
@@ -179,8 +185,12 @@ struct Closing {
     bytes_out: u64,
     /// Whether the body's length is not known: it may rest before its first byte, and for ever.
     is_stream: bool,
-    /// Wakes a stream that rests, to look whether its session goes on.
+    /// When the head was written.
+    began: Instant,
+    /// Wakes a stream that rests, to look whether it may go on.
     look: Option<Pin<Box<Sleep>>>,
+    /// The code, should it be cut.
+    cut_as: &'static str,
 }
 
 impl Closing {
@@ -214,14 +224,19 @@ impl Watcher for Closing {
     /// What was permitted is delivered, however late it comes; only what goes on after its first bytes, or may go on
     /// without an end, asks again, and again.
     fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        let Some(holds) = &self.record.holds else { return Ok(()) };
-        if !self.is_stream && self.bytes_out == 0 {
+        let Lasting { holds, max_age } = &self.record.lasting;
+        let is_unlimited = holds.is_none() && max_age.is_none();
+        if is_unlimited || (!self.is_stream && self.bytes_out == 0) {
             return Ok(());
         }
         let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_EVERY)));
         while look.as_mut().poll(cx).is_ready() {
-            if !holds.still() {
+            if holds.as_ref().is_some_and(|holds| !holds.still()) {
                 return Err(BodyError::SessionOver);
+            }
+            if max_age.is_some_and(|max_age| self.began.elapsed() >= max_age) {
+                self.cut_as = "stream_max_age";
+                return Err(BodyError::TooOld);
             }
             look.as_mut().reset(tokio::time::Instant::now() + LOOK_EVERY);
         }
@@ -236,7 +251,7 @@ impl Watcher for Closing {
         match end {
             End::Complete => {}
             End::Broken => self.code = "answer_broke_off",
-            End::Cut => self.code = "session_over",
+            End::Cut => self.code = self.cut_as,
             End::Abandoned => self.code = "client_left",
         }
         self.write();

@@ -42,6 +42,10 @@ impl Observer for Telemetry {
         }
         self.metrics.revocations_known.set(i64::from(known));
     }
+
+    fn sessions_on_old_keys(&self, count: usize) {
+        self.metrics.sessions_on_old_keys.set(whole(count));
+    }
 }
 
 /// Sets the gauges to what is.

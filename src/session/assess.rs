@@ -61,17 +61,18 @@ impl Session {
     }
 }
 
-/// A session that may be used now. Only [`assess`] and a login or refresh that just succeeded make one.
+/// A session that may be used now. Only [`assess`], a grace, and a login or refresh that just succeeded make one.
 #[derive(Clone, Debug)]
 pub struct LiveSession {
     session: Arc<Session>,
     last_activity: Timestamp,
+    in_grace: bool,
 }
 
 impl LiveSession {
-    /// A session whose tokens were verified just now.
-    pub fn just_verified(session: Arc<Session>) -> Self {
-        Self { last_activity: session.sealed_at, session }
+    /// A session whose tokens were verified just now, and that was last used then.
+    pub const fn just_verified(session: Arc<Session>, last_activity: Timestamp) -> Self {
+        Self { session, last_activity, in_grace: false }
     }
 
     /// The session.
@@ -82,6 +83,11 @@ impl LiveSession {
     /// The last activity that the cookies know of.
     pub const fn last_activity(&self) -> Timestamp {
         self.last_activity
+    }
+
+    /// Whether its JWT has expired, and it goes on because the provider cannot be asked.
+    pub const fn is_in_grace(&self) -> bool {
+        self.in_grace
     }
 
     /// Whether its refresh should begin, beside the request.
@@ -186,7 +192,70 @@ pub enum Standing {
     /// One that lives.
     Live(LiveSession),
     /// One whose JWT must be refreshed first.
-    Stale(RefreshGrant, Option<Arc<Session>>),
+    Stale(Stale),
+}
+
+/// A session whose JWT must be refreshed before it may be used.
+#[derive(Debug)]
+pub struct Stale {
+    /// What it is refreshed with.
+    pub refresh: RefreshGrant,
+    /// The last activity that the cookies know of.
+    pub last_activity: Timestamp,
+    session: Option<Arc<Session>>,
+}
+
+impl Stale {
+    /// The session all the same, for a little while after its JWT expired: only for when the provider cannot be asked.
+    /// Everything but the JWT's end counts as ever, as of `now`.
+    pub fn within(
+        &self,
+        grace: Duration,
+        now: Timestamp,
+        limits: &Limits,
+        outside: &impl Outside,
+    ) -> Option<LiveSession> {
+        let (session, last_activity) = (self.session.as_ref()?, self.last_activity);
+        let is_over = why_over(&Known::by_jwt(session), last_activity, now, limits, outside).is_some();
+        let key_counts = session.key.is_none_or(|key| outside.knows_key(&key));
+        let is_within = now < session.valid_until.plus(grace);
+        (is_within && key_counts && !is_over).then(|| LiveSession {
+            session: Arc::clone(session),
+            last_activity,
+            in_grace: true,
+        })
+    }
+}
+
+/// What a session is known by, whichever cookie tells it.
+struct Known<'a> {
+    sid: &'a SessionId,
+    subject: &'a Subject,
+    provider_sid: Option<&'a ProviderSid>,
+    started_at: Timestamp,
+    sealed_at: Timestamp,
+}
+
+impl<'a> Known<'a> {
+    fn by_jwt(jwt: &'a Session) -> Self {
+        Self {
+            sid: &jwt.sid,
+            subject: &jwt.identity.subject,
+            provider_sid: jwt.provider_sid.as_ref(),
+            started_at: jwt.started_at,
+            sealed_at: jwt.sealed_at,
+        }
+    }
+
+    const fn by_refresh(refresh: &'a RefreshGrant) -> Self {
+        Self {
+            sid: &refresh.sid,
+            subject: &refresh.subject,
+            provider_sid: None,
+            started_at: refresh.started_at,
+            sealed_at: refresh.sealed_at,
+        }
+    }
 }
 
 /// Judges `presented` at `now`.
@@ -195,9 +264,9 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
     if unreadable {
         return Standing::None(Why::Unreadable);
     }
-    let (sid, subject, started_at, sealed_at) = match (&jwt, &refresh) {
-        (Some(jwt), _) => (&jwt.sid, &jwt.identity.subject, jwt.started_at, jwt.sealed_at),
-        (None, Some(refresh)) => (&refresh.sid, &refresh.subject, refresh.started_at, refresh.sealed_at),
+    let known = match (&jwt, &refresh) {
+        (Some(jwt), _) => Known::by_jwt(jwt),
+        (None, Some(refresh)) => Known::by_refresh(refresh),
         (None, None) => return Standing::None(Why::NoCookie),
     };
     if let (Some(jwt), Some(refresh)) = (&jwt, &refresh)
@@ -205,26 +274,37 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
     {
         return Standing::None(Why::Mixed);
     }
-    // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session.
-    let seen = seen.filter(|seen| seen.sid == *sid).map_or(sealed_at, |seen| seen.last_activity);
-    let last_activity = seen.max(sealed_at);
-    let provider_sid = jwt.as_ref().and_then(|jwt| jwt.provider_sid.as_ref());
-    if outside.is_revoked(sid, subject, provider_sid, started_at) {
-        return Standing::None(Why::Revoked);
-    }
-    if now.since(started_at) >= limits.absolute {
-        return Standing::None(Why::TooOld);
-    }
-    if now.since(last_activity) >= limits.idle {
-        return Standing::None(Why::Idle);
+    // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session. That of this
+    // one counts even if the tokens are younger: what pages ask by themselves may refresh, and is no activity.
+    let seen = seen.filter(|seen| seen.sid == *known.sid);
+    let last_activity = seen.map_or(known.sealed_at, |seen| seen.last_activity);
+    if let Some(why) = why_over(&known, last_activity, now, limits, outside) {
+        return Standing::None(why);
     }
     match (jwt, refresh) {
         (Some(session), _) if now < session.valid_until && session.key.is_none_or(|key| outside.knows_key(&key)) => {
-            Standing::Live(LiveSession { session, last_activity })
+            Standing::Live(LiveSession { session, last_activity, in_grace: false })
         }
-        (session, Some(refresh)) => Standing::Stale(refresh, session),
+        (session, Some(refresh)) => Standing::Stale(Stale { refresh, last_activity, session }),
         (_, None) => Standing::None(Why::Expired),
     }
+}
+
+/// What ends a session whatever its JWT says.
+fn why_over(
+    known: &Known<'_>,
+    last_activity: Timestamp,
+    now: Timestamp,
+    limits: &Limits,
+    outside: &impl Outside,
+) -> Option<Why> {
+    if outside.is_revoked(known.sid, known.subject, known.provider_sid, known.started_at) {
+        return Some(Why::Revoked);
+    }
+    if now.since(known.started_at) >= limits.absolute {
+        return Some(Why::TooOld);
+    }
+    (now.since(last_activity) >= limits.idle).then_some(Why::Idle)
 }
 
 #[cfg(test)]
@@ -316,7 +396,7 @@ mod tests {
     #[test]
     fn a_refresh_token_alone_is_enough() {
         let presented = Presented { refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() };
-        assert!(matches!(assess(presented, at(1), &LIMITS, &WORLD), Standing::Stale(_, None)));
+        assert!(matches!(assess(presented, at(1), &LIMITS, &WORLD), Standing::Stale(Stale { session: None, .. })));
     }
 
     #[test]
@@ -334,6 +414,36 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_were_renewed_are_no_activity_by_themselves() {
+        let renewed =
+            || Arc::new(Session { sealed_at: at(800), valid_until: at(2000), ..Arc::into_inner(session()).unwrap() });
+        let presented = |seen| Presented { jwt: Some(renewed()), seen, ..Presented::default() };
+        assert_eq!(why(presented(Some(seen("s1", 0))), 1000, &WORLD), Some(Why::Idle));
+        assert_eq!(why(presented(Some(seen("s1", 1))), 1000, &WORLD), None);
+        assert_eq!(why(presented(None), 1799, &WORLD), None, "without the cookie nothing else is known");
+    }
+
+    #[test]
+    fn a_grace_overlooks_the_end_of_the_jwt_and_nothing_else() {
+        let stale = |presented, now, world: &World| match assess(presented, at(now), &LIMITS, world) {
+            Standing::Stale(stale) => stale,
+            Standing::Live(_) | Standing::None(_) => panic!("not stale"),
+        };
+        let expired = stale(all(), 300, &WORLD);
+        let within = |now, grace, world: &World| expired.within(Duration::from_secs(grace), at(now), &LIMITS, world);
+        assert!(within(399, 100, &WORLD).is_some_and(|live| live.is_in_grace() && live.last_activity() == at(0)));
+        assert!(within(400, 100, &WORLD).is_none() && within(300, 0, &WORLD).is_none());
+        assert!(within(310, 100, &World { revoked: true, knows_key: true }).is_none());
+        assert!(within(310, 100, &World { revoked: false, knows_key: false }).is_none());
+        assert!(within(1000, 5000, &WORLD).is_none(), "it was idle for too long");
+        let busy = stale(Presented { seen: Some(seen("s1", 9900)), ..all() }, 9950, &WORLD);
+        let at_the_end = |now| busy.within(Duration::from_secs(100_000), at(now), &LIMITS, &WORLD);
+        assert!(at_the_end(9999).is_some() && at_the_end(10_000).is_none());
+        let alone = Presented { refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() };
+        assert!(stale(alone, 1, &WORLD).within(Duration::from_secs(1000), at(1), &LIMITS, &WORLD).is_none());
+    }
+
+    #[test]
     fn revocation_and_a_lost_key_count_at_once() {
         assert_eq!(why(all(), 1, &World { revoked: true, knows_key: true }), Some(Why::Revoked));
         let lost_key = World { revoked: false, knows_key: false };
@@ -348,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_last_fifth_of_a_jwt_is_when_its_refresh_begins() {
-        let live = LiveSession::just_verified(session());
+        let live = LiveSession::just_verified(session(), at(0));
         assert!(!live.is_ageing(at(239)));
         assert!(live.is_ageing(at(240)));
     }

@@ -33,8 +33,8 @@ pub struct Metrics {
     pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
     pub sessions_refused: IntCounterVec,
-    /// Requests whose session is sealed with a key that only opens any more: at rest once a rotation is over.
-    pub sessions_on_old_keys: IntCounter,
+    /// Living sessions that were last seen under a key that only opens any more: zero once a rotation is over.
+    pub sessions_on_old_keys: IntGauge,
     /// Entries of the store that this process holds.
     pub store_entries: IntGauge,
     /// Calls to the store by `call` and `outcome`.
@@ -71,6 +71,8 @@ pub struct Metrics {
     pub protocol_refusals: IntCounterVec,
     /// Upgraded connections (WebSocket) that are open.
     pub tunnels: IntGauge,
+    /// Upgraded connections that ended, by `app` and `reason`.
+    pub tunnels_ended: IntCounterVec,
     /// Access lines that were lost since the writer could not keep up.
     pub dropped_log_lines: IntCounter,
 }
@@ -157,9 +159,9 @@ impl Metrics {
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
             )?,
-            sessions_on_old_keys: counter(
-                "doorward_sessions_on_old_keys_total",
-                "Requests whose session an older key opened.",
+            sessions_on_old_keys: gauge(
+                "doorward_sessions_on_old_keys",
+                "Sessions used within their idle limit whose cookies an older key sealed.",
             )?,
             store_entries: gauge("doorward_store_entries", "Entries of the store in this process.")?,
             store_calls: counters(
@@ -204,6 +206,11 @@ impl Metrics {
                 &["reason"],
             )?,
             tunnels: gauge("doorward_tunnels", "Open upgraded connections.")?,
+            tunnels_ended: counters(
+                "doorward_tunnels_ended_total",
+                "Upgraded connections that ended, by reason.",
+                &["app", "reason"],
+            )?,
             dropped_log_lines: counter("doorward_access_lines_dropped_total", "Access lines lost to a slow writer.")?,
             registry,
         })

@@ -84,6 +84,9 @@ pub enum BodyError {
     /// The session that permitted it has ended.
     #[error("the session behind the stream has ended")]
     SessionOver,
+    /// It lasted as long as any may.
+    #[error("the stream is as old as any may be")]
+    TooOld,
     /// Nothing came for too long.
     #[error("the body stalled")]
     Stalled,

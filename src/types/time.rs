@@ -78,6 +78,11 @@ impl ManualClock {
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(span.as_secs(), Ordering::SeqCst);
     }
+
+    /// Sets the clock back by whole seconds, as an administrator or a time server may.
+    pub fn set_back(&self, span: Duration) {
+        self.0.fetch_sub(span.as_secs(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {

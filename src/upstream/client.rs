@@ -82,6 +82,11 @@ impl Upstream {
         Self { plan, tunnels, shelf: Arc::default(), slots, opened, errors: metrics.upstream_errors.clone() }
     }
 
+    /// How long the body of an answer may last.
+    pub fn stream_max_age(&self) -> Option<Duration> {
+        self.plan.settings.stream_max_age
+    }
+
     pub(super) fn failed(&self, error: &UpstreamError) {
         self.errors.with_label_values(&[self.plan.app.as_str(), error.code()]).inc();
     }

@@ -2,11 +2,13 @@
 
 mod client;
 mod error;
+mod frames;
 mod framing;
 mod headers;
 mod outgoing;
 mod stall;
 mod target;
+mod tunnel;
 mod upgrade;
 
 #[cfg(test)]
@@ -255,7 +257,12 @@ fn accept(
             return Err(UpstreamError::BadResponse("it switches protocols without being asked".to_owned()));
         };
         lease.watched.store(false, Ordering::Relaxed);
-        let limits = TunnelLimits { idle: plan.settings.tunnel_idle_timeout, holds: passage.holds.cloned() };
+        let limits = TunnelLimits {
+            app: plan.app.clone(),
+            idle: plan.settings.tunnel_idle_timeout,
+            max_age: plan.settings.stream_max_age,
+            holds: passage.holds.cloned(),
+        };
         upstream.tunnels.open_between(client, backend, limits);
         plan.headers.clean_response(&mut head.headers, passage.on_identity);
         head.headers.remove(CONTENT_LENGTH);

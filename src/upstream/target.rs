@@ -62,6 +62,8 @@ pub struct UpstreamSettings {
     pub body_idle_timeout: Duration,
     /// How long an upgraded connection (WebSocket) may be silent.
     pub tunnel_idle_timeout: Duration,
+    /// How long an upgraded connection, or the body of an answer, may last in all.
+    pub stream_max_age: Option<Duration>,
     /// A connection that was unused for longer is not used again: many servers close theirs after two seconds.
     pub idle_reuse: Duration,
     /// How many unused connections are kept, for as long as `idle_reuse`: fewer than there are requests at a time, and
@@ -141,6 +143,7 @@ impl UpstreamSettings {
             response_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(300),
             tunnel_idle_timeout: Duration::from_secs(3600),
+            stream_max_age: None,
             idle_reuse: Duration::from_millis(1500),
             max_idle: 256,
             max_connections: 512,

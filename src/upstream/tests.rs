@@ -2,6 +2,7 @@
 //! misbehaviour makes of the answer.
 
 mod support;
+mod tunnels;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering as AtomicOrdering;
@@ -310,74 +311,6 @@ async fn what_is_no_path_or_makes_a_tunnel_is_never_passed_on() {
     }
     assert!(front.say("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("200 OK"));
     assert!(front.backend.got()[0].head.starts_with("OPTIONS * HTTP/1.1\r\n"));
-}
-
-const UPGRADE: &str = "Host: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\
-                       Sec-WebSocket-Version: 13\r\n";
-
-#[tokio::test]
-async fn a_websocket_echoes_and_ends_with_either_side() {
-    let front = front(|_| {}).await;
-    let mut stream = front.connect().await;
-    stream.write_all(format!("GET /ws HTTP/1.1\r\n{UPGRADE}\r\n").as_bytes()).await.unwrap();
-    let answer = heard(&mut stream).await;
-    assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("sec-websocket-accept: s"), "{answer}");
-    assert!(answer.contains("connection: upgrade") && answer.contains("upgrade: websocket"), "{answer}");
-    assert!(!answer.contains("doorward"), "{answer}");
-    for text in ["one", "two"] {
-        stream.write_all(text.as_bytes()).await.unwrap();
-        assert_eq!(heard(&mut stream).await, text);
-    }
-    let got = &front.backend.got()[0];
-    assert_eq!((got.field("upgrade"), got.field("connection")), (vec!["websocket"], vec!["upgrade"]));
-    assert_eq!(got.field("x-forwarded-user"), ["alice"]);
-    assert_eq!((front.tunnels.open(), front.metrics.tunnels.get()), (1, 1));
-    drop(stream);
-    soon(|| front.tunnels.open() == 0 && front.metrics.tunnels.get() == 0).await;
-}
-
-#[tokio::test]
-async fn a_websocket_ends_when_it_is_told_or_silent() {
-    let front = front(|settings| settings.tunnel_idle_timeout = Duration::from_millis(400)).await;
-    let request = format!("GET /ws HTTP/1.1\r\n{UPGRADE}\r\n");
-    let mut silent = front.connect().await;
-    silent.write_all(request.as_bytes()).await.unwrap();
-    let mut all = Vec::new();
-    let began = Instant::now();
-    let _ = silent.read_to_end(&mut all).await;
-    assert!(began.elapsed() >= Duration::from_millis(400) && began.elapsed() < Duration::from_secs(2));
-
-    let mut told = front.connect().await;
-    told.write_all(request.as_bytes()).await.unwrap();
-    assert!(heard(&mut told).await.starts_with("HTTP/1.1 101"));
-    front.tunnels.end_all();
-    front.tunnels.all_ended().await;
-    assert_eq!(heard(&mut told).await, "");
-}
-
-#[tokio::test]
-async fn nothing_is_a_tunnel_that_is_not_properly_asked_for_and_agreed() {
-    let front = front(|_| {}).await;
-    // Refused by the backend: its connection is not used again, whatever else it sent.
-    let answer = front.say(&format!("GET /ws-no HTTP/1.1\r\n{UPGRADE}\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 403") && answer.ends_with("\r\n\r\nno"), "{answer}");
-    assert!(front.get("/a").await.contains("200 OK"));
-    assert_eq!(front.backend.connections.load(AtomicOrdering::SeqCst), 2);
-    for request in [
-        format!("POST /x HTTP/1.1\r\n{UPGRADE}Content-Length: 0\r\n\r\n"),
-        format!("GET /x HTTP/1.0\r\n{UPGRADE}\r\n"),
-        format!("GET /x HTTP/1.1\r\n{UPGRADE}Content-Length: 2\r\n\r\nhi"),
-        format!("GET /x HTTP/1.1\r\n{UPGRADE}Upgrade: h2c\r\n\r\n"),
-        "GET /x HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n".to_owned(),
-        "GET /x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n".to_owned(),
-    ] {
-        front.say(&request).await;
-        let got = front.backend.got().pop().unwrap();
-        assert!(got.head.contains(" /x ") && got.field("upgrade").is_empty(), "{request}\n{}", got.head);
-    }
-    // A switch that nobody asked for.
-    assert!(front.get("/ws").await.contains("upstream_bad_response"));
-    assert_eq!(front.tunnels.open(), 0);
 }
 
 /// Both ways: what nobody reads is not taken in, so memory does not grow with the body.

@@ -1,79 +1,101 @@
-//! WebSocket tunnels (RFC 6455, RFC 9110 section 7.8): nothing is passed through before the backend agreed with 101,
-//! and every tunnel is counted, ends when it is silent or too old, and can be ended from outside.
+//! Switching to WebSockets (RFC 6455, RFC 9110 section 7.8): nothing is passed through before the backend agreed with
+//! 101, and every tunnel is counted, ends when it is silent or too old, and can be ended from outside.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use http_body::Body as _;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use prometheus::IntGauge;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use prometheus::{IntCounterVec, IntGauge};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
+use super::tunnel::{self, Activity, Ending};
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, Holds};
 
-/// How often a tunnel asks whether the session behind it goes on.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a tunnel asks whether the session behind it goes on ...
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// ... and how long the frame under way then has to become whole: with what a revocation takes to be known everywhere,
+/// all within a second.
+const FRAME_PATIENCE: Duration = Duration::from_millis(250);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// All upgraded connections of the process.
 #[derive(Debug)]
 pub struct Tunnels {
-    /// Every tunnel holds a receiver.
-    end: watch::Sender<bool>,
+    /// Every tunnel holds receivers.
+    stage: watch::Sender<Stage>,
     open: IntGauge,
+    ended: IntCounterVec,
+}
+
+/// How far the end of service has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    GoingAway,
+    Over,
 }
 
 /// When a tunnel ends by itself.
 #[derive(Clone, Debug)]
 pub(super) struct TunnelLimits {
+    pub(super) app: String,
     pub(super) idle: Duration,
+    pub(super) max_age: Option<Duration>,
     pub(super) holds: Option<Holds>,
 }
 
 impl Tunnels {
     /// None yet.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
-        Arc::new(Self { end: watch::Sender::new(false), open: metrics.tunnels.clone() })
+        let (open, ended) = (metrics.tunnels.clone(), metrics.tunnels_ended.clone());
+        Arc::new(Self { stage: watch::Sender::new(Stage::Serving), open, ended })
     }
 
     /// How many are open.
     pub fn open(&self) -> usize {
-        self.end.receiver_count()
+        usize::try_from(self.open.get()).unwrap_or_default()
     }
 
-    /// Ends all of them, also those that open later.
-    pub fn end_all(&self) {
-        self.end.send_replace(true);
+    /// Closes all of them, also those that open later, each when the frames under way in it are whole.
+    pub fn go_away(&self) {
+        self.at_least(Stage::GoingAway);
+    }
+
+    /// Cuts all of them, wherever they are.
+    pub fn cut(&self) {
+        self.at_least(Stage::Over);
+    }
+
+    fn at_least(&self, stage: Stage) {
+        self.stage.send_modify(|now| *now = stage.max(*now));
     }
 
     /// Waits until none is open.
     pub async fn all_ended(&self) {
-        self.end.closed().await;
+        self.stage.closed().await;
     }
 
     /// Joins both sides once both have switched protocols.
     pub(super) fn open_between(self: &Arc<Self>, client: OnUpgrade, backend: OnUpgrade, limits: TunnelLimits) {
-        let mut end = self.end.subscribe();
+        let (stage, mut over) = (self.stage.subscribe(), self.stage.subscribe());
         let tunnels = Arc::clone(self);
+        tunnels.open.inc();
         tokio::spawn(async move {
-            tunnels.open.inc();
-            tokio::select! {
-                () = splice(client, backend, limits) => {}
-                _ = end.wait_for(|end| *end) => {}
-            }
+            let ending = tokio::select! {
+                biased;
+                _ = over.wait_for(|stage| *stage == Stage::Over) => Ending::GoingAway,
+                ending = splice(client, backend, &limits, stage) => ending,
+            };
             tunnels.open.dec();
+            tunnels.ended.with_label_values(&[limits.app.as_str(), ending.code()]).inc();
         });
     }
 }
@@ -102,80 +124,41 @@ pub(super) fn set_switch(headers: &mut HeaderMap) {
     headers.insert(UPGRADE, WEBSOCKET);
 }
 
-async fn splice(client: OnUpgrade, backend: OnUpgrade, limits: TunnelLimits) {
-    let Ok((client, backend)) = tokio::try_join!(client, backend) else { return };
-    let activity = Arc::new(Activity { start: Instant::now(), moved: AtomicU64::new(0) });
-    let mut client = Active { io: TokioIo::new(client), activity: Arc::clone(&activity) };
-    let mut backend = TokioIo::new(backend);
-    let over = async {
-        match limits.holds {
-            Some(holds) => {
-                while holds.still() {
-                    sleep(LOOK_EVERY).await;
-                }
-            }
-            None => std::future::pending().await,
+async fn splice(
+    client: OnUpgrade,
+    backend: OnUpgrade,
+    limits: &TunnelLimits,
+    mut stage: watch::Receiver<Stage>,
+) -> Ending {
+    let Ok((client, backend)) = tokio::try_join!(client, backend) else { return Ending::BySide };
+    let activity = Activity::new();
+    let ending = async {
+        tokio::select! {
+            () = over(limits.holds.as_ref()) => Ending::SessionOver,
+            () = old(limits.max_age) => Ending::TooOld,
+            () = activity.silent_for(limits.idle) => Ending::Silent,
+            _ = stage.wait_for(|stage| *stage >= Stage::GoingAway) => Ending::GoingAway,
         }
     };
-    tokio::select! {
-        // Either side's failure ends the tunnel: there is nobody left to tell.
-        _ = copy_bidirectional(&mut client, &mut backend) => {}
-        () = activity.silent_for(limits.idle) => {}
-        () = over => {}
+    let patience = async |ending| match ending {
+        Ending::SessionOver | Ending::TooOld | Ending::Silent | Ending::BySide => sleep(FRAME_PATIENCE).await,
+        // Until all are cut: what is under way may be finished within the drain deadline.
+        Ending::GoingAway => over(limits.holds.as_ref()).await,
+    };
+    tunnel::join(TokioIo::new(client), TokioIo::new(backend), &activity, ending, patience).await
+}
+
+/// Ends when `holds` no longer does.
+async fn over(holds: Option<&Holds>) {
+    let Some(holds) = holds else { return std::future::pending().await };
+    while holds.still() {
+        sleep(LOOK_EVERY).await;
     }
 }
 
-/// When bytes last moved, in milliseconds after the start.
-#[derive(Debug)]
-struct Activity {
-    start: Instant,
-    moved: AtomicU64,
-}
-
-impl Activity {
-    fn note(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(now, Ordering::Relaxed);
-    }
-
-    async fn silent_for(&self, limit: Duration) {
-        loop {
-            let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
-            let silent = self.start.elapsed().saturating_sub(moved);
-            if silent >= limit {
-                return;
-            }
-            sleep(limit - silent).await;
-        }
-    }
-}
-
-/// The client's side; both directions pass it.
-struct Active {
-    io: TokioIo<Upgraded>,
-    activity: Arc<Activity>,
-}
-
-impl AsyncRead for Active {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        self.activity.note();
-        Poll::Ready(read)
-    }
-}
-
-impl AsyncWrite for Active {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
-        self.activity.note();
-        Poll::Ready(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+async fn old(max_age: Option<Duration>) {
+    match max_age {
+        Some(max_age) => sleep(max_age).await,
+        None => std::future::pending().await,
     }
 }

@@ -14,6 +14,8 @@ mod looks;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 #[path = "../integration/support/mod.rs"]
 pub mod support;
 #[cfg(test)]

@@ -172,7 +172,7 @@ fn the_reference_shows_the_defaults() {
                 (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, &config.store),
                 (&provider.discovery_url, &provider.algorithms, provider.request_timeout, provider.leeway),
                 (&policy.aliases, &policy.prefix, &policy.headers, &policy.cookies, policy.limits),
-                (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.auth.userinfo),
+                (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.auth),
                 (upstream.preserve_host, upstream.connect_timeout, upstream.response_timeout),
             )
         )

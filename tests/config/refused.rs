@@ -140,6 +140,16 @@ refused! {
         "[apps.forum]" => "algorithms = [\"HS256\"]\n[apps.forum]", at "\"HS256\"", "not safe", hint "public key";
     an_unknown_algorithm_has_a_near_one:
         "[apps.forum]" => "algorithms = [\"RS265\"]\n[apps.forum]", at "\"RS265\"", "not an algorithm", hint "`RS256`";
+    grace_is_short:
+        "client_id = \"forum\"" => "client_id = \"forum\"\noutage_grace = \"2h\"", at "\"2h\"", "too much grace", hint "1h";
+    a_stream_lasts_for_some_time:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nstream_max_age = \"0s\"", at "\"0s\"", "no time", hint "long";
+    polling_paths_are_patterns:
+        "client_id = \"forum\"" => "client_id = \"forum\"\npolling_paths = [\"/news\", \"news\"]",
+        at "\"news\"", "not a path pattern", hint "";
+    not_everything_is_polling:
+        "client_id = \"forum\"" => "client_id = \"forum\"\npolling_paths = [\"/**\"]",
+        at "\"/**\"", "nothing would be an activity", hint "by themselves";
     leeway_is_little:
         "[apps.forum]" => "leeway = \"1h\"\n[apps.forum]", at "\"1h\"", "too much leeway", hint "5m";
     the_provider_is_there:

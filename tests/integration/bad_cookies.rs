@@ -240,6 +240,7 @@ async fn sessions_outlive_the_key_that_sealed_them_as_long_as_it_is_in_the_ring(
     assert_somebody(&door, &mut back, "what one replica cannot read it does not take away").await;
 
     door.pass(301);
+    let mut browser = door.moved_to(rotated, old);
     assert_somebody(&door, &mut browser, "a refresh under the older key").await;
     let mut browser = door.moved_to(finished, browser);
     assert_somebody(&door, &mut browser, "sealed anew, the older key is not needed").await;

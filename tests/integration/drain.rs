@@ -10,7 +10,8 @@ use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Ask, Browser, Kind};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
-use crate::support::websocket::WebSocket;
+use crate::support::websocket::{WebSocket, upgrade_headers};
+use crate::support::wire::Framing;
 
 const HOST: &str = "Host: store.localhost:8080\r\n";
 
@@ -85,16 +86,20 @@ async fn what_never_ends_is_cut_at_the_deadline() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
-    let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut browser, ask.clone()).await.expect("a socket");
+    let mut stuck = browser.stream(Ask { headers: upgrade_headers(), ..ask }).await.expect("a socket").into_wire();
     let for_ever = Duration::from_secs(3600);
     door.store.answer("/events", Answer { body: Content::Events { count: 2, every: for_ever }, ..Answer::default() });
     let mut events = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events"))).await.expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
 
+    // The head of a frame that never becomes whole.
+    stuck.write(&[0x82, 0xfe, 1, 0, 0, 0, 0, 0, 7]).await.expect("sent");
     let ending = end(door);
-    talk.say("still here").await.expect("sent");
-    let cut = async { while let Ok(Some(_)) = talk.hear().await {} };
-    timeout(SOON, cut).await.expect("the socket is cut in time");
+    let close = timeout(SOON, talk.hear_close()).await.expect("the socket is closed in time").expect("a close frame");
+    assert_eq!(close, (1001, "server going away".to_owned()));
+    let rest = timeout(SOON, stuck.read_body(Framing::UntilClose)).await.expect("the stuck socket is cut in time");
+    assert!(rest.is_ok_and(|rest| rest.starts_with(&[0x88])), "the client's side is between frames, and is told");
     let rest = timeout(SOON, events.next()).await.expect("the stream is cut in time");
     assert!(rest.is_err(), "a stream that was cut looked whole: {rest:?}");
     ended(ending).await;

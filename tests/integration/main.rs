@@ -22,6 +22,8 @@ mod drain;
 #[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
+mod key_rotation;
+#[cfg(test)]
 mod life_cycle;
 #[cfg(test)]
 mod limits;

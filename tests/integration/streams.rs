@@ -6,12 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::answers::{CART, SOON, alice};
+use crate::support::answers::{CART, SOON, alice, metric_reaches};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Ask, Browser, Kind, Streaming};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::journey;
+use crate::support::provider::{Endpoint, Fault};
 use crate::support::websocket::WebSocket;
 
 /// An app that says something all the time, and one that falls silent after its first words.
@@ -54,8 +55,8 @@ impl Open {
     }
 
     async fn is_cut(&mut self) {
-        let cut = async { while let Ok(Some(_)) = self.talk.hear().await {} };
-        timeout(SOON, cut).await.expect("the socket is cut in time");
+        let close = timeout(SOON, self.talk.hear_close()).await.expect("the socket is closed in time");
+        assert_eq!(close.expect("a close frame"), (1008, "session ended".to_owned()));
         let end = async {
             loop {
                 match self.events.next().await {
@@ -81,6 +82,71 @@ async fn they_outlive_the_jwt_and_end_at_the_logout_of_the_refreshed_session() {
     assert_eq!(door.provider.grants("refresh_token"), 1);
     journey::log_out(&mut browser, &door.site().store).await;
     open.is_cut().await;
+}
+
+#[tokio::test]
+async fn they_end_when_their_session_is_refused_a_refresh_and_not_before() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    let mut open = Open::at(&door, &mut browser, "", BUSY).await;
+    door.provider.end_grants_of("alice-id");
+    door.pass(301);
+    open.goes_on().await;
+    door.provider.fault(Endpoint::Token, Fault::Status(503));
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 503);
+    open.goes_on().await;
+    door.provider.heal(Endpoint::Token);
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 302);
+    open.is_cut().await;
+    metric_reaches(&door, r#"doorward_tunnels_ended_total{app="store",reason="session_over"}"#, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_stream_of_events_has_a_head_and_so_is_refreshed_like_any_request_before_it_begins() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    door.pass(301);
+    let body = Content::Events { count: 1000, every: BUSY };
+    door.store.answer("/events", Answer { body, ..Answer::default() });
+    let ask = Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream");
+    let mut events = browser.stream(ask).await.expect("an answer");
+    assert_eq!((events.head.status(), door.provider.grants("refresh_token")), (200, 1));
+    assert!(
+        events.head.all("set-cookie").iter().any(|line| line.starts_with("doorward_refresh=")),
+        "{:?}",
+        events.head
+    );
+    assert_eq!(events.head.header("cache-control"), Some("no-store"));
+    door.pass(301);
+    for _ in 0..12 {
+        assert!(timeout(SOON, events.next()).await.expect("an event in time").expect("an event").is_some());
+    }
+    assert_eq!(door.provider.grants("refresh_token"), 1, "and never again while it lasts");
+}
+
+#[tokio::test]
+async fn they_last_no_longer_than_their_app_lets_them_whoever_opened_them() {
+    let door = Setup::plain().store("stream_max_age = \"1s\"").start();
+    for (mut browser, folder) in [(alice(&door).await, ""), (door.browser(), "/public")] {
+        let mut open = Open::at(&door, &mut browser, folder, BUSY).await;
+        let close = timeout(SOON, open.talk.hear_close()).await.expect("the socket is closed in time");
+        assert_eq!(close.expect("a close frame"), (1001, "connection too old".to_owned()));
+        let end = async { while let Ok(Some(_)) = open.events.next().await {} };
+        timeout(SOON, end).await.expect("the stream is cut in time");
+        door.log.line(&format!("{folder}/events"), "stream_max_age").await;
+    }
+    let mut other = Open::at(&door, &mut alice(&door).await, "/other", BUSY).await;
+    other.is_answered().await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
+    let door = Setup::plain().store("stream_idle_timeout = \"1s\"").start();
+    let mut browser = alice(&door).await;
+    let mut talk =
+        WebSocket::open(&mut browser, Ask::new(Kind::Fetch, &door.store_url("/chat"))).await.expect("a socket");
+    let close = timeout(SOON, talk.hear_close()).await.expect("it is closed in time").expect("a close frame");
+    assert_eq!(close, (1001, "idle for too long".to_owned()));
 }
 
 #[tokio::test]

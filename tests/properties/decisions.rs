@@ -10,6 +10,7 @@ use doorward::policy::decide::{Caller, Decision, Reason, decide};
 use doorward::policy::facts::Facts;
 use doorward::policy::identity::Identity;
 use doorward::policy::native::{Native, Throttle, Tokens};
+use doorward::policy::polling::PollingPaths;
 use doorward::policy::route::{Endpoint, Route, Sites};
 use doorward::policy::rules::{Access, PathPattern, Rule, Rules};
 use doorward::policy::target::{Oddities, Oddity};
@@ -109,6 +110,7 @@ fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
         prefix: PREFIX.to_owned(),
         rules: Rules::new(rules, false),
+        polling: PollingPaths::default(),
         tolerates,
         headers: Vec::new(),
         cookies: CookieNames::new("doorward", &origin),
@@ -135,7 +137,7 @@ fn caller(roles: Option<Vec<&'static str>>, why: Why, by_token: bool) -> Caller 
     };
     let claims = Claims::new(Map::from_iter([("roles".to_owned(), json!(roles))]), Map::new());
     let start = Timestamp::from_secs(1_800_000_000);
-    Caller::Authenticated(LiveSession::just_verified(Arc::new(Session {
+    let session = Session {
         identity: Arc::new(Identity::new(Subject::new("alice"), claims, &[])),
         key: Some(KeyFingerprint::new([0; 16])),
         valid_until: start.plus(std::time::Duration::from_secs(300)),
@@ -144,7 +146,8 @@ fn caller(roles: Option<Vec<&'static str>>, why: Why, by_token: bool) -> Caller 
         generation: Generation::FIRST,
         started_at: start,
         sealed_at: start,
-    })))
+    };
+    Caller::Authenticated(LiveSession::just_verified(Arc::new(session), start))
 }
 
 fn fulfils(access: &Access, caller: &Caller) -> bool {

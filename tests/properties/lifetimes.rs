@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorward::policy::claims::Claims;
 use doorward::policy::identity::Identity;
-use doorward::session::assess::{Limits, Outside, Presented, Session, Standing, Why, assess};
+use doorward::session::assess::{Limits, LiveSession, Outside, Presented, Session, Standing, Why, assess};
 use doorward::session::grant::{RefreshGrant, Seen};
 use doorward::types::oauth::{Generation, KeyFingerprint, ProviderSid, RefreshToken, SessionId, Subject};
 use doorward::types::time::Timestamp;
@@ -117,7 +117,7 @@ proptest! {
         let is_mixed = jwt.zip(refresh_cookie).is_some_and(|(a, b)| a.sid != b.sid || a.generation != b.generation);
         let is_revoked = tokens.started <= world.revoked_up_to;
         let is_old = now >= tokens.started + absolute;
-        let used = seen.filter(|(number, _)| *number == tokens.sid).map_or(0, |(_, at)| at).max(tokens.sealed);
+        let used = seen.filter(|(number, _)| *number == tokens.sid).map_or(tokens.sealed, |(_, at)| at);
         let is_idle = now >= used + idle;
         let is_over = is_mixed || is_revoked || is_old || is_idle;
         let is_fresh = jwt.is_some_and(|jwt| now < jwt.valid_until) && world.knows_key;
@@ -126,9 +126,10 @@ proptest! {
                 prop_assert!(!is_over && is_fresh);
                 prop_assert_eq!(live.last_activity().secs(), used);
             }
-            Standing::Stale(grant, _) => {
+            Standing::Stale(stale) => {
                 prop_assert!(!is_over && !is_fresh && refresh_cookie.is_some());
-                prop_assert_eq!(grant.sid, sid(tokens.sid));
+                prop_assert_eq!(&stale.refresh.sid, &sid(tokens.sid));
+                prop_assert_eq!(stale.last_activity.secs(), used);
             }
             Standing::None(why) => {
                 let is_spent = !is_fresh && refresh_cookie.is_none();
@@ -147,6 +148,63 @@ proptest! {
                     | Why::UnknownToken => false,
                 };
                 prop_assert!(holds, "{:?}", why);
+            }
+        }
+    }
+}
+
+/// One request, so many seconds after the one before it by a clock that may have been set back meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    seconds: i64,
+    is_activity: bool,
+    renews: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (-120..250_i64, any::<bool>(), any::<bool>());
+    prop::collection::vec(step.prop_map(|(seconds, is_activity, renews)| Step { seconds, is_activity, renews }), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_idle_limit_ends_between_nine_tenths_and_all_of_it_and_the_last_activity_never_goes_back(steps in steps()) {
+        const START: u64 = 100_000;
+        const IDLE: u64 = 300;
+        let limits = Limits { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(4_000) };
+        let world = World { revoked_up_to: 0, knows_key: true };
+        let mut cookie = Tokens { sid: 0, generation: 0, started: START, sealed: START, valid_until: u64::MAX };
+        let (mut seen, mut now) = (START, START);
+        // The latest moment at which somebody was there, and when that was last.
+        let (mut latest, mut last) = (START, START);
+        for Step { seconds, is_activity, renews } in steps {
+            now = now.saturating_add_signed(seconds);
+            let told = Seen { sid: sid(0), generation: Generation::FIRST, last_activity: Timestamp::from_secs(seen) };
+            let presented = Presented { jwt: Some(session(cookie)), seen: Some(told), ..Presented::default() };
+            let live: LiveSession = match assess(presented, Timestamp::from_secs(now), &limits, &world) {
+                Standing::Live(live) => live,
+                Standing::None(Why::Idle) => {
+                    prop_assert!(now >= last + IDLE * 9 / 10, "ended after {} s", now - last);
+                    continue;
+                }
+                Standing::None(Why::TooOld) => {
+                    prop_assert!(now >= START + 4_000);
+                    continue;
+                }
+                Standing::None(_) | Standing::Stale(_) => return Err(TestCaseError::fail("neither alive nor over")),
+            };
+            prop_assert!(now < latest + IDLE && now < START + 4_000);
+            if renews {
+                cookie.sealed = now;
+            }
+            if is_activity {
+                (latest, last) = (latest.max(now), now);
+                if live.wants_seen(Timestamp::from_secs(now), &limits) {
+                    prop_assert!(now > seen, "{} after {}", now, seen);
+                    seen = now;
+                }
             }
         }
     }

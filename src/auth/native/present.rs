@@ -50,7 +50,10 @@ impl Auth {
             Standing::None(why) => Resumed::refused(why),
             Standing::Stale(..) => Resumed::refused(Why::Expired),
         };
-        Resumed { key_age: Some(key_age), at: now, ..resumed }
+        if let Ok(Caller::Authenticated(live)) = &resumed.caller {
+            self.note_key(app, live.session(), key_age, now);
+        }
+        Resumed { at: now, ..resumed }
     }
 
     async fn refreshed_native(self: &Arc<Self>, app: &Arc<AppAuth>, sid: &SessionId, refresh_token: &str) -> Resumed {
@@ -60,7 +63,7 @@ impl Auth {
         match self.renew_native(app, held).await {
             Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
                 Some(session) => {
-                    let live = LiveSession::just_verified(Arc::new(session));
+                    let live = LiveSession::just_verified(Arc::new(session), self.now());
                     Resumed::new(Ok(Caller::Authenticated(live)), Afterwards::HandOver(grant, scope))
                 }
                 None => Resumed::refused(Why::UnknownToken),

@@ -1,5 +1,7 @@
 //! `[apps.NAME]`: where an app is, inside and outside, and how it is guarded.
 
+use std::time::Duration;
+
 use rustls_pki_types::ServerName;
 use url::Url;
 
@@ -12,6 +14,7 @@ use super::session::limits;
 use super::{client, elements, name_is_good, native, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::App;
+use crate::policy::polling::PollingPaths;
 use crate::policy::rules::Rules;
 use crate::session::assess::Limits;
 use crate::session::cookie::CookieNames;
@@ -22,6 +25,9 @@ use crate::upstream::{UpstreamSettings, UpstreamUrl};
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
 const LONGEST_COOKIE_NAME: usize = 32;
+
+/// Longest grace that can be set.
+const LONGEST_GRACE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, defaults: Limits) -> Option<AppConfig> {
     name_is_good(name, at);
@@ -41,19 +47,27 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let tolerates = rules::tolerated(raw.tolerate_paths.take(), &at.key("tolerate_paths"));
     let headers = rules::headers(raw.headers.take(), &at.key("headers"));
     let rules = rules::check(raw.rules.take(), &at.key("rules"));
-    let rules = Rules::new(rules, raw.case_insensitive_paths.unwrap_or(false));
+    let case_insensitive = raw.case_insensitive_paths.unwrap_or(false);
+    let rules = Rules::new(rules, case_insensitive);
+    let polling = rules::polling(raw.polling_paths.take(), &at.key("polling_paths"));
+    let polling = PollingPaths::new(polling, case_insensitive);
     let native = raw.native.take().and_then(|raw| native::check(raw, &at.key("native"), client.as_ref()));
-    let auth = auth_settings(&raw);
+    let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
-    let policy = App { name, origin, aliases, prefix, rules, tolerates, headers, cookies, limits, native };
+    let policy = App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits, native };
     Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
 }
 
-fn auth_settings(raw: &RawApp) -> AuthSettings {
+fn auth_settings(raw: &RawApp, at: &At<'_>) -> AuthSettings {
+    let outage_grace = raw.outage_grace.map_or(Duration::ZERO, |span| span.0);
+    if outage_grace > LONGEST_GRACE {
+        let hint = "at most `\"1h\"`; so long would somebody go on whom the provider no longer lets in";
+        at.key("outage_grace").refuse(format!("{} s is too much grace", outage_grace.as_secs()), hint);
+    }
     AuthSettings {
         userinfo: match raw.userinfo.unwrap_or(words::Userinfo::WhenNeeded) {
             words::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
@@ -63,6 +77,7 @@ fn auth_settings(raw: &RawApp) -> AuthSettings {
             words::OnReuse::EndSession => OnReuse::EndSession,
             words::OnReuse::Refuse => OnReuse::Refuse,
         },
+        outage_grace,
         revocation: match raw.revocation.unwrap_or(words::Revocation::Available) {
             words::Revocation::Available => RevocationMode::Available,
             words::Revocation::Strict => RevocationMode::Strict,
@@ -76,12 +91,17 @@ fn upstream_settings(raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<Upstre
     let ca_certificates = raw.upstream_ca_file.map(|name| upstream_ca(&name, url.as_ref(), at, folder));
     let connect_timeout = raw.connect_timeout.map(|span| wait(span, &at.key("connect_timeout")));
     let response_timeout = raw.response_timeout.map(|span| wait(span, &at.key("response_timeout")));
+    let stream_idle_timeout = raw.stream_idle_timeout.map(|span| wait(span, &at.key("stream_idle_timeout")));
+    let stream_max_age = raw.stream_max_age.map(|span| wait(span, &at.key("stream_max_age")));
 
     let mut settings = UpstreamSettings::at(url?);
     settings.ca_certificates = ca_certificates.map_or(Some(None), |pem| pem.map(Some))?;
     settings.preserve_host = raw.preserve_host.unwrap_or(settings.preserve_host);
     settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
     settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
+    settings.body_idle_timeout = stream_idle_timeout.unwrap_or(settings.body_idle_timeout);
+    settings.tunnel_idle_timeout = stream_idle_timeout.unwrap_or(settings.tunnel_idle_timeout);
+    settings.stream_max_age = stream_max_age;
     Some(settings)
 }
 

@@ -85,6 +85,23 @@ pub(super) fn check(raw: Option<List<RawRule>>, at: &At<'_>) -> Vec<Rule> {
     rules
 }
 
+/// The paths whose requests are no activity.
+pub(super) fn polling(raw: Option<List<String>>, at: &At<'_>) -> Vec<PathPattern> {
+    let parse = |(at, text): (At<'_>, String)| match PathPattern::parse(&text) {
+        Ok(pattern) if pattern.matches_everything() => {
+            let hint = "name the paths only that pages ask for by themselves";
+            at.refuse("with this nothing would be an activity, and every session would end while it is used", hint);
+            None
+        }
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            at.refuse(format!("{} is not a path pattern: {error}", quoted(&text)), "");
+            None
+        }
+    };
+    elements(raw, at).filter_map(parse).collect()
+}
+
 /// The pattern of `rule` that takes every request that `pattern` and `methods` would.
 fn taken<'r>(rule: &'r Rule, pattern: &PathPattern, methods: &[Method]) -> Option<&'r str> {
     let all_methods = rule.methods.is_empty();

@@ -1,5 +1,7 @@
 //! A provider that answers badly, late, or not at all, over real connections.
 
+mod clock;
+
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -7,6 +9,7 @@ use serde_json::json;
 use url::Url;
 
 use super::*;
+use crate::oidc::cached::REMEMBER_FAILURE;
 use crate::oidc::install_crypto;
 use crate::oidc::jws::JwsError;
 use crate::oidc::settings::ClientAuth;
@@ -276,13 +279,53 @@ async fn the_last_good_keys_outlive_a_bad_answer() {
     let good = Signer::es256("good");
     world.publish(&[&good]);
     world.verify(&good.sign(&claims())).await.unwrap();
-    for reply in ["<html>", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#] {
-        world.on("/keys", move || Reply::Json(200, String::from(reply)));
+    for (status, reply) in [
+        (200, "<html>"),
+        (200, r#"{"keys":[]}"#),
+        (200, r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#),
+        (500, r#"{"keys":[]}"#),
+        (503, "down"),
+    ] {
+        world.on("/keys", move || Reply::Json(status, String::from(reply)));
         world.clock.advance(Duration::from_secs(10));
         let unknown = world.verify(&Signer::es256("unknown").sign(&claims())).await.unwrap_err();
         assert!(unknown.is_outage(), "{unknown}");
         assert!(world.verify(&good.sign(&with(&claims(), "exp", Some(json!(NOW + 600))))).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_comes_back_with_another_key_is_followed_at_once() {
+    let world = World::new().await;
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    world.publish(&[&old]);
+    world.verify(&old.sign(&claims())).await.unwrap();
+    world.publish(&[&new]);
+    world.on("/keys", || Reply::Json(503, String::new()));
+    world.clock.advance(Duration::from_secs(10));
+    assert!(world.verify(&new.sign(&claims())).await.unwrap_err().is_outage());
+    *world.script.lock().unwrap() = Box::new(|_| None);
+    assert!(world.verify(&new.sign(&claims())).await.unwrap_err().is_outage(), "it is not hammered");
+    world.clock.advance(REMEMBER_FAILURE);
+    let token = world.verify(&new.sign(&claims())).await.unwrap();
+    assert_eq!(world.verify(&old.sign(&claims())).await.unwrap_err().code(), "token_key_unknown");
+    assert!(world.provider.keys().unwrap().contains(&token.key()));
+}
+
+#[tokio::test]
+async fn the_keys_are_kept_fresh_while_discovery_fails_and_the_other_way_round() {
+    let world = World::new().await;
+    let (old, new) = (Signer::es256("old"), Signer::es256("new"));
+    world.publish(&[&old]);
+    world.provider.freshen().await.unwrap();
+    world.on("/d", || Reply::Json(500, String::new()));
+    world.publish(&[&new]);
+    assert_eq!(world.provider.freshen().await.unwrap_err().code(), "provider_status");
+    assert!(world.provider.keys().unwrap().has_kid("new") && world.provider.known_metadata().is_some());
+    world.on("/keys", || Reply::Json(500, String::new()));
+    let before = world.server.count("/d");
+    assert_eq!(world.provider.freshen().await.unwrap_err().code(), "provider_status");
+    assert!(world.provider.keys().unwrap().has_kid("new") && world.server.count("/d") == before + 1);
 }
 
 #[tokio::test]
@@ -351,24 +394,6 @@ async fn a_refresh_token_is_revoked_where_that_is_offered() {
     let port = bare.server.address.port().to_string();
     bare.on("/d", move || Reply::Json(200, with(&metadata(&port), "revocation_endpoint", None).to_string()));
     assert_eq!(bare.provider.revoke(&client, &token).await.unwrap(), Revoked::NotOffered);
-}
-
-#[tokio::test]
-async fn the_providers_clock_is_read_off_its_answers() {
-    let world = World::new().await;
-    assert_eq!(world.provider.clock_skew(), None);
-    for (date, skew) in [
-        ("Fri, 15 Jan 2027 08:01:00 GMT", Some(60)),
-        ("((((((not a date))))))", Some(60)),
-        ("Fri, 15 Jan 2027 07:59:04 GMT", Some(-60)),
-    ] {
-        let answer = format!("HTTP/1.1 500 X\r\ndate: {date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        world.on("/d", move || Reply::Raw(answer.clone().into_bytes()));
-        world.provider.metadata().await.unwrap_err();
-        assert_eq!(world.provider.clock_skew(), skew, "{date}");
-        world.clock.advance(Duration::from_secs(2));
-        *world.script.lock().unwrap() = Box::new(|_| None);
-    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(super) struct Backend {
     pub(super) got: Mutex<Vec<Got>>,
     pub(super) connections: AtomicUsize,
     pub(super) written: AtomicU64,
+    /// All that came over WebSockets.
+    pub(super) tunnelled: Mutex<Vec<u8>>,
 }
 
 pub(super) const MIB: usize = 1 << 20;
@@ -102,6 +104,7 @@ impl Backend {
                 stream.write_all(head.as_bytes()).await.unwrap();
                 let mut part = [0; 1024];
                 while let Ok(length @ 1..) = stream.read(&mut part).await {
+                    self.tunnelled.lock().unwrap().extend_from_slice(&part[..length]);
                     stream.write_all(&part[..length]).await.unwrap();
                 }
                 return false;
@@ -176,6 +179,8 @@ pub(super) struct Front {
     pub(super) backend: Arc<Backend>,
     pub(super) tunnels: Arc<Tunnels>,
     pub(super) metrics: Arc<Metrics>,
+    /// Whether the session behind every request goes on.
+    pub(super) holds: Arc<AtomicBool>,
 }
 
 /// A front before a fresh backend; `adjust` changes the settings.
@@ -203,22 +208,25 @@ pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettin
     let upstream = Arc::new(Upstream::new(plan, Arc::clone(&tunnels), &metrics));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
+    let holds = Arc::new(AtomicBool::new(true));
+    let asked = Arc::clone(&holds);
+    let held = Holds::while_true(move || asked.load(Ordering::SeqCst));
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
-            let upstream = Arc::clone(&upstream);
+            let (upstream, held) = (Arc::clone(&upstream), held.clone());
             let service = service_fn(move |request| {
-                let upstream = Arc::clone(&upstream);
-                async move { Ok::<_, Infallible>(pass_on(&upstream, request).await) }
+                let (upstream, held) = (Arc::clone(&upstream), held.clone());
+                async move { Ok::<_, Infallible>(pass_on(&upstream, request, &held).await) }
             });
             let server = hyper::server::conn::http1::Builder::new();
             tokio::spawn(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
         }
     });
-    Front { address, backend, tunnels, metrics }
+    Front { address, backend, tunnels, metrics, holds }
 }
 
 /// Failures are answered with their code.
-async fn pass_on(upstream: &Upstream, request: Request<Incoming>) -> Response<Body> {
+async fn pass_on(upstream: &Upstream, request: Request<Incoming>, holds: &Holds) -> Response<Body> {
     let target = request.uri().path_and_query().map_or(String::new(), ToString::to_string);
     let identity = [(HeaderName::from_static("x-forwarded-user"), HeaderValue::from_static("alice"))];
     let passage = Passage {
@@ -229,7 +237,7 @@ async fn pass_on(upstream: &Upstream, request: Request<Incoming>) -> Response<Bo
         forwarded_host: "store.test",
         consume_authorization: true,
         on_identity: true,
-        holds: None,
+        holds: Some(holds),
     };
     send(upstream, passage, request.map(Body::streamed)).await.unwrap_or_else(|error| {
         let mut answer = Response::new(Body::full(format!("{} sent={}", error.code(), error.was_sent())));

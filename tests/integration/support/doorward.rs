@@ -193,8 +193,8 @@ impl Setup {
 
     fn text(&self, site: &Site, provider: &FakeProvider, store: &Backend, forum: &Backend) -> String {
         let tls = if self.secure { "[server.tls]\ncert_file = \"chain.pem\"\nkey_file = \"tls.pem\"" } else { "" };
-        let store = self.lines("remembering");
-        let store = if store.is_empty() { store } else { format!("[store]\n{store}") };
+        let remembering = self.lines("remembering");
+        let remembering = if remembering.is_empty() { remembering } else { format!("[store]\n{remembering}") };
         let app = |name: &str, origin: &str, upstream: &str| {
             format!(
                 "[apps.{name}]\nprovider = \"login\"\npublic_url = \"{origin}\"\nupstream = \"{upstream}\"\n\
@@ -208,7 +208,7 @@ impl Setup {
             tls,
             "[session]\nkey_files = [\"doorward.key\"]",
             &self.lines("session"),
-            &store,
+            &remembering,
             &format!("[providers.login]\nissuer = \"{}\"", provider.issuer()),
             &self.lines("provider"),
             &app("store", &site.store, &store.url()),
@@ -264,7 +264,7 @@ impl Doorward {
 
     /// The same browser, served by another replica from now on.
     pub fn moved_to(&self, replica: usize, browser: Browser) -> Browser {
-        let port = self.servers[replica].address().expect("a TCP listener").port();
+        let port = self.port_of(replica);
         let shown = if self.secure { 443 } else { 8080 };
         browser.trusting(&self.authority).with_port(shown, port)
     }
@@ -272,6 +272,17 @@ impl Doorward {
     /// What its file says.
     pub fn config(&self) -> Config {
         config::load(&self.file, []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}")).config
+    }
+
+    /// Where a replica is really served.
+    pub fn port_of(&self, replica: usize) -> u16 {
+        self.servers[replica].address().expect("a TCP listener").port()
+    }
+
+    /// Waits until the store has answered so many requests more.
+    pub async fn clicked(&self, times: usize) {
+        let goal = self.store.count() + times;
+        super::eventually("people click", || self.store.count() >= goal).await;
     }
 
     /// Starts one more Doorward with the same file and keys; returns its number. The first is 0.
@@ -344,7 +355,13 @@ impl Doorward {
 
     /// The value of a counter or gauge such as `doorward_thefts_total{app="store",outcome="session_ended"}`; 0 if absent.
     pub async fn metric(&self, series: &str) -> f64 {
-        let metrics = format!("http://{}/metrics", self.admin_address());
+        self.metric_of(0, series).await
+    }
+
+    /// The same of another replica.
+    pub async fn metric_of(&self, replica: usize, series: &str) -> f64 {
+        let admin = self.servers[replica].admin_address().expect("a TCP listener");
+        let metrics = format!("http://{admin}/metrics");
         let text = Browser::new(self.clock.clone()).visit(&metrics).await.text();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))

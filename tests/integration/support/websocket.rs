@@ -68,6 +68,19 @@ impl WebSocket {
             }
         }
     }
+
+    /// Waits for the other side to close, and answers; returned are the close frame's code and reason (section 7.1.5).
+    pub async fn hear_close(&mut self) -> io::Result<(u16, String)> {
+        loop {
+            let (kind, payload) = read_frame(&mut self.wire).await?;
+            if kind == CLOSE {
+                self.wire.write(&frame(CLOSE, &payload, Some([5, 6, 7, 8]))).await?;
+                let (code, reason) = payload.split_at(payload.len().min(2));
+                let code = code.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
+                return Ok((code, String::from_utf8_lossy(reason).into_owned()));
+            }
+        }
+    }
 }
 
 /// The backend's end: sends back what it hears until the client closes; `heard` is told each payload.

@@ -101,7 +101,7 @@ async fn the_session_endpoint_shows_the_three_clocks() {
     doorward.pass(200);
     let shown = session(&doorward, &mut browser).await;
     assert_eq!(shown["jwt_expires_in"], 300);
-    assert_eq!(shown["idle_expires_in"], 1800);
+    assert_eq!(shown["idle_expires_in"], 1500, "a refresh is no activity by itself");
     assert_eq!(shown["session_expires_in"], 42_900);
     let text = shown.to_string();
     for secret in doorward.provider.secrets() {
@@ -117,6 +117,83 @@ async fn the_session_endpoint_tells_nobody_how_to_log_in_and_starts_nothing() {
     let page = doorward.browser().send(ask).await;
     assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("no_session")), "{page}");
     assert!(page.head.all("set-cookie").is_empty(), "{page}");
+}
+
+/// What a page may ask by itself while nobody sits before it: how long the session still lasts, and for news.
+#[tokio::test]
+async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
+    for jwts_live_long in [true, false] {
+        let doorward = Setup::plain()
+            .session("idle_timeout = \"10m\"")
+            .store("polling_paths = [\"/api/news/**\"]\ncase_insensitive_paths = true")
+            .start();
+        if jwts_live_long {
+            long_lived(&doorward);
+        }
+        let mut browser = doorward.logged_in("alice", CART).await;
+        let seen = doorward.cookie(&browser, "seen");
+        for minute in 1..10 {
+            doorward.pass(60);
+            let left = session(&doorward, &mut browser).await["idle_expires_in"].as_u64();
+            assert_eq!(left, Some(600 - minute * 60));
+            let page = browser.step(&doorward.store_url("/API/news?since=3")).await;
+            assert_eq!((page.status(), doorward.store_saw().as_deref()), (200, Some("alice-id")), "{page}");
+            assert_eq!(doorward.cookie(&browser, "seen"), seen, "{page}");
+        }
+        assert_eq!(doorward.provider.grants("refresh_token") > 0, !jwts_live_long);
+        let mut back = browser.clone();
+        load(&doorward, &mut back, "alice").await;
+        assert_ne!(doorward.cookie(&back, "seen"), seen, "somebody is there again");
+        doorward.pass(60);
+        load(&doorward, &mut back, "alice").await;
+        let from = url::Url::parse(&doorward.store_url("/")).unwrap();
+        for path in ["/.doorward/session", "/api/news"] {
+            let ask = Ask::new(Kind::Fetch, &doorward.store_url(path)).from(&from);
+            let page = browser.clone().send(ask).await;
+            assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("idle_timeout")), "{page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
+    let doorward = Setup::plain().session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"").start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(320);
+    load(&doorward, &mut browser, "alice").await;
+    // Cookies age by the browser's own clock, which is right.
+    let mut browser = hoarding(&doorward, &browser);
+    let seen = doorward.cookie(&browser, "seen");
+    for back in [1, 300, 3600] {
+        doorward.clock.set_back(Duration::from_secs(back));
+        load(&doorward, &mut browser, "alice").await;
+        assert_eq!(doorward.cookie(&browser, "seen"), seen, "{back} s back");
+        let shown = session(&doorward, &mut browser).await;
+        assert!(shown["idle_expires_in"].as_u64() >= Some(600), "{shown}");
+        doorward.pass(back);
+    }
+    // Right again, so everything ends when it would have ended.
+    doorward.pass(599);
+    load(&doorward, &mut browser.clone(), "alice").await;
+    doorward.pass(1);
+    is_sent_to_log_in(&doorward, &mut browser).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_ends_what_is_over_by_then_and_nothing_else() {
+    let doorward = Setup::plain().session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"").start();
+    let browser = doorward.logged_in("alice", CART).await;
+    for (ahead, lives) in [(0, true), (301, true), (599, true), (600, false), (3600, false), (1_000_000, false)] {
+        doorward.pass(ahead);
+        let mut browser = hoarding(&doorward, &browser);
+        if lives {
+            load(&doorward, &mut browser, "alice").await;
+        } else {
+            is_sent_to_log_in(&doorward, &mut browser).await;
+        }
+        doorward.clock.set_back(Duration::from_secs(ahead));
+    }
+    load(&doorward, &mut hoarding(&doorward, &browser), "alice").await;
 }
 
 #[tokio::test]

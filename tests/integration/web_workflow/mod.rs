@@ -14,6 +14,7 @@ mod late_answers;
 mod limits;
 mod logout;
 mod no_refresh_token;
+mod outage_grace;
 mod planted;
 mod provider_down;
 mod refresh;

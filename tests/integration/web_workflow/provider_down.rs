@@ -5,7 +5,7 @@ use super::{CART, is_sent_to_log_in, load, shown};
 use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::Setup;
 use crate::support::eventually;
-use crate::support::provider::Endpoint;
+use crate::support::provider::{Endpoint, Fault};
 
 #[tokio::test]
 async fn without_the_provider_living_sessions_and_public_pages_are_served() {
@@ -36,6 +36,45 @@ async fn without_the_provider_an_expired_jwt_waits_and_is_not_lost() {
     assert_eq!((page.status(), page.head.all("set-cookie").len()), (503, 0), "{page}");
     doorward.provider.restart();
     load(&doorward, &mut browser, "alice").await;
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_provider_that_comes_back_with_another_key_is_followed_and_nobody_is_logged_out() {
+    for grace in ["0s", "1h"] {
+        let mut doorward = Setup::plain().store(&format!("outage_grace = \"{grace}\"")).start();
+        let (mut alice, mut bob) = (doorward.logged_in("alice", CART).await, doorward.logged_in("bob", CART).await);
+        doorward.provider.stop();
+        doorward.pass(300);
+        let status = alice.step(&doorward.store_url(CART)).await.status();
+        assert_eq!(status, if grace == "0s" { 503 } else { 200 });
+        doorward.provider.rotate_keys(false);
+        doorward.provider.restart();
+        doorward.pass(60);
+        load(&doorward, &mut bob, "bob").await;
+        load(&doorward, &mut alice, "alice").await;
+        doorward.pass(1);
+        load(&doorward, &mut alice, "alice").await;
+        assert_eq!(doorward.provider.grants("authorization_code"), 2);
+        doorward.provider.assert_no_dead_refresh_token_was_sent();
+    }
+}
+
+#[tokio::test]
+async fn without_its_key_set_the_provider_is_still_believed_by_the_keys_it_had() {
+    let doorward = Setup::plain().start();
+    let mut alice = doorward.logged_in("alice", CART).await;
+    doorward.provider.fault(Endpoint::Jwks, Fault::Status(500));
+    load(&doorward, &mut doorward.logged_in("bob", CART).await, "bob").await;
+    doorward.pass(300);
+    load(&doorward, &mut alice, "alice").await;
+    // Now a key that cannot be had: nothing can be said, and nothing is lost.
+    doorward.provider.rotate_keys(false);
+    doorward.pass(300);
+    assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 503);
+    doorward.provider.heal(Endpoint::Jwks);
+    doorward.pass(2);
+    load(&doorward, &mut alice, "alice").await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 

@@ -1,0 +1,46 @@
+//! Streams of a real page: they end with their session, and the page is told why.
+
+use std::time::Duration;
+
+use crate::chromium::Chromium;
+use crate::support::backend::{Answer, Content};
+use crate::support::doorward::Setup;
+
+/// Says what it hears, and how each of its streams ended.
+const PAGE: &str = r#"<!doctype html>
+<p id="heard"></p><p id="end"></p><p id="events"></p>
+<script>
+const show = (id, text) => document.getElementById(id).textContent = text;
+const socket = new WebSocket("ws://store.localhost:8080/chat");
+socket.onopen = () => socket.send("hello");
+socket.onmessage = event => show("heard", event.data);
+socket.onclose = event => show("end", [event.code, event.reason, event.wasClean].join(", "));
+const events = new EventSource("/events");
+events.onmessage = () => show("events", "open");
+events.onerror = () => show("events", events.readyState === EventSource.CLOSED ? "closed" : "tries again");
+</script>"#;
+
+#[tokio::test]
+async fn a_websocket_dies_with_its_session_and_the_page_is_told_why() {
+    let door = Setup::plain().start();
+    let page = Answer { body: Content::Bytes(PAGE.into()), ..Answer::default() };
+    door.store.answer("/page", page.with_header("Content-Type", "text/html"));
+    let body = Content::Events { count: 1000, every: Duration::from_millis(100) };
+    door.store.answer("/events", Answer { body, ..Answer::default() });
+    door.sign_in("alice");
+    let chromium = Chromium::start_with_ports(&[], &[("store.localhost:8080", door.address().port())]).await;
+    chromium.open(&door.store_url("/page")).await;
+    chromium.says("#heard", "hello").await;
+    chromium.says("#events", "open").await;
+
+    let first = chromium.tabs().await;
+    chromium.open_tabs(&[door.store_url("/.doorward/logout")]).await;
+    let second = chromium.new_tabs(&first, 1).await;
+    chromium.switch_to(&second[0]).await;
+    chromium.click("form button").await;
+    chromium.switch_to(&first[0]).await;
+    chromium.says("#end", "1008, session ended, true").await;
+    // It asks once more by itself, is told 401, and gives up: nobody is sent anywhere to log in.
+    chromium.says("#events", "closed").await;
+    chromium.close().await;
+}

@@ -1,0 +1,135 @@
+//! While the provider is away, an app's sessions may go on for a little after their JWT expired: by what their seal
+//! vouches for, never past their other ends, and never on a refusal.
+
+use super::{CART, is_sent_to_log_in, load, refreshes, sets_session, shown};
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::gate::Gate;
+use crate::support::journey;
+use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
+use crate::support::websocket::WebSocket;
+
+fn with_grace() -> Setup {
+    Setup::plain().store("outage_grace = \"2m\"")
+}
+
+async fn is_told_to_wait(doorward: &Doorward, browser: &mut Browser) -> Page {
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_eq!((page.status(), page.head.all("set-cookie").len()), (503, 0), "{page}");
+    assert!(page.header("retry-after").is_some(), "{page}");
+    page
+}
+
+#[tokio::test]
+async fn sessions_go_on_for_the_grace_and_no_longer_and_nobody_is_logged_out() {
+    let mut doorward = with_grace().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.provider.stop();
+    for passed in [300, 60, 59] {
+        doorward.pass(passed);
+        let page = load(&doorward, &mut browser, "alice").await;
+        assert!(!page.head.all("set-cookie").iter().any(|line| line.contains("_jwt=") || line.contains("_refresh=")));
+    }
+    doorward.log.line("/shopping-cart", "forward_in_grace").await;
+    let counted = doorward.metric(r#"doorward_requests_total{app="store",code="forward_in_grace",status="2xx"}"#).await;
+    assert_eq!(counted, 3.0);
+    doorward.pass(1);
+    is_told_to_wait(&doorward, &mut browser).await;
+    doorward.provider.restart();
+    let page = load(&doorward, &mut browser, "alice").await;
+    assert!(sets_session(&page), "{page}");
+    doorward.provider.assert_no_dead_refresh_token_was_sent();
+    assert_eq!(doorward.provider.grants("authorization_code"), 1);
+}
+
+#[tokio::test]
+async fn every_trouble_of_the_provider_counts_and_no_refusal_does() {
+    for fault in [Fault::Status(500), Fault::Status(503), Fault::Status(429), Fault::Html, Fault::CutBefore] {
+        let doorward = with_grace().start();
+        let mut browser = doorward.logged_in("alice", CART).await;
+        doorward.pass(300);
+        doorward.provider.fault(Endpoint::Token, fault);
+        load(&doorward, &mut browser, "alice").await;
+        doorward.provider.heal(Endpoint::Token);
+        doorward.pass(5);
+        // The refresh runs beside this request: its tokens come with this answer or with the next.
+        load(&doorward, &mut browser, "alice").await;
+        crate::support::eventually("the refresh is done", || refreshes(&doorward) >= 2).await;
+        doorward.pass(100);
+        load(&doorward, &mut browser, "alice").await;
+        load(&doorward, &mut browser, "alice").await;
+        doorward.provider.assert_no_dead_refresh_token_was_sent();
+    }
+    let doorward = with_grace().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let refuse = |status, error| {
+        let refusal = Some(RefreshRefusal { status, error: Some(error) });
+        doorward.provider.behave(|provider| provider.refresh_refusal = refusal);
+    };
+    refuse(401, "invalid_client");
+    is_told_to_wait(&doorward, &mut browser).await;
+    refuse(400, "invalid_grant");
+    is_sent_to_log_in(&doorward, &mut browser).await;
+}
+
+#[tokio::test]
+async fn only_the_first_request_waits_for_a_provider_that_hangs() {
+    let doorward = with_grace().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(300);
+    let gate = Gate::default();
+    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    load(&doorward, &mut browser, "alice").await;
+    // The provider still hangs, and so does the one refresh.
+    for _ in 0..20 {
+        load(&doorward, &mut browser, "alice").await;
+    }
+    let ask = Ask::new(Kind::Fetch, &doorward.store_url("/chat"));
+    let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
+    talk.say("hello").await.expect("sent");
+    assert_eq!((refreshes(&doorward), doorward.store_saw().as_deref()), (1, Some("alice-id")));
+    gate.open();
+    // A late success becomes the successor.
+    doorward.pass(120);
+    let page = load(&doorward, &mut browser, "alice").await;
+    assert!(sets_session(&page), "{page}");
+    assert_eq!(refreshes(&doorward), 1);
+}
+
+#[tokio::test]
+async fn a_logout_and_the_absolute_limit_count_within_the_grace() {
+    let doorward = with_grace()
+        .session("idle_timeout = \"5m\"\nabsolute_timeout = \"310s\"")
+        .store("idle_timeout = \"310s\"")
+        .start();
+    let (mut alice, mut other) = (doorward.logged_in("alice", CART).await, doorward.logged_in("alice", CART).await);
+    doorward.provider.fault(Endpoint::Token, Fault::Status(503));
+    doorward.pass(300);
+    load(&doorward, &mut alice, "alice").await;
+    let mut copy = alice.clone();
+    journey::log_out(&mut alice, &doorward.site().store).await;
+    let page = copy.step(&doorward.store_url(CART)).await;
+    assert_eq!((page.status(), shown_or_none(&page)), (302, None), "{page}");
+    doorward.pass(9);
+    load(&doorward, &mut other, "alice").await;
+    doorward.pass(1);
+    is_sent_to_log_in(&doorward, &mut other).await;
+}
+
+fn shown_or_none(page: &Page) -> Option<String> {
+    if page.status() == 200 { shown(page) } else { None }
+}
+
+#[tokio::test]
+async fn without_a_grace_an_expired_jwt_waits() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    doorward.provider.fault(Endpoint::Token, Fault::Status(503));
+    doorward.pass(299);
+    load(&doorward, &mut browser, "alice").await;
+    doorward.pass(6);
+    for _ in 0..2 {
+        is_told_to_wait(&doorward, &mut browser).await;
+    }
+}
