@@ -81,26 +81,34 @@ struct Model {
     /// Somebody ended it, or it ended by itself and was seen to.
     over: bool,
     grants_ended: bool,
-    /// A copy was used: the session may be treated as stolen from now on.
-    copied: bool,
+    /// It may be lost from now on: a copy was used, and may have been noticed; it began at the very moment of an ending; or
+    /// the store forgot tokens that the browser did not have yet.
+    loose: bool,
+    /// A refresh was begun ahead of time: when the JWT ends is not known exactly any more.
+    ahead: bool,
+    /// ... nor whether the browser has what it brought.
+    undelivered: bool,
+    revoked_at: u64,
 }
 
 impl Model {
     fn must(&self) -> Must {
         let (age, idle) = (self.now - self.started, self.now - self.active);
         let refreshes = self.now >= self.jwt_until;
-        if self.over || age >= ABSOLUTE || idle >= IDLE || (refreshes && self.grants_ended) {
+        if self.over || age >= ABSOLUTE || idle >= IDLE || (refreshes && self.grants_ended && !self.ahead) {
             return Must::Refuse;
         }
         // What an ahead-of-time refresh that was refused ends, is over somewhat earlier.
-        let ahead = self.grants_ended && self.now + 60 >= self.jwt_until;
-        if idle * 10 >= IDLE * 9 || self.copied || ahead { Must::Either } else { Must::Show }
+        let ahead = self.grants_ended && (self.ahead || self.now + 60 >= self.jwt_until);
+        if idle * 10 >= IDLE * 9 || self.loose || ahead { Must::Either } else { Must::Show }
     }
 
     fn shown(&mut self) {
         self.active = self.now;
         if self.now >= self.jwt_until {
-            self.jwt_until = self.now + 300;
+            (self.jwt_until, self.undelivered) = (self.now + 300, false);
+        } else if self.now + 60 >= self.jwt_until {
+            (self.ahead, self.undelivered) = (true, true);
         }
     }
 }
@@ -129,7 +137,10 @@ impl World {
             jwt_until: now + 300,
             over: false,
             grants_ended: false,
-            copied: false,
+            loose: false,
+            ahead: false,
+            undelivered: false,
+            revoked_at: 0,
         };
         Self { doorward, redis, browser, copies: Vec::new(), model }
     }
@@ -151,7 +162,10 @@ impl World {
             }
             Move::Copy => self.copies.push(self.browser.clone()),
             Move::LoadCopy(at) => self.load_copy(at).await,
-            Move::Forget => drop(self.redis.command(&["FLUSHALL"])),
+            Move::Forget => {
+                self.redis.command(&["FLUSHALL"]);
+                self.model.loose |= self.model.undelivered;
+            }
         }
     }
 
@@ -224,7 +238,8 @@ impl World {
             let now = self.model.now;
             self.copies.clear();
             self.model = Model { started: now, active: now, jwt_until: now + 300, over: false, ..self.model.clone() };
-            (self.model.grants_ended, self.model.copied) = (false, false);
+            (self.model.grants_ended, self.model.ahead, self.model.undelivered) = (false, false, false);
+            self.model.loose = self.model.revoked_at == now;
         } else if page.status() == 200 {
             self.judge(lives, true);
         } else {
@@ -254,7 +269,7 @@ impl World {
         let ask = Ask::new(Kind::Program, &url).method("POST").body("text/plain", order);
         let page = Browser::new(self.doorward.clock.clone()).send(ask).await;
         assert_eq!(page.status(), 200, "{page}");
-        self.model.over = true;
+        (self.model.over, self.model.revoked_at) = (true, self.model.now);
     }
 
     /// A copy is never shown more than the session itself would be.
@@ -271,7 +286,7 @@ impl World {
             assert!(begun.elapsed() <= BOUND, "a copy of what is over is shown; {:?}", self.model);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.model.copied = true;
+        self.model.loose = true;
     }
 }
 
