@@ -10,6 +10,7 @@ pub mod callback;
 pub mod claims;
 pub mod crypto;
 pub mod discovery;
+pub mod dpop;
 pub mod error;
 mod http;
 pub mod id_token;
