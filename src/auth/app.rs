@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::order::SealedOrder;
+use super::possession::NonceField;
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
@@ -87,6 +88,8 @@ pub struct Seals {
     pub stored: Seal<StoredGrant>,
     /// An operator's order.
     pub order: Seal<SealedOrder>,
+    /// A nonce for proofs of possession.
+    pub nonce: Seal<NonceField>,
 }
 
 impl AppAuth {
@@ -113,6 +116,7 @@ impl AppAuth {
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
+            nonce: Seal::new(Arc::clone(ring), &binding),
         };
         Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
     }

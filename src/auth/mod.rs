@@ -11,6 +11,7 @@ pub mod login_finish;
 pub mod logout;
 mod old_keys;
 pub mod order;
+pub mod possession;
 pub mod refresh;
 mod renew;
 pub mod resume;
@@ -75,7 +76,7 @@ pub struct Auth {
     observer: Arc<dyn Observer>,
 }
 
-/// What is remembered between requests. Both may be the same where room is no concern.
+/// What is remembered between requests. All may be the same where room is no concern.
 #[derive(Clone, Debug)]
 pub struct Stores {
     /// Of sessions: rotations, successors, revocations.
@@ -83,6 +84,8 @@ pub struct Stores {
     /// Of login attempts whose code was brought. Anybody can begin a login and bring a code, and must not take the room
     /// that refreshed sessions need.
     pub strangers: Arc<dyn Store>,
+    /// Of proofs of possession that were used. A program in a hurry brings one with every request.
+    pub proofs: Arc<dyn Store>,
 }
 
 /// Told of what happens, for logs and metrics.
@@ -196,7 +199,8 @@ impl Auth {
     pub fn remembered(&self) -> (usize, usize) {
         let revoked = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum();
         let held = |store: &dyn Store| store.held().unwrap_or_default();
-        (held(&*self.stores.sessions) + held(&*self.stores.strangers), revoked)
+        let Stores { sessions, strangers, proofs } = &self.stores;
+        (held(&**sessions) + held(&**strangers) + held(&**proofs), revoked)
     }
 
     /// Forgets what has ended; to be called from time to time.
@@ -204,6 +208,7 @@ impl Auth {
         let now = self.now();
         self.stores.sessions.sweep(now);
         self.stores.strangers.sweep(now);
+        self.stores.proofs.sweep(now);
         self.sweep_old_keys(now);
     }
 

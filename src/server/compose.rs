@@ -30,9 +30,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long the first answer waits for the store's word on sessions that were ended before.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
-/// How many calls to a shared store may be under way for sessions, and for those who have none yet.
+/// How many calls to a shared store may be under way for sessions, for those who have none yet, and for proofs.
 const CALLS_FOR_SESSIONS: usize = 1024;
 const CALLS_FOR_STRANGERS: usize = 128;
+const CALLS_FOR_PROOFS: usize = 1024;
 
 /// Room for announcements that there is however few revocations are to be remembered.
 const LEAST_ITEMS: usize = 10_000;
@@ -170,14 +171,14 @@ impl Orders for Obedience {
     }
 }
 
-/// Two of one kind, so that nobody who merely begins logins takes what sessions need.
+/// Three of one kind, so that nobody who merely begins logins, or sends proofs, takes what sessions need.
 fn stores(config: &Config, metrics: &Metrics) -> Result<Stores, StartError> {
     let (store, numbers) = (&config.store, StoreNumbers::new(metrics));
     let measured = |store: Arc<dyn Store>| Arc::new(Measured::new(store, Arc::clone(&numbers)));
     match &store.place {
         StorePlace::Memory => {
             let memory = || measured(Arc::new(Memory::new(store.max_entries)));
-            Ok(Stores { sessions: memory(), strangers: memory() })
+            Ok(Stores { sessions: memory(), strangers: memory(), proofs: memory() })
         }
         StorePlace::Redis(settings) => {
             let longest_life = config.apps.iter().map(|app| app.policy.limits.absolute).max().unwrap_or_default();
@@ -185,7 +186,12 @@ fn stores(config: &Config, metrics: &Metrics) -> Result<Stores, StartError> {
             let limits = FeedLimits { longest_life, max_items: max_items.max(LEAST_ITEMS) };
             let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
             let strangers = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
-            Ok(Stores { sessions: measured(Arc::new(sessions)), strangers: measured(Arc::new(strangers)) })
+            let proofs = sessions.beside(&settings.key_prefix, "proofs", CALLS_FOR_PROOFS);
+            Ok(Stores {
+                sessions: measured(Arc::new(sessions)),
+                strangers: measured(Arc::new(strangers)),
+                proofs: measured(Arc::new(proofs)),
+            })
         }
     }
 }
