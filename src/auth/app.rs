@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bearer::BearerAuth;
 use super::order::SealedOrder;
 use super::possession::NonceField;
 use crate::oidc::{ClientSettings, Provider};
@@ -27,6 +28,8 @@ pub struct AppAuth {
     pub seals: Seals,
     /// Its sessions that were ended before their time.
     pub revocations: Revocations,
+    /// How access tokens are verified, if it takes any.
+    pub bearer: Option<BearerAuth>,
 }
 
 /// How an app's sessions are treated.
@@ -118,6 +121,13 @@ impl AppAuth {
             order: Seal::new(Arc::clone(ring), &binding),
             nonce: Seal::new(Arc::clone(ring), &binding),
         };
-        Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
+        let revocations = Revocations::new(max_revoked);
+        Self { app, provider, client, settings, seals, revocations, bearer: None }
+    }
+
+    /// The same app, which takes access tokens.
+    #[must_use]
+    pub fn taking_tokens(self, bearer: BearerAuth) -> Self {
+        Self { bearer: Some(bearer), ..self }
     }
 }

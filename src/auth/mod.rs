@@ -2,9 +2,11 @@
 
 pub mod app;
 mod away;
+pub mod bearer;
 pub mod entropy;
 pub mod feed;
 mod grant;
+pub mod introspect;
 mod lease;
 pub mod login;
 pub mod login_finish;
@@ -51,6 +53,9 @@ pub fn random_seed() -> Result<u64, entropy::NoEntropy> {
 /// How many calls to the provider strangers may cause at once; sessions have room of their own.
 const STRANGERS: usize = 1024;
 
+/// How many calls to providers the tokens of programs may cause at once.
+const PROGRAMS: usize = 256;
+
 /// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
 const NEWEST: usize = 50_000;
 
@@ -60,6 +65,8 @@ pub struct Auth {
     control: Control,
     /// The part of `control` that callers without a session may take: callbacks, logout tokens, first logins.
     strangers: Control,
+    /// The part for tokens that were never seen: anybody can make some up, and must not keep people from logging in.
+    programs: Control,
     stores: Stores,
     feed: Feed,
     clock: Arc<dyn Clock>,
@@ -115,6 +122,8 @@ pub enum Event {
     Revocation,
     /// A refresh token was seen again after it had been replaced.
     Theft,
+    /// The provider was asked about an opaque token.
+    Introspection,
 }
 
 impl Event {
@@ -127,6 +136,7 @@ impl Event {
             Self::Logout => "logout",
             Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
+            Self::Introspection => "introspection",
         }
     }
 }
@@ -170,6 +180,7 @@ impl Auth {
         Arc::new(Self {
             apps,
             strangers: control.narrowed(STRANGERS),
+            programs: control.narrowed(PROGRAMS),
             control,
             stores,
             feed: Feed::default(),
@@ -201,6 +212,12 @@ impl Auth {
         let held = |store: &dyn Store| store.held().unwrap_or_default();
         let Stores { sessions, strangers, proofs } = &self.stores;
         (held(&**sessions) + held(&**strangers) + held(&**proofs), revoked)
+    }
+
+    /// Of how many opaque tokens it is remembered what the provider said.
+    pub fn introspected_tokens(&self) -> usize {
+        let introspections = self.apps.iter().filter_map(|app| app.bearer.as_ref()?.introspection.as_ref());
+        introspections.map(introspect::Introspection::remembered).sum()
     }
 
     /// Forgets what has ended; to be called from time to time.

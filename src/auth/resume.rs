@@ -94,9 +94,16 @@ impl Resumed {
             }
             // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
             // And other keys may open what ours do not: nothing is deleted.
-            (Why::Revoked | Why::RevocationsUnknown | Why::NoCookie | Why::Unreadable | Why::Mixed, _) | (_, None) => {
-                Afterwards::Nothing
-            }
+            (
+                Why::Revoked
+                | Why::RevocationsUnknown
+                | Why::NoCookie
+                | Why::Unreadable
+                | Why::Mixed
+                | Why::TokenRefused(_),
+                _,
+            )
+            | (_, None) => Afterwards::Nothing,
         };
         Self::new(Ok(Caller::Anonymous(why)), afterwards)
     }

@@ -21,7 +21,7 @@ use crate::oidc::dpop::Proof;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::polling::PollingPaths;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, Via};
 use crate::policy::target::Oddities;
 use crate::session::assess::{Limits, Why};
 use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
@@ -71,11 +71,12 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         origin,
         aliases: Vec::new(),
         prefix: "/.doorward".to_owned(),
-        rules: Rules::new(Vec::new(), false),
+        rules: Rules::new(Vec::new(), false, Via::BROWSER),
         polling: PollingPaths::default(),
         tolerates: Oddities::NONE,
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
+        bearer: None,
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

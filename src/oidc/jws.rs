@@ -289,6 +289,14 @@ impl<'t> Jws<'t> {
     }
 }
 
+/// Whether `token` is a JWT, good or bad: what is none can only be judged by whoever issued it.
+pub fn is_jwt(token: &str) -> bool {
+    let mut parts = token.splitn(3, '.');
+    let (Some(header), Some(_), Some(rest)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let header = URL_SAFE_NO_PAD.decode(header).ok().and_then(|header| json::object(&header));
+    !rest.contains('.') && header.is_some()
+}
+
 /// Signing input, payload and signature, none of them empty.
 fn split(raw: &str) -> Option<(&str, &str, &str)> {
     let (signed, signature) = raw.rsplit_once('.')?;

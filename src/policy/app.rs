@@ -33,6 +33,17 @@ pub struct App {
     pub cookies: CookieNames,
     /// How long its sessions last.
     pub limits: Limits,
+    /// How programs with access tokens are treated; without this `Authorization` is the app's own business.
+    pub bearer: Option<BearerPolicy>,
+}
+
+/// How programs with access tokens are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerPolicy {
+    /// Tells the backend which client asks where no person is behind it.
+    pub client_header: HeaderTemplate,
+    /// Whether only tokens count that are bound to a key (RFC 9449).
+    pub dpop_required: bool,
 }
 
 impl App {

@@ -46,6 +46,21 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
             "Your session had ended when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
         ),
+        Reason::TokenFirst => words(
+            "An access token is needed",
+            "This address is for programs that send an access token.",
+            "Send one in the Authorization header.",
+        ),
+        Reason::TokenRefused(_) => words(
+            "The access token is not accepted",
+            "What was sent as an access token does not count here, or no longer.",
+            "Get a new one and send the request again.",
+        ),
+        Reason::PersonRequired => words(
+            "A person is needed",
+            "The access token is good, but nobody is behind it, and this address is for people.",
+            "Use a token that was issued for a person.",
+        ),
         Reason::Forbidden => words(
             "You may not see this page",
             "You are logged in, but this page is not open to your account.",

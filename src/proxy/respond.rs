@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use super::challenge;
 use super::codes::{self, Words};
 use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
@@ -55,6 +56,19 @@ impl Answer {
         headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
         for line in lines {
             headers.append(header::SET_COOKIE, line);
+        }
+        self
+    }
+}
+
+impl Answer {
+    /// The answer with the nonce that the next proof of possession has to carry (RFC 9449 section 8.2).
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: Option<HeaderValue>) -> Self {
+        if let Some(nonce) = nonce {
+            let headers = self.response.headers_mut();
+            headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+            headers.insert(const { HeaderName::from_static("dpop-nonce") }, nonce);
         }
         self
     }
@@ -129,9 +143,7 @@ impl Respond {
             }
         };
         let headers = answer.response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            insert(headers, header::WWW_AUTHENTICATE, "Cookie realm=\"doorward\"");
-        }
+        challenge::add(headers, refusal);
         if let Reason::MethodNotAllowed(allowed) = reason {
             insert(headers, header::ALLOW, allowed);
         }
@@ -359,7 +371,7 @@ fn of_text(status: StatusCode, kind: &'static str, text: String) -> Response<Bod
     insert(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     // `no-referrer` would make the logout form send `Origin: null`.
     insert(headers, header::REFERRER_POLICY, "same-origin");
-    insert(headers, header::VARY, "Cookie, Sec-Fetch-Mode, Accept");
+    insert(headers, header::VARY, "Cookie, Authorization, Sec-Fetch-Mode, Accept");
     response
 }
 

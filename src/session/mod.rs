@@ -6,3 +6,4 @@ pub mod cookie;
 pub mod grant;
 pub mod jwt;
 pub mod seal;
+pub mod token;

@@ -144,7 +144,8 @@ proptest! {
                     | Why::Unreadable
                     | Why::RefreshRefused
                     | Why::Reused
-                    | Why::RevocationsUnknown => false,
+                    | Why::RevocationsUnknown
+                    | Why::TokenRefused(_) => false,
                 };
                 prop_assert!(holds, "{:?}", why);
             }
