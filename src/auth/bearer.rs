@@ -295,7 +295,7 @@ fn token_of(
         ends_at,
         issued_at: verified.issued_at().unwrap_or_default(),
         provider_sid: verified.sid().cloned(),
-        name: SessionId::new(format!("token:{name}")),
+        name: SessionId::new(name),
         bound_to: verified.bound_to().cloned(),
     }
 }
