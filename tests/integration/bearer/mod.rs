@@ -7,6 +7,7 @@ mod dpop_nonce;
 mod many_strangers;
 mod opaque_tokens;
 mod refused;
+mod replicas;
 mod revoked;
 mod several_issuers;
 mod who;
