@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bearer::BearerAuth;
 use super::order::SealedOrder;
+use super::possession::NonceField;
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
@@ -27,6 +29,8 @@ pub struct AppAuth {
     pub seals: Seals,
     /// Its sessions that were ended before their time.
     pub revocations: Revocations,
+    /// How access tokens are verified, if it takes any.
+    pub bearer: Option<BearerAuth>,
 }
 
 /// How an app's sessions are treated.
@@ -94,6 +98,8 @@ pub struct Seals {
     pub device: Seal<DeviceToken>,
     /// An operator's order.
     pub order: Seal<SealedOrder>,
+    /// A nonce for proofs of possession.
+    pub nonce: Seal<NonceField>,
 }
 
 impl AppAuth {
@@ -123,7 +129,15 @@ impl AppAuth {
             native_refresh: Seal::new(Arc::clone(ring), &binding),
             device: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
+            nonce: Seal::new(Arc::clone(ring), &binding),
         };
-        Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }
+        let revocations = Revocations::new(max_revoked);
+        Self { app, provider, client, settings, seals, revocations, bearer: None }
+    }
+
+    /// The same app, which takes access tokens.
+    #[must_use]
+    pub fn taking_tokens(self, bearer: BearerAuth) -> Self {
+        Self { bearer: Some(bearer), ..self }
     }
 }

@@ -2,9 +2,11 @@
 
 pub mod app;
 mod away;
+pub mod bearer;
 pub mod entropy;
 pub mod feed;
 mod grant;
+pub mod introspect;
 mod lease;
 pub mod login;
 pub mod login_finish;
@@ -12,6 +14,7 @@ pub mod logout;
 pub mod native;
 mod old_keys;
 pub mod order;
+pub mod possession;
 pub mod refresh;
 mod renew;
 pub mod resume;
@@ -54,6 +57,9 @@ const STRANGERS: usize = 1024;
 /// How many passwords may be on their way to the provider at once, which is slow at checking them on purpose.
 const PASSWORDS: usize = 128;
 
+/// How many calls to providers the tokens of programs may cause at once.
+const PROGRAMS: usize = 256;
+
 /// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
 const NEWEST: usize = 50_000;
 
@@ -65,6 +71,8 @@ pub struct Auth {
     strangers: Control,
     /// The part that password logins may take: a flood of them leaves room for other logins.
     passwords: Control,
+    /// The part for tokens that were never seen: anybody can make some up, and must not keep people from logging in.
+    programs: Control,
     stores: Stores,
     feed: Feed,
     clock: Arc<dyn Clock>,
@@ -81,7 +89,7 @@ pub struct Auth {
     observer: Arc<dyn Observer>,
 }
 
-/// What is remembered between requests. Both may be the same where room is no concern.
+/// What is remembered between requests. All may be the same where room is no concern.
 #[derive(Clone, Debug)]
 pub struct Stores {
     /// Of sessions: rotations, successors, revocations.
@@ -89,6 +97,8 @@ pub struct Stores {
     /// Of login attempts whose code was brought. Anybody can begin a login and bring a code, and must not take the room
     /// that refreshed sessions need.
     pub strangers: Arc<dyn Store>,
+    /// Of proofs of possession that were used. A program in a hurry brings one with every request.
+    pub proofs: Arc<dyn Store>,
 }
 
 /// Told of what happens, for logs and metrics.
@@ -120,6 +130,8 @@ pub enum Event {
     Revocation,
     /// A refresh token was seen again after it had been replaced.
     Theft,
+    /// The provider was asked about an opaque token.
+    Introspection,
 }
 
 impl Event {
@@ -133,6 +145,7 @@ impl Event {
             Self::Logout => "logout",
             Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
+            Self::Introspection => "introspection",
         }
     }
 }
@@ -177,6 +190,7 @@ impl Auth {
             apps,
             strangers: control.narrowed(STRANGERS),
             passwords: control.narrowed(PASSWORDS),
+            programs: control.narrowed(PROGRAMS),
             control,
             stores,
             feed: Feed::default(),
@@ -206,7 +220,14 @@ impl Auth {
     pub fn remembered(&self) -> (usize, usize) {
         let revoked = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum();
         let held = |store: &dyn Store| store.held().unwrap_or_default();
-        (held(&*self.stores.sessions) + held(&*self.stores.strangers), revoked)
+        let Stores { sessions, strangers, proofs } = &self.stores;
+        (held(&**sessions) + held(&**strangers) + held(&**proofs), revoked)
+    }
+
+    /// Of how many opaque tokens it is remembered what the provider said.
+    pub fn introspected_tokens(&self) -> usize {
+        let introspections = self.apps.iter().filter_map(|app| app.bearer.as_ref()?.introspection.as_ref());
+        introspections.map(introspect::Introspection::remembered).sum()
     }
 
     /// Forgets what has ended; to be called from time to time.
@@ -214,6 +235,7 @@ impl Auth {
         let now = self.now();
         self.stores.sessions.sweep(now);
         self.stores.strangers.sweep(now);
+        self.stores.proofs.sweep(now);
         self.sweep_old_keys(now);
     }
 

@@ -132,7 +132,8 @@ impl Auth {
                     | ProviderError::Metadata(_)
                     | ProviderError::Keys(_)
                     | ProviderError::NotOffered { .. }
-                    | ProviderError::OtherSubject => AtProvider::Failed,
+                    | ProviderError::OtherSubject
+                    | ProviderError::NoVerdict(_) => AtProvider::Failed,
                 }
             }
         }

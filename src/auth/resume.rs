@@ -10,6 +10,7 @@ use super::app::AppAuth;
 use super::refresh::{Flight, Refreshed};
 use super::set_cookies::{self, Lines};
 use super::{Auth, Outage};
+use crate::policy::credentials::Scheme;
 use crate::policy::decide::Caller;
 use crate::policy::native::Shown;
 use crate::policy::route::Place;
@@ -18,6 +19,7 @@ use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::seal::{KeyAge, Purpose, Seal, Stamp, read_payload};
+use crate::session::token::{TokenError, TokenRefusal};
 use crate::store::{RevokedSet, Whose};
 use crate::types::body::Holds;
 use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
@@ -91,8 +93,9 @@ impl Resumed {
     }
 
     /// Nobody, by a token that was shown.
-    pub(super) const fn refused(why: Why) -> Self {
-        Self::new(Ok(Caller::TokenRefused(why)), Afterwards::Nothing)
+    pub(super) const fn refused(scheme: Scheme, code: &'static str) -> Self {
+        let refusal = TokenRefusal { code, error: TokenError::InvalidToken, scheme };
+        Self::new(Ok(Caller::Anonymous(Why::TokenRefused(refusal))), Afterwards::Nothing)
     }
 
     /// Nobody, by a session of this name that was presented, if any.
@@ -109,7 +112,7 @@ impl Resumed {
                 | Why::NoCookie
                 | Why::Unreadable
                 | Why::Mixed
-                | Why::UnknownToken,
+                | Why::TokenRefused(_),
                 _,
             )
             | (_, None) => Afterwards::Nothing,

@@ -12,14 +12,16 @@ use url::Url;
 
 use super::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
 use super::lease::Lease;
+use super::possession::NotProven;
 use super::refresh::Refreshed;
 use super::rotation::{GRACE, Rotation};
-use super::{Auth, Event, Observer, Stores};
+use super::{Auth, Event, Observer, Stores, possession};
 use crate::control::Control;
+use crate::oidc::dpop::Proof;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::polling::PollingPaths;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, Via};
 use crate::policy::target::Oddities;
 use crate::session::assess::{Limits, Why};
 use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
@@ -29,7 +31,8 @@ use crate::session::seal::{Key, KeyRing};
 use crate::store::Memory;
 use crate::types::net::Origin;
 use crate::types::oauth::{
-    AppName, AuthorizationCode, ClientId, Generation, Issuer, Nonce, ProviderName, RefreshToken, SessionId, Subject,
+    AppName, AuthorizationCode, ClientId, Generation, Issuer, JwkThumbprint, Nonce, ProviderName, RefreshToken,
+    SessionId, Subject,
 };
 use crate::types::secret::Secret;
 use crate::types::time::{ManualClock, Timestamp};
@@ -68,12 +71,13 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         origin,
         aliases: Vec::new(),
         prefix: "/.doorward".to_owned(),
-        rules: Rules::new(Vec::new(), false),
+        rules: Rules::new(Vec::new(), false, Via::BROWSER),
         polling: PollingPaths::default(),
         tolerates: Oddities::NONE,
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
         native: None,
+        bearer: None,
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,
@@ -87,7 +91,8 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     let provider = Provider::new(settings, clock.clone());
     let app = Arc::new(AppAuth::new(app, provider, client, treated, &ring, 10));
     let control = Control::on(tokio::runtime::Handle::current());
-    let stores = Stores { sessions, strangers: Arc::new(Memory::new(10)) };
+    let memory = || Arc::new(Memory::new(10));
+    let stores = Stores { sessions, strangers: memory(), proofs: memory() };
     let auth = Auth::new(vec![app.clone()], control, clock.clone(), stores, Arc::new(Nobody));
     Bench { auth, app, clock }
 }
@@ -212,6 +217,46 @@ async fn the_lease_of_a_replica_that_died_is_waited_for_and_ends() {
     bench.clock.advance(Duration::from_secs(10));
     assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unreachable"));
     assert_eq!(lease.outlive(Duration::from_secs(30)).await, Ok(false), "who lost it may send nothing");
+}
+
+fn proof(key: &str, id: usize) -> Proof {
+    Proof { key: JwkThumbprint::new(key), id: id.to_string(), counts_until: START.plus(Duration::from_secs(60)) }
+}
+
+#[tokio::test]
+async fn a_proof_counts_once_and_none_passes_that_cannot_be_remembered() {
+    let bench = bench(nowhere().await);
+    let spend = async |key: &str, id| bench.auth.spend_proof(&bench.app, &proof(key, id)).await;
+    for id in 0..8 {
+        assert_eq!(spend("mine", id).await, Ok(()));
+    }
+    assert_eq!(spend("mine", 0).await, Err(NotProven::Replayed));
+    assert_eq!(spend("another's", 0).await, Ok(()), "the same `jti` of another key");
+    assert_eq!(spend("mine", 8).await, Ok(()));
+    assert!(matches!(spend("mine", 9).await, Err(NotProven::Outage(outage)) if outage.code == "store_full"));
+    assert_eq!((bench.auth.stores.sessions.held(), bench.auth.stores.strangers.held()), (Some(0), Some(0)));
+    bench.clock.advance(Duration::from_secs(60));
+    bench.auth.sweep();
+    assert_eq!(bench.auth.stores.proofs.held(), Some(0));
+}
+
+#[tokio::test]
+async fn a_nonce_is_of_one_app_and_counts_for_five_minutes() {
+    let somewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (other, bench) = (bench(somewhere.local_addr().unwrap()), bench(nowhere().await));
+    let nonce = bench.auth.new_nonce(&bench.app).unwrap();
+    let nonce = nonce.to_str().unwrap();
+    let until = START.plus(Duration::from_secs(300));
+    let counts = possession::nonce_counts_until;
+    assert_eq!(counts(&bench.app, nonce, START), Some(until));
+    assert_eq!(counts(&bench.app, nonce, until), None);
+    assert_eq!(counts(&bench.app, "", START), None);
+    assert_eq!(counts(&bench.app, &nonce.to_lowercase(), START), None);
+    // The same key ring, but the seal is bound to the issuer as well.
+    assert_eq!(counts(&other.app, nonce, START), None);
+    assert!(!bench.auth.is_nonce_ageing(until));
+    bench.clock.advance(Duration::from_secs(151));
+    assert!(bench.auth.is_nonce_ageing(until));
 }
 
 type Counts = (Arc<AtomicUsize>, Arc<AtomicUsize>);

@@ -26,7 +26,9 @@ use figment::{Figment, Profile};
 
 pub use self::keys::{BadKeyFile, NoRandomness, SealingKey};
 pub use self::problem::{Diagnosis, Place, Problem, Severity};
-pub use self::settings::{AppConfig, Config, LogConfig, ServerConfig, StoreConfig, StorePlace, TlsConfig};
+pub use self::settings::{
+    AppConfig, BearerConfig, Config, LogConfig, ServerConfig, StoreConfig, StorePlace, TlsConfig,
+};
 
 use self::environment::Environment;
 use self::files::{Folder, plain, read_text};

@@ -10,7 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, Revocation, SessionJwt, Span, TokenAuth, Userinfo,
+    Dpop, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, Revocation, SessionJwt, Span,
+    TokenAuth, Userinfo, Via,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -96,6 +97,7 @@ pub(super) struct RawRedis {
 pub(super) struct RawProvider {
     pub(super) issuer: Option<String>,
     pub(super) discovery_url: Option<String>,
+    pub(super) introspection_endpoint: Option<String>,
     pub(super) kind: Option<ProviderKind>,
     pub(super) ca_file: Option<String>,
     pub(super) algorithms: Option<List<String>>,
@@ -142,6 +144,19 @@ pub(super) struct RawApp {
     pub(super) native: Option<RawNative>,
     pub(super) headers: Option<Named<String>>,
     pub(super) rules: Option<List<RawRule>>,
+    pub(super) bearer: Option<RawBearer>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawBearer {
+    pub(super) providers: Option<List<String>>,
+    pub(super) audiences: Option<List<String>>,
+    pub(super) opaque_tokens: Option<OpaqueTokens>,
+    pub(super) introspection_cache: Option<Span>,
+    pub(super) dpop: Option<Dpop>,
+    pub(super) dpop_nonce: Option<bool>,
+    pub(super) client_header: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -164,9 +179,11 @@ pub(super) struct RawRule {
     pub(super) paths: Option<List<String>>,
     pub(super) methods: Option<List<String>>,
     pub(super) allow: Option<RawAllow>,
+    pub(super) via: Option<List<Via>>,
 }
 
-/// `allow = "everyone"`, `allow = { roles = […] }` or `allow = { claim = "…", any_of = […] }`.
+/// `allow = "everyone"`, `allow = { roles = […] }`, `allow = { scopes = […] }` or
+/// `allow = { claim = "…", any_of = […] }`.
 pub(super) enum RawAllow {
     Everyone,
     SignedIn,
@@ -178,6 +195,7 @@ pub(super) enum RawAllow {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawCondition {
     pub(super) roles: Option<List<String>>,
+    pub(super) scopes: Option<List<String>>,
     pub(super) claim: Option<String>,
     pub(super) any_of: Option<List<String>>,
 }
@@ -191,7 +209,7 @@ impl<'de> Deserialize<'de> for RawAllow {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a word or a condition; write `\"everyone\"`, `\"signed-in\"`, `\"nobody\"`, ")?;
-                f.write_str("`{ roles = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
+                f.write_str("`{ roles = [\"…\"] }`, `{ scopes = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<RawAllow, E> {
@@ -233,7 +251,7 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        let tables: [(&[&str], &[&str]); 11] = [
+        let tables: [(&[&str], &[&str]); 12] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -244,6 +262,7 @@ mod tests {
             (&["providers", "login"], keys_of::<RawProvider>()),
             (&["apps", "store"], keys_of::<RawApp>()),
             (&["apps", "store", "native"], keys_of::<RawNative>()),
+            (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
             (&["apps", "forum"], &["client_secret"]),
         ];
         for (path, keys) in tables {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -108,6 +109,21 @@ pub struct AppConfig {
     pub auth: AuthSettings,
     /// Its backend.
     pub upstream: UpstreamSettings,
+    /// How access tokens are verified, if it takes any.
+    pub bearer: Option<BearerConfig>,
+}
+
+/// `[apps.NAME.bearer]`, as far as verifying goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerConfig {
+    /// Whose JWTs are taken.
+    pub providers: Vec<ProviderName>,
+    /// The `aud` values of which a token must carry one.
+    pub audiences: Vec<String>,
+    /// For how long the provider's word on an opaque token counts, if it is asked.
+    pub introspection: Option<Duration>,
+    /// Whether proofs of possession have to carry a nonce of ours.
+    pub dpop_nonce: bool,
 }
 
 impl Config {

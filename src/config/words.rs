@@ -178,6 +178,33 @@ word! {
         "local-lease" => LocalLease,
     }
 }
+word! {
+    /// A way in which a rule lets somebody show who they are.
+    Via {
+        /// The cookies of a session.
+        "browser" => Browser,
+        /// An access token.
+        "bearer" => Bearer,
+    }
+}
+word! {
+    /// What becomes of access tokens that are no JWTs.
+    OpaqueTokens {
+        /// They are refused.
+        "refuse" => Refuse,
+        /// The app's provider is asked about them (RFC 7662).
+        "introspect" => Introspect,
+    }
+}
+word! {
+    /// Whether access tokens have to be bound to a key (RFC 9449).
+    Dpop {
+        /// Those that are must come with a proof; others need none.
+        "optional" => Optional,
+        /// Others are refused.
+        "required" => Required,
+    }
+}
 
 #[cfg(test)]
 mod tests {

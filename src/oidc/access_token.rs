@@ -40,7 +40,8 @@ pub fn check(signed: Signed, profile: AccessTokenProfile<'_>, now: Timestamp) ->
 
 /// `typ` is `at+jwt`, or with older providers `JWT` or nothing, some of which name the kind in a claim.
 /// Where nothing says that it is an access token, what only an ID token has gives that one away.
-fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<(), ClaimError> {
+/// Returns whether the token says of itself that it is one.
+pub(super) fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<bool, ClaimError> {
     let by_header = match kind_of(typ).as_deref() {
         Some("at+jwt") => true,
         Some("jwt") | None => false,
@@ -56,7 +57,7 @@ fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<(), ClaimError> {
     if claims.has("events") || (looks_like_id_token && !by_header && !by_claim) {
         return Err(ClaimError::WrongKind);
     }
-    Ok(())
+    Ok(by_header || by_claim)
 }
 
 #[cfg(test)]

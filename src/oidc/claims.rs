@@ -44,6 +44,10 @@ pub enum Claim {
     Jti,
     /// `events`
     Events,
+    /// `client_id`
+    ClientId,
+    /// `cnf`
+    Cnf,
 }
 
 impl Claim {
@@ -63,6 +67,8 @@ impl Claim {
             Self::Sid => "sid",
             Self::Jti => "jti",
             Self::Events => "events",
+            Self::ClientId => "client_id",
+            Self::Cnf => "cnf",
         }
     }
 }
@@ -126,6 +132,8 @@ impl ClaimError {
                 Claim::Sid => "token_sid_missing",
                 Claim::Jti => "token_jti_missing",
                 Claim::Events => "token_events_missing",
+                Claim::ClientId => "token_client_id_missing",
+                Claim::Cnf => "token_cnf_missing",
             },
             Self::Malformed(claim) => match claim {
                 Claim::Iss => "token_iss_malformed",
@@ -141,6 +149,8 @@ impl ClaimError {
                 Claim::Sid => "token_sid_malformed",
                 Claim::Jti => "token_jti_malformed",
                 Claim::Events => "token_events_malformed",
+                Claim::ClientId => "token_client_id_malformed",
+                Claim::Cnf => "token_cnf_malformed",
             },
             Self::WrongKind => "token_kind_mismatch",
             Self::IssuerMismatch => "token_issuer_mismatch",
@@ -163,6 +173,10 @@ pub(super) struct Claims<'c>(&'c Map<String, Value>);
 impl<'c> Claims<'c> {
     pub(super) const fn new(claims: &'c Map<String, Value>) -> Self {
         Self(claims)
+    }
+
+    pub(super) const fn all(self) -> &'c Map<String, Value> {
+        self.0
     }
 
     pub(super) fn has(self, name: &str) -> bool {
@@ -227,7 +241,13 @@ impl<'c> Claims<'c> {
 
     /// `exp` has to be there; `nbf` and `iat` are judged where they are.
     pub(super) fn check_times(self, now: Timestamp, leeway: Duration) -> Result<(), ClaimError> {
-        if now >= self.required_date(Claim::Exp)?.plus(leeway) {
+        self.required_date(Claim::Exp)?;
+        self.check_times_given(now, leeway)
+    }
+
+    /// `exp`, `nbf` and `iat` are judged where they are.
+    pub(super) fn check_times_given(self, now: Timestamp, leeway: Duration) -> Result<(), ClaimError> {
+        if self.date(Claim::Exp)?.is_some_and(|exp| now >= exp.plus(leeway)) {
             return Err(ClaimError::Expired);
         }
         let latest = now.plus(leeway);

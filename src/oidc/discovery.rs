@@ -22,6 +22,8 @@ pub struct Metadata {
     pub userinfo_endpoint: Option<Url>,
     /// `revocation_endpoint` (RFC 7009).
     pub revocation_endpoint: Option<Url>,
+    /// `introspection_endpoint` (RFC 7662).
+    pub introspection_endpoint: Option<Url>,
     /// `end_session_endpoint` (OpenID Connect RP-Initiated Logout 1.0).
     pub end_session_endpoint: Option<Url>,
     /// Whether every authorization answer carries `iss` (RFC 9207).
@@ -143,6 +145,7 @@ impl Metadata {
             jwks_uri: needed("jwks_uri")?,
             userinfo_endpoint: endpoint("userinfo_endpoint")?,
             revocation_endpoint: endpoint("revocation_endpoint")?,
+            introspection_endpoint: endpoint("introspection_endpoint")?,
             end_session_endpoint: endpoint("end_session_endpoint")?,
             authorization_response_iss_parameter_supported: flag(
                 &document,

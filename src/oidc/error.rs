@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::claims::ClaimError;
 use super::discovery::MetadataError;
+use super::introspection::NoVerdict;
 use super::jwks::KeysError;
 use super::jws::JwsError;
 
@@ -20,6 +21,8 @@ pub enum Endpoint {
     UserInfo,
     /// `revocation_endpoint`.
     Revocation,
+    /// `introspection_endpoint`.
+    Introspection,
 }
 
 impl Endpoint {
@@ -31,6 +34,7 @@ impl Endpoint {
             Self::Token => "token",
             Self::UserInfo => "userinfo",
             Self::Revocation => "revocation",
+            Self::Introspection => "introspection",
         }
     }
 }
@@ -106,6 +110,9 @@ pub enum ProviderError {
     /// The userinfo answer is about somebody else (OpenID Connect Core section 5.3.2), or about nobody.
     #[error("the provider's userinfo answer is not about the signed-in person")]
     OtherSubject,
+    /// The introspection answer says nothing.
+    #[error(transparent)]
+    NoVerdict(#[from] NoVerdict),
 }
 
 impl ProviderError {
@@ -123,6 +130,7 @@ impl ProviderError {
             Self::Keys(error) => error.code(),
             Self::NotOffered { .. } => "provider_endpoint_missing",
             Self::OtherSubject => "userinfo_subject_mismatch",
+            Self::NoVerdict(_) => "introspection_malformed",
         }
     }
 }

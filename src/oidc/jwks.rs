@@ -13,6 +13,9 @@ use serde_json::{Map, Value};
 use super::json;
 use super::jws::Algorithm;
 
+/// The members of a JWK that hold something secret (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).
+const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
 /// The most keys of a set that are read.
 const MAX_KEYS: usize = 256;
 
@@ -64,7 +67,7 @@ pub enum SkipReason {
     /// A symmetric key (`oct`), which must not be in a public document.
     #[error("symmetric")]
     Symmetric,
-    /// The private part is published with it.
+    /// A private part is published with it.
     #[error("private part is published")]
     Private,
     /// A type, curve or algorithm that is not supported, or an algorithm that does not fit the type.
@@ -177,13 +180,14 @@ impl KeySet {
 }
 
 impl Key {
-    fn parse(member: &Value) -> Result<Self, SkipReason> {
+    /// Reads one public key.
+    pub(super) fn parse(member: &Value) -> Result<Self, SkipReason> {
         let jwk = member.as_object().ok_or(SkipReason::Malformed)?;
         let kty = text(jwk, "kty")?.ok_or(SkipReason::Malformed)?;
         if kty == "oct" {
             return Err(SkipReason::Symmetric);
         }
-        if jwk.contains_key("d") {
+        if PRIVATE_MEMBERS.iter().any(|name| jwk.contains_key(*name)) {
             return Err(SkipReason::Private);
         }
         if !is_for_signatures(jwk)? {

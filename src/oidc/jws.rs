@@ -2,7 +2,8 @@
 //!
 //! The algorithm is never the token's choice: a key has a family, the operator has a list, and what the
 //! token names must be in both. Keys that a token brings or points at (`jwk`, `jku`, `x5c`, `x5u`) are
-//! not looked at. `jsonwebtoken` checks the signature and nothing else.
+//! not looked at, but for the `jwk` of a DPoP proof, which shows nothing else than that somebody holds that key.
+//! `jsonwebtoken` checks the signature and nothing else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -176,6 +177,11 @@ impl<'t> Jws<'t> {
     /// # Errors
     /// Anything that is not a plainly signed JWT whose algorithm is in `allowed`.
     pub fn parse(raw: &'t str, allowed: &[Algorithm]) -> Result<Self, JwsError> {
+        Self::take_apart(raw, allowed).map(|(jws, _)| jws)
+    }
+
+    /// Takes a token apart, and hands out its whole header: for tokens that bring their own key.
+    pub(super) fn take_apart(raw: &'t str, allowed: &[Algorithm]) -> Result<(Self, Map<String, Value>), JwsError> {
         if raw.len() > MAX_TOKEN_BYTES {
             return Err(JwsError::TooLarge);
         }
@@ -197,7 +203,18 @@ impl<'t> Jws<'t> {
         let algorithm = algorithm.filter(|algorithm| allowed.contains(algorithm));
         let algorithm = algorithm.ok_or(JwsError::AlgorithmNotAllowed)?;
         let (kid, typ) = (text(&header, "kid")?, text(&header, "typ")?);
-        Ok(Self { raw, signed, payload, signature, algorithm, kid, typ })
+        Ok((Self { raw, signed, payload, signature, algorithm, kid, typ }, header))
+    }
+
+    /// `typ`, as the header has it.
+    pub(super) fn typ(&self) -> Option<&str> {
+        self.typ.as_deref()
+    }
+
+    /// What the token claims, believed in nothing: to refuse early, or to choose whose keys are asked.
+    pub(super) fn unverified_claims(&self) -> Result<Map<String, Value>, JwsError> {
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| JwsError::Malformed)?;
+        json::object(&payload).ok_or(JwsError::Malformed)
     }
 
     /// Checks the signature with the key that the token names or, where it names none, with every key that fits.
@@ -209,15 +226,22 @@ impl<'t> Jws<'t> {
             Some(kid) => self.verify_named(keys, kid)?,
             None => self.verify_unnamed(keys)?,
         };
-        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| JwsError::Malformed)?;
         Ok(Signed {
             raw: self.raw.to_owned(),
-            claims: json::object(&payload).ok_or(JwsError::Malformed)?,
+            claims: self.unverified_claims()?,
             algorithm: self.algorithm,
             kid: self.kid.clone(),
             typ: self.typ.clone(),
             key: key.fingerprint(),
         })
+    }
+
+    /// Checks the signature with the key that the token itself brought: it shows that its sender holds that key.
+    pub(super) fn verify_possession(&self, key: &Key) -> Result<(), JwsError> {
+        if !key.fits(self.algorithm) {
+            return Err(JwsError::AlgorithmMismatch);
+        }
+        if self.is_signed_by(key) { Ok(()) } else { Err(JwsError::BadSignature) }
     }
 
     /// Whether a newer key set could still verify what `error` refused.
@@ -263,6 +287,14 @@ impl<'t> Jws<'t> {
         let algorithm = self.algorithm.at_jsonwebtoken();
         jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), key.decoding(), algorithm).unwrap_or(false)
     }
+}
+
+/// Whether `token` is a JWT, good or bad: what is none can only be judged by whoever issued it.
+pub fn is_jwt(token: &str) -> bool {
+    let mut parts = token.splitn(3, '.');
+    let (Some(header), Some(_), Some(rest)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let header = URL_SAFE_NO_PAD.decode(header).ok().and_then(|header| json::object(&header));
+    !rest.contains('.') && header.is_some()
 }
 
 /// Signing input, payload and signature, none of them empty.

@@ -14,15 +14,19 @@ use super::discovery::{Metadata, PlainHttp};
 use super::error::{Endpoint, ProviderError, TokenRejected};
 use super::http::{Answer, Http};
 use super::id_token::{self, IdTokenExpectation, IdTokenProfile};
+use super::introspection::{self, Introspected};
 use super::json;
 use super::jwks::KeySet;
 use super::jws::{Jws, Signed};
 use super::logout_token::{self, LogoutToken, LogoutTokenProfile};
 use super::password::{PasswordError, parse_password_answer};
+use super::presented_token::{self, PresentedToken, PresentedTokenProfile};
 use super::settings::{ClientSettings, ProviderSettings};
 use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, parse_answer, revocation_outcome};
 use super::verified::VerifiedToken;
-use crate::types::oauth::{AccessToken, AuthorizationCode, IdToken, Password, PkceVerifier, RefreshToken, Subject};
+use crate::types::oauth::{
+    AccessToken, AuthorizationCode, ClientId, IdToken, Password, PkceVerifier, RefreshToken, Subject,
+};
 use crate::types::time::Clock;
 
 /// The first and the longest pause between attempts to find a provider that is down.
@@ -40,6 +44,15 @@ pub struct Provider {
     http: Http,
     metadata: Cached<Metadata>,
     keys: Cached<KeySet>,
+}
+
+/// For whom a token that a program presents has to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience<'a> {
+    /// The app's own registration.
+    pub client_id: &'a ClientId,
+    /// The `aud` values of which the token must carry one.
+    pub audiences: &'a [String],
 }
 
 impl Provider {
@@ -206,6 +219,76 @@ impl Provider {
         let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
         let profile = AccessTokenProfile { issuer, audiences: &client.audiences, leeway };
         Ok(access_token::check(signed, profile, self.clock.now())?)
+    }
+
+    /// Verifies a JWT that a program presented as its access token, with the keys at hand: signature, and every claim
+    /// of [`presented_token::check`]. `None`: it may take keys that are not at hand.
+    pub fn verify_presented_now(
+        &self,
+        audience: Audience<'_>,
+        token: &str,
+    ) -> Option<Result<PresentedToken, TokenRejected>> {
+        let jws = match Jws::parse(token, &self.settings.algorithms) {
+            Ok(jws) => jws,
+            Err(error) => return Some(Err(error.into())),
+        };
+        match jws.verify(&*self.keys()?) {
+            Ok(signed) => Some(self.check_presented(signed, audience)),
+            Err(error) if jws.is_cured_by_new_keys(error) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// The same, with keys that are fetched if need be.
+    ///
+    /// # Errors
+    /// The token is bad, or ([`TokenRejected::is_outage`]) it cannot be told.
+    pub async fn verify_presented(&self, audience: Audience<'_>, token: &str) -> Result<PresentedToken, TokenRejected> {
+        let signed = self.verify_signature(token).await?;
+        self.check_presented(signed, audience)
+    }
+
+    fn check_presented(&self, signed: Signed, audience: Audience<'_>) -> Result<PresentedToken, TokenRejected> {
+        Ok(presented_token::check(signed, self.profile(audience), self.clock.now())?)
+    }
+
+    const fn profile<'p>(&'p self, audience: Audience<'p>) -> PresentedTokenProfile<'p> {
+        let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
+        let Audience { client_id, audiences } = audience;
+        PresentedTokenProfile { issuer, audiences, client_id, leeway }
+    }
+
+    /// Whether `token` says of itself that this provider issued it: whose keys are worth trying, and no more.
+    pub fn is_named_by(&self, token: &str) -> bool {
+        let claims = Jws::parse(token, &self.settings.algorithms).and_then(|jws| jws.unverified_claims());
+        claims.is_ok_and(|claims| claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str()))
+    }
+
+    /// Asks about an opaque access token (RFC 7662).
+    ///
+    /// # Errors
+    /// No such endpoint, or no answer that says whether the token is good.
+    pub async fn introspect(
+        &self,
+        client: &ClientSettings,
+        audiences: &[String],
+        token: &AccessToken,
+    ) -> Result<Introspected, ProviderError> {
+        let endpoint = Endpoint::Introspection;
+        let url = match &self.settings.introspection_endpoint {
+            Some(url) => url.clone(),
+            None => {
+                let offered = self.metadata().await?.introspection_endpoint.clone();
+                offered.ok_or(ProviderError::NotOffered { endpoint })?
+            }
+        };
+        let proof = client_proof(client);
+        let mut form = vec![("token", token.expose()), ("token_type_hint", "access_token")];
+        form.extend(&proof.parameters);
+        let authorization = proof.authorization.as_ref().map(|value| value.as_str());
+        let answer = self.http.post(endpoint, &url, &form, authorization, self.settings.request_timeout).await?;
+        let profile = self.profile(Audience { client_id: &client.client_id, audiences });
+        Ok(introspection::parse(&answer.ok()?, profile, self.clock.now())?)
     }
 
     /// Verifies a logout token: signature, and every claim of [`logout_token::check`].

@@ -18,6 +18,8 @@ pub struct ProviderSettings {
     pub issuer: Issuer,
     /// Where the discovery document is.
     pub discovery_url: Url,
+    /// Where opaque tokens are asked about, if not where the metadata say.
+    pub introspection_endpoint: Option<Url>,
     /// If any: the only certificate authorities to trust; else the system's.
     pub ca_certificates: Vec<CertificateDer<'static>>,
     /// The signature algorithms that may be accepted, narrowed further by each key's own family.
@@ -68,6 +70,7 @@ impl ProviderSettings {
             name,
             issuer,
             discovery_url,
+            introspection_endpoint: None,
             ca_certificates: Vec::new(),
             algorithms: Algorithm::ALL.to_vec(),
             connect_timeout: Duration::from_secs(5),

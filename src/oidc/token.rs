@@ -117,7 +117,8 @@ impl From<ProviderError> for TokenError {
             | ProviderError::Metadata(_)
             | ProviderError::Keys(_)
             | ProviderError::NotOffered { endpoint: _ }
-            | ProviderError::OtherSubject => Self::Unreachable(error),
+            | ProviderError::OtherSubject
+            | ProviderError::NoVerdict(_) => Self::Unreachable(error),
         }
     }
 }

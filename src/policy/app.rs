@@ -36,6 +36,17 @@ pub struct App {
     pub limits: Limits,
     /// What native apps may do; none: there are none.
     pub native: Option<Native>,
+    /// How programs with access tokens are treated; without this `Authorization` is the app's own business.
+    pub bearer: Option<BearerPolicy>,
+}
+
+/// How programs with access tokens are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerPolicy {
+    /// Tells the backend which client asks where no person is behind it.
+    pub client_header: HeaderTemplate,
+    /// Whether only tokens count that are bound to a key (RFC 9449).
+    pub dpop_required: bool,
 }
 
 impl App {

@@ -6,12 +6,15 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims(Map<String, Value>);
 
+/// The claim that names what a token was granted for (RFC 8693 section 4.2): words with blanks between.
+pub const SCOPE: &str = "scope";
+
 /// A condition on one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimCondition {
     /// The claim's name; `a.b` also means `b` within `a`.
     pub claim: String,
-    /// The claim is one of these, or a list that has one of these.
+    /// The claim is one of these, or a list that has one of these; of `scope` also a word.
     pub any_of: Vec<String>,
 }
 
@@ -36,6 +39,12 @@ impl Claims {
             Some(value) => text_of(value).into_iter().collect(),
             None => Vec::new(),
         }
+    }
+
+    /// Whether `scope` was granted: a word of the claim of that name or, with some providers, a member of `scp`.
+    fn has_scope(&self, scope: &str) -> bool {
+        let granted = |claim| self.texts(claim).iter().any(|words| words.split(' ').any(|word| word == scope));
+        granted(SCOPE) || granted("scp")
     }
 }
 
@@ -63,6 +72,9 @@ fn text_of(value: &Value) -> Option<String> {
 impl ClaimCondition {
     /// Whether the claims fulfil it. An absent claim fulfils nothing; values compare exactly.
     pub fn holds(&self, claims: &Claims) -> bool {
+        if self.claim == SCOPE && self.any_of.iter().any(|scope| claims.has_scope(scope)) {
+            return true;
+        }
         claims.texts(&self.claim).iter().any(|text| self.any_of.contains(text))
     }
 }
@@ -95,6 +107,24 @@ mod tests {
         for bad in bad {
             assert!(!condition.holds(&claims(bad.clone())), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_scope_is_a_word_of_the_claim_and_of_no_other() {
+        let condition = |claim: &str| ClaimCondition { claim: claim.into(), any_of: vec!["orders:read".into()] };
+        for good in [
+            json!({"scope": "orders:read"}),
+            json!({"scope": "openid orders:read email"}),
+            json!({"scope": ["openid", "orders:read"]}),
+            json!({"scp": ["orders:read"]}),
+            json!({"scp": "openid orders:read"}),
+        ] {
+            assert!(condition(SCOPE).holds(&claims(good.clone())), "{good}");
+        }
+        for bad in [json!({}), json!({"scope": "orders:read2 orders"}), json!({"scope": "Orders:Read"})] {
+            assert!(!condition(SCOPE).holds(&claims(bad.clone())), "{bad}");
+        }
+        assert!(!condition("role").holds(&claims(json!({"role": "user orders:read"}))));
     }
 
     #[test]

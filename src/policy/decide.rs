@@ -11,18 +11,28 @@ use super::identity::Identity;
 use super::native::{From, Native, NativeCall};
 use super::return_to::ReturnTo;
 use super::route::{Endpoint, Place, Route};
-use super::rules::Access;
+use super::rules::{Access, Admission};
 use crate::session::assess::{LiveSession, Why};
+use crate::session::token::{LiveToken, TokenRefusal};
 
 /// Who asks.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// Nobody that we know, and why.
     Anonymous(Why),
-    /// Nobody, since the token that came is worth nothing, and why.
-    TokenRefused(Why),
     /// Somebody with a living session.
     Authenticated(LiveSession),
+    /// Somebody with a living session whose access token is one of ours.
+    WithNativeToken(LiveSession),
+    /// A program with a good access token. Only pages of the app are ever asked for with one.
+    WithToken(LiveToken),
+}
+
+/// What a permit rests on.
+#[derive(Clone, Debug)]
+enum Shown {
+    Session(LiveSession),
+    Token(LiveToken),
 }
 
 /// The right to forward one request to one app. Only [`decide`] makes one; whoever forwards must be given it.
@@ -37,7 +47,7 @@ pub enum Caller {
 pub struct Permit<'a> {
     place: Place<'a>,
     facts: &'a Facts,
-    session: Option<LiveSession>,
+    shown: Option<Shown>,
 }
 
 impl<'a> Permit<'a> {
@@ -51,14 +61,28 @@ impl<'a> Permit<'a> {
         self.facts
     }
 
-    /// The session of who asked; on pages that are everyone's there may be none.
+    /// The session of who asked, if it is one.
     pub const fn session(&self) -> Option<&LiveSession> {
-        self.session.as_ref()
+        match &self.shown {
+            Some(Shown::Session(live)) => Some(live),
+            Some(Shown::Token(_)) | None => None,
+        }
     }
 
-    /// Who asked.
+    /// The access token of who asked, if it is one.
+    pub const fn token(&self) -> Option<&LiveToken> {
+        match &self.shown {
+            Some(Shown::Token(live)) => Some(live),
+            Some(Shown::Session(_)) | None => None,
+        }
+    }
+
+    /// Who asked; on pages that are everyone's it may be nobody that is known.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
-        self.session.as_ref().map(|live| &live.session().identity)
+        self.shown.as_ref().map(|shown| match shown {
+            Shown::Session(live) => &live.session().identity,
+            Shown::Token(live) => &live.token().identity,
+        })
     }
 }
 
@@ -102,10 +126,14 @@ pub struct Refusal<'a> {
     pub place: Option<Place<'a>>,
     /// Who asked, and so in which form the answer comes.
     pub asker: Asker,
-    /// The person who is signed in but may not.
+    /// Who is known but may not.
     pub person: Option<Arc<Identity>>,
     /// Where a login would lead.
     pub return_to: Option<ReturnTo>,
+    /// Who would be let in.
+    pub admission: Option<&'a Admission>,
+    /// The access token of who may not.
+    pub token: Option<LiveToken>,
 }
 
 /// Why a request is refused.
@@ -119,14 +147,18 @@ pub enum Reason {
     Misdirected,
     /// Nobody is signed in.
     SignInFirst(Why),
-    /// The token that came is worth nothing.
-    TokenRefused(Why),
     /// Nobody is signed in, and a login would lose the form that was sent.
     FormNotSent(Why),
     /// Nobody is signed in, and a login cannot happen within a frame.
     SignInOutsideFrame(Why),
-    /// The person's claims do not fulfil the rule.
+    /// Nobody shows an access token, and nothing else counts here.
+    TokenFirst,
+    /// What was presented as an access token opens nothing.
+    TokenRefused(TokenRefusal),
+    /// The claims do not fulfil the rule.
     Forbidden,
+    /// It takes a person, and behind the token there is none.
+    PersonRequired,
     /// Nobody may.
     ForNobody,
     /// There is no such endpoint of ours.
@@ -144,10 +176,13 @@ impl Reason {
             Self::Unreadable(why) => why.code(),
             Self::OddPath => "odd_path",
             Self::Misdirected => "misdirected",
-            Self::SignInFirst(why) | Self::TokenRefused(why) => why.code(),
+            Self::SignInFirst(why) => why.code(),
             Self::FormNotSent(_) => "form_not_sent",
             Self::SignInOutsideFrame(_) => "sign_in_outside_frame",
+            Self::TokenFirst => "token_missing",
+            Self::TokenRefused(refusal) => refusal.code,
             Self::Forbidden => "forbidden",
+            Self::PersonRequired => "person_required",
             Self::ForNobody => "for_nobody",
             Self::NoSuchEndpoint => "no_such_endpoint",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -162,10 +197,12 @@ impl Reason {
             Self::Unreadable(Unreadable::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::SignInFirst(_) | Self::TokenRefused(_) | Self::FormNotSent(_) | Self::SignInOutsideFrame(_) => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::Forbidden | Self::ForNobody | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::SignInFirst(_)
+            | Self::FormNotSent(_)
+            | Self::SignInOutsideFrame(_)
+            | Self::TokenFirst
+            | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::PersonRequired | Self::ForNobody | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -196,7 +233,7 @@ impl Decision<'_> {
 /// Decides about a request that was read. Of `headers` only those count that tell which page a request comes from.
 pub fn decide<'a>(facts: &'a Facts, headers: &HeaderMap, route: Route<'a>, caller: Caller) -> Decision<'a> {
     match route {
-        Route::Page(place, access) => decide_page(facts, headers, place, access, caller),
+        Route::Page(place, admission) => decide_page(facts, headers, place, admission, caller),
         Route::Own(place, endpoint) => decide_own(facts, headers, place, endpoint, caller),
         Route::Alias(place) if matches!(facts.asker, Asker::Navigation) => Decision::MoveToOrigin(place),
         Route::Alias(place) => refuse(facts, Some(place), Reason::Misdirected),
@@ -209,29 +246,67 @@ fn decide_page<'a>(
     facts: &'a Facts,
     headers: &HeaderMap,
     place: Place<'a>,
-    access: &Access,
+    admission: &'a Admission,
     caller: Caller,
 ) -> Decision<'a> {
-    match (access, caller) {
-        (Access::Nobody, _) => refuse(facts, Some(place), Reason::ForNobody),
-        (Access::Everyone, Caller::Anonymous(_) | Caller::TokenRefused(_)) => {
-            Decision::Forward(Permit { place, facts, session: None })
+    let shown = match caller {
+        Caller::Authenticated(live) if admission.via.browser => Ok(Shown::Session(live)),
+        // A session of an app's own making, brought as a token: it is both.
+        Caller::WithNativeToken(live) => Ok(Shown::Session(live)),
+        Caller::WithToken(live) if admission.via.bearer => Ok(Shown::Token(live)),
+        Caller::Authenticated(_) | Caller::WithToken(_) => Err(Why::NoCookie),
+        Caller::Anonymous(why) => Err(why),
+    };
+    let shown = match shown {
+        Ok(shown) => shown,
+        Err(why) => {
+            return match admission.access {
+                Access::Nobody => refuse(facts, Some(place), Reason::ForNobody),
+                Access::Everyone => Decision::Forward(Permit { place, facts, shown: None }),
+                Access::SignedIn | Access::Claims(_) => admit_nobody(facts, headers, place, admission, why),
+            };
         }
-        (Access::SignedIn | Access::Claims(_), Caller::Anonymous(why)) => sign_in(facts, headers, place, why),
-        (Access::SignedIn | Access::Claims(_), Caller::TokenRefused(why)) => refuse_token(facts, place, why),
-        (Access::Everyone | Access::SignedIn, Caller::Authenticated(live)) => {
-            Decision::Forward(Permit { place, facts, session: Some(live) })
+    };
+    let (identity, token) = match &shown {
+        Shown::Session(live) => (&live.session().identity, None),
+        Shown::Token(live) => (&live.token().identity, Some(live)),
+    };
+    let reason = match &admission.access {
+        Access::Nobody => return refuse(facts, Some(place), Reason::ForNobody),
+        Access::SignedIn if token.is_some_and(|live| !live.token().is_persons) => Reason::PersonRequired,
+        Access::Claims(conditions) if !conditions.iter().all(|condition| condition.holds(&identity.claims)) => {
+            Reason::Forbidden
         }
-        (Access::Claims(conditions), Caller::Authenticated(live)) => {
-            let identity = live.session().identity.clone();
-            if conditions.iter().all(|condition| condition.holds(&identity.claims)) {
-                return Decision::Forward(Permit { place, facts, session: Some(live) });
-            }
-            let asker = facts.asker;
-            let reason = Reason::Forbidden;
-            Decision::Refuse(Refusal { reason, place: Some(place), asker, person: Some(identity), return_to: None })
+        Access::Everyone | Access::SignedIn | Access::Claims(_) => {
+            return Decision::Forward(Permit { place, facts, shown: Some(shown) });
         }
-    }
+    };
+    // Who sends a token is a program, whatever else it says of itself.
+    let asker = if token.is_some() { Asker::Program } else { facts.asker };
+    let (person, token) = (Some(Arc::clone(identity)), token.cloned());
+    let (place, admission) = (Some(place), Some(admission));
+    Decision::Refuse(Refusal { reason, place, asker, person, return_to: None, admission, token })
+}
+
+/// Nobody is known where somebody must be.
+fn admit_nobody<'a>(
+    facts: &'a Facts,
+    headers: &HeaderMap,
+    place: Place<'a>,
+    admission: &'a Admission,
+    why: Why,
+) -> Decision<'a> {
+    let (reason, asker) = if let Why::TokenRefused(refusal) = why {
+        (Reason::TokenRefused(refusal), Asker::Program)
+    } else if admission.via.browser {
+        return sign_in(facts, headers, place, Some(admission), why);
+    } else {
+        (Reason::TokenFirst, facts.asker)
+    };
+    // An app of native make may open a browser.
+    let return_to = (place.app.native.is_some() && admission.via.browser).then(ReturnTo::root);
+    let (place, admission) = (Some(place), Some(admission));
+    Decision::Refuse(Refusal { reason, place, asker, person: None, return_to, admission, token: None })
 }
 
 fn decide_own<'a>(
@@ -256,8 +331,8 @@ fn decide_own<'a>(
         (Endpoint::BackchannelLogout, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
         (Endpoint::Logout, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD, POST")),
         (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
-        (Endpoint::Logout, Caller::Anonymous(_) | Caller::TokenRefused(_)) => Decision::ConfirmLogout(place, None),
-        (Endpoint::Logout, Caller::Authenticated(live)) => {
+        (Endpoint::Logout, Caller::Anonymous(_) | Caller::WithToken(_)) => Decision::ConfirmLogout(place, None),
+        (Endpoint::Logout, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
             Decision::ConfirmLogout(place, Some(live.session().identity.clone()))
         }
         (Endpoint::SignedOut, _) => Decision::ShowSignedOut(place),
@@ -265,13 +340,21 @@ fn decide_own<'a>(
             refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
         }
         (Endpoint::Callback, caller) => Decision::FinishLogin(place, caller),
-        (Endpoint::Login, Caller::Authenticated(_)) => Decision::AlreadySignedIn(place, asked_return_to(facts, place)),
-        (Endpoint::Login, Caller::Anonymous(why) | Caller::TokenRefused(why)) => {
-            sign_in_to(facts, place, why, asked_return_to(facts, place))
+        (Endpoint::Login, Caller::Authenticated(_) | Caller::WithNativeToken(_)) => {
+            Decision::AlreadySignedIn(place, asked_return_to(facts, place))
         }
-        (Endpoint::Session, Caller::Authenticated(live)) => Decision::ShowSession(place, live),
+        (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(facts, place, None, why, asked_return_to(facts, place)),
+        (Endpoint::Login, Caller::WithToken(_)) => {
+            sign_in_to(facts, place, None, Why::NoCookie, asked_return_to(facts, place))
+        }
+        (Endpoint::Session, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
+            Decision::ShowSession(place, live)
+        }
+        (Endpoint::Session, Caller::Anonymous(Why::TokenRefused(refusal))) => {
+            refuse(facts, Some(place), Reason::TokenRefused(refusal))
+        }
         (Endpoint::Session, Caller::Anonymous(why)) => refuse(facts, Some(place), Reason::SignInFirst(why)),
-        (Endpoint::Session, Caller::TokenRefused(why)) => refuse_token(facts, place, why),
+        (Endpoint::Session, Caller::WithToken(_)) => refuse(facts, Some(place), Reason::SignInFirst(Why::NoCookie)),
     }
 }
 
@@ -299,13 +382,19 @@ fn asked_return_to(facts: &Facts, place: Place<'_>) -> ReturnTo {
 }
 
 /// After the login the person gets the page that was asked for; where a script or form asked, the page it is on.
-fn sign_in<'a>(facts: &'a Facts, headers: &HeaderMap, place: Place<'a>, why: Why) -> Decision<'a> {
+fn sign_in<'a>(
+    facts: &'a Facts,
+    headers: &HeaderMap,
+    place: Place<'a>,
+    admission: Option<&'a Admission>,
+    why: Why,
+) -> Decision<'a> {
     let page = match facts.asker {
         Asker::Navigation | Asker::Frame => Some(facts.target.as_str()),
         Asker::FormNavigation | Asker::Program => page_of_origin(headers, place),
     };
     let return_to = page.and_then(|page| ReturnTo::parse(page, &place.app.prefix)).unwrap_or_else(ReturnTo::root);
-    sign_in_to(facts, place, why, return_to)
+    sign_in_to(facts, place, admission, why, return_to)
 }
 
 fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h str> {
@@ -313,24 +402,24 @@ fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h st
     referer.strip_prefix(place.app.origin.to_string().as_str()).filter(|page| page.starts_with('/'))
 }
 
-fn sign_in_to<'a>(facts: &'a Facts, place: Place<'a>, why: Why, return_to: ReturnTo) -> Decision<'a> {
+fn sign_in_to<'a>(
+    facts: &'a Facts,
+    place: Place<'a>,
+    admission: Option<&'a Admission>,
+    why: Why,
+    return_to: ReturnTo,
+) -> Decision<'a> {
     let reason = match facts.asker {
         Asker::Navigation => return Decision::StartLogin(place, return_to),
         Asker::FormNavigation => Reason::FormNotSent(why),
         Asker::Frame => Reason::SignInOutsideFrame(why),
         Asker::Program => Reason::SignInFirst(why),
     };
-    let asker = facts.asker;
-    Decision::Refuse(Refusal { reason, place: Some(place), asker, person: None, return_to: Some(return_to) })
-}
-
-/// Who brings a token is a program, whatever it says that it wants to see: it is told in a form that it can read.
-fn refuse_token<'a>(facts: &Facts, place: Place<'a>, why: Why) -> Decision<'a> {
-    let (reason, asker) = (Reason::TokenRefused(why), Asker::Program);
-    let return_to = ReturnTo::parse(facts.target.as_str(), &place.app.prefix);
-    Decision::Refuse(Refusal { reason, place: Some(place), asker, person: None, return_to })
+    let (place, asker, return_to) = (Some(place), facts.asker, Some(return_to));
+    Decision::Refuse(Refusal { reason, place, asker, person: None, return_to, admission, token: None })
 }
 
 fn refuse<'a>(facts: &Facts, place: Option<Place<'a>>, reason: Reason) -> Decision<'a> {
-    Decision::Refuse(Refusal { reason, place, asker: facts.asker, person: None, return_to: None })
+    let asker = facts.asker;
+    Decision::Refuse(Refusal { reason, place, asker, person: None, return_to: None, admission: None, token: None })
 }

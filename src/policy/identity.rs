@@ -2,17 +2,17 @@
 //! there is not set, and what the client sent under its name is removed all the same.
 
 use http::{HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::claims::Claims;
-use crate::types::oauth::Subject;
+use crate::types::oauth::{ClientId, Subject};
 
 /// Who a request comes from, in the form the backend is told: made once a session, used for every request.
 #[derive(Debug)]
 pub struct Identity {
-    /// `sub`.
+    /// `sub`; of a client that acts for nobody but itself its name.
     pub subject: Subject,
-    /// Everything verified about the person.
+    /// Everything verified about whom.
     pub claims: Claims,
     /// The headers that tell the backend.
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -22,6 +22,22 @@ impl Identity {
     /// The identity that `claims` give, with the headers of `templates`.
     pub fn new(subject: Subject, claims: Claims, templates: &[HeaderTemplate]) -> Self {
         let headers = templates.iter().filter_map(|template| template.render(&claims)).collect();
+        Self { subject, claims, headers }
+    }
+
+    /// The identity of a client that acts for nobody but itself. It has no `sub`, so no header and no rule can take it
+    /// for a person of that name; `client_header` tells which client it is.
+    pub fn of_client(
+        client_id: &ClientId,
+        mut claims: Map<String, Value>,
+        templates: &[HeaderTemplate],
+        client_header: &HeaderTemplate,
+    ) -> Self {
+        claims.remove("sub");
+        claims.insert("client_id".to_owned(), client_id.as_str().into());
+        let claims = Claims::new(claims, Map::new());
+        let subject = Subject::new(client_id.as_str());
+        let headers = templates.iter().chain([client_header]).filter_map(|template| template.render(&claims)).collect();
         Self { subject, claims, headers }
     }
 }
@@ -152,7 +168,7 @@ fn encoded(text: &str, in_list: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Map, json};
+    use serde_json::json;
 
     fn render(template: &str, claims: Value) -> Option<String> {
         let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
@@ -179,6 +195,20 @@ mod tests {
         {
             assert_eq!(render("<{email}>", claims.clone()), None, "{claims}");
         }
+    }
+
+    #[test]
+    fn a_client_is_told_by_its_own_header_and_never_as_a_person() {
+        let template = |name, text| HeaderTemplate::parse(name, text).unwrap();
+        let templates = [template("X-User", "{sub}"), template("X-Roles", "{roles}")];
+        let claims = json!({"sub": "reports", "roles": ["clerk"], "client_id": "alice"});
+        let claims = claims.as_object().unwrap().clone();
+        let identity =
+            Identity::of_client(&ClientId::new("reports"), claims, &templates, &template("X-Client", "{client_id}"));
+        let headers: Vec<_> =
+            identity.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(headers, [("x-roles", "clerk"), ("x-client", "reports")]);
+        assert!(identity.claims.get("sub").is_none());
     }
 
     #[test]

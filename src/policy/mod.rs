@@ -4,6 +4,7 @@ pub mod app;
 pub mod asker;
 pub mod claims;
 pub mod client_address;
+pub mod credentials;
 pub mod decide;
 pub mod facts;
 pub mod identity;

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use super::asker::text;
+use super::credentials::{Credentials, Scheme};
 use super::throttle::{Calls, Failures};
 use crate::session::native::is_ours;
 use crate::types::oauth::ClientId;
@@ -73,6 +74,8 @@ pub const REFRESH_TOKEN: &str = "doorward-refresh-token";
 /// A token of ours beside a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown<'h> {
+    /// How it is presented.
+    pub scheme: Scheme,
     /// The access token.
     pub access_token: &'h str,
     /// The refresh token, if one came along.
@@ -82,22 +85,22 @@ pub struct Shown<'h> {
 impl<'h> Shown<'h> {
     /// Reads `Authorization` (RFC 6750 section 2.1); `None` if there is no token of ours.
     pub fn read(headers: &'h HeaderMap) -> Option<Self> {
-        let access_token = headers.get(header::AUTHORIZATION).and_then(bearer_of_ours)?;
+        let Credentials { scheme, token } = Credentials::read(headers)?;
+        let access_token = token.filter(|token| is_ours(token))?;
         let mut refresh_tokens = headers.get_all(REFRESH_TOKEN).iter();
         let refresh_token = match (refresh_tokens.next(), refresh_tokens.next()) {
             (Some(one), None) => one.to_str().ok(),
             // Which of several is meant cannot be told.
             (None, _) | (Some(_), Some(_)) => None,
         };
-        Some(Self { access_token, refresh_token })
+        Some(Self { scheme, access_token, refresh_token })
     }
 }
 
-/// The token of ours that `field` carries, whatever it is worth.
-pub fn bearer_of_ours(field: &HeaderValue) -> Option<&str> {
-    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case("bearer") && is_ours(token)).then_some(token)
+/// Whether `field` carries a token of ours, whatever it is worth, or what a lenient reader could take for one.
+pub fn holds_token_of_ours(field: &HeaderValue) -> bool {
+    let token = field.as_bytes().split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    Scheme::of(field).is_some() && token.into_iter().any(|word| std::str::from_utf8(word).is_ok_and(is_ours))
 }
 
 /// From where a native endpoint is called.

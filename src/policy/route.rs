@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::app::App;
 use super::facts::Facts;
 use super::native::NativeCall;
-use super::rules::Access;
+use super::rules::Admission;
 use crate::types::net::Origin;
 
 /// Every app, found by the host that a request names.
@@ -27,8 +27,8 @@ enum Named {
 pub enum Route<'a> {
     /// To one of our own endpoints.
     Own(Place<'a>, Endpoint),
-    /// To the backend, if `Access` is fulfilled.
-    Page(Place<'a>, &'a Access),
+    /// To the backend, for who is admitted.
+    Page(Place<'a>, &'a Admission),
     /// To the app's canonical origin.
     Alias(Place<'a>),
     /// A spelling of the path that this app does not tolerate.
@@ -104,7 +104,7 @@ impl Sites {
         }
         match own_endpoint(facts.target.path(), &app.prefix) {
             Some(endpoint) => Route::Own(place, endpoint),
-            None => Route::Page(place, app.rules.access(&facts.method, &facts.target)),
+            None => Route::Page(place, app.rules.admission(&facts.method, &facts.target)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::claims::ClaimCondition;
+use super::claims::{ClaimCondition, SCOPE};
 use super::target::{Ambiguous, Oddities, Target, canonical_path};
 
 /// Who may.
@@ -21,6 +21,31 @@ pub enum Access {
     Nobody,
 }
 
+/// How somebody may show who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// By the cookies of a session.
+    pub browser: bool,
+    /// By an access token.
+    pub bearer: bool,
+}
+
+impl Via {
+    /// By cookies only.
+    pub const BROWSER: Self = Self { browser: true, bearer: false };
+    /// By either; where both are there, the cookies count.
+    pub const BOTH: Self = Self { browser: true, bearer: true };
+}
+
+/// Who is let in, and by what they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Who may.
+    pub access: Access,
+    /// By what they are known.
+    pub via: Via,
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -29,7 +54,7 @@ pub struct Rule {
     /// Any of these methods; all where there are none. `GET` names `HEAD` too.
     pub methods: Vec<Method>,
     /// Who may.
-    pub allow: Access,
+    pub allow: Admission,
 }
 
 /// An app's rules, compiled.
@@ -37,20 +62,23 @@ pub struct Rule {
 pub struct Rules {
     rules: Vec<Rule>,
     case_insensitive: bool,
-    strictest: Access,
+    /// What no rule names.
+    unnamed: Admission,
+    strictest: Admission,
 }
 
 impl Rules {
-    /// Compiles `rules`. With `case_insensitive`, paths match in any case: for apps that do not tell cases apart.
-    pub fn new(rules: Vec<Rule>, case_insensitive: bool) -> Self {
-        let strictest = rules.iter().fold(Access::SignedIn, |strictest, rule| strictest.and(&rule.allow));
-        Self { rules, case_insensitive, strictest }
+    /// Compiles `rules`. With `case_insensitive`, paths match in any case: for apps that do not tell cases apart. What
+    /// no rule names needs a person who is signed in `via` these.
+    pub fn new(rules: Vec<Rule>, case_insensitive: bool, via: Via) -> Self {
+        let unnamed = Admission { access: Access::SignedIn, via };
+        let strictest = rules.iter().fold(unnamed.clone(), |strictest, rule| strictest.and(&rule.allow));
+        Self { rules, case_insensitive, unnamed, strictest }
     }
 
     /// Who may send `method` to `target`. A target with oddities gets the strictest access of all,
     /// because the backend may read it as any path.
-    pub fn access(&self, method: &Method, target: &Target) -> &Access {
-        const DEFAULT: &Access = &Access::SignedIn;
+    pub fn admission(&self, method: &Method, target: &Target) -> &Admission {
         if target.oddities() != Oddities::NONE {
             return &self.strictest;
         }
@@ -59,18 +87,13 @@ impl Rules {
         self.rules
             .iter()
             .find(|rule| rule.names(method) && rule.covers(&segments, self.case_insensitive))
-            .map_or(DEFAULT, |rule| &rule.allow)
+            .map_or(&self.unnamed, |rule| &rule.allow)
     }
 
-    /// Every claim that a rule asks about.
+    /// Every claim that a rule asks about; a scope is what a token has or has not, and nothing of a person.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
-        self.rules
-            .iter()
-            .flat_map(|rule| match &rule.allow {
-                Access::Claims(conditions) => conditions.as_slice(),
-                Access::Everyone | Access::SignedIn | Access::Nobody => &[],
-            })
-            .map(|condition| condition.claim.as_str())
+        let conditions = self.rules.iter().flat_map(|rule| rule.allow.access.conditions());
+        conditions.map(|condition| condition.claim.as_str()).filter(|claim| *claim != SCOPE)
     }
 }
 
@@ -85,7 +108,30 @@ impl Rule {
     }
 }
 
+impl Admission {
+    /// What fulfils both. Who could be known by neither is nobody.
+    fn and(self, other: &Self) -> Self {
+        let via = Via { browser: self.via.browser && other.via.browser, bearer: self.via.bearer && other.via.bearer };
+        let access = if via.browser || via.bearer { self.access.and(&other.access) } else { Access::Nobody };
+        Self { access, via }
+    }
+}
+
 impl Access {
+    /// The conditions on claims.
+    pub fn conditions(&self) -> &[ClaimCondition] {
+        match self {
+            Self::Claims(conditions) => conditions,
+            Self::Everyone | Self::SignedIn | Self::Nobody => &[],
+        }
+    }
+
+    /// The scopes without which a token does not fulfil it.
+    pub fn scopes(&self) -> impl Iterator<Item = &str> {
+        let scopes = self.conditions().iter().filter(|condition| condition.claim == SCOPE);
+        scopes.flat_map(|condition| condition.any_of.iter().map(String::as_str))
+    }
+
     /// What fulfils both.
     fn and(self, other: &Self) -> Self {
         match (self, other) {
@@ -400,7 +446,7 @@ mod tests {
         let rule = |path: &str, methods: Vec<Method>, allow| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods,
-            allow,
+            allow: Admission { access: allow, via: Via::BROWSER },
         };
         let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
         Rules::new(
@@ -410,13 +456,15 @@ mod tests {
                 rule("/posts", vec![Method::GET], Access::Everyone),
             ],
             case_insensitive,
+            Via::BROWSER,
         )
     }
 
     #[test]
     fn the_first_match_wins_and_the_default_is_signed_in() {
         let rules = rules(false);
-        let access = |method: Method, path: &str| rules.access(&method, &Target::parse(path, None).unwrap()).clone();
+        let access =
+            |method: Method, path: &str| rules.admission(&method, &Target::parse(path, None).unwrap()).access.clone();
         assert_eq!(access(Method::GET, "/assets/a.css"), Access::Everyone);
         assert_eq!(access(Method::GET, "/posts"), Access::Everyone);
         assert_eq!(access(Method::HEAD, "/posts"), Access::Everyone);
@@ -432,9 +480,25 @@ mod tests {
         let rules = rules(true);
         for path in ["//assets/a.css", "/assets/x;y", "/assets%2Fa"] {
             let target = Target::parse(path, None).unwrap();
-            assert!(matches!(rules.access(&Method::GET, &target), Access::Claims(_)), "{path}");
+            assert!(matches!(rules.admission(&Method::GET, &target).access, Access::Claims(_)), "{path}");
         }
         let target = Target::parse("/ADMIN/x", None).unwrap();
-        assert!(matches!(rules.access(&Method::GET, &target), Access::Claims(_)));
+        assert!(matches!(rules.admission(&Method::GET, &target).access, Access::Claims(_)));
+    }
+
+    #[test]
+    fn an_odd_target_is_for_who_is_known_by_what_every_rule_takes() {
+        let rule = |path: &str, via| Rule {
+            paths: vec![PathPattern::parse(path).unwrap()],
+            methods: vec![],
+            allow: Admission { access: Access::Everyone, via },
+        };
+        let bearer = Via { browser: false, bearer: true };
+        let odd = Target::parse("//a", None).unwrap();
+        let strictest = |rules: Vec<Rule>, via| Rules::new(rules, false, via).admission(&Method::GET, &odd).clone();
+        let one = strictest(vec![rule("/api/**", bearer)], Via::BOTH);
+        assert_eq!(one, Admission { access: Access::SignedIn, via: bearer });
+        let none = strictest(vec![rule("/api/**", bearer), rule("/pages/**", Via::BROWSER)], Via::BOTH);
+        assert_eq!(none.access, Access::Nobody);
     }
 }

@@ -87,7 +87,8 @@ impl Proxy {
             let error = upstream::UpstreamError::Unforwardable("its app");
             return self.respond.upstream_failed(facts, place.app, &error, reference);
         };
-        let holds = permit.session().map(|live| self.auth.holds(place, live));
+        let by_session = permit.session().map(|live| self.auth.holds(place, live));
+        let holds = by_session.or_else(|| permit.token().map(|live| self.auth.token_holds(place, live)));
         let in_grace = permit.session().is_some_and(LiveSession::is_in_grace);
         let code = if in_grace { "forward_in_grace" } else { "forward" };
         record.sent_upstream();

@@ -41,15 +41,25 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
         Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => {
             words("Please log in", "This page is for people who are logged in.", "Log in and try again.")
         }
-        Reason::TokenRefused(_) => words(
-            "Please log in again",
-            "The access token has expired, was revoked, or is none of this site.",
-            "Refresh it, or log in again.",
-        ),
         Reason::FormNotSent(_) => words(
             "Your form was not sent",
             "Your session had ended when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
+        ),
+        Reason::TokenFirst => words(
+            "An access token is needed",
+            "This address is for programs that send an access token.",
+            "Send one in the Authorization header.",
+        ),
+        Reason::TokenRefused(_) => words(
+            "The access token is not accepted",
+            "What was sent as an access token does not count here, or no longer.",
+            "Get a new one and send the request again.",
+        ),
+        Reason::PersonRequired => words(
+            "A person is needed",
+            "The access token is good, but nobody is behind it, and this address is for people.",
+            "Use a token that was issued for a person.",
         ),
         Reason::Forbidden => words(
             "You may not see this page",

@@ -1,6 +1,7 @@
 //! One request in six stages, a straight line: facts, route, who asks, decision, act, answer.
 
 mod act;
+mod challenge;
 mod codes;
 mod native;
 pub mod pages;
@@ -10,14 +11,17 @@ mod respond;
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 
 use crate::auth::Auth;
+use crate::auth::bearer::{ShownToken, TokenCache};
 use crate::auth::resume::{Effort, Resumed, SessionCache};
 use crate::policy::client_address::TrustedProxies;
-use crate::policy::decide::decide;
+use crate::policy::credentials::Credentials;
+use crate::policy::decide::{Caller, decide};
 use crate::policy::facts::Facts;
+use crate::policy::native::Shown;
 use crate::policy::route::{Endpoint, Place, Route, Sites};
 use crate::policy::rules::Access;
 use crate::session::cookie::RequestCookies;
@@ -40,6 +44,8 @@ pub struct Proxy {
     pub upstreams: Vec<Upstream>,
     /// Sessions that this worker knows.
     pub sessions: SessionCache,
+    /// Access tokens that this worker knows.
+    pub tokens: TokenCache,
     /// Our own answers.
     pub respond: Arc<Respond>,
     /// The access log and the metrics.
@@ -66,10 +72,18 @@ impl Proxy {
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);
         let is_activity = is_activity(&route, &facts);
-        let resumed = match place {
-            Some(place) => self.auth.resume(place, &parts.headers, &cookies, effort, &self.sessions).await,
+        let mut resumed = match place {
+            Some(place) => {
+                let cookies = cookies_that_count(&route, &cookies);
+                self.auth.resume(place, &parts.headers, cookies, effort, &self.sessions).await
+            }
             None => Resumed::nobody_asked(),
         };
+        let mut nonce = None;
+        if let Some((place, token)) = token_that_counts(&route, &facts, &parts.headers, &resumed) {
+            let presented = Box::pin(self.auth.by_token(place, token, &self.tokens)).await;
+            (resumed.caller, nonce) = (presented.caller, presented.nonce);
+        }
         record.session(&resumed);
         let answer = match resumed.caller {
             Ok(caller) => {
@@ -82,7 +96,7 @@ impl Proxy {
         let lines_of = |place| self.auth.lines_of(place, (resumed.afterwards, resumed.at), &cookies, is_activity);
         let lines = place.map(lines_of);
         let lines = lines.unwrap_or_default();
-        record.close(answer.with_cookies(lines).with_tokens(tokens))
+        record.close(answer.with_cookies(lines).with_tokens(tokens).with_nonce(nonce))
     }
 }
 
@@ -107,14 +121,43 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
     }
 }
 
+/// Where a session does not count its cookies are not looked at.
+fn cookies_that_count<'r, 'c>(route: &Route<'_>, cookies: &'r RequestCookies<'c>) -> &'r RequestCookies<'c> {
+    match route {
+        Route::Page(_, admission) if !admission.via.browser => const { &RequestCookies::none() },
+        Route::Page(..) | Route::Own(..) | Route::Alias(_) | Route::Odd(_) | Route::Misdirected => cookies,
+    }
+}
+
+/// The access token, where one counts and no session does: that wins, and the token is then not even read.
+fn token_that_counts<'r>(
+    route: &Route<'r>,
+    facts: &'r Facts,
+    headers: &'r HeaderMap,
+    resumed: &Resumed,
+) -> Option<(Place<'r>, ShownToken<'r>)> {
+    let Route::Page(place, admission) = route else { return None };
+    let is_ours = place.app.native.is_some() && Shown::read(headers).is_some();
+    let takes_tokens =
+        admission.via.bearer && place.app.bearer.is_some() && admission.access != Access::Nobody && !is_ours;
+    if !takes_tokens || !matches!(resumed.caller, Ok(Caller::Anonymous(_))) {
+        return None;
+    }
+    let (credentials, may_wait) = (Credentials::read(headers)?, admission.access != Access::Everyone);
+    Some((*place, ShownToken { credentials, headers, facts, may_wait }))
+}
+
 /// How much finding out who asks is worth, by what was asked. A switch of protocols delivers no cookie.
-fn effort<'a>(route: &Route<'a>, headers: &http::HeaderMap) -> (Option<Place<'a>>, Effort) {
+fn effort<'a>(route: &Route<'a>, headers: &HeaderMap) -> (Option<Place<'a>>, Effort) {
     let switches = headers.contains_key(header::UPGRADE);
     match route {
-        Route::Page(place, Access::SignedIn | Access::Claims(_)) if !switches => (Some(*place), Effort::Refresh),
+        Route::Page(place, admission) => match admission.access {
+            Access::SignedIn | Access::Claims(_) if switches => (Some(*place), Effort::Know),
+            Access::SignedIn | Access::Claims(_) => (Some(*place), Effort::Refresh),
+            Access::Everyone | Access::Nobody => (Some(*place), Effort::Look),
+        },
         Route::Own(place, Endpoint::Login | Endpoint::Session) => (Some(*place), Effort::Refresh),
-        Route::Page(place, Access::SignedIn | Access::Claims(_)) => (Some(*place), Effort::Know),
-        Route::Page(place, _) | Route::Own(place, _) => (Some(*place), Effort::Look),
+        Route::Own(place, _) => (Some(*place), Effort::Look),
         Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),
     }
 }

@@ -17,6 +17,7 @@ use crate::auth::resume::Resumed;
 use crate::policy::decide::Caller;
 use crate::policy::facts::Facts;
 use crate::policy::route::Route;
+use crate::session::assess::Why;
 use crate::telemetry::access::{AccessBuffer, AccessLine};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyError, End, Holds, Watcher};
@@ -129,10 +130,16 @@ impl Record {
     /// Whose session it is.
     pub fn session(&mut self, resumed: &Resumed) {
         match &resumed.caller {
-            Ok(Caller::Authenticated(live)) => self.session = Some(live.session().sid.as_str().to_owned()),
-            Ok(Caller::Anonymous(why) | Caller::TokenRefused(why)) => {
+            Ok(Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
+                self.session = Some(live.session().sid.as_str().to_owned());
+            }
+            Ok(Caller::WithToken(live)) => self.session = Some(live.token().name.as_str().to_owned()),
+            Ok(Caller::Anonymous(why)) => {
                 if let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) {
-                    self.shared.metrics.sessions_refused.with_label_values(&[app.as_str(), why.code()]).inc();
+                    let metrics = &self.shared.metrics;
+                    let is_token = matches!(why, Why::TokenRefused(_));
+                    let refused = if is_token { &metrics.tokens_refused } else { &metrics.sessions_refused };
+                    refused.with_label_values(&[app.as_str(), why.code()]).inc();
                 }
             }
             Err(_) => {}

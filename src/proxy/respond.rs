@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::json;
 
+use super::challenge;
 use super::codes::{self, Words};
 use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
@@ -32,9 +33,6 @@ use crate::types::body::Body;
 use crate::types::time::Timestamp;
 use crate::upstream::UpstreamError;
 pub(super) use native::NoBody;
-
-/// The challenge to a token that is none, or none any more (RFC 6750 section 3).
-const DEAD_TOKEN: &str = "Bearer realm=\"doorward\", error=\"invalid_token\"";
 
 /// Makes answers.
 pub struct Respond {
@@ -61,6 +59,19 @@ impl Answer {
         headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
         for line in lines {
             headers.append(header::SET_COOKIE, line);
+        }
+        self
+    }
+}
+
+impl Answer {
+    /// The answer with the nonce that the next proof of possession has to carry (RFC 9449 section 8.2).
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: Option<HeaderValue>) -> Self {
+        if let Some(nonce) = nonce {
+            let headers = self.response.headers_mut();
+            headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+            headers.insert(const { HeaderName::from_static("dpop-nonce") }, nonce);
         }
         self
     }
@@ -135,11 +146,7 @@ impl Respond {
             }
         };
         let headers = answer.response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            let by_token = matches!(reason, Reason::TokenRefused(_));
-            let challenge = if by_token { DEAD_TOKEN } else { "Cookie realm=\"doorward\"" };
-            insert(headers, header::WWW_AUTHENTICATE, challenge);
-        }
+        challenge::add(headers, refusal);
         if let Reason::MethodNotAllowed(allowed) = reason {
             insert(headers, header::ALLOW, allowed);
         }
@@ -374,7 +381,7 @@ fn of_text(status: StatusCode, kind: &'static str, text: String) -> Response<Bod
     insert(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     // `no-referrer` would make the logout form send `Origin: null`.
     insert(headers, header::REFERRER_POLICY, "same-origin");
-    insert(headers, header::VARY, "Cookie, Sec-Fetch-Mode, Accept");
+    insert(headers, header::VARY, "Cookie, Authorization, Sec-Fetch-Mode, Accept");
     response
 }
 

@@ -7,9 +7,11 @@ use super::StartError;
 use super::observe::Telemetry;
 use crate::admin::Orders;
 use crate::auth::app::AppAuth;
+use crate::auth::bearer::{BearerAuth, TokenCache};
+use crate::auth::introspect::Introspection;
 use crate::auth::resume::SessionCache;
 use crate::auth::{Auth, Stores};
-use crate::config::{AppConfig, Config, StorePlace};
+use crate::config::{AppConfig, BearerConfig, Config, StorePlace};
 use crate::control::Control;
 use crate::oidc::Provider;
 use crate::policy::app::App;
@@ -21,6 +23,7 @@ use crate::session::seal::{Key, KeyRing};
 use crate::store::{FeedLimits, Measured, Memory, Redis, Store, StoreNumbers};
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
+use crate::types::oauth::ProviderName;
 use crate::types::time::Clock;
 use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
@@ -30,9 +33,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long the first answer waits for the store's word on sessions that were ended before.
 const CATCH_UP: Duration = Duration::from_secs(2);
 
-/// How many calls to a shared store may be under way for sessions, and for those who have none yet.
+/// How many calls to a shared store may be under way for sessions, for those who have none yet, and for proofs.
 const CALLS_FOR_SESSIONS: usize = 1024;
 const CALLS_FOR_STRANGERS: usize = 128;
+const CALLS_FOR_PROOFS: usize = 1024;
 
 /// Room for announcements that there is however few revocations are to be remembered.
 const LEAST_ITEMS: usize = 10_000;
@@ -129,6 +133,7 @@ impl Composed {
             let name = app.name.as_str();
             (name.to_owned(), metrics.app(name, &HOT_CODES))
         });
+        let takes_tokens = self.sites.apps().iter().any(|app| app.bearer.is_some());
         let seed = crate::auth::random_seed().map_err(|_| std::io::Error::other("no randomness"))?;
         Ok(Proxy {
             sites: Arc::clone(&self.sites),
@@ -136,6 +141,7 @@ impl Composed {
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
             sessions: SessionCache::new(self.max_cached_sessions),
+            tokens: TokenCache::new(if takes_tokens { self.max_cached_sessions } else { 0 }),
             respond: Arc::clone(&self.respond),
             recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
         })
@@ -154,12 +160,34 @@ pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded
         config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(clock))).collect();
     let apps = config.apps.iter().map(|settings| {
         let app = Arc::new(settings.policy.clone());
-        let provider = providers.iter().find(|provider| provider.settings().name == settings.provider);
-        let provider = Arc::clone(provider.ok_or_else(|| StartError::NoProvider(app.name.to_string()))?);
+        let bearer =
+            settings.bearer.as_ref().map(|bearer| bearer_auth(&app, bearer, &providers, config)).transpose()?;
+        let provider = named(&providers, &settings.provider, &app)?;
         let (client, most) = (settings.client.clone(), config.store.max_revoked);
-        Ok(Arc::new(AppAuth::new(app, provider, client, settings.auth, &ring, most)))
+        let flow = AppAuth::new(app, provider, client, settings.auth, &ring, most);
+        Ok(Arc::new(match bearer {
+            Some(bearer) => flow.taking_tokens(bearer),
+            None => flow,
+        }))
     });
     Ok(Guarded { apps: apps.collect::<Result<_, StartError>>()?, providers })
+}
+
+fn named(providers: &[Arc<Provider>], name: &ProviderName, app: &App) -> Result<Arc<Provider>, StartError> {
+    let provider = providers.iter().find(|provider| provider.settings().name == *name);
+    provider.cloned().ok_or_else(|| StartError::NoProvider(app.name.to_string()))
+}
+
+fn bearer_auth(
+    app: &App,
+    settings: &BearerConfig,
+    providers: &[Arc<Provider>],
+    config: &Config,
+) -> Result<BearerAuth, StartError> {
+    let providers = settings.providers.iter().map(|name| named(providers, name, app)).collect::<Result<_, _>>()?;
+    let introspection = settings.introspection.map(|lifetime| Introspection::new(lifetime, config.max_cached_sessions));
+    let (audiences, dpop_nonce) = (settings.audiences.clone(), settings.dpop_nonce);
+    Ok(BearerAuth { providers, audiences, introspection, dpop_nonce })
 }
 
 struct Obedience(Arc<Auth>);
@@ -170,14 +198,14 @@ impl Orders for Obedience {
     }
 }
 
-/// Two of one kind, so that nobody who merely begins logins takes what sessions need.
+/// Three of one kind, so that nobody who merely begins logins, or sends proofs, takes what sessions need.
 fn stores(config: &Config, metrics: &Metrics) -> Result<Stores, StartError> {
     let (store, numbers) = (&config.store, StoreNumbers::new(metrics));
     let measured = |store: Arc<dyn Store>| Arc::new(Measured::new(store, Arc::clone(&numbers)));
     match &store.place {
         StorePlace::Memory => {
             let memory = || measured(Arc::new(Memory::new(store.max_entries)));
-            Ok(Stores { sessions: memory(), strangers: memory() })
+            Ok(Stores { sessions: memory(), strangers: memory(), proofs: memory() })
         }
         StorePlace::Redis(settings) => {
             let longest_life = config.apps.iter().map(|app| app.policy.limits.absolute).max().unwrap_or_default();
@@ -185,7 +213,12 @@ fn stores(config: &Config, metrics: &Metrics) -> Result<Stores, StartError> {
             let limits = FeedLimits { longest_life, max_items: max_items.max(LEAST_ITEMS) };
             let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
             let strangers = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
-            Ok(Stores { sessions: measured(Arc::new(sessions)), strangers: measured(Arc::new(strangers)) })
+            let proofs = sessions.beside(&settings.key_prefix, "proofs", CALLS_FOR_PROOFS);
+            Ok(Stores {
+                sessions: measured(Arc::new(sessions)),
+                strangers: measured(Arc::new(strangers)),
+                proofs: measured(Arc::new(proofs)),
+            })
         }
     }
 }
@@ -198,8 +231,11 @@ fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
 
 fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError> {
     let beginnings = app.cookies.beginnings();
-    let headers =
-        HeaderPolicy::new(app.headers.iter().map(HeaderTemplate::name), &beginnings.each_ref().map(String::as_str));
+    let of_clients = app.bearer.iter().map(|bearer| &bearer.client_header);
+    let names = app.headers.iter().chain(of_clients).map(HeaderTemplate::name);
+    let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str));
+    let headers = if app.native.is_some() { headers.keeping_proofs() } else { headers };
+    let headers = if app.bearer.is_some() { headers.taking_tokens() } else { headers };
     UpstreamPlan::new(app.name.as_str(), settings.upstream.clone(), headers)
         .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

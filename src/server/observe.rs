@@ -21,7 +21,12 @@ impl Telemetry {
 impl Observer for Telemetry {
     fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str) {
         let name = app.app.name.as_str();
-        tracing::info!(app = name, outcome, "{}", event.name());
+        if event == Event::Introspection {
+            // As often as programs ask: that is what the counter is for.
+            tracing::debug!(app = name, outcome, "{}", event.name());
+        } else {
+            tracing::info!(app = name, outcome, "{}", event.name());
+        }
         let counter = match event {
             Event::LoginStarted => return,
             Event::LoginFinished => &self.metrics.logins,
@@ -30,6 +35,7 @@ impl Observer for Telemetry {
             Event::Revocation => &self.metrics.revocations,
             Event::Theft => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
+            Event::Introspection => &self.metrics.introspections,
         };
         counter.with_label_values(&[name, outcome]).inc();
     }
@@ -54,6 +60,7 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Me
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
     metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
+    metrics.introspected_tokens.set(whole(auth.introspected_tokens()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
         if let Some(skew) = provider.clock_skew() {

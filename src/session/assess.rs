@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::grant::{RefreshGrant, Seen};
 use super::jwt::SessionJwt;
+use super::token::TokenRefusal;
 use crate::policy::identity::{HeaderTemplate, Identity};
 use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
@@ -124,8 +125,8 @@ pub enum Why {
     RefreshRefused,
     /// Its refresh token was used by somebody else.
     Reused,
-    /// A token that is none of this app's.
-    UnknownToken,
+    /// There is none, and the access token that was presented in its place opens nothing.
+    TokenRefused(TokenRefusal),
 }
 
 impl Why {
@@ -142,7 +143,7 @@ impl Why {
             Self::Expired => "jwt_expired",
             Self::RefreshRefused => "refresh_refused",
             Self::Reused => "refresh_token_reused",
-            Self::UnknownToken => "unknown_token",
+            Self::TokenRefused(refusal) => refusal.code,
         }
     }
 }

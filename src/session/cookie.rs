@@ -129,6 +129,11 @@ impl<'r> RequestCookies<'r> {
         Self { pairs }
     }
 
+    /// None at all.
+    pub const fn none() -> Self {
+        Self { pairs: Vec::new() }
+    }
+
     /// The cookie's value. Two that differ are none: which of them is ours cannot be told.
     pub fn get(&self, name: &str) -> Option<&'r str> {
         let mut values = self.pairs.iter().filter(|(found, _)| *found == name).map(|(_, value)| *value);

@@ -7,3 +7,4 @@ pub mod grant;
 pub mod jwt;
 pub mod native;
 pub mod seal;
+pub mod token;

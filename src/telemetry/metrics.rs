@@ -35,6 +35,12 @@ pub struct Metrics {
     pub sessions_refused: IntCounterVec,
     /// Living sessions that were last seen under a key that only opens any more: zero once a rotation is over.
     pub sessions_on_old_keys: IntGauge,
+    /// Access tokens that opened nothing, by `app` and `reason`.
+    pub tokens_refused: IntCounterVec,
+    /// Questions to a provider about an opaque token, by `app` and `outcome`.
+    pub introspections: IntCounterVec,
+    /// Opaque tokens of which it is remembered what the provider said.
+    pub introspected_tokens: IntGauge,
     /// Entries of the store that this process holds.
     pub store_entries: IntGauge,
     /// Calls to the store by `call` and `outcome`.
@@ -162,6 +168,20 @@ impl Metrics {
             sessions_on_old_keys: gauge(
                 "doorward_sessions_on_old_keys",
                 "Sessions used within their idle limit whose cookies an older key sealed.",
+            )?,
+            tokens_refused: counters(
+                "doorward_tokens_refused_total",
+                "Access tokens that opened nothing, by reason.",
+                &["app", "reason"],
+            )?,
+            introspections: counters(
+                "doorward_introspections_total",
+                "Questions to a provider about an opaque token, by outcome.",
+                &["app", "outcome"],
+            )?,
+            introspected_tokens: gauge(
+                "doorward_introspected_tokens",
+                "Opaque tokens of which it is remembered what the provider said.",
             )?,
             store_entries: gauge("doorward_store_entries", "Entries of the store in this process.")?,
             store_calls: counters(

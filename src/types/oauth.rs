@@ -87,6 +87,10 @@ public_word! {
     ProviderSid
 }
 public_word! {
+    /// `jkt`: the SHA-256 thumbprint of a public key, in base64url (RFC 7638, RFC 9449 section 6.1).
+    JwkThumbprint
+}
+public_word! {
     /// The name an operator gave an app in the configuration file.
     AppName
 }

@@ -6,7 +6,8 @@ use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_C
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Passage;
-use crate::policy::native::bearer_of_ours;
+use crate::policy::credentials::Scheme;
+use crate::policy::native::holds_token_of_ours;
 use crate::session::cookie::pairs;
 
 /// Names that go no further, each in every spelling. Proxies and frameworks believe them; we say what is true
@@ -112,25 +113,46 @@ pub struct HeaderPolicy {
     /// Folded names by length, since folding keeps the length.
     never_forwarded: Vec<Vec<Box<[u8]>>>,
     cookie_prefixes: Vec<Box<[u8]>>,
+    takes_tokens: bool,
 }
 
 impl HeaderPolicy {
     /// `identity` are the names that the app is configured to get; `cookie_prefixes` begin the names of our cookies.
     pub fn new<'a>(identity: impl IntoIterator<Item = &'a HeaderName>, cookie_prefixes: &[&str]) -> Self {
-        let mut never_forwarded: Vec<Vec<Box<[u8]>>> = Vec::new();
+        let mut policy = Self { never_forwarded: Vec::new(), cookie_prefixes: Vec::new(), takes_tokens: false };
         for name in NEVER_FORWARDED.iter().map(|name| name.as_bytes()).chain(identity.into_iter().map(|n| n.as_ref())) {
-            let folded: Box<[u8]> = name.iter().map(|byte| fold(*byte)).collect();
-            if never_forwarded.len() <= folded.len() {
-                never_forwarded.resize(folded.len() + 1, Vec::new());
-            }
-            if let Some(same_length) = never_forwarded.get_mut(folded.len())
-                && !same_length.contains(&folded)
-            {
-                same_length.push(folded);
-            }
+            policy.never_forward(name);
         }
-        let cookie_prefixes = cookie_prefixes.iter().map(|prefix| prefix.as_bytes().into()).collect();
-        Self { never_forwarded, cookie_prefixes }
+        policy.cookie_prefixes = cookie_prefixes.iter().map(|prefix| prefix.as_bytes().into()).collect();
+        policy
+    }
+
+    /// For an app whose access tokens are our business: neither they nor proofs of possession go further, whoever
+    /// sends them and wherever to. `Authorization` of any other kind stays the app's own.
+    #[must_use]
+    pub fn taking_tokens(mut self) -> Self {
+        self.never_forward(b"dpop");
+        self.takes_tokens = true;
+        self
+    }
+
+    /// For an app whose native apps prove possession to us: proofs go no further.
+    #[must_use]
+    pub fn keeping_proofs(mut self) -> Self {
+        self.never_forward(b"dpop");
+        self
+    }
+
+    fn never_forward(&mut self, name: &[u8]) {
+        let folded: Box<[u8]> = name.iter().map(|byte| fold(*byte)).collect();
+        if self.never_forwarded.len() <= folded.len() {
+            self.never_forwarded.resize(folded.len() + 1, Vec::new());
+        }
+        if let Some(same_length) = self.never_forwarded.get_mut(folded.len())
+            && !same_length.contains(&folded)
+        {
+            same_length.push(folded);
+        }
     }
 
     /// The fields that go to the backend, framing and `Host` aside.
@@ -142,7 +164,8 @@ impl HeaderPolicy {
             let dropped = self.is_never_forwarded(name)
                 || *name == HOST
                 || *name == COOKIE
-                || (*name == AUTHORIZATION && (passage.consume_authorization || bearer_of_ours(value).is_some()))
+                || (*name == AUTHORIZATION
+                    && (passage.consume_authorization || self.is_token(value) || holds_token_of_ours(value)))
                 || nominated.contains(name);
             if !dropped {
                 headers.append(name.clone(), value.clone());
@@ -164,6 +187,10 @@ impl HeaderPolicy {
             }
         }
         headers
+    }
+
+    fn is_token(&self, authorization: &HeaderValue) -> bool {
+        self.takes_tokens && Scheme::of(authorization).is_some()
     }
 
     fn is_never_forwarded(&self, name: &HeaderName) -> bool {

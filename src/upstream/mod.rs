@@ -76,7 +76,7 @@ pub async fn forward(
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),
         // A session wins over a token: that is neither read nor passed on beside it.
-        consume_authorization: permit.session().is_some(),
+        consume_authorization: permit.identity().is_some(),
         on_identity: permit.identity().is_some(),
         holds,
     };

@@ -205,6 +205,53 @@ refused! {
         "prompt = \"login\"" => "state = \"login\"", at "state", "set by doorward itself", hint "prompt";
     an_audience_is_somebody:
         "scopes" => "audiences = []\nscopes", at "[]", "for nobody", hint "client id";
+    tokens_are_of_somebody:
+        "[apps.store.headers]" => "[apps.store.bearer]\nproviders = []\n[apps.store.headers]",
+        at "[]", "of nobody", hint "own provider";
+    tokens_are_of_a_provider_that_is_there:
+        "[apps.store.headers]" => "[apps.store.bearer]\nproviders = [\"login\", \"logins\"]\n[apps.store.headers]",
+        at "\"logins\"", "there is no provider `logins`", hint "`login`";
+    a_provider_of_tokens_is_named_once:
+        "[apps.store.headers]" => "[apps.store.bearer]\nproviders = [\"login\", 'login']\n[apps.store.headers]",
+        at "'login'", "there twice", hint "once";
+    two_providers_of_tokens_can_be_told_apart:
+        "[apps.forum]" => "[providers.other]\nissuer = \"https://login.example.com\"\n[apps.store.bearer]\nproviders = [\"login\", \"other\"]\n[apps.forum]",
+        at "\"other\"", "same issuer as `login`", hint "list one";
+    a_memory_of_answers_needs_questions:
+        "[apps.store.headers]" => "[apps.store.bearer]\nintrospection_cache = \"60s\"\n[apps.store.headers]",
+        at "\"60s\"", "nobody is asked", hint "introspect";
+    an_answer_about_a_token_ages:
+        "[apps.store.headers]" => "[apps.store.bearer]\nopaque_tokens = \"introspect\"\nintrospection_cache = \"2h\"\n[apps.store.headers]",
+        at "\"2h\"", "7200 s is too long", hint "1h";
+    an_answer_about_a_token_counts_for_a_while:
+        "[apps.store.headers]" => "[apps.store.bearer]\nopaque_tokens = \"introspect\"\nintrospection_cache = \"0s\"\n[apps.store.headers]",
+        at "\"0s\"", "no time at all", hint "1d";
+    where_tokens_are_asked_about_is_https:
+        "[apps.forum]" => "introspection_endpoint = \"http://login.example.com/i\"\n[apps.forum]",
+        at "\"http://login.example.com/i\"", "not an https URL", hint "https";
+    a_client_is_told_by_a_header_of_its_own:
+        "[apps.store.headers]" => "[apps.store.bearer]\nclient_header = \"x_forwarded_user\"\n[apps.store.headers]",
+        at "\"x_forwarded_user\"", "tells the app of people", hint "X-Forwarded-Client";
+    a_client_is_told_by_no_header_that_means_something_else:
+        "[apps.store.headers]" => "[apps.store.bearer]\nclient_header = \"Authorization\"\n[apps.store.headers]",
+        at "\"Authorization\"", "meaning of its own", hint "X-Forwarded-Client";
+    a_client_is_told_by_a_header:
+        "[apps.store.headers]" => "[apps.store.bearer]\nclient_header = \"X Client\"\n[apps.store.headers]",
+        at "\"X Client\"", "not a header name", hint "X-Forwarded-Client";
+    a_rule_takes_tokens_where_the_app_does:
+        "allow = \"everyone\"" => "allow = \"signed-in\"\nvia = [\"browser\", \"bearer\"]",
+        at "\"bearer\"", "takes no access tokens", hint "bearer]";
+    a_rule_is_for_who_can_be_known:
+        "allow = \"everyone\"" => "allow = \"signed-in\"\nvia = []", at "[]", "known by nothing", hint "browser";
+    a_way_is_known:
+        "allow = \"everyone\"" => "allow = \"signed-in\"\nvia = [\"cookie\"]", at "\"cookie\"", "`cookie` is not known", hint "";
+    no_scopes_are_no_condition:
+        "allow = \"everyone\"" => "allow = { scopes = [] }", at "[]", "all of no scopes", hint "signed-in";
+    a_scope_of_a_rule_is_one_word:
+        "allow = \"everyone\"" => "allow = { scopes = [\"a b\"] }", at "\"a b\"", "not one scope", hint "element";
+    one_condition_is_enough:
+        "allow = \"everyone\"" => "allow = { scopes = [\"a\"], roles = [\"b\"] }",
+        at "{ scopes = [\"a\"], roles = [\"b\"] }", "no condition", hint "scopes";
     the_prefix_is_a_plain_path:
         "scopes" => "prefix = \"/a/../b/\"\nscopes", at "\"/a/../b/\"", "cannot be the path", hint "/.doorward";
     the_cookie_name_is_plain:

@@ -12,6 +12,8 @@ mod bad_cookies;
 #[cfg(test)]
 mod bad_provider;
 #[cfg(test)]
+mod bearer;
+#[cfg(test)]
 mod command_demo;
 #[cfg(test)]
 mod command_revoke;

@@ -47,6 +47,11 @@ fn tokens() {
 }
 
 #[test]
+fn proofs() {
+    replay("dpop", text(checks::dpop::check));
+}
+
+#[test]
 fn callbacks() {
     replay("callback", text(checks::callback::check));
 }

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::App;
+use doorward::policy::app::{App, BearerPolicy};
 use doorward::policy::asker::Asker;
 use doorward::policy::claims::{ClaimCondition, Claims};
 use doorward::policy::client_address::TrustedProxies;
+use doorward::policy::credentials::Scheme;
 use doorward::policy::decide::{Caller, Decision, Reason, decide};
 use doorward::policy::facts::Facts;
-use doorward::policy::identity::Identity;
+use doorward::policy::identity::{HeaderTemplate, Identity};
 use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::polling::PollingPaths;
 use doorward::policy::route::{Endpoint, Route, Sites};
-use doorward::policy::rules::{Access, PathPattern, Rule, Rules};
+use doorward::policy::rules::{Access, Admission, PathPattern, Rule, Rules, Via};
 use doorward::policy::target::{Oddities, Oddity};
 use doorward::policy::throttle::{Calls, Failures};
-use doorward::session::assess::{Limits, LiveSession, Session, Why};
+use doorward::session::assess::{Limits, LiveSession, Outside, Session, Why};
 use doorward::session::cookie::CookieNames;
+use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, assess};
 use doorward::types::net::Origin;
-use doorward::types::oauth::{AppName, ClientId, Generation, KeyFingerprint, SessionId, Subject};
+use doorward::types::oauth::{AppName, ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use doorward::types::time::Timestamp;
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
@@ -69,7 +71,12 @@ const HEADERS: [(&str, &str); 17] = [
     ("referer", "https://store.example.com/.doorward/logout"),
     ("referer", "https://store.example.com.evil.example/a"),
 ];
-const WHYS: [Why; 9] = [
+const LIMITS: Limits =
+    Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) };
+const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+const TOKEN_REFUSED: TokenRefusal =
+    TokenRefusal { code: "token_expired", error: TokenError::InvalidToken, scheme: Scheme::Bearer };
+const WHYS: [Why; 10] = [
     Why::NoCookie,
     Why::Unreadable,
     Why::Mixed,
@@ -79,6 +86,7 @@ const WHYS: [Why; 9] = [
     Why::Expired,
     Why::RefreshRefused,
     Why::Reused,
+    Why::TokenRefused(TOKEN_REFUSED),
 ];
 
 fn accesses() -> impl Strategy<Value = Access> {
@@ -95,10 +103,11 @@ fn accesses() -> impl Strategy<Value = Access> {
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let patterns = select(vec!["/", "/**", "/a", "/a/**", "/b/*"]);
     let methods = select(vec![vec![], vec![Method::GET], vec![Method::POST]]);
-    let rule = (patterns, methods, accesses()).prop_map(|(pattern, methods, allow)| Rule {
+    let ways = select(vec![Via::BOTH, Via::BROWSER, Via { browser: false, bearer: true }]);
+    let rule = (patterns, methods, accesses(), ways).prop_map(|(pattern, methods, access, via)| Rule {
         paths: vec![PathPattern::parse(pattern).unwrap()],
         methods,
-        allow,
+        allow: Admission { access, via },
     });
     vec(rule, 0..4)
 }
@@ -109,14 +118,18 @@ fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
         name: AppName::new("store"),
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
         prefix: PREFIX.to_owned(),
-        rules: Rules::new(rules, false),
+        rules: Rules::new(rules, false, Via::BOTH),
         polling: PollingPaths::default(),
         tolerates,
         headers: Vec::new(),
         cookies: CookieNames::new("doorward", &origin),
-        limits: Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) },
         native: Some(native()),
+        limits: LIMITS,
         origin,
+        bearer: Some(BearerPolicy {
+            client_header: HeaderTemplate::parse("X-Forwarded-Client", "{client_id}").unwrap(),
+            dpop_required: false,
+        }),
     })])
 }
 
@@ -131,32 +144,88 @@ fn native() -> Native {
     }
 }
 
-fn caller(roles: Option<Vec<&'static str>>, why: Why, by_token: bool) -> Caller {
-    let Some(roles) = roles else {
-        return if by_token { Caller::TokenRefused(why) } else { Caller::Anonymous(why) };
-    };
-    let claims = Claims::new(Map::from_iter([("roles".to_owned(), json!(roles))]), Map::new());
-    let start = Timestamp::from_secs(1_800_000_000);
-    let session = Session {
-        identity: Arc::new(Identity::new(Subject::new("alice"), claims, &[])),
-        key: Some(KeyFingerprint::new([0; 16])),
-        valid_until: start.plus(std::time::Duration::from_secs(300)),
-        provider_sid: None,
-        sid: SessionId::new("s"),
-        generation: Generation::FIRST,
-        started_at: start,
-        sealed_at: start,
-    };
-    Caller::Authenticated(LiveSession::just_verified(Arc::new(session), start))
+/// How somebody shows who they are.
+#[derive(Clone, Copy, Debug)]
+enum Shows {
+    Cookies,
+    NativeToken,
+    PersonsToken,
+    ClientsToken,
 }
 
-fn fulfils(access: &Access, caller: &Caller) -> bool {
-    match (access, caller) {
-        (Access::Everyone, _) | (Access::SignedIn, Caller::Authenticated(_)) => true,
-        (Access::Nobody, _)
-        | (Access::SignedIn | Access::Claims(_), Caller::Anonymous(_) | Caller::TokenRefused(_)) => false,
-        (Access::Claims(conditions), Caller::Authenticated(live)) => {
-            let roles = live.session().identity.claims.texts("roles");
+struct World;
+
+impl Outside for World {
+    fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, _: Timestamp) -> bool {
+        false
+    }
+    fn knows_key(&self, _: &KeyFingerprint) -> bool {
+        true
+    }
+}
+
+fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
+    let Some(shows) = shows else { return Caller::Anonymous(why) };
+    let claims = Claims::new(Map::from_iter([("roles".to_owned(), json!(roles))]), Map::new());
+    let identity = Arc::new(Identity::new(Subject::new("alice"), claims, &[]));
+    let (key, until) = (Some(KeyFingerprint::new([0; 16])), START.plus(std::time::Duration::from_secs(300)));
+    let token = |is_persons| {
+        let token = Token {
+            identity: Arc::clone(&identity),
+            is_persons,
+            key,
+            valid_until: until,
+            ends_at: until,
+            issued_at: START,
+            provider_sid: None,
+            name: SessionId::new("t"),
+            bound_to: None,
+        };
+        let limits = TokenLimits { sessions: LIMITS, dpop_required: false };
+        Caller::WithToken(assess(&Arc::new(token), Scheme::Bearer, START, &limits, &World).unwrap())
+    };
+    match shows {
+        Shows::PersonsToken => token(true),
+        Shows::ClientsToken => token(false),
+        Shows::Cookies | Shows::NativeToken => {
+            let session = Session {
+                identity,
+                key,
+                valid_until: until,
+                provider_sid: None,
+                sid: SessionId::new("s"),
+                generation: Generation::FIRST,
+                started_at: START,
+                sealed_at: START,
+            };
+            let live = LiveSession::just_verified(Arc::new(session), START);
+            match shows {
+                Shows::NativeToken => Caller::WithNativeToken(live),
+                Shows::Cookies | Shows::PersonsToken | Shows::ClientsToken => Caller::Authenticated(live),
+            }
+        }
+    }
+}
+
+/// Who is known there, if anybody; and whether that is a person.
+fn known<'c>(admission: &Admission, caller: &'c Caller) -> Option<(&'c Identity, bool)> {
+    match caller {
+        Caller::Anonymous(_) => None,
+        Caller::Authenticated(live) => Some((&*live.session().identity, true)).filter(|_| admission.via.browser),
+        Caller::WithNativeToken(live) => Some((&*live.session().identity, true)),
+        Caller::WithToken(live) => {
+            Some((&*live.token().identity, live.token().is_persons)).filter(|_| admission.via.bearer)
+        }
+    }
+}
+
+fn fulfils(admission: &Admission, caller: &Caller) -> bool {
+    match (&admission.access, known(admission, caller)) {
+        (Access::Everyone, _) => true,
+        (Access::Nobody, _) | (Access::SignedIn | Access::Claims(_), None) => false,
+        (Access::SignedIn, Some((_, is_person))) => is_person,
+        (Access::Claims(conditions), Some((identity, _))) => {
+            let roles = identity.claims.texts("roles");
             conditions.iter().all(|condition| roles.contains(&condition.any_of[0]))
         }
     }
@@ -164,20 +233,24 @@ fn fulfils(access: &Access, caller: &Caller) -> bool {
 
 /// What must hold of a decision about `route`, which is the same as the one that was decided about.
 fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &HeaderMap, caller: &Caller) {
-    let is_signed_in = matches!(caller, Caller::Authenticated(_));
-    if let Route::Page(_, access) = route {
-        assert_eq!(matches!(decision, Decision::Forward(_)), fulfils(access, caller), "{access:?} {decision:?}");
+    let is_signed_in = matches!(caller, Caller::Authenticated(_) | Caller::WithNativeToken(_));
+    let mut is_known = is_signed_in;
+    if let Route::Page(_, admission) = route {
+        let forwards = matches!(decision, Decision::Forward(_));
+        assert_eq!(forwards, fulfils(admission, caller), "{admission:?} {decision:?}");
+        is_known = known(admission, caller).is_some();
     }
     match decision {
         Decision::Forward(permit) => {
             assert!(matches!(route, Route::Page(..)), "only pages are forwarded: {route:?}");
-            assert_eq!(permit.identity().is_some(), is_signed_in, "who asked is who is told");
+            assert_eq!(permit.identity().is_some(), is_known, "who asked is who is told");
             assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
         }
         Decision::StartLogin(_, to) => {
-            let is_asked_for = matches!(route, Route::Own(_, Endpoint::Login));
-            assert!(is_asked_for || !matches!(caller, Caller::TokenRefused(_)), "who brings a token is no browser");
-            assert!(!is_signed_in && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
+            assert!(!is_known && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
+            if let (Route::Page(_, admission), Caller::Anonymous(why)) = (route, caller) {
+                assert!(admission.via.browser && *why != Why::TokenRefused(TOKEN_REFUSED), "a login helps no program");
+            }
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
@@ -215,13 +288,12 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_)
-                    | Reason::TokenRefused(_)
-                    | Reason::FormNotSent(_)
-                    | Reason::SignInOutsideFrame(_)
+                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
             );
-            assert!(!wants_login || !is_signed_in, "a login for somebody who is signed in");
-            assert_eq!(refusal.person.is_some(), refusal.reason == Reason::Forbidden);
+            assert!(!wants_login || !is_known, "a login for somebody who is known");
+            let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::PersonRequired);
+            assert_eq!(refusal.person.is_some(), may_not);
+            assert_eq!(refusal.token.is_some(), may_not && matches!(caller, Caller::WithToken(_)));
         }
     }
 }
@@ -237,9 +309,9 @@ proptest! {
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::nasty::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
         lines in vec(select(HEADERS.as_slice()), 0..6),
-        roles in option::of(select(vec![vec![], vec!["admin"], vec!["admin", "owner"]])),
+        shows in option::of(select(vec![Shows::Cookies, Shows::NativeToken, Shows::PersonsToken, Shows::ClientsToken])),
+        roles in select(vec![vec![], vec!["admin"], vec!["admin", "owner"]]),
         why in select(WHYS.as_slice()),
-        by_token in any::<bool>(),
     ) {
         let oddities = [Oddity::DoubleSlash, Oddity::Semicolon, Oddity::EncodedPercent];
         let tolerated = if tolerant { &oddities[..] } else { &[] };
@@ -251,7 +323,7 @@ proptest! {
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (parts, ()) = request.into_parts();
         let Ok(facts) = Facts::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
-        let caller = caller(roles, why, by_token);
+        let caller = caller(shows, &roles, why);
         let decision = decide(&facts, &parts.headers, sites.route(&facts), caller.clone());
         check(&decision, &sites.route(&facts), &facts, &parts.headers, &caller);
     }

@@ -145,7 +145,7 @@ proptest! {
                     | Why::RefreshRefused
                     | Why::Reused
                     | Why::RevocationsUnknown
-                    | Why::UnknownToken => false,
+                    | Why::TokenRefused(_) => false,
                 };
                 prop_assert!(holds, "{:?}", why);
             }

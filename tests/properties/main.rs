@@ -20,6 +20,7 @@ mod lifetimes;
 mod nasty;
 mod paths;
 mod patterns;
+mod proofs;
 mod provider;
 mod requests;
 mod seals;

@@ -16,6 +16,9 @@ use crate::session::native::{NativeAccess, Token, read};
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
+/// The code of a token that is none of this app's.
+const UNKNOWN: &str = "unknown_token";
+
 impl Auth {
     /// Finds out who shows `shown`, a token of ours, to the app at `place`.
     pub(in super::super) async fn resume_native(
@@ -30,46 +33,52 @@ impl Auth {
         let now = self.now();
         let sealed = shown.access_token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
         let opened = self.session_of(app, place.index, (&app.seals.native_access, sealed), cache, now);
-        let Some((session, key_age)) = opened else { return Resumed::refused(Why::UnknownToken) };
+        let Some((session, key_age)) = opened else { return Resumed::refused(shown.scheme, UNKNOWN) };
         // Nobody notes when a token is used, so that only its end and the session's count here.
         let (sid, generation) = (session.sid.clone(), session.generation);
         let seen = Some(Seen { sid: sid.clone(), generation, last_activity: now });
         let presented = Presented { jwt: Some(session), refresh: None, seen, unreadable: false };
         let resumed = match assess(presented, now, &app.app.limits, &World::now(app)) {
             Standing::Live(live) => match self.knows_revocations(app) {
-                Ok(()) => Resumed::new(Ok(Caller::Authenticated(live)), Afterwards::Nothing),
-                Err(_) if effort == Effort::Look => Resumed::refused(Why::RevocationsUnknown),
+                Ok(()) => Resumed::new(Ok(Caller::WithNativeToken(live)), Afterwards::Nothing),
+                Err(_) if effort == Effort::Look => Resumed::refused(shown.scheme, Why::RevocationsUnknown.code()),
                 Err(outage) => Resumed::new(Err(outage), Afterwards::Nothing),
             },
             Standing::None(Why::Expired) if native.inline_refresh && effort == Effort::Refresh => {
                 match shown.refresh_token {
-                    Some(refresh_token) => self.refreshed_native(app, &sid, refresh_token).await,
-                    None => Resumed::refused(Why::Expired),
+                    Some(refresh_token) => self.refreshed_native(app, &sid, shown, refresh_token).await,
+                    None => Resumed::refused(shown.scheme, Why::Expired.code()),
                 }
             }
-            Standing::None(why) => Resumed::refused(why),
-            Standing::Stale(..) => Resumed::refused(Why::Expired),
+            Standing::None(why) => Resumed::refused(shown.scheme, why.code()),
+            Standing::Stale(..) => Resumed::refused(shown.scheme, Why::Expired.code()),
         };
-        if let Ok(Caller::Authenticated(live)) = &resumed.caller {
+        if let Ok(Caller::WithNativeToken(live)) = &resumed.caller {
             self.note_key(app, live.session(), key_age, now);
         }
         Resumed { at: now, ..resumed }
     }
 
-    async fn refreshed_native(self: &Arc<Self>, app: &Arc<AppAuth>, sid: &SessionId, refresh_token: &str) -> Resumed {
+    async fn refreshed_native(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        sid: &SessionId,
+        shown: Shown<'_>,
+        refresh_token: &str,
+    ) -> Resumed {
         let held = read(&app.seals.native_refresh, refresh_token).filter(|held| held.refresh.sid == *sid);
-        let Some(held) = held else { return Resumed::refused(Why::UnknownToken) };
+        let Some(held) = held else { return Resumed::refused(shown.scheme, UNKNOWN) };
         let scope = held.scope.clone();
         match self.renew_native(app, held).await {
             Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
                 Some(session) => {
                     let live = LiveSession::just_verified(Arc::new(session), self.now());
-                    Resumed::new(Ok(Caller::Authenticated(live)), Afterwards::HandOver(grant, scope))
+                    Resumed::new(Ok(Caller::WithNativeToken(live)), Afterwards::HandOver(grant, scope))
                 }
-                None => Resumed::refused(Why::UnknownToken),
+                None => Resumed::refused(shown.scheme, UNKNOWN),
             },
             Err(NativeFailure::Outage(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
-            Err(NativeFailure::SessionOver(why)) => Resumed::refused(why),
+            Err(NativeFailure::SessionOver(why)) => Resumed::refused(shown.scheme, why.code()),
             Err(
                 NativeFailure::UnknownToken
                 | NativeFailure::Throttled(..)
@@ -77,7 +86,7 @@ impl Auth {
                 | NativeFailure::Scope
                 | NativeFailure::Provider(_)
                 | NativeFailure::TooLarge(_),
-            ) => Resumed::refused(Why::UnknownToken),
+            ) => Resumed::refused(shown.scheme, UNKNOWN),
         }
     }
 

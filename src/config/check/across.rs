@@ -27,23 +27,57 @@ fn apps<'c, 'r>(raw: &'c RawConfig, root: &At<'r>) -> impl Iterator<Item = (At<'
     apps.filter_map(move |(name, app)| Some((at.key(name), name.as_str(), app.as_ref()?)))
 }
 
+/// Every name by which an app refers to a provider: for logins, and for access tokens.
+fn wanted<'c, 'r>(raw: &'c RawConfig, root: &At<'r>) -> Vec<(At<'r>, &'c str)> {
+    let mut wanted = Vec::new();
+    for (at, _, app) in apps(raw, root) {
+        wanted.extend(app.provider.as_deref().map(|name| (at.key("provider"), name)));
+        let at = at.key("bearer").key("providers");
+        let listed = token_issuers(app).enumerate();
+        wanted.extend(listed.filter_map(|(index, name)| Some((at.index(index), name?))));
+    }
+    wanted
+}
+
+fn token_issuers(app: &RawApp) -> impl Iterator<Item = Option<&str>> {
+    let listed = app.bearer.iter().flat_map(|bearer| bearer.providers.iter().flatten());
+    listed.map(Option::as_deref)
+}
+
 fn providers(raw: &RawConfig, root: &At<'_>) {
     let known: Vec<&str> = raw.providers.iter().flatten().map(|(name, _)| name.as_str()).collect();
-    for (at, _, app) in apps(raw, root) {
-        let Some(wanted) = app.provider.as_deref().filter(|wanted| !known.contains(wanted)) else { continue };
+    let wanted = wanted(raw, root);
+    for (at, wanted) in wanted.iter().filter(|(_, wanted)| !known.contains(wanted)) {
         let hint = if known.is_empty() {
             format!("there is none: begin with `[providers.{wanted}]` and its `issuer`")
         } else {
             did_you_mean(wanted, known.iter().copied())
         };
-        at.key("provider").refuse(format!("there is no provider {}", quoted(wanted)), hint);
+        at.refuse(format!("there is no provider {}", quoted(wanted)), hint);
     }
-    let in_use: Vec<&str> = apps(raw, root).filter_map(|(_, _, app)| app.provider.as_deref()).collect();
-    if !in_use.iter().all(|name| known.contains(name)) {
+    one_issuer_each(raw, root);
+    if !wanted.iter().all(|(_, name)| known.contains(name)) {
         return;
     }
-    for unused in known.iter().filter(|name| !in_use.contains(name)) {
+    for unused in known.iter().filter(|name| !wanted.iter().any(|(_, wanted)| wanted == *name)) {
         root.key("providers").key(unused).advise("no app uses this provider", "");
+    }
+}
+
+/// A token names its provider by the issuer: two of one issuer could not be told apart.
+fn one_issuer_each(raw: &RawConfig, root: &At<'_>) {
+    let issuer = |name: &str| raw.providers.as_ref()?.get(name)?.as_ref()?.issuer.as_deref();
+    for (at, _, app) in apps(raw, root) {
+        let at = at.key("bearer").key("providers");
+        let mut seen: Vec<(&str, &str)> = Vec::new();
+        for (index, name) in token_issuers(app).enumerate() {
+            let Some((name, issuer)) = name.and_then(|name| Some((name, issuer(name)?))) else { continue };
+            if let Some((other, _)) = seen.iter().find(|(other, known)| *known == issuer && *other != name) {
+                let what = format!("{} has the same issuer as {}", quoted(name), quoted(other));
+                at.index(index).refuse(what, "a token could not be told from the other's; list one of them");
+            }
+            seen.push((name, issuer));
+        }
     }
 }
 

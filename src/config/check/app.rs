@@ -11,11 +11,11 @@ use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
 use super::super::words;
 use super::session::limits;
-use super::{client, elements, name_is_good, native, rules, wait};
+use super::{bearer, client, elements, name_is_good, native, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::App;
 use crate::policy::polling::PollingPaths;
-use crate::policy::rules::Rules;
+use crate::policy::rules::{Rules, Via};
 use crate::session::assess::Limits;
 use crate::session::cookie::CookieNames;
 use crate::types::net::Origin;
@@ -46,20 +46,43 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
     let tolerates = rules::tolerated(raw.tolerate_paths.take(), &at.key("tolerate_paths"));
     let headers = rules::headers(raw.headers.take(), &at.key("headers"));
-    let rules = rules::check(raw.rules.take(), &at.key("rules"));
+    let via = if raw.bearer.is_some() { Via::BOTH } else { Via::BROWSER };
+    let rules = rules::check(raw.rules.take(), via, &at.key("rules"));
     let case_insensitive = raw.case_insensitive_paths.unwrap_or(false);
-    let rules = Rules::new(rules, case_insensitive);
+    let rules = Rules::new(rules, case_insensitive, via);
     let polling = rules::polling(raw.polling_paths.take(), &at.key("polling_paths"));
     let polling = PollingPaths::new(polling, case_insensitive);
     let native = raw.native.take().and_then(|raw| native::check(raw, &at.key("native"), client.as_ref()));
+    let names: Vec<&str> = headers.iter().map(|template| template.name().as_str()).collect();
+    let bearer = raw.bearer.take().map(|raw| bearer::check(raw, &names, &at.key("bearer")));
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
-    let origin = origin?;
+    let (origin, client, provider) = (origin?, client?, ProviderName::new(provider?));
+    let (takes_tokens, bearer) = match bearer {
+        Some(bearer) => {
+            let bearer = bearer?;
+            (Some(bearer.policy), Some(bearer.verification.of_app(&provider, &client.audiences)))
+        }
+        None => (None, None),
+    };
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
-    let policy = App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits, native };
-    Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
+    let policy = App {
+        name,
+        origin,
+        aliases,
+        prefix,
+        rules,
+        polling,
+        tolerates,
+        headers,
+        cookies,
+        limits,
+        native,
+        bearer: takes_tokens,
+    };
+    Some(AppConfig { policy, provider, client, auth, upstream: upstream?, bearer })
 }
 
 fn auth_settings(raw: &RawApp, at: &At<'_>) -> AuthSettings {

@@ -88,8 +88,7 @@ fn scopes(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
     // A gap is a value that was reported already: it may have been meant as `openid`.
     let complete = list.iter().all(Option::is_some);
     for (at, scope) in elements(Some(list), at) {
-        let good = |byte: u8| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~');
-        if scope.is_empty() || !scope.bytes().all(good) {
+        if !is_scope(&scope) {
             at.refuse(format!("{} is not one scope", quoted(&scope)), "each scope is an element of the list");
         } else if scopes.contains(&scope) {
             at.refuse(format!("{} is there twice", quoted(&scope)), "name each scope once");
@@ -101,6 +100,11 @@ fn scopes(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
         at.refuse("the scope `openid` is missing", "without it the provider issues no ID token");
     }
     scopes
+}
+
+/// `scope-token` (RFC 6749 section 3.3).
+pub(super) fn is_scope(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
 fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
@@ -119,7 +123,7 @@ fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
     params
 }
 
-fn audiences(raw: Option<List<String>>, at: &At<'_>) -> Option<Vec<String>> {
+pub(super) fn audiences(raw: Option<List<String>>, at: &At<'_>) -> Option<Vec<String>> {
     let list = raw?;
     if list.is_empty() {
         at.refuse("no token is for nobody", "leave the key out for the client id, which is what most providers write");

@@ -3,6 +3,7 @@
 
 mod across;
 mod app;
+mod bearer;
 mod client;
 mod native;
 mod provider;

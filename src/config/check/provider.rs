@@ -27,6 +27,9 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
     let has_discovery_url = raw.discovery_url.is_some();
     let discovery_at = at.key("discovery_url");
     let discovery_url = raw.discovery_url.and_then(|url| provider_url(&url, &discovery_at, allow_http));
+    let introspection_at = at.key("introspection_endpoint");
+    let introspection_endpoint =
+        raw.introspection_endpoint.and_then(|url| provider_url(&url, &introspection_at, allow_http));
     let issuer = at.required("issuer", raw.issuer, "such as `https://login.example.com`: the `iss` of its tokens");
     let issuer = issuer.and_then(|issuer| self::issuer(issuer, &at.key("issuer"), allow_http, has_discovery_url));
     let ca = raw.ca_file.map(|name| folder.certificates(&at.key("ca_file"), &name));
@@ -60,6 +63,7 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
         words::OnStoreOutage::LocalLease => OnStoreOutage::LocalLease,
     };
     settings.allow_insecure_http = allow_http;
+    settings.introspection_endpoint = introspection_endpoint;
     settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;
     settings.algorithms = algorithms.unwrap_or(settings.algorithms);
     settings.leeway = leeway.unwrap_or(settings.leeway);

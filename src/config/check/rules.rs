@@ -4,10 +4,12 @@ use http::Method;
 
 use super::super::raw::{List, Named, RawAllow, RawCondition, RawRule};
 use super::super::report::{At, did_you_mean, quoted};
+use super::super::words;
+use super::client::is_scope;
 use super::elements;
-use crate::policy::claims::ClaimCondition;
+use crate::policy::claims::{ClaimCondition, SCOPE};
 use crate::policy::identity::HeaderTemplate;
-use crate::policy::rules::{Access, PathPattern, Rule};
+use crate::policy::rules::{Access, Admission, PathPattern, Rule, Via};
 use crate::policy::target::{Oddities, Oddity};
 
 const HEADERS: [(&str, &str); 4] = [
@@ -18,7 +20,7 @@ const HEADERS: [(&str, &str); 4] = [
 ];
 
 /// Headers with a meaning of their own: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, the client's address.
-const RESERVED: [&str; 24] = [
+const RESERVED: [&str; 26] = [
     "authorization",
     "connection",
     "content-encoding",
@@ -26,6 +28,8 @@ const RESERVED: [&str; 24] = [
     "content-range",
     "content-type",
     "cookie",
+    "dpop",
+    "dpop-nonce",
     "expect",
     "forwarded",
     "host",
@@ -47,11 +51,12 @@ const RESERVED: [&str; 24] = [
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
 
-const ALLOW_HINT: &str = "`allow = \"everyone\"`, `\"signed-in\"`, `\"nobody\"`, `{ roles = [\"admin\"] }` or \
-                          `{ claim = \"department\", any_of = [\"sales\"] }`";
+const ALLOW_HINT: &str = "`allow = \"everyone\"`, `\"signed-in\"`, `\"nobody\"`, `{ roles = [\"admin\"] }`, \
+                          `{ scopes = [\"orders:read\"] }` or `{ claim = \"department\", any_of = [\"sales\"] }`";
 
-/// The rules of an app, in order. A path that an earlier rule takes wholly is refused: it would do nothing.
-pub(super) fn check(raw: Option<List<RawRule>>, at: &At<'_>) -> Vec<Rule> {
+/// The rules of an app, in order, by default for who is known `via` these. A path that an earlier rule takes wholly is
+/// refused: it would do nothing.
+pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for (at, raw) in elements(raw, at) {
         let methods = methods(raw.methods, &at.key("methods"));
@@ -78,8 +83,9 @@ pub(super) fn check(raw: Option<List<RawRule>>, at: &At<'_>) -> Vec<Rule> {
         if raw.allow.is_none() {
             at.refuse_missing("allow", ALLOW_HINT);
         }
-        if let Some(allow) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
-            rules.push(Rule { paths, methods, allow });
+        let via = raw.via.map_or(via, |listed| self::via(listed, via, &at.key("via")));
+        if let Some(access) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
+            rules.push(Rule { paths, methods, allow: Admission { access, via } });
         }
     }
     rules
@@ -139,6 +145,24 @@ fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
     methods
 }
 
+/// `most` is what the app takes at all.
+fn via(list: List<words::Via>, most: Via, at: &At<'_>) -> Via {
+    if list.is_empty() {
+        at.refuse("nobody could be known by nothing", "`[\"browser\"]`, `[\"bearer\"]`, or leave the key out for both");
+    }
+    let mut via = Via { browser: false, bearer: false };
+    for (at, way) in elements(Some(list), at) {
+        match way {
+            words::Via::Browser => via.browser = true,
+            words::Via::Bearer if !most.bearer => {
+                at.refuse("this app takes no access tokens", "add the table `[apps.….bearer]`; it may be empty");
+            }
+            words::Via::Bearer => via.bearer = true,
+        }
+    }
+    via
+}
+
 fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
     let condition = match raw {
         RawAllow::Everyone => return Some(Access::Everyone),
@@ -146,20 +170,21 @@ fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
         RawAllow::Nobody => return Some(Access::Nobody),
         RawAllow::If(condition) => condition,
     };
-    let RawCondition { roles, claim, any_of } = condition;
-    let (claim, values, key) = match (roles, claim, any_of) {
-        (Some(roles), None, None) => ("roles".to_owned(), roles, "roles"),
-        (None, Some(claim), Some(any_of)) => (claim, any_of, "any_of"),
-        (None, Some(_), None) => {
+    let RawCondition { roles, scopes, claim, any_of } = condition;
+    let (claim, values, key) = match (roles, scopes, claim, any_of) {
+        (Some(roles), None, None, None) => ("roles".to_owned(), roles, "roles"),
+        (None, Some(scopes), None, None) => return Some(self::scopes(scopes, &at.key("scopes"))),
+        (None, None, Some(claim), Some(any_of)) => (claim, any_of, "any_of"),
+        (None, None, Some(_), None) => {
             at.refuse_missing("any_of", "the values that the claim may have");
             return None;
         }
-        (None, None, Some(_)) => {
+        (None, None, None, Some(_)) => {
             at.refuse_missing("claim", "the claim that must have one of these values");
             return None;
         }
-        (None, None, None) if at.has_gaps() => return None,
-        (None, None, None) | (Some(_), _, _) => {
+        (None, None, None, None) if at.has_gaps() => return None,
+        (None, None, None, None) | (Some(_), ..) | (None, Some(_), ..) => {
             at.refuse("this is no condition", ALLOW_HINT);
             return None;
         }
@@ -174,6 +199,31 @@ fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
     Some(Access::Claims(vec![ClaimCondition { claim, any_of }]))
 }
 
+/// What a token has to be granted: all of these.
+fn scopes(list: List<String>, at: &At<'_>) -> Access {
+    if list.is_empty() {
+        at.refuse("every token has all of no scopes", "for whoever is known, write `allow = \"signed-in\"`");
+    }
+    let mut conditions = Vec::new();
+    for (at, scope) in elements(Some(list), at) {
+        if !is_scope(&scope) {
+            at.refuse(format!("{} is not one scope", quoted(&scope)), "each scope is an element of the list");
+        }
+        conditions.push(ClaimCondition { claim: SCOPE.to_owned(), any_of: vec![scope] });
+    }
+    Access::Claims(conditions)
+}
+
+/// A name in the form in which names are compared: many servers do not tell `-` from `_` and other signs in it.
+pub(super) fn folded(name: &str) -> String {
+    name.to_ascii_lowercase().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-")
+}
+
+/// Whether a folded name has a meaning of its own.
+pub(super) fn is_reserved(folded: &str) -> bool {
+    RESERVED.contains(&folded) || folded.starts_with("secure-session-") || folded.starts_with("sec-")
+}
+
 /// The identity headers of an app.
 pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemplate> {
     let Some(raw) = raw else {
@@ -183,10 +233,8 @@ pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemp
     let mut names: Vec<String> = Vec::new();
     for (name, template) in raw {
         let at = at.key(&name);
-        // Many servers do not tell `-` from `_` and other signs in a header's name.
-        let folded: String = name.to_ascii_lowercase().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-");
-        let ours = folded.starts_with("secure-session-") || folded.starts_with("sec-");
-        if RESERVED.contains(&folded.as_str()) || ours {
+        let folded = folded(&name);
+        if is_reserved(&folded) {
             let hint = "choose a name of your own, such as `X-Forwarded-User`";
             at.refuse_key(format!("the header {} has a meaning of its own", quoted(&name)), hint);
         } else if names.contains(&folded) {

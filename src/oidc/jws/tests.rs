@@ -146,6 +146,19 @@ fn only_three_segments_of_strict_base64url_of_unambiguous_json() {
 }
 
 #[test]
+fn a_jwt_is_told_from_what_is_opaque_however_bad_it_is() {
+    let header = b64(r#"{"alg":"none"}"#);
+    for jwt in
+        [Signer::es256("k").sign(&json!({})), format!("{header}.e30."), format!("{header}.."), format!("{header}.?.!")]
+    {
+        assert!(is_jwt(&jwt), "{jwt}");
+    }
+    for opaque in ["", ".", "..", "abc", "a.b.c", "e30", "e30.", "e30.x.y.z", "W10.x.y", "2YotnFZFEjr1zCsicMWpAA"] {
+        assert!(!is_jwt(opaque), "{opaque}");
+    }
+}
+
+#[test]
 fn keys_are_found_by_kid_and_without_one_by_trying() {
     let (first, second, same) = (Signer::es256("1"), Signer::es256("2"), Signer::es256("1"));
     let keys = key_set(&[&first, &second, &same]);

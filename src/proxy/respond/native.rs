@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use super::super::reference::Reference;
-use super::{Answer, DEAD_TOKEN, Respond, insert, login_path, of_text};
+use super::{Answer, Respond, insert, login_path, of_text};
 use crate::auth::native::{NativeEnd, NativeFailure, NativeTokens};
 use crate::oidc::password::WhyRefused;
 use crate::policy::app::App;
@@ -151,7 +151,7 @@ impl Respond {
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match (call, failed.token_is_dead) {
                 (NativeCall::Token, _) => "Basic realm=\"doorward\"",
-                (_, true) => DEAD_TOKEN,
+                (_, true) => "Bearer realm=\"doorward\", error=\"invalid_token\"",
                 (_, false) => "Bearer realm=\"doorward\"",
             };
             insert(headers, header::WWW_AUTHENTICATE, challenge);
@@ -250,7 +250,7 @@ const fn of_end(why: Why) -> &'static str {
         Why::Reused => "This refresh token was used before, so the session was ended. Log in again.",
         Why::Idle | Why::TooOld | Why::Expired => "The session is too old. Log in again.",
         Why::Revoked | Why::RevocationsUnknown | Why::RefreshRefused => "The session was ended. Log in again.",
-        Why::NoCookie | Why::Unreadable | Why::Mixed | Why::UnknownToken => "There is no session. Log in again.",
+        Why::NoCookie | Why::Unreadable | Why::Mixed | Why::TokenRefused(_) => "There is no session. Log in again.",
     }
 }
 

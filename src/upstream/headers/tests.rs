@@ -173,6 +173,22 @@ fn authorization_passes_only_where_it_is_the_apps_own() {
 }
 
 #[test]
+fn an_access_token_that_is_our_business_goes_no_further_and_other_credentials_do() {
+    let passage = Passage { consume_authorization: false, ..passage(&[]) };
+    let arrives = |policy: HeaderPolicy, name, value| {
+        policy.upstream_headers(&map(&[(name, value)]), &passage).contains_key(name)
+    };
+    let ours = ["Bearer x", "bearer  x", "BEARER", "DPoP x", "dpop,x", "Bearer\tx"];
+    for value in ours.into_iter().chain(["Basic Zm9v", "Bearers x", "Digest a=\"Bearer\""]) {
+        assert!(arrives(policy(), "authorization", value), "{value}: the app's own business");
+        assert_eq!(arrives(policy().taking_tokens(), "authorization", value), !ours.contains(&value), "{value}");
+    }
+    for name in ["DPoP", "dpop"] {
+        assert!(arrives(policy(), name, "x") && !arrives(policy().taking_tokens(), name, "x"), "{name}");
+    }
+}
+
+#[test]
 fn our_cookies_end_here_and_the_apps_cookies_do_not() {
     for (given, left) in [
         ("a=b; c=d", Some("a=b; c=d")),

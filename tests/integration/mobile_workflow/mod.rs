@@ -156,7 +156,7 @@ fn shows_the_cart(page: &Page) {
 fn is_told_to_log_in(page: &Page, code: &str) {
     assert_eq!((page.status(), page.header("content-type")), (401, Some("application/problem+json")), "{page}");
     let challenge = page.header("www-authenticate").unwrap_or_default();
-    assert_eq!(challenge, "Bearer realm=\"doorward\", error=\"invalid_token\"", "{page}");
+    assert!(challenge.starts_with("Bearer realm=") && challenge.contains("error=\"invalid_token\""), "{page}");
     assert_eq!(page.json()["code"].as_str(), Some(code), "{page}");
     let login_url = page.json()["login_url"].as_str().unwrap_or_default().to_owned();
     assert!(login_url.contains("/.doorward/login"), "{page}");

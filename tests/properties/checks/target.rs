@@ -2,7 +2,7 @@
 //! one path, each a sequence of steps that some real server takes, against the access that the rules gave.
 
 use doorward::policy::claims::ClaimCondition;
-use doorward::policy::rules::{Access, PathPattern, Rule, Rules};
+use doorward::policy::rules::{Access, Admission, PathPattern, Rule, Rules, Via};
 use doorward::policy::target::{Oddities, Target};
 use http::Method;
 
@@ -27,7 +27,7 @@ pub(crate) fn check(path: &str) {
     let Ok(target) = Target::parse(path, None) else { return };
     let again = Target::parse(target.path(), None);
     assert_eq!(again.as_ref(), Ok(&target), "canonical form is not a fixed point: {path:?}");
-    let is_open = *rules(false).access(&Method::GET, &target) == Access::Everyone;
+    let is_open = rules(false).admission(&Method::GET, &target).access == Access::Everyone;
     assert!(!is_open || target.oddities() == Oddities::NONE, "an oddity without the strictest access: {path:?}");
     check_in_any_case(&target);
     if !is_open {
@@ -44,7 +44,7 @@ pub(crate) fn check(path: &str) {
 fn check_in_any_case(target: &Target) {
     let read = decoded(target.path().as_bytes());
     let read = String::from_utf8_lossy(&read);
-    let is_open = *rules(true).access(&Method::GET, target) == Access::Everyone;
+    let is_open = rules(true).admission(&Method::GET, target).access == Access::Everyone;
     for read in [read.to_lowercase(), read.to_uppercase()] {
         let read = read.to_ascii_lowercase();
         assert!(!is_open || !is_protected(read.as_bytes()), "{:?} is {read:?} in one case", target.path());
@@ -55,12 +55,12 @@ fn rules(case_insensitive: bool) -> Rules {
     let rule = |pattern: &str, allow| Rule {
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
-        allow,
+        allow: Admission { access: allow, via: Via::BROWSER },
     };
     let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
     let rules = vec![rule("/admin/**", Access::Claims(vec![admin])), rule("/**", Access::Everyone)];
     assert!(rules.iter().all(|rule| !rule.paths.is_empty()));
-    Rules::new(rules, case_insensitive)
+    Rules::new(rules, case_insensitive, Via::BROWSER)
 }
 
 fn readings() -> impl Iterator<Item = Reading> {

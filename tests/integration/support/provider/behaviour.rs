@@ -16,12 +16,21 @@ pub enum Endpoint {
     Revocation,
     Userinfo,
     EndSession,
+    Introspection,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Discovery, Self::Jwks, Self::Authorize, Self::Token, Self::Revocation, Self::Userinfo, Self::EndSession];
+    pub const ALL: [Self; 8] = [
+        Self::Discovery,
+        Self::Jwks,
+        Self::Authorize,
+        Self::Token,
+        Self::Revocation,
+        Self::Userinfo,
+        Self::EndSession,
+        Self::Introspection,
+    ];
 
     /// Its path below the issuer.
     pub const fn path(self) -> &'static str {
@@ -33,6 +42,7 @@ impl Endpoint {
             Self::Revocation => "/revoke",
             Self::Userinfo => "/userinfo",
             Self::EndSession => "/end-session",
+            Self::Introspection => "/introspect",
         }
     }
 }
@@ -118,6 +128,9 @@ pub struct Behaviour {
     pub has_end_session: bool,
     pub has_revocation: bool,
     pub has_userinfo: bool,
+    pub has_introspection: bool,
+    /// The answer about every token.
+    pub introspection_answer: Option<Value>,
     /// A broken key stands first in the key set.
     pub junk_in_jwks: bool,
     /// The authorization response is this error instead of a code.
@@ -153,6 +166,8 @@ impl Default for Behaviour {
             has_end_session: true,
             has_revocation: true,
             has_userinfo: true,
+            has_introspection: true,
+            introspection_answer: None,
             junk_in_jwks: false,
             authorize_error: None,
             iss_parameter: IssParameter::Right,

@@ -133,6 +133,7 @@ fn answer(state: &mut State, visit: &Visit) -> Reply {
         Endpoint::EndSession => !behaviour.has_end_session,
         Endpoint::Revocation => !behaviour.has_revocation,
         Endpoint::Userinfo => !behaviour.has_userinfo,
+        Endpoint::Introspection => !behaviour.has_introspection,
         Endpoint::Discovery | Endpoint::Jwks | Endpoint::Authorize | Endpoint::Token => false,
     };
     if absent {
@@ -146,5 +147,6 @@ fn answer(state: &mut State, visit: &Visit) -> Reply {
         Endpoint::Revocation => token::revocation(state, visit),
         Endpoint::Userinfo => token::userinfo(state, visit),
         Endpoint::EndSession => authorize::end_session(state, visit),
+        Endpoint::Introspection => token::introspection(state, visit),
     }
 }

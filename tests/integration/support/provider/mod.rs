@@ -123,6 +123,29 @@ impl FakeProvider {
         tokens::logout_token(&self.state(), client_id, claims, flaws)
     }
 
+    /// An access token that a client on a phone got for alice and the store, as a JWT: with these claims over its own,
+    /// of which `null` leaves one out, and what is wrong with it.
+    pub fn access_token(&self, claims: &Value, flaws: &[Flaw]) -> String {
+        let mut state = self.state();
+        let token = tokens::presented_token(&state, claims, flaws);
+        state.record.secrets.push(token.clone());
+        token
+    }
+
+    /// The same as an opaque token.
+    pub fn opaque_token(&self, claims: &Value) -> String {
+        let mut state = self.state();
+        let said = Value::Object(tokens::presented_claims(&state, claims));
+        let token = state.secret();
+        state.opaque_tokens.insert(token.clone(), said);
+        token
+    }
+
+    /// An opaque token is not active any more.
+    pub fn forget_opaque_token(&self, token: &str) {
+        self.state().opaque_tokens.remove(token);
+    }
+
     /// Makes every refresh token of this person invalid, as an administrator would.
     pub fn end_grants_of(&self, sub: &str) {
         self.state().end_grants_of(sub);

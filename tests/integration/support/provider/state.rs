@@ -99,6 +99,8 @@ pub(super) struct State {
     pub(super) people: HashMap<String, (String, Person)>,
     pub(super) codes: HashMap<String, Code>,
     pub(super) access_tokens: HashMap<String, Person>,
+    /// With what introspection says of them.
+    pub(super) opaque_tokens: HashMap<String, Value>,
     pub(super) keys: Keys,
     pub(super) record: Record,
     refresh_tokens: HashMap<String, (Grant, Standing)>,
@@ -118,6 +120,7 @@ impl State {
             people: HashMap::new(),
             codes: HashMap::new(),
             access_tokens: HashMap::new(),
+            opaque_tokens: HashMap::new(),
             keys: Keys::new(),
             record: Record::default(),
             refresh_tokens: HashMap::new(),

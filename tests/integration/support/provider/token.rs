@@ -34,6 +34,7 @@ pub(super) fn discovery(state: &State) -> Reply {
         ("end_session_endpoint", behaviour.has_end_session, Endpoint::EndSession),
         ("revocation_endpoint", behaviour.has_revocation, Endpoint::Revocation),
         ("userinfo_endpoint", behaviour.has_userinfo, Endpoint::Userinfo),
+        ("introspection_endpoint", behaviour.has_introspection, Endpoint::Introspection),
     ];
     for (name, present, endpoint) in optional {
         if present {
@@ -64,6 +65,20 @@ pub(super) fn revocation(state: &mut State, visit: &Visit) -> Reply {
     let Some(token) = visit.parameter("token") else { return error(400, "invalid_request") };
     state.revoke(token);
     Reply::empty(200)
+}
+
+/// RFC 7662: what was given out as opaque is active until it is forgotten.
+pub(super) fn introspection(state: &State, visit: &Visit) -> Reply {
+    if authenticated_client(state, visit).is_none() {
+        return error(401, "invalid_client");
+    }
+    if let Some(answer) = &state.behaviour.introspection_answer {
+        return Reply::json(200, answer);
+    }
+    let known = visit.parameter("token").and_then(|token| state.opaque_tokens.get(token));
+    let mut answer = known.cloned().unwrap_or_else(|| json!({}));
+    answer["active"] = json!(known.is_some());
+    Reply::json(200, &answer)
 }
 
 /// OpenID Connect Core section 5.3.

@@ -34,6 +34,31 @@ pub(super) fn access_token(state: &State, grant: &Grant) -> String {
     signed(state, "at+jwt", claims, &state.behaviour.access_token_flaws)
 }
 
+/// An access token that some client got for the store (RFC 9068), with `more` over its claims; `null` leaves one out.
+pub(super) fn presented_token(state: &State, more: &Value, flaws: &[Flaw]) -> String {
+    signed(state, "at+jwt", presented_claims(state, more), flaws)
+}
+
+/// The same claims without a signature.
+pub(super) fn presented_claims(state: &State, more: &Value) -> Map<String, Value> {
+    let now = state.clock.now();
+    let Value::Object(mut claims) = json!({
+        "iss": state.issuer,
+        "aud": "store",
+        "sub": "alice-id",
+        "client_id": "phone",
+        "scope": "openid",
+        "iat": now.secs(),
+        "exp": now.plus(state.behaviour.token_lifetime).secs(),
+        "jti": random_name(9),
+    }) else {
+        panic!("an object")
+    };
+    claims.extend(more.as_object().cloned().unwrap_or_default());
+    claims.retain(|_, value| !value.is_null());
+    claims
+}
+
 /// A logout token (OpenID Connect Back-Channel Logout section 2.4) with `claims` besides: `sid`, `sub`, or both.
 pub(super) fn logout_token(state: &State, client_id: &str, more: &Value, flaws: &[Flaw]) -> String {
     let now = state.clock.now();

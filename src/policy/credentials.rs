@@ -1,0 +1,110 @@
+//! `Authorization`, as far as it can be meant for us: an access token under one of the two schemes that present one.
+//! Everything else, `Basic` among it, is the app's own business.
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// How an access token is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Whoever bears it may use it (RFC 6750 section 2.1).
+    Bearer,
+    /// With a proof of possession (RFC 9449 section 7.1).
+    DPoP,
+}
+
+/// An access token as it came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credentials<'r> {
+    /// How it is presented.
+    pub scheme: Scheme,
+    /// The token; `None`: what stands there is none by its syntax.
+    pub token: Option<&'r str>,
+}
+
+impl Scheme {
+    /// The scheme's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bearer => "Bearer",
+            Self::DPoP => "DPoP",
+        }
+    }
+
+    /// The scheme that a field begins with, in any case (RFC 9110 section 11.1) and whatever stands behind it: what a
+    /// lenient reader could take for an access token is one.
+    pub fn of(field: &HeaderValue) -> Option<Self> {
+        let bytes = field.as_bytes().trim_ascii_start();
+        let word = bytes.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
+        [Self::Bearer, Self::DPoP].into_iter().find(|scheme| word.eq_ignore_ascii_case(scheme.name().as_bytes()))
+    }
+}
+
+impl<'r> Credentials<'r> {
+    /// The access token that `headers` present, if they do. That there are not two such fields was checked before.
+    pub fn read(headers: &'r HeaderMap) -> Option<Self> {
+        let field = headers.get(header::AUTHORIZATION)?;
+        let scheme = Scheme::of(field)?;
+        let behind = field.to_str().ok().and_then(|field| field.split_once(' '));
+        let token = behind.map(|(_, token)| token.trim_matches(' ')).filter(|token| is_token(token));
+        Some(Self { scheme, token })
+    }
+}
+
+impl std::fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({:?}, [redacted])", self.scheme)
+    }
+}
+
+/// `b64token` (RFC 6750 section 2.1).
+fn is_token(text: &str) -> bool {
+    let token = text.trim_end_matches('=');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    !token.is_empty() && token.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(field: &[u8]) -> Option<(Scheme, Option<String>)> {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_bytes(field).unwrap())]);
+        let credentials = Credentials::read(&headers)?;
+        Some((credentials.scheme, credentials.token.map(str::to_owned)))
+    }
+
+    #[test]
+    fn a_token_is_read_under_either_scheme_in_any_case() {
+        for field in ["Bearer a.b-_~+/==", "bearer a.b-_~+/==", "BEARER   a.b-_~+/=="] {
+            assert_eq!(read(field.as_bytes()), Some((Scheme::Bearer, Some("a.b-_~+/==".to_owned()))), "{field}");
+        }
+        assert_eq!(read(b"dpop x"), Some((Scheme::DPoP, Some("x".to_owned()))));
+    }
+
+    #[test]
+    fn what_looks_like_a_token_and_is_none_is_still_ours() {
+        for field in [
+            &b"Bearer"[..],
+            b"Bearer ",
+            b"Bearer\tx",
+            b"bearer=x",
+            b"Bearer,x",
+            b"Bearer a b",
+            b"Bearer =",
+            b"Bearer \xe9",
+        ] {
+            assert_eq!(read(field), Some((Scheme::Bearer, None)), "{}", field.escape_ascii());
+        }
+        assert_eq!(read(b"DPoP:x"), Some((Scheme::DPoP, None)));
+    }
+
+    #[test]
+    fn everything_else_is_the_apps() {
+        for field in
+            ["Basic eDp5", "Bearers x", "xBearer x", "Digest username=\"Bearer x\"", "Negotiate x", "JWT x", ""]
+        {
+            assert_eq!(read(field.as_bytes()), None, "{field}");
+        }
+        assert_eq!(Credentials::read(&HeaderMap::new()), None);
+    }
+}

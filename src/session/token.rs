@@ -1,0 +1,215 @@
+//! What an access token that a program presents amounts to at `now`: it may be used, or why not. Nothing of it is
+//! kept by the program's side but the token itself, and nothing is ever said to it but yes and no.
+
+use std::sync::Arc;
+
+use super::assess::{Limits, Outside};
+use crate::policy::credentials::Scheme;
+use crate::policy::identity::Identity;
+use crate::types::oauth::{JwkThumbprint, KeyFingerprint, ProviderSid, SessionId};
+use crate::types::time::Timestamp;
+
+/// A verified access token, with the headers its backend gets already made.
+#[derive(Debug)]
+pub struct Token {
+    /// Who holds it.
+    pub identity: Arc<Identity>,
+    /// Whether that is a person; else it is the client, on its own behalf.
+    pub is_persons: bool,
+    /// The key that signed it; none where the provider was asked about it.
+    pub key: Option<KeyFingerprint>,
+    /// Until when it counts without being verified again.
+    pub valid_until: Timestamp,
+    /// When it ends for good, and what it began with it.
+    pub ends_at: Timestamp,
+    /// `iat`; the beginning of time where it has none.
+    pub issued_at: Timestamp,
+    /// The provider's own name of the session that it is of.
+    pub provider_sid: Option<ProviderSid>,
+    /// Our name of it, for logs: some of its hash.
+    pub name: SessionId,
+    /// The key that whoever sends it has to prove possession of.
+    pub bound_to: Option<JwkThumbprint>,
+}
+
+/// An access token that may be used now. Only [`assess`] makes one; that its sender holds the key that it is bound to
+/// is proven apart.
+#[derive(Clone, Debug)]
+pub struct LiveToken {
+    token: Arc<Token>,
+    scheme: Scheme,
+}
+
+impl LiveToken {
+    /// The token.
+    pub const fn token(&self) -> &Arc<Token> {
+        &self.token
+    }
+
+    /// How it was presented.
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+}
+
+/// Why what was presented as an access token opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenRefusal {
+    /// The stable word for logs, metrics and answers.
+    pub code: &'static str,
+    /// What the standards call it.
+    pub error: TokenError,
+    /// How it was presented.
+    pub scheme: Scheme,
+}
+
+/// `error` of a challenge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    /// RFC 6750 section 3.1.
+    InvalidToken,
+    /// RFC 9449 section 7.1.
+    InvalidDpopProof,
+    /// RFC 9449 section 9.
+    UseDpopNonce,
+}
+
+impl TokenError {
+    /// The word in the challenge.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidToken => "invalid_token",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
+        }
+    }
+}
+
+/// How tokens are judged at one app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenLimits {
+    /// How long an ended session is remembered: of a person's token that is older it could not be told.
+    pub sessions: Limits,
+    /// Whether only tokens count that are bound to a key.
+    pub dpop_required: bool,
+}
+
+/// Judges a verified token at `now`.
+///
+/// # Errors
+/// The stable word for why it may not be used.
+pub fn assess(
+    token: &Arc<Token>,
+    scheme: Scheme,
+    now: Timestamp,
+    limits: &TokenLimits,
+    outside: &impl Outside,
+) -> Result<LiveToken, &'static str> {
+    if now >= token.valid_until {
+        return Err("token_expired");
+    }
+    if token.key.is_some_and(|key| !outside.knows_key(&key)) {
+        return Err("token_key_unknown");
+    }
+    match (scheme, &token.bound_to) {
+        (Scheme::Bearer, Some(_)) => return Err("token_bound_to_key"),
+        (Scheme::DPoP, None) => return Err("token_not_bound"),
+        (Scheme::Bearer, None) if limits.dpop_required => return Err("token_not_bound"),
+        (Scheme::Bearer, None) | (Scheme::DPoP, Some(_)) => {}
+    }
+    let Token { identity, name, provider_sid, issued_at, .. } = &**token;
+    if outside.is_revoked(name, &identity.subject, provider_sid.as_ref(), *issued_at) {
+        return Err("token_revoked");
+    }
+    // Where the provider is asked it is asked again; a signature says the same for ever.
+    let could_be_forgotten = token.is_persons && token.key.is_some();
+    if could_be_forgotten && now.since(*issued_at) >= limits.sessions.absolute {
+        return Err("token_too_old");
+    }
+    Ok(LiveToken { token: Arc::clone(token), scheme })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::claims::Claims;
+    use crate::types::oauth::Subject;
+
+    struct World {
+        revoked: bool,
+        knows_key: bool,
+    }
+
+    impl Outside for World {
+        fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, issued_at: Timestamp) -> bool {
+            self.revoked && issued_at <= at(50)
+        }
+        fn knows_key(&self, _: &KeyFingerprint) -> bool {
+            self.knows_key
+        }
+    }
+
+    const WORLD: World = World { revoked: false, knows_key: true };
+    const LIMITS: TokenLimits = TokenLimits {
+        sessions: Limits { idle: Duration::from_secs(10), absolute: Duration::from_secs(1000) },
+        dpop_required: false,
+    };
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(100_000 + secs)
+    }
+
+    /// Issued at 0, good until 5000, of a person, not bound.
+    fn token() -> Token {
+        Token {
+            identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
+            is_persons: true,
+            key: Some(KeyFingerprint::new([0; 16])),
+            valid_until: at(5000),
+            ends_at: at(5000),
+            issued_at: at(0),
+            provider_sid: None,
+            name: SessionId::new("t"),
+            bound_to: None,
+        }
+    }
+
+    fn verdict(token: Token, scheme: Scheme, now: u64, world: &World) -> Result<(), &'static str> {
+        assess(&Arc::new(token), scheme, at(now), &LIMITS, world).map(|_| ())
+    }
+
+    #[test]
+    fn a_token_counts_until_its_end_and_a_persons_no_longer_than_its_revocation_would() {
+        assert_eq!(verdict(token(), Scheme::Bearer, 999, &WORLD), Ok(()));
+        assert_eq!(verdict(token(), Scheme::Bearer, 1000, &WORLD), Err("token_too_old"));
+        for other in [Token { is_persons: false, ..token() }, Token { key: None, ..token() }] {
+            assert_eq!(verdict(other, Scheme::Bearer, 4999, &WORLD), Ok(()));
+        }
+        assert_eq!(verdict(token(), Scheme::Bearer, 5000, &WORLD), Err("token_expired"));
+    }
+
+    #[test]
+    fn revocation_and_a_lost_key_count_at_once() {
+        let lost = World { revoked: false, knows_key: false };
+        assert_eq!(verdict(token(), Scheme::Bearer, 1, &lost), Err("token_key_unknown"));
+        assert_eq!(verdict(Token { key: None, ..token() }, Scheme::Bearer, 1, &lost), Ok(()));
+        let revoked = World { revoked: true, knows_key: true };
+        assert_eq!(verdict(token(), Scheme::Bearer, 1, &revoked), Err("token_revoked"));
+        let later = Token { issued_at: at(51), ..token() };
+        assert_eq!(verdict(later, Scheme::Bearer, 60, &revoked), Ok(()));
+    }
+
+    #[test]
+    fn a_bound_token_comes_with_a_proof_and_no_other_does() {
+        let bound = || Token { bound_to: Some(JwkThumbprint::new("k")), ..token() };
+        assert_eq!(verdict(bound(), Scheme::DPoP, 1, &WORLD), Ok(()));
+        assert_eq!(verdict(bound(), Scheme::Bearer, 1, &WORLD), Err("token_bound_to_key"));
+        assert_eq!(verdict(token(), Scheme::DPoP, 1, &WORLD), Err("token_not_bound"));
+        let strict = TokenLimits { dpop_required: true, ..LIMITS };
+        let judge = |token, scheme| assess(&Arc::new(token), scheme, at(1), &strict, &WORLD).map(|_| ());
+        assert_eq!(judge(token(), Scheme::Bearer), Err("token_not_bound"));
+        assert_eq!(judge(bound(), Scheme::DPoP), Ok(()));
+    }
+}

@@ -1,0 +1,101 @@
+//! Programs that send an access token: who gets in as whom, who is refused and how they are told, and that the app
+//! never sees a token.
+
+mod cookies_and_tokens;
+mod dpop;
+mod dpop_nonce;
+mod many_strangers;
+mod opaque_tokens;
+mod refused;
+mod replicas;
+mod revoked;
+mod several_issuers;
+mod who;
+
+use serde_json::{Value, json};
+
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::doorward::{Doorward, Setup};
+
+/// Needs a person, by session or token.
+const CART: &str = "/shopping-cart";
+/// Needs a token of a person.
+const PROFILE: &str = "/api/profile";
+/// Needs a token with the scope `orders:read`.
+const ORDERS: &str = "/api/orders/7";
+
+const RULES: &str = r#"
+[[apps.store.rules]]
+paths = ["/", "/public/**"]
+allow = "everyone"
+
+[[apps.store.rules]]
+paths = ["/admin/**"]
+allow = { roles = ["admin"] }
+
+[[apps.store.rules]]
+paths = ["/api/orders/**"]
+via = ["bearer"]
+allow = { scopes = ["orders:read"] }
+
+[[apps.store.rules]]
+paths = ["/api/**"]
+via = ["bearer"]
+allow = "signed-in"
+
+[[apps.store.rules]]
+paths = ["/pages/**"]
+via = ["browser"]
+allow = "signed-in"
+"#;
+
+/// A store that takes tokens, with these lines about them.
+fn setup(bearer: &str) -> Setup {
+    Setup::plain().store_rules(RULES).more(&format!("[apps.store.bearer]\n{bearer}\n"))
+}
+
+fn door() -> Doorward {
+    setup("").start()
+}
+
+/// What a program says to the store.
+fn ask(door: &Doorward, path: &str, authorization: &str) -> Ask {
+    Ask::new(Kind::Program, &door.store_url(path)).header("Authorization", authorization)
+}
+
+/// What a program with this token is answered.
+async fn with_token(door: &Doorward, path: &str, token: &str) -> Page {
+    sent(&mut door.browser(), ask(door, path, &format!("Bearer {token}"))).await
+}
+
+async fn sent(browser: &mut Browser, ask: Ask) -> Page {
+    browser.send(ask).await
+}
+
+/// A token of alice's phone with these claims over its own.
+fn token(door: &Doorward, claims: Value) -> String {
+    door.provider.access_token(&claims, &[])
+}
+
+fn of_bob() -> Value {
+    json!({ "sub": "bob-id" })
+}
+
+/// The challenges of an answer, in order.
+fn challenges(page: &Page) -> Vec<String> {
+    page.head.all("www-authenticate").into_iter().map(str::to_owned).collect()
+}
+
+/// Nothing that was ever given out, nor a field that could hold it, has reached an app.
+fn assert_no_token_reached_the_app(door: &Doorward) {
+    let canaries = door.provider.secrets();
+    let canaries: Vec<&str> = canaries.iter().map(String::as_str).collect();
+    for backend in [&door.store, &door.forum] {
+        backend.assert_never_saw(&canaries);
+        for received in backend.received() {
+            for name in ["authorization", "dpop"] {
+                assert_eq!(received.header(name), None, "{}", received.target);
+            }
+        }
+    }
+}

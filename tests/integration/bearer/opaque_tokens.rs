@@ -1,0 +1,198 @@
+//! Tokens that only the provider understands (RFC 7662): asked about with the app's own credentials, remembered within
+//! bounds, and never believed for less than a plain `true`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use doorward::types::time::ManualClock;
+use serde_json::{Value, json};
+
+use super::{CART, ORDERS, assert_no_token_reached_the_app, challenges, sent, setup, with_token};
+use crate::support::answers::assert_problem;
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::{BEGIN, Doorward};
+use crate::support::eventually;
+use crate::support::gate::Gate;
+use crate::support::provider::{Client, Endpoint, FakeProvider, Fault};
+
+const INTROSPECT: &str = "opaque_tokens = \"introspect\"";
+
+fn door() -> Doorward {
+    setup(INTROSPECT).start()
+}
+
+fn asked(door: &Doorward) -> usize {
+    door.provider.calls(Endpoint::Introspection)
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_once_and_its_word_counts_for_a_minute() {
+    let door = door();
+    let token = door.provider.opaque_token(&json!({ "scope": "openid orders:read" }));
+    for path in [CART, ORDERS, CART] {
+        assert_eq!(with_token(&door, path, &token).await.status(), 200, "{path}");
+        assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
+    }
+    assert_problem(&with_token(&door, "/admin", &token).await, 403, "forbidden");
+    assert_eq!(asked(&door), 1);
+    let visit = &door.provider.visits(Endpoint::Introspection)[0];
+    assert_eq!(visit.parameter("token_type_hint"), Some("access_token"));
+    assert!(visit.header("authorization").is_some_and(|value| value.starts_with("Basic ")), "{visit:?}");
+    door.pass(59);
+    assert_eq!((with_token(&door, CART, &token).await.status(), asked(&door)), (200, 1));
+    door.provider.forget_opaque_token(&token);
+    door.pass(1);
+    assert_problem(&with_token(&door, CART, &token).await, 401, "token_inactive");
+    assert_eq!(asked(&door), 2);
+    let outcomes = ["active", "inactive"]
+        .map(|outcome| format!(r#"doorward_introspections_total{{app="store",outcome="{outcome}"}}"#));
+    for series in outcomes {
+        assert_eq!(door.metric(&series).await, 1.0, "{series}");
+    }
+    assert_no_token_reached_the_app(&door);
+}
+
+#[tokio::test]
+async fn the_end_of_a_token_comes_before_the_end_of_the_memory() {
+    let door = setup(&format!("{INTROSPECT}\nintrospection_cache = \"1h\"")).start();
+    let token = door.provider.opaque_token(&json!({}));
+    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    door.pass(329);
+    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    door.pass(1);
+    assert_problem(&with_token(&door, CART, &token).await, 401, "token_expired");
+    assert_eq!(asked(&door), 1);
+    // One without an end counts as long as the provider says.
+    let endless = door.provider.opaque_token(&json!({ "exp": null, "iat": null }));
+    for _ in 0..3 {
+        assert_eq!(with_token(&door, CART, &endless).await.status(), 200);
+        door.pass(3600);
+    }
+    assert_eq!(asked(&door), 4);
+}
+
+#[tokio::test]
+async fn nothing_but_a_boolean_true_is_active() {
+    let door = door();
+    let claims = |active: Value| json!({ "active": active, "sub": "alice-id", "aud": "store", "client_id": "phone" });
+    let answers = [
+        (claims(json!(false)), 401, "token_inactive"),
+        (claims(json!("true")), 503, "introspection_malformed"),
+        (claims(json!(1)), 503, "introspection_malformed"),
+        (claims(json!([true])), 503, "introspection_malformed"),
+        (json!({ "sub": "alice-id", "aud": "store" }), 503, "introspection_malformed"),
+        (json!([claims(json!(true))]), 503, "introspection_malformed"),
+    ];
+    for (index, (answer, status, code)) in answers.into_iter().enumerate() {
+        door.provider.behave(|behaviour| behaviour.introspection_answer = Some(answer.clone()));
+        let told = with_token(&door, CART, &format!("opaque-{index}")).await;
+        assert_problem(&told, status, code);
+    }
+    assert_eq!(door.store.count(), 0, "a request reached the app");
+    door.provider.behave(|behaviour| behaviour.introspection_answer = Some(claims(json!(true))));
+    assert_eq!(with_token(&door, CART, "opaque").await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_active_token_of_or_for_somebody_else_is_refused() {
+    let door = door();
+    let cases = [
+        (json!({ "aud": "forum" }), "token_audience_mismatch"),
+        (json!({ "aud": null }), "token_audience_mismatch"),
+        (json!({ "iss": "https://evil.example" }), "token_issuer_mismatch"),
+        (json!({ "exp": 1 }), "token_expired"),
+        (json!({ "token_type": "refresh_token" }), "token_kind_mismatch"),
+        (json!({ "sub": null, "client_id": null }), "token_sub_missing"),
+    ];
+    for (claims, code) in cases {
+        let token = door.provider.opaque_token(&claims);
+        assert_problem(&with_token(&door, CART, &token).await, 401, code);
+    }
+    assert_eq!(door.store.count(), 0);
+    // What the app's own client obtained is for the app, whether the provider says so or not.
+    let own = door.provider.opaque_token(&json!({ "aud": null, "client_id": "store" }));
+    assert_eq!(with_token(&door, CART, &own).await.status(), 200);
+}
+
+#[tokio::test]
+async fn whoever_comes_while_the_provider_is_being_asked_waits_for_that_answer() {
+    let door = door();
+    let token = door.provider.opaque_token(&json!({}));
+    let gate = Gate::default();
+    door.provider.fault(Endpoint::Introspection, Fault::Held(gate.clone()));
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        let (mut program, ask) = (door.browser(), super::ask(&door, CART, &format!("Bearer {token}")));
+        waiting.push(tokio::spawn(async move { program.send(ask).await.status() }));
+    }
+    eventually("the provider is asked", || asked(&door) == 1).await;
+    gate.open();
+    let mut statuses = HashSet::new();
+    for one in waiting {
+        statuses.insert(one.await.expect("an answer"));
+    }
+    assert_eq!((statuses, asked(&door)), (HashSet::from([200]), 1));
+}
+
+#[tokio::test]
+async fn while_the_provider_is_away_what_it_said_counts_and_nothing_else() {
+    let mut door = door();
+    let (known, unknown) = (door.provider.opaque_token(&json!({})), door.provider.opaque_token(&json!({})));
+    assert_eq!(with_token(&door, CART, &known).await.status(), 200);
+    door.provider.stop();
+    assert_eq!(with_token(&door, CART, &known).await.status(), 200);
+    let answer = with_token(&door, CART, &unknown).await;
+    assert_problem(&answer, 503, "provider_unreachable");
+    assert!(answer.header("retry-after").is_some() && challenges(&answer).is_empty(), "{answer}");
+    door.pass(60);
+    assert_problem(&with_token(&door, CART, &known).await, 503, "provider_unreachable");
+    door.provider.restart();
+    assert_eq!(with_token(&door, CART, &known).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_page_of_everyones_waits_for_no_answer() {
+    let door = door();
+    let token = door.provider.opaque_token(&json!({}));
+    assert_eq!(with_token(&door, "/public/news", &token).await.status(), 200);
+    assert_eq!((asked(&door), door.store_saw()), (0, None));
+    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    assert_eq!(with_token(&door, "/public/news", &token).await.status(), 200);
+    assert_eq!((asked(&door), door.store_saw().as_deref()), (1, Some("alice-id")), "what is known is told");
+}
+
+#[tokio::test]
+async fn what_one_app_was_told_says_nothing_at_another() {
+    let door = setup(INTROSPECT).more(&format!("[apps.forum.bearer]\n{INTROSPECT}\n")).start();
+    let token = door.provider.opaque_token(&json!({}));
+    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    let ask = Ask::new(Kind::Program, &door.forum_url("/posts"));
+    let answer = sent(&mut door.browser(), ask.header("Authorization", &format!("Bearer {token}"))).await;
+    assert_problem(&answer, 401, "token_audience_mismatch");
+    assert_eq!((asked(&door), door.forum.count()), (2, 0), "the forum asked for itself");
+}
+
+#[tokio::test]
+async fn a_provider_that_answers_no_questions_is_a_mistake_in_the_setup_and_no_verdict() {
+    let door = setup(INTROSPECT).start();
+    door.provider.behave(|behaviour| behaviour.has_introspection = false);
+    let token = door.provider.opaque_token(&json!({}));
+    // Its metadata were read before: they say where, and there is nothing.
+    let answer = with_token(&door, CART, &token).await;
+    assert!(answer.status() == 503 && door.store.count() == 0, "{answer}");
+    let jwt = door.provider.access_token(&json!({}), &[]);
+    assert_eq!(with_token(&door, CART, &jwt).await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_operator_may_say_where_to_ask() {
+    // Some providers do not say in their metadata that they answer questions.
+    let elsewhere = FakeProvider::start_as("asked.localhost", Arc::new(ManualClock::starting_at(BEGIN)));
+    elsewhere.register(Client::of_app("store", "http://store.localhost:8080"));
+    let line = format!("introspection_endpoint = \"{}\"", elsewhere.url(Endpoint::Introspection));
+    let door = setup(INTROSPECT).provider(&line).start();
+    let claims = json!({ "iss": door.provider.issuer(), "sub": "carol-id" });
+    let token = elsewhere.opaque_token(&claims);
+    assert_eq!(with_token(&door, CART, &token).await.status(), 200);
+    assert_eq!((door.store_saw().as_deref(), asked(&door)), (Some("carol-id"), 0));
+}

@@ -1,0 +1,203 @@
+//! Tokens that open nothing: each is told apart for whoever looks into it, and none reaches the app.
+
+use serde_json::{Value, json};
+
+use super::{
+    CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup, token, with_token,
+};
+use crate::support::answers::{Dialogue, alice, assert_problem};
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::Doorward;
+use crate::support::provider::{Endpoint, Fault, Flaw, Person};
+
+async fn assert_refused(door: &Doorward, token: &str, code: &str) {
+    let answer = with_token(door, CART, token).await;
+    assert_problem(&answer, 401, code);
+    let challenges = challenges(&answer);
+    let told = format!(r#"Bearer realm="store.localhost", error="invalid_token", error_description="{code}""#);
+    assert_eq!((challenges.len(), challenges[0].as_str()), (3, told.as_str()), "{answer}");
+    assert_eq!(answer.json().get("login_url"), None, "a login helps no program: {answer}");
+    assert!(answer.head.all("set-cookie").is_empty(), "{answer}");
+}
+
+#[tokio::test]
+async fn a_token_with_any_flaw_is_refused() {
+    let door = door();
+    let typ = |typ: &str| Flaw::Header("typ", json!(typ));
+    let claim = |name, value: Value| Flaw::Claim(name, value);
+    let now = door.now().secs();
+    let cases = [
+        (Flaw::WrongIssuer, "token_issuer_mismatch"),
+        (Flaw::WrongAudience, "token_audience_mismatch"),
+        (Flaw::WrongSignature, "token_signature_invalid"),
+        (Flaw::AlgNone, "token_malformed"),
+        (Flaw::Header("alg", json!("none")), "token_algorithm_not_allowed"),
+        (Flaw::HmacWithPublicKey, "token_algorithm_not_allowed"),
+        (Flaw::KeyMissing, "token_key_unknown"),
+        (Flaw::Expired, "token_expired"),
+        (Flaw::Without("exp"), "token_exp_missing"),
+        (Flaw::Without("iat"), "token_iat_missing"),
+        (Flaw::Without("aud"), "token_aud_missing"),
+        (Flaw::Without("iss"), "token_iss_missing"),
+        (claim("exp", json!("tomorrow")), "token_exp_malformed"),
+        (claim("aud", json!(["store", 7])), "token_aud_malformed"),
+        (claim("sub", json!(7)), "token_sub_malformed"),
+        (claim("nbf", json!(now + 31)), "token_not_yet_valid"),
+        (claim("iat", json!(now + 31)), "token_issued_in_future"),
+        (claim("cnf", json!({ "x5t#S256": "x" })), "token_cnf_malformed"),
+        (claim("events", json!({})), "token_kind_mismatch"),
+        (typ("logout+jwt"), "token_kind_mismatch"),
+        (typ("dpop+jwt"), "token_kind_mismatch"),
+        (typ("secevent+jwt"), "token_kind_mismatch"),
+        (Flaw::Header("crit", json!(["exp"])), "token_extension"),
+    ];
+    for (flaw, code) in cases {
+        let token = door.provider.access_token(&json!({}), &[flaw]);
+        assert_refused(&door, &token, code).await;
+    }
+    assert_eq!(door.store.count(), 0, "a request reached the app");
+}
+
+#[tokio::test]
+async fn an_id_token_of_the_app_itself_is_no_access_token() {
+    let door = door();
+    alice(&door).await;
+    let id_tokens = door.provider.secrets().into_iter().filter(|secret| secret.matches('.').count() == 2);
+    let reached = door.store.count();
+    let mut refused = 0;
+    for token in id_tokens {
+        let answer = with_token(&door, PROFILE, &token).await;
+        // The other JWT of that login is the access token, and one.
+        refused += usize::from(answer.status() == 401);
+        assert!(matches!(answer.status(), 200 | 401), "{answer}");
+    }
+    assert_eq!((refused, door.store.count()), (1, reached + 1));
+    // Nor is one that a refresh brought, which has neither nonce nor hash that would give it away.
+    let bare = json!({ "client_id": null, "scope": null });
+    let refreshed = door.provider.access_token(&bare, &[Flaw::Header("typ", json!("JWT"))]);
+    assert_refused(&door, &refreshed, "token_kind_mismatch").await;
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_refused_without_asking_anybody() {
+    let door = door();
+    let good = token(&door, json!({}));
+    assert_eq!(with_token(&door, CART, &good).await.status(), 200);
+    let asked = door.provider.calls(Endpoint::Jwks);
+    let long = "a".repeat(12 * 1024);
+    let two = format!("{good}, {good}");
+    for nonsense in ["", "opaque", "a b", "..", "\"x\"", &two, good.get(1..).unwrap_or_default(), &long] {
+        let answer = with_token(&door, CART, nonsense).await;
+        assert_eq!(answer.status(), 401, "{nonsense:.20}: {answer}");
+        assert!(challenges(&answer)[0].contains(r#"error="invalid_token""#), "{answer}");
+    }
+    assert_eq!((door.provider.calls(Endpoint::Jwks), door.provider.calls(Endpoint::Introspection)), (asked, 0));
+    assert_eq!(door.store.count(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_the_token_brings_or_points_at_is_not_looked_at() {
+    let door = door();
+    let evil = door.forum.url();
+    for header in ["jku", "x5u"] {
+        let flaws = [Flaw::KeyMissing, Flaw::Header(header, json!(format!("{evil}/keys")))];
+        assert_refused(&door, &door.provider.access_token(&json!({}), &flaws), "token_key_unknown").await;
+    }
+    assert_eq!(door.forum.count(), 0, "nothing was fetched from there");
+}
+
+#[tokio::test]
+async fn two_authorization_fields_are_one_too_many() {
+    let door = door();
+    let (good, cookie) = (token(&door, json!({})), alice(&door).await);
+    let reached = door.store.count();
+    let second = format!("Authorization: Bearer {good}\r\n");
+    for first in ["Authorization: Basic eDp5\r\n", "authorization: Bearer x\r\n", second.as_str()] {
+        for browser in [&door.browser(), &cookie] {
+            let mut dialogue = Dialogue::with(browser, &door.site().store).await;
+            let request = format!("GET {CART} HTTP/1.1\r\nHost: store.localhost:8080\r\n{first}{second}\r\n");
+            assert_eq!(dialogue.ask("GET", request).await.status(), 400, "{first}");
+        }
+    }
+    assert_eq!(door.store.count(), reached);
+}
+
+#[tokio::test]
+async fn who_sends_none_is_told_how() {
+    let door = door();
+    let ways = |page| challenges(page);
+    let algorithms = r#"algs="ES256 ES384 EdDSA PS256 RS256""#;
+    let bearer = r#"Bearer realm="store.localhost""#;
+    let dpop = format!(r#"DPoP realm="store.localhost", {algorithms}"#);
+    let answer = sent(&mut door.browser(), Ask::new(Kind::Program, &door.store_url(CART))).await;
+    assert_problem(&answer, 401, "no_session");
+    assert_eq!(ways(&answer), [bearer, &dpop, r#"Cookie realm="doorward""#]);
+    let answer = sent(&mut door.browser(), Ask::new(Kind::Program, &door.store_url(ORDERS))).await;
+    assert_problem(&answer, 401, "token_missing");
+    let scoped = |way: &str| format!(r#"{way}, scope="orders:read""#);
+    assert_eq!(ways(&answer), [scoped(bearer), scoped(&dpop)]);
+    assert_eq!(answer.json().get("login_url"), None, "{answer}");
+    // An app that takes no tokens says nothing of them.
+    let forum = Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", "Bearer x");
+    assert_eq!(ways(&sent(&mut door.browser(), forum).await), [r#"Cookie realm="doorward""#]);
+    assert_eq!(door.store.count(), 0);
+}
+
+#[tokio::test]
+async fn a_token_never_leads_to_a_login_whatever_else_the_program_sends() {
+    let door = door();
+    for (name, value) in [("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")] {
+        let ask = ask(&door, CART, "Bearer x").header(name, value);
+        assert_problem(&sent(&mut door.browser(), ask).await, 401, "token_malformed");
+    }
+    // A person who opens a page that is for programs is told so, and not sent to log in.
+    let page = door.browser().step(&door.store_url(PROFILE)).await;
+    assert_eq!(page.status(), 401, "{page}");
+    assert!(page.words().contains("access token") && page.links().is_empty(), "{page}");
+}
+
+#[tokio::test]
+async fn without_the_providers_keys_nothing_is_known_of_a_token() {
+    let mut door = setup("").without_provider().start();
+    let good = token(&door, json!({}));
+    let unknown = with_token(&door, CART, &good).await;
+    assert_eq!((unknown.status(), unknown.header("retry-after")), (503, Some("5")), "{unknown}");
+    assert!(challenges(&unknown).is_empty(), "{unknown}");
+    assert_eq!(with_token(&door, "/public/news", &good).await.status(), 200);
+    assert_eq!((door.store.count(), door.store.last().header("x-forwarded-user")), (1, None));
+    door.provider.restart();
+    door.pass(3);
+    assert_eq!(with_token(&door, CART, &good).await.status(), 200);
+    // Once there are keys, they do while the provider is away.
+    door.provider.stop();
+    assert_eq!(with_token(&door, CART, &token(&door, super::of_bob())).await.status(), 200);
+    assert_no_token_reached_the_app(&door);
+}
+
+#[tokio::test]
+async fn a_new_key_is_fetched_and_what_an_old_one_signed_falls_with_it() {
+    let door = door();
+    let old = token(&door, json!({}));
+    assert_eq!(with_token(&door, CART, &old).await.status(), 200);
+    door.pass(11);
+    door.provider.rotate_keys(true);
+    assert_eq!(with_token(&door, CART, &token(&door, json!({}))).await.status(), 200, "of the new key");
+    assert_eq!(with_token(&door, CART, &old).await.status(), 200, "the old key is still there");
+    door.pass(11);
+    door.provider.rotate_keys(false);
+    let newest = token(&door, json!({}));
+    door.provider.fault_once(Endpoint::Jwks, Fault::Status(500));
+    assert_eq!(with_token(&door, CART, &newest).await.status(), 503, "it may yet be good");
+    door.pass(11);
+    assert_eq!(with_token(&door, CART, &newest).await.status(), 200);
+    assert_refused(&door, &old, "token_key_unknown").await;
+}
+
+#[tokio::test]
+async fn claims_are_those_of_the_token_alone() {
+    let door = door();
+    // Bob is an admin where he logged in; what his phone was granted does not say so.
+    door.provider.sign_in(Person::new("bob", &["admin"]));
+    let phone = token(&door, super::of_bob());
+    assert_problem(&with_token(&door, "/admin", &phone).await, 403, "forbidden");
+}

@@ -1,0 +1,62 @@
+//! Programs at replicas that share a real Redis: a captured proof counts at one of them, once.
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::{CART, ask, setup, token};
+use crate::support::answers::assert_problem;
+use crate::support::browser::Ask;
+use crate::support::device::Device;
+use crate::support::doorward::Doorward;
+use crate::support::redis::RedisServer;
+
+const REPLICAS: usize = 3;
+
+fn replicas(redis: &RedisServer) -> Doorward {
+    let mut door = setup("").remembering(&format!("url = \"{}\"", redis.url())).start();
+    for _ in 1..REPLICAS {
+        door.add_replica();
+    }
+    door
+}
+
+/// A request of a device with a key, and its token.
+fn request(door: &Doorward) -> Ask {
+    let device = Device::new();
+    let token = token(door, device.binding());
+    let proof = device.proof(("GET", &door.store_url(CART)), &token, door.now(), &json!({}));
+    ask(door, CART, &format!("DPoP {token}")).header("DPoP", &proof)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_captured_proof_sent_to_all_of_them_at_once_passes_once() {
+    let redis = RedisServer::start();
+    let door = replicas(&redis);
+    let captured = request(&door);
+    let mut running = JoinSet::new();
+    for attempt in 0..60 {
+        let (mut thief, ask) = (door.browser_of(attempt % REPLICAS), captured.clone());
+        running.spawn(async move { thief.send(ask).await.status() });
+    }
+    let statuses = running.join_all().await;
+    let passed = statuses.iter().filter(|status| **status == 200).count();
+    assert_eq!((passed, door.store.count()), (1, 1), "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 401)), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_store_is_away_no_proof_counts_and_bearers_do() {
+    let mut redis = RedisServer::start_persistent();
+    let door = replicas(&redis);
+    redis.stop();
+    let refused = door.browser().send(request(&door)).await;
+    assert_problem(&refused, 503, "store_unavailable");
+    assert_eq!((refused.header("retry-after").is_some(), door.store.count()), (true, 0), "{refused}");
+    let bearer = token(&door, json!({}));
+    assert_eq!(super::with_token(&door, CART, &bearer).await.status(), 200);
+    redis.restart();
+    let begun = std::time::Instant::now();
+    while door.browser().send(request(&door)).await.status() != 200 {
+        assert!(begun.elapsed().as_secs() < 10, "it never comes back");
+    }
+}
