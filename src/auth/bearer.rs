@@ -155,7 +155,7 @@ impl Auth {
             });
             let proof = proof.map_err(unproven)?;
             if proof.key != *jkt {
-                return Err(NotNow::Refused("dpop_key_mismatch", TokenError::InvalidDpopProof));
+                return Err(unproven(NotProven::OtherKey));
             }
             self.spend_proof(app, &proof).await.map_err(unproven)?;
             if bearer.dpop_nonce && self.is_nonce_ageing(proof.counts_until) {
@@ -311,7 +311,11 @@ const fn refused(code: &'static str) -> NotNow {
 fn unproven(error: NotProven) -> NotNow {
     match error {
         NotProven::Outage(outage) => NotNow::Outage(outage),
-        NotProven::Missing | NotProven::Repeated | NotProven::Refused(_) | NotProven::Replayed => {
+        NotProven::Missing
+        | NotProven::Repeated
+        | NotProven::Refused(_)
+        | NotProven::OtherKey
+        | NotProven::Replayed => {
             let kind = if error.wants_nonce() { TokenError::UseDpopNonce } else { TokenError::InvalidDpopProof };
             NotNow::Refused(error.code(), kind)
         }

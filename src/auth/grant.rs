@@ -155,7 +155,8 @@ pub(super) async fn of_refresh(
             let of_login = old.and_then(|old| old.provider_sid.as_ref());
             let of_id_token = verified_id.as_ref().and_then(VerifiedToken::sid);
             let provider_sid = of_login.or(of_id_token).or(jwt.sid()).cloned();
-            SessionJwt { provider_sid, ..sealed(jwt, &answer, kept, &session, now)? }
+            let bound_to = old.and_then(|old| old.bound_to.clone());
+            SessionJwt { provider_sid, bound_to, ..sealed(jwt, &answer, kept, &session, now)? }
         }
         None => {
             let old = old.ok_or(GrantError::NothingToKeep)?;
@@ -219,6 +220,7 @@ fn sealed(
         generation: session.generation,
         started_at: session.started_at,
         sealed_at: now,
+        bound_to: None,
     })
 }
 

@@ -51,6 +51,8 @@ pub enum NotProven {
     Repeated,
     /// It shows nothing.
     Refused(ProofError),
+    /// It is of another key than the one that is asked for.
+    OtherKey,
     /// It came before.
     Replayed,
     /// It cannot be told now whether it came before.
@@ -64,6 +66,7 @@ impl NotProven {
             Self::Missing => "dpop_proof_missing",
             Self::Repeated => "dpop_proof_repeated",
             Self::Refused(error) => error.code(),
+            Self::OtherKey => "dpop_key_mismatch",
             Self::Replayed => "dpop_proof_replayed",
             Self::Outage(outage) => outage.code,
         }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::HeaderValue;
 use quick_cache::sync::Cache;
 
 use super::app::AppAuth;
+use super::native::Proving;
 use super::refresh::{Flight, Refreshed};
 use super::set_cookies::{self, Lines};
 use super::{Auth, Outage};
-use crate::policy::credentials::Scheme;
 use crate::policy::decide::Caller;
 use crate::policy::native::Shown;
 use crate::policy::route::Place;
@@ -19,7 +19,7 @@ use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
 use crate::session::seal::{KeyAge, Purpose, Seal, Stamp, read_payload};
-use crate::session::token::{TokenError, TokenRefusal};
+use crate::session::token::TokenRefusal;
 use crate::store::{RevokedSet, Whose};
 use crate::types::body::Holds;
 use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
@@ -57,6 +57,8 @@ pub struct Resumed {
     pub afterwards: Afterwards,
     /// When that was.
     pub at: Timestamp,
+    /// The nonce that the next proof of possession has to carry.
+    pub nonce: Option<HeaderValue>,
 }
 
 /// After how long an answer no longer delivers what its request brought, where other replicas may have brought more:
@@ -89,12 +91,11 @@ impl Resumed {
     }
 
     pub(super) const fn new(caller: Result<Caller, Outage>, afterwards: Afterwards) -> Self {
-        Self { caller, afterwards, at: Timestamp::from_secs(0) }
+        Self { caller, afterwards, at: Timestamp::from_secs(0), nonce: None }
     }
 
     /// Nobody, by a token that was shown.
-    pub(super) const fn refused(scheme: Scheme, code: &'static str) -> Self {
-        let refusal = TokenRefusal { code, error: TokenError::InvalidToken, scheme };
+    pub(super) const fn refused(refusal: TokenRefusal) -> Self {
         Self::new(Ok(Caller::Anonymous(Why::TokenRefused(refusal))), Afterwards::Nothing)
     }
 
@@ -122,20 +123,20 @@ impl Resumed {
 }
 
 impl Auth {
-    /// Finds out who sent a request with these `headers` and `cookies` to the app at `place`. A session of cookies wins
+    /// Finds out who sent a request with the fields of `proving` and these `cookies` to the app at `place`. A session of cookies wins
     /// over a token, which is then not looked at.
     pub async fn resume(
         self: &Arc<Self>,
         place: Place<'_>,
-        headers: &HeaderMap,
+        proving: Proving<'_>,
         cookies: &RequestCookies<'_>,
         effort: Effort,
         cache: &SessionCache,
     ) -> Resumed {
         let by_cookies = self.resume_cookies(place, cookies, effort, cache).await;
-        match (&by_cookies.caller, &place.app.native, Shown::read(headers)) {
+        match (&by_cookies.caller, &place.app.native, Shown::read(proving.headers)) {
             (Ok(Caller::Anonymous(_)), Some(native), Some(shown)) => {
-                Box::pin(self.resume_native(place, native, shown, effort, cache)).await
+                Box::pin(self.resume_native(place, native, (shown, proving), effort, cache)).await
             }
             _ => by_cookies,
         }

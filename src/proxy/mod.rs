@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 
 use crate::auth::Auth;
 use crate::auth::bearer::{ShownToken, TokenCache};
+use crate::auth::native::Proving;
 use crate::auth::resume::{Effort, Resumed, SessionCache};
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::credentials::Credentials;
@@ -75,11 +76,13 @@ impl Proxy {
         let mut resumed = match place {
             Some(place) => {
                 let cookies = cookies_that_count(&route, &cookies);
-                self.auth.resume(place, &parts.headers, cookies, effort, &self.sessions).await
+                let proving =
+                    Proving { method: facts.method.as_str(), path: facts.target.path(), headers: &parts.headers };
+                self.auth.resume(place, proving, cookies, effort, &self.sessions).await
             }
             None => Resumed::nobody_asked(),
         };
-        let mut nonce = None;
+        let mut nonce = resumed.nonce.take();
         if let Some((place, token)) = token_that_counts(&route, &facts, &parts.headers, &resumed) {
             let presented = Box::pin(self.auth.by_token(place, token, &self.tokens)).await;
             (resumed.caller, nonce) = (presented.caller, presented.nonce);

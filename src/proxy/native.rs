@@ -11,6 +11,7 @@ use super::Proxy;
 use super::act::Asked;
 use super::record::Record;
 use super::respond::{Answer, NoBody};
+use crate::auth::native::Proving;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::native_request::{Head, LogoutRequest, Mode, NativeRequest};
 use crate::policy::route::Place;
@@ -57,6 +58,8 @@ impl Proxy {
         };
         drop(body);
         let address = asked.facts.address.client;
+        let path = asked.facts.target.path();
+        let proving = Proving { method: asked.facts.method.as_str(), path, headers: &asked.parts.headers };
         let end = match request {
             // Its cookies would be the listed page's to set, and it could log a visitor in as somebody else.
             NativeRequest::Login(asked) if asked.mode == Mode::Cookies && origin.is_some() => {
@@ -66,9 +69,11 @@ impl Proxy {
                 return respond.cross_site(place.app, reference);
             }
             NativeRequest::Login(credentials) => {
-                self.auth.native_login(*place, native, credentials, address, asked.cookies).await
+                self.auth.native_login(*place, native, credentials, address, asked.cookies, proving).await
             }
-            NativeRequest::Refresh(request) => self.auth.native_refresh(*place, native, request, address).await,
+            NativeRequest::Refresh(request) => {
+                self.auth.native_refresh(*place, native, request, address, proving).await
+            }
             NativeRequest::Logout(request) => self.auth.native_logout(*place, native, request, asked.cookies).await,
         };
         match end {

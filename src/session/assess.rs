@@ -7,7 +7,7 @@ use super::grant::{RefreshGrant, Seen};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
 use crate::policy::identity::{HeaderTemplate, Identity};
-use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// How long sessions last.
@@ -38,6 +38,8 @@ pub struct Session {
     pub started_at: Timestamp,
     /// When the cookie was sealed.
     pub sealed_at: Timestamp,
+    /// The key that whoever uses it has to prove possession of.
+    pub bound_to: Option<JwkThumbprint>,
 }
 
 impl Session {
@@ -52,6 +54,7 @@ impl Session {
             generation: jwt.generation,
             started_at: jwt.started_at,
             sealed_at: jwt.sealed_at,
+            bound_to: jwt.bound_to.clone(),
         })
     }
 
@@ -346,6 +349,7 @@ mod tests {
             generation: Generation::FIRST,
             started_at: at(0),
             sealed_at: at(0),
+            bound_to: None,
         })
     }
 

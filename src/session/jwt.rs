@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::seal::Purpose;
 use crate::policy::claims::Claims;
-use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
 /// The purpose of `__Host-doorward_jwt`.
@@ -42,6 +42,8 @@ pub struct SessionJwt {
     pub started_at: Timestamp,
     /// When this was sealed.
     pub sealed_at: Timestamp,
+    /// The key of the device that alone may use it; none where whoever has it may.
+    pub bound_to: Option<JwkThumbprint>,
 }
 
 impl SessionJwt {

@@ -64,6 +64,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         generation: generation(tokens.generation),
         started_at: Timestamp::from_secs(tokens.started),
         sealed_at: Timestamp::from_secs(tokens.sealed),
+        bound_to: None,
     })
 }
 

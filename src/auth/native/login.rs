@@ -10,10 +10,10 @@ use super::super::resume::whose;
 use super::super::{Auth, Event, Outage, entropy};
 use super::admit::Tried;
 use super::tokens::{hand_over, scope_at_login, sealed};
-use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure, NativeTokens};
+use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure, NativeTokens, Proving};
 use crate::oidc::password::PasswordError;
 use crate::oidc::token::TokenError;
-use crate::policy::native::Native;
+use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::{Credentials, Mode};
 use crate::policy::route::Place;
 use crate::policy::throttle::account_key;
@@ -21,7 +21,7 @@ use crate::session::assess::Why;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::native::{Device, read};
-use crate::types::oauth::Password;
+use crate::types::oauth::{JwkThumbprint, Password};
 
 impl Auth {
     /// Logs in with `credentials`, which came from `address`.
@@ -35,9 +35,13 @@ impl Auth {
         credentials: Credentials,
         address: Option<IpAddr>,
         came: &RequestCookies<'_>,
+        proving: Proving<'_>,
     ) -> Result<NativeEnd, NativeFailure> {
         let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
-        let end = self.log_in(app, native, credentials, address, came).await;
+        let end = match self.key_for(app, native, credentials.mode, proving).await {
+            Ok(key) => self.log_in(app, native, credentials, address, came, key).await,
+            Err(failure) => Err(failure),
+        };
         let outcome = match &end {
             Ok(NativeEnd::Tokens(_)) => "tokens",
             Ok(NativeEnd::Cookies { .. } | NativeEnd::LoggedOut(_)) => "cookies",
@@ -54,6 +58,7 @@ impl Auth {
         credentials: Credentials,
         address: Option<IpAddr>,
         came: &RequestCookies<'_>,
+        key: Option<JwkThumbprint>,
     ) -> Result<NativeEnd, NativeFailure> {
         let Credentials { username, password, scope, device_token, mode } = credentials;
         let scope = scope_at_login(app, scope.as_deref())?;
@@ -77,7 +82,7 @@ impl Auth {
             asked
         };
         // To its end whoever waits: what the provider counts, we count.
-        let (grant, scope) = self
+        let (mut grant, scope) = self
             .passwords
             .run(LOGIN_PATIENCE, task)
             .await
@@ -86,6 +91,7 @@ impl Auth {
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
             return Err(NativeFailure::SessionOver(Why::Revoked));
         }
+        grant.jwt.bound_to = key;
         let id = device.map_or_else(entropy::name, Ok).map_err(|_| NativeFailure::Provider("internal_error"))?;
         let device = Device { id, account, issued_at: now };
         let device_token = sealed(&app.seals.device, &device, "device token")?;
@@ -99,6 +105,20 @@ impl Auth {
                 note_beginning(app, &grant);
                 Ok(NativeEnd::Tokens(NativeTokens { device_token: Some(device_token), ..tokens }))
             }
+        }
+    }
+
+    /// The key that the new tokens are bound to. Cookies are bound to none, nor are the provider's own tokens.
+    async fn key_for(
+        self: &Arc<Self>,
+        app: &AppAuth,
+        native: &Native,
+        mode: Mode,
+        proving: Proving<'_>,
+    ) -> Result<Option<JwkThumbprint>, NativeFailure> {
+        match (mode, native.tokens) {
+            (Mode::Tokens, Tokens::Sealed) => self.proven_key(app, proving).await,
+            (Mode::Cookies, _) | (_, Tokens::Plain) => Ok(None),
         }
     }
 

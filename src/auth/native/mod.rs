@@ -2,19 +2,23 @@
 //! cookies. Sessions are the same: one refresh at a time, successors, theft, revocation.
 
 mod admit;
+mod bind;
 mod login;
 mod logout;
 mod present;
 mod refresh;
 mod tokens;
 
+pub use bind::Proving;
 pub use tokens::NativeTokens;
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::Outage;
+use super::possession::NotProven;
 use super::set_cookies::{Lines, Unwritable};
 use crate::oidc::password::Refusal;
 use crate::session::assess::Why;
@@ -55,6 +59,9 @@ pub enum NativeFailure {
     /// The session is over.
     #[error("the session is over: {}", .0.code())]
     SessionOver(Why),
+    /// The device does not prove possession of its key; the nonce is for its next try.
+    #[error("the device does not prove possession of its key: {}", .0.code())]
+    Unproven(NotProven, Option<HeaderValue>),
     /// The app is not given this scope.
     #[error("a scope was asked for that this app does not have")]
     Scope,
@@ -77,6 +84,7 @@ impl NativeFailure {
             Self::Refused(refusal) => refusal.why.code(),
             Self::UnknownToken => "unknown_refresh_token",
             Self::SessionOver(why) => why.code(),
+            Self::Unproven(error, _) => error.code(),
             Self::Scope => "invalid_scope",
             Self::Provider(code) => code,
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use super::super::Auth;
 use super::super::app::AppAuth;
 use super::super::resume::{Afterwards, Effort, Resumed, SessionCache, World, whose};
+use super::bind::Unproven;
 use super::tokens::hand_over;
-use super::{NativeFailure, NativeTokens};
+use super::{NativeFailure, NativeTokens, Proving};
 use crate::policy::decide::Caller;
 use crate::policy::native::{Native, Shown};
 use crate::policy::route::Place;
 use crate::session::assess::{LiveSession, Presented, Session, Standing, Why, assess};
 use crate::session::grant::Seen;
 use crate::session::native::{NativeAccess, Token, read};
+use crate::session::token::{TokenError, TokenRefusal};
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
@@ -25,7 +27,7 @@ impl Auth {
         self: &Arc<Self>,
         place: Place<'_>,
         native: &Native,
-        shown: Shown<'_>,
+        (shown, proving): (Shown<'_>, Proving<'_>),
         effort: Effort,
         cache: &SessionCache,
     ) -> Resumed {
@@ -33,25 +35,41 @@ impl Auth {
         let now = self.now();
         let sealed = shown.access_token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
         let opened = self.session_of(app, place.index, (&app.seals.native_access, sealed), cache, now);
-        let Some((session, key_age)) = opened else { return Resumed::refused(shown.scheme, UNKNOWN) };
+        let Some((session, key_age)) = opened else { return refused(shown, UNKNOWN) };
+        if session.bound_to.is_some() && effort == Effort::Look {
+            // A proof is not worth the time.
+            return Resumed::nobody_asked();
+        }
+        let bound_to = session.bound_to.clone();
         // Nobody notes when a token is used, so that only its end and the session's count here.
         let (sid, generation) = (session.sid.clone(), session.generation);
         let seen = Some(Seen { sid: sid.clone(), generation, last_activity: now });
         let presented = Presented { jwt: Some(session), refresh: None, seen, unreadable: false };
-        let resumed = match assess(presented, now, &app.app.limits, &World::now(app)) {
+        let standing = assess(presented, now, &app.app.limits, &World::now(app));
+        if matches!(standing, Standing::Live(_) | Standing::None(Why::Expired)) {
+            match self.check_possession(app, bound_to.as_ref(), shown, proving).await {
+                Ok(()) => {}
+                Err(Unproven::Refused(refusal, nonce)) => {
+                    let resumed = Resumed::refused(refusal);
+                    return Resumed { nonce, ..resumed };
+                }
+                Err(Unproven::Outage(outage)) => return Resumed::new(Err(outage), Afterwards::Nothing),
+            }
+        }
+        let resumed = match standing {
             Standing::Live(live) => match self.knows_revocations(app) {
                 Ok(()) => Resumed::new(Ok(Caller::WithNativeToken(live)), Afterwards::Nothing),
-                Err(_) if effort == Effort::Look => Resumed::refused(shown.scheme, Why::RevocationsUnknown.code()),
+                Err(_) if effort == Effort::Look => refused(shown, Why::RevocationsUnknown.code()),
                 Err(outage) => Resumed::new(Err(outage), Afterwards::Nothing),
             },
             Standing::None(Why::Expired) if native.inline_refresh && effort == Effort::Refresh => {
                 match shown.refresh_token {
                     Some(refresh_token) => self.refreshed_native(app, &sid, shown, refresh_token).await,
-                    None => Resumed::refused(shown.scheme, Why::Expired.code()),
+                    None => refused(shown, Why::Expired.code()),
                 }
             }
-            Standing::None(why) => Resumed::refused(shown.scheme, why.code()),
-            Standing::Stale(..) => Resumed::refused(shown.scheme, Why::Expired.code()),
+            Standing::None(why) => refused(shown, why.code()),
+            Standing::Stale(..) => refused(shown, Why::Expired.code()),
         };
         if let Ok(Caller::WithNativeToken(live)) = &resumed.caller {
             self.note_key(app, live.session(), key_age, now);
@@ -67,7 +85,7 @@ impl Auth {
         refresh_token: &str,
     ) -> Resumed {
         let held = read(&app.seals.native_refresh, refresh_token).filter(|held| held.refresh.sid == *sid);
-        let Some(held) = held else { return Resumed::refused(shown.scheme, UNKNOWN) };
+        let Some(held) = held else { return refused(shown, UNKNOWN) };
         let scope = held.scope.clone();
         match self.renew_native(app, held).await {
             Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
@@ -75,18 +93,19 @@ impl Auth {
                     let live = LiveSession::just_verified(Arc::new(session), self.now());
                     Resumed::new(Ok(Caller::WithNativeToken(live)), Afterwards::HandOver(grant, scope))
                 }
-                None => Resumed::refused(shown.scheme, UNKNOWN),
+                None => refused(shown, UNKNOWN),
             },
             Err(NativeFailure::Outage(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
-            Err(NativeFailure::SessionOver(why)) => Resumed::refused(shown.scheme, why.code()),
+            Err(NativeFailure::SessionOver(why)) => refused(shown, why.code()),
             Err(
                 NativeFailure::UnknownToken
                 | NativeFailure::Throttled(..)
                 | NativeFailure::Refused(_)
+                | NativeFailure::Unproven(..)
                 | NativeFailure::Scope
                 | NativeFailure::Provider(_)
                 | NativeFailure::TooLarge(_),
-            ) => Resumed::refused(shown.scheme, UNKNOWN),
+            ) => refused(shown, UNKNOWN),
         }
     }
 
@@ -105,4 +124,8 @@ impl Auth {
         });
         tokens.ok()
     }
+}
+
+fn refused(shown: Shown<'_>, code: &'static str) -> Resumed {
+    Resumed::refused(TokenRefusal { code, error: TokenError::InvalidToken, scheme: shown.scheme })
 }

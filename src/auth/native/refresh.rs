@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::app::AppAuth;
+use super::super::possession::NotProven;
 use super::super::refresh::Refreshed;
 use super::super::resume::{World, whose};
 use super::super::{Auth, grant};
 use super::admit::Tried;
 use super::login::{of_grant_error, of_token_error};
 use super::tokens::{check_scope_at_refresh, hand_over};
-use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure};
+use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure, Proving};
 use crate::oidc::token::{TokenAnswer, TokenError};
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::RefreshRequest;
@@ -31,6 +32,7 @@ impl Auth {
         native: &Native,
         asked: RefreshRequest,
         address: Option<IpAddr>,
+        proving: Proving<'_>,
     ) -> Result<NativeEnd, NativeFailure> {
         let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
         let RefreshRequest { refresh_token, scope: wanted } = asked;
@@ -38,6 +40,13 @@ impl Auth {
             Tokens::Sealed => {
                 let held = read(&app.seals.native_refresh, &refresh_token).ok_or(NativeFailure::UnknownToken)?;
                 check_scope_at_refresh(&held.scope, wanted.as_deref())?;
+                if let Some(key) = &held.jwt.bound_to {
+                    let proven = self.proven_key(app, proving).await?;
+                    let proven = proven.ok_or(NativeFailure::Unproven(NotProven::Missing, None))?;
+                    if proven != *key {
+                        return Err(NativeFailure::Unproven(NotProven::OtherKey, None));
+                    }
+                }
                 let scope = held.scope.clone();
                 (self.renew_native(app, held).await?, scope)
             }

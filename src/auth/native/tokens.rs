@@ -26,6 +26,8 @@ pub struct NativeTokens {
     pub expires_in: Duration,
     /// `scope`.
     pub scope: String,
+    /// Whether they are bound to a key: `token_type`.
+    pub is_bound: bool,
     /// `device_token`: after a login only.
     pub device_token: Option<Zeroizing<String>>,
 }
@@ -52,7 +54,8 @@ pub(super) fn hand_over(
     };
     let session_ends = grant.jwt.started_at.plus(app.app.limits.absolute);
     let expires_in = grant.jwt.valid_until.min(session_ends).since(now);
-    Ok(NativeTokens { access_token, refresh_token, expires_in, scope, device_token: None })
+    let is_bound = grant.jwt.bound_to.is_some();
+    Ok(NativeTokens { access_token, refresh_token, expires_in, scope, is_bound, device_token: None })
 }
 
 /// Each has to fit into a header's line.

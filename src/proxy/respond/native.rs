@@ -8,7 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::reference::Reference;
 use super::{Answer, Respond, insert, login_path, of_text};
+use crate::auth::Outage;
 use crate::auth::native::{NativeEnd, NativeFailure, NativeTokens};
+use crate::auth::possession::NotProven;
 use crate::oidc::password::WhyRefused;
 use crate::policy::app::App;
 use crate::policy::native::{NativeCall, REFRESH_TOKEN};
@@ -33,6 +35,8 @@ struct Failed<'f> {
     login: bool,
     /// Whether what was brought is a token that is none, or none any more (RFC 6750 section 3.1).
     token_is_dead: bool,
+    /// What the next proof of possession has to carry.
+    nonce: Option<HeaderValue>,
 }
 
 /// Why a body could not be had.
@@ -116,7 +120,7 @@ impl Respond {
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
         insert(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "POST");
-        insert(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization");
+        insert(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, DPoP");
         insert(headers, header::ACCESS_CONTROL_MAX_AGE, &PREFLIGHT_AGE.as_secs().to_string());
         Answer { code, response }.readable_by(Some(origin))
     }
@@ -156,7 +160,7 @@ impl Respond {
             };
             insert(headers, header::WWW_AUTHENTICATE, challenge);
         }
-        Answer { code: failed.code, response }
+        Answer { code: failed.code, response }.with_nonce(failed.nonce.clone())
     }
 }
 
@@ -175,7 +179,17 @@ fn status_of_rfc_6749(failed: &Failed<'_>) -> StatusCode {
 impl Failed<'_> {
     const fn new(error: &'static str, code: &'static str, words: &'static str) -> Self {
         let status = StatusCode::BAD_REQUEST;
-        Self { status, error, code, words, members: None, retry_after: None, login: false, token_is_dead: false }
+        Self {
+            status,
+            error,
+            code,
+            words,
+            members: None,
+            retry_after: None,
+            login: false,
+            token_is_dead: false,
+            nonce: None,
+        }
     }
 }
 
@@ -223,11 +237,27 @@ fn of_failure(failure: &NativeFailure) -> Failed<'_> {
             status: StatusCode::BAD_GATEWAY,
             ..Failed::new("server_error", code, "The login service gave nothing that can be used.")
         },
-        NativeFailure::Outage(outage) => Failed {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            retry_after: Some(outage.retry_after),
-            ..Failed::new("temporarily_unavailable", code, "The login service does not answer. Try again in a moment.")
+        NativeFailure::Unproven(NotProven::Outage(outage), _) | NativeFailure::Outage(outage) => of_outage(*outage),
+        NativeFailure::Unproven(error, nonce) => Failed {
+            nonce: nonce.clone(),
+            ..Failed::new(
+                if error.wants_nonce() { "use_dpop_nonce" } else { "invalid_dpop_proof" },
+                code,
+                "The device has to prove possession of its key.",
+            )
         },
+    }
+}
+
+fn of_outage(outage: Outage) -> Failed<'static> {
+    Failed {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        retry_after: Some(outage.retry_after),
+        ..Failed::new(
+            "temporarily_unavailable",
+            outage.code,
+            "The login service does not answer. Try again in a moment.",
+        )
     }
 }
 
@@ -254,7 +284,7 @@ const fn of_end(why: Why) -> &'static str {
     }
 }
 
-const fn of_bad_request(why: BadRequest) -> Failed<'static> {
+fn of_bad_request(why: BadRequest) -> Failed<'static> {
     let code = why.code();
     match why {
         BadRequest::MediaType => Failed {
@@ -279,7 +309,7 @@ const fn of_bad_request(why: BadRequest) -> Failed<'static> {
 fn of_tokens(tokens: &NativeTokens) -> Value {
     let mut body = json!({
         "access_token": tokens.access_token.as_str(),
-        "token_type": "Bearer",
+        "token_type": if tokens.is_bound { "DPoP" } else { "Bearer" },
         "expires_in": tokens.expires_in.as_secs(),
         "scope": tokens.scope,
     });

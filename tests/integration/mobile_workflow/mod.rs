@@ -8,6 +8,7 @@ use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person};
 
 mod answers;
+mod bound;
 mod endpoints;
 mod guesses;
 mod pages;
