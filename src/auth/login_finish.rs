@@ -67,6 +67,8 @@ pub enum LoginFailure {
         error: String,
         /// `error_description`.
         description: Option<String>,
+        /// Where the provider has finer ones: a known reason, as our stable word.
+        reason: Option<&'static str>,
     },
     /// The code was redeemed before, and what it gave is gone.
     #[error("the code was redeemed before")]
@@ -100,7 +102,10 @@ impl LoginFailure {
             Self::AttemptLost => "login_attempt_lost",
             Self::OtherBrowser => "login_of_other_browser",
             Self::AttemptExpired => "login_attempt_expired",
-            Self::Declined { .. } => "declined_by_provider",
+            Self::Declined { reason, .. } => match reason {
+                Some(reason) => reason,
+                None => "declined_by_provider",
+            },
             Self::Replayed => "code_replayed",
             Self::CodeUnknown => "code_refused",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
@@ -169,8 +174,9 @@ impl Auth {
         let used_up = self.use_up(app, &attempt);
         let code = match callback.outcome {
             Outcome::Code(code) => code,
-            Outcome::Refused { error, description } => {
-                return LoginEnd::Failed(LoginFailure::Declined { error, description }, used_up);
+            Outcome::Refused { error, description, reason } => {
+                let reason = app.provider.settings().dialect.reason(reason.as_deref());
+                return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up);
             }
         };
         match self.redeem(app, attempt, code).await.and_then(|grant| self.written(app, &grant, came)) {
