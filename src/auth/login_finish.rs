@@ -79,6 +79,9 @@ pub enum LoginFailure {
     /// The provider would not redeem any code.
     #[error("the provider did not accept the code: {0}")]
     CodeRefused(&'static str),
+    /// The provider knows the person, and not as one of this app's.
+    #[error("the person is not registered for this app at the provider")]
+    NotRegistered,
     /// The tokens were not accepted.
     #[error("the provider's tokens were not accepted: {0}")]
     TokensRefused(&'static str),
@@ -108,6 +111,7 @@ impl LoginFailure {
             },
             Self::Replayed => "code_replayed",
             Self::CodeUnknown => "code_refused",
+            Self::NotRegistered => "not_registered",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
             Self::EndedAtOnce => "session_revoked",
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
@@ -344,9 +348,9 @@ impl Auth {
 }
 
 fn tokens_refused(error: &GrantError) -> LoginFailure {
-    if error.is_outage() {
-        LoginFailure::Outage(Outage::new(error.code()))
-    } else {
-        LoginFailure::TokensRefused(error.code())
+    match error {
+        GrantError::NotRegistered => LoginFailure::NotRegistered,
+        outage if outage.is_outage() => LoginFailure::Outage(Outage::new(outage.code())),
+        other => LoginFailure::TokensRefused(other.code()),
     }
 }

@@ -4,6 +4,7 @@ pub mod app;
 mod away;
 pub mod entropy;
 pub mod feed;
+pub mod frontchannel;
 mod grant;
 mod lease;
 pub mod login;
@@ -19,6 +20,7 @@ mod rotation;
 pub mod set_cookies;
 #[cfg(test)]
 mod tests;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

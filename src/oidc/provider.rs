@@ -216,16 +216,21 @@ impl Provider {
         Ok(logout_token::check(&signed, profile, self.clock.now())?)
     }
 
-    /// Whether a webhook with these `headers` was sent by this provider; its body has still to be compared.
+    /// Whether a webhook with these `headers` was sent by this provider, as far as that can be told without its keys.
     ///
     /// # Errors
-    /// It was not, or ([`NotTheSender::is_outage`]) it cannot be told.
-    pub async fn verify_webhook(&self, headers: &HeaderMap) -> Result<Sender, NotTheSender> {
+    /// It was not.
+    pub fn check_webhook(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
         let proofs = self.settings.dialect.fusionauth().and_then(|own| own.webhooks.as_ref());
-        match proofs.ok_or(NotTheSender::NotExpected)?.check(headers)? {
-            Checked::Sender(sender) => Ok(sender),
-            Checked::ToVerify(signature) => Sender::of_claims(&self.verify_signature(&signature).await?.claims),
-        }
+        proofs.ok_or(NotTheSender::NotExpected)?.check(headers)
+    }
+
+    /// Verifies the signature of a webhook with the provider's keys.
+    ///
+    /// # Errors
+    /// It is none, or ([`NotTheSender::is_outage`]) it cannot be told.
+    pub async fn verify_webhook_signature(&self, signature: &str) -> Result<Sender, NotTheSender> {
+        Sender::of_claims(&self.verify_signature(signature).await?.claims)
     }
 
     /// With the keys at hand and, if the token may be signed by a newer one, once more with keys fetched anew.

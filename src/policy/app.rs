@@ -33,6 +33,17 @@ pub struct App {
     pub cookies: CookieNames,
     /// How long its sessions last.
     pub limits: Limits,
+    /// Which of our endpoints it has besides those that every app has.
+    pub offers: Offers,
+}
+
+/// Endpoints that are there for some apps only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Where FusionAuth tells what has happened.
+    pub fusionauth_webhooks: bool,
+    /// Where the provider's own pages end sessions, in a frame.
+    pub frontchannel_logout: bool,
 }
 
 impl App {

@@ -20,6 +20,8 @@ mod command_run;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod frontchannel_logout;
+#[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
 mod key_rotation;
@@ -29,6 +31,8 @@ mod life_cycle;
 mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
+#[cfg(test)]
+mod provider_habits;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
@@ -45,5 +49,7 @@ pub mod support;
 mod support_itself;
 #[cfg(test)]
 mod web_workflow;
+#[cfg(test)]
+mod webhooks;
 #[cfg(test)]
 mod websocket;

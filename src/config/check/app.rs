@@ -13,7 +13,7 @@ use super::super::words;
 use super::session::limits;
 use super::{client, elements, name_is_good, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
-use crate::policy::app::App;
+use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::Rules;
 use crate::session::assess::Limits;
@@ -51,13 +51,18 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let rules = Rules::new(rules, case_insensitive);
     let polling = rules::polling(raw.polling_paths.take(), &at.key("polling_paths"));
     let polling = PollingPaths::new(polling, case_insensitive);
+    let offers = Offers {
+        frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
+        // Follows from the provider.
+        fusionauth_webhooks: false,
+    };
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
-    let policy = App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits };
+    let policy = App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits, offers };
     Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
 }
 

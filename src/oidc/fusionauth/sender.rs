@@ -91,7 +91,10 @@ impl NotTheSender {
 
 impl SenderProofs {
     /// Checks everything but a signature by the provider's published keys, which is returned to be checked.
-    pub(in crate::oidc) fn check(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub fn check(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
         if let Some(expected) = &self.basic {
             let given = only(headers, &header::AUTHORIZATION).and_then(basic).ok_or(NotTheSender::Basic)?;
             if !same_bytes(&given, expected.expose().as_bytes()) {
@@ -117,7 +120,8 @@ impl SenderProofs {
 }
 
 /// How far [`SenderProofs::check`] came.
-pub(in crate::oidc) enum Checked {
+#[derive(Debug)]
+pub enum Checked {
     /// To the end.
     Sender(Sender),
     /// To the signature, which is this.
