@@ -348,9 +348,11 @@ impl Auth {
 }
 
 fn tokens_refused(error: &GrantError) -> LoginFailure {
-    match error {
-        GrantError::NotRegistered => LoginFailure::NotRegistered,
-        outage if outage.is_outage() => LoginFailure::Outage(Outage::new(outage.code())),
-        other => LoginFailure::TokensRefused(other.code()),
+    if matches!(error, GrantError::NotRegistered) {
+        LoginFailure::NotRegistered
+    } else if error.is_outage() {
+        LoginFailure::Outage(Outage::new(error.code()))
+    } else {
+        LoginFailure::TokensRefused(error.code())
     }
 }
