@@ -56,6 +56,7 @@ async fn setup_at(issuer: &str) -> Setup {
         jwt_lifetime: Duration::from_secs(60),
         refresh_lifetime: Duration::from_secs(600),
         sign_on_lifetime: Duration::from_secs(3600),
+        fusionauth: None,
         clock: clock.clone(),
         events: Arc::new(move |event| told.lock().unwrap().push(event)),
     };
