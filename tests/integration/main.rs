@@ -22,6 +22,8 @@ mod drain;
 #[cfg(test)]
 mod frontchannel_logout;
 #[cfg(test)]
+mod fusionauth;
+#[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
 mod key_rotation;
