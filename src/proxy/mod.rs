@@ -96,6 +96,8 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
             | Endpoint::Logout
             | Endpoint::SignedOut
             | Endpoint::BackchannelLogout
+            | Endpoint::FrontchannelLogout
+            | Endpoint::FusionAuthWebhook
             | Endpoint::Unknown,
         )
         | Route::Alias(_)
