@@ -18,7 +18,7 @@ use crate::types::time::Timestamp;
 /// How old an event may be. FusionAuth tries again for minutes; what comes later is a copy of something.
 const EVENT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// How long the store is asked whether an event came before: FusionAuth may be waiting with what it does.
+/// How long the store may take over an event's name, twice: FusionAuth may be waiting with what it does.
 const DUPLICATE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a webhook ended nothing.
@@ -104,8 +104,8 @@ impl Auth {
         Ok(sender?)
     }
 
-    /// Ends the sessions that the event in `body` concerns. Quick: the local effect waits for a store that is slow for
-    /// a second at most.
+    /// Ends the sessions that the event in `body` concerns. Quick: the effect waits for a store that is slow for a second
+    /// at most, and the answer for two.
     ///
     /// # Errors
     /// See [`WebhookRefused`].
@@ -162,12 +162,14 @@ impl Auth {
         let began_until = event.created_at.plus(settings.leeway).min(now);
         for other in self.apps.iter().filter(|other| Arc::ptr_eq(&other.provider, &app.provider)) {
             if let Some(ended) = ended_at(other, &event.concerns, began_until) {
+                tracing::info!(app = %other.app.name, event = event.id, reason = event.word, "ended_by_webhook");
                 self.end(other, ended, now.plus(other.app.limits.absolute));
             }
         }
         // Only now: a webhook that broke off on the way here counts as new when it comes again.
         let until = now.plus(EVENT_MAX_AGE * 2).plus(settings.leeway * 4);
-        if store.put(&seen, Bytes::new(), until, now).await.is_err() {
+        let remembered = tokio::time::timeout(DUPLICATE_PATIENCE, store.put(&seen, Bytes::new(), until, now)).await;
+        if !matches!(remembered, Ok(Ok(()))) {
             tracing::warn!(provider = %settings.name, "webhook_not_remembered");
         }
         Received::Ended(event.word)
