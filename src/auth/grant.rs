@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::app::{AppAuth, Userinfo};
 use super::entropy::{self, NoEntropy};
 use crate::oidc::claims::ClaimError;
+use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::IdTokenExpectation;
 use crate::oidc::token::TokenAnswer;
 use crate::oidc::{SessionJwt as Which, TokenRejected, VerifiedToken};
@@ -32,6 +33,9 @@ pub(super) enum GrantError {
     /// The JWT was past its life when it came.
     #[error("the provider's JWT had expired when it came; compare the clocks")]
     ExpiredOnArrival,
+    /// The provider knows the person, and not as one of this app's.
+    #[error("the person is not registered for this app at the provider")]
+    NotRegistered,
     /// There is no JWT to go on with.
     #[error("the provider gave no new JWT, and the old one is not at hand")]
     NothingToKeep,
@@ -49,6 +53,7 @@ impl GrantError {
             Self::Rejected(rejected, _) => rejected.code(),
             Self::SubjectChanged => "subject_changed",
             Self::ExpiredOnArrival => "expired_on_arrival",
+            Self::NotRegistered => "not_registered",
             Self::NothingToKeep => "no_new_jwt",
             Self::NoEntropy(_) => "internal_error",
         }
@@ -57,7 +62,7 @@ impl GrantError {
     /// Whether asking again cannot help, so that the session is over.
     pub(super) const fn is_final(&self) -> bool {
         match self {
-            Self::SubjectChanged | Self::NothingToKeep => true,
+            Self::SubjectChanged | Self::NotRegistered | Self::NothingToKeep => true,
             Self::NoIdToken
             | Self::OpaqueAccessToken
             | Self::Rejected(..)
@@ -97,11 +102,16 @@ pub(super) async fn of_login(
     if jwt.subject() != id_token.subject() {
         return Err(GrantError::SubjectChanged);
     }
+    if !dialect(app).admits(&app.client, &jwt) {
+        return Err(GrantError::NotRegistered);
+    }
     let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
     let sid = SessionId::new(entropy::name()?);
     let session = Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now };
     let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
-    sealed_jwt.provider_sid = id_token.sid().or(jwt.sid()).cloned();
+    let refresh_token_id = answer.refresh_token_id.as_ref();
+    let sids = SidClaims { before: None, id_token: id_token.sid(), jwt: jwt.sid(), refresh_token_id };
+    sealed_jwt.provider_sid = dialect(app).provider_sid(sids);
     let refresh = answer.refresh_token.map(|token| session.refresh_grant(token, now));
     Ok(Grant { jwt: sealed_jwt, refresh, hint: answer.id_token })
 }
@@ -145,6 +155,15 @@ pub(super) async fn of_refresh(
     if jwt.iter().chain(&verified_id).any(|token| *token.subject() != used.subject) {
         return Err(GrantError::SubjectChanged);
     }
+    if jwt.as_ref().is_some_and(|jwt| !dialect(app).admits(&app.client, jwt)) {
+        return Err(GrantError::NotRegistered);
+    }
+    let provider_sid = dialect(app).provider_sid(SidClaims {
+        before: old.and_then(|old| old.provider_sid.as_ref()),
+        id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
+        jwt: jwt.as_ref().and_then(VerifiedToken::sid),
+        refresh_token_id: answer.refresh_token_id.as_ref(),
+    });
     let sealed_jwt = match &jwt {
         Some(jwt) => {
             let old_kept = old.map_or_else(|| "{}".to_owned(), |old| old.kept_claims.clone());
@@ -152,9 +171,6 @@ pub(super) async fn of_refresh(
                 Some(id) => merged(&old_kept, from_id_token(app, jwt, id)),
                 None => old_kept,
             };
-            let of_login = old.and_then(|old| old.provider_sid.as_ref());
-            let of_id_token = verified_id.as_ref().and_then(VerifiedToken::sid);
-            let provider_sid = of_login.or(of_id_token).or(jwt.sid()).cloned();
             let bound_to = old.and_then(|old| old.bound_to.clone());
             SessionJwt { provider_sid, bound_to, ..sealed(jwt, &answer, kept, &session, now)? }
         }
@@ -162,11 +178,16 @@ pub(super) async fn of_refresh(
             let old = old.ok_or(GrantError::NothingToKeep)?;
             let valid_until = now.plus(answer.expires_in.unwrap_or(old.valid_until.since(old.sealed_at)));
             // The provider has just vouched for the session: whether it still has the key of the login says no more.
-            SessionJwt { key: None, valid_until, generation: session.generation, sealed_at: now, ..old.clone() }
+            let generation = session.generation;
+            SessionJwt { key: None, valid_until, provider_sid, generation, sealed_at: now, ..old.clone() }
         }
     };
     let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
     Ok(Grant { jwt: sealed_jwt, refresh: Some(session.refresh_grant(token, now)), hint: answer.id_token })
+}
+
+fn dialect(app: &AppAuth) -> &Dialect {
+    &app.provider.settings().dialect
 }
 
 struct Session {

@@ -120,7 +120,8 @@ impl Auth {
             browser: hash,
         };
         let attempt = app.seals.attempt.seal(&attempt, entropy::bytes().ok()?)?;
-        let request = AuthorizeRequest { state: &state, nonce: &nonce, code_challenge: &challenge, extra: &[] };
+        let extra = &app.provider.settings().dialect.parameters();
+        let request = AuthorizeRequest { state: &state, nonce: &nonce, code_challenge: &challenge, extra };
         let location = authorize_url(&metadata.authorization_endpoint, &app.client, request).into();
 
         let (names, path) = (&app.app.cookies, app.app.endpoint_path("callback"));

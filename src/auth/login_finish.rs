@@ -67,6 +67,8 @@ pub enum LoginFailure {
         error: String,
         /// `error_description`.
         description: Option<String>,
+        /// Where the provider has finer ones: a known reason, as our stable word.
+        reason: Option<&'static str>,
     },
     /// The code was redeemed before, and what it gave is gone.
     #[error("the code was redeemed before")]
@@ -77,6 +79,9 @@ pub enum LoginFailure {
     /// The provider would not redeem any code.
     #[error("the provider did not accept the code: {0}")]
     CodeRefused(&'static str),
+    /// The provider knows the person, and not as one of this app's.
+    #[error("the person is not registered for this app at the provider")]
+    NotRegistered,
     /// The tokens were not accepted.
     #[error("the provider's tokens were not accepted: {0}")]
     TokensRefused(&'static str),
@@ -100,9 +105,13 @@ impl LoginFailure {
             Self::AttemptLost => "login_attempt_lost",
             Self::OtherBrowser => "login_of_other_browser",
             Self::AttemptExpired => "login_attempt_expired",
-            Self::Declined { .. } => "declined_by_provider",
+            Self::Declined { reason, .. } => match reason {
+                Some(reason) => reason,
+                None => "declined_by_provider",
+            },
             Self::Replayed => "code_replayed",
             Self::CodeUnknown => "code_refused",
+            Self::NotRegistered => "not_registered",
             Self::CodeRefused(code) | Self::TokensRefused(code) => code,
             Self::EndedAtOnce => "session_revoked",
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
@@ -169,8 +178,9 @@ impl Auth {
         let used_up = self.use_up(app, &attempt);
         let code = match callback.outcome {
             Outcome::Code(code) => code,
-            Outcome::Refused { error, description } => {
-                return LoginEnd::Failed(LoginFailure::Declined { error, description }, used_up);
+            Outcome::Refused { error, description, reason } => {
+                let reason = app.provider.settings().dialect.reason(reason.as_deref());
+                return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up);
             }
         };
         let redeemed = self.redeem(app, attempt, code).await;
@@ -354,7 +364,9 @@ pub(super) fn note_beginning(app: &AppAuth, grant: &Grant) {
 }
 
 fn tokens_refused(error: &GrantError) -> LoginFailure {
-    if error.is_outage() {
+    if matches!(error, GrantError::NotRegistered) {
+        LoginFailure::NotRegistered
+    } else if error.is_outage() {
         LoginFailure::Outage(Outage::new(error.code()))
     } else {
         LoginFailure::TokensRefused(error.code())

@@ -5,6 +5,7 @@ mod away;
 pub mod bearer;
 pub mod entropy;
 pub mod feed;
+pub mod frontchannel;
 mod grant;
 pub mod introspect;
 mod lease;
@@ -23,6 +24,7 @@ mod rotation;
 pub mod set_cookies;
 #[cfg(test)]
 mod tests;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

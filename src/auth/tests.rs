@@ -19,7 +19,7 @@ use super::{Auth, Event, Observer, Stores, possession};
 use crate::control::Control;
 use crate::oidc::dpop::Proof;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
-use crate::policy::app::App;
+use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::{Rules, Via};
 use crate::policy::target::Oddities;
@@ -78,6 +78,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
         native: None,
         bearer: None,
+        offers: Offers::default(),
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

@@ -10,8 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    Dpop, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, Revocation, SessionJwt, Span,
-    TokenAuth, Userinfo, Via,
+    Dpop, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, RefreshBy, Revocation, SessionJwt,
+    Span, TokenAuth, Userinfo, Via, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -106,6 +106,22 @@ pub(super) struct RawProvider {
     pub(super) leeway: Option<Span>,
     pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,
+    pub(super) tenant_id: Option<String>,
+    pub(super) refresh_by: Option<RefreshBy>,
+    pub(super) api_key_file: Option<String>,
+    pub(super) require_registration: Option<bool>,
+    pub(super) webhooks: Option<RawWebhooks>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawWebhooks {
+    pub(super) signature: Option<WebhookSignature>,
+    pub(super) signature_secret_file: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) header: Option<String>,
+    pub(super) header_secret_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -133,6 +149,7 @@ pub(super) struct RawApp {
     pub(super) userinfo: Option<Userinfo>,
     pub(super) on_reuse: Option<OnReuse>,
     pub(super) revocation: Option<Revocation>,
+    pub(super) frontchannel_logout: Option<bool>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) absolute_timeout: Option<Span>,
     pub(super) polling_paths: Option<List<String>>,
@@ -251,7 +268,8 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        let tables: [(&[&str], &[&str]); 12] = [
+        const FUSIONAUTHS: [&str; 5] = ["tenant_id", "refresh_by", "api_key_file", "require_registration", "webhooks"];
+        let tables: [(&[&str], &[&str]); 14] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -260,6 +278,8 @@ mod tests {
             (&["store"], keys_of::<RawStore>()),
             (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
+            (&["providers", "members"], &FUSIONAUTHS),
+            (&["providers", "members", "webhooks"], keys_of::<RawWebhooks>()),
             (&["apps", "store"], keys_of::<RawApp>()),
             (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
@@ -267,7 +287,12 @@ mod tests {
         ];
         for (path, keys) in tables {
             let table = path.iter().fold(&reference, |table, step| table[*step].as_table().unwrap());
-            for key in keys.iter().filter(|key| **key != "client_secret" || path == ["apps", "forum"]) {
+            let elsewhere = |key: &str| match path {
+                ["providers", "login"] => FUSIONAUTHS.contains(&key),
+                ["apps", "store"] => key == "client_secret",
+                _ => false,
+            };
+            for key in keys.iter().filter(|key| !elsewhere(key)) {
                 assert!(table.contains_key(*key), "{path:?} lacks {key}");
             }
         }

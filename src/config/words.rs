@@ -120,6 +120,26 @@ word! {
     ProviderKind {
         /// Any OpenID provider.
         "oidc" => Oidc,
+        /// FusionAuth.
+        "fusionauth" => FusionAuth,
+    }
+}
+word! {
+    /// Which of FusionAuth's endpoints refreshes.
+    RefreshBy {
+        /// `/oauth2/token`.
+        "token" => Token,
+        /// `/api/jwt/refresh`.
+        "jwt-refresh" => JwtRefresh,
+    }
+}
+word! {
+    /// What FusionAuth signs its webhooks with.
+    WebhookSignature {
+        /// A key of its key set.
+        "jwks" => Jwks,
+        /// A secret that Doorward has too.
+        "hmac" => Hmac,
     }
 }
 word! {

@@ -133,7 +133,9 @@ impl From<JwsError> for ProofError {
         match error {
             JwsError::TooLarge => Self::TooLarge,
             JwsError::Malformed | JwsError::Encrypted | JwsError::Extension => Self::Malformed,
-            JwsError::AlgorithmNotAllowed | JwsError::AlgorithmMismatch => Self::AlgorithmNotAllowed,
+            JwsError::AlgorithmNotAllowed | JwsError::Symmetric | JwsError::AlgorithmMismatch => {
+                Self::AlgorithmNotAllowed
+            }
             JwsError::UnknownKey => Self::BadKey,
             JwsError::BadSignature => Self::BadSignature,
         }

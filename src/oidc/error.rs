@@ -23,6 +23,8 @@ pub enum Endpoint {
     Revocation,
     /// `introspection_endpoint`.
     Introspection,
+    /// FusionAuth's `/api/jwt/refresh`.
+    JwtRefresh,
 }
 
 impl Endpoint {
@@ -35,6 +37,7 @@ impl Endpoint {
             Self::UserInfo => "userinfo",
             Self::Revocation => "revocation",
             Self::Introspection => "introspection",
+            Self::JwtRefresh => "jwt_refresh",
         }
     }
 }

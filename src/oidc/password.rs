@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::json;
-use super::token::{Grant, TokenAnswer, TokenError, parse_answer};
+use super::token::{TokenAnswer, TokenError};
 
 /// Why nobody was logged in.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,12 +124,15 @@ const BY_NUMBER: [(u64, WhyRefused); 9] = [
 const LONGEST: usize = 256;
 const MOST_METHODS: usize = 16;
 
-/// What the token endpoint's answer to a password means.
+/// What the token endpoint's answer to a password means; `parsed` is what it is to any grant.
 ///
 /// # Errors
 /// See [`PasswordError`].
-pub fn parse_password_answer(status: u16, body: &[u8]) -> Result<TokenAnswer, PasswordError> {
-    let error = match parse_answer(Grant::Password, status, body) {
+pub fn read_password_answer(
+    parsed: Result<TokenAnswer, TokenError>,
+    body: &[u8],
+) -> Result<TokenAnswer, PasswordError> {
+    let error = match parsed {
         Ok(answer) => return Ok(answer),
         Err(error) => error,
     };
@@ -189,10 +192,15 @@ fn is_plain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::token::{Grant, parse_answer};
     use super::*;
 
+    fn read(status: u16, body: &str) -> Result<TokenAnswer, PasswordError> {
+        read_password_answer(parse_answer(Grant::Password, status, body.as_bytes()), body.as_bytes())
+    }
+
     fn parse(status: u16, body: &Value) -> Result<TokenAnswer, PasswordError> {
-        parse_password_answer(status, body.to_string().as_bytes())
+        read(status, &body.to_string())
     }
 
     fn refused(status: u16, body: &Value) -> Refusal {
@@ -284,7 +292,7 @@ mod tests {
             assert!(matches!(parse(status, &body), Err(PasswordError::Failed(_))), "{status} {body}");
         }
         for (status, body) in [(200, "<html>"), (403, "<html>"), (404, ""), (401, "")] {
-            let answer = parse_password_answer(status, body.as_bytes());
+            let answer = read(status, body);
             assert!(matches!(answer, Err(PasswordError::Failed(_))), "{status} {body}");
         }
     }

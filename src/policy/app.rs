@@ -34,6 +34,8 @@ pub struct App {
     pub cookies: CookieNames,
     /// How long its sessions last.
     pub limits: Limits,
+    /// Which of our endpoints it has besides those that every app has.
+    pub offers: Offers,
     /// What native apps may do; none: there are none.
     pub native: Option<Native>,
     /// How programs with access tokens are treated; without this `Authorization` is the app's own business.
@@ -47,6 +49,15 @@ pub struct BearerPolicy {
     pub client_header: HeaderTemplate,
     /// Whether only tokens count that are bound to a key (RFC 9449).
     pub dpop_required: bool,
+}
+
+/// Endpoints that are there for some apps only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Where FusionAuth tells what has happened.
+    pub fusionauth_webhooks: bool,
+    /// Where the provider's own pages end sessions, in a frame.
+    pub frontchannel_logout: bool,
 }
 
 impl App {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::asker::{Asker, is_same_origin};
+use super::asker::{Asker, is_same_origin, is_same_site};
 use super::facts::{Facts, Unreadable};
 use super::identity::Identity;
 use super::native::{From, Native, NativeCall};
@@ -105,6 +105,10 @@ pub enum Decision<'a> {
     Native(Place<'a>, &'a Native, NativeCall, Option<String>),
     /// A listed web origin asks whether it may call.
     AllowOrigin(Place<'a>, String),
+    /// A page of the provider's ends the session of the browser it is shown in.
+    EndOwnSession(Place<'a>),
+    /// FusionAuth says what has happened.
+    ReceiveWebhook(Place<'a>),
     /// Say that the person is signed out.
     ShowSignedOut(Place<'a>),
     /// Tell who is signed in.
@@ -221,6 +225,8 @@ impl Decision<'_> {
             Self::EndSessions(_) => "backchannel_logout",
             Self::Native(_, _, call, _) => call.code(),
             Self::AllowOrigin(..) => "preflight",
+            Self::EndOwnSession(_) => "frontchannel_logout",
+            Self::ReceiveWebhook(_) => "fusionauth_webhook",
             Self::ShowSignedOut(_) => "signed_out",
             Self::ShowSession(..) => "session",
             Self::AlreadySignedIn(..) => "already_signed_in",
@@ -329,6 +335,16 @@ fn decide_own<'a>(
         }
         (Endpoint::BackchannelLogout, _) if facts.method == Method::POST => Decision::EndSessions(place),
         (Endpoint::BackchannelLogout, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
+        (Endpoint::FusionAuthWebhook, _) if facts.method == Method::POST => Decision::ReceiveWebhook(place),
+        (Endpoint::FusionAuthWebhook, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
+        (Endpoint::FrontchannelLogout, _) if facts.method != Method::GET => {
+            refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
+        }
+        // Only in a frame of the same site: a link that anybody can send ends nothing.
+        (Endpoint::FrontchannelLogout, _) if facts.asker == Asker::Frame && is_same_site(headers) => {
+            Decision::EndOwnSession(place)
+        }
+        (Endpoint::FrontchannelLogout, _) => refuse(facts, Some(place), Reason::CrossSite),
         (Endpoint::Logout, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD, POST")),
         (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
         (Endpoint::Logout, Caller::Anonymous(_) | Caller::WithToken(_)) => Decision::ConfirmLogout(place, None),

@@ -63,6 +63,10 @@ pub enum Endpoint {
     BackchannelLogout,
     /// For native apps.
     Native(NativeCall),
+    /// Where a page of the provider's ends the browser's session, in a frame.
+    FrontchannelLogout,
+    /// Where FusionAuth tells what has happened.
+    FusionAuthWebhook,
     /// Nothing that we have.
     Unknown,
 }
@@ -102,7 +106,7 @@ impl Sites {
         if !facts.target.oddities().within(app.tolerates) {
             return Route::Odd(place);
         }
-        match own_endpoint(facts.target.path(), &app.prefix) {
+        match own_endpoint(facts.target.path(), app) {
             Some(endpoint) => Route::Own(place, endpoint),
             None => Route::Page(place, app.rules.admission(&facts.method, &facts.target)),
         }
@@ -114,8 +118,8 @@ fn spellings(origin: &Origin) -> Vec<String> {
     vec![origin.authority().to_owned(), format!("{}:{}", origin.host(), origin.port())]
 }
 
-fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
-    let rest = path.strip_prefix(prefix)?;
+fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
+    let rest = path.strip_prefix(&app.prefix)?;
     match rest {
         "/login" => Some(Endpoint::Login),
         "/callback" => Some(Endpoint::Callback),
@@ -127,6 +131,8 @@ fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
         "/native/login" => Some(Endpoint::Native(NativeCall::Login)),
         "/native/refresh" => Some(Endpoint::Native(NativeCall::Refresh)),
         "/native/logout" => Some(Endpoint::Native(NativeCall::Logout)),
+        "/frontchannel-logout" if app.offers.frontchannel_logout => Some(Endpoint::FrontchannelLogout),
+        "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => Some(Endpoint::FusionAuthWebhook),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,
     }

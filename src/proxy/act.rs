@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -15,6 +16,7 @@ use super::respond::Answer;
 use crate::auth::login_finish::LoginEnd;
 use crate::auth::logout::NOT_TOLD;
 use crate::auth::revoke::NotRevoked;
+use crate::auth::webhook::{Received, WebhookRefused};
 use crate::policy::decide::{Decision, Permit};
 use crate::policy::facts::Facts;
 use crate::policy::return_to::ReturnTo;
@@ -24,8 +26,10 @@ use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
 use crate::upstream;
 
-/// Most bytes of a form that is sent to one of our own endpoints, and how long it may take to arrive.
+/// Most bytes of a form that is sent to one of our own endpoints, and of an event, which has the person in it.
 const MAX_FORM: usize = 32 * 1024;
+const MAX_EVENT: usize = 512 * 1024;
+/// How long either may take to arrive.
 const FORM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The request, as far as acting needs it.
@@ -65,6 +69,15 @@ impl Proxy {
                 Box::pin(self.native(Call { place, native, call, origin }, asked, record)).await
             }
             Decision::AllowOrigin(_, origin) => respond.preflight(&origin, code),
+            Decision::EndOwnSession(place) => {
+                let query = asked.facts.target.query().unwrap_or_default();
+                respond.frontchannel(self.auth.frontchannel_logout(place, query, asked.cookies))
+            }
+            Decision::ReceiveWebhook(place) => {
+                let received = Box::pin(self.receive_webhook(place, asked)).await;
+                self.auth.webhook_received(place, &received);
+                respond.webhook(&received, code)
+            }
             Decision::ShowSignedOut(place) => {
                 let not_told = asked.facts.target.query() == Some(NOT_TOLD);
                 respond.signed_out(place.app, not_told || !self.auth.can_end_provider_session(place), code)
@@ -122,6 +135,13 @@ impl Proxy {
         }
     }
 
+    /// The body is read of a proven sender only.
+    async fn receive_webhook(&self, place: Place<'_>, asked: Asked<'_>) -> Result<Received, WebhookRefused> {
+        let sender = self.auth.webhook_sender(place, &asked.parts.headers).await?;
+        let body = whole(asked.body, MAX_EVENT).await.ok_or(WebhookRefused::Unreadable)?;
+        self.auth.receive_webhook(place, &sender, &body).await
+    }
+
     fn login_ended(&self, place: Place<'_>, end: LoginEnd, record: &mut Record) -> Answer {
         let respond = &self.respond;
         match end {
@@ -145,11 +165,16 @@ impl Proxy {
 /// A field of a small form that was sent to one of our own endpoints. `None`: it is not there, or twice, or the form
 /// is too large, too slow, or broke off.
 async fn form_field(body: Body, name: &str) -> Option<String> {
-    let whole = Limited::new(body, MAX_FORM).collect();
-    let form = tokio::time::timeout(FORM_PATIENCE, whole).await.ok()?.ok()?.to_bytes();
+    let form = whole(body, MAX_FORM).await?;
     let mut values = url::form_urlencoded::parse(&form).filter(|(field, _)| field == name).map(|(_, value)| value);
     let value = values.next()?.into_owned();
     values.next().is_none().then_some(value)
+}
+
+/// A small body. `None`: it is too large, too slow, or broke off.
+async fn whole(body: Body, limit: usize) -> Option<Bytes> {
+    let whole = Limited::new(body, limit).collect();
+    Some(tokio::time::timeout(FORM_PATIENCE, whole).await.ok()?.ok()?.to_bytes())
 }
 
 fn absolute(place: Place<'_>, return_to: &ReturnTo) -> String {

@@ -123,6 +123,11 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
         LoginFailure::CodeUnknown | LoginFailure::CodeRefused(_) => {
             words("The login could not be finished", "The login service did not confirm the login.", AGAIN)
         }
+        LoginFailure::NotRegistered => words(
+            "Your account is not one of this site's",
+            "The login service knows you, but you are not registered for this site.",
+            "If you think that you should be, ask the people who run this site.",
+        ),
         LoginFailure::TokensRefused(_) => words(
             "The login could not be verified",
             "What the login service says about you did not pass the checks of this site.",

@@ -116,6 +116,8 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
             | Endpoint::SignedOut
             | Endpoint::BackchannelLogout
             | Endpoint::Native(_)
+            | Endpoint::FrontchannelLogout
+            | Endpoint::FusionAuthWebhook
             | Endpoint::Unknown,
         )
         | Route::Alias(_)

@@ -18,9 +18,11 @@ use super::pages::{
 };
 use super::reference::Reference;
 use crate::auth::Outage;
+use crate::auth::frontchannel::{FRONT_CHANNEL, FrontchannelEnd, NO_SESSION};
 use crate::auth::login_finish::LoginFailure;
 use crate::auth::revoke::NotRevoked;
 use crate::auth::set_cookies::Lines;
+use crate::auth::webhook::{Received, WebhookRefused};
 use crate::policy::app::App;
 use crate::policy::asker::Asker;
 use crate::policy::decide::{Reason, Refusal};
@@ -240,6 +242,40 @@ impl Respond {
         Answer { code: error.code(), response: of_text(status, "application/json", body.to_string()) }
     }
 
+    /// What the frame of a front-channel logout shows: nothing, and on the provider's pages only
+    /// (OpenID Connect Front-Channel Logout section 2).
+    pub fn frontchannel(&self, end: FrontchannelEnd) -> Answer {
+        let status = match end.outcome {
+            FRONT_CHANNEL | NO_SESSION => StatusCode::OK,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
+        let ancestors = if end.ancestors.is_empty() { "'none'".to_owned() } else { end.ancestors.join(" ") };
+        let policy = format!("default-src 'none'; frame-ancestors {ancestors}");
+        insert(response.headers_mut(), header::CONTENT_SECURITY_POLICY, &policy);
+        Answer { code: end.outcome, response }.with_cookies(end.lines)
+    }
+
+    /// What FusionAuth is told about a webhook: anything but 2xx, and it tries again.
+    pub fn webhook(&self, received: &Result<Received, WebhookRefused>, code: &'static str) -> Answer {
+        let Err(error) = received else {
+            return Answer { code, response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()) };
+        };
+        let status = match error {
+            WebhookRefused::Sender(_) => StatusCode::UNAUTHORIZED,
+            WebhookRefused::Unreadable | WebhookRefused::Bad(_) | WebhookRefused::TooOld | WebhookRefused::InFuture => {
+                StatusCode::BAD_REQUEST
+            }
+            WebhookRefused::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let body = json!({ "error": error.code() });
+        let mut response = of_text(status, "application/json", body.to_string());
+        if status == StatusCode::UNAUTHORIZED {
+            insert(response.headers_mut(), header::WWW_AUTHENTICATE, "Basic realm=\"doorward webhooks\"");
+        }
+        Answer { code: error.code(), response }
+    }
+
     /// A redirect.
     pub fn redirect(&self, status: StatusCode, location: &str, code: &'static str) -> Answer {
         let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
@@ -325,6 +361,7 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             "server_error" | "temporarily_unavailable" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::FORBIDDEN,
         },
+        LoginFailure::NotRegistered => StatusCode::FORBIDDEN,
         LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
             StatusCode::BAD_GATEWAY
         }

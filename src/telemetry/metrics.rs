@@ -27,7 +27,7 @@ pub struct Metrics {
     pub logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
     pub refreshes: IntCounterVec,
-    /// Logout tokens from the provider, by `app` and `outcome`.
+    /// What the provider said about the end of sessions, by `app` and `outcome`: logout tokens, webhooks, frames.
     pub revocations: IntCounterVec,
     /// Refresh tokens that came again after they had been replaced, by `app` and `outcome`.
     pub thefts: IntCounterVec,
@@ -152,7 +152,7 @@ impl Metrics {
             refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
             revocations: counters(
                 "doorward_revocations_total",
-                "Logout tokens from the provider by outcome.",
+                "Logout tokens, webhooks and logout frames from the provider by outcome.",
                 &["app", "outcome"],
             )?,
             thefts: counters(

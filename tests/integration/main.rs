@@ -22,6 +22,10 @@ mod command_run;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod frontchannel_logout;
+#[cfg(test)]
+mod fusionauth;
+#[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
 mod key_rotation;
@@ -35,6 +39,8 @@ mod logs_and_metrics;
 mod mobile_workflow;
 #[cfg(test)]
 mod native_clients;
+#[cfg(test)]
+mod provider_habits;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
@@ -51,5 +57,7 @@ pub mod support;
 mod support_itself;
 #[cfg(test)]
 mod web_workflow;
+#[cfg(test)]
+mod webhooks;
 #[cfg(test)]
 mod websocket;

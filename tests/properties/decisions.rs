@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::{App, BearerPolicy};
+use doorward::policy::app::{App, BearerPolicy, Offers};
 use doorward::policy::asker::Asker;
 use doorward::policy::claims::{ClaimCondition, Claims};
 use doorward::policy::client_address::TrustedProxies;
@@ -31,7 +31,7 @@ use serde_json::{Map, json};
 
 const ORIGIN: &str = "https://store.example.com";
 const PREFIX: &str = "/.doorward";
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 21] = [
     "/",
     "/a",
     "/a/b",
@@ -45,6 +45,9 @@ const PATHS: [&str; 18] = [
     "/.doorward/logout",
     "/.doorward/signed-out",
     "/.doorward/session",
+    "/.doorward/backchannel-logout",
+    "/.doorward/frontchannel-logout?sid=s",
+    "/.doorward/webhooks/fusionauth",
     "/.doorward/token",
     "/.doorward/native/login",
     "/.doorward/native/logout",
@@ -52,7 +55,7 @@ const PATHS: [&str; 18] = [
     "/.doorward",
 ];
 const LISTED: &str = "capacitor://localhost";
-const HEADERS: [(&str, &str); 17] = [
+const HEADERS: [(&str, &str); 18] = [
     ("accept", "text/html"),
     ("accept", "*/*"),
     ("sec-fetch-mode", "navigate"),
@@ -60,6 +63,7 @@ const HEADERS: [(&str, &str); 17] = [
     ("sec-fetch-dest", "document"),
     ("sec-fetch-dest", "iframe"),
     ("sec-fetch-site", "same-origin"),
+    ("sec-fetch-site", "same-site"),
     ("sec-fetch-site", "cross-site"),
     ("origin", ORIGIN),
     ("origin", "https://evil.example"),
@@ -112,7 +116,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec(rule, 0..4)
 }
 
-fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
+fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
     let origin = Origin::parse(ORIGIN).unwrap();
     Sites::new(vec![Arc::new(App {
         name: AppName::new("store"),
@@ -125,6 +129,7 @@ fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
         cookies: CookieNames::new("doorward", &origin),
         native: Some(native()),
         limits: LIMITS,
+        offers,
         origin,
         bearer: Some(BearerPolicy {
             client_header: HeaderTemplate::parse("X-Forwarded-Client", "{client_id}").unwrap(),
@@ -281,6 +286,14 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
         Decision::EndSessions(_) => {
             assert!(matches!(route, Route::Own(_, Endpoint::BackchannelLogout)) && facts.method == Method::POST);
         }
+        Decision::EndOwnSession(place) => {
+            let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+            assert!(facts.method == Method::GET && facts.asker == Asker::Frame && site != Some(b"cross-site"));
+            assert!(place.app.offers.frontchannel_logout && site.is_some());
+        }
+        Decision::ReceiveWebhook(place) => {
+            assert!(place.app.offers.fusionauth_webhooks && facts.method == Method::POST);
+        }
         Decision::ShowSignedOut(_) => assert!(matches!(route, Route::Own(_, Endpoint::SignedOut))),
         Decision::MoveToOrigin(_) => {
             assert!(matches!(route, Route::Alias(_)) && facts.method == Method::GET);
@@ -305,7 +318,7 @@ proptest! {
     #[test]
     fn nobody_is_let_through_or_sent_to_log_in_who_should_not_be(
         rules in rules(),
-        tolerant in any::<bool>(),
+        (tolerant, offered) in any::<(bool, bool)>(),
         host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "evil.example"][..]),
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::nasty::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
@@ -316,7 +329,8 @@ proptest! {
     ) {
         let oddities = [Oddity::DoubleSlash, Oddity::Semicolon, Oddity::EncodedPercent];
         let tolerated = if tolerant { &oddities[..] } else { &[] };
-        let sites = site(rules, tolerated.iter().fold(Oddities::NONE, |all, oddity| all.with(*oddity)));
+        let tolerated = tolerated.iter().fold(Oddities::NONE, |all, oddity| all.with(*oddity));
+        let sites = site(rules, tolerated, Offers { fusionauth_webhooks: offered, frontchannel_logout: offered });
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines {
             request = request.header(name, value);

@@ -11,7 +11,7 @@ use super::super::{Auth, Event, Outage, entropy};
 use super::admit::Tried;
 use super::tokens::{hand_over, scope_at_login, sealed};
 use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure, NativeTokens, Proving};
-use crate::oidc::password::PasswordError;
+use crate::oidc::password::{PasswordError, Refusal, WhyRefused};
 use crate::oidc::token::TokenError;
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::{Credentials, Mode};
@@ -161,6 +161,9 @@ pub(super) fn of_grant_error(app: &AppAuth, error: &GrantError) -> NativeFailure
     tracing::warn!(app = %app.app.name, code = error.code(), %error, "native_tokens_refused");
     if error.is_outage() {
         NativeFailure::Outage(Outage::new(error.code()))
+    } else if matches!(error, GrantError::NotRegistered) {
+        let (why, go_on_with) = (WhyRefused::RegistrationRequired, serde_json::Map::new());
+        NativeFailure::Refused(Refusal { why, go_on_with })
     } else {
         NativeFailure::Provider(error.code())
     }

@@ -3,9 +3,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::raw::{RawApp, RawConfig};
+use url::Url;
+
+use super::super::raw::{RawApp, RawConfig, RawProvider};
 use super::super::report::{At, did_you_mean, quoted};
 use super::app::COOKIE_NAME;
+use super::fusionauth;
 use super::server::LISTEN;
 use crate::types::net::{Origin, is_loopback_host};
 
@@ -56,6 +59,13 @@ fn providers(raw: &RawConfig, root: &At<'_>) {
         at.refuse(format!("there is no provider {}", quoted(wanted)), hint);
     }
     one_issuer_each(raw, root);
+    for (at, _, app) in apps(raw, root) {
+        let provider = app.provider.as_ref().and_then(|name| raw.providers.as_ref()?.get(name)?.as_ref());
+        if let Some(provider) = provider {
+            fusionauth::check_app(provider, app, &at);
+            frontchannel(provider, app, &at);
+        }
+    }
     if !wanted.iter().all(|(_, name)| known.contains(name)) {
         return;
     }
@@ -78,6 +88,24 @@ fn one_issuer_each(raw: &RawConfig, root: &At<'_>) {
             }
             seen.push((name, issuer));
         }
+    }
+}
+
+/// In a frame of another site a browser sends no cookie, so nothing would ever end.
+fn frontchannel(provider: &RawProvider, app: &RawApp, at: &At<'_>) {
+    let host = |url: &Option<String>| Some(Url::parse(url.as_deref()?).ok()?.host_str()?.to_owned());
+    let theirs = host(&provider.discovery_url).or_else(|| host(&provider.issuer));
+    let (true, Some(ours), Some(theirs)) = (app.frontchannel_logout == Some(true), host(&app.public_url), theirs)
+    else {
+        return;
+    };
+    // Where registrable domains begin is known to browsers only; one label in common is never enough.
+    let labels = |host: &str| host.rsplit('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    if ours != theirs && (labels(&ours) != labels(&theirs) || labels(&ours).len() < 2) {
+        at.key("frontchannel_logout").advise(
+            format!("{} is not on the site of the provider {}, so nothing will ever end", quoted(ours), quoted(theirs)),
+            "in a frame of another site browsers send no cookie; use webhooks or back-channel logout",
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::words;
 use super::session::limits;
 use super::{bearer, client, elements, name_is_good, native, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
-use crate::policy::app::App;
+use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::{Rules, Via};
 use crate::session::assess::Limits;
@@ -55,6 +55,11 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let native = raw.native.take().and_then(|raw| native::check(raw, &at.key("native"), client.as_ref()));
     let names: Vec<&str> = headers.iter().map(|template| template.name().as_str()).collect();
     let bearer = raw.bearer.take().map(|raw| bearer::check(raw, &names, &at.key("bearer")));
+    let offers = Offers {
+        frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
+        // Follows from the provider.
+        fusionauth_webhooks: false,
+    };
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
@@ -79,6 +84,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         headers,
         cookies,
         limits,
+        offers,
         native,
         bearer: takes_tokens,
     };

@@ -11,6 +11,7 @@ pub mod browser;
 pub mod cookies;
 pub mod device;
 pub mod doorward;
+pub mod emulated;
 pub mod gate;
 pub mod html;
 pub mod journey;
