@@ -74,6 +74,7 @@ pub(super) struct RawStore {
     pub(super) url: Option<String>,
     pub(super) max_entries: Option<u32>,
     pub(super) max_revoked: Option<u32>,
+    pub(super) journal_file: Option<String>,
     pub(super) redis: Option<RawRedis>,
 }
 

@@ -52,6 +52,12 @@ refused! {
         "[store]\nurl = \"memory:\"" => "[store]\nurl = { a = 1 }", at "{ a = 1 }", "found a table, expected text", hint "";
     other_stores_are_refused_plainly:
         "\"memory:\"" => "\"memcached://cache\"", at "\"memcached://cache\"", "`memcached://cache` is not a store", hint "redis://";
+    a_journal_is_for_memory:
+        "\"memory:\"" => "\"redis://cache\"\njournal_file = \"a\"", at "\"a\"", "for `memory:`", hint "take it away";
+    a_journal_is_in_a_folder_that_is_there:
+        "\"memory:\"" => "\"memory:\"\njournal_file = \"absent/a\"", at "\"absent/a\"", "cannot be a journal", hint "folder";
+    a_journal_is_no_folder:
+        "\"memory:\"" => "\"memory:\"\njournal_file = \"keys\"", at "\"keys\"", "cannot be a journal", hint "a file";
     a_database_has_a_number:
         "\"memory:\"" => "\"redis://cache/main\"", at "\"redis://cache/main\"", "no number of a database", hint "/1";
     nothing_stands_behind_the_database:

@@ -26,6 +26,8 @@ mod fusionauth;
 #[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod key_rotation;
 #[cfg(test)]
 mod life_cycle;
