@@ -18,6 +18,7 @@ use crate::session::attempt::{
     ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_ATTEMPTS, SealedVerifier, browser_cookie,
     is_browser_cookie,
 };
+use crate::session::budget;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::{Nonce, PkceVerifier, State};
 
@@ -34,13 +35,13 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Remembers a new attempt; returns the oldest ones that are too many.
-    fn add(&self, browser: BrowserHash, id: &str) -> Vec<String> {
+    /// Remembers a new attempt; returns the oldest ones that are more than `most`.
+    fn add(&self, browser: BrowserHash, id: &str, most: usize) -> Vec<String> {
         let attempts = self.0.get_or_insert_with(&browser, || Ok::<_, std::convert::Infallible>(Arc::default()));
         let Ok(attempts) = attempts;
         let mut attempts = attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         attempts.push_back(id.to_owned());
-        let too_many = attempts.len().saturating_sub(MAX_ATTEMPTS);
+        let too_many = attempts.len().saturating_sub(most);
         attempts.drain(..too_many).collect()
     }
 
@@ -126,8 +127,10 @@ impl Auth {
 
         let (names, path) = (&app.app.cookies, app.app.endpoint_path("callback"));
         let name = |id: &str| format!("{}{id}", names.login);
+        let weight = budget::weight(&name(&id), &attempt);
+        let most = budget::attempts_that_fit(came, &names.beginnings(), weight, MAX_ATTEMPTS);
         let mut lines = vec![names.set(&name(&id), &attempt, &path, Some(ATTEMPT_LIFETIME))?];
-        lines.extend(self.attempts.add(hash, &id).iter().filter_map(|old| names.expire(&name(old), &path)));
+        lines.extend(self.attempts.add(hash, &id, most).iter().filter_map(|old| names.expire(&name(old), &path)));
         if new_browser {
             lines.push(names.set(&names.browser, &browser, "/", None)?);
         }

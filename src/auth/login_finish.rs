@@ -9,7 +9,7 @@ use super::app::AppAuth;
 use super::grant::{self, GrantError};
 use super::login::LoginStart;
 use super::resume::{named_session, whose};
-use super::set_cookies::{self, Lines, Unwritable};
+use super::set_cookies::{Lines, Unwritable};
 use super::{Auth, Event, Outage};
 use crate::oidc::callback::{Callback, CallbackError, Outcome};
 use crate::oidc::token::TokenError;
@@ -328,7 +328,7 @@ impl Auth {
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
             return Err(LoginFailure::EndedAtOnce);
         }
-        let lines = set_cookies::write_grant(app, grant, came, Some(self.now()), self.now())?;
+        let lines = self.write_grant(app, grant, came, Some(self.now()), self.now())?;
         let SessionJwt { sid, subject, provider_sid, .. } = &grant.jwt;
         let provider_sid = provider_sid.as_ref().map(ProviderSid::as_str);
         tracing::info!(app = %app.app.name, %sid, sub = %subject, provider_sid, "session_began");

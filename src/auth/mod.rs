@@ -97,6 +97,9 @@ pub trait Observer: Send + Sync {
 
     /// So many living sessions were last seen under a key that only opens any more.
     fn sessions_on_old_keys(&self, count: usize);
+
+    /// The cookies of a session at `app` take so many bytes of a request, those that do not fit included.
+    fn weighed(&self, app: &AppAuth, bytes: usize);
 }
 
 /// What can happen.

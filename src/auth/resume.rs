@@ -286,7 +286,7 @@ impl Auth {
                 return Lines::new();
             }
             let seen = is_activity.then(|| last_activity(app, &grant.jwt.sid, came).map_or(now, |last| last.max(now)));
-            set_cookies::write_grant(app, grant, came, seen, now).unwrap_or_else(|error| {
+            self.write_grant(app, grant, came, seen, now).unwrap_or_else(|error| {
                 tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
                 Lines::new()
             })

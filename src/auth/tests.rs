@@ -42,6 +42,7 @@ impl Observer for Nobody {
     fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
     fn knows_endings(&self, _known: bool) {}
     fn sessions_on_old_keys(&self, _count: usize) {}
+    fn weighed(&self, _app: &AppAuth, _bytes: usize) {}
 }
 
 struct Bench {

@@ -2,6 +2,7 @@
 //! goes into the log, the metric and the page alike.
 
 use crate::auth::login_finish::LoginFailure;
+use crate::auth::set_cookies::Unwritable;
 use crate::policy::decide::Reason;
 use crate::upstream::UpstreamError;
 
@@ -129,6 +130,29 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
             TELL,
         ),
         LoginFailure::Outage(_) => of_outage(),
+    }
+}
+
+/// What can be said of this very failure, beyond its kind.
+pub(super) fn detail_of_login_failure(failure: &LoginFailure) -> Option<String> {
+    match failure {
+        LoginFailure::TooLarge(Unwritable::TooLarge { heaviest, .. }) => {
+            Some(format!("What takes the most room is {heaviest}."))
+        }
+        LoginFailure::TooLarge(Unwritable::Unsealed)
+        | LoginFailure::Malformed(_)
+        | LoginFailure::ForeignState
+        | LoginFailure::AttemptLost
+        | LoginFailure::OtherBrowser
+        | LoginFailure::AttemptExpired
+        | LoginFailure::Declined { .. }
+        | LoginFailure::Replayed
+        | LoginFailure::CodeUnknown
+        | LoginFailure::CodeRefused(_)
+        | LoginFailure::TokensRefused(_)
+        | LoginFailure::EndedAtOnce
+        | LoginFailure::NotRegistered
+        | LoginFailure::Outage(_) => None,
     }
 }
 

@@ -105,6 +105,8 @@ pub struct ErrorPage<'a> {
     pub title: &'a str,
     /// What happened, in a sentence or two.
     pub explanation: &'a str,
+    /// What this very case is about, if that is known.
+    pub detail: Option<&'a str>,
     /// What the person can do about it.
     pub advice: &'a str,
     /// One way on, if there is one.
@@ -249,7 +251,10 @@ impl Pages {
         let link = Some(Link { label: "Try again", href: home });
         let (title, explanation, advice) = ("Title", "Explanation", "Advice");
         let status = StatusCode::BAD_GATEWAY;
-        self.render("error.html", &ErrorPage { site, status, title, explanation, advice, link, reference })?;
+        for detail in [Some("Detail"), None] {
+            let page = ErrorPage { site, status, title, explanation, detail, advice, link: link.clone(), reference };
+            self.render("error.html", &page)?;
+        }
         self.render("forbidden.html", &ForbiddenPage { site, person, log_out: home, home, reference })?;
         for provider_may_remember in [true, false] {
             self.render("signed_out.html", &SignedOutPage { site, provider_may_remember, home })?;

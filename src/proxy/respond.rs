@@ -69,6 +69,8 @@ struct Trouble<'t> {
     words: Words,
     app: Option<&'t App>,
     reference: Reference,
+    /// What this very case is about.
+    detail: Option<String>,
     login: Option<String>,
     retry_after: Option<Duration>,
 }
@@ -171,7 +173,10 @@ impl Respond {
         let login = Some(login_path(app, &ReturnTo::root()));
         let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
         // Only a browser is ever sent to the callback.
-        self.tell(Asker::Navigation, Trouble { retry_after, login, ..trouble })
+        self.tell(
+            Asker::Navigation,
+            Trouble { detail: codes::detail_of_login_failure(failure), retry_after, login, ..trouble },
+        )
     }
 
     /// The form that asks whether to log out.
@@ -276,6 +281,7 @@ impl Respond {
             status: trouble.status,
             title: trouble.words.title,
             explanation: trouble.words.explanation,
+            detail: trouble.detail.as_deref(),
             advice: trouble.words.advice,
             link: login.as_ref().map(|href| Link { label: "Log in", href }),
             reference: &shown(trouble.code, trouble.reference),
@@ -301,7 +307,7 @@ impl<'t> Trouble<'t> {
         app: Option<&'t App>,
         reference: Reference,
     ) -> Self {
-        Self { status, code, words, app, reference, login: None, retry_after: None }
+        Self { status, code, words, app, reference, detail: None, login: None, retry_after: None }
     }
 }
 

@@ -45,6 +45,11 @@ impl Observer for Telemetry {
     fn sessions_on_old_keys(&self, count: usize) {
         self.metrics.sessions_on_old_keys.set(whole(count));
     }
+
+    fn weighed(&self, app: &AppAuth, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.metrics.cookie_bytes.with_label_values(&[app.app.name.as_str()]).observe(bytes.into());
+    }
 }
 
 /// Sets the gauges to what is.

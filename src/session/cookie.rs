@@ -13,7 +13,8 @@ pub const MAX_VALUE: usize = 3800;
 /// Most chunks of one value.
 pub const MAX_CHUNKS: usize = 3;
 
-/// Most bytes that all cookies of a session may have together, names included: one header line of nginx is 8 KiB.
+/// Most bytes that all our cookies of one app may have together in any request, names and separators included: one
+/// header line of nginx is 8 KiB.
 pub const MAX_ALL: usize = 7 * 1024;
 
 /// What our cookies are called at one app.
@@ -139,6 +140,11 @@ impl<'r> RequestCookies<'r> {
     /// Whether there is a cookie of this name at all.
     pub fn has(&self, name: &str) -> bool {
         self.pairs.iter().any(|(found, _)| *found == name)
+    }
+
+    /// The cookies whose names begin so, in the order in which they came.
+    pub fn beginning_with(&self, beginning: &str) -> impl DoubleEndedIterator<Item = (&'r str, &'r str)> {
+        self.pairs.iter().copied().filter(move |(name, _)| name.starts_with(beginning))
     }
 
     /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.

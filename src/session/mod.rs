@@ -2,6 +2,7 @@
 
 pub mod assess;
 pub mod attempt;
+pub mod budget;
 pub mod cookie;
 pub mod grant;
 pub mod jwt;

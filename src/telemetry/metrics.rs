@@ -11,6 +11,8 @@ use prometheus::{
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// The last but the infinite one is the most that is written.
+const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 7168.0];
 
 /// Every series of this process.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Metrics {
     pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
     pub sessions_refused: IntCounterVec,
+    /// What the cookies of a session take of a request, by `app`; what does not fit included.
+    pub cookie_bytes: HistogramVec,
     /// Living sessions that were last seen under a key that only opens any more: zero once a rotation is over.
     pub sessions_on_old_keys: IntGauge,
     /// Entries of the store that this process holds.
@@ -112,8 +116,8 @@ impl Metrics {
             registry.register(Box::new(gauges.clone()))?;
             Ok::<_, prometheus::Error>(gauges)
         };
-        let histograms = |name: &str, help: &str, label: &str| {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let histograms = |name: &str, help: &str, label: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let histograms = HistogramVec::new(options, &[label])?;
             registry.register(Box::new(histograms.clone()))?;
             Ok::<_, prometheus::Error>(histograms)
@@ -128,11 +132,13 @@ impl Metrics {
                 "doorward_request_seconds",
                 "From a request's head to its answer's last byte.",
                 "app",
+                &SECONDS,
             )?,
             upstream_seconds: histograms(
                 "doorward_upstream_seconds",
                 "The backend's time to its answer's head.",
                 "app",
+                &SECONDS,
             )?,
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
@@ -152,6 +158,12 @@ impl Metrics {
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
             )?,
+            cookie_bytes: histograms(
+                "doorward_session_cookie_bytes",
+                "What a session's cookies take of a request, at most 7168; more is refused.",
+                "app",
+                &COOKIE_BYTES,
+            )?,
             sessions_on_old_keys: gauge(
                 "doorward_sessions_on_old_keys",
                 "Sessions used within their idle limit whose cookies an older key sealed.",
@@ -162,7 +174,12 @@ impl Metrics {
                 "Calls to the store by outcome.",
                 &["call", "outcome"],
             )?,
-            store_call_seconds: histograms("doorward_store_call_seconds", "The store's time to its answer.", "call")?,
+            store_call_seconds: histograms(
+                "doorward_store_call_seconds",
+                "The store's time to its answer.",
+                "call",
+                &SECONDS,
+            )?,
             store_calls_in_flight: gauge("doorward_store_calls_in_flight", "Calls to the store under way.")?,
             store_up: gauge("doorward_store_up", "Whether the store answered the last call.")?,
             revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,

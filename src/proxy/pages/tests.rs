@@ -8,9 +8,19 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
     let login = &Href::on_our_origin("/.doorward/login?return_to=%2Fposts&x=\"'<b>").unwrap();
     let status = StatusCode::BAD_GATEWAY;
     let link = Some(Link { label: text, href: login });
-    let error = ErrorPage { site: text, status, title: text, explanation: text, advice: text, link, reference: text };
+    let error = ErrorPage {
+        site: text,
+        status,
+        title: text,
+        explanation: text,
+        detail: Some(text),
+        advice: text,
+        link,
+        reference: text,
+    };
     vec![
         ("error", pages.error(&error)),
+        ("error without detail", pages.error(&ErrorPage { detail: None, ..error.clone() })),
         ("error without link", pages.error(&ErrorPage { link: None, ..error.clone() })),
         ("forbidden", {
             pages.forbidden(&ForbiddenPage { site: text, person: text, log_out: login, home, reference: text })
@@ -87,7 +97,7 @@ fn ten_kibibytes_are_cut() {
     let pages = Pages::new().unwrap();
     let sizes = |text: &str| -> Vec<usize> { every_page(&pages, text).iter().map(|(_, p)| p.html.len()).collect() };
     for (long, short) in sizes(&"<".repeat(10 * 1024)).into_iter().zip(sizes("x")) {
-        assert!(long - short < 10 * LONGEST_TEXT * "&lt;".len(), "{long} bytes");
+        assert!(long - short < 11 * LONGEST_TEXT * "&lt;".len(), "{long} bytes");
     }
     assert_eq!(clean(&"é".repeat(LONGEST_TEXT)), "é".repeat(LONGEST_TEXT));
     assert_eq!(clean(&"é".repeat(LONGEST_TEXT + 1)), format!("{}…", "é".repeat(LONGEST_TEXT)));
