@@ -71,6 +71,15 @@ impl GrantError {
         }
     }
 
+    /// Whether a clock is to blame: the provider's, or ours.
+    pub(super) const fn is_about_time(&self) -> bool {
+        use ClaimError::{Expired, IssuedInFuture, NotYetValid};
+        matches!(
+            self,
+            Self::ExpiredOnArrival | Self::Rejected(TokenRejected::Claim(Expired | NotYetValid | IssuedInFuture), _)
+        )
+    }
+
     /// Whether the provider could not be asked, so that the tokens may yet be good.
     pub(super) fn is_outage(&self) -> bool {
         matches!(self, Self::Rejected(rejected, _) if rejected.is_outage())

@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use super::app::AppAuth;
 use super::entropy;
 use super::set_cookies::Lines;
-use super::{Auth, Event, Outage, PATIENCE};
+use super::{Auth, Event, Outage, PATIENCE, login_loop};
 use crate::oidc::authorize::{AuthorizeRequest, authorize_url};
 use crate::oidc::discovery::Metadata;
 use crate::policy::return_to::ReturnTo;
@@ -20,6 +20,7 @@ use crate::session::attempt::{
 };
 use crate::session::budget;
 use crate::session::cookie::RequestCookies;
+use crate::session::login_loop::Signs;
 use crate::types::oauth::{Nonce, PkceVerifier, State};
 
 /// The unfinished attempts of the browsers seen last, so that the cookies of abandoned ones can be taken away.
@@ -53,6 +54,17 @@ impl Attempts {
     }
 }
 
+/// What is known of a login before it begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// How often it began anew by itself.
+    pub(super) restarts: u8,
+    /// How many logins finished in vain before it.
+    pub(super) logins: u8,
+    /// How the request came.
+    pub(super) signs: Signs,
+}
+
 /// Where to send the browser, and with which cookies.
 #[derive(Debug)]
 pub struct LoginStart {
@@ -63,7 +75,7 @@ pub struct LoginStart {
 }
 
 impl Auth {
-    /// Begins a login that leads to `return_to`. `restarts`: how often it began anew by itself.
+    /// Begins a login that leads to `return_to`.
     ///
     /// # Errors
     /// The provider is not known yet and cannot be asked, or there is no randomness.
@@ -72,12 +84,23 @@ impl Auth {
         place: Place<'_>,
         came: &RequestCookies<'_>,
         return_to: &ReturnTo,
-        restarts: u8,
+        signs: Signs,
     ) -> Result<LoginStart, Outage> {
         let app = self.app(place.index).ok_or(Outage::new("internal_error"))?;
+        let before = Before { restarts: 0, logins: login_loop::logins_before(app, came), signs };
+        self.start_login_after(app, came, return_to, before).await
+    }
+
+    pub(super) async fn start_login_after(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        came: &RequestCookies<'_>,
+        return_to: &ReturnTo,
+        before: Before,
+    ) -> Result<LoginStart, Outage> {
         let metadata = self.metadata(app).await?;
-        let start = self.begin(app, came, &metadata, return_to, restarts).ok_or(Outage::new("internal_error"))?;
-        self.observer.happened(app, Event::LoginStarted, if restarts == 0 { "first" } else { "restarted" });
+        let start = self.begin(app, came, &metadata, return_to, before).ok_or(Outage::new("internal_error"))?;
+        self.observer.happened(app, Event::LoginStarted, if before.restarts == 0 { "first" } else { "restarted" });
         Ok(start)
     }
 
@@ -101,7 +124,7 @@ impl Auth {
         came: &RequestCookies<'_>,
         metadata: &Metadata,
         return_to: &ReturnTo,
-        restarts: u8,
+        before: Before,
     ) -> Option<LoginStart> {
         let (id, nonce) = (entropy::name().ok()?, Nonce::new(entropy::name().ok()?));
         let verifier = PkceVerifier::from_entropy(entropy::bytes().ok()?);
@@ -110,8 +133,9 @@ impl Auth {
             None => (browser_cookie(entropy::bytes().ok()?), true),
         };
         let hash = BrowserHash::of(&browser);
-        let state =
-            AttemptState { id: id.clone(), restarts, return_to: return_to.as_str().to_owned(), began_at: self.now() };
+        let Before { restarts, logins, signs } = before;
+        let return_to = return_to.as_str().to_owned();
+        let state = AttemptState { id: id.clone(), restarts, return_to, began_at: self.now(), logins, signs };
         let state = State::new(app.seals.state.seal(&state, entropy::bytes().ok()?)?);
         let challenge = verifier.challenge_s256();
         let attempt = LoginAttempt {

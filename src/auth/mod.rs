@@ -9,6 +9,7 @@ mod grant;
 mod lease;
 pub mod login;
 pub mod login_finish;
+mod login_loop;
 pub mod logout;
 mod old_keys;
 pub mod order;

@@ -33,6 +33,13 @@ pub enum Unwritable {
     Unsealed,
 }
 
+/// The lines of a session.
+pub(super) struct Written {
+    pub(super) lines: Lines,
+    /// What all our cookies take of a request for a page, in bytes.
+    pub(super) total: usize,
+}
+
 impl Auth {
     /// The cookies of `grant`, in place of those that the request brought. An ID token that does not fit is left out:
     /// logout then names the client instead. Without a last activity to write down, what the browser has of it stays.
@@ -43,7 +50,7 @@ impl Auth {
         came: &RequestCookies<'_>,
         last_activity: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<Lines, Unwritable> {
+    ) -> Result<Written, Unwritable> {
         let names = &app.app.cookies;
         let jwt = sealed(|nonce| app.seals.jwt.seal(&grant.jwt, nonce))?;
         let refresh = match &grant.refresh {
@@ -76,7 +83,7 @@ impl Auth {
             writer.set_hint(&hint, total);
         }
         writer.expire_surplus_attempts(total);
-        Ok(writer.lines)
+        Ok(Written { lines: writer.lines, total })
     }
 }
 

@@ -64,8 +64,8 @@ impl<'a> Permit<'a> {
 pub enum Decision<'a> {
     /// Forward it.
     Forward(Permit<'a>),
-    /// Send the browser to log in.
-    StartLogin(Place<'a>, ReturnTo),
+    /// Send the browser to log in, and why it has no session.
+    StartLogin(Place<'a>, ReturnTo, Why),
     /// The browser comes back from the provider.
     FinishLogin(Place<'a>, Caller),
     /// Ask whether to log out.
@@ -296,7 +296,7 @@ fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h st
 
 fn sign_in_to<'a>(facts: &'a Facts, place: Place<'a>, why: Why, return_to: ReturnTo) -> Decision<'a> {
     let reason = match facts.asker {
-        Asker::Navigation => return Decision::StartLogin(place, return_to),
+        Asker::Navigation => return Decision::StartLogin(place, return_to, why),
         Asker::FormNavigation => Reason::FormNotSent(why),
         Asker::Frame => Reason::SignInOutsideFrame(why),
         Asker::Program => Reason::SignInFirst(why),

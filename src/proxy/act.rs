@@ -12,9 +12,10 @@ use super::Proxy;
 use super::record::{Lasting, Record};
 use super::reference::Reference;
 use super::respond::Answer;
-use crate::auth::login_finish::LoginEnd;
+use crate::auth::login_finish::{LoginEnd, LoginFailure};
 use crate::auth::logout::NOT_TOLD;
 use crate::auth::revoke::NotRevoked;
+use crate::auth::set_cookies::Lines;
 use crate::auth::webhook::{Received, WebhookRefused};
 use crate::policy::decide::{Decision, Permit};
 use crate::policy::facts::Facts;
@@ -22,6 +23,7 @@ use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
 use crate::session::assess::LiveSession;
 use crate::session::cookie::RequestCookies;
+use crate::session::login_loop::{Cause, Signs};
 use crate::types::body::Body;
 use crate::upstream;
 
@@ -44,12 +46,20 @@ impl Proxy {
         let (code, respond, reference) = (decision.code(), &self.respond, record.reference());
         match decision {
             Decision::Forward(permit) => self.forward(permit, asked, record).await,
-            Decision::StartLogin(place, return_to) => {
-                Box::pin(self.start_login(place, &return_to, asked.facts, asked.cookies, reference)).await
+            Decision::StartLogin(place, return_to, why) => {
+                let signs = Signs::read(&asked.parts.headers, &place.app.origin);
+                match self.auth.login_loop(place, asked.cookies, why, signs) {
+                    Some(in_circles) => self.in_circles(place, in_circles, reference),
+                    None => {
+                        Box::pin(self.start_login(place, &return_to, signs, asked.facts, asked.cookies, reference))
+                            .await
+                    }
+                }
             }
             Decision::FinishLogin(place, caller) => {
                 let query = asked.facts.target.query().unwrap_or_default();
-                let end = Box::pin(self.auth.finish_login(place, query, asked.cookies, &caller)).await;
+                let signs = Signs::read(&asked.parts.headers, &place.app.origin);
+                let end = Box::pin(self.auth.finish_login(place, query, asked.cookies, &caller, signs)).await;
                 self.login_ended(place, end, record)
             }
             Decision::ConfirmLogout(place, person) => respond.logout_confirm(place.app, person.as_deref(), code),
@@ -79,7 +89,12 @@ impl Proxy {
             }
             Decision::ShowSession(place, live) => respond.session(place.app, &live, self.auth.now(), code),
             Decision::AlreadySignedIn(place, return_to) => {
-                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), code)
+                match self.auth.sent_back(place, asked.cookies, &return_to) {
+                    Ok(lines) => {
+                        respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), code).with_cookies(lines)
+                    }
+                    Err(in_circles) => self.in_circles(place, in_circles, reference),
+                }
             }
             Decision::MoveToOrigin(place) => {
                 let location = format!("{}{}", place.app.origin, asked.facts.target.as_str());
@@ -117,11 +132,12 @@ impl Proxy {
         &self,
         place: Place<'_>,
         return_to: &ReturnTo,
+        signs: Signs,
         facts: &Facts,
         cookies: &RequestCookies<'_>,
         reference: Reference,
     ) -> Answer {
-        match self.auth.start_login(place, cookies, return_to, 0).await {
+        match self.auth.start_login(place, cookies, return_to, signs).await {
             Ok(start) => {
                 self.respond.redirect(StatusCode::FOUND, &start.location, "start_login").with_cookies(start.lines)
             }
@@ -134,6 +150,10 @@ impl Proxy {
         let sender = self.auth.webhook_sender(place, &asked.parts.headers).await?;
         let body = whole(asked.body, MAX_EVENT).await.ok_or(WebhookRefused::Unreadable)?;
         self.auth.receive_webhook(place, &sender, &body).await
+    }
+
+    fn in_circles(&self, place: Place<'_>, (cause, lines): (Cause, Lines), reference: Reference) -> Answer {
+        self.respond.login_failed(place.app, &LoginFailure::Loop(cause), reference).with_cookies(lines)
     }
 
     fn login_ended(&self, place: Place<'_>, end: LoginEnd, record: &mut Record) -> Answer {

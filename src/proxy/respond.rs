@@ -28,6 +28,7 @@ use crate::policy::identity::Identity;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
 use crate::session::assess::LiveSession;
+use crate::session::login_loop::Cause;
 use crate::types::body::Body;
 use crate::types::time::Timestamp;
 use crate::upstream::UpstreamError;
@@ -72,6 +73,8 @@ struct Trouble<'t> {
     /// What this very case is about.
     detail: Option<String>,
     login: Option<String>,
+    /// The label and endpoint of a link that leads further than a login.
+    way_out: Option<(&'static str, &'static str)>,
     retry_after: Option<Duration>,
 }
 
@@ -171,12 +174,11 @@ impl Respond {
         let status = status_of_login_failure(failure);
         let retry_after = if let LoginFailure::Outage(outage) = failure { Some(outage.retry_after) } else { None };
         let login = Some(login_path(app, &ReturnTo::root()));
+        let way_out = (*failure == LoginFailure::Loop(Cause::NotAllowed)).then_some(("Log out", "logout"));
         let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
+        let detail = codes::detail_of_login_failure(failure, app);
         // Only a browser is ever sent to the callback.
-        self.tell(
-            Asker::Navigation,
-            Trouble { detail: codes::detail_of_login_failure(failure), retry_after, login, ..trouble },
-        )
+        self.tell(Asker::Navigation, Trouble { detail, retry_after, login, way_out, ..trouble })
     }
 
     /// The form that asks whether to log out.
@@ -275,7 +277,11 @@ impl Respond {
     }
 
     fn as_page(&self, trouble: &Trouble<'_>) -> Response<Body> {
-        let login = trouble.login.as_deref().and_then(href);
+        let (label, path) = match (trouble.app, trouble.way_out) {
+            (Some(app), Some((label, endpoint))) => (label, Some(app.endpoint_path(endpoint))),
+            (_, _) => ("Log in", trouble.login.clone()),
+        };
+        let path = path.as_deref().and_then(href);
         let page = self.pages.error(&ErrorPage {
             site: trouble.app.map_or("", |app| app.origin.host()),
             status: trouble.status,
@@ -283,7 +289,7 @@ impl Respond {
             explanation: trouble.words.explanation,
             detail: trouble.detail.as_deref(),
             advice: trouble.words.advice,
-            link: login.as_ref().map(|href| Link { label: "Log in", href }),
+            link: path.as_ref().map(|href| Link { label, href }),
             reference: &shown(trouble.code, trouble.reference),
         });
         of_page(trouble.status, page)
@@ -307,7 +313,7 @@ impl<'t> Trouble<'t> {
         app: Option<&'t App>,
         reference: Reference,
     ) -> Self {
-        Self { status, code, words, app, reference, detail: None, login: None, retry_after: None }
+        Self { status, code, words, app, reference, detail: None, login: None, way_out: None, retry_after: None }
     }
 }
 
@@ -346,9 +352,15 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             _ => StatusCode::FORBIDDEN,
         },
         LoginFailure::NotRegistered => StatusCode::FORBIDDEN,
-        LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
-            StatusCode::BAD_GATEWAY
-        }
+        LoginFailure::CodeRefused(_)
+        | LoginFailure::TokensRefused(_)
+        | LoginFailure::ClockOff(_)
+        | LoginFailure::TooLarge(_) => StatusCode::BAD_GATEWAY,
+        LoginFailure::Loop(cause) => match cause {
+            Cause::CookieNotReturned | Cause::WrongHost | Cause::SecureOverHttp => StatusCode::BAD_REQUEST,
+            Cause::SessionEnded | Cause::NotAllowed => StatusCode::FORBIDDEN,
+            Cause::TooLarge | Cause::ClockOff | Cause::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
+        },
         LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
         | LoginFailure::ForeignState

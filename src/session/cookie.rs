@@ -32,6 +32,8 @@ pub struct CookieNames {
     pub login: String,
     /// The ID token for logout.
     pub hint: String,
+    /// Logins in a row.
+    pub rounds: String,
     stem: String,
     secure: bool,
 }
@@ -49,6 +51,7 @@ impl CookieNames {
             browser: format!("{host}{stem}_browser"),
             login: format!("{path}{stem}_login_"),
             hint: format!("{path}{stem}_hint"),
+            rounds: format!("{host}{stem}_rounds"),
             stem: stem.to_owned(),
             secure,
         }
@@ -194,7 +197,8 @@ mod tests {
     fn every_name_begins_as_the_filter_expects() {
         for origin in ["https://a.example", "http://a.localhost"] {
             let names = names(origin);
-            for name in [&names.jwt, &names.refresh, &names.seen, &names.browser, &names.login, &names.hint] {
+            let CookieNames { jwt, refresh, seen, browser, login, hint, rounds, stem: _, secure: _ } = &names;
+            for name in [jwt, refresh, seen, browser, login, hint, rounds] {
                 assert!(names.beginnings().iter().any(|beginning| name.starts_with(beginning)), "{name}");
             }
         }

@@ -6,4 +6,5 @@ pub mod budget;
 pub mod cookie;
 pub mod grant;
 pub mod jwt;
+pub mod login_loop;
 pub mod seal;

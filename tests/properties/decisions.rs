@@ -157,7 +157,7 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert_eq!(permit.identity().is_some(), is_signed_in, "who asked is who is told");
             assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
         }
-        Decision::StartLogin(_, to) => {
+        Decision::StartLogin(_, to, _) => {
             assert!(!is_signed_in && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));

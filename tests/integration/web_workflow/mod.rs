@@ -13,6 +13,7 @@ mod hosts;
 mod late_answers;
 mod limits;
 mod logout;
+mod loops;
 mod no_refresh_token;
 mod outage_grace;
 mod planted;
