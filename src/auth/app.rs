@@ -9,6 +9,7 @@ use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
 use crate::session::grant::{HintCookie, RefreshCookie, SeenCookie, StoredGrant};
 use crate::session::jwt::JwtCookie;
+use crate::session::person::PersonCookie;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
 
@@ -85,6 +86,8 @@ pub struct Seals {
     pub state: Seal<StateParameter>,
     /// What the store keeps.
     pub stored: Seal<StoredGrant>,
+    /// Who was signed in last.
+    pub person: Seal<PersonCookie>,
     /// An operator's order.
     pub order: Seal<SealedOrder>,
 }
@@ -112,6 +115,7 @@ impl AppAuth {
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
+            person: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
         };
         Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }

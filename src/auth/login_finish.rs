@@ -10,7 +10,7 @@ use super::grant::{self, GrantError};
 use super::login::{Before, LoginStart};
 use super::resume::{named_session, whose};
 use super::set_cookies::{Lines, Unwritable, Written};
-use super::{Auth, Event, Outage, login_loop};
+use super::{Auth, Event, Outage, another_person, login_loop};
 use crate::oidc::callback::{Callback, CallbackError, Outcome};
 use crate::oidc::token::TokenError;
 use crate::policy::decide::Caller;
@@ -34,13 +34,30 @@ const NOTHING: Bytes = Bytes::from_static(b"-");
 #[derive(Debug)]
 pub enum LoginEnd {
     /// To the page that was asked for, signed in.
-    SignedIn(ReturnTo, Lines),
+    SignedIn {
+        /// The page.
+        return_to: ReturnTo,
+        /// The lines of the session.
+        lines: Lines,
+        /// Whether it was another person who was signed in last on this browser, and did not log out.
+        after_another: bool,
+    },
     /// To the page that was asked for: this browser was signed in before.
     AlreadySignedIn(ReturnTo),
     /// To the provider once more, because the attempt was lost.
     Restarted(LoginStart),
     /// To a page that says why not.
     Failed(LoginFailure, Lines),
+}
+
+impl LoginEnd {
+    /// Whether somebody signed in where another person was, whose traces are there.
+    pub const fn is_of_another_person(&self) -> bool {
+        match self {
+            Self::SignedIn { after_another, .. } => *after_another,
+            Self::AlreadySignedIn(_) | Self::Restarted(_) | Self::Failed(..) => false,
+        }
+    }
 }
 
 /// Why a login did not end in a session.
@@ -144,7 +161,7 @@ impl Auth {
         };
         let end = self.finish(app, query, came, caller, signs).await;
         let outcome = match &end {
-            LoginEnd::SignedIn(..) => "signed_in",
+            LoginEnd::SignedIn { .. } => "signed_in",
             LoginEnd::AlreadySignedIn(_) => "already_signed_in",
             LoginEnd::Restarted(_) => "restarted",
             LoginEnd::Failed(failure, _) => {
@@ -192,11 +209,17 @@ impl Auth {
                 return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up);
             }
         };
-        match self.redeem(app, attempt, code).await.and_then(|grant| self.written(app, &grant, came)) {
+        let grant = match self.redeem(app, attempt, code).await {
+            Ok(grant) => grant,
+            Err(failure) => return LoginEnd::Failed(failure, used_up),
+        };
+        match self.written(app, &grant, came) {
             Ok(Written { mut lines, total }) => {
                 lines.extend(used_up);
                 lines.extend(login_loop::finished(app, came, state.logins, total));
-                LoginEnd::SignedIn(return_to, lines)
+                let after_another = another_person::was_here(app, came, &grant.jwt.subject);
+                lines.extend(another_person::remember(app, &grant.jwt.subject));
+                LoginEnd::SignedIn { return_to, lines, after_another }
             }
             Err(failure) => LoginEnd::Failed(failure, used_up),
         }

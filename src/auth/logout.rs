@@ -10,7 +10,7 @@ use super::app::AppAuth;
 use super::refresh::AtProvider;
 use super::resume::{Named, named_session, open_refresh};
 use super::set_cookies::{self, Lines};
-use super::{Auth, Event, login_loop};
+use super::{Auth, Event, another_person, login_loop};
 use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::RefreshToken;
@@ -53,6 +53,7 @@ impl Auth {
         };
         let mut lines = set_cookies::forget_session(app, came);
         lines.extend(login_loop::seen_again(app, came));
+        lines.extend(another_person::forget(app));
         LogoutEnd { location, lines }
     }
 

@@ -1,5 +1,6 @@
 //! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
 
+mod another_person;
 pub mod app;
 mod away;
 pub mod entropy;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
+use crate::policy::route::Place;
 use crate::session::grant::Grant;
 use crate::store::{Ended, Store};
 use crate::types::oauth::{Generation, SessionId, Subject};
@@ -118,6 +120,8 @@ pub enum Event {
     Revocation,
     /// A refresh token was seen again after it had been replaced.
     Theft,
+    /// The app itself was told that a person left.
+    AppLogout,
 }
 
 impl Event {
@@ -130,6 +134,7 @@ impl Event {
             Self::Logout => "logout",
             Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
+            Self::AppLogout => "app_logout",
         }
     }
 }
@@ -191,6 +196,13 @@ impl Auth {
     /// The app with this index.
     pub fn app(&self, index: usize) -> Option<&Arc<AppAuth>> {
         self.apps.get(index)
+    }
+
+    /// The app at `place` itself was told that a person left; `outcome` is a stable word.
+    pub fn left_app(&self, place: Place<'_>, outcome: &'static str) {
+        if let Some(app) = self.app(place.index) {
+            self.observer.happened(app, Event::AppLogout, outcome);
+        }
     }
 
     /// The current time.

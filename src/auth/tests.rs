@@ -17,7 +17,7 @@ use super::rotation::{GRACE, Rotation};
 use super::{Auth, Event, Observer, Stores};
 use crate::control::Control;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
-use crate::policy::app::{App, Offers};
+use crate::policy::app::{App, Leaving, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::Rules;
 use crate::policy::target::Oddities;
@@ -75,6 +75,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
         offers: Offers::default(),
+        leaving: Leaving::default(),
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

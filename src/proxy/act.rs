@@ -60,12 +60,20 @@ impl Proxy {
                 let query = asked.facts.target.query().unwrap_or_default();
                 let signs = Signs::read(&asked.parts.headers, &place.app.origin);
                 let end = Box::pin(self.auth.finish_login(place, query, asked.cookies, &caller, signs)).await;
-                self.login_ended(place, end, record)
+                let left = if end.is_of_another_person() {
+                    Box::pin(self.leave_app(place, asked.facts, &asked.parts.headers)).await
+                } else {
+                    Lines::new()
+                };
+                self.login_ended(place, end, record).with_cookies(left)
             }
             Decision::ConfirmLogout(place, person) => respond.logout_confirm(place.app, person.as_deref(), code),
             Decision::Logout(place) => {
-                let end = Box::pin(self.auth.logout(place, asked.cookies)).await;
-                respond.redirect(StatusCode::SEE_OTHER, &end.location, code).with_cookies(end.lines)
+                let here = Box::pin(self.auth.logout(place, asked.cookies));
+                let at_app = Box::pin(self.leave_app(place, asked.facts, &asked.parts.headers));
+                let (end, left) = tokio::join!(here, at_app);
+                let answer = respond.redirect(StatusCode::SEE_OTHER, &end.location, code);
+                answer.with_cookies(left).with_cookies(end.lines)
             }
             Decision::EndSessions(place) => {
                 let revoked = match Box::pin(form_field(asked.body, "logout_token")).await {
@@ -159,7 +167,7 @@ impl Proxy {
     fn login_ended(&self, place: Place<'_>, end: LoginEnd, record: &mut Record) -> Answer {
         let respond = &self.respond;
         match end {
-            LoginEnd::SignedIn(return_to, lines) => {
+            LoginEnd::SignedIn { return_to, lines, .. } => {
                 respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "signed_in").with_cookies(lines)
             }
             LoginEnd::AlreadySignedIn(return_to) => {

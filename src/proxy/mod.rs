@@ -2,6 +2,7 @@
 
 mod act;
 mod codes;
+mod leave;
 pub mod pages;
 mod record;
 mod reference;

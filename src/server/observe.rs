@@ -29,6 +29,7 @@ impl Observer for Telemetry {
             Event::Revocation => &self.metrics.revocations,
             Event::Theft => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
+            Event::AppLogout => &self.metrics.app_logouts,
         };
         counter.with_label_values(&[name, outcome]).inc();
     }

@@ -34,6 +34,8 @@ pub struct CookieNames {
     pub hint: String,
     /// Logins in a row.
     pub rounds: String,
+    /// Who was signed in last.
+    pub person: String,
     stem: String,
     secure: bool,
 }
@@ -52,6 +54,7 @@ impl CookieNames {
             login: format!("{path}{stem}_login_"),
             hint: format!("{path}{stem}_hint"),
             rounds: format!("{host}{stem}_rounds"),
+            person: format!("{host}{stem}_person"),
             stem: stem.to_owned(),
             secure,
         }
@@ -75,6 +78,14 @@ impl CookieNames {
     pub fn expire(&self, name: &str, path: &str) -> Option<HeaderValue> {
         self.set(name, "", path, Some(Duration::ZERO))
     }
+}
+
+/// Whether a name is one of those that our cookies have where they begin with `stem`, in any case: browsers compare the
+/// prefixes so.
+pub fn is_named_after(stem: &str, name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let bare = ["__host-", "__secure-"].iter().find_map(|prefix| lower.strip_prefix(prefix)).unwrap_or(&lower);
+    bare.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// The name of chunk `index` of a cookie; the first has the cookie's own.
@@ -197,10 +208,20 @@ mod tests {
     fn every_name_begins_as_the_filter_expects() {
         for origin in ["https://a.example", "http://a.localhost"] {
             let names = names(origin);
-            let CookieNames { jwt, refresh, seen, browser, login, hint, rounds, stem: _, secure: _ } = &names;
-            for name in [jwt, refresh, seen, browser, login, hint, rounds] {
+            let CookieNames { jwt, refresh, seen, browser, login, hint, rounds, person, stem: _, secure: _ } = &names;
+            for name in [jwt, refresh, seen, browser, login, hint, rounds, person] {
                 assert!(names.beginnings().iter().any(|beginning| name.starts_with(beginning)), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn our_names_are_known_in_every_case() {
+        for name in ["doorward_jwt", "__Host-doorward_seen", "__secure-DOORWARD_hint", "doorward_"] {
+            assert!(is_named_after("doorward", name), "{name}");
+        }
+        for name in ["doorward", "doorwardly_jwt", "xdoorward_jwt", "__Host-PHPSESSID", "forum_jwt"] {
+            assert!(!is_named_after("doorward", name), "{name}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! PURE: what our cookies mean. `now`, nonces and keys are arguments; nothing here is kept between requests.
 
+pub mod app_cookie;
 pub mod assess;
 pub mod attempt;
 pub mod budget;
@@ -7,4 +8,5 @@ pub mod cookie;
 pub mod grant;
 pub mod jwt;
 pub mod login_loop;
+pub mod person;
 pub mod seal;

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub logins: IntCounterVec,
     /// Logouts by `app` and `outcome`.
     pub logouts: IntCounterVec,
+    /// Logouts at the apps themselves by `app` and `outcome`.
+    pub app_logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
     pub refreshes: IntCounterVec,
     /// What the provider said about the end of sessions, by `app` and `outcome`: logout tokens, webhooks, frames.
@@ -142,6 +144,11 @@ impl Metrics {
             )?,
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
+            app_logouts: counters(
+                "doorward_app_logouts_total",
+                "Calls of the apps' own logouts by outcome.",
+                &["app", "outcome"],
+            )?,
             refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
             revocations: counters(
                 "doorward_revocations_total",

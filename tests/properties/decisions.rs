@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::{App, Offers};
+use doorward::policy::app::{App, Leaving, Offers};
 use doorward::policy::asker::Asker;
 use doorward::policy::claims::{ClaimCondition, Claims};
 use doorward::policy::client_address::TrustedProxies;
@@ -114,6 +114,7 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
         limits: Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) },
         offers,
         origin,
+        leaving: Leaving::default(),
     })])
 }
 

@@ -11,7 +11,7 @@ use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
 use super::super::words;
 use super::session::limits;
-use super::{client, elements, name_is_good, rules, wait};
+use super::{client, elements, leaving, name_is_good, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
@@ -56,13 +56,15 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         // Follows from the provider.
         fusionauth_webhooks: false,
     };
+    let leaving = leaving::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
-    let policy = App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits, offers };
+    let policy =
+        App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits, offers, leaving };
     Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
 }
 

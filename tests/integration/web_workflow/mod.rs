@@ -7,6 +7,7 @@ use crate::support::cookies::Situation;
 use crate::support::doorward::Doorward;
 use crate::support::provider::Endpoint;
 
+mod another_person;
 mod attempts;
 mod callback;
 mod hosts;
