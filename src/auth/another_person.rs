@@ -6,7 +6,7 @@ use super::entropy;
 use super::resume::named_session;
 use super::set_cookies::Lines;
 use crate::session::cookie::RequestCookies;
-use crate::session::person::{KEPT, LastPerson};
+use crate::session::person::{KEPT, PersonHash};
 use crate::types::oauth::Subject;
 
 /// Whether somebody else than `subject` was signed in last, by the session that is still there, or by what was
@@ -15,9 +15,9 @@ pub(super) fn was_here(app: &AppAuth, came: &RequestCookies<'_>, subject: &Subje
     if app.app.leaving.is_nothing() {
         return false;
     }
-    let of_session = named_session(app, came).map(|before| LastPerson::of(&before.subject));
+    let of_session = named_session(app, came).map(|before| PersonHash::of(&before.subject));
     let remembered = || came.get(&app.app.cookies.person).and_then(|value| app.seals.person.open(value));
-    let another = of_session.or_else(remembered).is_some_and(|last| last != LastPerson::of(subject));
+    let another = of_session.or_else(remembered).is_some_and(|last| last != PersonHash::of(subject));
     if another {
         tracing::info!(app = %app.app.name, "another_person_signed_in");
     }
@@ -29,7 +29,7 @@ pub(super) fn remember(app: &AppAuth, subject: &Subject) -> Lines {
     if app.app.leaving.is_nothing() {
         return Lines::new();
     }
-    let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.person.seal(&LastPerson::of(subject), nonce));
+    let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.person.seal(&PersonHash::of(subject), nonce));
     let names = &app.app.cookies;
     sealed.and_then(|value| names.set(&names.person, &value, "/", Some(KEPT))).into_iter().collect()
 }

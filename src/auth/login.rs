@@ -72,6 +72,8 @@ pub struct LoginStart {
     pub location: String,
     /// The attempt's cookie and, for a new browser, its own.
     pub lines: Lines,
+    /// The browser.
+    pub browser: BrowserHash,
 }
 
 impl Auth {
@@ -158,6 +160,6 @@ impl Auth {
         if new_browser {
             lines.push(names.set(&names.browser, &browser, "/", None)?);
         }
-        Some(LoginStart { location, lines })
+        Some(LoginStart { location, lines, browser: hash })
     }
 }

@@ -46,8 +46,8 @@ pub enum LoginEnd {
     AlreadySignedIn(ReturnTo),
     /// To the provider once more, because the attempt was lost.
     Restarted(LoginStart),
-    /// To a page that says why not.
-    Failed(LoginFailure, Lines),
+    /// To a page that says why not, and from there, by another login, to the page that was asked for.
+    Failed(LoginFailure, Lines, ReturnTo),
 }
 
 impl LoginEnd {
@@ -157,14 +157,14 @@ impl Auth {
         signs: Signs,
     ) -> LoginEnd {
         let Some(app) = self.app(place.index) else {
-            return LoginEnd::Failed(LoginFailure::ForeignState, Lines::new());
+            return LoginEnd::Failed(LoginFailure::ForeignState, Lines::new(), ReturnTo::root());
         };
         let end = self.finish(app, query, came, caller, signs).await;
         let outcome = match &end {
             LoginEnd::SignedIn { .. } => "signed_in",
             LoginEnd::AlreadySignedIn(_) => "already_signed_in",
             LoginEnd::Restarted(_) => "restarted",
-            LoginEnd::Failed(failure, _) => {
+            LoginEnd::Failed(failure, ..) => {
                 tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
                 failure.code()
             }
@@ -181,7 +181,7 @@ impl Auth {
         caller: &Caller,
         signs: Signs,
     ) -> LoginEnd {
-        let failed = |failure| LoginEnd::Failed(failure, Lines::new());
+        let failed = |failure| LoginEnd::Failed(failure, Lines::new(), ReturnTo::root());
         let metadata = match self.metadata(app).await {
             Ok(metadata) => metadata,
             Err(outage) => return failed(LoginFailure::Outage(outage)),
@@ -206,12 +206,12 @@ impl Auth {
             Outcome::Code(code) => code,
             Outcome::Refused { error, description, reason } => {
                 let reason = app.provider.settings().dialect.reason(reason.as_deref());
-                return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up);
+                return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up, return_to);
             }
         };
         let grant = match self.redeem(app, attempt, code).await {
             Ok(grant) => grant,
-            Err(failure) => return LoginEnd::Failed(failure, used_up),
+            Err(failure) => return LoginEnd::Failed(failure, used_up, return_to),
         };
         match self.written(app, &grant, came) {
             Ok(Written { mut lines, total }) => {
@@ -221,7 +221,7 @@ impl Auth {
                 lines.extend(another_person::remember(app, &grant.jwt.subject));
                 LoginEnd::SignedIn { return_to, lines, after_another }
             }
-            Err(failure) => LoginEnd::Failed(failure, used_up),
+            Err(failure) => LoginEnd::Failed(failure, used_up, return_to),
         }
     }
 
@@ -258,12 +258,12 @@ impl Auth {
         if state.restarts >= MAX_RESTARTS {
             let is_lost = failure == LoginFailure::AttemptLost;
             let cause = state.signs.or(signs).cause().filter(|_| is_lost).map(LoginFailure::Loop);
-            return LoginEnd::Failed(cause.unwrap_or(failure), Lines::new());
+            return LoginEnd::Failed(cause.unwrap_or(failure), Lines::new(), return_to.clone());
         }
         let before = Before { restarts: state.restarts + 1, logins: state.logins, signs };
         match self.start_login_after(app, came, return_to, before).await {
             Ok(start) => LoginEnd::Restarted(start),
-            Err(outage) => LoginEnd::Failed(LoginFailure::Outage(outage), Lines::new()),
+            Err(outage) => LoginEnd::Failed(LoginFailure::Outage(outage), Lines::new(), return_to.clone()),
         }
     }
 

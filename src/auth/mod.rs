@@ -7,6 +7,7 @@ pub mod entropy;
 pub mod feed;
 pub mod frontchannel;
 mod grant;
+pub mod kept_form;
 mod lease;
 pub mod login;
 pub mod login_finish;
@@ -69,6 +70,7 @@ pub struct Auth {
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
+    forms: kept_form::Room,
     newest: Cache<SessionId, Generation>,
     /// Until when no refresh of a session is begun ahead of time, because one failed.
     cooling: Cache<SessionId, Timestamp>,
@@ -122,6 +124,8 @@ pub enum Event {
     Theft,
     /// The app itself was told that a person left.
     AppLogout,
+    /// A form met no session, or was called for after the login.
+    Form,
 }
 
 impl Event {
@@ -135,6 +139,7 @@ impl Event {
             Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
             Self::AppLogout => "app_logout",
+            Self::Form => "form",
         }
     }
 }
@@ -184,6 +189,7 @@ impl Auth {
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
+            forms: kept_form::Room::default(),
             newest: Cache::new(NEWEST),
             cooling: Cache::new(NEWEST),
             away: Cache::new(NEWEST),
@@ -223,6 +229,7 @@ impl Auth {
         self.stores.sessions.sweep(now);
         self.stores.strangers.sweep(now);
         self.sweep_old_keys(now);
+        self.forms.sweep(now);
     }
 
     /// Ends a session, for the rest of its life.

@@ -76,6 +76,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
         offers: Offers::default(),
         leaving: Leaving::default(),
+        max_kept_form: 1024,
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

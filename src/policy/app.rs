@@ -39,6 +39,8 @@ pub struct App {
     pub offers: Offers,
     /// What ends the backend's own session with a browser.
     pub leaving: Leaving,
+    /// Longest form that is kept while its sender logs in, in bytes; 0: none is.
+    pub max_kept_form: usize,
 }
 
 /// Endpoints that are there for some apps only.

@@ -5,6 +5,7 @@ use crate::auth::login_finish::LoginFailure;
 use crate::auth::set_cookies::Unwritable;
 use crate::policy::app::App;
 use crate::policy::decide::Reason;
+use crate::policy::form::NotKept;
 use crate::session::login_loop::Cause;
 use crate::upstream::UpstreamError;
 
@@ -44,10 +45,20 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
         Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => {
             words("Please log in", "This page is for people who are logged in.", "Log in and try again.")
         }
-        Reason::FormNotSent(_) => words(
+        Reason::FormNotSent(..) => words(
             "Your form was not sent",
             "Your session had ended when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
+        ),
+        Reason::NoForm => words(
+            "No form is waiting",
+            "The form was sent already, or it waited for too long and was thrown away.",
+            "If you are not sure, look whether it arrived before you fill it in again.",
+        ),
+        Reason::FormOfAnotherPerson => words(
+            "Your form was not sent",
+            "It was filled in while another person was signed in, so it was thrown away and nothing was changed.",
+            "If it is yours, fill it in again.",
         ),
         Reason::Forbidden => words(
             "You may not see this page",
@@ -72,6 +83,20 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
             "Another page tried to do something in your name, so it was not done.",
             "If you wanted to log out, use the link on this site.",
         ),
+    }
+}
+
+/// Why a form was not kept, in a sentence.
+pub(super) const fn of_form_not_kept(why: NotKept) -> &'static str {
+    match why {
+        NotKept::SwitchedOff => "",
+        NotKept::OtherSite => {
+            "It was not kept for you either, since it does not seem to come from a page of this site."
+        }
+        NotKept::OtherKind => "It was not kept for you either, since it holds files or is of an unusual kind.",
+        NotKept::TooLarge => "It was not kept for you either, since it is too long.",
+        NotKept::Unfinished => "It was not kept for you either, since it did not arrive whole.",
+        NotKept::NoRoom => "It could not be kept for you either, since there is no room for it just now.",
     }
 }
 

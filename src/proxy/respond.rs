@@ -11,7 +11,7 @@ use serde_json::json;
 use super::codes::{self, Words};
 use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
-    SignedOutPage,
+    SendFormPage, SignedOutPage,
 };
 use super::reference::Reference;
 use crate::auth::Outage;
@@ -24,10 +24,12 @@ use crate::policy::app::App;
 use crate::policy::asker::Asker;
 use crate::policy::decide::{Reason, Refusal};
 use crate::policy::facts::{Facts, Unreadable};
+use crate::policy::form::{FIELD, FormId};
 use crate::policy::identity::Identity;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
 use crate::session::assess::LiveSession;
+use crate::session::kept_form::KeptForm;
 use crate::session::login_loop::Cause;
 use crate::types::body::Body;
 use crate::types::time::Timestamp;
@@ -105,8 +107,9 @@ impl Respond {
         let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
         let shown = shown(reason.code(), reference);
         let mut answer = match (reason, app, login.as_deref().and_then(href)) {
-            (Reason::FormNotSent(_), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
+            (Reason::FormNotSent(_, why), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
                 site: app.origin.host(),
+                because: codes::of_form_not_kept(why),
                 login: &login,
                 reference: &shown,
             })),
@@ -169,11 +172,17 @@ impl Respond {
         self.tell(facts.asker, Trouble { retry_after, ..trouble })
     }
 
-    /// A login that failed.
-    pub fn login_failed(&self, app: &App, failure: &LoginFailure, reference: Reference) -> Answer {
+    /// A login that failed; another one leads to `return_to`.
+    pub fn login_failed(
+        &self,
+        app: &App,
+        failure: &LoginFailure,
+        return_to: &ReturnTo,
+        reference: Reference,
+    ) -> Answer {
         let status = status_of_login_failure(failure);
         let retry_after = if let LoginFailure::Outage(outage) = failure { Some(outage.retry_after) } else { None };
-        let login = Some(login_path(app, &ReturnTo::root()));
+        let login = Some(login_path(app, return_to));
         let way_out = (*failure == LoginFailure::Loop(Cause::NotAllowed)).then_some(("Log out", "logout"));
         let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
         let detail = codes::detail_of_login_failure(failure, app);
@@ -188,6 +197,26 @@ impl Respond {
             let site = app.origin.host();
             let page = LogoutConfirmPage { site, person: person.as_deref(), action: &action, home: &home };
             self.pages.logout_confirm(&page)
+        })
+    }
+
+    /// The question before a kept form is sent.
+    pub fn send_form(&self, app: &App, person: &Identity, id: &FormId, form: &KeptForm) -> Answer {
+        const SHOWN: usize = 8;
+        let names = form.field_names();
+        let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+        self.or_plain("form_shown", href(&form.target).zip(href("/")), |(action, home)| {
+            self.pages.send_form(&SendFormPage {
+                site: app.origin.host(),
+                person: &display_name(person),
+                target: &form.target,
+                fields: &fields,
+                more: names.len().saturating_sub(SHOWN),
+                action: &action,
+                field_name: FIELD,
+                id: id.as_str(),
+                home: &home,
+            })
         })
     }
 

@@ -30,6 +30,7 @@ impl Observer for Telemetry {
             Event::Theft => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
             Event::AppLogout => &self.metrics.app_logouts,
+            Event::Form => &self.metrics.forms,
         };
         counter.with_label_values(&[name, outcome]).inc();
     }
@@ -58,6 +59,7 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Me
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
+    metrics.kept_form_bytes.set(whole(auth.kept_form_bytes()));
     metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
     for provider in providers {
         let name = [provider.settings().name.as_str()];

@@ -7,6 +7,7 @@ pub mod budget;
 pub mod cookie;
 pub mod grant;
 pub mod jwt;
+pub mod kept_form;
 pub mod login_loop;
 pub mod person;
 pub mod seal;

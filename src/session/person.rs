@@ -18,15 +18,15 @@ pub const KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 pub struct PersonCookie;
 
 impl Purpose for PersonCookie {
-    type Payload = LastPerson;
+    type Payload = PersonHash;
     const NAME: &'static str = "last person";
 }
 
 /// The hash of a subject. What its seal is bound to says at which issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastPerson([u8; 16]);
+pub struct PersonHash([u8; 16]);
 
-impl LastPerson {
+impl PersonHash {
     /// This person.
     pub fn of(subject: &Subject) -> Self {
         let hash = digest::digest(&digest::SHA256, subject.as_str().as_bytes());

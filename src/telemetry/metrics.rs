@@ -25,6 +25,10 @@ pub struct Metrics {
     pub logins: IntCounterVec,
     /// Logouts by `app` and `outcome`.
     pub logouts: IntCounterVec,
+    /// Forms that met no session, by `app` and what became of them.
+    pub forms: IntCounterVec,
+    /// Bytes of forms that this process had the store keep.
+    pub kept_form_bytes: IntGauge,
     /// Logouts at the apps themselves by `app` and `outcome`.
     pub app_logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
@@ -144,6 +148,12 @@ impl Metrics {
             )?,
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
+            forms: counters(
+                "doorward_forms_total",
+                "Forms that met no session, by what became of them.",
+                &["app", "outcome"],
+            )?,
+            kept_form_bytes: gauge("doorward_kept_form_bytes", "Bytes of forms that wait for their senders.")?,
             app_logouts: counters(
                 "doorward_app_logouts_total",
                 "Calls of the apps' own logouts by outcome.",

@@ -115,6 +115,7 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
         offers,
         origin,
         leaving: Leaving::default(),
+        max_kept_form: 1024,
     })])
 }
 
@@ -163,6 +164,12 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
+        Decision::KeepForm(_, to, _) => {
+            assert!(!is_signed_in && facts.asker == Asker::FormNavigation && facts.method == Method::POST, "{facts:?}");
+            assert!(doorward::policy::asker::is_same_origin(headers, ORIGIN), "{headers:?}");
+            crate::checks::return_to::check(to.as_str());
+        }
+        Decision::ShowForm(..) => assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form))),
         Decision::AlreadySignedIn(_, to) => {
             assert!(is_signed_in);
             crate::checks::return_to::check(to.as_str());
@@ -195,7 +202,7 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
+                Reason::SignInFirst(_) | Reason::FormNotSent(..) | Reason::SignInOutsideFrame(_)
             );
             assert!(!wants_login || !is_signed_in, "a login for somebody who is signed in");
             assert_eq!(refusal.person.is_some(), refusal.reason == Reason::Forbidden);

@@ -33,7 +33,23 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         ("logout_confirm of nobody", {
             pages.logout_confirm(&LogoutConfirmPage { site: text, person: None, action: login, home })
         }),
-        ("form_not_sent", pages.form_not_sent(&FormNotSentPage { site: text, login, reference: text })),
+        ("form_not_sent", {
+            pages.form_not_sent(&FormNotSentPage { site: text, because: text, login, reference: text })
+        }),
+        ("send_form", {
+            let page = SendFormPage {
+                site: text,
+                person: text,
+                target: text,
+                fields: &[text, text],
+                more: 3,
+                action: login,
+                field_name: "field",
+                id: "id",
+                home,
+            };
+            pages.send_form(&page)
+        }),
         ("frame_login", pages.frame_login(&FrameLoginPage { site: text, login, reference: text })),
     ]
 }

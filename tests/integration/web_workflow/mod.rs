@@ -11,6 +11,7 @@ mod another_person;
 mod attempts;
 mod callback;
 mod hosts;
+mod kept_forms;
 mod late_answers;
 mod limits;
 mod logout;
