@@ -10,8 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, RefreshBy, Revocation, SessionJwt, Span, TokenAuth,
-    Userinfo, WebhookSignature,
+    AppLogoutMethod, LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, RefreshBy, Revocation, SessionJwt,
+    Span, TokenAuth, Userinfo, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -156,10 +156,22 @@ pub(super) struct RawApp {
     pub(super) outage_grace: Option<Span>,
     pub(super) prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
+    pub(super) max_kept_form_bytes: Option<u32>,
+    pub(super) app_cookies: Option<List<RawAppCookie>>,
+    pub(super) app_logout_url: Option<String>,
+    pub(super) app_logout_method: Option<AppLogoutMethod>,
     pub(super) tolerate_paths: Option<List<String>>,
     pub(super) case_insensitive_paths: Option<bool>,
     pub(super) headers: Option<Named<String>>,
     pub(super) rules: Option<List<RawRule>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawAppCookie {
+    pub(super) name: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) domain: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -266,6 +278,10 @@ mod tests {
         let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
         for key in keys_of::<RawRule>() {
             assert!(rules.iter().any(|rule| rule.get(key).is_some()), "no rule has {key}");
+        }
+        let cookies = reference["apps"]["store"]["app_cookies"].as_array().unwrap();
+        for key in keys_of::<RawAppCookie>() {
+            assert!(cookies.iter().any(|cookie| cookie.get(key).is_some()), "no cookie has {key}");
         }
         for key in keys_of::<RawCondition>() {
             assert!(rules.iter().any(|rule| rule["allow"].get(key).is_some()), "no condition has {key}");

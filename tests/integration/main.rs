@@ -18,6 +18,8 @@ mod command_revoke;
 #[cfg(test)]
 mod command_run;
 #[cfg(test)]
+mod cookie_budget;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod frontchannel_logout;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::{App, Offers};
+use doorward::policy::app::{App, Leaving, Offers};
 use doorward::policy::asker::Asker;
 use doorward::policy::claims::{ClaimCondition, Claims};
 use doorward::policy::client_address::TrustedProxies;
@@ -114,6 +114,8 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
         limits: Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) },
         offers,
         origin,
+        leaving: Leaving::default(),
+        max_kept_form: 1024,
     })])
 }
 
@@ -157,11 +159,17 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert_eq!(permit.identity().is_some(), is_signed_in, "who asked is who is told");
             assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
         }
-        Decision::StartLogin(_, to) => {
+        Decision::StartLogin(_, to, _) => {
             assert!(!is_signed_in && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
+        Decision::KeepForm(_, to, _) => {
+            assert!(!is_signed_in && facts.asker == Asker::FormNavigation && facts.method == Method::POST, "{facts:?}");
+            assert!(doorward::policy::asker::is_same_origin(headers, ORIGIN), "{headers:?}");
+            crate::checks::return_to::check(to.as_str());
+        }
+        Decision::ShowForm(..) => assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form))),
         Decision::AlreadySignedIn(_, to) => {
             assert!(is_signed_in);
             crate::checks::return_to::check(to.as_str());
@@ -194,7 +202,7 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
+                Reason::SignInFirst(_) | Reason::FormNotSent(..) | Reason::SignInOutsideFrame(_)
             );
             assert!(!wants_login || !is_signed_in, "a login for somebody who is signed in");
             assert_eq!(refusal.person.is_some(), refusal.reason == Reason::Forbidden);

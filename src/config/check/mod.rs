@@ -5,6 +5,7 @@ mod across;
 mod app;
 mod client;
 mod fusionauth;
+mod leaving;
 mod provider;
 mod rules;
 mod server;
