@@ -11,7 +11,9 @@ use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
 use crate::session::grant::{HintCookie, RefreshCookie, SeenCookie, StoredGrant};
 use crate::session::jwt::JwtCookie;
+use crate::session::kept_form::StoredForm;
 use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
+use crate::session::person::PersonCookie;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
 
@@ -96,6 +98,10 @@ pub struct Seals {
     pub native_refresh: Seal<NativeRefresh>,
     /// A device that is known.
     pub device: Seal<DeviceToken>,
+    /// Who was signed in last.
+    pub person: Seal<PersonCookie>,
+    /// A form that waits for its sender.
+    pub form: Seal<StoredForm>,
     /// An operator's order.
     pub order: Seal<SealedOrder>,
     /// A nonce for proofs of possession.
@@ -128,6 +134,8 @@ impl AppAuth {
             native_access: Seal::new(Arc::clone(ring), &binding),
             native_refresh: Seal::new(Arc::clone(ring), &binding),
             device: Seal::new(Arc::clone(ring), &binding),
+            person: Seal::new(Arc::clone(ring), &binding),
+            form: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
             nonce: Seal::new(Arc::clone(ring), &binding),
         };

@@ -71,6 +71,15 @@ impl GrantError {
         }
     }
 
+    /// Whether a clock is to blame: the provider's, or ours.
+    pub(super) const fn is_about_time(&self) -> bool {
+        use ClaimError::{Expired, IssuedInFuture, NotYetValid};
+        matches!(
+            self,
+            Self::ExpiredOnArrival | Self::Rejected(TokenRejected::Claim(Expired | NotYetValid | IssuedInFuture), _)
+        )
+    }
+
     /// Whether the provider could not be asked, so that the tokens may yet be good.
     pub(super) fn is_outage(&self) -> bool {
         matches!(self, Self::Rejected(rejected, _) if rejected.is_outage())
@@ -166,11 +175,11 @@ pub(super) async fn of_refresh(
     });
     let sealed_jwt = match &jwt {
         Some(jwt) => {
-            let old_kept = old.map_or_else(|| "{}".to_owned(), |old| old.kept_claims.clone());
-            let kept = match &verified_id {
-                Some(id) => merged(&old_kept, from_id_token(app, jwt, id)),
-                None => old_kept,
-            };
+            let mut kept = old.and_then(SessionJwt::kept).unwrap_or_default();
+            if let Some(id) = &verified_id {
+                keep_of_id_token(app, &mut kept, jwt, id);
+            }
+            let kept = Value::Object(kept).to_string();
             let bound_to = old.and_then(|old| old.bound_to.clone());
             SessionJwt { provider_sid, bound_to, ..sealed(jwt, &answer, kept, &session, now)? }
         }
@@ -248,13 +257,14 @@ fn sealed(
 /// The claims in use that the JWT does not have: from the ID token, and where that has them not either, from the
 /// userinfo endpoint. Protocol claims come from verified tokens only.
 async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken, access: &AccessToken) -> String {
-    let mut kept = from_id_token(app, jwt, id_token);
+    let mut kept = Map::new();
+    keep_of_id_token(app, &mut kept, jwt, id_token);
     let is_missing = |name: &str| claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none();
     let missing: Vec<&str> = app.app.claims_in_use().into_iter().filter(|name| is_missing(name)).collect();
     let offered = app.provider.known_metadata().is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
     if app.settings.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
         match app.provider.userinfo(access, jwt.subject()).await {
-            Ok(userinfo) => kept.extend(named(&missing, &userinfo)),
+            Ok(userinfo) => keep_named(&mut kept, &missing, &userinfo),
             Err(error) => {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, ?missing, "userinfo_failed");
             }
@@ -263,24 +273,17 @@ async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToke
     Value::Object(kept).to_string()
 }
 
-fn from_id_token(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken) -> Map<String, Value> {
+fn keep_of_id_token(app: &AppAuth, kept: &mut Map<String, Value>, jwt: &VerifiedToken, id_token: &VerifiedToken) {
     let missing: Vec<&str> =
         app.app.claims_in_use().into_iter().filter(|name| claims::find(jwt.claims(), name).is_none()).collect();
-    named(&missing, id_token.claims())
+    keep_named(kept, &missing, id_token.claims());
 }
 
-/// The members of `claims` that the names begin with, whole.
-fn named(names: &[&str], claims: &Map<String, Value>) -> Map<String, Value> {
+/// Keeps what the names lead to, and nothing beside it: cookies have little room.
+fn keep_named(kept: &mut Map<String, Value>, names: &[&str], claims: &Map<String, Value>) {
     const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
-    let member = |name: &str| {
-        let outer = if claims.contains_key(name) { name } else { name.split('.').next().unwrap_or(name) };
-        (!PROTOCOL.contains(&outer)).then(|| claims.get_key_value(outer)).flatten()
-    };
-    names.iter().filter_map(|name| member(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-fn merged(old: &str, new: Map<String, Value>) -> String {
-    let mut all: Map<String, Value> = serde_json::from_str(old).unwrap_or_default();
-    all.extend(new);
-    Value::Object(all).to_string()
+    let is_protocol = |name: &str| PROTOCOL.contains(&name.split('.').next().unwrap_or(name));
+    for name in names.iter().filter(|name| !is_protocol(name)) {
+        claims::keep(kept, claims, name);
+    }
 }

@@ -10,7 +10,7 @@ use super::app::AppAuth;
 use super::refresh::AtProvider;
 use super::resume::{Named, named_session, open_refresh};
 use super::set_cookies::{self, Lines};
-use super::{Auth, Event};
+use super::{Auth, Event, another_person, login_loop};
 use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::RefreshToken;
@@ -51,7 +51,10 @@ impl Auth {
             // A browser that is sent to a provider that is not there shows a failure instead of a logout.
             format!("{signed_out}?{NOT_TOLD}")
         };
-        LogoutEnd { location, lines: set_cookies::forget_session(app, came) }
+        let mut lines = set_cookies::forget_session(app, came);
+        lines.extend(login_loop::seen_again(app, came));
+        lines.extend(another_person::forget(app));
+        LogoutEnd { location, lines }
     }
 
     /// Whether a logout ends the provider's session too, as far as is known.

@@ -1,5 +1,6 @@
 //! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
 
+mod another_person;
 pub mod app;
 mod away;
 pub mod bearer;
@@ -8,9 +9,11 @@ pub mod feed;
 pub mod frontchannel;
 mod grant;
 pub mod introspect;
+pub mod kept_form;
 mod lease;
 pub mod login;
 pub mod login_finish;
+mod login_loop;
 pub mod logout;
 pub mod native;
 mod old_keys;
@@ -32,6 +35,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
+use crate::policy::route::Place;
 use crate::session::grant::Grant;
 use crate::store::{Ended, Store};
 use crate::types::oauth::{Generation, SessionId, Subject};
@@ -80,6 +84,7 @@ pub struct Auth {
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
+    forms: kept_form::Room,
     newest: Cache<SessionId, Generation>,
     /// Until when no refresh of a session is begun ahead of time, because one failed.
     cooling: Cache<SessionId, Timestamp>,
@@ -113,6 +118,9 @@ pub trait Observer: Send + Sync {
 
     /// So many living sessions were last seen under a key that only opens any more.
     fn sessions_on_old_keys(&self, count: usize);
+
+    /// The cookies of a session at `app` take so many bytes of a request, those that do not fit included.
+    fn weighed(&self, app: &AppAuth, bytes: usize);
 }
 
 /// What can happen.
@@ -134,6 +142,10 @@ pub enum Event {
     Theft,
     /// The provider was asked about an opaque token.
     Introspection,
+    /// The app itself was told that a person left.
+    AppLogout,
+    /// A form met no session, or was called for after the login.
+    Form,
 }
 
 impl Event {
@@ -148,6 +160,8 @@ impl Event {
             Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
             Self::Introspection => "introspection",
+            Self::AppLogout => "app_logout",
+            Self::Form => "form",
         }
     }
 }
@@ -199,6 +213,7 @@ impl Auth {
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
+            forms: kept_form::Room::default(),
             newest: Cache::new(NEWEST),
             cooling: Cache::new(NEWEST),
             away: Cache::new(NEWEST),
@@ -211,6 +226,13 @@ impl Auth {
     /// The app with this index.
     pub fn app(&self, index: usize) -> Option<&Arc<AppAuth>> {
         self.apps.get(index)
+    }
+
+    /// The app at `place` itself was told that a person left; `outcome` is a stable word.
+    pub fn left_app(&self, place: Place<'_>, outcome: &'static str) {
+        if let Some(app) = self.app(place.index) {
+            self.observer.happened(app, Event::AppLogout, outcome);
+        }
     }
 
     /// The current time.
@@ -239,6 +261,7 @@ impl Auth {
         self.stores.strangers.sweep(now);
         self.stores.proofs.sweep(now);
         self.sweep_old_keys(now);
+        self.forms.sweep(now);
     }
 
     /// Ends a session, for the rest of its life.

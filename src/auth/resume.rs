@@ -10,7 +10,7 @@ use super::app::AppAuth;
 use super::native::Proving;
 use super::refresh::{Flight, Refreshed};
 use super::set_cookies::{self, Lines};
-use super::{Auth, Outage};
+use super::{Auth, Outage, login_loop};
 use crate::policy::decide::Caller;
 use crate::policy::native::Shown;
 use crate::policy::route::Place;
@@ -336,10 +336,13 @@ impl Auth {
                 return Lines::new();
             }
             let seen = is_activity.then(|| last_activity(app, &grant.jwt.sid, came).map_or(now, |last| last.max(now)));
-            set_cookies::write_grant(app, grant, came, seen, now).unwrap_or_else(|error| {
-                tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
-                Lines::new()
-            })
+            self.write_grant(app, grant, came, seen, now).map_or_else(
+                |error| {
+                    tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
+                    Lines::new()
+                },
+                |written| written.lines,
+            )
         };
         let note = |live: &LiveSession| {
             let session = live.session();
@@ -349,7 +352,13 @@ impl Auth {
             }
             set_cookies::write_seen(app, session, now).into_iter().collect()
         };
-        match afterwards {
+        let lives = match &afterwards {
+            Afterwards::Deliver(_) | Afterwards::DeliverIfLanded(..) | Afterwards::Note(_) | Afterwards::Reseal(_) => {
+                true
+            }
+            Afterwards::Nothing | Afterwards::HandOver(..) | Afterwards::Forget(..) => false,
+        };
+        let mut lines = match afterwards {
             Afterwards::Nothing | Afterwards::HandOver(..) => Lines::new(),
             Afterwards::Deliver(grant) => deliver(&grant),
             Afterwards::DeliverIfLanded(flight, live) => match flight.landed() {
@@ -367,7 +376,11 @@ impl Auth {
                 Lines::new()
             }
             Afterwards::Forget(..) => set_cookies::forget_session(app, came),
+        };
+        if lives {
+            lines.extend(login_loop::seen_again(app, came));
         }
+        lines
     }
 }
 

@@ -19,7 +19,7 @@ use super::{Auth, Event, Observer, Stores, possession};
 use crate::control::Control;
 use crate::oidc::dpop::Proof;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
-use crate::policy::app::{App, Offers};
+use crate::policy::app::{App, Leaving, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::{Rules, Via};
 use crate::policy::target::Oddities;
@@ -45,6 +45,7 @@ impl Observer for Nobody {
     fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
     fn knows_endings(&self, _known: bool) {}
     fn sessions_on_old_keys(&self, _count: usize) {}
+    fn weighed(&self, _app: &AppAuth, _bytes: usize) {}
 }
 
 struct Bench {
@@ -79,6 +80,8 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         native: None,
         bearer: None,
         offers: Offers::default(),
+        leaving: Leaving::default(),
+        max_kept_form: 1024,
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

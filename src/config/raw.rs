@@ -10,8 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    Dpop, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, RefreshBy, Revocation, SessionJwt,
-    Span, TokenAuth, Userinfo, Via, WebhookSignature,
+    AppLogoutMethod, Dpop, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, RefreshBy,
+    Revocation, SessionJwt, Span, TokenAuth, Userinfo, Via, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -74,6 +74,7 @@ pub(super) struct RawStore {
     pub(super) url: Option<String>,
     pub(super) max_entries: Option<u32>,
     pub(super) max_revoked: Option<u32>,
+    pub(super) journal_file: Option<String>,
     pub(super) redis: Option<RawRedis>,
 }
 
@@ -156,6 +157,10 @@ pub(super) struct RawApp {
     pub(super) outage_grace: Option<Span>,
     pub(super) prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
+    pub(super) max_kept_form_bytes: Option<u32>,
+    pub(super) app_cookies: Option<List<RawAppCookie>>,
+    pub(super) app_logout_url: Option<String>,
+    pub(super) app_logout_method: Option<AppLogoutMethod>,
     pub(super) tolerate_paths: Option<List<String>>,
     pub(super) case_insensitive_paths: Option<bool>,
     pub(super) native: Option<RawNative>,
@@ -188,6 +193,14 @@ pub(super) struct RawNative {
     pub(super) address_failures: Option<u32>,
     pub(super) longest_wait: Option<Span>,
     pub(super) logins_per_minute: Option<u32>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawAppCookie {
+    pub(super) name: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) domain: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -299,6 +312,10 @@ mod tests {
         let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
         for key in keys_of::<RawRule>() {
             assert!(rules.iter().any(|rule| rule.get(key).is_some()), "no rule has {key}");
+        }
+        let cookies = reference["apps"]["store"]["app_cookies"].as_array().unwrap();
+        for key in keys_of::<RawAppCookie>() {
+            assert!(cookies.iter().any(|cookie| cookie.get(key).is_some()), "no cookie has {key}");
         }
         for key in keys_of::<RawCondition>() {
             assert!(rules.iter().any(|rule| rule["allow"].get(key).is_some()), "no condition has {key}");

@@ -91,7 +91,10 @@ pub struct StoreConfig {
 #[derive(Clone, Debug)]
 pub enum StorePlace {
     /// In this process.
-    Memory,
+    Memory {
+        /// Where ended sessions are written down, so that a restart does not forget them.
+        journal_file: Option<PathBuf>,
+    },
     /// In a Redis, for several replicas.
     Redis(Box<RedisSettings>),
 }

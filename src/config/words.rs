@@ -116,6 +116,15 @@ word! {
     }
 }
 word! {
+    /// How the app's own logout is asked for.
+    AppLogoutMethod {
+        /// As a link does.
+        "GET" => Get,
+        /// As a form does.
+        "POST" => Post,
+    }
+}
+word! {
     /// The provider's dialect.
     ProviderKind {
         /// Any OpenID provider.

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::asker::{Asker, is_same_origin, is_same_site};
 use super::facts::{Facts, Unreadable};
+use super::form::{FormId, NotKept, may_be_kept};
 use super::identity::Identity;
 use super::native::{From, Native, NativeCall};
 use super::return_to::ReturnTo;
@@ -91,8 +92,12 @@ impl<'a> Permit<'a> {
 pub enum Decision<'a> {
     /// Forward it.
     Forward(Permit<'a>),
-    /// Send the browser to log in.
-    StartLogin(Place<'a>, ReturnTo),
+    /// Send the browser to log in, and why it has no session.
+    StartLogin(Place<'a>, ReturnTo, Why),
+    /// Keep the form that was sent, and send the browser to log in; the page it is on, and why there is no session.
+    KeepForm(Place<'a>, ReturnTo, Why),
+    /// Show the form that waits to be sent.
+    ShowForm(Place<'a>, LiveSession, FormId),
     /// The browser comes back from the provider.
     FinishLogin(Place<'a>, Caller),
     /// Ask whether to log out.
@@ -151,8 +156,12 @@ pub enum Reason {
     Misdirected,
     /// Nobody is signed in.
     SignInFirst(Why),
-    /// Nobody is signed in, and a login would lose the form that was sent.
-    FormNotSent(Why),
+    /// Nobody is signed in, and a login would lose the form that was sent, since it is not kept.
+    FormNotSent(Why, NotKept),
+    /// No form waits to be sent, or none for this browser.
+    NoForm,
+    /// The form was sent by another person than who has logged in.
+    FormOfAnotherPerson,
     /// Nobody is signed in, and a login cannot happen within a frame.
     SignInOutsideFrame(Why),
     /// Nobody shows an access token, and nothing else counts here.
@@ -181,7 +190,9 @@ impl Reason {
             Self::OddPath => "odd_path",
             Self::Misdirected => "misdirected",
             Self::SignInFirst(why) => why.code(),
-            Self::FormNotSent(_) => "form_not_sent",
+            Self::FormNotSent(..) => "form_not_sent",
+            Self::NoForm => "no_form",
+            Self::FormOfAnotherPerson => "form_of_another_person",
             Self::SignInOutsideFrame(_) => "sign_in_outside_frame",
             Self::TokenFirst => "token_missing",
             Self::TokenRefused(refusal) => refusal.code,
@@ -202,12 +213,14 @@ impl Reason {
             Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::SignInFirst(_)
-            | Self::FormNotSent(_)
+            | Self::FormNotSent(..)
             | Self::SignInOutsideFrame(_)
             | Self::TokenFirst
             | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::PersonRequired | Self::ForNobody | Self::CrossSite => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
+            Self::Forbidden | Self::PersonRequired | Self::ForNobody | Self::CrossSite | Self::FormOfAnotherPerson => {
+                StatusCode::FORBIDDEN
+            }
+            Self::NoSuchEndpoint | Self::NoForm => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -219,6 +232,8 @@ impl Decision<'_> {
         match self {
             Self::Forward(_) => "forward",
             Self::StartLogin(..) => "start_login",
+            Self::KeepForm(..) => "form_kept",
+            Self::ShowForm(..) => "form_shown",
             Self::FinishLogin(..) => "finish_login",
             Self::ConfirmLogout(..) => "confirm_logout",
             Self::Logout(_) => "logout",
@@ -359,10 +374,24 @@ fn decide_own<'a>(
         (Endpoint::Login, Caller::Authenticated(_) | Caller::WithNativeToken(_)) => {
             Decision::AlreadySignedIn(place, asked_return_to(facts, place))
         }
-        (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(facts, place, None, why, asked_return_to(facts, place)),
-        (Endpoint::Login, Caller::WithToken(_)) => {
-            sign_in_to(facts, place, None, Why::NoCookie, asked_return_to(facts, place))
+        (Endpoint::Login, Caller::Anonymous(why)) => {
+            sign_in_to((facts, headers), place, None, why, asked_return_to(facts, place))
         }
+        (Endpoint::Login, Caller::WithToken(_)) => {
+            sign_in_to((facts, headers), place, None, Why::NoCookie, asked_return_to(facts, place))
+        }
+        (Endpoint::Form, caller) => match (FormId::in_query(facts.target.query().unwrap_or_default()), caller) {
+            (None, _) => refuse(facts, Some(place), Reason::NoForm),
+            (Some(id), Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
+                Decision::ShowForm(place, live, id)
+            }
+            (Some(id), Caller::Anonymous(why)) => {
+                sign_in_to((facts, headers), place, None, why, ReturnTo::kept_form(&place.app.prefix, &id))
+            }
+            (Some(id), Caller::WithToken(_)) => {
+                sign_in_to((facts, headers), place, None, Why::NoCookie, ReturnTo::kept_form(&place.app.prefix, &id))
+            }
+        },
         (Endpoint::Session, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
             Decision::ShowSession(place, live)
         }
@@ -410,7 +439,10 @@ fn sign_in<'a>(
         Asker::FormNavigation | Asker::Program => page_of_origin(headers, place),
     };
     let return_to = page.and_then(|page| ReturnTo::parse(page, &place.app.prefix)).unwrap_or_else(ReturnTo::root);
-    sign_in_to(facts, place, admission, why, return_to)
+    if facts.asker == Asker::FormNavigation && may_be_kept(facts, headers, place.app).is_ok() {
+        return Decision::KeepForm(place, return_to, why);
+    }
+    sign_in_to((facts, headers), place, admission, why, return_to)
 }
 
 fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h str> {
@@ -419,15 +451,18 @@ fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h st
 }
 
 fn sign_in_to<'a>(
-    facts: &'a Facts,
+    (facts, headers): (&'a Facts, &HeaderMap),
     place: Place<'a>,
     admission: Option<&'a Admission>,
     why: Why,
     return_to: ReturnTo,
 ) -> Decision<'a> {
     let reason = match facts.asker {
-        Asker::Navigation => return Decision::StartLogin(place, return_to),
-        Asker::FormNavigation => Reason::FormNotSent(why),
+        Asker::Navigation => return Decision::StartLogin(place, return_to, why),
+        Asker::FormNavigation => {
+            let not_kept = may_be_kept(facts, headers, place.app).err();
+            Reason::FormNotSent(why, not_kept.unwrap_or(NotKept::OtherKind))
+        }
         Asker::Frame => Reason::SignInOutsideFrame(why),
         Asker::Program => Reason::SignInFirst(why),
     };

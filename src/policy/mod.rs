@@ -7,6 +7,7 @@ pub mod client_address;
 pub mod credentials;
 pub mod decide;
 pub mod facts;
+pub mod form;
 pub mod identity;
 pub mod native;
 pub mod native_request;

@@ -67,6 +67,8 @@ pub enum Endpoint {
     FrontchannelLogout,
     /// Where FusionAuth tells what has happened.
     FusionAuthWebhook,
+    /// What waits to be sent after a login.
+    Form,
     /// Nothing that we have.
     Unknown,
 }
@@ -133,6 +135,7 @@ fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
         "/native/logout" => Some(Endpoint::Native(NativeCall::Logout)),
         "/frontchannel-logout" if app.offers.frontchannel_logout => Some(Endpoint::FrontchannelLogout),
         "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => Some(Endpoint::FusionAuthWebhook),
+        "/form" => Some(Endpoint::Form),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,
     }

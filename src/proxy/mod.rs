@@ -3,6 +3,8 @@
 mod act;
 mod challenge;
 mod codes;
+mod forms;
+mod leave;
 mod native;
 pub mod pages;
 mod record;
@@ -73,6 +75,16 @@ impl Proxy {
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);
         let is_activity = is_activity(&route, &facts);
+        let (form, body) = match forms::may_be_called_for(&facts, &route, &parts.headers) {
+            None => (None, body),
+            Some(place) => match Box::pin(forms::called_for(place, body)).await {
+                Ok(called_for) => called_for,
+                Err(error) => {
+                    let answer = self.respond.upstream_failed(&facts, place.app, &error, record.reference());
+                    return record.close(answer);
+                }
+            },
+        };
         let mut resumed = match place {
             Some(place) => {
                 let cookies = cookies_that_count(&route, &cookies);
@@ -91,7 +103,8 @@ impl Proxy {
         let answer = match resumed.caller {
             Ok(caller) => {
                 let decision = decide(&facts, &parts.headers, route, caller);
-                self.act(decision, act::Asked { facts: &facts, cookies: &cookies, parts, body }, &mut record).await
+                self.act(decision, act::Asked { facts: &facts, cookies: &cookies, parts, body, form }, &mut record)
+                    .await
             }
             Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
         };
@@ -118,6 +131,7 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
             | Endpoint::Native(_)
             | Endpoint::FrontchannelLogout
             | Endpoint::FusionAuthWebhook
+            | Endpoint::Form
             | Endpoint::Unknown,
         )
         | Route::Alias(_)
@@ -161,7 +175,7 @@ fn effort<'a>(route: &Route<'a>, headers: &HeaderMap) -> (Option<Place<'a>>, Eff
             Access::SignedIn | Access::Claims(_) => (Some(*place), Effort::Refresh),
             Access::Everyone | Access::Nobody => (Some(*place), Effort::Look),
         },
-        Route::Own(place, Endpoint::Login | Endpoint::Session) => (Some(*place), Effort::Refresh),
+        Route::Own(place, Endpoint::Login | Endpoint::Session | Endpoint::Form) => (Some(*place), Effort::Refresh),
         Route::Own(place, _) => (Some(*place), Effort::Look),
         Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),
     }

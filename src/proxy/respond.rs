@@ -14,7 +14,7 @@ use super::challenge;
 use super::codes::{self, Words};
 use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
-    SignedOutPage,
+    SendFormPage, SignedOutPage,
 };
 use super::reference::Reference;
 use crate::auth::Outage;
@@ -27,10 +27,13 @@ use crate::policy::app::App;
 use crate::policy::asker::Asker;
 use crate::policy::decide::{Reason, Refusal};
 use crate::policy::facts::{Facts, Unreadable};
+use crate::policy::form::{FIELD, FormId};
 use crate::policy::identity::Identity;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
 use crate::session::assess::LiveSession;
+use crate::session::kept_form::KeptForm;
+use crate::session::login_loop::Cause;
 use crate::types::body::Body;
 use crate::types::time::Timestamp;
 use crate::upstream::UpstreamError;
@@ -86,7 +89,11 @@ struct Trouble<'t> {
     words: Words,
     app: Option<&'t App>,
     reference: Reference,
+    /// What this very case is about.
+    detail: Option<String>,
     login: Option<String>,
+    /// The label and endpoint of a link that leads further than a login.
+    way_out: Option<(&'static str, &'static str)>,
     retry_after: Option<Duration>,
 }
 
@@ -117,8 +124,9 @@ impl Respond {
         let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
         let shown = shown(reason.code(), reference);
         let mut answer = match (reason, app, login.as_deref().and_then(href)) {
-            (Reason::FormNotSent(_), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
+            (Reason::FormNotSent(_, why), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
                 site: app.origin.host(),
+                because: codes::of_form_not_kept(why),
                 login: &login,
                 reference: &shown,
             })),
@@ -186,14 +194,22 @@ impl Respond {
         self.tell(facts.asker, Trouble { retry_after, ..trouble })
     }
 
-    /// A login that failed.
-    pub fn login_failed(&self, app: &App, failure: &LoginFailure, reference: Reference) -> Answer {
+    /// A login that failed; another one leads to `return_to`.
+    pub fn login_failed(
+        &self,
+        app: &App,
+        failure: &LoginFailure,
+        return_to: &ReturnTo,
+        reference: Reference,
+    ) -> Answer {
         let status = status_of_login_failure(failure);
         let retry_after = if let LoginFailure::Outage(outage) = failure { Some(outage.retry_after) } else { None };
-        let login = Some(login_path(app, &ReturnTo::root()));
+        let login = Some(login_path(app, return_to));
+        let way_out = (*failure == LoginFailure::Loop(Cause::NotAllowed)).then_some(("Log out", "logout"));
         let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
+        let detail = codes::detail_of_login_failure(failure, app);
         // Only a browser is ever sent to the callback.
-        self.tell(Asker::Navigation, Trouble { retry_after, login, ..trouble })
+        self.tell(Asker::Navigation, Trouble { detail, retry_after, login, way_out, ..trouble })
     }
 
     /// The form that asks whether to log out.
@@ -203,6 +219,26 @@ impl Respond {
             let site = app.origin.host();
             let page = LogoutConfirmPage { site, person: person.as_deref(), action: &action, home: &home };
             self.pages.logout_confirm(&page)
+        })
+    }
+
+    /// The question before a kept form is sent.
+    pub fn send_form(&self, app: &App, person: &Identity, id: &FormId, form: &KeptForm) -> Answer {
+        const SHOWN: usize = 8;
+        let names = form.field_names();
+        let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+        self.or_plain("form_shown", href(&form.target).zip(href("/")), |(action, home)| {
+            self.pages.send_form(&SendFormPage {
+                site: app.origin.host(),
+                person: &display_name(person),
+                target: &form.target,
+                fields: &fields,
+                more: names.len().saturating_sub(SHOWN),
+                action: &action,
+                field_name: FIELD,
+                id: id.as_str(),
+                home: &home,
+            })
         })
     }
 
@@ -292,14 +328,19 @@ impl Respond {
     }
 
     fn as_page(&self, trouble: &Trouble<'_>) -> Response<Body> {
-        let login = trouble.login.as_deref().and_then(href);
+        let (label, path) = match (trouble.app, trouble.way_out) {
+            (Some(app), Some((label, endpoint))) => (label, Some(app.endpoint_path(endpoint))),
+            (_, _) => ("Log in", trouble.login.clone()),
+        };
+        let path = path.as_deref().and_then(href);
         let page = self.pages.error(&ErrorPage {
             site: trouble.app.map_or("", |app| app.origin.host()),
             status: trouble.status,
             title: trouble.words.title,
             explanation: trouble.words.explanation,
+            detail: trouble.detail.as_deref(),
             advice: trouble.words.advice,
-            link: login.as_ref().map(|href| Link { label: "Log in", href }),
+            link: path.as_ref().map(|href| Link { label, href }),
             reference: &shown(trouble.code, trouble.reference),
         });
         of_page(trouble.status, page)
@@ -323,7 +364,7 @@ impl<'t> Trouble<'t> {
         app: Option<&'t App>,
         reference: Reference,
     ) -> Self {
-        Self { status, code, words, app, reference, login: None, retry_after: None }
+        Self { status, code, words, app, reference, detail: None, login: None, way_out: None, retry_after: None }
     }
 }
 
@@ -362,9 +403,15 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             _ => StatusCode::FORBIDDEN,
         },
         LoginFailure::NotRegistered => StatusCode::FORBIDDEN,
-        LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
-            StatusCode::BAD_GATEWAY
-        }
+        LoginFailure::CodeRefused(_)
+        | LoginFailure::TokensRefused(_)
+        | LoginFailure::ClockOff(_)
+        | LoginFailure::TooLarge(_) => StatusCode::BAD_GATEWAY,
+        LoginFailure::Loop(cause) => match cause {
+            Cause::CookieNotReturned | Cause::WrongHost | Cause::SecureOverHttp => StatusCode::BAD_REQUEST,
+            Cause::SessionEnded | Cause::NotAllowed => StatusCode::FORBIDDEN,
+            Cause::TooLarge | Cause::ClockOff | Cause::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
+        },
         LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
         | LoginFailure::ForeignState

@@ -36,6 +36,8 @@ impl Observer for Telemetry {
             Event::Theft => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
             Event::Introspection => &self.metrics.introspections,
+            Event::AppLogout => &self.metrics.app_logouts,
+            Event::Form => &self.metrics.forms,
         };
         counter.with_label_values(&[name, outcome]).inc();
     }
@@ -52,6 +54,11 @@ impl Observer for Telemetry {
     fn sessions_on_old_keys(&self, count: usize) {
         self.metrics.sessions_on_old_keys.set(whole(count));
     }
+
+    fn weighed(&self, app: &AppAuth, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.metrics.cookie_bytes.with_label_values(&[app.app.name.as_str()]).observe(bytes.into());
+    }
 }
 
 /// Sets the gauges to what is.
@@ -59,6 +66,7 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Me
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
+    metrics.kept_form_bytes.set(whole(auth.kept_form_bytes()));
     metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
     metrics.introspected_tokens.set(whole(auth.introspected_tokens()));
     for provider in providers {

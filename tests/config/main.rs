@@ -180,7 +180,8 @@ fn the_reference_shows_the_defaults() {
         format!(
             "{:?}",
             (
-                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, &config.store),
+                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, config.store.max_entries),
+                config.store.max_revoked,
                 (&provider.discovery_url, &provider.algorithms, provider.request_timeout, provider.leeway),
                 (&policy.aliases, &policy.prefix, &policy.headers, &policy.cookies, policy.limits),
                 (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.auth),

@@ -20,6 +20,8 @@ mod command_revoke;
 #[cfg(test)]
 mod command_run;
 #[cfg(test)]
+mod cookie_budget;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod frontchannel_logout;
@@ -27,6 +29,8 @@ mod frontchannel_logout;
 mod fusionauth;
 #[cfg(test)]
 mod identity_headers;
+#[cfg(test)]
+mod journal;
 #[cfg(test)]
 mod key_rotation;
 #[cfg(test)]

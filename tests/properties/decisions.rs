@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::{App, BearerPolicy, Offers};
+use doorward::policy::app::{App, BearerPolicy, Leaving, Offers};
 use doorward::policy::asker::Asker;
 use doorward::policy::claims::{ClaimCondition, Claims};
 use doorward::policy::client_address::TrustedProxies;
@@ -135,6 +135,8 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
             client_header: HeaderTemplate::parse("X-Forwarded-Client", "{client_id}").unwrap(),
             dpop_required: false,
         }),
+        leaving: Leaving::default(),
+        max_kept_form: 1024,
     })])
 }
 
@@ -252,7 +254,7 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert_eq!(permit.identity().is_some(), is_known, "who asked is who is told");
             assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
         }
-        Decision::StartLogin(_, to) => {
+        Decision::StartLogin(_, to, _) => {
             assert!(!is_known && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
             if let (Route::Page(_, admission), Caller::Anonymous(why)) = (route, caller) {
                 assert!(admission.via.browser && *why != Why::TokenRefused(TOKEN_REFUSED), "a login helps no program");
@@ -260,6 +262,12 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
+        Decision::KeepForm(_, to, _) => {
+            assert!(!is_signed_in && facts.asker == Asker::FormNavigation && facts.method == Method::POST, "{facts:?}");
+            assert!(doorward::policy::asker::is_same_origin(headers, ORIGIN), "{headers:?}");
+            crate::checks::return_to::check(to.as_str());
+        }
+        Decision::ShowForm(..) => assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form))),
         Decision::AlreadySignedIn(_, to) => {
             assert!(is_signed_in);
             crate::checks::return_to::check(to.as_str());
@@ -302,7 +310,7 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
+                Reason::SignInFirst(_) | Reason::FormNotSent(..) | Reason::SignInOutsideFrame(_)
             );
             assert!(!wants_login || !is_known, "a login for somebody who is known");
             let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::PersonRequired);

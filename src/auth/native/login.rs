@@ -97,7 +97,7 @@ impl Auth {
         let device_token = sealed(&app.seals.device, &device, "device token")?;
         match mode {
             Mode::Cookies => {
-                let lines = self.put_in_place(app, &grant, came)?;
+                let lines = self.put_in_place(app, &grant, came)?.lines;
                 Ok(NativeEnd::Cookies { lines, lasts: app.app.limits.absolute, device_token })
             }
             Mode::Tokens => {

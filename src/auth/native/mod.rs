@@ -68,7 +68,10 @@ pub enum NativeFailure {
     /// The provider does not take this app's passwords, or its tokens are of no use.
     #[error("the provider gave nothing that can be used: {0}")]
     Provider(&'static str),
-    /// The session does not fit into cookies or headers.
+    /// A token does not fit into a header: what is in it, and how many bytes it takes.
+    #[error("the {0} makes a token of {1} bytes; at most {max} fit into a header", max = crate::session::cookie::MAX_ALL)]
+    TokenTooLarge(&'static str, usize),
+    /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] Unwritable),
     /// The provider or the store could not be asked.
@@ -87,7 +90,7 @@ impl NativeFailure {
             Self::Unproven(error, _) => error.code(),
             Self::Scope => "invalid_scope",
             Self::Provider(code) => code,
-            Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
+            Self::TokenTooLarge(..) | Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
             Self::Outage(outage) => outage.code,
         }

@@ -104,6 +104,7 @@ impl Auth {
                 | NativeFailure::Unproven(..)
                 | NativeFailure::Scope
                 | NativeFailure::Provider(_)
+                | NativeFailure::TokenTooLarge(..)
                 | NativeFailure::TooLarge(_),
             ) => refused(shown, UNKNOWN),
         }

@@ -39,7 +39,7 @@ pub(super) fn hand_over(
     grant: &Grant,
     scope: String,
     now: Timestamp,
-) -> Result<NativeTokens, Unwritable> {
+) -> Result<NativeTokens, NativeFailure> {
     let (access_token, refresh_token) = match form {
         Tokens::Sealed => {
             let native = NativeGrant::of(grant, scope.clone());
@@ -63,11 +63,11 @@ pub(super) fn sealed<T: Token>(
     seal: &Seal<T>,
     payload: &T::Payload,
     what: &'static str,
-) -> Result<Zeroizing<String>, Unwritable> {
-    let nonce = entropy::bytes().map_err(|_| Unwritable::Unsealed)?;
-    let text = Zeroizing::new(write(seal, payload, nonce).ok_or(Unwritable::Unsealed)?);
+) -> Result<Zeroizing<String>, NativeFailure> {
+    let sealed = entropy::bytes().ok().and_then(|nonce| write(seal, payload, nonce));
+    let text = Zeroizing::new(sealed.ok_or(NativeFailure::TooLarge(Unwritable::Unsealed))?);
     if text.len() > MAX_ALL {
-        return Err(Unwritable::TooLarge { largest: what, total: text.len() });
+        return Err(NativeFailure::TokenTooLarge(what, text.len()));
     }
     Ok(text)
 }

@@ -10,6 +10,7 @@ use super::super::report::{At, did_you_mean, quoted};
 use super::app::COOKIE_NAME;
 use super::fusionauth;
 use super::server::LISTEN;
+use crate::session::cookie::is_named_after;
 use crate::types::net::{Origin, is_loopback_host};
 
 pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
@@ -22,6 +23,7 @@ pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
     providers(raw, root);
     hosts(raw, root);
     itself(raw, root);
+    app_cookies(raw, root);
 }
 
 fn apps<'c, 'r>(raw: &'c RawConfig, root: &At<'r>) -> impl Iterator<Item = (At<'r>, &'c str, &'c RawApp)> {
@@ -149,6 +151,22 @@ impl Claimed<'_> {
     fn shares_cookies_with(&self, other: &Self) -> bool {
         let both_apps = self.app != other.app && !self.alias && !other.alias;
         both_apps && self.origin.host() == other.origin.host() && self.cookie_name == other.cookie_name
+    }
+}
+
+/// A cookie of doorward's own, of whichever app: taking it away would log people out.
+fn app_cookies(raw: &RawConfig, root: &At<'_>) {
+    let stems = || apps(raw, root).map(|(_, _, app)| app.cookie_name.as_deref().unwrap_or(COOKIE_NAME));
+    for (at, _, app) in apps(raw, root) {
+        for (at, cookie) in
+            app.app_cookies.iter().flatten().enumerate().map(|(i, c)| (at.key("app_cookies").index(i), c))
+        {
+            let Some(name) = cookie.as_ref().and_then(|cookie| cookie.name.as_deref()) else { continue };
+            if stems().any(|stem| is_named_after(stem, name)) {
+                let hint = "the app's own cookies; doorward's are taken away by themselves";
+                at.key("name").refuse(format!("{} is one of doorward's own", quoted(name)), hint);
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod app;
 mod bearer;
 mod client;
 mod fusionauth;
+mod leaving;
 mod native;
 mod provider;
 mod rules;

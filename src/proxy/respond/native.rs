@@ -233,7 +233,7 @@ fn of_failure(failure: &NativeFailure) -> Failed<'_> {
         NativeFailure::Scope => {
             Failed::new("invalid_scope", code, "A scope was asked for that this app does not have.")
         }
-        NativeFailure::Provider(_) | NativeFailure::TooLarge(_) => Failed {
+        NativeFailure::Provider(_) | NativeFailure::TokenTooLarge(..) | NativeFailure::TooLarge(_) => Failed {
             status: StatusCode::BAD_GATEWAY,
             ..Failed::new("server_error", code, "The login service gave nothing that can be used.")
         },

@@ -123,7 +123,7 @@ async fn codes_are_bound_and_work_once() {
     let token = flow.exchange(&code).await.json()["refresh_token"].as_str().unwrap().to_owned();
     refused(&flow.exchange(&code).await, "invalid_grant");
     assert!(!provider.is_live(&token));
-    refused(&flow.call(&[("grant_type", "password")]).await, "unsupported_grant_type");
+    refused(&flow.call(&[("grant_type", "device_code")]).await, "unsupported_grant_type");
     let wrong = Flow { secret: "wrong".to_owned(), ..flow };
     assert_eq!(wrong.refresh("x").await.status(), 401);
     let by_body = [
