@@ -27,6 +27,10 @@ pub struct PresentedTokenProfile<'p> {
     pub leeway: Duration,
 }
 
+/// Claims that tell an access token from an ID token where neither says what it is: RFC 9068 section 2.2, and as Okta,
+/// Microsoft and FusionAuth write them.
+const ACCESS_ONLY: [&str; 4] = ["scope", "client_id", "scp", "applicationId"];
+
 /// An access token that passed. Proof: only the checks of this file make one.
 ///
 /// What depends on the moment was checked then: whoever keeps one asks [`Self::ends_at`] again.
@@ -97,9 +101,9 @@ pub fn check(signed: Signed, profile: PresentedTokenProfile<'_>, now: Timestamp)
     claims.check_issuer(profile.issuer)?;
     let audiences = claims.audiences()?;
     check_audience(&audiences, profile.audiences)?;
-    // An ID token that lacks what would give it away is for this audience too. It has neither of these.
+    // An ID token that lacks what would give it away is for this audience too. It has none of these.
     let could_be_id_token = audiences.contains(&profile.client_id.as_str());
-    let is_for_access = says_so || ["scope", "scp", "client_id"].iter().any(|name| claims.has(name));
+    let is_for_access = says_so || ACCESS_ONLY.iter().any(|name| claims.has(name));
     if could_be_id_token && !is_for_access {
         return Err(ClaimError::WrongKind);
     }

@@ -6,6 +6,7 @@ mod dpop;
 mod dpop_nonce;
 mod many_strangers;
 mod opaque_tokens;
+mod real_provider;
 mod refused;
 mod replicas;
 mod revoked;

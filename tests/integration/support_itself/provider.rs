@@ -109,6 +109,21 @@ async fn a_consumed_refresh_token_ends_the_family() {
 }
 
 #[tokio::test]
+async fn opaque_tokens_are_told_about_to_clients_only() {
+    let (provider, flow) = start();
+    let url = provider.url(Endpoint::Introspection);
+    let token = provider.opaque_token(&json!({ "scope": null, "sub": "carol-id" }));
+    let told = async |flow: &Flow, token: &str| browser().send(flow.ask(&url, &[("token", token)])).await;
+    let answer = told(&flow, &token).await.json();
+    assert_eq!((&answer["active"], &answer["sub"], answer.get("scope")), (&json!(true), &json!("carol-id"), None));
+    assert_eq!(told(&flow, "invented").await.json(), json!({ "active": false }));
+    provider.forget_opaque_token(&token);
+    assert_eq!(told(&flow, &token).await.json(), json!({ "active": false }));
+    let wrong = Flow { secret: "wrong".to_owned(), ..flow };
+    assert_eq!(told(&wrong, &token).await.status(), 401);
+}
+
+#[tokio::test]
 async fn codes_are_bound_and_work_once() {
     let (provider, flow) = start();
     let code = parameter(&callback(&flow).await, "code").unwrap();

@@ -1,0 +1,179 @@
+//! Programs against the certified provider from npm: tokens of the client itself (RFC 6749 section 4.4), as JWTs and
+//! opaque, bound to a key by the provider's own DPoP or not. Time is the system's here.
+
+use std::fs;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use doorward::config::{self, SealingKey};
+use doorward::server::Server;
+use doorward::types::time::{Clock as _, SystemClock};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::challenges;
+use crate::support::answers::assert_problem;
+use crate::support::backend::Backend;
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::device::Device;
+use crate::support::real_provider::{RealProvider, registration, secret_of};
+
+const STORE: &str = "http://store.localhost";
+/// Needs a person.
+const CART: &str = "/shopping-cart";
+/// Needs the scope `groups`.
+const REPORTS: &str = "/reports/7";
+
+struct House {
+    provider: RealProvider,
+    backend: Backend,
+    server: Option<Server>,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl House {
+    /// With access tokens that are `jwt` or `opaque`.
+    fn build(access_token: &str) -> Self {
+        let mut client = registration("store", STORE);
+        client["grant_types"] = json!(["authorization_code", "refresh_token", "client_credentials"]);
+        let provider = RealProvider::start(&json!({ "clients": [client], "access_token": access_token }));
+        let (backend, folder) = (Backend::start(), tempfile::tempdir().expect("a folder"));
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+        write("session.key", &SealingKey::generate().expect("a key").to_text());
+        write("doorward.toml", &config(provider.issuer(), &backend.url()));
+        let loaded = config::load(&folder.path().join("doorward.toml"), []);
+        let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
+        let server = Server::start(&loaded.config, Arc::new(SystemClock), None).expect("it starts");
+        let port = server.address().expect("a port").port();
+        Self { provider, backend, server: Some(server), port, _folder: folder }
+    }
+
+    fn browser(&self) -> Browser {
+        Browser::new(Arc::new(SystemClock)).with_port(80, self.port)
+    }
+
+    /// What the provider grants the client itself, to this device if any.
+    async fn granted(&self, device: Option<&Device>) -> Value {
+        let url = format!("{}/token", self.provider.issuer());
+        let basic = STANDARD.encode(format!("store:{}", secret_of("store")));
+        let form = "grant_type=client_credentials&scope=groups";
+        let ask = Ask::new(Kind::Program, &url).method("POST").body("application/x-www-form-urlencoded", form);
+        let mut ask = ask.header("Authorization", &format!("Basic {basic}"));
+        if let Some(device) = device {
+            let proof = device.proof(("POST", &url), "", SystemClock.now(), &json!({ "ath": null }));
+            ask = ask.header("DPoP", &proof);
+        }
+        let answer = self.browser().send(ask).await;
+        assert_eq!(answer.status(), 200, "{answer}");
+        answer.json()
+    }
+
+    async fn asked(&self, path: &str, fields: &[(&str, &str)]) -> Page {
+        let ask = Ask::new(Kind::Program, &format!("{STORE}{path}"));
+        let ask = fields.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
+        self.browser().send(ask).await
+    }
+
+    fn assert_saw_the_client(&self) {
+        let seen = self.backend.last();
+        let told = ["x-forwarded-client", "x-forwarded-user", "authorization", "dpop"].map(|name| seen.header(name));
+        assert_eq!(told, [Some("store"), None, None, None]);
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        // It blocks, which no runtime's thread may.
+        let _ended = std::thread::spawn(|| server.shut_down()).join();
+    }
+}
+
+#[tokio::test]
+async fn a_client_with_a_jwt_is_a_client_and_no_person() {
+    a_client_is_a_client_and_no_person("jwt").await;
+}
+
+#[tokio::test]
+async fn a_client_with_an_opaque_token_is_a_client_and_no_person() {
+    a_client_is_a_client_and_no_person("opaque").await;
+}
+
+async fn a_client_is_a_client_and_no_person(access_token: &str) {
+    let house = House::build(access_token);
+    let granted = house.granted(None).await;
+    let token = granted["access_token"].as_str().expect("a token");
+    assert_eq!(token.matches('.').count() == 2, access_token == "jwt");
+    let bearer = format!("Bearer {token}");
+    assert_eq!(house.asked(REPORTS, &[("Authorization", &bearer)]).await.status(), 200);
+    house.assert_saw_the_client();
+    assert_problem(&house.asked(CART, &[("Authorization", &bearer)]).await, 403, "person_required");
+    let spoilt = format!("{bearer}x");
+    let refused = house.asked(REPORTS, &[("Authorization", &spoilt)]).await;
+    assert_eq!(refused.status(), 401, "{refused}");
+    assert!(challenges(&refused)[0].contains(r#"error="invalid_token""#), "{refused}");
+    assert_eq!(house.backend.count(), 1);
+}
+
+#[tokio::test]
+async fn what_the_provider_bound_to_a_key_opens_for_that_key_only() {
+    for access_token in ["jwt", "opaque"] {
+        let house = House::build(access_token);
+        let (device, thief) = (Device::new(), Device::new());
+        let granted = house.granted(Some(&device)).await;
+        assert_eq!(granted["token_type"], "DPoP");
+        let token = granted["access_token"].as_str().expect("a token");
+        let (bearer, dpop) = (format!("Bearer {token}"), format!("DPoP {token}"));
+        let url = format!("{STORE}{REPORTS}");
+        let proof = |device: &Device| device.proof(("GET", &url), token, SystemClock.now(), &json!({}));
+        let (good, stolen) = (proof(&device), proof(&thief));
+        let refused = [
+            (house.asked(REPORTS, &[("Authorization", &bearer)]).await, "token_bound_to_key"),
+            (house.asked(REPORTS, &[("Authorization", &dpop)]).await, "dpop_proof_missing"),
+            (house.asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &stolen)]).await, "dpop_key_mismatch"),
+        ];
+        for (answer, code) in &refused {
+            assert_problem(answer, 401, code);
+        }
+        assert_eq!(house.backend.count(), 0);
+        assert_eq!(house.asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)]).await.status(), 200);
+        house.assert_saw_the_client();
+        let again = house.asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)]).await;
+        assert_problem(&again, 401, "dpop_proof_replayed");
+        assert_eq!(house.backend.count(), 1);
+    }
+}
+
+fn config(issuer: &str, upstream: &str) -> String {
+    format!(
+        r#"
+[server]
+listen = "127.0.0.1:0"
+admin_listen = "127.0.0.1:0"
+workers = 2
+
+[session]
+key_files = ["session.key"]
+
+[providers.login]
+issuer = "{issuer}"
+
+[apps.store]
+provider = "login"
+public_url = "{STORE}"
+upstream = "{upstream}"
+client_id = "store"
+client_secret = "{secret}"
+
+[apps.store.bearer]
+opaque_tokens = "introspect"
+
+[[apps.store.rules]]
+paths = ["/reports/**"]
+allow = {{ scopes = ["groups"] }}
+"#,
+        secret = secret_of("store"),
+    )
+}
