@@ -131,10 +131,13 @@ refused! {
         "client_id = \"forum\"" => "client_id = \"forum\"\nnative = { cors_origins = [\"*\"] }",
         at "\"*\"", "`*` is not an origin", hint "https://shop.example.com";
     tokens_that_are_no_sessions_jwt_are_not_handed_out:
-        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"id\"\nnative = { dangerously_plain_tokens = true }",
+        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"id\"\nbearer = {}\nnative = { dangerously_plain_tokens = true }",
         at "true", "not the JWT of this app's sessions", hint "session_jwt = \"access\"";
+    tokens_that_open_nothing_are_not_handed_out:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"access\"\nnative = { dangerously_plain_tokens = true }",
+        at "true", "nothing here takes", hint "a table `bearer`";
     of_plain_tokens_nobody_knows_whose_they_are:
-        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"access\"\n\
+        "client_id = \"forum\"" => "client_id = \"forum\"\nsession_jwt = \"access\"\nbearer = {}\n\
             native = { inline_refresh = true, dangerously_plain_tokens = true }",
         at "true", "whose they are", hint "leave tokens sealed";
     everybody_is_no_trusted_proxy:

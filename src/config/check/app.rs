@@ -53,7 +53,8 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let rules = Rules::new(rules, case_insensitive, via);
     let polling = rules::polling(raw.polling_paths.take(), &at.key("polling_paths"));
     let polling = PollingPaths::new(polling, case_insensitive);
-    let native = raw.native.take().and_then(|raw| native::check(raw, &at.key("native"), client.as_ref()));
+    let (native, takes_tokens) = (raw.native.take(), raw.bearer.is_some());
+    let native = native.and_then(|raw| native::check(raw, &at.key("native"), client.as_ref(), takes_tokens));
     let names: Vec<&str> = headers.iter().map(|template| template.name().as_str()).collect();
     let bearer = raw.bearer.take().map(|raw| bearer::check(raw, &names, &at.key("bearer")));
     let offers = Offers {

@@ -17,8 +17,8 @@ const LOGINS_PER_MINUTE: u32 = 600;
 /// More than this the buckets do not tell apart.
 const MOST: u32 = 60_000;
 
-/// What is configured, if it is turned on.
-pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>) -> Option<Native> {
+/// What is configured, if it is turned on. `bearer`: whether the provider's own access tokens count here.
+pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>, bearer: bool) -> Option<Native> {
     let longest_wait = raw.longest_wait.map_or(LONGEST_WAIT, |span| wait(span, &at.key("longest_wait")));
     let number = |key: &str, given: Option<u32>, default| {
         if given.is_some_and(|given| given == 0 || given > MOST) {
@@ -39,6 +39,12 @@ pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>
         at.key("dangerously_plain_tokens").refuse(
             "apps would present the provider's access token, which is not the JWT of this app's sessions",
             "with `session_jwt = \"access\"` it is; or leave tokens sealed",
+        );
+    }
+    if plain && !bearer {
+        at.key("dangerously_plain_tokens").refuse(
+            "nothing here takes the provider's access tokens",
+            "with a table `bearer` in this app they count; or leave tokens sealed",
         );
     }
     if plain && inline_refresh {

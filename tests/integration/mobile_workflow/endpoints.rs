@@ -204,12 +204,14 @@ async fn a_logout_with_a_token_that_is_none_is_done_and_one_without_a_token_is_n
 
 #[tokio::test]
 async fn the_providers_own_tokens_are_handed_out_only_where_that_is_wished() {
-    let doorward = started(store("dangerously_plain_tokens = true"));
+    let doorward = started(store("dangerously_plain_tokens = true").more("\n[apps.store.bearer]\n"));
     let mut phone = Phone::logged_in(&doorward).await;
     let issued = doorward.provider.secrets();
     for token in [&phone.access_token, &phone.refresh_token] {
         assert!(issued.contains(token), "{token}");
     }
+    shows_the_cart(&phone.load(CART).await);
+    assert_eq!(doorward.store.last().header("authorization"), None);
     let old = phone.clone();
     let page = phone.refresh().await;
     assert_eq!((page.status(), page.json()["expires_in"].as_u64()), (200, Some(300)), "{page}");

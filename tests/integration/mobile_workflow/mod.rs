@@ -12,6 +12,7 @@ mod bound;
 mod endpoints;
 mod guesses;
 mod pages;
+mod replicas;
 pub(crate) mod secrets;
 mod steps;
 mod stolen;
