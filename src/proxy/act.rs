@@ -12,6 +12,7 @@ use super::Proxy;
 use super::record::{Lasting, Record};
 use super::reference::Reference;
 use super::respond::Answer;
+use crate::auth::frontchannel::FRONT_CHANNEL;
 use crate::auth::login_finish::{LoginEnd, LoginFailure};
 use crate::auth::logout::NOT_TOLD;
 use crate::auth::revoke::NotRevoked;
@@ -92,7 +93,13 @@ impl Proxy {
             }
             Decision::EndOwnSession(place) => {
                 let query = asked.facts.target.query().unwrap_or_default();
-                respond.frontchannel(self.auth.frontchannel_logout(place, query, asked.cookies))
+                let end = self.auth.frontchannel_logout(place, query, asked.cookies);
+                let left = if end.outcome == FRONT_CHANNEL {
+                    Box::pin(self.leave_app(place, asked.facts, &asked.parts.headers)).await
+                } else {
+                    Lines::new()
+                };
+                respond.frontchannel(end).with_cookies(left)
             }
             Decision::ReceiveWebhook(place) => {
                 let received = Box::pin(self.receive_webhook(place, asked)).await;
