@@ -213,8 +213,9 @@ impl Proxy {
             LoginEnd::SignedIn { return_to, lines, .. } => {
                 respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "signed_in").with_cookies(lines)
             }
-            LoginEnd::AlreadySignedIn(return_to) => {
-                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "already_signed_in")
+            LoginEnd::AlreadySignedIn(return_to, lines) => {
+                let location = absolute(place, &return_to);
+                respond.redirect(StatusCode::FOUND, &location, "already_signed_in").with_cookies(lines)
             }
             LoginEnd::Restarted(start) => {
                 respond.redirect(StatusCode::FOUND, &start.location, "login_restarted").with_cookies(start.lines)
