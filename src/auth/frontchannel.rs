@@ -9,7 +9,7 @@ use url::Url;
 use super::app::AppAuth;
 use super::resume::{named_session, open_jwt, open_refresh};
 use super::set_cookies::{self, Lines};
-use super::{Auth, Event};
+use super::{Auth, Event, another_person};
 use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 
@@ -42,7 +42,11 @@ impl Auth {
         };
         let outcome = self.end_if_meant(app, query, came);
         self.observer.happened(app, Event::Revocation, outcome);
-        let lines = if outcome == FRONT_CHANNEL { set_cookies::forget_session(app, came) } else { Lines::new() };
+        let mut lines = Lines::new();
+        if outcome == FRONT_CHANNEL {
+            lines.extend(set_cookies::forget_session(app, came));
+            lines.extend(another_person::forget(app));
+        }
         FrontchannelEnd { outcome, ancestors: origins(app), lines }
     }
 

@@ -20,7 +20,7 @@ use crate::session::attempt::{ATTEMPT_LIFETIME, AttemptState, BrowserHash, Login
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::jwt::SessionJwt;
-use crate::session::login_loop::{Cause, Signs};
+use crate::session::login_loop::{Cause, SentBackBy, Signs};
 use crate::types::oauth::{AuthorizationCode, PkceVerifier, ProviderSid};
 
 /// How long a browser waits for its code to be redeemed.
@@ -43,7 +43,7 @@ pub enum LoginEnd {
         after_another: bool,
     },
     /// To the page that was asked for: this browser was signed in before.
-    AlreadySignedIn(ReturnTo),
+    AlreadySignedIn(ReturnTo, Lines),
     /// To the provider once more, because the attempt was lost.
     Restarted(LoginStart),
     /// To a page that says why not, and from there, by another login, to the page that was asked for.
@@ -55,7 +55,7 @@ impl LoginEnd {
     pub const fn is_of_another_person(&self) -> bool {
         match self {
             Self::SignedIn { after_another, .. } => *after_another,
-            Self::AlreadySignedIn(_) | Self::Restarted(_) | Self::Failed(..) => false,
+            Self::AlreadySignedIn(..) | Self::Restarted(_) | Self::Failed(..) => false,
         }
     }
 }
@@ -162,7 +162,7 @@ impl Auth {
         let end = self.finish(app, query, came, caller, signs).await;
         let outcome = match &end {
             LoginEnd::SignedIn { .. } => "signed_in",
-            LoginEnd::AlreadySignedIn(_) => "already_signed_in",
+            LoginEnd::AlreadySignedIn(..) => "already_signed_in",
             LoginEnd::Restarted(_) => "restarted",
             LoginEnd::Failed(failure, ..) => {
                 tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
@@ -198,10 +198,20 @@ impl Auth {
         let attempt = match self.attempt_of(app, &state, came) {
             Ok(attempt) => attempt,
             // A second arrival after the first was answered: its cookie is gone because the login is done.
-            Err(_) if matches!(caller, Caller::Authenticated(_)) => return LoginEnd::AlreadySignedIn(return_to),
+            Err(_) if matches!(caller, Caller::Authenticated(_)) => {
+                return match self.count_sent_back(app, came, &return_to, SentBackBy::Callback) {
+                    Ok(lines) => LoginEnd::AlreadySignedIn(return_to, lines),
+                    Err((cause, lines)) => LoginEnd::Failed(LoginFailure::Loop(cause), lines, return_to),
+                };
+            }
             Err(failure) => return self.restart(app, came, &state, &return_to, signs, failure).await,
         };
         let used_up = self.use_up(app, &attempt);
+        if let Some(cause) = login_loop::one_too_many(app, came, signs) {
+            let mut lines = used_up;
+            lines.extend(login_loop::seen_again(app, came));
+            return LoginEnd::Failed(LoginFailure::Loop(cause), lines, return_to);
+        }
         let code = match callback.outcome {
             Outcome::Code(code) => code,
             Outcome::Refused { error, description, reason } => {

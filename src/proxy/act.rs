@@ -13,6 +13,7 @@ use super::native::Call;
 use super::record::{Lasting, Record};
 use super::reference::Reference;
 use super::respond::Answer;
+use crate::auth::frontchannel::FRONT_CHANNEL;
 use crate::auth::login_finish::{LoginEnd, LoginFailure};
 use crate::auth::logout::NOT_TOLD;
 use crate::auth::revoke::NotRevoked;
@@ -97,7 +98,13 @@ impl Proxy {
             Decision::AllowOrigin(_, origin) => respond.preflight(&origin, code),
             Decision::EndOwnSession(place) => {
                 let query = asked.facts.target.query().unwrap_or_default();
-                respond.frontchannel(self.auth.frontchannel_logout(place, query, asked.cookies))
+                let end = self.auth.frontchannel_logout(place, query, asked.cookies);
+                let left = if end.outcome == FRONT_CHANNEL {
+                    Box::pin(self.leave_app(place, asked.facts, &asked.parts.headers)).await
+                } else {
+                    Lines::new()
+                };
+                respond.frontchannel(end).with_cookies(left)
             }
             Decision::ReceiveWebhook(place) => {
                 let received = Box::pin(self.receive_webhook(place, asked)).await;
@@ -212,8 +219,9 @@ impl Proxy {
             LoginEnd::SignedIn { return_to, lines, .. } => {
                 respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "signed_in").with_cookies(lines)
             }
-            LoginEnd::AlreadySignedIn(return_to) => {
-                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "already_signed_in")
+            LoginEnd::AlreadySignedIn(return_to, lines) => {
+                let location = absolute(place, &return_to);
+                respond.redirect(StatusCode::FOUND, &location, "already_signed_in").with_cookies(lines)
             }
             LoginEnd::Restarted(start) => {
                 respond.redirect(StatusCode::FOUND, &start.location, "login_restarted").with_cookies(start.lines)

@@ -2,7 +2,8 @@
 //!
 //! The count is not sealed: replicas whose keys differ are one of the causes, and whoever forges it only keeps
 //! himself from logging in. It is as old as the browser says (`Max-Age`), so that clocks that differ, another cause,
-//! do not matter. Where no cookie comes back at all, `state` counts instead (see [`super::attempt::AttemptState`]).
+//! do not matter. Where no cookie comes back at all, `state` counts instead (see [`super::attempt::AttemptState`]), so
+//! nothing is remembered here of any browser.
 
 use std::time::Duration;
 
@@ -21,9 +22,33 @@ pub const REMEMBERED: Duration = Duration::from_secs(60);
 /// How many logins may finish without a session that is seen again; the next is not begun.
 const MOST_LOGINS: u8 = 2;
 
-/// How often a signed-in person may be sent to log in and back to the same page within [`REMEMBERED`]. More than the
-/// other, since a person who goes to and fro by a link to the login does the same; less than browsers follow.
-const MOST_SENT_BACK: u8 = 4;
+/// How often a signed-in person may be sent to log in and back to the same page within [`REMEMBERED`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SentBackBy {
+    /// Our login. More often than the other, since a person who goes to and fro by a link to it does the same; less
+    /// often than browsers follow redirects.
+    Login,
+    /// The callback of a login that was begun without the session that came with it: where it was begun, this host's
+    /// cookies are not sent.
+    Callback,
+}
+
+impl SentBackBy {
+    const fn most(self) -> u8 {
+        match self {
+            Self::Login => 4,
+            Self::Callback => 2,
+        }
+    }
+
+    /// Why more than that is a circle.
+    pub const fn cause(self) -> Cause {
+        match self {
+            Self::Login => Cause::NotAllowed,
+            Self::Callback => Cause::WrongHost,
+        }
+    }
+}
 
 /// What the last answers were about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,11 +182,13 @@ impl Rounds {
         }
     }
 
-    /// These and one more login, which was begun after `before` others.
+    /// These and one more login, which was begun after `before` others; `session_came` back with its callback.
     #[must_use]
-    pub fn after_login(known: Option<&Self>, before: u8, bytes: usize) -> Self {
-        // Logins in several tabs that were begun together are one round.
-        Self::Unseen { logins: known.map_or(0, Self::logins).max(before.saturating_add(1)), bytes }
+    pub fn after_login(known: Option<&Self>, before: u8, session_came: bool, bytes: usize) -> Self {
+        let known = known.map_or(0, Self::logins);
+        // Logins in several tabs that were begun together are one round: each finds the session of the one before.
+        let in_vain = if session_came { known } else { known.saturating_add(u8::from(known > 0)) };
+        Self::Unseen { logins: in_vain.max(before.saturating_add(1)), bytes }
     }
 
     /// Whether no other login is to be begun, and why the session of the last is not there: `why`, with these cookies.
@@ -192,13 +219,13 @@ impl Rounds {
 
     /// A person who is signed in was sent to log in, and goes back to `page` at `now`. `None`: once more than can be by
     /// chance.
-    pub fn after_sending_back(known: Option<&Self>, page: &ReturnTo, now: Timestamp) -> Option<Self> {
+    pub fn after_sending_back(known: Option<&Self>, page: &ReturnTo, by: SentBackBy, now: Timestamp) -> Option<Self> {
         let page = hash(page);
         match known {
             Some(Self::SentBack { times, page: before, since })
                 if *before == page && now.since(*since) < REMEMBERED && *since <= now =>
             {
-                (*times < MOST_SENT_BACK).then(|| Self::SentBack { times: times + 1, page, since: *since })
+                (*times < by.most()).then(|| Self::SentBack { times: times + 1, page, since: *since })
             }
             Some(Self::SentBack { .. } | Self::Unseen { .. }) | None => {
                 Some(Self::SentBack { times: 1, page, since: now })
@@ -279,29 +306,36 @@ mod tests {
 
     #[test]
     fn rounds_are_counted_and_not_tabs() {
-        let first = Rounds::after_login(None, 0, 1);
-        let other_tab = Rounds::after_login(Some(&first), 0, 1);
+        let first = Rounds::after_login(None, 0, false, 1);
+        let other_tab = Rounds::after_login(Some(&first), 0, true, 1);
         assert_eq!((first.logins(), other_tab.logins()), (1, 1));
-        assert_eq!(Rounds::after_login(Some(&other_tab), 1, 1).logins(), 2);
-        assert_eq!(Rounds::after_login(None, 1, 1).logins(), 2, "a round whose cookie is forgotten, not its `state`");
-        assert_eq!(Rounds::after_login(None, u8::MAX, 1).logins(), u8::MAX);
+        assert_eq!(Rounds::after_login(Some(&other_tab), 1, true, 1).logins(), 2);
+        let elsewhere = Rounds::after_login(Some(&other_tab), 0, false, 1);
+        assert_eq!(elsewhere.logins(), 2, "begun where the count is not seen");
+        let forgotten = Rounds::after_login(None, 1, false, 1);
+        assert_eq!(forgotten.logins(), 2, "a round whose cookie is forgotten, not its `state`");
+        assert_eq!(Rounds::after_login(Some(&elsewhere), u8::MAX, false, 1).logins(), u8::MAX);
     }
 
     #[test]
     fn who_is_signed_in_is_sent_back_to_a_page_so_often_and_no_more() {
         let mut rounds = None;
-        for times in 1..=MOST_SENT_BACK {
-            rounds = Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), AT);
+        let callback =
+            |known: Option<&Rounds>| Rounds::after_sending_back(known, &page("/cart"), SentBackBy::Callback, AT);
+        assert_eq!(callback(callback(callback(None).as_ref()).as_ref()), None);
+        for times in 1..=SentBackBy::Login.most() {
+            rounds = Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, AT);
             assert!(matches!(rounds, Some(Rounds::SentBack { times: t, .. }) if t == times));
         }
         let sent = |path, secs| {
             let now = AT.plus(Duration::from_secs(secs));
-            Rounds::after_sending_back(rounds.as_ref(), &page(path), now)
+            Rounds::after_sending_back(rounds.as_ref(), &page(path), SentBackBy::Login, now)
         };
         assert_eq!(sent("/cart", 59), None);
         assert!(matches!(sent("/cart", 60), Some(Rounds::SentBack { times: 1, .. })));
         assert!(matches!(sent("/posts", 1), Some(Rounds::SentBack { times: 1, .. })));
-        assert!(Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), AT.minus(REMEMBERED)).is_some());
+        let before = AT.minus(REMEMBERED);
+        assert!(Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, before).is_some());
     }
 
     #[test]

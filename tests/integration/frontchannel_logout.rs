@@ -4,6 +4,7 @@
 use url::Url;
 
 use crate::support::answers::{CART, alice, assert_login_starts, assert_problem, metric_reaches};
+use crate::support::backend::Answer;
 use crate::support::browser::{Ask, Browser, Kind, Page};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
@@ -51,6 +52,22 @@ async fn the_session_whose_cookies_arrive_ends_and_no_other() {
         eventually("the refresh token is revoked", || door.provider.revoked().len() == 1).await;
         metric_reaches(&door, "doorward_revocations_total{app=\"store\",outcome=\"front_channel\"}", 1.0).await;
     }
+}
+
+#[tokio::test]
+async fn the_apps_own_session_goes_with_it() {
+    let lines = "frontchannel_logout = true\napp_cookies = [{ name = \"SHOPSESSID\" }]\napp_logout_url = \"/bye\"";
+    let door = Setup::over_tls().store(lines).start();
+    door.store.answer(CART, Answer::default().with_header("Set-Cookie", "SHOPSESSID=alices; Path=/; SameSite=Lax"));
+    let mut browser = alice(&door).await;
+    let answer = framed(&door, &mut browser, "?iss=https://elsewhere.test", LOGOUT_PAGE).await;
+    assert_eq!(answer.status(), 400, "{answer}");
+    assert!(browser.jar.get(door.store_host(), "SHOPSESSID").is_some());
+    let answer = framed(&door, &mut browser, "", LOGOUT_PAGE).await;
+    assert_eq!(answer.status(), 200, "{answer}");
+    assert!(browser.jar.get(door.store_host(), "SHOPSESSID").is_none(), "{answer}");
+    let told = door.store.last();
+    assert_eq!((told.target.as_str(), told.header("cookie")), ("/bye", Some("SHOPSESSID=alices")));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Replicas that share a real Redis.
 
 use crate::support::answers::{CART, assert_error_page, metric_reaches};
+use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person};
 use crate::support::redis::RedisServer;
@@ -33,6 +34,38 @@ async fn what_one_replica_refreshed_another_hands_out() {
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(door.provider.visits(Endpoint::Token).len(), 2, "the code and one refresh");
     door.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_between() {
+    let mut redis = redis();
+    let mut door = sharing(&redis);
+    let other = door.add_replica();
+    let mut browser = door.logged_in("alice", CART).await;
+    door.pass(31 * 60);
+    let from = door.store_url("/orders/new").parse().expect("an URL");
+    let field = "note=a-field-that-nobody-may-see";
+    let form = Ask::new(Kind::Navigation, &door.store_url("/orders")).method("POST").from(&from);
+    let form = form.body("application/x-www-form-urlencoded", field).following();
+    let page = browser.send(form.clone()).await;
+    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/form"), "{page}");
+    let keys = asked(&redis, &["KEYS", "*form*"]);
+    assert_eq!(keys.lines().count(), 1, "{keys}");
+    assert!(!asked(&redis, &["GET", keys.trim()]).contains("nobody-may-see"));
+    let mut browser = door.moved_to(other, browser);
+    let page = browser.step(page.url.as_str()).await;
+    let sent = || door.store.received().into_iter().filter(|one| one.method == "POST").collect::<Vec<_>>();
+    assert_eq!(browser.send(page.filled(&[])).await.status(), 200);
+    let mut browser = door.moved_to(0, browser);
+    assert_error_page(&browser.send(page.filled(&[])).await, 404, "no_form");
+    assert_eq!((sent().len(), sent()[0].body.as_slice()), (1, field.as_bytes()));
+
+    // Without a store nothing is kept, and that is said.
+    door.pass(31 * 60);
+    redis.stop();
+    let page = browser.send(Ask { follow: false, ..form }).await;
+    assert!(matches!(page.status(), 401 | 503), "{page}");
+    assert_eq!(sent().len(), 1);
 }
 
 #[tokio::test]

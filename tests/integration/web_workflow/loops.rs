@@ -100,6 +100,34 @@ async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
     }
 }
 
+/// Something in front shows the store under two names, and sends browsers from one to the other for everything but the
+/// callback: pages and callback have cookies of their own.
+#[tokio::test]
+async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address() {
+    let nothing: Loss = |_, _| {};
+    for (lose, code) in [(nothing, "login_loop_wrong_host"), (loses_session, "login_loop_cookie_not_returned")] {
+        let doorward = Setup::over_tls().start();
+        doorward.sign_in("alice");
+        let (mut pages, mut callbacks) = (doorward.browser(), doorward.browser());
+        let callback = doorward.store_url("/.doorward/callback");
+        let mut url = doorward.store_url(CART);
+        let mut redirects = 0;
+        let page = loop {
+            lose(&doorward, &mut callbacks);
+            let browser = if url.starts_with(&callback) { &mut callbacks } else { &mut pages };
+            let page = browser.step(&url).await;
+            match page.header("location") {
+                Some(location) => url = location.to_owned(),
+                None => break page,
+            }
+            redirects += 1;
+            assert!(redirects < 20, "more than a browser follows: {page}");
+        };
+        let reference = assert_error_page(&page, 400, code);
+        assert_eq!(doorward.log.line(page.url.path(), code).await["ref"], reference.as_str());
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_is_over_when_it_is_first_seen_is_named_as_a_matter_of_clocks() {
     let doorward = Setup::plain().start();
