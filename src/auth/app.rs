@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bearer::BearerAuth;
+use super::feed::SealedWord;
 use super::order::SealedOrder;
 use super::possession::NonceField;
 use crate::oidc::{ClientSettings, Provider};
@@ -104,6 +105,8 @@ pub struct Seals {
     pub form: Seal<StoredForm>,
     /// An operator's order.
     pub order: Seal<SealedOrder>,
+    /// What replicas tell each other.
+    pub word: Seal<SealedWord>,
     /// A nonce for proofs of possession.
     pub nonce: Seal<NonceField>,
 }
@@ -137,6 +140,7 @@ impl AppAuth {
             person: Seal::new(Arc::clone(ring), &binding),
             form: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
+            word: Seal::new(Arc::clone(ring), &binding),
             nonce: Seal::new(Arc::clone(ring), &binding),
         };
         let revocations = Revocations::new(max_revoked);

@@ -1,5 +1,6 @@
 //! Sessions that were ended, told to every replica that shares the store and heard from all of them. What was ended
-//! here counts here at once, whatever the store does; what others ended counts within a second of their word.
+//! here counts here at once, whatever the store does; what others ended counts within a second of their word. Words are
+//! sealed: who can write to the store, and has no key, ends nobody's session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
 use super::app::{AppAuth, RevocationMode};
-use super::{Auth, Outage};
+use super::{Auth, Outage, entropy};
+use crate::session::seal::{KeyAge, Purpose};
 use crate::store::{Cursor, Ended, Item, StoreError};
 use crate::types::time::Timestamp;
 
@@ -35,20 +37,48 @@ pub(super) struct Feed {
     say_again: AtomicBool,
     /// Items that could not be read.
     unreadable: AtomicU64,
+    /// Something was heard that a key sealed which only opens any more: it is said again before that key goes.
+    heard_old_key: AtomicBool,
 }
 
-/// An announcement.
+/// How far the clocks of replicas may be apart: nobody's word reaches further into the future.
+const LEEWAY: Duration = Duration::from_secs(60);
+
+/// The longest name of a person or session that is told, in bytes; no provider's is that long.
+const MAX_NAME: usize = 1024;
+
+/// The purpose of an announcement.
+#[derive(Debug)]
+pub struct SealedWord;
+
+impl Purpose for SealedWord {
+    type Payload = Word;
+    const NAME: &'static str = "announcement of an ending";
+}
+
+/// An announcement: what of an app ended, and until when that matters.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Word {
-    app: String,
+pub struct Word {
     ended: Ended,
+    ends_at: Timestamp,
 }
 
-impl Word {
-    fn item(app: &AppAuth, ended: Ended, ends_at: Timestamp) -> Option<Item> {
-        let word = Self { app: app.app.name.as_str().to_owned(), ended };
-        Some(Item { value: Bytes::from(postcard::to_allocvec(&word).ok()?), ends_at })
+/// An announcement with the name of its app in front, which tells whose seal it is.
+fn item(app: &AppAuth, ended: Ended, ends_at: Timestamp) -> Option<Item> {
+    if ended.name().len() > MAX_NAME {
+        tracing::warn!(app = %app.app.name, "a name is too long to be announced");
+        return None;
     }
+    let name = app.app.name.as_str();
+    let sealed = app.seals.word.seal_at("feed", &Word { ended, ends_at }, entropy::bytes().ok()?)?;
+    Some(Item { value: Bytes::from(format!("{name} {sealed}")), ends_at })
+}
+
+/// The app that an announcement is about, and its seal.
+fn split(value: &[u8]) -> Option<(&str, &[u8])> {
+    let at = value.iter().position(|byte| *byte == b' ')?;
+    let (name, sealed) = value.split_at_checked(at)?;
+    Some((std::str::from_utf8(name).ok()?, sealed.get(1..)?))
 }
 
 impl Auth {
@@ -59,7 +89,7 @@ impl Auth {
         if !app.revocations.revoke(ended.clone(), ends_at, now) {
             return;
         }
-        let Some(item) = Word::item(app, ended, ends_at) else { return };
+        let Some(item) = item(app, ended, ends_at) else { return };
         let auth = Arc::clone(self);
         let begun = self.control.detach(async move {
             if let Err(error) = auth.stores.sessions.announce(item, now).await {
@@ -141,7 +171,7 @@ impl Auth {
         }
         self.say_again(now);
         let known = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum::<usize>();
-        let is_long = news.held > 2 * known + SLACK;
+        let is_long = news.held > 2 * known + SLACK || self.feed.heard_old_key.swap(false, Ordering::AcqRel);
         if is_long && self.may_condense(now).await? {
             self.stores.sessions.condense(cursor, self.all_words(now), now).await?;
         }
@@ -169,24 +199,30 @@ impl Auth {
     }
 
     fn heed(&self, item: &Item, now: Timestamp) {
-        match postcard::from_bytes::<Word>(&item.value) {
-            Ok(word) => {
-                // An app that this replica does not have is another deployment's business.
-                if let Some(app) = self.apps.iter().find(|app| app.app.name.as_str() == word.app) {
-                    app.revocations.revoke(word.ended, item.ends_at, now);
-                }
-            }
-            Err(_) => {
-                self.feed.unreadable.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("unreadable_announcement");
-            }
+        let Some((name, sealed)) = split(&item.value) else { return self.cannot_read() };
+        // An app that this replica does not have is another deployment's business.
+        let Some(app) = self.apps.iter().find(|app| app.app.name.as_str() == name) else { return };
+        let Some((Word { ended, ends_at }, key_age)) = app.seals.word.open_at("feed", sealed) else {
+            return self.cannot_read();
+        };
+        if key_age == KeyAge::Old {
+            self.feed.heard_old_key.store(true, Ordering::Release);
+        }
+        let soon = now.plus(LEEWAY);
+        app.revocations.revoke(ended.until(soon), ends_at.min(soon.plus(app.app.limits.absolute)), now);
+    }
+
+    fn cannot_read(&self) {
+        // One line, however many there are: the metric counts them.
+        if self.feed.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!("unreadable_announcement");
         }
     }
 
     fn all_words(&self, now: Timestamp) -> Vec<Item> {
         let words = self.apps.iter().flat_map(|app| {
             let all = app.revocations.snapshot().all(now);
-            all.into_iter().filter_map(|(ended, ends_at)| Word::item(app, ended, ends_at))
+            all.into_iter().filter_map(|(ended, ends_at)| item(app, ended, ends_at))
         });
         words.collect()
     }
@@ -206,8 +242,10 @@ mod tests {
     #[test]
     fn words_are_read_as_they_were_written() {
         let ended = Ended::Session(SessionId::new("s"), Subject::new("alice"));
-        let word = Word { app: "store".to_owned(), ended };
+        let word = Word { ended, ends_at: Timestamp::from_secs(5) };
         let bytes = postcard::to_allocvec(&word).unwrap();
         assert_eq!(postcard::from_bytes::<Word>(&bytes).unwrap(), word);
+        assert_eq!(split(b"store abc"), Some(("store", &b"abc"[..])));
+        assert_eq!(split(b"store"), None);
     }
 }

@@ -116,7 +116,8 @@ pub(super) async fn of_login(
     }
     let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
     let sid = SessionId::new(entropy::name()?);
-    let session = Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now };
+    let session =
+        Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now, active_at: now };
     let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
     let refresh_token_id = answer.refresh_token_id.as_ref();
     let sids = SidClaims { before: None, id_token: id_token.sid(), jwt: jwt.sid(), refresh_token_id };
@@ -139,6 +140,7 @@ pub(super) async fn of_refresh(
         generation: used.generation.next(),
         subject: used.subject.clone(),
         started_at: used.started_at,
+        active_at: used.active_at,
     };
     let verified_id = match &answer.id_token {
         Some(token) => {
@@ -188,7 +190,15 @@ pub(super) async fn of_refresh(
             let valid_until = now.plus(answer.expires_in.unwrap_or(old.valid_until.since(old.sealed_at)));
             // The provider has just vouched for the session: whether it still has the key of the login says no more.
             let generation = session.generation;
-            SessionJwt { key: None, valid_until, provider_sid, generation, sealed_at: now, ..old.clone() }
+            SessionJwt {
+                key: None,
+                valid_until,
+                provider_sid,
+                generation,
+                sealed_at: now,
+                active_at: used.active_at,
+                ..old.clone()
+            }
         }
     };
     let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
@@ -204,6 +214,7 @@ struct Session {
     generation: Generation,
     subject: Subject,
     started_at: Timestamp,
+    active_at: Timestamp,
 }
 
 impl Session {
@@ -215,6 +226,7 @@ impl Session {
             subject: self.subject.clone(),
             started_at: self.started_at,
             sealed_at: now,
+            active_at: self.active_at,
         }
     }
 }
@@ -250,6 +262,7 @@ fn sealed(
         generation: session.generation,
         started_at: session.started_at,
         sealed_at: now,
+        active_at: session.active_at,
         bound_to: None,
     })
 }

@@ -121,9 +121,9 @@ impl Auth {
         let Form { target, content_type, referer, body } = form;
         let kept =
             KeptForm { target, content_type, referer, body: body.into(), browser: start.browser, person, ends_at };
-        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal(&kept, nonce));
-        let sealed = Bytes::from(sealed.ok_or(NotKept::NoRoom)?);
         let key = key(app, id);
+        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&key, &kept, nonce));
+        let sealed = Bytes::from(sealed.ok_or(NotKept::NoRoom)?);
         let taken = Taken { id: key.clone(), bytes: sealed.len(), of_stranger: person.is_none(), ends_at };
         if !self.forms.take(taken, now) {
             return Err(NotKept::NoRoom);
@@ -188,8 +188,8 @@ impl Auth {
     /// Keeps a form on that was taken and could not be sent.
     pub async fn put_form_back(self: &Arc<Self>, place: Place<'_>, id: &FormId, form: &KeptForm) {
         let Some(app) = self.app(place.index) else { return };
-        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal(form, nonce));
         let (auth, key, now, ends_at) = (Arc::clone(self), key(app, id), self.now(), form.ends_at);
+        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&key, form, nonce));
         let Some(sealed) = sealed else { return };
         let put = async move { auth.stores.strangers.put(&key, Bytes::from(sealed), ends_at, now).await };
         let put = self.strangers.run(PATIENCE, put).await;
@@ -210,10 +210,11 @@ impl Auth {
         id: &FormId,
     ) -> Result<(KeptForm, Bytes), NoForm> {
         let app = self.app(place.index).ok_or(NoForm::Gone)?;
-        let (auth, key, now) = (Arc::clone(self), key(app, id), self.now());
-        let get = async move { auth.stores.strangers.get(&key, now).await };
+        let (auth, entry, now) = (Arc::clone(self), key(app, id), self.now());
+        let key = entry.clone();
+        let get = async move { auth.stores.strangers.get(&entry, now).await };
         let sealed = self.asked_store(app, self.strangers.run(PATIENCE, get).await)?.ok_or(NoForm::Gone)?;
-        let form = std::str::from_utf8(&sealed).ok().and_then(|text| app.seals.form.open(text)).ok_or(NoForm::Gone)?;
+        let (form, _) = app.seals.form.open_at(&key, &sealed).ok_or(NoForm::Gone)?;
         let browser = came.get(&app.app.cookies.browser).map(BrowserHash::of);
         match form.claim(browser.as_ref(), PersonHash::of(&live.session().identity.subject)) {
             Claim::Good if now < form.ends_at => Ok((form, sealed)),

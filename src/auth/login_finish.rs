@@ -312,10 +312,9 @@ impl Auth {
         let redeemed = self.exchange(app, attempt, code).await;
         // What a second arrival gets: the same, sealed, or word that there is nothing to get. That is forgotten as soon
         // as nobody can be waiting for it, since anybody can bring codes that are none.
-        let sealed = redeemed
-            .as_ref()
-            .ok()
-            .and_then(|grant| super::entropy::bytes().ok().and_then(|nonce| app.seals.stored.seal(grant, nonce)));
+        let sealed = redeemed.as_ref().ok().and_then(|grant| {
+            super::entropy::bytes().ok().and_then(|nonce| app.seals.stored.seal_at(&claim, grant, nonce))
+        });
         let now = self.now();
         let (result, until) = match sealed {
             Some(sealed) => (Bytes::from(sealed), until),
@@ -356,7 +355,7 @@ impl Auth {
             let kept = kept.map_err(|error| LoginFailure::Outage(Outage::new(error.code())))?;
             let sealed = kept.ok_or(LoginFailure::Replayed)?;
             if sealed != UNDER_WAY {
-                let opened = std::str::from_utf8(&sealed).ok().and_then(|text| app.seals.stored.open(text));
+                let opened = app.seals.stored.open_at(key, &sealed).map(|(grant, _)| grant);
                 return opened.ok_or(LoginFailure::Replayed);
             }
             tokio::time::sleep(STEP).await;

@@ -71,15 +71,6 @@ impl Named {
     }
 }
 
-/// Not beyond `now`, whatever the clock of who gave the order says: nobody could log in until then.
-fn until(ended: Ended, now: Timestamp) -> Ended {
-    match ended {
-        Ended::Person(subject, began_until) => Ended::Person(subject, began_until.min(now)),
-        Ended::Everyone(began_until) => Ended::Everyone(began_until.min(now)),
-        Ended::Session(..) | Ended::ProviderSession(_) => ended,
-    }
-}
-
 impl AppAuth {
     /// The message that orders it, one line for each ending. `None`: there is no randomness.
     pub fn order(&self, named: &Named, now: Timestamp) -> Option<String> {
@@ -107,7 +98,8 @@ impl Auth {
             if now.since(order.given_at) > FRESH || order.given_at.since(now) > FRESH {
                 return Err(Disobeyed::Stale);
             }
-            orders.push((app, until(order.ended, now)));
+            // Not beyond now, whatever the clock of who gave the order says.
+            orders.push((app, order.ended.until(now)));
         }
         let followed = orders.len();
         for (app, ended) in orders {

@@ -118,18 +118,21 @@ impl Rotations<'_> {
 
     /// The newest tokens of `sid`, if they are still kept.
     pub(super) async fn successor(&self, sid: &SessionId, now: Timestamp) -> Result<Option<Grant>, StoreError> {
-        let sealed = self.store.get(&self.key("successor", sid), now).await?;
-        Ok(sealed.and_then(|sealed| self.app.seals.stored.open(std::str::from_utf8(&sealed).ok()?)))
+        let key = self.key("successor", sid);
+        let sealed = self.store.get(&key, now).await?;
+        let opened = sealed.and_then(|sealed| self.app.seals.stored.open_at(&key, &sealed));
+        Ok(opened.map(|(grant, _)| grant).filter(|grant| grant.jwt.sid == *sid))
     }
 
     /// Keeps `grant` as the successor until it is confirmed, at most as long as an unused session lasts.
     /// The rotation as it is then: by somebody else's word the session may be over.
     pub(super) async fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> Result<Rotation, StoreError> {
         let sid = &grant.jwt.sid;
-        let sealed = entropy::bytes().ok().and_then(|nonce| self.app.seals.stored.seal(grant, nonce));
+        let key = self.key("successor", sid);
+        let sealed = entropy::bytes().ok().and_then(|nonce| self.app.seals.stored.seal_at(&key, grant, nonce));
         let sealed = sealed.ok_or_else(|| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
         let until = now.plus(self.app.app.limits.idle);
-        self.store.put(&self.key("successor", sid), Bytes::from(sealed), until, now).await?;
+        self.store.put(&key, Bytes::from(sealed), until, now).await?;
         self.note(sid, rotation, grant.jwt.started_at, now).await
     }
 

@@ -9,7 +9,8 @@ use crate::session::assess::Session;
 use crate::session::attempt::MAX_ATTEMPTS;
 use crate::session::budget::{self, Heaviest, weight};
 use crate::session::cookie::{MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks};
-use crate::session::grant::{Grant, Seen};
+use crate::session::grant::{Grant, RefreshGrant, Seen};
+use crate::session::jwt::SessionJwt;
 use crate::types::time::Timestamp;
 
 /// The lines of one answer.
@@ -52,8 +53,12 @@ impl Auth {
         now: Timestamp,
     ) -> Result<Written, Unwritable> {
         let names = &app.app.cookies;
-        let jwt = sealed(|nonce| app.seals.jwt.seal(&grant.jwt, nonce))?;
-        let refresh = match &grant.refresh {
+        // The tokens tell it too: who leaves `seen` out must not seem to have been active when they were refreshed.
+        let active_at = last_activity.unwrap_or(grant.jwt.active_at);
+        let jwt = SessionJwt { active_at, ..grant.jwt.clone() };
+        let jwt = sealed(|nonce| app.seals.jwt.seal(&jwt, nonce))?;
+        let refresh = grant.refresh.as_ref().map(|refresh| RefreshGrant { active_at, ..refresh.clone() });
+        let refresh = match &refresh {
             Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
             None => None,
         };

@@ -115,6 +115,7 @@ fn used(generation: Generation) -> RefreshGrant {
         subject: Subject::new("alice"),
         started_at: START,
         sealed_at: START,
+        active_at: START,
     }
 }
 

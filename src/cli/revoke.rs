@@ -25,6 +25,9 @@ use crate::types::time::{Clock as _, SystemClock};
 /// How long the admin listener may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest `sub` or `sid` that replicas tell each other, in bytes.
+const LONGEST_NAME: usize = 1024;
+
 /// Most bytes of its answer that are read.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -66,6 +69,9 @@ pub fn revoke(
         (None, Some(session)) => Named::Session(session.clone()),
         (None, None) => Named::Everyone,
     };
+    if arguments.sub.iter().chain(&arguments.sid).any(|name| name.is_empty() || name.len() > LONGEST_NAME) {
+        return fail(output, &format_args!("a name has 1 to {LONGEST_NAME} bytes"));
+    }
     let (message, apps) = match orders(&config, &named, arguments.app.as_deref()) {
         Ok(orders) => orders,
         Err(error) => return fail(output, &error),

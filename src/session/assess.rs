@@ -38,6 +38,8 @@ pub struct Session {
     pub started_at: Timestamp,
     /// When the cookie was sealed.
     pub sealed_at: Timestamp,
+    /// The last activity that it tells.
+    pub active_at: Timestamp,
     /// The key that whoever uses it has to prove possession of.
     pub bound_to: Option<JwkThumbprint>,
 }
@@ -54,6 +56,7 @@ impl Session {
             generation: jwt.generation,
             started_at: jwt.started_at,
             sealed_at: jwt.sealed_at,
+            active_at: jwt.active_at,
             bound_to: jwt.bound_to.clone(),
         })
     }
@@ -237,7 +240,7 @@ struct Known<'a> {
     subject: &'a Subject,
     provider_sid: Option<&'a ProviderSid>,
     started_at: Timestamp,
-    sealed_at: Timestamp,
+    active_at: Timestamp,
 }
 
 impl<'a> Known<'a> {
@@ -247,7 +250,7 @@ impl<'a> Known<'a> {
             subject: &jwt.identity.subject,
             provider_sid: jwt.provider_sid.as_ref(),
             started_at: jwt.started_at,
-            sealed_at: jwt.sealed_at,
+            active_at: jwt.active_at,
         }
     }
 
@@ -257,7 +260,7 @@ impl<'a> Known<'a> {
             subject: &refresh.subject,
             provider_sid: None,
             started_at: refresh.started_at,
-            sealed_at: refresh.sealed_at,
+            active_at: refresh.active_at,
         }
     }
 }
@@ -278,10 +281,10 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
     {
         return Standing::None(Why::Mixed);
     }
-    // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session. That of this
-    // one counts even if the tokens are younger: what pages ask by themselves may refresh, and is no activity.
+    // A `seen` cookie of another session is a late answer's; leaving it out can only shorten the session, as the tokens
+    // themselves tell of an activity that is no later.
     let seen = seen.filter(|seen| seen.sid == *known.sid);
-    let last_activity = seen.map_or(known.sealed_at, |seen| seen.last_activity);
+    let last_activity = seen.map_or(known.active_at, |seen| seen.last_activity);
     if let Some(why) = why_over(&known, last_activity, now, limits, outside) {
         return Standing::None(why);
     }
@@ -349,6 +352,7 @@ mod tests {
             generation: Generation::FIRST,
             started_at: at(0),
             sealed_at: at(0),
+            active_at: at(0),
             bound_to: None,
         })
     }
@@ -362,6 +366,7 @@ mod tests {
             subject: Subject::new("alice"),
             started_at: at(0),
             sealed_at: at(0),
+            active_at: at(0),
         }
     }
 

@@ -151,11 +151,19 @@ mod tests {
             generation: Generation::FIRST,
             started_at: now,
             sealed_at: now,
+            active_at: now,
             bound_to: None,
         };
         let token = RefreshToken::new("r".repeat(refresh));
-        let refresh =
-            RefreshGrant { token, sid, generation: Generation::FIRST, subject, started_at: now, sealed_at: now };
+        let refresh = RefreshGrant {
+            token,
+            sid,
+            generation: Generation::FIRST,
+            subject,
+            started_at: now,
+            sealed_at: now,
+            active_at: now,
+        };
         Grant { jwt, refresh: Some(refresh), hint: None }
     }
 

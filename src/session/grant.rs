@@ -31,6 +31,8 @@ pub struct RefreshGrant {
     pub started_at: Timestamp,
     /// When this was sealed.
     pub sealed_at: Timestamp,
+    /// The last activity that was known when this was given to the browser.
+    pub active_at: Timestamp,
 }
 
 /// The purpose of `__Host-doorward_seen`.

@@ -42,6 +42,8 @@ pub struct SessionJwt {
     pub started_at: Timestamp,
     /// When this was sealed.
     pub sealed_at: Timestamp,
+    /// The last activity that was known when this was given to the browser.
+    pub active_at: Timestamp,
     /// The key of the device that alone may use it; none where whoever has it may.
     pub bound_to: Option<JwkThumbprint>,
 }

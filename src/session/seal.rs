@@ -134,8 +134,7 @@ impl<P: Purpose> Seal<P> {
     pub fn new(ring: Arc<KeyRing>, binding: &Binding) -> Self {
         let mut associated = vec![VERSION];
         for part in [P::NAME, &binding.origin, binding.issuer.as_str(), binding.client_id.as_str()] {
-            associated.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            associated.extend_from_slice(part.as_bytes());
+            add_part(&mut associated, part);
         }
         Self { ring, associated, purpose: PhantomData }
     }
@@ -143,13 +142,28 @@ impl<P: Purpose> Seal<P> {
     /// Seals `payload` under `nonce`, which must be fresh. `None` only if the payload cannot be written down,
     /// which no payload of ours can cause.
     pub fn seal(&self, payload: &P::Payload, nonce: SealNonce) -> Option<String> {
+        self.seal_with(&self.associated, payload, nonce)
+    }
+
+    /// The same for one place only, such as an entry of a store: what is moved to another place does not open there.
+    pub fn seal_at(&self, place: &str, payload: &P::Payload, nonce: SealNonce) -> Option<String> {
+        self.seal_with(&self.associated_at(place), payload, nonce)
+    }
+
+    fn associated_at(&self, place: &str) -> Vec<u8> {
+        let mut associated = self.associated.clone();
+        add_part(&mut associated, place);
+        associated
+    }
+
+    fn seal_with(&self, associated: &[u8], payload: &P::Payload, nonce: SealNonce) -> Option<String> {
         let key = &self.ring.sealing;
         let mut sealed = Vec::with_capacity(512);
         sealed.push(VERSION);
         sealed.extend_from_slice(&key.id);
         sealed.extend_from_slice(&nonce);
         let mut body = postcard::to_allocvec(payload).ok()?;
-        let aad = Aad::from(self.associated.as_slice());
+        let aad = Aad::from(associated);
         key.cipher.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body).ok()?;
         sealed.append(&mut body);
         Some(URL_SAFE_NO_PAD.encode(sealed))
@@ -158,6 +172,10 @@ impl<P: Purpose> Seal<P> {
     /// Opens `text` into `buffer`, which is overwritten. `None`: it is not a seal of this purpose and app by a
     /// key of the ring. There is nothing more to know about why.
     pub fn open_into<'b>(&self, text: &str, buffer: &'b mut Vec<u8>) -> Option<Opened<'b>> {
+        self.open_with(&self.associated, text, buffer)
+    }
+
+    fn open_with<'b>(&self, associated: &[u8], text: &str, buffer: &'b mut Vec<u8>) -> Option<Opened<'b>> {
         buffer.clear();
         URL_SAFE_NO_PAD.decode_vec(text, buffer).ok()?;
         let total = buffer.len();
@@ -173,7 +191,7 @@ impl<P: Purpose> Seal<P> {
         let nonce: SealNonce = nonce.try_into().ok()?;
         let tag: [u8; TAG] = body.last_chunk().copied()?;
         let (key, key_age) = self.ring.find(id)?;
-        let aad = Aad::from(self.associated.as_slice());
+        let aad = Aad::from(associated);
         let plain = key.cipher.open_in_place(Nonce::assume_unique_for_key(nonce), aad, body).ok()?;
         let mut stamp = [0; NONCE + TAG];
         for (to, from) in stamp.iter_mut().zip(nonce.iter().chain(&tag)) {
@@ -188,6 +206,19 @@ impl<P: Purpose> Seal<P> {
         let opened = self.open_into(text, &mut buffer)?;
         read_payload::<P>(&opened)
     }
+
+    /// Opens what [`Self::seal_at`] sealed for this place, and says which key that was.
+    pub fn open_at(&self, place: &str, text: &[u8]) -> Option<(P::Payload, KeyAge)> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut buffer = Vec::with_capacity(text.len());
+        let opened = self.open_with(&self.associated_at(place), text, &mut buffer)?;
+        Some((read_payload::<P>(&opened)?, opened.key_age))
+    }
+}
+
+fn add_part(associated: &mut Vec<u8>, part: &str) {
+    associated.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    associated.extend_from_slice(part.as_bytes());
 }
 
 /// The payload of a seal that opened.
@@ -261,6 +292,16 @@ mod tests {
         for other in others {
             assert!(sealer::<Note>(ring(), &other).open(&text).is_none());
         }
+    }
+
+    #[test]
+    fn a_seal_for_one_place_opens_there_only() {
+        let seal = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
+        let text = seal.seal_at("here", &"x".to_owned(), [0; 12]).unwrap();
+        assert_eq!(seal.open_at("here", text.as_bytes()), Some(("x".to_owned(), KeyAge::Current)));
+        assert!(seal.open_at("there", text.as_bytes()).is_none() && seal.open(&text).is_none());
+        let placeless = seal.seal(&"x".to_owned(), [0; 12]).unwrap();
+        assert!(seal.open_at("", placeless.as_bytes()).is_none());
     }
 
     #[test]

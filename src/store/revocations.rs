@@ -47,6 +47,28 @@ pub enum Ended {
     Everyone(Timestamp),
 }
 
+impl Ended {
+    /// The name in it; none where everyone is meant.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Session(sid, _) => sid.as_str(),
+            Self::ProviderSession(sid) => sid.as_str(),
+            Self::Person(subject, _) => subject.as_str(),
+            Self::Everyone(_) => "",
+        }
+    }
+
+    /// The same, but of no session that begins after `latest`: nobody could log in until then.
+    #[must_use]
+    pub fn until(self, latest: Timestamp) -> Self {
+        match self {
+            Self::Person(subject, began_until) => Self::Person(subject, began_until.min(latest)),
+            Self::Everyone(began_until) => Self::Everyone(began_until.min(latest)),
+            Self::Session(..) | Self::ProviderSession(_) => self,
+        }
+    }
+}
+
 /// Whenever it began.
 const FOR_EVER: Timestamp = Timestamp::from_secs(u64::MAX);
 
@@ -146,7 +168,7 @@ impl Revocations {
         let mut next = RevokedSet::clone(&self.snapshot.load());
         let is_news = match ended {
             Ended::Session(sid, subject) => {
-                let entry = Entry { began_until: FOR_EVER, ends_at, person: Some(subject.as_str().into()) };
+                let entry = Entry { began_until: FOR_EVER, ends_at, person: named(&subject) };
                 next.add(|names| &mut names.sessions, |names| &names.sessions, sid.as_str(), entry)
             }
             Ended::ProviderSession(sid) => {
@@ -182,6 +204,11 @@ impl Revocations {
         }
         set.settled = Arc::new(settled);
     }
+}
+
+/// Whose session it is, if that is known.
+fn named(subject: &Subject) -> Option<Box<str>> {
+    (!subject.as_str().is_empty()).then(|| subject.as_str().into())
 }
 
 impl RevokedSet {
@@ -340,6 +367,19 @@ mod tests {
         assert!(is_over(&revocations, "1000000", "p", "person 1", 0));
         assert!(!is_over(&revocations, "other", "p", "person 1", 0));
         assert!(!is_over(&revocations, "later", "p", "person 0", 3));
+    }
+
+    #[test]
+    fn sessions_of_nobody_in_particular_stay_ended_one_by_one() {
+        let revocations = Revocations::new(100);
+        for number in 0..90 {
+            let ended = Ended::Session(SessionId::new(number.to_string()), Subject::new(""));
+            revocations.revoke(ended, at(100), at(2));
+        }
+        for number in 100..120 {
+            revocations.revoke(session(number, number), at(100), at(2));
+        }
+        assert!((0..90).all(|number| is_over(&revocations, &number.to_string(), "p", "alice", 1)));
     }
 
     #[test]

@@ -204,6 +204,7 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
                 generation: Generation::FIRST,
                 started_at: START,
                 sealed_at: START,
+                active_at: START,
                 bound_to: None,
             };
             let live = LiveSession::just_verified(Arc::new(session), START);

@@ -64,6 +64,7 @@ fn session(tokens: Tokens) -> Arc<Session> {
         generation: generation(tokens.generation),
         started_at: Timestamp::from_secs(tokens.started),
         sealed_at: Timestamp::from_secs(tokens.sealed),
+        active_at: Timestamp::from_secs(tokens.sealed),
         bound_to: None,
     })
 }
@@ -76,6 +77,7 @@ fn refresh(tokens: Tokens) -> RefreshGrant {
         subject: Subject::new("alice"),
         started_at: Timestamp::from_secs(tokens.started),
         sealed_at: Timestamp::from_secs(tokens.sealed),
+        active_at: Timestamp::from_secs(tokens.sealed),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::support::provider::FakeProvider;
 use crate::support::redis::RedisServer;
 
 mod endings;
+mod forged;
 mod killed;
 mod refresh;
 mod store_down;

@@ -156,6 +156,22 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
 }
 
 #[tokio::test]
+async fn who_leaves_the_last_activity_out_gains_nothing_by_polling() {
+    let doorward = Setup::plain().session("idle_timeout = \"10m\"").start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let name = doorward.cookie_name("seen");
+    for _ in 1..=10 {
+        browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+        let page = browser.step(&doorward.store_url("/.doorward/session")).await;
+        assert_eq!(page.status(), 200, "{page}");
+        doorward.pass(60);
+    }
+    assert!(doorward.provider.grants("refresh_token") > 0, "polling refreshed");
+    browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+    is_sent_to_log_in(&doorward, &mut browser).await;
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
     let doorward = Setup::plain().session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"").start();
     let mut browser = doorward.logged_in("alice", CART).await;
