@@ -38,6 +38,8 @@ pub(super) struct RawServer {
     pub(super) trusted_proxies: Option<List<String>>,
     pub(super) workers: Option<u32>,
     pub(super) max_connections: Option<u32>,
+    pub(super) max_http2_streams: Option<u32>,
+    pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,
     pub(super) drain_timeout: Option<Span>,
     pub(super) tls: Option<RawTls>,

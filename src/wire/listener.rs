@@ -18,6 +18,9 @@ use tokio_rustls::TlsAcceptor;
 use super::connection::{self, Handler};
 use super::drain::Drain;
 use super::guard::{Guarded, Place};
+use super::http2;
+use super::preface::Ahead;
+use super::tls::HTTP_2;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::{Arrival, ListenAddr};
 
@@ -31,6 +34,9 @@ pub struct ListenerSettings {
     pub max_connections: usize,
     /// From the end of an answer (or the beginning of the connection) to the last byte of the next head.
     pub header_read_timeout: Duration,
+    /// From the beginning of a connection without TLS to the bytes that tell its protocol; never longer than
+    /// `header_read_timeout`.
+    pub first_byte_timeout: Duration,
     /// For the TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a client may take no byte of an answer.
@@ -39,6 +45,10 @@ pub struct ListenerSettings {
     pub max_header_bytes: usize,
     /// How many fields a request head may have.
     pub max_header_count: usize,
+    /// How many requests an HTTP/2 client may have under way on one connection.
+    pub max_http2_streams: u32,
+    /// How many more requests an HTTP/2 client may cancel than it lets end, on one connection.
+    pub max_http2_cancelled: usize,
     /// How long connections have to finish once draining began.
     pub drain_timeout: Duration,
 }
@@ -48,10 +58,13 @@ impl Default for ListenerSettings {
         Self {
             max_connections: 10_000,
             header_read_timeout: Duration::from_secs(30),
+            first_byte_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
             max_header_count: 100,
+            max_http2_streams: 100,
+            max_http2_cancelled: 200,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -258,10 +271,13 @@ impl<H: Handler> Server<H> {
     {
         let stream = Guarded::new(stream, self.settings.write_stall_timeout, place);
         let Some(tls) = &self.tls else {
-            return self.http(stream, Arrival { peer, secure: false }).await;
+            return self.plain(stream, Arrival { peer, secure: false }).await;
         };
         let reason = match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => return self.http(stream, Arrival { peer, secure: true }).await,
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+                return self.http(stream, Arrival { peer, secure: true }, is_http2).await;
+            }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, %error, "the TLS handshake failed");
                 "tls_handshake"
@@ -271,11 +287,40 @@ impl<H: Handler> Server<H> {
         self.metrics.protocol_refusals.with_label_values(&[reason]).inc();
     }
 
-    async fn http<S>(&self, stream: S, arrival: Arrival)
+    /// Without TLS the first bytes tell the protocol.
+    async fn plain<S>(&self, mut stream: Guarded<S>, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut drain = self.drain.clone();
+        let patience = self.settings.first_byte_timeout.min(self.settings.header_read_timeout);
+        let ahead = tokio::select! {
+            biased;
+            ahead = timeout(patience, Ahead::read(&mut stream)) => ahead,
+            () = drain.started() => return,
+        };
+        match ahead {
+            Ok(Ok((ahead, is_http2))) if !ahead.is_empty() => {
+                stream.put_back(ahead);
+                self.http(stream, arrival, is_http2).await;
+            }
+            // Who said nothing, as probes of a port do, needs no answer.
+            Ok(Ok(_) | Err(_)) => {}
+            Err(_) => self.metrics.protocol_refusals.with_label_values(&["first_byte_timeout"]).inc(),
+        }
+    }
+
+    async fn http<S>(&self, stream: S, arrival: Arrival, is_http2: bool)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (handler, drain) = (Arc::clone(&self.handler), self.drain.clone());
-        connection::serve(stream, arrival, &self.parser, handler, &self.metrics, drain).await;
+        if is_http2 {
+            let serving = http2::serve(stream, arrival, &self.settings, handler, &self.metrics, drain);
+            // On the heap, lest every other connection carry the room for it.
+            Box::pin(serving).await;
+        } else {
+            connection::serve(stream, arrival, &self.parser, handler, &self.metrics, drain).await;
+        }
     }
 }

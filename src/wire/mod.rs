@@ -3,7 +3,10 @@
 mod connection;
 mod drain;
 mod guard;
+mod http2;
 mod listener;
+mod preface;
+mod streams;
 mod tls;
 
 #[cfg(test)]

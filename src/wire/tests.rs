@@ -1,5 +1,7 @@
 //! Raw bytes against a listener: what LESSONS calls "HTTP/1.1 framing", "Load and floods", and the end of service.
 
+mod http2;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +20,8 @@ use crate::types::body::Body;
 use crate::types::net::Arrival;
 use crate::types::net::ListenAddr;
 
-/// Says what it saw; `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB.
+/// Says what it saw; `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB,
+/// `/mirror` sends the body back as it comes.
 #[derive(Default)]
 struct Echo {
     seen: Mutex<Vec<String>>,
@@ -29,6 +32,7 @@ impl Handler for Echo {
         let line = format!("{} {}", request.method(), request.uri());
         self.seen.lock().unwrap().push(line.clone());
         match request.uri().path() {
+            "/mirror" => return Response::new(Body::streamed(request.into_body())),
             "/early" => return Response::new(Body::full("early")),
             "/tunnel" => {
                 let switched = hyper::upgrade::on(request);
@@ -395,7 +399,7 @@ async fn tls_serves_and_gives_up_on_a_handshake_that_never_ends() {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     let mut stream = connector.connect(name, server.connect().await).await.unwrap();

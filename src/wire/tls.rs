@@ -1,4 +1,4 @@
-//! TLS toward the client: versions 1.2 and 1.3, no early data, HTTP/1.1 by ALPN.
+//! TLS toward the client: versions 1.2 and 1.3, no early data, HTTP/2 or HTTP/1.1 by ALPN.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,6 +6,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// What HTTP/2 is called in ALPN (RFC 9113 section 3.1).
+pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// Why TLS cannot be offered.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,7 @@ pub fn server_tls(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
     // What arrives before the handshake ends could be replayed (RFC 8446 section 8).
     config.max_early_data_size = 0;
     Ok(Arc::new(config))

@@ -20,6 +20,8 @@ mod command_run;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod http2;
+#[cfg(test)]
 mod identity_headers;
 #[cfg(test)]
 mod key_rotation;

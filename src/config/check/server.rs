@@ -23,6 +23,9 @@ pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const MAX_CONNECTIONS: usize = 10_000;
 const MOST_WORKERS: usize = 1024;
+const MAX_HTTP2_STREAMS: u32 = 100;
+const MOST_HTTP2_STREAMS: u32 = 1000;
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -47,6 +50,10 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         max_connections: raw
             .max_connections
             .map_or(MAX_CONNECTIONS, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        max_http2_streams: http2_streams(raw.max_http2_streams, &at.key("max_http2_streams")),
+        first_byte_timeout: raw
+            .first_byte_timeout
+            .map_or(FIRST_BYTE_TIMEOUT, |span| wait(span, &at.key("first_byte_timeout"))),
         header_read_timeout: raw
             .header_read_timeout
             .map_or(HEADER_READ_TIMEOUT, |span| wait(span, &at.key("header_read_timeout"))),
@@ -102,6 +109,17 @@ fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
             let hint = format!("from 1 to {MOST_WORKERS}; this machine has {cores} cores, which is the default");
             at.refuse(format!("{} is not a number of workers", quoted(wanted)), hint);
             cores
+        }
+    }
+}
+
+fn http2_streams(raw: Option<u32>, at: &At<'_>) -> u32 {
+    match raw.unwrap_or(MAX_HTTP2_STREAMS) {
+        streams @ 1..=MOST_HTTP2_STREAMS => streams,
+        other => {
+            let hint = format!("from 1 to {MOST_HTTP2_STREAMS}; the default is {MAX_HTTP2_STREAMS}");
+            at.refuse(format!("{} is not a number of requests at a time", quoted(other)), hint);
+            MAX_HTTP2_STREAMS
         }
     }
 }
