@@ -119,6 +119,9 @@ impl Server {
         }
         // After the workers, which need neither provider nor trust store to answer.
         composed.keep_fresh(&control, &metrics);
+        if let Some(tls) = &config.server.tls {
+            runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
+        }
         let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics), composed.orders()));
         runtime.spawn(async move {
             if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, admin_drain).await {

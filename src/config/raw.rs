@@ -50,6 +50,14 @@ pub(super) struct RawServer {
 pub(super) struct RawTls {
     pub(super) cert_file: Option<String>,
     pub(super) key_file: Option<String>,
+    pub(super) certificates: Option<List<RawCertificate>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawCertificate {
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -237,6 +245,10 @@ mod tests {
             for key in keys.iter().filter(|key| **key != "client_secret" || path == ["apps", "forum"]) {
                 assert!(table.contains_key(*key), "{path:?} lacks {key}");
             }
+        }
+        let certificates = reference["server"]["tls"]["certificates"].as_array().unwrap();
+        for key in keys_of::<RawCertificate>() {
+            assert!(certificates.iter().any(|one| one.get(key).is_some()), "no certificate has {key}");
         }
         let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
         for key in keys_of::<RawRule>() {

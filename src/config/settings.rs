@@ -1,7 +1,6 @@
 //! The configuration after every check: typed values that the rest of Doorward takes without asking again.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,7 +14,7 @@ use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
 use crate::upstream::UpstreamSettings;
-use crate::wire::ListenerSettings;
+use crate::wire::{Certificates, ListenerSettings};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -43,7 +42,7 @@ pub struct ServerConfig {
     pub listen: ListenAddr,
     /// Where probes and metrics are answered.
     pub admin_listen: ListenAddr,
-    /// Certificate and key, where Doorward speaks TLS itself.
+    /// Certificates and keys, where Doorward speaks TLS itself.
     pub tls: Option<TlsConfig>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -56,11 +55,9 @@ pub struct ServerConfig {
 /// `[server.tls]`.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// The file of the certificate chain, in PEM.
-    pub cert_file: PathBuf,
-    /// The file of the private key, in PEM.
-    pub key_file: PathBuf,
-    /// What was made of the files when the configuration was read.
+    /// The certificates, as they were when the configuration was read and as their files change.
+    pub certificates: Arc<Certificates>,
+    /// What was made of them.
     pub config: Arc<rustls::ServerConfig>,
 }
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod drain;
+mod files;
 mod guard;
 mod http2;
 mod listener;
@@ -15,4 +16,4 @@ mod tests;
 pub use connection::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, ListenerSettings, serve};
-pub use tls::{TlsError, server_tls};
+pub use tls::{CertificateFiles, Certificates, TlsError};

@@ -9,15 +9,14 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::super::files::Folder;
-use super::super::raw::{RawLog, RawServer, RawTls};
+use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
 use super::super::report::{At, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::words::{self, LogLevel};
 use super::{elements, wait};
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
-use crate::wire::ListenerSettings;
-use crate::wire::server_tls;
+use crate::wire::{CertificateFiles, Certificates, ListenerSettings};
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
@@ -144,14 +143,28 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> 
 }
 
 fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
+    let first = pair(RawCertificate { cert_file: raw.cert_file, key_file: raw.key_file }, at, folder);
+    let more: Vec<_> = elements(raw.certificates, &at.key("certificates"))
+        .map(|(at, certificate)| pair(certificate, &at, folder))
+        .collect();
+    let files = std::iter::once(first).chain(more).collect::<Option<Vec<_>>>()?;
+    let read = Certificates::read(files).and_then(|certificates| {
+        let config = certificates.server_config()?;
+        Ok(TlsConfig { certificates, config })
+    });
+    read.map_err(|error| at.refuse(error.to_string(), "the files changed while they were read: try again")).ok()
+}
+
+/// A certificate and its key, which fit together.
+fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<CertificateFiles> {
     let cert_file = at.required("cert_file", raw.cert_file, "the certificate and its chain, in PEM");
     let key_file = at.required("key_file", raw.key_file, "the certificate's private key, in PEM");
     let chain = cert_file.as_deref().and_then(|name| folder.certificates(&at.key("cert_file"), name));
     let key = key_file.as_deref().and_then(|name| private_key(&at.key("key_file"), name, folder));
     let (_, ()) = (chain?, key?);
-    let (cert_file, key_file) = (folder.path(&cert_file?), folder.path(&key_file?));
-    match server_tls(&cert_file, &key_file) {
-        Ok(config) => Some(TlsConfig { cert_file, key_file, config }),
+    let files = CertificateFiles { cert_file: folder.path(&cert_file?), key_file: folder.path(&key_file?) };
+    match Certificates::read(vec![files.clone()]) {
+        Ok(_) => Some(files),
         Err(error) => {
             at.key("key_file").refuse(error.to_string(), "the key must be the one that the certificate was issued for");
             None
