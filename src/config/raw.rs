@@ -10,7 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, Revocation, SessionJwt, Span, TokenAuth, Userinfo,
+    ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, Revocation, SessionJwt, Span, TokenAuth,
+    Userinfo,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -38,6 +39,9 @@ pub(super) struct RawServer {
     pub(super) trusted_proxies: Option<List<String>>,
     pub(super) workers: Option<u32>,
     pub(super) max_connections: Option<u32>,
+    pub(super) max_connections_per_client: Option<u32>,
+    pub(super) proxy_protocol: Option<bool>,
+    pub(super) forwarded_in: Option<ForwardedIn>,
     pub(super) max_http2_streams: Option<u32>,
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,

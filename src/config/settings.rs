@@ -9,6 +9,7 @@ use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
+use crate::policy::client_address::ForwardedIn;
 use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
@@ -44,8 +45,10 @@ pub struct ServerConfig {
     pub admin_listen: ListenAddr,
     /// Certificates and keys, where Doorward speaks TLS itself.
     pub tls: Option<TlsConfig>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Who is believed about clients' addresses.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which field they say it.
+    pub forwarded_in: ForwardedIn,
     /// Worker threads.
     pub workers: NonZeroUsize,
     /// Limits of connections.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use super::clients::Counted;
 use super::preface::Ahead;
 
 /// One of the connections that may be open at a time.
@@ -19,12 +20,19 @@ use super::preface::Ahead;
 pub(super) struct Place {
     open: IntGauge,
     _slot: OwnedSemaphorePermit,
+    _of_client: Option<Counted>,
 }
 
 impl Place {
     pub(super) fn new(slot: OwnedSemaphorePermit, open: &IntGauge) -> Self {
         open.inc();
-        Self { open: open.clone(), _slot: slot }
+        Self { open: open.clone(), _slot: slot, _of_client: None }
+    }
+
+    /// The same, counted for its client.
+    pub(super) fn of_client(mut self, counted: Option<Counted>) -> Self {
+        self._of_client = counted;
+        self
     }
 }
 

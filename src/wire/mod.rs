@@ -1,5 +1,6 @@
 //! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
 
+mod clients;
 mod connection;
 mod drain;
 mod files;
@@ -7,6 +8,7 @@ mod guard;
 mod http2;
 mod listener;
 mod preface;
+mod proxy_protocol;
 mod streams;
 mod tls;
 

@@ -12,6 +12,8 @@ mod bad_cookies;
 #[cfg(test)]
 mod bad_provider;
 #[cfg(test)]
+mod client_address;
+#[cfg(test)]
 mod command_demo;
 #[cfg(test)]
 mod command_revoke;

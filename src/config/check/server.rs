@@ -14,6 +14,7 @@ use super::super::report::{At, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::words::{self, LogLevel};
 use super::{elements, wait};
+use crate::policy::client_address::ForwardedIn;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::wire::{CertificateFiles, Certificates, ListenerSettings};
@@ -21,6 +22,7 @@ use crate::wire::{CertificateFiles, Certificates, ListenerSettings};
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const MAX_CONNECTIONS: usize = 10_000;
+const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MOST_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
 const MOST_HTTP2_STREAMS: u32 = 1000;
@@ -45,10 +47,20 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
     if raw.max_connections == Some(0) {
         at.key("max_connections").refuse("`0` connections would serve nobody", "the default is 10000");
     }
+    if raw.max_connections_per_client == Some(0) {
+        let hint = format!("the default is {MAX_CONNECTIONS_PER_CLIENT}");
+        at.key("max_connections_per_client").refuse("`0` connections would serve nobody", hint);
+    }
+    let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
     let limits = ListenerSettings {
         max_connections: raw
             .max_connections
             .map_or(MAX_CONNECTIONS, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        max_connections_per_client: raw
+            .max_connections_per_client
+            .map_or(MAX_CONNECTIONS_PER_CLIENT, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        trusted_proxies: trusted_proxies.clone(),
+        proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         max_http2_streams: http2_streams(raw.max_http2_streams, &at.key("max_http2_streams")),
         first_byte_timeout: raw
             .first_byte_timeout
@@ -59,9 +71,26 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
         ..ListenerSettings::default()
     };
-    let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
+    if limits.proxy_protocol && trusted_proxies.is_empty() && matches!(listen, Some(ListenAddr::Tcp(_))) {
+        at.key("proxy_protocol").refuse(
+            "`proxy_protocol` without `trusted_proxies` would serve nobody",
+            "name the load balancers' addresses in `trusted_proxies`: only they are believed",
+        );
+    }
+    let forwarded_in = match raw.forwarded_in.unwrap_or(words::ForwardedIn::XForwardedFor) {
+        words::ForwardedIn::XForwardedFor => ForwardedIn::XForwardedFor,
+        words::ForwardedIn::Forwarded => ForwardedIn::Forwarded,
+    };
     let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
-    Some(ServerConfig { listen: listen?, admin_listen: admin_listen?, tls, trusted_proxies, workers, limits })
+    Some(ServerConfig {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        tls,
+        trusted_proxies,
+        forwarded_in,
+        workers,
+        limits,
+    })
 }
 
 pub(super) fn check_log(raw: RawLog) -> LogConfig {
