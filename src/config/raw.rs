@@ -42,6 +42,8 @@ pub(super) struct RawServer {
     pub(super) max_connections_per_client: Option<u32>,
     pub(super) proxy_protocol: Option<bool>,
     pub(super) forwarded_in: Option<ForwardedIn>,
+    pub(super) max_header_bytes: Option<u32>,
+    pub(super) max_header_count: Option<u32>,
     pub(super) max_http2_streams: Option<u32>,
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,

@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::return_to::ReturnTo;
 use super::route::{Endpoint, Place, Route};
 use super::rules::Access;
+use super::target::Ambiguous;
 use crate::session::assess::{LiveSession, Why};
 
 /// Who asks.
@@ -150,6 +151,7 @@ impl Reason {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Unreadable(Unreadable::Method) => StatusCode::NOT_IMPLEMENTED,
+            Self::Unreadable(Unreadable::Target(Ambiguous::TooLong)) => StatusCode::URI_TOO_LONG,
             Self::Unreadable(Unreadable::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,

@@ -64,6 +64,7 @@ impl Unreadable {
             Self::Host => "bad_host",
             Self::HostMismatch => "host_mismatch",
             Self::Method => "method_refused",
+            Self::Target(Ambiguous::TooLong) => "target_too_long",
             Self::Target(_) => "ambiguous_target",
             Self::Repeated => "repeated_header",
             Self::TransferCoding => "bad_transfer_coding",

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -25,7 +26,8 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MOST_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
-const MOST_HTTP2_STREAMS: u32 = 1000;
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,7 +63,27 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
             .map_or(MAX_CONNECTIONS_PER_CLIENT, |most| usize::try_from(most).unwrap_or(usize::MAX)),
         trusted_proxies: trusted_proxies.clone(),
         proxy_protocol: raw.proxy_protocol.unwrap_or(false),
-        max_http2_streams: http2_streams(raw.max_http2_streams, &at.key("max_http2_streams")),
+        max_header_bytes: size(bounded(
+            raw.max_header_bytes,
+            &at.key("max_header_bytes"),
+            "bytes for a head, cookies included",
+            MAX_HEADER_BYTES,
+            8192..=1024 * 1024,
+        )),
+        max_header_count: size(bounded(
+            raw.max_header_count,
+            &at.key("max_header_count"),
+            "fields in a head",
+            MAX_HEADER_COUNT,
+            20..=1000,
+        )),
+        max_http2_streams: bounded(
+            raw.max_http2_streams,
+            &at.key("max_http2_streams"),
+            "requests at a time",
+            MAX_HTTP2_STREAMS,
+            1..=1000,
+        ),
         first_byte_timeout: raw
             .first_byte_timeout
             .map_or(FIRST_BYTE_TIMEOUT, |span| wait(span, &at.key("first_byte_timeout"))),
@@ -141,15 +163,21 @@ fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
     }
 }
 
-fn http2_streams(raw: Option<u32>, at: &At<'_>) -> u32 {
-    match raw.unwrap_or(MAX_HTTP2_STREAMS) {
-        streams @ 1..=MOST_HTTP2_STREAMS => streams,
-        other => {
-            let hint = format!("from 1 to {MOST_HTTP2_STREAMS}; the default is {MAX_HTTP2_STREAMS}");
-            at.refuse(format!("{} is not a number of requests at a time", quoted(other)), hint);
-            MAX_HTTP2_STREAMS
+/// A number within bounds beyond which Doorward could not keep its promises.
+fn bounded(raw: Option<u32>, at: &At<'_>, what: &str, default: u32, bounds: RangeInclusive<u32>) -> u32 {
+    match raw {
+        Some(number) if !bounds.contains(&number) => {
+            let hint = format!("from {} to {}; the default is {default}", bounds.start(), bounds.end());
+            at.refuse(format!("{} is not a number of {what}", quoted(number)), hint);
+            default
         }
+        Some(number) => number,
+        None => default,
     }
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> {
