@@ -68,6 +68,9 @@ pub struct DemoArgs {
     /// How long a JWT lives, so that a refresh can be watched
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = jwt_lifetime)]
     pub jwt_lifetime: Duration,
+    /// Let the provider emulate FusionAuth
+    #[arg(long)]
+    pub fusionauth: bool,
 }
 
 /// How the process ends.

@@ -5,6 +5,7 @@ mod observe;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The store's settings cannot be used.
     #[error("the store: {0}")]
     Store(#[from] BadRedis),
+    /// The journal cannot be used.
+    #[error("the journal {0}: {1}")]
+    Journal(PathBuf, io::Error),
     /// The pages do not compile.
     #[error("the built-in pages cannot be made: {0}")]
     Pages(#[from] crate::proxy::pages::PagesError),

@@ -9,6 +9,8 @@ use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
 use crate::session::grant::{HintCookie, RefreshCookie, SeenCookie, StoredGrant};
 use crate::session::jwt::JwtCookie;
+use crate::session::kept_form::StoredForm;
+use crate::session::person::PersonCookie;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
 
@@ -85,6 +87,10 @@ pub struct Seals {
     pub state: Seal<StateParameter>,
     /// What the store keeps.
     pub stored: Seal<StoredGrant>,
+    /// Who was signed in last.
+    pub person: Seal<PersonCookie>,
+    /// A form that waits for its sender.
+    pub form: Seal<StoredForm>,
     /// An operator's order.
     pub order: Seal<SealedOrder>,
 }
@@ -112,6 +118,8 @@ impl AppAuth {
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
             stored: Seal::new(Arc::clone(ring), &binding),
+            person: Seal::new(Arc::clone(ring), &binding),
+            form: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
         };
         Self { app, provider, client, settings, seals, revocations: Revocations::new(max_revoked) }

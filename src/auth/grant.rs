@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::app::{AppAuth, Userinfo};
 use super::entropy::{self, NoEntropy};
 use crate::oidc::claims::ClaimError;
+use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::IdTokenExpectation;
 use crate::oidc::token::TokenAnswer;
 use crate::oidc::{SessionJwt as Which, TokenRejected, VerifiedToken};
@@ -32,6 +33,9 @@ pub(super) enum GrantError {
     /// The JWT was past its life when it came.
     #[error("the provider's JWT had expired when it came; compare the clocks")]
     ExpiredOnArrival,
+    /// The provider knows the person, and not as one of this app's.
+    #[error("the person is not registered for this app at the provider")]
+    NotRegistered,
     /// There is no JWT to go on with.
     #[error("the provider gave no new JWT, and the old one is not at hand")]
     NothingToKeep,
@@ -49,6 +53,7 @@ impl GrantError {
             Self::Rejected(rejected, _) => rejected.code(),
             Self::SubjectChanged => "subject_changed",
             Self::ExpiredOnArrival => "expired_on_arrival",
+            Self::NotRegistered => "not_registered",
             Self::NothingToKeep => "no_new_jwt",
             Self::NoEntropy(_) => "internal_error",
         }
@@ -57,13 +62,22 @@ impl GrantError {
     /// Whether asking again cannot help, so that the session is over.
     pub(super) const fn is_final(&self) -> bool {
         match self {
-            Self::SubjectChanged | Self::NothingToKeep => true,
+            Self::SubjectChanged | Self::NotRegistered | Self::NothingToKeep => true,
             Self::NoIdToken
             | Self::OpaqueAccessToken
             | Self::Rejected(..)
             | Self::ExpiredOnArrival
             | Self::NoEntropy(_) => false,
         }
+    }
+
+    /// Whether a clock is to blame: the provider's, or ours.
+    pub(super) const fn is_about_time(&self) -> bool {
+        use ClaimError::{Expired, IssuedInFuture, NotYetValid};
+        matches!(
+            self,
+            Self::ExpiredOnArrival | Self::Rejected(TokenRejected::Claim(Expired | NotYetValid | IssuedInFuture), _)
+        )
     }
 
     /// Whether the provider could not be asked, so that the tokens may yet be good.
@@ -94,11 +108,16 @@ pub(super) async fn of_login(
     if jwt.subject() != verified_id.subject() {
         return Err(GrantError::SubjectChanged);
     }
+    if !dialect(app).admits(&app.client, &jwt) {
+        return Err(GrantError::NotRegistered);
+    }
     let kept = kept_claims(app, &jwt, &verified_id, &answer.access_token).await;
     let sid = SessionId::new(entropy::name()?);
     let session = Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now };
     let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
-    sealed_jwt.provider_sid = verified_id.sid().or(jwt.sid()).cloned();
+    let refresh_token_id = answer.refresh_token_id.as_ref();
+    let sids = SidClaims { before: None, id_token: verified_id.sid(), jwt: jwt.sid(), refresh_token_id };
+    sealed_jwt.provider_sid = dialect(app).provider_sid(sids);
     let refresh = answer.refresh_token.map(|token| session.refresh_grant(token, now));
     Ok(Grant { jwt: sealed_jwt, refresh, hint: answer.id_token })
 }
@@ -142,27 +161,38 @@ pub(super) async fn of_refresh(
     if jwt.iter().chain(&verified_id).any(|token| *token.subject() != used.subject) {
         return Err(GrantError::SubjectChanged);
     }
+    if jwt.as_ref().is_some_and(|jwt| !dialect(app).admits(&app.client, jwt)) {
+        return Err(GrantError::NotRegistered);
+    }
+    let provider_sid = dialect(app).provider_sid(SidClaims {
+        before: old.and_then(|old| old.provider_sid.as_ref()),
+        id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
+        jwt: jwt.as_ref().and_then(VerifiedToken::sid),
+        refresh_token_id: answer.refresh_token_id.as_ref(),
+    });
     let sealed_jwt = match &jwt {
         Some(jwt) => {
-            let old_kept = old.map_or_else(|| "{}".to_owned(), |old| old.kept_claims.clone());
-            let kept = match &verified_id {
-                Some(id) => merged(&old_kept, from_id_token(app, jwt, id)),
-                None => old_kept,
-            };
-            let of_login = old.and_then(|old| old.provider_sid.as_ref());
-            let of_id_token = verified_id.as_ref().and_then(VerifiedToken::sid);
-            let provider_sid = of_login.or(of_id_token).or(jwt.sid()).cloned();
+            let mut kept = old.and_then(SessionJwt::kept).unwrap_or_default();
+            if let Some(id) = &verified_id {
+                keep_of_id_token(app, &mut kept, jwt, id);
+            }
+            let kept = Value::Object(kept).to_string();
             SessionJwt { provider_sid, ..sealed(jwt, &answer, kept, &session, now)? }
         }
         None => {
             let old = old.ok_or(GrantError::NothingToKeep)?;
             let valid_until = now.plus(answer.expires_in.unwrap_or(old.valid_until.since(old.sealed_at)));
             // The provider has just vouched for the session: whether it still has the key of the login says no more.
-            SessionJwt { key: None, valid_until, generation: session.generation, sealed_at: now, ..old.clone() }
+            let generation = session.generation;
+            SessionJwt { key: None, valid_until, provider_sid, generation, sealed_at: now, ..old.clone() }
         }
     };
     let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
     Ok(Grant { jwt: sealed_jwt, refresh: Some(session.refresh_grant(token, now)), hint: answer.id_token })
+}
+
+fn dialect(app: &AppAuth) -> &Dialect {
+    &app.provider.settings().dialect
 }
 
 struct Session {
@@ -222,13 +252,14 @@ fn sealed(
 /// The claims in use that the JWT does not have: from the ID token, and where that has them not either, from the
 /// userinfo endpoint. Protocol claims come from verified tokens only.
 async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken, access: &AccessToken) -> String {
-    let mut kept = from_id_token(app, jwt, id_token);
+    let mut kept = Map::new();
+    keep_of_id_token(app, &mut kept, jwt, id_token);
     let is_missing = |name: &str| claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none();
     let missing: Vec<&str> = app.app.claims_in_use().into_iter().filter(|name| is_missing(name)).collect();
     let offered = app.provider.known_metadata().is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
     if app.settings.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
         match app.provider.userinfo(access, jwt.subject()).await {
-            Ok(userinfo) => kept.extend(named(&missing, &userinfo)),
+            Ok(userinfo) => keep_named(&mut kept, &missing, &userinfo),
             Err(error) => {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, ?missing, "userinfo_failed");
             }
@@ -237,24 +268,17 @@ async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToke
     Value::Object(kept).to_string()
 }
 
-fn from_id_token(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken) -> Map<String, Value> {
+fn keep_of_id_token(app: &AppAuth, kept: &mut Map<String, Value>, jwt: &VerifiedToken, id_token: &VerifiedToken) {
     let missing: Vec<&str> =
         app.app.claims_in_use().into_iter().filter(|name| claims::find(jwt.claims(), name).is_none()).collect();
-    named(&missing, id_token.claims())
+    keep_named(kept, &missing, id_token.claims());
 }
 
-/// The members of `claims` that the names begin with, whole.
-fn named(names: &[&str], claims: &Map<String, Value>) -> Map<String, Value> {
+/// Keeps what the names lead to, and nothing beside it: cookies have little room.
+fn keep_named(kept: &mut Map<String, Value>, names: &[&str], claims: &Map<String, Value>) {
     const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
-    let member = |name: &str| {
-        let outer = if claims.contains_key(name) { name } else { name.split('.').next().unwrap_or(name) };
-        (!PROTOCOL.contains(&outer)).then(|| claims.get_key_value(outer)).flatten()
-    };
-    names.iter().filter_map(|name| member(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-fn merged(old: &str, new: Map<String, Value>) -> String {
-    let mut all: Map<String, Value> = serde_json::from_str(old).unwrap_or_default();
-    all.extend(new);
-    Value::Object(all).to_string()
+    let is_protocol = |name: &str| PROTOCOL.contains(&name.split('.').next().unwrap_or(name));
+    for name in names.iter().filter(|name| !is_protocol(name)) {
+        claims::keep(kept, claims, name);
+    }
 }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use super::app::AppAuth;
 use super::grant::{self, GrantError};
-use super::login::LoginStart;
+use super::login::{Before, LoginStart};
 use super::resume::{named_session, whose};
-use super::set_cookies::{self, Lines, Unwritable};
-use super::{Auth, Event, Outage};
+use super::set_cookies::{Lines, Unwritable, Written};
+use super::{Auth, Event, Outage, another_person, login_loop};
 use crate::oidc::callback::{Callback, CallbackError, Outcome};
 use crate::oidc::token::TokenError;
 use crate::policy::decide::Caller;
@@ -20,6 +20,7 @@ use crate::session::attempt::{ATTEMPT_LIFETIME, AttemptState, BrowserHash, Login
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::jwt::SessionJwt;
+use crate::session::login_loop::{Cause, Signs};
 use crate::types::oauth::{AuthorizationCode, PkceVerifier, ProviderSid};
 
 /// How long a browser waits for its code to be redeemed.
@@ -33,13 +34,30 @@ const NOTHING: Bytes = Bytes::from_static(b"-");
 #[derive(Debug)]
 pub enum LoginEnd {
     /// To the page that was asked for, signed in.
-    SignedIn(ReturnTo, Lines),
+    SignedIn {
+        /// The page.
+        return_to: ReturnTo,
+        /// The lines of the session.
+        lines: Lines,
+        /// Whether it was another person who was signed in last on this browser, and did not log out.
+        after_another: bool,
+    },
     /// To the page that was asked for: this browser was signed in before.
     AlreadySignedIn(ReturnTo),
     /// To the provider once more, because the attempt was lost.
     Restarted(LoginStart),
-    /// To a page that says why not.
-    Failed(LoginFailure, Lines),
+    /// To a page that says why not, and from there, by another login, to the page that was asked for.
+    Failed(LoginFailure, Lines, ReturnTo),
+}
+
+impl LoginEnd {
+    /// Whether somebody signed in where another person was, whose traces are there.
+    pub const fn is_of_another_person(&self) -> bool {
+        match self {
+            Self::SignedIn { after_another, .. } => *after_another,
+            Self::AlreadySignedIn(_) | Self::Restarted(_) | Self::Failed(..) => false,
+        }
+    }
 }
 
 /// Why a login did not end in a session.
@@ -67,6 +85,8 @@ pub enum LoginFailure {
         error: String,
         /// `error_description`.
         description: Option<String>,
+        /// Where the provider has finer ones: a known reason, as our stable word.
+        reason: Option<&'static str>,
     },
     /// The code was redeemed before, and what it gave is gone.
     #[error("the code was redeemed before")]
@@ -77,6 +97,9 @@ pub enum LoginFailure {
     /// The provider would not redeem any code.
     #[error("the provider did not accept the code: {0}")]
     CodeRefused(&'static str),
+    /// The provider knows the person, and not as one of this app's.
+    #[error("the person is not registered for this app at the provider")]
+    NotRegistered,
     /// The tokens were not accepted.
     #[error("the provider's tokens were not accepted: {0}")]
     TokensRefused(&'static str),
@@ -86,6 +109,12 @@ pub enum LoginFailure {
     /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] Unwritable),
+    /// A clock is wrong: the tokens are over already, or not good yet.
+    #[error("the provider's tokens are not of this time: {0}; compare the clocks")]
+    ClockOff(&'static str),
+    /// Logins go in circles.
+    #[error("logins go in circles: {}", .0.code())]
+    Loop(Cause),
     /// The provider could not be asked.
     #[error("the provider could not be asked: {}", .0.code)]
     Outage(Outage),
@@ -100,11 +129,16 @@ impl LoginFailure {
             Self::AttemptLost => "login_attempt_lost",
             Self::OtherBrowser => "login_of_other_browser",
             Self::AttemptExpired => "login_attempt_expired",
-            Self::Declined { .. } => "declined_by_provider",
+            Self::Declined { reason, .. } => match reason {
+                Some(reason) => reason,
+                None => "declined_by_provider",
+            },
             Self::Replayed => "code_replayed",
             Self::CodeUnknown => "code_refused",
-            Self::CodeRefused(code) | Self::TokensRefused(code) => code,
+            Self::NotRegistered => "not_registered",
+            Self::CodeRefused(code) | Self::TokensRefused(code) | Self::ClockOff(code) => code,
             Self::EndedAtOnce => "session_revoked",
+            Self::Loop(cause) => cause.code(),
             Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
             Self::Outage(outage) => outage.code,
@@ -120,16 +154,17 @@ impl Auth {
         query: &str,
         came: &RequestCookies<'_>,
         caller: &Caller,
+        signs: Signs,
     ) -> LoginEnd {
         let Some(app) = self.app(place.index) else {
-            return LoginEnd::Failed(LoginFailure::ForeignState, Lines::new());
+            return LoginEnd::Failed(LoginFailure::ForeignState, Lines::new(), ReturnTo::root());
         };
-        let end = self.finish(place, app, query, came, caller).await;
+        let end = self.finish(app, query, came, caller, signs).await;
         let outcome = match &end {
-            LoginEnd::SignedIn(..) => "signed_in",
+            LoginEnd::SignedIn { .. } => "signed_in",
             LoginEnd::AlreadySignedIn(_) => "already_signed_in",
             LoginEnd::Restarted(_) => "restarted",
-            LoginEnd::Failed(failure, _) => {
+            LoginEnd::Failed(failure, ..) => {
                 tracing::warn!(app = %app.app.name, code = failure.code(), %failure, "login_failed");
                 failure.code()
             }
@@ -140,13 +175,13 @@ impl Auth {
 
     async fn finish(
         self: &Arc<Self>,
-        place: Place<'_>,
         app: &Arc<AppAuth>,
         query: &str,
         came: &RequestCookies<'_>,
         caller: &Caller,
+        signs: Signs,
     ) -> LoginEnd {
-        let failed = |failure| LoginEnd::Failed(failure, Lines::new());
+        let failed = |failure| LoginEnd::Failed(failure, Lines::new(), ReturnTo::root());
         let metadata = match self.metadata(app).await {
             Ok(metadata) => metadata,
             Err(outage) => return failed(LoginFailure::Outage(outage)),
@@ -164,21 +199,29 @@ impl Auth {
             Ok(attempt) => attempt,
             // A second arrival after the first was answered: its cookie is gone because the login is done.
             Err(_) if matches!(caller, Caller::Authenticated(_)) => return LoginEnd::AlreadySignedIn(return_to),
-            Err(failure) => return self.restart(place, came, &state, &return_to, failure).await,
+            Err(failure) => return self.restart(app, came, &state, &return_to, signs, failure).await,
         };
         let used_up = self.use_up(app, &attempt);
         let code = match callback.outcome {
             Outcome::Code(code) => code,
-            Outcome::Refused { error, description } => {
-                return LoginEnd::Failed(LoginFailure::Declined { error, description }, used_up);
+            Outcome::Refused { error, description, reason } => {
+                let reason = app.provider.settings().dialect.reason(reason.as_deref());
+                return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up, return_to);
             }
         };
-        match self.redeem(app, attempt, code).await.and_then(|grant| self.written(app, &grant, came)) {
-            Ok(mut lines) => {
+        let grant = match self.redeem(app, attempt, code).await {
+            Ok(grant) => grant,
+            Err(failure) => return LoginEnd::Failed(failure, used_up, return_to),
+        };
+        match self.written(app, &grant, came) {
+            Ok(Written { mut lines, total }) => {
                 lines.extend(used_up);
-                LoginEnd::SignedIn(return_to, lines)
+                lines.extend(login_loop::finished(app, came, state.logins, total));
+                let after_another = another_person::was_here(app, came, &grant.jwt.subject);
+                lines.extend(another_person::remember(app, &grant.jwt.subject));
+                LoginEnd::SignedIn { return_to, lines, after_another }
             }
-            Err(failure) => LoginEnd::Failed(failure, used_up),
+            Err(failure) => LoginEnd::Failed(failure, used_up, return_to),
         }
     }
 
@@ -205,18 +248,22 @@ impl Auth {
     /// A lost attempt begins anew once by itself; the provider's own session usually answers without a form.
     async fn restart(
         self: &Arc<Self>,
-        place: Place<'_>,
+        app: &Arc<AppAuth>,
         came: &RequestCookies<'_>,
         state: &AttemptState,
         return_to: &ReturnTo,
+        signs: Signs,
         failure: LoginFailure,
     ) -> LoginEnd {
         if state.restarts >= MAX_RESTARTS {
-            return LoginEnd::Failed(failure, Lines::new());
+            let is_lost = failure == LoginFailure::AttemptLost;
+            let cause = state.signs.or(signs).cause().filter(|_| is_lost).map(LoginFailure::Loop);
+            return LoginEnd::Failed(cause.unwrap_or(failure), Lines::new(), return_to.clone());
         }
-        match self.start_login(place, came, return_to, state.restarts + 1).await {
+        let before = Before { restarts: state.restarts + 1, logins: state.logins, signs };
+        match self.start_login_after(app, came, return_to, before).await {
             Ok(start) => LoginEnd::Restarted(start),
-            Err(outage) => LoginEnd::Failed(LoginFailure::Outage(outage), Lines::new()),
+            Err(outage) => LoginEnd::Failed(LoginFailure::Outage(outage), Lines::new(), return_to.clone()),
         }
     }
 
@@ -313,12 +360,12 @@ impl Auth {
         app: &Arc<AppAuth>,
         grant: &Grant,
         came: &RequestCookies<'_>,
-    ) -> Result<Lines, LoginFailure> {
+    ) -> Result<Written, LoginFailure> {
         // Without this the browser would be sent in circles until the moment is over.
         if app.revocations.snapshot().contains(whose(&grant.jwt)) {
             return Err(LoginFailure::EndedAtOnce);
         }
-        let lines = set_cookies::write_grant(app, grant, came, Some(self.now()), self.now())?;
+        let written = self.write_grant(app, grant, came, Some(self.now()), self.now())?;
         let SessionJwt { sid, subject, provider_sid, .. } = &grant.jwt;
         let provider_sid = provider_sid.as_ref().map(ProviderSid::as_str);
         tracing::info!(app = %app.app.name, %sid, sub = %subject, provider_sid, "session_began");
@@ -333,13 +380,17 @@ impl Auth {
                 tracing::warn!("end_not_stored");
             }
         }
-        Ok(lines)
+        Ok(written)
     }
 }
 
 fn tokens_refused(error: &GrantError) -> LoginFailure {
-    if error.is_outage() {
+    if matches!(error, GrantError::NotRegistered) {
+        LoginFailure::NotRegistered
+    } else if error.is_outage() {
         LoginFailure::Outage(Outage::new(error.code()))
+    } else if error.is_about_time() {
+        LoginFailure::ClockOff(error.code())
     } else {
         LoginFailure::TokensRefused(error.code())
     }

@@ -10,8 +10,7 @@ use super::app::AppAuth;
 use super::refresh::AtProvider;
 use super::resume::{Named, named_session, open_refresh};
 use super::set_cookies::{self, Lines};
-use super::{Auth, Event};
-use crate::oidc::logout::{LogoutHint, LogoutRequest, end_session_url};
+use super::{Auth, Event, another_person, login_loop};
 use crate::policy::route::Place;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::RefreshToken;
@@ -52,13 +51,18 @@ impl Auth {
             // A browser that is sent to a provider that is not there shows a failure instead of a logout.
             format!("{signed_out}?{NOT_TOLD}")
         };
-        LogoutEnd { location, lines: set_cookies::forget_session(app, came) }
+        let mut lines = set_cookies::forget_session(app, came);
+        lines.extend(login_loop::seen_again(app, came));
+        lines.extend(another_person::forget(app));
+        LogoutEnd { location, lines }
     }
 
     /// Whether a logout ends the provider's session too, as far as is known.
     pub fn can_end_provider_session(&self, place: Place<'_>) -> bool {
-        let metadata = self.app(place.index).and_then(|app| app.provider.known_metadata());
-        metadata.is_some_and(|metadata| metadata.end_session_endpoint.is_some())
+        self.app(place.index).is_some_and(|app| {
+            let metadata = app.provider.known_metadata();
+            metadata.is_some_and(|metadata| app.provider.settings().dialect.can_end_session(&metadata))
+        })
     }
 
     /// Revokes the session's newest refresh token. How that ended, and whether the provider is there.
@@ -97,14 +101,9 @@ impl Auth {
         signed_out: &str,
     ) -> Option<String> {
         let metadata = self.metadata(app).await.ok()?;
-        let endpoint = metadata.end_session_endpoint.as_ref()?;
         let token = came.get(&app.app.cookies.hint).and_then(|value| app.seals.hint.open(value));
-        let hint = match &token {
-            Some(token) => LogoutHint::IdToken(token),
-            None => LogoutHint::Client { client_id: &app.client.client_id, logout_hint: None },
-        };
         let return_to = Url::parse(signed_out).ok();
-        let request = LogoutRequest { hint, return_to: return_to.as_ref(), state: None };
-        Some(end_session_url(endpoint, request).into())
+        let dialect = &app.provider.settings().dialect;
+        dialect.end_session_url(&metadata, &app.client, token.as_ref(), return_to.as_ref()).map(String::from)
     }
 }

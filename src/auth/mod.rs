@@ -1,13 +1,17 @@
 //! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
 
+mod another_person;
 pub mod app;
 mod away;
 pub mod entropy;
 pub mod feed;
+pub mod frontchannel;
 mod grant;
+pub mod kept_form;
 mod lease;
 pub mod login;
 pub mod login_finish;
+mod login_loop;
 pub mod logout;
 mod old_keys;
 pub mod order;
@@ -19,6 +23,7 @@ mod rotation;
 pub mod set_cookies;
 #[cfg(test)]
 mod tests;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +31,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use crate::control::{Control, NoResult};
+use crate::policy::route::Place;
 use crate::session::grant::Grant;
 use crate::store::{Ended, Store};
 use crate::types::oauth::{Generation, SessionId, Subject};
@@ -64,6 +70,7 @@ pub struct Auth {
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
+    forms: kept_form::Room,
     newest: Cache<SessionId, Generation>,
     /// Until when no refresh of a session is begun ahead of time, because one failed.
     cooling: Cache<SessionId, Timestamp>,
@@ -95,6 +102,9 @@ pub trait Observer: Send + Sync {
 
     /// So many living sessions were last seen under a key that only opens any more.
     fn sessions_on_old_keys(&self, count: usize);
+
+    /// The cookies of a session at `app` take so many bytes of a request, those that do not fit included.
+    fn weighed(&self, app: &AppAuth, bytes: usize);
 }
 
 /// What can happen.
@@ -112,6 +122,10 @@ pub enum Event {
     Revocation,
     /// A refresh token was seen again after it had been replaced.
     Theft,
+    /// The app itself was told that a person left.
+    AppLogout,
+    /// A form met no session, or was called for after the login.
+    Form,
 }
 
 impl Event {
@@ -124,6 +138,8 @@ impl Event {
             Self::Logout => "logout",
             Self::Revocation => "revocation",
             Self::Theft => "refresh_token_reuse",
+            Self::AppLogout => "app_logout",
+            Self::Form => "form",
         }
     }
 }
@@ -173,6 +189,7 @@ impl Auth {
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
+            forms: kept_form::Room::default(),
             newest: Cache::new(NEWEST),
             cooling: Cache::new(NEWEST),
             away: Cache::new(NEWEST),
@@ -185,6 +202,13 @@ impl Auth {
     /// The app with this index.
     pub fn app(&self, index: usize) -> Option<&Arc<AppAuth>> {
         self.apps.get(index)
+    }
+
+    /// The app at `place` itself was told that a person left; `outcome` is a stable word.
+    pub fn left_app(&self, place: Place<'_>, outcome: &'static str) {
+        if let Some(app) = self.app(place.index) {
+            self.observer.happened(app, Event::AppLogout, outcome);
+        }
     }
 
     /// The current time.
@@ -205,6 +229,7 @@ impl Auth {
         self.stores.sessions.sweep(now);
         self.stores.strangers.sweep(now);
         self.sweep_old_keys(now);
+        self.forms.sweep(now);
     }
 
     /// Ends a session, for the rest of its life.

@@ -158,9 +158,9 @@ impl Auth {
         let called = self.call(app, &turn.used.token, turn.lease.as_ref()).await;
         let (refreshed, lease) = match called {
             Ok(Ok(answer)) => return self.take_in(app, answer, turn).await,
-            Ok(Err(TokenError::Refused { error, description })) => {
+            Ok(Err(TokenError::Refused { error, description, reason })) => {
                 let used = &turn.used;
-                tracing::info!(app = %app.app.name, sid = %used.sid, error, description, "refresh_refused");
+                tracing::info!(app = %app.app.name, sid = %used.sid, error, description, reason, "refresh_refused");
                 let why = if is_ended(app, used, turn.old.as_ref()) { Why::Revoked } else { Why::RefreshRefused };
                 self.end_everywhere(app, &used.sid, &used.subject, used.started_at).await;
                 (Refreshed::Ended(why), turn.lease)

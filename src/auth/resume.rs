@@ -8,7 +8,7 @@ use quick_cache::sync::Cache;
 use super::app::AppAuth;
 use super::refresh::{Flight, Refreshed};
 use super::set_cookies::{self, Lines};
-use super::{Auth, Outage};
+use super::{Auth, Outage, login_loop};
 use crate::policy::decide::Caller;
 use crate::policy::route::Place;
 use crate::session::assess::{LiveSession, Outside, Presented, Session, Stale, Standing, Why, assess};
@@ -286,10 +286,13 @@ impl Auth {
                 return Lines::new();
             }
             let seen = is_activity.then(|| last_activity(app, &grant.jwt.sid, came).map_or(now, |last| last.max(now)));
-            set_cookies::write_grant(app, grant, came, seen, now).unwrap_or_else(|error| {
-                tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
-                Lines::new()
-            })
+            self.write_grant(app, grant, came, seen, now).map_or_else(
+                |error| {
+                    tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
+                    Lines::new()
+                },
+                |written| written.lines,
+            )
         };
         let note = |live: &LiveSession| {
             let session = live.session();
@@ -299,7 +302,13 @@ impl Auth {
             }
             set_cookies::write_seen(app, session, now).into_iter().collect()
         };
-        match afterwards {
+        let lives = match &afterwards {
+            Afterwards::Deliver(_) | Afterwards::DeliverIfLanded(..) | Afterwards::Note(_) | Afterwards::Reseal(_) => {
+                true
+            }
+            Afterwards::Nothing | Afterwards::Forget(..) => false,
+        };
+        let mut lines = match afterwards {
             Afterwards::Nothing => Lines::new(),
             Afterwards::Deliver(grant) => deliver(&grant),
             Afterwards::DeliverIfLanded(flight, live) => match flight.landed() {
@@ -317,7 +326,11 @@ impl Auth {
                 Lines::new()
             }
             Afterwards::Forget(..) => set_cookies::forget_session(app, came),
+        };
+        if lives {
+            lines.extend(login_loop::seen_again(app, came));
         }
+        lines
     }
 }
 

@@ -1,12 +1,14 @@
-//! The `Set-Cookie` lines of a session. All of them together stay within what servers and browsers take:
-//! what cannot fit is refused at login, by name, and not met later as a 431.
+//! The `Set-Cookie` lines of a session. All our cookies together stay within what servers and browsers take, on every
+//! path: what cannot fit is refused at login, by name, and not met later as a 431.
 
 use http::HeaderValue;
 
 use super::app::AppAuth;
-use super::entropy;
+use super::{Auth, entropy};
 use crate::session::assess::Session;
-use crate::session::cookie::{MAX_ALL, MAX_CHUNKS, RequestCookies, chunk_name, chunks};
+use crate::session::attempt::MAX_ATTEMPTS;
+use crate::session::budget::{self, Heaviest, weight};
+use crate::session::cookie::{MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks};
 use crate::session::grant::{Grant, Seen};
 use crate::types::time::Timestamp;
 
@@ -14,13 +16,15 @@ use crate::types::time::Timestamp;
 pub type Lines = Vec<HeaderValue>;
 
 /// Why the cookies of a session cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
     /// Together they are too large.
-    #[error("the {largest} makes the session's cookies {total} bytes; at most {MAX_ALL} fit")]
+    #[error(
+        "the cookies of this app would take {total} bytes of a request, and at most {MAX_ALL} fit: most of it is {heaviest}"
+    )]
     TooLarge {
         /// What takes the most room.
-        largest: &'static str,
+        heaviest: Heaviest,
         /// All of them together.
         total: usize,
     },
@@ -29,49 +33,58 @@ pub enum Unwritable {
     Unsealed,
 }
 
-/// The cookies of `grant`, in place of those that the request brought. An ID token that does not fit is left out:
-/// logout then names the client instead. Without a last activity to write down, what the browser has of it stays.
-pub fn write_grant(
-    app: &AppAuth,
-    grant: &Grant,
-    came: &RequestCookies<'_>,
-    last_activity: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Lines, Unwritable> {
-    let names = &app.app.cookies;
-    let jwt = sealed(|nonce| app.seals.jwt.seal(&grant.jwt, nonce))?;
-    let refresh = match &grant.refresh {
-        Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
-        None => None,
-    };
-    let seen = Seen {
-        sid: grant.jwt.sid.clone(),
-        generation: grant.jwt.generation,
-        last_activity: last_activity.unwrap_or(now),
-    };
-    let seen = sealed(|nonce| app.seals.seen.seal(&seen, nonce))?;
-    let refresh_len = refresh.as_ref().map_or(0, String::len);
-    let name_lens = names.jwt.len() + names.refresh.len() + names.seen.len() + names.browser.len();
-    // Beside names and values: separators, chunk marks, and the browser's own cookie.
-    let total = jwt.len() + refresh_len + seen.len() + name_lens + 64;
-    if total > MAX_ALL {
-        let largest = if jwt.len() >= refresh_len { "provider's JWT" } else { "refresh token" };
-        return Err(Unwritable::TooLarge { largest, total });
+/// The lines of a session.
+pub(super) struct Written {
+    pub(super) lines: Lines,
+    /// What all our cookies take of a request for a page, in bytes.
+    pub(super) total: usize,
+}
+
+impl Auth {
+    /// The cookies of `grant`, in place of those that the request brought. An ID token that does not fit is left out:
+    /// logout then names the client instead. Without a last activity to write down, what the browser has of it stays.
+    pub(super) fn write_grant(
+        &self,
+        app: &AppAuth,
+        grant: &Grant,
+        came: &RequestCookies<'_>,
+        last_activity: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Written, Unwritable> {
+        let names = &app.app.cookies;
+        let jwt = sealed(|nonce| app.seals.jwt.seal(&grant.jwt, nonce))?;
+        let refresh = match &grant.refresh {
+            Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
+            None => None,
+        };
+        let seen = Seen {
+            sid: grant.jwt.sid.clone(),
+            generation: grant.jwt.generation,
+            last_activity: last_activity.unwrap_or(now),
+        };
+        let seen = sealed(|nonce| app.seals.seen.seal(&seen, nonce))?;
+        let refresh_weight = refresh.as_ref().map_or(0, |refresh| weight(&names.refresh, refresh));
+        let total = budget::total(weight(&names.jwt, &jwt) + refresh_weight + weight(&names.seen, &seen));
+        self.observer.weighed(app, total);
+        if total > MAX_ALL {
+            return Err(Unwritable::TooLarge { heaviest: Heaviest::of(grant), total });
+        }
+        let mut writer = Writer::new(app, came, grant.jwt.started_at, now);
+        writer.set(&names.jwt, &jwt)?;
+        match refresh {
+            Some(refresh) => writer.set(&names.refresh, &refresh)?,
+            None => writer.expire(&names.refresh),
+        }
+        if last_activity.is_some() {
+            writer.set(&names.seen, &seen)?;
+        }
+        if let Some(hint) = &grant.hint {
+            let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
+            writer.set_hint(&hint, total);
+        }
+        writer.expire_surplus_attempts(total);
+        Ok(Written { lines: writer.lines, total })
     }
-    let mut writer = Writer::new(app, came, grant.jwt.started_at, now);
-    writer.set(&names.jwt, &jwt)?;
-    match refresh {
-        Some(refresh) => writer.set(&names.refresh, &refresh)?,
-        None => writer.expire(&names.refresh),
-    }
-    if last_activity.is_some() {
-        writer.set(&names.seen, &seen)?;
-    }
-    if let Some(hint) = &grant.hint {
-        let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
-        writer.set_hint(&hint);
-    }
-    Ok(writer.lines)
 }
 
 /// The line that writes down that `session` is in use.
@@ -135,11 +148,18 @@ impl<'a> Writer<'a> {
     }
 
     /// The hint goes to the logout endpoint only, and in one piece or not at all.
-    fn set_hint(&mut self, value: &str) {
+    fn set_hint(&mut self, value: &str, total: usize) {
         let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("logout"));
-        let fits = chunks(value).is_some_and(|chunks| chunks.len() == 1);
+        let fits = value.len() <= MAX_VALUE && total + weight(&names.hint, value) <= MAX_ALL;
         let line =
             if fits { names.set(&names.hint, value, &path, Some(self.left)) } else { names.expire(&names.hint, &path) };
         self.lines.extend(line);
+    }
+
+    /// A login in another tab is not lost with its attempt: there is a session now, and so it leads to its page.
+    fn expire_surplus_attempts(&mut self, total: usize) {
+        let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("callback"));
+        let surplus = budget::surplus(self.came, &names.login, total, MAX_ATTEMPTS);
+        self.lines.extend(surplus.into_iter().filter_map(|name| names.expire(name, &path)));
     }
 }

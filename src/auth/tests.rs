@@ -17,7 +17,7 @@ use super::rotation::{GRACE, Rotation};
 use super::{Auth, Event, Observer, Stores};
 use crate::control::Control;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
-use crate::policy::app::App;
+use crate::policy::app::{App, Leaving, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::Rules;
 use crate::policy::target::Oddities;
@@ -42,6 +42,7 @@ impl Observer for Nobody {
     fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
     fn knows_endings(&self, _known: bool) {}
     fn sessions_on_old_keys(&self, _count: usize) {}
+    fn weighed(&self, _app: &AppAuth, _bytes: usize) {}
 }
 
 struct Bench {
@@ -73,6 +74,9 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         tolerates: Oddities::NONE,
         headers: Vec::new(),
         limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
+        offers: Offers::default(),
+        leaving: Leaving::default(),
+        max_kept_form: 1024,
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigArgs, DemoArgs, Exit, Output, fail, load};
 use crate::config::SealingKey;
-use crate::demo::{Demo, DemoFiles, DemoOptions};
+use crate::demo::{Demo, DemoFiles, DemoOptions, Habits};
 use crate::server::Server;
 use crate::telemetry::log::{self, LogFormat};
 use crate::types::net::ListenAddr;
@@ -63,6 +63,7 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
         port: arguments.port,
         provider_port: arguments.provider_port,
         jwt_lifetime: arguments.jwt_lifetime,
+        fusionauth: arguments.fusionauth.then_some(Habits { one_time_use: true }),
     };
     let mut stop = Stop::new()?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;

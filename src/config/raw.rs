@@ -10,8 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, Revocation, SessionJwt, Span, TokenAuth,
-    Userinfo,
+    AppLogoutMethod, ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, ProviderKind, RefreshBy, Revocation,
+    SessionJwt, Span, TokenAuth, Userinfo, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -89,6 +89,7 @@ pub(super) struct RawStore {
     pub(super) url: Option<String>,
     pub(super) max_entries: Option<u32>,
     pub(super) max_revoked: Option<u32>,
+    pub(super) journal_file: Option<String>,
     pub(super) redis: Option<RawRedis>,
 }
 
@@ -120,6 +121,22 @@ pub(super) struct RawProvider {
     pub(super) leeway: Option<Span>,
     pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,
+    pub(super) tenant_id: Option<String>,
+    pub(super) refresh_by: Option<RefreshBy>,
+    pub(super) api_key_file: Option<String>,
+    pub(super) require_registration: Option<bool>,
+    pub(super) webhooks: Option<RawWebhooks>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawWebhooks {
+    pub(super) signature: Option<WebhookSignature>,
+    pub(super) signature_secret_file: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password_file: Option<String>,
+    pub(super) header: Option<String>,
+    pub(super) header_secret_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -147,16 +164,29 @@ pub(super) struct RawApp {
     pub(super) userinfo: Option<Userinfo>,
     pub(super) on_reuse: Option<OnReuse>,
     pub(super) revocation: Option<Revocation>,
+    pub(super) frontchannel_logout: Option<bool>,
     pub(super) idle_timeout: Option<Span>,
     pub(super) absolute_timeout: Option<Span>,
     pub(super) polling_paths: Option<List<String>>,
     pub(super) outage_grace: Option<Span>,
     pub(super) prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
+    pub(super) max_kept_form_bytes: Option<u32>,
+    pub(super) app_cookies: Option<List<RawAppCookie>>,
+    pub(super) app_logout_url: Option<String>,
+    pub(super) app_logout_method: Option<AppLogoutMethod>,
     pub(super) tolerate_paths: Option<List<String>>,
     pub(super) case_insensitive_paths: Option<bool>,
     pub(super) headers: Option<Named<String>>,
     pub(super) rules: Option<List<RawRule>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawAppCookie {
+    pub(super) name: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) domain: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -234,7 +264,8 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        let tables: [(&[&str], &[&str]); 10] = [
+        const FUSIONAUTHS: [&str; 5] = ["tenant_id", "refresh_by", "api_key_file", "require_registration", "webhooks"];
+        let tables: [(&[&str], &[&str]); 12] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
             (&["server", "tls"], keys_of::<RawTls>()),
@@ -243,12 +274,19 @@ mod tests {
             (&["store"], keys_of::<RawStore>()),
             (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
+            (&["providers", "members"], &FUSIONAUTHS),
+            (&["providers", "members", "webhooks"], keys_of::<RawWebhooks>()),
             (&["apps", "store"], keys_of::<RawApp>()),
             (&["apps", "forum"], &["client_secret"]),
         ];
         for (path, keys) in tables {
             let table = path.iter().fold(&reference, |table, step| table[*step].as_table().unwrap());
-            for key in keys.iter().filter(|key| **key != "client_secret" || path == ["apps", "forum"]) {
+            let elsewhere = |key: &str| match path {
+                ["providers", "login"] => FUSIONAUTHS.contains(&key),
+                ["apps", "store"] => key == "client_secret",
+                _ => false,
+            };
+            for key in keys.iter().filter(|key| !elsewhere(key)) {
                 assert!(table.contains_key(*key), "{path:?} lacks {key}");
             }
         }
@@ -259,6 +297,10 @@ mod tests {
         let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
         for key in keys_of::<RawRule>() {
             assert!(rules.iter().any(|rule| rule.get(key).is_some()), "no rule has {key}");
+        }
+        let cookies = reference["apps"]["store"]["app_cookies"].as_array().unwrap();
+        for key in keys_of::<RawAppCookie>() {
+            assert!(cookies.iter().any(|cookie| cookie.get(key).is_some()), "no cookie has {key}");
         }
         for key in keys_of::<RawCondition>() {
             assert!(rules.iter().any(|rule| rule["allow"].get(key).is_some()), "no condition has {key}");

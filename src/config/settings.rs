@@ -1,6 +1,7 @@
 //! The configuration after every check: typed values that the rest of Doorward takes without asking again.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -90,7 +91,10 @@ pub struct StoreConfig {
 #[derive(Clone, Debug)]
 pub enum StorePlace {
     /// In this process.
-    Memory,
+    Memory {
+        /// Where ended sessions are written down, so that a restart does not forget them.
+        journal_file: Option<PathBuf>,
+    },
     /// In a Redis, for several replicas.
     Redis(Box<RedisSettings>),
 }

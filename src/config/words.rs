@@ -124,10 +124,39 @@ word! {
     }
 }
 word! {
+    /// How the app's own logout is asked for.
+    AppLogoutMethod {
+        /// As a link does.
+        "GET" => Get,
+        /// As a form does.
+        "POST" => Post,
+    }
+}
+word! {
     /// The provider's dialect.
     ProviderKind {
         /// Any OpenID provider.
         "oidc" => Oidc,
+        /// FusionAuth.
+        "fusionauth" => FusionAuth,
+    }
+}
+word! {
+    /// Which of FusionAuth's endpoints refreshes.
+    RefreshBy {
+        /// `/oauth2/token`.
+        "token" => Token,
+        /// `/api/jwt/refresh`.
+        "jwt-refresh" => JwtRefresh,
+    }
+}
+word! {
+    /// What FusionAuth signs its webhooks with.
+    WebhookSignature {
+        /// A key of its key set.
+        "jwks" => Jwks,
+        /// A secret that Doorward has too.
+        "hmac" => Hmac,
     }
 }
 word! {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::{Demo, provider};
+use super::{Demo, Registration, provider};
 
 /// A directory with key, client secrets and configuration that only the owner can read; gone when this is dropped.
 pub struct DemoFiles {
@@ -23,8 +23,11 @@ impl DemoFiles {
         DirBuilder::new().mode(0o700).create(&directory)?;
         let files = Self { directory };
         write_private(&files.key_file(), key)?;
-        for (app, secret) in &demo.secrets {
-            write_private(&secret_file(&files.key_file(), app), secret.expose())?;
+        for registration in &demo.registrations {
+            write_private(&secret_file(&files.key_file(), registration.app), registration.secret.expose())?;
+        }
+        if let Some(fusionauth) = &demo.fusionauth {
+            write_private(&secret_file(&files.key_file(), API_KEY), fusionauth.api_key.expose())?;
         }
         write_private(&files.config_file(), &demo.config_toml(&files.key_file()))?;
         Ok(files)
@@ -50,7 +53,8 @@ impl Drop for DemoFiles {
 
 impl Demo {
     /// A complete configuration of Doorward for both apps. The client secrets are expected beside `key_file`, as
-    /// `store.secret` and `forum.secret`: [`DemoFiles::write`] puts them there.
+    /// `store.secret` and `forum.secret`, and a FusionAuth's API key as `api-key.secret`: [`DemoFiles::write`] puts them
+    /// there.
     pub fn config_toml(&self, key_file: &Path) -> String {
         let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
         let mut text = format!(
@@ -68,26 +72,22 @@ absolute_timeout = "12h"
 [store]
 url = "memory:"
 
-[providers.login]
-issuer = "{issuer}"
-"#,
+{provider}"#,
             listen = self.address(),
             key = quoted(key_file),
-            issuer = self.issuer,
+            provider = self.provider_toml(&quoted(&secret_file(key_file, API_KEY))),
         );
-        let apps = [
-            ("store", &self.links.store, self.store_address(), STORE_RULES),
-            ("forum", &self.links.forum, self.forum_address(), FORUM_RULES),
-        ];
-        for (app, public_url, upstream, rules) in apps {
+        let apps = [(self.store_address(), STORE_RULES), (self.forum_address(), FORUM_RULES)];
+        for (registration, (upstream, rules)) in self.registrations.iter().zip(apps) {
+            let Registration { app, id, origin, .. } = registration;
             let secret = quoted(&secret_file(key_file, app));
             text.push_str(&format!(
                 r#"
 [apps.{app}]
 provider = "login"
-public_url = "{public_url}"
+public_url = "{origin}"
 upstream = "http://{upstream}"
-client_id = "{app}"
+client_id = "{id}"
 client_secret_file = {secret}
 scopes = ["openid", "email", "profile", "offline_access"]
 session_jwt = "access"
@@ -96,7 +96,32 @@ session_jwt = "access"
         }
         text
     }
+
+    fn provider_toml(&self, api_key_file: &str) -> String {
+        let Some(fusionauth) = &self.fusionauth else {
+            return format!("[providers.login]\nissuer = \"{}\"\n", self.issuer);
+        };
+        format!(
+            r#"[providers.login]
+kind = "fusionauth"
+issuer = "{issuer}"
+discovery_url = "{address}/.well-known/openid-configuration"
+tenant_id = "{tenant}"
+refresh_by = "token"
+api_key_file = {api_key_file}
+
+[providers.login.webhooks]
+signature = "jwks"
+"#,
+            issuer = fusionauth.issuer,
+            address = self.issuer,
+            tenant = fusionauth.tenant_id,
+        )
+    }
 }
+
+/// What the file of a FusionAuth's API key is called, before its ending.
+const API_KEY: &str = "api-key";
 
 /// What no rule names needs a signed-in person.
 const STORE_RULES: &str = r#"

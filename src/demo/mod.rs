@@ -20,9 +20,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use self::apps::{Links, RunningApp, forum, store};
+use self::provider::fusionauth::FusionAuth;
 use self::provider::{Client, Provider, RunningProvider, Settings, User};
 use crate::types::net::Origin;
 use crate::types::oauth::{ClientId, ClientSecret};
+use crate::types::secret::Secret;
 use crate::types::time::Clock;
 
 pub use self::files::DemoFiles;
@@ -44,11 +46,20 @@ pub struct DemoOptions {
     pub provider_port: u16,
     /// How long the provider's JWTs live; whole seconds.
     pub jwt_lifetime: Duration,
+    /// Whether the provider speaks as FusionAuth does, and how.
+    pub fusionauth: Option<Habits>,
+}
+
+/// How an emulated FusionAuth is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// `OneTimeUse`: each refresh token is good once; else `Reusable`.
+    pub one_time_use: bool,
 }
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self { port: 8080, provider_port: 8090, jwt_lifetime: Duration::from_secs(60) }
+        Self { port: 8080, provider_port: 8090, jwt_lifetime: Duration::from_secs(60), fusionauth: None }
     }
 }
 
@@ -59,7 +70,8 @@ pub struct Demo {
     issuer: Origin,
     users: Vec<User>,
     links: Links,
-    secrets: [(&'static str, ClientSecret); 2],
+    registrations: [Registration; 2],
+    fusionauth: Option<FusionAuth>,
     provider: RunningProvider,
     store: RunningApp,
     forum: RunningApp,
@@ -79,21 +91,28 @@ impl Demo {
         let issuer = issuer.map_err(StartError::Issuer)?;
         let links =
             Links { store: format!("http://store.localhost:{port}"), forum: format!("http://forum.localhost:{port}") };
-        let secret = || provider::new_secret().map(ClientSecret::new).ok_or(StartError::Key);
-        let secrets = [("store", secret()?), ("forum", secret()?)];
-        let users = User::alice_and_bob();
+        let fusionauth = match options.fusionauth {
+            Some(habits) => Some(emulated(habits, &links)?),
+            None => None,
+        };
+        let is_fusionauth = fusionauth.is_some();
+        let registrations = [
+            Registration::new("store", is_fusionauth.then_some("3c219e58-ed0e-4b18-ad48-f4f92793ae32"), &links.store)?,
+            Registration::new("forum", is_fusionauth.then_some("85a03867-dccf-4882-adde-1a79aeec50df"), &links.forum)?,
+        ];
+        let mut users = User::alice_and_bob();
+        if is_fusionauth {
+            users.push(User::carol());
+        }
         let (tell, events) = mpsc::channel(MAX_UNTOLD);
         let settings = Settings {
             issuer: issuer.clone(),
-            clients: secrets
-                .iter()
-                .zip([&links.store, &links.forum])
-                .map(|(app, origin)| client(app, origin))
-                .collect(),
+            clients: registrations.iter().map(Registration::client).collect(),
             users: users.clone(),
             jwt_lifetime: options.jwt_lifetime,
             refresh_lifetime: REFRESH_LIFETIME,
             sign_on_lifetime: SIGN_ON_LIFETIME,
+            fusionauth: fusionauth.clone(),
             clock,
             // A narrator who cannot keep up loses lines rather than holding up the provider.
             events: Arc::new(move |event| drop(tell.try_send(event))),
@@ -103,7 +122,8 @@ impl Demo {
             jwt_lifetime: options.jwt_lifetime,
             issuer,
             users,
-            secrets,
+            registrations,
+            fusionauth,
             provider: Provider::start(settings, listener)?,
             store: store::start(listen(0).await?, links.clone())?,
             forum: forum::start(listen(0).await?, links.clone())?,
@@ -138,14 +158,42 @@ impl Demo {
     }
 }
 
-fn client((app, secret): &(&'static str, ClientSecret), origin: &str) -> Client {
-    Client {
-        id: ClientId::new(*app),
-        secret: secret.clone(),
-        name: (*app).to_owned(),
-        redirect_uris: vec![format!("{origin}/.doorward/callback")],
-        post_logout_redirect_uris: vec![format!("{origin}/.doorward/signed-out")],
+/// One app's registration at the provider.
+struct Registration {
+    app: &'static str,
+    id: ClientId,
+    secret: ClientSecret,
+    origin: String,
+}
+
+impl Registration {
+    /// With a secret of its own; named as the app where the provider's clients need no other id.
+    fn new(app: &'static str, id: Option<&str>, origin: &str) -> Result<Self, StartError> {
+        let secret = provider::new_secret().map(ClientSecret::new).ok_or(StartError::Key)?;
+        Ok(Self { app, id: ClientId::new(id.unwrap_or(app)), secret, origin: origin.to_owned() })
     }
+
+    fn client(&self) -> Client {
+        Client {
+            id: self.id.clone(),
+            secret: self.secret.clone(),
+            name: self.app.to_owned(),
+            redirect_uris: vec![format!("{}/.doorward/callback", self.origin)],
+            post_logout_redirect_uris: vec![format!("{}/.doorward/signed-out", self.origin)],
+        }
+    }
+}
+
+/// A FusionAuth whose tenant is called by a bare name, and that tells the store's host what concerns both apps.
+fn emulated(habits: Habits, links: &Links) -> Result<FusionAuth, StartError> {
+    Ok(FusionAuth {
+        issuer: "demo.example".to_owned(),
+        tenant_id: "30663132-6464-6665-3032-326466613934".to_owned(),
+        one_time_use: habits.one_time_use,
+        api_key: Secret::new(provider::new_secret().ok_or(StartError::Key)?),
+        unregistered: vec!["carol".to_owned()],
+        webhooks: vec![format!("{}/.doorward/webhooks/fusionauth", links.store)],
+    })
 }
 
 async fn listen(port: u16) -> Result<TcpListener, StartError> {

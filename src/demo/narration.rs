@@ -39,8 +39,19 @@ impl Demo {
         let people: Vec<String> = self
             .users
             .iter()
-            .map(|user| format!("  {0} / {0}   roles: {1}", user.username, user.roles.join(", ")))
+            .map(|user| match user.roles.as_slice() {
+                [] => format!("  {0} / {0}   not registered for any app", user.username),
+                roles => format!("  {0} / {0}   roles: {1}", user.username, roles.join(", ")),
+            })
             .collect();
+        let by_webhook = match &self.fusionauth {
+            Some(_) => format!(
+                "The provider emulates FusionAuth, from its documentation. Sign out everywhere at {}/: a webhook\n\
+                 ends the sessions of both apps at once.\n",
+                self.issuer
+            ),
+            None => String::new(),
+        };
         format!(
             "The store     {store}/\n\
              The forum     {forum}/\n\
@@ -49,7 +60,8 @@ impl Demo {
              Names and passwords:\n{people}\n\
              \n\
              Sign in at {store}/shopping-cart, then open {forum}/posts: no form this time.\n\
-             A JWT lives {seconds} s, so reload after that to see a refresh. Only bob may see {store}/admin.\n",
+             A JWT lives {seconds} s, so reload after that to see a refresh. Only bob may see {store}/admin.\n\
+             {by_webhook}",
             store = self.links.store,
             forum = self.links.forum,
             issuer = self.issuer,
@@ -79,6 +91,8 @@ fn line(event: &Event) -> String {
         }
         Event::Revoked { user, client } => ("revoked", format!("{client} gave {user}'s refresh token back")),
         Event::SignedOut { user } => ("logout", format!("{user} signed out")),
+        Event::WebhookSent => ("webhook", "the apps are told that tokens were revoked".to_owned()),
+        Event::WebhookLost => ("webhook", "too many wait to be sent: this one is lost".to_owned()),
     };
     format!("{word:<9} {text}")
 }

@@ -9,7 +9,7 @@ use super::{Demo, DemoFiles, DemoOptions};
 use crate::types::time::SystemClock;
 
 async fn demo() -> (Demo, super::Narration) {
-    let options = DemoOptions { port: 0, provider_port: 0, jwt_lifetime: Duration::from_secs(5) };
+    let options = DemoOptions { port: 0, provider_port: 0, jwt_lifetime: Duration::from_secs(5), fusionauth: None };
     Demo::start(&options, Arc::new(SystemClock)).await.unwrap()
 }
 
@@ -65,7 +65,7 @@ async fn it_tells_what_happens() {
 async fn a_taken_port_is_named() {
     let (demo, _narration) = demo().await;
     let port = demo.provider().address().port();
-    let options = DemoOptions { port: 0, provider_port: port, jwt_lifetime: Duration::from_secs(5) };
+    let options = DemoOptions { port: 0, provider_port: port, jwt_lifetime: Duration::from_secs(5), fusionauth: None };
     let error = Demo::start(&options, Arc::new(SystemClock)).await.err().unwrap();
     assert_eq!(error.to_string(), format!("cannot listen on `127.0.0.1:{port}`"));
 }

@@ -28,6 +28,8 @@ pub enum Outcome {
         error: String,
         /// `error_description`, fit to be shown.
         description: Option<String>,
+        /// `error_reason`, which some providers add, as it came.
+        reason: Option<String>,
     },
 }
 
@@ -75,6 +77,7 @@ struct Parameters<'q> {
     iss: Option<Cow<'q, str>>,
     error: Option<Cow<'q, str>>,
     description: Option<Cow<'q, str>>,
+    reason: Option<Cow<'q, str>>,
 }
 
 impl Callback {
@@ -99,6 +102,7 @@ impl Callback {
             (None, Some(error)) => Outcome::Refused {
                 error: json::printable(&error, 80),
                 description: found.description.map(|text| json::printable(&text, 300)),
+                reason: found.reason.map(Cow::into_owned),
             },
             _ => return Err(CallbackError::NoOutcome),
         };
@@ -116,6 +120,7 @@ impl<'q> Parameters<'q> {
                 "iss" => (&mut found.iss, "iss"),
                 "error" => (&mut found.error, "error"),
                 "error_description" => (&mut found.description, "error_description"),
+                "error_reason" => (&mut found.reason, "error_reason"),
                 _ => continue,
             };
             if slot.replace(value).is_some() {
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn an_error_is_fit_to_be_shown() {
         let query = format!("error=access%00_denied&error_description={}%0d%0a%1b[31mx&state=s", "y".repeat(400));
-        let Outcome::Refused { error, description } = parse(&query, false).unwrap().outcome else { panic!() };
+        let Outcome::Refused { error, description, .. } = parse(&query, false).unwrap().outcome else { panic!() };
         assert_eq!((error.as_str(), description.unwrap().len()), ("access_denied", 300));
     }
 

@@ -20,6 +20,8 @@ pub enum Endpoint {
     UserInfo,
     /// `revocation_endpoint`.
     Revocation,
+    /// FusionAuth's `/api/jwt/refresh`.
+    JwtRefresh,
 }
 
 impl Endpoint {
@@ -31,6 +33,7 @@ impl Endpoint {
             Self::Token => "token",
             Self::UserInfo => "userinfo",
             Self::Revocation => "revocation",
+            Self::JwtRefresh => "jwt_refresh",
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AGE, DATE, HeaderName};
-use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response};
+use reqwest::header::{ACCEPT, AGE, CONTENT_TYPE, DATE, HeaderName};
+use reqwest::{Certificate, Client, ClientBuilder, Method, RequestBuilder, Response};
 use tokio::sync::OnceCell;
 use url::Url;
 use zeroize::Zeroizing;
@@ -42,6 +42,25 @@ struct Plan {
     connect_timeout: Duration,
     request_timeout: Duration,
     body_limit: usize,
+}
+
+/// A call that is more than a document or a plain form.
+pub(super) struct Request<'c> {
+    pub(super) endpoint: Endpoint,
+    pub(super) method: &'static str,
+    pub(super) url: &'c Url,
+    /// Names and values, none of which is logged.
+    pub(super) headers: &'c [(&'static str, &'c str)],
+    pub(super) payload: Payload<'c>,
+    pub(super) timeout: Duration,
+}
+
+/// What a call brings along.
+pub(super) enum Payload<'c> {
+    /// `application/x-www-form-urlencoded`.
+    Form(&'c [(&'c str, &'c str)]),
+    /// `application/json`.
+    Json(String),
 }
 
 /// A whole answer, whatever its status.
@@ -101,6 +120,21 @@ impl Http {
         if let Some(value) = authorization {
             request = request.header(reqwest::header::AUTHORIZATION, value);
         }
+        self.send(endpoint, request).await
+    }
+
+    /// Calls an endpoint that wants more than that.
+    pub(super) async fn call(&self, request: Request<'_>) -> Result<Answer, ProviderError> {
+        let Request { endpoint, method, url, headers, payload, timeout } = request;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|error| ProviderError::Setup(error.to_string()))?;
+        let mut request = self.client(endpoint, url).await?.request(method, url.clone()).timeout(timeout);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request = match payload {
+            Payload::Form(form) => request.form(form),
+            Payload::Json(text) => request.header(CONTENT_TYPE, "application/json").body(text),
+        };
         self.send(endpoint, request).await
     }
 

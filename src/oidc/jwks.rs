@@ -104,7 +104,9 @@ pub enum KeysError {
     #[error("the provider's key set is not a JSON Web Key Set")]
     NotAKeySet,
     /// None of its keys can be used; a provider that signs with HMAC publishes none.
-    #[error("the provider's key set has no usable key")]
+    #[error(
+        "the provider's key set has no usable key; where it signs with HMAC, let it sign with an RSA, EC or Ed25519 key"
+    )]
     NoUsableKey,
 }
 

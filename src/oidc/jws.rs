@@ -117,9 +117,14 @@ pub enum JwsError {
     /// `crit`, `b64` or `zip` in the header: an extension that would have to be understood.
     #[error("the token's header demands an extension that is not supported")]
     Extension,
-    /// `alg` is absent, `none`, symmetric, unknown, or not in the operator's list.
+    /// `alg` is absent, `none`, unknown, or not in the operator's list.
     #[error("the token's signature algorithm is not allowed")]
     AlgorithmNotAllowed,
+    /// `alg` is HMAC: a secret that everybody who checks a token could make others with.
+    #[error(
+        "the token is signed with HMAC, which is never accepted; let the provider sign with an RSA, EC or Ed25519 key"
+    )]
+    Symmetric,
     /// The key that the token names is not for the algorithm that the token names.
     #[error("the token's signature algorithm does not fit its key")]
     AlgorithmMismatch,
@@ -139,7 +144,7 @@ impl JwsError {
             Self::Malformed => "token_malformed",
             Self::Encrypted => "token_encrypted",
             Self::Extension => "token_extension",
-            Self::AlgorithmNotAllowed => "token_algorithm_not_allowed",
+            Self::AlgorithmNotAllowed | Self::Symmetric => "token_algorithm_not_allowed",
             Self::AlgorithmMismatch => "token_algorithm_mismatch",
             Self::UnknownKey => "token_key_unknown",
             Self::BadSignature => "token_signature_invalid",
@@ -193,7 +198,11 @@ impl<'t> Jws<'t> {
         if header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
             return Err(JwsError::Extension);
         }
-        let algorithm = header.get("alg").and_then(Value::as_str).and_then(Algorithm::from_name);
+        let name = header.get("alg").and_then(Value::as_str);
+        if name.is_some_and(|name| name.starts_with("HS")) {
+            return Err(JwsError::Symmetric);
+        }
+        let algorithm = name.and_then(Algorithm::from_name);
         let algorithm = algorithm.filter(|algorithm| allowed.contains(algorithm));
         let algorithm = algorithm.ok_or(JwsError::AlgorithmNotAllowed)?;
         let (kid, typ) = (text(&header, "kid")?, text(&header, "typ")?);
@@ -230,6 +239,7 @@ impl<'t> Jws<'t> {
             | JwsError::Encrypted
             | JwsError::Extension
             | JwsError::AlgorithmNotAllowed
+            | JwsError::Symmetric
             | JwsError::AlgorithmMismatch => false,
         }
     }

@@ -9,8 +9,10 @@ mod cached;
 pub mod callback;
 pub mod claims;
 pub mod crypto;
+pub mod dialect;
 pub mod discovery;
 pub mod error;
+pub mod fusionauth;
 mod http;
 pub mod id_token;
 mod json;
@@ -27,6 +29,7 @@ pub mod token;
 pub mod verified;
 
 pub use crypto::install_crypto;
+pub use dialect::Dialect;
 pub use error::{ProviderError, TokenRejected};
 pub use provider::Provider;
 pub use settings::{ClientAuth, ClientSettings, ProviderSettings, SessionJwt};

@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::access_token::{self, AccessTokenProfile};
 use super::cached::Cached;
 use super::discovery::{Metadata, PlainHttp};
 use super::error::{Endpoint, ProviderError, TokenRejected};
+use super::fusionauth::RefreshBy;
+use super::fusionauth::sender::{Checked, NotTheSender, Sender};
 use super::http::Http;
 use super::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use super::json;
@@ -19,7 +22,7 @@ use super::jwks::KeySet;
 use super::jws::{Jws, Signed};
 use super::logout_token::{self, LogoutToken, LogoutTokenProfile};
 use super::settings::{ClientSettings, ProviderSettings};
-use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, parse_answer, revocation_outcome};
+use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, revocation_outcome};
 use super::verified::VerifiedToken;
 use crate::types::oauth::{AccessToken, AuthorizationCode, IdToken, PkceVerifier, RefreshToken, Subject};
 use crate::types::time::Clock;
@@ -122,16 +125,24 @@ impl Provider {
     /// # Errors
     /// See [`TokenError`].
     pub async fn refresh(&self, client: &ClientSettings, token: &RefreshToken) -> Result<TokenAnswer, TokenError> {
+        let timeout = self.settings.refresh_timeout;
+        if let Some(own) = self.settings.dialect.fusionauth().filter(|own| own.refresh_by == RefreshBy::JwtRefresh) {
+            let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
+            return own.refresh(&self.http, &metadata, token, timeout).await;
+        }
         let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
-        self.call_token(Grant::Refresh, client, &form, self.settings.refresh_timeout).await
+        self.call_token(Grant::Refresh, client, &form, timeout).await
     }
 
-    /// Revokes a refresh token (RFC 7009).
+    /// Revokes a refresh token (RFC 7009, or as the dialect does).
     ///
     /// # Errors
     /// The provider offers it and did not do it.
     pub async fn revoke(&self, client: &ClientSettings, token: &RefreshToken) -> Result<Revoked, ProviderError> {
         let metadata = self.metadata().await?;
+        if let Some(own) = self.settings.dialect.fusionauth() {
+            return own.revoke(&self.http, &metadata, token, self.settings.request_timeout).await;
+        }
         let Some(url) = &metadata.revocation_endpoint else { return Ok(Revoked::NotOffered) };
         let proof = client_proof(client);
         let mut form = vec![("token", token.expose()), ("token_type_hint", "refresh_token")];
@@ -205,6 +216,23 @@ impl Provider {
         Ok(logout_token::check(&signed, profile, self.clock.now())?)
     }
 
+    /// Whether a webhook with these `headers` was sent by this provider, as far as that can be told without its keys.
+    ///
+    /// # Errors
+    /// It was not.
+    pub fn check_webhook(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
+        let proofs = self.settings.dialect.fusionauth().and_then(|own| own.webhooks.as_ref());
+        proofs.ok_or(NotTheSender::NotExpected)?.check(headers)
+    }
+
+    /// Verifies the signature of a webhook with the provider's keys.
+    ///
+    /// # Errors
+    /// It is none, or ([`NotTheSender::is_outage`]) it cannot be told.
+    pub async fn verify_webhook_signature(&self, signature: &str) -> Result<Sender, NotTheSender> {
+        Sender::of_claims(&self.verify_signature(signature).await?.claims)
+    }
+
     /// With the keys at hand and, if the token may be signed by a newer one, once more with keys fetched anew.
     async fn verify_signature(&self, token: &str) -> Result<Signed, TokenRejected> {
         let jws = Jws::parse(token, &self.settings.algorithms)?;
@@ -233,10 +261,12 @@ impl Provider {
         // Without metadata nothing is sent to the token endpoint, whatever happened to that request.
         let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
         let proof = client_proof(client);
-        let form: Vec<(&str, &str)> = grant_form.iter().copied().chain(proof.parameters.iter().copied()).collect();
+        let own = self.settings.dialect.parameters();
+        let form: Vec<(&str, &str)> =
+            grant_form.iter().copied().chain(proof.parameters.iter().copied()).chain(own).collect();
         let authorization = proof.authorization.as_ref().map(|value| value.as_str());
         let answer = self.http.post(Endpoint::Token, &metadata.token_endpoint, &form, authorization, timeout).await?;
-        parse_answer(grant, answer.status, &answer.body)
+        self.settings.dialect.parse_answer(grant, answer.status, &answer.body)
     }
 
     async fn freshen(&self) -> Result<(), ProviderError> {
@@ -251,9 +281,9 @@ impl Provider {
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
-        let url = &self.settings.discovery_url;
-        let document = self.http.get(Endpoint::Discovery, url).await?.ok()?;
-        let plain_http = PlainHttp::for_provider(url, self.settings.allow_insecure_http);
+        let url = self.settings.dialect.discovery_url(&self.settings.discovery_url);
+        let document = self.http.get(Endpoint::Discovery, &url).await?.ok()?;
+        let plain_http = PlainHttp::for_provider(&url, self.settings.allow_insecure_http);
         Ok(Metadata::parse(&document, &self.settings.issuer, plain_http)?)
     }
 

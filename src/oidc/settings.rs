@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
+use super::dialect::Dialect;
 use super::discovery::default_discovery_url;
 use super::jws::Algorithm;
 use crate::types::oauth::{ClientId, ClientSecret, Issuer, ProviderName};
@@ -14,6 +15,8 @@ use crate::types::oauth::{ClientId, ClientSecret, Issuer, ProviderName};
 pub struct ProviderSettings {
     /// The name in the configuration file.
     pub name: ProviderName,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// The expected `iss`; not always an URL (FusionAuth), hence apart from [`Self::discovery_url`].
     pub issuer: Issuer,
     /// Where the discovery document is.
@@ -66,6 +69,7 @@ impl ProviderSettings {
     pub fn at(name: ProviderName, issuer: Issuer, discovery_url: Url) -> Self {
         Self {
             name,
+            dialect: Dialect::Standard,
             issuer,
             discovery_url,
             ca_certificates: Vec::new(),

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::jwks::KeySet;
 use super::jws::{Algorithm, Jws, Signed};
+use super::verified::VerifiedToken;
 
 pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
@@ -126,6 +127,11 @@ pub(super) fn signed(claims: &Value, typ: Option<&str>) -> Signed {
     }
     let token = signer.sign_raw(&header.to_string(), &claims.to_string());
     Jws::parse(&token, &Algorithm::ALL).unwrap().verify(&key_set(&[&signer])).unwrap()
+}
+
+/// A token with these claims after all checks.
+pub(super) fn verified(claims: &Value) -> VerifiedToken {
+    VerifiedToken::from_checked(signed(claims, Some("JWT"))).unwrap()
 }
 
 /// `base` with one member replaced, or removed.

@@ -13,20 +13,10 @@ use zeroize::Zeroizing;
 use super::error::{Endpoint, ProviderError};
 use super::json;
 use super::settings::{ClientAuth, ClientSettings};
-use crate::types::oauth::{AccessToken, IdToken, RefreshToken};
+use crate::types::oauth::{AccessToken, IdToken, ProviderSid, RefreshToken};
 
 /// The longest life of a token that is believed: ten years.
 const LONGEST_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-
-/// FusionAuth's `error_reason`s that mean the grant is gone, whatever its `error`.
-const REASONS_GONE: [&str; 6] = [
-    "auth_code_not_found",
-    "refresh_token_not_found",
-    "user_not_found",
-    "user_locked",
-    "user_expired",
-    "login_prevented",
-];
 
 /// A successful answer (RFC 6749 section 5.1).
 #[derive(Clone, Debug)]
@@ -43,6 +33,8 @@ pub struct TokenAnswer {
     pub id_token: Option<IdToken>,
     /// `scope`, if it was granted otherwise than asked.
     pub scope: Option<String>,
+    /// `refresh_token_id`, with FusionAuth only: the name that the refresh token and its successors bear.
+    pub refresh_token_id: Option<ProviderSid>,
 }
 
 /// `token_type`, in whatever case the provider writes it.
@@ -64,6 +56,8 @@ pub enum TokenError {
         error: String,
         /// `error_description`, fit to be shown.
         description: Option<String>,
+        /// Where a dialect has finer ones: a known reason, as our stable word.
+        reason: Option<&'static str>,
     },
     /// The provider does not accept this client or this kind of request: the operator's mistake, which never ends
     /// a session.
@@ -73,6 +67,8 @@ pub enum TokenError {
         error: String,
         /// `error_description`, fit to be shown.
         description: Option<String>,
+        /// Where a dialect has finer ones: a known reason, as our stable word.
+        reason: Option<&'static str>,
     },
     /// The provider says that it is in trouble (5xx, 429, `temporarily_unavailable`): the grant may be tried later.
     #[error("the provider cannot answer now (status {status})")]
@@ -95,8 +91,9 @@ impl TokenError {
     /// A stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Refused { .. } => "grant_refused",
-            Self::ClientRejected { .. } => "client_rejected",
+            Self::Refused { reason: Some(reason), .. } | Self::ClientRejected { reason: Some(reason), .. } => reason,
+            Self::Refused { reason: None, .. } => "grant_refused",
+            Self::ClientRejected { reason: None, .. } => "client_rejected",
             Self::Unavailable { .. } => "provider_unavailable",
             Self::Unreachable(error) | Self::Ambiguous(error) => error.code(),
             Self::BadAnswer(_) => "token_answer_malformed",
@@ -199,6 +196,7 @@ fn read_tokens(answer: &Map<String, Value>) -> Result<TokenAnswer, TokenError> {
         refresh_token: token("refresh_token", "`refresh_token` is not a string")?.map(RefreshToken::new),
         id_token: token("id_token", "`id_token` is not a string")?.map(IdToken::new),
         scope: scope(answer.get("scope"))?,
+        refresh_token_id: None,
     })
 }
 
@@ -229,24 +227,21 @@ fn scope(value: Option<&Value>) -> Result<Option<String>, TokenError> {
     }
 }
 
-/// An error answer (RFC 6749 section 5.2), and what providers send in its place.
+/// An error answer (RFC 6749 section 5.2), and what providers send in its place. Without an `error` it is a refusal
+/// only where no gateway would say the same: 400, and 403 without a word.
 fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenError {
     let text = |name| answer.get(name).and_then(Value::as_str).map(|text| json::printable(text, 300));
-    let is_gone_by_reason = text("error_reason").is_some_and(|reason| REASONS_GONE.contains(&reason.as_str()));
-    let description = text("error_description");
+    let (description, reason) = (text("error_description"), None);
     let named = text("error").map(|error| json::printable(&error, 80)).filter(|error| !error.is_empty());
     let Some(error) = named else {
         let error = format!("http_{status}");
         return match (grant, status) {
-            (_, 401) => TokenError::ClientRejected { error, description },
-            // FusionAuth answers a refresh whose token is gone with 404 and nothing, or with errors of its own form.
-            (Grant::Refresh, 400 | 403 | 404) => TokenError::Refused { error, description },
+            (_, 401) => TokenError::ClientRejected { error, description, reason },
+            (Grant::Refresh, 400) => TokenError::Refused { error, description, reason },
+            (Grant::Refresh, 403) if answer.is_empty() => TokenError::Refused { error, description, reason },
             (Grant::Refresh | Grant::Code, _) => TokenError::BadAnswer("an error that is not of RFC 6749"),
         };
     };
-    if is_gone_by_reason {
-        return TokenError::Refused { error, description };
-    }
     match error.as_str() {
         "invalid_client"
         | "unauthorized_client"
@@ -256,9 +251,9 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
         | "invalid_target"
         | "invalid_dpop_proof"
         | "use_dpop_nonce"
-        | "not_licensed" => TokenError::ClientRejected { error, description },
+        | "not_licensed" => TokenError::ClientRejected { error, description, reason },
         "temporarily_unavailable" | "server_error" | "slow_down" => TokenError::Unavailable { status },
-        _ => TokenError::Refused { error, description },
+        _ => TokenError::Refused { error, description, reason },
     }
 }
 

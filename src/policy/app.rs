@@ -1,5 +1,7 @@
 //! What the configuration says of one app, as far as deciding about a request goes.
 
+use http::{HeaderValue, Method};
+
 use crate::session::assess::Limits;
 use crate::session::cookie::CookieNames;
 use crate::types::net::Origin;
@@ -33,6 +35,46 @@ pub struct App {
     pub cookies: CookieNames,
     /// How long its sessions last.
     pub limits: Limits,
+    /// Which of our endpoints it has besides those that every app has.
+    pub offers: Offers,
+    /// What ends the backend's own session with a browser.
+    pub leaving: Leaving,
+    /// Longest form that is kept while its sender logs in, in bytes; 0: none is.
+    pub max_kept_form: usize,
+}
+
+/// Endpoints that are there for some apps only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Where FusionAuth tells what has happened.
+    pub fusionauth_webhooks: bool,
+    /// Where the provider's own pages end sessions, in a frame.
+    pub frontchannel_logout: bool,
+}
+
+/// What ends the backend's own session with a browser, when a person logs out or another one logs in.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving {
+    /// The lines that take the backend's own cookies from the browser.
+    pub cookies: Vec<HeaderValue>,
+    /// Where the backend itself is told.
+    pub logout: Option<AppLogout>,
+}
+
+/// The backend's own logout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppLogout {
+    /// `GET` or `POST`.
+    pub method: Method,
+    /// Its path, and a query if it has one.
+    pub target: String,
+}
+
+impl Leaving {
+    /// Whether there is nothing to end, and so nothing to remember a person for.
+    pub const fn is_nothing(&self) -> bool {
+        self.cookies.is_empty() && self.logout.is_none()
+    }
 }
 
 impl App {

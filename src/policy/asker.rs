@@ -74,6 +74,11 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     }
 }
 
+/// Whether the browser says that a page of our own site asks; what does not say so is cross-site.
+pub fn is_same_site(headers: &HeaderMap) -> bool {
+    matches!(text(headers, "sec-fetch-site"), Some("same-origin" | "same-site"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

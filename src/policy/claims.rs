@@ -16,10 +16,10 @@ pub struct ClaimCondition {
 }
 
 impl Claims {
-    /// The claims of the token, and beside them those of `kept` that the token does not have.
+    /// The claims of the token, and beside them, also within objects, those of `kept` that the token does not have.
     pub fn new(token: Map<String, Value>, kept: Map<String, Value>) -> Self {
-        let mut claims = kept;
-        claims.extend(token);
+        let mut claims = token;
+        add_missing(&mut claims, kept);
         Self(claims)
     }
 
@@ -48,6 +48,31 @@ pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value>
     match claims.get(outer)? {
         Value::Object(object) => find(object, inner),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    }
+}
+
+/// Puts into `kept` what `name` leads to in `claims`, if anything, and nothing beside it.
+pub fn keep(kept: &mut Map<String, Value>, claims: &Map<String, Value>, name: &str) {
+    if find(claims, name).is_none() {
+        return;
+    }
+    if let Some(value) = claims.get(name) {
+        kept.insert(name.to_owned(), value.clone());
+    } else if let Some((outer, inner)) = name.split_once('.')
+        && let Some(Value::Object(claims)) = claims.get(outer)
+        && let Value::Object(kept) = kept.entry(outer).or_insert_with(|| Value::Object(Map::new()))
+    {
+        keep(kept, claims, inner);
+    }
+}
+
+fn add_missing(claims: &mut Map<String, Value>, more: Map<String, Value>) {
+    for (name, value) in more {
+        match (claims.get_mut(&name), value) {
+            (Some(Value::Object(there)), Value::Object(more)) => add_missing(there, more),
+            (None | Some(Value::Null), value) => drop(claims.insert(name, value)),
+            (Some(_), _) => {}
+        }
     }
 }
 
@@ -112,5 +137,25 @@ mod tests {
         let claims = Claims::new(token, kept);
         assert_eq!(claims.texts("sub"), ["alice"]);
         assert_eq!(claims.texts("email"), ["a@example.com"]);
+    }
+
+    #[test]
+    fn what_was_kept_of_an_object_stands_beside_what_the_token_has_of_it() {
+        let token = json!({"realm_access": {"verified": true, "roles": ["user"]}});
+        let kept = json!({"realm_access": {"groups": ["staff"], "roles": ["admin"]}});
+        let claims = Claims::new(token.as_object().unwrap().clone(), kept.as_object().unwrap().clone());
+        assert_eq!(claims.texts("realm_access.groups"), ["staff"]);
+        assert_eq!(claims.texts("realm_access.roles"), ["user"]);
+    }
+
+    #[test]
+    fn of_an_object_only_what_is_named_is_kept() {
+        let claims =
+            json!({"apps": {"store": {"roles": ["a"], "x": 1}, "forum": {"roles": ["b"]}}, "a.b": 1, "n": null});
+        let mut kept = Map::new();
+        for name in ["apps.store.roles", "apps.none.roles", "a.b", "n", "n.x", "apps.store.roles.y"] {
+            keep(&mut kept, claims.as_object().unwrap(), name);
+        }
+        assert_eq!(Value::Object(kept), json!({"apps": {"store": {"roles": ["a"]}}, "a.b": 1}));
     }
 }

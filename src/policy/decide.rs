@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::asker::{Asker, is_same_origin};
+use super::asker::{Asker, is_same_origin, is_same_site};
 use super::facts::{Facts, Unreadable};
+use super::form::{FormId, NotKept, may_be_kept};
 use super::identity::Identity;
 use super::return_to::ReturnTo;
 use super::route::{Endpoint, Place, Route};
@@ -65,8 +66,12 @@ impl<'a> Permit<'a> {
 pub enum Decision<'a> {
     /// Forward it.
     Forward(Permit<'a>),
-    /// Send the browser to log in.
-    StartLogin(Place<'a>, ReturnTo),
+    /// Send the browser to log in, and why it has no session.
+    StartLogin(Place<'a>, ReturnTo, Why),
+    /// Keep the form that was sent, and send the browser to log in; the page it is on, and why there is no session.
+    KeepForm(Place<'a>, ReturnTo, Why),
+    /// Show the form that waits to be sent.
+    ShowForm(Place<'a>, LiveSession, FormId),
     /// The browser comes back from the provider.
     FinishLogin(Place<'a>, Caller),
     /// Ask whether to log out.
@@ -75,6 +80,10 @@ pub enum Decision<'a> {
     Logout(Place<'a>),
     /// The provider says that sessions have ended.
     EndSessions(Place<'a>),
+    /// A page of the provider's ends the session of the browser it is shown in.
+    EndOwnSession(Place<'a>),
+    /// FusionAuth says what has happened.
+    ReceiveWebhook(Place<'a>),
     /// Say that the person is signed out.
     ShowSignedOut(Place<'a>),
     /// Tell who is signed in.
@@ -113,8 +122,12 @@ pub enum Reason {
     Misdirected,
     /// Nobody is signed in.
     SignInFirst(Why),
-    /// Nobody is signed in, and a login would lose the form that was sent.
-    FormNotSent(Why),
+    /// Nobody is signed in, and a login would lose the form that was sent, since it is not kept.
+    FormNotSent(Why, NotKept),
+    /// No form waits to be sent, or none for this browser.
+    NoForm,
+    /// The form was sent by another person than who has logged in.
+    FormOfAnotherPerson,
     /// Nobody is signed in, and a login cannot happen within a frame.
     SignInOutsideFrame(Why),
     /// The person's claims do not fulfil the rule.
@@ -137,7 +150,9 @@ impl Reason {
             Self::OddPath => "odd_path",
             Self::Misdirected => "misdirected",
             Self::SignInFirst(why) => why.code(),
-            Self::FormNotSent(_) => "form_not_sent",
+            Self::FormNotSent(..) => "form_not_sent",
+            Self::NoForm => "no_form",
+            Self::FormOfAnotherPerson => "form_of_another_person",
             Self::SignInOutsideFrame(_) => "sign_in_outside_frame",
             Self::Forbidden => "forbidden",
             Self::ForNobody => "for_nobody",
@@ -155,9 +170,9 @@ impl Reason {
             Self::Unreadable(Unreadable::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::SignInFirst(_) | Self::FormNotSent(_) | Self::SignInOutsideFrame(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ForNobody | Self::CrossSite => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint => StatusCode::NOT_FOUND,
+            Self::SignInFirst(_) | Self::FormNotSent(..) | Self::SignInOutsideFrame(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::ForNobody | Self::CrossSite | Self::FormOfAnotherPerson => StatusCode::FORBIDDEN,
+            Self::NoSuchEndpoint | Self::NoForm => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -169,10 +184,14 @@ impl Decision<'_> {
         match self {
             Self::Forward(_) => "forward",
             Self::StartLogin(..) => "start_login",
+            Self::KeepForm(..) => "form_kept",
+            Self::ShowForm(..) => "form_shown",
             Self::FinishLogin(..) => "finish_login",
             Self::ConfirmLogout(..) => "confirm_logout",
             Self::Logout(_) => "logout",
             Self::EndSessions(_) => "backchannel_logout",
+            Self::EndOwnSession(_) => "frontchannel_logout",
+            Self::ReceiveWebhook(_) => "fusionauth_webhook",
             Self::ShowSignedOut(_) => "signed_out",
             Self::ShowSession(..) => "session",
             Self::AlreadySignedIn(..) => "already_signed_in",
@@ -239,6 +258,16 @@ fn decide_own<'a>(
         }
         (Endpoint::BackchannelLogout, _) if facts.method == Method::POST => Decision::EndSessions(place),
         (Endpoint::BackchannelLogout, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
+        (Endpoint::FusionAuthWebhook, _) if facts.method == Method::POST => Decision::ReceiveWebhook(place),
+        (Endpoint::FusionAuthWebhook, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
+        (Endpoint::FrontchannelLogout, _) if facts.method != Method::GET => {
+            refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
+        }
+        // Only in a frame of the same site: a link that anybody can send ends nothing.
+        (Endpoint::FrontchannelLogout, _) if facts.asker == Asker::Frame && is_same_site(headers) => {
+            Decision::EndOwnSession(place)
+        }
+        (Endpoint::FrontchannelLogout, _) => refuse(facts, Some(place), Reason::CrossSite),
         (Endpoint::Logout, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD, POST")),
         (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
         (Endpoint::Logout, Caller::Anonymous(_)) => Decision::ConfirmLogout(place, None),
@@ -251,7 +280,16 @@ fn decide_own<'a>(
         }
         (Endpoint::Callback, caller) => Decision::FinishLogin(place, caller),
         (Endpoint::Login, Caller::Authenticated(_)) => Decision::AlreadySignedIn(place, asked_return_to(facts, place)),
-        (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(facts, place, why, asked_return_to(facts, place)),
+        (Endpoint::Login, Caller::Anonymous(why)) => {
+            sign_in_to(facts, headers, place, why, asked_return_to(facts, place))
+        }
+        (Endpoint::Form, caller) => match (FormId::in_query(facts.target.query().unwrap_or_default()), caller) {
+            (None, _) => refuse(facts, Some(place), Reason::NoForm),
+            (Some(id), Caller::Authenticated(live)) => Decision::ShowForm(place, live, id),
+            (Some(id), Caller::Anonymous(why)) => {
+                sign_in_to(facts, headers, place, why, ReturnTo::kept_form(&place.app.prefix, &id))
+            }
+        },
         (Endpoint::Session, Caller::Authenticated(live)) => Decision::ShowSession(place, live),
         (Endpoint::Session, Caller::Anonymous(why)) => refuse(facts, Some(place), Reason::SignInFirst(why)),
     }
@@ -272,7 +310,10 @@ fn sign_in<'a>(facts: &'a Facts, headers: &HeaderMap, place: Place<'a>, why: Why
         Asker::FormNavigation | Asker::Program => page_of_origin(headers, place),
     };
     let return_to = page.and_then(|page| ReturnTo::parse(page, &place.app.prefix)).unwrap_or_else(ReturnTo::root);
-    sign_in_to(facts, place, why, return_to)
+    if facts.asker == Asker::FormNavigation && may_be_kept(facts, headers, place.app).is_ok() {
+        return Decision::KeepForm(place, return_to, why);
+    }
+    sign_in_to(facts, headers, place, why, return_to)
 }
 
 fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h str> {
@@ -280,10 +321,19 @@ fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h st
     referer.strip_prefix(place.app.origin.to_string().as_str()).filter(|page| page.starts_with('/'))
 }
 
-fn sign_in_to<'a>(facts: &'a Facts, place: Place<'a>, why: Why, return_to: ReturnTo) -> Decision<'a> {
+fn sign_in_to<'a>(
+    facts: &'a Facts,
+    headers: &HeaderMap,
+    place: Place<'a>,
+    why: Why,
+    return_to: ReturnTo,
+) -> Decision<'a> {
     let reason = match facts.asker {
-        Asker::Navigation => return Decision::StartLogin(place, return_to),
-        Asker::FormNavigation => Reason::FormNotSent(why),
+        Asker::Navigation => return Decision::StartLogin(place, return_to, why),
+        Asker::FormNavigation => {
+            let not_kept = may_be_kept(facts, headers, place.app).err();
+            Reason::FormNotSent(why, not_kept.unwrap_or(NotKept::OtherKind))
+        }
         Asker::Frame => Reason::SignInOutsideFrame(why),
         Asker::Program => Reason::SignInFirst(why),
     };

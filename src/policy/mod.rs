@@ -7,6 +7,7 @@ pub mod claims;
 pub mod client_address;
 pub mod decide;
 pub mod facts;
+pub mod form;
 pub mod identity;
 pub mod polling;
 pub mod return_to;

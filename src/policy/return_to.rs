@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::form::FormId;
 use super::target::Target;
 
 /// Longest return target that travels in `state` or a login attempt, in bytes; a longer one becomes `/`.
@@ -19,9 +20,13 @@ impl ReturnTo {
 
     /// Takes `text` if it can only mean a page of this origin: it starts with exactly one `/`, has neither
     /// backslash nor white space nor control character nor anything outside ASCII, escaped or not in the first
-    /// segment, no dot segment, and is not one of the endpoints under `prefix`, in whatever spelling. A path that
-    /// would be refused as a request is no place to go back to.
+    /// segment, no dot segment, and is not one of the endpoints under `prefix`, in whatever spelling, except the page
+    /// about a kept form, which changes nothing. A path that would be refused as a request is no place to go back to.
     pub fn parse(text: &str, prefix: &str) -> Option<Self> {
+        let kept = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix("/form?"));
+        if let Some(id) = kept.and_then(FormId::in_query) {
+            return Some(Self::kept_form(prefix, &id));
+        }
         let path = text.split(['?', '#']).next().unwrap_or_default();
         let visible =
             text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'\\' | b'"' | b'<' | b'>'));
@@ -35,6 +40,11 @@ impl ReturnTo {
             !target.path().strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
         (short && visible && one_slash && !disguised && foreign).then(|| Self(text.to_owned()))
+    }
+
+    /// Our page about a form that waits to be sent: the one page of our own that a login leads to.
+    pub fn kept_form(prefix: &str, id: &FormId) -> Self {
+        Self(id.page(prefix))
     }
 
     /// The path and query.
@@ -104,5 +114,17 @@ mod tests {
             assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad:?}");
         }
         assert_eq!(ReturnTo::parse(&format!("/{}", "a".repeat(MAX_RETURN_TO)), "/.doorward"), None);
+    }
+
+    #[test]
+    fn of_our_own_pages_only_that_of_a_kept_form_is() {
+        let page = "/.doorward/form?id=AbCdEfGhIjKlMnOpQrSt-_";
+        assert_eq!(ReturnTo::parse(page, "/.doorward").unwrap().as_str(), page);
+        for bad in ["", "&x=1", "#x", "A", "\r"].map(|more| format!("{page}{more}")).iter().skip(1) {
+            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
+        }
+        for bad in ["/.doorward/form", "/.doorward/form?id=", "/.doorward/form?x=1", "/.doorward/form/../logout"] {
+            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
+        }
     }
 }

@@ -60,6 +60,12 @@ pub enum Endpoint {
     Session,
     /// Where the provider tells that sessions have ended.
     BackchannelLogout,
+    /// Where a page of the provider's ends the browser's session, in a frame.
+    FrontchannelLogout,
+    /// Where FusionAuth tells what has happened.
+    FusionAuthWebhook,
+    /// What waits to be sent after a login.
+    Form,
     /// Nothing that we have.
     Unknown,
 }
@@ -99,7 +105,7 @@ impl Sites {
         if !facts.target.oddities().within(app.tolerates) {
             return Route::Odd(place);
         }
-        match own_endpoint(facts.target.path(), &app.prefix) {
+        match own_endpoint(facts.target.path(), app) {
             Some(endpoint) => Route::Own(place, endpoint),
             None => Route::Page(place, app.rules.access(&facts.method, &facts.target)),
         }
@@ -111,8 +117,8 @@ fn spellings(origin: &Origin) -> Vec<String> {
     vec![origin.authority().to_owned(), format!("{}:{}", origin.host(), origin.port())]
 }
 
-fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
-    let rest = path.strip_prefix(prefix)?;
+fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
+    let rest = path.strip_prefix(&app.prefix)?;
     match rest {
         "/login" => Some(Endpoint::Login),
         "/callback" => Some(Endpoint::Callback),
@@ -120,6 +126,9 @@ fn own_endpoint(path: &str, prefix: &str) -> Option<Endpoint> {
         "/signed-out" => Some(Endpoint::SignedOut),
         "/session" => Some(Endpoint::Session),
         "/backchannel-logout" => Some(Endpoint::BackchannelLogout),
+        "/frontchannel-logout" if app.offers.frontchannel_logout => Some(Endpoint::FrontchannelLogout),
+        "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => Some(Endpoint::FusionAuthWebhook),
+        "/form" => Some(Endpoint::Form),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,
     }

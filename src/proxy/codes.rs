@@ -2,7 +2,11 @@
 //! goes into the log, the metric and the page alike.
 
 use crate::auth::login_finish::LoginFailure;
+use crate::auth::set_cookies::Unwritable;
+use crate::policy::app::App;
 use crate::policy::decide::Reason;
+use crate::policy::form::NotKept;
+use crate::session::login_loop::Cause;
 use crate::upstream::UpstreamError;
 
 /// What a page says.
@@ -41,10 +45,20 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
         Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => {
             words("Please log in", "This page is for people who are logged in.", "Log in and try again.")
         }
-        Reason::FormNotSent(_) => words(
+        Reason::FormNotSent(..) => words(
             "Your form was not sent",
             "Your session had ended when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
+        ),
+        Reason::NoForm => words(
+            "No form is waiting",
+            "The form was sent already, or it waited for too long and was thrown away.",
+            "If you are not sure, look whether it arrived before you fill it in again.",
+        ),
+        Reason::FormOfAnotherPerson => words(
+            "Your form was not sent",
+            "It was filled in while another person was signed in, so it was thrown away and nothing was changed.",
+            "If it is yours, fill it in again.",
         ),
         Reason::Forbidden => words(
             "You may not see this page",
@@ -69,6 +83,20 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
             "Another page tried to do something in your name, so it was not done.",
             "If you wanted to log out, use the link on this site.",
         ),
+    }
+}
+
+/// Why a form was not kept, in a sentence.
+pub(super) const fn of_form_not_kept(why: NotKept) -> &'static str {
+    match why {
+        NotKept::SwitchedOff => "",
+        NotKept::OtherSite => {
+            "It was not kept for you either, since it does not seem to come from a page of this site."
+        }
+        NotKept::OtherKind => "It was not kept for you either, since it holds files or is of an unusual kind.",
+        NotKept::TooLarge => "It was not kept for you either, since it is too long.",
+        NotKept::Unfinished => "It was not kept for you either, since it did not arrive whole.",
+        NotKept::NoRoom => "It could not be kept for you either, since there is no room for it just now.",
     }
 }
 
@@ -108,6 +136,11 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
         LoginFailure::CodeUnknown | LoginFailure::CodeRefused(_) => {
             words("The login could not be finished", "The login service did not confirm the login.", AGAIN)
         }
+        LoginFailure::NotRegistered => words(
+            "Your account is not one of this site's",
+            "The login service knows you, but you are not registered for this site.",
+            "If you think that you should be, ask the people who run this site.",
+        ),
         LoginFailure::TokensRefused(_) => words(
             "The login could not be verified",
             "What the login service says about you did not pass the checks of this site.",
@@ -123,7 +156,90 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
             "What the login service says about you is more than a browser can keep for this site.",
             TELL,
         ),
+        LoginFailure::ClockOff(_) => words(
+            "A clock is wrong",
+            "What the login service says about you is over already, or not valid yet, by the clock of this site.",
+            TELL,
+        ),
+        LoginFailure::Loop(cause) => of_login_loop(*cause),
         LoginFailure::Outage(_) => of_outage(),
+    }
+}
+
+/// The words for logins that go in circles.
+const fn of_login_loop(cause: Cause) -> Words {
+    const TELL: &str = "Please tell the people who run this site, with the reference below.";
+    match cause {
+        Cause::CookieNotReturned => words(
+            "Your browser does not keep the session",
+            "You logged in, but the cookie that remembers it does not come back, however often.",
+            "Allow cookies for this site, then try again.",
+        ),
+        Cause::WrongHost => words(
+            "This is not the site's own address",
+            "You seem to have come by another address than the site's own, so the login's cookie does not come back.",
+            "Open the site by its own address. If that does not help, please tell the people who run it.",
+        ),
+        Cause::SecureOverHttp => words(
+            "This site needs https",
+            "The login's cookie is for https only, and your browser seems to speak plain http, so it does not come back.",
+            "Open the site by its own address. If that does not help, please tell the people who run it.",
+        ),
+        Cause::TooLarge => words(
+            "Your session does not come back whole",
+            "You logged in, but the cookie that remembers it is so large that something on the way drops it.",
+            TELL,
+        ),
+        Cause::ClockOff => words(
+            "Your session is over as soon as it begins",
+            "You logged in, but by the clock of this site the session ends before its first page: a clock is wrong, or \
+             the login service lets sessions last for seconds only.",
+            TELL,
+        ),
+        Cause::Unreadable => words(
+            "Your session cannot be read",
+            "You logged in, but this site cannot open the cookie that it was given back. Perhaps its servers do not \
+             share their keys, or an old cookie of the same name is in the way.",
+            "Delete the cookies of this site and try again. If that does not help, please tell the people who run it.",
+        ),
+        Cause::SessionEnded => words(
+            "Your session is ended at once",
+            "You logged in, but the login service ended the session before its first page.",
+            TELL,
+        ),
+        Cause::NotAllowed => words(
+            "The site does not let you in",
+            "You are logged in, but the site asks you to log in again, however often. Perhaps your account may not use it.",
+            "Log out and use another account, or ask the people who run this site.",
+        ),
+    }
+}
+
+/// What can be said of this very failure, beyond its kind.
+pub(super) fn detail_of_login_failure(failure: &LoginFailure, app: &App) -> Option<String> {
+    match failure {
+        LoginFailure::Loop(Cause::WrongHost | Cause::SecureOverHttp) => {
+            Some(format!("The site's own address is {}.", app.origin))
+        }
+        LoginFailure::TooLarge(Unwritable::TooLarge { heaviest, .. }) => {
+            Some(format!("What takes the most room is {heaviest}."))
+        }
+        LoginFailure::TooLarge(Unwritable::Unsealed)
+        | LoginFailure::Malformed(_)
+        | LoginFailure::ForeignState
+        | LoginFailure::AttemptLost
+        | LoginFailure::OtherBrowser
+        | LoginFailure::AttemptExpired
+        | LoginFailure::Declined { .. }
+        | LoginFailure::Replayed
+        | LoginFailure::CodeUnknown
+        | LoginFailure::CodeRefused(_)
+        | LoginFailure::TokensRefused(_)
+        | LoginFailure::EndedAtOnce
+        | LoginFailure::NotRegistered
+        | LoginFailure::ClockOff(_)
+        | LoginFailure::Loop(_)
+        | LoginFailure::Outage(_) => None,
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod act;
 mod codes;
+mod forms;
+mod leave;
 pub mod pages;
 mod record;
 mod reference;
@@ -68,6 +70,16 @@ impl Proxy {
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);
         let is_activity = is_activity(&route, &facts);
+        let (form, body) = match forms::may_be_called_for(&facts, &route, &parts.headers) {
+            None => (None, body),
+            Some(place) => match Box::pin(forms::called_for(place, body)).await {
+                Ok(called_for) => called_for,
+                Err(error) => {
+                    let answer = self.respond.upstream_failed(&facts, place.app, &error, record.reference());
+                    return record.close(answer);
+                }
+            },
+        };
         let resumed = match place {
             Some(place) => self.auth.resume(place, &cookies, effort, &self.sessions).await,
             None => Resumed::nobody_asked(),
@@ -76,7 +88,8 @@ impl Proxy {
         let answer = match resumed.caller {
             Ok(caller) => {
                 let decision = decide(&facts, &parts.headers, route, caller);
-                self.act(decision, act::Asked { facts: &facts, cookies: &cookies, parts, body }, &mut record).await
+                self.act(decision, act::Asked { facts: &facts, cookies: &cookies, parts, body, form }, &mut record)
+                    .await
             }
             Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
         };
@@ -99,6 +112,9 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
             | Endpoint::Logout
             | Endpoint::SignedOut
             | Endpoint::BackchannelLogout
+            | Endpoint::FrontchannelLogout
+            | Endpoint::FusionAuthWebhook
+            | Endpoint::Form
             | Endpoint::Unknown,
         )
         | Route::Alias(_)
@@ -112,7 +128,7 @@ fn effort<'a>(route: &Route<'a>, headers: &http::HeaderMap) -> (Option<Place<'a>
     let switches = headers.contains_key(header::UPGRADE);
     match route {
         Route::Page(place, Access::SignedIn | Access::Claims(_)) if !switches => (Some(*place), Effort::Refresh),
-        Route::Own(place, Endpoint::Login | Endpoint::Session) => (Some(*place), Effort::Refresh),
+        Route::Own(place, Endpoint::Login | Endpoint::Session | Endpoint::Form) => (Some(*place), Effort::Refresh),
         Route::Page(place, Access::SignedIn | Access::Claims(_)) => (Some(*place), Effort::Know),
         Route::Page(place, _) | Route::Own(place, _) => (Some(*place), Effort::Look),
         Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),

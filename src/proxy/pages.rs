@@ -14,7 +14,7 @@ use minijinja::{Environment, Output, State, UndefinedBehavior, escape_formatter}
 use serde::Serialize;
 
 const STYLE: &str = include_str!("pages/style.css");
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("layout.html", include_str!("pages/layout.html")),
     ("error.html", include_str!("pages/error.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
@@ -22,6 +22,7 @@ const TEMPLATES: [(&str, &str); 7] = [
     ("logout_confirm.html", include_str!("pages/logout_confirm.html")),
     ("form_not_sent.html", include_str!("pages/form_not_sent.html")),
     ("frame_login.html", include_str!("pages/frame_login.html")),
+    ("send_form.html", include_str!("pages/send_form.html")),
 ];
 
 /// Characters of one text that are shown; the rest is cut.
@@ -105,6 +106,8 @@ pub struct ErrorPage<'a> {
     pub title: &'a str,
     /// What happened, in a sentence or two.
     pub explanation: &'a str,
+    /// What this very case is about, if that is known.
+    pub detail: Option<&'a str>,
     /// What the person can do about it.
     pub advice: &'a str,
     /// One way on, if there is one.
@@ -152,11 +155,36 @@ pub struct LogoutConfirmPage<'a> {
     pub home: &'a Href,
 }
 
+/// A form that was kept while its sender logged in: whether to send it now.
+#[derive(Clone, Debug, Serialize)]
+pub struct SendFormPage<'a> {
+    /// The app's host, as people know it.
+    pub site: &'a str,
+    /// Who is signed in.
+    pub person: &'a str,
+    /// Where the form goes, as text.
+    pub target: &'a str,
+    /// The names of its first fields.
+    pub fields: &'a [&'a str],
+    /// How many more there are.
+    pub more: usize,
+    /// Where the page's own form is posted: the same.
+    pub action: &'a Href,
+    /// The one field of the page's own form.
+    pub field_name: &'a str,
+    /// Its value: the name of the kept form.
+    pub id: &'a str,
+    /// The app's start page, for those who think better of it.
+    pub home: &'a Href,
+}
+
 /// 401 to a form's POST that met no session: its content was not passed on.
 #[derive(Clone, Debug, Serialize)]
 pub struct FormNotSentPage<'a> {
     /// The app's host, as people know it.
     pub site: &'a str,
+    /// Why it was not kept to be sent after the login.
+    pub because: &'a str,
     /// The login, opened in a new tab so that this tab can go back to the filled form.
     pub login: &'a Href,
     /// What the log line of this request is found by.
@@ -226,6 +254,11 @@ impl Pages {
         self.page("form_not_sent.html", page, &self.framed_by_app)
     }
 
+    /// The question before a kept form is sent.
+    pub fn send_form(&self, page: &SendFormPage<'_>) -> Page {
+        self.page("send_form.html", page, &self.never_framed)
+    }
+
     /// 401 inside a frame.
     pub fn frame_login(&self, page: &FrameLoginPage<'_>) -> Page {
         self.page("frame_login.html", page, &self.framed_by_anybody)
@@ -249,7 +282,10 @@ impl Pages {
         let link = Some(Link { label: "Try again", href: home });
         let (title, explanation, advice) = ("Title", "Explanation", "Advice");
         let status = StatusCode::BAD_GATEWAY;
-        self.render("error.html", &ErrorPage { site, status, title, explanation, advice, link, reference })?;
+        for detail in [Some("Detail"), None] {
+            let page = ErrorPage { site, status, title, explanation, detail, advice, link: link.clone(), reference };
+            self.render("error.html", &page)?;
+        }
         self.render("forbidden.html", &ForbiddenPage { site, person, log_out: home, home, reference })?;
         for provider_may_remember in [true, false] {
             self.render("signed_out.html", &SignedOutPage { site, provider_may_remember, home })?;
@@ -257,7 +293,13 @@ impl Pages {
         for person in [Some(person), None] {
             self.render("logout_confirm.html", &LogoutConfirmPage { site, person, action: home, home })?;
         }
-        self.render("form_not_sent.html", &FormNotSentPage { site, login: home, reference })?;
+        let because = "Because";
+        self.render("form_not_sent.html", &FormNotSentPage { site, because, login: home, reference })?;
+        for (fields, more) in [(&["a", "b"][..], 1), (&[], 0)] {
+            let (target, field_name, id) = ("/cart", "field", "id");
+            let page = SendFormPage { site, person, target, fields, more, action: home, field_name, id, home };
+            self.render("send_form.html", &page)?;
+        }
         self.render("frame_login.html", &FrameLoginPage { site, login: home, reference })?;
         Ok(())
     }

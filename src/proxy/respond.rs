@@ -11,21 +11,26 @@ use serde_json::json;
 use super::codes::{self, Words};
 use super::pages::{
     ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
-    SignedOutPage,
+    SendFormPage, SignedOutPage,
 };
 use super::reference::Reference;
 use crate::auth::Outage;
+use crate::auth::frontchannel::{FRONT_CHANNEL, FrontchannelEnd, NO_SESSION};
 use crate::auth::login_finish::LoginFailure;
 use crate::auth::revoke::NotRevoked;
 use crate::auth::set_cookies::Lines;
+use crate::auth::webhook::{Received, WebhookRefused};
 use crate::policy::app::App;
 use crate::policy::asker::Asker;
 use crate::policy::decide::{Reason, Refusal};
 use crate::policy::facts::{Facts, Unreadable};
+use crate::policy::form::{FIELD, FormId};
 use crate::policy::identity::Identity;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
 use crate::session::assess::LiveSession;
+use crate::session::kept_form::KeptForm;
+use crate::session::login_loop::Cause;
 use crate::types::body::Body;
 use crate::types::time::Timestamp;
 use crate::upstream::UpstreamError;
@@ -67,7 +72,11 @@ struct Trouble<'t> {
     words: Words,
     app: Option<&'t App>,
     reference: Reference,
+    /// What this very case is about.
+    detail: Option<String>,
     login: Option<String>,
+    /// The label and endpoint of a link that leads further than a login.
+    way_out: Option<(&'static str, &'static str)>,
     retry_after: Option<Duration>,
 }
 
@@ -98,8 +107,9 @@ impl Respond {
         let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
         let shown = shown(reason.code(), reference);
         let mut answer = match (reason, app, login.as_deref().and_then(href)) {
-            (Reason::FormNotSent(_), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
+            (Reason::FormNotSent(_, why), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
                 site: app.origin.host(),
+                because: codes::of_form_not_kept(why),
                 login: &login,
                 reference: &shown,
             })),
@@ -162,14 +172,22 @@ impl Respond {
         self.tell(facts.asker, Trouble { retry_after, ..trouble })
     }
 
-    /// A login that failed.
-    pub fn login_failed(&self, app: &App, failure: &LoginFailure, reference: Reference) -> Answer {
+    /// A login that failed; another one leads to `return_to`.
+    pub fn login_failed(
+        &self,
+        app: &App,
+        failure: &LoginFailure,
+        return_to: &ReturnTo,
+        reference: Reference,
+    ) -> Answer {
         let status = status_of_login_failure(failure);
         let retry_after = if let LoginFailure::Outage(outage) = failure { Some(outage.retry_after) } else { None };
-        let login = Some(login_path(app, &ReturnTo::root()));
+        let login = Some(login_path(app, return_to));
+        let way_out = (*failure == LoginFailure::Loop(Cause::NotAllowed)).then_some(("Log out", "logout"));
         let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
+        let detail = codes::detail_of_login_failure(failure, app);
         // Only a browser is ever sent to the callback.
-        self.tell(Asker::Navigation, Trouble { retry_after, login, ..trouble })
+        self.tell(Asker::Navigation, Trouble { detail, retry_after, login, way_out, ..trouble })
     }
 
     /// The form that asks whether to log out.
@@ -179,6 +197,26 @@ impl Respond {
             let site = app.origin.host();
             let page = LogoutConfirmPage { site, person: person.as_deref(), action: &action, home: &home };
             self.pages.logout_confirm(&page)
+        })
+    }
+
+    /// The question before a kept form is sent.
+    pub fn send_form(&self, app: &App, person: &Identity, id: &FormId, form: &KeptForm) -> Answer {
+        const SHOWN: usize = 8;
+        let names = form.field_names();
+        let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+        self.or_plain("form_shown", href(&form.target).zip(href("/")), |(action, home)| {
+            self.pages.send_form(&SendFormPage {
+                site: app.origin.host(),
+                person: &display_name(person),
+                target: &form.target,
+                fields: &fields,
+                more: names.len().saturating_sub(SHOWN),
+                action: &action,
+                field_name: FIELD,
+                id: id.as_str(),
+                home: &home,
+            })
         })
     }
 
@@ -218,6 +256,40 @@ impl Respond {
         Answer { code: error.code(), response: of_text(status, "application/json", body.to_string()) }
     }
 
+    /// What the frame of a front-channel logout shows: nothing, and on the provider's pages only
+    /// (OpenID Connect Front-Channel Logout section 2).
+    pub fn frontchannel(&self, end: FrontchannelEnd) -> Answer {
+        let status = match end.outcome {
+            FRONT_CHANNEL | NO_SESSION => StatusCode::OK,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
+        let ancestors = if end.ancestors.is_empty() { "'none'".to_owned() } else { end.ancestors.join(" ") };
+        let policy = format!("default-src 'none'; frame-ancestors {ancestors}");
+        insert(response.headers_mut(), header::CONTENT_SECURITY_POLICY, &policy);
+        Answer { code: end.outcome, response }.with_cookies(end.lines)
+    }
+
+    /// What FusionAuth is told about a webhook: anything but 2xx, and it tries again.
+    pub fn webhook(&self, received: &Result<Received, WebhookRefused>, code: &'static str) -> Answer {
+        let Err(error) = received else {
+            return Answer { code, response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()) };
+        };
+        let status = match error {
+            WebhookRefused::Sender(_) => StatusCode::UNAUTHORIZED,
+            WebhookRefused::Unreadable | WebhookRefused::Bad(_) | WebhookRefused::TooOld | WebhookRefused::InFuture => {
+                StatusCode::BAD_REQUEST
+            }
+            WebhookRefused::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let body = json!({ "error": error.code() });
+        let mut response = of_text(status, "application/json", body.to_string());
+        if status == StatusCode::UNAUTHORIZED {
+            insert(response.headers_mut(), header::WWW_AUTHENTICATE, "Basic realm=\"doorward webhooks\"");
+        }
+        Answer { code: error.code(), response }
+    }
+
     /// A redirect.
     pub fn redirect(&self, status: StatusCode, location: &str, code: &'static str) -> Answer {
         let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
@@ -234,14 +306,19 @@ impl Respond {
     }
 
     fn as_page(&self, trouble: &Trouble<'_>) -> Response<Body> {
-        let login = trouble.login.as_deref().and_then(href);
+        let (label, path) = match (trouble.app, trouble.way_out) {
+            (Some(app), Some((label, endpoint))) => (label, Some(app.endpoint_path(endpoint))),
+            (_, _) => ("Log in", trouble.login.clone()),
+        };
+        let path = path.as_deref().and_then(href);
         let page = self.pages.error(&ErrorPage {
             site: trouble.app.map_or("", |app| app.origin.host()),
             status: trouble.status,
             title: trouble.words.title,
             explanation: trouble.words.explanation,
+            detail: trouble.detail.as_deref(),
             advice: trouble.words.advice,
-            link: login.as_ref().map(|href| Link { label: "Log in", href }),
+            link: path.as_ref().map(|href| Link { label, href }),
             reference: &shown(trouble.code, trouble.reference),
         });
         of_page(trouble.status, page)
@@ -265,7 +342,7 @@ impl<'t> Trouble<'t> {
         app: Option<&'t App>,
         reference: Reference,
     ) -> Self {
-        Self { status, code, words, app, reference, login: None, retry_after: None }
+        Self { status, code, words, app, reference, detail: None, login: None, way_out: None, retry_after: None }
     }
 }
 
@@ -303,9 +380,16 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             "server_error" | "temporarily_unavailable" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::FORBIDDEN,
         },
-        LoginFailure::CodeRefused(_) | LoginFailure::TokensRefused(_) | LoginFailure::TooLarge(_) => {
-            StatusCode::BAD_GATEWAY
-        }
+        LoginFailure::NotRegistered => StatusCode::FORBIDDEN,
+        LoginFailure::CodeRefused(_)
+        | LoginFailure::TokensRefused(_)
+        | LoginFailure::ClockOff(_)
+        | LoginFailure::TooLarge(_) => StatusCode::BAD_GATEWAY,
+        LoginFailure::Loop(cause) => match cause {
+            Cause::CookieNotReturned | Cause::WrongHost | Cause::SecureOverHttp => StatusCode::BAD_REQUEST,
+            Cause::SessionEnded | Cause::NotAllowed => StatusCode::FORBIDDEN,
+            Cause::TooLarge | Cause::ClockOff | Cause::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
+        },
         LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
         | LoginFailure::ForeignState

@@ -21,7 +21,7 @@ use crate::session::seal::{Key, KeyRing};
 use crate::store::{FeedLimits, Measured, Memory, Redis, Store, StoreNumbers};
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
-use crate::types::time::Clock;
+use crate::types::time::{Clock, Timestamp};
 use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
 /// How often what has ended is forgotten and the gauges are read.
@@ -34,8 +34,8 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 const CALLS_FOR_SESSIONS: usize = 1024;
 const CALLS_FOR_STRANGERS: usize = 128;
 
-/// Room for announcements that there is however few revocations are to be remembered.
-const LEAST_ITEMS: usize = 10_000;
+/// Room for more announcements than all revocations take twice: before that, somebody says the same in fewer.
+const MORE_ITEMS: usize = 10_000;
 
 /// The codes of decisions that are counted without looking their series up.
 const HOT_CODES: [&str; 3] = ["forward", "start_login", "no_session"];
@@ -64,7 +64,7 @@ impl Composed {
         let plans = apps.iter().zip(&config.apps).map(|(app, settings)| plan(app, settings));
         let plans = plans.collect::<Result<_, _>>()?;
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
-        let stores = stores(config, metrics)?;
+        let stores = stores(config, metrics, clock.now())?;
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
             trusted: Arc::new(
@@ -173,18 +173,26 @@ impl Orders for Obedience {
 }
 
 /// Two of one kind, so that nobody who merely begins logins takes what sessions need.
-fn stores(config: &Config, metrics: &Metrics) -> Result<Stores, StartError> {
+fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, StartError> {
     let (store, numbers) = (&config.store, StoreNumbers::new(metrics));
     let measured = |store: Arc<dyn Store>| Arc::new(Measured::new(store, Arc::clone(&numbers)));
+    let revoked = store.max_revoked.saturating_mul(config.apps.len());
+    let limits = FeedLimits {
+        longest_life: config.apps.iter().map(|app| app.policy.limits.absolute).max().unwrap_or_default(),
+        max_items: revoked.saturating_mul(2).saturating_add(MORE_ITEMS),
+    };
     match &store.place {
-        StorePlace::Memory => {
-            let memory = || measured(Arc::new(Memory::new(store.max_entries)));
-            Ok(Stores { sessions: memory(), strangers: memory() })
+        StorePlace::Memory { journal_file } => {
+            let memory = || Memory::new(store.max_entries).with_room_for(limits.max_items);
+            let sessions = match journal_file {
+                Some(file) => {
+                    memory().with_journal(file, now).map_err(|error| StartError::Journal(file.clone(), error))?
+                }
+                None => memory(),
+            };
+            Ok(Stores { sessions: measured(Arc::new(sessions)), strangers: measured(Arc::new(memory())) })
         }
         StorePlace::Redis(settings) => {
-            let longest_life = config.apps.iter().map(|app| app.policy.limits.absolute).max().unwrap_or_default();
-            let max_items = store.max_revoked.saturating_mul(config.apps.len()).saturating_mul(2);
-            let limits = FeedLimits { longest_life, max_items: max_items.max(LEAST_ITEMS) };
             let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
             let strangers = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
             Ok(Stores { sessions: measured(Arc::new(sessions)), strangers: measured(Arc::new(strangers)) })

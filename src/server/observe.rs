@@ -29,6 +29,8 @@ impl Observer for Telemetry {
             Event::Revocation => &self.metrics.revocations,
             Event::Theft => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
+            Event::AppLogout => &self.metrics.app_logouts,
+            Event::Form => &self.metrics.forms,
         };
         counter.with_label_values(&[name, outcome]).inc();
     }
@@ -45,6 +47,11 @@ impl Observer for Telemetry {
     fn sessions_on_old_keys(&self, count: usize) {
         self.metrics.sessions_on_old_keys.set(whole(count));
     }
+
+    fn weighed(&self, app: &AppAuth, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.metrics.cookie_bytes.with_label_values(&[app.app.name.as_str()]).observe(bytes.into());
+    }
 }
 
 /// Sets the gauges to what is.
@@ -52,6 +59,7 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Me
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
+    metrics.kept_form_bytes.set(whole(auth.kept_form_bytes()));
     metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
     for provider in providers {
         let name = [provider.settings().name.as_str()];

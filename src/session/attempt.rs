@@ -6,6 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+use super::login_loop::Signs;
 use super::seal::Purpose;
 use crate::types::oauth::Nonce;
 use crate::types::secret::same_bytes;
@@ -73,6 +74,10 @@ pub struct AttemptState {
     pub return_to: String,
     /// When the attempt began.
     pub began_at: Timestamp,
+    /// How many logins had finished in vain before.
+    pub logins: u8,
+    /// How the request came that began it.
+    pub signs: Signs,
 }
 
 impl AttemptState {

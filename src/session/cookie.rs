@@ -13,7 +13,8 @@ pub const MAX_VALUE: usize = 3800;
 /// Most chunks of one value.
 pub const MAX_CHUNKS: usize = 3;
 
-/// Most bytes that all cookies of a session may have together, names included: one header line of nginx is 8 KiB.
+/// Most bytes that all our cookies of one app may have together in any request, names and separators included: one
+/// header line of nginx is 8 KiB.
 pub const MAX_ALL: usize = 7 * 1024;
 
 /// What our cookies are called at one app.
@@ -31,6 +32,10 @@ pub struct CookieNames {
     pub login: String,
     /// The ID token for logout.
     pub hint: String,
+    /// Logins in a row.
+    pub rounds: String,
+    /// Who was signed in last.
+    pub person: String,
     stem: String,
     secure: bool,
 }
@@ -48,6 +53,8 @@ impl CookieNames {
             browser: format!("{host}{stem}_browser"),
             login: format!("{path}{stem}_login_"),
             hint: format!("{path}{stem}_hint"),
+            rounds: format!("{host}{stem}_rounds"),
+            person: format!("{host}{stem}_person"),
             stem: stem.to_owned(),
             secure,
         }
@@ -71,6 +78,14 @@ impl CookieNames {
     pub fn expire(&self, name: &str, path: &str) -> Option<HeaderValue> {
         self.set(name, "", path, Some(Duration::ZERO))
     }
+}
+
+/// Whether a name is one of those that our cookies have where they begin with `stem`, in any case: browsers compare the
+/// prefixes so.
+pub fn is_named_after(stem: &str, name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    let bare = ["__host-", "__secure-"].iter().find_map(|prefix| lower.strip_prefix(prefix)).unwrap_or(&lower);
+    bare.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// The name of chunk `index` of a cookie; the first has the cookie's own.
@@ -141,6 +156,11 @@ impl<'r> RequestCookies<'r> {
         self.pairs.iter().any(|(found, _)| *found == name)
     }
 
+    /// The cookies whose names begin so, in the order in which they came.
+    pub fn beginning_with(&self, beginning: &str) -> impl DoubleEndedIterator<Item = (&'r str, &'r str)> {
+        self.pairs.iter().copied().filter(move |(name, _)| name.starts_with(beginning))
+    }
+
     /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.
     pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
         let first = self.get(name)?;
@@ -188,9 +208,20 @@ mod tests {
     fn every_name_begins_as_the_filter_expects() {
         for origin in ["https://a.example", "http://a.localhost"] {
             let names = names(origin);
-            for name in [&names.jwt, &names.refresh, &names.seen, &names.browser, &names.login, &names.hint] {
+            let CookieNames { jwt, refresh, seen, browser, login, hint, rounds, person, stem: _, secure: _ } = &names;
+            for name in [jwt, refresh, seen, browser, login, hint, rounds, person] {
                 assert!(names.beginnings().iter().any(|beginning| name.starts_with(beginning)), "{name}");
             }
+        }
+    }
+
+    #[test]
+    fn our_names_are_known_in_every_case() {
+        for name in ["doorward_jwt", "__Host-doorward_seen", "__secure-DOORWARD_hint", "doorward_"] {
+            assert!(is_named_after("doorward", name), "{name}");
+        }
+        for name in ["doorward", "doorwardly_jwt", "xdoorward_jwt", "__Host-PHPSESSID", "forum_jwt"] {
+            assert!(!is_named_after("doorward", name), "{name}");
         }
     }
 

@@ -47,9 +47,12 @@ pub struct SessionJwt {
 impl SessionJwt {
     /// What the JWT and the kept claims say. `None`: not JSON objects, which verification rules out.
     pub fn claims(&self) -> Option<Claims> {
-        let token: Map<String, Value> = serde_json::from_slice(&self.jwt.payload()?).ok()?;
-        let kept: Map<String, Value> = serde_json::from_str(&self.kept_claims).ok()?;
-        Some(Claims::new(token, kept))
+        Some(Claims::new(self.jwt.claims()?, self.kept()?))
+    }
+
+    /// The claims that are kept beside the JWT.
+    pub fn kept(&self) -> Option<Map<String, Value>> {
+        serde_json::from_str(&self.kept_claims).ok()
     }
 }
 
@@ -77,10 +80,19 @@ impl PackedJwt {
         }
     }
 
-    fn payload(&self) -> Option<Vec<u8>> {
+    /// What its payload says.
+    pub fn claims(&self) -> Option<Map<String, Value>> {
         match self {
-            Self::Decoded([_, payload, _]) => Some(payload.clone()),
-            Self::AsIs(jwt) => URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok(),
+            Self::Decoded([_, payload, _]) => serde_json::from_slice(payload).ok(),
+            Self::AsIs(jwt) => serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?).ok(),
+        }
+    }
+
+    /// How long its header is, in bytes.
+    pub fn header_len(&self) -> usize {
+        match self {
+            Self::Decoded([header, ..]) => header.len(),
+            Self::AsIs(jwt) => jwt.split('.').next().unwrap_or_default().len(),
         }
     }
 }

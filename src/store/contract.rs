@@ -46,6 +46,7 @@ pub(super) async fn is_kept_by(fresh: impl Fn() -> Shared) {
     what_has_ended_is_no_news(&fresh()).await;
     fewer_words_take_the_place_of_many(&fresh()).await;
     who_reads_on_meanwhile_misses_nothing(&fresh()).await;
+    what_is_condensed_is_said_even_in_the_place_of_nothing(&fresh()).await;
     nothing_is_condensed_that_is_not_known(&fresh()).await;
     a_stranger_to_this_memory_begins_anew(&fresh()).await;
     long_news_are_whole(&fresh()).await;
@@ -240,9 +241,21 @@ async fn who_reads_on_meanwhile_misses_nothing(Shared { one, other }: &Shared) {
     one.condense(&whole.cursor, vec![item("a and b", 10)], at(0)).await.unwrap();
     let rest = other.news(&half.cursor, at(0)).await.unwrap();
     assert_eq!((said(&rest), rest.lost), (vec!["a and b"], false));
-    // Both had the same thought; the second one's words are not needed any more.
-    other.condense(&whole.cursor, vec![item("a and b again", 10)], at(0)).await.unwrap();
-    assert_eq!(said(&one.news(&Cursor::default(), at(0)).await.unwrap()), ["a and b"]);
+    // Both had the same thought: what was said meanwhile stays, and nothing that somebody says is left out.
+    other.condense(&whole.cursor, vec![item("a and b, again", 10)], at(0)).await.unwrap();
+    let twice = one.news(&whole.cursor, at(0)).await.unwrap();
+    assert_eq!(said(&twice), ["a and b", "a and b, again"]);
+}
+
+async fn what_is_condensed_is_said_even_in_the_place_of_nothing(Shared { one, other }: &Shared) {
+    let empty = one.news(&Cursor::default(), at(0)).await.unwrap();
+    one.condense(&empty.cursor, vec![item("a", 10)], at(0)).await.unwrap();
+    let first = other.news(&empty.cursor, at(0)).await.unwrap();
+    one.condense(&first.cursor, Vec::new(), at(0)).await.unwrap();
+    for text in ["b", "c"] {
+        other.condense(&first.cursor, vec![item(text, 10)], at(0)).await.unwrap();
+    }
+    assert_eq!(said(&one.news(&Cursor::default(), at(0)).await.unwrap()), ["b", "c"]);
 }
 
 async fn nothing_is_condensed_that_is_not_known(Shared { one, other }: &Shared) {

@@ -1,8 +1,11 @@
-//! What was announced in one process, in order. Bounded; what has ended goes first, and when nothing has, the newcomer
-//! is refused.
+//! What was announced in one process, in order, and in its journal if it has one. Bounded; what has ended goes first,
+//! and when nothing has, the newcomer is refused.
 
 use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
 
+use super::journal::{Journal, Written};
 use super::{Cursor, Item, News, StoreError};
 use crate::types::time::Timestamp;
 
@@ -15,22 +18,43 @@ pub(super) struct Feed {
     items: VecDeque<(u64, Item)>,
     last: u64,
     max_items: usize,
+    journal: Option<Journal>,
 }
+
+/// What has to come before an announcement counts as made; `None`: nothing.
+pub(super) type Pending = Option<Written>;
 
 impl Feed {
     pub(super) fn new(max_items: usize) -> Self {
-        Self { items: VecDeque::new(), last: 0, max_items }
+        Self { items: VecDeque::new(), last: 0, max_items, journal: None }
     }
 
-    pub(super) fn announce(&mut self, item: Item, now: Timestamp) -> Result<(), StoreError> {
+    /// Takes in what the journal at `path` has kept, and keeps it from now on. Blocks.
+    pub(super) fn keep_in(&mut self, path: &Path, now: Timestamp) -> io::Result<()> {
+        // Words that somebody condensed may be a little more than what is announced one by one.
+        let (journal, kept) = Journal::open(path, self.max_items.saturating_mul(2), now)?;
+        if kept.unreadable > 0 {
+            tracing::warn!(lines = kept.unreadable, "journal_lines_unreadable");
+        }
+        kept.items.into_iter().for_each(|item| self.push(item));
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    pub(super) fn announce(&mut self, item: Item, now: Timestamp) -> Result<Pending, StoreError> {
         if self.items.len() >= self.max_items {
             self.sweep(now);
         }
         if self.items.len() >= self.max_items {
             return Err(StoreError::Full);
         }
-        self.push(item);
-        Ok(())
+        self.push(item.clone());
+        let needed = self.items.len();
+        match &mut self.journal {
+            None => Ok(None),
+            Some(journal) if journal.is_long_for(needed) => self.rewrite_journal(),
+            Some(journal) => journal.append(&item).map(Some),
+        }
     }
 
     pub(super) fn news(&self, since: &Cursor, now: Timestamp) -> News {
@@ -44,21 +68,23 @@ impl Feed {
         }
     }
 
-    /// Says whether it did.
-    pub(super) fn condense(&mut self, until: &Cursor, items: Vec<Item>) -> bool {
-        let Some(until) = read_until(until) else { return false };
-        let first = self.items.front().map(|(number, _)| *number);
-        // Otherwise somebody else was faster, or there was nothing.
-        let is_due = first.is_some_and(|first| first <= until);
-        if is_due {
-            self.items.retain(|(number, _)| *number > until);
-            items.into_iter().for_each(|item| self.push(item));
+    pub(super) fn condense(&mut self, until: &Cursor, items: Vec<Item>) -> Result<Pending, StoreError> {
+        if until.epoch != EPOCH {
+            return Ok(None);
         }
-        is_due
+        let until = read_until(until).unwrap_or(0);
+        self.items.retain(|(number, _)| *number > until);
+        items.into_iter().for_each(|item| self.push(item));
+        self.rewrite_journal()
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) {
         self.items.retain(|(_, item)| now < item.ends_at);
+    }
+
+    fn rewrite_journal(&mut self) -> Result<Pending, StoreError> {
+        let Some(journal) = &mut self.journal else { return Ok(None) };
+        journal.rewrite(self.items.iter().map(|(_, item)| item.clone()).collect()).map(Some)
     }
 
     fn push(&mut self, item: Item) {

@@ -2,11 +2,13 @@
 //! the newcomer is refused rather than somebody else's entry forgotten.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::feed::Feed;
+use super::feed::{Feed, Pending};
 use super::{Answer, Cursor, Item, News, Store, StoreError};
 use crate::types::time::Timestamp;
 
@@ -28,6 +30,21 @@ impl Memory {
     /// An empty store that takes at most `max_entries`, and as many announcements.
     pub fn new(max_entries: usize) -> Self {
         Self { entries: Mutex::default(), max_entries, feed: Mutex::new(Feed::new(max_entries)) }
+    }
+
+    /// With room for another number of announcements; there are none yet.
+    #[must_use]
+    pub fn with_room_for(self, max_items: usize) -> Self {
+        Self { feed: Mutex::new(Feed::new(max_items)), ..self }
+    }
+
+    /// With a journal that keeps the announcements through a restart; what it has kept is announced already. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, is no journal, is in use, or has more than there is room for.
+    pub fn with_journal(self, path: &Path, now: Timestamp) -> io::Result<Self> {
+        self.feed().keep_in(path, now)?;
+        Ok(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
@@ -62,6 +79,17 @@ fn living<'e>(entries: &'e HashMap<String, Entry>, key: &str, now: Timestamp) ->
 
 fn at_once<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Answer<'a, T> {
     Box::pin(std::future::ready(result))
+}
+
+/// Waits for the journal, if there is one.
+fn written<'a>(pending: Result<Pending, StoreError>) -> Answer<'a, ()> {
+    match pending {
+        Ok(None) => at_once(Ok(())),
+        Ok(Some(written)) => Box::pin(async move {
+            written.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the journal has ended".to_owned())))
+        }),
+        Err(error) => at_once(Err(error)),
+    }
 }
 
 impl Store for Memory {
@@ -113,7 +141,7 @@ impl Store for Memory {
     }
 
     fn announce(&self, item: Item, now: Timestamp) -> Answer<'_, ()> {
-        at_once(self.feed().announce(item, now))
+        written(self.feed().announce(item, now))
     }
 
     fn news<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> Answer<'a, News> {
@@ -121,8 +149,7 @@ impl Store for Memory {
     }
 
     fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, _now: Timestamp) -> Answer<'a, ()> {
-        self.feed().condense(until, items);
-        at_once(Ok(()))
+        written(self.feed().condense(until, items))
     }
 
     fn held(&self) -> Option<usize> {

@@ -17,6 +17,7 @@
 #[cfg(test)]
 mod contract;
 mod feed;
+mod journal;
 mod measured;
 pub mod memory;
 mod redis;
@@ -74,7 +75,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What was announced after `since`, by whomever, one's own words among it.
     fn news<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> Answer<'a, News>;
 
-    /// Puts `items` in the place of everything that was announced up to `until`: they say the same in fewer words.
+    /// Puts `items` in the place of everything that was announced up to `until`: they say the same in fewer words. Does
+    /// nothing where the memory that `until` is of was lost, which the next [`Store::news`] tells.
     fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, now: Timestamp) -> Answer<'a, ()>;
 
     /// How many entries this process holds for the store; `None` where others hold them.

@@ -11,6 +11,8 @@ use prometheus::{
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// The last but the infinite one is the most that is written.
+const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 7168.0];
 
 /// Every series of this process.
 #[derive(Debug)]
@@ -23,14 +25,22 @@ pub struct Metrics {
     pub logins: IntCounterVec,
     /// Logouts by `app` and `outcome`.
     pub logouts: IntCounterVec,
+    /// Forms that met no session, by `app` and what became of them.
+    pub forms: IntCounterVec,
+    /// Bytes of forms that this process had the store keep.
+    pub kept_form_bytes: IntGauge,
+    /// Logouts at the apps themselves by `app` and `outcome`.
+    pub app_logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
     pub refreshes: IntCounterVec,
-    /// Logout tokens from the provider, by `app` and `outcome`.
+    /// What the provider said about the end of sessions, by `app` and `outcome`: logout tokens, webhooks, frames.
     pub revocations: IntCounterVec,
     /// Refresh tokens that came again after they had been replaced, by `app` and `outcome`.
     pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
     pub sessions_refused: IntCounterVec,
+    /// What the cookies of a session take of a request, by `app`; what does not fit included.
+    pub cookie_bytes: HistogramVec,
     /// Living sessions that were last seen under a key that only opens any more: zero once a rotation is over.
     pub sessions_on_old_keys: IntGauge,
     /// Entries of the store that this process holds.
@@ -116,8 +126,8 @@ impl Metrics {
             registry.register(Box::new(gauges.clone()))?;
             Ok::<_, prometheus::Error>(gauges)
         };
-        let histograms = |name: &str, help: &str, label: &str| {
-            let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let histograms = |name: &str, help: &str, label: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
             let histograms = HistogramVec::new(options, &[label])?;
             registry.register(Box::new(histograms.clone()))?;
             Ok::<_, prometheus::Error>(histograms)
@@ -132,18 +142,31 @@ impl Metrics {
                 "doorward_request_seconds",
                 "From a request's head to its answer's last byte.",
                 "app",
+                &SECONDS,
             )?,
             upstream_seconds: histograms(
                 "doorward_upstream_seconds",
                 "The backend's time to its answer's head.",
                 "app",
+                &SECONDS,
             )?,
             logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
             logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
+            forms: counters(
+                "doorward_forms_total",
+                "Forms that met no session, by what became of them.",
+                &["app", "outcome"],
+            )?,
+            kept_form_bytes: gauge("doorward_kept_form_bytes", "Bytes of forms that wait for their senders.")?,
+            app_logouts: counters(
+                "doorward_app_logouts_total",
+                "Calls of the apps' own logouts by outcome.",
+                &["app", "outcome"],
+            )?,
             refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
             revocations: counters(
                 "doorward_revocations_total",
-                "Logout tokens from the provider by outcome.",
+                "Logout tokens, webhooks and logout frames from the provider by outcome.",
                 &["app", "outcome"],
             )?,
             thefts: counters(
@@ -156,6 +179,12 @@ impl Metrics {
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
             )?,
+            cookie_bytes: histograms(
+                "doorward_session_cookie_bytes",
+                "What a session's cookies take of a request, at most 7168; more is refused.",
+                "app",
+                &COOKIE_BYTES,
+            )?,
             sessions_on_old_keys: gauge(
                 "doorward_sessions_on_old_keys",
                 "Sessions used within their idle limit whose cookies an older key sealed.",
@@ -166,7 +195,12 @@ impl Metrics {
                 "Calls to the store by outcome.",
                 &["call", "outcome"],
             )?,
-            store_call_seconds: histograms("doorward_store_call_seconds", "The store's time to its answer.", "call")?,
+            store_call_seconds: histograms(
+                "doorward_store_call_seconds",
+                "The store's time to its answer.",
+                "call",
+                &SECONDS,
+            )?,
             store_calls_in_flight: gauge("doorward_store_calls_in_flight", "Calls to the store under way.")?,
             store_up: gauge("doorward_store_up", "Whether the store answered the last call.")?,
             revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,

@@ -172,7 +172,7 @@ impl HeaderPolicy {
     }
 
     /// The client's cookies without ours, as one field; `None` if nothing is left.
-    fn foreign_cookies(&self, client: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn foreign_cookies(&self, client: &HeaderMap) -> Option<HeaderValue> {
         let mut fields = client.get_all(COOKIE).iter();
         let first = fields.next()?;
         if fields.next().is_none() && !pairs(first).any(|pair| self.is_our_cookie(pair)) {

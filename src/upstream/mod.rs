@@ -2,6 +2,7 @@
 
 mod client;
 mod error;
+mod farewell;
 mod frames;
 mod framing;
 mod headers;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 
 pub use client::Upstream;
 pub use error::UpstreamError;
+pub use farewell::{LoggedOut, log_out_of_app};
 pub use headers::HeaderPolicy;
 pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamSettings, UpstreamUrl};
 pub use upgrade::Tunnels;

@@ -42,7 +42,7 @@ return complaints;
 "#;
 
 const POST: &str = "const form = document.createElement('form'); form.method = 'post'; form.action = '/shopping-cart'; \
-    document.body.append(form); form.submit()";
+    form.enctype = arguments[0]; document.body.append(form); form.submit()";
 
 #[tokio::test]
 async fn pages_can_be_read_in_light_and_dark_on_any_width() {
@@ -50,7 +50,7 @@ async fn pages_can_be_read_in_light_and_dark_on_any_width() {
     let chromium = Chromium::start(&[]).await;
     let store = &demo.store;
     chromium.open(&format!("{store}/")).await;
-    chromium.client().execute(POST, Vec::new()).await.expect("a form is sent");
+    chromium.client().execute(POST, vec!["multipart/form-data".into()]).await.expect("a form is sent");
     looks_good(&chromium, "Your form was not sent", "form-not-sent").await;
     chromium.open(&format!("{store}/.doorward/callback?error=access_denied")).await;
     looks_good(&chromium, "This login cannot be finished", "error").await;
@@ -64,6 +64,10 @@ async fn pages_can_be_read_in_light_and_dark_on_any_width() {
     chromium.find("#visitor").await;
     chromium.open(&format!("{store}/admin")).await;
     looks_good(&chromium, "You cannot open this page", "forbidden").await;
+    chromium.open(&format!("{store}/shopping-cart")).await;
+    chromium.client().delete_all_cookies().await.expect("the cookies go");
+    chromium.client().execute(POST, vec!["application/x-www-form-urlencoded".into()]).await.expect("a form is sent");
+    looks_good(&chromium, "Do you want to send your form now?", "send-form").await;
     chromium.open(&format!("{store}/.doorward/logout")).await;
     looks_good(&chromium, "Do you want to log out?", "logout").await;
     chromium.close().await;

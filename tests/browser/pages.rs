@@ -34,7 +34,35 @@ async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
 }
 
 #[tokio::test]
-async fn a_form_that_met_no_session_is_not_lost() {
+async fn a_form_that_met_no_session_is_sent_after_the_login() {
+    let demo = DemoProcess::start(JWT_LIFETIME);
+    let chromium = Chromium::start(&[]).await;
+    let cart = format!("{}/shopping-cart", demo.store);
+    chromium.open(&cart).await;
+    sign_in(&chromium, "alice").await;
+    chromium.arrives("the cart", |address| address == cart).await;
+    chromium.client().delete_all_cookies().await.expect("the cookies go");
+
+    chromium.click("#add-knocker").await;
+    chromium.says("h1", "Do you want to send your form now?").await;
+    chromium.screenshot("page-send-form").await;
+    assert!(!chromium.source().await.contains("knocker"), "no value of the form stands on the page");
+    chromium.click("form button").await;
+    chromium.says("#total", "€ 39.50").await;
+    assert_eq!(chromium.address().await, cart);
+
+    // The browser shows our page as it was; pressing the button again sends nothing a second time.
+    chromium.client().back().await.expect("a page to go back to");
+    chromium.says("h1", "Do you want to send your form now?").await;
+    chromium.click("form button").await;
+    chromium.says("h1", "No form is waiting").await;
+    chromium.open(&cart).await;
+    chromium.says("#total", "€ 39.50").await;
+    chromium.close().await;
+}
+
+#[tokio::test]
+async fn a_form_with_files_that_met_no_session_is_not_lost() {
     let demo = DemoProcess::start(JWT_LIFETIME);
     let chromium = Chromium::start(&[]).await;
     let cart = format!("{}/shopping-cart", demo.store);
@@ -44,6 +72,8 @@ async fn a_form_that_met_no_session_is_not_lost() {
     let first = chromium.tabs().await;
     chromium.client().delete_all_cookies().await.expect("the cookies go");
 
+    let with_files = "document.querySelector('#add-knocker').form.enctype = 'multipart/form-data'";
+    chromium.client().execute(with_files, Vec::new()).await.expect("another kind of form");
     chromium.click("#add-knocker").await;
     chromium.says("h1", "Your form was not sent").await;
     assert_eq!(chromium.status().await, 401);

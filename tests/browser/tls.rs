@@ -169,6 +169,7 @@ fn settings(issuer: &str) -> Settings {
         jwt_lifetime: JWT_LIFETIME,
         refresh_lifetime: Duration::from_secs(600),
         sign_on_lifetime: Duration::from_secs(600),
+        fusionauth: None,
         clock: Arc::new(SystemClock),
         events: Arc::new(|_| ()),
     }

@@ -20,6 +20,7 @@ use proptest::proptest;
 use tempfile::TempDir;
 
 mod binary;
+mod fusionauth;
 mod refused;
 mod store;
 
@@ -78,8 +79,18 @@ impl Folder {
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
             SealingKey::generate().unwrap().write_new(&folder.path(key)).unwrap();
         }
-        for secret in ["store.secret", "secrets/store", "secrets/forum", "secrets/redis"] {
+        for secret in [
+            "store.secret",
+            "secrets/store",
+            "secrets/forum",
+            "secrets/redis",
+            "secrets/fusionauth",
+            "secrets/webhook-password",
+        ] {
             folder.write(secret, "hunter2\n");
+        }
+        for secret in ["secrets/webhook-signature", "secrets/webhook-key"] {
+            folder.write(secret, &format!("{}\n", "hunter2 ".repeat(8)));
         }
         let certified = rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
         folder.write("tls/cert.pem", &certified.cert.pem());
@@ -169,7 +180,8 @@ fn the_reference_shows_the_defaults() {
         format!(
             "{:?}",
             (
-                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, &config.store),
+                (&server.admin_listen, &server.trusted_proxies, &server.limits, config.log, config.store.max_entries),
+                config.store.max_revoked,
                 (&provider.discovery_url, &provider.algorithms, provider.request_timeout, provider.leeway),
                 (&policy.aliases, &policy.prefix, &policy.headers, &policy.cookies, policy.limits),
                 (&client.token_auth, &client.scopes, client.session_jwt, &client.audiences, app.auth),

@@ -44,6 +44,30 @@ refused! {
     an_apps_own_limits_fit_too:
         "client_id = \"forum\"" => "client_id = \"forum\"\nabsolute_timeout = \"5m\"",
         at "\"5m\"", "longer than the absolute limit of 300 s", hint "idle_timeout";
+    a_cookie_of_doorwards_own_is_not_the_apps:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"__Host-DOORWARD_jwt\" }]",
+        at "\"__Host-DOORWARD_jwt\"", "one of doorward's own", hint "taken away by themselves";
+    nor_is_one_of_another_app:
+        "client_id = \"forum\"" => "client_id = \"forum\"\ncookie_name = \"board\"\napp_cookies = [{ name = \"doorward_jwt\" }]",
+        at "\"doorward_jwt\"", "one of doorward's own", hint "the app's own";
+    a_cookie_of_a_strange_domain_is_not_the_apps:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a\", domain = \"store.example.com\" }]",
+        at "\"store.example.com\"", "neither the app's host nor one above it", hint "PHPSESSID";
+    a_cookie_has_a_name_that_can_be_written:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a b\" }]",
+        at "\"a b\"", "a cookie's name is letters", hint "as the app sets it";
+    a_cookie_is_named_once:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a\" }, { path = \"/\", name = \"a\" }]",
+        at "{ path = \"/\", name = \"a\" }", "there twice", hint "once";
+    a_logout_of_the_app_is_a_path:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_url = \"https://forum.example.com/logout\"",
+        at "\"https://forum.example.com/logout\"", "is not a path", hint "/account/logout";
+    a_logout_of_the_app_is_not_doorwards:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_url = \"/.doorward/logout\"",
+        at "\"/.doorward/logout\"", "is doorward's own", hint "the app's logout";
+    a_method_alone_asks_for_nothing:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_method = \"POST\"",
+        at "\"POST\"", "there is no `app_logout_url`", hint "app_logout_url";
     a_date_is_no_value:
         "\"30m\"" => "1979-05-27", at "1979-05-27", "a date", hint "quotes";
     a_list_is_a_list:
@@ -52,6 +76,12 @@ refused! {
         "[store]\nurl = \"memory:\"" => "[store]\nurl = { a = 1 }", at "{ a = 1 }", "found a table, expected text", hint "";
     other_stores_are_refused_plainly:
         "\"memory:\"" => "\"memcached://cache\"", at "\"memcached://cache\"", "`memcached://cache` is not a store", hint "redis://";
+    a_journal_is_for_memory:
+        "\"memory:\"" => "\"redis://cache\"\njournal_file = \"a\"", at "\"a\"", "for `memory:`", hint "take it away";
+    a_journal_is_in_a_folder_that_is_there:
+        "\"memory:\"" => "\"memory:\"\njournal_file = \"absent/a\"", at "\"absent/a\"", "cannot be a journal", hint "folder";
+    a_journal_is_no_folder:
+        "\"memory:\"" => "\"memory:\"\njournal_file = \"keys\"", at "\"keys\"", "cannot be a journal", hint "a file";
     a_database_has_a_number:
         "\"memory:\"" => "\"redis://cache/main\"", at "\"redis://cache/main\"", "no number of a database", hint "/1";
     nothing_stands_behind_the_database:

@@ -14,7 +14,7 @@ fn store(lines: &str) -> StoreConfig {
 fn redis(lines: &str) -> RedisSettings {
     match store(lines).place {
         StorePlace::Redis(settings) => *settings,
-        StorePlace::Memory => panic!("not in memory"),
+        StorePlace::Memory { .. } => panic!("not in memory"),
     }
 }
 
@@ -25,7 +25,15 @@ fn node(host: &str, port: u16) -> RedisNode {
 #[test]
 fn the_store_is_this_process_by_default() {
     let store = store("max_entries = 7");
-    assert!(matches!(store.place, StorePlace::Memory) && store.max_entries == 7);
+    assert!(matches!(store.place, StorePlace::Memory { journal_file: None }) && store.max_entries == 7);
+}
+
+#[test]
+fn a_journal_is_beside_the_configuration() {
+    let folder = Folder::with(&edited("url = \"memory:\"", "journal_file = \"ended.journal\""));
+    let config = folder.load(&[]).unwrap().config;
+    let StorePlace::Memory { journal_file } = config.store.place else { panic!("not in memory") };
+    assert_eq!(journal_file, Some(folder.path("ended.journal")));
 }
 
 #[test]

@@ -260,7 +260,13 @@ async fn a_refresh_that_fails_keeps_the_session_and_says_come_back() {
         (Fault::BrokenJson, "token_answer_malformed"),
         (Fault::Huge(8_000_000), "token_answer_malformed"),
         (Fault::Status(302), "token_answer_malformed"),
-        (Fault::Status(500), "provider_unavailable"),
+        (Fault::Page(400), "token_answer_malformed"),
+        (Fault::Page(403), "token_answer_malformed"),
+        (Fault::Page(404), "token_answer_malformed"),
+        (Fault::Json(403, r#"{"message":"blocked by policy"}"#), "token_answer_malformed"),
+        (Fault::Json(404, r#"{"message":"no route matched"}"#), "token_answer_malformed"),
+        (Fault::Json(404, ""), "token_answer_malformed"),
+        (Fault::Page(500), "provider_unavailable"),
         (Fault::Status(503), "provider_unavailable"),
         (Fault::CutBefore, "provider_no_answer"),
     ];
@@ -340,7 +346,7 @@ async fn a_provider_that_is_slow_at_a_refresh_is_waited_for_in_vain_and_then_fou
 async fn a_refused_grant_ends_the_session_and_an_operators_mistake_does_not() {
     let door = Setup::plain().start();
     let refused = |status, error| Some(RefreshRefusal { status, error });
-    for refusal in [refused(400, Some("invalid_grant")), refused(404, None), refused(400, None)] {
+    for refusal in [refused(400, Some("invalid_grant")), refused(403, Some("invalid_grant")), refused(400, None)] {
         let browser = alice(&door).await;
         door.pass(301);
         door.provider.behave(|provider| provider.refresh_refusal = refusal);

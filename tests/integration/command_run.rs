@@ -112,6 +112,12 @@ async fn the_shipped_configurations_start_without_their_provider() {
             ("DOORWARD_PROVIDERS__LOGIN__DISCOVERY_URL", &discovery),
             ("DOORWARD_APPS__STORE__UPSTREAM", &upstream),
         ]);
+        if name == "reference.toml" {
+            variables.push(("DOORWARD_PROVIDERS__MEMBERS__DISCOVERY_URL", &discovery));
+            for secret in ["fusionauth", "webhook-signature", "webhook-password", "webhook-key"] {
+                folder.write(&format!("secrets/{secret}"), "a secret of more than thirty-two bytes\n");
+            }
+        }
         let process = Process::run(folder.path(name).as_os_str(), &variables);
         let (port, admin) = (process.port("address"), process.port("admin"));
         let shown = if scheme == "https" { 443 } else { 80 };

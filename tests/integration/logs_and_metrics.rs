@@ -123,6 +123,16 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     door.store.restart();
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "the session lives through it all");
     gathered.cookies(&browser, door);
+    door.pass(31 * 60);
+    let field = "a-field-that-nobody-may-see-0123456789";
+    gathered.secrets.push(field.to_owned());
+    let form = Ask::new(Kind::Navigation, &door.store_url(CART)).method("POST").from(&page.url);
+    let form = form.body("application/x-www-form-urlencoded", format!("comment={field}")).following();
+    let page = browser.send(form).await;
+    assert_eq!(page.url.path(), "/.doorward/form", "{page}");
+    gathered.pages.push(page.text());
+    gathered.cookies(&browser, door);
+    assert_eq!(browser.submit(&page, &[]).await.status(), 200);
     let page = journey::log_out(&mut browser, &door.site().store).await;
     gathered.pages.push(page.text());
     gathered.parameters(door);
@@ -160,7 +170,8 @@ async fn the_counters_tell_what_happened() {
     let mut gathered = Gathered::default();
     whole_life(&mut door, &mut gathered).await;
     let expected = [
-        (r#"doorward_logins_total{app="store",outcome="signed_in"}"#, 1.0),
+        (r#"doorward_logins_total{app="store",outcome="signed_in"}"#, 2.0),
+        (r#"doorward_forms_total{app="store",outcome="sent"}"#, 1.0),
         (r#"doorward_logins_total{app="forum",outcome="signed_in"}"#, 1.0),
         (r#"doorward_logins_total{app="store",outcome="token_signature_invalid"}"#, 1.0),
         (r#"doorward_logins_total{app="store",outcome="provider_unavailable"}"#, 1.0),

@@ -20,11 +20,19 @@ mod command_revoke;
 #[cfg(test)]
 mod command_run;
 #[cfg(test)]
+mod cookie_budget;
+#[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod frontchannel_logout;
+#[cfg(test)]
+mod fusionauth;
 #[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod identity_headers;
+#[cfg(test)]
+mod journal;
 #[cfg(test)]
 mod key_rotation;
 #[cfg(test)]
@@ -33,6 +41,8 @@ mod life_cycle;
 mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
+#[cfg(test)]
+mod provider_habits;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
@@ -49,5 +59,7 @@ pub mod support;
 mod support_itself;
 #[cfg(test)]
 mod web_workflow;
+#[cfg(test)]
+mod webhooks;
 #[cfg(test)]
 mod websocket;

@@ -12,8 +12,7 @@ fn redis() -> RedisServer {
 }
 
 fn sharing(redis: &RedisServer) -> Doorward {
-    let store = format!("[store]\nurl = \"redis://:{PASSWORD}@127.0.0.1:{}\"\n", redis.port());
-    Setup::plain().more(&store).start()
+    Setup::plain().remembering(&format!("url = \"redis://:{PASSWORD}@127.0.0.1:{}\"", redis.port())).start()
 }
 
 fn asked(redis: &RedisServer, words: &[&str]) -> String {

@@ -52,6 +52,11 @@ fn callbacks() {
 }
 
 #[test]
+fn webhooks() {
+    replay("event", checks::event::check);
+}
+
+#[test]
 fn configurations() {
     replay("config", text(checks::config::check));
 }

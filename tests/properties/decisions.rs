@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::App;
+use doorward::policy::app::{App, Leaving, Offers};
 use doorward::policy::asker::Asker;
 use doorward::policy::claims::{ClaimCondition, Claims};
 use doorward::policy::client_address::TrustedProxies;
@@ -27,7 +27,7 @@ use serde_json::{Map, json};
 
 const ORIGIN: &str = "https://store.example.com";
 const PREFIX: &str = "/.doorward";
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 18] = [
     "/",
     "/a",
     "/a/b",
@@ -41,10 +41,13 @@ const PATHS: [&str; 15] = [
     "/.doorward/logout",
     "/.doorward/signed-out",
     "/.doorward/session",
+    "/.doorward/backchannel-logout",
+    "/.doorward/frontchannel-logout?sid=s",
+    "/.doorward/webhooks/fusionauth",
     "/.doorward/else",
     "/.doorward",
 ];
-const HEADERS: [(&str, &str); 16] = [
+const HEADERS: [(&str, &str); 17] = [
     ("accept", "text/html"),
     ("accept", "*/*"),
     ("sec-fetch-mode", "navigate"),
@@ -52,6 +55,7 @@ const HEADERS: [(&str, &str); 16] = [
     ("sec-fetch-dest", "document"),
     ("sec-fetch-dest", "iframe"),
     ("sec-fetch-site", "same-origin"),
+    ("sec-fetch-site", "same-site"),
     ("sec-fetch-site", "cross-site"),
     ("origin", ORIGIN),
     ("origin", "https://evil.example"),
@@ -96,7 +100,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec(rule, 0..4)
 }
 
-fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
+fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
     let origin = Origin::parse(ORIGIN).unwrap();
     Sites::new(vec![Arc::new(App {
         name: AppName::new("store"),
@@ -108,7 +112,10 @@ fn site(rules: Vec<Rule>, tolerates: Oddities) -> Sites {
         headers: Vec::new(),
         cookies: CookieNames::new("doorward", &origin),
         limits: Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) },
+        offers,
         origin,
+        leaving: Leaving::default(),
+        max_kept_form: 1024,
     })])
 }
 
@@ -152,11 +159,17 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert_eq!(permit.identity().is_some(), is_signed_in, "who asked is who is told");
             assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
         }
-        Decision::StartLogin(_, to) => {
+        Decision::StartLogin(_, to, _) => {
             assert!(!is_signed_in && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
+        Decision::KeepForm(_, to, _) => {
+            assert!(!is_signed_in && facts.asker == Asker::FormNavigation && facts.method == Method::POST, "{facts:?}");
+            assert!(doorward::policy::asker::is_same_origin(headers, ORIGIN), "{headers:?}");
+            crate::checks::return_to::check(to.as_str());
+        }
+        Decision::ShowForm(..) => assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form))),
         Decision::AlreadySignedIn(_, to) => {
             assert!(is_signed_in);
             crate::checks::return_to::check(to.as_str());
@@ -173,6 +186,14 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
         Decision::EndSessions(_) => {
             assert!(matches!(route, Route::Own(_, Endpoint::BackchannelLogout)) && facts.method == Method::POST);
         }
+        Decision::EndOwnSession(place) => {
+            let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+            assert!(facts.method == Method::GET && facts.asker == Asker::Frame && site != Some(b"cross-site"));
+            assert!(place.app.offers.frontchannel_logout && site.is_some());
+        }
+        Decision::ReceiveWebhook(place) => {
+            assert!(place.app.offers.fusionauth_webhooks && facts.method == Method::POST);
+        }
         Decision::ShowSignedOut(_) => assert!(matches!(route, Route::Own(_, Endpoint::SignedOut))),
         Decision::MoveToOrigin(_) => {
             assert!(matches!(route, Route::Alias(_)) && facts.method == Method::GET);
@@ -181,7 +202,7 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_) | Reason::FormNotSent(_) | Reason::SignInOutsideFrame(_)
+                Reason::SignInFirst(_) | Reason::FormNotSent(..) | Reason::SignInOutsideFrame(_)
             );
             assert!(!wants_login || !is_signed_in, "a login for somebody who is signed in");
             assert_eq!(refusal.person.is_some(), refusal.reason == Reason::Forbidden);
@@ -195,7 +216,7 @@ proptest! {
     #[test]
     fn nobody_is_let_through_or_sent_to_log_in_who_should_not_be(
         rules in rules(),
-        tolerant in any::<bool>(),
+        (tolerant, offered) in any::<(bool, bool)>(),
         host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "evil.example"][..]),
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::nasty::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
@@ -205,7 +226,8 @@ proptest! {
     ) {
         let oddities = [Oddity::DoubleSlash, Oddity::Semicolon, Oddity::EncodedPercent];
         let tolerated = if tolerant { &oddities[..] } else { &[] };
-        let sites = site(rules, tolerated.iter().fold(Oddities::NONE, |all, oddity| all.with(*oddity)));
+        let tolerated = tolerated.iter().fold(Oddities::NONE, |all, oddity| all.with(*oddity));
+        let sites = site(rules, tolerated, Offers { fusionauth_webhooks: offered, frontchannel_logout: offered });
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines {
             request = request.header(name, value);

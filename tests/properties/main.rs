@@ -15,6 +15,7 @@ mod config;
 mod cookies;
 mod corpus;
 mod decisions;
+mod events;
 mod identity;
 mod lifetimes;
 mod nasty;

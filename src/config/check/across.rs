@@ -3,10 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::raw::{RawApp, RawConfig};
+use url::Url;
+
+use super::super::raw::{RawApp, RawConfig, RawProvider};
 use super::super::report::{At, did_you_mean, quoted};
 use super::app::COOKIE_NAME;
+use super::fusionauth;
 use super::server::LISTEN;
+use crate::session::cookie::is_named_after;
 use crate::types::net::{Origin, is_loopback_host};
 
 pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
@@ -19,6 +23,7 @@ pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
     providers(raw, root);
     hosts(raw, root);
     itself(raw, root);
+    app_cookies(raw, root);
 }
 
 fn apps<'c, 'r>(raw: &'c RawConfig, root: &At<'r>) -> impl Iterator<Item = (At<'r>, &'c str, &'c RawApp)> {
@@ -38,12 +43,37 @@ fn providers(raw: &RawConfig, root: &At<'_>) {
         };
         at.key("provider").refuse(format!("there is no provider {}", quoted(wanted)), hint);
     }
+    for (at, _, app) in apps(raw, root) {
+        let provider = app.provider.as_ref().and_then(|name| raw.providers.as_ref()?.get(name)?.as_ref());
+        if let Some(provider) = provider {
+            fusionauth::check_app(provider, app, &at);
+            frontchannel(provider, app, &at);
+        }
+    }
     let in_use: Vec<&str> = apps(raw, root).filter_map(|(_, _, app)| app.provider.as_deref()).collect();
     if !in_use.iter().all(|name| known.contains(name)) {
         return;
     }
     for unused in known.iter().filter(|name| !in_use.contains(name)) {
         root.key("providers").key(unused).advise("no app uses this provider", "");
+    }
+}
+
+/// In a frame of another site a browser sends no cookie, so nothing would ever end.
+fn frontchannel(provider: &RawProvider, app: &RawApp, at: &At<'_>) {
+    let host = |url: &Option<String>| Some(Url::parse(url.as_deref()?).ok()?.host_str()?.to_owned());
+    let theirs = host(&provider.discovery_url).or_else(|| host(&provider.issuer));
+    let (true, Some(ours), Some(theirs)) = (app.frontchannel_logout == Some(true), host(&app.public_url), theirs)
+    else {
+        return;
+    };
+    // Where registrable domains begin is known to browsers only; one label in common is never enough.
+    let labels = |host: &str| host.rsplit('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    if ours != theirs && (labels(&ours) != labels(&theirs) || labels(&ours).len() < 2) {
+        at.key("frontchannel_logout").advise(
+            format!("{} is not on the site of the provider {}, so nothing will ever end", quoted(ours), quoted(theirs)),
+            "in a frame of another site browsers send no cookie; use webhooks or back-channel logout",
+        );
     }
 }
 
@@ -87,6 +117,22 @@ impl Claimed<'_> {
     fn shares_cookies_with(&self, other: &Self) -> bool {
         let both_apps = self.app != other.app && !self.alias && !other.alias;
         both_apps && self.origin.host() == other.origin.host() && self.cookie_name == other.cookie_name
+    }
+}
+
+/// A cookie of doorward's own, of whichever app: taking it away would log people out.
+fn app_cookies(raw: &RawConfig, root: &At<'_>) {
+    let stems = || apps(raw, root).map(|(_, _, app)| app.cookie_name.as_deref().unwrap_or(COOKIE_NAME));
+    for (at, _, app) in apps(raw, root) {
+        for (at, cookie) in
+            app.app_cookies.iter().flatten().enumerate().map(|(i, c)| (at.key("app_cookies").index(i), c))
+        {
+            let Some(name) = cookie.as_ref().and_then(|cookie| cookie.name.as_deref()) else { continue };
+            if stems().any(|stem| is_named_after(stem, name)) {
+                let hint = "the app's own cookies; doorward's are taken away by themselves";
+                at.key("name").refuse(format!("{} is one of doorward's own", quoted(name)), hint);
+            }
+        }
     }
 }
 

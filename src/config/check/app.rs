@@ -11,9 +11,9 @@ use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
 use super::super::words;
 use super::session::limits;
-use super::{client, elements, name_is_good, rules, wait};
+use super::{client, elements, leaving, name_is_good, rules, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
-use crate::policy::app::App;
+use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
 use crate::policy::rules::Rules;
 use crate::session::assess::Limits;
@@ -25,6 +25,7 @@ use crate::upstream::{UpstreamSettings, UpstreamUrl};
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
 const LONGEST_COOKIE_NAME: usize = 32;
+const MAX_KEPT_FORM: u32 = 64 * 1024;
 
 /// Longest grace that can be set.
 const LONGEST_GRACE: Duration = Duration::from_secs(60 * 60);
@@ -51,13 +52,34 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     let rules = Rules::new(rules, case_insensitive);
     let polling = rules::polling(raw.polling_paths.take(), &at.key("polling_paths"));
     let polling = PollingPaths::new(polling, case_insensitive);
+    let offers = Offers {
+        frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
+        // Follows from the provider.
+        fusionauth_webhooks: false,
+    };
+    let max_kept_form = max_kept_form(raw.max_kept_form_bytes, &at.key("max_kept_form_bytes"));
+    let leaving = leaving::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
     let origin = origin?;
     let cookies = CookieNames::new(&cookie_name, &origin);
     let name = AppName::new(name);
-    let policy = App { name, origin, aliases, prefix, rules, polling, tolerates, headers, cookies, limits };
+    let policy = App {
+        name,
+        origin,
+        aliases,
+        prefix,
+        rules,
+        polling,
+        tolerates,
+        headers,
+        cookies,
+        limits,
+        offers,
+        leaving,
+        max_kept_form,
+    };
     Some(AppConfig { policy, provider: ProviderName::new(provider?), client: client?, auth, upstream: upstream? })
 }
 
@@ -159,6 +181,14 @@ fn prefix(raw: Option<String>, at: &At<'_>) -> String {
         at.refuse(format!("{} cannot be the path of doorward's own pages", quoted(&prefix)), hint);
     }
     prefix
+}
+
+fn max_kept_form(raw: Option<u32>, at: &At<'_>) -> usize {
+    let bytes = raw.unwrap_or(MAX_KEPT_FORM);
+    if bytes != 0 && !(1024..=1024 * 1024).contains(&bytes) {
+        at.refuse(format!("{} is no sensible limit", quoted(bytes)), "from 1024 to 1048576 bytes, or 0 to keep none");
+    }
+    usize::try_from(bytes).unwrap_or_default()
 }
 
 fn cookie_name(raw: Option<String>, at: &At<'_>) -> String {

@@ -4,6 +4,8 @@
 mod across;
 mod app;
 mod client;
+mod fusionauth;
+mod leaving;
 mod provider;
 mod rules;
 mod server;
@@ -40,6 +42,9 @@ pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Co
     let mut apps = Vec::new();
     for (name, raw) in raw.apps.unwrap_or_default() {
         apps.extend(raw.and_then(|raw| app::check(&name, raw, &at.key(&name), folder, limits)));
+    }
+    for app in &mut apps {
+        fusionauth::offer_webhooks(app, &providers);
     }
     Some(Config { server: server?, log, keys: keys?, max_cached_sessions, store: store?, providers, apps })
 }

@@ -6,7 +6,7 @@ use super::super::files::Folder;
 use super::super::raw::{List, RawProvider};
 use super::super::report::{At, did_you_mean, quoted};
 use super::super::words::{self, ProviderKind};
-use super::{elements, name_is_good, provider_url, wait};
+use super::{elements, fusionauth, name_is_good, provider_url, wait};
 use crate::oidc::ProviderSettings;
 use crate::oidc::jws::Algorithm;
 use crate::oidc::settings::OnStoreOutage;
@@ -18,17 +18,16 @@ const LONGEST_LEEWAY: Duration = Duration::from_secs(5 * 60);
 /// Longest time for a refresh that can be set.
 const LONGEST_REFRESH: Duration = Duration::from_secs(60);
 
-pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) -> Option<ProviderSettings> {
+pub(super) fn check(name: &str, mut raw: RawProvider, at: &At<'_>, folder: &Folder) -> Option<ProviderSettings> {
     name_is_good(name, at);
-    match raw.kind.unwrap_or(ProviderKind::Oidc) {
-        ProviderKind::Oidc => {}
-    }
+    let dialect = fusionauth::dialect(&mut raw, at, folder);
+    let kind = raw.kind.unwrap_or(ProviderKind::Oidc);
     let allow_http = raw.dangerously_allow_http_issuer.unwrap_or(false);
     let has_discovery_url = raw.discovery_url.is_some();
     let discovery_at = at.key("discovery_url");
     let discovery_url = raw.discovery_url.and_then(|url| provider_url(&url, &discovery_at, allow_http));
     let issuer = at.required("issuer", raw.issuer, "such as `https://login.example.com`: the `iss` of its tokens");
-    let issuer = issuer.and_then(|issuer| self::issuer(issuer, &at.key("issuer"), allow_http, has_discovery_url));
+    let issuer = issuer.and_then(|issuer| self::issuer(issuer, kind, &at.key("issuer"), allow_http, has_discovery_url));
     let ca = raw.ca_file.map(|name| folder.certificates(&at.key("ca_file"), &name));
     let leeway = raw.leeway.map(|span| span.0);
     if let Some(leeway) = leeway.filter(|leeway| *leeway > LONGEST_LEEWAY) {
@@ -55,6 +54,7 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
             }
         },
     };
+    settings.dialect = dialect?;
     settings.on_store_outage = match raw.on_store_outage.unwrap_or(words::OnStoreOutage::Refuse) {
         words::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
         words::OnStoreOutage::LocalLease => OnStoreOutage::LocalLease,
@@ -71,15 +71,25 @@ pub(super) fn check(name: &str, raw: RawProvider, at: &At<'_>, folder: &Folder) 
     Some(settings)
 }
 
-fn issuer(text: String, at: &At<'_>, allow_http: bool, has_discovery_url: bool) -> Option<Issuer> {
+fn issuer(text: String, kind: ProviderKind, at: &At<'_>, allow_http: bool, has_discovery_url: bool) -> Option<Issuer> {
     if let Some(issuer) = text.strip_suffix("/.well-known/openid-configuration") {
         let hint = format!("write `{issuer}`; where the metadata is follows from it");
         at.refuse("this is the address of the provider's metadata, not its issuer", hint);
         return None;
     }
-    // Some providers name themselves by something that is no URL; then the metadata's place must be given.
-    if has_discovery_url && !text.is_empty() && !text.contains("://") {
-        return Some(Issuer::new(text));
+    // FusionAuth's tenants name themselves as they like; then the metadata's place must be given.
+    let is_bare = match kind {
+        ProviderKind::Oidc => false,
+        ProviderKind::FusionAuth => !text.is_empty() && !text.contains("://"),
+    };
+    match (is_bare, has_discovery_url) {
+        (true, true) => return Some(Issuer::new(text)),
+        (true, false) => {
+            let hint = "such as `https://login.example.com/.well-known/openid-configuration`";
+            at.refuse(format!("{} is no URL, so `discovery_url` is needed", quoted(&text)), hint);
+            return None;
+        }
+        (false, _) => {}
     }
     provider_url(&text, at, allow_http).map(|_| Issuer::new(text))
 }

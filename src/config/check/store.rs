@@ -1,5 +1,6 @@
 //! `[store]`: what is remembered between requests, and where.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -34,12 +35,32 @@ pub(super) fn check(raw: RawStore, at: &At<'_>, folder: &Folder) -> Option<Store
             redis_at.advise("`memory:` uses nothing of this", "write `url = \"redis://…\"` to use it");
             redis(unused, None, &redis_at, folder);
         }
-        Some(StorePlace::Memory)
+        let at = at.key("journal_file");
+        let journal_file = raw.journal_file.map(|name| journal(&name, &at, folder));
+        journal_file.map_or(Some(None), |file| file.map(Some)).map(|journal_file| StorePlace::Memory { journal_file })
     } else {
+        if raw.journal_file.is_some() {
+            let hint = "take it away: what is in a Redis is kept there, as far as that is persistent";
+            at.key("journal_file").refuse("a journal is for `memory:`", hint);
+        }
         let url = store_url(url, &at.key("url"));
         redis(raw.redis.unwrap_or_default(), url, &redis_at, folder).map(Box::new).map(StorePlace::Redis)
     };
     Some(StoreConfig { place: place?, max_entries, max_revoked })
+}
+
+/// Where a journal can be: it need not be there yet.
+fn journal(name: &str, at: &At<'_>, folder: &Folder) -> Option<PathBuf> {
+    let path = folder.path(name);
+    if name.is_empty()
+        || path.is_dir()
+        || !path.parent().is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
+    {
+        let hint = "a file in a folder that is there and that doorward may write to, such as `ended.journal`";
+        at.refuse(format!("{} cannot be a journal", quoted(name)), hint);
+        return None;
+    }
+    Some(path)
 }
 
 /// What a URL says of a Redis.

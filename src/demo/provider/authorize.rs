@@ -6,7 +6,7 @@ use url::Url;
 
 use super::keys::random_word;
 use super::params::Params;
-use super::settings::Client;
+use super::settings::{Client, User};
 use super::state::{CodeRequest, SignOn};
 use super::tokens::ID_TOKEN;
 use super::{Event, Failure, Provider};
@@ -140,7 +140,8 @@ impl Provider {
     ) -> Result<Answer, Failure> {
         let code = random_word()?;
         let Request { client, redirect_uri, state, scope, nonce, challenge, .. } = request;
-        let location = self.answer_url(&redirect_uri, state.as_deref(), &[("code", &code)]);
+        let user = self.user(&session.subject);
+        let location = self.answer_url(&redirect_uri, state.as_deref(), &[("code", &code)], user);
         let (client, sid) = (client.id.clone(), session.sid.clone());
         self.state().issue_code(code, CodeRequest { client, redirect_uri, challenge, nonce, scope, sid }, now);
         Ok(redirect(status, &location))
@@ -151,19 +152,25 @@ impl Provider {
             Refusal::Page(why) => self.pages.problem(StatusCode::BAD_REQUEST, why),
             Refusal::Client { redirect_uri, state, error, description } => {
                 let answer = [("error", error), ("error_description", description)];
-                let location = self.answer_url(&redirect_uri, state.as_deref(), &answer);
+                let location = self.answer_url(&redirect_uri, state.as_deref(), &answer, None);
                 Ok(redirect(StatusCode::SEE_OTHER, &location))
             }
         }
     }
 
-    /// The redirect URI with an answer, the state that was sent, and our name (RFC 9207).
-    fn answer_url(&self, redirect_uri: &str, state: Option<&str>, answer: &[(&str, &str)]) -> String {
+    /// The redirect URI with an answer, the state that was sent, and our name (RFC 9207) or what a dialect has instead.
+    fn answer_url(
+        &self,
+        redirect_uri: &str,
+        state: Option<&str>,
+        answer: &[(&str, &str)],
+        user: Option<&User>,
+    ) -> String {
         let Ok(mut url) = Url::parse(redirect_uri) else { return redirect_uri.to_owned() };
         url.query_pairs_mut()
             .extend_pairs(answer)
             .extend_pairs(state.map(|state| ("state", state)))
-            .append_pair("iss", &self.settings.issuer.to_string());
+            .extend_pairs(self.answer_extras(user));
         url.into()
     }
 }

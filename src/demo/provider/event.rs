@@ -81,4 +81,8 @@ pub enum Event {
         /// Who.
         user: String,
     },
+    /// The apps are told by a webhook that tokens were revoked.
+    WebhookSent,
+    /// There is no room for another webhook.
+    WebhookLost,
 }

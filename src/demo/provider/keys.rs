@@ -72,9 +72,14 @@ pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
 
 /// A word that cannot be guessed: 192 random bits.
 pub(super) fn random_word() -> Result<String, Failure> {
-    let mut bytes = [0; 24];
+    Ok(URL_SAFE_NO_PAD.encode(random_bytes::<24>()?))
+}
+
+/// Random bytes.
+pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
     rand::fill(&mut bytes).map_err(|_| Failure::Entropy)?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Provider {
         };
         let now = self.now();
         let current = self.current_sign_on(asked, now);
-        let words = [random_word()?, random_word()?];
+        let words = [self.new_id()?, random_word()?];
         let lifetime = self.settings.sign_on_lifetime;
         let (session, cookie) = self.state().start_sign_on(current.as_ref(), &user.subject, words, now, lifetime);
         self.tell(Event::SignedIn { user: user.username.clone(), client: request.client.name.clone() });

@@ -46,7 +46,7 @@ impl Provider {
     }
 }
 
-fn cacheable(value: &Value) -> Answer {
+pub(super) fn cacheable(value: &Value) -> Answer {
     let mut answer = whole(StatusCode::OK, "application/json", value.to_string());
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
     answer

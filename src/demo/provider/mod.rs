@@ -5,6 +5,7 @@ mod authorize;
 mod client_auth;
 mod end_session;
 mod event;
+pub mod fusionauth;
 mod keys;
 mod login;
 mod metadata;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::StatusCode;
 use tokio::net::TcpListener;
 
+use self::fusionauth::Webhooks;
 use self::keys::SigningKey;
 use self::pages::Pages;
 use self::state::State;
@@ -45,6 +47,7 @@ pub struct Provider {
     form_key: String,
     state: Mutex<State>,
     counters: Counters,
+    webhooks: Option<Webhooks>,
 }
 
 /// A provider that serves until this is dropped.
@@ -79,8 +82,10 @@ impl Provider {
     /// # Errors
     /// The listener is not bound to a loopback address, or no key could be made.
     pub fn start(settings: Settings, listener: TcpListener) -> Result<RunningProvider, StartError> {
+        let webhooks = settings.fusionauth.as_ref().map(|own| Webhooks::start(own.webhooks.clone()));
         let provider = Arc::new(Self {
             settings,
+            webhooks,
             key: SigningKey::generate().ok_or(StartError::Key)?,
             pages: Pages::new().map_err(|_| StartError::Page)?,
             form_key: keys::random_word().map_err(|_| StartError::Key)?,
@@ -117,6 +122,9 @@ impl Provider {
     }
 
     fn route(&self, asked: &Asked) -> Result<Answer, Failure> {
+        if let Some(own) = &self.settings.fusionauth {
+            return self.route_fusionauth(own, asked);
+        }
         let (get, post) = (asked.reads(), asked.method == http::Method::POST);
         match asked.path.as_str() {
             "/" if get => self.welcome(asked),
@@ -185,8 +193,15 @@ impl RunningProvider {
     /// Ends all sessions of a person at the provider and revokes all that was granted within them or by password.
     /// Gives how many grants (families of refresh tokens) were alive.
     pub fn revoke_all_of(&self, username: &str) -> usize {
-        let user = self.provider.settings.users.iter().find(|user| user.username == username);
-        user.map_or(0, |user| self.provider.state().revoke_all_of(&user.subject))
+        let provider = &self.provider;
+        let Some(user) = provider.settings.users.iter().find(|user| user.username == username) else { return 0 };
+        let revoked = provider.state().revoke_all_of(&user.subject);
+        if let Some(own) = provider.settings.fusionauth.as_ref().filter(|_| revoked > 0)
+            && provider.webhooks_tell_of_person(own, &user.subject, None).is_err()
+        {
+            tracing::error!("the demonstration's provider could not tell of a revocation");
+        }
+        revoked
     }
 }
 

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use minijinja::{Environment, Value, context};
 
+use super::login::set_cookie;
 use super::{Failure, Provider};
 use crate::demo::serve::{Answer, Asked, page, whole};
 
@@ -87,12 +88,17 @@ impl Provider {
     pub(super) fn welcome(&self, asked: &Asked) -> Result<Answer, Failure> {
         let session = self.current_sign_on(asked, self.now());
         let user = session.and_then(|session| self.user(&session.subject));
+        let (token, cookie) = self.form_token(asked)?;
         let values = context! {
             name => user.map(|user| &user.name),
             username => user.map(|user| &user.username),
             issuer => self.settings.issuer.to_string(),
+            fusionauth => self.settings.fusionauth.is_some(),
+            token,
         };
-        self.pages.render(StatusCode::OK, "Gatehouse", "welcome.html", values, "")
+        let mut answer = self.pages.render(StatusCode::OK, "Gatehouse", "welcome.html", values, "")?;
+        set_cookie(&mut answer, cookie);
+        Ok(answer)
     }
 }
 

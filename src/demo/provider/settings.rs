@@ -9,6 +9,7 @@ use crate::types::secret::Secret;
 use crate::types::time::Clock;
 
 use super::event::Event;
+use super::fusionauth::FusionAuth;
 
 /// What a [`Provider`](super::Provider) needs to be started.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct Settings {
     pub refresh_lifetime: Duration,
     /// How long a person stays signed on at the provider; whole seconds.
     pub sign_on_lifetime: Duration,
+    /// Makes it speak as FusionAuth does.
+    pub fusionauth: Option<FusionAuth>,
     /// Where the provider's time comes from.
     pub clock: Arc<dyn Clock>,
     /// Told of everything that happens, at once and with no lock held; it should return soon.
@@ -66,17 +69,25 @@ pub struct User {
 impl User {
     /// The people of the demonstration: `alice`, and `bob`, who has the role `admin`. Their passwords are their names.
     pub fn alice_and_bob() -> Vec<Self> {
-        let person = |username: &str, subject: &str, name: &str, roles: &[&str]| Self {
+        vec![
+            Self::new("alice", "user-1001", "Alice Archer", &["customer"]),
+            Self::new("bob", "user-1002", "Bob Baker", &["customer", "admin"]),
+        ]
+    }
+
+    /// Somebody whom the provider knows and who has no role anywhere.
+    pub fn carol() -> Self {
+        Self::new("carol", "user-1003", "Carol Cook", &[])
+    }
+
+    fn new(username: &str, subject: &str, name: &str, roles: &[&str]) -> Self {
+        Self {
             subject: Subject::new(subject),
             username: username.to_owned(),
             password: Secret::new(username.to_owned()),
             email: format!("{username}@example.com"),
             name: name.to_owned(),
             roles: roles.iter().map(|&role| role.to_owned()).collect(),
-        };
-        vec![
-            person("alice", "user-1001", "Alice Archer", &["customer"]),
-            person("bob", "user-1002", "Bob Baker", &["customer", "admin"]),
-        ]
+        }
     }
 }

@@ -151,10 +151,20 @@ impl State {
         self.sign_ons.remove(sid).map(|session| session.subject)
     }
 
+    /// Ends a session, and nothing that was granted within it.
+    pub(super) fn end_sign_on(&mut self, sid: &str) {
+        self.sign_ons.remove(sid);
+    }
+
     /// Ends all sessions and grants of a person; gives how many grants were alive.
     pub(super) fn revoke_all_of(&mut self, subject: &Subject) -> usize {
         self.sign_ons.retain(|session| session.subject != *subject);
-        let living = self.grants.values_mut().filter(|grant| grant.subject == *subject && !grant.revoked);
+        self.revoke_where(|grant| grant.subject == *subject)
+    }
+
+    /// Ends the grants that `which` says yes to; gives how many of them were alive.
+    pub(super) fn revoke_where(&mut self, which: impl Fn(&Grant) -> bool) -> usize {
+        let living = self.grants.values_mut().filter(|grant| !grant.revoked && which(grant));
         living.map(|grant| grant.revoked = true).count()
     }
 
@@ -225,17 +235,18 @@ impl State {
         self.refresh_tokens.insert(token, Refresh { grant: grant.id.clone(), expires, spent: false });
     }
 
-    /// Spends a refresh token and gives its grant; a token that was spent before ends its whole family
-    /// (RFC 9700 section 4.14.2).
-    pub(super) fn spend_refresh_token(
+    /// Gives the grant of a refresh token, which `spends` says to be its last use; one that was spent before ends its
+    /// whole family (RFC 9700 section 4.14.2). Without `client` anybody may.
+    pub(super) fn use_refresh_token(
         &mut self,
         token: &str,
-        client: &ClientId,
+        client: Option<&ClientId>,
+        spends: bool,
         now: Timestamp,
     ) -> Result<Grant, Refused> {
         let refresh = self.refresh_tokens.get_mut(token).ok_or(Refused::Unknown)?;
         let grant = self.grants.get_mut(&refresh.grant).ok_or(Refused::Unknown)?;
-        if grant.client != *client {
+        if client.is_some_and(|client| grant.client != *client) {
             return Err(Refused::Unknown);
         }
         if grant.revoked {
@@ -248,7 +259,7 @@ impl State {
         if now >= refresh.expires {
             return Err(Refused::Expired);
         }
-        refresh.spent = true;
+        refresh.spent = spends;
         Ok(grant.clone())
     }
 

@@ -89,7 +89,7 @@ impl Provider {
         if granted.is_some_and(|granted| wanted.iter().any(|word| !granted.contains(word))) {
             return Err(TokenError::new("invalid_scope", "scope is wider than what was granted").into());
         }
-        let spent = self.state().spend_refresh_token(token, &client.id, now);
+        let spent = self.state().use_refresh_token(token, Some(&client.id), true, now);
         let grant = spent.map_err(|refused| {
             let name = client.name.clone();
             self.tell(match &refused {

@@ -8,9 +8,19 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
     let login = &Href::on_our_origin("/.doorward/login?return_to=%2Fposts&x=\"'<b>").unwrap();
     let status = StatusCode::BAD_GATEWAY;
     let link = Some(Link { label: text, href: login });
-    let error = ErrorPage { site: text, status, title: text, explanation: text, advice: text, link, reference: text };
+    let error = ErrorPage {
+        site: text,
+        status,
+        title: text,
+        explanation: text,
+        detail: Some(text),
+        advice: text,
+        link,
+        reference: text,
+    };
     vec![
         ("error", pages.error(&error)),
+        ("error without detail", pages.error(&ErrorPage { detail: None, ..error.clone() })),
         ("error without link", pages.error(&ErrorPage { link: None, ..error.clone() })),
         ("forbidden", {
             pages.forbidden(&ForbiddenPage { site: text, person: text, log_out: login, home, reference: text })
@@ -23,7 +33,23 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         ("logout_confirm of nobody", {
             pages.logout_confirm(&LogoutConfirmPage { site: text, person: None, action: login, home })
         }),
-        ("form_not_sent", pages.form_not_sent(&FormNotSentPage { site: text, login, reference: text })),
+        ("form_not_sent", {
+            pages.form_not_sent(&FormNotSentPage { site: text, because: text, login, reference: text })
+        }),
+        ("send_form", {
+            let page = SendFormPage {
+                site: text,
+                person: text,
+                target: text,
+                fields: &[text, text],
+                more: 3,
+                action: login,
+                field_name: "field",
+                id: "id",
+                home,
+            };
+            pages.send_form(&page)
+        }),
         ("frame_login", pages.frame_login(&FrameLoginPage { site: text, login, reference: text })),
     ]
 }
@@ -87,7 +113,7 @@ fn ten_kibibytes_are_cut() {
     let pages = Pages::new().unwrap();
     let sizes = |text: &str| -> Vec<usize> { every_page(&pages, text).iter().map(|(_, p)| p.html.len()).collect() };
     for (long, short) in sizes(&"<".repeat(10 * 1024)).into_iter().zip(sizes("x")) {
-        assert!(long - short < 10 * LONGEST_TEXT * "&lt;".len(), "{long} bytes");
+        assert!(long - short < 11 * LONGEST_TEXT * "&lt;".len(), "{long} bytes");
     }
     assert_eq!(clean(&"é".repeat(LONGEST_TEXT)), "é".repeat(LONGEST_TEXT));
     assert_eq!(clean(&"é".repeat(LONGEST_TEXT + 1)), format!("{}…", "é".repeat(LONGEST_TEXT)));

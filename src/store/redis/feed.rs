@@ -95,7 +95,7 @@ impl Redis {
             let (these, later) = rest.split_at(rest.len().min(AT_ONCE));
             let mut command = self.feed_script(CONDENSE)?;
             command.arg(&until.epoch).arg(position).arg(i32::from(later.is_empty())).arg(these);
-            // No: this is another memory, or somebody else was faster.
+            // No: this is another memory.
             if !yes_or_no(&self.ask(&command).await?)? || later.is_empty() {
                 return Ok(());
             }

@@ -94,7 +94,7 @@ async fn the_master_of_a_sentinel_keeps_it() {
 async fn it_is_kept_over_tls_by_whom_the_named_authority_vouches_for() {
     let (authority, other) = (Authority::fresh(), Authority::fresh());
     let certificate = authority.certificate_for(&["127.0.0.1"]);
-    let server = RedisServer::start_tls(&certificate.chain_pem, &certificate.key_pem);
+    let server = RedisServer::start_tls(&certificate.chain_pem, &certificate.key_pem, &[]);
     let trusting = |pem: Option<String>| RedisSettings {
         tls: Some(RedisTls { ca_certificates: pem.map(String::into_bytes) }),
         ..at(&server)
@@ -104,9 +104,39 @@ async fn it_is_kept_over_tls_by_whom_the_named_authority_vouches_for() {
         is_unavailable(store(&trusting(untrusted)).get("a", NOW).await, "certificate");
     }
     let elsewhere = authority.certificate_for(&["redis.example.test"]);
-    let server = RedisServer::start_tls(&elsewhere.chain_pem, &elsewhere.key_pem);
+    let server = RedisServer::start_tls(&elsewhere.chain_pem, &elsewhere.key_pem, &[]);
     let settings = RedisSettings { nodes: at(&server).nodes, ..trusting(Some(authority.pem())) };
     is_unavailable(store(&settings).get("a", NOW).await, "certificate");
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_it_over_tls_too() {
+    let authority = Authority::fresh();
+    let certificate = authority.certificate_for(&["127.0.0.1"]);
+    let server = RedisServer::start_tls_cluster(&certificate.chain_pem, &certificate.key_pem);
+    let trusting = |pem: String| RedisSettings {
+        tls: Some(RedisTls { ca_certificates: Some(pem.into_bytes()) }),
+        topology: Topology::Cluster,
+        ..at(&server)
+    };
+    contract_over(&trusting(authority.pem())).await;
+    is_unavailable(store(&trusting(Authority::fresh().pem())).get("a", NOW).await, "");
+}
+
+#[tokio::test]
+async fn sentinels_may_want_a_login_of_their_own() {
+    let server = RedisServer::start_with(&["--requirepass", "s3cret"]);
+    let sentinel = server.start_sentinel("login-store");
+    sentinel.command(&["ACL", "SETUSER", "doorward", "on", ">watch3r", "+@all"]);
+    sentinel.command(&["ACL", "SETUSER", "default", "off"]);
+    let with = |at_sentinel, at_redis| {
+        let topology = Topology::Sentinel { master: "login-store".to_owned(), login: at_sentinel };
+        store(&RedisSettings { topology, login: at_redis, ..at(&sentinel) })
+    };
+    let both = with(login(Some("doorward"), "watch3r"), login(None, "s3cret"));
+    assert_eq!(both.put("a", Bytes::new(), LATER, NOW).await, Ok(()));
+    is_unavailable(with(None, login(None, "s3cret")).get("a", NOW).await, "");
+    is_unavailable(with(login(Some("doorward"), "watch3r"), None).get("a", NOW).await, "");
 }
 
 #[tokio::test]
@@ -214,6 +244,27 @@ async fn a_redis_that_is_gone_is_no_empty_redis() {
     }
     server.restart();
     assert_eq!(eventually(async || store.get("a", NOW).await).await, Some(Bytes::from_static(b"1")));
+}
+
+#[tokio::test]
+async fn a_cluster_that_goes_or_hangs_is_found_again() {
+    let mut server = RedisServer::start_cluster();
+    let settings = RedisSettings { topology: Topology::Cluster, timeout: Duration::from_millis(500), ..at(&server) };
+    let store = store(&settings);
+    let value = Bytes::from_static(b"1");
+    store.put("a", value.clone(), LATER, NOW).await.unwrap();
+    server.pause();
+    for _ in 0..3 {
+        is_unavailable(store.get("a", NOW).await, "");
+    }
+    server.resume();
+    assert_eq!(eventually(async || store.get("a", NOW).await).await, Some(value.clone()));
+    server.stop();
+    for _ in 0..3 {
+        is_unavailable(store.put("a", value.clone(), LATER, NOW).await, "");
+    }
+    server.restart();
+    assert_eq!(eventually(async || store.put_if_absent("a", value.clone(), LATER, NOW).await).await, None);
 }
 
 #[tokio::test]

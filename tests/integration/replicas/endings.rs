@@ -44,6 +44,35 @@ async fn a_logout_by_the_provider_is_known_at_the_other_replica_within_a_second(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once_at_both() {
+    let redis = RedisServer::start();
+    let fusionauth = "kind = \"fusionauth\"\nrequire_registration = false\n\
+                      [providers.login.webhooks]\nsignature = \"jwks\"\n";
+    let mut doorward = Setup::plain().provider(fusionauth).remembering(&store(&redis)).start();
+    doorward.add_replica();
+    let browser = doorward.logged_in("alice", CART).await;
+    let mut elsewhere = doorward.moved_to(1, browser.clone());
+    let event = json!({
+        "type": "user.password.update", "id": "e502168a-b469-45d9-a079-fd45f83e0406",
+        "createInstant": doorward.now().secs() * 1000, "user": { "id": "alice-id" },
+    });
+    let body = json!({ "event": event }).to_string();
+    let signature = doorward.provider.webhook_signature(&body, &[]);
+    let told = async |replica| {
+        let url = doorward.forum_url("/.doorward/webhooks/fusionauth");
+        let ask = Ask::new(Kind::Program, &url).method("POST").header("x-fusionauth-signature-jwt", &signature);
+        let page = doorward.browser_of(replica).send(ask.body("application/json", body.clone())).await;
+        assert_eq!(page.status(), 200, "{page}");
+    };
+    told(0).await;
+    assert!(until_refused(&mut elsewhere, &doorward.store_url(CART)).await < BOUND);
+    doorward.pass(1);
+    let mut again = doorward.logged_in("alice", CART).await;
+    told(1).await;
+    assert_eq!(again.step(&doorward.store_url(CART)).await.status(), 200, "what came before ends nothing new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_ends_within_a_second_of_the_logout_at_another_replica() {
     let redis = RedisServer::start();
     let doorward = two(&redis);

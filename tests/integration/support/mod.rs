@@ -10,6 +10,7 @@ pub mod backend;
 pub mod browser;
 pub mod cookies;
 pub mod doorward;
+pub mod emulated;
 pub mod gate;
 pub mod html;
 pub mod journey;

@@ -132,9 +132,14 @@ impl Drop for Process {
 impl DemoProcess {
     /// Starts it on free ports, with JWTs that live so many seconds.
     pub fn start(jwt_lifetime: u64) -> Self {
+        Self::start_with(jwt_lifetime, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(jwt_lifetime: u64, more: &[&str]) -> Self {
         let lifetime = format!("{jwt_lifetime}s");
-        let process =
-            Process::start(&["demo", "--port", "0", "--provider-port", "0", "--jwt-lifetime", &lifetime], &[]);
+        let arguments = ["demo", "--port", "0", "--provider-port", "0", "--jwt-lifetime", &lifetime];
+        let process = Process::start(&[&arguments, more].concat(), &[]);
         let origin = |of: &str| {
             let line = process.line_with(of);
             let address = line.split_whitespace().last().and_then(|address| address.strip_suffix('/'));

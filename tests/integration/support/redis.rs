@@ -36,24 +36,34 @@ impl RedisServer {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// Over TLS only, with this certificate and key in PEM.
-    pub fn start_tls(chain_pem: &str, key_pem: &str) -> Self {
+    /// Over TLS only, with this certificate and key in PEM, and more options.
+    pub fn start_tls(chain_pem: &str, key_pem: &str, options: &[&str]) -> Self {
         Self::on_a_free_port(|folder, port| {
             fs::write(folder.path().join("cert.pem"), chain_pem).expect("a file");
             fs::write(folder.path().join("key.pem"), key_pem).expect("a file");
             let files = "--tls-cert-file cert.pem --tls-key-file key.pem --tls-ca-cert-file cert.pem";
-            let options = format!("--port 0 --tls-port {port} {files} --tls-auth-clients no");
-            options.split(' ').map(str::to_owned).collect()
+            let tls = format!("--port 0 --tls-port {port} {files} --tls-auth-clients no");
+            tls.split(' ').chain(options.iter().copied()).map(str::to_owned).collect()
         })
     }
 
     /// A Redis Cluster of one node, which has all slots.
     pub fn start_cluster() -> Self {
         let bus = free_port().to_string();
-        let server = Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
-        server.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-        until("the cluster comes up", || server.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
-        server
+        Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).with_all_slots()
+    }
+
+    /// The same over TLS.
+    pub fn start_tls_cluster(chain_pem: &str, key_pem: &str) -> Self {
+        let bus = free_port().to_string();
+        let options = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", &bus];
+        Self::start_tls(chain_pem, key_pem, &options).with_all_slots()
+    }
+
+    fn with_all_slots(self) -> Self {
+        self.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        until("the cluster comes up", || self.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+        self
     }
 
     /// A replica of this server.
@@ -130,7 +140,9 @@ impl RedisServer {
     /// What `redis-cli` answers to a command.
     pub fn command(&self, words: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output().expect("redis-cli");
+        let is_tls = self.arguments.iter().any(|argument| argument == "--tls-port");
+        let how = if is_tls { &["--tls", "--insecure"][..] } else { &[] };
+        let output = Command::new("redis-cli").args(["-p", &port]).args(how).args(words).output().expect("redis-cli");
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }

@@ -7,12 +7,15 @@ use crate::support::cookies::Situation;
 use crate::support::doorward::Doorward;
 use crate::support::provider::Endpoint;
 
+mod another_person;
 mod attempts;
 mod callback;
 mod hosts;
+mod kept_forms;
 mod late_answers;
 mod limits;
 mod logout;
+mod loops;
 mod no_refresh_token;
 mod outage_grace;
 mod planted;

@@ -6,7 +6,7 @@ use crate::support::doorward::Setup;
 #[tokio::test]
 async fn a_login_never_ends_on_another_origin() {
     let doorward = Setup::plain().start();
-    let mut browser = doorward.logged_in("alice", CART).await;
+    let browser = doorward.logged_in("alice", CART).await;
     let bad = [
         "https://evil.test/",
         "//evil.test",
@@ -31,7 +31,7 @@ async fn a_login_never_ends_on_another_origin() {
     ];
     for wanted in bad {
         let query: String = url::form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
-        let page = browser.step(&doorward.store_url(&format!("/.doorward/login?return_to={query}"))).await;
+        let page = browser.clone().step(&doorward.store_url(&format!("/.doorward/login?return_to={query}"))).await;
         assert_eq!((page.status(), location(&page)), (302, doorward.store_url("/").as_str()), "{wanted:?}: {page}");
     }
 }

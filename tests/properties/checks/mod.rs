@@ -4,6 +4,7 @@
 pub(crate) mod callback;
 pub(crate) mod config;
 pub(crate) mod cookies;
+pub(crate) mod event;
 pub(crate) mod jws;
 pub(crate) mod return_to;
 pub(crate) mod target;

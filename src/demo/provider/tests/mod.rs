@@ -1,6 +1,7 @@
 //! The provider driven over HTTP, as clients and browsers drive it.
 
 mod authorization;
+mod fusionauth;
 mod logout;
 mod tokens;
 
@@ -39,6 +40,10 @@ async fn setup() -> Setup {
 }
 
 async fn setup_at(issuer: &str) -> Setup {
+    setup_with(issuer, |_| ()).await
+}
+
+async fn setup_with(issuer: &str, change: impl FnOnce(&mut Settings)) -> Setup {
     let clock = Arc::new(ManualClock::starting_at(Timestamp::from_secs(START)));
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&events);
@@ -49,16 +54,18 @@ async fn setup_at(issuer: &str) -> Setup {
         redirect_uris: vec![format!("http://{id}.localhost:8080/.doorward/callback")],
         post_logout_redirect_uris: vec![format!("http://{id}.localhost:8080/.doorward/signed-out")],
     };
-    let settings = Settings {
+    let mut settings = Settings {
         issuer: Origin::parse(issuer).unwrap(),
         clients: vec![client("store", "store s3cret+"), client("forum", "forum-secret")],
         users: User::alice_and_bob(),
         jwt_lifetime: Duration::from_secs(60),
         refresh_lifetime: Duration::from_secs(600),
         sign_on_lifetime: Duration::from_secs(3600),
+        fusionauth: None,
         clock: clock.clone(),
         events: Arc::new(move |event| told.lock().unwrap().push(event)),
     };
+    change(&mut settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     Setup { provider: Provider::start(settings, listener).unwrap(), clock, events }
 }

@@ -44,7 +44,7 @@ fn decide(state: &mut State, visit: &Visit, client: &Client, redirect_uri: &str)
         return Err(Stop::Error("invalid_request"));
     }
     let Some(session) = state.session.clone() else {
-        let silently = visit.parameter("prompt") == Some("none");
+        let silently = visit.parameter("prompt") == Some("none") && !state.behaviour.ignores_prompt_none;
         return Err(if silently { Stop::Error("login_required") } else { Stop::Form });
     };
     let grant = Grant {

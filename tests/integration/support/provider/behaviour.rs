@@ -50,6 +50,10 @@ pub enum Fault {
     Html,
     /// This status with a short text, nothing done.
     Status(u16),
+    /// This status with this page, nothing done.
+    Page(u16),
+    /// This status with this JSON, nothing done.
+    Json(u16, &'static str),
     /// A redirect to this address that keeps method and body (307), nothing done.
     Redirect(String),
     /// Status 200 with so many bytes of valid JSON, nothing done.
@@ -122,6 +126,8 @@ pub struct Behaviour {
     pub junk_in_jwks: bool,
     /// The authorization response is this error instead of a code.
     pub authorize_error: Option<&'static str>,
+    /// `prompt=none` with nobody signed in is answered with the form.
+    pub ignores_prompt_none: bool,
     pub iss_parameter: IssParameter,
     pub extra_callback_parameters: Vec<(String, String)>,
     pub id_token_flaws: Vec<Flaw>,
@@ -135,6 +141,8 @@ pub struct Behaviour {
     pub grants_refresh_token: bool,
     /// A refresh consumes its token and brings a new one; otherwise the answer has none and the old one stays.
     pub rotates_refresh_tokens: bool,
+    /// Without rotation: the answer to a refresh has the same token again.
+    pub repeats_refresh_token: bool,
     /// A consumed token kills all that came of the same login.
     pub detects_reuse: bool,
     pub refresh_brings_id_token: bool,
@@ -152,6 +160,7 @@ impl Default for Behaviour {
             has_userinfo: true,
             junk_in_jwks: false,
             authorize_error: None,
+            ignores_prompt_none: false,
             iss_parameter: IssParameter::Right,
             extra_callback_parameters: Vec::new(),
             id_token_flaws: Vec::new(),
@@ -162,6 +171,7 @@ impl Default for Behaviour {
             expires_in: ExpiresIn::Right,
             grants_refresh_token: true,
             rotates_refresh_tokens: true,
+            repeats_refresh_token: false,
             detects_reuse: true,
             refresh_brings_id_token: true,
             refreshed_sub: None,

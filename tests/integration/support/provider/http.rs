@@ -82,6 +82,8 @@ async fn call(request: Request<Incoming>, state: &Mutex<State>) -> Result<Respon
         None => Ok(answer(&mut lock(), &visit).into_response()),
         Some(Fault::Html) => Ok(Reply::html(200, "<h1>Maintenance</h1>").into_response()),
         Some(Fault::Status(status)) => Ok(Reply::typed(status, "text/plain", "on purpose").into_response()),
+        Some(Fault::Page(status)) => Ok(Reply::html(status, "<h1>On purpose</h1>").into_response()),
+        Some(Fault::Json(status, body)) => Ok(Reply::typed(status, "application/json", body).into_response()),
         Some(Fault::Redirect(target)) => Ok(Reply { status: 307, ..Reply::redirect(&target) }.into_response()),
         Some(Fault::Huge(size)) => {
             let filling = "x".repeat(size);

@@ -118,6 +118,11 @@ impl FakeProvider {
         tokens::logout_token(&self.state(), client_id, claims, flaws)
     }
 
+    /// FusionAuth's signature over a webhook's body, and what is wrong with it.
+    pub fn webhook_signature(&self, body: &str, flaws: &[Flaw]) -> String {
+        tokens::webhook_signature(&self.state(), body, flaws)
+    }
+
     /// Makes every refresh token of this person invalid, as an administrator would.
     pub fn end_grants_of(&self, sub: &str) {
         self.state().end_grants_of(sub);

@@ -109,7 +109,7 @@ fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     let Some(mut grant) = grant else { return error(400, "invalid_grant") };
     // The nonce belongs to the login (OpenID Connect Core section 12.2).
     grant.nonce = None;
-    let mut new = None;
+    let mut new = state.behaviour.repeats_refresh_token.then(|| presented.to_owned());
     if state.behaviour.rotates_refresh_tokens {
         state.consume(presented);
         new = Some(state.issue_refresh_token(&grant));

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::super::random_name;
@@ -49,6 +49,13 @@ pub(super) fn logout_token(state: &State, client_id: &str, more: &Value, flaws: 
     };
     claims.extend(more.as_object().cloned().unwrap_or_default());
     signed(state, "logout+jwt", claims, flaws)
+}
+
+/// The value of `X-FusionAuth-Signature-JWT` over `body`.
+pub(super) fn webhook_signature(state: &State, body: &str, flaws: &[Flaw]) -> String {
+    let hash = STANDARD.encode(digest::digest(&digest::SHA256, body.as_bytes()));
+    let claims = Map::from_iter([("request_body_sha256".to_owned(), json!(hash))]);
+    signed(state, "JWT", claims, flaws)
 }
 
 fn common_claims(state: &State, grant: &Grant) -> Map<String, Value> {

@@ -1,0 +1,225 @@
+//! How a provider's speech differs from the standards: the one seam between what every provider does and what only
+//! some do. PURE; what takes a call of its own lives in the dialect's folder.
+
+use url::Url;
+
+use super::discovery::Metadata;
+use super::fusionauth::{FusionAuth, answer, reason};
+use super::logout::{LogoutHint, LogoutRequest, end_session_url};
+use super::settings::ClientSettings;
+use super::token::{self, Grant, TokenAnswer, TokenError};
+use super::verified::VerifiedToken;
+use crate::types::oauth::{IdToken, ProviderSid};
+
+/// What a provider speaks.
+#[derive(Clone, Debug, Default)]
+pub enum Dialect {
+    /// OpenID Connect and OAuth 2 as they are written.
+    #[default]
+    Standard,
+    /// FusionAuth's.
+    FusionAuth(Box<FusionAuth>),
+}
+
+/// The names that a token answer has for the provider's own session.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SidClaims<'s> {
+    /// What the session was known by before; at a refresh only.
+    pub before: Option<&'s ProviderSid>,
+    /// `sid` of the ID token.
+    pub id_token: Option<&'s ProviderSid>,
+    /// `sid` of the session's JWT.
+    pub jwt: Option<&'s ProviderSid>,
+    /// `refresh_token_id` beside the tokens.
+    pub refresh_token_id: Option<&'s ProviderSid>,
+}
+
+impl Dialect {
+    /// FusionAuth's settings, if it is that.
+    pub fn fusionauth(&self) -> Option<&FusionAuth> {
+        match self {
+            Self::Standard => None,
+            Self::FusionAuth(own) => Some(own),
+        }
+    }
+
+    /// Parameters that every request to the authorize and token endpoints carries besides the standard's.
+    pub fn parameters(&self) -> Vec<(&str, &str)> {
+        let tenant = self.fusionauth().and_then(|own| own.tenant_id.as_deref());
+        tenant.map(|tenant| ("tenantId", tenant)).into_iter().collect()
+    }
+
+    /// Where the discovery document is fetched: `configured`, for the tenant where there are several.
+    pub(super) fn discovery_url(&self, configured: &Url) -> Url {
+        let mut url = configured.clone();
+        // The path may name the tenant already.
+        for (name, value) in self.parameters().into_iter().filter(|(_, value)| !configured.path().contains(value)) {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        url
+    }
+
+    /// What the token endpoint's answer means.
+    pub(super) fn parse_answer(&self, grant: Grant, status: u16, body: &[u8]) -> Result<TokenAnswer, TokenError> {
+        match self {
+            Self::Standard => token::parse_answer(grant, status, body),
+            Self::FusionAuth(_) => answer::parse(grant, status, body),
+        }
+    }
+
+    /// The stable word for the finer reason (`error_reason`) that came with an error, if it is a known one.
+    pub fn reason(&self, error_reason: Option<&str>) -> Option<&'static str> {
+        match self {
+            Self::Standard => None,
+            Self::FusionAuth(_) => reason::named(error_reason?).map(|reason| reason.word),
+        }
+    }
+
+    /// What the provider will call this session when it ends it.
+    pub fn provider_sid(&self, sids: SidClaims<'_>) -> Option<ProviderSid> {
+        let SidClaims { before, id_token, jwt, refresh_token_id } = sids;
+        let sid = match self {
+            Self::Standard => before.or(id_token).or(jwt),
+            // Sessions end with their refresh token; the ID token may name another thing, the sign-on at the provider.
+            Self::FusionAuth(_) => refresh_token_id.or(jwt).or(before).or(id_token),
+        };
+        sid.cloned()
+    }
+
+    /// Whether the person of `jwt` may use the app at all, by what the provider says in its own way.
+    pub fn admits(&self, client: &ClientSettings, jwt: &VerifiedToken) -> bool {
+        match self {
+            Self::Standard => true,
+            Self::FusionAuth(own) => !own.require_registration || own.is_registered(client, jwt),
+        }
+    }
+
+    /// Whether a logout can end the provider's own session.
+    pub fn can_end_session(&self, metadata: &Metadata) -> bool {
+        self.fusionauth().is_some() || metadata.end_session_endpoint.is_some()
+    }
+
+    /// The address that ends the provider's own session, and from where the browser comes back to `return_to`.
+    pub fn end_session_url(
+        &self,
+        metadata: &Metadata,
+        client: &ClientSettings,
+        id_token: Option<&IdToken>,
+        return_to: Option<&Url>,
+    ) -> Option<Url> {
+        let by_client = LogoutHint::Client { client_id: &client.client_id, logout_hint: None };
+        match self {
+            Self::Standard => {
+                let hint = id_token.map_or(by_client, LogoutHint::IdToken);
+                let endpoint = metadata.end_session_endpoint.as_ref()?;
+                Some(end_session_url(endpoint, LogoutRequest { hint, return_to, state: None }))
+            }
+            Self::FusionAuth(own) => Some(own.logout_url(metadata, by_client, return_to)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oidc::discovery::PlainHttp;
+    use crate::oidc::settings::ClientAuth;
+    use crate::oidc::testing::verified;
+    use crate::types::oauth::{ClientId, Issuer};
+
+    fn fusionauth(change: impl FnOnce(&mut FusionAuth)) -> Dialect {
+        let mut own =
+            FusionAuth { tenant_id: Some(String::from("30663132-6464-6665-3032-326466613934")), ..Default::default() };
+        change(&mut own);
+        Dialect::FusionAuth(Box::new(own))
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn client() -> ClientSettings {
+        let id = ClientId::new("3c219e58-ed0e-4b18-ad48-f4f92793ae32");
+        ClientSettings::new(id, ClientAuth::None, url("https://store.example.com/.doorward/callback"))
+    }
+
+    fn metadata(end_session: &str) -> Metadata {
+        let document = serde_json::json!({
+            "issuer": "acme.com", "authorization_endpoint": "https://login.acme.com/oauth2/authorize",
+            "token_endpoint": "https://login.acme.com/oauth2/token", "jwks_uri": "https://login.acme.com/keys",
+            "end_session_endpoint": Some(end_session).filter(|url| !url.is_empty()),
+        });
+        Metadata::parse(document.to_string().as_bytes(), &Issuer::new("acme.com"), PlainHttp::Never).unwrap()
+    }
+
+    #[test]
+    fn the_tenant_is_named_where_its_path_does_not_name_it() {
+        let tenant = "30663132-6464-6665-3032-326466613934";
+        let plain = url("https://login.acme.com/.well-known/openid-configuration");
+        let by_path = url(&format!("https://login.acme.com/{tenant}/.well-known/openid-configuration"));
+        let (one, none) = (fusionauth(|_| {}), fusionauth(|own| own.tenant_id = None));
+        assert_eq!(one.discovery_url(&plain).as_str(), format!("{plain}?tenantId={tenant}"));
+        assert_eq!(one.discovery_url(&by_path), by_path);
+        for other in [none, Dialect::Standard] {
+            assert_eq!(other.discovery_url(&plain), plain);
+            assert!(other.parameters().is_empty());
+        }
+        assert_eq!(one.parameters(), [("tenantId", tenant)]);
+    }
+
+    #[test]
+    fn a_session_bears_the_name_under_which_it_will_be_ended() {
+        let [before, id, jwt, refresh] = ["before", "id", "jwt", "refresh"].map(ProviderSid::new);
+        let all =
+            SidClaims { before: Some(&before), id_token: Some(&id), jwt: Some(&jwt), refresh_token_id: Some(&refresh) };
+        let at_login = SidClaims { before: None, ..all };
+        let without_id = SidClaims { refresh_token_id: None, ..all };
+        let other = fusionauth(|_| {});
+        for (sids, standard, own) in [
+            (all, Some(&before), Some(&refresh)),
+            (at_login, Some(&id), Some(&refresh)),
+            (without_id, Some(&before), Some(&jwt)),
+            (SidClaims { before: Some(&before), ..Default::default() }, Some(&before), Some(&before)),
+            (SidClaims { id_token: Some(&id), ..Default::default() }, Some(&id), Some(&id)),
+            (SidClaims::default(), None, None),
+        ] {
+            assert_eq!(Dialect::Standard.provider_sid(sids).as_ref(), standard, "{sids:?}");
+            assert_eq!(other.provider_sid(sids).as_ref(), own, "{sids:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_registered_for_the_application_is_admitted_only_if_that_is_wished() {
+        let client = client();
+        let id = client.client_id.as_str().to_owned();
+        let token = |application: Option<&str>| match application {
+            Some(application) => verified(&serde_json::json!({"applicationId": application, "sub": "a", "exp": 1})),
+            None => verified(&serde_json::json!({"sub": "a", "exp": 1})),
+        };
+        for (application, registered) in [(Some(id.as_str()), true), (Some("another"), false), (None, false)] {
+            let jwt = token(application);
+            assert_eq!(fusionauth(|_| {}).admits(&client, &jwt), registered, "{application:?}");
+            assert!(fusionauth(|own| own.require_registration = false).admits(&client, &jwt));
+            assert!(Dialect::Standard.admits(&client, &jwt));
+        }
+    }
+
+    #[test]
+    fn the_logout_of_fusionauth_names_client_and_tenant_and_no_token() {
+        let (client, back) = (client(), url("https://store.example.com/.doorward/signed-out"));
+        let token = IdToken::new("a.b.c");
+        let to = |dialect: &Dialect, metadata: &Metadata| {
+            dialect.end_session_url(metadata, &client, Some(&token), Some(&back)).map(String::from)
+        };
+        let expected = "https://login.acme.com/oauth2/logout?client_id=3c219e58-ed0e-4b18-ad48-f4f92793ae32\
+            &post_logout_redirect_uri=https%3A%2F%2Fstore.example.com%2F.doorward%2Fsigned-out\
+            &tenantId=30663132-6464-6665-3032-326466613934";
+        let (own, announced, silent) =
+            (fusionauth(|_| {}), metadata("https://login.acme.com/oauth2/logout"), metadata(""));
+        assert_eq!(to(&own, &announced).as_deref(), Some(expected));
+        assert_eq!(to(&own, &silent).as_deref(), Some(expected));
+        assert!(to(&Dialect::Standard, &announced).unwrap().contains("id_token_hint=a.b.c"));
+        assert_eq!(to(&Dialect::Standard, &silent), None);
+        assert!(own.can_end_session(&silent) && !Dialect::Standard.can_end_session(&silent));
+    }
+}

@@ -1,0 +1,154 @@
+//! Forms that meet no session: which of them may be kept until the person has logged in, and by what they are called
+//! for then. Only what this very site had sent is kept: sending it later is as good as sending it now.
+
+use http::{HeaderMap, Method, header};
+
+use super::app::App;
+use super::asker::is_same_origin;
+use super::facts::Facts;
+
+/// Longest address that a form is kept for, in bytes: it becomes a link on our page.
+const MAX_TARGET: usize = 4096;
+
+/// Bytes of a form's name.
+const ID: usize = 22;
+
+/// The one field of the form on our page that calls for a kept one.
+pub const FIELD: &str = "doorward-form";
+
+/// Bytes of the body that calls for one.
+const CALL: usize = FIELD.len() + "=".len() + ID;
+
+/// The name of a kept form: 128 random bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormId(String);
+
+impl FormId {
+    /// Takes a name that can be one of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let ours = text.len() == ID && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        ours.then(|| Self(text.to_owned()))
+    }
+
+    /// The name in the query of our page.
+    pub fn in_query(query: &str) -> Option<Self> {
+        query.strip_prefix("id=").and_then(Self::parse)
+    }
+
+    /// The name that a body calls for: one field, and nothing beside it.
+    pub fn in_body(body: &[u8]) -> Option<Self> {
+        std::str::from_utf8(body).ok()?.strip_prefix(FIELD)?.strip_prefix('=').and_then(Self::parse)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Our page about it, below `prefix`.
+    pub fn page(&self, prefix: &str) -> String {
+        format!("{prefix}/form?id={}", self.0)
+    }
+}
+
+/// Why a form is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotKept {
+    /// This app's forms are not.
+    SwitchedOff,
+    /// Nothing proves that a page of this site sent it.
+    OtherSite,
+    /// It holds files or is no form at all.
+    OtherKind,
+    /// It is longer than is kept.
+    TooLarge,
+    /// It did not arrive whole.
+    Unfinished,
+    /// There is no room for it, or no store to keep it in.
+    NoRoom,
+}
+
+impl NotKept {
+    /// The stable word for logs and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::SwitchedOff => "switched_off",
+            Self::OtherSite => "from_elsewhere",
+            Self::OtherKind => "of_other_kind",
+            Self::TooLarge => "too_large",
+            Self::Unfinished => "unfinished",
+            Self::NoRoom => "no_room",
+        }
+    }
+}
+
+/// Whether a form that a browser sent from a tab may be kept, as far as its head tells.
+///
+/// # Errors
+/// See [`NotKept`].
+pub fn may_be_kept(facts: &Facts, headers: &HeaderMap, app: &App) -> Result<(), NotKept> {
+    if app.max_kept_form == 0 {
+        return Err(NotKept::SwitchedOff);
+    }
+    if !is_of_this_site(headers, app) {
+        return Err(NotKept::OtherSite);
+    }
+    if facts.method != Method::POST || !is_plain_form(headers) {
+        return Err(NotKept::OtherKind);
+    }
+    let too_long = length_of(headers).is_some_and(|length| length > app.max_kept_form);
+    if too_long || facts.target.as_str().len() > MAX_TARGET {
+        return Err(NotKept::TooLarge);
+    }
+    Ok(())
+}
+
+/// Whether the body may call for a kept form: our page sends exactly as many bytes as that takes, from this site.
+pub fn may_call_for_one(facts: &Facts, headers: &HeaderMap, app: &App) -> bool {
+    facts.method == Method::POST && length_of(headers) == Some(CALL) && may_be_kept(facts, headers, app).is_ok()
+}
+
+/// As for a logout; where the browser names the page too, that is one of this site.
+fn is_of_this_site(headers: &HeaderMap, app: &App) -> bool {
+    let origin = app.origin.to_string();
+    let referer = headers.get(header::REFERER).map(|page| page.as_bytes());
+    is_same_origin(headers, &origin)
+        && referer.is_none_or(|page| page.strip_prefix(origin.as_bytes()).is_some_and(|path| path.starts_with(b"/")))
+}
+
+fn length_of(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn is_plain_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media = kind.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/x-www-form-urlencoded") && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_names_call_for_a_form() {
+        let id = "AbCdEfGhIjKlMnOpQrSt-_";
+        assert_eq!(FormId::in_body(format!("doorward-form={id}").as_bytes()), FormId::parse(id));
+        assert!(FormId::parse(id).is_some() && FormId::in_query(&format!("id={id}")) == FormId::parse(id));
+        for body in [
+            "",
+            id,
+            "doorward-form=",
+            "doorward-form",
+            &format!("doorward-form={id}&x=1"),
+            &format!("x=1&doorward-form={id}"),
+            &format!("doorward-form={id}A"),
+            "doorward-form=AbCdEfGhIjKlMnOpQrSt-=",
+            "doorward-form=AbCdEfGhIjKlMnOpQrS%41",
+        ] {
+            assert_eq!(FormId::in_body(body.as_bytes()), None, "{body}");
+        }
+        assert_eq!(FormId::in_query(&format!("x=1&id={id}")), None);
+        assert_eq!(FormId::in_body(b"doorward-form=\xff\xff"), None);
+    }
+}

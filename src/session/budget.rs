@@ -1,0 +1,239 @@
+//! How much room cookies take in a request, and what of a session takes the most: whoever has to make it smaller needs
+//! a name to look for.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use super::cookie::{MAX_ALL, MAX_VALUE, RequestCookies, chunk_name};
+use super::grant::Grant;
+
+/// What is kept free beside a session's own cookies for the small ones that every page is sent.
+const BESIDE: usize = 320;
+
+/// Longest name of a claim that is shown.
+const MAX_NAME: usize = 64;
+
+/// What a cookie takes in a `Cookie` field, all chunks of it together.
+pub fn weight(name: &str, value: &str) -> usize {
+    let marked = if value.len() > MAX_VALUE { value.len() + 2 } else { value.len() };
+    let chunks = marked.div_ceil(MAX_VALUE).max(1);
+    let names: usize = (0..chunks).map(|index| chunk_name(name, index).len() + "=; ".len()).sum();
+    marked + names
+}
+
+/// What a session whose cookies weigh so much takes of [`MAX_ALL`] in a request for a page.
+pub const fn total(session: usize) -> usize {
+    session + BESIDE
+}
+
+/// How many login attempts of this weight have room beside what `came` with the request that begins one; never none.
+pub fn attempts_that_fit(came: &RequestCookies<'_>, ours: &[String], attempt: usize, most: usize) -> usize {
+    let cookies = ours.iter().flat_map(|beginning| came.beginning_with(beginning));
+    let taken: usize = cookies.map(|(name, value)| weight(name, value)).sum();
+    let room = MAX_ALL.saturating_sub(taken);
+    room.checked_div(attempt).unwrap_or(most).clamp(1, most.max(1))
+}
+
+/// The oldest login attempts among `came` that must go, so that what remains is not more than `most` and has room
+/// beside a session that takes `total`. Browsers send the cookies of one path in the order in which they were set
+/// (RFC 6265 section 5.4).
+pub fn surplus<'r>(came: &RequestCookies<'r>, attempts: &str, total: usize, most: usize) -> Vec<&'r str> {
+    let mut names: Vec<&str> = came.beginning_with(attempts).map(|(name, _)| name).collect();
+    let mut room = MAX_ALL.saturating_sub(total);
+    let mut kept = 0;
+    for (name, value) in came.beginning_with(attempts).rev() {
+        match room.checked_sub(weight(name, value)) {
+            Some(left) if kept < most => (room, kept) = (left, kept + 1),
+            Some(_) | None => break,
+        }
+    }
+    names.truncate(names.len().saturating_sub(kept));
+    names
+}
+
+/// What takes the most room in a session's cookies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heaviest {
+    /// What it is.
+    pub part: Part,
+    /// How long it is, as the provider sent it.
+    pub bytes: usize,
+}
+
+/// A part of what the provider gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The refresh token.
+    RefreshToken,
+    /// The JWT's header (RFC 7515 section 4).
+    JwtHeader,
+    /// A claim of the JWT, by its path.
+    Claim(String),
+    /// A claim that is kept beside the JWT, by its path.
+    KeptClaim(String),
+}
+
+impl Heaviest {
+    /// Of what the cookies of `grant` will hold.
+    pub fn of(grant: &Grant) -> Self {
+        let refresh = grant.refresh.as_ref().map_or(0, |refresh| refresh.token.expose().len());
+        let mut heaviest = Self { part: Part::RefreshToken, bytes: refresh };
+        let mut weigh = |part: Part, bytes: usize| {
+            if bytes > heaviest.bytes {
+                heaviest = Self { part, bytes };
+            }
+        };
+        weigh(Part::JwtHeader, grant.jwt.jwt.header_len());
+        if let Some((name, bytes)) = grant.jwt.jwt.claims().as_ref().and_then(largest) {
+            weigh(Part::Claim(shown(&name)), bytes);
+        }
+        if let Some((name, bytes)) = grant.jwt.kept().as_ref().and_then(largest) {
+            weigh(Part::KeptClaim(shown(&name)), bytes);
+        }
+        heaviest
+    }
+}
+
+/// The path to the largest member: into an object for as long as one member is more than half of it.
+fn largest(claims: &Map<String, Value>) -> Option<(String, usize)> {
+    let size = |value: &Value| value.to_string().len();
+    let (name, value) = claims.iter().max_by_key(|(name, value)| name.len() + size(value))?;
+    let bytes = size(value);
+    let inner = value.as_object().and_then(largest).filter(|(_, inner)| inner * 2 > bytes);
+    Some(match inner {
+        Some((path, bytes)) => (format!("{name}.{path}"), bytes),
+        None => (name.clone(), bytes),
+    })
+}
+
+fn shown(name: &str) -> String {
+    let printable = name.chars().take(MAX_NAME).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+    printable.collect()
+}
+
+impl fmt::Display for Heaviest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.bytes;
+        match &self.part {
+            Part::RefreshToken => write!(f, "the refresh token ({bytes} bytes)"),
+            Part::JwtHeader => write!(f, "the JWT's header ({bytes} bytes)"),
+            Part::Claim(name) => write!(f, "the claim `{name}` ({bytes} bytes)"),
+            Part::KeptClaim(name) => write!(f, "the claim `{name}`, kept beside the JWT ({bytes} bytes)"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+    use crate::session::grant::RefreshGrant;
+    use crate::session::jwt::{PackedJwt, SessionJwt};
+    use crate::types::oauth::{Generation, RefreshToken, SessionId, Subject};
+    use crate::types::time::Timestamp;
+
+    fn grant(header: &Value, claims: &Value, kept: &Value, refresh: usize) -> Grant {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let (sid, subject, now) = (SessionId::new("s"), Subject::new("alice"), Timestamp::from_secs(0));
+        let jwt = SessionJwt {
+            jwt: PackedJwt::pack(&format!("{}.{}.AAAA", part(header), part(claims))),
+            kept_claims: kept.to_string(),
+            key: None,
+            valid_until: now,
+            subject: subject.clone(),
+            provider_sid: None,
+            sid: sid.clone(),
+            generation: Generation::FIRST,
+            started_at: now,
+            sealed_at: now,
+        };
+        let token = RefreshToken::new("r".repeat(refresh));
+        let refresh =
+            RefreshGrant { token, sid, generation: Generation::FIRST, subject, started_at: now, sealed_at: now };
+        Grant { jwt, refresh: Some(refresh), hint: None }
+    }
+
+    #[test]
+    fn what_takes_the_most_room_is_found_wherever_it_is() {
+        let many = |count: usize| json!(vec!["a-group-of-people"; count]);
+        let (alg, sub) = (json!({ "alg": "ES256" }), json!({ "sub": "alice" }));
+        let cases = [
+            (grant(&alg, &sub, &json!({}), 500), "the refresh token (500 bytes)"),
+            (
+                grant(&alg, &json!({ "sub": "a", "groups": many(50) }), &json!({}), 500),
+                "the claim `groups` (1001 bytes)",
+            ),
+            (
+                grant(&alg, &json!({ "realm_access": { "x": 1, "roles": many(50) } }), &json!({}), 9),
+                "the claim `realm_access.roles` (1001 bytes)",
+            ),
+            (
+                grant(&alg, &json!({ "apps": { "a": many(50), "b": many(50), "c": many(50) } }), &json!({}), 9),
+                "the claim `apps` (3019 bytes)",
+            ),
+            (
+                grant(&alg, &sub, &json!({ "groups": many(50) }), 9),
+                "the claim `groups`, kept beside the JWT (1001 bytes)",
+            ),
+            (grant(&json!({ "x5c": many(50) }), &sub, &json!({}), 9), "the JWT's header (1009 bytes)"),
+        ];
+        for (grant, expected) in cases {
+            assert_eq!(Heaviest::of(&grant).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_that_floods_or_breaks_a_line_is_cut() {
+        let claims = json!({ format!("a\n{}", "b".repeat(500)): "value" });
+        let Part::Claim(name) = Heaviest::of(&grant(&json!({}), &claims, &json!({}), 0)).part else {
+            panic!("a claim")
+        };
+        assert_eq!((name.chars().count(), name.contains('\n')), (MAX_NAME, false));
+    }
+
+    fn attempts(count: usize) -> HeaderValue {
+        let value = "v".repeat(200);
+        let pairs: Vec<String> = (0..count).map(|number| format!("app_login_{number}={value}")).collect();
+        HeaderValue::from_str(&format!("other=1; {}", pairs.join("; "))).unwrap()
+    }
+
+    #[test]
+    fn the_oldest_attempts_go_until_the_rest_fits() {
+        let fields = [attempts(10)];
+        let came = RequestCookies::read(&fields);
+        let surplus = |total, most| surplus(&came, "app_login_", total, most);
+        assert_eq!(surplus(1000, 8), ["app_login_0", "app_login_1"]);
+        assert_eq!(surplus(MAX_ALL - 450, 8).len(), 8);
+        assert_eq!(surplus(MAX_ALL, 8).len(), 10);
+        assert!(surplus(0, 20).is_empty());
+        assert!(super::surplus(&came, "no_such_", MAX_ALL, 0).is_empty());
+    }
+
+    #[test]
+    fn an_attempt_always_has_room_and_many_have_it_only_beside_little() {
+        let value = "v".repeat(6000);
+        for (field, expected) in
+            [("a=1".to_owned(), 8), (format!("app_jwt={value}"), 4), (format!("app_x={value}{value}"), 1)]
+        {
+            let fields = [HeaderValue::from_str(&field).unwrap()];
+            let came = RequestCookies::read(&fields);
+            assert_eq!(attempts_that_fit(&came, &["app_".to_owned()], 250, 8), expected, "{}", field.len());
+        }
+    }
+
+    #[test]
+    fn a_weight_is_what_the_browser_sends() {
+        for length in [0, 1, MAX_VALUE, MAX_VALUE + 1, 2 * MAX_VALUE - 2, 2 * MAX_VALUE - 1, 3 * MAX_VALUE - 2] {
+            let value = "v".repeat(length);
+            let chunks = crate::session::cookie::chunks(&value).unwrap();
+            let sent =
+                chunks.iter().enumerate().map(|(at, chunk)| format!("{}={chunk}; ", chunk_name("name", at)).len());
+            assert_eq!(weight("name", &value), sent.sum::<usize>(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The web workflow with FusionAuth as the provider, as the demonstration emulates it: login, single sign-on, refresh by
+//! both of its ways, reuse, revocation by webhook, and logout.
+
+use crate::support::answers::assert_error_page;
+use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::emulated::Emulated;
+use crate::support::eventually;
+use crate::support::journey;
+use crate::support::process::DemoProcess;
+
+const JWT_REFRESH: (&str, &str) = ("refresh_by = \"token\"", "refresh_by = \"jwt-refresh\"");
+
+/// The line with the API key, taken away.
+async fn without_key(one_time_use: bool, more: &[(&str, &str)]) -> Emulated {
+    let edits = [&[("api_key_file = ", "request_timeout = \"10s\" # ")], more].concat();
+    Emulated::start(one_time_use, &edits).await
+}
+
+fn cart(fusionauth: &Emulated) -> String {
+    format!("{}/shopping-cart", fusionauth.site().store)
+}
+
+fn posts(fusionauth: &Emulated) -> String {
+    format!("{}/posts", fusionauth.site().forum)
+}
+
+/// Alice at both apps.
+async fn at_both(fusionauth: &Emulated) -> Browser {
+    let mut browser = fusionauth.browser();
+    journey::log_in(&mut browser, &cart(fusionauth), "alice").await;
+    journey::arrive_without_form(&mut browser, &posts(fusionauth), "alice").await;
+    browser
+}
+
+async fn is_over(browser: &mut Browser, url: &str) -> bool {
+    browser.step(url).await.status() == 302
+}
+
+/// Waits until the page asks to log in.
+async fn ends(browser: &mut Browser, url: &str) {
+    for _ in 0..1000 {
+        if is_over(browser, url).await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("{url} is still shown");
+}
+
+#[tokio::test]
+async fn the_whole_workflow_by_the_token_endpoint() {
+    for (one_time_use, with_key) in [(true, true), (false, false)] {
+        let fusionauth =
+            if with_key { Emulated::start(one_time_use, &[]).await } else { without_key(one_time_use, &[]).await };
+        let mut browser = fusionauth.browser();
+        journey::whole(&mut browser, &fusionauth.site(), "alice", async || fusionauth.pass(61)).await;
+        assert_eq!((fusionauth.provider().code_calls(), fusionauth.provider().refresh_calls()), (2, 2));
+        assert_eq!((fusionauth.provider().forms_shown(), fusionauth.provider().revocation_calls()), (2, 1));
+    }
+}
+
+#[tokio::test]
+async fn the_whole_workflow_by_the_refresh_api() {
+    for (one_time_use, with_key) in [(true, false), (false, true)] {
+        let fusionauth = if with_key {
+            Emulated::start(one_time_use, &[JWT_REFRESH]).await
+        } else {
+            without_key(one_time_use, &[JWT_REFRESH]).await
+        };
+        let mut browser = fusionauth.browser();
+        journey::whole(&mut browser, &fusionauth.site(), "alice", async || fusionauth.pass(61)).await;
+        assert_eq!((fusionauth.provider().code_calls(), fusionauth.provider().refresh_calls()), (2, 2));
+        assert_eq!(fusionauth.provider().revocation_calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn many_refreshes_in_a_row_with_tokens_that_are_good_once_or_ever() {
+    for (one_time_use, edits) in
+        [(true, vec![]), (false, vec![JWT_REFRESH]), (true, vec![JWT_REFRESH]), (false, vec![])]
+    {
+        let fusionauth = Emulated::start(one_time_use, &edits).await;
+        let mut browser = at_both(&fusionauth).await;
+        for round in 1..6 {
+            fusionauth.pass(61);
+            journey::load_with_refresh(&mut browser, &cart(&fusionauth), "alice").await;
+            journey::load(&mut browser, &cart(&fusionauth), "alice").await;
+            assert_eq!(fusionauth.provider().refresh_calls(), round);
+        }
+        assert_eq!(fusionauth.provider().forms_shown(), 1);
+    }
+}
+
+#[tokio::test]
+async fn roles_are_those_of_the_access_token_and_who_is_not_registered_is_told_so() {
+    let fusionauth = Emulated::start(true, &[]).await;
+    let admin = format!("{}/admin", fusionauth.site().store);
+    let mut browser = fusionauth.browser();
+    journey::log_in(&mut browser, &admin, "bob").await;
+    fusionauth.pass(61);
+    journey::load_with_refresh(&mut browser, &admin, "bob").await;
+    let mut browser = fusionauth.browser();
+    let form = journey::is_asked(&mut browser, &cart(&fusionauth)).await;
+    let page = browser.submit(&form, &[("username", "carol"), ("password", "carol")]).await;
+    assert!(page.url.query().is_some_and(|query| query.contains("userState=AuthenticatedNotRegistered")), "{page}");
+    assert_error_page(&page, 403, "not_registered");
+    let edit = [("refresh_by = \"token\"", "require_registration = false")];
+    let fusionauth = Emulated::start(true, &edit).await;
+    let mut browser = fusionauth.browser();
+    journey::log_in(&mut browser, &cart(&fusionauth), "carol").await;
+    assert_eq!(browser.step(&format!("{}/admin", fusionauth.site().store)).await.status(), 403);
+}
+
+#[tokio::test]
+async fn all_of_a_persons_tokens_revoked_end_the_sessions_at_both_apps_by_one_webhook() {
+    let fusionauth = Emulated::start(true, &[]).await;
+    let mut browser = at_both(&fusionauth).await;
+    let mut bob = fusionauth.browser();
+    journey::log_in(&mut bob, &cart(&fusionauth), "bob").await;
+    assert_eq!(fusionauth.provider().revoke_all_of("alice"), 2);
+    ends(&mut browser, &cart(&fusionauth)).await;
+    assert!(is_over(&mut browser, &posts(&fusionauth)).await);
+    journey::load(&mut bob, &cart(&fusionauth), "bob").await;
+    assert_eq!(fusionauth.provider().refresh_calls(), 0, "nobody had to ask");
+    // The session at the provider has ended too; a new login lives.
+    fusionauth.pass(1);
+    journey::log_in(&mut browser, &cart(&fusionauth), "alice").await;
+    journey::load(&mut browser, &cart(&fusionauth), "alice").await;
+}
+
+#[tokio::test]
+async fn the_tokens_of_one_application_revoked_end_its_sessions_and_no_others() {
+    let fusionauth = Emulated::start(true, &[]).await;
+    let mut browser = at_both(&fusionauth).await;
+    let mut bob = fusionauth.browser();
+    journey::log_in(&mut bob, &posts(&fusionauth), "bob").await;
+    let forum = "85a03867-dccf-4882-adde-1a79aeec50df";
+    let of_alice = format!("/api/jwt/refresh?userId=user-1001&applicationId={forum}");
+    assert_eq!(fusionauth.call_api("DELETE", &of_alice).await.status(), 200);
+    ends(&mut browser, &posts(&fusionauth)).await;
+    journey::load(&mut browser, &cart(&fusionauth), "alice").await;
+    journey::load(&mut bob, &posts(&fusionauth), "bob").await;
+    fusionauth.pass(1);
+    let of_all = format!("/api/jwt/refresh?applicationId={forum}");
+    assert_eq!(fusionauth.call_api("DELETE", &of_all).await.status(), 200);
+    ends(&mut bob, &posts(&fusionauth)).await;
+    journey::load(&mut browser, &cart(&fusionauth), "alice").await;
+}
+
+#[tokio::test]
+async fn a_logout_ends_its_own_session_here_and_there_and_no_other() {
+    let fusionauth = Emulated::start(true, &[]).await;
+    let mut browser = at_both(&fusionauth).await;
+    let mut copy = browser.clone();
+    let mut elsewhere = fusionauth.browser();
+    journey::log_in(&mut elsewhere, &cart(&fusionauth), "alice").await;
+    journey::log_out(&mut browser, &fusionauth.site().store).await;
+    assert!(is_over(&mut copy, &cart(&fusionauth)).await);
+    // FusionAuth ends its own session in that browser, so there is a form; the refresh token of the other app lives on.
+    journey::is_asked(&mut browser, &cart(&fusionauth)).await;
+    journey::load(&mut browser, &posts(&fusionauth), "alice").await;
+    fusionauth.pass(61);
+    journey::load_with_refresh(&mut browser, &posts(&fusionauth), "alice").await;
+    journey::load_with_refresh(&mut elsewhere, &cart(&fusionauth), "alice").await;
+}
+
+#[tokio::test]
+async fn a_stolen_refresh_cookie_that_comes_again_ends_the_session_of_both() {
+    for edits in [vec![], vec![JWT_REFRESH]] {
+        let fusionauth = Emulated::start(true, &edits).await;
+        let mut browser = at_both(&fusionauth).await;
+        let mut thief = browser.clone();
+        fusionauth.pass(61);
+        journey::load_with_refresh(&mut browser, &cart(&fusionauth), "alice").await;
+        journey::load(&mut browser, &cart(&fusionauth), "alice").await;
+        fusionauth.pass(31);
+        assert!(is_over(&mut thief, &cart(&fusionauth)).await);
+        assert!(is_over(&mut browser, &cart(&fusionauth)).await);
+        assert_eq!(fusionauth.provider().refresh_calls(), 1, "a used token was never sent");
+        eventually("the newest token is revoked", || fusionauth.provider().revocation_calls() == 1).await;
+        journey::load_with_refresh(&mut browser, &posts(&fusionauth), "alice").await;
+    }
+}
+
+#[tokio::test]
+async fn the_button_on_the_providers_page_ends_everything() {
+    let fusionauth = Emulated::start(true, &[]).await;
+    let mut browser = at_both(&fusionauth).await;
+    let welcome = browser.visit(&fusionauth.at_provider("/")).await;
+    let after = browser.submit(&welcome, &[]).await;
+    assert!(after.text().contains("Nobody is signed in"), "{after}");
+    ends(&mut browser, &cart(&fusionauth)).await;
+    assert!(is_over(&mut browser, &posts(&fusionauth)).await);
+    fusionauth.pass(1);
+    journey::is_asked(&mut browser, &cart(&fusionauth)).await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_session_that_a_webhook_ends() {
+    let fusionauth = Emulated::start(true, &[("\"/clock\", \"/ticker\", ", "")]).await;
+    let mut browser = at_both(&fusionauth).await;
+    let ticker = format!("{}/ticker", fusionauth.site().store);
+    let page = browser.step(&format!("{}/clock", fusionauth.site().store)).await;
+    assert_eq!(page.status(), 200, "{page}");
+    let mut stream = browser.stream(Ask::new(Kind::Fetch, &ticker).from(&page.url)).await.expect("a stream");
+    assert_eq!(stream.head.status(), 200);
+    assert!(stream.next().await.is_ok_and(|tick| tick.is_some()));
+    fusionauth.provider().revoke_all_of("alice");
+    let cut = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        while stream.next().await.is_ok_and(|tick| tick.is_some()) {}
+    });
+    cut.await.expect("the stream is cut");
+}
+
+#[tokio::test]
+async fn the_demonstration_shows_it_by_its_option() {
+    let demo = DemoProcess::start_with(60, &["--fusionauth"]);
+    demo.process.line_with("carol / carol");
+    demo.process.line_with("emulates FusionAuth");
+    let mut browser = Browser::new(std::sync::Arc::new(doorward::types::time::SystemClock));
+    let cart = format!("{}/shopping-cart", demo.store);
+    journey::log_in(&mut browser, &cart, "alice").await;
+    let welcome = browser.visit(&format!("{}/", demo.provider)).await;
+    browser.submit(&welcome, &[]).await;
+    demo.process.line_with("the apps are told that tokens were revoked");
+    ends(&mut browser, &cart).await;
+}

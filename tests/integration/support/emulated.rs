@@ -1,0 +1,91 @@
+//! Doorward with the demonstration's store and forum, and its provider as an emulated FusionAuth, all in this process
+//! with a clock that is moved by hand. The configuration is the one that `doorward demo --fusionauth` uses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorward::config::{self, SealingKey};
+use doorward::demo::provider::RunningProvider;
+use doorward::demo::{Demo, DemoFiles, DemoOptions, Habits};
+use doorward::server::Server;
+use doorward::types::time::ManualClock;
+
+use super::browser::{Ask, Browser, Kind, Page};
+use super::doorward::BEGIN;
+use super::journey::Site;
+
+/// All of it. Dropped, it ends.
+pub struct Emulated {
+    pub clock: Arc<ManualClock>,
+    pub api_key: String,
+    demo: Demo,
+    server: Option<Server>,
+    _files: DemoFiles,
+}
+
+impl Emulated {
+    /// Starts with the demonstration's configuration, in which `edits` are made: each text is there once.
+    pub async fn start(one_time_use: bool, edits: &[(&str, &str)]) -> Self {
+        let clock = Arc::new(ManualClock::starting_at(BEGIN));
+        let options = DemoOptions {
+            port: 0,
+            provider_port: 0,
+            jwt_lifetime: Duration::from_secs(60),
+            fusionauth: Some(Habits { one_time_use }),
+        };
+        let demo_clock = clock.clone();
+        let started = super::runtime().spawn(async move { Demo::start(&options, demo_clock).await });
+        let (demo, _narration) = started.await.expect("no panic").expect("a demonstration");
+        let files = DemoFiles::write(&demo, &SealingKey::generate().expect("randomness").to_text()).expect("files");
+        let mut text = std::fs::read_to_string(files.config_file()).expect("the file");
+        for (from, to) in edits {
+            assert_eq!(text.matches(from).count(), 1, "`{from}` in:\n{text}");
+            text = text.replace(from, to);
+        }
+        std::fs::write(files.config_file(), text).expect("the file");
+        let loaded = config::load(&files.config_file(), []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
+        let server = Server::start(&loaded.config, clock.clone(), None).expect("a server");
+        let api_key = std::fs::read_to_string(files.key_file().with_file_name("api-key.secret")).expect("the key");
+        Self { clock, api_key, demo, server: Some(server), _files: files }
+    }
+
+    /// The apps' origins.
+    pub fn site(&self) -> Site {
+        Site { store: self.demo.links().store.clone(), forum: self.demo.links().forum.clone() }
+    }
+
+    /// The provider.
+    pub fn provider(&self) -> &RunningProvider {
+        self.demo.provider()
+    }
+
+    /// An address at the provider.
+    pub fn at_provider(&self, path: &str) -> String {
+        format!("http://login.localhost:{}{path}", self.provider().address().port())
+    }
+
+    /// A browser with nothing in it.
+    pub fn browser(&self) -> Browser {
+        Browser::new(self.clock.clone())
+    }
+
+    /// Moves the clock of everything.
+    pub fn pass(&self, secs: u64) {
+        self.clock.advance(Duration::from_secs(secs));
+    }
+
+    /// A call of the provider's API with its key.
+    pub async fn call_api(&self, method: &str, path: &str) -> Page {
+        let ask = Ask::new(Kind::Program, &self.at_provider(path)).method(method);
+        self.browser().send(ask.header("authorization", &self.api_key)).await
+    }
+}
+
+impl Drop for Emulated {
+    fn drop(&mut self) {
+        let server = self.server.take();
+        // Draining blocks, which a test's runtime does not allow.
+        let ended = std::thread::spawn(move || server.into_iter().for_each(Server::shut_down)).join();
+        assert!(ended.is_ok() || std::thread::panicking(), "doorward broke off while ending");
+    }
+}

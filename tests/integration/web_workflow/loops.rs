@@ -1,0 +1,278 @@
+//! Logins that go in circles end on a page that names the cause, the third time at the latest; whoever only logs in
+//! often is let in every time.
+
+use serde_json::json;
+
+use super::{CART, is_sent_to_log_in, load, location, sets_session};
+use crate::support::answers::{assert_error_page, metric_reaches};
+use crate::support::backend::Answer;
+use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::{Endpoint, Person, RefreshRefusal};
+
+/// Something on the way that takes cookies from the browser, or the browser itself.
+type Loss = fn(&Doorward, &mut Browser);
+
+const SESSION: [&str; 3] = ["_jwt", "_refresh", "_seen"];
+
+fn loses_session(doorward: &Doorward, browser: &mut Browser) {
+    browser.jar.remove(doorward.store_host(), |cookie| SESSION.iter().any(|end| cookie.name.ends_with(end)));
+}
+
+/// Follows redirects, `lose` being asked before each request, until a page comes. Each request carries `header`.
+async fn goes_on(
+    doorward: &Doorward,
+    browser: &mut Browser,
+    path: &str,
+    lose: impl Fn(&Doorward, &mut Browser),
+    header: Option<(&str, &str)>,
+) -> Page {
+    let mut url = doorward.store_url(path);
+    for _ in 0..20 {
+        lose(doorward, browser);
+        let mut ask = Ask::new(Kind::Navigation, &url);
+        if let Some((name, value)) = header.filter(|_| url.starts_with(&doorward.site().store)) {
+            ask = ask.header(name, value);
+        }
+        let page = browser.send(ask).await;
+        match page.header("location") {
+            Some(location) => url = page.resolve(location).to_string(),
+            None => return page,
+        }
+    }
+    panic!("redirected in circles, at {url}");
+}
+
+/// The page, the access log and the metric say the same; the provider was asked so often.
+async fn ends_with(doorward: &Doorward, page: &Page, (status, code): (u16, &str), logins: usize) {
+    let reference = assert_error_page(page, status, code);
+    assert_eq!(doorward.log.line(page.url.path(), code).await["ref"], reference.as_str());
+    metric_reaches(doorward, &format!(r#"doorward_logins_total{{app="store",outcome="{code}"}}"#), 1.0).await;
+    assert_eq!(doorward.provider.calls(Endpoint::Authorize), logins, "{page}");
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_come_back_ends_the_third_login_before_it_begins() {
+    for setup in [Setup::plain(), Setup::over_tls()] {
+        let doorward = setup.start();
+        doorward.sign_in("alice");
+        let mut browser = doorward.browser();
+        let page = goes_on(&doorward, &mut browser, CART, loses_session, None).await;
+        ends_with(&doorward, &page, (400, "login_loop_cookie_not_returned"), 2).await;
+        assert_eq!(doorward.store.count(), 0);
+        // Whoever then allows cookies and follows the link is let in.
+        let (login, _) = page.links().into_iter().find(|(target, _)| target.contains("/login")).expect("a link");
+        assert_eq!(browser.click(&page, &login).await.status(), 200);
+        load(&doorward, &mut browser, "alice").await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_session_that_does_not_come_back_is_named_as_too_large() {
+    let chunk: Loss = |doorward, browser| {
+        let name = format!("{}.1", doorward.cookie_name("jwt"));
+        browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+    };
+    for lose in [loses_session as Loss, chunk] {
+        let doorward = Setup::over_tls().start();
+        doorward.provider.behave(|provider| provider.grants_refresh_token = false);
+        doorward.provider.sign_in(Person::new("alice", &[]).with_claim("portrait", json!("x".repeat(3_500))));
+        let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, None).await;
+        ends_with(&doorward, &page, (500, "login_loop_too_large"), 2).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
+    let everything: Loss = |doorward, browser| browser.jar.remove(doorward.store_host(), |_| true);
+    for (header, code) in [
+        (("X-Forwarded-Host", "shop.example.test"), "login_loop_wrong_host"),
+        (("X-Forwarded-Proto", "http"), "login_loop_secure_over_http"),
+    ] {
+        for lose in [loses_session as Loss, everything] {
+            let doorward = Setup::over_tls().start();
+            doorward.sign_in("alice");
+            let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, Some(header)).await;
+            ends_with(&doorward, &page, (400, code), 2).await;
+            assert!(page.words().contains("own address is https://store.example.test."), "{page}");
+            assert!(!page.text().contains("shop.example.test"), "nobody else's words on our page: {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_when_it_is_first_seen_is_named_as_a_matter_of_clocks() {
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(|provider| {
+        provider.grants_refresh_token = false;
+        provider.token_lifetime = std::time::Duration::from_secs(2);
+    });
+    doorward.sign_in("alice");
+    let late: Loss = |doorward, _| doorward.pass(1);
+    let page = goes_on(&doorward, &mut doorward.browser(), CART, late, None).await;
+    assert_eq!(page.status(), 200, "it lasts for one page: {page}");
+    let later: Loss = |doorward, _| doorward.pass(2);
+    let page = goes_on(&doorward, &mut doorward.browser(), CART, later, None).await;
+    let reference = assert_error_page(&page, 500, "login_loop_clock_off");
+    assert_eq!(doorward.log.line("/shopping-cart", "login_loop_clock_off").await["ref"], reference.as_str());
+}
+
+#[tokio::test]
+async fn a_token_whose_time_is_not_now_names_the_clock_at_once() {
+    use crate::support::provider::Flaw;
+    for (flaw, code) in [
+        (Flaw::Expired, "token_expired"),
+        (Flaw::Claim("nbf", json!(1_900_000_000)), "token_not_yet_valid"),
+        (Flaw::Claim("iat", json!(1_900_000_000)), "token_issued_in_future"),
+    ] {
+        let doorward = Setup::plain().start();
+        doorward.sign_in("alice");
+        doorward.provider.behave(|provider| provider.id_token_flaws = vec![flaw]);
+        let page = doorward.browser().visit(&doorward.store_url(CART)).await;
+        ends_with(&doorward, &page, (502, code), 1).await;
+        assert!(page.words().contains("A clock is wrong"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_another_replica_cannot_open_is_named_so() {
+    let mut doorward = Setup::plain().start();
+    let other = doorward.add_replica_with_keys(&["other.key"]);
+    doorward.sign_in("alice");
+    let mut browser = doorward.browser();
+    // A whole login at one, the page after it from the other, which begins the next login.
+    for replica in [0, other, 0] {
+        browser = doorward.moved_to(replica, browser);
+        let start = browser.step(&doorward.store_url(CART)).await;
+        if start.status() != 302 {
+            assert_eq!(replica, 0);
+            ends_with(&doorward, &start, (500, "login_loop_unreadable_cookie"), 2).await;
+            return;
+        }
+        let at_provider = browser.next(&start).await;
+        assert!(sets_session(&browser.next(&at_provider).await));
+    }
+    panic!("no page");
+}
+
+#[tokio::test]
+async fn a_session_that_the_provider_ends_before_its_first_page_is_named_so() {
+    let doorward = Setup::plain().start();
+    doorward.provider.behave(|provider| {
+        provider.token_lifetime = std::time::Duration::from_secs(2);
+        provider.refresh_refusal = Some(RefreshRefusal { status: 400, error: Some("invalid_grant") });
+    });
+    doorward.sign_in("alice");
+    let late: Loss = |doorward, _| doorward.pass(2);
+    let page = goes_on(&doorward, &mut doorward.browser(), CART, late, None).await;
+    ends_with(&doorward, &page, (403, "login_loop_session_ended"), 2).await;
+}
+
+#[tokio::test]
+async fn an_app_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let login = "/.doorward/login?return_to=/members";
+    doorward.store.answer("/members", Answer { status: 302, ..Answer::default() }.with_header("Location", login));
+    let page = browser.visit(&doorward.store_url("/members")).await;
+    ends_with(&doorward, &page, (403, "login_loop_not_allowed"), 1).await;
+    assert!(page.links().iter().any(|(target, label)| target == "/.doorward/logout" && label == "Log out"), "{page}");
+    load(&doorward, &mut browser, "alice").await;
+}
+
+#[tokio::test]
+async fn a_script_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped_too() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let login = doorward.store_url("/.doorward/login?return_to=/members");
+    for _ in 0..4 {
+        let page = browser.visit(&login).await;
+        assert_eq!((page.status(), page.url.path()), (200, "/members"), "{page}");
+        doorward.pass(5);
+    }
+    assert_error_page(&browser.visit(&login).await, 403, "login_loop_not_allowed");
+}
+
+#[tokio::test]
+async fn a_link_to_the_login_may_be_used_by_who_is_signed_in() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    for round in 0..12 {
+        let page = browser.visit(&doorward.store_url("/.doorward/login?return_to=/account")).await;
+        assert_eq!((page.status(), page.url.path()), (200, "/account"), "round {round}: {page}");
+        doorward.pass(16);
+    }
+    let many: Vec<String> = (0..12).map(|number| format!("/page/{number}")).collect();
+    for path in &many {
+        let page = browser.visit(&doorward.store_url(&format!("/.doorward/login?return_to={path}"))).await;
+        assert_eq!((page.status(), page.url.path()), (200, path.as_str()), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn who_logs_in_often_with_a_session_each_time_is_let_in_each_time() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.browser();
+    for round in 0..6 {
+        doorward.sign_in("alice");
+        let page = browser.visit(&doorward.store_url(CART)).await;
+        assert_eq!(page.status(), 200, "round {round}: {page}");
+        if round % 2 == 0 {
+            let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+            browser.submit(&form, &[]).await;
+        } else {
+            loses_session(&doorward, &mut browser);
+        }
+        doorward.pass(1);
+    }
+    doorward.provider.behave(|provider| {
+        provider.grants_refresh_token = false;
+        provider.token_lifetime = std::time::Duration::from_secs(5);
+    });
+    doorward.sign_in("alice");
+    for round in 0..6 {
+        let page = browser.visit(&doorward.store_url(CART)).await;
+        assert_eq!(page.status(), 200, "a short life, round {round}: {page}");
+        doorward.pass(5);
+    }
+}
+
+#[tokio::test]
+async fn a_form_at_the_provider_that_takes_long_does_not_make_rounds_forgotten() {
+    let doorward = Setup::plain().start();
+    let mut browser = doorward.browser();
+    for round in 0..2 {
+        doorward.provider.sign_out();
+        let start = is_sent_to_log_in(&doorward, &mut browser).await;
+        assert_eq!(browser.next(&start).await.status(), 200, "the form");
+        doorward.pass(300);
+        doorward.sign_in("alice");
+        let at_provider = browser.next(&start).await;
+        let page = browser.step(location(&at_provider)).await;
+        assert!(sets_session(&page), "round {round}: {page}");
+        loses_session(&doorward, &mut browser);
+    }
+    let page = browser.step(&doorward.store_url(CART)).await;
+    assert_error_page(&page, 400, "login_loop_cookie_not_returned");
+}
+
+#[tokio::test]
+async fn the_count_goes_with_the_first_page_and_spoilt_ones_count_nothing() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    let rounds = |browser: &Browser| browser.jar.get(doorward.store_host(), "__Host-doorward_rounds").cloned();
+    assert_eq!(rounds(&browser), None);
+    loses_session(&doorward, &mut browser);
+    let start = is_sent_to_log_in(&doorward, &mut browser).await;
+    let at_provider = browser.next(&start).await;
+    browser.next(&at_provider).await;
+    let counted = rounds(&browser).expect("a count");
+    assert_eq!(counted.expires, Some(doorward.now().plus(std::time::Duration::from_secs(60))));
+    for junk in ["", "login", "login.99999.1", "login.-1.1", "back.1", "\u{1F9C1}", "login.2.1; x"] {
+        let mut spoilt = browser.clone();
+        loses_session(&doorward, &mut spoilt);
+        spoilt.jar.tamper(doorward.store_host(), "__Host-doorward_rounds", |_| junk.to_owned());
+        let page = spoilt.visit(&doorward.store_url(CART)).await;
+        assert!(page.status() == 200 || junk.contains("login.2"), "{junk}: {page}");
+    }
+}

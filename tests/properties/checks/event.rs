@@ -1,0 +1,38 @@
+//! Whatever a webhook's body says, what is taken of it is in it, and enough to end sessions by.
+
+use doorward::oidc::fusionauth::event::{Concerned, read};
+use doorward::types::oauth::ClientId;
+use serde_json::Value;
+
+/// Fails if `body` is taken for an event that it is not.
+pub(crate) fn check(body: &[u8]) {
+    let Ok(Some(event)) = read(body) else { return };
+    let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    let said = &said["event"];
+    assert_eq!(said["id"], event.id);
+    assert!(!event.id.is_empty() && event.id.len() <= 64 && event.id.bytes().all(|byte| byte.is_ascii_graphic()));
+    let millis = said["createInstant"].as_u64().unwrap_or(u64::MAX);
+    let second = event.created_at.secs();
+    assert!(second * 1000 <= millis && millis < (second + 1) * 1000, "{millis} is not in {second}");
+    let is_revocation = said["type"] == "jwt.refresh-token.revoke";
+    let application = |id: &Option<ClientId>| match id {
+        Some(id) => assert_eq!(said["applicationId"], id.as_str()),
+        None => assert!(!is_revocation || said["applicationId"].is_null()),
+    };
+    match &event.concerns {
+        Concerned::RefreshToken(sid, id) => {
+            assert!(is_revocation && !sid.as_str().is_empty());
+            assert_eq!(said["refreshToken"]["id"], sid.as_str());
+            application(id);
+        }
+        Concerned::Person(person, id) => {
+            assert!(!person.as_str().is_empty());
+            assert!(said["userId"] == person.as_str() || said["user"]["id"] == person.as_str());
+            application(id);
+        }
+        Concerned::Application(id) => {
+            assert!(is_revocation && said["applicationId"] == id.as_str());
+            assert!(said["userId"].is_null() && said["user"]["id"].is_null(), "a person is meant, not everybody");
+        }
+    }
+}
