@@ -97,6 +97,9 @@ listen = "127.0.0.1:{port}"
 admin_listen = "127.0.0.1:0"
 workers = 1
 header_read_timeout = "10m"
+first_byte_timeout = "10m"
+max_connections = 20000
+max_connections_per_client = 20000
 
 [session]
 key_files = ["{login.key_file}"]

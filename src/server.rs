@@ -21,7 +21,7 @@ use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::{Tunnels, UpstreamPlanError};
-use crate::wire::{self, DrainTrigger, ListenError, Listener};
+use crate::wire::{self, DrainTrigger, ListenError, Listener, ListenerSettings};
 use crate::worker::Worker;
 use compose::Composed;
 
@@ -96,8 +96,10 @@ impl Server {
         let serving = health.condition("serving");
         let access = access_to.map(AccessLog::start).transpose()?;
         let settings = Arc::new(config.server.limits.clone());
+        // Probes come from anywhere within, and by no load balancer.
+        let admin_settings = Arc::new(ListenerSettings { proxy_protocol: false, ..config.server.limits.clone() });
         let listener = Listener::bind(&config.server.listen, &settings)?;
-        let admin = Listener::bind(&config.server.admin_listen, &settings)?;
+        let admin = Listener::bind(&config.server.admin_listen, &admin_settings)?;
         let (address, admin_address) = (listener.local_addr(), admin.local_addr());
         let tls = config.server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
 
@@ -123,9 +125,12 @@ impl Server {
         }
         // After the workers, which need neither provider nor trust store to answer.
         composed.keep_fresh(&control, &metrics);
+        if let Some(tls) = &config.server.tls {
+            runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
+        }
         let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics), composed.orders()));
         runtime.spawn(async move {
-            if let Err(error) = wire::serve(admin, None, settings, admin_handler, metrics, admin_drain).await {
+            if let Err(error) = wire::serve(admin, None, admin_settings, admin_handler, metrics, admin_drain).await {
                 tracing::error!(%error, "the admin listener ended");
             }
         });

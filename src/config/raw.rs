@@ -10,8 +10,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    AppLogoutMethod, Dpop, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, RefreshBy,
-    Revocation, SessionJwt, Span, TokenAuth, Userinfo, Via, WebhookSignature,
+    AppLogoutMethod, Dpop, ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind,
+    RefreshBy, Revocation, SessionJwt, Span, TokenAuth, Userinfo, Via, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -39,6 +39,13 @@ pub(super) struct RawServer {
     pub(super) trusted_proxies: Option<List<String>>,
     pub(super) workers: Option<u32>,
     pub(super) max_connections: Option<u32>,
+    pub(super) max_connections_per_client: Option<u32>,
+    pub(super) proxy_protocol: Option<bool>,
+    pub(super) forwarded_in: Option<ForwardedIn>,
+    pub(super) max_header_bytes: Option<u32>,
+    pub(super) max_header_count: Option<u32>,
+    pub(super) max_http2_streams: Option<u32>,
+    pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,
     pub(super) drain_timeout: Option<Span>,
     pub(super) tls: Option<RawTls>,
@@ -47,6 +54,14 @@ pub(super) struct RawServer {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawTls {
+    pub(super) cert_file: Option<String>,
+    pub(super) key_file: Option<String>,
+    pub(super) certificates: Option<List<RawCertificate>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawCertificate {
     pub(super) cert_file: Option<String>,
     pub(super) key_file: Option<String>,
 }
@@ -308,6 +323,10 @@ mod tests {
             for key in keys.iter().filter(|key| !elsewhere(key)) {
                 assert!(table.contains_key(*key), "{path:?} lacks {key}");
             }
+        }
+        let certificates = reference["server"]["tls"]["certificates"].as_array().unwrap();
+        for key in keys_of::<RawCertificate>() {
+            assert!(certificates.iter().any(|one| one.get(key).is_some()), "no certificate has {key}");
         }
         let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
         for key in keys_of::<RawRule>() {

@@ -11,12 +11,13 @@ use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
+use crate::policy::client_address::ForwardedIn;
 use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
 use crate::upstream::UpstreamSettings;
-use crate::wire::ListenerSettings;
+use crate::wire::{Certificates, ListenerSettings};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -44,10 +45,12 @@ pub struct ServerConfig {
     pub listen: ListenAddr,
     /// Where probes and metrics are answered.
     pub admin_listen: ListenAddr,
-    /// Certificate and key, where Doorward speaks TLS itself.
+    /// Certificates and keys, where Doorward speaks TLS itself.
     pub tls: Option<TlsConfig>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Who is believed about clients' addresses.
     pub trusted_proxies: Vec<IpNet>,
+    /// In which field they say it.
+    pub forwarded_in: ForwardedIn,
     /// Worker threads.
     pub workers: NonZeroUsize,
     /// Limits of connections.
@@ -57,11 +60,9 @@ pub struct ServerConfig {
 /// `[server.tls]`.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// The file of the certificate chain, in PEM.
-    pub cert_file: PathBuf,
-    /// The file of the private key, in PEM.
-    pub key_file: PathBuf,
-    /// What was made of the files when the configuration was read.
+    /// The certificates, as they were when the configuration was read and as their files change.
+    pub certificates: Arc<Certificates>,
+    /// What was made of them.
     pub config: Arc<rustls::ServerConfig>,
 }
 

@@ -92,6 +92,14 @@ macro_rules! word {
 }
 
 word! {
+    /// Where trusted proxies say who the client is.
+    ForwardedIn {
+        "x-forwarded-for" => XForwardedFor,
+        "forwarded" => Forwarded,
+    }
+}
+
+word! {
     /// The form of the log's lines.
     LogFormat {
         /// For a person at a terminal.

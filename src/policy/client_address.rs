@@ -1,23 +1,43 @@
 //! Who the client is: the peer, or the rightmost address that no trusted proxy vouches for. Never the leftmost.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use ipnet::IpNet;
 
-/// Proxies whose `X-Forwarded-For` is believed. Empty by default: nobody is.
+/// Proxies that are believed about the address of their client. None by default: nobody is.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    said_in: ForwardedIn,
+}
+
+/// The one field in which they say it. Never both: a proxy that adds to the one passes on what a client wrote into the
+/// other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardedIn {
+    /// `X-Forwarded-For`.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+}
 
 impl TrustedProxies {
-    /// Trusts these networks.
+    /// Trusts these networks, and what they say in `X-Forwarded-For`.
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self { networks, said_in: ForwardedIn::default() }
+    }
+
+    /// The same, believed in this field.
+    #[must_use]
+    pub fn saying_in(self, said_in: ForwardedIn) -> Self {
+        Self { said_in, ..self }
     }
 
     fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
     }
 }
 
@@ -42,11 +62,12 @@ impl ClientAddress {
         }
         let mut chain = vec![peer];
         let mut client = peer;
-        for part in said_from_the_right(headers) {
-            if !trusted.contain(client) {
-                break;
-            }
-            let Ok(address) = part.parse::<IpAddr>() else { break };
+        let said = match trusted.said_in {
+            ForwardedIn::XForwardedFor => said_from_the_right(headers),
+            ForwardedIn::Forwarded => forwarded_from_the_right(headers),
+        };
+        for address in said {
+            let (Some(address), true) = (address, trusted.contain(client)) else { break };
             client = address.to_canonical();
             chain.push(client);
         }
@@ -55,10 +76,68 @@ impl ClientAddress {
     }
 }
 
-fn said_from_the_right(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+fn said_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let fields: Vec<&str> =
         headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default()).collect();
-    fields.into_iter().rev().flat_map(|field| field.rsplit(',')).map(str::trim)
+    fields.into_iter().rev().flat_map(|field| field.rsplit(',')).map(|part| part.trim().parse().ok()).collect()
+}
+
+/// The `for` of every element of `Forwarded`. One that is hidden, unknown or unreadable is `None`, and so is all of a
+/// field whose quotes do not end: nobody can tell where its elements do.
+fn forwarded_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let fields = headers.get_all(header::FORWARDED).iter();
+    let said = fields.flat_map(|value| match value.to_str().ok().and_then(|field| outside_quotes(field, ',')) {
+        Some(elements) => elements.into_iter().map(forwarded_for).collect(),
+        None => vec![None],
+    });
+    let mut said: Vec<_> = said.collect();
+    said.reverse();
+    said
+}
+
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let pairs = outside_quotes(element, ';')?;
+    let mut nodes = pairs.iter().filter_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
+    });
+    let (node, None) = (nodes.next()?, nodes.next()) else { return None };
+    let node = match node.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"')?,
+        None => node,
+    };
+    // Whatever is escaped in there is no address.
+    if let Some(bracketed) = node.strip_prefix('[') {
+        let (address, port) = bracketed.split_once(']')?;
+        return is_port_or_none(port).then(|| address.parse::<Ipv6Addr>().ok().map(IpAddr::from)).flatten();
+    }
+    let (address, port) = node.find(':').map_or((node, ""), |at| node.split_at(at));
+    is_port_or_none(port).then(|| address.parse::<Ipv4Addr>().ok().map(IpAddr::from)).flatten()
+}
+
+/// `:` and a port, obfuscated or not (RFC 7239 section 6), or nothing.
+fn is_port_or_none(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|port| {
+            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        })
+}
+
+/// Splits where `separator` is not within quotes; `None` if a quote does not end.
+fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = text.split(|letter| {
+        if escaped {
+            escaped = false;
+        } else if quoted && letter == '\\' {
+            escaped = true;
+        } else if letter == '"' {
+            quoted = !quoted;
+        }
+        letter == separator && !quoted
+    });
+    let parts = parts.collect();
+    (!quoted).then_some(parts)
 }
 
 #[cfg(test)]
@@ -97,5 +176,49 @@ mod tests {
     fn ipv4_within_ipv6_is_ipv4() {
         let (client, _) = read("::ffff:10.0.0.2", &["::ffff:198.51.100.7"], &["10.0.0.0/8"]);
         assert_eq!(client, "198.51.100.7");
+    }
+
+    fn forwarded(said: &[&str]) -> (String, String) {
+        let mut headers = HeaderMap::new();
+        // What the other field says does not count.
+        headers.append("x-forwarded-for", "6.6.6.6".parse().unwrap());
+        for field in said {
+            headers.append("forwarded", field.parse().unwrap());
+        }
+        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let trusted = trusted.saying_in(ForwardedIn::Forwarded);
+        let address = ClientAddress::read(Some("10.0.0.2".parse().unwrap()), &headers, &trusted);
+        (address.client.unwrap().to_string(), address.forwarded_for)
+    }
+
+    #[test]
+    fn forwarded_is_read_from_the_right_too() {
+        let (client, chain) = forwarded(&["for=6.6.6.6, For=\"198.51.100.7:4711\";proto=https", "by=x;for=10.0.0.9"]);
+        assert_eq!((client.as_str(), chain.as_str()), ("198.51.100.7", "198.51.100.7, 10.0.0.9, 10.0.0.2"));
+        assert_eq!(forwarded(&["for=6.6.6.6, for=\"[2001:db8::1]:80\", for=\"[fd00::1]\""]).0, "2001:db8::1");
+        assert_eq!(forwarded(&["for=198.51.100.7;host=\"a, for=6.6.6.6\""]).0, "198.51.100.7");
+    }
+
+    #[test]
+    fn what_forwarded_hides_or_garbles_ends_the_walk() {
+        for said in [
+            "",
+            "for=unknown",
+            "for=_hidden",
+            "proto=https",
+            "for=198.51.100.7;for=6.6.6.6",
+            "for=\"198.51.100.7",
+            "for=198.51.100.7, x=\"",
+            "for=2001:db8::1",
+            "for=[2001:db8::1",
+            "for=198.51.100.7:",
+            "for=198.51.100.7:a b",
+            "for=\"198.51.100.7\\\"\"",
+            "for=198.51.100.7, junk",
+        ] {
+            assert_eq!(forwarded(&[said]), ("10.0.0.2".into(), "10.0.0.2".into()), "{said}");
+        }
+        assert_eq!(forwarded(&["for=\"6.6.6.6", "for=198.51.100.7\""]).0, "10.0.0.2");
+        assert_eq!(forwarded(&[]).0, "10.0.0.2");
     }
 }

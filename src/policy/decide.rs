@@ -13,6 +13,7 @@ use super::native::{From, Native, NativeCall};
 use super::return_to::ReturnTo;
 use super::route::{Endpoint, Place, Route};
 use super::rules::{Access, Admission};
+use super::target::Ambiguous;
 use crate::session::assess::{LiveSession, Why};
 use crate::session::token::{LiveToken, TokenRefusal};
 
@@ -209,6 +210,7 @@ impl Reason {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Unreadable(Unreadable::Method) => StatusCode::NOT_IMPLEMENTED,
+            Self::Unreadable(Unreadable::Target(Ambiguous::TooLong)) => StatusCode::URI_TOO_LONG,
             Self::Unreadable(Unreadable::Expectation) => StatusCode::EXPECTATION_FAILED,
             Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,

@@ -2,7 +2,7 @@
 //! stage uses what was read.
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Uri, Version, header};
+use http::{HeaderMap, Method, Uri, header};
 use std::net::IpAddr;
 
 use super::asker::Asker;
@@ -46,6 +46,12 @@ pub enum Unreadable {
     /// A transfer coding other than a single `chunked`.
     #[error("only a single chunked transfer coding is understood")]
     TransferCoding,
+    /// Several lengths that differ, or one that is no number.
+    #[error("the request does not have exactly one length")]
+    Length,
+    /// HTTP/2 with a field that speaks of an HTTP/1.1 connection.
+    #[error("the request has a field that HTTP/2 does not have")]
+    ConnectionField,
     /// `Expect` with anything but `100-continue`.
     #[error("this expectation is not understood")]
     Expectation,
@@ -58,34 +64,43 @@ impl Unreadable {
             Self::Host => "bad_host",
             Self::HostMismatch => "host_mismatch",
             Self::Method => "method_refused",
+            Self::Target(Ambiguous::TooLong) => "target_too_long",
             Self::Target(_) => "ambiguous_target",
             Self::Repeated => "repeated_header",
             Self::TransferCoding => "bad_transfer_coding",
+            Self::Length => "bad_length",
+            Self::ConnectionField => "connection_field",
             Self::Expectation => "bad_expectation",
         }
     }
 }
 
 impl Facts {
-    /// Reads a request that arrived from `peer`.
+    /// Reads a request in [canonical](super::canonical) form that arrived from `peer`.
     ///
     /// # Errors
     /// [`Unreadable`].
     pub fn read(parts: &Parts, peer: Option<IpAddr>, trusted: &TrustedProxies) -> Result<Self, Unreadable> {
-        let method = parts.method.as_str();
-        if matches!(method, "CONNECT" | "TRACE" | "TRACK") || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            return Err(Unreadable::Method);
-        }
+        served_method(&parts.method)?;
         one_of_each(&parts.headers)?;
         plain_framing(&parts.headers)?;
         Ok(Self {
             method: parts.method.clone(),
-            authority: authority(&parts.uri, &parts.headers, parts.version)?,
+            authority: authority(&parts.uri, &parts.headers)?,
             target: Target::read(&parts.uri)?,
             asker: Asker::read(&parts.method, &parts.headers),
             address: ClientAddress::read(peer, &parts.headers, trusted),
         })
     }
+}
+
+/// See [`Unreadable::Method`].
+pub(super) fn served_method(method: &Method) -> Result<(), Unreadable> {
+    let method = method.as_str();
+    if matches!(method, "CONNECT" | "TRACE" | "TRACK") || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(Unreadable::Method);
+    }
+    Ok(())
 }
 
 fn one_of_each(headers: &HeaderMap) -> Result<(), Unreadable> {
@@ -111,7 +126,7 @@ fn plain_framing(headers: &HeaderMap) -> Result<(), Unreadable> {
 }
 
 /// The one host the request names. An absolute-form target must agree with `Host` (RFC 9112 section 3.2.2).
-fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String, Unreadable> {
+fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Unreadable> {
     let host = match headers.get(header::HOST) {
         Some(host) => Some(host.to_str().map_err(|_| Unreadable::Host)?),
         None => None,
@@ -123,7 +138,6 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String,
     let named = match (host, in_target) {
         (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => return Err(Unreadable::HostMismatch),
         (Some(host), _) => host,
-        (None, Some(target)) if version == Version::HTTP_2 => target,
         (None, _) => return Err(Unreadable::Host),
     };
     if !is_host_and_port(named) {

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod asker;
+pub mod canonical;
 pub mod claims;
 pub mod client_address;
 pub mod credentials;

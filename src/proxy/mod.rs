@@ -20,6 +20,7 @@ use crate::auth::Auth;
 use crate::auth::bearer::{ShownToken, TokenCache};
 use crate::auth::native::Proving;
 use crate::auth::resume::{Effort, Resumed, SessionCache};
+use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::credentials::Credentials;
 use crate::policy::decide::{Caller, decide};
@@ -58,11 +59,13 @@ pub struct Proxy {
 impl Proxy {
     /// Answers one request.
     pub async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let mut record = self.recorder.begin(&parts, arrival);
         let body = record.watch_request(Body::streamed(body));
 
-        let facts = match Facts::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted) {
+        let read = canonical(&mut parts, arrival.secure)
+            .and_then(|()| Facts::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted));
+        let facts = match read {
             Ok(facts) => facts,
             Err(why) => {
                 let answer = self.respond.unreadable(&parts, why, record.reference());

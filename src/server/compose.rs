@@ -71,7 +71,9 @@ impl Composed {
         let stores = stores(config, metrics, clock.now())?;
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
-            trusted: Arc::new(TrustedProxies::new(config.server.trusted_proxies.clone())),
+            trusted: Arc::new(
+                TrustedProxies::new(config.server.trusted_proxies.clone()).saying_in(config.server.forwarded_in),
+            ),
             auth: Auth::new(flows, control.clone(), Arc::clone(&clock), stores, observer),
             plans,
             providers,

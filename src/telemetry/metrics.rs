@@ -85,6 +85,10 @@ pub struct Metrics {
     pub accept_pauses: IntCounter,
     /// Connections that ended otherwise than by agreement, by `reason`: the refusals that have no access line.
     pub protocol_refusals: IntCounterVec,
+    /// How often certificates were read anew, by `outcome`.
+    pub certificate_reloads: IntCounterVec,
+    /// Requests that are under way over HTTP/2.
+    pub http2_streams: IntGauge,
     /// Upgraded connections (WebSocket) that are open.
     pub tunnels: IntGauge,
     /// Upgraded connections that ended, by `app` and `reason`.
@@ -259,6 +263,12 @@ impl Metrics {
                 "Connections refused or cut below HTTP requests.",
                 &["reason"],
             )?,
+            certificate_reloads: counters(
+                "doorward_certificate_reloads_total",
+                "Certificates read anew since their files changed; refused: the old ones stay.",
+                &["outcome"],
+            )?,
+            http2_streams: gauge("doorward_http2_streams", "Requests under way over HTTP/2.")?,
             tunnels: gauge("doorward_tunnels", "Open upgraded connections.")?,
             tunnels_ended: counters(
                 "doorward_tunnels_ended_total",

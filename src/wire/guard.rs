@@ -1,5 +1,6 @@
 //! A client's socket as long as it lives, whoever owns it: it holds its place among the counted connections also
-//! after an upgrade took it out of HTTP, and writing fails once the client has read nothing for too long.
+//! after an upgrade took it out of HTTP, and writing fails once the client has read nothing for too long. What had to be
+//! read to know its protocol comes again from here.
 
 use std::io;
 use std::pin::Pin;
@@ -11,17 +12,27 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
+use super::clients::Counted;
+use super::preface::Ahead;
+
 /// One of the connections that may be open at a time.
 #[derive(Debug)]
 pub(super) struct Place {
     open: IntGauge,
     _slot: OwnedSemaphorePermit,
+    _of_client: Option<Counted>,
 }
 
 impl Place {
     pub(super) fn new(slot: OwnedSemaphorePermit, open: &IntGauge) -> Self {
         open.inc();
-        Self { open: open.clone(), _slot: slot }
+        Self { open: open.clone(), _slot: slot, _of_client: None }
+    }
+
+    /// The same, counted for its client.
+    pub(super) fn of_client(mut self, counted: Option<Counted>) -> Self {
+        self._of_client = counted;
+        self
     }
 }
 
@@ -37,12 +48,19 @@ pub(super) struct Guarded<S> {
     limit: Duration,
     /// Runs while the client takes nothing.
     stuck: Option<Pin<Box<Sleep>>>,
+    /// What comes before the rest.
+    ahead: Ahead,
     _place: Place,
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, limit: Duration, place: Place) -> Self {
-        Self { stream, limit, stuck: None, _place: place }
+        Self { stream, limit, stuck: None, ahead: Ahead::default(), _place: place }
+    }
+
+    /// What was read of the stream already, and comes again.
+    pub(super) fn put_back(&mut self, ahead: Ahead) {
+        self.ahead = ahead;
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -59,7 +77,12 @@ impl<S> Guarded<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let ahead = self.ahead.take(buf.remaining());
+        if ahead.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        buf.put_slice(ahead);
+        Poll::Ready(Ok(()))
     }
 }
 

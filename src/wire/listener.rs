@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -15,9 +16,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::clients::Clients;
 use super::connection::{self, Handler};
 use super::drain::Drain;
 use super::guard::{Guarded, Place};
+use super::http2;
+use super::preface::Ahead;
+use super::proxy_protocol::{self, Named};
+use super::tls::HTTP_2;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::{Arrival, ListenAddr};
 
@@ -29,8 +35,17 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub struct ListenerSettings {
     /// How many connections may be open over all workers, tunnels included; beyond it, accepting pauses.
     pub max_connections: usize,
+    /// How many of them one client may have, by IPv4 address or IPv6 network of 64 bits; trusted proxies any number.
+    pub max_connections_per_client: usize,
+    /// Proxies that pass on what many clients ask.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections begin with the PROXY protocol, and are from a trusted proxy or over a Unix domain socket.
+    pub proxy_protocol: bool,
     /// From the end of an answer (or the beginning of the connection) to the last byte of the next head.
     pub header_read_timeout: Duration,
+    /// From the beginning of a connection without TLS to the bytes that tell its protocol; never longer than
+    /// `header_read_timeout`.
+    pub first_byte_timeout: Duration,
     /// For the TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a client may take no byte of an answer.
@@ -39,6 +54,10 @@ pub struct ListenerSettings {
     pub max_header_bytes: usize,
     /// How many fields a request head may have.
     pub max_header_count: usize,
+    /// How many requests an HTTP/2 client may have under way on one connection.
+    pub max_http2_streams: u32,
+    /// How many more requests an HTTP/2 client may cancel than it lets end, on one connection.
+    pub max_http2_cancelled: usize,
     /// How long connections have to finish once draining began.
     pub drain_timeout: Duration,
 }
@@ -47,11 +66,17 @@ impl Default for ListenerSettings {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_connections_per_client: 1000,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
             header_read_timeout: Duration::from_secs(30),
+            first_byte_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
             max_header_count: 100,
+            max_http2_streams: 100,
+            max_http2_cancelled: 200,
             drain_timeout: Duration::from_secs(30),
         }
     }
@@ -70,6 +95,7 @@ pub struct ListenError {
 pub struct Listener {
     socket: Socket,
     slots: Arc<Semaphore>,
+    clients: Clients,
 }
 
 #[derive(Debug)]
@@ -90,7 +116,7 @@ impl Listener {
             ListenAddr::Unix(path) => bind_unix(path).map(Socket::Unix),
         };
         let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Self { socket: socket.map_err(failed)?, slots })
+        Ok(Self { socket: socket.map_err(failed)?, slots, clients: Clients::default() })
     }
 
     /// The same socket for another worker.
@@ -102,7 +128,7 @@ impl Listener {
             Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
             Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
         };
-        Ok(Self { socket, slots: Arc::clone(&self.slots) })
+        Ok(Self { socket, slots: Arc::clone(&self.slots), clients: self.clients.clone() })
     }
 
     /// The bound address and port; `None` for a Unix domain socket.
@@ -173,7 +199,7 @@ pub async fn serve<H: Handler>(
     metrics: Arc<Metrics>,
     mut drain: Drain,
 ) -> io::Result<()> {
-    let slots = Arc::clone(&listener.slots);
+    let (slots, clients) = (Arc::clone(&listener.slots), listener.clients);
     let acceptor = Acceptor::new(listener.socket)?;
     let server = Arc::new(Server {
         parser: connection::parser(&settings),
@@ -182,6 +208,7 @@ pub async fn serve<H: Handler>(
         handler,
         metrics,
         drain: drain.clone(),
+        clients,
     });
     let mut connections = JoinSet::new();
     loop {
@@ -225,6 +252,7 @@ struct Server<H> {
     handler: Arc<H>,
     metrics: Arc<Metrics>,
     drain: Drain,
+    clients: Clients,
 }
 
 impl<H: Handler> Server<H> {
@@ -246,10 +274,55 @@ impl<H: Handler> Server<H> {
             Accepted::Tcp(stream, peer) => {
                 // Without it the last part of an answer may wait for an acknowledgement; a failure costs only that.
                 let _ = stream.set_nodelay(true);
-                self.secure(stream, Some(peer), place).await;
+                self.named(stream, Some(peer), place).await;
             }
-            Accepted::Unix(stream) => self.secure(stream, None, place).await,
+            Accepted::Unix(stream) => self.named(stream, None, place).await,
         }
+    }
+
+    /// Finds out whose connection it is, and whether that one may have another.
+    async fn named<S>(&self, mut stream: S, peer: Option<SocketAddr>, place: Place)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let named = if self.settings.proxy_protocol { self.introduced(&mut stream, peer).await } else { Ok(peer) };
+        let counted = named.and_then(|client| {
+            let Some(limited) = client.filter(|client| !self.is_trusted(client)) else { return Ok((client, None)) };
+            let counted = self.clients.count(limited.ip(), self.settings.max_connections_per_client);
+            counted.map(|counted| (client, Some(counted))).ok_or("client_connections")
+        });
+        match counted {
+            Ok((client, counted)) => self.secure(stream, client, place.of_client(counted)).await,
+            Err(reason) => self.metrics.protocol_refusals.with_label_values(&[reason]).inc(),
+        }
+    }
+
+    /// Whose connection it is by the PROXY protocol; or why nobody is believed.
+    async fn introduced<S>(&self, stream: &mut S, peer: Option<SocketAddr>) -> Result<Option<SocketAddr>, &'static str>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if peer.is_some_and(|peer| !self.is_trusted(&peer)) {
+            tracing::debug!(?peer, "the PROXY protocol is for trusted proxies");
+            return Err("proxy_protocol_untrusted");
+        }
+        let mut drain = self.drain.clone();
+        let read = tokio::select! {
+            biased;
+            read = timeout(self.settings.first_byte_timeout, proxy_protocol::read(stream)) => read,
+            () = drain.started() => return Err("proxy_protocol_drained"),
+        };
+        match read {
+            Ok(Ok(Named::Client(client))) => Ok(Some(client)),
+            Ok(Ok(Named::Peer)) => Ok(peer),
+            Ok(Err(_)) => Err("proxy_protocol"),
+            Err(_) => Err("proxy_protocol_timeout"),
+        }
+    }
+
+    fn is_trusted(&self, peer: &SocketAddr) -> bool {
+        let peer = peer.ip().to_canonical();
+        self.settings.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     async fn secure<S>(&self, stream: S, peer: Option<SocketAddr>, place: Place)
@@ -258,10 +331,13 @@ impl<H: Handler> Server<H> {
     {
         let stream = Guarded::new(stream, self.settings.write_stall_timeout, place);
         let Some(tls) = &self.tls else {
-            return self.http(stream, Arrival { peer, secure: false }).await;
+            return self.plain(stream, Arrival { peer, secure: false }).await;
         };
         let reason = match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => return self.http(stream, Arrival { peer, secure: true }).await,
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+                return self.http(stream, Arrival { peer, secure: true }, is_http2).await;
+            }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, %error, "the TLS handshake failed");
                 "tls_handshake"
@@ -271,11 +347,40 @@ impl<H: Handler> Server<H> {
         self.metrics.protocol_refusals.with_label_values(&[reason]).inc();
     }
 
-    async fn http<S>(&self, stream: S, arrival: Arrival)
+    /// Without TLS the first bytes tell the protocol.
+    async fn plain<S>(&self, mut stream: Guarded<S>, arrival: Arrival)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut drain = self.drain.clone();
+        let patience = self.settings.first_byte_timeout.min(self.settings.header_read_timeout);
+        let ahead = tokio::select! {
+            biased;
+            ahead = timeout(patience, Ahead::read(&mut stream)) => ahead,
+            () = drain.started() => return,
+        };
+        match ahead {
+            Ok(Ok((ahead, is_http2))) if !ahead.is_empty() => {
+                stream.put_back(ahead);
+                self.http(stream, arrival, is_http2).await;
+            }
+            // Who said nothing, as probes of a port do, needs no answer.
+            Ok(Ok(_) | Err(_)) => {}
+            Err(_) => self.metrics.protocol_refusals.with_label_values(&["first_byte_timeout"]).inc(),
+        }
+    }
+
+    async fn http<S>(&self, stream: S, arrival: Arrival, is_http2: bool)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (handler, drain) = (Arc::clone(&self.handler), self.drain.clone());
-        connection::serve(stream, arrival, &self.parser, handler, &self.metrics, drain).await;
+        if is_http2 {
+            let serving = http2::serve(stream, arrival, &self.settings, handler, &self.metrics, drain);
+            // On the heap, lest every other connection carry the room for it.
+            Box::pin(serving).await;
+        } else {
+            connection::serve(stream, arrival, &self.parser, handler, &self.metrics, drain).await;
+        }
     }
 }

@@ -1,9 +1,15 @@
 //! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
 
+mod clients;
 mod connection;
 mod drain;
+mod files;
 mod guard;
+mod http2;
 mod listener;
+mod preface;
+mod proxy_protocol;
+mod streams;
 mod tls;
 
 #[cfg(test)]
@@ -12,4 +18,4 @@ mod tests;
 pub use connection::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
 pub use listener::{ListenError, Listener, ListenerSettings, serve};
-pub use tls::{TlsError, server_tls};
+pub use tls::{CertificateFiles, Certificates, TlsError};

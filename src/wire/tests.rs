@@ -1,5 +1,8 @@
 //! Raw bytes against a listener: what LESSONS calls "HTTP/1.1 framing", "Load and floods", and the end of service.
 
+mod http2;
+mod tls;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +21,8 @@ use crate::types::body::Body;
 use crate::types::net::Arrival;
 use crate::types::net::ListenAddr;
 
-/// Says what it saw; `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB.
+/// Says what it saw; `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB,
+/// `/mirror` sends the body back as it comes.
 #[derive(Default)]
 struct Echo {
     seen: Mutex<Vec<String>>,
@@ -29,6 +33,7 @@ impl Handler for Echo {
         let line = format!("{} {}", request.method(), request.uri());
         self.seen.lock().unwrap().push(line.clone());
         match request.uri().path() {
+            "/mirror" => return Response::new(Body::streamed(request.into_body())),
             "/early" => return Response::new(Body::full("early")),
             "/tunnel" => {
                 let switched = hyper::upgrade::on(request);
@@ -378,35 +383,4 @@ async fn a_unix_socket_serves_and_replaces_a_stale_one_only() {
     std::fs::write(&file, "mine").unwrap();
     assert!(Listener::bind(&ListenAddr::Unix(file.clone()), &ListenerSettings::default()).is_err());
     assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
-}
-
-#[tokio::test]
-async fn tls_serves_and_gives_up_on_a_handshake_that_never_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(&cert, issued.cert.pem()).unwrap();
-    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-    let settings = ListenerSettings { handshake_timeout: Duration::from_millis(300), ..ListenerSettings::default() };
-    let server = start(settings, Some(server_tls(&cert, &key).unwrap()));
-
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(issued.cert.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
-    let mut stream = connector.connect(name, server.connect().await).await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    stream.write_all(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    assert!(heard(&mut stream).await.0.contains("secure=true"));
-
-    let mut silent = server.connect().await;
-    let mut rest = Vec::new();
-    timeout(Duration::from_secs(2), silent.read_to_end(&mut rest)).await.unwrap().unwrap();
-    assert_eq!(server.refused("tls_timeout"), 1);
-    server.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert_eq!(server.refused("tls_handshake"), 1);
 }

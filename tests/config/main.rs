@@ -294,7 +294,7 @@ fn certificate_and_key_belong_together() {
     let folder =
         Folder::with(&format!("{GOOD}\n[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n"));
     let loaded = folder.load(&[]).unwrap();
-    assert_eq!(loaded.config.server.tls.unwrap().cert_file, folder.path("tls/cert.pem"));
+    assert_eq!(loaded.config.server.tls.unwrap().certificates.files()[0].cert_file, folder.path("tls/cert.pem"));
     let other = rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
     folder.write("tls/key.pem", &other.signing_key.serialize_pem());
     let refused = folder.load(&[]).unwrap_err();

@@ -148,6 +148,20 @@ refused! {
         "trusted_proxies" => "workers = 0\ntrusted_proxies", at "0", "not a number of workers", hint "from 1";
     at_least_one_connection:
         "trusted_proxies" => "max_connections = 0\ntrusted_proxies", at "0", "serve nobody", hint "10000";
+    a_client_has_at_least_one_connection:
+        "trusted_proxies" => "max_connections_per_client = 0\ntrusted_proxies", at "0", "serve nobody", hint "1000";
+    http2_streams_are_a_sane_number:
+        "trusted_proxies" => "max_http2_streams = 5000\ntrusted_proxies", at "5000", "at a time", hint "1000";
+    a_head_has_room_for_our_cookies:
+        "trusted_proxies" => "max_header_bytes = 4096\ntrusted_proxies", at "4096", "cookies included", hint "8192";
+    a_head_has_room_for_a_browsers_fields:
+        "trusted_proxies" => "max_header_count = 5\ntrusted_proxies", at "5", "fields", hint "20";
+    the_proxy_protocol_is_from_somebody:
+        "trusted_proxies = [\"10.0.0.0/8\"]" => "proxy_protocol = true", at "true", "serve nobody", hint "load balancers";
+    every_certificate_has_its_key:
+        "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n\
+                        [[server.tls.certificates]]\ncert_file = \"tls/cert.pem\"\n[session]",
+        at "[[server.tls.certificates]]", "key_file", hint "private key";
     tls_needs_both_files:
         "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\n[session]",
         at "tls", "`key_file` is missing", hint "PEM";

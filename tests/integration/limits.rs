@@ -48,14 +48,25 @@ async fn too_many_fields_are_a_431() {
 }
 
 #[tokio::test]
+async fn how_much_a_head_may_hold_is_a_setting() {
+    let door = Setup::plain().server("max_header_bytes = 16384\nmax_header_count = 30").start();
+    let fields = |count: usize| (0..count).map(|number| format!("X-{number}: 1\r\n")).collect::<String>();
+    let long = |bytes: usize| format!("X-Long: {}\r\n", "x".repeat(bytes));
+    for (more, status) in [(fields(25), 200), (fields(35), 431), (long(15_000), 200), (long(20_000), 431)] {
+        assert_eq!(asked(&door, &more).await.status(), status, "{} bytes", more.len());
+    }
+}
+
+#[tokio::test]
 async fn a_target_that_is_too_long_is_refused() {
     let door = Setup::plain().start();
     for (length, accepted) in [(8_000, true), (20_000, false), (100_000, false)] {
         let request = format!("GET /public/{} HTTP/1.1\r\n{HOST}\r\n", "x".repeat(length));
         let status = dialogue(&door).await.ask("GET", request).await.status();
-        assert!(if accepted { status == 200 } else { matches!(status, 400 | 414 | 431) }, "{length}: {status}");
+        assert!(if accepted { status == 200 } else { matches!(status, 414 | 431) }, "{length}: {status}");
     }
     assert_eq!(door.store.count(), 1);
+    metric_reaches(&door, r#"doorward_requests_total{app="",code="target_too_long",status="4xx"}"#, 1.0).await;
 }
 
 #[tokio::test]

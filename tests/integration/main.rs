@@ -14,6 +14,8 @@ mod bad_provider;
 #[cfg(test)]
 mod bearer;
 #[cfg(test)]
+mod client_address;
+#[cfg(test)]
 mod command_demo;
 #[cfg(test)]
 mod command_revoke;
@@ -27,6 +29,8 @@ mod drain;
 mod frontchannel_logout;
 #[cfg(test)]
 mod fusionauth;
+#[cfg(test)]
+mod http2;
 #[cfg(test)]
 mod identity_headers;
 #[cfg(test)]

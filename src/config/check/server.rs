@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -9,20 +10,25 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::super::files::Folder;
-use super::super::raw::{RawLog, RawServer, RawTls};
+use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
 use super::super::report::{At, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::words::{self, LogLevel};
 use super::{elements, wait};
+use crate::policy::client_address::ForwardedIn;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
-use crate::wire::ListenerSettings;
-use crate::wire::server_tls;
+use crate::wire::{CertificateFiles, Certificates, ListenerSettings};
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const MAX_CONNECTIONS: usize = 10_000;
+const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MOST_WORKERS: usize = 1024;
+const MAX_HTTP2_STREAMS: u32 = 100;
+const MAX_HEADER_BYTES: u32 = 64 * 1024;
+const MAX_HEADER_COUNT: u32 = 100;
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,19 +49,70 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
     if raw.max_connections == Some(0) {
         at.key("max_connections").refuse("`0` connections would serve nobody", "the default is 10000");
     }
+    if raw.max_connections_per_client == Some(0) {
+        let hint = format!("the default is {MAX_CONNECTIONS_PER_CLIENT}");
+        at.key("max_connections_per_client").refuse("`0` connections would serve nobody", hint);
+    }
+    let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
     let limits = ListenerSettings {
         max_connections: raw
             .max_connections
             .map_or(MAX_CONNECTIONS, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        max_connections_per_client: raw
+            .max_connections_per_client
+            .map_or(MAX_CONNECTIONS_PER_CLIENT, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        trusted_proxies: trusted_proxies.clone(),
+        proxy_protocol: raw.proxy_protocol.unwrap_or(false),
+        max_header_bytes: size(bounded(
+            raw.max_header_bytes,
+            &at.key("max_header_bytes"),
+            "bytes for a head, cookies included",
+            MAX_HEADER_BYTES,
+            8192..=1024 * 1024,
+        )),
+        max_header_count: size(bounded(
+            raw.max_header_count,
+            &at.key("max_header_count"),
+            "fields in a head",
+            MAX_HEADER_COUNT,
+            20..=1000,
+        )),
+        max_http2_streams: bounded(
+            raw.max_http2_streams,
+            &at.key("max_http2_streams"),
+            "requests at a time",
+            MAX_HTTP2_STREAMS,
+            1..=1000,
+        ),
+        first_byte_timeout: raw
+            .first_byte_timeout
+            .map_or(FIRST_BYTE_TIMEOUT, |span| wait(span, &at.key("first_byte_timeout"))),
         header_read_timeout: raw
             .header_read_timeout
             .map_or(HEADER_READ_TIMEOUT, |span| wait(span, &at.key("header_read_timeout"))),
         drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
         ..ListenerSettings::default()
     };
-    let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
+    if limits.proxy_protocol && trusted_proxies.is_empty() && matches!(listen, Some(ListenAddr::Tcp(_))) {
+        at.key("proxy_protocol").refuse(
+            "`proxy_protocol` without `trusted_proxies` would serve nobody",
+            "name the load balancers' addresses in `trusted_proxies`: only they are believed",
+        );
+    }
+    let forwarded_in = match raw.forwarded_in.unwrap_or(words::ForwardedIn::XForwardedFor) {
+        words::ForwardedIn::XForwardedFor => ForwardedIn::XForwardedFor,
+        words::ForwardedIn::Forwarded => ForwardedIn::Forwarded,
+    };
     let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
-    Some(ServerConfig { listen: listen?, admin_listen: admin_listen?, tls, trusted_proxies, workers, limits })
+    Some(ServerConfig {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        tls,
+        trusted_proxies,
+        forwarded_in,
+        workers,
+        limits,
+    })
 }
 
 pub(super) fn check_log(raw: RawLog) -> LogConfig {
@@ -106,6 +163,23 @@ fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
     }
 }
 
+/// A number within bounds beyond which Doorward could not keep its promises.
+fn bounded(raw: Option<u32>, at: &At<'_>, what: &str, default: u32, bounds: RangeInclusive<u32>) -> u32 {
+    match raw {
+        Some(number) if !bounds.contains(&number) => {
+            let hint = format!("from {} to {}; the default is {default}", bounds.start(), bounds.end());
+            at.refuse(format!("{} is not a number of {what}", quoted(number)), hint);
+            default
+        }
+        Some(number) => number,
+        None => default,
+    }
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (at, text) in elements(raw, at) {
@@ -126,14 +200,28 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> 
 }
 
 fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
+    let first = pair(RawCertificate { cert_file: raw.cert_file, key_file: raw.key_file }, at, folder);
+    let more: Vec<_> = elements(raw.certificates, &at.key("certificates"))
+        .map(|(at, certificate)| pair(certificate, &at, folder))
+        .collect();
+    let files = std::iter::once(first).chain(more).collect::<Option<Vec<_>>>()?;
+    let read = Certificates::read(files).and_then(|certificates| {
+        let config = certificates.server_config()?;
+        Ok(TlsConfig { certificates, config })
+    });
+    read.map_err(|error| at.refuse(error.to_string(), "the files changed while they were read: try again")).ok()
+}
+
+/// A certificate and its key, which fit together.
+fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<CertificateFiles> {
     let cert_file = at.required("cert_file", raw.cert_file, "the certificate and its chain, in PEM");
     let key_file = at.required("key_file", raw.key_file, "the certificate's private key, in PEM");
     let chain = cert_file.as_deref().and_then(|name| folder.certificates(&at.key("cert_file"), name));
     let key = key_file.as_deref().and_then(|name| private_key(&at.key("key_file"), name, folder));
     let (_, ()) = (chain?, key?);
-    let (cert_file, key_file) = (folder.path(&cert_file?), folder.path(&key_file?));
-    match server_tls(&cert_file, &key_file) {
-        Ok(config) => Some(TlsConfig { cert_file, key_file, config }),
+    let files = CertificateFiles { cert_file: folder.path(&cert_file?), key_file: folder.path(&key_file?) };
+    match Certificates::read(vec![files.clone()]) {
+        Ok(_) => Some(files),
         Err(error) => {
             at.key("key_file").refuse(error.to_string(), "the key must be the one that the certificate was issued for");
             None

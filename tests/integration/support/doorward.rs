@@ -226,6 +226,11 @@ impl Doorward {
         site(self.secure)
     }
 
+    /// Who signed its certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// A page of the store.
     pub fn store_url(&self, path: &str) -> String {
         format!("{}{path}", self.site().store)

@@ -69,7 +69,7 @@ impl RedisServer {
     /// A replica of this server.
     pub fn start_replica(&self) -> Self {
         let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port.to_string()]);
-        until("the replica follows", || replica.command(&["ROLE"]).contains("connected"));
+        until("the replica follows", || replica.try_command(&["ROLE"]).is_ok_and(|role| role.contains("connected")));
         replica
     }
 
@@ -139,12 +139,17 @@ impl RedisServer {
 
     /// What `redis-cli` answers to a command.
     pub fn command(&self, words: &[&str]) -> String {
+        self.try_command(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// The same where it may be that nobody answers: a server that changes its role closes its connections.
+    pub fn try_command(&self, words: &[&str]) -> Result<String, String> {
         let port = self.port.to_string();
         let is_tls = self.arguments.iter().any(|argument| argument == "--tls-port");
         let how = if is_tls { &["--tls", "--insecure"][..] } else { &[] };
         let output = Command::new("redis-cli").args(["-p", &port]).args(how).args(words).output().expect("redis-cli");
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// Ends it; what is not persistent is lost.

@@ -1,0 +1,49 @@
+//! What tells that a file is another one than before, without reading it: also where a mounted volume replaces the folder
+//! behind a symbolic link, as Kubernetes does.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A file as it is now; `None` while there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp(Option<(PathBuf, Identity)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    /// Looks at the file behind every link.
+    pub(super) fn of(path: &Path) -> Self {
+        let found = path.canonicalize().and_then(|path| path.metadata().map(|metadata| (path, metadata))).ok();
+        Self(found.map(|(path, metadata)| {
+            let modified = (metadata.mtime(), metadata.mtime_nsec());
+            (path, Identity { device: metadata.dev(), inode: metadata.ino(), length: metadata.len(), modified })
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_behind_a_link_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, one, two) = (folder.path().join("link"), folder.path().join("one"), folder.path().join("two"));
+        assert_eq!(Stamp::of(&link), Stamp(None));
+        for file in [&one, &two] {
+            std::fs::write(file, "same").unwrap();
+        }
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let before = Stamp::of(&link);
+        assert_eq!(Stamp::of(&link), before);
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&two, &link).unwrap();
+        assert_ne!(Stamp::of(&link), before);
+    }
+}

@@ -1,0 +1,121 @@
+//! One HTTP/2 connection (RFC 9113), in from clients only. The h2 library bounds what it holds; what it and hyper leave
+//! open is bounded here: fields in a head, requests that are cancelled as fast as they are made, answers that nobody
+//! takes, and connections on which nothing is asked.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, COOKIE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::connection::Handler;
+use super::drain::Drain;
+use super::listener::ListenerSettings;
+use super::streams::{Answer, Progress, Socket, Streams};
+use crate::telemetry::metrics::Metrics;
+use crate::types::body::Body;
+use crate::types::net::Arrival;
+
+/// Streams that the client opened and reset before we even saw them ...
+const MAX_UNSEEN_RESETS: usize = 20;
+/// ... and that we had to reset for the client's mistakes: beyond either the connection ends (CVE-2023-44487,
+/// CVE-2025-8671).
+const MAX_OWN_RESETS: usize = 100;
+/// Most pieces that a client may cut its cookies into: browsers send every cookie as a field.
+const MAX_CRUMBS: usize = 256;
+/// Longest part of an answer that waits in memory for the client's window, in bytes.
+const MAX_SEND_BUFFER: usize = 400 * 1024;
+
+/// Serves a connection until it ends, or, once draining began, until its current answers are out.
+pub(super) async fn serve<S, H>(
+    stream: S,
+    arrival: Arrival,
+    settings: &ListenerSettings,
+    handler: Arc<H>,
+    metrics: &Arc<Metrics>,
+    mut drain: Drain,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    H: Handler,
+{
+    let streams = Streams::new(settings, metrics);
+    let most = settings.max_header_count;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(answer(request, arrival, most, &*handler).await) }
+    });
+    let mut server = http2::Builder::new(streams.clone());
+    server
+        .max_concurrent_streams(settings.max_http2_streams)
+        .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
+        .max_local_error_reset_streams(MAX_OWN_RESETS)
+        .max_send_buf_size(MAX_SEND_BUFFER);
+    let mut connection = pin!(server.serve_connection(TokioIo::new(Socket::new(stream, &streams)), service));
+
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = streams.flooded() => {
+            tracing::debug!(peer = ?arrival.peer, "a client cancels its requests as fast as it makes them");
+            metrics.protocol_refusals.with_label_values(&["http2_resets"]).inc();
+            return;
+        }
+        () = streams.idle_for(settings.header_read_timeout) => {
+            connection.as_mut().graceful_shutdown();
+            // A client need not agree to the end.
+            timeout(settings.header_read_timeout, connection.as_mut()).await.unwrap_or(Ok(()))
+        }
+        () = drain.started() => {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
+        }
+    };
+    if let Err(error) = ended {
+        metrics.protocol_refusals.with_label_values(&["http2"]).inc();
+        tracing::debug!(peer = ?arrival.peer, error = %error, "connection ended early");
+    }
+}
+
+async fn answer<H: Handler>(
+    request: Request<Incoming>,
+    arrival: Arrival,
+    most_fields: usize,
+    handler: &H,
+) -> Response<Answer> {
+    let progress = Progress::of_this_stream();
+    if has_too_many(request.headers(), most_fields) {
+        // The same that hyper says over HTTP/1.1, where it has no page either.
+        let mut refusal = Response::new(Answer::new(Body::empty(), progress));
+        *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return refusal;
+    }
+    let is_head = *request.method() == Method::HEAD;
+    let mut response = handler.handle(request, arrival).await;
+    // Over HTTP/1.1 hyper leaves the body out by itself (RFC 9110 section 9.3.2).
+    if is_head && !response.body().is_end_stream() {
+        if let (Some(length), false) =
+            (response.body().size_hint().exact(), response.headers().contains_key(CONTENT_LENGTH))
+        {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *response.body_mut() = Body::empty();
+    }
+    response.map(|body| Answer::new(body, progress))
+}
+
+fn has_too_many(headers: &HeaderMap, most: usize) -> bool {
+    if headers.len() <= most {
+        return false;
+    }
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    crumbs > MAX_CRUMBS || headers.len() - crumbs > most
+}
