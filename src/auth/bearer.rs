@@ -44,6 +44,9 @@ pub struct BearerAuth {
     pub dpop_nonce: bool,
 }
 
+/// The person of a token is not registered for the app.
+pub(super) const NOT_REGISTERED: &str = "not_registered";
+
 /// The name of a token: its SHA-256.
 pub(super) type TokenHash = [u8; 32];
 
@@ -193,7 +196,8 @@ impl Auth {
             }
         };
         match verdict {
-            Ok(verified) => Ok((issuer, verified)),
+            Ok(verified) if is_admitted(app, provider, &verified) => Ok((issuer, verified)),
+            Ok(_) => Err(refused(NOT_REGISTERED)),
             Err(rejected) => Err(self.rejected(app, &rejected)),
         }
     }
@@ -297,6 +301,14 @@ fn token_of(
         provider_sid: verified.sid().cloned(),
         name: SessionId::new(name),
         bound_to: verified.bound_to().cloned(),
+    }
+}
+
+/// Whether the person that a token is of may use the app at all, by what its provider says.
+pub(super) fn is_admitted(app: &AppAuth, provider: &Provider, verified: &PresentedToken) -> bool {
+    match verified.holder() {
+        Holder::Person(_) => provider.settings().dialect.admits(&app.client.client_id, verified.claims()),
+        Holder::Client(_) => true,
     }
 }
 

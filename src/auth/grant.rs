@@ -111,7 +111,7 @@ pub(super) async fn of_login(
     if jwt.subject() != id_token.subject() {
         return Err(GrantError::SubjectChanged);
     }
-    if !dialect(app).admits(&app.client, &jwt) {
+    if !dialect(app).admits(&app.client.client_id, jwt.claims()) {
         return Err(GrantError::NotRegistered);
     }
     let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
@@ -166,7 +166,7 @@ pub(super) async fn of_refresh(
     if jwt.iter().chain(&verified_id).any(|token| *token.subject() != used.subject) {
         return Err(GrantError::SubjectChanged);
     }
-    if jwt.as_ref().is_some_and(|jwt| !dialect(app).admits(&app.client, jwt)) {
+    if jwt.as_ref().is_some_and(|jwt| !dialect(app).admits(&app.client.client_id, jwt.claims())) {
         return Err(GrantError::NotRegistered);
     }
     let provider_sid = dialect(app).provider_sid(SidClaims {

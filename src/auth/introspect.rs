@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 use tokio::time::timeout;
 
 use super::app::AppAuth;
-use super::bearer::TokenHash;
+use super::bearer::{NOT_REGISTERED, TokenHash, is_admitted};
 use super::{Auth, Event, Outage, PATIENCE};
 use crate::control::NoResult;
 use crate::oidc::introspection::Introspected;
@@ -71,6 +71,9 @@ impl Auth {
         introspection.said.remove_if(&hash, |said| now >= said.until);
         let asking = introspection.said.get_or_insert_async(&hash, async {
             let verdict = match self.introspect(app, token).await? {
+                Introspected::Active(verified) if !is_admitted(app, &app.provider, &verified) => {
+                    Verdict::Refused(NOT_REGISTERED)
+                }
                 Introspected::Active(verified) => Verdict::Active(make(&verified, now.plus(introspection.lifetime))),
                 Introspected::Inactive => Verdict::Refused("token_inactive"),
                 Introspected::Refused(error) => Verdict::Refused(error.code()),

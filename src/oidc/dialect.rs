@@ -1,15 +1,15 @@
 //! How a provider's speech differs from the standards: the one seam between what every provider does and what only
 //! some do. PURE; what takes a call of its own lives in the dialect's folder.
 
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::discovery::Metadata;
-use super::fusionauth::{FusionAuth, answer, reason};
+use super::fusionauth::{self, FusionAuth, answer, reason};
 use super::logout::{LogoutHint, LogoutRequest, end_session_url};
 use super::settings::ClientSettings;
 use super::token::{self, Grant, TokenAnswer, TokenError};
-use super::verified::VerifiedToken;
-use crate::types::oauth::{IdToken, ProviderSid};
+use crate::types::oauth::{ClientId, IdToken, ProviderSid};
 
 /// What a provider speaks.
 #[derive(Clone, Debug, Default)]
@@ -86,11 +86,22 @@ impl Dialect {
         sid.cloned()
     }
 
-    /// Whether the person of `jwt` may use the app at all, by what the provider says in its own way.
-    pub fn admits(&self, client: &ClientSettings, jwt: &VerifiedToken) -> bool {
+    /// Whether the person of whom a token has these `claims` may use the app at all, by what the provider says in its
+    /// own way.
+    pub fn admits(&self, client_id: &ClientId, claims: &Map<String, Value>) -> bool {
         match self {
             Self::Standard => true,
-            Self::FusionAuth(own) => !own.require_registration || own.is_registered(client, jwt),
+            Self::FusionAuth(own) => !own.require_registration || own.is_registered(client_id, claims),
+        }
+    }
+
+    /// Where opaque tokens are asked about (RFC 7662).
+    pub(super) fn introspection_endpoint(&self, metadata: &Metadata) -> Option<Url> {
+        let announced = metadata.introspection_endpoint.clone();
+        match self {
+            Self::Standard => announced,
+            // FusionAuth has one, and does not say so.
+            Self::FusionAuth(_) => announced.or_else(|| Some(fusionauth::at(metadata, "/oauth2/introspect"))),
         }
     }
 
@@ -125,7 +136,7 @@ mod tests {
     use crate::oidc::discovery::PlainHttp;
     use crate::oidc::settings::ClientAuth;
     use crate::oidc::testing::verified;
-    use crate::types::oauth::{ClientId, Issuer};
+    use crate::types::oauth::Issuer;
 
     fn fusionauth(change: impl FnOnce(&mut FusionAuth)) -> Dialect {
         let mut own =
@@ -198,10 +209,19 @@ mod tests {
         };
         for (application, registered) in [(Some(id.as_str()), true), (Some("another"), false), (None, false)] {
             let jwt = token(application);
-            assert_eq!(fusionauth(|_| {}).admits(&client, &jwt), registered, "{application:?}");
-            assert!(fusionauth(|own| own.require_registration = false).admits(&client, &jwt));
-            assert!(Dialect::Standard.admits(&client, &jwt));
+            let (id, claims) = (&client.client_id, jwt.claims());
+            assert_eq!(fusionauth(|_| {}).admits(id, claims), registered, "{application:?}");
+            assert!(fusionauth(|own| own.require_registration = false).admits(id, claims));
+            assert!(Dialect::Standard.admits(id, claims));
         }
+    }
+
+    #[test]
+    fn fusionauth_answers_questions_about_tokens_though_it_does_not_say_so() {
+        let silent = metadata("");
+        let own = fusionauth(|_| {}).introspection_endpoint(&silent);
+        assert_eq!(own.as_ref().map(Url::as_str), Some("https://login.acme.com/oauth2/introspect"));
+        assert_eq!(Dialect::Standard.introspection_endpoint(&silent), None);
     }
 
     #[test]

@@ -290,13 +290,14 @@ impl Provider {
         let url = match &self.settings.introspection_endpoint {
             Some(url) => url.clone(),
             None => {
-                let offered = self.metadata().await?.introspection_endpoint.clone();
+                let offered = self.settings.dialect.introspection_endpoint(&*self.metadata().await?);
                 offered.ok_or(ProviderError::NotOffered { endpoint })?
             }
         };
         let proof = client_proof(client);
         let mut form = vec![("token", token.expose()), ("token_type_hint", "access_token")];
         form.extend(&proof.parameters);
+        form.extend(self.settings.dialect.parameters());
         let authorization = proof.authorization.as_ref().map(|value| value.as_str());
         let answer = self.http.post(endpoint, &url, &form, authorization, self.settings.request_timeout).await?;
         let profile = self.profile(Audience { client_id: &client.client_id, audiences });

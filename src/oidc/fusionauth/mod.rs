@@ -14,13 +14,12 @@ pub(super) mod reason;
 pub mod sender;
 mod shared_secret;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use super::discovery::Metadata;
 use super::logout::{LogoutHint, LogoutRequest, end_session_url};
-use super::settings::ClientSettings;
-use super::verified::VerifiedToken;
+use crate::types::oauth::ClientId;
 use crate::types::secret::Secret;
 use sender::SenderProofs;
 
@@ -63,8 +62,8 @@ impl Default for FusionAuth {
 
 impl FusionAuth {
     /// `applicationId` is in the access token of a registered person only, and is the client's id.
-    pub(super) fn is_registered(&self, client: &ClientSettings, jwt: &VerifiedToken) -> bool {
-        jwt.claims().get("applicationId").and_then(Value::as_str) == Some(client.client_id.as_str())
+    pub(super) fn is_registered(&self, client_id: &ClientId, claims: &Map<String, Value>) -> bool {
+        claims.get("applicationId").and_then(Value::as_str) == Some(client_id.as_str())
     }
 
     /// `/oauth2/logout`. An `id_token_hint` would count only without `client_id`, so there is none.

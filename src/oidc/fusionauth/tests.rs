@@ -12,7 +12,7 @@ use url::Url;
 use super::sender::{Checked, SignatureKey};
 use super::*;
 use crate::oidc::jws::Algorithm;
-use crate::oidc::settings::ClientAuth;
+use crate::oidc::settings::{ClientAuth, ClientSettings};
 use crate::oidc::testing::{FakeProvider, Reply, Seen, Signer, jwks};
 use crate::oidc::token::{Revoked, TokenAnswer, TokenError};
 use crate::oidc::{Dialect, Provider, ProviderSettings, install_crypto};

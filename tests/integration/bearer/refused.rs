@@ -201,3 +201,20 @@ async fn claims_are_those_of_the_token_alone() {
     let phone = token(&door, super::of_bob());
     assert_problem(&with_token(&door, "/admin", &phone).await, 403, "forbidden");
 }
+
+#[tokio::test]
+async fn who_is_not_registered_for_a_fusionauth_application_does_not_get_in_by_a_token_either() {
+    let door = setup("opaque_tokens = \"introspect\"").provider("kind = \"fusionauth\"");
+    let door = door.store("session_jwt = \"access\"").forum("session_jwt = \"access\"").start();
+    let typ = [Flaw::Header("typ", json!("JWT"))];
+    let registered = json!({ "client_id": null, "applicationId": "store" });
+    for claims in [json!({ "client_id": null }), json!({ "client_id": null, "applicationId": "forum" })] {
+        let jwt = door.provider.access_token(&claims, &typ);
+        assert_refused(&door, &jwt, "not_registered").await;
+        assert_refused(&door, &door.provider.opaque_token(&claims), "not_registered").await;
+    }
+    assert_eq!(door.store.count(), 0);
+    let jwt = door.provider.access_token(&registered, &typ);
+    assert_eq!(with_token(&door, CART, &jwt).await.status(), 200);
+    assert_eq!(with_token(&door, CART, &door.provider.opaque_token(&registered)).await.status(), 200);
+}
