@@ -219,6 +219,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             Ok(Stores {
                 sessions: measured(Arc::new(sessions)),
                 strangers: measured(Arc::new(memory())),
+                max_strangers: store.max_entries,
                 proofs: measured(Arc::new(memory())),
             })
         }
@@ -229,6 +230,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             Ok(Stores {
                 sessions: measured(Arc::new(sessions)),
                 strangers: measured(Arc::new(strangers)),
+                max_strangers: store.max_entries,
                 proofs: measured(Arc::new(proofs)),
             })
         }
