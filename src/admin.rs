@@ -26,6 +26,9 @@ pub const ORDERS: &str = "/revoke";
 const MAX_ORDER: usize = 1024 * 1024;
 const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Sets those gauges that nobody sets when what they show changes.
+pub type ReadGauges = Arc<dyn Fn() + Send + Sync>;
+
 /// Who follows an operator's orders.
 pub trait Orders: Send + Sync {
     /// Follows `message`, and says how many orders there were in it.
@@ -39,13 +42,14 @@ pub trait Orders: Send + Sync {
 pub struct Admin {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
+    read_gauges: ReadGauges,
     orders: Arc<dyn Orders>,
 }
 
 impl Admin {
-    /// Shows `health` and `metrics`, and hands orders to `orders`.
-    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, orders: Arc<dyn Orders>) -> Self {
-        Self { health, metrics, orders }
+    /// Shows `health` and `metrics`, whose gauges `read_gauges` sets whenever somebody asks, and hands orders to `orders`.
+    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, read_gauges: ReadGauges, orders: Arc<dyn Orders>) -> Self {
+        Self { health, metrics, read_gauges, orders }
     }
 
     async fn order(&self, body: Body) -> Response<Body> {
@@ -68,10 +72,7 @@ impl Admin {
         let (status, kind, text) = match path {
             "/livez" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/readyz" => self.readiness(),
-            "/metrics" => match self.metrics.text() {
-                Ok(text) => (StatusCode::OK, PROMETHEUS, text),
-                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
-            },
+            "/metrics" => self.numbers(),
             "/version" => (StatusCode::OK, TEXT, concat!("doorward ", env!("CARGO_PKG_VERSION"), "\n").to_owned()),
             _ => (StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
         };
@@ -83,6 +84,14 @@ impl Admin {
             answer.headers_mut().insert(ALLOW, const { HeaderValue::from_static("GET, HEAD") });
         }
         answer
+    }
+
+    fn numbers(&self) -> (StatusCode, HeaderValue, String) {
+        (self.read_gauges)();
+        match self.metrics.text() {
+            Ok(text) => (StatusCode::OK, PROMETHEUS, text),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+        }
     }
 
     fn readiness(&self) -> (StatusCode, HeaderValue, String) {
@@ -134,7 +143,7 @@ mod tests {
     async fn it_shows_and_changes_nothing_but_by_order() {
         let mut health = Health::new();
         let listening = health.condition("listening");
-        let admin = Admin::new(Arc::new(health), Arc::new(Metrics::new().unwrap()), Arc::new(Deaf));
+        let admin = Admin::new(Arc::new(health), Arc::new(Metrics::new().unwrap()), Arc::new(|| {}), Arc::new(Deaf));
         assert_eq!(asked(&admin, &Method::GET, "/livez").await, (200, "alive\n".into()));
         assert_eq!(asked(&admin, &Method::GET, "/readyz").await, (503, "not ready: listening\n".into()));
         listening.met();

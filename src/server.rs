@@ -124,11 +124,12 @@ impl Server {
             workers.push(worker.start(index)?);
         }
         // After the workers, which need neither provider nor trust store to answer.
-        composed.keep_fresh(&control, &metrics);
+        composed.keep_fresh(&control);
         if let Some(tls) = &config.server.tls {
             runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
         }
-        let admin_handler = Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics), composed.orders()));
+        let admin_handler =
+            Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics), composed.gauges(&metrics), composed.orders()));
         runtime.spawn(async move {
             if let Err(error) = wire::serve(admin, None, admin_settings, admin_handler, metrics, admin_drain).await {
                 tracing::error!(%error, "the admin listener ended");

@@ -1,16 +1,17 @@
 //! Forms that met no session wait here until the person has logged in: sealed in the store, each for some minutes, all
-//! together in bounded room.
+//! together in bounded room ([`super::form_room`]).
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::app::AppAuth;
 use super::login::LoginStart;
 use super::resume::named_session;
 use super::{Auth, Event, Outage, PATIENCE, entropy};
+use crate::control::NoResult;
 use crate::policy::form::{FormId, NotKept};
 use crate::policy::route::Place;
 use crate::session::assess::LiveSession;
@@ -22,11 +23,6 @@ use crate::types::time::Timestamp;
 
 /// How long a form waits: a login may begin anew once, and the person reads a page after it.
 const KEPT: Duration = Duration::from_secs(2 * ATTEMPT_LIFETIME.as_secs() + 300);
-
-/// Most bytes of all forms that this process had the store keep, sealed; and of those whose sender is not known, so
-/// that strangers leave room for others.
-const ROOM: usize = 32 * 1024 * 1024;
-const ROOM_FOR_STRANGERS: usize = ROOM / 2;
 
 /// A form as it came.
 #[derive(Debug)]
@@ -52,48 +48,54 @@ pub enum NoForm {
     Outage(Outage),
 }
 
-/// The forms that this process had the store keep.
-#[derive(Debug, Default)]
-pub(super) struct Room(Mutex<VecDeque<Taken>>);
-
-#[derive(Debug)]
-struct Taken {
-    id: String,
-    bytes: usize,
-    of_stranger: bool,
+/// Room for a form that arrives. Dropped before the form is kept, it is free again.
+pub struct RoomForForm {
+    auth: Arc<Auth>,
+    key: String,
+    person: Option<PersonHash>,
     ends_at: Timestamp,
+    stays: bool,
 }
 
-impl Room {
-    fn take(&self, taken: Taken, now: Timestamp) -> bool {
-        self.sweep(now);
-        let mut forms = self.lock();
-        let held = |strangers_only: bool| {
-            let forms = forms.iter().filter(|form| form.of_stranger || !strangers_only);
-            forms.map(|form| form.bytes).sum::<usize>()
-        };
-        let fits =
-            held(false) + taken.bytes <= ROOM && (!taken.of_stranger || held(true) + taken.bytes <= ROOM_FOR_STRANGERS);
-        if fits {
-            forms.push_back(taken);
+impl Drop for RoomForForm {
+    fn drop(&mut self) {
+        if self.stays {
+            self.auth.forms.arrived(&self.key);
+        } else {
+            self.auth.forms.free(&self.key);
         }
-        fits
+    }
+}
+
+/// A form that nobody else gets, and its room. Dropped before it is known whether the app answered, it counts as sent
+/// without an answer.
+pub struct FormInHand {
+    auth: Arc<Auth>,
+    app: Arc<AppAuth>,
+    key: String,
+    form: KeptForm,
+    outcome: &'static str,
+    stays: bool,
+}
+
+impl FormInHand {
+    /// The form.
+    pub const fn form(&self) -> &KeptForm {
+        &self.form
     }
 
-    fn free(&self, id: &str) {
-        self.lock().retain(|form| form.id != id);
+    /// The app has answered it.
+    pub fn sent(mut self) {
+        self.outcome = "sent";
     }
+}
 
-    fn bytes(&self) -> usize {
-        self.lock().iter().map(|form| form.bytes).sum()
-    }
-
-    pub(super) fn sweep(&self, now: Timestamp) {
-        self.lock().retain(|form| now < form.ends_at);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Taken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for FormInHand {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.auth.forms.free(&self.key);
+        }
+        self.auth.observer.happened(&self.app, Event::Form, self.outcome);
     }
 }
 
@@ -103,44 +105,65 @@ impl Auth {
         entropy::name().ok().and_then(|name| FormId::parse(&name))
     }
 
-    /// Keeps a form as `id` for the browser whose login began as `start`.
+    /// Takes room for a form that is to be kept as `id`, before the `length` bytes of its body are read; its head takes
+    /// `more` to keep.
+    ///
+    /// # Errors
+    /// [`NotKept::NoRoom`].
+    pub fn room_for_form(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        came: &RequestCookies<'_>,
+        id: &FormId,
+        (length, more): (usize, usize),
+    ) -> Result<RoomForForm, NotKept> {
+        let app = self.app(place.index).ok_or(NotKept::NoRoom)?;
+        let person = named_session(app, came).map(|session| PersonHash::of(&session.subject));
+        let (key, now) = (key(app, id), self.now());
+        let (ends_at, sender) = (now.plus(KEPT), person.map(|person| (place.index, person)));
+        if !self.forms.take(&key, (sender, length.saturating_add(more)), ends_at, now) {
+            return Err(NotKept::NoRoom);
+        }
+        Ok(RoomForForm { auth: Arc::clone(self), key, person, ends_at, stays: false })
+    }
+
+    /// Keeps a form in the room that was taken for it, for the browser whose login began as `start`.
     ///
     /// # Errors
     /// See [`NotKept`].
     pub async fn keep_form(
         self: &Arc<Self>,
         place: Place<'_>,
-        came: &RequestCookies<'_>,
-        (id, form): (&FormId, Form),
+        (mut room, form): (RoomForForm, Form),
         start: &LoginStart,
     ) -> Result<(), NotKept> {
         let app = self.app(place.index).ok_or(NotKept::NoRoom)?;
-        let person = named_session(app, came).map(|session| PersonHash::of(&session.subject));
-        let now = self.now();
-        let ends_at = now.plus(KEPT);
+        let (key, person, ends_at, now) = (room.key.clone(), room.person, room.ends_at, self.now());
         let Form { target, content_type, referer, body } = form;
         let kept =
             KeptForm { target, content_type, referer, body: body.into(), browser: start.browser, person, ends_at };
-        let key = key(app, id);
         let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&key, &kept, nonce));
         let sealed = Bytes::from(sealed.ok_or(NotKept::NoRoom)?);
-        let taken = Taken { id: key.clone(), bytes: sealed.len(), of_stranger: person.is_none(), ends_at };
-        if !self.forms.take(taken, now) {
-            return Err(NotKept::NoRoom);
-        }
-        let (auth, task_key) = (Arc::clone(self), key.clone());
-        let put = async move { auth.stores.strangers.put(&task_key, sealed, ends_at, now).await };
-        let put = self.strangers.run(PATIENCE, put).await;
-        let code = match put {
+        let auth = Arc::clone(self);
+        let put = async move { auth.stores.strangers.put(&key, sealed, ends_at, now).await };
+        // What the store was told to keep it may keep, whether anybody waits for its answer or not.
+        room.stays = true;
+        let code = match self.strangers.run(PATIENCE, put).await {
             Ok(Ok(())) => {
                 self.observer.happened(app, Event::Form, "kept");
                 return Ok(());
             }
-            Ok(Err(error)) => error.code(),
-            Err(error) => error.code(),
+            Ok(Err(error)) => {
+                room.stays = false;
+                error.code()
+            }
+            Err(error @ NoResult::Busy) => {
+                room.stays = false;
+                error.code()
+            }
+            Err(error @ (NoResult::TooSlow | NoResult::BrokeOff)) => error.code(),
         };
         tracing::warn!(app = %app.app.name, code, "form_not_stored");
-        self.forms.free(&key);
         Err(NotKept::NoRoom)
     }
 
@@ -151,7 +174,7 @@ impl Auth {
         }
     }
 
-    /// The form `id`, for `live`'s person to look at. One of another person is thrown away.
+    /// The form `id`, for `live`'s person to look at, and how long ago it was sent. One of another person is thrown away.
     ///
     /// # Errors
     /// See [`NoForm`].
@@ -161,8 +184,10 @@ impl Auth {
         came: &RequestCookies<'_>,
         live: &LiveSession,
         id: &FormId,
-    ) -> Result<KeptForm, NoForm> {
-        self.claimed(place, came, live, id).await.map(|(form, _)| form)
+    ) -> Result<(KeptForm, Duration), NoForm> {
+        let (form, _) = self.claimed(place, came, live, id).await?;
+        let age = self.now().since(form.ends_at.minus(KEPT));
+        Ok((form, age))
     }
 
     /// The form `id`, to be sent to `target` now, once: nobody else gets it.
@@ -175,31 +200,41 @@ impl Auth {
         came: &RequestCookies<'_>,
         live: &LiveSession,
         (id, target): (&FormId, &str),
-    ) -> Result<KeptForm, NoForm> {
+    ) -> Result<FormInHand, NoForm> {
         let app = self.app(place.index).ok_or(NoForm::Gone)?;
         let (form, sealed) = self.claimed(place, came, live, id).await?;
         if form.target != target || !self.remove_form(app, id, sealed).await? {
             return Err(NoForm::Gone);
         }
-        self.observer.happened(app, Event::Form, "sent");
-        Ok(form)
+        let (auth, app, key) = (Arc::clone(self), Arc::clone(app), key(app, id));
+        Ok(FormInHand { auth, app, key, form, outcome: "unanswered", stays: false })
     }
 
-    /// Keeps a form on that was taken and could not be sent.
-    pub async fn put_form_back(self: &Arc<Self>, place: Place<'_>, id: &FormId, form: &KeptForm) {
-        let Some(app) = self.app(place.index) else { return };
-        let (auth, key, now, ends_at) = (Arc::clone(self), key(app, id), self.now(), form.ends_at);
-        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&key, form, nonce));
+    /// Keeps a form on that was taken and did not reach the app.
+    pub async fn put_form_back(self: &Arc<Self>, mut hand: FormInHand) {
+        hand.outcome = "lost";
+        let (app, form) = (&hand.app, &hand.form);
+        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&hand.key, form, nonce));
+        let (auth, key, now, ends_at) = (Arc::clone(self), hand.key.clone(), self.now(), form.ends_at);
         let Some(sealed) = sealed else { return };
         let put = async move { auth.stores.strangers.put(&key, Bytes::from(sealed), ends_at, now).await };
-        let put = self.strangers.run(PATIENCE, put).await;
-        let outcome = if matches!(put, Ok(Ok(()))) { "put_back" } else { "lost" };
-        self.observer.happened(app, Event::Form, outcome);
+        (hand.outcome, hand.stays) = ("put_back", true);
+        match self.strangers.run(PATIENCE, put).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(NoResult::Busy) => (hand.outcome, hand.stays) = ("lost", false),
+            // It may be there after all.
+            Err(NoResult::TooSlow | NoResult::BrokeOff) => hand.outcome = "lost",
+        }
     }
 
-    /// How many bytes this process had the store keep of forms that may still be there.
-    pub fn kept_form_bytes(&self) -> usize {
-        self.forms.bytes()
+    /// How many forms this process had the store keep that may still be there, and how many bytes they count for.
+    pub fn kept_forms(&self) -> (usize, usize) {
+        self.forms.taken()
+    }
+
+    /// To be held while a request is looked into for whether it calls for a form.
+    pub fn form_calls(&self) -> &Semaphore {
+        self.forms.calls()
     }
 
     async fn claimed(
@@ -220,7 +255,9 @@ impl Auth {
             Claim::Good if now < form.ends_at => Ok((form, sealed)),
             Claim::Good | Claim::OtherBrowser => Err(NoForm::Gone),
             Claim::OtherPerson => {
-                self.remove_form(app, id, sealed).await?;
+                if self.remove_form(app, id, sealed).await? {
+                    self.free_form(app, id);
+                }
                 tracing::info!(app = %app.app.name, "form_of_another_person");
                 self.observer.happened(app, Event::Form, "another_person");
                 Err(NoForm::OtherPerson)
@@ -228,9 +265,12 @@ impl Auth {
         }
     }
 
+    fn free_form(&self, app: &AppAuth, id: &FormId) {
+        self.forms.free(&key(app, id));
+    }
+
     async fn remove_form(self: &Arc<Self>, app: &AppAuth, id: &FormId, sealed: Bytes) -> Result<bool, NoForm> {
         let (auth, key, now) = (Arc::clone(self), key(app, id), self.now());
-        self.forms.free(&key);
         let remove = async move { auth.stores.strangers.remove(&key, &sealed, now).await };
         self.asked_store(app, self.strangers.run(PATIENCE, remove).await)
     }
@@ -238,7 +278,7 @@ impl Auth {
     fn asked_store<T>(
         &self,
         app: &AppAuth,
-        asked: Result<Result<T, crate::store::StoreError>, crate::control::NoResult>,
+        asked: Result<Result<T, crate::store::StoreError>, NoResult>,
     ) -> Result<T, NoForm> {
         let code = match asked {
             Ok(Ok(answer)) => return Ok(answer),
@@ -252,26 +292,4 @@ impl Auth {
 
 fn key(app: &AppAuth, id: &FormId) -> String {
     format!("form/{}/{}", app.app.name, id.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn taken(id: usize, bytes: usize, of_stranger: bool) -> Taken {
-        Taken { id: id.to_string(), bytes, of_stranger, ends_at: Timestamp::from_secs(100) }
-    }
-
-    #[test]
-    fn the_room_is_bounded_and_strangers_leave_half_of_it() {
-        let (room, now, part) = (Room::default(), Timestamp::from_secs(0), ROOM / 8);
-        let kept = |of_stranger| (0..20).filter(|id| room.take(taken(*id, part, of_stranger), now)).count();
-        assert_eq!((kept(true), kept(false), kept(true), kept(false)), (4, 4, 0, 0));
-        assert_eq!(room.bytes(), ROOM);
-        room.free("0");
-        assert_eq!(room.bytes(), ROOM - 2 * part, "one of either");
-        assert!(room.take(taken(99, part, true), now));
-        room.sweep(Timestamp::from_secs(100));
-        assert_eq!(room.bytes(), 0);
-    }
 }

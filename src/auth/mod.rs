@@ -6,6 +6,7 @@ mod away;
 pub mod bearer;
 pub mod entropy;
 pub mod feed;
+mod form_room;
 pub mod frontchannel;
 mod grant;
 pub mod introspect;
@@ -84,7 +85,7 @@ pub struct Auth {
     clock: Arc<dyn Clock>,
     flights: Flights,
     attempts: Attempts,
-    forms: kept_form::Room,
+    forms: form_room::Room,
     newest: Cache<SessionId, Generation>,
     /// Until when no refresh of a session is begun ahead of time, because one failed.
     cooling: Cache<SessionId, Timestamp>,
@@ -104,6 +105,8 @@ pub struct Stores {
     /// Of login attempts whose code was brought. Anybody can begin a login and bring a code, and must not take the room
     /// that refreshed sessions need.
     pub strangers: Arc<dyn Store>,
+    /// How many entries of `strangers` there may be. Forms that wait take a quarter of them at most.
+    pub max_strangers: usize,
     /// Of proofs of possession that were used. A program in a hurry brings one with every request.
     pub proofs: Arc<dyn Store>,
 }
@@ -208,12 +211,12 @@ impl Auth {
             passwords: control.narrowed(PASSWORDS),
             programs: control.narrowed(PROGRAMS),
             control,
+            forms: form_room::Room::new(stores.max_strangers),
             stores,
             feed: Feed::default(),
             clock,
             flights: Flights::default(),
             attempts: Attempts::default(),
-            forms: kept_form::Room::default(),
             newest: Cache::new(NEWEST),
             cooling: Cache::new(NEWEST),
             away: Cache::new(NEWEST),
@@ -244,7 +247,7 @@ impl Auth {
     pub fn remembered(&self) -> (usize, usize) {
         let revoked = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum();
         let held = |store: &dyn Store| store.held().unwrap_or_default();
-        let Stores { sessions, strangers, proofs } = &self.stores;
+        let Stores { sessions, strangers, max_strangers: _, proofs } = &self.stores;
         (held(&**sessions) + held(&**strangers) + held(&**proofs), revoked)
     }
 

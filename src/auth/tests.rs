@@ -96,7 +96,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     let app = Arc::new(AppAuth::new(app, provider, client, treated, &ring, 10));
     let control = Control::on(tokio::runtime::Handle::current());
     let memory = || Arc::new(Memory::new(10));
-    let stores = Stores { sessions, strangers: memory(), proofs: memory() };
+    let stores = Stores { sessions, strangers: memory(), max_strangers: 10, proofs: memory() };
     let auth = Auth::new(vec![app.clone()], control, clock.clone(), stores, Arc::new(Nobody));
     Bench { auth, app, clock }
 }

@@ -17,7 +17,7 @@ const ID: usize = 22;
 pub const FIELD: &str = "doorward-form";
 
 /// Bytes of the body that calls for one.
-const CALL: usize = FIELD.len() + "=".len() + ID;
+pub const CALL: usize = FIELD.len() + "=".len() + ID;
 
 /// The name of a kept form: 128 random bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub enum NotKept {
     OtherSite,
     /// It holds files or is no form at all.
     OtherKind,
+    /// Its address cannot be a link on our page.
+    OddAddress,
+    /// Its length is not said, so that no room can be taken for it.
+    LengthUnknown,
     /// It is longer than is kept.
     TooLarge,
     /// It did not arrive whole.
@@ -75,6 +79,8 @@ impl NotKept {
             Self::SwitchedOff => "switched_off",
             Self::OtherSite => "from_elsewhere",
             Self::OtherKind => "of_other_kind",
+            Self::OddAddress => "odd_address",
+            Self::LengthUnknown => "length_unknown",
             Self::TooLarge => "too_large",
             Self::Unfinished => "unfinished",
             Self::NoRoom => "no_room",
@@ -96,9 +102,12 @@ pub fn may_be_kept(facts: &Facts, headers: &HeaderMap, app: &App) -> Result<(), 
     if facts.method != Method::POST || !is_plain_form(headers) {
         return Err(NotKept::OtherKind);
     }
-    let too_long = length_of(headers).is_some_and(|length| length > app.max_kept_form);
-    if too_long || facts.target.as_str().len() > MAX_TARGET {
+    let Some(length) = length_of(headers) else { return Err(NotKept::LengthUnknown) };
+    if length > app.max_kept_form || facts.target.as_str().len() > MAX_TARGET {
         return Err(NotKept::TooLarge);
+    }
+    if !can_be_a_link(facts.target.as_str()) {
+        return Err(NotKept::OddAddress);
     }
     Ok(())
 }
@@ -116,7 +125,13 @@ fn is_of_this_site(headers: &HeaderMap, app: &App) -> bool {
         && referer.is_none_or(|page| page.strip_prefix(origin.as_bytes()).is_some_and(|path| path.starts_with(b"/")))
 }
 
-fn length_of(headers: &HeaderMap) -> Option<usize> {
+/// A link of our page leads nowhere else, in the reading of any browser: `//` would be another host.
+fn can_be_a_link(target: &str) -> bool {
+    !target.starts_with("//") && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+}
+
+/// The bytes of the body, as its sender says.
+pub fn length_of(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -109,6 +109,8 @@ pub(super) const fn of_form_not_kept(why: NotKept) -> &'static str {
             "It was not kept for you either, since it does not seem to come from a page of this site."
         }
         NotKept::OtherKind => "It was not kept for you either, since it holds files or is of an unusual kind.",
+        NotKept::OddAddress => "It was not kept for you either, since its address is an unusual one.",
+        NotKept::LengthUnknown => "It was not kept for you either, since your browser did not say how long it is.",
         NotKept::TooLarge => "It was not kept for you either, since it is too long.",
         NotKept::Unfinished => "It was not kept for you either, since it did not arrive whole.",
         NotKept::NoRoom => "It could not be kept for you either, since there is no room for it just now.",

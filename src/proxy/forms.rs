@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
 
 use super::Proxy;
 use super::act::Asked;
@@ -17,7 +18,7 @@ use super::respond::Answer;
 use crate::auth::kept_form::{Form, NoForm};
 use crate::policy::decide::{Permit, Reason, Refusal};
 use crate::policy::facts::Facts;
-use crate::policy::form::{FormId, NotKept, may_call_for_one};
+use crate::policy::form::{CALL, FormId, NotKept, length_of, may_call_for_one};
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::{Place, Route};
 use crate::session::assess::{LiveSession, Why};
@@ -26,8 +27,9 @@ use crate::session::login_loop::Signs;
 use crate::types::body::Body;
 use crate::upstream::UpstreamError;
 
-/// How long a form may take to arrive.
+/// How long a form may take to arrive, and how long a call for one, which is as small as a head.
 const PATIENCE: Duration = Duration::from_secs(30);
+const CALL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The app of a request whose head could be that of the form on our page.
 pub(super) fn may_be_called_for<'a>(facts: &Facts, route: &Route<'a>, headers: &HeaderMap) -> Option<Place<'a>> {
@@ -40,9 +42,14 @@ pub(super) fn may_be_called_for<'a>(facts: &Facts, route: &Route<'a>, headers: &
 /// The kept form that the body of such a request calls for, if it does, and the body.
 ///
 /// # Errors
-/// The body did not arrive.
-pub(super) async fn called_for(place: Place<'_>, body: Body) -> Result<(Option<FormId>, Body), UpstreamError> {
-    let bytes = whole(body, place.app.max_kept_form).await.map_err(|_| UpstreamError::RequestBroke)?;
+/// The body did not arrive, or too many others are read.
+pub(super) async fn called_for(calls: &Semaphore, body: Body) -> Result<(Option<FormId>, Body), UpstreamError> {
+    let read = async {
+        let _place = calls.acquire().await.map_err(|_| NotKept::Unfinished)?;
+        whole(body, CALL).await
+    };
+    let read = tokio::time::timeout(CALL_PATIENCE, read).await;
+    let bytes = read.unwrap_or(Err(NotKept::Unfinished)).map_err(|_| UpstreamError::RequestBroke)?;
     Ok((FormId::in_body(&bytes), Body::full(bytes)))
 }
 
@@ -72,11 +79,20 @@ impl Proxy {
         let not_kept = |not| self.form_not_kept(place, facts, (why, not), page.clone(), record);
         let kept_before = form.is_some();
         let Some(id) = form.or_else(|| self.auth.name_form()) else { return not_kept(NotKept::NoRoom) };
-        let body = if kept_before {
-            Bytes::new()
+        let kept = if kept_before {
+            None
         } else {
-            match whole(body, place.app.max_kept_form).await {
-                Ok(body) => body,
+            let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+            let (content_type, referer) = (text(header::CONTENT_TYPE).unwrap_or_default(), text(header::REFERER));
+            let target = facts.target.as_str().to_owned();
+            let Some(length) = length_of(&parts.headers) else { return not_kept(NotKept::LengthUnknown) };
+            let more = target.len() + content_type.len() + referer.as_ref().map_or(0, String::len);
+            let room = match self.auth.room_for_form(place, cookies, &id, (length, more)) {
+                Ok(room) => room,
+                Err(not) => return not_kept(not),
+            };
+            match whole(body, length).await {
+                Ok(body) => Some((room, Form { target, content_type, referer, body })),
                 Err(not) => return not_kept(not),
             }
         };
@@ -85,17 +101,10 @@ impl Proxy {
             Ok(start) => start,
             Err(outage) => return self.respond.outage(facts, Some(place), outage, record.reference()),
         };
-        if !kept_before {
-            let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let form = Form {
-                target: facts.target.as_str().to_owned(),
-                content_type: text(header::CONTENT_TYPE).unwrap_or_default(),
-                referer: text(header::REFERER),
-                body,
-            };
-            if let Err(not) = self.auth.keep_form(place, cookies, (&id, form), &start).await {
-                return not_kept(not);
-            }
+        if let Some(form) = kept
+            && let Err(not) = self.auth.keep_form(place, form, &start).await
+        {
+            return not_kept(not);
         }
         self.respond.redirect(StatusCode::SEE_OTHER, &start.location, "form_kept").with_cookies(start.lines)
     }
@@ -132,7 +141,7 @@ impl Proxy {
         record: &Record,
     ) -> Answer {
         match self.auth.see_form(place, asked.cookies, &live, &id).await {
-            Ok(form) => self.respond.send_form(place.app, &live.session().identity, &id, &form),
+            Ok((form, age)) => self.respond.send_form(place.app, &live.session().identity, &id, (&form, age)),
             Err(why) => self.no_form(place, asked.facts, why, record),
         }
     }
@@ -151,17 +160,20 @@ impl Proxy {
             // On a page that is everyone's nobody was asked to log in.
             None => Err(NoForm::Gone),
         };
-        let form = match taken {
-            Ok(form) => form,
+        let hand = match taken {
+            Ok(hand) => hand,
             Err(why) => return self.no_form(place, facts, why, record),
         };
-        fill(&mut asked.parts.headers, &form);
-        asked.body = Body::full(form.body.clone());
+        fill(&mut asked.parts.headers, hand.form());
+        asked.body = Body::full(hand.form().body.clone());
         match self.pass(permit, asked, record).await {
-            Ok(response) => Answer { code: "form_sent", response },
+            Ok(response) => {
+                hand.sent();
+                Answer { code: "form_sent", response }
+            }
             Err(error) => {
                 if !error.was_sent() {
-                    self.auth.put_form_back(place, &id, &form).await;
+                    self.auth.put_form_back(hand).await;
                 }
                 self.upstream_failed(place, facts, &error, record)
             }
@@ -195,5 +207,24 @@ fn fill(headers: &mut HeaderMap, form: &KeptForm) {
     headers.remove(header::REFERER);
     if let Some(page) = form.referer.as_ref().and_then(|page| HeaderValue::from_str(page).ok()) {
         headers.insert(header::REFERER, page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_waits_while_too_many_others_are_read() {
+        let call = "doorward-form=AbCdEfGhIjKlMnOpQrSt-_";
+        let calls = Semaphore::new(0);
+        let mut waits = Box::pin(called_for(&calls, Body::full(call)));
+        assert!(tokio::time::timeout(Duration::from_millis(1), &mut waits).await.is_err());
+        calls.add_permits(1);
+        let (id, body) = waits.await.unwrap();
+        assert_eq!(id, FormId::in_body(call.as_bytes()));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), call);
+        assert_eq!(calls.available_permits(), 1);
+        assert!(called_for(&calls, Body::full(format!("{call}x"))).await.is_err(), "no more is read than a call has");
     }
 }

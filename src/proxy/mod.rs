@@ -80,7 +80,7 @@ impl Proxy {
         let is_activity = is_activity(&route, &facts);
         let (form, body) = match forms::may_be_called_for(&facts, &route, &parts.headers) {
             None => (None, body),
-            Some(place) => match Box::pin(forms::called_for(place, body)).await {
+            Some(place) => match Box::pin(forms::called_for(self.auth.form_calls(), body)).await {
                 Ok(called_for) => called_for,
                 Err(error) => {
                     let answer = self.respond.upstream_failed(&facts, place.app, &error, record.reference());

@@ -164,6 +164,10 @@ pub struct SendFormPage<'a> {
     pub person: &'a str,
     /// Where the form goes, as text.
     pub target: &'a str,
+    /// How long ago it came, in minutes.
+    pub minutes: u64,
+    /// Whether nobody was known to be signed in before: the form may be of anybody who sat there.
+    pub of_nobody: bool,
     /// The names of its first fields.
     pub fields: &'a [&'a str],
     /// How many more there are.
@@ -295,9 +299,22 @@ impl Pages {
         }
         let because = "Because";
         self.render("form_not_sent.html", &FormNotSentPage { site, because, login: home, reference })?;
-        for (fields, more) in [(&["a", "b"][..], 1), (&[], 0)] {
+        for (fields, more, of_nobody) in [(&["a", "b"][..], 1, true), (&[], 0, false)] {
             let (target, field_name, id) = ("/cart", "field", "id");
-            let page = SendFormPage { site, person, target, fields, more, action: home, field_name, id, home };
+            let minutes = 2;
+            let page = SendFormPage {
+                site,
+                person,
+                target,
+                minutes,
+                of_nobody,
+                fields,
+                more,
+                action: home,
+                field_name,
+                id,
+                home,
+            };
             self.render("send_form.html", &page)?;
         }
         self.render("frame_login.html", &FrameLoginPage { site, login: home, reference })?;

@@ -222,8 +222,8 @@ impl Respond {
         })
     }
 
-    /// The question before a kept form is sent.
-    pub fn send_form(&self, app: &App, person: &Identity, id: &FormId, form: &KeptForm) -> Answer {
+    /// The question before a kept form is sent, which came so long ago.
+    pub fn send_form(&self, app: &App, person: &Identity, id: &FormId, (form, age): (&KeptForm, Duration)) -> Answer {
         const SHOWN: usize = 8;
         let names = form.field_names();
         let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
@@ -232,6 +232,8 @@ impl Respond {
                 site: app.origin.host(),
                 person: &display_name(person),
                 target: &form.target,
+                minutes: age.as_secs() / 60,
+                of_nobody: form.person.is_none(),
                 fields: &fields,
                 more: names.len().saturating_sub(SHOWN),
                 action: &action,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::StartError;
 use super::observe::Telemetry;
-use crate::admin::Orders;
+use crate::admin::{Orders, ReadGauges};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::{BearerAuth, TokenCache};
 use crate::auth::introspect::Introspection;
@@ -27,7 +27,7 @@ use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
 use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
-/// How often what has ended is forgotten and the gauges are read.
+/// How often what has ended is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// How long the first answer waits for the store's word on sessions that were ended before.
@@ -100,22 +100,27 @@ impl Composed {
         }
     }
 
-    /// Keeps what is known of the providers fresh, forgets what has ended, and reads the gauges.
-    pub(super) fn keep_fresh(&self, control: &Control, metrics: &Arc<Metrics>) {
+    /// Keeps what is known of the providers fresh, and forgets what has ended.
+    pub(super) fn keep_fresh(&self, control: &Control) {
         for provider in &self.providers {
             let begun = control.detach(Arc::clone(provider).keep_fresh());
             // The runtime has just begun, so there is room.
             debug_assert!(begun.is_ok());
         }
-        let (auth, metrics, providers) = (Arc::clone(&self.auth), Arc::clone(metrics), self.providers.clone());
+        let auth = Arc::clone(&self.auth);
         let begun = control.detach(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 auth.sweep();
-                super::observe::read_gauges(&auth, &providers, &metrics);
             }
         });
         debug_assert!(begun.is_ok());
+    }
+
+    /// What sets the gauges when somebody asks for the numbers.
+    pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> ReadGauges {
+        let (auth, metrics, providers) = (Arc::clone(&self.auth), Arc::clone(metrics), self.providers.clone());
+        Arc::new(move || super::observe::read_gauges(&auth, &providers, &metrics))
     }
 
     /// Who follows an operator's orders.
@@ -221,6 +226,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             Ok(Stores {
                 sessions: measured(Arc::new(sessions)),
                 strangers: measured(Arc::new(memory())),
+                max_strangers: store.max_entries,
                 proofs: measured(Arc::new(memory())),
             })
         }
@@ -231,6 +237,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             Ok(Stores {
                 sessions: measured(Arc::new(sessions)),
                 strangers: measured(Arc::new(strangers)),
+                max_strangers: store.max_entries,
                 proofs: measured(Arc::new(proofs)),
             })
         }

@@ -66,7 +66,9 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Me
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
-    metrics.kept_form_bytes.set(whole(auth.kept_form_bytes()));
+    let (forms, bytes) = auth.kept_forms();
+    metrics.kept_forms.set(whole(forms));
+    metrics.kept_form_bytes.set(whole(bytes));
     metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
     metrics.introspected_tokens.set(whole(auth.introspected_tokens()));
     for provider in providers {

@@ -23,7 +23,7 @@ impl Purpose for PersonCookie {
 }
 
 /// The hash of a subject. What its seal is bound to says at which issuer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PersonHash([u8; 16]);
 
 impl PersonHash {

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub logouts: IntCounterVec,
     /// Forms that met no session, by `app` and what became of them.
     pub forms: IntCounterVec,
+    /// How many forms this process had the store keep.
+    pub kept_forms: IntGauge,
     /// Bytes of forms that this process had the store keep.
     pub kept_form_bytes: IntGauge,
     /// Logouts at the apps themselves by `app` and `outcome`.
@@ -170,7 +172,11 @@ impl Metrics {
                 "Forms that met no session, by what became of them.",
                 &["app", "outcome"],
             )?,
-            kept_form_bytes: gauge("doorward_kept_form_bytes", "Bytes of forms that wait for their senders.")?,
+            kept_forms: gauge("doorward_kept_forms", "Forms that wait for their senders.")?,
+            kept_form_bytes: gauge(
+                "doorward_kept_form_bytes",
+                "Room that forms which wait for their senders take, in bytes.",
+            )?,
             app_logouts: counters(
                 "doorward_app_logouts_total",
                 "Calls of the apps' own logouts by outcome.",

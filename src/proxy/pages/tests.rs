@@ -41,6 +41,8 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
                 site: text,
                 person: text,
                 target: text,
+                minutes: 2,
+                of_nobody: true,
                 fields: &[text, text],
                 more: 3,
                 action: login,

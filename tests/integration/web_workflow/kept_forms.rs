@@ -3,7 +3,7 @@
 
 use super::{CART, is_sent_to_log_in, load, location, sets_session};
 use crate::support::answers::{Dialogue, assert_error_page, assert_login_starts, metric_reaches};
-use crate::support::backend::{Answer, Received};
+use crate::support::backend::{Answer, Cut, Received};
 use crate::support::browser::{Ask, Browser, Kind, Page};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::Endpoint;
@@ -45,8 +45,7 @@ fn outcome(outcome: &str) -> String {
 
 #[tokio::test]
 async fn a_form_that_meets_an_ended_session_is_sent_once_as_it_was_after_the_login() {
-    for setup in [Setup::plain(), Setup::over_tls()] {
-        let doorward = setup.start();
+    for doorward in [Setup::plain().start(), Setup::over_tls().start()] {
         let mut browser = idle_alice(&doorward).await;
         let kept = browser.send(form(&doorward, ORDERS)).await;
         assert_eq!((kept.status(), kept.header("cache-control")), (303, Some("no-store")), "{kept}");
@@ -222,21 +221,96 @@ async fn what_is_no_small_plain_form_is_told_why_it_was_not_sent() {
     assert!(received(&doorward).is_empty());
 }
 
+/// The head of a form that is sent with these fields, byte for byte.
+fn head(doorward: &Doorward, fields: &str) -> String {
+    let origin = doorward.site().store;
+    let host = origin.trim_start_matches("http://");
+    format!(
+        "POST {ORDERS} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nAccept: text/html\r\nContent-Type: {FORM}\r\n\
+         {fields}\r\n\r\n"
+    )
+}
+
 #[tokio::test]
-async fn a_form_whose_length_is_not_said_is_measured_on_the_way() {
-    let doorward = Setup::plain().store("max_kept_form_bytes = 2048").start();
+async fn a_form_whose_length_is_not_said_is_not_kept_and_its_sender_is_told() {
+    let doorward = Setup::plain().start();
     let browser = idle_alice(&doorward).await;
-    for (bytes, status) in [(2048, 303), (2049, 401)] {
+    let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
+    // Nothing of it is waited for.
+    let reply = dialogue.ask("POST", head(&doorward, "Transfer-Encoding: chunked")).await;
+    assert_eq!(reply.status(), 401, "{}", reply.text());
+    assert!(reply.text().contains("did not say how long it is"), "{}", reply.text());
+    metric_reaches(&doorward, &outcome("length_unknown"), 1.0).await;
+}
+
+#[tokio::test]
+async fn no_form_is_read_before_there_is_room_for_it() {
+    let doorward = Setup::plain().start();
+    let browser = doorward.browser();
+    let half = head(&doorward, "Content-Length: 60000") + "a=b";
+    let mut arriving = Vec::new();
+    for _ in 0..64 {
         let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
-        let chunk = format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes));
-        let head = format!(
-            "POST {ORDERS} HTTP/1.1\r\nHost: store.localhost:8080\r\nOrigin: {}\r\nAccept: text/html\r\nContent-Type: {FORM}\r\n\
-             Transfer-Encoding: chunked\r\n\r\n",
-            doorward.site().store
-        );
-        let reply = dialogue.ask("POST", head + &chunk).await;
-        assert_eq!(reply.status(), status, "{bytes}: {}", reply.text());
+        dialogue.say(&half).await;
+        arriving.push(dialogue);
     }
+    metric_reaches(&doorward, "doorward_kept_forms", 64.0).await;
+    assert!(doorward.metric("doorward_kept_form_bytes").await > 64.0 * 60_000.0, "by the length that was said");
+    let reply = Dialogue::with(&browser, &doorward.site().store).await.ask("POST", &half).await;
+    assert_eq!(reply.status(), 401, "{}", reply.text());
+    assert!(reply.text().contains("there is no room for it just now"), "{}", reply.text());
+    // Others are told nothing of the kind, and who gives up leaves their room.
+    assert_eq!(doorward.logged_in("bob", CART).await.send(form(&doorward, ORDERS)).await.status(), 200);
+    drop(arriving);
+    metric_reaches(&doorward, "doorward_kept_forms", 0.0).await;
+    let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
+    let whole = head(&doorward, "Content-Length: 3") + "a=b";
+    assert_eq!(dialogue.ask("POST", whole).await.status(), 303);
+}
+
+#[tokio::test]
+async fn empty_forms_of_strangers_keep_nobody_from_logging_in() {
+    let doorward = Setup::plain().remembering("max_entries = 80").start();
+    let mut stranger = doorward.browser();
+    let empty = || Ask { body: Vec::new(), ..form(&doorward, ORDERS) };
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        statuses.push(stranger.send(empty().header("Content-Length", "0")).await.status());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 303).count(), 10, "{statuses:?}");
+    assert_eq!(doorward.metric("doorward_kept_forms").await, 10.0);
+    let mut alice = doorward.logged_in("alice", CART).await;
+    load_cart(&doorward, &mut alice).await;
+}
+
+#[tokio::test]
+async fn a_form_to_an_address_that_is_no_link_is_not_kept() {
+    let doorward = Setup::over_tls().store("tolerate_paths = [\"double-slash\"]").start();
+    let mut browser = idle_alice(&doorward).await;
+    let answer = browser.send(form(&doorward, "//x/y")).await;
+    assert_error_page(&answer, 401, "form_not_sent");
+    assert!(answer.words().contains("its address is an unusual one"), "{answer}");
+    metric_reaches(&doorward, &outcome("odd_address"), 1.0).await;
+    let page = browser.send(form(&doorward, "/x//y").following()).await;
+    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/form"), "{page}");
+}
+
+#[tokio::test]
+async fn the_page_says_when_the_form_was_sent_and_whether_anybody_was_signed_in() {
+    let doorward = Setup::over_tls().start();
+    let mut stranger = doorward.browser();
+    doorward.sign_in("bob");
+    let page = asked_to_send(&doorward, &mut stranger).await;
+    for (secs, ago) in [(0, "less than a minute ago"), (60, "1 minute ago"), (660, "12 minutes ago")] {
+        doorward.pass(secs);
+        let words = stranger.step(page.url.as_str()).await.words();
+        for part in [ago, "before anybody was signed in", "only if you filled it in yourself"] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+    }
+    let words = asked_to_send(&doorward, &mut idle_alice(&doorward).await).await.words();
+    assert!(words.contains("You were no longer signed in when you sent it, less than a minute ago"), "{words}");
+    assert!(!words.contains("before anybody"), "{words}");
 }
 
 #[tokio::test]
@@ -302,8 +376,7 @@ async fn a_session_that_ends_before_the_button_is_pressed_loses_nothing() {
     let page = browser.visit(page.url.as_str()).await;
     assert_eq!((page.status(), page.url.path()), (200, "/.doorward/form"), "{page}");
     browser.submit(&page, &[]).await;
-    let [one] = received(&doorward).try_into().expect("sent once");
-    assert_eq!(one.body, BODY);
+    assert_eq!(received(&doorward).iter().map(|one| one.body.as_slice()).collect::<Vec<_>>(), [BODY]);
 }
 
 #[tokio::test]
@@ -339,13 +412,31 @@ async fn an_app_that_is_away_when_the_button_is_pressed_gets_it_the_next_time() 
     let mut doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
+    let room = doorward.metric("doorward_kept_form_bytes").await;
     doorward.store.stop();
-    assert_error_page(&browser.send(page.filled(&[])).await, 502, "upstream_connect_refused");
+    for count in [1.0, 2.0] {
+        assert_error_page(&browser.send(page.filled(&[])).await, 502, "upstream_connect_refused");
+        metric_reaches(&doorward, &outcome("put_back"), count).await;
+        assert_eq!(doorward.metric("doorward_kept_form_bytes").await, room, "it waits as before");
+    }
     doorward.store.restart();
     assert_eq!(browser.send(page.filled(&[])).await.status(), 200);
-    let [one] = received(&doorward).try_into().expect("sent once");
-    assert_eq!(one.body, BODY);
+    assert_eq!(received(&doorward).iter().map(|one| one.body.as_slice()).collect::<Vec<_>>(), [BODY]);
     assert_error_page(&browser.send(page.filled(&[])).await, 404, "no_form");
+    metric_reaches(&doorward, &outcome("sent"), 1.0).await;
+    metric_reaches(&doorward, "doorward_kept_forms", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_form_that_the_app_did_not_answer_is_not_counted_as_sent() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    doorward.store.answer("/orders", Answer { cut: Some(Cut::BeforeHead), ..Answer::default() });
+    assert_eq!(browser.send(page.filled(&[])).await.status(), 502);
+    metric_reaches(&doorward, &outcome("unanswered"), 1.0).await;
+    metric_reaches(&doorward, "doorward_kept_forms", 0.0).await;
+    assert_eq!(doorward.metric(&outcome("sent")).await, 0.0);
 }
 
 #[tokio::test]
@@ -384,8 +475,7 @@ async fn two_forms_wait_beside_each_other() {
 #[tokio::test]
 async fn a_provider_that_is_away_keeps_nothing_and_says_so() {
     let doorward = Setup::over_tls().without_provider().start();
-    let page = doorward.browser().send(form(&doorward, ORDERS)).await;
-    assert_error_page(&page, 503, "provider_unreachable");
+    assert_error_page(&doorward.browser().send(form(&doorward, ORDERS)).await, 503, "provider_unreachable");
     assert!(received(&doorward).is_empty());
 }
 
@@ -405,6 +495,6 @@ async fn scripts_and_frames_get_no_form() {
     for bad in ["/.doorward/form", "/.doorward/form?id=x", "/.doorward/form?x=1"] {
         assert_error_page(&browser.step(&doorward.store_url(bad)).await, 404, "no_form");
     }
-    let post = Ask::new(Kind::Navigation, &doorward.store_url("/.doorward/form")).method("POST").from(&page.url);
-    assert_error_page(&browser.send(post).await, 405, "method_not_allowed");
+    let post = Ask::new(Kind::Navigation, &doorward.store_url("/.doorward/form")).method("POST");
+    assert_error_page(&browser.send(post.from(&page.url)).await, 405, "method_not_allowed");
 }
