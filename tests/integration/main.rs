@@ -54,6 +54,8 @@ mod provider_habits;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
+mod read_apart;
+#[cfg(test)]
 mod real_provider;
 #[cfg(test)]
 mod replicas;
