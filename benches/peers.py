@@ -1,5 +1,5 @@
-"""How the backend and each proxy are set up: one worker, keep-alive on both sides, the same certificate, session tickets
-as all of them hand them out by default, and nothing that the others lack."""
+"""How the backend and each proxy are set up: one worker, keep-alive on both sides, the same certificate, session
+tickets as all of them hand them out by default, and nothing that the others lack."""
 
 import dataclasses
 import os

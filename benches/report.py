@@ -20,12 +20,12 @@ def text(measured, options):
         "backend share one core, the proxy has another. There are "
         f"{CONNECTIONS} connections that are kept, over HTTP/2 {H2_CONNECTIONS} with {H2_STREAMS} requests at a time on "
         "each. All show the same certificate (ECDSA, P-256), speak TLS 1.3 and hand out session tickets. nginx and "
-        "Doorward write an access log to a file, in pieces of 32 KiB; HAProxy writes none. The session is a real one: its "
-        f"cookies have {sizes['cookies']:,} bytes, and the backend gets identity headers in their place. Bearer tokens "
-        f"have {sizes['token']:,} bytes and are signed with RS256; *never seen* means that every request brings another, "
-        "to a Doorward that was started anew. Rows without cookies or tokens are asked for a public path.\n",
-        "*CPU* is the time on a core of the proxy's whole process tree for each request. The *ratio* is to nginx over the "
-        f"same protocol within a round; every figure is the median of {options.rounds} rounds of {options.seconds} s. "
+        "Doorward write an access log to a file, in pieces of 32 KiB; HAProxy writes none. The session is a real one: "
+        f"its cookies have {sizes['cookies']:,} bytes, and the backend gets identity headers in their place. Bearer "
+        f"tokens have {sizes['token']:,} bytes and are signed with RS256; *never seen* means that every request brings "
+        "another, to a Doorward that was started anew. Rows without cookies or tokens are asked for a public path.\n",
+        "*CPU* is the time on a core of the proxy's whole process tree for each request. The *ratio* is to nginx over "
+        f"the same protocol within a round; every figure is the median of {options.rounds} rounds of {options.seconds} s. "
         "Requests per second and latencies depend on the core that the load needs, and say less.\n",
     ]
     parts += filter(None, [goals(measured), requests(measured, options), others(measured, options), memory(measured)])
@@ -124,8 +124,8 @@ def memory(measured):
     if not measured["alone"]:
         return ""
     lines = [
-        "Start-up is from the start of the process to the end of its first answer. Memory is what the process tree has in "
-        "use before its first connection, and with connections that had one answer each and then rest.\n",
+        "Start-up is from the start of the process to the end of its first answer. Memory is what the process tree has "
+        "in use before its first connection, and with connections that had one answer each and then rest.\n",
         "| | start-up | resident | with 1,000 at rest | with 10,000 | each of 10,000 |",
         "|---|---|---|---|---|---|",
     ]

@@ -41,7 +41,8 @@ def _rows():
             bearer = "HAProxy, bearer token, verified each time"
             yield Row("haproxy-bearer-h1", bearer, "HAProxy-bearer", page, base, bearer="seen")
         yield Row(f"public-{protocol}", f"Doorward, public path, {over}", "Doorward", public, base)
-        yield Row(f"cookies-{protocol}", f"Doorward, session in cookies, {over}", "Doorward", page, base, signed_in=True)
+        session = f"Doorward, session in cookies, {over}"
+        yield Row(f"cookies-{protocol}", session, "Doorward", page, base, signed_in=True)
         if protocol == "h1":
             seen, new = "Doorward, bearer token, seen before", "Doorward, bearer token, never seen"
             yield Row("bearer-seen-h1", seen, "Doorward", page, base, bearer="seen")

@@ -23,7 +23,7 @@ end
 function done(summary, latency, _)
   local e = summary.errors
   io.write(string.format(
-    '\n{"answers": %d, "duration_us": %d, "errors": %d, "p50_us": %d, "p99_us": %d}\n',
+    '\n{"answers": %d, "duration_us": %d, "errors": %d, "mean_us": %d, "p50_us": %d, "p99_us": %d}\n',
     summary.requests, summary.duration, e.connect + e.read + e.write + e.timeout + e.status,
-    latency:percentile(50), latency:percentile(99)))
+    latency.mean, latency:percentile(50), latency:percentile(99)))
 end
