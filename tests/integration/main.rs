@@ -48,6 +48,8 @@ mod mobile_workflow;
 #[cfg(test)]
 mod native_clients;
 #[cfg(test)]
+mod one_answer;
+#[cfg(test)]
 mod one_request;
 #[cfg(test)]
 mod provider_habits;
