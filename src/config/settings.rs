@@ -53,6 +53,8 @@ pub struct ServerConfig {
     pub forwarded_in: ForwardedIn,
     /// Worker threads.
     pub workers: NonZeroUsize,
+    /// How long serving goes on when the process was told to end.
+    pub shutdown_delay: Duration,
     /// Limits of connections.
     pub limits: ListenerSettings,
 }

@@ -6,6 +6,7 @@ mod drain;
 mod files;
 mod guard;
 mod http2;
+mod inherited;
 mod listener;
 mod preface;
 mod proxy_protocol;
@@ -17,5 +18,6 @@ mod tests;
 
 pub use connection::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
+pub use inherited::{Inherited, Role};
 pub use listener::{ListenError, Listener, ListenerSettings, serve};
 pub use tls::{CertificateFiles, Certificates, TlsError};

@@ -56,6 +56,10 @@ mod real_provider;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]
+mod rolling_restart;
+#[cfg(test)]
+mod service_manager;
+#[cfg(test)]
 mod shared_store;
 #[cfg(test)]
 mod streams;

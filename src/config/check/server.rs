@@ -30,6 +30,8 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// In which load balancers hear that nothing is to be sent here any more: Kubernetes needs a second or two, as a rule.
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<ServerConfig> {
@@ -111,6 +113,7 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         trusted_proxies,
         forwarded_in,
         workers,
+        shutdown_delay: raw.shutdown_delay.map_or(SHUTDOWN_DELAY, |words::Span(delay)| delay),
         limits,
     })
 }
