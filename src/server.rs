@@ -138,7 +138,7 @@ impl Server {
                 listener: listener.try_clone()?,
                 tls: tls.clone(),
                 settings: Arc::clone(&settings),
-                proxy: Arc::new(composed.proxy(buffer, &metrics, &tunnels)?),
+                proxy: Arc::new(composed.proxy(buffer, &metrics, &tunnels)),
                 tunnels: Arc::clone(&tunnels),
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
