@@ -60,6 +60,7 @@ pub(super) struct RawServer {
 pub(super) struct RawTls {
     pub(super) cert_file: Option<String>,
     pub(super) key_file: Option<String>,
+    pub(super) client_ca_file: Option<String>,
     pub(super) certificates: Option<List<RawCertificate>>,
 }
 

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::client_certificates;
 use super::clients::Clients;
 use super::connection::{self, Handler};
 use super::drain::{self, Drain};
@@ -382,7 +383,7 @@ impl<H: Handler> Server<H> {
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, %error, "the TLS handshake failed");
-                "tls_handshake"
+                client_certificates::why(&error)
             }
             Err(_) => "tls_timeout",
         };

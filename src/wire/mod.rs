@@ -1,5 +1,6 @@
 //! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
 
+mod client_certificates;
 mod clients;
 mod connection;
 mod drain;

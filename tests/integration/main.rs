@@ -6,6 +6,8 @@ mod access_rules;
 #[cfg(test)]
 mod backchannel_logout;
 #[cfg(test)]
+mod backend_restart;
+#[cfg(test)]
 mod bad_backend;
 #[cfg(test)]
 mod bad_cookies;
@@ -13,6 +15,8 @@ mod bad_cookies;
 mod bad_provider;
 #[cfg(test)]
 mod bearer;
+#[cfg(test)]
+mod big_bodies;
 #[cfg(test)]
 mod client_address;
 #[cfg(test)]
@@ -43,6 +47,8 @@ mod life_cycle;
 mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
+#[cfg(test)]
+mod many_streams;
 #[cfg(test)]
 mod mobile_workflow;
 #[cfg(test)]

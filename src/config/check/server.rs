@@ -229,8 +229,13 @@ fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
     let more: Vec<_> = elements(raw.certificates, &at.key("certificates"))
         .map(|(at, certificate)| pair(certificate, &at, folder))
         .collect();
+    let client_ca_file = raw.client_ca_file.map(|name| {
+        folder.certificates(&at.key("client_ca_file"), &name)?;
+        Some(folder.path(&name))
+    });
     let files = std::iter::once(first).chain(more).collect::<Option<Vec<_>>>()?;
-    let read = Certificates::read(files).and_then(|certificates| {
+    let client_ca_file = client_ca_file.map_or(Some(None), |file| file.map(Some))?;
+    let read = Certificates::read_with(files, client_ca_file).and_then(|certificates| {
         let config = certificates.server_config()?;
         Ok(TlsConfig { certificates, config })
     });
