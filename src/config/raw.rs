@@ -47,6 +47,7 @@ pub(super) struct RawServer {
     pub(super) max_http2_streams: Option<u32>,
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,
+    pub(super) keep_alive_timeout: Option<Span>,
     pub(super) drain_timeout: Option<Span>,
     pub(super) tls: Option<RawTls>,
 }

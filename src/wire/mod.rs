@@ -1,7 +1,9 @@
 //! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
 
+mod accepted;
 mod clients;
 mod connection;
+mod deadlines;
 mod drain;
 mod files;
 mod guard;
@@ -10,6 +12,7 @@ mod listener;
 mod preface;
 mod proxy_protocol;
 mod streams;
+mod sweeper;
 mod tls;
 
 #[cfg(test)]
