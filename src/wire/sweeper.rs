@@ -145,7 +145,7 @@ impl Rota {
             tokio::select! {
                 biased;
                 () = drain.started() => break,
-                () = next => self.sweep(),
+                () = next => self.sweep(self.advance()),
             }
         }
         drop(drain);
@@ -156,12 +156,11 @@ impl Rota {
         }
         loop {
             ticks.tick().await;
-            self.sweep();
+            self.sweep(self.advance());
         }
     }
 
-    fn sweep(&self) {
-        let now = self.advance();
+    fn sweep(&self, now: u64) {
         let mut due = Vec::new();
         let mut wheel = self.wheel();
         let from = now.saturating_sub(FURTHEST).max(wheel.swept + 1);
@@ -224,4 +223,103 @@ impl Wheel {
 /// At least as long as `time`.
 fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::super::deadlines::Awaited;
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Rota {
+        fn at(&self, now: u64) {
+            self.now.store(now, Ordering::Relaxed);
+            self.sweep(now);
+        }
+    }
+
+    /// The ticks from `began` on at which a connection is woken that awaits something and never gets it.
+    fn woken(awaited: Awaited, began: u64, step: usize, at_rest: bool) -> Vec<u64> {
+        let settings = ListenerSettings {
+            rest_after: 5 * TICK,
+            first_byte_timeout: 70 * TICK,
+            header_read_timeout: 200 * TICK,
+            keep_alive_timeout: 1000 * TICK,
+            ..ListenerSettings::default()
+        };
+        let rota = Rota::new(&settings);
+        let connection = Arc::new(Deadlines::new(Arc::clone(&rota)));
+        rota.enrol(&connection);
+        let counter = Arc::new(Woken::default());
+        connection.attend(&Arc::clone(&counter).into());
+        (0..=began).for_each(|tick| rota.at(tick));
+        connection.begin(awaited);
+        let gauge = prometheus::IntGauge::new("at_rest", "At rest.").unwrap();
+        let _resting = at_rest.then(|| connection.rest(&gauge));
+        let mut ticks = Vec::new();
+        for tick in (began + 1..began + 1500).step_by(step) {
+            rota.at(tick);
+            if counter.0.swap(0, Ordering::Relaxed) > 0 {
+                assert_eq!(connection.overdue().is_some(), tick > began + ticks_of(awaited), "{awaited:?} at {tick}");
+                ticks.push(tick - began);
+            }
+        }
+        ticks
+    }
+
+    fn ticks_of(awaited: Awaited) -> u64 {
+        match awaited {
+            Awaited::Nothing => u64::MAX / 2,
+            Awaited::FirstByte => 70,
+            Awaited::NextRequest => 1000,
+            Awaited::RestOfHead => 200,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waited_too_long_is_woken_and_who_rests_not_before() {
+        for began in [0, 1, 63, 64, 130] {
+            for step in [1, 3, 70, 200] {
+                let late = u64::try_from(step).unwrap();
+                let never = woken(Awaited::Nothing, began, step, false);
+                assert!(never.is_empty(), "an exchange has no time here: {never:?}");
+                for awaited in [Awaited::FirstByte, Awaited::NextRequest] {
+                    let first = woken(awaited, began, step, true)[0];
+                    let limit = ticks_of(awaited);
+                    assert!(first > limit && first <= limit + 1 + late, "{awaited:?} from {began} by {step}: {first}");
+                    let first = woken(awaited, began, step, false)[0];
+                    assert!((5..=10 + late).contains(&first), "{awaited:?} from {began} by {step}: to rest at {first}");
+                }
+                let first = woken(Awaited::RestOfHead, began, step, false)[0];
+                assert!((201..=201 + late).contains(&first), "from {began} by {step}: {first}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_left_is_forgotten() {
+        let rota = Rota::new(&ListenerSettings::default());
+        for number in 0..1000 {
+            let connection = Arc::new(Deadlines::new(Arc::clone(&rota)));
+            rota.enrol(&connection);
+            if number % 2 == 0 {
+                connection.begin(Awaited::NextRequest);
+            }
+            rota.at(number / 10);
+        }
+        assert!(!rota.is_empty());
+        (100..100 + SLOTS as u64).for_each(|tick| rota.at(tick));
+        assert!(rota.is_empty());
+    }
 }
