@@ -113,8 +113,7 @@ DOORWARD = """\
 listen = "127.0.0.1:{port}"
 admin_listen = "127.0.0.1:0"
 workers = 1
-header_read_timeout = "10m"
-first_byte_timeout = "10m"
+keep_alive_timeout = "10m"
 max_connections = 20000
 max_connections_per_client = 20000
 {tls}
