@@ -79,6 +79,8 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// Connections to backends that were opened, by `app`.
     pub upstream_connections: IntCounterVec,
+    /// Requests that are under way to backends over HTTP/2.
+    pub upstream_http2_streams: IntGauge,
     /// Client connections that are open, tunnels included.
     pub connections: IntGauge,
     /// Client connections that were accepted.
@@ -260,6 +262,10 @@ impl Metrics {
                 "doorward_upstream_connections_total",
                 "Connections opened to backends.",
                 &["app"],
+            )?,
+            upstream_http2_streams: gauge(
+                "doorward_upstream_http2_streams",
+                "Requests under way to backends over HTTP/2.",
             )?,
             connections: gauge("doorward_connections", "Open client connections.")?,
             connections_accepted: counter("doorward_connections_accepted_total", "Accepted client connections.")?,

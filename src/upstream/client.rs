@@ -18,9 +18,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::error::UpstreamError;
+use super::http2::Links;
 use super::outgoing::Outgoing;
 use super::stall::{Stalling, Watched};
-use super::target::{HostPort, UpstreamPlan, UpstreamUrl};
+use super::target::{HostPort, UpstreamPlan, UpstreamProtocol, UpstreamUrl};
 use super::upgrade::Tunnels;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::is_loopback_host;
@@ -35,6 +36,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub struct Upstream {
     pub(super) plan: Arc<UpstreamPlan>,
     pub(super) tunnels: Arc<Tunnels>,
+    /// Where HTTP/2 is spoken.
+    pub(super) links: Option<Links>,
     shelf: Arc<Shelf>,
     slots: Arc<Semaphore>,
     opened: IntCounter,
@@ -79,7 +82,8 @@ impl Upstream {
     pub fn new(plan: Arc<UpstreamPlan>, tunnels: Arc<Tunnels>, metrics: &Metrics) -> Self {
         let slots = Arc::new(Semaphore::new(plan.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
-        Self { plan, tunnels, shelf: Arc::default(), slots, opened, errors: metrics.upstream_errors.clone() }
+        let links = (plan.settings.protocol == UpstreamProtocol::Http2).then(|| Links::new(&plan.app, metrics));
+        Self { plan, tunnels, links, shelf: Arc::default(), slots, opened, errors: metrics.upstream_errors.clone() }
     }
 
     /// How long the body of an answer may last.
@@ -210,7 +214,7 @@ impl Shelf {
 }
 
 /// Names under `.localhost` are loopback without asking anybody (RFC 6761 section 6.3).
-async fn connect(place: &HostPort) -> Result<TcpStream, UpstreamError> {
+pub(super) async fn connect(place: &HostPort) -> Result<TcpStream, UpstreamError> {
     let host = place.bare_host();
     let is_address = host.parse::<std::net::IpAddr>().is_ok();
     if is_loopback_host(&place.host) && !is_address {

@@ -193,7 +193,8 @@ impl HeaderPolicy {
         self.takes_tokens && Scheme::of(authorization).is_some()
     }
 
-    fn is_never_forwarded(&self, name: &HeaderName) -> bool {
+    /// Whether a field of this name, in whatever spelling, never reaches the backend as it came.
+    pub(super) fn is_never_forwarded(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         let same_length = self.never_forwarded.get(name.len()).map_or(&[][..], Vec::as_slice);
         same_length.iter().any(|blocked| folds_to(name, blocked))
@@ -222,16 +223,21 @@ impl HeaderPolicy {
             .any(|prefix| pair.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
     }
 
+    /// Whether a field of this name never reaches the client: hop-by-hop, and what only we may say.
+    pub(super) fn is_never_answered(name: &HeaderName) -> bool {
+        let text = name.as_str();
+        let ours =
+            ["secure-session-", "doorward-"].iter().any(|family| begins_like(text.as_bytes(), family.as_bytes()));
+        ours || RESPONSE_ONLY_HERE.contains(&text)
+    }
+
     /// Takes out of the backend's answer what is not for the client: hop-by-hop fields, cookies under our names,
     /// device-binding fields; and what was answered on the strength of an identity is kept out of shared caches.
     pub(super) fn clean_response(&self, headers: &mut HeaderMap, on_identity: bool) {
         let nominated = Nominated::read(headers);
         let mut gone = Vec::new();
         for name in headers.keys() {
-            let text = name.as_str();
-            let ours =
-                ["secure-session-", "doorward-"].iter().any(|family| begins_like(text.as_bytes(), family.as_bytes()));
-            if RESPONSE_ONLY_HERE.contains(&text) || ours || (*name != SET_COOKIE && nominated.contains(name)) {
+            if Self::is_never_answered(name) || (*name != SET_COOKIE && nominated.contains(name)) {
                 gone.push(name.clone());
             }
         }

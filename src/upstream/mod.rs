@@ -1,14 +1,18 @@
 //! The way to an app's backend: one door, own framing, own connections.
 
 mod client;
+mod client_certificate;
 mod error;
 mod farewell;
 mod frames;
 mod framing;
 mod headers;
+mod http2;
 mod outgoing;
+mod patience;
 mod stall;
 mod target;
+mod trailers;
 mod tunnel;
 mod upgrade;
 
@@ -22,13 +26,15 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
 
 pub use client::Upstream;
+pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use error::UpstreamError;
 pub use farewell::{LoggedOut, log_out_of_app};
 pub use headers::HeaderPolicy;
-pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamSettings, UpstreamUrl};
+pub use target::{
+    HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+};
 pub use upgrade::Tunnels;
 
 use self::client::{Lease, Wanted};
@@ -104,6 +110,12 @@ async fn pass(
 ) -> Result<Response<Body>, UpstreamError> {
     let (mut client, body) = request.into_parts();
     let target = target(&client.method, passage.target)?;
+    if let Some(links) = &upstream.links
+        && !upgrade::is_asked_for(&client, &body)
+        && let Some(stream) = links.stream(&upstream.plan).await?
+    {
+        return http2::pass(upstream, links, http2::Asked { passage, client, target, body }, stream).await;
+    }
     let switch = upgrade::is_asked_for(&client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
     let framing = Framing::of(&client, &body);
     let head =
@@ -160,6 +172,12 @@ fn target(method: &Method, target: &str) -> Result<Uri, UpstreamError> {
     }
 }
 
+/// The host that the backend sees: the public one, or its own.
+fn host(plan: &UpstreamPlan, passage: &Passage<'_>) -> HeaderValue {
+    let public = HeaderValue::from_str(passage.forwarded_host).ok();
+    public.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone())
+}
+
 /// All that a request's head is made of, so that it can be made twice.
 struct Head<'a> {
     upstream: &'a Upstream,
@@ -174,9 +192,7 @@ impl Head<'_> {
     fn request(&self, body: Outgoing) -> Request<Outgoing> {
         let plan = &self.upstream.plan;
         let mut headers = plan.headers.upstream_headers(&self.client.headers, self.passage);
-        let public_host = HeaderValue::from_str(self.passage.forwarded_host).ok();
-        let host = public_host.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone());
-        headers.insert(HOST, host);
+        headers.insert(HOST, host(plan, self.passage));
         self.framing.set(&mut headers);
         if self.switch {
             upgrade::set_switch(&mut headers);
@@ -202,32 +218,13 @@ async fn exchange(
     request: Request<Outgoing>,
     progress: Option<&Progress>,
 ) -> Result<Response<Incoming>, Failure> {
-    let settings = &upstream.plan.settings;
-    let mut answer = std::pin::pin!(lease.sender.try_send_request(request));
-    let mut wait = settings.response_timeout;
-    loop {
-        match timeout(wait, &mut answer).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(mut error)) => {
-                return Err(match error.take_message() {
-                    Some(request) => Failure::Unsent(Box::new(request), error.into_error()),
-                    None => Failure::Failed(blame(error.into_error(), progress)),
-                });
-            }
-            Err(_) => {
-                let Some(progress) = progress else { return Err(Failure::Failed(UpstreamError::ResponseTimeout)) };
-                let (limit, error) = if progress.awaits_client() {
-                    (settings.body_idle_timeout, UpstreamError::RequestStalled)
-                } else {
-                    (settings.response_timeout, UpstreamError::ResponseTimeout)
-                };
-                let idle = progress.idle();
-                if idle >= limit {
-                    return Err(Failure::Failed(error));
-                }
-                wait = limit - idle;
-            }
-        }
+    let answer = patience::wait(lease.sender.try_send_request(request), &upstream.plan.settings, progress);
+    match answer.await.map_err(Failure::Failed)? {
+        Ok(answer) => Ok(answer),
+        Err(mut error) => Err(match error.take_message() {
+            Some(request) => Failure::Unsent(Box::new(request), error.into_error()),
+            None => Failure::Failed(blame(error.into_error(), progress)),
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole requests through `forward` against a raw backend: what reaches it, byte for byte, and what its
 //! misbehaviour makes of the answer.
 
+mod http2;
 mod support;
 mod tunnels;
 
@@ -9,7 +10,7 @@ use std::sync::atomic::Ordering as AtomicOrdering;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::support::{Backend, MIB, STREAM, front, front_before, heard, soon};
 use super::*;

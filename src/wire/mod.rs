@@ -3,7 +3,6 @@
 mod clients;
 mod connection;
 mod drain;
-mod files;
 mod guard;
 mod http2;
 mod listener;

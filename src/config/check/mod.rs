@@ -13,6 +13,7 @@ mod rules;
 mod server;
 mod session;
 mod store;
+mod upstream_tls;
 
 use std::time::Duration;
 
