@@ -178,6 +178,7 @@ pub(super) struct RawApp {
     pub(super) prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
     pub(super) max_kept_form_bytes: Option<u32>,
+    pub(super) websocket_origins: Option<List<String>>,
     pub(super) app_cookies: Option<List<RawAppCookie>>,
     pub(super) app_logout_url: Option<String>,
     pub(super) app_logout_method: Option<AppLogoutMethod>,

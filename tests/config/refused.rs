@@ -249,6 +249,9 @@ refused! {
     only_http_2_has_pings:
         "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_ping_interval = \"30s\"",
         at "\"30s\"", "HTTP/1.1 has no pings", hint "upstream_protocol";
+    a_websocket_origin_is_one:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nwebsocket_origins = [\"https://forum.example.com/chat\"]",
+        at "\"https://forum.example.com/chat\"", "is not an origin", hint "scheme, host";
     a_client_id_is_there:
         "client_id = \"forum\"\n" => "", at "forum", "`client_id` is missing", hint "registration";
     one_client_secret_is_enough:

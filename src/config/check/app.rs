@@ -11,7 +11,7 @@ use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
 use super::super::words::{self, Span};
 use super::session::limits;
-use super::{bearer, client, elements, leaving, name_is_good, native, rules, upstream_tls, wait};
+use super::{bearer, client, elements, leaving, name_is_good, native, rules, upstream_tls, wait, web_origins};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
@@ -63,6 +63,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         fusionauth_webhooks: false,
     };
     let max_kept_form = max_kept_form(raw.max_kept_form_bytes, &at.key("max_kept_form_bytes"));
+    let websocket_origins = web_origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
     let leaving = leaving::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
@@ -91,6 +92,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         offers,
         leaving,
         max_kept_form,
+        websocket_origins,
         native,
         bearer: takes_tokens,
     };

@@ -294,7 +294,7 @@ async fn a_backend_that_is_silent_is_left_and_its_connection_too() {
     let mut client = front.connect().await;
     client.write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut all = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(5), client.read_to_end(&mut all)).await;
+    let read = timeout(Duration::from_secs(5), client.read_to_end(&mut all)).await;
     assert!(read.is_ok() && !String::from_utf8_lossy(&all).ends_with("0\r\n\r\n"), "{all:?}");
 }
 

@@ -13,6 +13,7 @@ pub mod device;
 pub mod doorward;
 pub mod emulated;
 pub mod gate;
+pub mod grpc;
 pub mod html;
 pub mod journey;
 pub mod listening;
