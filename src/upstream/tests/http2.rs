@@ -10,7 +10,7 @@ use http::HeaderMap;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::super::*;
-use super::support::{Backend as NoBackend, Front, front_before, soon};
+use super::support::{Backend as NoBackend, Front, STREAM, front_before, heard, soon};
 use super::*;
 
 #[derive(Debug)]
@@ -27,6 +27,8 @@ struct Backend {
     got: Mutex<Vec<Got>>,
     connections: AtomicUsize,
     most_streams: Option<u32>,
+    /// Bytes that went out of `/stream`.
+    written: AtomicUsize,
 }
 
 impl Backend {
@@ -64,7 +66,8 @@ impl Backend {
         if path == "/refuse" || (path == "/refuse-once" && is_first) {
             return respond.send_reset(h2::Reason::REFUSED_STREAM);
         }
-        while let Some(Ok(part)) = incoming.data().await {
+        while let Some(part) = incoming.data().await {
+            let Ok(part) = part else { return };
             incoming.flow_control().release_capacity(part.len()).unwrap();
             self.got.lock().unwrap()[index].body.extend_from_slice(&part);
         }
@@ -94,6 +97,9 @@ impl Backend {
         if status != 200 {
             return;
         }
+        if path == "/stream" {
+            return self.stream(body).await;
+        }
         body.send_data(Bytes::from_static(b"ok"), false).unwrap();
         if path == "/silent-body" {
             return std::future::pending().await;
@@ -103,6 +109,17 @@ impl Backend {
             trailers.insert(name, value.parse().unwrap());
         }
         body.send_trailers(trailers).unwrap();
+    }
+
+    async fn stream(&self, mut body: h2::SendStream<Bytes>) {
+        let mut left = STREAM;
+        while left > 0 {
+            body.reserve_capacity(left.min(64 * 1024));
+            let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else { return };
+            body.send_data(vec![b'x'; room].into(), left == room).unwrap();
+            left -= room;
+            self.written.fetch_add(room, AtomicOrdering::SeqCst);
+        }
     }
 }
 
@@ -355,4 +372,46 @@ async fn a_socket_in_the_file_system_will_do() {
     let front = before(&format!("unix:{}", path.display()), |settings| settings.preserve_host = false).await;
     assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
     assert_eq!(backend.got.lock().unwrap()[0].head.uri.to_string(), "http://localhost/a");
+}
+
+/// What a client leaves unread waits at the backend, and holds up nobody on the same connection.
+#[tokio::test]
+async fn a_client_that_reads_nothing_slows_its_own_answer_down_and_no_other() {
+    let (front, backend) = front(Backend::default(), |_| {}).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut client = front.connect().await;
+        client.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        slow.push(client);
+    }
+    let written = || backend.written.load(AtomicOrdering::SeqCst);
+    let mut before = 0;
+    while before == 0 || written() > before {
+        before = written();
+        sleep(Duration::from_millis(200)).await;
+    }
+    assert!(before < 4 * STREAM / 2, "{before}");
+    assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
+    let mut all = Vec::new();
+    let mut client = slow.pop().unwrap();
+    while all.len() < STREAM {
+        assert!(client.read_buf(&mut all).await.unwrap() > 0);
+    }
+    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_is_to_blame_and_the_backend_is_told() {
+    let (front, backend) = front(Backend::default(), |_| {}).await;
+    let mut client = front.connect().await;
+    let head = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    soon(|| backend.got.lock().unwrap().iter().any(|got| got.body == b"hi")).await;
+    client.write_all(b"zz\r\n").await.unwrap();
+    let answer = heard(&mut client).await;
+    assert!(answer.contains("request_broke_off"), "{answer}");
+    soon(|| front.metrics.text().unwrap().contains("doorward_upstream_http2_streams 0")).await;
+    assert_eq!(backend.got.lock().unwrap()[0].trailers, None);
+    assert!(front.get("/b").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
 }
