@@ -175,6 +175,7 @@ fn sites() -> Sites {
         bearer: None,
         leaving: Leaving::default(),
         max_kept_form: 0,
+        websocket_origins: Vec::new(),
     })])
 }
 

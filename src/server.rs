@@ -146,7 +146,7 @@ impl Server {
             workers.push(worker.start(index)?);
         }
         // After the workers, which need neither provider nor trust store to answer.
-        composed.keep_fresh(&control);
+        composed.keep_fresh(&control, &metrics);
         if let Some(tls) = &config.server.tls {
             runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
         }

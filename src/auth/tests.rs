@@ -82,6 +82,7 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         offers: Offers::default(),
         leaving: Leaving::default(),
         max_kept_form: 1024,
+        websocket_origins: Vec::new(),
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,

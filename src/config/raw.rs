@@ -11,7 +11,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
     AppLogoutMethod, Dpop, ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind,
-    RefreshBy, Revocation, SessionJwt, Span, TokenAuth, Userinfo, Via, WebhookSignature,
+    RefreshBy, Revocation, SessionJwt, Span, TokenAuth, UpstreamProtocol, Userinfo, Via, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -154,7 +154,12 @@ pub(super) struct RawApp {
     pub(super) aliases: Option<List<String>>,
     pub(super) dangerously_allow_http_public_url: Option<bool>,
     pub(super) upstream: Option<String>,
+    pub(super) upstream_protocol: Option<UpstreamProtocol>,
+    pub(super) upstream_ping_interval: Option<Span>,
     pub(super) upstream_ca_file: Option<String>,
+    pub(super) upstream_cert_file: Option<String>,
+    pub(super) upstream_key_file: Option<String>,
+    pub(super) upstream_server_name: Option<String>,
     pub(super) preserve_host: Option<bool>,
     pub(super) connect_timeout: Option<Span>,
     pub(super) response_timeout: Option<Span>,
@@ -180,6 +185,7 @@ pub(super) struct RawApp {
     pub(super) prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
     pub(super) max_kept_form_bytes: Option<u32>,
+    pub(super) websocket_origins: Option<List<String>>,
     pub(super) app_cookies: Option<List<RawAppCookie>>,
     pub(super) app_logout_url: Option<String>,
     pub(super) app_logout_method: Option<AppLogoutMethod>,

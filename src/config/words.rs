@@ -100,6 +100,14 @@ word! {
 }
 
 word! {
+    /// What is spoken with an app.
+    UpstreamProtocol {
+        "http1" => Http1,
+        "http2" => Http2,
+    }
+}
+
+word! {
     /// The form of the log's lines.
     LogFormat {
         /// For a person at a terminal.

@@ -42,6 +42,8 @@ pub struct App {
     pub leaving: Leaving,
     /// Longest form that is kept while its sender logs in, in bytes; 0: none is.
     pub max_kept_form: usize,
+    /// Web origins besides its own whose pages may open WebSockets.
+    pub websocket_origins: Vec<String>,
     /// What native apps may do; none: there are none.
     pub native: Option<Native>,
     /// How programs with access tokens are treated; without this `Authorization` is the app's own business.

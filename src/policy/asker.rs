@@ -20,11 +20,17 @@ pub enum Asker {
     Frame,
     /// A script, an app, a prefetch, an event stream or a socket: it gets a problem document.
     Program,
+    /// A gRPC client: it looks for a status in trailers, and for nothing else.
+    Grpc,
 }
 
 impl Asker {
-    /// Reads the fetch metadata first (W3C Fetch Metadata), then `Accept`, then `X-Requested-With`.
+    /// Reads the kind of content first, then the fetch metadata (W3C Fetch Metadata), then `Accept`, then
+    /// `X-Requested-With`.
     pub fn read(method: &Method, headers: &HeaderMap) -> Self {
+        if is_grpc(headers) {
+            return Self::Grpc;
+        }
         if headers.contains_key(header::UPGRADE) || text(headers, &SEC_PURPOSE).is_some() {
             return Self::Program;
         }
@@ -49,7 +55,16 @@ impl Asker {
     pub const fn reads_pages(self) -> bool {
         match self {
             Self::Navigation | Self::FormNavigation | Self::Frame => true,
-            Self::Program => false,
+            Self::Program | Self::Grpc => false,
+        }
+    }
+
+    /// The same, known to be a program.
+    #[must_use]
+    pub const fn as_program(self) -> Self {
+        match self {
+            Self::Grpc => Self::Grpc,
+            Self::Navigation | Self::FormNavigation | Self::Frame | Self::Program => Self::Program,
         }
     }
 }
@@ -57,6 +72,15 @@ impl Asker {
 /// The first field of this name, if it is text.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `application/grpc`, alone or with the name of an encoding. gRPC-Web is something else: what a page's script sends, and
+/// that reads problem documents as any script does.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &str = "application/grpc";
+    let Some(kind) = text(headers, &header::CONTENT_TYPE) else { return false };
+    let (Some(start), Some(rest)) = (kind.get(..GRPC.len()), kind.get(GRPC.len()..)) else { return false };
+    start.eq_ignore_ascii_case(GRPC) && (rest.is_empty() || rest.starts_with(['+', ';', ' ']))
 }
 
 fn accepts_html(headers: &HeaderMap) -> bool {
@@ -80,6 +104,23 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
         (Some(said), None) => said.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin"),
         (None, _) => site == Some("same-origin"),
     }
+}
+
+/// Whether a page of another origin than our own and the `listed` opens a WebSocket. Browsers let any page do so, send
+/// cookies along, and let it read what comes; all they do about it is to name the page's origin (RFC 6455 section 10.2).
+pub fn is_strangers_socket(headers: &HeaderMap, own: &str, listed: &[String]) -> bool {
+    let upgrades =
+        headers.get_all(header::UPGRADE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    let is_socket = upgrades.map(<[u8]>::trim_ascii).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    is_socket
+        && match (origins.next(), origins.next()) {
+            (None, _) => false,
+            (Some(said), None) => !std::iter::once(own)
+                .chain(listed.iter().map(String::as_str))
+                .any(|one| one.as_bytes() == said.as_bytes()),
+            (Some(_), Some(_)) => true,
+        }
 }
 
 /// Whether the browser says that a page of our own site asks; what does not say so is cross-site.
@@ -116,6 +157,41 @@ mod tests {
         ];
         for (method, lines, expected) in cases {
             assert_eq!(Asker::read(&method, &headers(&lines)), expected, "{method} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_socket_is_a_strangers_if_it_says_so() {
+        let (own, listed) = ("https://store.example.com", ["https://chat.example.com".to_owned()]);
+        let socket = ("upgrade", "h2c, WebSocket");
+        for (lines, expected) in [
+            (vec![socket, ("origin", own)], false),
+            (vec![socket, ("origin", "https://chat.example.com")], false),
+            (vec![socket], false),
+            (vec![("origin", "https://evil.example")], false),
+            (vec![socket, ("origin", "https://evil.example")], true),
+            (vec![socket, ("origin", "https://store.example.com.evil.example")], true),
+            (vec![socket, ("origin", "http://store.example.com")], true),
+            (vec![socket, ("origin", "null")], true),
+            (vec![socket, ("origin", "")], true),
+        ] {
+            assert_eq!(is_strangers_socket(&headers(&lines), own, &listed), expected, "{lines:?}");
+        }
+        let mut two = headers(&[socket, ("origin", own)]);
+        two.append("origin", own.parse().unwrap());
+        assert!(is_strangers_socket(&two, own, &listed));
+    }
+
+    #[test]
+    fn a_grpc_client_is_known_by_what_it_sends() {
+        let html = ("accept", "text/html");
+        for kind in ["application/grpc", "application/grpc+proto", "Application/GRPC;charset=x"] {
+            let asker = Asker::read(&Method::POST, &headers(&[("content-type", kind), html]));
+            assert_eq!((asker, asker.as_program()), (Asker::Grpc, Asker::Grpc), "{kind}");
+        }
+        for kind in ["application/grpc-web+proto", "application/grpcx", "application/json"] {
+            let asker = Asker::read(&Method::POST, &headers(&[("content-type", kind)]));
+            assert_eq!(asker, Asker::Program, "{kind}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::asker::{Asker, is_same_origin, is_same_site};
+use super::asker::{Asker, is_same_origin, is_same_site, is_strangers_socket};
 use super::facts::{Facts, Unreadable};
 use super::form::{FormId, NotKept, may_be_kept};
 use super::identity::Identity;
@@ -272,6 +272,11 @@ fn decide_page<'a>(
     admission: &'a Admission,
     caller: Caller,
 ) -> Decision<'a> {
+    if headers.contains_key(header::UPGRADE)
+        && is_strangers_socket(headers, &place.app.origin.to_string(), &place.app.websocket_origins)
+    {
+        return refuse(facts, Some(place), Reason::CrossSite);
+    }
     let shown = match caller {
         Caller::Authenticated(live) if admission.via.browser => Ok(Shown::Session(live)),
         // A session of an app's own making, brought as a token: it is both.
@@ -305,7 +310,7 @@ fn decide_page<'a>(
         }
     };
     // Who sends a token is a program, whatever else it says of itself.
-    let asker = if token.is_some() { Asker::Program } else { facts.asker };
+    let asker = if token.is_some() { facts.asker.as_program() } else { facts.asker };
     let (person, token) = (Some(Arc::clone(identity)), token.cloned());
     let (place, admission) = (Some(place), Some(admission));
     Decision::Refuse(Refusal { reason, place, asker, person, return_to: None, admission, token })
@@ -320,7 +325,7 @@ fn admit_nobody<'a>(
     why: Why,
 ) -> Decision<'a> {
     let (reason, asker) = if let Why::TokenRefused(refusal) = why {
-        (Reason::TokenRefused(refusal), Asker::Program)
+        (Reason::TokenRefused(refusal), facts.asker.as_program())
     } else if admission.via.browser {
         return sign_in(facts, headers, place, Some(admission), why);
     } else {
@@ -438,7 +443,7 @@ fn sign_in<'a>(
 ) -> Decision<'a> {
     let page = match facts.asker {
         Asker::Navigation | Asker::Frame => Some(facts.target.as_str()),
-        Asker::FormNavigation | Asker::Program => page_of_origin(headers, place),
+        Asker::FormNavigation | Asker::Program | Asker::Grpc => page_of_origin(headers, place),
     };
     let return_to = page.and_then(|page| ReturnTo::parse(page, &place.app.prefix)).unwrap_or_else(ReturnTo::root);
     if facts.asker == Asker::FormNavigation && may_be_kept(facts, headers, place.app).is_ok() {
@@ -466,7 +471,7 @@ fn sign_in_to<'a>(
             Reason::FormNotSent(why, not_kept.unwrap_or(NotKept::OtherKind))
         }
         Asker::Frame => Reason::SignInOutsideFrame(why),
-        Asker::Program => Reason::SignInFirst(why),
+        Asker::Program | Asker::Grpc => Reason::SignInFirst(why),
     };
     let (place, asker, return_to) = (Some(place), facts.asker, Some(return_to));
     Decision::Refuse(Refusal { reason, place, asker, person: None, return_to, admission, token: None })

@@ -1,6 +1,7 @@
 //! The one place that makes our own answers: pages for people, problem documents (RFC 9457) for programs,
 //! redirects. Every one is `no-store`, and says nothing of the cause but its code and a reference to the log.
 
+mod grpc;
 mod native;
 
 use std::borrow::Cow;
@@ -328,7 +329,11 @@ impl Respond {
     }
 
     fn tell(&self, asker: Asker, trouble: Trouble<'_>) -> Answer {
-        let mut response = if asker.reads_pages() { self.as_page(&trouble) } else { as_problem(&trouble) };
+        let mut response = match asker {
+            Asker::Navigation | Asker::FormNavigation | Asker::Frame => self.as_page(&trouble),
+            Asker::Program => as_problem(&trouble),
+            Asker::Grpc => grpc::refusal(&trouble),
+        };
         if let Some(retry_after) = trouble.retry_after {
             insert(response.headers_mut(), header::RETRY_AFTER, &retry_after.as_secs().to_string());
         }

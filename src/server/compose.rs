@@ -104,11 +104,15 @@ impl Composed {
         }
     }
 
-    /// Keeps what is known of the providers fresh, and forgets what has ended.
-    pub(super) fn keep_fresh(&self, control: &Control) {
+    /// Keeps what is known of the providers fresh, and what backends are shown, and forgets what has ended.
+    pub(super) fn keep_fresh(&self, control: &Control, metrics: &Arc<Metrics>) {
         for provider in &self.providers {
             let begun = control.detach(Arc::clone(provider).keep_fresh());
             // The runtime has just begun, so there is room.
+            debug_assert!(begun.is_ok());
+        }
+        for certificate in self.plans.iter().filter_map(|plan| plan.client_certificate()) {
+            let begun = control.detach(Arc::clone(certificate).keep_fresh(Arc::clone(metrics)));
             debug_assert!(begun.is_ok());
         }
         let auth = Arc::clone(&self.auth);

@@ -83,6 +83,8 @@ pub struct Metrics {
     pub requests_under_way: IntGaugeVec,
     /// Requests that wait until fewer are under way, by `app` likewise.
     pub requests_waiting: IntGaugeVec,
+    /// Requests that are under way to backends over HTTP/2.
+    pub upstream_http2_streams: IntGauge,
     /// Client connections that are open, tunnels included.
     pub connections: IntGauge,
     /// Client connections that are idle and gave their buffers back.
@@ -281,6 +283,10 @@ impl Metrics {
                 "doorward_requests_waiting",
                 "Requests that wait until fewer are under way, in all or at their app.",
                 "app",
+            )?,
+            upstream_http2_streams: gauge(
+                "doorward_upstream_http2_streams",
+                "Requests under way to backends over HTTP/2.",
             )?,
             connections: gauge("doorward_connections", "Open client connections.")?,
             connections_at_rest: gauge(

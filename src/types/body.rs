@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -13,8 +13,12 @@ use hyper::body::Incoming;
 #[derive(Default)]
 pub struct Body {
     source: Source,
+    keeps_trailers: bool,
     watcher: Option<Box<dyn Watcher>>,
 }
+
+/// A body that somebody else reads for us.
+pub type Reader = dyn HttpBody<Data = Bytes, Error = BodyError> + Send;
 
 #[derive(Default)]
 enum Source {
@@ -22,10 +26,8 @@ enum Source {
     Empty,
     Full(Bytes),
     Streamed(Incoming),
-    Backend(Pin<Box<Backend>>),
+    Read(Pin<Box<Reader>>),
 }
-
-type Backend = dyn HttpBody<Data = Bytes, Error = BodyError> + Send;
 
 /// Says whether what permitted a stream still holds: the session behind it has not ended meanwhile.
 #[derive(Clone)]
@@ -97,6 +99,9 @@ pub enum BodyError {
     /// Nothing came for too long.
     #[error("the body stalled")]
     Stalled,
+    /// There are more trailers than any may have.
+    #[error("the body has too many trailers")]
+    TooManyTrailers,
 }
 
 impl Body {
@@ -107,17 +112,24 @@ impl Body {
 
     /// A body that is at hand as a whole.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Full(bytes.into()), watcher: None }
+        Self { source: Source::Full(bytes.into()), keeps_trailers: false, watcher: None }
     }
 
     /// A body that arrives from a peer.
     pub fn streamed(incoming: Incoming) -> Self {
-        Self { source: Source::Streamed(incoming), watcher: None }
+        Self { source: Source::Streamed(incoming), keeps_trailers: false, watcher: None }
     }
 
-    /// A body that arrives from a backend over a connection of ours.
-    pub fn backend(body: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
-        Self { source: Source::Backend(Box::pin(body)), watcher: None }
+    /// A body that `reader` brings. Its trailers pass: whoever made the reader has judged them.
+    pub fn read_by(reader: Pin<Box<Reader>>) -> Self {
+        Self { source: Source::Read(reader), keeps_trailers: true, watcher: None }
+    }
+
+    /// The same body with its trailers, as they arrive: for whoever judges them before they go on.
+    #[must_use]
+    pub fn with_trailers(mut self) -> Self {
+        self.keeps_trailers = true;
+        self
     }
 
     /// The same body, watched. A watcher that was set before is told that the body was abandoned.
@@ -152,16 +164,19 @@ impl HttpBody for Body {
                 this.source = Source::Empty;
                 Some(Ok(Frame::data(bytes)))
             }
-            Source::Streamed(incoming) => match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                // Trailers end the body here: they arrive as sent and could carry any header's name.
-                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
-                Poll::Ready(next) => next.map(|frame| frame.map_err(BodyError::Stream)),
-            },
-            Source::Backend(body) => match body.as_mut().poll_frame(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(next) => next,
-            },
+            Source::Streamed(incoming) => {
+                let next = ready!(Pin::new(incoming).poll_frame(cx));
+                next.map(|frame| frame.map_err(BodyError::Stream))
+            }
+            Source::Read(reader) => ready!(reader.as_mut().poll_frame(cx)),
+        };
+        let next = match next {
+            Some(Ok(frame)) if frame.is_trailers() => {
+                // They end the body, also where they are not wanted: they arrive as sent, under any header's name.
+                this.source = Source::Empty;
+                this.keeps_trailers.then_some(Ok(frame))
+            }
+            other => other,
         };
         match &next {
             Some(Ok(frame)) => {
@@ -184,7 +199,7 @@ impl HttpBody for Body {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_empty(),
             Source::Streamed(incoming) => incoming.is_end_stream(),
-            Source::Backend(body) => body.is_end_stream(),
+            Source::Read(reader) => reader.is_end_stream(),
         }
     }
 
@@ -193,7 +208,7 @@ impl HttpBody for Body {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Streamed(incoming) => incoming.size_hint(),
-            Source::Backend(body) => body.size_hint(),
+            Source::Read(reader) => reader.size_hint(),
         }
     }
 }

@@ -16,7 +16,8 @@ use tokio_rustls::TlsConnector;
 
 use super::error::UpstreamError;
 use super::http1::{Connection, Socket};
-use super::target::{HostPort, UpstreamPlan, UpstreamUrl};
+use super::http2::Links;
+use super::target::{HostPort, UpstreamPlan, UpstreamProtocol, UpstreamUrl};
 use super::upgrade::Tunnels;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::is_loopback_host;
@@ -29,6 +30,8 @@ const JUST_USED: Duration = Duration::from_millis(200);
 pub struct Upstream {
     pub(super) plan: Arc<UpstreamPlan>,
     pub(super) tunnels: Arc<Tunnels>,
+    /// Where HTTP/2 is spoken.
+    pub(super) links: Option<Links>,
     pub(super) shelf: Arc<Shelf>,
     slots: Arc<Semaphore>,
     opened: IntCounter,
@@ -70,7 +73,8 @@ impl Upstream {
         let slots = Arc::new(Semaphore::new(plan.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
         let shelf = Arc::new(Shelf::new(plan.settings.max_idle, plan.settings.idle_reuse));
-        Self { plan, tunnels, shelf, slots, opened, errors: metrics.upstream_errors.clone() }
+        let links = (plan.settings.protocol == UpstreamProtocol::Http2).then(|| Links::new(&plan.app, metrics));
+        Self { plan, tunnels, links, shelf, slots, opened, errors: metrics.upstream_errors.clone() }
     }
 
     /// How long the body of an answer may last.
@@ -207,7 +211,7 @@ impl Shelf {
 }
 
 /// Names under `.localhost` are loopback without asking anybody (RFC 6761 section 6.3).
-async fn connect(place: &HostPort) -> Result<TcpStream, UpstreamError> {
+pub(super) async fn connect(place: &HostPort) -> Result<TcpStream, UpstreamError> {
     let host = place.bare_host();
     let is_address = host.parse::<std::net::IpAddr>().is_ok();
     if is_loopback_host(&place.host) && !is_address {

@@ -155,6 +155,15 @@ impl HeaderPolicy {
         }
     }
 
+    /// The fields that go to the backend, framing and `Host` aside.
+    pub(super) fn upstream_headers(&self, client: &HeaderMap, passage: &Passage<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(client.len() + passage.identity_headers.len() + 6);
+        self.each_upstream_field(client, passage, |name, value| {
+            headers.append(name.clone(), value.clone());
+        });
+        headers
+    }
+
     /// Gives `put` each field that goes to the backend, framing and `Host` aside.
     pub(super) fn each_upstream_field(
         &self,
@@ -195,7 +204,8 @@ impl HeaderPolicy {
         self.takes_tokens && Scheme::of(authorization).is_some()
     }
 
-    fn is_never_forwarded(&self, name: &HeaderName) -> bool {
+    /// Whether a field of this name, in whatever spelling, never reaches the backend as it came.
+    pub(super) fn is_never_forwarded(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         let same_length = self.never_forwarded.get(name.len()).map_or(&[][..], Vec::as_slice);
         same_length.iter().any(|blocked| folds_to(name, blocked))
@@ -224,17 +234,19 @@ impl HeaderPolicy {
             .any(|prefix| pair.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
     }
 
+    /// Whether a field of this name never reaches the client: hop-by-hop, and what only we may say.
+    pub(super) fn is_never_answered(name: &HeaderName) -> bool {
+        let text = name.as_str().as_bytes();
+        RESPONSE_ONLY_HERE.contains(name)
+            || ["secure-session-", "doorward-"].iter().any(|family| begins_like(text, family.as_bytes()))
+    }
+
     /// Takes out of the backend's answer what is not for the client: hop-by-hop fields, cookies under our names,
     /// device-binding fields; and what was answered on the strength of an identity is kept out of shared caches.
     pub(super) fn clean_response(&self, headers: &mut HeaderMap, on_identity: bool) {
         let nominated = Nominated::read(headers);
-        let is_ours = |name: &HeaderName| {
-            let text = name.as_str().as_bytes();
-            ["secure-session-", "doorward-"].iter().any(|family| begins_like(text, family.as_bytes()))
-        };
-        let ends_here = |name: &&HeaderName| {
-            RESPONSE_ONLY_HERE.contains(name) || is_ours(name) || (**name != SET_COOKIE && nominated.contains(name))
-        };
+        let ends_here =
+            |name: &&HeaderName| Self::is_never_answered(name) || (**name != SET_COOKIE && nominated.contains(name));
         let gone: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
         for name in gone {
             headers.remove(name);

@@ -1,13 +1,16 @@
 //! The way to an app's backend: one door, own framing, own connections.
 
 mod client;
+mod client_certificate;
 mod error;
 mod farewell;
 mod frames;
 mod framing;
 mod headers;
 mod http1;
+mod http2;
 mod target;
+mod trailers;
 mod tunnel;
 mod upgrade;
 
@@ -20,10 +23,13 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 pub use client::Upstream;
+pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use error::UpstreamError;
 pub use farewell::{LoggedOut, log_out_of_app};
 pub use headers::HeaderPolicy;
-pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamSettings, UpstreamUrl};
+pub use target::{
+    HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+};
 pub use upgrade::Tunnels;
 
 use self::client::Wanted;
@@ -99,6 +105,12 @@ async fn pass(
 ) -> Result<Response<Body>, UpstreamError> {
     let (mut client, body) = request.into_parts();
     check_target(&client.method, passage.target)?;
+    if let Some(links) = &upstream.links
+        && !upgrade::is_asked_for(&client, &body)
+        && let Some(stream) = links.stream(&upstream.plan).await?
+    {
+        return http2::pass(upstream, links, http2::Asked { passage, client, body }, stream).await;
+    }
     let switch = upgrade::is_asked_for(&client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
     let framing = Framing::of(&client, &body);
     let head = Head { upstream, client: &client, passage: &passage, framing, switch: switch.is_some() };
@@ -141,6 +153,12 @@ fn check_target(method: &Method, target: &str) -> Result<(), UpstreamError> {
     }
 }
 
+/// The host that the backend sees: the public one, or its own.
+fn host(plan: &UpstreamPlan, passage: &Passage<'_>) -> HeaderValue {
+    let public = HeaderValue::from_str(passage.forwarded_host).ok();
+    public.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone())
+}
+
 /// All that a request's head is made of, so that it can be made twice.
 struct Head<'a> {
     upstream: &'a Upstream,
@@ -159,9 +177,7 @@ impl Head<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let plan = &self.upstream.plan;
         write_line(out, &self.client.method, self.passage.target);
-        let public_host = HeaderValue::from_str(self.passage.forwarded_host).ok();
-        let host = public_host.filter(|_| plan.settings.preserve_host);
-        write_field(out, &HOST, host.as_ref().unwrap_or(&plan.host));
+        write_field(out, &HOST, &host(plan, self.passage));
         plan.headers
             .each_upstream_field(&self.client.headers, self.passage, |name, value| write_field(out, name, value));
         let switch = self.switch.then(upgrade::switch).into_iter().flatten();

@@ -7,13 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use url::Url;
 
+use super::client_certificate::ClientCertificate;
 use super::headers::HeaderPolicy;
+
+/// The protocols' names in ALPN (RFC 9113 section 3.2, RFC 7301 section 6).
+pub(super) const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// A backend's address: `http://127.0.0.1:3000`, `https://app.internal` or `unix:/run/app.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,11 +55,23 @@ pub enum NotAnUpstream {
     More,
 }
 
+/// What is spoken with a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: over TLS where the backend takes it by ALPN, else HTTP/1.1; without TLS with prior knowledge
+    /// (RFC 9113 section 3.3).
+    Http2,
+}
+
 /// How one backend is treated. Limits on connections are per worker.
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
     /// Where it is.
     pub url: UpstreamUrl,
+    /// What is spoken with it.
+    pub protocol: UpstreamProtocol,
     /// The time to find, connect to and greet it, and to wait for a free connection.
     pub connect_timeout: Duration,
     /// The time it may take to answer, from the last byte of the request that it accepted to the answer's head.
@@ -77,6 +95,14 @@ pub struct UpstreamSettings {
     pub preserve_host: bool,
     /// Certificates (PEM) that vouch for the backend instead of those that the system trusts.
     pub ca_certificates: Option<Vec<u8>>,
+    /// The name that it is asked for, and that its certificate must have, instead of the one in its address.
+    pub server_name: Option<ServerName<'static>>,
+    /// What we show it to prove who we are.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
+    /// After how much silence it is asked whether it is still there, over HTTP/2 and while requests are under way.
+    pub ping_interval: Option<Duration>,
+    /// How long it may take to answer that.
+    pub ping_timeout: Duration,
 }
 
 /// A backend's settings, checked, with all that can be made from them in advance.
@@ -92,6 +118,8 @@ pub struct UpstreamPlan {
 #[derive(Clone, Debug)]
 pub(super) struct Tls {
     pub(super) config: Arc<ClientConfig>,
+    /// The same, offering HTTP/2 before HTTP/1.1.
+    pub(super) http2: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
 }
 
@@ -139,6 +167,7 @@ impl UpstreamSettings {
     pub const fn at(url: UpstreamUrl) -> Self {
         Self {
             url,
+            protocol: UpstreamProtocol::Http1,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             body_idle_timeout: Duration::from_secs(300),
@@ -150,6 +179,10 @@ impl UpstreamSettings {
             max_header_bytes: 64 * 1024,
             preserve_host: true,
             ca_certificates: None,
+            server_name: None,
+            client_certificate: None,
+            ping_interval: None,
+            ping_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -172,6 +205,11 @@ impl UpstreamPlan {
         let host = HeaderValue::from_str(&authority).map_err(|_| UpstreamPlanError::Host(authority))?;
         Ok(Arc::new(Self { app: app.into(), settings, headers, host, tls }))
     }
+
+    /// What the backend is shown, whose files have to be looked at from time to time.
+    pub fn client_certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.settings.client_certificate.as_ref()
+    }
 }
 
 impl HostPort {
@@ -187,16 +225,30 @@ impl HostPort {
 
 impl Tls {
     fn new(place: &HostPort, settings: &UpstreamSettings) -> Result<Self, UpstreamPlanError> {
-        let name = ServerName::try_from(place.bare_host().to_owned())
-            .map_err(|_| UpstreamPlanError::Host(place.host.clone()))?;
+        let name = match &settings.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(place.bare_host().to_owned())
+                .map_err(|_| UpstreamPlanError::Host(place.host.clone()))?,
+        };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let mut config = match &settings.ca_certificates {
-            Some(pem) => builder.with_root_certificates(roots(pem)?).with_no_client_auth(),
-            None => builder.with_platform_verifier()?.with_no_client_auth(),
+        let builder = match &settings.ca_certificates {
+            Some(pem) => builder.with_root_certificates(roots(pem)?),
+            None => builder.with_platform_verifier()?,
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), name })
+        let mut config = match &settings.client_certificate {
+            Some(certificate) => {
+                let mut config = builder.with_client_cert_resolver(Arc::<ClientCertificate>::clone(certificate));
+                // A session that is taken up again goes on under the certificate that it began with.
+                config.resumption = Resumption::disabled();
+                config
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut http2 = config.clone();
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        http2.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+        Ok(Self { config: Arc::new(config), http2: Arc::new(http2), name })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole requests through `forward` against a raw backend: what reaches it, byte for byte, and what its
 //! misbehaviour makes of the answer.
 
+mod http2;
 mod support;
 mod tunnels;
 

@@ -6,7 +6,6 @@ mod clients;
 mod connection;
 mod deadlines;
 mod drain;
-mod files;
 mod guard;
 mod http2;
 mod inherited;

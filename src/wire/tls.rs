@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::client_certificates::ClientAuthorities;
-use super::files::Stamp;
 use crate::telemetry::metrics::Metrics;
+use crate::types::files::Stamp;
 
 /// What HTTP/2 is called in ALPN (RFC 9113 section 3.1).
 pub(super) const HTTP_2: &[u8] = b"h2";

@@ -96,6 +96,7 @@ impl Folder {
         folder.write("tls/cert.pem", &certified.cert.pem());
         folder.write("tls/ca.pem", &certified.cert.pem());
         folder.write("tls/key.pem", &certified.signing_key.serialize_pem());
+        folder.write("tls/other-key.pem", &rcgen::KeyPair::generate().unwrap().serialize_pem());
         folder.write("doorward.toml", text);
         folder
     }

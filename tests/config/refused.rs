@@ -225,6 +225,33 @@ refused! {
     a_ca_needs_tls:
         "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_ca_file = \"tls/ca.pem\"",
         at "\"tls/ca.pem\"", "no TLS to this upstream", hint "https";
+    a_client_certificate_needs_tls:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_server_name = \"forum.internal\"",
+        at "\"forum.internal\"", "no TLS to this upstream", hint "https";
+    a_client_certificate_has_a_key:
+        "\"http://127.0.0.1:4000\"" => "\"https://127.0.0.1:4000\"\nupstream_cert_file = \"tls/cert.pem\"",
+        at "forum", "`upstream_key_file` is missing", hint "private key";
+    a_client_certificate_is_one:
+        "\"http://127.0.0.1:4000\"" => "\"https://127.0.0.1:4000\"\nupstream_cert_file = \"store.secret\"\nupstream_key_file = \"tls/key.pem\"",
+        at "\"store.secret\"", "holds no certificates", hint "BEGIN CERTIFICATE";
+    a_client_certificates_key_is_one:
+        "\"http://127.0.0.1:4000\"" => "\"https://127.0.0.1:4000\"\nupstream_cert_file = \"tls/cert.pem\"\nupstream_key_file = \"tls/ca.pem\"",
+        at "\"tls/ca.pem\"", "holds no private key", hint "BEGIN PRIVATE KEY";
+    a_client_certificate_fits_its_key:
+        "\"http://127.0.0.1:4000\"" => "\"https://127.0.0.1:4000\"\nupstream_cert_file = \"tls/cert.pem\"\nupstream_key_file = \"tls/other-key.pem\"",
+        at "\"tls/other-key.pem\"", "cannot be used together", hint "issued for";
+    a_server_name_is_one:
+        "\"http://127.0.0.1:4000\"" => "\"https://127.0.0.1:4000\"\nupstream_server_name = \"a b\"",
+        at "\"a b\"", "no name that a certificate could have", hint "store.internal";
+    an_upstream_speaks_one_of_two_protocols:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_protocol = \"http/2\"",
+        at "\"http/2\"", "is not known", hint "http2";
+    only_http_2_has_pings:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nupstream_ping_interval = \"30s\"",
+        at "\"30s\"", "HTTP/1.1 has no pings", hint "upstream_protocol";
+    a_websocket_origin_is_one:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nwebsocket_origins = [\"https://forum.example.com/chat\"]",
+        at "\"https://forum.example.com/chat\"", "is not an origin", hint "scheme, host";
     a_client_id_is_there:
         "client_id = \"forum\"\n" => "", at "forum", "`client_id` is missing", hint "registration";
     one_client_secret_is_enough:

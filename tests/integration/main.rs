@@ -34,6 +34,8 @@ mod frontchannel_logout;
 #[cfg(test)]
 mod fusionauth;
 #[cfg(test)]
+mod grpc;
+#[cfg(test)]
 mod http2;
 #[cfg(test)]
 mod identity_headers;
@@ -79,6 +81,8 @@ mod streams;
 pub mod support;
 #[cfg(test)]
 mod support_itself;
+#[cfg(test)]
+mod upstream_tls;
 #[cfg(test)]
 mod web_workflow;
 #[cfg(test)]

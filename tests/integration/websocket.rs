@@ -59,6 +59,25 @@ async fn who_is_not_signed_in_does_not_reach_the_app() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_does_not_reach_the_app_with_its_visitors_cookies() {
+    let door = Setup::plain().store("websocket_origins = [\"https://chat.example.com\"]").start();
+    let mut browser = alice(&door).await;
+    let before = door.store.count();
+    for path in ["/chat", "/public/chat"] {
+        for origin in ["https://evil.example", "null", "http://store.localhost", "http://forum.localhost:8080"] {
+            let ask = Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", origin);
+            assert_eq!(refusal(WebSocket::open(&mut browser, ask).await).await, 403, "{path} {origin}");
+        }
+    }
+    assert_eq!(door.store.count(), before);
+    for origin in ["https://chat.example.com", &door.site().store] {
+        let ask = Ask::new(Kind::Fetch, &door.store_url("/chat")).header("Origin", origin);
+        assert!(WebSocket::open(&mut browser, ask).await.is_ok(), "{origin}");
+    }
+    let _ = door.log.line("/public/chat", "cross_site").await;
+}
+
+#[tokio::test]
 async fn what_may_not_be_seen_may_not_be_talked_to() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;

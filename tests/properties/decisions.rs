@@ -137,6 +137,7 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
         }),
         leaving: Leaving::default(),
         max_kept_form: 1024,
+        websocket_origins: Vec::new(),
     })])
 }
 

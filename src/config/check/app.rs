@@ -9,9 +9,9 @@ use super::super::files::Folder;
 use super::super::raw::RawApp;
 use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
-use super::super::words;
+use super::super::words::{self, Span};
 use super::session::limits;
-use super::{bearer, client, elements, leaving, name_is_good, native, rules, server, wait};
+use super::{bearer, client, elements, leaving, name_is_good, native, rules, server, upstream_tls, wait, web_origins};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
@@ -20,7 +20,7 @@ use crate::session::assess::Limits;
 use crate::session::cookie::CookieNames;
 use crate::types::net::Origin;
 use crate::types::oauth::{AppName, ProviderName};
-use crate::upstream::{UpstreamSettings, UpstreamUrl};
+use crate::upstream::{UpstreamProtocol, UpstreamSettings, UpstreamUrl};
 
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
@@ -64,6 +64,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
     };
     let max_kept_form = max_kept_form(raw.max_kept_form_bytes, &at.key("max_kept_form_bytes"));
     let max_requests = server::max_requests(raw.max_requests, &at.key("max_requests"));
+    let websocket_origins = web_origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
     let leaving = leaving::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
@@ -92,6 +93,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         offers,
         leaving,
         max_kept_form,
+        websocket_origins,
         native,
         bearer: takes_tokens,
     };
@@ -121,17 +123,27 @@ fn auth_settings(raw: &RawApp, at: &At<'_>) -> AuthSettings {
     }
 }
 
-fn upstream_settings(raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<UpstreamSettings> {
-    let url = at.required("upstream", raw.upstream, "where the app itself is: `http://127.0.0.1:3000`");
+fn upstream_settings(mut raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<UpstreamSettings> {
+    let url = at.required("upstream", raw.upstream.take(), "where the app itself is: `http://127.0.0.1:3000`");
     let url = url.and_then(|text| upstream(&text, &at.key("upstream")));
-    let ca_certificates = raw.upstream_ca_file.map(|name| upstream_ca(&name, url.as_ref(), at, folder));
+    let tls = upstream_tls::check(&mut raw, url.as_ref(), at, folder);
+    let protocol = match raw.upstream_protocol.unwrap_or(words::UpstreamProtocol::Http1) {
+        words::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
+        words::UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
+    };
+    let ping_interval = raw.upstream_ping_interval.map(|span| ping_interval(span, protocol, at));
     let connect_timeout = raw.connect_timeout.map(|span| wait(span, &at.key("connect_timeout")));
     let response_timeout = raw.response_timeout.map(|span| wait(span, &at.key("response_timeout")));
     let stream_idle_timeout = raw.stream_idle_timeout.map(|span| wait(span, &at.key("stream_idle_timeout")));
     let stream_max_age = raw.stream_max_age.map(|span| wait(span, &at.key("stream_max_age")));
 
     let mut settings = UpstreamSettings::at(url?);
-    settings.ca_certificates = ca_certificates.map_or(Some(None), |pem| pem.map(Some))?;
+    let tls = tls?;
+    settings.ca_certificates = tls.ca_certificates;
+    settings.client_certificate = tls.client_certificate;
+    settings.server_name = tls.server_name;
+    settings.protocol = protocol;
+    settings.ping_interval = ping_interval;
     settings.preserve_host = raw.preserve_host.unwrap_or(settings.preserve_host);
     settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
     settings.response_timeout = response_timeout.unwrap_or(settings.response_timeout);
@@ -176,12 +188,12 @@ fn upstream(text: &str, at: &At<'_>) -> Option<UpstreamUrl> {
     Some(url)
 }
 
-fn upstream_ca(name: &str, upstream: Option<&UpstreamUrl>, at: &At<'_>, folder: &Folder) -> Option<Vec<u8>> {
-    let at = at.key("upstream_ca_file");
-    if let Some(UpstreamUrl::Http(_) | UpstreamUrl::Unix(_)) = upstream {
-        at.refuse("there is no TLS to this upstream", "take the key away, or make the upstream `https://…`");
+fn ping_interval(span: Span, protocol: UpstreamProtocol, at: &At<'_>) -> Duration {
+    let at = at.key("upstream_ping_interval");
+    if protocol == UpstreamProtocol::Http1 {
+        at.refuse("HTTP/1.1 has no pings", "take the key away, or set `upstream_protocol = \"http2\"`");
     }
-    folder.certificates(&at, name).map(|certificates| certificates.pem)
+    wait(span, &at)
 }
 
 fn prefix(raw: Option<String>, at: &At<'_>) -> String {

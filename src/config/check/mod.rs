@@ -13,6 +13,7 @@ mod rules;
 mod server;
 mod session;
 mod store;
+mod upstream_tls;
 
 use std::time::Duration;
 
@@ -97,4 +98,23 @@ fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
         return None;
     }
     Some(url)
+}
+
+/// Origins as browsers write them; those of web views may have schemes of their own.
+fn web_origins(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
+    let mut origins = Vec::new();
+    for (at, text) in elements(raw, at) {
+        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte);
+        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+            let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+            !scheme.is_empty() && scheme.bytes().all(word) && !host.is_empty() && host.bytes().all(good)
+        });
+        if is_origin {
+            origins.push(text);
+        } else {
+            let hint = "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
+            at.refuse(format!("{} is not an origin", quoted(&text)), hint);
+        }
+    }
+    origins
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::raw::{List, RawNative};
-use super::super::report::{At, quoted};
-use super::{elements, wait};
+use super::super::raw::RawNative;
+use super::super::report::At;
+use super::{wait, web_origins};
 use crate::oidc::{ClientSettings, SessionJwt};
 use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::throttle::{Calls, Failures};
@@ -32,7 +32,7 @@ pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>
         address: failures("address_failures", raw.address_failures, ADDRESS_FAILURES),
         all: Calls { per_minute: number("logins_per_minute", raw.logins_per_minute, LOGINS_PER_MINUTE) },
     };
-    let cors_origins = cors_origins(raw.cors_origins, &at.key("cors_origins"));
+    let cors_origins = web_origins(raw.cors_origins, &at.key("cors_origins"));
     let inline_refresh = raw.inline_refresh.unwrap_or(false);
     let plain = raw.dangerously_plain_tokens.unwrap_or(false);
     if plain && client.is_some_and(|client| client.session_jwt == SessionJwt::Id) {
@@ -63,23 +63,4 @@ pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>
     );
     let tokens = if plain { Tokens::Plain } else { Tokens::Sealed };
     Some(Native { client_id: client_id?, tokens, inline_refresh, cors_origins, throttle })
-}
-
-/// Origins as browsers write them; those of web views may have schemes of their own.
-fn cors_origins(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
-    let mut origins = Vec::new();
-    for (at, text) in elements(raw, at) {
-        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte);
-        let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-            let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
-            !scheme.is_empty() && scheme.bytes().all(word) && !host.is_empty() && host.bytes().all(good)
-        });
-        if is_origin {
-            origins.push(text);
-        } else {
-            let hint = "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
-            at.refuse(format!("{} is not an origin", quoted(&text)), hint);
-        }
-    }
-    origins
 }

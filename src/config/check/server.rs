@@ -263,7 +263,8 @@ fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<Certificate
     }
 }
 
-fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<()> {
+/// Whether a file holds a private key that can be read.
+pub(super) fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<()> {
     let text = folder.private_text(at, name)?;
     match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
         Ok(_) => Some(()),

@@ -83,7 +83,7 @@ impl Connection {
                 (reading, Some(StillUploading(tokio::spawn(send_rest(writing, upload, idle)))))
             }
         };
-        Body::backend(AnswerBody {
+        Body::read_by(Box::pin(AnswerBody {
             connection: Some(connection),
             content,
             shelf: shelf.cloned(),
@@ -92,7 +92,7 @@ impl Connection {
             room: LEAST,
             failed: None,
             _uploading: uploading,
-        })
+        }))
     }
 }
 

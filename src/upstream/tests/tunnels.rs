@@ -78,6 +78,21 @@ async fn nothing_is_a_tunnel_that_is_not_properly_asked_for_and_agreed() {
     assert_eq!(front.tunnels.open(), 0);
 }
 
+/// A client may send more before it knows whether the protocols were switched.
+#[tokio::test]
+async fn what_follows_a_refused_switch_is_a_request_of_its_own_or_nothing() {
+    let front = front(|_| {}).await;
+    let next = "GET /next HTTP/1.1\r\nHost: x\r\nX-Forwarded-User: mallory\r\nConnection: close\r\n\r\n";
+    front.say(&format!("GET /ws-no HTTP/1.1\r\n{UPGRADE}\r\n{next}")).await;
+    let got = front.backend.got();
+    assert_eq!((got.len(), got[1].field("x-forwarded-user")), (2, vec!["alice"]));
+    assert_ne!(got[0].connection, got[1].connection);
+    front.say(&format!("GET /ws-no HTTP/1.1\r\n{UPGRADE}\r\n\u{1}\u{5}frame")).await;
+    let got = front.backend.got();
+    assert!(got.len() == 3 && got.iter().all(|got| !got.head.contains("frame")), "{got:?}");
+    assert!(front.backend.tunnelled.lock().unwrap().is_empty());
+}
+
 const SESSION_ENDED: &[u8] = b"\x88\x0f\x03\xf0session ended";
 const GOING_AWAY: &[u8] = b"\x88\x13\x03\xe9server going away";
 

@@ -121,6 +121,11 @@ impl Backend {
         Self::start_with(Some(certificate.server()))
     }
 
+    /// The same over this kind of TLS.
+    pub fn start_over(tls: Arc<ServerConfig>) -> Self {
+        Self::start_with(Some(tls))
+    }
+
     fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
         Self { listening: listen(0, &shared, tls.clone()), shared, tls }

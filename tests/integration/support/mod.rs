@@ -14,6 +14,7 @@ pub mod doorward;
 pub mod emulated;
 pub mod folder;
 pub mod gate;
+pub mod grpc;
 pub mod html;
 pub mod journey;
 pub mod listening;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A file as it is now; `None` while there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<(PathBuf, Identity)>);
+pub struct Stamp(Option<(PathBuf, Identity)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -18,7 +18,7 @@ struct Identity {
 
 impl Stamp {
     /// Looks at the file behind every link.
-    pub(super) fn of(path: &Path) -> Self {
+    pub fn of(path: &Path) -> Self {
         let found = path.canonicalize().and_then(|path| path.metadata().map(|metadata| (path, metadata))).ok();
         Self(found.map(|(path, metadata)| {
             let modified = (metadata.mtime(), metadata.mtime_nsec());

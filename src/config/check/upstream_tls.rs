@@ -1,0 +1,90 @@
+//! `upstream_…` keys of `[apps.NAME]` that are about TLS: whom to believe at the other end, by which name, and who we
+//! are.
+
+use std::sync::Arc;
+
+use rustls_pki_types::ServerName;
+
+use super::super::files::Folder;
+use super::super::raw::RawApp;
+use super::super::report::{At, quoted};
+use super::server::private_key;
+use crate::upstream::{ClientCertificate, UpstreamUrl};
+
+/// What they say.
+#[derive(Default)]
+pub(super) struct UpstreamTls {
+    pub(super) ca_certificates: Option<Vec<u8>>,
+    pub(super) client_certificate: Option<Arc<ClientCertificate>>,
+    pub(super) server_name: Option<ServerName<'static>>,
+}
+
+pub(super) fn check(
+    raw: &mut RawApp,
+    upstream: Option<&UpstreamUrl>,
+    at: &At<'_>,
+    folder: &Folder,
+) -> Option<UpstreamTls> {
+    let (ca, name) = (raw.upstream_ca_file.take(), raw.upstream_server_name.take());
+    let (cert, key) = (raw.upstream_cert_file.take(), raw.upstream_key_file.take());
+    if let Some(UpstreamUrl::Http(_) | UpstreamUrl::Unix(_)) = upstream {
+        for (name, is_set) in [
+            ("upstream_ca_file", ca.is_some()),
+            ("upstream_server_name", name.is_some()),
+            ("upstream_cert_file", cert.is_some()),
+            ("upstream_key_file", key.is_some()),
+        ] {
+            if is_set {
+                let hint = "take the key away, or make the upstream `https://…`";
+                at.key(name).refuse("there is no TLS to this upstream", hint);
+            }
+        }
+    }
+    let ca = ca.map(|name| folder.certificates(&at.key("upstream_ca_file"), &name).map(|found| found.pem));
+    let name = name.map(|name| server_name(name, &at.key("upstream_server_name")));
+    let shown = match (cert, key) {
+        (None, None) => None,
+        (cert, key) => Some(client_certificate(cert, key, at, folder)),
+    };
+    Some(UpstreamTls {
+        ca_certificates: all_or_none(ca)?,
+        client_certificate: all_or_none(shown)?,
+        server_name: all_or_none(name)?,
+    })
+}
+
+/// A value that was given must be good; one that was not need not.
+fn all_or_none<T>(given: Option<Option<T>>) -> Option<Option<T>> {
+    given.map_or(Some(None), |good| good.map(Some))
+}
+
+fn server_name(name: String, at: &At<'_>) -> Option<ServerName<'static>> {
+    let text = quoted(&name);
+    let parsed = ServerName::try_from(name).ok();
+    if parsed.is_none() {
+        at.refuse(format!("{text} is no name that a certificate could have"), "a host name such as `store.internal`");
+    }
+    parsed
+}
+
+/// A certificate and its key, which fit together.
+fn client_certificate(
+    cert: Option<String>,
+    key: Option<String>,
+    at: &At<'_>,
+    folder: &Folder,
+) -> Option<Arc<ClientCertificate>> {
+    let cert = at.required("upstream_cert_file", cert, "the certificate that `upstream_key_file` belongs to, in PEM");
+    let key = at.required("upstream_key_file", key, "the private key of `upstream_cert_file`, in PEM");
+    let chain = cert.as_deref().and_then(|name| folder.certificates(&at.key("upstream_cert_file"), name));
+    let fits = key.as_deref().and_then(|name| private_key(&at.key("upstream_key_file"), name, folder));
+    let (_, ()) = (chain?, fits?);
+    match ClientCertificate::read(folder.path(&cert?), folder.path(&key?)) {
+        Ok(certificate) => Some(certificate),
+        Err(error) => {
+            let hint = "the key must be the one that the certificate was issued for";
+            at.key("upstream_key_file").refuse(error.to_string(), hint);
+            None
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! TLS toward backends: whom they are, by which name, what they are shown, and which protocol comes of it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use tempfile::TempDir;
+use tonic::{Code, Request, Status};
+
+use crate::support::backend::Backend;
+use crate::support::browser::{Ask, Kind};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::grpc::{Raw, Service, client};
+use crate::support::tls::{Authority, Certificate};
+use crate::support::websocket::WebSocket;
+
+const ORIGIN: &str = "http://vault.localhost:8080";
+
+/// An app of everyone's at `upstream`, whose certificate is of `authority`.
+fn before(upstream: &str, folder: &TempDir, authority: &Authority, lines: &str) -> Doorward {
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let app = format!(
+        "[apps.vault]\nprovider = \"login\"\npublic_url = \"{ORIGIN}\"\nclient_id = \"vault\"\nupstream = \"{upstream}\"\n\
+         upstream_ca_file = {ca:?}\n{lines}\n[[apps.vault.rules]]\npaths = [\"/**\"]\nallow = \"everyone\"\n"
+    );
+    Setup::plain().more(&app).start()
+}
+
+fn write(folder: &Path, shown: &Certificate) {
+    std::fs::write(folder.join("key.pem"), &shown.key_pem).unwrap();
+    std::fs::write(folder.join("cert.pem"), &shown.chain_pem).unwrap();
+}
+
+/// The lines that show the certificate of the folder.
+fn showing(folder: &TempDir) -> String {
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    format!("upstream_cert_file = {cert:?}\nupstream_key_file = {key:?}")
+}
+
+async fn status(door: &Doorward) -> u16 {
+    door.browser().visit(&format!("{ORIGIN}/x")).await.status()
+}
+
+async fn say(door: &Doorward) -> Result<Bytes, Status> {
+    let mut client = client(door.address(), ORIGIN, &[]).await;
+    client.ready().await.expect("a connection");
+    let request = Request::new(Bytes::from_static(b"hello"));
+    let path = PathAndQuery::from_static("/echo.Echo/Say");
+    client.unary(request, path, Raw).await.map(tonic::Response::into_inner)
+}
+
+async fn socket(door: &Doorward) -> Result<WebSocket, u16> {
+    let ask = Ask::new(Kind::Fetch, &format!("{ORIGIN}/chat")).header("Origin", ORIGIN);
+    WebSocket::open(&mut door.browser(), ask).await.map_err(|head| head.status())
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_who_connects_is_shown_the_apps_certificate() {
+    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::fresh(), Authority::fresh());
+    let server = authority.certificate_for(&["127.0.0.1"]).server_for_clients_of(&clients, &["http/1.1"]);
+    let backend = Backend::start_over(server);
+    let door = before(&backend.url(), &folder, &authority, "");
+    assert_eq!((status(&door).await, backend.count()), (502, 0));
+
+    write(folder.path(), &clients.certificate_for(&["doorward"]));
+    let door = before(&backend.url(), &folder, &authority, &showing(&folder));
+    assert_eq!((status(&door).await, backend.count()), (200, 1));
+    assert!(socket(&door).await.is_ok());
+}
+
+/// Over HTTP/2 too; a service that speaks nothing else cannot be talked to over a WebSocket.
+#[tokio::test]
+async fn a_service_that_asks_who_connects_is_shown_it_too() {
+    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::fresh(), Authority::fresh());
+    let server = authority.certificate_for(&["127.0.0.1"]).server_for_clients_of(&clients, &["h2"]);
+    let service = Service::start_over(server);
+    write(folder.path(), &clients.certificate_for(&["doorward"]));
+    let lines = format!("upstream_protocol = \"http2\"\n{}", showing(&folder));
+    let door = before(&service.url(), &folder, &authority, &lines);
+    assert_eq!(say(&door).await.unwrap(), "nobody: hello");
+    assert_eq!(socket(&door).await.err(), Some(502));
+    let door = before(&service.url(), &folder, &authority, "upstream_protocol = \"http2\"");
+    assert_eq!(say(&door).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_on_new_connections() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
+    let (old, new) = (Authority::fresh(), Authority::fresh());
+    let server = authority.certificate_for(&["127.0.0.1"]).server_for_clients_of(&new, &["http/1.1"]);
+    let backend = Backend::start_over(server);
+    write(folder.path(), &old.certificate_for(&["doorward"]));
+    let door = before(&backend.url(), &folder, &authority, &showing(&folder));
+    assert_eq!(status(&door).await, 502);
+    write(folder.path(), &new.certificate_for(&["doorward"]));
+    let renewed = async {
+        while status(&door).await != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), renewed).await.expect("it is taken within seconds");
+    assert!(door.metric("doorward_certificate_reloads_total{outcome=\"loaded\"}").await >= 1.0);
+}
+
+#[tokio::test]
+async fn a_backend_has_the_name_that_it_is_asked_for() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
+    let backend = Backend::start_tls(&authority.certificate_for(&["vault.internal"]));
+    let door = before(&backend.url(), &folder, &authority, "");
+    assert_eq!(status(&door).await, 502);
+    let _ = door.log.line("/x", "upstream_tls").await;
+    let door = before(&backend.url(), &folder, &authority, "upstream_server_name = \"vault.internal\"");
+    assert_eq!(status(&door).await, 200);
+    let door = before(&backend.url_as("localhost"), &folder, &authority, "upstream_server_name = \"other.internal\"");
+    assert_eq!((status(&door).await, backend.count()), (502, 1));
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_agree_to_http_2_is_spoken_to_in_http_1() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
+    let backend = Backend::start_tls(&authority.certificate_for(&["127.0.0.1"]));
+    let door = before(&backend.url(), &folder, &authority, "upstream_protocol = \"http2\"");
+    for _ in 0..20 {
+        assert_eq!(status(&door).await, 200);
+    }
+    // One attempt and one connection that is kept, for each of the two workers.
+    assert!((2..=4).contains(&backend.connections()), "{}", backend.connections());
+    assert!(socket(&door).await.is_ok());
+}
