@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
+use socket2::{Domain, Type};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -30,6 +31,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// How long connections are kept, once nothing is accepted any more, for what their clients have sent already: only where
 /// the end was announced, so that after each answer they go by themselves.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How many connections may wait to be accepted; the system's own limit (`net.core.somaxconn`) is seldom higher.
+const BACKLOG: i32 = 4096;
 
 /// Limits of a listener's connections.
 #[derive(Clone, Debug)]
@@ -132,7 +136,7 @@ impl Listener {
         let failed = |source| ListenError { address: address.clone(), source };
         let socket = match (inherited.for_listener(role, address), address) {
             (Some(socket), _) => Ok(socket),
-            (None, ListenAddr::Tcp(address)) => std::net::TcpListener::bind(address).map(Socket::Tcp),
+            (None, ListenAddr::Tcp(address)) => bind_tcp(*address).map(Socket::Tcp),
             (None, ListenAddr::Unix(path)) => bind_unix(path).map(Socket::Unix),
         };
         let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
@@ -172,6 +176,16 @@ impl Socket {
             }
         }
     }
+}
+
+/// The standard library would let 128 connections wait only, and who comes then tries again after a second.
+fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: connections of a process before us may linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {

@@ -152,6 +152,16 @@ refused! {
         "trusted_proxies" => "max_connections_per_client = 0\ntrusted_proxies", at "0", "serve nobody", hint "1000";
     http2_streams_are_a_sane_number:
         "trusted_proxies" => "max_http2_streams = 5000\ntrusted_proxies", at "5000", "at a time", hint "1000";
+    at_least_one_request_is_under_way:
+        "trusted_proxies" => "max_requests = 0\ntrusted_proxies", at "0", "requests under way", hint "10000";
+    an_app_takes_at_least_one_request:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nmax_requests = 0", at "0", "requests under way", hint "from 1";
+    waiting_for_a_place_takes_time:
+        "trusted_proxies" => "request_wait = \"0s\"\ntrusted_proxies", at "\"0s\"", "no time at all", hint "1d";
+    authorities_of_clients_are_certificates:
+        "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n\
+                        client_ca_file = \"tls/key.pem\"\n[session]",
+        at "\"tls/key.pem\"", "holds no certificates", hint "BEGIN CERTIFICATE";
     a_head_has_room_for_our_cookies:
         "trusted_proxies" => "max_header_bytes = 4096\ntrusted_proxies", at "4096", "cookies included", hint "8192";
     a_head_has_room_for_a_browsers_fields:
