@@ -2,6 +2,7 @@
 
 mod revoke;
 mod run;
+mod service;
 
 use std::ffi::OsString;
 use std::fmt;

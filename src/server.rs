@@ -21,7 +21,7 @@ use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::{Tunnels, UpstreamPlanError};
-use crate::wire::{self, DrainTrigger, ListenError, Listener, ListenerSettings};
+use crate::wire::{self, DrainTrigger, Inherited, ListenError, Listener, ListenerSettings, Role};
 use crate::worker::Worker;
 use compose::Composed;
 
@@ -54,6 +54,12 @@ pub enum StartError {
     /// A listener cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket was handed over that nobody would answer on.
+    #[error(
+        "the socket {0} was handed over, but no listener of the configuration is there; \
+         call it `listen` or `admin_listen` (systemd: FileDescriptorName=), or do not open it"
+    )]
+    Handed(String),
     /// A backend's settings cannot be used.
     #[error("the backend of app `{0}`: {1}")]
     Upstream(String, UpstreamPlanError),
@@ -90,6 +96,19 @@ impl Server {
         clock: Arc<dyn Clock>,
         access_to: Option<Box<dyn io::Write + Send>>,
     ) -> Result<Self, StartError> {
+        Self::start_on(Inherited::default(), config, clock, access_to)
+    }
+
+    /// The same, listening on the sockets that were handed over.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running then.
+    pub fn start_on(
+        mut inherited: Inherited,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        access_to: Option<Box<dyn io::Write + Send>>,
+    ) -> Result<Self, StartError> {
         crate::oidc::install_crypto();
         let metrics = Arc::new(Metrics::new()?);
         let mut health = Health::new();
@@ -98,8 +117,11 @@ impl Server {
         let settings = Arc::new(config.server.limits.clone());
         // Probes come from anywhere within, and by no load balancer.
         let admin_settings = Arc::new(ListenerSettings { proxy_protocol: false, ..config.server.limits.clone() });
-        let listener = Listener::bind(&config.server.listen, &settings)?;
-        let admin = Listener::bind(&config.server.admin_listen, &admin_settings)?;
+        let listener = Listener::of(Role::Listen, &config.server.listen, &settings, &mut inherited)?;
+        let admin = Listener::of(Role::AdminListen, &config.server.admin_listen, &admin_settings, &mut inherited)?;
+        if let Some(left) = inherited.left() {
+            return Err(StartError::Handed(left));
+        }
         let (address, admin_address) = (listener.local_addr(), admin.local_addr());
         let tls = config.server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
 
@@ -116,7 +138,7 @@ impl Server {
                 listener: listener.try_clone()?,
                 tls: tls.clone(),
                 settings: Arc::clone(&settings),
-                proxy: Arc::new(composed.proxy(buffer, &metrics, &tunnels)?),
+                proxy: Arc::new(composed.proxy(buffer, &metrics, &tunnels)),
                 tunnels: Arc::clone(&tunnels),
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
@@ -147,6 +169,18 @@ impl Server {
     /// Where probes and metrics are answered; `None` for a Unix domain socket.
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Whether every worker still works.
+    pub fn is_whole(&self) -> bool {
+        self.workers.iter().all(|worker| !worker.is_finished())
+    }
+
+    /// Is not ready any more from now on, and says so with each answer, but serves on: whoever sends requests here has
+    /// time to hear of it.
+    pub fn take_leave(&self) {
+        self.serving.unmet();
+        self.trigger.announce();
     }
 
     /// Stops accepting, lets what is under way end within the drain deadline, and returns when all is over.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -35,9 +35,22 @@ pub struct Worker {
     pub drain: Drain,
 }
 
-impl Handler for Proxy {
+/// The proxy, which tells clients when to come back on another connection.
+struct Door {
+    proxy: Arc<Proxy>,
+    drain: Drain,
+}
+
+impl Handler for Door {
     async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
-        self.answer(request, arrival).await
+        let version = request.version();
+        let mut answer = self.proxy.answer(request, arrival).await;
+        // HTTP/2 has GOAWAY for that, and a switch of protocols has left HTTP.
+        let ends_by_field = version < Version::HTTP_2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if ends_by_field && self.drain.was_announced() {
+            answer.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
+        }
+        answer
     }
 }
 
@@ -55,7 +68,8 @@ impl Worker {
 
     async fn run(self) -> io::Result<()> {
         let (mut draining, tunnels, deadline) = (self.drain.clone(), self.tunnels, self.settings.drain_timeout);
-        let serving = wire::serve(self.listener, self.tls, self.settings, self.proxy, self.metrics, self.drain);
+        let door = Arc::new(Door { proxy: self.proxy, drain: self.drain.clone() });
+        let serving = wire::serve(self.listener, self.tls, self.settings, door, self.metrics, self.drain);
         // Upgraded connections leave the server's own draining, and live on this runtime.
         let tunnelling = async {
             draining.started().await;

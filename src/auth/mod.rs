@@ -50,14 +50,6 @@ use refresh::Flights;
 /// How long somebody waits for the provider before being asked to come back.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A random number to begin counting at.
-///
-/// # Errors
-/// The system gives no randomness.
-pub fn random_seed() -> Result<u64, entropy::NoEntropy> {
-    entropy::bytes().map(u64::from_le_bytes)
-}
-
 /// How many calls to the provider strangers may cause at once; sessions have room of their own.
 const STRANGERS: usize = 1024;
 

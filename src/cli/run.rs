@@ -7,16 +7,22 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
-use super::{ConfigArgs, DemoArgs, Exit, Output, fail, load, refuse};
+use super::{ConfigArgs, DemoArgs, Exit, Output, fail, load, refuse, service};
 use crate::config::{self, SealingKey};
 use crate::demo::{Demo, DemoFiles, DemoOptions, Habits};
 use crate::server::Server;
 use crate::telemetry::log::{self, LogFormat};
 use crate::types::net::ListenAddr;
 use crate::types::time::SystemClock;
+use crate::wire::Inherited;
 
-/// `doorward run`: serves what the configuration says until SIGTERM or SIGINT, then drains.
+/// What names the sockets that were handed over (`sd_listen_fds_with_names(3)`).
+const SOCKET_NAMES: &str = "LISTEN_FDNAMES";
+
+/// `doorward run`: serves what the configuration says until SIGTERM or SIGINT, is not ready from then on but serves for
+/// `shutdown_delay` more, or until another signal, then drains.
 ///
 /// # Errors
 /// Nothing can be written any more.
@@ -25,6 +31,13 @@ pub fn run(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
+    let variables: Vec<_> = variables.into_iter().collect();
+    let names = variables.iter().find(|(name, _)| name == SOCKET_NAMES).and_then(|(_, names)| names.to_str());
+    // While there is one thread only.
+    let inherited = match Inherited::take(names.unwrap_or_default()) {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(output, &format_args!("the sockets that were handed over: {error}")),
+    };
     let config = match load(&arguments.config, variables, output)? {
         Ok(config) => config,
         Err(exit) => return Ok(exit),
@@ -32,10 +45,11 @@ pub fn run(
     if let Err(error) = log::start(config.log.format, config.log.filter) {
         return fail(output, &error);
     }
+    service::raise_descriptor_limit(config.server.limits.max_connections);
     // Before anything listens: whoever sees Doorward serving may tell it to stop.
     let mut stop = Stop::new()?;
     let access: Option<Box<dyn Write + Send>> = config.log.access.then(|| Box::new(io::stdout()) as _);
-    let server = match Server::start(&config, Arc::new(SystemClock), access) {
+    let server = match Server::start_on(inherited, &config, Arc::new(SystemClock), access) {
         Ok(server) => server,
         Err(error) => return fail(output, &error),
     };
@@ -45,7 +59,24 @@ pub fn run(
         apps = config.apps.len(),
         "serving"
     );
-    stop.runtime.block_on(stop.signals.told());
+    service::tell_ready();
+    stop.runtime.block_on(async {
+        tokio::select! {
+            () = stop.signals.told() => {}
+            () = service::keep_alive(|| server.is_whole()) => {}
+        }
+        let delay = config.server.shutdown_delay;
+        if !delay.is_zero() {
+            service::tell_stopping("not ready any more, serving on");
+            server.take_leave();
+            tracing::info!(
+                seconds = delay.as_secs(),
+                "not_ready: serving on before draining; another signal ends that"
+            );
+            let _ = timeout(delay, stop.signals.told()).await;
+        }
+    });
+    service::tell_stopping("draining");
     tracing::info!("draining");
     server.shut_down();
     Ok(Exit::Success)

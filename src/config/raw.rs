@@ -45,9 +45,13 @@ pub(super) struct RawServer {
     pub(super) max_header_bytes: Option<u32>,
     pub(super) max_header_count: Option<u32>,
     pub(super) max_http2_streams: Option<u32>,
+    pub(super) max_requests: Option<u32>,
+    pub(super) max_waiting_requests: Option<u32>,
+    pub(super) request_wait: Option<Span>,
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,
     pub(super) keep_alive_timeout: Option<Span>,
+    pub(super) shutdown_delay: Option<Span>,
     pub(super) drain_timeout: Option<Span>,
     pub(super) tls: Option<RawTls>,
 }
@@ -57,6 +61,7 @@ pub(super) struct RawServer {
 pub(super) struct RawTls {
     pub(super) cert_file: Option<String>,
     pub(super) key_file: Option<String>,
+    pub(super) client_ca_file: Option<String>,
     pub(super) certificates: Option<List<RawCertificate>>,
 }
 
@@ -155,6 +160,7 @@ pub(super) struct RawApp {
     pub(super) response_timeout: Option<Span>,
     pub(super) stream_idle_timeout: Option<Span>,
     pub(super) stream_max_age: Option<Span>,
+    pub(super) max_requests: Option<u32>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret: Option<ClientSecret>,

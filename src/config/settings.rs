@@ -12,6 +12,7 @@ use crate::auth::app::AuthSettings;
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
 use crate::policy::client_address::ForwardedIn;
+use crate::proxy::RoomSettings;
 use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
@@ -53,6 +54,10 @@ pub struct ServerConfig {
     pub forwarded_in: ForwardedIn,
     /// Worker threads.
     pub workers: NonZeroUsize,
+    /// How many requests may be under way, and wait for that.
+    pub requests: RoomSettings,
+    /// How long serving goes on when the process was told to end.
+    pub shutdown_delay: Duration,
     /// Limits of connections.
     pub limits: ListenerSettings,
 }
@@ -111,6 +116,8 @@ pub struct AppConfig {
     pub client: ClientSettings,
     /// How its sessions are treated.
     pub auth: AuthSettings,
+    /// How many of its requests may be under way, if fewer than in all.
+    pub max_requests: Option<usize>,
     /// Its backend.
     pub upstream: UpstreamSettings,
     /// How access tokens are verified, if it takes any.

@@ -50,10 +50,20 @@ impl Proxy {
     pub(super) async fn act(&self, decision: Decision<'_>, mut asked: Asked<'_>, record: &mut Record) -> Answer {
         let (code, respond, reference) = (decision.code(), &self.respond, record.reference());
         match decision {
-            Decision::Forward(permit) => match asked.form.take() {
-                None => self.forward(permit, asked, record).await,
-                Some(id) => Box::pin(self.send_form(permit, id, asked, record)).await,
-            },
+            Decision::Forward(permit) => {
+                let place = permit.place();
+                let _until_the_head = match self.rooms.of_app(place.index) {
+                    None => None,
+                    Some(room) => match room.enter().await {
+                        Some(stay) => Some(stay),
+                        None => return respond.busy(asked.facts.asker, Some(place.app), "app_busy", reference),
+                    },
+                };
+                match asked.form.take() {
+                    None => self.forward(permit, asked, record).await,
+                    Some(id) => Box::pin(self.send_form(permit, id, asked, record)).await,
+                }
+            }
             Decision::KeepForm(place, page, why) => Box::pin(self.keep_form(place, (page, why), asked, record)).await,
             Decision::ShowForm(place, live, id) => Box::pin(self.show_form(place, (live, id), asked, record)).await,
             Decision::StartLogin(place, return_to, why) => {

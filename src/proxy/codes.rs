@@ -269,6 +269,15 @@ pub(super) const fn of_outage() -> Words {
     )
 }
 
+/// The words for more requests than there is room for.
+pub(super) const fn of_busy() -> Words {
+    words(
+        "This site is busy",
+        "So much is asked of it at the moment that your request was turned away. Nothing was changed.",
+        "Please try again in a moment.",
+    )
+}
+
 /// The words for a backend that gave no answer.
 pub(super) const fn of_upstream(error: &UpstreamError) -> Words {
     if error.is_clients() {

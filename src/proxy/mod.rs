@@ -10,6 +10,7 @@ pub mod pages;
 mod record;
 mod reference;
 mod respond;
+mod room;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use crate::upstream::Upstream;
 
 pub use record::Recorder;
 pub use respond::Respond;
+pub use room::{Room, RoomSettings, Rooms};
 
 /// What one worker needs to answer requests.
 pub struct Proxy {
@@ -50,6 +52,8 @@ pub struct Proxy {
     pub sessions: SessionCache,
     /// Access tokens that this worker knows.
     pub tokens: TokenCache,
+    /// How many requests may be under way.
+    pub rooms: Arc<Rooms>,
     /// Our own answers.
     pub respond: Arc<Respond>,
     /// The access log and the metrics.
@@ -68,12 +72,17 @@ impl Proxy {
         let facts = match read {
             Ok(facts) => facts,
             Err(why) => {
+                record.unreadable(&parts);
                 let answer = self.respond.unreadable(&parts, why, record.reference());
                 return record.close(answer);
             }
         };
         let route = self.sites.route(&facts);
         record.about(&facts, &route);
+        let Some(_until_the_head) = self.rooms.all.enter().await else {
+            let answer = self.respond.busy(facts.asker, None, "server_busy", record.reference());
+            return record.close(answer);
+        };
         let fields: Vec<HeaderValue> = parts.headers.get_all(header::COOKIE).iter().cloned().collect();
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);

@@ -177,6 +177,12 @@ impl Respond {
         self.tell(facts.asker, Trouble { retry_after: Some(outage.retry_after), ..trouble })
     }
 
+    /// Too many requests are under way, in all or at the app.
+    pub fn busy(&self, asker: Asker, app: Option<&App>, code: &'static str, reference: Reference) -> Answer {
+        let trouble = Trouble::new(StatusCode::SERVICE_UNAVAILABLE, code, codes::of_busy(), app, reference);
+        self.tell(asker, Trouble { retry_after: Some(Duration::from_secs(1)), ..trouble })
+    }
+
     /// The backend gave no proper answer.
     pub fn upstream_failed(&self, facts: &Facts, app: &App, error: &UpstreamError, reference: Reference) -> Answer {
         let (status, retry_after) = match error {

@@ -1,5 +1,7 @@
 //! From the configuration's values to the parts that serve.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::identity::HeaderTemplate;
 use crate::policy::route::Sites;
-use crate::proxy::{Proxy, Recorder, Respond};
+use crate::proxy::{Proxy, Recorder, Respond, Room, RoomSettings, Rooms};
 use crate::session::seal::{Key, KeyRing};
 use crate::store::{FeedLimits, Measured, Memory, Redis, Store, StoreNumbers};
 use crate::telemetry::access::AccessBuffer;
@@ -51,6 +53,7 @@ pub(super) struct Composed {
     auth: Arc<Auth>,
     plans: Vec<Arc<UpstreamPlan>>,
     providers: Vec<Arc<Provider>>,
+    rooms: Arc<Rooms>,
     respond: Arc<Respond>,
     clock: Arc<dyn Clock>,
     max_cached_sessions: usize,
@@ -77,6 +80,7 @@ impl Composed {
             auth: Auth::new(flows, control.clone(), Arc::clone(&clock), stores, observer),
             plans,
             providers,
+            rooms: Arc::new(rooms(config)),
             respond: Arc::new(Respond::new()?),
             clock,
             max_cached_sessions: config.max_cached_sessions,
@@ -120,7 +124,13 @@ impl Composed {
     /// What sets the gauges when somebody asks for the numbers.
     pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> ReadGauges {
         let (auth, metrics, providers) = (Arc::clone(&self.auth), Arc::clone(metrics), self.providers.clone());
-        Arc::new(move || super::observe::read_gauges(&auth, &providers, &metrics))
+        let (rooms, sites) = (Arc::clone(&self.rooms), Arc::clone(&self.sites));
+        Arc::new(move || {
+            let of_apps = sites.apps().iter().zip(&rooms.apps);
+            let of_apps = of_apps.filter_map(|(app, room)| Some((app.name.as_str(), room.as_ref()?)));
+            let rooms: Vec<_> = std::iter::once(("", &rooms.all)).chain(of_apps).collect();
+            super::observe::read_gauges(&auth, &providers, &rooms, &metrics);
+        })
     }
 
     /// Who follows an operator's orders.
@@ -129,29 +139,26 @@ impl Composed {
     }
 
     /// What one worker answers with.
-    pub(super) fn proxy(
-        &self,
-        access: Option<AccessBuffer>,
-        metrics: &Arc<Metrics>,
-        tunnels: &Arc<Tunnels>,
-    ) -> Result<Proxy, StartError> {
+    pub(super) fn proxy(&self, access: Option<AccessBuffer>, metrics: &Arc<Metrics>, tunnels: &Arc<Tunnels>) -> Proxy {
         let upstreams = self.plans.iter().map(|plan| Upstream::new(Arc::clone(plan), Arc::clone(tunnels), metrics));
         let handles = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
             (name.to_owned(), metrics.app(name, &HOT_CODES))
         });
         let takes_tokens = self.sites.apps().iter().any(|app| app.bearer.is_some());
-        let seed = crate::auth::random_seed().map_err(|_| std::io::Error::other("no randomness"))?;
-        Ok(Proxy {
+        // Good enough to tell workers apart; the crypto library's randomness takes 30 ms before its first byte.
+        let seed = RandomState::new().hash_one(());
+        Proxy {
             sites: Arc::clone(&self.sites),
             trusted: Arc::clone(&self.trusted),
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
             sessions: SessionCache::new(self.max_cached_sessions),
             tokens: TokenCache::new(if takes_tokens { self.max_cached_sessions } else { 0 }),
+            rooms: Arc::clone(&self.rooms),
             respond: Arc::clone(&self.respond),
             recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
-        })
+        }
     }
 }
 
@@ -242,6 +249,12 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             })
         }
     }
+}
+
+fn rooms(config: &Config) -> Rooms {
+    let all = config.server.requests;
+    let of_app = |app: &AppConfig| app.max_requests.map(|most| Room::new(RoomSettings { most, ..all }));
+    Rooms { all: Room::new(all), apps: config.apps.iter().map(of_app).collect() }
 }
 
 fn key_ring(config: &Config) -> Result<KeyRing, StartError> {

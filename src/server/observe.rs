@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, Observer};
 use crate::oidc::Provider;
+use crate::proxy::Room;
 use crate::telemetry::metrics::Metrics;
 
 /// Counts and logs what happens.
@@ -62,7 +63,12 @@ impl Observer for Telemetry {
 }
 
 /// Sets the gauges to what is.
-pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], metrics: &Metrics) {
+pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], rooms: &[(&str, &Room)], metrics: &Metrics) {
+    for (app, room) in rooms {
+        let app = [*app];
+        metrics.requests_under_way.with_label_values(&app).set(whole(room.inside()));
+        metrics.requests_waiting.with_label_values(&app).set(whole(room.waiting()));
+    }
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));

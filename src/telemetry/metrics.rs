@@ -79,6 +79,10 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// Connections to backends that were opened, by `app`.
     pub upstream_connections: IntCounterVec,
+    /// Requests whose answer's head is not known yet, by `app`; of all apps together under the empty name.
+    pub requests_under_way: IntGaugeVec,
+    /// Requests that wait until fewer are under way, by `app` likewise.
+    pub requests_waiting: IntGaugeVec,
     /// Client connections that are open, tunnels included.
     pub connections: IntGauge,
     /// Client connections that are idle and gave their buffers back.
@@ -133,8 +137,8 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
-        let gauges = |name: &str, help: &str| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), &["provider"])?;
+        let gauges = |name: &str, help: &str, label: &str| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
             registry.register(Box::new(gauges.clone()))?;
             Ok::<_, prometheus::Error>(gauges)
         };
@@ -250,9 +254,14 @@ impl Metrics {
             provider_clock_skew: gauges(
                 "doorward_provider_clock_skew_seconds",
                 "Seconds by which a provider's clock is ahead of ours.",
+                "provider",
             )?,
-            provider_keys: gauges("doorward_provider_keys", "Keys of a provider that can be used.")?,
-            provider_keys_skipped: gauges("doorward_provider_keys_skipped", "Keys of a provider that cannot be used.")?,
+            provider_keys: gauges("doorward_provider_keys", "Keys of a provider that can be used.", "provider")?,
+            provider_keys_skipped: gauges(
+                "doorward_provider_keys_skipped",
+                "Keys of a provider that cannot be used.",
+                "provider",
+            )?,
             upstream_errors: counters(
                 "doorward_upstream_errors_total",
                 "Requests that the backend did not answer properly.",
@@ -262,6 +271,16 @@ impl Metrics {
                 "doorward_upstream_connections_total",
                 "Connections opened to backends.",
                 &["app"],
+            )?,
+            requests_under_way: gauges(
+                "doorward_requests_under_way",
+                "Requests whose answer's head is not known yet; of all apps together under the empty name.",
+                "app",
+            )?,
+            requests_waiting: gauges(
+                "doorward_requests_waiting",
+                "Requests that wait until fewer are under way, in all or at their app.",
+                "app",
             )?,
             connections: gauge("doorward_connections", "Open client connections.")?,
             connections_at_rest: gauge(

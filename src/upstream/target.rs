@@ -146,7 +146,7 @@ impl UpstreamSettings {
             stream_max_age: None,
             idle_reuse: Duration::from_millis(1500),
             max_idle: 256,
-            max_connections: 512,
+            max_connections: 10_000,
             max_header_bytes: 64 * 1024,
             preserve_host: true,
             ca_certificates: None,

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::client_certificates;
 use super::clients::Clients;
 use super::connection::{self, Handler};
 use super::deadlines::Awaited;
@@ -133,7 +134,7 @@ impl<H: Handler> Server<H> {
             }
             Ok(Err(error)) => {
                 tracing::debug!(?peer, %error, "the TLS handshake failed");
-                self.refused("tls_handshake")
+                self.refused(client_certificates::why(&error))
             }
             Err(_) => self.refused("tls_timeout"),
         }

@@ -18,13 +18,18 @@ use tokio_rustls::TlsAcceptor;
 use super::accepted::{Accepted, Server};
 use super::clients::Clients;
 use super::connection::{self, Handler};
-use super::drain::Drain;
+use super::drain::{self, Drain};
+use super::inherited::{Inherited, Role};
 use super::sweeper::Sweeper;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::ListenAddr;
 
 /// After a failed `accept` (no file descriptor left, mostly) the next try waits this long.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long connections are kept, once nothing is accepted any more, for what their clients have sent already: only where
+/// the end was announced, so that after each answer they go by themselves.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Limits of a listener's connections.
 #[derive(Clone, Debug)]
@@ -100,7 +105,7 @@ pub struct Listener {
 }
 
 #[derive(Debug)]
-enum Socket {
+pub(super) enum Socket {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener),
 }
@@ -111,10 +116,24 @@ impl Listener {
     /// # Errors
     /// The address is in use, not ours, or not permitted.
     pub fn bind(address: &ListenAddr, settings: &ListenerSettings) -> Result<Self, ListenError> {
+        Self::of(Role::Listen, address, settings, &mut Inherited::default())
+    }
+
+    /// The socket that was handed over for this listener, or else [`Listener::bind`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of(
+        role: Role,
+        address: &ListenAddr,
+        settings: &ListenerSettings,
+        inherited: &mut Inherited,
+    ) -> Result<Self, ListenError> {
         let failed = |source| ListenError { address: address.clone(), source };
-        let socket = match address {
-            ListenAddr::Tcp(address) => std::net::TcpListener::bind(address).map(Socket::Tcp),
-            ListenAddr::Unix(path) => bind_unix(path).map(Socket::Unix),
+        let socket = match (inherited.for_listener(role, address), address) {
+            (Some(socket), _) => Ok(socket),
+            (None, ListenAddr::Tcp(address)) => std::net::TcpListener::bind(address).map(Socket::Tcp),
+            (None, ListenAddr::Unix(path)) => bind_unix(path).map(Socket::Unix),
         };
         let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         Ok(Self { socket: socket.map_err(failed)?, slots, clients: Clients::default() })
@@ -137,6 +156,20 @@ impl Listener {
         match &self.socket {
             Socket::Tcp(socket) => socket.local_addr().ok(),
             Socket::Unix(_) => None,
+        }
+    }
+}
+
+impl Socket {
+    /// Where it is bound.
+    pub(super) fn address(&self) -> io::Result<ListenAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().map(ListenAddr::Tcp),
+            Self::Unix(socket) => {
+                let address = socket.local_addr()?;
+                let path = address.as_pathname().ok_or_else(|| io::Error::other("a socket has no path"))?;
+                Ok(ListenAddr::Unix(path.to_owned()))
+            }
         }
     }
 }
@@ -197,14 +230,16 @@ pub async fn serve<H: Handler>(
 ) -> io::Result<()> {
     let (slots, clients) = (Arc::clone(&listener.slots), listener.clients);
     let acceptor = Acceptor::new(listener.socket)?;
+    // The connections end later than the accepting.
+    let (last_call, ending) = drain::drain();
     let server = Arc::new(Server {
         parser: connection::parser(&settings),
-        sweeper: Sweeper::start(&settings, drain.clone()),
+        sweeper: Sweeper::start(&settings, ending.clone()),
         tls: tls.map(TlsAcceptor::from),
         settings: Arc::clone(&settings),
         handler,
         metrics,
-        drain: drain.clone(),
+        drain: ending,
         clients,
     });
     let mut connections = JoinSet::new();
@@ -240,7 +275,14 @@ pub async fn serve<H: Handler>(
         }
     }
     drop(acceptor);
-    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let all_ended = async {
+        if drain.was_announced() {
+            // Who is still here after that was silent for as long.
+            let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
+        }
+        last_call.start();
+        while connections.join_next().await.is_some() {}
+    };
     if timeout(settings.drain_timeout, all_ended).await.is_err() {
         tracing::warn!(left = connections.len(), "connections were cut at the drain deadline");
     }

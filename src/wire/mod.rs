@@ -1,6 +1,7 @@
 //! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
 
 mod accepted;
+mod client_certificates;
 mod clients;
 mod connection;
 mod deadlines;
@@ -8,6 +9,7 @@ mod drain;
 mod files;
 mod guard;
 mod http2;
+mod inherited;
 mod listener;
 mod preface;
 mod proxy_protocol;
@@ -20,5 +22,6 @@ mod tests;
 
 pub use connection::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
+pub use inherited::{Inherited, Role};
 pub use listener::{ListenError, Listener, ListenerSettings, serve};
 pub use tls::{CertificateFiles, Certificates, TlsError};

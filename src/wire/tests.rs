@@ -1,5 +1,6 @@
 //! Raw bytes against a listener: what LESSONS calls "HTTP/1.1 framing", "Load and floods", and the end of service.
 
+mod client_certificates;
 mod http2;
 mod rest;
 mod tls;

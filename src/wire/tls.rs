@@ -11,11 +11,12 @@ use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::client_certificates::ClientAuthorities;
 use super::files::Stamp;
 use crate::telemetry::metrics::Metrics;
 
@@ -57,6 +58,8 @@ pub struct CertificateFiles {
 pub struct Certificates {
     files: Vec<CertificateFiles>,
     shown: ArcSwap<Vec<Arc<CertifiedKey>>>,
+    /// Who has to show one, too.
+    clients: Option<Arc<ClientAuthorities>>,
 }
 
 impl fmt::Debug for Certificates {
@@ -71,8 +74,17 @@ impl Certificates {
     /// # Errors
     /// See [`TlsError`].
     pub fn read(files: Vec<CertificateFiles>) -> Result<Arc<Self>, TlsError> {
+        Self::read_with(files, None)
+    }
+
+    /// The same; clients need a certificate of an authority in `client_ca_file`, if there is one.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn read_with(files: Vec<CertificateFiles>, client_ca_file: Option<PathBuf>) -> Result<Arc<Self>, TlsError> {
         let shown = ArcSwap::from_pointee(read_all(&files)?);
-        Ok(Arc::new(Self { files, shown }))
+        let clients = client_ca_file.map(ClientAuthorities::read).transpose()?.map(Arc::new);
+        Ok(Arc::new(Self { files, shown, clients }))
     }
 
     /// Where they are.
@@ -86,10 +98,17 @@ impl Certificates {
     /// The TLS library takes none of its own versions: a mistake in how it was built.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Self>::clone(self));
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = match &self.clients {
+            Some(clients) => builder.with_client_cert_verifier(Arc::<ClientAuthorities>::clone(clients)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::<Self>::clone(self));
+        if self.clients.is_some() {
+            // A resumed session is not asked for its certificate again, whatever became of its authority.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         // What arrives before the handshake ends could be replayed (RFC 8446 section 8).
         config.max_early_data_size = 0;
@@ -125,13 +144,25 @@ impl Certificates {
     /// Reads the files anew if they are others than `known`. The stamps are taken first: what changes in between is
     /// seen at the next look.
     fn look(&self, known: Option<Vec<Stamp>>) -> (Vec<Stamp>, Option<Result<(), TlsError>>) {
-        let stamps: Vec<Stamp> =
-            self.files.iter().flat_map(|files| [Stamp::of(&files.cert_file), Stamp::of(&files.key_file)]).collect();
+        let pairs = self.files.iter().flat_map(|files| [files.cert_file.as_path(), &files.key_file]);
+        let authorities = self.clients.iter().map(|clients| clients.file());
+        let stamps: Vec<Stamp> = pairs.chain(authorities).map(Stamp::of).collect();
         if known.is_none_or(|known| known == stamps) {
             return (stamps, None);
         }
-        let read = read_all(&self.files).map(|shown| self.shown.store(Arc::new(shown)));
-        (stamps, Some(read))
+        (stamps, Some(self.reread()))
+    }
+}
+
+impl Certificates {
+    /// All of it, or nothing.
+    fn reread(&self) -> Result<(), TlsError> {
+        let shown = read_all(&self.files)?;
+        if let Some(clients) = &self.clients {
+            clients.replace(clients.reread()?);
+        }
+        self.shown.store(Arc::new(shown));
+        Ok(())
     }
 }
 

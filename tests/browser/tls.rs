@@ -116,6 +116,7 @@ fn config(issuer: &str, (store, forum): &(RunningApp, RunningApp)) -> String {
 [server]
 listen = "127.0.0.1:0"
 admin_listen = "127.0.0.1:0"
+shutdown_delay = "0s"
 
 [server.tls]
 cert_file = "cert.pem"

@@ -18,6 +18,7 @@ mod the_image_builds;
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
 const DOCKERFILE: &str = include_str!("../../deploy/docker/Dockerfile");
 const UNIT: &str = include_str!("../../deploy/systemd/doorward.service");
+const SOCKET: &str = include_str!("../../deploy/systemd/doorward.socket");
 
 const POD: &str = "/spec/template/spec";
 const DOORWARD: &str = "/spec/template/spec/initContainers/0";
@@ -161,6 +162,14 @@ fn the_unit_is_hardened() {
     assert_ne!(unit_complaints(&UNIT.replace("DynamicUser=yes", "DynamicUser=yes\nUser=root")), Vec::<String>::new());
 }
 
+#[test]
+fn the_socket_is_for_the_apps_listener_and_no_other() {
+    for line in ["ListenStream=0.0.0.0:8080", "FileDescriptorName=listen", "WantedBy=sockets.target"] {
+        assert!(SOCKET.lines().any(|found| found == line), "{line}");
+    }
+    assert_eq!(SOCKET.matches("\nListen").count(), 1);
+}
+
 /// The keys that are unknown to, or required by, the schema of the document's kind.
 fn against_schema(document: &Value) -> Vec<String> {
     match (text(document, "/apiVersion"), text(document, "/kind")) {
@@ -291,7 +300,9 @@ fn image_complaints(dockerfile: &str) -> Vec<String> {
     expect.complaints
 }
 
-const UNIT_LINES: [&str; 16] = [
+const UNIT_LINES: [&str; 18] = [
+    "Type=notify",
+    "WatchdogSec=30s",
     "ExecStart=/usr/local/bin/doorward run --config /etc/doorward/doorward.toml",
     "LoadCredential=session.key:/etc/doorward/session.key",
     "LoadCredential=client-secret:/etc/doorward/client-secret",

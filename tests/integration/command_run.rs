@@ -1,27 +1,20 @@
 //! `doorward run` as a service manager meets it: a process that says where it listens, drains on SIGTERM, names all
 //! that is wrong with its configuration, and serves the shipped configurations while the provider is down.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward::config::SealingKey;
 use doorward::types::time::SystemClock;
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::backend::{Answer, Backend};
 use crate::support::browser::Browser;
+use crate::support::folder::{ANY_PORTS, Folder, NO_PROVIDER, at, one_public_app};
 use crate::support::gate::Gate;
 use crate::support::process::Process;
 use crate::support::tls::Authority;
-
-const ANY_PORTS: [(&str, &str); 2] =
-    [("DOORWARD_SERVER__LISTEN", "127.0.0.1:0"), ("DOORWARD_SERVER__ADMIN_LISTEN", "127.0.0.1:0")];
-/// Nobody listens there.
-const NO_PROVIDER: &str = "https://login.localhost:1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_lets_requests_end_and_the_process_ends_well() {
@@ -133,62 +126,5 @@ async fn the_shipped_configurations_start_without_their_provider() {
         for probe in ["/livez", "/readyz"] {
             assert_eq!(at("127.0.0.1", admin, probe).await, 200, "{name}: {probe}");
         }
-    }
-}
-
-fn one_public_app(upstream: &str) -> String {
-    format!(
-        r#"
-[session]
-key_files = ["doorward.key"]
-
-[providers.login]
-issuer = "{NO_PROVIDER}"
-
-[apps.store]
-provider = "login"
-public_url = "http://store.localhost"
-upstream = "{upstream}"
-client_id = "store"
-client_secret_file = "store.secret"
-
-[[apps.store.rules]]
-paths = ["/public/**"]
-allow = "everyone"
-"#
-    )
-}
-
-/// The status of a page.
-async fn at(host: &str, port: u16, path: &str) -> u16 {
-    let mut browser = Browser::new(Arc::new(SystemClock)).with_port(80, port);
-    browser.step(&format!("http://{host}{path}")).await.status()
-}
-
-/// A folder with a configuration, and every key and secret that ours name.
-struct Folder(TempDir);
-
-impl Folder {
-    fn with(name: &str, config: &str) -> Self {
-        let folder = Self(tempfile::tempdir().expect("a folder"));
-        for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
-            folder.write(key, &SealingKey::generate().expect("a key").to_text());
-        }
-        for secret in ["store.secret", "secrets/store", "secrets/forum", "secrets/redis"] {
-            folder.write(secret, "a-secret-of-this-test-only\n");
-        }
-        folder.write(name, config);
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let file = self.path(name);
-        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-        fs::write(&file, text).expect("a file");
-        fs::set_permissions(file, Permissions::from_mode(0o600)).expect("its owner may");
     }
 }

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::answers::{Dialogue, Reply, metric_reaches};
+use crate::support::answers::{CART, Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches};
+use crate::support::backend::{Answer, Content};
+use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::{Doorward, Setup};
+use crate::support::gate::Gate;
+use crate::support::websocket::WebSocket;
 
 const HOST: &str = "Host: store.localhost:8080\r\n";
 
@@ -138,6 +142,24 @@ async fn who_dawdles_over_a_head_is_cut() {
     assert_eq!(door.store.count(), 2);
 }
 
+/// A kept connection that was idle for a while is served on as if nothing had been, and so is the session.
+#[tokio::test]
+async fn who_idles_rests_and_goes_on_in_the_session() {
+    let door = Setup::plain().server("header_read_timeout = \"1s\"").start();
+    let browser = alice(&door).await;
+    let page = Ask::new(Kind::Fetch, &door.store_url(CART)).from(&door.store_url("/").parse().expect("an URL"));
+    let mut dialogue = dialogue(&door).await;
+    for _ in 0..2 {
+        let reply = dialogue.ask("GET", browser.request_bytes(&page, &[])).await;
+        assert_eq!(reply.status(), 200, "{}", reply.text());
+        assert_eq!(door.store.last().header("x-forwarded-user"), Some("alice-id"));
+        metric_reaches(&door, "doorward_connections_at_rest", 1.0).await;
+    }
+    assert_eq!(asked(&door, "").await.status(), 200);
+    drop(dialogue);
+    metric_reaches(&door, "doorward_connections_at_rest", 0.0).await;
+}
+
 #[tokio::test]
 async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees() {
     let door = Setup::plain().server("max_connections = 2").start();
@@ -155,4 +177,76 @@ async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees()
     drop(first);
     assert_eq!(third.hear("GET").await.status(), 200);
     assert_eq!(door.store.last().header("x-third"), Some("1"));
+}
+
+/// Holds this many requests at the store's backend, and gives what lets them go.
+async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
+    let gate = Gate::default();
+    door.store.answer("/public/held", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut one = dialogue(door).await;
+        one.say(get("").replace("/public/x", "/public/held")).await;
+        held.push(one);
+    }
+    gate.reached(count).await;
+    (gate, held)
+}
+
+#[tokio::test]
+async fn beyond_the_most_requests_some_wait_and_others_get_503() {
+    let door = Setup::plain().server("max_requests = 2\nmax_waiting_requests = 1\nrequest_wait = \"1h\"").start();
+    let (gate, held) = hold(&door, 2).await;
+    let mut waiting = dialogue(&door).await;
+    waiting.say(get("X-Waited: 1\r\n")).await;
+    metric_reaches(&door, r#"doorward_requests_waiting{app=""}"#, 1.0).await;
+    assert_eq!(door.metric(r#"doorward_requests_under_way{app=""}"#).await, 2.0);
+    let reached = door.store.count();
+    let forum = Ask::new(Kind::Navigation, &door.forum_url("/"));
+    let page = door.browser().send(forum).await;
+    assert_error_page(&page, 503, "server_busy");
+    assert_eq!(page.header("retry-after"), Some("1"));
+    assert_eq!(door.store.count(), reached);
+    gate.open();
+    for mut held in held {
+        assert_eq!(held.hear("GET").await.status(), 200);
+    }
+    assert_eq!(waiting.hear("GET").await.status(), 200);
+    assert_eq!(door.store.last().header("x-waited"), Some("1"));
+    metric_reaches(&door, r#"doorward_requests_total{app="forum",code="server_busy",status="5xx"}"#, 1.0).await;
+    metric_reaches(&door, r#"doorward_requests_under_way{app=""}"#, 0.0).await;
+}
+
+#[tokio::test]
+async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
+    let door = Setup::plain()
+        .server("max_waiting_requests = 5\nrequest_wait = \"1s\"")
+        .store("max_requests = 1")
+        .more("[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"everyone\"")
+        .start();
+    let (gate, mut held) = hold(&door, 1).await;
+    let program = Ask::new(Kind::Program, &door.store_url("/public/x"));
+    let page = door.browser().send(program).await;
+    assert_problem(&page, 503, "app_busy");
+    assert_eq!(door.metric(r#"doorward_requests_under_way{app="store"}"#).await, 1.0);
+    assert_eq!(door.browser().step(&door.forum_url("/")).await.status(), 200);
+    assert_ne!(door.browser().step(&door.store_url("/.doorward/signed-out")).await.status(), 503, "a page of our own");
+    gate.open();
+    assert_eq!(held[0].hear("GET").await.status(), 200);
+    assert_eq!(asked(&door, "").await.status(), 200);
+}
+
+#[tokio::test]
+async fn streams_take_no_place_for_long() {
+    let door = Setup::plain().server("max_requests = 1\nmax_waiting_requests = 1").start();
+    let mut browser = alice(&door).await;
+    let for_ever = Duration::from_secs(3600);
+    door.store.answer("/events", Answer { body: Content::Events { count: 2, every: for_ever }, ..Answer::default() });
+    let mut events = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events"))).await.expect("an answer");
+    assert!(events.next().await.expect("an event").is_some());
+    let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
+    let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
+    assert_eq!(asked(&door, "").await.status(), 200);
+    talk.say("still here").await.expect("said");
+    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("still here"));
 }

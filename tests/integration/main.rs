@@ -6,6 +6,8 @@ mod access_rules;
 #[cfg(test)]
 mod backchannel_logout;
 #[cfg(test)]
+mod backend_restart;
+#[cfg(test)]
 mod bad_backend;
 #[cfg(test)]
 mod bad_cookies;
@@ -13,6 +15,8 @@ mod bad_cookies;
 mod bad_provider;
 #[cfg(test)]
 mod bearer;
+#[cfg(test)]
+mod big_bodies;
 #[cfg(test)]
 mod client_address;
 #[cfg(test)]
@@ -44,17 +48,29 @@ mod limits;
 #[cfg(test)]
 mod logs_and_metrics;
 #[cfg(test)]
+mod many_streams;
+#[cfg(test)]
 mod mobile_workflow;
 #[cfg(test)]
 mod native_clients;
+#[cfg(test)]
+mod one_answer;
+#[cfg(test)]
+mod one_request;
 #[cfg(test)]
 mod provider_habits;
 #[cfg(test)]
 mod proxying;
 #[cfg(test)]
+mod read_apart;
+#[cfg(test)]
 mod real_provider;
 #[cfg(test)]
 mod replicas;
+#[cfg(test)]
+mod rolling_restart;
+#[cfg(test)]
+mod service_manager;
 #[cfg(test)]
 mod shared_store;
 #[cfg(test)]

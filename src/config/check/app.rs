@@ -11,7 +11,7 @@ use super::super::report::{At, quoted};
 use super::super::settings::AppConfig;
 use super::super::words;
 use super::session::limits;
-use super::{bearer, client, elements, leaving, name_is_good, native, rules, wait};
+use super::{bearer, client, elements, leaving, name_is_good, native, rules, server, wait};
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, Offers};
 use crate::policy::polling::PollingPaths;
@@ -63,6 +63,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         fusionauth_webhooks: false,
     };
     let max_kept_form = max_kept_form(raw.max_kept_form_bytes, &at.key("max_kept_form_bytes"));
+    let max_requests = server::max_requests(raw.max_requests, &at.key("max_requests"));
     let leaving = leaving::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
@@ -94,7 +95,7 @@ pub(super) fn check(name: &str, mut raw: RawApp, at: &At<'_>, folder: &Folder, d
         native,
         bearer: takes_tokens,
     };
-    Some(AppConfig { policy, provider, client, auth, upstream: upstream?, bearer })
+    Some(AppConfig { policy, provider, client, auth, max_requests, upstream: upstream?, bearer })
 }
 
 fn auth_settings(raw: &RawApp, at: &At<'_>) -> AuthSettings {

@@ -16,6 +16,7 @@ use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
 use super::super::words::{self, LogLevel};
 use super::{elements, wait};
 use crate::policy::client_address::ForwardedIn;
+use crate::proxy::RoomSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::wire::{CertificateFiles, Certificates, ListenerSettings};
@@ -26,11 +27,16 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MOST_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
+const MAX_REQUESTS: u32 = 10_000;
+const MAX_WAITING_REQUESTS: u32 = 1000;
+const REQUEST_WAIT: Duration = Duration::from_secs(2);
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
+/// In which load balancers hear that nothing is to be sent here any more: Kubernetes needs a second or two, as a rule.
+const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<ServerConfig> {
@@ -103,6 +109,17 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
             "name the load balancers' addresses in `trusted_proxies`: only they are believed",
         );
     }
+    let requests = RoomSettings {
+        most: max_requests(raw.max_requests, &at.key("max_requests")).unwrap_or(size(MAX_REQUESTS)),
+        most_waiting: size(bounded(
+            raw.max_waiting_requests,
+            &at.key("max_waiting_requests"),
+            "requests that wait",
+            MAX_WAITING_REQUESTS,
+            0..=100_000,
+        )),
+        patience: raw.request_wait.map_or(REQUEST_WAIT, |span| wait(span, &at.key("request_wait"))),
+    };
     let forwarded_in = match raw.forwarded_in.unwrap_or(words::ForwardedIn::XForwardedFor) {
         words::ForwardedIn::XForwardedFor => ForwardedIn::XForwardedFor,
         words::ForwardedIn::Forwarded => ForwardedIn::Forwarded,
@@ -115,6 +132,8 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         trusted_proxies,
         forwarded_in,
         workers,
+        requests,
+        shutdown_delay: raw.shutdown_delay.map_or(SHUTDOWN_DELAY, |words::Span(delay)| delay),
         limits,
     })
 }
@@ -180,6 +199,12 @@ fn bounded(raw: Option<u32>, at: &At<'_>, what: &str, default: u32, bounds: Rang
     }
 }
 
+/// How many requests may be under way: in all, or at an app.
+pub(super) fn max_requests(raw: Option<u32>, at: &At<'_>) -> Option<usize> {
+    let bounds = 1..=1_000_000;
+    raw.map(|most| size(bounded(Some(most), at, "requests under way", MAX_REQUESTS, bounds)))
+}
+
 fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -208,8 +233,13 @@ fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
     let more: Vec<_> = elements(raw.certificates, &at.key("certificates"))
         .map(|(at, certificate)| pair(certificate, &at, folder))
         .collect();
+    let client_ca_file = raw.client_ca_file.map(|name| {
+        folder.certificates(&at.key("client_ca_file"), &name)?;
+        Some(folder.path(&name))
+    });
     let files = std::iter::once(first).chain(more).collect::<Option<Vec<_>>>()?;
-    let read = Certificates::read(files).and_then(|certificates| {
+    let client_ca_file = client_ca_file.map_or(Some(None), |file| file.map(Some))?;
+    let read = Certificates::read_with(files, client_ca_file).and_then(|certificates| {
         let config = certificates.server_config()?;
         Ok(TlsConfig { certificates, config })
     });

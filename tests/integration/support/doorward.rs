@@ -203,7 +203,8 @@ impl Setup {
             )
         };
         [
-            "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\ndrain_timeout = \"1s\"",
+            "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 2\n\
+             shutdown_delay = \"0s\"\ndrain_timeout = \"1s\"",
             &self.lines("server"),
             tls,
             "[session]\nkey_files = [\"doorward.key\"]",

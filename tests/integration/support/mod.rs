@@ -12,6 +12,7 @@ pub mod cookies;
 pub mod device;
 pub mod doorward;
 pub mod emulated;
+pub mod folder;
 pub mod gate;
 pub mod html;
 pub mod journey;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -26,19 +27,56 @@ pub struct DemoProcess {
 impl Process {
     /// Starts it with these arguments, and these variables as its whole environment.
     pub fn start<A: AsRef<OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
-            .args(arguments)
-            .env_clear()
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+        Self::spawn(
+            Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()),
+            environment,
+        )
+    }
+
+    /// The same after these commands of the shell, such as `ulimit`.
+    pub fn start_after<A: AsRef<OsStr>>(shell: &str, arguments: &[A], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(prepared(shell, arguments).stdin(Stdio::null()).stdout(Stdio::piped()), environment)
+    }
+
+    /// `doorward run` with this configuration file and one or two sockets, with their names, that were opened for it, as
+    /// systemd hands them over.
+    pub fn run_on(sockets: Vec<(&str, OwnedFd)>, config: &OsStr, environment: &[(&str, &str)]) -> Self {
+        let process = Self::start_on(sockets, config, environment);
+        process.line_with("serving");
+        process
+    }
+
+    /// The same, which may fail to start.
+    pub fn start_on(sockets: Vec<(&str, OwnedFd)>, config: &OsStr, environment: &[(&str, &str)]) -> Self {
+        let (count, names) = (sockets.len().to_string(), sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        let names = names.join(":");
+        let mut descriptors = sockets.into_iter().map(|(_, socket)| Stdio::from(socket));
+        // The standard streams are what can be handed to a child; the shell then puts them where systemd does.
+        let mut command = prepared(
+            "exec 3<&0 4<&1 0</dev/null 1>&2; export LISTEN_PID=$$",
+            &[OsStr::new("run"), "--config".as_ref(), config],
+        );
+        command.stdin(descriptors.next().expect("a socket"));
+        if let Some(second) = descriptors.next() {
+            command.stdout(second);
+        }
+        Self::spawn(&mut command, &[environment, &[("LISTEN_FDS", &count), ("LISTEN_FDNAMES", &names)]].concat())
+    }
+
+    fn spawn(command: &mut Command, environment: &[(&str, &str)]) -> Self {
+        command.env_clear().envs(environment.iter().copied()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
         let said = Arc::new(Mutex::new(Vec::new()));
-        keep(child.stdout.take().expect("a pipe"), &said);
+        if let Some(stdout) = child.stdout.take() {
+            keep(stdout, &said);
+        }
         keep(child.stderr.take().expect("a pipe"), &said);
         Self { child, said }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// `doorward run` with this configuration file, listening.
@@ -149,6 +187,13 @@ impl DemoProcess {
         process.line_with("Sign in at");
         Self { store, forum, provider, process }
     }
+}
+
+/// The binary, after these commands of the shell, whose process becomes its own.
+fn prepared<A: AsRef<OsStr>>(shell: &str, arguments: &[A]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_doorward")).args(arguments);
+    command
 }
 
 /// A pipe that fills up would stop the process.

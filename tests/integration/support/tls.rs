@@ -55,15 +55,17 @@ impl Authority {
         }
     }
 
-    /// A client that trusts this authority only.
+    /// A client that trusts this authority only, and shows a certificate of it where it is asked for one.
     pub fn client(&self) -> Arc<ClientConfig> {
+        let own = self.certificate_for(&["client.test"]);
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("an authority's certificate");
         let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_client_auth_cert(own.chain.clone(), own.private_key())
+            .expect("a certificate and its key");
         Arc::new(client)
     }
 }
@@ -71,15 +73,18 @@ impl Authority {
 impl Certificate {
     /// A TLS server that shows this certificate and speaks HTTP/1.1.
     pub fn server(&self) -> Arc<ServerConfig> {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), key)
+            .with_single_cert(self.chain.clone(), self.private_key())
             .expect("a certificate and its key");
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         Arc::new(server)
+    }
+
+    fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
     }
 
     /// Base64 of the SHA-256 of the public key: what Chromium's `--ignore-certificate-errors-spki-list` takes.

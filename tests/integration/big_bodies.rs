@@ -1,0 +1,160 @@
+//! A gibibyte up and a gibibyte down through the real process: what it holds of them at any time is little.
+
+use std::fs;
+use std::io;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::folder::{ANY_PORTS, Folder, one_public_app};
+use crate::support::listening::Listening;
+use crate::support::process::Process;
+
+const GIB: u64 = 1 << 30;
+/// What makes it take the room that it needs for any body.
+const WARM_UP: u64 = 32 << 20;
+const MOST_GROWTH_KIB: u64 = 10 * 1024;
+const PART: usize = 256 * 1024;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gibibyte_up_and_down_takes_less_than_ten_mebibytes_of_memory() {
+    let backend = Listening::start(0, |stream| async move {
+        let _gone = take_or_give(stream).await;
+    });
+    let folder = Folder::with("doorward.toml", &one_public_app(&format!("http://127.0.0.1:{}", backend.port())));
+    let process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
+    let port = process.port("address");
+    for coding in [Coding::Length, Coding::Chunked] {
+        assert_eq!(up(port, WARM_UP, coding).await.expect("taken"), WARM_UP);
+        assert_eq!(down(port, WARM_UP).await.expect("given"), WARM_UP);
+        let before = peak_kib(&process);
+        let size = if coding == Coding::Length { GIB } else { GIB / 4 };
+        assert_eq!(up(port, size, coding).await.expect("taken"), size);
+        let uploaded = peak_kib(&process) - before;
+        assert_eq!(down(port, size).await.expect("given"), size);
+        let grown = peak_kib(&process) - before;
+        assert!(grown < MOST_GROWTH_KIB, "{coding:?}: grew by {uploaded} KiB up, {grown} KiB up and down");
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    Length,
+    Chunked,
+}
+
+/// The most memory that the process ever had in use.
+fn peak_kib(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("the system tells");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("such a line");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+/// Sends so many bytes; gives how many the backend counted.
+async fn up(port: u16, size: u64, coding: Coding) -> io::Result<u64> {
+    let (mut read, mut write) = TcpStream::connect(("127.0.0.1", port)).await?.into_split();
+    let framing = match coding {
+        Coding::Length => format!("Content-Length: {size}"),
+        Coding::Chunked => "Transfer-Encoding: chunked".to_owned(),
+    };
+    let head = format!("POST /public/up HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n{framing}\r\n\r\n");
+    write.write_all(head.as_bytes()).await?;
+    let part = vec![b'x'; PART];
+    for _ in 0..size / PART as u64 {
+        if coding == Coding::Chunked {
+            write.write_all(format!("{PART:x}\r\n").as_bytes()).await?;
+        }
+        write.write_all(&part).await?;
+        if coding == Coding::Chunked {
+            write.write_all(b"\r\n").await?;
+        }
+    }
+    if coding == Coding::Chunked {
+        write.write_all(b"0\r\n\r\n").await?;
+    }
+    let mut answer = String::new();
+    read.read_to_string(&mut answer).await?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let (_, counted) = answer.split_once("\r\n\r\n").expect("a body");
+    Ok(counted.parse().expect("a number"))
+}
+
+/// Asks for so many bytes, and counts them.
+async fn down(port: u16, size: u64) -> io::Result<u64> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let head = format!("GET /public/{size} HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let (start, begun) = head_of(&mut stream).await?;
+    assert!(start.starts_with("HTTP/1.1 200"), "{start}");
+    rest(&mut stream, begun).await
+}
+
+/// A backend that counts what it is sent, and sends as many bytes as it is asked for, on one connection each.
+async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
+    let (head, begun) = head_of(&mut stream).await?;
+    let lower = head.to_lowercase();
+    if let Some(size) = head.strip_prefix("GET /public/").and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()) {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let part = vec![b'x'; PART];
+        for _ in 0..size / PART as u64 {
+            stream.write_all(&part).await?;
+        }
+        return Ok(());
+    }
+    let length = lower.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()?.parse::<u64>().ok());
+    let count = match length {
+        Some(length) => {
+            let mut limited = (&mut stream).take(length - begun.len() as u64);
+            rest(&mut limited, begun).await?
+        }
+        None => count_chunks(&mut stream, begun).await?,
+    };
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{count}", count.to_string().len());
+    stream.write_all(answer.as_bytes()).await
+}
+
+/// The head, and what came with it of the body.
+async fn head_of(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
+    let mut read = Vec::new();
+    loop {
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+            let body = read.split_off(end + 4);
+            return Ok((String::from_utf8_lossy(&read).into_owned(), body));
+        }
+        if stream.read_buf(&mut read).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+/// How many bytes come until the end.
+async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin), begun: Vec<u8>) -> io::Result<u64> {
+    let (mut count, mut part) = (begun.len() as u64, vec![0; PART]);
+    loop {
+        match stream.read(&mut part).await? {
+            0 => return Ok(count),
+            more => count += more as u64,
+        }
+    }
+}
+
+/// How many bytes are in chunks, whose sizes are between the `x`s of this test.
+async fn count_chunks(stream: &mut TcpStream, begun: Vec<u8>) -> io::Result<u64> {
+    let (mut count, mut tail, mut part) = (0, Vec::new(), begun);
+    loop {
+        count += part.iter().filter(|byte| **byte == b'x').count() as u64;
+        tail.extend_from_slice(&part[part.len().saturating_sub(5)..]);
+        tail.drain(..tail.len().saturating_sub(5));
+        if tail == b"0\r\n\r\n" {
+            return Ok(count);
+        }
+        part.resize(PART, 0);
+        let read = stream.read(&mut part).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        part.truncate(read);
+    }
+}
