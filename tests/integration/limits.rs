@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::answers::{Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches};
+use crate::support::answers::{CART, Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::{Doorward, Setup};
@@ -140,6 +140,24 @@ async fn who_dawdles_over_a_head_is_cut() {
         assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{:?}", String::from_utf8_lossy(&rest));
     }
     assert_eq!(door.store.count(), 2);
+}
+
+/// A kept connection that was idle for a while is served on as if nothing had been, and so is the session.
+#[tokio::test]
+async fn who_idles_rests_and_goes_on_in_the_session() {
+    let door = Setup::plain().server("header_read_timeout = \"1s\"").start();
+    let browser = alice(&door).await;
+    let page = Ask::new(Kind::Fetch, &door.store_url(CART)).from(&door.store_url("/").parse().expect("an URL"));
+    let mut dialogue = dialogue(&door).await;
+    for _ in 0..2 {
+        let reply = dialogue.ask("GET", browser.request_bytes(&page, &[])).await;
+        assert_eq!(reply.status(), 200, "{}", reply.text());
+        assert_eq!(door.store.last().header("x-forwarded-user"), Some("alice-id"));
+        metric_reaches(&door, "doorward_connections_at_rest", 1.0).await;
+    }
+    assert_eq!(asked(&door, "").await.status(), 200);
+    drop(dialogue);
+    metric_reaches(&door, "doorward_connections_at_rest", 0.0).await;
 }
 
 #[tokio::test]
