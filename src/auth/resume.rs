@@ -162,7 +162,7 @@ impl Auth {
             }
             (Standing::Live(_) | Standing::Stale(..), Err(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
             (Standing::Live(live), Ok(())) => self.live(app, cookies, live, effort, now),
-            (Standing::Stale(stale), Ok(())) => self.resume_stale(app, cookies, stale, effort, now).await,
+            (Standing::Stale(stale), Ok(())) => Box::pin(self.resume_stale(app, cookies, stale, effort, now)).await,
         };
         let afterwards = match (resumed.afterwards, key_age) {
             _ if effort != Effort::Refresh => Afterwards::Nothing,

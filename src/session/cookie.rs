@@ -172,8 +172,7 @@ impl<'r> RequestCookies<'r> {
     /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.
     pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
         let first = self.get(name)?;
-        // Up to two digits stand before the dot; a value of one piece has none.
-        let Some(dot) = first.bytes().take(3).position(|byte| byte == b'.') else { return Some(first.into()) };
+        let Some(dot) = memchr::memchr(b'.', first.as_bytes()) else { return Some(first.into()) };
         let (count, start) = first.split_at_checked(dot)?;
         let start = start.strip_prefix('.')?;
         let count: usize = count.parse().ok()?;

@@ -87,10 +87,15 @@ impl Upstream {
     }
 
     pub(super) async fn connection(&self, wanted: Wanted) -> Result<Connection, UpstreamError> {
-        let settings = &self.plan.settings;
-        if let Some(connection) = self.shelf.take(wanted) {
-            return Ok(connection);
+        match self.shelf.take(wanted) {
+            Some(connection) => Ok(connection),
+            // On the heap, lest every request carry the room for it.
+            None => Box::pin(self.another(wanted)).await,
         }
+    }
+
+    async fn another(&self, wanted: Wanted) -> Result<Connection, UpstreamError> {
+        let settings = &self.plan.settings;
         let deadline = Instant::now() + settings.connect_timeout;
         loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {

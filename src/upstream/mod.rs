@@ -107,9 +107,10 @@ async fn pass(
     check_target(&client.method, passage.target)?;
     if let Some(links) = &upstream.links
         && !upgrade::is_asked_for(&client, &body)
-        && let Some(stream) = links.stream(&upstream.plan).await?
+        && let Some(stream) = Box::pin(links.stream(&upstream.plan)).await?
     {
-        return http2::pass(upstream, links, http2::Asked { passage, client, body }, stream).await;
+        // On the heap, lest every other request carry the room for it.
+        return Box::pin(http2::pass(upstream, links, http2::Asked { passage, client, body }, stream)).await;
     }
     let switch = upgrade::is_asked_for(&client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
     let framing = Framing::of(&client, &body);

@@ -220,8 +220,8 @@ impl Exchange<'_> {
             None if head.is_empty() => None,
             None => Some(socket.poll_write(cx, head)),
             Some(upload) => {
-                let [frame, piece] = upload.parts();
-                let parts = [IoSlice::new(head), frame, piece];
+                let [frame, piece, tail] = upload.parts();
+                let parts = [IoSlice::new(head), frame, piece, tail];
                 let some = parts.iter().any(|part| !part.is_empty());
                 some.then(|| socket.poll_write_vectored(cx, &parts))
             }

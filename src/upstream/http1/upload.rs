@@ -17,11 +17,10 @@ use crate::upstream::framing::Framing;
 pub(in crate::upstream) struct Upload {
     body: Body,
     is_chunked: bool,
-    /// Framing that goes out before `piece`.
+    /// What goes out now: framing, data, framing. A chunk's end goes with it, since some wait for that.
     frame: Vec<u8>,
     piece: Bytes,
-    /// Whether a chunk's end is owed.
-    in_chunk: bool,
+    tail: &'static [u8],
     ended: bool,
     awaits_client: bool,
 }
@@ -39,7 +38,7 @@ impl Upload {
             is_chunked,
             frame: Vec::new(),
             piece: Bytes::new(),
-            in_chunk: false,
+            tail: &[],
             ended: false,
             awaits_client: false,
         })
@@ -56,7 +55,7 @@ impl Upload {
     }
 
     fn is_clear(&self) -> bool {
-        self.frame.is_empty() && self.piece.is_empty()
+        self.frame.is_empty() && self.piece.is_empty() && self.tail.is_empty()
     }
 
     /// Gets the next piece, if the last one went out.
@@ -75,10 +74,9 @@ impl Upload {
 
     fn take(&mut self, piece: Bytes) {
         if self.is_chunked && !piece.is_empty() {
-            let before = if self.in_chunk { "\r\n" } else { "" };
-            self.in_chunk = true;
             // Writing to a Vec cannot fail.
-            let _ = write!(self.frame, "{before}{:x}\r\n", piece.len());
+            let _ = write!(self.frame, "{:x}\r\n", piece.len());
+            self.tail = b"\r\n";
         }
         self.piece = piece;
         if self.body.is_end_stream() {
@@ -89,7 +87,7 @@ impl Upload {
     fn end(&mut self) {
         self.ended = true;
         if self.is_chunked {
-            self.frame.extend_from_slice(if self.in_chunk { b"\r\n0\r\n\r\n" } else { b"0\r\n\r\n" });
+            self.tail = b"0\r\n\r\n";
         }
     }
 
@@ -114,14 +112,16 @@ impl Upload {
     }
 
     /// What goes out now.
-    pub(super) fn parts(&self) -> [IoSlice<'_>; 2] {
-        [IoSlice::new(&self.frame), IoSlice::new(&self.piece)]
+    pub(super) fn parts(&self) -> [IoSlice<'_>; 3] {
+        [IoSlice::new(&self.frame), IoSlice::new(&self.piece), IoSlice::new(self.tail)]
     }
 
     /// `count` bytes of it went out.
     pub(super) fn advance(&mut self, count: usize) {
         let of_frame = count.min(self.frame.len());
         self.frame.drain(..of_frame);
-        self.piece.advance((count - of_frame).min(self.piece.len()));
+        let of_piece = (count - of_frame).min(self.piece.len());
+        self.piece.advance(of_piece);
+        self.tail = self.tail.get(count - of_frame - of_piece..).unwrap_or_default();
     }
 }
