@@ -47,7 +47,7 @@ impl Handler for Echo {
                 return head.body(Body::empty()).unwrap();
             }
             "/slow" => sleep(Duration::from_millis(300)).await,
-            "/later" => {
+            "/later" | "/later/big" => {
                 let echo = Arc::clone(&self.seen);
                 tokio::spawn(async move {
                     let (mut body, mut all) = (request.into_body(), Vec::new());
@@ -57,7 +57,8 @@ impl Handler for Echo {
                     }
                     echo.lock().unwrap().push(format!("{} was read later", String::from_utf8_lossy(&all)));
                 });
-                return Response::new(Body::full("answered first"));
+                let length = if line.ends_with("/big") { 32 << 20 } else { 14 };
+                return Response::new(Body::full(vec![b'x'; length]));
             }
             "/big" => return Response::new(Body::full(vec![b'x'; 32 << 20])),
             _ => {}

@@ -240,6 +240,22 @@ async fn who_does_not_read_its_answer_does_not_rest() {
     assert!(heard(&mut stream).await.0.contains("[GET /again"));
 }
 
+/// hyper calls a connection idle when the request's body is over, also if the answer is not out yet.
+#[tokio::test]
+async fn an_answer_ahead_of_its_requests_end_is_not_lost() {
+    let server = start(restless(), None);
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /later/big HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    stream.write_all(b"def").await.unwrap();
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.at_rest(), 0);
+    let mut all = vec![0; 32 << 20];
+    stream.read_exact(&mut all).await.unwrap();
+    stream.write_all(GET).await.unwrap();
+    assert!(heard(&mut stream).await.0.contains("[GET /again"));
+}
+
 /// Many clients that do what they like with their bytes, while the connection rests whenever it may: every answer is
 /// that of its request, in order.
 #[tokio::test]
