@@ -1,105 +1,212 @@
 """What is done to a proxy, and what it costs."""
 
+import contextlib
+import dataclasses
 import http.client
 import json
 import pathlib
+import re
 import socket
+import ssl
+import statistics
 import subprocess
 import time
 
+from login import PUBLIC_HOST
 from peers import ANSWER_BYTES, LARGE_MIB
 
 HERE = pathlib.Path(__file__).parent
 CONNECTIONS = 64
+# Over HTTP/2: fewer connections, so many requests at a time on each; as many under way in all.
+H2_CONNECTIONS, H2_STREAMS = 16, 4
+NEW_CONNECTIONS = 1000
 
 
-def ask_once(target, path=None):
-    """Status and body of one request."""
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
-    connection.request("GET", path or target.path, headers=target.headers)
+@dataclasses.dataclass
+class Ask:
+    """What a row asks for: `fields` are pairs; of `tokens`, a file of bearer tokens, each request takes the next."""
+
+    protocol: str
+    path: str = "/public"
+    fields: tuple = ()
+    tokens: pathlib.Path | None = None
+
+
+def _client():
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+TLS = _client()
+
+
+def _connect(proxy):
+    connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return TLS.wrap_socket(connection, server_hostname=PUBLIC_HOST) if proxy.tls else connection
+
+
+def ask_once(proxy, ask):
+    """Status and body of one request over HTTP/1.1."""
+    if proxy.tls:
+        connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=10, context=TLS)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+    fields = list(ask.fields)
+    if ask.tokens:
+        with open(ask.tokens) as tokens:
+            fields.append(("Authorization", f"Bearer {tokens.readline().strip()}"))
+    connection.request("GET", ask.path, headers={"Host": PUBLIC_HOST, **joined(fields)})
     answer = connection.getresponse()
     body = answer.read()
     connection.close()
     return answer.status, body
 
 
-def first_answer_ms(process, target):
+def joined(fields):
+    """The fields with all cookies in one, as HTTP/1.1 has them."""
+    cookies = [value for name, value in fields if name == "Cookie"]
+    others = {name: value for name, value in fields if name != "Cookie"}
+    return {**others, "Cookie": "; ".join(cookies)} if cookies else others
+
+
+def first_answer_ms(process, proxy, ask):
     """From the start of the process to the end of its first answer."""
     while time.perf_counter() - process.started < 10:
         process.check_alive()
         try:
-            status, _ = ask_once(target)
+            status, _ = ask_once(proxy, ask)
         except OSError:
             time.sleep(0.0002)
             continue
-        if status == 200:
+        if status in (200, 401):
             return (time.perf_counter() - process.started) * 1000
-        raise SystemExit(f"{target.name} answers with status {status}")
-    raise SystemExit(f"{target.name} did not answer within 10 s")
+        raise SystemExit(f"{proxy.name} answers with status {status}")
+    raise SystemExit(f"{proxy.name} did not answer within 10 s")
 
 
-def check(target):
-    status, body = ask_once(target)
+def check(proxy, ask):
+    status, body = ask_once(proxy, ask)
     if status != 200 or len(body) != ANSWER_BYTES:
-        raise SystemExit(f"{target.name} answers with status {status} and {len(body)} bytes")
+        raise SystemExit(f"{proxy.name} answers with status {status} and {len(body)} bytes: {body[:300]}")
 
 
-def requests(process, target, seconds, core):
+def requests(process, proxy, ask, seconds, core, directory):
     """Many requests over kept connections: cost of one, rate, latencies."""
-    fields = [part for name, value in target.headers.items() for part in ("-H", f"{name}: {value}")]
-    command = [
-        "taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(HERE / "wrk.lua"),
-        *fields, f"http://127.0.0.1:{target.port}{target.path}",
-    ]  # fmt: skip
     before = process.cpu_seconds()
-    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 20, check=True).stdout
+    told = (_h2load if ask.protocol == "h2" else _wrk)(proxy, ask, seconds, core, directory)
     spent = process.cpu_seconds() - before
-    told = json.loads(said.splitlines()[-1])
     if told["errors"] or not told["answers"]:
-        raise SystemExit(f"{target.name}: {told['errors']} of {told['answers']} requests failed")
+        raise SystemExit(f"{proxy.name}: {told['errors']} of {told['answers']} requests failed")
     return {
         "cpu_us": spent * 1e6 / told["answers"],
         "per_second": told["answers"] * 1e6 / told["duration_us"],
-        "busy": spent * 1e6 / told["duration_us"],
         "p50_us": told["p50_us"],
         "p99_us": told["p99_us"],
+        "resident_kib": process.resident_kib(),
     }
 
 
-def download(process, target):
+def _wrk(proxy, ask, seconds, core, _):
+    fields = {"Host": PUBLIC_HOST, **joined(ask.fields)}
+    given = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
+    scheme = "https" if proxy.tls else "http"
+    command = [
+        "taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(HERE / "wrk.lua"),
+        *given, f"{scheme}://127.0.0.1:{proxy.port}{ask.path}", *([str(ask.tokens)] if ask.tokens else []),
+    ]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    told = json.loads(said.splitlines()[-1])
+    if ask.tokens:
+        # wrk sits out its time when the tokens are used up; every connection was busy until then.
+        told["duration_us"] = told["answers"] * told["mean_us"] / CONNECTIONS
+    return told
+
+
+def _h2load(proxy, ask, seconds, core, directory):
+    log = directory / "h2load.log"
+    log.unlink(missing_ok=True)
+    given = [f"--header={name}: {value}" for name, value in ask.fields]
+    command = [
+        "taskset", "-c", str(core), "h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", "-t1", f"-D{seconds}",
+        f"--log-file={log}", *given, f"--connect-to=127.0.0.1:{proxy.port}", f"https://{PUBLIC_HOST}{ask.path}",
+    ]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    if "Application protocol: h2" not in said:
+        raise SystemExit(f"{proxy.name} does not speak HTTP/2:\n{said}")
+    good = int(re.search(r"status codes: (\d+) 2xx", said).group(1))
+    done = int(re.search(r"(\d+) done", said).group(1))
+    times = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
+    return {
+        "answers": good,
+        "errors": done - good,
+        "duration_us": seconds * 1e6,
+        "p50_us": times[len(times) // 2],
+        "p99_us": times[len(times) * 99 // 100],
+    }
+
+
+def new_connections(process, proxy, core):
+    """Full TLS 1.3 handshakes, each for one request: cost of one and rate."""
+    command = [
+        "taskset", "-c", str(core), "h2load", "--h1", f"-n{NEW_CONNECTIONS}", f"-c{NEW_CONNECTIONS}", "-t1",
+        f"--connect-to=127.0.0.1:{proxy.port}", f"https://{PUBLIC_HOST}/public",
+    ]  # fmt: skip
+    before = process.cpu_seconds()
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    spent = process.cpu_seconds() - before
+    good = int(re.search(r"status codes: (\d+) 2xx", said).group(1))
+    if good != NEW_CONNECTIONS or "TLSv1.3" not in said:
+        raise SystemExit(f"{proxy.name}: {good} of {NEW_CONNECTIONS} new connections were served\n{said}")
+    amount, unit = re.search(r"finished in ([\d.]+)(us|ms|s)", said).groups()
+    took = float(amount) * {"us": 1e-6, "ms": 1e-3, "s": 1}[unit]
+    return {"handshake_us": spent * 1e6 / NEW_CONNECTIONS, "handshakes_per_second": NEW_CONNECTIONS / took}
+
+
+def download(process, proxy):
     """CPU microseconds of the proxy for each MiB of one large answer."""
-    fields = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **target.headers}.items())
-    request = f"GET /public/large HTTP/1.1\r\n{fields}Connection: close\r\n\r\n"
+    request = f"GET /public/large HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nConnection: close\r\n\r\n"
     room, received = bytearray(256 * 1024), 0
     before = process.cpu_seconds()
-    with socket.create_connection(("127.0.0.1", target.port), timeout=20) as connection:
+    with _connect(proxy) as connection:
         connection.sendall(request.encode())
-        while count := connection.recv_into(room):
-            received += count
+        with contextlib.suppress(ssl.SSLEOFError):
+            while count := connection.recv_into(room):
+                received += count
     spent = process.cpu_seconds() - before
     if received < LARGE_MIB * 1024 * 1024:
-        raise SystemExit(f"{target.name} sent {received} bytes of the large answer")
+        raise SystemExit(f"{proxy.name} sent {received} bytes of the large answer")
     return spent * 1e6 / LARGE_MIB
 
 
-def idle_kib(process, target, count):
-    """Memory for each of `count` connections that had one answer and then rest."""
-    fields = "".join(f"{name}: {value}\r\n" for name, value in {"Host": "localhost", **target.headers}.items())
-    request = f"GET {target.path} HTTP/1.1\r\n{fields}\r\n".encode()
-    before, open_ones = process.resident_kib(), []
+def memory(process, proxy, steps):
+    """KiB in use before any connection, and with so many that had one answer each and then rest, for each step."""
+    request = f"GET /public HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\n\r\n".encode()
+    used, open_ones = {0: process.resident_kib()}, []
     try:
-        for _ in range(count):
-            connection = socket.create_connection(("127.0.0.1", target.port), timeout=10)
-            open_ones.append(connection)
-            connection.sendall(request)
-            received = b""
-            while len(received.partition(b"\r\n\r\n")[2]) < ANSWER_BYTES:
-                more = connection.recv(65536)
-                if not more:
-                    raise SystemExit(f"{target.name} closed a connection that was to rest")
-                received += more
-        time.sleep(0.3)
-        return (process.resident_kib() - before) / count
+        for step in steps:
+            while len(open_ones) < step:
+                connection = _connect(proxy)
+                open_ones.append(connection)
+                connection.sendall(request)
+                received = b""
+                while len(received.partition(b"\r\n\r\n")[2]) < ANSWER_BYTES:
+                    more = connection.recv(65536)
+                    if not more:
+                        raise SystemExit(f"{proxy.name} closed a connection that was to rest")
+                    received += more
+            # What rests is put away a little later, if it is.
+            time.sleep(3)
+            used[step] = process.resident_kib()
+        return used
     finally:
         for connection in open_ones:
             connection.close()
+
+
+def median(values):
+    return statistics.median(list(values))

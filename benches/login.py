@@ -1,127 +1,100 @@
-"""A real session: the demonstration runs, a person logs in through its provider, and the cookies are kept."""
+"""A real session: somebody logs in through a provider that asks nothing, and the cookies are kept as a browser does."""
 
-import html
 import http.client
 import pathlib
-import re
-import shutil
 import time
-import tomllib
 import urllib.parse
 
 from process import free_port
 
+HERE = pathlib.Path(__file__).parent
+PUBLIC_HOST = "store.example.test"
+# As many as a visit with tokens that were never seen may take; each Doorward that gets them is started anew.
+TOKENS = 30_000
 
-class Browser:
-    """Cookies by host; every host is on loopback."""
+
+class Provider:
+    """The provider, its access tokens, and its public key."""
+
+    def __init__(self, processes, core, directory, tokens=TOKENS):
+        self.directory = directory
+        self.port = free_port()
+        self.issuer = f"http://127.0.0.1:{self.port}"
+        self.tokens_file, self.public_key_file = directory / "tokens", directory / "signing.pub.pem"
+        command = ["node", str(HERE / "provider.mjs"), str(self.port), str(directory), str(tokens)]
+        self.process = processes.start("the provider", command, core, out=directory / "provider.out")
+
+    def wait(self):
+        """Until all tokens are signed, which takes a while."""
+        for _ in range(1200):
+            self.process.check_alive()
+            try:
+                ask(self.port, f"127.0.0.1:{self.port}", "/jwks")
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit("the provider did not start within two minutes")
+
+    def seen_token(self):
+        return (self.directory / "seen.token").read_text()
+
+
+class Session:
+    """Alice's session at the app."""
 
     def __init__(self):
         self.cookies = {}
 
-    def ask(self, url, method="GET", form=None, headers=None):
-        """The answer to one request: status, `Location` (absolute), body."""
-        parts = urllib.parse.urlsplit(url)
-        jar = self.cookies.setdefault(parts.hostname, {})
-        sent = [f"{name}={value}" for name, (value, path) in jar.items() if parts.path.startswith(path)]
-        headers = {"Host": parts.netloc, "Accept": "text/html", **(headers or {})}
+    def log_in(self, port):
+        """At the Doorward that listens on `port`, by way of the provider."""
+        _, to_provider, _ = self.ask(port, "/who")
+        provider = urllib.parse.urlsplit(to_provider or "")
+        if not provider.port:
+            raise SystemExit("no login was begun")
+        _, headers, _ = ask(provider.port, provider.netloc, f"{provider.path}?{provider.query}")
+        back = urllib.parse.urlsplit(headers["Location"])
+        status, _, text = self.ask(port, f"{back.path}?{back.query}")
+        if status not in (302, 303):
+            raise SystemExit(f"the login ended with status {status}: {text[:300]}")
+
+    def ask(self, port, path):
+        headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        to_callback = "/callback" in path
+        sent = [f"{name}={value}" for name, (value, rest) in self.cookies.items() if to_callback or rest == "/"]
         if sent:
             headers["Cookie"] = "; ".join(sent)
-        body = None
-        if form is not None:
-            body = urllib.parse.urlencode(form)
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-            headers["Origin"] = f"{parts.scheme}://{parts.netloc}"
-        connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=10)
-        connection.request(method, urllib.parse.urlunsplit(("", "", parts.path, parts.query, "")), body, headers)
-        answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
-        connection.close()
-        keep_cookies(jar, answer.headers)
-        location = answer.headers.get("Location")
-        return answer.status, location and urllib.parse.urljoin(url, location), text
+        status, answered, text = ask(port, PUBLIC_HOST, path, headers)
+        for line in answered.get_all("Set-Cookie") or []:
+            self._keep(line)
+        return status, answered.get("Location"), text
 
-
-def keep_cookies(jar, headers):
-    """Does to `jar` what the `Set-Cookie` lines say."""
-    for line in headers.get_all("Set-Cookie") or []:
+    def _keep(self, line):
         pair, *attributes = line.split(";")
         name, _, value = pair.strip().partition("=")
         told = dict(a.strip().lower().partition("=")[::2] for a in attributes)
         if told.get("max-age") == "0":
-            jar.pop(name, None)
+            self.cookies.pop(name, None)
         else:
-            path = re.search(r"(?i);\s*path=([^;]*)", line)
-            jar[name] = (value, path.group(1) if path else "/")
+            self.cookies[name] = (value, told.get("path", "/"))
 
-
-class Login:
-    """Alice's session at the store. The provider runs until `provider_ends`."""
-
-    def __init__(self, binary, processes, core, directory):
-        self.processes = processes
-        self.port, provider_port = free_port(), free_port()
-        demo = directory / "demo"
-        demo.mkdir()
-        command = [
-            "env", f"TMPDIR={demo}", str(binary), "demo",
-            "--port", str(self.port), "--provider-port", str(provider_port), "--jwt-lifetime", "3600s",
-        ]  # fmt: skip
-        self.provider = processes.start("doorward demo", command, core, out=directory / "demo.out")
-        config = tomllib.loads(wait_for_file(demo, self.provider).read_text())
-        store = config["apps"]["store"]
-        self.public_url, self.issuer = store["public_url"], config["providers"]["login"]["issuer"]
-        # The demonstration takes its files with it.
-        self.key_file = shutil.copy(config["session"]["key_files"][0], directory / "session.key")
-        self.secret_file = shutil.copy(store["client_secret_file"], directory / "store.secret")
-        self.browser = Browser()
-        self._log_in()
-
-    def _log_in(self):
-        browser = self.browser
-        _, location, _ = browser.ask(f"{self.public_url}/shopping-cart")
-        _, _, page = browser.ask(location)
-        action = html.unescape(re.search(r'<form[^>]*action="([^"]+)"', page).group(1))
-        token = html.unescape(re.search(r'name="form_token" value="([^"]*)"', page).group(1))
-        form = {"form_token": token, "username": "alice", "password": "alice"}
-        status, location, page = browser.ask(urllib.parse.urljoin(self.issuer, action), "POST", form)
-        for _ in range(5):
-            if not location:
-                break
-            status, location, page = browser.ask(location)
-        if status != 200 or "alice" not in page:
-            raise SystemExit(f"the login ended with status {status} instead of the page that alice asked for")
-
-    def provider_ends(self):
-        self.processes.stop(self.provider)
-
-    def jar(self):
-        return self.browser.cookies[urllib.parse.urlsplit(self.public_url).hostname]
-
-    def cookie(self):
-        """The `Cookie` field that goes to the app's pages."""
-        return "; ".join(f"{name}={value}" for name, (value, path) in self.jar().items() if path == "/")
+    def crumbs(self):
+        """The cookies that go to the app's pages, one by one."""
+        return [f"{name}={value}" for name, (value, path) in self.cookies.items() if path == "/"]
 
     def use(self, port):
-        """Asks the Doorward at `port` who we are, and takes what cookies it renews: the backend's text."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        host = urllib.parse.urlsplit(self.public_url).netloc
-        connection.request("GET", "/who", headers={"Host": host, "Accept": "text/html", "Cookie": self.cookie()})
-        answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")
-        connection.close()
-        keep_cookies(self.jar(), answer.headers)
-        if answer.status != 200:
-            raise SystemExit(f"the session is not accepted: status {answer.status}")
-        return text
+        """Asks the Doorward at `port` who we are, and takes what cookies it renews, as a browser would."""
+        status, _, text = self.ask(port, "/who")
+        if status != 200 or "alice.arnold@example.com" not in text:
+            raise SystemExit(f"the session is not accepted: status {status}, the backend was told `{text[:300]}`")
+        if "doorward_" in text:
+            raise SystemExit("the backend was given the session's cookies")
 
 
-def wait_for_file(directory, process):
-    """The demonstration's configuration, once it answers."""
-    for _ in range(200):
-        process.check_alive()
-        said = pathlib.Path(str(process.error_file).removesuffix(".err")).read_text()
-        found = list(directory.glob("doorward-demo-*/doorward.toml"))
-        if found and "Names and passwords" in said:
-            return found[0]
-        time.sleep(0.05)
-    raise SystemExit("doorward demo did not start within 10 s")
+def ask(port, host, path, headers=None):
+    """Status, headers and body of one request."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path, headers={"Host": host, **(headers or {})})
+    answer = connection.getresponse()
+    text = answer.read().decode(errors="replace")
+    connection.close()
+    return answer.status, answer.headers, text

@@ -5,25 +5,27 @@ import argparse
 import dataclasses
 import os
 import pathlib
-import statistics
 import subprocess
 import tempfile
 
 import load
 import peers
 import report
-from login import Login
+from load import Ask
+from login import TOKENS, Provider, Session
 from process import Processes, free_port, raise_file_limit
+from rows import ONCE, ROUNDS, chosen
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-IDLE = 1000
+IDLE = (1_000, 10_000)
+STARTS = 3
 
 
 def main():
     options = arguments()
     raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="doorward-bench-") as name, Processes() as processes:
-        measured = measure(options, pathlib.Path(name), processes)
+        measured = Bench(options, pathlib.Path(name), processes).measure()
     text = report.text(measured, options)
     print(text)
     if options.out:
@@ -35,102 +37,146 @@ def arguments():
     if len(cores) < 2:
         raise SystemExit("two cores are needed: one for the proxy, one for the load and the backend")
     parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
+    parser.add_argument("--only", help=f"some rows, by commas; nginx's beside them come by themselves. All there are: "
+                        f"{', '.join([*ROUNDS, *ONCE])}")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=5, help="how often every row is visited (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=3, help="how long each visit lasts (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=2, help="how long each visit lasts (%(default)s)")
     parser.add_argument("--proxy-core", type=int, default=cores[-1], help="where the proxy runs (%(default)s)")
     parser.add_argument("--load-core", type=int, default=cores[0], help="where load and backend run (%(default)s)")
     parser.add_argument("--binary", default=str(ROOT / "target/release/doorward"), help="the Doorward to measure")
     parser.add_argument("--beside", help="a second Doorward, measured in the same rounds: to judge a change")
-    parser.add_argument("--only-requests", action="store_true", help="leave out start-up, memory and download")
-    parser.add_argument("--profile", metavar="FILE", help="record one more visit of the session row with perf")
-    parser.add_argument("--out", default=str(ROOT / "benches/RESULTS.md"), help="file for the table; '' for none")
-    return parser.parse_args()
-
-
-def measure(options, directory, processes):
-    backend = peers.backend(directory, free_port())
-    running_backend = processes.start(backend.name, backend.command, options.load_core, out=backend.out)
-    load.first_answer_ms(running_backend, backend)
-    login = Login(options.binary, processes, options.load_core, directory)
-
-    proxies = [
-        peers.nginx(directory, free_port(), backend.port),
-        peers.haproxy(directory, free_port(), backend.port),
-        peers.doorward(options.binary, directory, free_port(), backend.port, login),
-    ]
+    parser.add_argument("--profile", metavar="FILE", help="record one more visit of the last row with perf")
+    parser.add_argument("--out", help="file for the tables; default: benches/RESULTS.md, and none with --only")
+    options = parser.parse_args()
+    options.rows, options.once = chosen(options.only)
     if options.beside:
-        (directory / "beside").mkdir()
-        other = peers.doorward(options.beside, directory / "beside", free_port(), backend.port, login)
-        proxies.append(dataclasses.replace(other, name="beside"))
-    singles = {} if options.only_requests else measure_alone(options, processes, proxies)
-
-    rows = []
-    for target in proxies:
-        process = processes.start(target.name, target.command, options.proxy_core, out=target.out)
-        load.first_answer_ms(process, target)
-        rows.extend(rows_of(target, process, login))
-    cookie_bytes = len(login.cookie())
-    login.provider_ends()
-
-    rounds = []
-    for number in range(options.rounds):
-        seen = {}
-        for row, process, target, signed_in in rows:
-            if signed_in:
-                # As a browser would: the note of the last activity is taken over when it is renewed.
-                login.use(target.port)
-                target = dataclasses.replace(target, headers={**target.headers, "Cookie": login.cookie()})
-            load.check(target)
-            seen[row] = load.requests(process, target, options.seconds, options.load_core)
-            seen[row]["resident_kib"] = process.resident_kib()
-            if not options.only_requests and not signed_in:
-                seen[row]["download_us"] = load.download(process, target)
-        rounds.append(seen)
-        print(f"round {number + 1}:", *(f"{row} {was['cpu_us']:.1f} µs;" for row, was in seen.items()), flush=True)
-    if options.profile:
-        profile(options, login, *[row for row in rows if row[3]][0])
-    return {"rounds": rounds, "singles": singles, "cookie_bytes": cookie_bytes, "versions": versions(options)}
+        options.rows = [twin for row in options.rows for twin in with_beside(row)]
+    if options.out is None and not options.only:
+        options.out = str(ROOT / "benches/RESULTS.md")
+    return options
 
 
-def rows_of(target, process, login):
-    if target.name not in ("Doorward", "beside"):
-        return [(f"{target.name}, plain", process, target, False)]
-    told = login.use(target.port)
-    if "alice" not in told and "@" not in told:
-        raise SystemExit(f"the backend was not told who asks: `{told}`")
-    if "doorward_" in told:
-        raise SystemExit("the backend was given the session's cookies")
-    session = dataclasses.replace(target, path="/account")
-    return [
-        (f"{target.name}, public path", process, target, False),
-        (f"{target.name}, signed-in session", process, session, True),
-    ]
+def with_beside(row):
+    """The row, and the same of the second Doorward."""
+    if row.kind != "Doorward":
+        return [row]
+    label = row.label.replace("Doorward", "the one beside")
+    return [row, dataclasses.replace(row, name=f"beside-{row.name}", label=label, kind="beside")]
 
 
-def measure_alone(options, processes, proxies):
-    """Start-up and idle memory, of processes that did nothing else."""
-    singles = {}
-    for target in proxies:
-        starts, idle = [], []
-        for number in range(5):
-            process = processes.start(target.name, target.command, options.proxy_core, out=target.out)
-            starts.append(load.first_answer_ms(process, target))
-            if number < 3:
-                idle.append(load.idle_kib(process, target, IDLE))
-            processes.stop(process)
-        singles[target.name] = {"start_ms": statistics.median(starts), "idle_kib": statistics.median(idle)}
-    return singles
+class Bench:
+    """All that runs, and who is signed in."""
+
+    def __init__(self, options, directory, processes):
+        self.options, self.directory, self.processes = options, directory, processes
+        peers.certificate(directory)
+        backend = peers.backend(directory, free_port())
+        running = processes.start(backend.name, backend.command, options.load_core, out=backend.out)
+        load.first_answer_ms(running, backend, Ask("h1"))
+        self.backend_port = backend.port
+        tokens = TOKENS if any(row.bearer == "new" for row in options.rows) else 1
+        self.provider = Provider(processes, options.load_core, directory, tokens)
+        self.session = Session()
+        self.running = {}
+
+    def proxy(self, kind, tls):
+        """How a proxy of this kind is started."""
+        place = (self.directory, free_port(), self.backend_port)
+        if kind == "nginx":
+            return peers.nginx(*place, tls)
+        if kind.startswith("HAProxy"):
+            return peers.haproxy(*place, tls, self.provider.public_key_file if kind == "HAProxy-bearer" else None)
+        binary = self.options.beside if kind == "beside" else self.options.binary
+        return peers.doorward(binary, *place, self.provider, tls, kind)
+
+    def start(self, kind, tls):
+        """Starts it and waits for its first answer: the process, the proxy, and how long that took."""
+        proxy = self.proxy(kind, tls)
+        process = self.processes.start(proxy.name, proxy.command, self.options.proxy_core, out=proxy.out)
+        return process, proxy, load.first_answer_ms(process, proxy, Ask("h1"))
+
+    def ready(self, row):
+        """The proxy of a row, running, and what it is asked this time."""
+        if row.fresh and row.instance in self.running:
+            self.processes.stop(self.running.pop(row.instance)[0])
+        if row.instance not in self.running:
+            process, proxy, _ = self.start(row.kind, row.tls)
+            self.running[row.instance] = (process, proxy)
+        process, proxy = self.running[row.instance]
+        ask = row.ask
+        if row.signed_in:
+            # As a browser would: the note of the last activity is taken over when it is renewed.
+            self.session.use(self.running[("Doorward", False)][1].port)
+            ask = dataclasses.replace(ask, fields=tuple(("Cookie", crumb) for crumb in self.session.crumbs()))
+        if row.bearer == "seen":
+            ask = dataclasses.replace(ask, fields=(("Authorization", f"Bearer {self.provider.seen_token()}"),))
+        if row.bearer == "new":
+            ask = dataclasses.replace(ask, tokens=self.provider.tokens_file)
+        return process, proxy, ask
+
+    def measure(self):
+        options = self.options
+        self.provider.wait()
+        process, proxy, _ = self.start("Doorward", False)
+        self.running[("Doorward", False)] = (process, proxy)
+        self.session.log_in(proxy.port)
+        alone = self.alone() if "start" in options.once or "memory" in options.once else {}
+        rounds = []
+        for number in range(options.rounds):
+            rounds.append(self.round())
+            print(f"round {number + 1}:", *(f"{row} {told(was)};" for row, was in rounds[-1].items()), flush=True)
+        if options.profile:
+            self.profile(options.rows[-1])
+        cookies = "; ".join(self.session.crumbs())
+        sizes = {"cookies": len(cookies), "token": len(self.provider.seen_token())}
+        return {"rows": options.rows, "rounds": rounds, "alone": alone, "sizes": sizes, "versions": versions(options)}
+
+    def round(self):
+        options, seen = self.options, {}
+        for row in options.rows:
+            process, proxy, ask = self.ready(row)
+            if row.what == "new":
+                seen[row.name] = load.new_connections(process, proxy, options.load_core)
+            elif row.what == "download":
+                seen[row.name] = {"download_us": load.download(process, proxy)}
+            else:
+                if not ask.tokens:
+                    load.check(proxy, ask)
+                visit = (options.seconds, options.load_core, self.directory)
+                seen[row.name] = load.requests(process, proxy, ask, *visit)
+        return seen
+
+    def alone(self):
+        """What is found out once for each proxy, in processes of their own: start-up and memory."""
+        found = {}
+        for kind in ("nginx", "HAProxy", "Doorward"):
+            for tls in (False, True):
+                starts = []
+                for count in range(STARTS):
+                    process, proxy, took = self.start(kind, tls)
+                    starts.append(took)
+                    if count + 1 < STARTS:
+                        self.processes.stop(process)
+                used = load.memory(process, proxy, IDLE) if "memory" in self.options.once else {}
+                self.processes.stop(process)
+                found[(kind, tls)] = {"start_ms": load.median(starts), "used_kib": used}
+                print(f"{kind}{' with TLS' if tls else ''}: {found[(kind, tls)]}", flush=True)
+        return found
+
+    def profile(self, row):
+        process, proxy, ask = self.ready(row)
+        pids = ",".join(map(str, process.tree()))
+        command = ["perf", "record", "-q", "-F", "2999", "-g", "-o", self.options.profile, "-p", pids]
+        recording = subprocess.Popen(command)
+        load.requests(process, proxy, ask, self.options.seconds, self.options.load_core, self.directory)
+        recording.terminate()
+        recording.wait(60)
+        print(f"{row.name}: recorded in {self.options.profile}")
 
 
-def profile(options, login, row, process, target, _):
-    target = dataclasses.replace(target, headers={**target.headers, "Cookie": login.cookie()})
-    pids = ",".join(map(str, process.tree()))
-    command = ["perf", "record", "-q", "-F", "2999", "-g", "-o", options.profile, "-p", pids]
-    recording = subprocess.Popen(command)
-    load.requests(process, target, options.seconds, options.load_core)
-    recording.terminate()
-    recording.wait(60)
-    print(f"{row}: recorded in {options.profile}")
+def told(was):
+    """The cost in a word."""
+    return f"{next(iter(was.values())):.1f} µs"
 
 
 def versions(options):

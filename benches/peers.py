@@ -1,23 +1,26 @@
-"""How the backend and each proxy are set up: one worker, keep-alive on both sides, nothing that the others lack."""
+"""How the backend and each proxy are set up: one worker, keep-alive on both sides, the same certificate, session
+tickets as all of them hand them out by default, and nothing that the others lack."""
 
 import dataclasses
 import os
 import pathlib
+import subprocess
+
+from login import PUBLIC_HOST
 
 LARGE_MIB = 64
 ANSWER_BYTES = 1024
 
 
 @dataclasses.dataclass
-class Target:
-    """A proxy to be measured, and what to ask it."""
+class Proxy:
+    """A proxy to be measured: one process that listens with TLS or without."""
 
     name: str
     command: list
     port: int
     out: pathlib.Path
-    headers: dict = dataclasses.field(default_factory=dict)
-    path: str = "/public"
+    tls: bool
 
 
 NGINX = """\
@@ -25,7 +28,7 @@ NGINX = """\
 daemon off;
 pid {directory}/{name}.pid;
 error_log {directory}/{name}.error warn;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 16384; }}
 http {{
     access_log {log};
     keepalive_requests 1000000000;
@@ -35,6 +38,7 @@ http {{
     fastcgi_temp_path {directory}/{name}-fastcgi;
     uwsgi_temp_path {directory}/{name}-uwsgi;
     scgi_temp_path {directory}/{name}-scgi;
+    large_client_header_buffers 8 16k;
     {body}
 }}
 """
@@ -59,7 +63,8 @@ NGINX_PROXY = """
         keepalive_requests 1000000000;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} backlog=4096{tls};
+        {certificate}
         location / {{
             proxy_pass http://backend;
             proxy_http_version 1.1;
@@ -72,10 +77,16 @@ NGINX_PROXY = """
     }}
 """
 
+NGINX_CERTIFICATE = """ssl_certificate {directory}/cert.pem;
+        ssl_certificate_key {directory}/key.pem;
+        ssl_protocols TLSv1.3;
+        ssl_session_cache off;"""
+
 HAPROXY = """\
 global
     nbthread 1
-    maxconn 8192
+    maxconn 11000
+    no strict-limits
 defaults
     mode http
     option forwardfor
@@ -85,51 +96,78 @@ defaults
     timeout client 600s
     timeout server 600s
 frontend front
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096{tls}
+    {check}
     default_backend back
 backend back
     server backend 127.0.0.1:{backend}
 """
+
+# The algorithm is looked at too: without that, a token could name another.
+HAPROXY_CHECK = """http-request set-var(txn.bearer) http_auth_bearer
+    http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_header_query('$.alg') -m str RS256 }}
+    http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_verify("RS256","{key}") -m int 1 }}"""
 
 DOORWARD = """\
 [server]
 listen = "127.0.0.1:{port}"
 admin_listen = "127.0.0.1:0"
 workers = 1
-header_read_timeout = "10m"
-first_byte_timeout = "10m"
+keep_alive_timeout = "10m"
 max_connections = 20000
 max_connections_per_client = 20000
-
+{tls}
 [session]
-key_files = ["{login.key_file}"]
+key_files = ["session.key"]
 
 [store]
 url = "memory:"
 
 [providers.login]
-issuer = "{login.issuer}"
+issuer = "{provider.issuer}"
 
 [apps.store]
 provider = "login"
-public_url = "{login.public_url}"
+public_url = "https://{host}"
 upstream = "http://127.0.0.1:{backend}"
 client_id = "store"
-client_secret_file = "{login.secret_file}"
+client_secret_file = "store.secret"
 scopes = ["openid", "email", "profile", "offline_access"]
 session_jwt = "access"
 
+[apps.store.bearer]
+
 [[apps.store.rules]]
-paths = ["/public", "/public/**"]
+paths = ["/public", "/public/**", "/assets/**", "/favicon.ico"]
 allow = "everyone"
+
+[[apps.store.rules]]
+paths = ["/admin/**"]
+allow = {{ roles = ["admin"] }}
 """
 
+DOORWARD_TLS = '[server.tls]\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'
 
-def _nginx(directory, name, port, log, body):
+
+def certificate(directory):
+    """One certificate for all: an ECDSA key on P-256."""
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+        "-subj", f"/CN={PUBLIC_HOST}", "-addext", f"subjectAltName=DNS:{PUBLIC_HOST}",
+        "-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem"),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    # HAProxy wants both in one file.
+    both = (directory / "cert.pem").read_text() + (directory / "key.pem").read_text()
+    (directory / "both.pem").write_text(both)
+
+
+def _nginx(directory, name, port, log, body, tls):
     file = directory / f"{name}.conf"
     user = "user root;\n" if os.geteuid() == 0 else ""
     file.write_text(NGINX.format(user=user, directory=directory, name=name, log=log, body=body))
-    return Target(name, ["nginx", "-e", f"{directory}/{name}.error", "-c", str(file)], port, directory / f"{name}.out")
+    command = ["nginx", "-e", f"{directory}/{name}.error", "-c", str(file)]
+    return Proxy(name, command, port, directory / f"{name}.out", tls)
 
 
 def backend(directory, port):
@@ -140,24 +178,37 @@ def backend(directory, port):
         for _ in range(LARGE_MIB):
             large.write(os.urandom(1024 * 1024))
     body = BACKEND.format(port=port, directory=directory, answer="x" * ANSWER_BYTES)
-    return _nginx(directory, "backend", port, "off", body)
+    return _nginx(directory, "backend", port, "off", body, False)
 
 
-def nginx(directory, port, backend_port):
-    log = f"{directory}/nginx.access combined buffer=32k flush=1s"
-    return _nginx(directory, "nginx", port, log, NGINX_PROXY.format(port=port, backend=backend_port))
+def nginx(directory, port, backend_port, tls):
+    name = "nginx-tls" if tls else "nginx"
+    shown = NGINX_CERTIFICATE.format(directory=directory) if tls else ""
+    body = NGINX_PROXY.format(port=port, backend=backend_port, tls=" ssl http2" if tls else "", certificate=shown)
+    return _nginx(directory, name, port, f"{directory}/{name}.access combined buffer=32k flush=1s", body, tls)
 
 
-def haproxy(directory, port, backend_port):
-    file = directory / "haproxy.cfg"
-    file.write_text(HAPROXY.format(port=port, backend=backend_port))
-    return Target("HAProxy", ["haproxy", "-db", "-f", str(file)], port, directory / "haproxy.out")
+def haproxy(directory, port, backend_port, tls, key_file=None):
+    """With `key_file` it lets nobody in without a token that this key signed."""
+    name = "HAProxy-bearer" if key_file else "HAProxy-tls" if tls else "HAProxy"
+    check = HAPROXY_CHECK.format(key=key_file) if key_file else ""
+    shown = f" ssl crt {directory}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.3" if tls else ""
+    file = directory / f"{name}.cfg"
+    file.write_text(HAPROXY.format(port=port, backend=backend_port, tls=shown, check=check))
+    return Proxy(name, ["haproxy", "-db", "-f", str(file)], port, directory / f"{name}.out", tls)
 
 
-def doorward(binary, directory, port, backend_port, login):
-    """Doorward before the same backend, with the key that sealed the cookies of `login`."""
-    file = directory / "doorward.toml"
-    file.write_text(DOORWARD.format(port=port, backend=backend_port, login=login))
+def doorward(binary, directory, port, backend_port, provider, tls, name="Doorward"):
+    """Doorward before the same backend. All instances share the key, so that one session is good at each."""
+    key, secret = directory / "session.key", directory / "store.secret"
+    if not key.exists():
+        subprocess.run([str(binary), "keygen", "--out", str(key)], check=True, capture_output=True)
+        secret.touch(mode=0o600)
+        secret.write_text("not-much-of-a-secret\n")
+    file = directory / f"{name.lower()}{'-tls' if tls else ''}-{port}.toml"
+    text = DOORWARD.format(
+        port=port, backend=backend_port, provider=provider, host=PUBLIC_HOST, tls=DOORWARD_TLS if tls else ""
+    )
+    file.write_text(text)
     command = [str(binary), "run", "--config", str(file)]
-    host = login.public_url.partition("//")[2]
-    return Target("Doorward", command, port, directory / "doorward.out", {"Host": host})
+    return Proxy(name, command, port, directory / f"{file.stem}.out", tls)

@@ -1,5 +1,6 @@
 """Processes that are started here, what they cost, and their end."""
 
+import contextlib
 import os
 import pathlib
 import resource
@@ -10,9 +11,12 @@ import time
 
 
 def raise_file_limit():
-    """As many descriptors as may be had; what is started later inherits it."""
+    """As many descriptors as may be had, and more where we may; what is started later inherits it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    for wanted in (max(most, 65536), most):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return
 
 
 def free_port():

@@ -50,6 +50,7 @@ pub(super) struct RawServer {
     pub(super) request_wait: Option<Span>,
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) header_read_timeout: Option<Span>,
+    pub(super) keep_alive_timeout: Option<Span>,
     pub(super) shutdown_delay: Option<Span>,
     pub(super) drain_timeout: Option<Span>,
     pub(super) tls: Option<RawTls>,

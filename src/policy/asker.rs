@@ -1,7 +1,13 @@
 //! Browser or program? Who asks decides in which form a refusal comes: a login is only ever started for
 //! somebody who can follow it.
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
+
+static SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+pub(super) static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// What sent the request, as far as it can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +25,14 @@ pub enum Asker {
 impl Asker {
     /// Reads the fetch metadata first (W3C Fetch Metadata), then `Accept`, then `X-Requested-With`.
     pub fn read(method: &Method, headers: &HeaderMap) -> Self {
-        if headers.contains_key(header::UPGRADE) || text(headers, "sec-purpose").is_some() {
+        if headers.contains_key(header::UPGRADE) || text(headers, &SEC_PURPOSE).is_some() {
             return Self::Program;
         }
-        match (text(headers, "sec-fetch-mode"), text(headers, "sec-fetch-dest")) {
+        match (text(headers, &SEC_FETCH_MODE), text(headers, &SEC_FETCH_DEST)) {
             (Some("navigate"), None | Some("document")) => Self::tab(method),
             (Some("navigate"), Some(_)) => Self::Frame,
             (Some(_), _) => Self::Program,
-            (None, _) if headers.contains_key("x-requested-with") || !accepts_html(headers) => Self::Program,
+            (None, _) if headers.contains_key(&X_REQUESTED_WITH) || !accepts_html(headers) => Self::Program,
             (None, _) => Self::tab(method),
         }
     }
@@ -49,7 +55,7 @@ impl Asker {
 }
 
 /// The first field of this name, if it is text.
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
@@ -60,14 +66,15 @@ fn accepts_html(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|range| range.split(';').next())
-        .any(|media| matches!(media.trim().to_ascii_lowercase().as_str(), "text/html" | "application/xhtml+xml"))
+        .map(str::trim)
+        .any(|media| ["text/html", "application/xhtml+xml"].iter().any(|page| media.eq_ignore_ascii_case(page)))
 }
 
 /// Whether a state-changing request comes from our own origin: `Origin` names it, or, where that is absent,
 /// the browser says `Sec-Fetch-Site: same-origin`. What proves neither is cross-site.
 pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    let site = text(headers, "sec-fetch-site");
+    let site = text(headers, &SEC_FETCH_SITE);
     match (origins.next(), origins.next()) {
         (Some(_), Some(_)) => false,
         (Some(said), None) => said.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin"),
@@ -77,7 +84,7 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
 
 /// Whether the browser says that a page of our own site asks; what does not say so is cross-site.
 pub fn is_same_site(headers: &HeaderMap) -> bool {
-    matches!(text(headers, "sec-fetch-site"), Some("same-origin" | "same-site"))
+    matches!(text(headers, &SEC_FETCH_SITE), Some("same-origin" | "same-site"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::asker::text;
+use super::asker::{SEC_FETCH_SITE, text};
 use super::credentials::{Credentials, Scheme};
 use super::throttle::{Calls, Failures};
 use crate::session::native::is_ours;
@@ -120,7 +120,7 @@ impl Native {
     /// From where `headers` come; `own` is the app's origin.
     pub fn caller(&self, headers: &HeaderMap, own: &str) -> From {
         let mut origins = headers.get_all(header::ORIGIN).iter();
-        let site = text(headers, "sec-fetch-site");
+        let site = text(headers, &SEC_FETCH_SITE);
         match (origins.next(), origins.next()) {
             (None, _) if site.is_none_or(|site| matches!(site, "none" | "same-origin")) => From::NoPage,
             (None, _) | (_, Some(_)) => From::Stranger,

@@ -72,6 +72,7 @@ impl Proxy {
         let facts = match read {
             Ok(facts) => facts,
             Err(why) => {
+                record.unreadable(&parts);
                 let answer = self.respond.unreadable(&parts, why, record.reference());
                 return record.close(answer);
             }

@@ -64,7 +64,7 @@ impl Recorder {
             began: Instant::now(),
             method: parts.method.clone(),
             host: String::new(),
-            path: parts.uri.path().to_owned(),
+            path: String::new(),
             app: None,
             client: arrival.peer.map(|peer| peer.ip()),
             session: None,
@@ -116,10 +116,15 @@ impl Record {
         body.watched(Box::new(Counter(Arc::clone(&self.bytes_in))))
     }
 
+    /// What was asked, as it came: it could not be read.
+    pub fn unreadable(&mut self, parts: &Parts) {
+        parts.uri.path().clone_into(&mut self.path);
+    }
+
     /// What was asked, and of which app.
     pub fn about(&mut self, facts: &Facts, route: &Route<'_>) {
         self.host.clone_from(&facts.authority);
-        self.path = facts.target.path().to_owned();
+        facts.target.path().clone_into(&mut self.path);
         self.client = facts.address.client;
         self.app = match route {
             Route::Own(place, _) | Route::Page(place, _) | Route::Alias(place) | Route::Odd(place) => Some(place.index),
@@ -210,7 +215,7 @@ impl Closing {
         let Some(access) = &record.shared.access else { return };
         access.write(&AccessLine {
             time: record.shared.clock.now(),
-            reference: &record.reference.to_string(),
+            reference: record.reference.digits(),
             app: app.map(|(name, _)| name.as_str()),
             client: record.client,
             method: record.method.as_str(),

@@ -138,7 +138,10 @@ impl<'r> RequestCookies<'r> {
         let pairs = fields
             .iter()
             .flat_map(pairs)
-            .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
+            .filter_map(|pair| {
+                let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+                Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value.get(1..)?).ok()?))
+            })
             .take(MAX_COOKIES)
             .collect();
         Self { pairs }
@@ -169,7 +172,10 @@ impl<'r> RequestCookies<'r> {
     /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.
     pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
         let first = self.get(name)?;
-        let Some((count, start)) = first.split_once('.') else { return Some(first.into()) };
+        // Up to two digits stand before the dot; a value of one piece has none.
+        let Some(dot) = first.bytes().take(3).position(|byte| byte == b'.') else { return Some(first.into()) };
+        let (count, start) = first.split_at_checked(dot)?;
+        let start = start.strip_prefix('.')?;
         let count: usize = count.parse().ok()?;
         if !(2..=MAX_CHUNKS).contains(&count) {
             return None;

@@ -177,7 +177,8 @@ impl<P: Purpose> Seal<P> {
 
     fn open_with<'b>(&self, associated: &[u8], text: &str, buffer: &'b mut Vec<u8>) -> Option<Opened<'b>> {
         buffer.clear();
-        URL_SAFE_NO_PAD.decode_vec(text, buffer).ok()?;
+        // Some KiB of every request: with vector instructions in a quarter of the time.
+        base64_simd::URL_SAFE_NO_PAD.decode_append(text, buffer).ok()?;
         let total = buffer.len();
         if total < HEAD + TAG {
             return None;

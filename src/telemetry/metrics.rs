@@ -85,6 +85,8 @@ pub struct Metrics {
     pub requests_waiting: IntGaugeVec,
     /// Client connections that are open, tunnels included.
     pub connections: IntGauge,
+    /// Client connections that are idle and gave their buffers back.
+    pub connections_at_rest: IntGauge,
     /// Client connections that were accepted.
     pub connections_accepted: IntCounter,
     /// How often accepting paused since all connections were taken.
@@ -281,6 +283,10 @@ impl Metrics {
                 "app",
             )?,
             connections: gauge("doorward_connections", "Open client connections.")?,
+            connections_at_rest: gauge(
+                "doorward_connections_at_rest",
+                "Open client connections that are idle and hold little more than a socket.",
+            )?,
             connections_accepted: counter("doorward_connections_accepted_total", "Accepted client connections.")?,
             accept_pauses: counter("doorward_accept_pauses_total", "Pauses of accepting at the connection limit.")?,
             protocol_refusals: counters(

@@ -1,5 +1,6 @@
 //! The one body type of requests and responses: concrete, streamed, and watched to its last byte.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +22,10 @@ enum Source {
     Empty,
     Full(Bytes),
     Streamed(Incoming),
+    Backend(Pin<Box<Backend>>),
 }
+
+type Backend = dyn HttpBody<Data = Bytes, Error = BodyError> + Send;
 
 /// Says whether what permitted a stream still holds: the session behind it has not ended meanwhile.
 #[derive(Clone)]
@@ -81,6 +85,9 @@ pub enum BodyError {
     /// The peer's stream failed.
     #[error("the body's stream broke off")]
     Stream(#[from] hyper::Error),
+    /// The backend's connection failed.
+    #[error("the backend's answer broke off")]
+    Backend(#[source] io::Error),
     /// The session that permitted it has ended.
     #[error("the session behind the stream has ended")]
     SessionOver,
@@ -106,6 +113,11 @@ impl Body {
     /// A body that arrives from a peer.
     pub fn streamed(incoming: Incoming) -> Self {
         Self { source: Source::Streamed(incoming), watcher: None }
+    }
+
+    /// A body that arrives from a backend over a connection of ours.
+    pub fn backend(body: impl HttpBody<Data = Bytes, Error = BodyError> + Send + 'static) -> Self {
+        Self { source: Source::Backend(Box::pin(body)), watcher: None }
     }
 
     /// The same body, watched. A watcher that was set before is told that the body was abandoned.
@@ -146,6 +158,10 @@ impl HttpBody for Body {
                 Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => None,
                 Poll::Ready(next) => next.map(|frame| frame.map_err(BodyError::Stream)),
             },
+            Source::Backend(body) => match body.as_mut().poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(next) => next,
+            },
         };
         match &next {
             Some(Ok(frame)) => {
@@ -168,6 +184,7 @@ impl HttpBody for Body {
             Source::Empty => true,
             Source::Full(bytes) => bytes.is_empty(),
             Source::Streamed(incoming) => incoming.is_end_stream(),
+            Source::Backend(body) => body.is_end_stream(),
         }
     }
 
@@ -176,6 +193,7 @@ impl HttpBody for Body {
             Source::Empty => SizeHint::with_exact(0),
             Source::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Streamed(incoming) => incoming.size_hint(),
+            Source::Backend(body) => body.size_hint(),
         }
     }
 }

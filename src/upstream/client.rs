@@ -1,25 +1,21 @@
-//! One worker's connections to one backend. A connection goes back on the shelf as soon as its answer's head is
-//! here and is taken again only once it is ready, so nothing has to watch the body's end.
+//! One worker's connections to one backend. A connection goes back on the shelf when the last byte of its answer was
+//! read, and is taken again if it is still open then and nothing came in between.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use prometheus::{IntCounter, IntCounterVec};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::error::UpstreamError;
-use super::outgoing::Outgoing;
-use super::stall::{Stalling, Watched};
+use super::http1::{Connection, Socket};
 use super::target::{HostPort, UpstreamPlan, UpstreamUrl};
 use super::upgrade::Tunnels;
 use crate::telemetry::metrics::Metrics;
@@ -27,27 +23,16 @@ use crate::types::net::is_loopback_host;
 
 /// How fresh a connection must be for a request that cannot be repeated.
 const JUST_USED: Duration = Duration::from_millis(200);
-/// How often a request that waits at the connection limit looks for one that became free.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// One worker's way to one backend.
 #[derive(Debug)]
 pub struct Upstream {
     pub(super) plan: Arc<UpstreamPlan>,
     pub(super) tunnels: Arc<Tunnels>,
-    shelf: Arc<Shelf>,
+    pub(super) shelf: Arc<Shelf>,
     slots: Arc<Semaphore>,
     opened: IntCounter,
     errors: IntCounterVec,
-}
-
-/// A connection in use.
-#[derive(Debug)]
-pub(super) struct Lease {
-    pub(super) sender: SendRequest<Outgoing>,
-    pub(super) watched: Watched,
-    /// Whether it served another request before, so that the backend may have closed it meanwhile.
-    pub(super) used_before: bool,
 }
 
 /// Which connections will do.
@@ -61,16 +46,21 @@ pub(super) enum Wanted {
     New,
 }
 
-#[derive(Debug, Default)]
-struct Shelf {
-    leases: Mutex<VecDeque<Shelved>>,
+/// Connections at rest.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    resting: Mutex<VecDeque<Resting>>,
+    max_idle: usize,
+    idle_reuse: Duration,
+    /// Told of each that comes.
+    came: Notify,
     /// Whether a task sweeps it.
     swept: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Shelved {
-    lease: Lease,
+struct Resting {
+    connection: Connection,
     since: Instant,
 }
 
@@ -79,7 +69,8 @@ impl Upstream {
     pub fn new(plan: Arc<UpstreamPlan>, tunnels: Arc<Tunnels>, metrics: &Metrics) -> Self {
         let slots = Arc::new(Semaphore::new(plan.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
-        Self { plan, tunnels, shelf: Arc::default(), slots, opened, errors: metrics.upstream_errors.clone() }
+        let shelf = Arc::new(Shelf::new(plan.settings.max_idle, plan.settings.idle_reuse));
+        Self { plan, tunnels, shelf, slots, opened, errors: metrics.upstream_errors.clone() }
     }
 
     /// How long the body of an answer may last.
@@ -91,106 +82,112 @@ impl Upstream {
         self.errors.with_label_values(&[self.plan.app.as_str(), error.code()]).inc();
     }
 
-    pub(super) async fn lease(&self, wanted: Wanted) -> Result<Lease, UpstreamError> {
-        if let Some(lease) = self.take(wanted) {
-            return Ok(lease);
+    pub(super) async fn connection(&self, wanted: Wanted) -> Result<Connection, UpstreamError> {
+        let settings = &self.plan.settings;
+        if let Some(connection) = self.shelf.take(wanted) {
+            return Ok(connection);
         }
-        let deadline = Instant::now() + self.plan.settings.connect_timeout;
+        let deadline = Instant::now() + settings.connect_timeout;
         loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                let dialled = timeout(self.plan.settings.connect_timeout, self.dial(slot)).await;
+                let dialled = timeout(settings.connect_timeout, self.dial(slot)).await;
                 return dialled.map_err(|_| UpstreamError::ConnectTimeout)?;
             }
-            if Instant::now() >= deadline {
-                return Err(UpstreamError::Saturated);
-            }
-            match self.take(Wanted::Any) {
-                Some(lease) if wanted == Wanted::Any => return Ok(lease),
+            match self.shelf.take(Wanted::Any) {
+                Some(connection) if wanted == Wanted::Any => return Ok(connection),
                 // Too old for this request: closed, to make room for a new one.
-                Some(_) | None => sleep(LOOK_AGAIN).await,
+                Some(_) => continue,
+                None => {}
             }
-            if let Some(lease) = self.take(wanted) {
-                return Ok(lease);
+            let waiting = async {
+                tokio::select! {
+                    () = self.shelf.came.notified() => {}
+                    // It is taken again at once, or by somebody who needs it as much.
+                    _ = self.slots.acquire() => {}
+                }
+            };
+            timeout_at(deadline, waiting).await.map_err(|_| UpstreamError::Saturated)?;
+            if let Some(connection) = self.shelf.take(wanted) {
+                return Ok(connection);
             }
         }
     }
 
-    fn take(&self, wanted: Wanted) -> Option<Lease> {
-        let youngest_allowed = match wanted {
-            Wanted::Any => self.plan.settings.idle_reuse,
-            Wanted::JustUsed => JUST_USED.min(self.plan.settings.idle_reuse),
-            Wanted::New => return None,
-        };
-        let mut leases = self.shelf.lock();
-        let now = Instant::now();
-        let fits = |shelved: &Shelved| {
-            now.saturating_duration_since(shelved.since) <= youngest_allowed && shelved.lease.sender.is_ready()
-        };
-        let position = leases.iter().rposition(fits)?;
-        leases.remove(position).map(|shelved| shelved.lease)
-    }
-
-    /// Puts a connection back whose answer has begun; it is ready again when that answer's body was read.
-    pub(super) fn shelve(&self, mut lease: Lease) {
-        lease.used_before = true;
-        let mut leases = self.shelf.lock();
-        leases.push_back(Shelved { lease, since: Instant::now() });
-        // Those that are closed are never taken; looking for them each time would cost every request.
-        if leases.len() > self.plan.settings.max_idle {
-            leases.retain(|shelved| !shelved.lease.sender.is_closed());
-        }
-        if leases.len() > self.plan.settings.max_idle {
-            leases.pop_front();
-        }
-        drop(leases);
-        if !self.shelf.swept.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            tokio::spawn(Shelf::sweep(Arc::downgrade(&self.shelf), self.plan.settings.idle_reuse));
-        }
-    }
-
-    async fn dial(&self, slot: OwnedSemaphorePermit) -> Result<Lease, UpstreamError> {
+    async fn dial(&self, slot: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {
         self.opened.inc();
-        match &self.plan.settings.url {
+        let socket = match &self.plan.settings.url {
             UpstreamUrl::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(UpstreamError::ConnectRefused)?;
-                self.greet(stream, slot).await
+                Socket::Unix(UnixStream::connect(path).await.map_err(UpstreamError::ConnectRefused)?)
             }
             UpstreamUrl::Http(place) | UpstreamUrl::Https(place) => {
                 let stream = connect(place).await?;
                 match &self.plan.tls {
-                    None => self.greet(stream, slot).await,
+                    None => Socket::Tcp(stream),
                     Some(tls) => {
                         let connector = TlsConnector::from(Arc::clone(&tls.config));
                         let stream = connector.connect(tls.name.clone(), stream).await.map_err(UpstreamError::Tls)?;
-                        self.greet(stream, slot).await
+                        Socket::Tls(Box::new(stream))
                     }
                 }
             }
-        }
-    }
-
-    async fn greet<S>(&self, stream: S, slot: OwnedSemaphorePermit) -> Result<Lease, UpstreamError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let settings = &self.plan.settings;
-        let limit = settings.body_idle_timeout.max(settings.response_timeout);
-        let watched = Watched::new(AtomicBool::new(true));
-        let io = TokioIo::new(Stalling::new(stream, limit, Arc::clone(&watched), slot));
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(settings.max_header_bytes.max(8192))
-            .handshake(io)
-            .await
-            .map_err(UpstreamError::BrokeOff)?;
-        // Its failure reaches whoever waits for the answer or reads the body; nobody else needs it.
-        tokio::spawn(async move { connection.with_upgrades().await.ok() });
-        Ok(Lease { sender, watched, used_before: false })
+        };
+        Ok(Connection::new(socket, slot))
     }
 }
 
 impl Shelf {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Shelved>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(max_idle: usize, idle_reuse: Duration) -> Self {
+        let (resting, came, swept) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        Self { resting, max_idle, idle_reuse, came, swept }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Resting>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn resting(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The one that was used last, if it will do.
+    fn take(&self, wanted: Wanted) -> Option<Connection> {
+        let longest_rest = match wanted {
+            Wanted::Any => self.idle_reuse,
+            Wanted::JustUsed => JUST_USED.min(self.idle_reuse),
+            Wanted::New => return None,
+        };
+        let mut resting = self.lock();
+        let now = Instant::now();
+        while let Some(mut last) = resting.pop_back() {
+            if now.saturating_duration_since(last.since) > longest_rest {
+                // And so did those before it.
+                resting.push_back(last);
+                return None;
+            }
+            if last.connection.is_quiet() {
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    /// Takes in a connection whose answer was read.
+    pub(super) fn put(self: &Arc<Self>, mut connection: Connection) {
+        if !connection.put_to_rest() {
+            return;
+        }
+        let mut resting = self.lock();
+        resting.push_back(Resting { connection, since: Instant::now() });
+        if resting.len() > self.max_idle {
+            resting.pop_front();
+        }
+        drop(resting);
+        self.came.notify_one();
+        if !self.swept.swap(true, Ordering::AcqRel) {
+            tokio::spawn(Self::sweep(Arc::downgrade(self), self.idle_reuse));
+        }
     }
 
     /// Closes what was unused for too long, until the shelf is empty: idle connections starve servers that give a
@@ -199,10 +196,10 @@ impl Shelf {
         loop {
             sleep(idle_reuse).await;
             let Some(shelf) = shelf.upgrade() else { return };
-            let mut leases = shelf.lock();
-            leases.retain(|shelved| shelved.since.elapsed() <= idle_reuse);
-            if leases.is_empty() {
-                shelf.swept.store(false, std::sync::atomic::Ordering::Release);
+            let mut resting = shelf.lock();
+            resting.retain(|resting| resting.since.elapsed() <= idle_reuse);
+            if resting.is_empty() {
+                shelf.swept.store(false, Ordering::Release);
                 return;
             }
         }

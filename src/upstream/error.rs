@@ -28,7 +28,7 @@ pub enum UpstreamError {
     ResponseTimeout,
     /// The connection ended before an answer came.
     #[error("the backend broke off before it answered")]
-    BrokeOff(#[source] hyper::Error),
+    BrokeOff(#[source] io::Error),
     /// What came is not a proper answer.
     #[error("the backend's answer is not proper HTTP: {0}")]
     BadResponse(String),
@@ -78,16 +78,5 @@ impl UpstreamError {
     /// Whether the client is to blame, not the backend.
     pub const fn is_clients(&self) -> bool {
         matches!(self, Self::Unforwardable(_) | Self::RequestStalled | Self::RequestBroke)
-    }
-
-    /// Reads a failure of the connection to the backend.
-    pub(super) fn from_exchange(error: hyper::Error) -> Self {
-        if error.is_parse() {
-            return Self::BadResponse(error.to_string());
-        }
-        let timed_out = std::iter::successors(std::error::Error::source(&error), |cause| cause.source())
-            .filter_map(|cause| cause.downcast_ref::<io::Error>())
-            .any(|cause| cause.kind() == io::ErrorKind::TimedOut);
-        if timed_out { Self::ResponseTimeout } else { Self::BrokeOff(error) }
     }
 }

@@ -1,13 +1,11 @@
 //! How bodies are delimited (RFC 9112 section 6): whatever came in, one unambiguous form goes out, for every method.
-//! hyper's client would drop the body of a GET whose length it does not know, so nothing is left to it.
+//! Clients that guess drop the body of a GET whose length they do not know, so nothing is guessed.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method};
 use http_body::Body as _;
-use hyper::body::Incoming;
 
-use super::error::UpstreamError;
 use crate::types::body::Body;
 
 /// How the request's body is delimited upstream: our own choice, whatever came (RFC 9112 section 6).
@@ -32,54 +30,13 @@ impl Framing {
         }
     }
 
-    /// Into fields that hold none yet.
-    pub(super) fn set(self, headers: &mut HeaderMap) {
+    /// The field that says so.
+    pub(super) fn field(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
-            Self::None => {}
-            Self::Zero => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            }
-            Self::Length(length) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
-            Self::Chunked => {
-                headers.insert(TRANSFER_ENCODING, const { HeaderValue::from_static("chunked") });
-            }
+            Self::None => None,
+            Self::Zero => Some((CONTENT_LENGTH, HeaderValue::from(0))),
+            Self::Length(length) => Some((CONTENT_LENGTH, HeaderValue::from(length))),
+            Self::Chunked => Some((TRANSFER_ENCODING, const { HeaderValue::from_static("chunked") })),
         }
     }
-}
-
-/// A coding other than `chunked` would reach the client without its name (RFC 9112 section 6.1).
-pub(super) fn check_codings(headers: &HeaderMap) -> Result<(), UpstreamError> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let known = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if known && codings.next().is_none() {
-        Ok(())
-    } else {
-        Err(UpstreamError::BadResponse("an unknown transfer coding".to_owned()))
-    }
-}
-
-/// One `Content-Length` at most, in canonical form; for an answer without a body, the one that a body would have.
-pub(super) fn set_length(
-    headers: &mut HeaderMap,
-    status: StatusCode,
-    method: &Method,
-    body: &Incoming,
-) -> Result<(), UpstreamError> {
-    let Some(given) = headers.remove(CONTENT_LENGTH) else { return Ok(()) };
-    let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
-    let length = if bodiless {
-        let digits = given.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length = digits.and_then(|text| text.parse().ok());
-        Some(length.ok_or_else(|| UpstreamError::BadResponse("an unreadable length".to_owned()))?)
-    } else if status == StatusCode::NO_CONTENT {
-        None
-    } else {
-        body.size_hint().exact()
-    };
-    if let Some(length) = length {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    Ok(())
 }

@@ -3,7 +3,7 @@
 //! also `.`); then ours are set, so nothing nominated in `Connection` can take them away again.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::Passage;
 use crate::policy::credentials::Scheme;
@@ -84,27 +84,27 @@ const NOT_NOMINABLE: [&str; 14] = [
 ];
 
 /// Response fields that end here.
-const RESPONSE_ONLY_HERE: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
+static RESPONSE_ONLY_HERE: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
 ];
 
 /// Response fields that tell some caches more than `Cache-Control` does (RFC 9213 and its forerunners).
-const CACHE_SIDE_CHANNELS: [&str; 7] = [
-    "cdn-cache-control",
-    "surrogate-control",
-    "surrogate-key",
-    "edge-control",
-    "cloudflare-cdn-cache-control",
-    "vercel-cdn-cache-control",
-    "x-accel-expires",
+static CACHE_SIDE_CHANNELS: [HeaderName; 7] = [
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("surrogate-control"),
+    HeaderName::from_static("surrogate-key"),
+    HeaderName::from_static("edge-control"),
+    HeaderName::from_static("cloudflare-cdn-cache-control"),
+    HeaderName::from_static("vercel-cdn-cache-control"),
+    HeaderName::from_static("x-accel-expires"),
 ];
 
 /// One app's rules for headers, made when the configuration is loaded.
@@ -155,11 +155,14 @@ impl HeaderPolicy {
         }
     }
 
-    /// The fields that go to the backend, framing and `Host` aside.
-    pub(super) fn upstream_headers(&self, client: &HeaderMap, passage: &Passage<'_>) -> HeaderMap {
+    /// Gives `put` each field that goes to the backend, framing and `Host` aside.
+    pub(super) fn each_upstream_field(
+        &self,
+        client: &HeaderMap,
+        passage: &Passage<'_>,
+        mut put: impl FnMut(&HeaderName, &HeaderValue),
+    ) {
         let nominated = Nominated::read(client);
-        let added = passage.identity_headers.len() + 6;
-        let mut headers = HeaderMap::with_capacity(client.len() + added);
         for (name, value) in client {
             let dropped = self.is_never_forwarded(name)
                 || *name == HOST
@@ -168,14 +171,14 @@ impl HeaderPolicy {
                     && (passage.consume_authorization || self.is_token(value) || holds_token_of_ours(value)))
                 || nominated.contains(name);
             if !dropped {
-                headers.append(name.clone(), value.clone());
+                put(name, value);
             }
         }
         if let Some(cookies) = self.foreign_cookies(client) {
-            headers.insert(COOKIE, cookies);
+            put(&COOKIE, &cookies);
         }
         for (name, value) in passage.identity_headers {
-            headers.insert(name.clone(), value.clone());
+            put(name, value);
         }
         for (name, value) in [
             (const { HeaderName::from_static("x-forwarded-for") }, passage.forwarded_for),
@@ -183,10 +186,9 @@ impl HeaderPolicy {
             (const { HeaderName::from_static("x-forwarded-host") }, passage.forwarded_host),
         ] {
             if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
+                put(&name, &value);
             }
         }
-        headers
     }
 
     fn is_token(&self, authorization: &HeaderValue) -> bool {
@@ -226,15 +228,14 @@ impl HeaderPolicy {
     /// device-binding fields; and what was answered on the strength of an identity is kept out of shared caches.
     pub(super) fn clean_response(&self, headers: &mut HeaderMap, on_identity: bool) {
         let nominated = Nominated::read(headers);
-        let mut gone = Vec::new();
-        for name in headers.keys() {
-            let text = name.as_str();
-            let ours =
-                ["secure-session-", "doorward-"].iter().any(|family| begins_like(text.as_bytes(), family.as_bytes()));
-            if RESPONSE_ONLY_HERE.contains(&text) || ours || (*name != SET_COOKIE && nominated.contains(name)) {
-                gone.push(name.clone());
-            }
-        }
+        let is_ours = |name: &HeaderName| {
+            let text = name.as_str().as_bytes();
+            ["secure-session-", "doorward-"].iter().any(|family| begins_like(text, family.as_bytes()))
+        };
+        let ends_here = |name: &&HeaderName| {
+            RESPONSE_ONLY_HERE.contains(name) || is_ours(name) || (**name != SET_COOKIE && nominated.contains(name))
+        };
+        let gone: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
         for name in gone {
             headers.remove(name);
         }
@@ -292,8 +293,12 @@ fn is_end_to_end(name: &HeaderName) -> bool {
 
 /// RFC 9111 section 5.2.2: `private` keeps an answer out of shared caches, also one that would be cached by guess.
 fn keep_private(headers: &mut HeaderMap) {
-    for name in CACHE_SIDE_CHANNELS {
+    for name in &CACHE_SIDE_CHANNELS {
         headers.remove(name);
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, const { HeaderValue::from_static("private") });
+        return;
     }
     let mut kept = Vec::new();
     for field in headers.get_all(CACHE_CONTROL) {

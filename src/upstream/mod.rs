@@ -6,8 +6,7 @@ mod farewell;
 mod frames;
 mod framing;
 mod headers;
-mod outgoing;
-mod stall;
+mod http1;
 mod target;
 mod tunnel;
 mod upgrade;
@@ -15,14 +14,10 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::Ordering;
-
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout;
 
 pub use client::Upstream;
 pub use error::UpstreamError;
@@ -31,9 +26,9 @@ pub use headers::HeaderPolicy;
 pub use target::{HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamSettings, UpstreamUrl};
 pub use upgrade::Tunnels;
 
-use self::client::{Lease, Wanted};
+use self::client::Wanted;
 use self::framing::Framing;
-use self::outgoing::{Outgoing, Progress};
+use self::http1::{AnswerHead, Connection, Content, Failure, Upload, write_field, write_line};
 use self::upgrade::TunnelLimits;
 use crate::policy::decide::Permit;
 use crate::types::body::{Body, Holds};
@@ -103,11 +98,11 @@ async fn pass(
     request: Request<Body>,
 ) -> Result<Response<Body>, UpstreamError> {
     let (mut client, body) = request.into_parts();
-    let target = target(&client.method, passage.target)?;
+    check_target(&client.method, passage.target)?;
     let switch = upgrade::is_asked_for(&client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
     let framing = Framing::of(&client, &body);
-    let head =
-        Head { upstream, client: &client, passage: &passage, target: &target, framing, switch: switch.is_some() };
+    let head = Head { upstream, client: &client, passage: &passage, framing, switch: switch.is_some() };
+    let mut upload = Upload::of(framing, body);
 
     let repeatable = framing == Framing::None && client.method.is_safe();
     let wanted = match (&switch, repeatable) {
@@ -115,46 +110,32 @@ async fn pass(
         (None, true) => Wanted::Any,
         (None, false) => Wanted::JustUsed,
     };
-    let (body, progress) = match framing {
-        Framing::None | Framing::Zero => (Outgoing::empty(), None),
-        Framing::Length(_) | Framing::Chunked => {
-            let (body, progress) = Outgoing::new(body);
-            (body, Some(progress))
-        }
+    let mut connection = upstream.connection(wanted).await?;
+    let mut answer = head.exchange(&mut connection, &mut upload).await;
+    // The backend closed the connection while it rested: once more, on a new one.
+    let again = match &answer {
+        Err(Failure::Unsent(_)) => connection.used_before,
+        Err(Failure::Unanswered(_)) => connection.used_before && repeatable,
+        Ok(_) | Err(Failure::Failed(_)) => false,
     };
-    let mut lease = upstream.lease(wanted).await?;
-    let mut outcome = exchange(upstream, &mut lease, head.request(body), progress.as_deref()).await;
-    if lease.used_before {
-        // The backend closed the connection while it was idle: once more, on a new one.
-        match outcome {
-            Err(Failure::Unsent(request, _)) => {
-                lease = upstream.lease(Wanted::New).await?;
-                outcome = exchange(upstream, &mut lease, *request, progress.as_deref()).await;
-            }
-            Err(Failure::Failed(UpstreamError::BrokeOff(_))) if repeatable => {
-                lease = upstream.lease(Wanted::New).await?;
-                outcome = exchange(upstream, &mut lease, head.request(Outgoing::empty()), None).await;
-            }
-            Ok(_) | Err(Failure::Failed(_)) => {}
-        }
+    if again {
+        // Its slot may be the last.
+        drop(connection);
+        connection = upstream.connection(Wanted::New).await?;
+        answer = head.exchange(&mut connection, &mut upload).await;
     }
-    let answer = outcome.map_err(|failure| match failure {
-        Failure::Unsent(_, error) => UpstreamError::BrokeOff(error),
-        Failure::Failed(error) => error,
-    })?;
-    accept(upstream, &passage, &client.method, lease, answer, switch)
+    accept(&head, answer?, connection, upload, switch)
 }
 
 /// `CONNECT` and `TRACE` are never passed on (RFC 9110 sections 9.3.6, 9.3.8), nor anything but a path.
-fn target(method: &Method, target: &str) -> Result<Uri, UpstreamError> {
+fn check_target(method: &Method, target: &str) -> Result<(), UpstreamError> {
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(UpstreamError::Unforwardable("its method"));
     }
-    let uri = Uri::try_from(target).map_err(|_| UpstreamError::Unforwardable("its target"))?;
     let asterisk = target == "*" && *method == Method::OPTIONS;
-    let unchanged = uri.path_and_query().is_some_and(|path| path.as_str() == target);
-    if unchanged && uri.authority().is_none() && (target.starts_with('/') || asterisk) {
-        Ok(uri)
+    let stays_whole = target.bytes().all(|byte| byte > b' ' && byte != 0x7f && byte != b'#');
+    if stays_whole && (target.starts_with('/') || asterisk) {
+        Ok(())
     } else {
         Err(UpstreamError::Unforwardable("its target"))
     }
@@ -165,118 +146,70 @@ struct Head<'a> {
     upstream: &'a Upstream,
     client: &'a Parts,
     passage: &'a Passage<'a>,
-    target: &'a Uri,
     framing: Framing,
     switch: bool,
 }
 
 impl Head<'_> {
-    fn request(&self, body: Outgoing) -> Request<Outgoing> {
+    async fn exchange(&self, connection: &mut Connection, upload: &mut Option<Upload>) -> Result<AnswerHead, Failure> {
+        self.write(connection.head());
+        connection.exchange(upload, &self.upstream.plan.settings).await
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
         let plan = &self.upstream.plan;
-        let mut headers = plan.headers.upstream_headers(&self.client.headers, self.passage);
+        write_line(out, &self.client.method, self.passage.target);
         let public_host = HeaderValue::from_str(self.passage.forwarded_host).ok();
-        let host = public_host.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone());
-        headers.insert(HOST, host);
-        self.framing.set(&mut headers);
-        if self.switch {
-            upgrade::set_switch(&mut headers);
+        let host = public_host.filter(|_| plan.settings.preserve_host);
+        write_field(out, &HOST, host.as_ref().unwrap_or(&plan.host));
+        plan.headers
+            .each_upstream_field(&self.client.headers, self.passage, |name, value| write_field(out, name, value));
+        let switch = self.switch.then(upgrade::switch).into_iter().flatten();
+        for (name, value) in self.framing.field().into_iter().chain(switch) {
+            write_field(out, &name, &value);
         }
-        let mut request = Request::new(body);
-        *request.method_mut() = self.client.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = headers;
-        request
+        out.extend_from_slice(b"\r\n");
     }
-}
-
-enum Failure {
-    /// Nothing of it went out.
-    Unsent(Box<Request<Outgoing>>, hyper::Error),
-    Failed(UpstreamError),
-}
-
-async fn exchange(
-    upstream: &Upstream,
-    lease: &mut Lease,
-    request: Request<Outgoing>,
-    progress: Option<&Progress>,
-) -> Result<Response<Incoming>, Failure> {
-    let settings = &upstream.plan.settings;
-    let mut answer = std::pin::pin!(lease.sender.try_send_request(request));
-    let mut wait = settings.response_timeout;
-    loop {
-        match timeout(wait, &mut answer).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(mut error)) => {
-                return Err(match error.take_message() {
-                    Some(request) => Failure::Unsent(Box::new(request), error.into_error()),
-                    None => Failure::Failed(blame(error.into_error(), progress)),
-                });
-            }
-            Err(_) => {
-                let Some(progress) = progress else { return Err(Failure::Failed(UpstreamError::ResponseTimeout)) };
-                let (limit, error) = if progress.awaits_client() {
-                    (settings.body_idle_timeout, UpstreamError::RequestStalled)
-                } else {
-                    (settings.response_timeout, UpstreamError::ResponseTimeout)
-                };
-                let idle = progress.idle();
-                if idle >= limit {
-                    return Err(Failure::Failed(error));
-                }
-                wait = limit - idle;
-            }
-        }
-    }
-}
-
-/// Who broke the exchange: a client that stopped or left in its body looks like a failing backend from here.
-fn blame(error: hyper::Error, progress: Option<&Progress>) -> UpstreamError {
-    if progress.is_some_and(Progress::broke) {
-        return UpstreamError::RequestBroke;
-    }
-    let error = UpstreamError::from_exchange(error);
-    let stalled = matches!(error, UpstreamError::ResponseTimeout) && progress.is_some_and(Progress::awaits_client);
-    if stalled { UpstreamError::RequestStalled } else { error }
 }
 
 /// Judges the answer's head, decides about the connection, and makes the head that the client gets.
 fn accept(
-    upstream: &Upstream,
-    passage: &Passage<'_>,
-    method: &Method,
-    lease: Lease,
-    answer: Response<Incoming>,
+    asked: &Head<'_>,
+    mut head: AnswerHead,
+    connection: Connection,
+    upload: Option<Upload>,
     switch: Option<OnUpgrade>,
 ) -> Result<Response<Body>, UpstreamError> {
-    let (mut head, body) = answer.into_parts();
+    let Head { upstream, client, passage, .. } = asked;
     let plan = &upstream.plan;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let agreed = upgrade::switches_to_websocket(&head.headers);
-        let backend = head.extensions.remove::<OnUpgrade>();
-        let (Some(client), Some(backend), true) = (switch, backend, agreed) else {
+        let (Some(client), true) = (switch, agreed) else {
             return Err(UpstreamError::BadResponse("it switches protocols without being asked".to_owned()));
         };
-        lease.watched.store(false, Ordering::Relaxed);
         let limits = TunnelLimits {
             app: plan.app.clone(),
             idle: plan.settings.tunnel_idle_timeout,
             max_age: plan.settings.stream_max_age,
             holds: passage.holds.cloned(),
         };
-        upstream.tunnels.open_between(client, backend, limits);
+        upstream.tunnels.open_between(client, connection.switched(), limits);
         plan.headers.clean_response(&mut head.headers, passage.on_identity);
         head.headers.remove(CONTENT_LENGTH);
-        upgrade::set_switch(&mut head.headers);
-        return Ok(Response::from_parts(head, Body::empty()));
+        head.headers.extend(upgrade::switch());
+        return Ok(answer(head, Body::empty()));
     }
-    framing::check_codings(&head.headers)?;
-    if switch.is_none() {
-        upstream.shelve(lease);
-    }
+    let (content, keeps) = Content::of(&mut head, &client.method).map_err(UpstreamError::BadResponse)?;
+    // A connection that was to be a tunnel may have bytes of one behind it.
+    let shelf = Some(&upstream.shelf).filter(|_| keeps && switch.is_none());
+    let body = connection.into_body(content, shelf, upload, plan.settings.body_idle_timeout);
     plan.headers.clean_response(&mut head.headers, passage.on_identity);
-    framing::set_length(&mut head.headers, head.status, method, &body)?;
-    head.version = Version::HTTP_11;
-    Ok(Response::from_parts(head, Body::streamed(body)))
+    Ok(answer(head, body))
+}
+
+fn answer(head: AnswerHead, body: Body) -> Response<Body> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = head.status;
+    *answer.headers_mut() = head.headers;
+    answer
 }

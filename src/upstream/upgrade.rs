@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use prometheus::{IntCounterVec, IntGauge};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -84,7 +85,10 @@ impl Tunnels {
     }
 
     /// Joins both sides once both have switched protocols.
-    pub(super) fn open_between(self: &Arc<Self>, client: OnUpgrade, backend: OnUpgrade, limits: TunnelLimits) {
+    pub(super) fn open_between<B>(self: &Arc<Self>, client: OnUpgrade, backend: B, limits: TunnelLimits)
+    where
+        B: AsyncRead + AsyncWrite + Send + 'static,
+    {
         let (stage, mut over) = (self.stage.subscribe(), self.stage.subscribe());
         let tunnels = Arc::clone(self);
         tunnels.open.inc();
@@ -118,19 +122,18 @@ pub(super) fn switches_to_websocket(headers: &HeaderMap) -> bool {
         && connection.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
-/// Sets the two fields of the switch, for the backend's request and the client's answer alike.
-pub(super) fn set_switch(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, const { HeaderValue::from_static("upgrade") });
-    headers.insert(UPGRADE, WEBSOCKET);
+/// The two fields of the switch, for the backend's request and the client's answer alike.
+pub(super) fn switch() -> [(HeaderName, HeaderValue); 2] {
+    [(CONNECTION, const { HeaderValue::from_static("upgrade") }), (UPGRADE, WEBSOCKET)]
 }
 
 async fn splice(
     client: OnUpgrade,
-    backend: OnUpgrade,
+    backend: impl AsyncRead + AsyncWrite,
     limits: &TunnelLimits,
     mut stage: watch::Receiver<Stage>,
 ) -> Ending {
-    let Ok((client, backend)) = tokio::try_join!(client, backend) else { return Ending::BySide };
+    let Ok(client) = client.await else { return Ending::BySide };
     let activity = Activity::new();
     let ending = async {
         tokio::select! {
@@ -145,7 +148,7 @@ async fn splice(
         // Until all are cut: what is under way may be finished within the drain deadline.
         Ending::GoingAway => over(limits.holds.as_ref()).await,
     };
-    tunnel::join(TokioIo::new(client), TokioIo::new(backend), &activity, ending, patience).await
+    tunnel::join(TokioIo::new(client), backend, &activity, ending, patience).await
 }
 
 /// Ends when `holds` no longer does.

@@ -1,19 +1,25 @@
 //! One HTTP/1.1 connection from its first byte to its end. hyper parses; what it refuses by itself is counted and
-//! logged here, since no access line will ever be written for it.
+//! logged here, since no access line will ever be written for it. A connection that is idle is taken out of hyper, which
+//! would keep some 20 KiB for it, and given to it again when something comes.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::drain::Drain;
+use super::accepted::{Server, Serving};
+use super::deadlines::Awaited;
+use super::guard::{Guarded, Readable};
 use super::listener::ListenerSettings;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
@@ -34,8 +40,6 @@ pub trait Handler: Send + Sync + 'static {
 pub(super) fn parser(settings: &ListenerSettings) -> http1::Builder {
     let mut parser = http1::Builder::new();
     parser
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_read_timeout)
         .max_buf_size(settings.max_header_bytes.max(8192))
         .max_header_size(settings.max_header_bytes)
         .half_close(false)
@@ -48,45 +52,113 @@ pub(super) fn parser(settings: &ListenerSettings) -> http1::Builder {
 }
 
 /// Serves a connection until it ends, or, once draining began, until its current answer is out.
-pub(super) async fn serve<S, H>(
-    stream: S,
-    arrival: Arrival,
-    parser: &http1::Builder,
-    handler: Arc<H>,
-    metrics: &Metrics,
-    mut drain: Drain,
-) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+pub(super) fn serve<S, H>(mut stream: Guarded<S>, arrival: Arrival, server: Arc<Server<H>>) -> Serving
+where
+    S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     H: Handler,
 {
+    // Not an `async fn`, which would have room for its arguments twice.
+    Box::pin(async move {
+        loop {
+            // On the heap, lest a connection at rest carry it.
+            match Box::pin(exchange(stream, arrival, &server)).await {
+                Some(quiet) => stream = quiet,
+                None => return,
+            }
+            if stream.has_nothing_ahead() && !rest(&stream, &server.metrics).await {
+                // The client may be gone, and is not told then.
+                let _ = stream.shutdown().await;
+                return;
+            }
+        }
+    })
+}
+
+/// Serves request after request. Gives the stream back when there was none for a while; `None`: the connection is over.
+async fn exchange<S, H>(stream: Guarded<S>, arrival: Arrival, server: &Server<H>) -> Option<Guarded<S>>
+where
+    S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    H: Handler,
+{
+    let deadlines = Arc::clone(stream.deadlines());
+    let mut parser = server.parser.clone();
+    deadlines.time_heads(&mut parser);
+    let (handler, times) = (Arc::clone(&server.handler), Arc::clone(&deadlines));
     let service = service_fn(move |request| {
+        times.begin(Awaited::Nothing);
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.handle(request, arrival).await) }
     });
     let mut connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let ended = tokio::select! {
-        biased;
-        ended = &mut connection => ended,
-        () = drain.started() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
+
+    let (mut known, mut is_told) = (Waker::noop().clone(), false);
+    let ended = poll_fn(|cx| {
+        if !known.will_wake(cx.waker()) {
+            known.clone_from(cx.waker());
+            deadlines.attend(&known);
         }
-    };
+        let mut polled = Pin::new(&mut connection).poll(cx);
+        if polled.is_pending() && !is_told && deadlines.is_draining() {
+            is_told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(cx);
+        }
+        match polled {
+            Poll::Pending if !is_told && deadlines.may_rest() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        }
+    })
+    .await;
+
     let answered = match ended {
-        Ok(()) => true,
-        Err(error) => {
+        None => {
+            let parts = connection.into_parts()?;
+            let mut stream = parts.io.into_inner();
+            if !parts.read_buf.is_empty() {
+                deadlines.head_had_begun();
+                stream.put_back(parts.read_buf);
+            }
+            return Some(stream);
+        }
+        Some(Ok(())) => true,
+        Some(Err(error)) => {
             let reason = reason(&error);
-            metrics.protocol_refusals.with_label_values(&[reason]).inc();
+            server.metrics.protocol_refusals.with_label_values(&[reason]).inc();
             tracing::debug!(reason, peer = ?arrival.peer, error = %error, "connection ended early");
             error.is_parse()
         }
     };
     if answered
-        && !drain.has_started()
+        && !deadlines.is_draining()
         && let Some(parts) = connection.into_parts()
     {
         linger(parts.io.into_inner()).await;
     }
+    None
+}
+
+/// Waits for something to read; `false`: for too long, or service ends.
+async fn rest<S: Readable>(stream: &Guarded<S>, metrics: &Metrics) -> bool {
+    let deadlines = stream.deadlines();
+    let _resting = deadlines.rest(&metrics.connections_at_rest);
+    poll_fn(|cx| {
+        deadlines.attend(cx.waker());
+        // What is wrong with the stream will be said by who reads it.
+        if stream.poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        match deadlines.overdue() {
+            Some(Awaited::FirstByte) => {
+                metrics.protocol_refusals.with_label_values(&["first_byte_timeout"]).inc();
+                Poll::Ready(false)
+            }
+            Some(Awaited::Nothing | Awaited::NextRequest | Awaited::RestOfHead) => Poll::Ready(false),
+            None if deadlines.is_draining() => Poll::Ready(false),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Closing a socket while the client still sends makes the system reset the connection, and the client may lose the

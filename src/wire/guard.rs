@@ -1,19 +1,21 @@
-//! A client's socket as long as it lives, whoever owns it: it holds its place among the counted connections also
-//! after an upgrade took it out of HTTP, and writing fails once the client has read nothing for too long. What had to be
-//! read to know its protocol comes again from here.
+//! A client's stream as long as it lives, whoever owns it: it holds its place among the counted connections also after an
+//! upgrade took it out of HTTP, and tells what comes and goes to the connection's deadlines. Writing fails once the client
+//! has read nothing for too long. What was read ahead comes again from here.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use bytes::{Buf as _, Bytes};
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Sleep, sleep};
+use tokio_rustls::server::TlsStream;
 
 use super::clients::Counted;
-use super::preface::Ahead;
+use super::deadlines::Deadlines;
 
 /// One of the connections that may be open at a time.
 #[derive(Debug)]
@@ -42,54 +44,97 @@ impl Drop for Place {
     }
 }
 
-/// A stream with a place and a limit on how long writing may be stuck.
+/// Tells when there is something to read, without room to read it into.
+pub(super) trait Readable: Sync {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Readable for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+impl Readable for UnixStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
+
+/// Only for streams that were read dry: what was decrypted already is not seen.
+impl<S: Readable> Readable for TlsStream<S> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_ref().0.poll_readable(cx)
+    }
+}
+
+/// A stream with a place and deadlines.
 pub(super) struct Guarded<S> {
     stream: S,
-    limit: Duration,
-    /// Runs while the client takes nothing.
-    stuck: Option<Pin<Box<Sleep>>>,
     /// What comes before the rest.
-    ahead: Ahead,
+    ahead: Bytes,
+    deadlines: Arc<Deadlines>,
     _place: Place,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, limit: Duration, place: Place) -> Self {
-        Self { stream, limit, stuck: None, ahead: Ahead::default(), _place: place }
+    pub(super) fn new(stream: S, deadlines: Arc<Deadlines>, place: Place) -> Self {
+        Self { stream, ahead: Bytes::new(), deadlines, _place: place }
     }
 
     /// What was read of the stream already, and comes again.
-    pub(super) fn put_back(&mut self, ahead: Ahead) {
+    pub(super) fn put_back(&mut self, ahead: Bytes) {
         self.ahead = ahead;
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Whether everything that was put back came again.
+    pub(super) fn has_nothing_ahead(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
+    pub(super) fn deadlines(&self) -> &Arc<Deadlines> {
+        &self.deadlines
+    }
+
+    fn note<T>(&self, cx: &Context<'_>, written: Poll<io::Result<T>>, all: bool) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stuck = None;
-            return written;
+            self.deadlines.has_written(all);
+        } else if self.deadlines.is_stuck_for_too_long(cx.waker()) {
+            return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
         }
-        let limit = self.limit;
-        let timer = self.stuck.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
+        written
+    }
+}
+
+impl<S: Readable> Readable for Guarded<S> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_readable(cx)
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let ahead = self.ahead.take(buf.remaining());
-        if ahead.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(self.ahead.get(..length).unwrap_or_default());
+            self.ahead.advance(length);
+            return Poll::Ready(Ok(()));
         }
-        buf.put_slice(ahead);
-        Poll::Ready(Ok(()))
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if read.is_pending() {
+            self.deadlines.has_read(false);
+        } else if buf.filled().len() > before {
+            self.deadlines.has_read(true);
+        }
+        read
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.watch(cx, written)
+        self.note(cx, written, false)
     }
 
     fn poll_write_vectored(
@@ -98,17 +143,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.watch(cx, written)
+        self.note(cx, written, false)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch(cx, flushed)
+        self.note(cx, flushed, true)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch(cx, closed)
+        self.note(cx, closed, true)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -16,11 +16,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::accepted::Server;
 use super::connection::Handler;
-use super::drain::Drain;
-use super::listener::ListenerSettings;
+use super::deadlines::Awaited;
+use super::guard::Guarded;
 use super::streams::{Answer, Progress, Socket, Streams};
-use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
 use crate::types::net::Arrival;
 
@@ -35,31 +35,29 @@ const MAX_CRUMBS: usize = 256;
 const MAX_SEND_BUFFER: usize = 400 * 1024;
 
 /// Serves a connection until it ends, or, once draining began, until its current answers are out.
-pub(super) async fn serve<S, H>(
-    stream: S,
-    arrival: Arrival,
-    settings: &ListenerSettings,
-    handler: Arc<H>,
-    metrics: &Arc<Metrics>,
-    mut drain: Drain,
-) where
+pub(super) async fn serve<S, H>(stream: Guarded<S>, arrival: Arrival, server: Arc<Server<H>>)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Handler,
 {
+    // Times are the streams' here.
+    stream.deadlines().begin(Awaited::Nothing);
+    let (settings, metrics, mut drain) = (&server.settings, &server.metrics, server.drain.clone());
+    let handler = Arc::clone(&server.handler);
     let streams = Streams::new(settings, metrics);
     let most = settings.max_header_count;
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Infallible>(answer(request, arrival, most, &*handler).await) }
     });
-    let mut server = http2::Builder::new(streams.clone());
-    server
+    let mut builder = http2::Builder::new(streams.clone());
+    builder
         .max_concurrent_streams(settings.max_http2_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
         .max_local_error_reset_streams(MAX_OWN_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER);
-    let mut connection = pin!(server.serve_connection(TokioIo::new(Socket::new(stream, &streams)), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Socket::new(stream, &streams)), service));
 
     let ended = tokio::select! {
         biased;
@@ -69,7 +67,7 @@ pub(super) async fn serve<S, H>(
             metrics.protocol_refusals.with_label_values(&["http2_resets"]).inc();
             return;
         }
-        () = streams.idle_for(settings.header_read_timeout) => {
+        () = streams.idle_for(settings.header_read_timeout, settings.keep_alive_timeout) => {
             connection.as_mut().graceful_shutdown();
             // A client need not agree to the end.
             timeout(settings.header_read_timeout, connection.as_mut()).await.unwrap_or(Ok(()))

@@ -11,24 +11,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 use socket2::{Domain, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::client_certificates;
+use super::accepted::{Accepted, Server};
 use super::clients::Clients;
 use super::connection::{self, Handler};
 use super::drain::{self, Drain};
-use super::guard::{Guarded, Place};
-use super::http2;
 use super::inherited::{Inherited, Role};
-use super::preface::Ahead;
-use super::proxy_protocol::{self, Named};
-use super::tls::HTTP_2;
+use super::sweeper::Sweeper;
 use crate::telemetry::metrics::Metrics;
-use crate::types::net::{Arrival, ListenAddr};
+use crate::types::net::ListenAddr;
 
 /// After a failed `accept` (no file descriptor left, mostly) the next try waits this long.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
@@ -51,11 +46,14 @@ pub struct ListenerSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether connections begin with the PROXY protocol, and are from a trusted proxy or over a Unix domain socket.
     pub proxy_protocol: bool,
-    /// From the end of an answer (or the beginning of the connection) to the last byte of the next head.
-    pub header_read_timeout: Duration,
-    /// From the beginning of a connection without TLS to the bytes that tell its protocol; never longer than
-    /// `header_read_timeout`.
+    /// From the beginning of a connection, or the end of its TLS handshake, to the first bytes, which tell the protocol.
     pub first_byte_timeout: Duration,
+    /// From the first byte of a head to its last; over HTTP/2 from the beginning of the connection to its first request.
+    pub header_read_timeout: Duration,
+    /// From the end of an answer to the first byte of the next head; over HTTP/2 to its last byte.
+    pub keep_alive_timeout: Duration,
+    /// After an HTTP/1.1 connection was idle for so long it gives its buffers back, until something comes.
+    pub rest_after: Duration,
     /// For the TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a client may take no byte of an answer.
@@ -79,8 +77,10 @@ impl Default for ListenerSettings {
             max_connections_per_client: 1000,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
-            header_read_timeout: Duration::from_secs(30),
             first_byte_timeout: Duration::from_secs(10),
+            header_read_timeout: Duration::from_secs(15),
+            keep_alive_timeout: Duration::from_secs(75),
+            rest_after: Duration::from_millis(500),
             handshake_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(60),
             max_header_bytes: 64 * 1024,
@@ -208,11 +208,6 @@ enum Acceptor {
     Unix(tokio::net::UnixListener),
 }
 
-enum Accepted {
-    Tcp(tokio::net::TcpStream, SocketAddr),
-    Unix(tokio::net::UnixStream),
-}
-
 impl Acceptor {
     fn new(socket: Socket) -> io::Result<Self> {
         match socket {
@@ -253,6 +248,7 @@ pub async fn serve<H: Handler>(
     let (last_call, ending) = drain::drain();
     let server = Arc::new(Server {
         parser: connection::parser(&settings),
+        sweeper: Sweeper::start(&settings, ending.clone()),
         tls: tls.map(TlsAcceptor::from),
         settings: Arc::clone(&settings),
         handler,
@@ -283,7 +279,13 @@ pub async fn serve<H: Handler>(
         };
         if let Some(place) = place {
             let server = Arc::clone(&server);
-            connections.spawn(async move { server.connection(accepted, place).await });
+            connections.spawn(async move {
+                // On the heap, each part for its time only: a connection at rest carries as little as may be.
+                let serving = Box::pin(server.arrive(accepted, place)).await;
+                if let Some(serving) = serving {
+                    serving.await;
+                }
+            });
         }
     }
     drop(acceptor);
@@ -300,144 +302,4 @@ pub async fn serve<H: Handler>(
     }
     connections.shutdown().await;
     Ok(())
-}
-
-struct Server<H> {
-    parser: hyper::server::conn::http1::Builder,
-    tls: Option<TlsAcceptor>,
-    settings: Arc<ListenerSettings>,
-    handler: Arc<H>,
-    metrics: Arc<Metrics>,
-    drain: Drain,
-    clients: Clients,
-}
-
-impl<H: Handler> Server<H> {
-    /// A place for the connection that was just accepted; until there is one, no other is accepted.
-    async fn place(&self, slots: &Arc<Semaphore>) -> Option<Place> {
-        self.metrics.connections_accepted.inc();
-        let slot = match Arc::clone(slots).try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => {
-                self.metrics.accept_pauses.inc();
-                Arc::clone(slots).acquire_owned().await.ok()?
-            }
-        };
-        Some(Place::new(slot, &self.metrics.connections))
-    }
-
-    async fn connection(&self, accepted: Accepted, place: Place) {
-        match accepted {
-            Accepted::Tcp(stream, peer) => {
-                // Without it the last part of an answer may wait for an acknowledgement; a failure costs only that.
-                let _ = stream.set_nodelay(true);
-                self.named(stream, Some(peer), place).await;
-            }
-            Accepted::Unix(stream) => self.named(stream, None, place).await,
-        }
-    }
-
-    /// Finds out whose connection it is, and whether that one may have another.
-    async fn named<S>(&self, mut stream: S, peer: Option<SocketAddr>, place: Place)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let named = if self.settings.proxy_protocol { self.introduced(&mut stream, peer).await } else { Ok(peer) };
-        let counted = named.and_then(|client| {
-            let Some(limited) = client.filter(|client| !self.is_trusted(client)) else { return Ok((client, None)) };
-            let counted = self.clients.count(limited.ip(), self.settings.max_connections_per_client);
-            counted.map(|counted| (client, Some(counted))).ok_or("client_connections")
-        });
-        match counted {
-            Ok((client, counted)) => self.secure(stream, client, place.of_client(counted)).await,
-            Err(reason) => self.metrics.protocol_refusals.with_label_values(&[reason]).inc(),
-        }
-    }
-
-    /// Whose connection it is by the PROXY protocol; or why nobody is believed.
-    async fn introduced<S>(&self, stream: &mut S, peer: Option<SocketAddr>) -> Result<Option<SocketAddr>, &'static str>
-    where
-        S: AsyncRead + Unpin,
-    {
-        if peer.is_some_and(|peer| !self.is_trusted(&peer)) {
-            tracing::debug!(?peer, "the PROXY protocol is for trusted proxies");
-            return Err("proxy_protocol_untrusted");
-        }
-        let mut drain = self.drain.clone();
-        let read = tokio::select! {
-            biased;
-            read = timeout(self.settings.first_byte_timeout, proxy_protocol::read(stream)) => read,
-            () = drain.started() => return Err("proxy_protocol_drained"),
-        };
-        match read {
-            Ok(Ok(Named::Client(client))) => Ok(Some(client)),
-            Ok(Ok(Named::Peer)) => Ok(peer),
-            Ok(Err(_)) => Err("proxy_protocol"),
-            Err(_) => Err("proxy_protocol_timeout"),
-        }
-    }
-
-    fn is_trusted(&self, peer: &SocketAddr) -> bool {
-        let peer = peer.ip().to_canonical();
-        self.settings.trusted_proxies.iter().any(|network| network.contains(&peer))
-    }
-
-    async fn secure<S>(&self, stream: S, peer: Option<SocketAddr>, place: Place)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let stream = Guarded::new(stream, self.settings.write_stall_timeout, place);
-        let Some(tls) = &self.tls else {
-            return self.plain(stream, Arrival { peer, secure: false }).await;
-        };
-        let reason = match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
-                return self.http(stream, Arrival { peer, secure: true }, is_http2).await;
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(?peer, %error, "the TLS handshake failed");
-                client_certificates::why(&error)
-            }
-            Err(_) => "tls_timeout",
-        };
-        self.metrics.protocol_refusals.with_label_values(&[reason]).inc();
-    }
-
-    /// Without TLS the first bytes tell the protocol.
-    async fn plain<S>(&self, mut stream: Guarded<S>, arrival: Arrival)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let mut drain = self.drain.clone();
-        let patience = self.settings.first_byte_timeout.min(self.settings.header_read_timeout);
-        let ahead = tokio::select! {
-            biased;
-            ahead = timeout(patience, Ahead::read(&mut stream)) => ahead,
-            () = drain.started() => return,
-        };
-        match ahead {
-            Ok(Ok((ahead, is_http2))) if !ahead.is_empty() => {
-                stream.put_back(ahead);
-                self.http(stream, arrival, is_http2).await;
-            }
-            // Who said nothing, as probes of a port do, needs no answer.
-            Ok(Ok(_) | Err(_)) => {}
-            Err(_) => self.metrics.protocol_refusals.with_label_values(&["first_byte_timeout"]).inc(),
-        }
-    }
-
-    async fn http<S>(&self, stream: S, arrival: Arrival, is_http2: bool)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let (handler, drain) = (Arc::clone(&self.handler), self.drain.clone());
-        if is_http2 {
-            let serving = http2::serve(stream, arrival, &self.settings, handler, &self.metrics, drain);
-            // On the heap, lest every other connection carry the room for it.
-            Box::pin(serving).await;
-        } else {
-            connection::serve(stream, arrival, &self.parser, handler, &self.metrics, drain).await;
-        }
-    }
 }

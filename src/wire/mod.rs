@@ -1,8 +1,10 @@
 //! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
 
+mod accepted;
 mod client_certificates;
 mod clients;
 mod connection;
+mod deadlines;
 mod drain;
 mod files;
 mod guard;
@@ -12,6 +14,7 @@ mod listener;
 mod preface;
 mod proxy_protocol;
 mod streams;
+mod sweeper;
 mod tls;
 
 #[cfg(test)]

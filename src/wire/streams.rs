@@ -33,6 +33,8 @@ struct Shared {
     stall_limit: Duration,
     most_cancelled: usize,
     open: AtomicUsize,
+    /// Whether there was ever a stream.
+    asked: AtomicBool,
     /// Milliseconds after `start` at which the last stream ended, or the client last took something.
     last_moved: AtomicU64,
     /// Streams that ended before their answer did, less those that ended with it.
@@ -55,6 +57,7 @@ impl Streams {
             stall_limit: settings.write_stall_timeout,
             most_cancelled: settings.max_http2_cancelled,
             open: AtomicUsize::new(0),
+            asked: AtomicBool::new(false),
             last_moved: AtomicU64::new(0),
             cancelled: AtomicUsize::new(0),
             flooded: Notify::new(),
@@ -67,10 +70,11 @@ impl Streams {
         self.0.flooded.notified().await;
     }
 
-    /// Ends once there was no stream for `limit`, from the connection's beginning on, and nothing of an answer was left
-    /// that the client still took.
-    pub(super) async fn idle_for(&self, limit: Duration) {
+    /// Ends once there was no stream for `first`, from the connection's beginning on, or none for `then` after the last
+    /// one, and nothing of an answer was left that the client still took.
+    pub(super) async fn idle_for(&self, first: Duration, then: Duration) {
         loop {
+            let limit = if self.0.asked.load(Ordering::Relaxed) { then } else { first };
             let since = if self.0.open.load(Ordering::Relaxed) == 0 {
                 self.0.start + Duration::from_millis(self.0.last_moved.load(Ordering::Relaxed))
             } else {
@@ -166,6 +170,7 @@ struct Open {
 impl Open {
     fn new(shared: Arc<Shared>, progress: Arc<Progress>) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
+        shared.asked.store(true, Ordering::Relaxed);
         shared.metrics.http2_streams.inc();
         Self { shared, progress }
     }

@@ -2,6 +2,7 @@
 
 mod client_certificates;
 mod http2;
+mod rest;
 mod tls;
 
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
@@ -23,10 +24,10 @@ use crate::types::net::Arrival;
 use crate::types::net::ListenAddr;
 
 /// Says what it saw; `/early` does not read the body, `/slow` takes 300 ms, `/big` sends 32 MiB,
-/// `/mirror` sends the body back as it comes.
+/// `/mirror` sends the body back as it comes, `/later` answers before it reads it.
 #[derive(Default)]
 struct Echo {
-    seen: Mutex<Vec<String>>,
+    seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Handler for Echo {
@@ -46,6 +47,18 @@ impl Handler for Echo {
                 return head.body(Body::empty()).unwrap();
             }
             "/slow" => sleep(Duration::from_millis(300)).await,
+            "/later" => {
+                let echo = Arc::clone(&self.seen);
+                tokio::spawn(async move {
+                    let (mut body, mut all) = (request.into_body(), Vec::new());
+                    // hyper does not say more than the length that the end of a body behind its answer has come.
+                    while !body.is_end_stream() {
+                        all.extend_from_slice(body.frame().await.unwrap().unwrap().data_ref().unwrap());
+                    }
+                    echo.lock().unwrap().push(format!("{} was read later", String::from_utf8_lossy(&all)));
+                });
+                return Response::new(Body::full("answered first"));
+            }
             "/big" => return Response::new(Body::full(vec![b'x'; 32 << 20])),
             _ => {}
         }

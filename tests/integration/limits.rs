@@ -129,7 +129,8 @@ async fn a_body_that_is_no_body_spoils_nobody_elses_request() {
 
 #[tokio::test]
 async fn who_dawdles_over_a_head_is_cut() {
-    let door = Setup::plain().server("header_read_timeout = \"1s\"").start();
+    let times = "first_byte_timeout = \"1s\"\nheader_read_timeout = \"2s\"\nkeep_alive_timeout = \"1s\"";
+    let door = Setup::plain().server(times).start();
     let (mut silent, mut slow, mut idle) = (dialogue(&door).await, dialogue(&door).await, dialogue(&door).await);
     slow.say(format!("GET /public/x HTTP/1.1\r\n{HOST}X-Slow: ")).await;
     assert_eq!(idle.ask("GET", get("")).await.status(), 200);

@@ -54,9 +54,15 @@ mod mobile_workflow;
 #[cfg(test)]
 mod native_clients;
 #[cfg(test)]
+mod one_answer;
+#[cfg(test)]
+mod one_request;
+#[cfg(test)]
 mod provider_habits;
 #[cfg(test)]
 mod proxying;
+#[cfg(test)]
+mod read_apart;
 #[cfg(test)]
 mod real_provider;
 #[cfg(test)]

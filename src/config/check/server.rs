@@ -34,6 +34,7 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 /// In which load balancers hear that nothing is to be sent here any more: Kubernetes needs a second or two, as a rule.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -96,6 +97,9 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         header_read_timeout: raw
             .header_read_timeout
             .map_or(HEADER_READ_TIMEOUT, |span| wait(span, &at.key("header_read_timeout"))),
+        keep_alive_timeout: raw
+            .keep_alive_timeout
+            .map_or(KEEP_ALIVE_TIMEOUT, |span| wait(span, &at.key("keep_alive_timeout"))),
         drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
         ..ListenerSettings::default()
     };

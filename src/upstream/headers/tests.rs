@@ -35,7 +35,7 @@ fn map(fields: &[(&str, &str)]) -> HeaderMap {
 
 fn sent(client: &[(&str, &str)], identity: &[(&str, &str)]) -> Vec<(String, String)> {
     let identity: Vec<_> = map(identity).into_iter().map(|(name, value)| (name.unwrap(), value)).collect();
-    let headers = policy().upstream_headers(&map(client), &passage(&identity));
+    let headers = upstream_headers(&policy(), &map(client), &passage(&identity));
     let mut fields: Vec<_> =
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
     fields.sort();
@@ -169,14 +169,14 @@ fn authorization_passes_only_where_it_is_the_apps_own() {
     let policy = policy();
     let client = map(&[("Authorization", "Basic Zm9v")]);
     let passage = Passage { consume_authorization: false, ..passage(&[]) };
-    assert_eq!(policy.upstream_headers(&client, &passage)[AUTHORIZATION], "Basic Zm9v");
+    assert_eq!(upstream_headers(&policy, &client, &passage)[AUTHORIZATION], "Basic Zm9v");
 }
 
 #[test]
 fn an_access_token_that_is_our_business_goes_no_further_and_other_credentials_do() {
     let passage = Passage { consume_authorization: false, ..passage(&[]) };
     let arrives = |policy: HeaderPolicy, name, value| {
-        policy.upstream_headers(&map(&[(name, value)]), &passage).contains_key(name)
+        upstream_headers(&policy, &map(&[(name, value)]), &passage).contains_key(name)
     };
     let ours = ["Bearer x", "bearer  x", "BEARER", "DPoP x", "dpop,x", "Bearer\tx"];
     for value in ours.into_iter().chain(["Basic Zm9v", "Bearers x", "Digest a=\"Bearer\""]) {
@@ -296,4 +296,12 @@ proptest! {
         prop_assert!(!left.to_ascii_lowercase().contains("doorward"));
         prop_assert_eq!(left.matches("a=b").count(), field.matches("a=b").count());
     }
+}
+
+fn upstream_headers(policy: &HeaderPolicy, client: &HeaderMap, passage: &Passage<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    policy.each_upstream_field(client, passage, |name, value| {
+        headers.append(name.clone(), value.clone());
+    });
+    headers
 }

@@ -138,7 +138,9 @@ async fn who_says_nothing_or_half_a_preface_is_cut() {
 
 #[tokio::test]
 async fn without_a_request_a_connection_ends_in_time() {
-    let settings = ListenerSettings { header_read_timeout: Duration::from_millis(300), ..ListenerSettings::default() };
+    let limit = Duration::from_millis(300);
+    let settings =
+        ListenerSettings { header_read_timeout: limit, keep_alive_timeout: limit, ..ListenerSettings::default() };
     let server = start(settings, None);
     for bytes in
         [PREFACE.to_vec(), opening(), [opening(), get(1)].concat(), [opening(), frame(HEADERS, 0, 1, GET)].concat()]

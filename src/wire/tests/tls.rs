@@ -8,7 +8,7 @@ use tokio_rustls::client::TlsStream;
 use super::*;
 
 /// Writes a new self-signed certificate for `name` and its key.
-fn issue(folder: &Path, file: &str, name: &str) -> (CertificateFiles, CertificateDer<'static>) {
+pub(super) fn issue(folder: &Path, file: &str, name: &str) -> (CertificateFiles, CertificateDer<'static>) {
     let at = |ending: &str| -> PathBuf { folder.join(format!("{file}.{ending}")) };
     let files = CertificateFiles { cert_file: at("crt"), key_file: at("key") };
     let issued = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -18,7 +18,7 @@ fn issue(folder: &Path, file: &str, name: &str) -> (CertificateFiles, Certificat
 }
 
 /// Connects under `name`, trusting `roots` only.
-async fn connect(
+pub(super) async fn connect(
     server: &Running,
     name: &str,
     roots: &[&CertificateDer<'static>],

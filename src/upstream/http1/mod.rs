@@ -1,0 +1,19 @@
+//! Our own HTTP/1.1 connection to a backend (RFC 9112): a head is written in one pass, what comes back is parsed where it
+//! lies, and whoever waits for the answer moves the bytes, so a request costs no task and no message between two. Toward
+//! clients the parser is hyper's; here it is `httparse`, as within hyper.
+
+mod answer;
+mod connection;
+mod content;
+mod head;
+mod socket;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use connection::{Connection, Failure};
+pub(super) use content::Content;
+pub(super) use head::{AnswerHead, write_field, write_line};
+pub(super) use socket::Socket;
+pub(super) use upload::Upload;
