@@ -106,6 +106,7 @@ async fn the_shipped_configurations_start_without_their_provider() {
             ("DOORWARD_APPS__STORE__UPSTREAM", &upstream),
         ]);
         if name == "reference.toml" {
+            variables.push(("DOORWARD_APPS__STORE__UPSTREAM_PROTOCOL", "http1"));
             variables.push(("DOORWARD_PROVIDERS__MEMBERS__DISCOVERY_URL", &discovery));
             for secret in ["fusionauth", "webhook-signature", "webhook-password", "webhook-key"] {
                 folder.write(&format!("secrets/{secret}"), "a secret of more than thirty-two bytes\n");

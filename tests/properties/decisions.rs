@@ -247,7 +247,8 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
     let mut is_known = is_signed_in;
     if let Route::Page(_, admission) = route {
         let forwards = matches!(decision, Decision::Forward(_));
-        assert_eq!(forwards, fulfils(admission, caller), "{admission:?} {decision:?}");
+        let is_strangers = doorward::policy::asker::is_strangers_socket(headers, ORIGIN, &[]);
+        assert_eq!(forwards, fulfils(admission, caller) && !is_strangers, "{admission:?} {decision:?}");
         is_known = known(admission, caller).is_some();
     }
     match decision {

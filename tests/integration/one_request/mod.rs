@@ -29,6 +29,9 @@ struct Case {
     /// Whether the connection ends; where it does not, the next request on it is served.
     #[serde(default)]
     ends: bool,
+    /// Whether it may end as well: by how much of the body was there when the answer was.
+    #[serde(default)]
+    may_end: bool,
     /// Whether the client goes away after the bytes.
     #[serde(default)]
     cut: bool,
