@@ -48,7 +48,8 @@ where
     let most = settings.max_header_count;
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
-        async move { Ok::<_, Infallible>(answer(request, arrival, most, &*handler).await) }
+        // On the heap, since hyper and the executor move it about: some KiB each time.
+        Box::pin(async move { Ok::<_, Infallible>(answer(request, arrival, most, &*handler).await) })
     });
     let mut builder = http2::Builder::new(streams.clone());
     builder

@@ -84,7 +84,8 @@ fn a_port_that_is_taken_is_named() {
 #[tokio::test]
 async fn the_shipped_configurations_start_without_their_provider() {
     let authority = Authority::fresh();
-    let certificate = authority.certificate_for(&["store.example.com", "forum.example.com", "localhost"]);
+    let certificate =
+        authority.certificate_for(&["store.example.com", "forum.example.com", "localhost", "store.internal"]);
     let (plain, tls) = (Backend::start(), Backend::start_tls(&certificate));
     // What each has open to everybody, if anything, and the app behind it.
     let shipped = [
@@ -106,7 +107,6 @@ async fn the_shipped_configurations_start_without_their_provider() {
             ("DOORWARD_APPS__STORE__UPSTREAM", &upstream),
         ]);
         if name == "reference.toml" {
-            variables.push(("DOORWARD_APPS__STORE__UPSTREAM_PROTOCOL", "http1"));
             variables.push(("DOORWARD_PROVIDERS__MEMBERS__DISCOVERY_URL", &discovery));
             for secret in ["fusionauth", "webhook-signature", "webhook-password", "webhook-key"] {
                 folder.write(&format!("secrets/{secret}"), "a secret of more than thirty-two bytes\n");

@@ -96,7 +96,9 @@ impl Model {
     fn must(&self) -> Must {
         let (age, idle) = (self.now - self.started, self.now - self.active);
         let refreshes = self.now >= self.jwt_until;
-        if self.over || age >= ABSOLUTE || idle >= IDLE || (refreshes && self.grants_ended && !self.ahead) {
+        // What a copy was given before is given to the browser, too.
+        let was_asked = self.ahead || self.loose;
+        if self.over || age >= ABSOLUTE || idle >= IDLE || (refreshes && self.grants_ended && !was_asked) {
             return Must::Refuse;
         }
         // What an ahead-of-time refresh that was refused ends, is over somewhat earlier.
