@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
 use super::Proxy;
@@ -40,7 +40,7 @@ const FORM_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Asked<'r> {
     pub(super) facts: &'r Facts,
     pub(super) cookies: &'r RequestCookies<'r>,
-    pub(super) parts: Parts,
+    pub(super) parts: &'r mut Parts,
     pub(super) body: Body,
     /// The kept form that it calls for.
     pub(super) form: Option<FormId>,
@@ -169,8 +169,7 @@ impl Proxy {
         let by_session = permit.session().map(|live| self.auth.holds(place, live));
         let holds = by_session.or_else(|| permit.token().map(|live| self.auth.token_holds(place, live)));
         record.sent_upstream();
-        let request = Request::from_parts(asked.parts, asked.body);
-        let answer = upstream::forward(upstream, permit, request, holds.as_ref()).await;
+        let answer = upstream::forward(upstream, &permit, asked.parts, asked.body, holds.as_ref()).await;
         record.lasts(Lasting { holds, max_age: upstream.stream_max_age() });
         record.answered_by_upstream();
         answer

@@ -115,8 +115,12 @@ impl Proxy {
         let answer = match resumed.caller {
             Ok(caller) => {
                 let decision = decide(&facts, &parts.headers, route, caller);
-                self.act(decision, act::Asked { facts: &facts, cookies: &cookies, parts, body, form }, &mut record)
-                    .await
+                self.act(
+                    decision,
+                    act::Asked { facts: &facts, cookies: &cookies, parts: &mut parts, body, form },
+                    &mut record,
+                )
+                .await
             }
             Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
         };

@@ -61,7 +61,8 @@ pub async fn log_out_of_app(
         on_identity: false,
         holds: None,
     };
-    let answer = send(upstream, passage, request).await;
+    let (mut parts, body) = request.into_parts();
+    let answer = send(upstream, passage, &mut parts, body).await;
     Some(answer.map(|answer| {
         let mut room = MAX_BYTES;
         let lines = answer.headers().get_all(SET_COOKIE).iter().take(MAX_LINES).take_while(|line| {

@@ -30,8 +30,8 @@ use crate::types::body::Body;
 
 /// A request that goes out over HTTP/2.
 pub(super) struct Asked<'a> {
-    pub(super) passage: Passage<'a>,
-    pub(super) client: Parts,
+    pub(super) passage: &'a Passage<'a>,
+    pub(super) client: &'a Parts,
     pub(super) body: Body,
 }
 
@@ -52,9 +52,9 @@ pub(super) async fn pass(
 ) -> Result<Response<Body>, UpstreamError> {
     let Asked { passage, client, body } = asked;
     let plan = &upstream.plan;
-    let framing = Framing::of(&client, &body);
-    let uri = uri(plan, &passage)?;
-    let head = || head(plan, &client, &passage, &uri, framing);
+    let framing = Framing::of(client, &body);
+    let uri = uri(plan, passage)?;
+    let head = || head(plan, client, passage, &uri, framing);
     let (body, progress) = match framing {
         Framing::None | Framing::Zero => (Outgoing::empty(), None),
         Framing::Length(_) | Framing::Chunked => {

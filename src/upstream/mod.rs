@@ -19,7 +19,7 @@ mod tests;
 
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 pub use client::Upstream;
@@ -65,12 +65,13 @@ pub struct Passage<'a> {
 ///
 /// # Errors
 /// See [`UpstreamError`].
-pub async fn forward(
-    upstream: &Upstream,
-    permit: Permit<'_>,
-    request: Request<Body>,
-    holds: Option<&Holds>,
-) -> Result<Response<Body>, UpstreamError> {
+pub fn forward<'a>(
+    upstream: &'a Upstream,
+    permit: &'a Permit<'a>,
+    client: &'a mut Parts,
+    body: Body,
+    holds: Option<&'a Holds>,
+) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send {
     let (facts, origin) = (permit.facts(), &permit.place().app.origin);
     let passage = Passage {
         target: facts.target.as_str(),
@@ -83,15 +84,16 @@ pub async fn forward(
         on_identity: permit.identity().is_some(),
         holds,
     };
-    send(upstream, passage, request).await
+    send(upstream, passage, client, body)
 }
 
 async fn send(
     upstream: &Upstream,
     passage: Passage<'_>,
-    request: Request<Body>,
+    client: &mut Parts,
+    body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
-    let answer = pass(upstream, passage, request).await;
+    let answer = pass(upstream, &passage, client, body).await;
     if let Err(error) = &answer {
         upstream.failed(error);
     }
@@ -100,21 +102,21 @@ async fn send(
 
 async fn pass(
     upstream: &Upstream,
-    passage: Passage<'_>,
-    request: Request<Body>,
+    passage: &Passage<'_>,
+    client: &mut Parts,
+    body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
-    let (mut client, body) = request.into_parts();
     check_target(&client.method, passage.target)?;
     if let Some(links) = &upstream.links
-        && !upgrade::is_asked_for(&client, &body)
+        && !upgrade::is_asked_for(client, &body)
         && let Some(stream) = Box::pin(links.stream(&upstream.plan)).await?
     {
         // On the heap, lest every other request carry the room for it.
         return Box::pin(http2::pass(upstream, links, http2::Asked { passage, client, body }, stream)).await;
     }
-    let switch = upgrade::is_asked_for(&client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
-    let framing = Framing::of(&client, &body);
-    let head = Head { upstream, client: &client, passage: &passage, framing, switch: switch.is_some() };
+    let switch = upgrade::is_asked_for(client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
+    let framing = Framing::of(client, &body);
+    let head = Head { upstream, client, passage, framing, switch: switch.is_some() };
     let mut upload = Upload::of(framing, body);
 
     let repeatable = framing == Framing::None && client.method.is_safe();

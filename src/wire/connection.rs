@@ -87,8 +87,7 @@ where
     let service = service_fn(move |request| {
         times.begin(Awaited::Nothing);
         let handler = Arc::clone(&handler);
-        // On the heap, since hyper moves it about: some KiB each time.
-        Box::pin(async move { Ok::<_, Infallible>(handler.handle(request, arrival).await) })
+        async move { Ok::<_, Infallible>(handler.handle(request, arrival).await) }
     });
     let mut connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
 

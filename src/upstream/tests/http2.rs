@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::super::*;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -239,7 +239,8 @@ async fn pass_on(upstream: &Upstream, request: Request<Incoming>, holds: &Holds)
         on_identity: true,
         holds: Some(holds),
     };
-    send(upstream, passage, request.map(Body::streamed)).await.unwrap_or_else(|error| {
+    let (mut parts, body) = request.into_parts();
+    send(upstream, passage, &mut parts, Body::streamed(body)).await.unwrap_or_else(|error| {
         let mut answer = Response::new(Body::full(format!("{} sent={}", error.code(), error.was_sent())));
         *answer.status_mut() = StatusCode::BAD_GATEWAY;
         answer
