@@ -14,7 +14,7 @@ mod room;
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::auth::Auth;
@@ -65,7 +65,8 @@ impl Proxy {
     pub async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let mut record = self.recorder.begin(&parts, arrival);
-        let body = record.watch_request(Body::streamed(body));
+        let body = Body::streamed(body);
+        let body = record.watch_request(if parts.version == Version::HTTP_2 { body.over_http2() } else { body });
 
         let read = canonical(&mut parts, arrival.secure)
             .and_then(|()| Facts::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted));

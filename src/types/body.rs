@@ -14,6 +14,8 @@ use hyper::body::Incoming;
 pub struct Body {
     source: Source,
     keeps_trailers: bool,
+    /// Whether the source says when it has ended: it may have been cut otherwise, and give nothing more.
+    says_its_end: bool,
     watcher: Option<Box<dyn Watcher>>,
 }
 
@@ -96,6 +98,9 @@ pub enum BodyError {
     /// It lasted as long as any may.
     #[error("the stream is as old as any may be")]
     TooOld,
+    /// It ended before its end.
+    #[error("the body was cut short")]
+    CutShort,
     /// Nothing came for too long.
     #[error("the body stalled")]
     Stalled,
@@ -112,17 +117,25 @@ impl Body {
 
     /// A body that is at hand as a whole.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Full(bytes.into()), keeps_trailers: false, watcher: None }
+        Self::of(Source::Full(bytes.into()))
     }
 
     /// A body that arrives from a peer.
     pub fn streamed(incoming: Incoming) -> Self {
-        Self { source: Source::Streamed(incoming), keeps_trailers: false, watcher: None }
+        Self::of(Source::Streamed(incoming))
     }
 
     /// A body that `reader` brings. Its trailers pass: whoever made the reader has judged them.
     pub fn read_by(reader: Pin<Box<Reader>>) -> Self {
-        Self { source: Source::Read(reader), keeps_trailers: true, watcher: None }
+        Self::of(Source::Read(reader)).with_trailers()
+    }
+
+    /// The same body, which came over HTTP/2: to hyper a stream that was reset without an error (RFC 9113 section 8.1)
+    /// looks as if it had ended, and it has not.
+    #[must_use]
+    pub fn over_http2(mut self) -> Self {
+        self.says_its_end = true;
+        self
     }
 
     /// The same body with its trailers, as they arrive: for whoever judges them before they go on.
@@ -138,6 +151,10 @@ impl Body {
         self.finish(End::Abandoned);
         self.watcher = Some(watcher);
         self
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, keeps_trailers: false, says_its_end: false, watcher: None }
     }
 
     fn finish(&mut self, end: End) {
@@ -164,10 +181,10 @@ impl HttpBody for Body {
                 this.source = Source::Empty;
                 Some(Ok(Frame::data(bytes)))
             }
-            Source::Streamed(incoming) => {
-                let next = ready!(Pin::new(incoming).poll_frame(cx));
-                next.map(|frame| frame.map_err(BodyError::Stream))
-            }
+            Source::Streamed(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+                None if this.says_its_end && !incoming.is_end_stream() => Some(Err(BodyError::CutShort)),
+                next => next.map(|frame| frame.map_err(BodyError::Stream)),
+            },
             Source::Read(reader) => ready!(reader.as_mut().poll_frame(cx)),
         };
         let next = match next {

@@ -99,8 +99,7 @@ impl Upstream {
         let deadline = Instant::now() + settings.connect_timeout;
         loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
-                let dialled = timeout(settings.connect_timeout, self.dial(slot)).await;
-                return dialled.map_err(|_| UpstreamError::ConnectTimeout)?;
+                return self.dial_in_time(slot).await;
             }
             match self.shelf.take(Wanted::Any) {
                 Some(connection) if wanted == Wanted::Any => return Ok(connection),
@@ -108,18 +107,24 @@ impl Upstream {
                 Some(_) => continue,
                 None => {}
             }
-            let waiting = async {
+            let slot = timeout_at(deadline, async {
                 tokio::select! {
-                    () = self.shelf.came.notified() => {}
-                    // It is taken again at once, or by somebody who needs it as much.
-                    _ = self.slots.acquire() => {}
+                    () = self.shelf.came.notified() => None,
+                    slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
                 }
-            };
-            timeout_at(deadline, waiting).await.map_err(|_| UpstreamError::Saturated)?;
+            });
+            if let Some(slot) = slot.await.map_err(|_| UpstreamError::Saturated)? {
+                return self.dial_in_time(slot).await;
+            }
             if let Some(connection) = self.shelf.take(wanted) {
                 return Ok(connection);
             }
         }
+    }
+
+    async fn dial_in_time(&self, slot: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {
+        let dialled = timeout(self.plan.settings.connect_timeout, self.dial(slot)).await;
+        dialled.map_err(|_| UpstreamError::ConnectTimeout)?
     }
 
     async fn dial(&self, slot: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {

@@ -264,7 +264,7 @@ async fn nobody_there_is_told_apart_from_no_name() {
 #[tokio::test]
 async fn at_the_limit_of_connections_requests_wait() {
     let front = front(|settings| settings.max_connections = 1).await;
-    let many = futures_of(&front, 20).await;
+    let many = futures_of(&front, "/a", 20).await;
     assert!(many.iter().all(|answer| answer.contains("200 OK")), "{many:?}");
     assert_eq!(front.backend.connections.load(AtomicOrdering::SeqCst), 1);
     // A request that wants a new connection makes the idle one give way.
@@ -290,13 +290,21 @@ async fn a_request_that_waited_long_enough_for_a_connection_fails() {
     assert!(hanging.contains("upstream_response_timeout"), "{hanging}");
 }
 
-async fn futures_of(front: &support::Front, count: usize) -> Vec<String> {
+#[tokio::test]
+async fn those_who_wait_get_the_places_of_connections_that_end() {
+    let front = front(|settings| settings.max_connections = 1).await;
+    let many = futures_of(&front, "/old", 20).await;
+    assert!(many.iter().all(|answer| answer.contains("200 OK")), "{many:?}");
+}
+
+async fn futures_of(front: &support::Front, path: &'static str, count: usize) -> Vec<String> {
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..count {
         let address = front.address;
         set.spawn(async move {
             let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.unwrap();
             heard(&mut stream).await
         });
     }

@@ -36,6 +36,8 @@ pub(in crate::upstream) struct Connection {
     pub(super) patience: Patience,
     /// Whether it served another request before, so that the backend may have closed it meanwhile.
     pub(in crate::upstream) used_before: bool,
+    /// Whether all of the last head went out: else the backend takes what follows for the rest of it.
+    is_whole: bool,
     slot: OwnedSemaphorePermit,
 }
 
@@ -84,7 +86,7 @@ impl Connection {
     /// Over a socket that is connected; `slot` is freed with it.
     pub(in crate::upstream) fn new(socket: Socket, slot: OwnedSemaphorePermit) -> Self {
         let (read, head, patience) = (BytesMut::new(), Vec::new(), Patience::default());
-        Self { socket, read, head, patience, used_before: false, slot }
+        Self { socket, read, head, patience, used_before: false, is_whole: true, slot }
     }
 
     /// Whether it can be used again.
@@ -101,7 +103,7 @@ impl Connection {
         if self.head.capacity() > ROOM {
             self.head = Vec::new();
         }
-        self.read.is_empty()
+        self.is_whole && self.read.is_empty()
     }
 
     /// Where the head of the next request is written.
@@ -171,10 +173,12 @@ impl Exchange<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
         self.send(cx)?;
         if let Poll::Ready(answer) = self.poll_answer(cx) {
+            self.connection.is_whole = self.sent == self.connection.head.len() && self.broken.is_none();
             return Poll::Ready(answer);
         }
         // A long upload is no slow backend: its time to answer counts from the last byte that it took.
-        let (limit, error) = if self.upload.as_ref().is_some_and(Upload::awaits_client) {
+        let awaits_client = self.broken.is_none() && self.upload.as_ref().is_some_and(Upload::awaits_client);
+        let (limit, error) = if awaits_client {
             (self.settings.body_idle_timeout, UpstreamError::RequestStalled)
         } else {
             (self.settings.response_timeout, UpstreamError::ResponseTimeout)
@@ -198,7 +202,10 @@ impl Exchange<'_> {
                 Poll::Ready(failed) => {
                     let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
                     if self.sent == 0 {
-                        return Err(Failure::Unsent(UpstreamError::BrokeOff(error)));
+                        let error = UpstreamError::BrokeOff(error);
+                        // A record may have gone out in the very call that failed.
+                        let is_sure = !self.connection.socket.is_tls();
+                        return Err(if is_sure { Failure::Unsent(error) } else { Failure::Unanswered(error) });
                     }
                     self.broken = Some(error);
                 }

@@ -50,14 +50,17 @@ impl Content {
         let length = length(headers);
         headers.remove(CONTENT_LENGTH);
         let mut keeps = keeps_alive(headers, *version);
+        // A body that is announced where there can be none may come all the same, and late.
+        let announces = codings || !matches!(length, Ok(None | Some(0)));
         if *method == Method::HEAD || *status == StatusCode::NOT_MODIFIED {
+            keeps &= *method == Method::HEAD || !codings;
             if let Some(length) = length? {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             }
             return Ok((Self::Length(0), keeps));
         }
         if *status == StatusCode::NO_CONTENT {
-            return Ok((Self::Length(0), keeps));
+            return Ok((Self::Length(0), keeps && !announces));
         }
         if codings {
             if *version == Version::HTTP_10 {

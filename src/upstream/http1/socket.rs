@@ -40,6 +40,11 @@ macro_rules! on_stream {
 }
 
 impl Socket {
+    /// Whether what is written goes through TLS.
+    pub(super) const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Whether it is open and nothing came: what came between two requests answers none of them.
     pub(super) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];

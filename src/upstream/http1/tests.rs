@@ -218,6 +218,10 @@ async fn only_a_connection_that_nothing_is_left_on_is_used_again() {
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n", false),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx", false),
         (b"HTTP/1.1 204 No Content\r\n\r\nbody", false),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\n", false),
+        (b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        (b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n", true),
         (b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\nok", false),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", false),
@@ -257,6 +261,37 @@ async fn a_body_goes_out_in_the_framing_that_was_said() {
     assert_eq!(status.unwrap(), StatusCode::OK);
     assert_eq!(got, b"POST / HTTP/1.1\r\n\r\n7\r\nthe end\r\n0\r\n\r\n");
     assert!(Upload::of(Framing::None, Body::full("x")).is_none() && Upload::of(Framing::Zero, Body::empty()).is_none());
+}
+
+/// LESSONS, smuggling: what a body owes is filled by the next request on the connection.
+#[tokio::test]
+async fn a_body_that_is_shorter_or_longer_than_it_said_ends_the_connection() {
+    for body in ["four", "seven_b"] {
+        let (mut connection, mut theirs) = connection().await;
+        theirs.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        connection.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+        let mut upload = Upload::of(Framing::Length(6), Body::full(body));
+        let failure = connection.exchange(&mut upload, &settings()).await.unwrap_err();
+        assert!(matches!(failure, Failure::Failed(UpstreamError::RequestBroke)), "{failure:?}");
+        drop(connection);
+        let mut got = String::new();
+        // Nobody read what it said, so the end may be a reset.
+        let _ = theirs.read_to_string(&mut got).await;
+        assert!(got.len() <= "POST / HTTP/1.1\r\n\r\nfour".len(), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_a_head_is_owed_is_not_used_again() {
+    let (mut connection, mut theirs) = connection().await;
+    theirs.write_all(b"HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    let long = "x".repeat(4 << 20);
+    connection.head().extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
+    let mut head = connection.exchange(&mut None, &settings()).await.unwrap();
+    let (content, keeps) = Content::of(&mut head, &Method::GET).unwrap();
+    let shelf = Arc::new(Shelf::new(1, Duration::from_secs(60)));
+    connection.into_body(content, Some(&shelf), None, Duration::from_secs(5));
+    assert!(keeps && shelf.resting() == 0);
 }
 
 #[tokio::test]

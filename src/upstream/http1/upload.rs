@@ -16,7 +16,8 @@ use crate::upstream::framing::Framing;
 #[derive(Debug)]
 pub(in crate::upstream) struct Upload {
     body: Body,
-    is_chunked: bool,
+    /// How much is still to come; `None`: that is not known, and it goes in chunks.
+    left: Option<u64>,
     /// What goes out now: framing, data, framing. A chunk's end goes with it, since some wait for that.
     frame: Vec<u8>,
     piece: Bytes,
@@ -28,20 +29,12 @@ pub(in crate::upstream) struct Upload {
 impl Upload {
     /// `None`: there is no body.
     pub(in crate::upstream) fn of(framing: Framing, body: Body) -> Option<Self> {
-        let is_chunked = match framing {
+        let left = match framing {
             Framing::None | Framing::Zero => return None,
-            Framing::Length(_) => false,
-            Framing::Chunked => true,
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
         };
-        Some(Self {
-            body,
-            is_chunked,
-            frame: Vec::new(),
-            piece: Bytes::new(),
-            tail: &[],
-            ended: false,
-            awaits_client: false,
-        })
+        Some(Self { body, left, frame: Vec::new(), piece: Bytes::new(), tail: &[], ended: false, awaits_client: false })
     }
 
     /// Whether all of it went out.
@@ -65,30 +58,35 @@ impl Upload {
             self.awaits_client = next.is_pending();
             match ready!(next).transpose()? {
                 // Trailers go no further.
-                Some(frame) => self.take(frame.into_data().unwrap_or_default()),
-                None => self.end(),
+                Some(frame) => self.take(frame.into_data().unwrap_or_default())?,
+                None => self.end()?,
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    fn take(&mut self, piece: Bytes) {
-        if self.is_chunked && !piece.is_empty() {
+    /// The backend takes what follows for the next request, or waits: never is more or less sent than was said.
+    fn take(&mut self, piece: Bytes) -> Result<(), BodyError> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(piece.len() as u64).ok_or(BodyError::CutShort)?;
+            self.ended = *left == 0;
+        } else if !piece.is_empty() {
             // Writing to a Vec cannot fail.
             let _ = write!(self.frame, "{:x}\r\n", piece.len());
             self.tail = b"\r\n";
         }
         self.piece = piece;
-        if self.body.is_end_stream() {
-            self.ended = !self.is_chunked;
-        }
+        Ok(())
     }
 
-    fn end(&mut self) {
-        self.ended = true;
-        if self.is_chunked {
-            self.tail = b"0\r\n\r\n";
+    fn end(&mut self) -> Result<(), BodyError> {
+        match self.left {
+            Some(1..) => return Err(BodyError::CutShort),
+            Some(0) => {}
+            None => self.tail = b"0\r\n\r\n",
         }
+        self.ended = true;
+        Ok(())
     }
 
     /// Sends a part of it. Whether there is more.

@@ -100,6 +100,10 @@ impl HttpBody for Answer {
         };
         self.moved = Instant::now();
         self.stream.heard();
+        if next.is_none() && !self.incoming.is_end_stream() {
+            // A stream that was reset without an error looks as if it had ended (RFC 9113 section 8.1).
+            return Poll::Ready(Some(Err(BodyError::CutShort)));
+        }
         let next = next.map(|frame| frame.map_err(BodyError::Stream));
         let unwanted = !self.takes_trailers && matches!(&next, Some(Ok(frame)) if frame.is_trailers());
         Poll::Ready(if unwanted { None } else { judged(next, &self.plan, Toward::Client) })
