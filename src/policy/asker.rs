@@ -28,7 +28,8 @@ impl Asker {
     /// Reads the kind of content first, then the fetch metadata (W3C Fetch Metadata), then `Accept`, then
     /// `X-Requested-With`.
     pub fn read(method: &Method, headers: &HeaderMap) -> Self {
-        if is_grpc(headers) {
+        // Nothing else is asked so: a refusal that has status 200 must not come of a field that anybody can send along.
+        if *method == Method::POST && is_grpc(headers) {
             return Self::Grpc;
         }
         if headers.contains_key(header::UPGRADE) || text(headers, &SEC_PURPOSE).is_some() {
@@ -189,6 +190,8 @@ mod tests {
             let asker = Asker::read(&Method::POST, &headers(&[("content-type", kind), html]));
             assert_eq!((asker, asker.as_program()), (Asker::Grpc, Asker::Grpc), "{kind}");
         }
+        let asker = Asker::read(&Method::GET, &headers(&[("content-type", "application/grpc"), html]));
+        assert_eq!(asker, Asker::Navigation, "a refusal of it is no 200");
         for kind in ["application/grpc-web+proto", "application/grpcx", "application/json"] {
             let asker = Asker::read(&Method::POST, &headers(&[("content-type", kind)]));
             assert_eq!(asker, Asker::Program, "{kind}");

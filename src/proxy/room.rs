@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 /// How large a room is.
@@ -25,9 +25,9 @@ pub struct RoomSettings {
 #[derive(Debug)]
 pub struct Room {
     settings: RoomSettings,
-    inside: AtomicUsize,
+    /// Whoever comes later does not overtake: a place that is free goes to the first in the queue.
+    places: Semaphore,
     waiting: AtomicUsize,
-    left: Notify,
 }
 
 /// The rooms that all workers share.
@@ -41,7 +41,7 @@ pub struct Rooms {
 
 /// A place in a room, until this is dropped.
 #[derive(Debug)]
-pub struct Stay<'r>(&'r Room);
+pub struct Stay<'r>(#[expect(dead_code, reason = "held, not used")] SemaphorePermit<'r>);
 
 impl Rooms {
     /// The room of the app in this place, if it has one.
@@ -53,24 +53,22 @@ impl Rooms {
 impl Room {
     /// An empty room.
     pub fn new(settings: RoomSettings) -> Self {
-        Self { settings, inside: AtomicUsize::new(0), waiting: AtomicUsize::new(0), left: Notify::new() }
+        let places = Semaphore::new(settings.most.min(Semaphore::MAX_PERMITS));
+        Self { settings, places, waiting: AtomicUsize::new(0) }
     }
 
     /// A place, at once or after a while. `None`: there was none in time, or too many wait already.
     pub async fn enter(&self) -> Option<Stay<'_>> {
-        // Who comes later does not overtake.
-        if self.waiting() == 0
-            && let Some(stay) = self.try_enter()
-        {
-            return Some(stay);
+        match self.places.try_acquire() {
+            Ok(place) => Some(Stay(place)),
+            // On the heap, lest every request carry it.
+            Err(_) => Box::pin(self.queue()).await,
         }
-        // On the heap, lest every request carry it.
-        Box::pin(self.queue()).await
     }
 
     /// How many are in it.
     pub fn inside(&self) -> usize {
-        self.inside.load(Ordering::SeqCst)
+        self.settings.most.min(Semaphore::MAX_PERMITS) - self.places.available_permits()
     }
 
     /// How many wait for it.
@@ -78,39 +76,13 @@ impl Room {
         self.waiting.load(Ordering::SeqCst)
     }
 
-    fn try_enter(&self) -> Option<Stay<'_>> {
-        let one_more = |inside: usize| (inside < self.settings.most).then_some(inside + 1);
-        self.inside.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok().map(|_| Stay(self))
-    }
-
     async fn queue(&self) -> Option<Stay<'_>> {
-        let waiting = Waiting(self);
+        let _waiting = Waiting(self);
         if self.waiting.fetch_add(1, Ordering::SeqCst) >= self.settings.most_waiting {
             return None;
         }
-        let stay = timeout(self.settings.patience, async {
-            loop {
-                let mut left = std::pin::pin!(self.left.notified());
-                // From here on nobody leaves unnoticed.
-                left.as_mut().enable();
-                if let Some(stay) = self.try_enter() {
-                    return stay;
-                }
-                left.await;
-            }
-        });
-        let stay = stay.await.ok();
-        drop(waiting);
-        stay
-    }
-}
-
-impl Drop for Stay<'_> {
-    fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::SeqCst);
-        if self.0.waiting() > 0 {
-            self.0.left.notify_one();
-        }
+        let place = timeout(self.settings.patience, self.places.acquire()).await;
+        place.ok()?.ok().map(Stay)
     }
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use hyper::server::conn::http1;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
@@ -25,6 +26,9 @@ use super::sweeper::Sweeper;
 use super::tls::HTTP_2;
 use crate::telemetry::metrics::Metrics;
 use crate::types::net::Arrival;
+
+/// How much of an answer may wait in the system until the client's window opens, in bytes.
+const MOST_UNSENT: u32 = 128 * 1024;
 
 /// A socket that was just accepted.
 pub(super) enum Accepted {
@@ -67,6 +71,9 @@ impl<H: Handler> Server<H> {
             Accepted::Tcp(stream, peer) => {
                 // Without it the last part of an answer may wait for an acknowledgement; a failure costs only that.
                 let _ = stream.set_nodelay(true);
+                // Else the system calls a socket writable once a third of all it holds is gone, which a slow reader of
+                // much may not manage within any limit of ours.
+                let _ = SockRef::from(&stream).set_tcp_notsent_lowat(MOST_UNSENT);
                 self.named(stream, Some(peer), place).await
             }
             Accepted::Unix(stream) => self.named(stream, None, place).await,

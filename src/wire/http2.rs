@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -14,7 +15,6 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 
 use super::accepted::Server;
 use super::connection::Handler;
@@ -32,7 +32,10 @@ const MAX_OWN_RESETS: usize = 100;
 /// Most pieces that a client may cut its cookies into: browsers send every cookie as a field.
 const MAX_CRUMBS: usize = 256;
 /// Longest part of an answer that waits in memory for the client's window, in bytes.
-const MAX_SEND_BUFFER: usize = 400 * 1024;
+const MAX_SEND_BUFFER: usize = 128 * 1024;
+
+/// How long a client without a request has to agree to the end when service ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves a connection until it ends, or, once draining began, until its current answers are out.
 pub(super) async fn serve<S, H>(stream: Guarded<S>, arrival: Arrival, server: Arc<Server<H>>)
@@ -70,12 +73,18 @@ where
         }
         () = streams.idle_for(settings.header_read_timeout, settings.keep_alive_timeout) => {
             connection.as_mut().graceful_shutdown();
-            // A client need not agree to the end.
-            timeout(settings.header_read_timeout, connection.as_mut()).await.unwrap_or(Ok(()))
+            // A client need not agree to the end; a request that crossed it is answered.
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = streams.quiet_for(settings.header_read_timeout) => Ok(()),
+            }
         }
         () = drain.started() => {
             connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = streams.quiet_for(LAST_WORDS) => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {

@@ -58,6 +58,9 @@ impl Inherited {
                 Err(_) => descriptors.take_unix_listener(index)?.map(Socket::Unix),
             };
             let socket = socket.ok_or_else(|| io::Error::other("a descriptor was handed over twice"))?;
+            if !socket.listens()? {
+                return Err(io::Error::other("a descriptor is a socket that does not listen (`Accept=yes`?)"));
+            }
             Ok(Handed { name, address: socket.address()?, socket })
         });
         all.collect::<io::Result<_>>().map(Self)

@@ -165,6 +165,14 @@ impl Listener {
 }
 
 impl Socket {
+    /// Whether connections can be accepted from it.
+    pub(super) fn listens(&self) -> io::Result<bool> {
+        match self {
+            Self::Tcp(socket) => socket2::SockRef::from(socket).is_listener(),
+            Self::Unix(socket) => socket2::SockRef::from(socket).is_listener(),
+        }
+    }
+
     /// Where it is bound.
     pub(super) fn address(&self) -> io::Result<ListenAddr> {
         match self {

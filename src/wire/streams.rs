@@ -88,6 +88,14 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// Ends once there was no stream for `limit` from now on, and nothing of an answer was left that the client took.
+    pub(super) async fn quiet_for(&self, limit: Duration) {
+        self.0.moved();
+        self.idle_for(limit, limit).await;
+    }
+}
+
 impl<F> hyper::rt::Executor<F> for Streams
 where
     F: Future + Send + 'static,
@@ -112,16 +120,25 @@ where
 pub(super) struct Socket<S> {
     socket: S,
     shared: Arc<Shared>,
+    /// Bytes since the client was last seen to take something.
+    taken: usize,
 }
+
+/// What is no more than this may be answers to pings and settings, and shows nothing.
+const SMALL_TALK: usize = 16 * 1024;
 
 impl<S> Socket<S> {
     pub(super) fn new(socket: S, streams: &Streams) -> Self {
-        Self { socket, shared: Arc::clone(&streams.0) }
+        Self { socket, shared: Arc::clone(&streams.0), taken: 0 }
     }
 
-    fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.shared.moved();
+    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = written {
+            self.taken += count;
+            if self.taken > SMALL_TALK {
+                self.taken = 0;
+                self.shared.moved();
+            }
         }
         written
     }
@@ -182,10 +199,13 @@ impl Drop for Open {
         shared.moved();
         shared.open.fetch_sub(1, Ordering::Relaxed);
         shared.metrics.http2_streams.dec();
-        if self.progress.complete.load(Ordering::Relaxed) {
+        let progress = &self.progress;
+        if progress.complete.load(Ordering::Relaxed) {
             let less = |cancelled: usize| cancelled.checked_sub(1);
             // An error means that it was zero.
             let _ = shared.cancelled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        } else if progress.answered.load(Ordering::Relaxed) {
+            // Ends of calls and streams that nobody else can end: they cost no more than what is answered whole.
         } else if shared.cancelled.fetch_add(1, Ordering::Relaxed) >= shared.most_cancelled {
             shared.flooded.notify_one();
         }
@@ -197,12 +217,15 @@ pub(super) struct Progress {
     start: Instant,
     /// Milliseconds after `start`, plus one, at which the client got something to take; zero: it waits for us.
     given: AtomicU64,
+    /// Whether the answer's head is known.
+    answered: AtomicBool,
     complete: AtomicBool,
 }
 
 impl Progress {
     fn new() -> Self {
-        Self { start: Instant::now(), given: AtomicU64::new(0), complete: AtomicBool::new(false) }
+        let (answered, complete) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { start: Instant::now(), given: AtomicU64::new(0), answered, complete }
     }
 
     /// That of the stream whose task calls.
@@ -239,6 +262,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(body: Body, progress: Arc<Progress>) -> Self {
         progress.give();
+        progress.answered.store(true, Ordering::Relaxed);
         progress.complete.store(body.is_end_stream(), Ordering::Relaxed);
         Self { body, progress }
     }

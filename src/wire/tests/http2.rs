@@ -154,6 +154,35 @@ async fn without_a_request_a_connection_ends_in_time() {
     assert_eq!(server.metrics.connections.get(), 0);
 }
 
+/// Small talk is no request: it neither keeps a connection, nor one that service has ended for.
+#[tokio::test]
+async fn pings_keep_no_connection() {
+    let limit = Duration::from_millis(300);
+    let settings =
+        ListenerSettings { header_read_timeout: limit, keep_alive_timeout: limit, ..ListenerSettings::default() };
+    let server = start(settings, None);
+    for bytes in [opening(), [opening(), get(1)].concat()] {
+        let (mut reading, mut writing) = server.connect().await.into_split();
+        writing.write_all(&bytes).await.unwrap();
+        let pinging = tokio::spawn(async move {
+            while writing.write_all(&frame(PING, 0, 0, &[0; 8])).await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let mut rest = Vec::new();
+        // It may be reset, since we go on writing.
+        let _ = timeout(Duration::from_secs(5), reading.read_to_end(&mut rest)).await.unwrap();
+        pinging.abort();
+    }
+    let server = start(ListenerSettings::default(), None);
+    let mut silent = server.connect().await;
+    silent.write_all(&[opening(), get(1)].concat()).await.unwrap();
+    frames(&mut silent).await;
+    server.trigger.start();
+    // Its GOAWAY comes with a ping that is never answered.
+    timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn an_answer_to_head_has_a_length_and_no_body() {
     let server = start(ListenerSettings::default(), None);
