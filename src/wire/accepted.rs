@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::types::net::Arrival;
 
 /// How much of an answer may wait in the system until the client's window opens, in bytes.
-const MOST_UNSENT: u32 = 128 * 1024;
+const MOST_UNSENT: u32 = 512 * 1024;
 
 /// A socket that was just accepted.
 pub(super) enum Accepted {
