@@ -1,4 +1,4 @@
-"""What is done to a proxy, and what it costs."""
+"""Load generation: runs wrk and h2load against a proxy and measures its CPU time and memory."""
 
 import contextlib
 import dataclasses
@@ -17,14 +17,18 @@ from peers import ANSWER_BYTES, LARGE_MIB
 
 HERE = pathlib.Path(__file__).parent
 CONNECTIONS = 64
-# Over HTTP/2: fewer connections, so many requests at a time on each; as many under way in all.
+# HTTP/2: fewer connections with several streams each; the same number of requests in flight.
 H2_CONNECTIONS, H2_STREAMS = 16, 4
 NEW_CONNECTIONS = 1000
 
 
 @dataclasses.dataclass
 class Ask:
-    """What a row asks for: `fields` are pairs; of `tokens`, a file of bearer tokens, each request takes the next."""
+    """The request of a row.
+
+    `fields` are pairs of name and value. `tokens` is a file of bearer tokens: each request takes
+    the next one.
+    """
 
     protocol: str
     path: str = "/public"
@@ -68,14 +72,14 @@ def ask_once(proxy, ask):
 
 
 def joined(fields):
-    """The fields with all cookies in one, as HTTP/1.1 has them."""
+    """The fields with all cookies joined into one `Cookie` field, as HTTP/1.1 requires."""
     cookies = [value for name, value in fields if name == "Cookie"]
     others = {name: value for name, value in fields if name != "Cookie"}
     return {**others, "Cookie": "; ".join(cookies)} if cookies else others
 
 
 def first_answer_ms(process, proxy, ask):
-    """From the start of the process to the end of its first answer."""
+    """Milliseconds from the start of the process to the end of its first response."""
     while time.perf_counter() - process.started < 10:
         process.check_alive()
         try:
@@ -85,18 +89,20 @@ def first_answer_ms(process, proxy, ask):
             continue
         if status in (200, 401):
             return (time.perf_counter() - process.started) * 1000
-        raise SystemExit(f"{proxy.name} answers with status {status}")
-    raise SystemExit(f"{proxy.name} did not answer within 10 s")
+        raise SystemExit(f"{proxy.name} responded with status {status}")
+    raise SystemExit(f"{proxy.name} did not respond within 10 s")
 
 
 def check(proxy, ask):
     status, body = ask_once(proxy, ask)
     if status != 200 or len(body) != ANSWER_BYTES:
-        raise SystemExit(f"{proxy.name} answers with status {status} and {len(body)} bytes: {body[:300]}")
+        raise SystemExit(
+            f"{proxy.name} responded with status {status} and {len(body)} bytes: {body[:300]}"
+        )
 
 
 def requests(process, proxy, ask, seconds, core, directory):
-    """Many requests over kept connections: cost of one, rate, latencies."""
+    """Many requests over persistent connections: CPU time per request, rate, latencies."""
     before = process.cpu_seconds()
     told = (_h2load if ask.protocol == "h2" else _wrk)(proxy, ask, seconds, core, directory)
     spent = process.cpu_seconds() - before
@@ -116,13 +122,16 @@ def _wrk(proxy, ask, seconds, core, _):
     given = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
     scheme = "https" if proxy.tls else "http"
     command = [
-        "taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(HERE / "wrk.lua"),
-        *given, f"{scheme}://127.0.0.1:{proxy.port}{ask.path}", *([str(ask.tokens)] if ask.tokens else []),
+        "taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s",
+        "-s", str(HERE / "wrk.lua"), *given, f"{scheme}://127.0.0.1:{proxy.port}{ask.path}",
+        *([str(ask.tokens)] if ask.tokens else []),
     ]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    said = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds + 30, check=True
+    ).stdout
     told = json.loads(said.splitlines()[-1])
     if ask.tokens:
-        # wrk sits out its time when the tokens are used up; every connection was busy until then.
+        # wrk idles once the tokens are used up; every connection was busy until then.
         told["duration_us"] = told["answers"] * told["mean_us"] / CONNECTIONS
     return told
 
@@ -132,10 +141,13 @@ def _h2load(proxy, ask, seconds, core, directory):
     log.unlink(missing_ok=True)
     given = [f"--header={name}: {value}" for name, value in ask.fields]
     command = [
-        "taskset", "-c", str(core), "h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", "-t1", f"-D{seconds}",
-        f"--log-file={log}", *given, f"--connect-to=127.0.0.1:{proxy.port}", f"https://{PUBLIC_HOST}{ask.path}",
+        "taskset", "-c", str(core), "h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", "-t1",
+        f"-D{seconds}", f"--log-file={log}", *given, f"--connect-to=127.0.0.1:{proxy.port}",
+        f"https://{PUBLIC_HOST}{ask.path}",
     ]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    said = subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds + 30, check=True
+    ).stdout
     if "Application protocol: h2" not in said:
         raise SystemExit(f"{proxy.name} does not speak HTTP/2:\n{said}")
     good = int(re.search(r"status codes: (\d+) 2xx", said).group(1))
@@ -151,40 +163,49 @@ def _h2load(proxy, ask, seconds, core, directory):
 
 
 def new_connections(process, proxy, core):
-    """Full TLS 1.3 handshakes, each for one request: cost of one and rate."""
+    """Full TLS 1.3 handshakes with one request each: CPU time per handshake, and rate."""
     command = [
-        "taskset", "-c", str(core), "h2load", "--h1", f"-n{NEW_CONNECTIONS}", f"-c{NEW_CONNECTIONS}", "-t1",
-        f"--connect-to=127.0.0.1:{proxy.port}", f"https://{PUBLIC_HOST}/public",
+        "taskset", "-c", str(core), "h2load", "--h1", f"-n{NEW_CONNECTIONS}",
+        f"-c{NEW_CONNECTIONS}", "-t1", f"--connect-to=127.0.0.1:{proxy.port}",
+        f"https://{PUBLIC_HOST}/public",
     ]  # fmt: skip
     before = process.cpu_seconds()
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     spent = process.cpu_seconds() - before
     good = int(re.search(r"status codes: (\d+) 2xx", said).group(1))
     if good != NEW_CONNECTIONS or "TLSv1.3" not in said:
-        raise SystemExit(f"{proxy.name}: {good} of {NEW_CONNECTIONS} new connections were served\n{said}")
+        raise SystemExit(
+            f"{proxy.name}: {good} of {NEW_CONNECTIONS} new connections were served\n{said}"
+        )
     amount, unit = re.search(r"finished in ([\d.]+)(us|ms|s)", said).groups()
     took = float(amount) * {"us": 1e-6, "ms": 1e-3, "s": 1}[unit]
-    return {"handshake_us": spent * 1e6 / NEW_CONNECTIONS, "handshakes_per_second": NEW_CONNECTIONS / took}
+    return {
+        "handshake_us": spent * 1e6 / NEW_CONNECTIONS,
+        "handshakes_per_second": NEW_CONNECTIONS / took,
+    }
 
 
 def download(process, proxy):
-    """CPU microseconds of the proxy for each MiB of one large answer."""
+    """CPU microseconds of the proxy for each MiB of one large response."""
     request = f"GET /public/large HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\nConnection: close\r\n\r\n"
-    room, received = bytearray(256 * 1024), 0
+    buffer, received = bytearray(256 * 1024), 0
     before = process.cpu_seconds()
     with _connect(proxy) as connection:
         connection.sendall(request.encode())
         with contextlib.suppress(ssl.SSLEOFError):
-            while count := connection.recv_into(room):
+            while count := connection.recv_into(buffer):
                 received += count
     spent = process.cpu_seconds() - before
     if received < LARGE_MIB * 1024 * 1024:
-        raise SystemExit(f"{proxy.name} sent {received} bytes of the large answer")
+        raise SystemExit(f"{proxy.name} sent {received} bytes of the large response")
     return spent * 1e6 / LARGE_MIB
 
 
 def memory(process, proxy, steps):
-    """KiB in use before any connection, and with so many that had one answer each and then rest, for each step."""
+    """KiB in use without connections, and with each number of idle connections in `steps`.
+
+    Every connection carries one request before it becomes idle.
+    """
     request = f"GET /public HTTP/1.1\r\nHost: {PUBLIC_HOST}\r\n\r\n".encode()
     used, open_ones = {0: process.resident_kib()}, []
     try:
@@ -197,9 +218,9 @@ def memory(process, proxy, steps):
                 while len(received.partition(b"\r\n\r\n")[2]) < ANSWER_BYTES:
                     more = connection.recv(65536)
                     if not more:
-                        raise SystemExit(f"{proxy.name} closed a connection that was to rest")
+                        raise SystemExit(f"{proxy.name} closed an idle connection")
                     received += more
-            # What rests is put away a little later, if it is.
+            # Buffers of idle connections are released after a short delay.
             time.sleep(3)
             used[step] = process.resident_kib()
         return used

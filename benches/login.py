@@ -1,4 +1,4 @@
-"""A real session: somebody logs in through a provider that asks nothing, and the cookies are kept as a browser does."""
+"""A session for the benchmarks: logs in at a stub provider and keeps cookies as a browser does."""
 
 import http.client
 import pathlib
@@ -9,12 +9,13 @@ from process import free_port
 
 HERE = pathlib.Path(__file__).parent
 PUBLIC_HOST = "store.example.test"
-# As many as a visit with tokens that were never seen may take; each Doorward that gets them is started anew.
+# The most unseen tokens that one visit can use. Doorward is restarted before each such visit, so
+# that no token is in its cache.
 TOKENS = 30_000
 
 
 class Provider:
-    """The provider, its access tokens, and its public key."""
+    """The stub provider, its access tokens and its public key."""
 
     def __init__(self, processes, core, directory, tokens=TOKENS):
         self.directory = directory
@@ -22,10 +23,12 @@ class Provider:
         self.issuer = f"http://127.0.0.1:{self.port}"
         self.tokens_file, self.public_key_file = directory / "tokens", directory / "signing.pub.pem"
         command = ["node", str(HERE / "provider.mjs"), str(self.port), str(directory), str(tokens)]
-        self.process = processes.start("the provider", command, core, out=directory / "provider.out")
+        self.process = processes.start(
+            "the provider", command, core, out=directory / "provider.out"
+        )
 
     def wait(self):
-        """Until all tokens are signed, which takes a while."""
+        """Waits until the provider has signed all tokens."""
         for _ in range(1200):
             self.process.check_alive()
             try:
@@ -40,17 +43,17 @@ class Provider:
 
 
 class Session:
-    """Alice's session at the app."""
+    """Alice's session with the app."""
 
     def __init__(self):
         self.cookies = {}
 
     def log_in(self, port):
-        """At the Doorward that listens on `port`, by way of the provider."""
+        """Logs in at the Doorward that listens on `port`, through the provider."""
         _, to_provider, _ = self.ask(port, "/who")
         provider = urllib.parse.urlsplit(to_provider or "")
         if not provider.port:
-            raise SystemExit("no login was begun")
+            raise SystemExit("no login was started")
         _, headers, _ = ask(provider.port, provider.netloc, f"{provider.path}?{provider.query}")
         back = urllib.parse.urlsplit(headers["Location"])
         status, _, text = self.ask(port, f"{back.path}?{back.query}")
@@ -58,9 +61,17 @@ class Session:
             raise SystemExit(f"the login ended with status {status}: {text[:300]}")
 
     def ask(self, port, path):
-        headers = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        headers = {
+            "Accept": "text/html",
+            "Sec-Fetch-Mode": "navigate",
+            "Sec-Fetch-Dest": "document",
+        }
         to_callback = "/callback" in path
-        sent = [f"{name}={value}" for name, (value, rest) in self.cookies.items() if to_callback or rest == "/"]
+        sent = [
+            f"{name}={value}"
+            for name, (value, rest) in self.cookies.items()
+            if to_callback or rest == "/"
+        ]
         if sent:
             headers["Cookie"] = "; ".join(sent)
         status, answered, text = ask(port, PUBLIC_HOST, path, headers)
@@ -78,16 +89,18 @@ class Session:
             self.cookies[name] = (value, told.get("path", "/"))
 
     def crumbs(self):
-        """The cookies that go to the app's pages, one by one."""
+        """The cookies sent to the app's pages, one string each."""
         return [f"{name}={value}" for name, (value, path) in self.cookies.items() if path == "/"]
 
     def use(self, port):
-        """Asks the Doorward at `port` who we are, and takes what cookies it renews, as a browser would."""
+        """Requests a page from the Doorward at `port` and stores renewed cookies."""
         status, _, text = self.ask(port, "/who")
         if status != 200 or "alice.arnold@example.com" not in text:
-            raise SystemExit(f"the session is not accepted: status {status}, the backend was told `{text[:300]}`")
+            raise SystemExit(
+                f"the session is not accepted: status {status}, the backend saw `{text[:300]}`"
+            )
         if "doorward_" in text:
-            raise SystemExit("the backend was given the session's cookies")
+            raise SystemExit("the backend received the session cookies")
 
 
 def ask(port, host, path, headers=None):

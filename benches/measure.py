@@ -1,5 +1,8 @@
-"""Measures Doorward beside nginx and HAProxy: every round visits every row in turn, ratios are formed within a
-round and then reduced to their median, so that a machine that is slow for a while disturbs little."""
+"""Compares Doorward with nginx and HAProxy.
+
+Every round measures every row once. Ratios are computed within a round and reduced to their median,
+so that a machine that is slow for a while distorts them little.
+"""
 
 import argparse
 import dataclasses
@@ -35,18 +38,40 @@ def main():
 def arguments():
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        raise SystemExit("two cores are needed: one for the proxy, one for the load and the backend")
+        raise SystemExit(
+            "two cores are needed: one for the proxy, one for the load and the backend"
+        )
     parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
-    parser.add_argument("--only", help=f"some rows, by commas; nginx's beside them come by themselves. All there are: "
-                        f"{', '.join([*ROUNDS, *ONCE])}")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=5, help="how often every row is visited (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=2, help="how long each visit lasts (%(default)s)")
-    parser.add_argument("--proxy-core", type=int, default=cores[-1], help="where the proxy runs (%(default)s)")
-    parser.add_argument("--load-core", type=int, default=cores[0], help="where load and backend run (%(default)s)")
-    parser.add_argument("--binary", default=str(ROOT / "target/release/doorward"), help="the Doorward to measure")
-    parser.add_argument("--beside", help="a second Doorward, measured in the same rounds: to judge a change")
-    parser.add_argument("--profile", metavar="FILE", help="record one more visit of the last row with perf")
-    parser.add_argument("--out", help="file for the tables; default: benches/RESULTS.md, and none with --only")
+    parser.add_argument(
+        "--only",
+        help="rows to measure, separated by commas; the nginx rows that they are compared with are "
+        f"added. Available: {', '.join([*ROUNDS, *ONCE])}",
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds (%(default)s)")
+    parser.add_argument(
+        "--seconds", type=int, default=2, help="duration of each measurement (%(default)s)"
+    )
+    parser.add_argument(
+        "--proxy-core", type=int, default=cores[-1], help="core of the proxy (%(default)s)"
+    )
+    parser.add_argument(
+        "--load-core",
+        type=int,
+        default=cores[0],
+        help="core of the load generator and the backend (%(default)s)",
+    )
+    parser.add_argument(
+        "--binary", default=str(ROOT / "target/release/doorward"), help="Doorward binary to measure"
+    )
+    parser.add_argument(
+        "--beside", help="second Doorward binary to compare, measured in the same rounds"
+    )
+    parser.add_argument(
+        "--profile", metavar="FILE", help="record one more measurement of the last row with perf"
+    )
+    parser.add_argument(
+        "--out", help="file for the tables; default: benches/RESULTS.md, or no file with --only"
+    )
     options = parser.parse_args()
     options.rows, options.once = chosen(options.only)
     if options.beside:
@@ -57,7 +82,7 @@ def arguments():
 
 
 def with_beside(row):
-    """The row, and the same of the second Doorward."""
+    """The row, followed by the same row for the second binary."""
     if row.kind != "Doorward":
         return [row]
     label = row.label.replace("Doorward", "the one beside")
@@ -65,7 +90,7 @@ def with_beside(row):
 
 
 class Bench:
-    """All that runs, and who is signed in."""
+    """The running processes and the session."""
 
     def __init__(self, options, directory, processes):
         self.options, self.directory, self.processes = options, directory, processes
@@ -80,23 +105,27 @@ class Bench:
         self.running = {}
 
     def proxy(self, kind, tls):
-        """How a proxy of this kind is started."""
-        place = (self.directory, free_port(), self.backend_port)
+        """The command and configuration of a proxy of this kind."""
+        common = (self.directory, free_port(), self.backend_port)
         if kind == "nginx":
-            return peers.nginx(*place, tls)
+            return peers.nginx(*common, tls)
         if kind.startswith("HAProxy"):
-            return peers.haproxy(*place, tls, self.provider.public_key_file if kind == "HAProxy-bearer" else None)
+            return peers.haproxy(
+                *common, tls, self.provider.public_key_file if kind == "HAProxy-bearer" else None
+            )
         binary = self.options.beside if kind == "beside" else self.options.binary
-        return peers.doorward(binary, *place, self.provider, tls, kind)
+        return peers.doorward(binary, *common, self.provider, tls, kind)
 
     def start(self, kind, tls):
-        """Starts it and waits for its first answer: the process, the proxy, and how long that took."""
+        """Starts a proxy. Returns its process, the proxy, and the milliseconds to readiness."""
         proxy = self.proxy(kind, tls)
-        process = self.processes.start(proxy.name, proxy.command, self.options.proxy_core, out=proxy.out)
+        process = self.processes.start(
+            proxy.name, proxy.command, self.options.proxy_core, out=proxy.out
+        )
         return process, proxy, load.first_answer_ms(process, proxy, Ask("h1"))
 
     def ready(self, row):
-        """The proxy of a row, running, and what it is asked this time."""
+        """The running proxy of a row, and the request for this round."""
         if row.fresh and row.instance in self.running:
             self.processes.stop(self.running.pop(row.instance)[0])
         if row.instance not in self.running:
@@ -105,11 +134,15 @@ class Bench:
         process, proxy = self.running[row.instance]
         ask = row.ask
         if row.signed_in:
-            # As a browser would: the note of the last activity is taken over when it is renewed.
+            # Takes over the renewed activity cookie, as a browser would.
             self.session.use(self.running[("Doorward", False)][1].port)
-            ask = dataclasses.replace(ask, fields=tuple(("Cookie", crumb) for crumb in self.session.crumbs()))
+            ask = dataclasses.replace(
+                ask, fields=tuple(("Cookie", crumb) for crumb in self.session.crumbs())
+            )
         if row.bearer == "seen":
-            ask = dataclasses.replace(ask, fields=(("Authorization", f"Bearer {self.provider.seen_token()}"),))
+            ask = dataclasses.replace(
+                ask, fields=(("Authorization", f"Bearer {self.provider.seen_token()}"),)
+            )
         if row.bearer == "new":
             ask = dataclasses.replace(ask, tokens=self.provider.tokens_file)
         return process, proxy, ask
@@ -124,12 +157,22 @@ class Bench:
         rounds = []
         for number in range(options.rounds):
             rounds.append(self.round())
-            print(f"round {number + 1}:", *(f"{row} {told(was)};" for row, was in rounds[-1].items()), flush=True)
+            print(
+                f"round {number + 1}:",
+                *(f"{row} {told(was)};" for row, was in rounds[-1].items()),
+                flush=True,
+            )
         if options.profile:
             self.profile(options.rows[-1])
         cookies = "; ".join(self.session.crumbs())
         sizes = {"cookies": len(cookies), "token": len(self.provider.seen_token())}
-        return {"rows": options.rows, "rounds": rounds, "alone": alone, "sizes": sizes, "versions": versions(options)}
+        return {
+            "rows": options.rows,
+            "rounds": rounds,
+            "alone": alone,
+            "sizes": sizes,
+            "versions": versions(options),
+        }
 
     def round(self):
         options, seen = self.options, {}
@@ -147,7 +190,7 @@ class Bench:
         return seen
 
     def alone(self):
-        """What is found out once for each proxy, in processes of their own: start-up and memory."""
+        """Start-up time and memory of each proxy, measured once in separate processes."""
         found = {}
         for kind in ("nginx", "HAProxy", "Doorward"):
             for tls in (False, True):
@@ -166,16 +209,18 @@ class Bench:
     def profile(self, row):
         process, proxy, ask = self.ready(row)
         pids = ",".join(map(str, process.tree()))
-        command = ["perf", "record", "-q", "-F", "2999", "-g", "-o", self.options.profile, "-p", pids]
-        recording = subprocess.Popen(command)
-        load.requests(process, proxy, ask, self.options.seconds, self.options.load_core, self.directory)
+        options = ["-q", "-F", "2999", "-g", "-o", self.options.profile, "-p", pids]
+        recording = subprocess.Popen(["perf", "record", *options])
+        load.requests(
+            process, proxy, ask, self.options.seconds, self.options.load_core, self.directory
+        )
         recording.terminate()
         recording.wait(60)
         print(f"{row.name}: recorded in {self.options.profile}")
 
 
 def told(was):
-    """The cost in a word."""
+    """The first figure of a measurement, formatted."""
     return f"{next(iter(was.values())):.1f} µs"
 
 

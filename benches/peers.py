@@ -1,5 +1,8 @@
-"""How the backend and each proxy are set up: one worker, keep-alive on both sides, the same certificate, session
-tickets as all of them hand them out by default, and nothing that the others lack."""
+"""Configurations of the backend and of each proxy.
+
+All have one worker, keep-alive on both sides, the same certificate and default session tickets. No
+proxy has a feature switched on that the others lack.
+"""
 
 import dataclasses
 import os
@@ -14,7 +17,7 @@ ANSWER_BYTES = 1024
 
 @dataclasses.dataclass
 class Proxy:
-    """A proxy to be measured: one process that listens with TLS or without."""
+    """A proxy to measure: one process that listens with or without TLS."""
 
     name: str
     command: list
@@ -50,12 +53,14 @@ BACKEND = """
         listen 127.0.0.1:{port} backlog=4096;
         root {directory}/files;
         location / {{ return 200 "{answer}"; }}
-        location /who {{ return 200 "$http_x_forwarded_user $http_x_forwarded_email $http_cookie"; }}
+        location /who {{
+            return 200 "$http_x_forwarded_user $http_x_forwarded_email $http_cookie";
+        }}
         location /public/large {{ }}
     }}
 """
 
-# Whole answers stay in memory: writing a large one to a file first would be measured as proxying.
+# Responses are buffered in memory only: writing large ones to a file would count as proxying.
 NGINX_PROXY = """
     upstream backend {{
         server 127.0.0.1:{backend};
@@ -103,10 +108,12 @@ backend back
     server backend 127.0.0.1:{backend}
 """
 
-# The algorithm is looked at too: without that, a token could name another.
+# The algorithm is checked too: otherwise a token could choose another.
 HAPROXY_CHECK = """http-request set-var(txn.bearer) http_auth_bearer
-    http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_header_query('$.alg') -m str RS256 }}
-    http-request deny deny_status 401 unless {{ var(txn.bearer),jwt_verify("RS256","{key}") -m int 1 }}"""
+    acl is_rs256 var(txn.bearer),jwt_header_query('$.alg') -m str RS256
+    acl is_signed var(txn.bearer),jwt_verify("RS256","{key}") -m int 1
+    http-request deny deny_status 401 unless is_rs256
+    http-request deny deny_status 401 unless is_signed"""
 
 DOORWARD = """\
 [server]
@@ -150,14 +157,15 @@ DOORWARD_TLS = '[server.tls]\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'
 
 
 def certificate(directory):
-    """One certificate for all: an ECDSA key on P-256."""
+    """Creates one certificate for all proxies, with an ECDSA key on P-256."""
     command = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        "-nodes", "-days", "30",
         "-subj", f"/CN={PUBLIC_HOST}", "-addext", f"subjectAltName=DNS:{PUBLIC_HOST}",
         "-keyout", str(directory / "key.pem"), "-out", str(directory / "cert.pem"),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
-    # HAProxy wants both in one file.
+    # HAProxy reads certificate and key from one file.
     both = (directory / "cert.pem").read_text() + (directory / "key.pem").read_text()
     (directory / "both.pem").write_text(both)
 
@@ -171,12 +179,11 @@ def _nginx(directory, name, port, log, body, tls):
 
 
 def backend(directory, port):
-    """nginx with 1 KiB of text for everything, but for a large file and for what says who asked."""
+    """nginx: 1 KiB of text for every path, except a large file and a page of identity headers."""
     files = directory / "files" / "public"
     files.mkdir(parents=True)
     with open(files / "large", "wb") as large:
-        for _ in range(LARGE_MIB):
-            large.write(os.urandom(1024 * 1024))
+        large.writelines(os.urandom(1024 * 1024) for _ in range(LARGE_MIB))
     body = BACKEND.format(port=port, directory=directory, answer="x" * ANSWER_BYTES)
     return _nginx(directory, "backend", port, "off", body, False)
 
@@ -184,12 +191,16 @@ def backend(directory, port):
 def nginx(directory, port, backend_port, tls):
     name = "nginx-tls" if tls else "nginx"
     shown = NGINX_CERTIFICATE.format(directory=directory) if tls else ""
-    body = NGINX_PROXY.format(port=port, backend=backend_port, tls=" ssl http2" if tls else "", certificate=shown)
-    return _nginx(directory, name, port, f"{directory}/{name}.access combined buffer=32k flush=1s", body, tls)
+    body = NGINX_PROXY.format(
+        port=port, backend=backend_port, tls=" ssl http2" if tls else "", certificate=shown
+    )
+    return _nginx(
+        directory, name, port, f"{directory}/{name}.access combined buffer=32k flush=1s", body, tls
+    )
 
 
 def haproxy(directory, port, backend_port, tls, key_file=None):
-    """With `key_file` it lets nobody in without a token that this key signed."""
+    """HAProxy. With `key_file` it requires a bearer token signed by that key."""
     name = "HAProxy-bearer" if key_file else "HAProxy-tls" if tls else "HAProxy"
     check = HAPROXY_CHECK.format(key=key_file) if key_file else ""
     shown = f" ssl crt {directory}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.3" if tls else ""
@@ -199,7 +210,7 @@ def haproxy(directory, port, backend_port, tls, key_file=None):
 
 
 def doorward(binary, directory, port, backend_port, provider, tls, name="Doorward"):
-    """Doorward before the same backend. All instances share the key, so that one session is good at each."""
+    """Doorward. All instances share the session key, so one session is valid at each of them."""
     key, secret = directory / "session.key", directory / "store.secret"
     if not key.exists():
         subprocess.run([str(binary), "keygen", "--out", str(key)], check=True, capture_output=True)
@@ -207,7 +218,11 @@ def doorward(binary, directory, port, backend_port, provider, tls, name="Doorwar
         secret.write_text("not-much-of-a-secret\n")
     file = directory / f"{name.lower()}{'-tls' if tls else ''}-{port}.toml"
     text = DOORWARD.format(
-        port=port, backend=backend_port, provider=provider, host=PUBLIC_HOST, tls=DOORWARD_TLS if tls else ""
+        port=port,
+        backend=backend_port,
+        provider=provider,
+        host=PUBLIC_HOST,
+        tls=DOORWARD_TLS if tls else "",
     )
     file.write_text(text)
     command = [str(binary), "run", "--config", str(file)]

@@ -1,4 +1,4 @@
-"""Processes that are started here, what they cost, and their end."""
+"""Child processes: start, CPU time, memory, stop."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import time
 
 
 def raise_file_limit():
-    """As many descriptors as may be had, and more where we may; what is started later inherits it."""
+    """Raises the descriptor limit as far as permitted; processes started later inherit it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (max(most, 65536), most):
         with contextlib.suppress(OSError, ValueError):
@@ -26,19 +26,19 @@ def free_port():
 
 
 class Process:
-    """A process and all that it starts, on one core."""
+    """A process and its descendants, pinned to one core."""
 
     def __init__(self, name, command, core, out=None):
         self.name = name
         self.started = time.perf_counter()
-        stdout = open(out, "ab") if out else subprocess.DEVNULL
         self.error_file = pathlib.Path(f"{out}.err" if out else os.devnull)
-        with open(self.error_file, "ab") as stderr:
+        with open(out or os.devnull, "ab") as stdout, open(self.error_file, "ab") as stderr:
             self.popen = subprocess.Popen(
-                ["taskset", "-c", str(core), *command], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+                ["taskset", "-c", str(core), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
             )
-        if out:
-            stdout.close()
 
     def tree(self):
         """The ids of the process and all its descendants."""
@@ -58,7 +58,7 @@ class Process:
         return found
 
     def cpu_seconds(self):
-        """Time on a core so far, of all threads of the tree."""
+        """CPU time of all threads of the process tree so far."""
         total = 0
         for pid in self.tree():
             for task in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
@@ -69,7 +69,7 @@ class Process:
         return total / 1e9
 
     def resident_kib(self):
-        """Memory in use, with what the processes of the tree share counted once."""
+        """Proportional set size of the process tree: shared pages count once."""
         total = 0
         for pid in self.tree():
             for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -83,7 +83,7 @@ class Process:
             raise SystemExit(f"{self.name} ended with status {self.popen.returncode}:\n{said}")
 
     def stop(self):
-        """Asks it to end, then makes it."""
+        """Sends SIGTERM, then SIGKILL after 5 s."""
         if self.popen.poll() is not None:
             return
         tree = self.tree()
@@ -100,7 +100,7 @@ class Process:
 
 
 class Processes:
-    """All that runs; stopped in the opposite order when the `with` block ends."""
+    """The running processes; stopped in reverse order when the `with` block ends."""
 
     def __init__(self):
         self.running = []

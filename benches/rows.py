@@ -1,4 +1,4 @@
-"""What is measured: the rows of the tables, and the goals that are held against them."""
+"""The rows of the tables, and the goals that they are compared with."""
 
 import dataclasses
 
@@ -7,18 +7,18 @@ from load import Ask
 
 @dataclasses.dataclass
 class Row:
-    """One row: which proxy is asked for what, and what its cost is compared with."""
+    """One row: a proxy, a request, and the row that its cost is compared with."""
 
     name: str
     label: str
     kind: str
     ask: Ask
     base: str
-    # "requests" over kept connections, "new" connections, or one large "download"
+    # "requests" over persistent connections, "new" connections, or one large "download"
     what: str = "requests"
     signed_in: bool = False
     bearer: str = ""
-    # Whether the proxy is started anew for every visit, because it would remember.
+    # Whether the proxy is restarted before every measurement, to empty its caches.
     fresh: bool = False
 
     @property
@@ -52,14 +52,16 @@ def _rows():
         yield Row(f"{name}-new-tls", kind, kind, Ask("tls"), "nginx-new-tls", what="new")
         for protocol in ("h1", "tls"):
             base = f"nginx-download-{protocol}"
-            yield Row(f"{name}-download-{protocol}", kind, kind, Ask(protocol), base, what="download")
+            yield Row(
+                f"{name}-download-{protocol}", kind, kind, Ask(protocol), base, what="download"
+            )
 
 
 ROUNDS = {row.name: row for row in _rows()}
-# Found out once, not in rounds.
+# Measured once, not in rounds.
 ONCE = ("start", "memory")
 
-# Of issue 3: the most that a row's CPU may be over nginx's in the same round.
+# The highest permitted ratio of a row's CPU time to nginx's in the same round.
 GOALS = {
     "cookies-h1": 1.4,
     "cookies-tls": 1.05,
@@ -70,17 +72,21 @@ GOALS = {
     "doorward-download-h1": 0.5,
     "doorward-download-tls": 0.5,
 }
-# KiB for each connection at rest, without and with TLS; milliseconds to the first answer.
-GOAL_REST_KIB = {False: 4, True: 16}
+# KiB per idle connection, without and with TLS; milliseconds to the first response.
+GOAL_IDLE_KIB = {False: 4, True: 16}
 GOAL_START_MS = 20
 
 
 def chosen(only):
-    """The rows and the single figures that `--only` names, in order, with the rows that they are compared with."""
+    """The rows and single figures named by `--only`, with the rows that they are compared with."""
     if not only:
         return list(ROUNDS.values()), list(ONCE)
     names = [name.strip() for name in only.split(",")]
     if unknown := [name for name in names if name not in ROUNDS and name not in ONCE]:
-        raise SystemExit(f"there is no row {', '.join(unknown)}; all there are: {', '.join([*ROUNDS, *ONCE])}")
+        raise SystemExit(
+            f"unknown rows: {', '.join(unknown)}; available: {', '.join([*ROUNDS, *ONCE])}"
+        )
     wanted = {row for name in names if name in ROUNDS for row in (ROUNDS[name].base, name)}
-    return [row for name, row in ROUNDS.items() if name in wanted], [name for name in ONCE if name in names]
+    return [row for name, row in ROUNDS.items() if name in wanted], [
+        name for name in ONCE if name in names
+    ]

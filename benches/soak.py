@@ -1,6 +1,8 @@
-"""A long load: many requests over HTTP/1.1 and HTTP/2, clients that go away in the middle or read slowly, and a backend
-that restarts. Tells memory and descriptors at rest before and after, and what was answered; ends with 1 if the
-process ended, kept descriptors of connections that are gone, or answered anything but what the load explains."""
+"""Soak test: a long mixed load with disconnecting clients, slow readers and a restarting backend.
+
+Prints idle memory and descriptors before and after, and the responses by decision. Exits with 1 if
+Doorward exited, leaked descriptors, or sent responses that the load does not explain.
+"""
 
 import argparse
 import collections
@@ -21,9 +23,9 @@ from process import Processes, free_port, raise_file_limit
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 ANSWER = "x" * 1024
 LARGE_MIB = 64
-# Doorward's own limits on what rests are above, so that all that is gone by then is gone for good.
-REST_SECONDS = 20
-# Unused connections to the backend may be kept.
+# Longer than Doorward's own idle timeouts, so that everything it releases is released by then.
+IDLE_SECONDS = 20
+# Idle connections to the backend may stay in the pool.
 MORE_DESCRIPTORS = 80
 
 NGINX = """\
@@ -84,29 +86,36 @@ class Soak:
         nginx = NGINX.format(user=user, directory=directory, port=self.backend_port, answer=ANSWER)
         (directory / "nginx.conf").write_text(nginx)
         self.backend = self.start_backend()
-        subprocess.run([options.binary, "keygen", "--out", directory / "session.key"], check=True, capture_output=True)
+        subprocess.run(
+            [options.binary, "keygen", "--out", directory / "session.key"],
+            check=True,
+            capture_output=True,
+        )
         config = DOORWARD.format(port=self.port, admin=self.admin, backend=self.backend_port)
         (directory / "doorward.toml").write_text(config)
         command = [options.binary, "run", "--config", str(directory / "doorward.toml")]
-        # The access log is written, and thrown away.
+        # The access log is written and discarded.
         self.doorward = processes.start("Doorward", command, self.cores, out=None)
-        self.wait_until_it_answers()
+        self.wait_until_ready()
 
     def start_backend(self):
-        command = ["nginx", "-e", f"{self.directory}/nginx.error", "-c", f"{self.directory}/nginx.conf"]
-        return self.processes.start("backend", command, self.cores)
+        files = ["-e", f"{self.directory}/nginx.error", "-c", f"{self.directory}/nginx.conf"]
+        return self.processes.start("backend", ["nginx", *files], self.cores)
 
-    def wait_until_it_answers(self):
+    def wait_until_ready(self):
         for _ in range(1000):
             try:
                 with self.connect() as connection:
-                    connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % self.port)
+                    connection.sendall(
+                        b"GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n"
+                        % self.port
+                    )
                     if connection.recv(12) == b"HTTP/1.1 200":
                         return
             except OSError:
                 pass
             time.sleep(0.01)
-        raise SystemExit("Doorward does not answer")
+        raise SystemExit("Doorward does not respond")
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -119,26 +128,33 @@ class Soak:
         resident = int(re.search(r"VmRSS:\s+(\d+)", status).group(1))
         return resident, len(os.listdir(f"/proc/{pid}/fd"))
 
-    # The load: each runs until it is over.
+    # The load generators. Each runs until `self.over` is set.
+
+    @staticmethod
+    def output_of(command):
+        """The standard output, also of a load generator that failed: the backend restarts."""
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        return done.stdout
 
     def wrk(self):
         while not self.over.is_set():
-            command = ["wrk", "-t1", "-c50", "-d5s", "-s", str(ROOT / "benches/wrk.lua"), f"http://127.0.0.1:{self.port}/"]
-            said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+            command = ["wrk", "-t1", "-c50", "-d5s", "-s", str(ROOT / "benches/wrk.lua")]
+            said = self.output_of([*command, f"http://127.0.0.1:{self.port}/"])
             if found := re.search(r'"answers": (\d+)', said):
                 self.counts["HTTP/1.1 requests"] += int(found.group(1))
 
     def h2load(self):
         while not self.over.is_set():
             command = ["h2load", "-t1", "-c20", "-m10", "-D5", f"http://127.0.0.1:{self.port}/"]
-            said = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+            said = self.output_of(command)
             if found := re.search(r"(\d+) succeeded", said):
                 self.counts["HTTP/2 requests"] += int(found.group(1))
 
     def leavers(self):
-        """Who goes away anywhere in a request or its answer, half of them with a reset."""
-        head = f"POST /upload HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Length: 200000\r\n\r\n".encode()
-        whole = head + bytes(200_000)
+        """Disconnects at random points of a request or response, half the time with a reset."""
+        host = f"Host: 127.0.0.1:{self.port}\r\n"
+        head = f"POST /upload HTTP/1.1\r\n{host}Content-Length: 200000\r\n\r\n"
+        whole = head.encode() + bytes(200_000)
         large = f"GET /large HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode()
         while not self.over.is_set():
             try:
@@ -149,7 +165,9 @@ class Soak:
                         connection.sendall(large)
                         connection.recv(random.randrange(1, 65536))
                     if random.random() < 0.5:
-                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                        connection.setsockopt(
+                            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                        )
                 self.counts["clients that left"] += 1
             except OSError:
                 self.counts["clients that left"] += 1
@@ -177,20 +195,25 @@ class Soak:
             self.restarts += 1
 
     def answers(self):
-        """How often Doorward answered with what, by its own account."""
+        """Counts of responses by decision and status class, from Doorward's own metrics."""
         with socket.create_connection(("127.0.0.1", self.admin), timeout=10) as connection:
             connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             text = b""
             while more := connection.recv(65536):
                 text += more
-        found = re.findall(r'doorward_requests_total\{app="store",code="(\w+)",status="(\w+)"\} (\d+)', text.decode())
+        found = re.findall(
+            r'doorward_requests_total\{app="store",code="(\w+)",status="(\w+)"\} (\d+)',
+            text.decode(),
+        )
         return {(code, status): int(count) for code, status, count in found}
 
 
 def main():
     parser = argparse.ArgumentParser(prog="benches/soak", description=__doc__)
     parser.add_argument("minutes", type=float)
-    parser.add_argument("--binary", default=str(ROOT / "target/release/doorward"), help="the Doorward to try")
+    parser.add_argument(
+        "--binary", default=str(ROOT / "target/release/doorward"), help="Doorward binary to test"
+    )
     options = parser.parse_args()
     raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="doorward-soak-") as name, Processes() as processes:
@@ -198,29 +221,42 @@ def main():
 
 
 def run(soak, minutes):
-    # What the first requests make it take for good is no leak.
+    # What the first requests allocate permanently is not a leak.
     load(soak, 10)
     before = soak.held()
-    print(f"at rest before: {before[0]} KiB, {before[1]} descriptors", flush=True)
+    print(f"idle before: {before[0]} KiB, {before[1]} descriptors", flush=True)
     load(soak, minutes * 60)
     after = soak.held()
-    print(f"at rest after:  {after[0]} KiB, {after[1]} descriptors")
-    print(", ".join(f"{count} {what}" for what, count in sorted(soak.counts.items())), f"and {soak.restarts} restarts of the backend")
+    print(f"idle after:  {after[0]} KiB, {after[1]} descriptors")
+    print(
+        ", ".join(f"{count} {what}" for what, count in sorted(soak.counts.items())),
+        f"and {soak.restarts} restarts of the backend",
+    )
     unexplained = 0
     for (code, status), count in sorted(soak.answers().items(), key=lambda answer: -answer[1]):
-        explained = status == "2xx" or code.startswith(("upstream_", "client_", "request_", "answer_"))
+        explained = status == "2xx" or code.startswith(
+            ("upstream_", "client_", "request_", "answer_")
+        )
         unexplained += 0 if explained else count
-        print(f"{count:>12} {code} {status}{'' if explained else '  <-- not explained by the load'}")
+        print(
+            f"{count:>12} {code} {status}{'' if explained else '  <-- not explained by the load'}"
+        )
     grown = after[1] - before[1]
     if grown > MORE_DESCRIPTORS or unexplained:
-        print(f"{grown} more descriptors, {unexplained} answers that nothing explains")
+        print(f"{grown} more descriptors, {unexplained} unexplained responses")
         return 1
     return 0
 
 
 def load(soak, seconds):
     soak.over.clear()
-    jobs = [soak.wrk, soak.h2load, soak.restarts_of_the_backend, *[soak.leavers] * 4, *[soak.slow_reader] * 20]
+    jobs = [
+        soak.wrk,
+        soak.h2load,
+        soak.restarts_of_the_backend,
+        *[soak.leavers] * 4,
+        *[soak.slow_reader] * 20,
+    ]
     threads = [threading.Thread(target=job) for job in jobs]
     for thread in threads:
         thread.start()
@@ -232,7 +268,7 @@ def load(soak, seconds):
     soak.over.set()
     for thread in threads:
         thread.join()
-    time.sleep(REST_SECONDS)
+    time.sleep(IDLE_SECONDS)
 
 
 if __name__ == "__main__":

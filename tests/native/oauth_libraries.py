@@ -1,14 +1,14 @@
-"""Two OAuth client libraries, as they come, log in and refresh at Doorward's token endpoint and load a page.
+"""Two unmodified OAuth client libraries log in, refresh and load a page through Doorward.
 
-Usage: oauth_libraries.py ORIGIN PORT CLIENT_ID NAME PASSWORD. ORIGIN is dialled at 127.0.0.1:PORT. Debian has both
-libraries: python3-requests-oauthlib, python3-authlib.
+Usage: oauth_libraries.py ORIGIN PORT CLIENT_ID NAME PASSWORD. Connections to ORIGIN go to
+127.0.0.1:PORT. Debian packages: python3-requests-oauthlib, python3-authlib.
 """
 
 import os
 import socket
 import sys
 
-# Both insist on https, which a test on this machine has not.
+# Both libraries require https by default; the test uses plain http on loopback.
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
 
@@ -21,7 +21,9 @@ ORIGIN, PORT, CLIENT_ID, NAME, PASSWORD = sys.argv[1:]
 TOKEN_URL, CART = f"{ORIGIN}/.doorward/token", f"{ORIGIN}/shopping-cart"
 
 resolve = socket.getaddrinfo
-socket.getaddrinfo = lambda _host, _port, *more, **others: resolve("127.0.0.1", int(PORT), *more, **others)
+socket.getaddrinfo = lambda _host, _port, *more, **others: resolve(
+    "127.0.0.1", int(PORT), *more, **others
+)
 
 
 def shows_the_cart(session):
@@ -34,7 +36,7 @@ def requests_oauthlib():
     session = OAuth2Session(client=LegacyApplicationClient(client_id=CLIENT_ID))
     try:
         session.fetch_token(token_url=TOKEN_URL, username=NAME, password="not " + PASSWORD)
-        raise AssertionError("a wrong password was taken")
+        raise AssertionError("a wrong password was accepted")
     except InvalidGrantError as error:
         assert "wrong" in error.description, error
     first = session.fetch_token(token_url=TOKEN_URL, username=NAME, password=PASSWORD)
@@ -47,16 +49,18 @@ def requests_oauthlib():
 
 
 def authlib():
-    session = AuthlibSession(CLIENT_ID, token_endpoint=TOKEN_URL, scope="openid email offline_access")
+    session = AuthlibSession(
+        CLIENT_ID, token_endpoint=TOKEN_URL, scope="openid email offline_access"
+    )
     try:
         session.fetch_token(username=NAME, password="not " + PASSWORD)
-        raise AssertionError("a wrong password was taken")
+        raise AssertionError("a wrong password was accepted")
     except OAuthError as error:
         assert error.error == "invalid_grant", error
     first = session.fetch_token(username=NAME, password=PASSWORD)
     assert "offline_access" in first["scope"], first
     shows_the_cart(session)
-    # It refreshes by itself what it takes for expired.
+    # The library refreshes an expired token itself.
     session.token["expires_at"] = 1
     shows_the_cart(session)
     assert session.token["access_token"] != first["access_token"]

@@ -1,5 +1,5 @@
-"""Backends in Python, each on a port of its own: files as the standard library serves them, and paths read as web
-frameworks do. They end with their standard input. Prints one line: the ports.
+"""Backends in Python, one port each: the standard library's file server, and servers that interpret
+paths as web frameworks do. Prints the ports as one line of JSON. Exits when standard input closes.
 
 Usage: server.py FOLDER
 """
@@ -16,7 +16,7 @@ import urllib.parse
 
 class Quiet:
     protocol_version = "HTTP/1.1"
-    # The body follows the head in a packet of its own.
+    # The body follows the head in a separate packet.
     disable_nagle_algorithm = True
 
     def log_message(self, *_):
@@ -25,7 +25,7 @@ class Quiet:
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, *_):
-        """A path that no file can have ends the connection, and is nobody's business."""
+        """A path that cannot name a file closes the connection; the traceback is not printed."""
 
 
 class Files(Quiet, http.server.SimpleHTTPRequestHandler):
@@ -33,7 +33,7 @@ class Files(Quiet, http.server.SimpleHTTPRequestHandler):
 
 
 class Read(Quiet, http.server.BaseHTTPRequestHandler):
-    """Answers with what it takes the path for."""
+    """Responds with the path as it interprets it."""
 
     def path_of(self, target):
         raise NotImplementedError
@@ -49,7 +49,7 @@ class Read(Quiet, http.server.BaseHTTPRequestHandler):
 
 
 class Wsgi(Read):
-    """`PATH_INFO` as WSGI servers make it: decoded once; then slashes and dots as Werkzeug's routing merges them."""
+    """`PATH_INFO` of a WSGI server, decoded once; then Werkzeug merges slashes and dots."""
 
     def path_of(self, target):
         path = urllib.parse.unquote(target.partition("?")[0], "latin-1")
@@ -57,15 +57,17 @@ class Wsgi(Read):
 
 
 class Servlet(Read):
-    """As servlet containers map paths: parameters go first, then it is decoded, then dots are resolved."""
+    """A servlet container: removes parameters, decodes, then resolves dot segments."""
 
     def path_of(self, target):
         path = re.sub(";[^/]*", "", urllib.parse.urlsplit(target, allow_fragments=True).path)
-        return posixpath.normpath(re.sub("/{2,}", "/", urllib.parse.unquote(path).replace("\\", "/")))
+        return posixpath.normpath(
+            re.sub("/{2,}", "/", urllib.parse.unquote(path).replace("\\", "/"))
+        )
 
 
 class Twice(Read):
-    """Behind something that has decoded the path already; and what follows a NUL is lost, as in C."""
+    """Decodes twice, as behind another decoding proxy; cuts at NUL, as a C string."""
 
     def path_of(self, target):
         path = urllib.parse.unquote(urllib.parse.unquote(target.partition("?")[0]))
@@ -74,7 +76,7 @@ class Twice(Read):
 
 
 class AnyCase(Read):
-    """An app that does not tell cases apart."""
+    """An app with case-insensitive paths."""
 
     def path_of(self, target):
         path = urllib.parse.unquote(target.partition("?")[0])
