@@ -158,10 +158,10 @@ async fn a_user_who_may_do_just_what_is_documented_keeps_it() {
     contract_over(&RedisSettings { topology, login, ..at(&cluster) }).await;
 }
 
-/// As README.md says.
+/// As the documentation says.
 fn permit(server: &RedisServer, more: &str) {
-    let readme = include_str!("../../../README.md");
-    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER doorward ")).unwrap();
+    let page = include_str!("../../../docs/replicas.md");
+    let line = page.lines().find(|line| line.starts_with("ACL SETUSER doorward ")).unwrap();
     let line = format!("{} {more}", line.replace("PASSWORD", "s3cret"));
     server.command(&line.split_whitespace().collect::<Vec<_>>());
 }

@@ -1,0 +1,147 @@
+//! Every TOML block is accepted by `check`. A block may be a fragment. What it leaves out is filled in:
+//!
+//! - an app `store`, if it has no app; for each app its required keys, with the block's first provider, or `login`;
+//! - each provider that an app names; for each provider an `issuer`;
+//! - `session.key_files`;
+//! - every file that it names.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use doorward::config::{SealingKey, load};
+use toml::{Table, Value};
+
+use super::book::{Page, pages};
+
+/// Keys that draw a warning wherever they are used.
+const WARNED: [&str; 2] = ["password_grant", "client_secret"];
+
+#[test]
+fn every_toml_block_is_accepted_by_check() {
+    let pages = pages();
+    let blocks = pages.iter().flat_map(|page| page.blocks.iter().filter(|block| block.language == "toml")).count();
+    assert!(blocks > 40, "only {blocks} TOML blocks were found");
+    assert_eq!(complaints(&pages), Vec::<String>::new());
+}
+
+#[test]
+fn broken_blocks_are_found() {
+    let text = "```toml\n[server]\nlisten = 1\n```\n\n```toml\n[apps.store]\nunknown = true\n```\n\n```toml\n[[\n```\n\n\
+                ```toml\n[apps.store]\nidle_timeout = \"1h\"\n```\n";
+    let found = complaints(&[Page::parse("docs/a.md", text)]);
+    assert_eq!(found.len(), 3, "{found:#?}");
+    for (complaint, part) in found.iter().zip(["docs/a.md:1: ", "docs/a.md:6: ", "docs/a.md:11: not TOML"]) {
+        assert!(complaint.starts_with(part), "{complaint}");
+    }
+}
+
+fn complaints(pages: &[Page]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for page in pages {
+        for block in page.blocks.iter().filter(|block| block.language == "toml") {
+            if let Err(complaint) = accept(&block.text) {
+                complaints.push(format!("{}:{}: {complaint}", page.path, block.line));
+            }
+        }
+    }
+    complaints
+}
+
+fn accept(text: &str) -> Result<(), String> {
+    let fragment: Table = text.parse().map_err(|error| format!("not TOML: {error}"))?;
+    let mut config = completed(fragment);
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["store.example.com".to_owned()]).unwrap();
+    let pem = [certified.cert.pem(), certified.signing_key.serialize_pem()];
+    write_files(&mut config, folder.path(), &pem);
+    let file = folder.path().join("doorward.toml");
+    fs::write(&file, config.to_string()).unwrap();
+    let loaded = load(&file, std::iter::empty::<(OsString, OsString)>()).map_err(|refused| refused.to_string())?;
+    let warned: Vec<_> = loaded
+        .advice
+        .problems()
+        .iter()
+        .filter(|problem| !WARNED.contains(&problem.key.rsplit('.').next().unwrap()))
+        .map(|problem| format!("{}: {}", problem.key, problem.message))
+        .collect();
+    if warned.is_empty() { Ok(()) } else { Err(warned.join("; ")) }
+}
+
+/// `fragment` with what it leaves out.
+pub(crate) fn completed(fragment: Table) -> Table {
+    let mut config = fragment;
+    fill(table(&mut config, "session"), "key_files", vec!["doorward.key".to_owned()]);
+    let provider = table(&mut config, "providers").keys().next().map_or("login", String::as_str).to_owned();
+    let apps = table(&mut config, "apps");
+    if apps.is_empty() {
+        table(apps, "store");
+    }
+    let mut providers = Vec::new();
+    for (name, app) in apps.iter_mut() {
+        let app = app.as_table_mut().unwrap();
+        fill(app, "provider", provider.as_str());
+        fill(app, "public_url", format!("https://{name}.example.com"));
+        fill(app, "upstream", "http://127.0.0.1:3000");
+        fill(app, "client_id", name.as_str());
+        providers.push(app["provider"].as_str().unwrap().to_owned());
+        let more = app.get("bearer").and_then(|bearer| bearer.get("providers")).and_then(Value::as_array);
+        providers.extend(more.into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()));
+    }
+    let defined = table(&mut config, "providers");
+    for name in &providers {
+        table(defined, name);
+    }
+    for (name, provider) in defined.iter_mut() {
+        fill(provider.as_table_mut().unwrap(), "issuer", format!("https://{name}.example.com"));
+    }
+    config
+}
+
+fn table<'t>(parent: &'t mut Table, name: &str) -> &'t mut Table {
+    let entry = parent.entry(name).or_insert_with(|| Table::new().into());
+    entry.as_table_mut().unwrap_or_else(|| panic!("`{name}` is not a table"))
+}
+
+fn fill(table: &mut Table, key: &str, value: impl Into<Value>) {
+    table.entry(key).or_insert_with(|| value.into());
+}
+
+/// Writes every file that `config` names into `folder`, and makes absolute names relative. `pem`: a certificate and its key.
+pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) {
+    for (key, value) in config.iter_mut() {
+        match value {
+            Value::String(name) if key.ends_with("_file") => write_file(key, name, folder, pem),
+            Value::Array(names) if key == "key_files" => {
+                for name in names {
+                    if let Value::String(name) = name {
+                        write_file(key, name, folder, pem);
+                    }
+                }
+            }
+            Value::Table(table) => write_files(table, folder, pem),
+            Value::Array(tables) => {
+                for table in tables.iter_mut().filter_map(Value::as_table_mut) {
+                    write_files(table, folder, pem);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn write_file(key: &str, name: &mut String, folder: &Path, [certificate, private_key]: &[String; 2]) {
+    *name = name.trim_start_matches('/').to_owned();
+    let path = folder.join(&*name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text = match key {
+        "key_files" => SealingKey::generate().unwrap().to_text().to_string(),
+        "key_file" | "upstream_key_file" => private_key.clone(),
+        "journal_file" => return,
+        key if key.ends_with("ca_file") || key.ends_with("cert_file") => certificate.clone(),
+        _ => "a secret of 64 bytes: ".repeat(3)[..64].to_owned(),
+    };
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+}

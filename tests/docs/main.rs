@@ -1,0 +1,20 @@
+//! Documentation tests: the README and the pages below `docs/` against the code.
+//!
+//! - Every name that the code has stands in the book, and the book has no other.
+//! - Every TOML block is accepted by `check`.
+//! - Every internal link resolves.
+//!
+//! Each check is a function from pages to complaints, and is given a broken page to prove that it complains.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail the test by panicking"
+)]
+
+mod book;
+mod examples;
+mod links;
+mod readme;
