@@ -15,6 +15,5 @@
 )]
 
 mod book;
-mod examples;
 mod links;
 mod readme;
