@@ -208,10 +208,8 @@ fn markdown_is_parsed_into_headings_links_code_and_tables() {
     assert_eq!((row.cells[0].code.join("|"), row.cells[1].text.as_str()), ("k".to_owned(), "v or w"));
     let [block] = page.blocks.as_slice() else { panic!("one block") };
     assert_eq!((block.language.as_str(), block.text.as_str(), block.line), ("toml", "a = 1\n", 11));
-    assert_eq!(page.spans.iter().map(|span| (span.text.as_str(), span.line)).collect::<Vec<_>>(), [
-        ("[a.b]", 3),
-        ("x", 3),
-        ("k", 9),
-        ("v", 9)
-    ]);
+    assert_eq!(
+        page.spans.iter().map(|span| (span.text.as_str(), span.line)).collect::<Vec<_>>(),
+        [("[a.b]", 3), ("x", 3), ("k", 9), ("v", 9)]
+    );
 }

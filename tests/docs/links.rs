@@ -13,7 +13,8 @@ fn internal_links_resolve() {
 
 #[test]
 fn broken_links_are_found() {
-    let text = "# A\n\n[x](absent.md) [y](b.md#absent) [z](#absent) [w](/absolute.md) [v](http://plain.example) [ok](b.md#b)";
+    let text =
+        "# A\n\n[x](absent.md) [y](b.md#absent) [z](#absent) [w](/absolute.md) [v](http://plain.example) [ok](b.md#b)";
     let pages = [Page::parse("docs/a.md", text), Page::parse("docs/b.md", "# B\n\n## C\n\n## C\n\n[c](#c)")];
     let expected = [
         "docs/a.md: absent.md: there is no such file",
@@ -29,8 +30,11 @@ fn broken_links_are_found() {
 #[test]
 fn every_page_is_in_the_site_navigation() {
     let navigation = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mkdocs.yml")).unwrap();
-    let listed: HashSet<&str> =
-        navigation.lines().filter_map(|line| line.split_whitespace().last()).filter(|word| word.ends_with(".md")).collect();
+    let listed: HashSet<&str> = navigation
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .filter(|word| word.ends_with(".md"))
+        .collect();
     for page in pages().iter().filter(|page| page.path != "README.md") {
         assert!(listed.contains(page.path.trim_start_matches("docs/")), "mkdocs.yml does not list {}", page.path);
     }

@@ -56,6 +56,8 @@ mod mobile_workflow;
 #[cfg(test)]
 mod native_clients;
 #[cfg(test)]
+mod old_sealed_sessions;
+#[cfg(test)]
 mod one_answer;
 #[cfg(test)]
 mod one_request;

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::browser::{Ask, Browser, Kind};
 use super::doorward::Doorward;
 use super::page::Page;
-use super::provider::Person;
+use super::provider::{Endpoint, Person};
 use super::wire::{Framing, Head, Wire};
 
 /// How long a test waits for what must come.
@@ -49,7 +49,8 @@ pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
 /// The answer sends the browser to log in.
 pub fn assert_login_starts(door: &Doorward, page: &Page) {
     let location = page.header("location").unwrap_or_default();
-    assert!(page.status() == 302 && location.starts_with(door.provider.issuer()), "no login: {page}");
+    let authorize = door.provider.url(Endpoint::Authorize);
+    assert!(page.status() == 302 && location.starts_with(&authorize), "no login: {page}");
 }
 
 /// A page for people with this status that names `code`; returned is its reference.

@@ -20,8 +20,9 @@ use tempfile::TempDir;
 
 use super::backend::Backend;
 use super::browser::Browser;
+use super::deployment::Deployment;
 use super::journey::Site;
-use super::provider::{Client, FakeProvider, Person};
+use super::provider::{Client, Endpoint, FakeProvider, Person};
 use super::tls::Authority;
 
 /// When every test begins: some time in 2027.
@@ -31,6 +32,8 @@ pub const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
 pub struct Setup {
     secure: bool,
     provider_is_up: bool,
+    deployment: Option<Deployment>,
+    files: Vec<(&'static str, String)>,
     sections: Vec<(&'static str, String)>,
     store_rules: &'static str,
     more: String,
@@ -79,7 +82,15 @@ impl Setup {
     /// `http://store.localhost:8080` and `http://forum.localhost:8080`.
     pub fn plain() -> Self {
         let more = String::new();
-        Self { secure: false, provider_is_up: true, sections: Vec::new(), store_rules: STORE_RULES, more }
+        Self {
+            secure: false,
+            provider_is_up: true,
+            deployment: None,
+            files: Vec::new(),
+            sections: Vec::new(),
+            store_rules: STORE_RULES,
+            more,
+        }
     }
 
     /// `https://store.example.test` and `https://forum.example.test`, with certificates of an authority of their own.
@@ -135,6 +146,18 @@ impl Setup {
         self
     }
 
+    /// With the issuer and the keys of a fixture.
+    pub fn deployed_as(mut self, deployment: Deployment) -> Self {
+        self.deployment = Some(deployment);
+        self
+    }
+
+    /// A file beside the configuration.
+    pub fn file(mut self, name: &'static str, text: &str) -> Self {
+        self.files.push((name, text.to_owned()));
+        self
+    }
+
     fn section(mut self, name: &'static str, lines: &str) -> Self {
         self.sections.push((name, lines.to_owned()));
         self
@@ -167,7 +190,10 @@ impl Setup {
 
     /// Starts everything around it, and writes its files.
     pub fn surround(&self, clock: Arc<dyn Clock>) -> Surroundings {
-        let provider = FakeProvider::start_as("login.localhost", clock);
+        let mut provider = FakeProvider::start_as("login.localhost", clock);
+        if let Some(deployment) = &self.deployment {
+            provider.continue_as(deployment);
+        }
         let (store, forum, authority) = (Backend::start(), Backend::start(), Authority::fresh());
         let site = site(self.secure);
         for (id, origin) in [("store", &site.store), ("forum", &site.forum)] {
@@ -177,7 +203,14 @@ impl Setup {
             provider.stop();
         }
         let folder = tempfile::tempdir().expect("a folder");
-        SealingKey::generate().expect("randomness").write_new(&folder.path().join("doorward.key")).expect("a key file");
+        let key = match &self.deployment {
+            Some(deployment) => deployment.sealing_key(),
+            None => SealingKey::generate().expect("randomness"),
+        };
+        key.write_new(&folder.path().join("doorward.key")).expect("a key file");
+        for (name, text) in &self.files {
+            write(&folder, name, text);
+        }
         for id in ["store", "forum"] {
             write(&folder, &format!("{id}.secret"), &format!("{id}-secret\n"));
         }
@@ -189,6 +222,14 @@ impl Setup {
         }
         write(&folder, "doorward.toml", &self.text(&site, &provider, &store, &forum));
         Surroundings { provider, store, forum, authority, file: folder.path().join("doorward.toml"), folder }
+    }
+
+    /// The issuer's own address leads nowhere where a fixture gives it.
+    fn discovery_url(&self, provider: &FakeProvider) -> String {
+        if self.deployment.is_none() {
+            return String::new();
+        }
+        format!("discovery_url = \"{}\"", provider.url(Endpoint::Discovery))
     }
 
     fn text(&self, site: &Site, provider: &FakeProvider, store: &Backend, forum: &Backend) -> String {
@@ -211,6 +252,7 @@ impl Setup {
             &self.lines("session"),
             &remembering,
             &format!("[providers.login]\nissuer = \"{}\"", provider.issuer()),
+            &self.discovery_url(provider),
             &self.lines("provider"),
             &app("store", &site.store, &store.url()),
             self.store_rules,

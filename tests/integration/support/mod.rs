@@ -9,6 +9,7 @@ pub mod answers;
 pub mod backend;
 pub mod browser;
 pub mod cookies;
+pub mod deployment;
 pub mod device;
 pub mod doorward;
 pub mod emulated;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::random_name;
 
 /// One signing key.
-pub(super) struct SigningKey {
+pub struct SigningKey {
     pub(super) kid: String,
     pair: EcdsaKeyPair,
 }
@@ -21,6 +21,12 @@ impl SigningKey {
     pub(super) fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
         Self { kid: random_name(6), pair }
+    }
+
+    /// A key that a fixture holds as PKCS #8 (RFC 5208).
+    pub fn from_pkcs8(kid: &str, pkcs8: &[u8]) -> Self {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).expect("a key");
+        Self { kid: kid.to_owned(), pair }
     }
 
     /// `r || s` (RFC 7518 section 3.4).
@@ -43,6 +49,10 @@ impl SigningKey {
 impl Keys {
     pub(super) fn new() -> Self {
         Self(vec![SigningKey::new()])
+    }
+
+    pub(super) fn replace(&mut self, key: SigningKey) {
+        self.0 = vec![key];
     }
 
     pub(super) fn current(&self) -> &SigningKey {

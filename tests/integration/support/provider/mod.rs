@@ -16,15 +16,19 @@ use doorward::types::time::Clock;
 use serde_json::Value;
 
 pub use behaviour::{Behaviour, Endpoint, ExpiresIn, Fault, Flaw, IssParameter, RefreshRefusal};
+pub use keys::SigningKey;
 pub use record::{Presented, Standing, Visit};
 pub use state::{Client, Person};
 
+use super::deployment::Deployment;
 use super::listening::Listening;
 use state::State;
 
 /// The provider and all that a test can ask of it.
 pub struct FakeProvider {
     issuer: String,
+    /// The origin of its endpoints.
+    address: String,
     listening: Listening,
     state: Arc<Mutex<State>>,
 }
@@ -39,9 +43,10 @@ impl FakeProvider {
     pub fn start_as(host: &str, clock: Arc<dyn Clock>) -> Self {
         let state = Arc::new(Mutex::new(State::new(clock)));
         let listening = listen(0, &state);
-        let issuer = format!("http://{host}:{}", listening.port());
-        let provider = Self { issuer, listening, state };
+        let address = format!("http://{host}:{}", listening.port());
+        let provider = Self { issuer: address.clone(), address, listening, state };
         provider.state().issuer.clone_from(&provider.issuer);
+        provider.state().address.clone_from(&provider.address);
         provider
     }
 
@@ -52,7 +57,20 @@ impl FakeProvider {
 
     /// The address of an endpoint.
     pub fn url(&self, endpoint: Endpoint) -> String {
-        format!("{}{}", self.issuer, endpoint.path())
+        format!("{}{}", self.address, endpoint.path())
+    }
+
+    /// Issues and signs from now on as the provider that a fixture was recorded with.
+    pub fn continue_as(&mut self, deployment: &Deployment) {
+        self.issuer.clone_from(&deployment.issuer);
+        let mut state = self.state();
+        state.issuer.clone_from(&deployment.issuer);
+        state.keys.replace(deployment.signing_key());
+    }
+
+    /// Accepts a refresh token that a fixture's provider gave to this client for this person.
+    pub fn restore_refresh_token(&self, token: &str, client_id: &str, person: Person, sid: &str) {
+        self.state().restore(token, client_id, person, sid);
     }
 
     /// Makes a client known.

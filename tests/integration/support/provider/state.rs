@@ -89,6 +89,8 @@ pub(super) struct Session {
 
 pub(super) struct State {
     pub(super) issuer: String,
+    /// The origin of its endpoints; not the issuer where a fixture gives that.
+    pub(super) address: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) behaviour: Behaviour,
     pub(super) faults: HashMap<Endpoint, Fault>,
@@ -111,6 +113,7 @@ impl State {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             issuer: String::new(),
+            address: String::new(),
             clock,
             behaviour: Behaviour::default(),
             faults: HashMap::new(),
@@ -153,6 +156,20 @@ impl State {
         let token = self.secret();
         self.refresh_tokens.insert(token.clone(), (grant.clone(), Standing::Live));
         token
+    }
+
+    /// A refresh token that an earlier provider with the same keys gave out.
+    pub(super) fn restore(&mut self, token: &str, client_id: &str, person: Person, sid: &str) {
+        let grant = Grant {
+            client_id: client_id.to_owned(),
+            person,
+            sid: sid.to_owned(),
+            scope: "openid".to_owned(),
+            nonce: None,
+            auth_time: self.clock.now(),
+            family: self.new_family(),
+        };
+        self.refresh_tokens.insert(token.to_owned(), (grant, Standing::Live));
     }
 
     pub(super) fn standing(&self, refresh_token: &str) -> Standing {

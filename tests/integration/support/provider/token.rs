@@ -207,7 +207,7 @@ fn form_decoded(text: &str) -> String {
 }
 
 fn address(state: &State, endpoint: Endpoint) -> String {
-    format!("{}{}", state.issuer, endpoint.path())
+    format!("{}{}", state.address, endpoint.path())
 }
 
 fn error(status: u16, word: &str) -> Reply {
