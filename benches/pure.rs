@@ -1,7 +1,10 @@
 //! What the pure parts of a request cost, each alone: `cargo bench --bench pure`. What a whole request costs, beside
 //! other proxies, is measured by `benches/run`; this tells where it goes.
 
-#![expect(clippy::unwrap_used, reason = "a measurement that cannot begin has nothing better to do")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot begin has nothing better to do"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -23,7 +26,9 @@ use doorward::session::cookie::{CookieNames, RequestCookies};
 use doorward::session::jwt::{JwtCookie, PackedJwt, SessionJwt};
 use doorward::session::seal::{Binding, Key, KeyRing, Seal, read_payload};
 use doorward::types::net::Origin;
-use doorward::types::oauth::{AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderSid, SessionId, Subject};
+use doorward::types::oauth::{
+    AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderSid, SessionId, Subject,
+};
 use doorward::types::secret::Secret;
 use doorward::types::time::Timestamp;
 use http::request::Parts;
@@ -31,7 +36,10 @@ use http::{HeaderValue, Request, header};
 use serde_json::json;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
-const LIMITS: Limits = Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43200) };
+const LIMITS: Limits = Limits {
+    idle: Duration::from_secs(1800),
+    absolute: Duration::from_secs(43200),
+};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -46,8 +54,14 @@ fn main() {
 fn parts(cookies: &str) -> Parts {
     let fields = [
         ("host", "store.example.com"),
-        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
-        ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+        ),
+        (
+            "accept",
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+        ),
         ("accept-language", "en-GB,en;q=0.5"),
         ("accept-encoding", "gzip, deflate, br, zstd"),
         ("referer", "https://store.example.com/shopping-cart"),
@@ -60,7 +74,12 @@ fn parts(cookies: &str) -> Parts {
     for (name, value) in fields {
         request = request.header(name, value);
     }
-    request.header(header::COOKIE, cookies).body(()).unwrap().into_parts().0
+    request
+        .header(header::COOKIE, cookies)
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0
 }
 
 fn read(parts: &Parts, trusted: &TrustedProxies) -> Facts {
@@ -69,25 +88,41 @@ fn read(parts: &Parts, trusted: &TrustedProxies) -> Facts {
 
 fn facts(criterion: &mut Criterion) {
     let (asked, trusted) = (parts("theme=dark"), TrustedProxies::default());
-    criterion.bench_function("facts of a browser's request", |bench| bench.iter(|| read(black_box(&asked), &trusted)));
+    criterion.bench_function("facts of a browser's request", |bench| {
+        bench.iter(|| read(black_box(&asked), &trusted))
+    });
     criterion.bench_function("target, plain", |bench| {
-        bench.iter(|| Target::parse(black_box("/orders/2027/invoice-4711.pdf"), Some("download=1")).unwrap());
+        bench.iter(|| {
+            Target::parse(
+                black_box("/orders/2027/invoice-4711.pdf"),
+                Some("download=1"),
+            )
+            .unwrap()
+        });
     });
     criterion.bench_function("target, escaped", |bench| {
-        bench.iter(|| Target::parse(black_box("/orders/%7Ealice/caf%c3%a9%20cr%C3%A8me"), None).unwrap());
+        bench.iter(|| {
+            Target::parse(black_box("/orders/%7Ealice/caf%c3%a9%20cr%C3%A8me"), None).unwrap()
+        });
     });
 }
 
 fn jwt() -> SessionJwt {
     use base64::Engine as _;
     let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
-    let groups: Vec<String> = (0..24).map(|at| format!("8d0c2a6e-4d5f-4a56-9d5c-0f2f1f2f7a{at}")).collect();
+    let groups: Vec<String> = (0..24)
+        .map(|at| format!("8d0c2a6e-4d5f-4a56-9d5c-0f2f1f2f7a{at}"))
+        .collect();
     let claims = json!({
         "iss": "https://login.example.com", "sub": "alice-id", "aud": "store", "exp": 1_800_003_600, "iat": 1_800_000_000,
         "email": "alice.arnold@example.com", "name": "Alice Arnold", "preferred_username": "alice", "groups": groups,
     });
     let header = json!({"alg": "RS256", "kid": "2027-01", "typ": "at+jwt"}).to_string();
-    let parts = [header.into_bytes(), claims.to_string().into_bytes(), vec![7; 256]];
+    let parts = [
+        header.into_bytes(),
+        claims.to_string().into_bytes(),
+        vec![7; 256],
+    ];
     let compact = parts.map(|part| encode(&part)).join(".");
     SessionJwt {
         jwt: PackedJwt::pack(&compact),
@@ -128,11 +163,18 @@ fn cookies(criterion: &mut Criterion) {
             Session::of(&read_payload::<JwtCookie>(&opened).unwrap(), &templates()).unwrap()
         });
     });
-    criterion.bench_function("seal it", |bench| bench.iter(|| seal.seal(black_box(&jwt), [2; 12]).unwrap()));
+    criterion.bench_function("seal it", |bench| {
+        bench.iter(|| seal.seal(black_box(&jwt), [2; 12]).unwrap())
+    });
     let field = format!("theme=dark; __Host-doorward_jwt={text}; cart=7; __Host-doorward_seen=x");
     let fields = [HeaderValue::from_str(&field).unwrap()];
     criterion.bench_function("find it among the cookies", |bench| {
-        bench.iter(|| RequestCookies::read(black_box(&fields)).get_chunked("__Host-doorward_jwt").unwrap().len());
+        bench.iter(|| {
+            RequestCookies::read(black_box(&fields))
+                .get_chunked("__Host-doorward_jwt")
+                .unwrap()
+                .len()
+        });
     });
 }
 
@@ -143,18 +185,33 @@ fn templates() -> Vec<HeaderTemplate> {
         ("X-Forwarded-Preferred-Username", "{preferred_username}"),
         ("X-Forwarded-Groups", "{groups}"),
     ];
-    usual.into_iter().map(|(name, template)| HeaderTemplate::parse(name, template).unwrap()).collect()
+    usual
+        .into_iter()
+        .map(|(name, template)| HeaderTemplate::parse(name, template).unwrap())
+        .collect()
 }
 
 fn sites() -> Sites {
     let rule = |paths: &[&str], access| Rule {
-        paths: paths.iter().map(|path| PathPattern::parse(path).unwrap()).collect(),
+        paths: paths
+            .iter()
+            .map(|path| PathPattern::parse(path).unwrap())
+            .collect(),
         methods: Vec::new(),
-        allow: Admission { access, via: Via::BOTH },
+        allow: Admission {
+            access,
+            via: Via::BOTH,
+        },
     };
-    let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
+    let admin = ClaimCondition {
+        claim: "roles".into(),
+        any_of: vec!["admin".into()],
+    };
     let rules = vec![
-        rule(&["/assets/**", "/favicon.ico", "/public/**"], Access::Everyone),
+        rule(
+            &["/assets/**", "/favicon.ico", "/public/**"],
+            Access::Everyone,
+        ),
         rule(&["/admin/**"], Access::Claims(vec![admin])),
         rule(&["/api/**"], Access::SignedIn),
     ];
@@ -183,7 +240,13 @@ fn sites() -> Sites {
 struct Calm;
 
 impl Outside for Calm {
-    fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, _: Timestamp) -> bool {
+    fn is_revoked(
+        &self,
+        _: &SessionId,
+        _: &Subject,
+        _: Option<&ProviderSid>,
+        _: Timestamp,
+    ) -> bool {
         false
     }
 
@@ -196,16 +259,32 @@ fn decision(criterion: &mut Criterion) {
     let (sites, asked) = (sites(), parts("theme=dark"));
     let facts = read(&asked, &TrustedProxies::default());
     let session = Arc::new(Session::of(&jwt(), &templates()).unwrap());
-    criterion.bench_function("route", |bench| bench.iter(|| sites.route(black_box(&facts))));
+    criterion.bench_function("route", |bench| {
+        bench.iter(|| sites.route(black_box(&facts)))
+    });
     criterion.bench_function("assess a session", |bench| {
         bench.iter(|| {
             let jwt = Some(Arc::clone(&session));
-            assess(Presented { jwt, refresh: None, seen: None, unreadable: false }, NOW, &LIMITS, &Calm)
+            assess(
+                Presented {
+                    jwt,
+                    refresh: None,
+                    seen: None,
+                    unreadable: false,
+                },
+                NOW,
+                &LIMITS,
+                &Calm,
+            )
         });
     });
     criterion.bench_function("decide", |bench| {
-        let known =
-            || (sites.route(&facts), Caller::Authenticated(LiveSession::just_verified(Arc::clone(&session), NOW)));
+        let known = || {
+            (
+                sites.route(&facts),
+                Caller::Authenticated(LiveSession::just_verified(Arc::clone(&session), NOW)),
+            )
+        };
         let decide = |(route, caller)| decide(black_box(&facts), &asked.headers, route, caller);
         bench.iter_batched(known, decide, BatchSize::SmallInput);
     });
@@ -213,7 +292,9 @@ fn decision(criterion: &mut Criterion) {
 
 fn headers(criterion: &mut Criterion) {
     let (jwt, templates) = (jwt(), templates());
-    criterion.bench_function("claims of a token", |bench| bench.iter(|| black_box(&jwt).claims().unwrap()));
+    criterion.bench_function("claims of a token", |bench| {
+        bench.iter(|| black_box(&jwt).claims().unwrap())
+    });
     criterion.bench_function("identity headers of claims", |bench| {
         let claims = || jwt.claims().unwrap();
         let make = |claims| Identity::new(Subject::new("alice-id"), claims, &templates);

@@ -17,7 +17,8 @@ use crate::types::net::Arrival;
 use crate::wire::Handler;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+const PROMETHEUS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The path that orders are sent to.
 pub const ORDERS: &str = "/revoke";
@@ -48,13 +49,27 @@ pub struct Admin {
 
 impl Admin {
     /// Shows `health` and `metrics`, whose gauges `read_gauges` sets whenever somebody asks, and hands orders to `orders`.
-    pub fn new(health: Arc<Health>, metrics: Arc<Metrics>, read_gauges: ReadGauges, orders: Arc<dyn Orders>) -> Self {
-        Self { health, metrics, read_gauges, orders }
+    pub fn new(
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        read_gauges: ReadGauges,
+        orders: Arc<dyn Orders>,
+    ) -> Self {
+        Self {
+            health,
+            metrics,
+            read_gauges,
+            orders,
+        }
     }
 
     async fn order(&self, body: Body) -> Response<Body> {
-        let whole = tokio::time::timeout(ORDER_PATIENCE, Limited::new(body, MAX_ORDER).collect()).await;
-        let message = whole.ok().and_then(Result::ok).map(|whole| whole.to_bytes());
+        let whole =
+            tokio::time::timeout(ORDER_PATIENCE, Limited::new(body, MAX_ORDER).collect()).await;
+        let message = whole
+            .ok()
+            .and_then(Result::ok)
+            .map(|whole| whole.to_bytes());
         let obeyed = match message.as_deref().map(std::str::from_utf8) {
             Some(Ok(message)) => self.orders.obey(message),
             Some(Err(_)) | None => Err("the order cannot be read".to_owned()),
@@ -73,7 +88,11 @@ impl Admin {
             "/livez" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/readyz" => self.readiness(),
             "/metrics" => self.numbers(),
-            "/version" => (StatusCode::OK, TEXT, concat!("doorward ", env!("CARGO_PKG_VERSION"), "\n").to_owned()),
+            "/version" => (
+                StatusCode::OK,
+                TEXT,
+                concat!("doorward ", env!("CARGO_PKG_VERSION"), "\n").to_owned(),
+            ),
             _ => (StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
         };
         // For HEAD hyper sends the length and leaves the body out.
@@ -81,7 +100,9 @@ impl Admin {
         if *method != Method::GET && *method != Method::HEAD {
             *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             *answer.body_mut() = Body::empty();
-            answer.headers_mut().insert(ALLOW, const { HeaderValue::from_static("GET, HEAD") });
+            answer
+                .headers_mut()
+                .insert(ALLOW, const { HeaderValue::from_static("GET, HEAD") });
         }
         answer
     }
@@ -90,7 +111,11 @@ impl Admin {
         (self.read_gauges)();
         match self.metrics.text() {
             Ok(text) => (StatusCode::OK, PROMETHEUS, text),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
+            Err(error) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                TEXT,
+                format!("{error}\n"),
+            ),
         }
     }
 
@@ -99,7 +124,11 @@ impl Admin {
         if missing.is_empty() {
             return (StatusCode::OK, TEXT, "ready\n".to_owned());
         }
-        (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {}\n", missing.join(", ")))
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            TEXT,
+            format!("not ready: {}\n", missing.join(", ")),
+        )
     }
 }
 
@@ -116,7 +145,10 @@ fn said(status: StatusCode, kind: HeaderValue, text: String) -> Response<Body> {
     let mut answer = Response::new(Body::full(text));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, kind);
-    answer.headers_mut().insert(CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+    answer.headers_mut().insert(
+        CACHE_CONTROL,
+        const { HeaderValue::from_static("no-store") },
+    );
     answer
 }
 
@@ -129,32 +161,73 @@ mod tests {
 
     impl Orders for Deaf {
         fn obey(&self, message: &str) -> Result<usize, String> {
-            if message == "sit" { Ok(1) } else { Err("no".to_owned()) }
+            if message == "sit" {
+                Ok(1)
+            } else {
+                Err("no".to_owned())
+            }
         }
     }
 
     async fn asked(admin: &Admin, method: &Method, path: &str) -> (u16, String) {
         let (head, body) = admin.answer(method, path).into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        (head.status.as_u16(), String::from_utf8(bytes.to_vec()).unwrap())
+        (
+            head.status.as_u16(),
+            String::from_utf8(bytes.to_vec()).unwrap(),
+        )
     }
 
     #[tokio::test]
     async fn it_shows_and_changes_nothing_but_by_order() {
         let mut health = Health::new();
         let listening = health.condition("listening");
-        let admin = Admin::new(Arc::new(health), Arc::new(Metrics::new().unwrap()), Arc::new(|| {}), Arc::new(Deaf));
-        assert_eq!(asked(&admin, &Method::GET, "/livez").await, (200, "alive\n".into()));
-        assert_eq!(asked(&admin, &Method::GET, "/readyz").await, (503, "not ready: listening\n".into()));
+        let admin = Admin::new(
+            Arc::new(health),
+            Arc::new(Metrics::new().unwrap()),
+            Arc::new(|| {}),
+            Arc::new(Deaf),
+        );
+        assert_eq!(
+            asked(&admin, &Method::GET, "/livez").await,
+            (200, "alive\n".into())
+        );
+        assert_eq!(
+            asked(&admin, &Method::GET, "/readyz").await,
+            (503, "not ready: listening\n".into())
+        );
         listening.met();
         assert_eq!(asked(&admin, &Method::GET, "/readyz").await.0, 200);
-        assert!(asked(&admin, &Method::GET, "/metrics").await.1.contains("doorward_connections 0"));
-        assert!(asked(&admin, &Method::GET, "/version").await.1.starts_with("doorward "));
+        assert!(
+            asked(&admin, &Method::GET, "/metrics")
+                .await
+                .1
+                .contains("doorward_connections 0")
+        );
+        assert!(
+            asked(&admin, &Method::GET, "/version")
+                .await
+                .1
+                .starts_with("doorward ")
+        );
         assert_eq!(asked(&admin, &Method::GET, "/reload").await.0, 404);
-        assert_eq!(asked(&admin, &Method::POST, "/readyz").await, (405, String::new()));
+        assert_eq!(
+            asked(&admin, &Method::POST, "/readyz").await,
+            (405, String::new())
+        );
         for (order, status) in [("sit", 200), ("fetch", 403), ("", 403)] {
-            assert_eq!(admin.order(Body::full(order)).await.status(), status, "{order}");
+            assert_eq!(
+                admin.order(Body::full(order)).await.status(),
+                status,
+                "{order}"
+            );
         }
-        assert_eq!(admin.order(Body::full(vec![b'a'; MAX_ORDER + 1])).await.status(), 403);
+        assert_eq!(
+            admin
+                .order(Body::full(vec![b'a'; MAX_ORDER + 1]))
+                .await
+                .status(),
+            403
+        );
     }
 }

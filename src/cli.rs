@@ -112,12 +112,22 @@ pub struct Output<'w> {
 ///
 /// # Errors
 /// How to end the process: well after `--help` and `--version`.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>, output: &mut Output<'_>) -> Result<Cli, Exit> {
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    output: &mut Output<'_>,
+) -> Result<Cli, Exit> {
     Cli::try_parse_from(arguments).map_err(|error| {
-        let (to, exit) =
-            if error.use_stderr() { (&mut *output.err, Exit::Usage) } else { (&mut *output.out, Exit::Success) };
+        let (to, exit) = if error.use_stderr() {
+            (&mut *output.err, Exit::Usage)
+        } else {
+            (&mut *output.out, Exit::Success)
+        };
         let text = error.render();
-        let written = if output.styled { write!(to, "{}", text.ansi()) } else { write!(to, "{text}") };
+        let written = if output.styled {
+            write!(to, "{}", text.ansi())
+        } else {
+            write!(to, "{text}")
+        };
         written.map_or(Exit::Runtime, |()| exit)
     })
 }
@@ -133,10 +143,16 @@ pub fn check(
 ) -> io::Result<Exit> {
     match config::load(&arguments.config, variables) {
         Ok(loaded) => {
-            output.err.write_all(loaded.advice.render(output.styled).as_bytes())?;
+            output
+                .err
+                .write_all(loaded.advice.render(output.styled).as_bytes())?;
             let apps = count(loaded.config.apps.len(), "app");
             let providers = count(loaded.config.providers.len(), "provider");
-            writeln!(output.out, "{}: good: {apps}, {providers}", arguments.config.display())?;
+            writeln!(
+                output.out,
+                "{}: good: {apps}, {providers}",
+                arguments.config.display()
+            )?;
             Ok(Exit::Success)
         }
         Err(diagnosis) => {
@@ -151,9 +167,15 @@ pub fn check(
 /// # Errors
 /// It cannot be written.
 pub fn refuse(diagnosis: &Diagnosis, output: &mut Output<'_>) -> io::Result<()> {
-    output.err.write_all(diagnosis.render(output.styled).as_bytes())?;
+    output
+        .err
+        .write_all(diagnosis.render(output.styled).as_bytes())?;
     let problems = count(diagnosis.errors(), "problem");
-    writeln!(output.err, "{}: {problems}, nothing was started", diagnosis.file().display())
+    writeln!(
+        output.err,
+        "{}: {problems}, nothing was started",
+        diagnosis.file().display()
+    )
 }
 
 /// `doorward keygen`: a new key, into a new file or to the standard output.
@@ -171,14 +193,26 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
     };
     match key.write_new(file) {
         Ok(()) => {
-            writeln!(output.out, "wrote {}: keep it secret, give every replica the same", file.display())?;
+            writeln!(
+                output.out,
+                "wrote {}: keep it secret, give every replica the same",
+                file.display()
+            )?;
             Ok(Exit::Success)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let file = file.display();
-            fail(output, &format_args!("{file} is there already, and a key in use must not be lost; name another file"))
+            fail(
+                output,
+                &format_args!(
+                    "{file} is there already, and a key in use must not be lost; name another file"
+                ),
+            )
         }
-        Err(error) => fail(output, &format_args!("{} cannot be written: {error}", file.display())),
+        Err(error) => fail(
+            output,
+            &format_args!("{} cannot be written: {error}", file.display()),
+        ),
     }
 }
 
@@ -189,7 +223,9 @@ fn load(
 ) -> io::Result<Result<Config, Exit>> {
     match config::load(file, variables) {
         Ok(loaded) => {
-            output.err.write_all(loaded.advice.render(output.styled).as_bytes())?;
+            output
+                .err
+                .write_all(loaded.advice.render(output.styled).as_bytes())?;
             Ok(Ok(loaded.config))
         }
         Err(diagnosis) => {
@@ -214,5 +250,9 @@ fn fail(output: &mut Output<'_>, error: &dyn fmt::Display) -> io::Result<Exit> {
 }
 
 fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
 }

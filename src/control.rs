@@ -50,20 +50,29 @@ impl Control {
     /// # Errors
     /// The system gives no thread.
     pub fn start() -> io::Result<(Self, Runtime)> {
-        let runtime =
-            Builder::new_multi_thread().worker_threads(1).thread_name("doorward-control").enable_all().build()?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("doorward-control")
+            .enable_all()
+            .build()?;
         Ok((Self::on(runtime.handle().clone()), runtime))
     }
 
     /// Uses a runtime that runs already.
     pub fn on(handle: Handle) -> Self {
-        Self { handle, room: Arc::new(Semaphore::new(MAX_TASKS)) }
+        Self {
+            handle,
+            room: Arc::new(Semaphore::new(MAX_TASKS)),
+        }
     }
 
     /// The same runtime with room of its own for `places` tasks, which take none from others.
     #[must_use]
     pub fn narrowed(&self, places: usize) -> Self {
-        Self { handle: self.handle.clone(), room: Arc::new(Semaphore::new(places)) }
+        Self {
+            handle: self.handle.clone(),
+            room: Arc::new(Semaphore::new(places)),
+        }
     }
 
     /// Runs `task` to its end, whoever waits for it.
@@ -74,7 +83,9 @@ impl Control {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| NoResult::Busy)?;
+        let place = Arc::clone(&self.room)
+            .try_acquire_owned()
+            .map_err(|_| NoResult::Busy)?;
         self.handle.spawn(async move {
             let _place = place;
             task.await;

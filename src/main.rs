@@ -12,7 +12,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let styled = err.is_terminal();
-    let mut output = Output { out: &mut out, err: &mut err, styled };
+    let mut output = Output {
+        out: &mut out,
+        err: &mut err,
+        styled,
+    };
     let cli = match cli::parse(std::env::args_os(), &mut output) {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),

@@ -116,14 +116,31 @@ impl Server {
         let access = access_to.map(AccessLog::start).transpose()?;
         let settings = Arc::new(config.server.limits.clone());
         // Probes come from anywhere within, and by no load balancer.
-        let admin_settings = Arc::new(ListenerSettings { proxy_protocol: false, ..config.server.limits.clone() });
-        let listener = Listener::of(Role::Listen, &config.server.listen, &settings, &mut inherited)?;
-        let admin = Listener::of(Role::AdminListen, &config.server.admin_listen, &admin_settings, &mut inherited)?;
+        let admin_settings = Arc::new(ListenerSettings {
+            proxy_protocol: false,
+            ..config.server.limits.clone()
+        });
+        let listener = Listener::of(
+            Role::Listen,
+            &config.server.listen,
+            &settings,
+            &mut inherited,
+        )?;
+        let admin = Listener::of(
+            Role::AdminListen,
+            &config.server.admin_listen,
+            &admin_settings,
+            &mut inherited,
+        )?;
         if let Some(left) = inherited.left() {
             return Err(StartError::Handed(left));
         }
         let (address, admin_address) = (listener.local_addr(), admin.local_addr());
-        let tls = config.server.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+        let tls = config
+            .server
+            .tls
+            .as_ref()
+            .map(|tls| Arc::clone(&tls.config));
 
         let (control, runtime) = Control::start()?;
         let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;
@@ -150,15 +167,37 @@ impl Server {
         if let Some(tls) = &config.server.tls {
             runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
         }
-        let admin_handler =
-            Arc::new(Admin::new(Arc::new(health), Arc::clone(&metrics), composed.gauges(&metrics), composed.orders()));
+        let admin_handler = Arc::new(Admin::new(
+            Arc::new(health),
+            Arc::clone(&metrics),
+            composed.gauges(&metrics),
+            composed.orders(),
+        ));
         runtime.spawn(async move {
-            if let Err(error) = wire::serve(admin, None, admin_settings, admin_handler, metrics, admin_drain).await {
+            if let Err(error) = wire::serve(
+                admin,
+                None,
+                admin_settings,
+                admin_handler,
+                metrics,
+                admin_drain,
+            )
+            .await
+            {
                 tracing::error!(%error, "the admin listener ended");
             }
         });
         serving.met();
-        Ok(Self { address, admin_address, trigger, admin_trigger, serving, workers, control: runtime, access })
+        Ok(Self {
+            address,
+            admin_address,
+            trigger,
+            admin_trigger,
+            serving,
+            workers,
+            control: runtime,
+            access,
+        })
     }
 
     /// Where browsers and programs connect; `None` for a Unix domain socket.

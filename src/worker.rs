@@ -46,9 +46,13 @@ impl Handler for Door {
         let version = request.version();
         let mut answer = self.proxy.answer(request, arrival).await;
         // HTTP/2 has GOAWAY for that, and a switch of protocols has left HTTP.
-        let ends_by_field = version < Version::HTTP_2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+        let ends_by_field =
+            version < Version::HTTP_2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
         if ends_by_field && self.drain.was_announced() {
-            answer.headers_mut().insert(header::CONNECTION, const { HeaderValue::from_static("close") });
+            answer.headers_mut().insert(
+                header::CONNECTION,
+                const { HeaderValue::from_static("close") },
+            );
         }
         answer
     }
@@ -60,16 +64,32 @@ impl Worker {
     /// # Errors
     /// The system gives no thread.
     pub fn start(self, index: usize) -> io::Result<JoinHandle<io::Result<()>>> {
-        std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(self.run())
-        })
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(self.run())
+            })
     }
 
     async fn run(self) -> io::Result<()> {
-        let (mut draining, tunnels, deadline) = (self.drain.clone(), self.tunnels, self.settings.drain_timeout);
-        let door = Arc::new(Door { proxy: self.proxy, drain: self.drain.clone() });
-        let serving = wire::serve(self.listener, self.tls, self.settings, door, self.metrics, self.drain);
+        let (mut draining, tunnels, deadline) = (
+            self.drain.clone(),
+            self.tunnels,
+            self.settings.drain_timeout,
+        );
+        let door = Arc::new(Door {
+            proxy: self.proxy,
+            drain: self.drain.clone(),
+        });
+        let serving = wire::serve(
+            self.listener,
+            self.tls,
+            self.settings,
+            door,
+            self.metrics,
+            self.drain,
+        );
         // Upgraded connections leave the server's own draining, and live on this runtime.
         let tunnelling = async {
             draining.started().await;
@@ -85,7 +105,10 @@ impl Worker {
 async fn end_tunnels(tunnels: &Tunnels, deadline: Duration) {
     tunnels.go_away();
     if timeout(deadline, tunnels.all_ended()).await.is_err() {
-        tracing::warn!(left = tunnels.open(), "upgraded connections were cut at the drain deadline");
+        tracing::warn!(
+            left = tunnels.open(),
+            "upgraded connections were cut at the drain deadline"
+        );
         tunnels.cut();
         // Ended tunnels still have to be polled to let go of their sockets.
         let _ = timeout(Duration::from_secs(1), tunnels.all_ended()).await;

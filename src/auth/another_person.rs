@@ -16,8 +16,13 @@ pub(super) fn was_here(app: &AppAuth, came: &RequestCookies<'_>, subject: &Subje
         return false;
     }
     let of_session = named_session(app, came).map(|before| PersonHash::of(&before.subject));
-    let remembered = || came.get(&app.app.cookies.person).and_then(|value| app.seals.person.open(value));
-    let another = of_session.or_else(remembered).is_some_and(|last| last != PersonHash::of(subject));
+    let remembered = || {
+        came.get(&app.app.cookies.person)
+            .and_then(|value| app.seals.person.open(value))
+    };
+    let another = of_session
+        .or_else(remembered)
+        .is_some_and(|last| last != PersonHash::of(subject));
     if another {
         tracing::info!(app = %app.app.name, "another_person_signed_in");
     }
@@ -29,14 +34,23 @@ pub(super) fn remember(app: &AppAuth, subject: &Subject) -> Lines {
     if app.app.leaving.is_nothing() {
         return Lines::new();
     }
-    let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.person.seal(&PersonHash::of(subject), nonce));
+    let sealed = entropy::bytes()
+        .ok()
+        .and_then(|nonce| app.seals.person.seal(&PersonHash::of(subject), nonce));
     let names = &app.app.cookies;
-    sealed.and_then(|value| names.set(&names.person, &value, "/", Some(KEPT))).into_iter().collect()
+    sealed
+        .and_then(|value| names.set(&names.person, &value, "/", Some(KEPT)))
+        .into_iter()
+        .collect()
 }
 
 /// The line that forgets it.
 pub(super) fn forget(app: &AppAuth) -> Lines {
     let names = &app.app.cookies;
     let remembers = !app.app.leaving.is_nothing();
-    remembers.then(|| names.expire(&names.person, "/")).flatten().into_iter().collect()
+    remembers
+        .then(|| names.expire(&names.person, "/"))
+        .flatten()
+        .into_iter()
+        .collect()
 }

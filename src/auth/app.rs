@@ -144,12 +144,23 @@ impl AppAuth {
             nonce: Seal::new(Arc::clone(ring), &binding),
         };
         let revocations = Revocations::new(max_revoked);
-        Self { app, provider, client, settings, seals, revocations, bearer: None }
+        Self {
+            app,
+            provider,
+            client,
+            settings,
+            seals,
+            revocations,
+            bearer: None,
+        }
     }
 
     /// The same app, which takes access tokens.
     #[must_use]
     pub fn taking_tokens(self, bearer: BearerAuth) -> Self {
-        Self { bearer: Some(bearer), ..self }
+        Self {
+            bearer: Some(bearer),
+            ..self
+        }
     }
 }

@@ -34,14 +34,20 @@ impl Auth {
         if effort != Effort::Refresh {
             return Resumed::new(Ok(Caller::Anonymous(Why::Expired)), Afterwards::Nothing);
         }
-        let refreshed = self.refresh(app, stale.refresh.clone(), open_jwt(app, cookies)).wait().await;
+        let refreshed = self
+            .refresh(app, stale.refresh.clone(), open_jwt(app, cookies))
+            .wait()
+            .await;
         if let Refreshed::Outage(outage) = &refreshed
             && outage.is_providers
         {
             let now = self.now();
             self.away.insert(stale.refresh.sid.clone(), now);
             if let Some(live) = self.graced(app, &stale, now) {
-                return Resumed::new(Ok(Caller::Authenticated(live.clone())), Afterwards::Note(live));
+                return Resumed::new(
+                    Ok(Caller::Authenticated(live.clone())),
+                    Afterwards::Note(live),
+                );
             }
         }
         self.refreshed(app, &stale, refreshed)
@@ -50,7 +56,12 @@ impl Auth {
     /// The session all the same, if the app has a grace and all but the JWT's end speaks for it: a logout may have come
     /// while the provider was waited for.
     fn graced(&self, app: &AppAuth, stale: &Stale, now: Timestamp) -> Option<LiveSession> {
-        stale.within(app.settings.outage_grace, now, &app.app.limits, &World::now(app))
+        stale.within(
+            app.settings.outage_grace,
+            now,
+            &app.app.limits,
+            &World::now(app),
+        )
     }
 
     fn resume_graced(
@@ -63,9 +74,15 @@ impl Auth {
         now: Timestamp,
     ) -> Resumed {
         let caller = Ok(Caller::Authenticated(live.clone()));
-        let is_cooling = self.cooling.get(&stale.refresh.sid).is_some_and(|until| now < until);
+        let is_cooling = self
+            .cooling
+            .get(&stale.refresh.sid)
+            .is_some_and(|until| now < until);
         let afterwards = if effort == Effort::Refresh && !is_cooling {
-            Afterwards::DeliverIfLanded(self.refresh(app, stale.refresh, open_jwt(app, cookies)), live)
+            Afterwards::DeliverIfLanded(
+                self.refresh(app, stale.refresh, open_jwt(app, cookies)),
+                live,
+            )
         } else {
             Afterwards::Note(live)
         };

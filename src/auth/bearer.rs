@@ -95,17 +95,29 @@ enum NotNow {
 
 impl Auth {
     /// Finds out who presents a token to the app at `place`.
-    pub async fn by_token(self: &Arc<Self>, place: Place<'_>, shown: ShownToken<'_>, cache: &TokenCache) -> Presented {
+    pub async fn by_token(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        shown: ShownToken<'_>,
+        cache: &TokenCache,
+    ) -> Presented {
         let mut nonce = None;
         let live = match self.app(place.index) {
-            Some(app) => self.live_token(app, place.index, shown, cache, &mut nonce).await,
+            Some(app) => {
+                self.live_token(app, place.index, shown, cache, &mut nonce)
+                    .await
+            }
             None => Err(NotNow::Skipped),
         };
         let caller = match live {
             Ok(live) => Ok(Caller::WithToken(live)),
             Err(NotNow::Refused(code, error)) => {
                 let scheme = shown.credentials.scheme;
-                Ok(Caller::Anonymous(Why::TokenRefused(TokenRefusal { code, error, scheme })))
+                Ok(Caller::Anonymous(Why::TokenRefused(TokenRefusal {
+                    code,
+                    error,
+                    scheme,
+                })))
             }
             Err(NotNow::Outage(_)) if !shown.may_wait => Ok(Caller::Anonymous(Why::NoCookie)),
             Err(NotNow::Outage(outage)) => Err(outage),
@@ -122,7 +134,9 @@ impl Auth {
         cache: &TokenCache,
         nonce: &mut Option<HeaderValue>,
     ) -> Result<LiveToken, NotNow> {
-        let (Some(bearer), Some(policy)) = (&app.bearer, &app.app.bearer) else { return Err(NotNow::Skipped) };
+        let (Some(bearer), Some(policy)) = (&app.bearer, &app.app.bearer) else {
+            return Err(NotNow::Skipped);
+        };
         let token = shown.credentials.token.ok_or(refused("token_malformed"))?;
         let hash = hash_of(token);
         let key = (index, hash);
@@ -130,17 +144,31 @@ impl Auth {
             Some(known) => known,
             None if is_jwt(token) => {
                 let (issuer, verified) = self.verified(app, bearer, token, shown.may_wait).await?;
-                let verified = (issuer, Arc::new(token_of(&app.app, policy, &verified, hash, None)));
+                let verified = (
+                    issuer,
+                    Arc::new(token_of(&app.app, policy, &verified, hash, None)),
+                );
                 cache.0.insert(key, verified.clone());
                 verified
             }
-            None => (0, self.introspected(app, (bearer, policy), (token, hash), shown.may_wait).await?),
+            None => (
+                0,
+                self.introspected(app, (bearer, policy), (token, hash), shown.may_wait)
+                    .await?,
+            ),
         };
         self.knows_revocations(app).map_err(NotNow::Outage)?;
         let now = self.now();
-        let limits = TokenLimits { sessions: app.app.limits, dpop_required: policy.dpop_required };
-        let outside = World { provider: bearer.providers.get(issuer), revoked: app.revocations.snapshot() };
-        let live = assess(&verified, shown.credentials.scheme, now, &limits, &outside).map_err(refused)?;
+        let limits = TokenLimits {
+            sessions: app.app.limits,
+            dpop_required: policy.dpop_required,
+        };
+        let outside = World {
+            provider: bearer.providers.get(issuer),
+            revoked: app.revocations.snapshot(),
+        };
+        let live =
+            assess(&verified, shown.credentials.scheme, now, &limits, &outside).map_err(refused)?;
         if let (Scheme::DPoP, Some(jkt)) = (live.scheme(), &verified.bound_to) {
             if !shown.may_wait {
                 return Err(NotNow::Skipped);
@@ -178,21 +206,34 @@ impl Auth {
         may_wait: bool,
     ) -> Result<(usize, PresentedToken), NotNow> {
         let several = bearer.providers.len() > 1;
-        let issuer = bearer.providers.iter().position(|provider| !several || provider.is_named_by(token));
+        let issuer = bearer
+            .providers
+            .iter()
+            .position(|provider| !several || provider.is_named_by(token));
         let issuer = issuer.ok_or(refused("token_issuer_mismatch"))?;
         let provider = bearer.providers.get(issuer).ok_or(NotNow::Skipped)?;
-        let audience = Audience { client_id: &app.client.client_id, audiences: &bearer.audiences };
+        let audience = Audience {
+            client_id: &app.client.client_id,
+            audiences: &bearer.audiences,
+        };
         let verdict = match provider.verify_presented_now(audience, token) {
             Some(verdict) => verdict,
             None if !may_wait => return Err(NotNow::Skipped),
             None => {
-                let (app, provider, token) = (Arc::clone(app), Arc::clone(provider), token.to_owned());
+                let (app, provider, token) =
+                    (Arc::clone(app), Arc::clone(provider), token.to_owned());
                 let audiences = bearer.audiences.clone();
                 let task = async move {
-                    let audience = Audience { client_id: &app.client.client_id, audiences: &audiences };
+                    let audience = Audience {
+                        client_id: &app.client.client_id,
+                        audiences: &audiences,
+                    };
                     provider.verify_presented(audience, &token).await
                 };
-                self.programs.run(PATIENCE, task).await.map_err(|no_result| NotNow::Outage(no_result.into()))?
+                self.programs
+                    .run(PATIENCE, task)
+                    .await
+                    .map_err(|no_result| NotNow::Outage(no_result.into()))?
             }
         };
         match verdict {
@@ -218,15 +259,26 @@ impl Auth {
         (token, hash): (&str, TokenHash),
         may_wait: bool,
     ) -> Result<Arc<Token>, NotNow> {
-        let introspection = bearer.introspection.as_ref().ok_or(refused("token_malformed"))?;
+        let introspection = bearer
+            .introspection
+            .as_ref()
+            .ok_or(refused("token_malformed"))?;
         let verdict = match introspection.known(&hash, self.now()) {
             Some(verdict) => verdict,
             None if !may_wait => return Err(NotNow::Skipped),
             None => {
                 let make = |verified: &PresentedToken, asked_until| {
-                    Arc::new(token_of(&app.app, policy, verified, hash, Some(asked_until)))
+                    Arc::new(token_of(
+                        &app.app,
+                        policy,
+                        verified,
+                        hash,
+                        Some(asked_until),
+                    ))
                 };
-                self.ask_about(app, introspection, (token, hash), make).await.map_err(NotNow::Outage)?
+                self.ask_about(app, introspection, (token, hash), make)
+                    .await
+                    .map_err(NotNow::Outage)?
             }
         };
         match verdict {
@@ -239,8 +291,13 @@ impl Auth {
     pub fn token_holds(self: &Arc<Self>, place: Place<'_>, live: &LiveToken) -> Holds {
         let (auth, index, token) = (Arc::clone(self), place.index, Arc::clone(live.token()));
         Holds::while_true(move || {
-            let Some(app) = auth.app(index) else { return false };
-            let outside = World { provider: None, revoked: app.revocations.snapshot() };
+            let Some(app) = auth.app(index) else {
+                return false;
+            };
+            let outside = World {
+                provider: None,
+                revoked: app.revocations.snapshot(),
+            };
             auth.now() < token.ends_at && !outside.has_ended(&token)
         })
     }
@@ -253,7 +310,12 @@ struct World<'a> {
 
 impl World<'_> {
     fn has_ended(&self, token: &Token) -> bool {
-        self.is_revoked(&token.name, &token.identity.subject, token.provider_sid.as_ref(), token.issued_at)
+        self.is_revoked(
+            &token.name,
+            &token.identity.subject,
+            token.provider_sid.as_ref(),
+            token.issued_at,
+        )
     }
 }
 
@@ -265,12 +327,19 @@ impl Outside for World<'_> {
         provider_sid: Option<&ProviderSid>,
         started_at: Timestamp,
     ) -> bool {
-        self.revoked.contains(Whose { sid, provider_sid, subject, started_at })
+        self.revoked.contains(Whose {
+            sid,
+            provider_sid,
+            subject,
+            started_at,
+        })
     }
 
     /// Without a key set nothing vouches for a token: unlike a session it has no seal of ours.
     fn knows_key(&self, key: &KeyFingerprint) -> bool {
-        self.provider.and_then(|provider| provider.keys()).is_some_and(|keys| keys.contains(key))
+        self.provider
+            .and_then(|provider| provider.keys())
+            .is_some_and(|keys| keys.contains(key))
     }
 }
 
@@ -284,13 +353,22 @@ fn token_of(
 ) -> Token {
     let (claims, templates) = (verified.claims().clone(), &app.headers);
     let (identity, is_persons) = match verified.holder() {
-        Holder::Person(subject) => (Identity::new(subject.clone(), Claims::new(claims, Map::new()), templates), true),
-        Holder::Client(client_id) => (Identity::of_client(client_id, claims, templates, &policy.client_header), false),
+        Holder::Person(subject) => (
+            Identity::new(subject.clone(), Claims::new(claims, Map::new()), templates),
+            true,
+        ),
+        Holder::Client(client_id) => (
+            Identity::of_client(client_id, claims, templates, &policy.client_header),
+            false,
+        ),
     };
     let mut name = URL_SAFE_NO_PAD.encode(hash);
     name.truncate(16);
     // An opaque token may have no end that is known; what it began then lasts as long as a session could.
-    let ends_at = verified.ends_at().or_else(|| Some(asked_until?.plus(app.limits.absolute))).unwrap_or_default();
+    let ends_at = verified
+        .ends_at()
+        .or_else(|| Some(asked_until?.plus(app.limits.absolute)))
+        .unwrap_or_default();
     Token {
         identity: Arc::new(identity),
         is_persons,
@@ -307,13 +385,19 @@ fn token_of(
 /// Whether the person that a token is of may use the app at all, by what its provider says.
 pub(super) fn is_admitted(app: &AppAuth, provider: &Provider, verified: &PresentedToken) -> bool {
     match verified.holder() {
-        Holder::Person(_) => provider.settings().dialect.admits(&app.client.client_id, verified.claims()),
+        Holder::Person(_) => provider
+            .settings()
+            .dialect
+            .admits(&app.client.client_id, verified.claims()),
         Holder::Client(_) => true,
     }
 }
 
 fn hash_of(token: &str) -> TokenHash {
-    digest::digest(&digest::SHA256, token.as_bytes()).as_ref().try_into().unwrap_or_default()
+    digest::digest(&digest::SHA256, token.as_bytes())
+        .as_ref()
+        .try_into()
+        .unwrap_or_default()
 }
 
 const fn refused(code: &'static str) -> NotNow {
@@ -328,7 +412,11 @@ fn unproven(error: NotProven) -> NotNow {
         | NotProven::Refused(_)
         | NotProven::OtherKey
         | NotProven::Replayed => {
-            let kind = if error.wants_nonce() { TokenError::UseDpopNonce } else { TokenError::InvalidDpopProof };
+            let kind = if error.wants_nonce() {
+                TokenError::UseDpopNonce
+            } else {
+                TokenError::InvalidDpopProof
+            };
             NotNow::Refused(error.code(), kind)
         }
     }

@@ -70,8 +70,14 @@ fn item(app: &AppAuth, ended: Ended, ends_at: Timestamp) -> Option<Item> {
         return None;
     }
     let name = app.app.name.as_str();
-    let sealed = app.seals.word.seal_at("feed", &Word { ended, ends_at }, entropy::bytes().ok()?)?;
-    Some(Item { value: Bytes::from(format!("{name} {sealed}")), ends_at })
+    let sealed =
+        app.seals
+            .word
+            .seal_at("feed", &Word { ended, ends_at }, entropy::bytes().ok()?)?;
+    Some(Item {
+        value: Bytes::from(format!("{name} {sealed}")),
+        ends_at,
+    })
 }
 
 /// The app that an announcement is about, and its seal.
@@ -89,7 +95,9 @@ impl Auth {
         if !app.revocations.revoke(ended.clone(), ends_at, now) {
             return;
         }
-        let Some(item) = item(app, ended, ends_at) else { return };
+        let Some(item) = item(app, ended, ends_at) else {
+            return;
+        };
         let auth = Arc::clone(self);
         let begun = self.control.detach(async move {
             if let Err(error) = auth.stores.sessions.announce(item, now).await {
@@ -108,7 +116,9 @@ impl Auth {
     /// It is strict about that, and the store has not been heard lately.
     pub(super) fn knows_revocations(&self, app: &AppAuth) -> Result<(), Outage> {
         match app.settings.revocation {
-            RevocationMode::Strict if !self.feed_is_current() => Err(Outage::new("revocations_unknown")),
+            RevocationMode::Strict if !self.feed_is_current() => {
+                Err(Outage::new("revocations_unknown"))
+            }
             RevocationMode::Strict | RevocationMode::Available => Ok(()),
         }
     }
@@ -170,10 +180,18 @@ impl Auth {
             self.feed.say_again.store(true, Ordering::Release);
         }
         self.say_again(now);
-        let known = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum::<usize>();
-        let is_long = news.held > 2 * known + SLACK || self.feed.heard_old_key.swap(false, Ordering::AcqRel);
+        let known = self
+            .apps
+            .iter()
+            .map(|app| app.revocations.snapshot().len())
+            .sum::<usize>();
+        let is_long =
+            news.held > 2 * known + SLACK || self.feed.heard_old_key.swap(false, Ordering::AcqRel);
         if is_long && self.may_condense(now).await? {
-            self.stores.sessions.condense(cursor, self.all_words(now), now).await?;
+            self.stores
+                .sessions
+                .condense(cursor, self.all_words(now), now)
+                .await?;
         }
         Ok(())
     }
@@ -199,17 +217,26 @@ impl Auth {
     }
 
     fn heed(&self, item: &Item, now: Timestamp) {
-        let Some((name, sealed)) = split(&item.value) else { return self.cannot_read() };
+        let Some((name, sealed)) = split(&item.value) else {
+            return self.cannot_read();
+        };
         // An app that this replica does not have is another deployment's business.
-        let Some(app) = self.apps.iter().find(|app| app.app.name.as_str() == name) else { return };
-        let Some((Word { ended, ends_at }, key_age)) = app.seals.word.open_at("feed", sealed) else {
+        let Some(app) = self.apps.iter().find(|app| app.app.name.as_str() == name) else {
+            return;
+        };
+        let Some((Word { ended, ends_at }, key_age)) = app.seals.word.open_at("feed", sealed)
+        else {
             return self.cannot_read();
         };
         if key_age == KeyAge::Old {
             self.feed.heard_old_key.store(true, Ordering::Release);
         }
         let soon = now.plus(LEEWAY);
-        app.revocations.revoke(ended.until(soon), ends_at.min(soon.plus(app.app.limits.absolute)), now);
+        app.revocations.revoke(
+            ended.until(soon),
+            ends_at.min(soon.plus(app.app.limits.absolute)),
+            now,
+        );
     }
 
     fn cannot_read(&self) {
@@ -222,14 +249,19 @@ impl Auth {
     fn all_words(&self, now: Timestamp) -> Vec<Item> {
         let words = self.apps.iter().flat_map(|app| {
             let all = app.revocations.snapshot().all(now);
-            all.into_iter().filter_map(|(ended, ends_at)| item(app, ended, ends_at))
+            all.into_iter()
+                .filter_map(|(ended, ends_at)| item(app, ended, ends_at))
         });
         words.collect()
     }
 
     /// One replica is enough.
     async fn may_condense(&self, now: Timestamp) -> Result<bool, StoreError> {
-        let other = self.stores.sessions.put_if_absent("condensing", Bytes::new(), now.plus(CONDENSING), now).await?;
+        let other = self
+            .stores
+            .sessions
+            .put_if_absent("condensing", Bytes::new(), now.plus(CONDENSING), now)
+            .await?;
         Ok(other.is_none())
     }
 }
@@ -242,7 +274,10 @@ mod tests {
     #[test]
     fn words_are_read_as_they_were_written() {
         let ended = Ended::Session(SessionId::new("s"), Subject::new("alice"));
-        let word = Word { ended, ends_at: Timestamp::from_secs(5) };
+        let word = Word {
+            ended,
+            ends_at: Timestamp::from_secs(5),
+        };
         let bytes = postcard::to_allocvec(&word).unwrap();
         assert_eq!(postcard::from_bytes::<Word>(&bytes).unwrap(), word);
         assert_eq!(split(b"store abc"), Some(("store", &b"abc"[..])));

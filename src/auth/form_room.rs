@@ -27,7 +27,11 @@ const CALLS: usize = 1024;
 
 /// The share of one person. An old cookie is enough to be known, so it must not open all the room to anybody who was
 /// once signed in; what goes beyond counts as a stranger's.
-const SHARE: Sum = Sum { forms: 32, bytes: ROOM / 16, arriving: 8 };
+const SHARE: Sum = Sum {
+    forms: 32,
+    bytes: ROOM / 16,
+    arriving: 8,
+};
 
 /// Whose form it is: a person at the app with this index.
 pub(super) type Sender = Option<(usize, PersonHash)>;
@@ -68,12 +72,26 @@ struct Sum {
 impl Room {
     /// Room in a store of `max_entries`, of which forms take a quarter at most.
     pub(super) fn new(max_entries: usize) -> Self {
-        let most = Sum { forms: max_entries / 4, bytes: ROOM, arriving: ARRIVING };
-        Self { most, held: Mutex::default(), calls: Semaphore::new(CALLS) }
+        let most = Sum {
+            forms: max_entries / 4,
+            bytes: ROOM,
+            arriving: ARRIVING,
+        };
+        Self {
+            most,
+            held: Mutex::default(),
+            calls: Semaphore::new(CALLS),
+        }
     }
 
     /// Takes room for the form `key`, which is about to arrive and takes `bytes` unsealed. Strangers leave half of all.
-    pub(super) fn take(&self, key: &str, (sender, bytes): (Sender, usize), ends_at: Timestamp, now: Timestamp) -> bool {
+    pub(super) fn take(
+        &self,
+        key: &str,
+        (sender, bytes): (Sender, usize),
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> bool {
         let bytes = charged(bytes);
         let mut held = self.lock();
         held.sweep(now);
@@ -83,7 +101,15 @@ impl Room {
             && (sender.is_some() || held.strangers.leaves(bytes, self.most.half()))
             && !held.forms.contains_key(key);
         if fits {
-            held.add(key, Taken { bytes, sender, ends_at, arriving: true });
+            held.add(
+                key,
+                Taken {
+                    bytes,
+                    sender,
+                    ends_at,
+                    arriving: true,
+                },
+            );
         }
         fits
     }
@@ -154,7 +180,12 @@ impl Held {
     }
 
     fn sweep(&mut self, now: Timestamp) {
-        while let Some((_, key)) = self.ends.first().filter(|(ends_at, _)| *ends_at <= now).cloned() {
+        while let Some((_, key)) = self
+            .ends
+            .first()
+            .filter(|(ends_at, _)| *ends_at <= now)
+            .cloned()
+        {
             self.remove(&key);
         }
     }
@@ -163,11 +194,17 @@ impl Held {
 impl Sum {
     /// Whether one more of `bytes`, which arrives, is within `most`.
     const fn leaves(self, bytes: usize, most: Self) -> bool {
-        self.forms < most.forms && self.bytes.saturating_add(bytes) <= most.bytes && self.arriving < most.arriving
+        self.forms < most.forms
+            && self.bytes.saturating_add(bytes) <= most.bytes
+            && self.arriving < most.arriving
     }
 
     const fn half(self) -> Self {
-        Self { forms: self.forms / 2, bytes: self.bytes / 2, arriving: self.arriving / 2 }
+        Self {
+            forms: self.forms / 2,
+            bytes: self.bytes / 2,
+            arriving: self.arriving / 2,
+        }
     }
 
     const fn add(&mut self, taken: &Taken) {
@@ -211,7 +248,9 @@ mod tests {
     fn the_room_is_bounded_in_bytes_and_strangers_leave_half_of_it() {
         let (room, part) = (Room::new(100_000), ROOM / 32 * 3 / 4 - SEALED);
         assert_eq!(kept(&room, None, part, 0..100), 16);
-        let known: usize = (0..20).map(|one| kept(&room, person(one), part, 100 * (one + 1)..100 * (one + 2))).sum();
+        let known: usize = (0..20)
+            .map(|one| kept(&room, person(one), part, 100 * (one + 1)..100 * (one + 2)))
+            .sum();
         assert_eq!((known, room.taken()), (16, (32, ROOM)));
         room.free("0");
         room.free("0");
@@ -231,16 +270,29 @@ mod tests {
         let large = Room::new(100_000);
         assert_eq!(kept(&large, None, 0, 0..20_000), ROOM / LEAST / 2);
         let small = Room::new(80);
-        assert_eq!((kept(&small, None, 0, 0..100), kept(&small, person(1), 0, 100..200)), (10, 10));
+        assert_eq!(
+            (
+                kept(&small, None, 0, 0..100),
+                kept(&small, person(1), 0, 100..200)
+            ),
+            (10, 10)
+        );
         assert_eq!(small.taken().0, 20, "a quarter");
     }
 
     #[test]
     fn one_person_has_a_share_and_takes_beyond_it_what_strangers_have() {
         let room = Room::new(100_000);
-        assert_eq!(kept(&room, person(1), 0, 0..20_000), SHARE.forms + ROOM / LEAST / 2);
+        assert_eq!(
+            kept(&room, person(1), 0, 0..20_000),
+            SHARE.forms + ROOM / LEAST / 2
+        );
         assert_eq!(kept(&room, None, 0, 20_000..20_100), 0);
-        assert_eq!(kept(&room, person(2), 0, 20_000..20_100), SHARE.forms, "others have theirs");
+        assert_eq!(
+            kept(&room, person(2), 0, 20_000..20_100),
+            SHARE.forms,
+            "others have theirs"
+        );
     }
 
     #[test]

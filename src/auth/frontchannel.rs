@@ -38,7 +38,11 @@ impl Auth {
         came: &RequestCookies<'_>,
     ) -> FrontchannelEnd {
         let Some(app) = self.app(place.index) else {
-            return FrontchannelEnd { outcome: "internal_error", ancestors: Vec::new(), lines: Lines::new() };
+            return FrontchannelEnd {
+                outcome: "internal_error",
+                ancestors: Vec::new(),
+                lines: Lines::new(),
+            };
         };
         let outcome = self.end_if_meant(app, query, came);
         self.observer.happened(app, Event::Revocation, outcome);
@@ -47,18 +51,35 @@ impl Auth {
             lines.extend(set_cookies::forget_session(app, came));
             lines.extend(another_person::forget(app));
         }
-        FrontchannelEnd { outcome, ancestors: origins(app), lines }
+        FrontchannelEnd {
+            outcome,
+            ancestors: origins(app),
+            lines,
+        }
     }
 
-    fn end_if_meant(self: &Arc<Self>, app: &Arc<AppAuth>, query: &str, came: &RequestCookies<'_>) -> &'static str {
+    fn end_if_meant(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        query: &str,
+        came: &RequestCookies<'_>,
+    ) -> &'static str {
         let values = |name: &str| {
             let pairs = url::form_urlencoded::parse(query.as_bytes());
-            pairs.filter(|(found, _)| found == name).map(|(_, value)| value.into_owned()).collect::<Vec<_>>()
+            pairs
+                .filter(|(found, _)| found == name)
+                .map(|(_, value)| value.into_owned())
+                .collect::<Vec<_>>()
         };
-        if values("iss").iter().any(|iss| *iss != app.provider.settings().issuer.as_str()) {
+        if values("iss")
+            .iter()
+            .any(|iss| *iss != app.provider.settings().issuer.as_str())
+        {
             return "front_channel_issuer_mismatch";
         }
-        let Some(session) = named_session(app, came) else { return NO_SESSION };
+        let Some(session) = named_session(app, came) else {
+            return NO_SESSION;
+        };
         let provider_sid = open_jwt(app, came).and_then(|jwt| jwt.provider_sid);
         let ours = provider_sid.as_ref().map(|sid| sid.as_str());
         if values("sid").iter().any(|sid| Some(sid.as_str()) != ours) {
@@ -69,8 +90,13 @@ impl Auth {
         let token = open_refresh(app, came).map(|refresh| refresh.token);
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let begun = self.control.detach(async move {
-            let newest = auth.end_everywhere(&app, &session.sid, &session.subject, session.started_at).await;
-            let token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
+            let newest = auth
+                .end_everywhere(&app, &session.sid, &session.subject, session.started_at)
+                .await;
+            let token = newest
+                .and_then(|grant| grant.refresh)
+                .map(|refresh| refresh.token)
+                .or(token);
             if let Some(token) = token {
                 auth.revoke_at_provider(&app, &token).await;
             }
@@ -85,9 +111,15 @@ impl Auth {
 /// Where the provider's pages are, as far as is known.
 fn origins(app: &AppAuth) -> Vec<String> {
     let metadata = app.provider.known_metadata();
-    let logout = metadata.as_ref().and_then(|metadata| metadata.end_session_endpoint.clone());
-    let pages = [Some(app.provider.settings().discovery_url.clone()), logout].into_iter().flatten();
-    let mut origins: Vec<String> = pages.map(|url: Url| url.origin().ascii_serialization()).collect();
+    let logout = metadata
+        .as_ref()
+        .and_then(|metadata| metadata.end_session_endpoint.clone());
+    let pages = [Some(app.provider.settings().discovery_url.clone()), logout]
+        .into_iter()
+        .flatten();
+    let mut origins: Vec<String> = pages
+        .map(|url: Url| url.origin().ascii_serialization())
+        .collect();
     origins.dedup();
     origins
 }

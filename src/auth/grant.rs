@@ -76,7 +76,11 @@ impl GrantError {
         use ClaimError::{Expired, IssuedInFuture, NotYetValid};
         matches!(
             self,
-            Self::ExpiredOnArrival | Self::Rejected(TokenRejected::Claim(Expired | NotYetValid | IssuedInFuture), _)
+            Self::ExpiredOnArrival
+                | Self::Rejected(
+                    TokenRejected::Claim(Expired | NotYetValid | IssuedInFuture),
+                    _
+                )
         )
     }
 
@@ -96,8 +100,15 @@ pub(super) async fn of_login(
 ) -> Result<Grant, GrantError> {
     let verified_id = match &answer.id_token {
         Some(id_token) => {
-            let expected = IdTokenExpectation { nonce, access_token: Some(&answer.access_token), ..Default::default() };
-            let verified = app.provider.verify_id_token(&app.client, id_token, expected).await;
+            let expected = IdTokenExpectation {
+                nonce,
+                access_token: Some(&answer.access_token),
+                ..Default::default()
+            };
+            let verified = app
+                .provider
+                .verify_id_token(&app.client, id_token, expected)
+                .await;
             Some(verified.map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?)
         }
         None if nonce.is_none() => None,
@@ -116,14 +127,30 @@ pub(super) async fn of_login(
     }
     let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
     let sid = SessionId::new(entropy::name()?);
-    let session =
-        Session { sid, generation: Generation::FIRST, subject: jwt.subject().clone(), started_at: now, active_at: now };
+    let session = Session {
+        sid,
+        generation: Generation::FIRST,
+        subject: jwt.subject().clone(),
+        started_at: now,
+        active_at: now,
+    };
     let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
     let refresh_token_id = answer.refresh_token_id.as_ref();
-    let sids = SidClaims { before: None, id_token: id_token.sid(), jwt: jwt.sid(), refresh_token_id };
+    let sids = SidClaims {
+        before: None,
+        id_token: id_token.sid(),
+        jwt: jwt.sid(),
+        refresh_token_id,
+    };
     sealed_jwt.provider_sid = dialect(app).provider_sid(sids);
-    let refresh = answer.refresh_token.map(|token| session.refresh_grant(token, now));
-    Ok(Grant { jwt: sealed_jwt, refresh, hint: answer.id_token })
+    let refresh = answer
+        .refresh_token
+        .map(|token| session.refresh_grant(token, now));
+    Ok(Grant {
+        jwt: sealed_jwt,
+        refresh,
+        hint: answer.id_token,
+    })
 }
 
 /// The grant of a session whose refresh token was used. Where no new JWT came, what was verified at login stays,
@@ -149,12 +176,15 @@ pub(super) async fn of_refresh(
                 access_token: Some(&answer.access_token),
                 ..Default::default()
             };
-            let verified = app.provider.verify_id_token(&app.client, token, expected).await;
+            let verified = app
+                .provider
+                .verify_id_token(&app.client, token, expected)
+                .await;
             Some(verified.map_err(|rejected| match rejected {
                 TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
-                TokenRejected::KeysUnavailable(_) | TokenRejected::Signature(_) | TokenRejected::Claim(_) => {
-                    GrantError::Rejected(rejected, "ID token")
-                }
+                TokenRejected::KeysUnavailable(_)
+                | TokenRejected::Signature(_)
+                | TokenRejected::Claim(_) => GrantError::Rejected(rejected, "ID token"),
             })?)
         }
         None => None,
@@ -163,10 +193,17 @@ pub(super) async fn of_refresh(
         Which::Id => verified_id.clone(),
         Which::Access => Some(access_jwt(app, &answer.access_token).await?),
     };
-    if jwt.iter().chain(&verified_id).any(|token| *token.subject() != used.subject) {
+    if jwt
+        .iter()
+        .chain(&verified_id)
+        .any(|token| *token.subject() != used.subject)
+    {
         return Err(GrantError::SubjectChanged);
     }
-    if jwt.as_ref().is_some_and(|jwt| !dialect(app).admits(&app.client.client_id, jwt.claims())) {
+    if jwt
+        .as_ref()
+        .is_some_and(|jwt| !dialect(app).admits(&app.client.client_id, jwt.claims()))
+    {
         return Err(GrantError::NotRegistered);
     }
     let provider_sid = dialect(app).provider_sid(SidClaims {
@@ -183,11 +220,19 @@ pub(super) async fn of_refresh(
             }
             let kept = Value::Object(kept).to_string();
             let bound_to = old.and_then(|old| old.bound_to.clone());
-            SessionJwt { provider_sid, bound_to, ..sealed(jwt, &answer, kept, &session, now)? }
+            SessionJwt {
+                provider_sid,
+                bound_to,
+                ..sealed(jwt, &answer, kept, &session, now)?
+            }
         }
         None => {
             let old = old.ok_or(GrantError::NothingToKeep)?;
-            let valid_until = now.plus(answer.expires_in.unwrap_or(old.valid_until.since(old.sealed_at)));
+            let valid_until = now.plus(
+                answer
+                    .expires_in
+                    .unwrap_or(old.valid_until.since(old.sealed_at)),
+            );
             // The provider has just vouched for the session: whether it still has the key of the login says no more.
             let generation = session.generation;
             SessionJwt {
@@ -202,7 +247,11 @@ pub(super) async fn of_refresh(
         }
     };
     let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
-    Ok(Grant { jwt: sealed_jwt, refresh: Some(session.refresh_grant(token, now)), hint: answer.id_token })
+    Ok(Grant {
+        jwt: sealed_jwt,
+        refresh: Some(session.refresh_grant(token, now)),
+        hint: answer.id_token,
+    })
 }
 
 fn dialect(app: &AppAuth) -> &Dialect {
@@ -269,12 +318,27 @@ fn sealed(
 
 /// The claims in use that the JWT does not have: from the ID token, and where that has them not either, from the
 /// userinfo endpoint. Protocol claims come from verified tokens only.
-async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToken, access: &AccessToken) -> String {
+async fn kept_claims(
+    app: &AppAuth,
+    jwt: &VerifiedToken,
+    id_token: &VerifiedToken,
+    access: &AccessToken,
+) -> String {
     let mut kept = Map::new();
     keep_of_id_token(app, &mut kept, jwt, id_token);
-    let is_missing = |name: &str| claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none();
-    let missing: Vec<&str> = app.app.claims_in_use().into_iter().filter(|name| is_missing(name)).collect();
-    let offered = app.provider.known_metadata().is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
+    let is_missing = |name: &str| {
+        claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none()
+    };
+    let missing: Vec<&str> = app
+        .app
+        .claims_in_use()
+        .into_iter()
+        .filter(|name| is_missing(name))
+        .collect();
+    let offered = app
+        .provider
+        .known_metadata()
+        .is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
     if app.settings.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
         match app.provider.userinfo(access, jwt.subject()).await {
             Ok(userinfo) => keep_named(&mut kept, &missing, &userinfo),
@@ -286,9 +350,18 @@ async fn kept_claims(app: &AppAuth, jwt: &VerifiedToken, id_token: &VerifiedToke
     Value::Object(kept).to_string()
 }
 
-fn keep_of_id_token(app: &AppAuth, kept: &mut Map<String, Value>, jwt: &VerifiedToken, id_token: &VerifiedToken) {
-    let missing: Vec<&str> =
-        app.app.claims_in_use().into_iter().filter(|name| claims::find(jwt.claims(), name).is_none()).collect();
+fn keep_of_id_token(
+    app: &AppAuth,
+    kept: &mut Map<String, Value>,
+    jwt: &VerifiedToken,
+    id_token: &VerifiedToken,
+) {
+    let missing: Vec<&str> = app
+        .app
+        .claims_in_use()
+        .into_iter()
+        .filter(|name| claims::find(jwt.claims(), name).is_none())
+        .collect();
     keep_named(kept, &missing, id_token.claims());
 }
 

@@ -45,7 +45,10 @@ pub(super) enum Verdict {
 impl Introspection {
     /// Remembers what is said of at most `max_tokens`, for `lifetime`.
     pub fn new(lifetime: Duration, max_tokens: usize) -> Self {
-        Self { lifetime, said: Cache::new(max_tokens) }
+        Self {
+            lifetime,
+            said: Cache::new(max_tokens),
+        }
     }
 
     /// How many tokens are remembered.
@@ -54,7 +57,10 @@ impl Introspection {
     }
 
     pub(super) fn known(&self, hash: &TokenHash, now: Timestamp) -> Option<Verdict> {
-        self.said.get(hash).filter(|said| now < said.until).map(|said| said.verdict)
+        self.said
+            .get(hash)
+            .filter(|said| now < said.until)
+            .map(|said| said.verdict)
     }
 }
 
@@ -68,13 +74,17 @@ impl Auth {
         make: impl FnOnce(&PresentedToken, Timestamp) -> Arc<Token>,
     ) -> Result<Verdict, Outage> {
         let now = self.now();
-        introspection.said.remove_if(&hash, |said| now >= said.until);
+        introspection
+            .said
+            .remove_if(&hash, |said| now >= said.until);
         let asking = introspection.said.get_or_insert_async(&hash, async {
             let verdict = match self.introspect(app, token).await? {
                 Introspected::Active(verified) if !is_admitted(app, &app.provider, &verified) => {
                     Verdict::Refused(NOT_REGISTERED)
                 }
-                Introspected::Active(verified) => Verdict::Active(make(&verified, now.plus(introspection.lifetime))),
+                Introspected::Active(verified) => {
+                    Verdict::Active(make(&verified, now.plus(introspection.lifetime)))
+                }
                 Introspected::Inactive => Verdict::Refused("token_inactive"),
                 Introspected::Refused(error) => Verdict::Refused(error.code()),
             };
@@ -82,7 +92,10 @@ impl Auth {
                 Verdict::Active(_) => introspection.lifetime,
                 Verdict::Refused(_) => introspection.lifetime.min(REFUSED),
             };
-            Ok(Said { until: now.plus(lifetime), verdict })
+            Ok(Said {
+                until: now.plus(lifetime),
+                verdict,
+            })
         });
         match timeout(PATIENCE, asking).await {
             Ok(said) => said.map(|said| said.verdict),
@@ -90,11 +103,21 @@ impl Auth {
         }
     }
 
-    async fn introspect(self: &Arc<Self>, app: &Arc<AppAuth>, token: &str) -> Result<Introspected, Outage> {
+    async fn introspect(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        token: &str,
+    ) -> Result<Introspected, Outage> {
         let (task_app, token) = (Arc::clone(app), AccessToken::new(token));
         let task = async move {
-            let audiences = task_app.bearer.as_ref().map_or(&[][..], |bearer| bearer.audiences.as_slice());
-            task_app.provider.introspect(&task_app.client, audiences, &token).await
+            let audiences = task_app
+                .bearer
+                .as_ref()
+                .map_or(&[][..], |bearer| bearer.audiences.as_slice());
+            task_app
+                .provider
+                .introspect(&task_app.client, audiences, &token)
+                .await
         };
         let answer = self.programs.run(PATIENCE, task).await.map_err(Outage::from).and_then(|answer| {
             answer.map_err(|error| {

@@ -95,7 +95,9 @@ impl Drop for FormInHand {
         if !self.stays {
             self.auth.forms.free(&self.key);
         }
-        self.auth.observer.happened(&self.app, Event::Form, self.outcome);
+        self.auth
+            .observer
+            .happened(&self.app, Event::Form, self.outcome);
     }
 }
 
@@ -121,10 +123,19 @@ impl Auth {
         let person = named_session(app, came).map(|session| PersonHash::of(&session.subject));
         let (key, now) = (key(app, id), self.now());
         let (ends_at, sender) = (now.plus(KEPT), person.map(|person| (place.index, person)));
-        if !self.forms.take(&key, (sender, length.saturating_add(more)), ends_at, now) {
+        if !self
+            .forms
+            .take(&key, (sender, length.saturating_add(more)), ends_at, now)
+        {
             return Err(NotKept::NoRoom);
         }
-        Ok(RoomForForm { auth: Arc::clone(self), key, person, ends_at, stays: false })
+        Ok(RoomForForm {
+            auth: Arc::clone(self),
+            key,
+            person,
+            ends_at,
+            stays: false,
+        })
     }
 
     /// Keeps a form in the room that was taken for it, for the browser whose login began as `start`.
@@ -139,10 +150,24 @@ impl Auth {
     ) -> Result<(), NotKept> {
         let app = self.app(place.index).ok_or(NotKept::NoRoom)?;
         let (key, person, ends_at, now) = (room.key.clone(), room.person, room.ends_at, self.now());
-        let Form { target, content_type, referer, body } = form;
-        let kept =
-            KeptForm { target, content_type, referer, body: body.into(), browser: start.browser, person, ends_at };
-        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&key, &kept, nonce));
+        let Form {
+            target,
+            content_type,
+            referer,
+            body,
+        } = form;
+        let kept = KeptForm {
+            target,
+            content_type,
+            referer,
+            body: body.into(),
+            browser: start.browser,
+            person,
+            ends_at,
+        };
+        let sealed = entropy::bytes()
+            .ok()
+            .and_then(|nonce| app.seals.form.seal_at(&key, &kept, nonce));
         let sealed = Bytes::from(sealed.ok_or(NotKept::NoRoom)?);
         let auth = Arc::clone(self);
         let put = async move { auth.stores.strangers.put(&key, sealed, ends_at, now).await };
@@ -207,17 +232,32 @@ impl Auth {
             return Err(NoForm::Gone);
         }
         let (auth, app, key) = (Arc::clone(self), Arc::clone(app), key(app, id));
-        Ok(FormInHand { auth, app, key, form, outcome: "unanswered", stays: false })
+        Ok(FormInHand {
+            auth,
+            app,
+            key,
+            form,
+            outcome: "unanswered",
+            stays: false,
+        })
     }
 
     /// Keeps a form on that was taken and did not reach the app.
     pub async fn put_form_back(self: &Arc<Self>, mut hand: FormInHand) {
         hand.outcome = "lost";
         let (app, form) = (&hand.app, &hand.form);
-        let sealed = entropy::bytes().ok().and_then(|nonce| app.seals.form.seal_at(&hand.key, form, nonce));
-        let (auth, key, now, ends_at) = (Arc::clone(self), hand.key.clone(), self.now(), form.ends_at);
+        let sealed = entropy::bytes()
+            .ok()
+            .and_then(|nonce| app.seals.form.seal_at(&hand.key, form, nonce));
+        let (auth, key, now, ends_at) =
+            (Arc::clone(self), hand.key.clone(), self.now(), form.ends_at);
         let Some(sealed) = sealed else { return };
-        let put = async move { auth.stores.strangers.put(&key, Bytes::from(sealed), ends_at, now).await };
+        let put = async move {
+            auth.stores
+                .strangers
+                .put(&key, Bytes::from(sealed), ends_at, now)
+                .await
+        };
         (hand.outcome, hand.stays) = ("put_back", true);
         match self.strangers.run(PATIENCE, put).await {
             Ok(Ok(())) => {}
@@ -248,10 +288,15 @@ impl Auth {
         let (auth, entry, now) = (Arc::clone(self), key(app, id), self.now());
         let key = entry.clone();
         let get = async move { auth.stores.strangers.get(&entry, now).await };
-        let sealed = self.asked_store(app, self.strangers.run(PATIENCE, get).await)?.ok_or(NoForm::Gone)?;
+        let sealed = self
+            .asked_store(app, self.strangers.run(PATIENCE, get).await)?
+            .ok_or(NoForm::Gone)?;
         let (form, _) = app.seals.form.open_at(&key, &sealed).ok_or(NoForm::Gone)?;
         let browser = came.get(&app.app.cookies.browser).map(BrowserHash::of);
-        match form.claim(browser.as_ref(), PersonHash::of(&live.session().identity.subject)) {
+        match form.claim(
+            browser.as_ref(),
+            PersonHash::of(&live.session().identity.subject),
+        ) {
             Claim::Good if now < form.ends_at => Ok((form, sealed)),
             Claim::Good | Claim::OtherBrowser => Err(NoForm::Gone),
             Claim::OtherPerson => {
@@ -269,7 +314,12 @@ impl Auth {
         self.forms.free(&key(app, id));
     }
 
-    async fn remove_form(self: &Arc<Self>, app: &AppAuth, id: &FormId, sealed: Bytes) -> Result<bool, NoForm> {
+    async fn remove_form(
+        self: &Arc<Self>,
+        app: &AppAuth,
+        id: &FormId,
+        sealed: Bytes,
+    ) -> Result<bool, NoForm> {
         let (auth, key, now) = (Arc::clone(self), key(app, id), self.now());
         let remove = async move { auth.stores.strangers.remove(&key, &sealed, now).await };
         self.asked_store(app, self.strangers.run(PATIENCE, remove).await)

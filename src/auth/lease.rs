@@ -31,23 +31,37 @@ impl<'a> Lease<'a> {
         clock: &'a dyn Clock,
         key: String,
     ) -> Result<Option<Lease<'a>>, StoreError> {
-        let name = entropy::bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let name =
+            entropy::bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let (holder, now) = (Bytes::copy_from_slice(&name), clock.now());
         let ends_at = now.plus(PREPARING);
-        let other = store.put_if_absent(&key, holder.clone(), ends_at, now).await?;
-        Ok(other.is_none().then_some(Self { store, clock, key, holder }))
+        let other = store
+            .put_if_absent(&key, holder.clone(), ends_at, now)
+            .await?;
+        Ok(other.is_none().then_some(Self {
+            store,
+            clock,
+            key,
+            holder,
+        }))
     }
 
     /// Prolongs it beyond a call of at most `deadline`. `false`: it was lost, and nothing may be sent.
     pub(super) async fn outlive(&self, deadline: Duration) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let ends_at = now.plus(deadline).plus(MARGIN);
-        self.store.swap(&self.key, &self.holder, self.holder.clone(), ends_at, now).await
+        self.store
+            .swap(&self.key, &self.holder, self.holder.clone(), ends_at, now)
+            .await
     }
 
     /// Gives it back. Where that fails it ends by itself.
     pub(super) async fn release(self) {
-        if let Err(error) = self.store.remove(&self.key, &self.holder, self.clock.now()).await {
+        if let Err(error) = self
+            .store
+            .remove(&self.key, &self.holder, self.clock.now())
+            .await
+        {
             tracing::debug!(%error, "lease_not_released");
         }
     }

@@ -15,8 +15,8 @@ use crate::oidc::discovery::Metadata;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
 use crate::session::attempt::{
-    ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_ATTEMPTS, SealedVerifier, browser_cookie,
-    is_browser_cookie,
+    ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_ATTEMPTS, SealedVerifier,
+    browser_cookie, is_browser_cookie,
 };
 use crate::session::budget;
 use crate::session::cookie::RequestCookies;
@@ -38,9 +38,13 @@ impl Default for Attempts {
 impl Attempts {
     /// Remembers a new attempt; returns the oldest ones that are more than `most`.
     fn add(&self, browser: BrowserHash, id: &str, most: usize) -> Vec<String> {
-        let attempts = self.0.get_or_insert_with(&browser, || Ok::<_, std::convert::Infallible>(Arc::default()));
+        let attempts = self.0.get_or_insert_with(&browser, || {
+            Ok::<_, std::convert::Infallible>(Arc::default())
+        });
         let Ok(attempts) = attempts;
-        let mut attempts = attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut attempts = attempts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         attempts.push_back(id.to_owned());
         let too_many = attempts.len().saturating_sub(most);
         attempts.drain(..too_many).collect()
@@ -49,7 +53,10 @@ impl Attempts {
     /// Forgets an attempt that is finished.
     pub(super) fn remove(&self, browser: BrowserHash, id: &str) {
         if let Some(attempts) = self.0.get(&browser) {
-            attempts.lock().unwrap_or_else(std::sync::PoisonError::into_inner).retain(|attempt| attempt != id);
+            attempts
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .retain(|attempt| attempt != id);
         }
     }
 }
@@ -89,7 +96,11 @@ impl Auth {
         signs: Signs,
     ) -> Result<LoginStart, Outage> {
         let app = self.app(place.index).ok_or(Outage::new("internal_error"))?;
-        let before = Before { restarts: 0, logins: login_loop::logins_before(app, came), signs };
+        let before = Before {
+            restarts: 0,
+            logins: login_loop::logins_before(app, came),
+            signs,
+        };
         self.start_login_after(app, came, return_to, before).await
     }
 
@@ -101,8 +112,18 @@ impl Auth {
         before: Before,
     ) -> Result<LoginStart, Outage> {
         let metadata = self.metadata(app).await?;
-        let start = self.begin(app, came, &metadata, return_to, before).ok_or(Outage::new("internal_error"))?;
-        self.observer.happened(app, Event::LoginStarted, if before.restarts == 0 { "first" } else { "restarted" });
+        let start = self
+            .begin(app, came, &metadata, return_to, before)
+            .ok_or(Outage::new("internal_error"))?;
+        self.observer.happened(
+            app,
+            Event::LoginStarted,
+            if before.restarts == 0 {
+                "first"
+            } else {
+                "restarted"
+            },
+        );
         Ok(start)
     }
 
@@ -112,7 +133,10 @@ impl Auth {
             return Ok(metadata);
         }
         let provider = Arc::clone(&app.provider);
-        let asked = self.strangers.run(PATIENCE, async move { provider.metadata().await }).await?;
+        let asked = self
+            .strangers
+            .run(PATIENCE, async move { provider.metadata().await })
+            .await?;
         asked.map_err(|error| {
             tracing::warn!(app = %app.app.name, code = error.code(), %error, "provider_unknown");
             Outage::new(error.code())
@@ -130,14 +154,28 @@ impl Auth {
     ) -> Option<LoginStart> {
         let (id, nonce) = (entropy::name().ok()?, Nonce::new(entropy::name().ok()?));
         let verifier = PkceVerifier::from_entropy(entropy::bytes().ok()?);
-        let (browser, new_browser) = match came.get(&app.app.cookies.browser).filter(|value| is_browser_cookie(value)) {
+        let (browser, new_browser) = match came
+            .get(&app.app.cookies.browser)
+            .filter(|value| is_browser_cookie(value))
+        {
             Some(value) => (value.to_owned(), false),
             None => (browser_cookie(entropy::bytes().ok()?), true),
         };
         let hash = BrowserHash::of(&browser);
-        let Before { restarts, logins, signs } = before;
+        let Before {
+            restarts,
+            logins,
+            signs,
+        } = before;
         let return_to = return_to.as_str().to_owned();
-        let state = AttemptState { id: id.clone(), restarts, return_to, began_at: self.now(), logins, signs };
+        let state = AttemptState {
+            id: id.clone(),
+            restarts,
+            return_to,
+            began_at: self.now(),
+            logins,
+            signs,
+        };
         let state = State::new(app.seals.state.seal(&state, entropy::bytes().ok()?)?);
         let challenge = verifier.challenge_s256();
         let attempt = LoginAttempt {
@@ -148,7 +186,12 @@ impl Auth {
         };
         let attempt = app.seals.attempt.seal(&attempt, entropy::bytes().ok()?)?;
         let extra = &app.provider.settings().dialect.parameters();
-        let request = AuthorizeRequest { state: &state, nonce: &nonce, code_challenge: &challenge, extra };
+        let request = AuthorizeRequest {
+            state: &state,
+            nonce: &nonce,
+            code_challenge: &challenge,
+            extra,
+        };
         let location = authorize_url(&metadata.authorization_endpoint, &app.client, request).into();
 
         let (names, path) = (&app.app.cookies, app.app.endpoint_path("callback"));
@@ -156,10 +199,19 @@ impl Auth {
         let weight = budget::weight(&name(&id), &attempt);
         let most = budget::attempts_that_fit(came, &names.beginnings(), weight, MAX_ATTEMPTS);
         let mut lines = vec![names.set(&name(&id), &attempt, &path, Some(ATTEMPT_LIFETIME))?];
-        lines.extend(self.attempts.add(hash, &id, most).iter().filter_map(|old| names.expire(&name(old), &path)));
+        lines.extend(
+            self.attempts
+                .add(hash, &id, most)
+                .iter()
+                .filter_map(|old| names.expire(&name(old), &path)),
+        );
         if new_browser {
             lines.push(names.set(&names.browser, &browser, "/", None)?);
         }
-        Some(LoginStart { location, lines, browser: hash })
+        Some(LoginStart {
+            location,
+            lines,
+            browser: hash,
+        })
     }
 }

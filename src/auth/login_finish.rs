@@ -16,7 +16,9 @@ use crate::oidc::token::TokenError;
 use crate::policy::decide::Caller;
 use crate::policy::return_to::ReturnTo;
 use crate::policy::route::Place;
-use crate::session::attempt::{ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS};
+use crate::session::attempt::{
+    ATTEMPT_LIFETIME, AttemptState, BrowserHash, LoginAttempt, MAX_RESTARTS,
+};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::jwt::SessionJwt;
@@ -194,17 +196,24 @@ impl Auth {
         let Some(state) = app.seals.state.open(callback.state.expose()) else {
             return failed(LoginFailure::ForeignState);
         };
-        let return_to = ReturnTo::parse(&state.return_to, &app.app.prefix).unwrap_or_else(ReturnTo::root);
+        let return_to =
+            ReturnTo::parse(&state.return_to, &app.app.prefix).unwrap_or_else(ReturnTo::root);
         let attempt = match self.attempt_of(app, &state, came) {
             Ok(attempt) => attempt,
             // A second arrival after the first was answered: its cookie is gone because the login is done.
             Err(_) if matches!(caller, Caller::Authenticated(_)) => {
                 return match self.count_sent_back(app, came, &return_to, SentBackBy::Callback) {
                     Ok(lines) => LoginEnd::AlreadySignedIn(return_to, lines),
-                    Err((cause, lines)) => LoginEnd::Failed(LoginFailure::Loop(cause), lines, return_to),
+                    Err((cause, lines)) => {
+                        LoginEnd::Failed(LoginFailure::Loop(cause), lines, return_to)
+                    }
                 };
             }
-            Err(failure) => return self.restart(app, came, &state, &return_to, signs, failure).await,
+            Err(failure) => {
+                return self
+                    .restart(app, came, &state, &return_to, signs, failure)
+                    .await;
+            }
         };
         let used_up = self.use_up(app, &attempt);
         if let Some(cause) = login_loop::one_too_many(app, came, signs) {
@@ -214,9 +223,21 @@ impl Auth {
         }
         let code = match callback.outcome {
             Outcome::Code(code) => code,
-            Outcome::Refused { error, description, reason } => {
+            Outcome::Refused {
+                error,
+                description,
+                reason,
+            } => {
                 let reason = app.provider.settings().dialect.reason(reason.as_deref());
-                return LoginEnd::Failed(LoginFailure::Declined { error, description, reason }, used_up, return_to);
+                return LoginEnd::Failed(
+                    LoginFailure::Declined {
+                        error,
+                        description,
+                        reason,
+                    },
+                    used_up,
+                    return_to,
+                );
             }
         };
         let grant = match self.redeem(app, attempt, code).await {
@@ -229,7 +250,11 @@ impl Auth {
                 lines.extend(login_loop::finished(app, came, state.logins, total));
                 let after_another = another_person::was_here(app, came, &grant.jwt.subject);
                 lines.extend(another_person::remember(app, &grant.jwt.subject));
-                LoginEnd::SignedIn { return_to, lines, after_another }
+                LoginEnd::SignedIn {
+                    return_to,
+                    lines,
+                    after_another,
+                }
             }
             Err(failure) => LoginEnd::Failed(failure, used_up, return_to),
         }
@@ -243,8 +268,12 @@ impl Auth {
         came: &RequestCookies<'_>,
     ) -> Result<LoginAttempt, LoginFailure> {
         let name = format!("{}{}", app.app.cookies.login, state.id);
-        let attempt = came.get(&name).and_then(|value| app.seals.attempt.open(value));
-        let attempt = attempt.filter(|attempt| attempt.id == state.id).ok_or(LoginFailure::AttemptLost)?;
+        let attempt = came
+            .get(&name)
+            .and_then(|value| app.seals.attempt.open(value));
+        let attempt = attempt
+            .filter(|attempt| attempt.id == state.id)
+            .ok_or(LoginFailure::AttemptLost)?;
         let browser = came.get(&app.app.cookies.browser).map(BrowserHash::of);
         if !browser.is_some_and(|browser| browser.is(&attempt.browser)) {
             return Err(LoginFailure::OtherBrowser);
@@ -267,20 +296,37 @@ impl Auth {
     ) -> LoginEnd {
         if state.restarts >= MAX_RESTARTS {
             let is_lost = failure == LoginFailure::AttemptLost;
-            let cause = state.signs.or(signs).cause().filter(|_| is_lost).map(LoginFailure::Loop);
+            let cause = state
+                .signs
+                .or(signs)
+                .cause()
+                .filter(|_| is_lost)
+                .map(LoginFailure::Loop);
             return LoginEnd::Failed(cause.unwrap_or(failure), Lines::new(), return_to.clone());
         }
-        let before = Before { restarts: state.restarts + 1, logins: state.logins, signs };
+        let before = Before {
+            restarts: state.restarts + 1,
+            logins: state.logins,
+            signs,
+        };
         match self.start_login_after(app, came, return_to, before).await {
             Ok(start) => LoginEnd::Restarted(start),
-            Err(outage) => LoginEnd::Failed(LoginFailure::Outage(outage), Lines::new(), return_to.clone()),
+            Err(outage) => LoginEnd::Failed(
+                LoginFailure::Outage(outage),
+                Lines::new(),
+                return_to.clone(),
+            ),
         }
     }
 
     fn use_up(&self, app: &AppAuth, attempt: &LoginAttempt) -> Lines {
         self.attempts.remove(attempt.browser, &attempt.id);
         let name = format!("{}{}", app.app.cookies.login, attempt.id);
-        app.app.cookies.expire(&name, &app.app.endpoint_path("callback")).into_iter().collect()
+        app.app
+            .cookies
+            .expire(&name, &app.app.endpoint_path("callback"))
+            .into_iter()
+            .collect()
     }
 
     /// Redeems the code, which goes on even if the browser leaves; a second arrival gets what the first got.
@@ -292,7 +338,10 @@ impl Auth {
     ) -> Result<Grant, LoginFailure> {
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let task = async move { auth.redeem_once(&app, attempt, code).await };
-        self.strangers.run(REDEEM_PATIENCE, task).await.unwrap_or_else(|error| Err(LoginFailure::Outage(error.into())))
+        self.strangers
+            .run(REDEEM_PATIENCE, task)
+            .await
+            .unwrap_or_else(|error| Err(LoginFailure::Outage(error.into())))
     }
 
     pub(super) async fn redeem_once(
@@ -304,7 +353,12 @@ impl Auth {
         let now = self.now();
         let claim = format!("attempt/{}/{}", app.app.name, attempt.id);
         let until = now.plus(ATTEMPT_LIFETIME * 2);
-        match self.stores.strangers.put_if_absent(&claim, UNDER_WAY, until, now).await {
+        match self
+            .stores
+            .strangers
+            .put_if_absent(&claim, UNDER_WAY, until, now)
+            .await
+        {
             Ok(None) => {}
             Ok(Some(_)) => return self.first_result(app, &claim).await,
             Err(error) => return Err(LoginFailure::Outage(Outage::new(error.code()))),
@@ -313,7 +367,9 @@ impl Auth {
         // What a second arrival gets: the same, sealed, or word that there is nothing to get. That is forgotten as soon
         // as nobody can be waiting for it, since anybody can bring codes that are none.
         let sealed = redeemed.as_ref().ok().and_then(|grant| {
-            super::entropy::bytes().ok().and_then(|nonce| app.seals.stored.seal_at(&claim, grant, nonce))
+            super::entropy::bytes()
+                .ok()
+                .and_then(|nonce| app.seals.stored.seal_at(&claim, grant, nonce))
         });
         let now = self.now();
         let (result, until) = match sealed {
@@ -355,7 +411,11 @@ impl Auth {
             let kept = kept.map_err(|error| LoginFailure::Outage(Outage::new(error.code())))?;
             let sealed = kept.ok_or(LoginFailure::Replayed)?;
             if sealed != UNDER_WAY {
-                let opened = app.seals.stored.open_at(key, &sealed).map(|(grant, _)| grant);
+                let opened = app
+                    .seals
+                    .stored
+                    .open_at(key, &sealed)
+                    .map(|(grant, _)| grant);
                 return opened.ok_or(LoginFailure::Replayed);
             }
             tokio::time::sleep(STEP).await;
@@ -386,12 +446,14 @@ impl Auth {
     ) -> Result<Written, Unwritable> {
         let written = self.write_grant(app, grant, came, Some(self.now()), self.now())?;
         note_beginning(app, grant);
-        if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid) {
+        if let Some(before) = named_session(app, came).filter(|before| before.sid != grant.jwt.sid)
+        {
             self.end_session(app, &before.sid, &before.subject, before.started_at);
             self.superseded.insert(before.sid.clone(), ());
             let (auth, app) = (Arc::clone(self), Arc::clone(app));
             let begun = self.control.detach(async move {
-                auth.end_everywhere(&app, &before.sid, &before.subject, before.started_at).await;
+                auth.end_everywhere(&app, &before.sid, &before.subject, before.started_at)
+                    .await;
             });
             if begun.is_err() {
                 tracing::warn!("end_not_stored");
@@ -403,7 +465,12 @@ impl Auth {
 
 /// What an operator finds in the log of a session that has begun.
 pub(super) fn note_beginning(app: &AppAuth, grant: &Grant) {
-    let SessionJwt { sid, subject, provider_sid, .. } = &grant.jwt;
+    let SessionJwt {
+        sid,
+        subject,
+        provider_sid,
+        ..
+    } = &grant.jwt;
     let provider_sid = provider_sid.as_ref().map(ProviderSid::as_str);
     tracing::info!(app = %app.app.name, %sid, sub = %subject, provider_sid, "session_began");
 }

@@ -32,10 +32,17 @@ pub struct LogoutEnd {
 
 impl Auth {
     /// Ends the session of `came`, if there is one.
-    pub async fn logout(self: &Arc<Self>, place: Place<'_>, came: &RequestCookies<'_>) -> LogoutEnd {
+    pub async fn logout(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        came: &RequestCookies<'_>,
+    ) -> LogoutEnd {
         let signed_out = place.app.endpoint_url("signed-out");
         let Some(app) = self.app(place.index) else {
-            return LogoutEnd { location: signed_out, lines: Lines::new() };
+            return LogoutEnd {
+                location: signed_out,
+                lines: Lines::new(),
+            };
         };
         let token = open_refresh(app, came).map(|refresh| refresh.token);
         let session = named_session(app, came);
@@ -46,7 +53,9 @@ impl Auth {
         let (outcome, provider_is_there) = self.revoke_in_time(app, session, token).await;
         self.observer.happened(app, Event::Logout, outcome);
         let location = if provider_is_there {
-            self.end_session_location(app, came, &signed_out).await.unwrap_or(signed_out)
+            self.end_session_location(app, came, &signed_out)
+                .await
+                .unwrap_or(signed_out)
         } else {
             // A browser that is sent to a provider that is not there shows a failure instead of a logout.
             format!("{signed_out}?{NOT_TOLD}")
@@ -61,7 +70,8 @@ impl Auth {
     pub fn can_end_provider_session(&self, place: Place<'_>) -> bool {
         self.app(place.index).is_some_and(|app| {
             let metadata = app.provider.known_metadata();
-            metadata.is_some_and(|metadata| app.provider.settings().dialect.can_end_session(&metadata))
+            metadata
+                .is_some_and(|metadata| app.provider.settings().dialect.can_end_session(&metadata))
         })
     }
 
@@ -75,10 +85,17 @@ impl Auth {
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let task = async move {
             let newest = match session {
-                Some(Named { sid, subject, started_at }) => auth.end_everywhere(&app, &sid, &subject, started_at).await,
+                Some(Named {
+                    sid,
+                    subject,
+                    started_at,
+                }) => auth.end_everywhere(&app, &sid, &subject, started_at).await,
                 None => None,
             };
-            let token = newest.and_then(|grant| grant.refresh).map(|refresh| refresh.token).or(token);
+            let token = newest
+                .and_then(|grant| grant.refresh)
+                .map(|refresh| refresh.token)
+                .or(token);
             match token {
                 Some(token) => auth.revoke_at_provider(&app, &token).await,
                 None => AtProvider::NothingToRevoke,
@@ -101,9 +118,13 @@ impl Auth {
         signed_out: &str,
     ) -> Option<String> {
         let metadata = self.metadata(app).await.ok()?;
-        let token = came.get(&app.app.cookies.hint).and_then(|value| app.seals.hint.open(value));
+        let token = came
+            .get(&app.app.cookies.hint)
+            .and_then(|value| app.seals.hint.open(value));
         let return_to = Url::parse(signed_out).ok();
         let dialect = &app.provider.settings().dialect;
-        dialect.end_session_url(&metadata, &app.client, token.as_ref(), return_to.as_ref()).map(String::from)
+        dialect
+            .end_session_url(&metadata, &app.client, token.as_ref(), return_to.as_ref())
+            .map(String::from)
     }
 }

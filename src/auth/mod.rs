@@ -174,11 +174,18 @@ pub struct Outage {
 
 impl Outage {
     const fn new(code: &'static str) -> Self {
-        Self { code, retry_after: PATIENCE, is_providers: false }
+        Self {
+            code,
+            retry_after: PATIENCE,
+            is_providers: false,
+        }
     }
 
     const fn of_provider(code: &'static str) -> Self {
-        Self { is_providers: true, ..Self::new(code) }
+        Self {
+            is_providers: true,
+            ..Self::new(code)
+        }
     }
 }
 
@@ -237,16 +244,33 @@ impl Auth {
 
     /// How many entries this process holds for its stores, and how many sessions are revoked by name.
     pub fn remembered(&self) -> (usize, usize) {
-        let revoked = self.apps.iter().map(|app| app.revocations.snapshot().len()).sum();
+        let revoked = self
+            .apps
+            .iter()
+            .map(|app| app.revocations.snapshot().len())
+            .sum();
         let held = |store: &dyn Store| store.held().unwrap_or_default();
-        let Stores { sessions, strangers, max_strangers: _, proofs } = &self.stores;
-        (held(&**sessions) + held(&**strangers) + held(&**proofs), revoked)
+        let Stores {
+            sessions,
+            strangers,
+            max_strangers: _,
+            proofs,
+        } = &self.stores;
+        (
+            held(&**sessions) + held(&**strangers) + held(&**proofs),
+            revoked,
+        )
     }
 
     /// Of how many opaque tokens it is remembered what the provider said.
     pub fn introspected_tokens(&self) -> usize {
-        let introspections = self.apps.iter().filter_map(|app| app.bearer.as_ref()?.introspection.as_ref());
-        introspections.map(introspect::Introspection::remembered).sum()
+        let introspections = self
+            .apps
+            .iter()
+            .filter_map(|app| app.bearer.as_ref()?.introspection.as_ref());
+        introspections
+            .map(introspect::Introspection::remembered)
+            .sum()
     }
 
     /// Forgets what has ended; to be called from time to time.
@@ -260,7 +284,13 @@ impl Auth {
     }
 
     /// Ends a session, for the rest of its life.
-    fn end_session(self: &Arc<Self>, app: &AppAuth, sid: &SessionId, subject: &Subject, started_at: Timestamp) {
+    fn end_session(
+        self: &Arc<Self>,
+        app: &AppAuth,
+        sid: &SessionId,
+        subject: &Subject,
+        started_at: Timestamp,
+    ) {
         let ends_at = started_at.plus(app.app.limits.absolute);
         self.end(app, Ended::Session(sid.clone(), subject.clone()), ends_at);
     }

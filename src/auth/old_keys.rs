@@ -40,7 +40,9 @@ impl OldKeySessions {
         }
         let mut ends = self.lock();
         match age {
-            KeyAge::Old if ends.len() < MOST || ends.contains_key(sid) => _ = ends.insert(sid.clone(), ends_at),
+            KeyAge::Old if ends.len() < MOST || ends.contains_key(sid) => {
+                _ = ends.insert(sid.clone(), ends_at)
+            }
             KeyAge::Old => {}
             KeyAge::Current => _ = ends.remove(sid),
         }
@@ -67,7 +69,9 @@ impl OldKeySessions {
 impl Auth {
     /// Takes note of the key that sealed a living session.
     pub(super) fn note_key(&self, app: &AppAuth, session: &Session, age: KeyAge, now: Timestamp) {
-        let changed = self.old_keys.see(&session.sid, age, now.plus(app.app.limits.idle));
+        let changed = self
+            .old_keys
+            .see(&session.sid, age, now.plus(app.app.limits.idle));
         self.tell_old_keys(changed);
     }
 
@@ -96,7 +100,11 @@ impl Auth {
             None => !came.has(&app.app.cookies.refresh),
         };
         let is_steady = refresh.is_none() || !live.is_ageing(now.plus(BEFORE_REFRESH));
-        (is_whole && is_steady).then_some(Grant { jwt, refresh, hint: None })
+        (is_whole && is_steady).then_some(Grant {
+            jwt,
+            refresh,
+            hint: None,
+        })
     }
 }
 
@@ -110,7 +118,11 @@ mod tests {
 
     #[test]
     fn sessions_are_counted_from_their_old_seal_to_their_new_one_or_their_end() {
-        let (seen, alice, bob) = (OldKeySessions::default(), SessionId::new("alice"), SessionId::new("bob"));
+        let (seen, alice, bob) = (
+            OldKeySessions::default(),
+            SessionId::new("alice"),
+            SessionId::new("bob"),
+        );
         assert_eq!(seen.see(&alice, KeyAge::Current, at(10)), None);
         assert_eq!(seen.see(&alice, KeyAge::Old, at(10)), Some(1));
         assert_eq!(seen.see(&alice, KeyAge::Old, at(12)), None);
@@ -129,6 +141,9 @@ mod tests {
             seen.see(&SessionId::new(number.to_string()), KeyAge::Old, at(10));
         }
         assert_eq!(seen.lock().len(), MOST);
-        assert_eq!(seen.see(&SessionId::new("0"), KeyAge::Current, at(10)), Some(MOST - 1));
+        assert_eq!(
+            seen.see(&SessionId::new("0"), KeyAge::Current, at(10)),
+            Some(MOST - 1)
+        );
     }
 }

@@ -76,7 +76,10 @@ impl AppAuth {
     pub fn order(&self, named: &Named, now: Timestamp) -> Option<String> {
         let mut message = String::new();
         for ended in named.ends(now) {
-            let order = Order { ended, given_at: now };
+            let order = Order {
+                ended,
+                given_at: now,
+            };
             message.push_str(&self.seals.order.seal(&order, entropy::bytes().ok()?)?);
             message.push('\n');
         }
@@ -93,7 +96,10 @@ impl Auth {
         let now = self.now();
         let mut orders = Vec::new();
         for line in message.lines().take(MOST) {
-            let opened = self.apps.iter().find_map(|app| Some((app, app.seals.order.open(line)?)));
+            let opened = self
+                .apps
+                .iter()
+                .find_map(|app| Some((app, app.seals.order.open(line)?)));
             let (app, order) = opened.ok_or(Disobeyed::Foreign)?;
             if now.since(order.given_at) > FRESH || order.given_at.since(now) > FRESH {
                 return Err(Disobeyed::Stale);

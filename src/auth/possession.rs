@@ -103,9 +103,15 @@ impl Auth {
             origin: &app.app.origin,
             path: place.path,
             access_token: place.access_token,
-            freshness: if with_nonce { Freshness::Nonce(&judge) } else { Freshness::IssuedAt },
+            freshness: if with_nonce {
+                Freshness::Nonce(&judge)
+            } else {
+                Freshness::IssuedAt
+            },
         };
-        let proof = field.to_str().map_err(|_| NotProven::Refused(ProofError::Malformed))?;
+        let proof = field
+            .to_str()
+            .map_err(|_| NotProven::Refused(ProofError::Malformed))?;
         dpop::verify(proof, expected, now).map_err(NotProven::Refused)
     }
 
@@ -113,9 +119,23 @@ impl Auth {
     ///
     /// # Errors
     /// It was used before, or that cannot be told.
-    pub async fn spend_proof(self: &Arc<Self>, app: &AppAuth, proof: &Proof) -> Result<(), NotProven> {
-        let (auth, key, ends_at, now) = (Arc::clone(self), name_of(app, proof), proof.counts_until, self.now());
-        let task = async move { auth.stores.proofs.put_if_absent(&key, Bytes::new(), ends_at, now).await };
+    pub async fn spend_proof(
+        self: &Arc<Self>,
+        app: &AppAuth,
+        proof: &Proof,
+    ) -> Result<(), NotProven> {
+        let (auth, key, ends_at, now) = (
+            Arc::clone(self),
+            name_of(app, proof),
+            proof.counts_until,
+            self.now(),
+        );
+        let task = async move {
+            auth.stores
+                .proofs
+                .put_if_absent(&key, Bytes::new(), ends_at, now)
+                .await
+        };
         let outage = |code| NotProven::Outage(Outage::new(code));
         match self.control.run(PATIENCE, task).await {
             Ok(Ok(None)) => Ok(()),

@@ -46,7 +46,9 @@ impl Flight {
     pub async fn wait(mut self) -> Refreshed {
         let landed = tokio::time::timeout(PATIENCE, self.0.wait_for(Option::is_some)).await;
         match landed {
-            Ok(Ok(landed)) => landed.clone().unwrap_or(Refreshed::Outage(Outage::new("internal_error"))),
+            Ok(Ok(landed)) => landed
+                .clone()
+                .unwrap_or(Refreshed::Outage(Outage::new("internal_error"))),
             Ok(Err(_)) => Refreshed::Outage(Outage::new("internal_error")),
             Err(_) => Refreshed::Outage(Outage::of_provider("refresh_too_slow")),
         }
@@ -75,9 +77,18 @@ pub(super) struct Flights(Mutex<HashMap<SessionId, (Generation, Flight)>>);
 impl Auth {
     /// Refreshes the session of `used`, or joins those who do so already. `old` is what its JWT cookie held.
     /// A refresh of another generation of the session goes first: both could end up with the same token.
-    pub fn refresh(self: &Arc<Self>, app: &Arc<AppAuth>, used: RefreshGrant, old: Option<SessionJwt>) -> Flight {
+    pub fn refresh(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        used: RefreshGrant,
+        old: Option<SessionJwt>,
+    ) -> Flight {
         let (sid, generation) = (used.sid.clone(), used.generation);
-        let mut flights = self.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self
+            .flights
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let before = match flights.get(&sid) {
             Some((same, flight)) if *same == generation => return flight.clone(),
             Some((_, other)) => Some(other.clone()),
@@ -87,14 +98,19 @@ impl Auth {
         let flight = Flight(flight);
         let (auth, task_app, task_sid) = (Arc::clone(self), Arc::clone(app), sid.clone());
         let begun = self.control.detach(async move {
-            let landing_strip = LandingStrip { auth: &auth, sid: &task_sid, generation };
+            let landing_strip = LandingStrip {
+                auth: &auth,
+                sid: &task_sid,
+                generation,
+            };
             if let Some(before) = before {
                 before.ended().await;
             }
             let (refreshed, unstored) = auth.renew(&task_app, used, old).await;
             auth.observe_refresh(&task_app, &refreshed);
             if matches!(refreshed, Refreshed::Outage(_)) {
-                auth.cooling.insert(task_sid.clone(), auth.now().plus(PATIENCE));
+                auth.cooling
+                    .insert(task_sid.clone(), auth.now().plus(PATIENCE));
             }
             if let Some(unstored) = unstored {
                 // Whoever comes with the same token meanwhile is answered by this flight, as the store cannot.
@@ -115,7 +131,11 @@ impl Auth {
     }
 
     /// Revokes a token as far as the provider lets it; a failure is logged.
-    pub(super) async fn revoke_at_provider(&self, app: &AppAuth, token: &RefreshToken) -> AtProvider {
+    pub(super) async fn revoke_at_provider(
+        &self,
+        app: &AppAuth,
+        token: &RefreshToken,
+    ) -> AtProvider {
         match app.provider.revoke(&app.client, token).await {
             Ok(Revoked::Done) => AtProvider::Revoked,
             Ok(Revoked::NotOffered) => AtProvider::NotOffered,
@@ -158,8 +178,16 @@ struct LandingStrip<'a> {
 
 impl Drop for LandingStrip<'_> {
     fn drop(&mut self) {
-        let mut flights = self.auth.flights.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if flights.get(self.sid).is_some_and(|(generation, _)| *generation == self.generation) {
+        let mut flights = self
+            .auth
+            .flights
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if flights
+            .get(self.sid)
+            .is_some_and(|(generation, _)| *generation == self.generation)
+        {
             flights.remove(self.sid);
         }
     }

@@ -82,11 +82,25 @@ impl Auth {
             match tried {
                 Ok(Some(todo)) => return Ok(todo),
                 Ok(None) if Instant::now() < give_up => sleep(LOOK_EVERY).await,
-                Ok(None) => return Ok(Todo::Answer(Refreshed::Outage(Outage::new("refresh_too_slow")))),
-                Err(error) if app.provider.settings().on_store_outage == OnStoreOutage::LocalLease => {
+                Ok(None) => {
+                    return Ok(Todo::Answer(Refreshed::Outage(Outage::new(
+                        "refresh_too_slow",
+                    ))));
+                }
+                Err(error)
+                    if app.provider.settings().on_store_outage == OnStoreOutage::LocalLease =>
+                {
                     tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "refresh_under_local_lease");
-                    let rotation = Rotation { newest: used.generation, ..Rotation::default() };
-                    let turn = Turn { used: used.clone(), old: old.cloned(), rotation, lease: None };
+                    let rotation = Rotation {
+                        newest: used.generation,
+                        ..Rotation::default()
+                    };
+                    let turn = Turn {
+                        used: used.clone(),
+                        old: old.cloned(),
+                        rotation,
+                        lease: None,
+                    };
                     return Ok(Todo::Send(Box::new(turn)));
                 }
                 Err(error) => return Err(error),
@@ -106,10 +120,15 @@ impl Auth {
             return Ok(Some(known));
         }
         let key = rotations.key("refresh", &used.sid);
-        let Some(lease) = Lease::take(rotations.store, &*self.clock, key).await? else { return Ok(None) };
+        let Some(lease) = Lease::take(rotations.store, &*self.clock, key).await? else {
+            return Ok(None);
+        };
         // Once more, under the lease: who had it before may just have stored a result.
         match self.known(app, used, old).await? {
-            Todo::Send(turn) => Ok(Some(Todo::Send(Box::new(Turn { lease: Some(lease), ..*turn })))),
+            Todo::Send(turn) => Ok(Some(Todo::Send(Box::new(Turn {
+                lease: Some(lease),
+                ..*turn
+            })))),
             known @ (Todo::Answer(_) | Todo::EndStolen) => {
                 lease.release().await;
                 Ok(Some(known))
@@ -131,7 +150,12 @@ impl Auth {
             return Ok(Todo::Answer(Refreshed::Ended(Why::Revoked)));
         }
         let send = |used: RefreshGrant, old: Option<SessionJwt>, rotation| {
-            Ok(Todo::Send(Box::new(Turn { used, old, rotation, lease: None })))
+            Ok(Todo::Send(Box::new(Turn {
+                used,
+                old,
+                rotation,
+                lease: None,
+            })))
         };
         let answer = match rotation.place(used.generation, now) {
             Place::Newest => {
@@ -142,7 +166,11 @@ impl Auth {
             Place::Reused => return Ok(Todo::EndStolen),
             Place::Replaced => match successor {
                 Some(grant) if now < grant.jwt.valid_until => Refreshed::Renewed(grant.into()),
-                Some(Grant { jwt, refresh: Some(refresh), .. }) => return send(refresh, Some(jwt), rotation),
+                Some(Grant {
+                    jwt,
+                    refresh: Some(refresh),
+                    ..
+                }) => return send(refresh, Some(jwt), rotation),
                 // The successor ended with its grace: the newest token is in the browser that sent it.
                 Some(_) | None if rotation.is_confirmed_after(used.generation) => {
                     Refreshed::Outage(Outage::new("successor_gone"))
@@ -154,15 +182,28 @@ impl Auth {
         Ok(Todo::Answer(answer))
     }
 
-    async fn send<'a>(self: &'a Arc<Self>, app: &'a AppAuth, turn: Turn<'a>) -> (Refreshed, Option<Unstored<'a>>) {
+    async fn send<'a>(
+        self: &'a Arc<Self>,
+        app: &'a AppAuth,
+        turn: Turn<'a>,
+    ) -> (Refreshed, Option<Unstored<'a>>) {
         let called = self.call(app, &turn.used.token, turn.lease.as_ref()).await;
         let (refreshed, lease) = match called {
             Ok(Ok(answer)) => return self.take_in(app, answer, turn).await,
-            Ok(Err(TokenError::Refused { error, description, reason })) => {
+            Ok(Err(TokenError::Refused {
+                error,
+                description,
+                reason,
+            })) => {
                 let used = &turn.used;
                 tracing::info!(app = %app.app.name, sid = %used.sid, error, description, reason, "refresh_refused");
-                let why = if is_ended(app, used, turn.old.as_ref()) { Why::Revoked } else { Why::RefreshRefused };
-                self.end_everywhere(app, &used.sid, &used.subject, used.started_at).await;
+                let why = if is_ended(app, used, turn.old.as_ref()) {
+                    Why::Revoked
+                } else {
+                    Why::RefreshRefused
+                };
+                self.end_everywhere(app, &used.sid, &used.subject, used.started_at)
+                    .await;
                 (Refreshed::Ended(why), turn.lease)
             }
             Ok(Err(error)) => {
@@ -192,10 +233,14 @@ impl Auth {
             None => Ok(true),
         };
         if !outlive().await? {
-            return Err(StoreError::Unavailable("the lease was lost before anything was sent".to_owned()));
+            return Err(StoreError::Unavailable(
+                "the lease was lost before anything was sent".to_owned(),
+            ));
         }
         let first = app.provider.refresh(&app.client, token).await;
-        let Err(TokenError::Ambiguous(error)) = &first else { return Ok(first) };
+        let Err(TokenError::Ambiguous(error)) = &first else {
+            return Ok(first);
+        };
         tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_tried_again");
         match outlive().await {
             Ok(true) => Ok(app.provider.refresh(&app.client, token).await),
@@ -209,27 +254,47 @@ impl Auth {
         answer: TokenAnswer,
         turn: Turn<'a>,
     ) -> (Refreshed, Option<Unstored<'a>>) {
-        let Turn { used, old, mut rotation, lease } = turn;
+        let Turn {
+            used,
+            old,
+            mut rotation,
+            lease,
+        } = turn;
         let new_token = answer.refresh_token.clone();
         let made = grant::of_refresh(app, answer, &used, old.as_ref(), self.now()).await;
         let (grant, fault) = match made {
             Ok(grant) => (grant, None),
             Err(error) => {
                 tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
-                let outage = if error.is_outage() { Outage::of_provider } else { Outage::new };
+                let outage = if error.is_outage() {
+                    Outage::of_provider
+                } else {
+                    Outage::new
+                };
                 let fault = Refreshed::Outage(outage(error.code()));
                 match (new_token, &old) {
                     // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
-                    (Some(token), Some(old)) if !error.is_final() => (carried_on(&used, old, token), Some(fault)),
+                    (Some(token), Some(old)) if !error.is_final() => {
+                        (carried_on(&used, old, token), Some(fault))
+                    }
                     (new_token, _) => {
                         let over = error.is_final() || new_token.is_some();
                         if over {
-                            self.end_everywhere(app, &used.sid, &used.subject, used.started_at).await;
-                            self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token)).await;
+                            self.end_everywhere(app, &used.sid, &used.subject, used.started_at)
+                                .await;
+                            self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token))
+                                .await;
                         }
                         release(lease).await;
                         // The same token may bring more the next time.
-                        return (if over { Refreshed::Ended(Why::RefreshRefused) } else { fault }, None);
+                        return (
+                            if over {
+                                Refreshed::Ended(Why::RefreshRefused)
+                            } else {
+                                fault
+                            },
+                            None,
+                        );
                     }
                 }
             }
@@ -238,7 +303,8 @@ impl Auth {
         self.newest.insert(used.sid.clone(), rotation.newest);
         let stored = self.rotations(app).put(&rotation, &grant, self.now()).await;
         // A logout may have come while the provider was asked; one that comes after this finds the new token.
-        let ended = stored.as_ref().is_ok_and(|rotation| rotation.ended) || is_ended(app, &used, Some(&grant.jwt));
+        let ended = stored.as_ref().is_ok_and(|rotation| rotation.ended)
+            || is_ended(app, &used, Some(&grant.jwt));
         let refreshed = if ended {
             self.revoke_newest(app, &grant, &used.token).await;
             Refreshed::Ended(Why::Revoked)
@@ -248,7 +314,14 @@ impl Auth {
         match stored {
             Err(error) if !ended => {
                 tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "successor_not_stored_yet");
-                (refreshed, Some(Unstored { rotation, grant, lease }))
+                (
+                    refreshed,
+                    Some(Unstored {
+                        rotation,
+                        grant,
+                        lease,
+                    }),
+                )
             }
             Ok(_) | Err(_) => {
                 release(lease).await;
@@ -259,7 +332,11 @@ impl Auth {
 
     /// Stores a result that the store did not take at first.
     pub(super) async fn store_late(&self, app: &AppAuth, unstored: Unstored<'_>) {
-        let Unstored { rotation, grant, lease } = unstored;
+        let Unstored {
+            rotation,
+            grant,
+            lease,
+        } = unstored;
         let sid = &grant.jwt.sid;
         let give_up = Instant::now() + STORE_FOR;
         while Instant::now() < give_up {
@@ -273,7 +350,9 @@ impl Auth {
                     release(lease).await;
                     return;
                 }
-                Err(error) => tracing::debug!(app = %app.app.name, %sid, %error, "successor_not_stored_yet"),
+                Err(error) => {
+                    tracing::debug!(app = %app.app.name, %sid, %error, "successor_not_stored_yet")
+                }
             }
         }
         // Who has the new cookies goes on; who does not have them yet will have to log in again.
@@ -287,7 +366,9 @@ impl Auth {
             OnReuse::Refuse => self.observer.happened(app, Event::Theft, "refused"),
             OnReuse::EndSession => {
                 self.observer.happened(app, Event::Theft, "session_ended");
-                let newest = self.end_everywhere(app, &used.sid, &used.subject, used.started_at).await;
+                let newest = self
+                    .end_everywhere(app, &used.sid, &used.subject, used.started_at)
+                    .await;
                 match newest {
                     Some(newest) => self.revoke_newest(app, &newest, &used.token).await,
                     None => _ = self.revoke_at_provider(app, &used.token).await,
@@ -298,7 +379,14 @@ impl Auth {
     }
 
     async fn revoke_newest(&self, app: &AppAuth, grant: &Grant, else_this: &RefreshToken) {
-        self.revoke_at_provider(app, grant.refresh.as_ref().map_or(else_this, |refresh| &refresh.token)).await;
+        self.revoke_at_provider(
+            app,
+            grant
+                .refresh
+                .as_ref()
+                .map_or(else_this, |refresh| &refresh.token),
+        )
+        .await;
     }
 }
 
@@ -337,6 +425,17 @@ fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> boo
 /// The old JWT with the new refresh token, in the generation after: stale from its first moment.
 fn carried_on(used: &RefreshGrant, old: &SessionJwt, token: RefreshToken) -> Grant {
     let generation = used.generation.next();
-    let jwt = SessionJwt { generation, ..old.clone() };
-    Grant { jwt, refresh: Some(RefreshGrant { token, generation, ..used.clone() }), hint: None }
+    let jwt = SessionJwt {
+        generation,
+        ..old.clone()
+    };
+    Grant {
+        jwt,
+        refresh: Some(RefreshGrant {
+            token,
+            generation,
+            ..used.clone()
+        }),
+        hint: None,
+    }
 }

@@ -14,7 +14,9 @@ use super::{Auth, Outage, login_loop};
 use crate::policy::decide::Caller;
 use crate::policy::native::Shown;
 use crate::policy::route::Place;
-use crate::session::assess::{LiveSession, Outside, Presented, Session, Stale, Standing, Why, assess};
+use crate::session::assess::{
+    LiveSession, Outside, Presented, Session, Stale, Standing, Why, assess,
+};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
@@ -91,20 +93,29 @@ impl Resumed {
     }
 
     pub(super) const fn new(caller: Result<Caller, Outage>, afterwards: Afterwards) -> Self {
-        Self { caller, afterwards, at: Timestamp::from_secs(0), nonce: None }
+        Self {
+            caller,
+            afterwards,
+            at: Timestamp::from_secs(0),
+            nonce: None,
+        }
     }
 
     /// Nobody, by a token that was shown.
     pub(super) const fn refused(refusal: TokenRefusal) -> Self {
-        Self::new(Ok(Caller::Anonymous(Why::TokenRefused(refusal))), Afterwards::Nothing)
+        Self::new(
+            Ok(Caller::Anonymous(Why::TokenRefused(refusal))),
+            Afterwards::Nothing,
+        )
     }
 
     /// Nobody, by a session of this name that was presented, if any.
     pub(super) fn nobody(why: Why, sid: Option<SessionId>) -> Self {
         let afterwards = match (why, sid) {
-            (Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired, Some(sid)) => {
-                Afterwards::Forget(sid, why)
-            }
+            (
+                Why::Idle | Why::TooOld | Why::RefreshRefused | Why::Reused | Why::Expired,
+                Some(sid),
+            ) => Afterwards::Forget(sid, why),
             // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
             // And other keys may open what ours do not: nothing is deleted.
             (
@@ -134,7 +145,11 @@ impl Auth {
         cache: &SessionCache,
     ) -> Resumed {
         let by_cookies = self.resume_cookies(place, cookies, effort, cache).await;
-        match (&by_cookies.caller, &place.app.native, Shown::read(proving.headers)) {
+        match (
+            &by_cookies.caller,
+            &place.app.native,
+            Shown::read(proving.headers),
+        ) {
             (Ok(Caller::Anonymous(_)), Some(native), Some(shown)) => {
                 Box::pin(self.resume_native(place, native, (shown, proving), effort, cache)).await
             }
@@ -149,20 +164,29 @@ impl Auth {
         effort: Effort,
         cache: &SessionCache,
     ) -> Resumed {
-        let Some(app) = self.app(place.index) else { return Resumed::nobody_asked() };
+        let Some(app) = self.app(place.index) else {
+            return Resumed::nobody_asked();
+        };
         let now = self.now();
         let opened = self.open(app, place.index, cookies, cache, now);
         let key_age = opened.key_age;
         let outside = World::now(app);
         let sid = opened.presented.sid().cloned();
-        let resumed = match (assess(opened.presented, now, &app.app.limits, &outside), self.knows_revocations(app)) {
+        let resumed = match (
+            assess(opened.presented, now, &app.app.limits, &outside),
+            self.knows_revocations(app),
+        ) {
             (Standing::None(why), _) => Resumed::nobody(why, sid),
             (Standing::Live(_) | Standing::Stale(..), Err(_)) if effort == Effort::Look => {
                 Resumed::nobody(Why::RevocationsUnknown, sid)
             }
-            (Standing::Live(_) | Standing::Stale(..), Err(outage)) => Resumed::new(Err(outage), Afterwards::Nothing),
+            (Standing::Live(_) | Standing::Stale(..), Err(outage)) => {
+                Resumed::new(Err(outage), Afterwards::Nothing)
+            }
             (Standing::Live(live), Ok(())) => self.live(app, cookies, live, effort, now),
-            (Standing::Stale(stale), Ok(())) => Box::pin(self.resume_stale(app, cookies, stale, effort, now)).await,
+            (Standing::Stale(stale), Ok(())) => {
+                Box::pin(self.resume_stale(app, cookies, stale, effort, now)).await
+            }
         };
         let afterwards = match (resumed.afterwards, key_age) {
             _ if effort != Effort::Refresh => Afterwards::Nothing,
@@ -172,7 +196,11 @@ impl Auth {
         if let (Ok(Caller::Authenticated(live)), Some(age)) = (&resumed.caller, key_age) {
             self.note_key(app, live.session(), age, now);
         }
-        Resumed { afterwards, at: now, ..resumed }
+        Resumed {
+            afterwards,
+            at: now,
+            ..resumed
+        }
     }
 
     fn live(
@@ -184,7 +212,11 @@ impl Auth {
         now: Timestamp,
     ) -> Resumed {
         let caller = Ok(Caller::Authenticated(live.clone()));
-        let failed_lately = || self.cooling.get(&live.session().sid).is_some_and(|until| now < until);
+        let failed_lately = || {
+            self.cooling
+                .get(&live.session().sid)
+                .is_some_and(|until| now < until)
+        };
         let ahead_of_time = effort == Effort::Refresh && live.is_ageing(now) && !failed_lately();
         let grant = ahead_of_time.then(|| open_refresh(app, cookies)).flatten();
         let same = grant.filter(|grant| {
@@ -192,7 +224,9 @@ impl Auth {
             grant.sid == session.sid && grant.generation == session.generation
         });
         let afterwards = match same {
-            Some(grant) => Afterwards::DeliverIfLanded(self.refresh(app, grant, open_jwt(app, cookies)), live),
+            Some(grant) => {
+                Afterwards::DeliverIfLanded(self.refresh(app, grant, open_jwt(app, cookies)), live)
+            }
             None => Afterwards::Note(live),
         };
         Resumed::new(caller, afterwards)
@@ -211,9 +245,10 @@ impl Auth {
             return Resumed::nobody(Why::Revoked, Some(sid));
         }
         let caller = match Session::of(&grant.jwt, &app.app.headers) {
-            Some(session) => {
-                Ok(Caller::Authenticated(LiveSession::just_verified(Arc::new(session), stale.last_activity)))
-            }
+            Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(
+                Arc::new(session),
+                stale.last_activity,
+            ))),
             None => Err(Outage::new("internal_error")),
         };
         Resumed::new(caller, Afterwards::Deliver(grant))
@@ -232,20 +267,34 @@ impl Auth {
             Some((session, key_age)) => (Some(session), Some(key_age)),
             None => (None, None),
         };
-        let lives = jwt
-            .as_ref()
-            .is_some_and(|session| now < session.valid_until && session.key.is_none_or(|key| knows_key(app, &key)));
+        let lives = jwt.as_ref().is_some_and(|session| {
+            now < session.valid_until && session.key.is_none_or(|key| knows_key(app, &key))
+        });
         // While the JWT lives its refresh token is not used, and need not be opened.
-        let refresh = if lives { None } else { open_refresh(app, cookies) };
+        let refresh = if lives {
+            None
+        } else {
+            open_refresh(app, cookies)
+        };
         let seen = if jwt.is_some() || refresh.is_some() {
-            cookies.get(&names.seen).and_then(|value| app.seals.seen.open(value))
+            cookies
+                .get(&names.seen)
+                .and_then(|value| app.seals.seen.open(value))
         } else {
             None
         };
         let is_garbage = |name: &str, opened: bool| cookies.has(name) && !opened;
-        let unreadable =
-            is_garbage(&names.jwt, jwt.is_some()) || (!lives && is_garbage(&names.refresh, refresh.is_some()));
-        Opened { presented: Presented { jwt, refresh, seen, unreadable }, key_age }
+        let unreadable = is_garbage(&names.jwt, jwt.is_some())
+            || (!lives && is_garbage(&names.refresh, refresh.is_some()));
+        Opened {
+            presented: Presented {
+                jwt,
+                refresh,
+                seen,
+                unreadable,
+            },
+            key_age,
+        }
     }
 
     fn open_session(
@@ -286,7 +335,11 @@ impl Auth {
         if session.generation == Generation::FIRST {
             return;
         }
-        if self.newest.get(&session.sid).is_none_or(|newest| newest < session.generation) {
+        if self
+            .newest
+            .get(&session.sid)
+            .is_none_or(|newest| newest < session.generation)
+        {
             self.newest.insert(session.sid.clone(), session.generation);
         }
         let (auth, app, session) = (Arc::clone(self), Arc::clone(app), Arc::clone(session));
@@ -306,9 +359,12 @@ impl Auth {
     pub fn holds(self: &Arc<Self>, place: Place<'_>, live: &LiveSession) -> Holds {
         let (auth, index, session) = (Arc::clone(self), place.index, Arc::clone(live.session()));
         Holds::while_true(move || {
-            let Some(app) = auth.app(index) else { return false };
+            let Some(app) = auth.app(index) else {
+                return false;
+            };
             let world = World::now(app);
-            !world.has_ended(&session) && auth.now().since(session.started_at) < app.app.limits.absolute
+            !world.has_ended(&session)
+                && auth.now().since(session.started_at) < app.app.limits.absolute
         })
     }
 
@@ -316,7 +372,11 @@ impl Auth {
     /// or it may be so elsewhere; then it waits as the successor.
     pub(super) fn is_outdated(&self, grant: &Grant, at: Timestamp) -> bool {
         let is_late = self.stores.sessions.held().is_none() && self.now().since(at) > LATE;
-        is_late || self.newest.get(&grant.jwt.sid).is_some_and(|newest| newest > grant.jwt.generation)
+        is_late
+            || self
+                .newest
+                .get(&grant.jwt.sid)
+                .is_some_and(|newest| newest > grant.jwt.generation)
     }
 
     /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
@@ -328,14 +388,18 @@ impl Auth {
         came: &RequestCookies<'_>,
         is_activity: bool,
     ) -> Lines {
-        let Some(app) = self.app(place.index) else { return Lines::new() };
+        let Some(app) = self.app(place.index) else {
+            return Lines::new();
+        };
         let now = self.now();
         let revoked = app.revocations.snapshot();
         let deliver = |grant: &Grant| {
             if self.is_outdated(grant, at) || revoked.contains(whose(&grant.jwt)) {
                 return Lines::new();
             }
-            let seen = is_activity.then(|| last_activity(app, &grant.jwt.sid, came).map_or(now, |last| last.max(now)));
+            let seen = is_activity.then(|| {
+                last_activity(app, &grant.jwt.sid, came).map_or(now, |last| last.max(now))
+            });
             self.write_grant(app, grant, came, seen, now).map_or_else(
                 |error| {
                     tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_not_written");
@@ -346,16 +410,25 @@ impl Auth {
         };
         let note = |live: &LiveSession| {
             let session = live.session();
-            let is_over = || World { app, revoked: Arc::clone(&revoked) }.has_ended(session);
+            let is_over = || {
+                World {
+                    app,
+                    revoked: Arc::clone(&revoked),
+                }
+                .has_ended(session)
+            };
             if !is_activity || !live.wants_seen(now, &app.app.limits) || is_over() {
                 return Lines::new();
             }
-            set_cookies::write_seen(app, session, now).into_iter().collect()
+            set_cookies::write_seen(app, session, now)
+                .into_iter()
+                .collect()
         };
         let lives = match &afterwards {
-            Afterwards::Deliver(_) | Afterwards::DeliverIfLanded(..) | Afterwards::Note(_) | Afterwards::Reseal(_) => {
-                true
-            }
+            Afterwards::Deliver(_)
+            | Afterwards::DeliverIfLanded(..)
+            | Afterwards::Note(_)
+            | Afterwards::Reseal(_) => true,
             Afterwards::Nothing | Afterwards::HandOver(..) | Afterwards::Forget(..) => false,
         };
         let mut lines = match afterwards {
@@ -366,13 +439,15 @@ impl Auth {
                 Some(Refreshed::Ended(_) | Refreshed::Outage(_)) | None => note(&live),
             },
             Afterwards::Note(live) => note(&live),
-            Afterwards::Reseal(live) => {
-                self.to_reseal(app, &live, came, now).map_or_else(|| note(&live), |grant| deliver(&grant))
-            }
+            Afterwards::Reseal(live) => self
+                .to_reseal(app, &live, came, now)
+                .map_or_else(|| note(&live), |grant| deliver(&grant)),
             // By now a login may have put its cookies in the place of these.
             Afterwards::Forget(sid, _) if self.superseded.get(&sid).is_some() => Lines::new(),
             // ... at another replica too: a login ends the session that the browser had before.
-            Afterwards::Forget(sid, Why::Idle | Why::TooOld | Why::Expired) if revoked.has_session(&sid) => {
+            Afterwards::Forget(sid, Why::Idle | Why::TooOld | Why::Expired)
+                if revoked.has_session(&sid) =>
+            {
                 Lines::new()
             }
             Afterwards::Forget(..) => set_cookies::forget_session(app, came),
@@ -398,11 +473,19 @@ pub(super) struct World<'a> {
 impl<'a> World<'a> {
     /// As it is now.
     pub(super) fn now(app: &'a AppAuth) -> Self {
-        Self { app, revoked: app.revocations.snapshot() }
+        Self {
+            app,
+            revoked: app.revocations.snapshot(),
+        }
     }
 
     fn has_ended(&self, session: &Session) -> bool {
-        self.is_revoked(&session.sid, &session.identity.subject, session.provider_sid.as_ref(), session.started_at)
+        self.is_revoked(
+            &session.sid,
+            &session.identity.subject,
+            session.provider_sid.as_ref(),
+            session.started_at,
+        )
     }
 }
 
@@ -414,7 +497,12 @@ impl Outside for World<'_> {
         provider_sid: Option<&ProviderSid>,
         started_at: Timestamp,
     ) -> bool {
-        self.revoked.contains(Whose { sid, provider_sid, subject, started_at })
+        self.revoked.contains(Whose {
+            sid,
+            provider_sid,
+            subject,
+            started_at,
+        })
     }
 
     fn knows_key(&self, key: &KeyFingerprint) -> bool {
@@ -424,7 +512,12 @@ impl Outside for World<'_> {
 
 /// What the session of `jwt` is known by.
 pub(super) fn whose(jwt: &SessionJwt) -> Whose<'_> {
-    Whose { sid: &jwt.sid, provider_sid: jwt.provider_sid.as_ref(), subject: &jwt.subject, started_at: jwt.started_at }
+    Whose {
+        sid: &jwt.sid,
+        provider_sid: jwt.provider_sid.as_ref(),
+        subject: &jwt.subject,
+        started_at: jwt.started_at,
+    }
 }
 
 /// With no key set fetched yet our seal is proof enough; once there is one, a key that left it counts no more.
@@ -434,7 +527,9 @@ fn knows_key(app: &AppAuth, key: &KeyFingerprint) -> bool {
 
 /// When the browser says that it last used the session.
 fn last_activity(app: &AppAuth, sid: &SessionId, came: &RequestCookies<'_>) -> Option<Timestamp> {
-    let seen = came.get(&app.app.cookies.seen).and_then(|value| app.seals.seen.open(value))?;
+    let seen = came
+        .get(&app.app.cookies.seen)
+        .and_then(|value| app.seals.seen.open(value))?;
     (seen.sid == *sid).then_some(seen.last_activity)
 }
 
@@ -456,10 +551,29 @@ pub(super) struct Named {
 }
 
 pub(super) fn named_session(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<Named> {
-    let by_jwt =
-        open_jwt(app, cookies).map(|SessionJwt { sid, subject, started_at, .. }| Named { sid, subject, started_at });
+    let by_jwt = open_jwt(app, cookies).map(
+        |SessionJwt {
+             sid,
+             subject,
+             started_at,
+             ..
+         }| Named {
+            sid,
+            subject,
+            started_at,
+        },
+    );
     by_jwt.or_else(|| {
-        let RefreshGrant { sid, subject, started_at, .. } = open_refresh(app, cookies)?;
-        Some(Named { sid, subject, started_at })
+        let RefreshGrant {
+            sid,
+            subject,
+            started_at,
+            ..
+        } = open_refresh(app, cookies)?;
+        Some(Named {
+            sid,
+            subject,
+            started_at,
+        })
     })
 }

@@ -39,13 +39,23 @@ impl Auth {
     ///
     /// # Errors
     /// See [`NotRevoked`].
-    pub async fn backchannel_logout(self: &Arc<Self>, place: Place<'_>, token: String) -> Result<(), NotRevoked> {
-        let app = self.app(place.index).ok_or(NotRevoked::Rejected("internal_error"))?;
+    pub async fn backchannel_logout(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        token: String,
+    ) -> Result<(), NotRevoked> {
+        let app = self
+            .app(place.index)
+            .ok_or(NotRevoked::Rejected("internal_error"))?;
         let (auth, task_app) = (Arc::clone(self), Arc::clone(app));
         let task = async move { auth.revoke_by(&task_app, &token).await };
         let revoked = self.strangers.run(PATIENCE, task).await;
         let revoked = revoked.unwrap_or_else(|error| Err(NotRevoked::Outage(error.into())));
-        self.observer.happened(app, Event::Revocation, revoked.map_or_else(NotRevoked::code, |()| "back_channel"));
+        self.observer.happened(
+            app,
+            Event::Revocation,
+            revoked.map_or_else(NotRevoked::code, |()| "back_channel"),
+        );
         revoked
     }
 
@@ -59,7 +69,12 @@ impl Auth {
         let seen = format!("logout-token/{}/{}", app.app.name, token.id);
         // Longer than any token is accepted.
         let until = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
-        match self.stores.sessions.put_if_absent(&seen, Bytes::new(), until, now).await {
+        match self
+            .stores
+            .sessions
+            .put_if_absent(&seen, Bytes::new(), until, now)
+            .await
+        {
             Ok(None) => {}
             Ok(Some(_)) => return Err(NotRevoked::Replayed),
             // Without room the token may be replayed, which ends what has ended.
@@ -77,7 +92,10 @@ impl Auth {
         let ended = match (&token.sid, &token.subject) {
             (Some(sid), _) => Ended::ProviderSession(sid.clone()),
             (None, Some(subject)) => {
-                let began_until = token.issued_at.plus(app.provider.settings().leeway).min(now);
+                let began_until = token
+                    .issued_at
+                    .plus(app.provider.settings().leeway)
+                    .min(now);
                 Ended::Person(subject.clone(), began_until)
             }
             (None, None) => return,

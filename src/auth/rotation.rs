@@ -50,7 +50,12 @@ impl Rotation {
         if generation >= self.newest {
             return Place::Newest;
         }
-        let newer_seen = self.confirmed.iter().filter(|(seen, _)| *seen > generation).map(|(_, at)| *at).min();
+        let newer_seen = self
+            .confirmed
+            .iter()
+            .filter(|(seen, _)| *seen > generation)
+            .map(|(_, at)| *at)
+            .min();
         match newer_seen {
             Some(at) if now.since(at) > GRACE => Place::Reused,
             Some(_) | None => Place::Replaced,
@@ -94,7 +99,10 @@ pub(super) struct Rotations<'a> {
 
 impl Auth {
     pub(super) fn rotations<'a>(&'a self, app: &'a AppAuth) -> Rotations<'a> {
-        Rotations { store: &*self.stores.sessions, app }
+        Rotations {
+            store: &*self.stores.sessions,
+            app,
+        }
     }
 }
 
@@ -117,22 +125,38 @@ impl Rotations<'_> {
     }
 
     /// The newest tokens of `sid`, if they are still kept.
-    pub(super) async fn successor(&self, sid: &SessionId, now: Timestamp) -> Result<Option<Grant>, StoreError> {
+    pub(super) async fn successor(
+        &self,
+        sid: &SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Grant>, StoreError> {
         let key = self.key("successor", sid);
         let sealed = self.store.get(&key, now).await?;
         let opened = sealed.and_then(|sealed| self.app.seals.stored.open_at(&key, &sealed));
-        Ok(opened.map(|(grant, _)| grant).filter(|grant| grant.jwt.sid == *sid))
+        Ok(opened
+            .map(|(grant, _)| grant)
+            .filter(|grant| grant.jwt.sid == *sid))
     }
 
     /// Keeps `grant` as the successor until it is confirmed, at most as long as an unused session lasts.
     /// The rotation as it is then: by somebody else's word the session may be over.
-    pub(super) async fn put(&self, rotation: &Rotation, grant: &Grant, now: Timestamp) -> Result<Rotation, StoreError> {
+    pub(super) async fn put(
+        &self,
+        rotation: &Rotation,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Rotation, StoreError> {
         let sid = &grant.jwt.sid;
         let key = self.key("successor", sid);
-        let sealed = entropy::bytes().ok().and_then(|nonce| self.app.seals.stored.seal_at(&key, grant, nonce));
-        let sealed = sealed.ok_or_else(|| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
+        let sealed = entropy::bytes()
+            .ok()
+            .and_then(|nonce| self.app.seals.stored.seal_at(&key, grant, nonce));
+        let sealed = sealed
+            .ok_or_else(|| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
         let until = now.plus(self.app.app.limits.idle);
-        self.store.put(&key, Bytes::from(sealed), until, now).await?;
+        self.store
+            .put(&key, Bytes::from(sealed), until, now)
+            .await?;
         self.note(sid, rotation, grant.jwt.started_at, now).await
     }
 
@@ -162,7 +186,16 @@ impl Rotations<'_> {
         started_at: Timestamp,
         now: Timestamp,
     ) -> Result<Option<Grant>, StoreError> {
-        self.note(sid, &Rotation { ended: true, ..Rotation::default() }, started_at, now).await?;
+        self.note(
+            sid,
+            &Rotation {
+                ended: true,
+                ..Rotation::default()
+            },
+            started_at,
+            now,
+        )
+        .await?;
         // After the note: whoever stores a successor later than this reads the note.
         self.successor(sid, now).await
     }
@@ -186,7 +219,9 @@ impl Rotations<'_> {
         let key = self.key("successor", sid);
         if is_newest && let Some(sealed) = self.store.get(&key, now).await? {
             // Not if it is another by now: then there is a newer one, which nobody has yet.
-            self.store.swap(&key, &sealed, sealed.clone(), now.plus(GRACE), now).await?;
+            self.store
+                .swap(&key, &sealed, sealed.clone(), now.plus(GRACE), now)
+                .await?;
         }
         Ok(())
     }
@@ -199,20 +234,37 @@ impl Rotations<'_> {
         now: Timestamp,
         mut change: impl FnMut(Option<Rotation>) -> Option<Rotation>,
     ) -> Result<(), StoreError> {
-        let (key, until) = (self.key("rotation", sid), started_at.plus(self.app.app.limits.absolute));
+        let (key, until) = (
+            self.key("rotation", sid),
+            started_at.plus(self.app.app.limits.absolute),
+        );
         for _ in 0..TRIES {
             let stored = self.store.get(&key, now).await?;
-            let read = stored.as_ref().and_then(|bytes| postcard::from_bytes(bytes).ok());
-            let Some(next) = change(read).and_then(|next| postcard::to_allocvec(&next).ok()) else { return Ok(()) };
+            let read = stored
+                .as_ref()
+                .and_then(|bytes| postcard::from_bytes(bytes).ok());
+            let Some(next) = change(read).and_then(|next| postcard::to_allocvec(&next).ok()) else {
+                return Ok(());
+            };
             let done = match &stored {
-                Some(before) => self.store.swap(&key, before, next.into(), until, now).await?,
-                None => self.store.put_if_absent(&key, next.into(), until, now).await?.is_none(),
+                Some(before) => {
+                    self.store
+                        .swap(&key, before, next.into(), until, now)
+                        .await?
+                }
+                None => self
+                    .store
+                    .put_if_absent(&key, next.into(), until, now)
+                    .await?
+                    .is_none(),
             };
             if done {
                 return Ok(());
             }
         }
-        Err(StoreError::Unavailable(format!("others changed `{key}` {TRIES} times in a row")))
+        Err(StoreError::Unavailable(format!(
+            "others changed `{key}` {TRIES} times in a row"
+        )))
     }
 
     /// What the store calls something of one session.
@@ -232,7 +284,10 @@ mod tests {
     #[test]
     fn a_replaced_token_is_answered_until_the_newer_one_was_seen_and_the_grace_is_over() {
         let (first, second) = (Generation::FIRST, Generation::FIRST.next());
-        let mut rotation = Rotation { newest: second, ..Rotation::default() };
+        let mut rotation = Rotation {
+            newest: second,
+            ..Rotation::default()
+        };
         assert_eq!(rotation.place(second, at(0)), Place::Newest);
         assert_eq!(rotation.place(first, at(100_000)), Place::Replaced);
         assert!(rotation.confirm(second, at(100)));
@@ -244,23 +299,43 @@ mod tests {
     #[test]
     fn two_quick_rotations_do_not_look_like_theft() {
         let (first, third) = (Generation::FIRST, Generation::FIRST.next().next());
-        let mut rotation = Rotation { newest: third, ..Rotation::default() };
+        let mut rotation = Rotation {
+            newest: third,
+            ..Rotation::default()
+        };
         rotation.confirm(Generation::FIRST.next(), at(100));
         assert_eq!(rotation.place(first, at(110)), Place::Replaced);
-        assert_eq!(rotation.place(Generation::FIRST.next(), at(500)), Place::Replaced);
+        assert_eq!(
+            rotation.place(Generation::FIRST.next(), at(500)),
+            Place::Replaced
+        );
         assert_eq!(rotation.place(first, at(131)), Place::Reused);
     }
 
     #[test]
     fn a_confirmation_and_a_refresh_that_lands_meanwhile_undo_nothing_of_each_other() {
-        let (first, second, third) = (Generation::FIRST, Generation::FIRST.next(), Generation::FIRST.next().next());
-        let mut stored =
-            Rotation { newest: third, confirmed: vec![(second, at(5)), (third, at(7))], ..Rotation::default() };
-        let other = Rotation { newest: second, confirmed: vec![(first, at(1)), (second, at(9))], ended: true };
+        let (first, second, third) = (
+            Generation::FIRST,
+            Generation::FIRST.next(),
+            Generation::FIRST.next().next(),
+        );
+        let mut stored = Rotation {
+            newest: third,
+            confirmed: vec![(second, at(5)), (third, at(7))],
+            ..Rotation::default()
+        };
+        let other = Rotation {
+            newest: second,
+            confirmed: vec![(first, at(1)), (second, at(9))],
+            ended: true,
+        };
         stored.take_in(&other);
         assert!(stored.ended);
         assert_eq!(stored.newest, third);
-        assert_eq!(stored.confirmed, [(second, at(5)), (third, at(7)), (first, at(1))]);
+        assert_eq!(
+            stored.confirmed,
+            [(second, at(5)), (third, at(7)), (first, at(1))]
+        );
     }
 
     #[test]

@@ -55,9 +55,15 @@ impl Auth {
         let names = &app.app.cookies;
         // The tokens tell it too: who leaves `seen` out must not seem to have been active when they were refreshed.
         let active_at = last_activity.unwrap_or(grant.jwt.active_at);
-        let jwt = SessionJwt { active_at, ..grant.jwt.clone() };
+        let jwt = SessionJwt {
+            active_at,
+            ..grant.jwt.clone()
+        };
         let jwt = sealed(|nonce| app.seals.jwt.seal(&jwt, nonce))?;
-        let refresh = grant.refresh.as_ref().map(|refresh| RefreshGrant { active_at, ..refresh.clone() });
+        let refresh = grant.refresh.as_ref().map(|refresh| RefreshGrant {
+            active_at,
+            ..refresh.clone()
+        });
         let refresh = match &refresh {
             Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
             None => None,
@@ -68,11 +74,17 @@ impl Auth {
             last_activity: last_activity.unwrap_or(now),
         };
         let seen = sealed(|nonce| app.seals.seen.seal(&seen, nonce))?;
-        let refresh_weight = refresh.as_ref().map_or(0, |refresh| weight(&names.refresh, refresh));
-        let total = budget::total(weight(&names.jwt, &jwt) + refresh_weight + weight(&names.seen, &seen));
+        let refresh_weight = refresh
+            .as_ref()
+            .map_or(0, |refresh| weight(&names.refresh, refresh));
+        let total =
+            budget::total(weight(&names.jwt, &jwt) + refresh_weight + weight(&names.seen, &seen));
         self.observer.weighed(app, total);
         if total > MAX_ALL {
-            return Err(Unwritable::TooLarge { heaviest: Heaviest::of(grant), total });
+            return Err(Unwritable::TooLarge {
+                heaviest: Heaviest::of(grant),
+                total,
+            });
         }
         let mut writer = Writer::new(app, came, grant.jwt.started_at, now);
         writer.set(&names.jwt, &jwt)?;
@@ -88,16 +100,25 @@ impl Auth {
             writer.set_hint(&hint, total);
         }
         writer.expire_surplus_attempts(total);
-        Ok(Written { lines: writer.lines, total })
+        Ok(Written {
+            lines: writer.lines,
+            total,
+        })
     }
 }
 
 /// The line that writes down that `session` is in use.
 pub fn write_seen(app: &AppAuth, session: &Session, now: Timestamp) -> Option<HeaderValue> {
-    let seen = Seen { sid: session.sid.clone(), generation: session.generation, last_activity: now };
+    let seen = Seen {
+        sid: session.sid.clone(),
+        generation: session.generation,
+        last_activity: now,
+    };
     let value = sealed(|nonce| app.seals.seen.seal(&seen, nonce)).ok()?;
     let left = session.started_at.plus(app.app.limits.absolute).since(now);
-    app.app.cookies.set(&app.app.cookies.seen, &value, "/", Some(left))
+    app.app
+        .cookies
+        .set(&app.app.cookies.seen, &value, "/", Some(left))
 }
 
 /// The lines that make the browser forget a session: every cookie of it, with every chunk there may be.
@@ -107,12 +128,17 @@ pub fn forget_session(app: &AppAuth, came: &RequestCookies<'_>) -> Lines {
     for name in [&names.jwt, &names.refresh, &names.seen] {
         writer.expire(name);
     }
-    writer.lines.extend(names.expire(&names.hint, &app.app.endpoint_path("logout")));
+    writer
+        .lines
+        .extend(names.expire(&names.hint, &app.app.endpoint_path("logout")));
     writer.lines
 }
 
 fn sealed(seal: impl FnOnce([u8; 12]) -> Option<String>) -> Result<String, Unwritable> {
-    entropy::bytes().ok().and_then(seal).ok_or(Unwritable::Unsealed)
+    entropy::bytes()
+        .ok()
+        .and_then(seal)
+        .ok_or(Unwritable::Unsealed)
 }
 
 struct Writer<'a> {
@@ -123,15 +149,29 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(app: &'a AppAuth, came: &'a RequestCookies<'a>, started_at: Timestamp, now: Timestamp) -> Self {
+    fn new(
+        app: &'a AppAuth,
+        came: &'a RequestCookies<'a>,
+        started_at: Timestamp,
+        now: Timestamp,
+    ) -> Self {
         let left = started_at.plus(app.app.limits.absolute).since(now);
-        Self { app, came, left, lines: Vec::with_capacity(6) }
+        Self {
+            app,
+            came,
+            left,
+            lines: Vec::with_capacity(6),
+        }
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Unwritable> {
         let chunks = chunks(value).ok_or(Unwritable::Unsealed)?;
         for (index, chunk) in chunks.iter().enumerate() {
-            let line = self.app.app.cookies.set(&chunk_name(name, index), chunk, "/", Some(self.left));
+            let line =
+                self.app
+                    .app
+                    .cookies
+                    .set(&chunk_name(name, index), chunk, "/", Some(self.left));
             self.lines.push(line.ok_or(Unwritable::Unsealed)?);
         }
         self.expire_chunks(name, chunks.len());
@@ -156,15 +196,25 @@ impl<'a> Writer<'a> {
     fn set_hint(&mut self, value: &str, total: usize) {
         let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("logout"));
         let fits = value.len() <= MAX_VALUE && total + weight(&names.hint, value) <= MAX_ALL;
-        let line =
-            if fits { names.set(&names.hint, value, &path, Some(self.left)) } else { names.expire(&names.hint, &path) };
+        let line = if fits {
+            names.set(&names.hint, value, &path, Some(self.left))
+        } else {
+            names.expire(&names.hint, &path)
+        };
         self.lines.extend(line);
     }
 
     /// A login in another tab is not lost with its attempt: there is a session now, and so it leads to its page.
     fn expire_surplus_attempts(&mut self, total: usize) {
-        let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("callback"));
+        let (names, path) = (
+            &self.app.app.cookies,
+            self.app.app.endpoint_path("callback"),
+        );
         let surplus = budget::surplus(self.came, &names.login, total, MAX_ATTEMPTS);
-        self.lines.extend(surplus.into_iter().filter_map(|name| names.expire(name, &path)));
+        self.lines.extend(
+            surplus
+                .into_iter()
+                .filter_map(|name| names.expire(name, &path)),
+        );
     }
 }

@@ -31,8 +31,8 @@ use crate::session::seal::{Key, KeyRing};
 use crate::store::Memory;
 use crate::types::net::Origin;
 use crate::types::oauth::{
-    AppName, AuthorizationCode, ClientId, Generation, Issuer, JwkThumbprint, Nonce, ProviderName, RefreshToken,
-    SessionId, Subject,
+    AppName, AuthorizationCode, ClientId, Generation, Issuer, JwkThumbprint, Nonce, ProviderName,
+    RefreshToken, SessionId, Subject,
 };
 use crate::types::secret::Secret;
 use crate::types::time::{ManualClock, Timestamp};
@@ -63,8 +63,11 @@ fn bench(provider: SocketAddr) -> Bench {
 fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     crate::oidc::install_crypto();
     let clock = Arc::new(ManualClock::starting_at(START));
-    let settings =
-        ProviderSettings::new(ProviderName::new("login"), Issuer::new(format!("http://{provider}"))).unwrap();
+    let settings = ProviderSettings::new(
+        ProviderName::new("login"),
+        Issuer::new(format!("http://{provider}")),
+    )
+    .unwrap();
     let origin = Origin::parse("https://store.example.com").unwrap();
     let app = Arc::new(App {
         name: AppName::new("store"),
@@ -76,7 +79,10 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         polling: PollingPaths::default(),
         tolerates: Oddities::NONE,
         headers: Vec::new(),
-        limits: Limits { idle: Duration::from_secs(1800), absolute: Duration::from_secs(43_200) },
+        limits: Limits {
+            idle: Duration::from_secs(1800),
+            absolute: Duration::from_secs(43_200),
+        },
         native: None,
         bearer: None,
         offers: Offers::default(),
@@ -92,19 +98,37 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     };
     let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();
     let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback);
-    let ring = Arc::new(KeyRing::new(Key::new(&Secret::new([7; 32])).unwrap(), Vec::new()));
+    let ring = Arc::new(KeyRing::new(
+        Key::new(&Secret::new([7; 32])).unwrap(),
+        Vec::new(),
+    ));
     let provider = Provider::new(settings, clock.clone());
     let app = Arc::new(AppAuth::new(app, provider, client, treated, &ring, 10));
     let control = Control::on(tokio::runtime::Handle::current());
     let memory = || Arc::new(Memory::new(10));
-    let stores = Stores { sessions, strangers: memory(), max_strangers: 10, proofs: memory() };
-    let auth = Auth::new(vec![app.clone()], control, clock.clone(), stores, Arc::new(Nobody));
+    let stores = Stores {
+        sessions,
+        strangers: memory(),
+        max_strangers: 10,
+        proofs: memory(),
+    };
+    let auth = Auth::new(
+        vec![app.clone()],
+        control,
+        clock.clone(),
+        stores,
+        Arc::new(Nobody),
+    );
     Bench { auth, app, clock }
 }
 
 /// An address where nothing listens.
 async fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 fn used(generation: Generation) -> RefreshGrant {
@@ -133,7 +157,10 @@ fn attempt(id: usize) -> LoginAttempt {
 async fn codes_that_are_none_take_no_room_of_sessions_and_are_soon_forgotten() {
     let bench = bench(nowhere().await);
     for id in 0..100 {
-        let end = bench.auth.redeem_once(&bench.app, attempt(id), AuthorizationCode::new("junk")).await;
+        let end = bench
+            .auth
+            .redeem_once(&bench.app, attempt(id), AuthorizationCode::new("junk"))
+            .await;
         assert!(end.is_err());
     }
     assert_eq!(bench.auth.stores.sessions.held(), Some(0));
@@ -151,13 +178,24 @@ async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_wait
     let (old, new) = (Generation::FIRST, Generation::FIRST.next());
     let refresh = || async { bench.auth.refresh(&bench.app, used(old), None).wait().await };
     let rotations = bench.auth.rotations(&bench.app);
-    let rotation = Rotation { newest: new, ..Rotation::default() };
-    rotations.note(&SessionId::new("sid"), &rotation, START, START).await.unwrap();
+    let rotation = Rotation {
+        newest: new,
+        ..Rotation::default()
+    };
+    rotations
+        .note(&SessionId::new("sid"), &rotation, START, START)
+        .await
+        .unwrap();
     assert!(matches!(refresh().await, Refreshed::Ended(Why::Expired)));
 
-    rotations.confirm(&SessionId::new("sid"), new, START, START).await.unwrap();
+    rotations
+        .confirm(&SessionId::new("sid"), new, START, START)
+        .await
+        .unwrap();
     bench.clock.advance(GRACE);
-    assert!(matches!(refresh().await, Refreshed::Outage(outage) if outage.code == "successor_gone"));
+    assert!(
+        matches!(refresh().await, Refreshed::Outage(outage) if outage.code == "successor_gone")
+    );
     bench.clock.advance(Duration::from_secs(1));
     assert!(matches!(refresh().await, Refreshed::Ended(Why::Reused)));
 }
@@ -168,10 +206,16 @@ async fn two_generations_of_a_session_are_never_at_the_provider_at_once() {
     let bench = bench(listener.local_addr().unwrap());
     let (calls, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     tokio::spawn(serve(listener, (calls.clone(), most.clone())));
-    let flights = [Generation::FIRST, Generation::FIRST.next(), Generation::FIRST]
-        .map(|generation| bench.auth.refresh(&bench.app, used(generation), None));
+    let flights = [
+        Generation::FIRST,
+        Generation::FIRST.next(),
+        Generation::FIRST,
+    ]
+    .map(|generation| bench.auth.refresh(&bench.app, used(generation), None));
     for flight in flights {
-        assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable"));
+        assert!(
+            matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable")
+        );
     }
     assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
     assert_eq!(most.load(Ordering::SeqCst), 1, "token calls at a time");
@@ -184,10 +228,18 @@ async fn replicas_that_share_a_store_take_turns_at_a_session() {
     let replicas: Vec<_> = (0..3).map(|_| replica(address, sessions.clone())).collect();
     let (calls, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     tokio::spawn(serve(listener, (calls.clone(), most.clone())));
-    let flights: Vec<_> =
-        replicas.iter().map(|bench| bench.auth.refresh(&bench.app, used(Generation::FIRST), None)).collect();
+    let flights: Vec<_> = replicas
+        .iter()
+        .map(|bench| {
+            bench
+                .auth
+                .refresh(&bench.app, used(Generation::FIRST), None)
+        })
+        .collect();
     for flight in flights {
-        assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable"));
+        assert!(
+            matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable")
+        );
     }
     assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
     assert_eq!(most.load(Ordering::SeqCst), 1, "token calls at a time");
@@ -197,12 +249,25 @@ async fn replicas_that_share_a_store_take_turns_at_a_session() {
 async fn nothing_is_sent_for_a_session_that_was_ended_at_another_replica() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, sessions) = (listener.local_addr().unwrap(), Arc::new(Memory::new(10)));
-    let (here, there) = (replica(address, sessions.clone()), replica(address, sessions));
+    let (here, there) = (
+        replica(address, sessions.clone()),
+        replica(address, sessions),
+    );
     let (calls, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     tokio::spawn(serve(listener, (calls.clone(), most)));
     let (sid, subject) = (SessionId::new("sid"), Subject::new("alice"));
-    assert!(there.auth.end_everywhere(&there.app, &sid, &subject, START).await.is_none());
-    let refreshed = here.auth.refresh(&here.app, used(Generation::FIRST), None).wait().await;
+    assert!(
+        there
+            .auth
+            .end_everywhere(&there.app, &sid, &subject, START)
+            .await
+            .is_none()
+    );
+    let refreshed = here
+        .auth
+        .refresh(&here.app, used(Generation::FIRST), None)
+        .wait()
+        .await;
     assert!(matches!(refreshed, Refreshed::Ended(Why::Revoked)));
     assert_eq!(calls.load(Ordering::SeqCst), 0);
 }
@@ -211,22 +276,42 @@ async fn nothing_is_sent_for_a_session_that_was_ended_at_another_replica() {
 async fn the_lease_of_a_replica_that_died_is_waited_for_and_ends() {
     let bench = bench(nowhere().await);
     let rotations = bench.auth.rotations(&bench.app);
-    let lease = Lease::take(rotations.store, &*bench.clock, rotations.key("refresh", &SessionId::new("sid"))).await;
+    let lease = Lease::take(
+        rotations.store,
+        &*bench.clock,
+        rotations.key("refresh", &SessionId::new("sid")),
+    )
+    .await;
     let lease = lease.unwrap().expect("nobody has it");
     assert_eq!(lease.outlive(Duration::from_secs(30)).await, Ok(true));
-    let flight = bench.auth.refresh(&bench.app, used(Generation::FIRST), None);
+    let flight = bench
+        .auth
+        .refresh(&bench.app, used(Generation::FIRST), None);
     for within in [0, 30] {
         bench.clock.advance(Duration::from_secs(within));
         tokio::time::sleep(Duration::from_millis(250)).await;
-        assert!(flight.landed().is_none(), "its turn has not come after {within} s");
+        assert!(
+            flight.landed().is_none(),
+            "its turn has not come after {within} s"
+        );
     }
     bench.clock.advance(Duration::from_secs(10));
-    assert!(matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unreachable"));
-    assert_eq!(lease.outlive(Duration::from_secs(30)).await, Ok(false), "who lost it may send nothing");
+    assert!(
+        matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unreachable")
+    );
+    assert_eq!(
+        lease.outlive(Duration::from_secs(30)).await,
+        Ok(false),
+        "who lost it may send nothing"
+    );
 }
 
 fn proof(key: &str, id: usize) -> Proof {
-    Proof { key: JwkThumbprint::new(key), id: id.to_string(), counts_until: START.plus(Duration::from_secs(60)) }
+    Proof {
+        key: JwkThumbprint::new(key),
+        id: id.to_string(),
+        counts_until: START.plus(Duration::from_secs(60)),
+    }
 }
 
 #[tokio::test]
@@ -237,10 +322,22 @@ async fn a_proof_counts_once_and_none_passes_that_cannot_be_remembered() {
         assert_eq!(spend("mine", id).await, Ok(()));
     }
     assert_eq!(spend("mine", 0).await, Err(NotProven::Replayed));
-    assert_eq!(spend("another's", 0).await, Ok(()), "the same `jti` of another key");
+    assert_eq!(
+        spend("another's", 0).await,
+        Ok(()),
+        "the same `jti` of another key"
+    );
     assert_eq!(spend("mine", 8).await, Ok(()));
-    assert!(matches!(spend("mine", 9).await, Err(NotProven::Outage(outage)) if outage.code == "store_full"));
-    assert_eq!((bench.auth.stores.sessions.held(), bench.auth.stores.strangers.held()), (Some(0), Some(0)));
+    assert!(
+        matches!(spend("mine", 9).await, Err(NotProven::Outage(outage)) if outage.code == "store_full")
+    );
+    assert_eq!(
+        (
+            bench.auth.stores.sessions.held(),
+            bench.auth.stores.strangers.held()
+        ),
+        (Some(0), Some(0))
+    );
     bench.clock.advance(Duration::from_secs(60));
     bench.auth.sweep();
     assert_eq!(bench.auth.stores.proofs.held(), Some(0));
@@ -249,7 +346,10 @@ async fn a_proof_counts_once_and_none_passes_that_cannot_be_remembered() {
 #[tokio::test]
 async fn a_nonce_is_of_one_app_and_counts_for_five_minutes() {
     let somewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (other, bench) = (bench(somewhere.local_addr().unwrap()), bench(nowhere().await));
+    let (other, bench) = (
+        bench(somewhere.local_addr().unwrap()),
+        bench(nowhere().await),
+    );
     let nonce = bench.auth.new_nonce(&bench.app).unwrap();
     let nonce = nonce.to_str().unwrap();
     let until = START.plus(Duration::from_secs(300));

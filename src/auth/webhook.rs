@@ -37,7 +37,9 @@ pub enum WebhookRefused {
     #[error("the webhook is about something that happened more than an hour ago")]
     TooOld,
     /// It has not happened yet.
-    #[error("the webhook is about the future; compare the clocks of the provider and of this machine")]
+    #[error(
+        "the webhook is about the future; compare the clocks of the provider and of this machine"
+    )]
     InFuture,
     /// It cannot be told now.
     #[error("whether the webhook is the provider's cannot be told now: {}", .0.code)]
@@ -60,7 +62,11 @@ impl WebhookRefused {
 
 impl From<NotTheSender> for WebhookRefused {
     fn from(error: NotTheSender) -> Self {
-        if error.is_outage() { Self::Outage(Outage::new(error.code())) } else { Self::Sender(error) }
+        if error.is_outage() {
+            Self::Outage(Outage::new(error.code()))
+        } else {
+            Self::Sender(error)
+        }
     }
 }
 
@@ -91,14 +97,21 @@ impl Auth {
     ///
     /// # Errors
     /// See [`WebhookRefused`].
-    pub async fn webhook_sender(&self, place: Place<'_>, headers: &HeaderMap) -> Result<Sender, WebhookRefused> {
+    pub async fn webhook_sender(
+        &self,
+        place: Place<'_>,
+        headers: &HeaderMap,
+    ) -> Result<Sender, WebhookRefused> {
         let app = self.app(place.index).ok_or(NotTheSender::NotExpected)?;
         let sender = match app.provider.check_webhook(headers)? {
             Checked::Sender(sender) => return Ok(sender),
             Checked::ToVerify(signature) => {
                 let provider = Arc::clone(&app.provider);
                 let task = async move { provider.verify_webhook_signature(&signature).await };
-                self.strangers.run(PATIENCE, task).await.map_err(|error| WebhookRefused::Outage(error.into()))?
+                self.strangers
+                    .run(PATIENCE, task)
+                    .await
+                    .map_err(|error| WebhookRefused::Outage(error.into()))?
             }
         };
         Ok(sender?)
@@ -117,7 +130,9 @@ impl Auth {
     ) -> Result<Received, WebhookRefused> {
         let app = self.app(place.index).ok_or(NotTheSender::NotExpected)?;
         sender.vouches_for(body)?;
-        let Some(event) = event::read(body).map_err(WebhookRefused::Bad)? else { return Ok(Received::OfNoInterest) };
+        let Some(event) = event::read(body).map_err(WebhookRefused::Bad)? else {
+            return Ok(Received::OfNoInterest);
+        };
         let (now, settings) = (self.now(), app.provider.settings());
         if event.created_at > now.plus(settings.leeway) {
             return Err(WebhookRefused::InFuture);
@@ -125,19 +140,30 @@ impl Auth {
         if now.since(event.created_at) > EVENT_MAX_AGE + settings.leeway {
             return Err(WebhookRefused::TooOld);
         }
-        let tenant = settings.dialect.fusionauth().and_then(|own| own.tenant_id.as_deref());
-        if tenant.zip(event.tenant_id.as_deref()).is_some_and(|(ours, theirs)| !ours.eq_ignore_ascii_case(theirs)) {
+        let tenant = settings
+            .dialect
+            .fusionauth()
+            .and_then(|own| own.tenant_id.as_deref());
+        if tenant
+            .zip(event.tenant_id.as_deref())
+            .is_some_and(|(ours, theirs)| !ours.eq_ignore_ascii_case(theirs))
+        {
             return Ok(Received::OfNoInterest);
         }
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         // Who sent it is proven: this takes none of the strangers' room.
         let task = async move { auth.end_by(&app, &event, now).await };
-        self.control.run(PATIENCE, task).await.map_err(|error| WebhookRefused::Outage(error.into()))
+        self.control
+            .run(PATIENCE, task)
+            .await
+            .map_err(|error| WebhookRefused::Outage(error.into()))
     }
 
     /// Counts and logs what a webhook at this app's host led to.
     pub fn webhook_received(&self, place: Place<'_>, received: &Result<Received, WebhookRefused>) {
-        let Some(app) = self.app(place.index) else { return };
+        let Some(app) = self.app(place.index) else {
+            return;
+        };
         let outcome = match received {
             Ok(received) => received.code(),
             Err(refused) => {
@@ -149,18 +175,32 @@ impl Auth {
         self.observer.happened(app, Event::Revocation, outcome);
     }
 
-    async fn end_by(self: &Arc<Self>, app: &AppAuth, event: &event::Event, now: Timestamp) -> Received {
+    async fn end_by(
+        self: &Arc<Self>,
+        app: &AppAuth,
+        event: &event::Event,
+        now: Timestamp,
+    ) -> Received {
         let settings = app.provider.settings();
-        let (store, seen) = (&self.stores.sessions, format!("webhook/{}/{}", settings.name, event.id));
+        let (store, seen) = (
+            &self.stores.sessions,
+            format!("webhook/{}/{}", settings.name, event.id),
+        );
         match tokio::time::timeout(DUPLICATE_PATIENCE, store.get(&seen, now)).await {
             Ok(Ok(Some(_))) => return Received::Duplicate,
             Ok(Ok(None)) => {}
             // To end once more what has ended is better than to end it late.
-            Ok(Err(_)) | Err(_) => tracing::warn!(provider = %settings.name, "webhook_duplicates_unknown"),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(provider = %settings.name, "webhook_duplicates_unknown")
+            }
         }
         // By the provider's clock, give or take what clocks may differ.
         let began_until = event.created_at.plus(settings.leeway).min(now);
-        for other in self.apps.iter().filter(|other| Arc::ptr_eq(&other.provider, &app.provider)) {
+        for other in self
+            .apps
+            .iter()
+            .filter(|other| Arc::ptr_eq(&other.provider, &app.provider))
+        {
             if let Some(ended) = ended_at(other, &event.concerns, began_until) {
                 tracing::info!(app = %other.app.name, event = event.id, reason = event.word, "ended_by_webhook");
                 self.end(other, ended, now.plus(other.app.limits.absolute));
@@ -168,7 +208,11 @@ impl Auth {
         }
         // Only now: a webhook that broke off on the way here counts as new when it comes again.
         let until = now.plus(EVENT_MAX_AGE * 2).plus(settings.leeway * 4);
-        let remembered = tokio::time::timeout(DUPLICATE_PATIENCE, store.put(&seen, Bytes::new(), until, now)).await;
+        let remembered = tokio::time::timeout(
+            DUPLICATE_PATIENCE,
+            store.put(&seen, Bytes::new(), until, now),
+        )
+        .await;
         if !matches!(remembered, Ok(Ok(()))) {
             tracing::warn!(provider = %settings.name, "webhook_not_remembered");
         }
@@ -187,6 +231,8 @@ fn ended_at(app: &AppAuth, concerns: &Concerned, began_until: Timestamp) -> Opti
             .as_ref()
             .is_none_or(|id| *id == app.client.client_id)
             .then(|| Ended::Person(subject.clone(), began_until)),
-        Concerned::Application(id) => (*id == app.client.client_id).then_some(Ended::Everyone(began_until)),
+        Concerned::Application(id) => {
+            (*id == app.client.client_id).then_some(Ended::Everyone(began_until))
+        }
     }
 }

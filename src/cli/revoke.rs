@@ -69,32 +69,60 @@ pub fn revoke(
         (None, Some(session)) => Named::Session(session.clone()),
         (None, None) => Named::Everyone,
     };
-    if arguments.sub.iter().chain(&arguments.sid).any(|name| name.is_empty() || name.len() > LONGEST_NAME) {
-        return fail(output, &format_args!("a name has 1 to {LONGEST_NAME} bytes"));
+    if arguments
+        .sub
+        .iter()
+        .chain(&arguments.sid)
+        .any(|name| name.is_empty() || name.len() > LONGEST_NAME)
+    {
+        return fail(
+            output,
+            &format_args!("a name has 1 to {LONGEST_NAME} bytes"),
+        );
     }
     let (message, apps) = match orders(&config, &named, arguments.app.as_deref()) {
         Ok(orders) => orders,
         Err(error) => return fail(output, &error),
     };
-    let admin = arguments.admin.clone().unwrap_or_else(|| reachable(&config.server.admin_listen));
-    match tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(carry(&admin, message)) {
+    let admin = arguments
+        .admin
+        .clone()
+        .unwrap_or_else(|| reachable(&config.server.admin_listen));
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(carry(&admin, message))
+    {
         Ok(()) => {
-            writeln!(output.out, "ended in {}: {}", count(apps, "app"), told(&named))?;
+            writeln!(
+                output.out,
+                "ended in {}: {}",
+                count(apps, "app"),
+                told(&named)
+            )?;
             Ok(Exit::Success)
         }
-        Err(error) => fail(output, &format_args!("nothing is known to have ended: {admin}: {error}")),
+        Err(error) => fail(
+            output,
+            &format_args!("nothing is known to have ended: {admin}: {error}"),
+        ),
     }
 }
 
 fn orders(config: &Config, named: &Named, app: Option<&str>) -> Result<(String, usize), String> {
     let apps = server::guarded_apps(config).map_err(|error| error.to_string())?;
     let now = SystemClock.now();
-    let meant: Vec<_> =
-        apps.iter().filter(|candidate| app.is_none_or(|app| candidate.app.name.as_str() == app)).collect();
+    let meant: Vec<_> = apps
+        .iter()
+        .filter(|candidate| app.is_none_or(|app| candidate.app.name.as_str() == app))
+        .collect();
     if let (Some(app), true) = (app, meant.is_empty()) {
         return Err(format!("there is no app `{app}` in the configuration"));
     }
-    let messages = meant.iter().map(|app| app.order(named, now).ok_or("the system gives no randomness"));
+    let messages = meant.iter().map(|app| {
+        app.order(named, now)
+            .ok_or("the system gives no randomness")
+    });
     Ok((messages.collect::<Result<String, _>>()?, meant.len()))
 }
 
@@ -127,7 +155,9 @@ async fn carry(admin: &ListenAddr, message: String) -> Result<(), String> {
             ListenAddr::Unix(path) => post(UnixStream::connect(path).await, message).await,
         }
     };
-    tokio::time::timeout(PATIENCE, carried).await.unwrap_or_else(|_| Err("it takes too long".to_owned()))
+    tokio::time::timeout(PATIENCE, carried)
+        .await
+        .unwrap_or_else(|_| Err("it takes too long".to_owned()))
 }
 
 async fn post<S>(stream: io::Result<S>, message: String) -> Result<(), String>
@@ -144,11 +174,21 @@ where
         .body(Full::new(bytes::Bytes::from(message)))
         .map_err(|error| error.to_string())?;
     let asked = async {
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
+        let body = Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
-        if status == StatusCode::OK { Ok(()) } else { Err(format!("{status}: {text}")) }
+        if status == StatusCode::OK {
+            Ok(())
+        } else {
+            Err(format!("{status}: {text}"))
+        }
     };
     tokio::select! {
         answer = asked => answer,

@@ -32,11 +32,19 @@ pub fn run(
     output: &mut Output<'_>,
 ) -> io::Result<Exit> {
     let variables: Vec<_> = variables.into_iter().collect();
-    let names = variables.iter().find(|(name, _)| name == SOCKET_NAMES).and_then(|(_, names)| names.to_str());
+    let names = variables
+        .iter()
+        .find(|(name, _)| name == SOCKET_NAMES)
+        .and_then(|(_, names)| names.to_str());
     // While there is one thread only.
     let inherited = match Inherited::take(names.unwrap_or_default()) {
         Ok(inherited) => inherited,
-        Err(error) => return fail(output, &format_args!("the sockets that were handed over: {error}")),
+        Err(error) => {
+            return fail(
+                output,
+                &format_args!("the sockets that were handed over: {error}"),
+            );
+        }
     };
     let config = match load(&arguments.config, variables, output)? {
         Ok(config) => config,
@@ -48,7 +56,8 @@ pub fn run(
     service::raise_descriptor_limit(config.server.limits.max_connections);
     // Before anything listens: whoever sees Doorward serving may tell it to stop.
     let mut stop = Stop::new()?;
-    let access: Option<Box<dyn Write + Send>> = config.log.access.then(|| Box::new(io::stdout()) as _);
+    let access: Option<Box<dyn Write + Send>> =
+        config.log.access.then(|| Box::new(io::stdout()) as _);
     let server = match Server::start_on(inherited, &config, Arc::new(SystemClock), access) {
         Ok(server) => server,
         Err(error) => return fail(output, &error),
@@ -94,11 +103,17 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
         port: arguments.port,
         provider_port: arguments.provider_port,
         jwt_lifetime: arguments.jwt_lifetime,
-        fusionauth: arguments.fusionauth.then_some(Habits { one_time_use: true }),
+        fusionauth: arguments
+            .fusionauth
+            .then_some(Habits { one_time_use: true }),
     };
     let mut stop = Stop::new()?;
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let (demo, mut narration) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock))) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let (demo, mut narration) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock)))
+    {
         Ok(started) => started,
         Err(error) => return fail(output, &error),
     };
@@ -156,8 +171,10 @@ impl Stop {
     fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let inside = runtime.enter();
-        let signals =
-            Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
         drop(inside);
         Ok(Self { signals, runtime })
     }

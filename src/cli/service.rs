@@ -26,7 +26,10 @@ pub(super) fn raise_descriptor_limit(max_connections: usize) {
             rlimit::getrlimit(Resource::NOFILE).map_or(0, |(soft, _)| soft)
         }
     };
-    let needed = u64::try_from(max_connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHER_DESCRIPTORS);
+    let needed = u64::try_from(max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(2)
+        .saturating_add(OTHER_DESCRIPTORS);
     if needed > most {
         tracing::warn!(
             most,

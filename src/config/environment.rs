@@ -28,12 +28,22 @@ pub(super) struct Variable {
 impl Environment {
     /// Takes what is ours of `variables`; gives the names of those of ours that are not UTF-8 too. Names are
     /// brought to the spelling of keys in `file`: case does not count, and `_` stands for `-` as well.
-    pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>, file: &Dict) -> (Self, Vec<String>) {
+    pub(super) fn read(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        file: &Dict,
+    ) -> (Self, Vec<String>) {
         let mut ours = Vec::new();
         let mut unreadable = Vec::new();
         for (name, text) in variables {
-            let Ok(name) = name.into_string() else { continue };
-            let Some(levels) = name.strip_prefix(PREFIX).filter(|rest| rest.contains(BETWEEN_LEVELS)) else { continue };
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            let Some(levels) = name
+                .strip_prefix(PREFIX)
+                .filter(|rest| rest.contains(BETWEEN_LEVELS))
+            else {
+                continue;
+            };
             let path = spelt_as_in(file, levels.split(BETWEEN_LEVELS));
             match text.into_string() {
                 Ok(text) => ours.push(Variable { name, path, text }),
@@ -58,12 +68,20 @@ impl Environment {
     pub(super) fn setter(&self, path: &[String]) -> Option<&Variable> {
         let sets = |variable: &&Variable| path.starts_with(&variable.path);
         let lies_within = |variable: &&Variable| variable.path.starts_with(path);
-        self.variables.iter().rev().find(sets).or_else(|| self.variables.iter().find(lies_within))
+        self.variables
+            .iter()
+            .rev()
+            .find(sets)
+            .or_else(|| self.variables.iter().find(lies_within))
     }
 
     /// The text of the variable that set exactly `path`: for a key that takes text, whatever it looks like.
     pub(super) fn text_at(&self, path: &[String]) -> Option<&str> {
-        self.variables.iter().rev().find(|variable| variable.path == path).map(|variable| variable.text.as_str())
+        self.variables
+            .iter()
+            .rev()
+            .find(|variable| variable.path == path)
+            .map(|variable| variable.text.as_str())
     }
 }
 
@@ -84,21 +102,31 @@ fn spelt_as_in<'a>(file: &Dict, levels: impl Iterator<Item = &'a str>) -> Vec<St
     let mut path = Vec::new();
     for level in levels {
         let wanted = level.to_ascii_lowercase();
-        let same = |key: &&String| key.to_ascii_lowercase().replace('-', "_") == wanted.replace('-', "_");
-        let key = table.and_then(|table| table.keys().find(same)).cloned().unwrap_or(wanted);
-        table = table.and_then(|table| table.get(&key)).and_then(Value::as_dict);
+        let same =
+            |key: &&String| key.to_ascii_lowercase().replace('-', "_") == wanted.replace('-', "_");
+        let key = table
+            .and_then(|table| table.keys().find(same))
+            .cloned()
+            .unwrap_or(wanted);
+        table = table
+            .and_then(|table| table.get(&key))
+            .and_then(Value::as_dict);
         path.push(key);
     }
     path
 }
 
 fn put(dict: &mut Dict, path: &[String], value: Value) {
-    let Some((key, rest)) = path.split_first() else { return };
+    let Some((key, rest)) = path.split_first() else {
+        return;
+    };
     if rest.is_empty() {
         dict.insert(key.clone(), value);
         return;
     }
-    let table = dict.entry(key.clone()).or_insert_with(|| Value::from(Dict::new()));
+    let table = dict
+        .entry(key.clone())
+        .or_insert_with(|| Value::from(Dict::new()));
     if !matches!(table, Value::Dict(..)) {
         *table = Value::from(Dict::new());
     }
@@ -114,9 +142,14 @@ mod tests {
     fn read(variables: &[(&str, &str)]) -> Environment {
         let file = Dict::from([(
             "apps".to_owned(),
-            Value::from(Dict::from([("my-Store".to_owned(), Value::from(Dict::new()))])),
+            Value::from(Dict::from([(
+                "my-Store".to_owned(),
+                Value::from(Dict::new()),
+            )])),
         )]);
-        let variables = variables.iter().map(|(name, text)| ((*name).into(), (*text).into()));
+        let variables = variables
+            .iter()
+            .map(|(name, text)| ((*name).into(), (*text).into()));
         Environment::read(variables, &file).0
     }
 
@@ -125,14 +158,26 @@ mod tests {
         let environment = read(&[("DOORWARD_APPS__MY_STORE__CLIENT_ID", "12345")]);
         let path: Vec<String> = ["apps", "my-Store", "client_id"].map(str::to_owned).into();
         assert_eq!(environment.text_at(&path), Some("12345"));
-        assert_eq!(environment.setter(&path[..1]).unwrap().name, "DOORWARD_APPS__MY_STORE__CLIENT_ID");
+        assert_eq!(
+            environment.setter(&path[..1]).unwrap().name,
+            "DOORWARD_APPS__MY_STORE__CLIENT_ID"
+        );
         assert!(environment.setter(&["server".to_owned()]).is_none());
     }
 
     #[test]
     fn what_an_orchestrator_sets_by_itself_is_not_ours() {
-        let names = ["DOORWARD_SERVICE_HOST", "DOORWARD_PORT_80_TCP", "DOORWARD_PORT", "HOME", "XDOORWARD_A__B"];
-        let variables: Vec<_> = names.iter().map(|name| (*name, "tcp://10.0.0.1:80")).collect();
+        let names = [
+            "DOORWARD_SERVICE_HOST",
+            "DOORWARD_PORT_80_TCP",
+            "DOORWARD_PORT",
+            "HOME",
+            "XDOORWARD_A__B",
+        ];
+        let variables: Vec<_> = names
+            .iter()
+            .map(|name| (*name, "tcp://10.0.0.1:80"))
+            .collect();
         assert!(read(&variables).values().is_empty());
     }
 

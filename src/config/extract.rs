@@ -21,18 +21,30 @@ pub(super) fn extract(mut values: Value, report: &Report<'_>) -> (RawConfig, Vec
         let at = report.at(error.path.clone());
         if matches!(error.kind, Kind::UnknownField(..)) {
             unknown.push(error.path.clone());
-        } else if let Some(text) = report.environment.text_at(&error.path).filter(|_| !retried.contains(&error.path)) {
+        } else if let Some(text) = report
+            .environment
+            .text_at(&error.path)
+            .filter(|_| !retried.contains(&error.path))
+        {
             // `DOORWARD_APPS__STORE__CLIENT_ID=12345` looks like a number and is meant as text.
             retried.push(error.path.clone());
             replace(&mut values, &error.path, Some(Value::from(text)));
             continue;
         }
-        explain(&at, &error.kind, error.path.last().map_or("", String::as_str));
+        explain(
+            &at,
+            &error.kind,
+            error.path.last().map_or("", String::as_str),
+        );
         let leave_gap = !matches!(error.kind, Kind::UnknownField(..));
         if leave_gap {
             at.note_unreadable();
         }
-        if !replace(&mut values, &error.path, leave_gap.then_some(Value::Empty(Tag::Default, Empty::None))) {
+        if !replace(
+            &mut values,
+            &error.path,
+            leave_gap.then_some(Value::Empty(Tag::Default, Empty::None)),
+        ) {
             return (RawConfig::default(), unknown);
         }
     }
@@ -40,41 +52,68 @@ pub(super) fn extract(mut values: Value, report: &Report<'_>) -> (RawConfig, Vec
 
 /// Puts `new` at `path`, or takes the key away; false if there is no such place.
 fn replace(value: &mut Value, path: &[String], new: Option<Value>) -> bool {
-    let Some((step, rest)) = path.split_first() else { return false };
+    let Some((step, rest)) = path.split_first() else {
+        return false;
+    };
     match value {
         Value::Dict(_, table) if rest.is_empty() => match new {
             Some(new) => table.insert(step.clone(), new).is_some(),
             None => table.remove(step).is_some(),
         },
-        Value::Dict(_, table) => table.get_mut(step).is_some_and(|value| replace(value, rest, new)),
+        Value::Dict(_, table) => table
+            .get_mut(step)
+            .is_some_and(|value| replace(value, rest, new)),
         Value::Array(_, list) => {
-            let Some(element) = step.parse::<usize>().ok().and_then(|index| list.get_mut(index)) else { return false };
+            let Some(element) = step
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| list.get_mut(index))
+            else {
+                return false;
+            };
             if !rest.is_empty() {
                 return replace(element, rest, new);
             }
             *element = new.unwrap_or(Value::Empty(Tag::Default, Empty::None));
             true
         }
-        Value::String(..) | Value::Char(..) | Value::Bool(..) | Value::Num(..) | Value::Empty(..) => false,
+        Value::String(..)
+        | Value::Char(..)
+        | Value::Bool(..)
+        | Value::Num(..)
+        | Value::Empty(..) => false,
     }
 }
 
 fn explain(at: &At<'_>, kind: &Kind, key: &str) {
     match kind {
         Kind::UnknownField(name, known) => {
-            at.refuse_key(format!("no such key: {}", quoted(name)), did_you_mean(name, known.iter().copied()));
+            at.refuse_key(
+                format!("no such key: {}", quoted(name)),
+                did_you_mean(name, known.iter().copied()),
+            );
             // What it was meant to be is not missing on top of that.
             if let Some(meant) = nearest(name, known.iter().copied()) {
                 at.beside(meant).note_unreadable();
             }
         }
         Kind::UnknownVariant(word, known) => {
-            at.refuse(format!("{} is not known here", quoted(word)), did_you_mean(word, known.iter().copied()));
+            at.refuse(
+                format!("{} is not known here", quoted(word)),
+                did_you_mean(word, known.iter().copied()),
+            );
         }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
-            let found = if names_a_secret(key) { "`[redacted]`".to_owned() } else { plain_actual(found) };
+            let found = if names_a_secret(key) {
+                "`[redacted]`".to_owned()
+            } else {
+                plain_actual(found)
+            };
             let (expected, hint) = expected.split_once("; ").unwrap_or((expected, ""));
-            at.refuse(format!("found {found}, expected {}", plain_expected(expected)), hint);
+            at.refuse(
+                format!("found {found}, expected {}", plain_expected(expected)),
+                hint,
+            );
         }
         Kind::Message(_)
         | Kind::InvalidLength(..)

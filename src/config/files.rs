@@ -55,11 +55,17 @@ impl Folder {
             }
         }
         if text.trim().is_empty() {
-            at.refuse(format!("the file {} is empty", quoted(name)), "put the secret into it, and nothing else");
+            at.refuse(
+                format!("the file {} is empty", quoted(name)),
+                "put the secret into it, and nothing else",
+            );
             return None;
         }
         if text.len() > LARGEST_SECRET || text.contains(char::is_control) {
-            at.refuse(format!("the file {} holds more than a secret", quoted(name)), "one line, at most 4096 bytes");
+            at.refuse(
+                format!("the file {} holds more than a secret", quoted(name)),
+                "one line, at most 4096 bytes",
+            );
             return None;
         }
         Some(text)
@@ -75,14 +81,25 @@ impl Folder {
         let text = self.read(at, name, Kept::Public)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
         // Whatever a certificate is for, it must be one that TLS could work with.
-        let usable = |certificate: &CertificateDer<'static>| RootCertStore::empty().add(certificate.clone()).is_ok();
+        let usable = |certificate: &CertificateDer<'static>| {
+            RootCertStore::empty().add(certificate.clone()).is_ok()
+        };
         match read {
             Ok(certificates) if !certificates.is_empty() && certificates.iter().all(usable) => {
-                Some(Certificates { pem: text.as_bytes().to_vec(), certificates })
+                Some(Certificates {
+                    pem: text.as_bytes().to_vec(),
+                    certificates,
+                })
             }
             Ok(_) | Err(_) => {
                 let hint = "certificates in PEM begin with `-----BEGIN CERTIFICATE-----`";
-                at.refuse(format!("the file {} holds no certificates that can be read", quoted(name)), hint);
+                at.refuse(
+                    format!(
+                        "the file {} holds no certificates that can be read",
+                        quoted(name)
+                    ),
+                    hint,
+                );
                 None
             }
         }
@@ -94,13 +111,30 @@ impl Folder {
             Ok((text, mode)) => {
                 if kept == Kept::Secret && mode & 0o007 != 0 {
                     let hint = format!("take the right away: chmod o-rwx {}", path.display());
-                    at.advise(format!("every user of this machine can read the file {}", quoted(name)), hint);
+                    at.advise(
+                        format!(
+                            "every user of this machine can read the file {}",
+                            quoted(name)
+                        ),
+                        hint,
+                    );
                 }
                 Some(text)
             }
             Err(error) => {
-                let hint = if name.is_empty() { String::new() } else { format!("looked at {}", path.display()) };
-                at.refuse(format!("the file {} cannot be read: {}", quoted(name), plain(&error)), hint);
+                let hint = if name.is_empty() {
+                    String::new()
+                } else {
+                    format!("looked at {}", path.display())
+                };
+                at.refuse(
+                    format!(
+                        "the file {} cannot be read: {}",
+                        quoted(name),
+                        plain(&error)
+                    ),
+                    hint,
+                );
                 None
             }
         }
@@ -111,14 +145,20 @@ impl Folder {
 pub(super) fn read_text(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
     // Asked before it is opened: opening a pipe would wait for its other end.
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no ordinary file",
+        ));
     }
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
     let mut text = Zeroizing::new(String::new());
     file.take(LARGEST + 1).read_to_string(&mut text)?;
     if text.len() as u64 > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is larger than 1 MiB",
+        ));
     }
     Ok((text, mode))
 }

@@ -62,8 +62,15 @@ impl SealingKey {
     /// # Errors
     /// [`BadKeyFile`].
     pub fn parse(text: &str) -> Result<Self, BadKeyFile> {
-        let encoded = text.trim().strip_prefix(PREFIX).ok_or(BadKeyFile::Foreign)?;
-        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BadKeyFile::Damaged)?);
+        let encoded = text
+            .trim()
+            .strip_prefix(PREFIX)
+            .ok_or(BadKeyFile::Foreign)?;
+        let bytes = Zeroizing::new(
+            URL_SAFE_NO_PAD
+                .decode(encoded)
+                .map_err(|_| BadKeyFile::Damaged)?,
+        );
         let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| BadKeyFile::Damaged)?;
         Ok(Self::from_bytes(bytes))
     }
@@ -79,7 +86,11 @@ impl SealingKey {
     /// # Errors
     /// The file cannot be written, or is there already: a key that is in use must never be lost.
     pub fn write_new(&self, file: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(file)?;
         file.write_all(self.to_text().as_bytes())?;
         file.sync_all()
     }
@@ -98,7 +109,10 @@ mod tests {
         key.write_new(&file).unwrap();
         let read = SealingKey::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
         assert_eq!(read, key);
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -106,7 +120,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("old.key");
         std::fs::write(&file, "precious").unwrap();
-        let error = SealingKey::from_bytes([1; 32]).write_new(&file).unwrap_err();
+        let error = SealingKey::from_bytes([1; 32])
+            .write_new(&file)
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
     }
@@ -115,18 +131,39 @@ mod tests {
     fn damaged_and_foreign_files_are_told_apart() {
         let good = SealingKey::from_bytes([7; 32]).to_text();
         assert!(SealingKey::parse(&good).is_ok());
-        for text in ["", "hunter2", "doorward-key-2:AAAA", "-----BEGIN PRIVATE KEY-----"] {
-            assert_eq!(SealingKey::parse(text).unwrap_err(), BadKeyFile::Foreign, "{text}");
+        for text in [
+            "",
+            "hunter2",
+            "doorward-key-2:AAAA",
+            "-----BEGIN PRIVATE KEY-----",
+        ] {
+            assert_eq!(
+                SealingKey::parse(text).unwrap_err(),
+                BadKeyFile::Foreign,
+                "{text}"
+            );
         }
         let short: String = good.chars().take(40).collect();
-        for text in ["doorward-key-1:", "doorward-key-1:AAAA", "doorward-key-1:!!", short.as_str()] {
-            assert_eq!(SealingKey::parse(text).unwrap_err(), BadKeyFile::Damaged, "{text}");
+        for text in [
+            "doorward-key-1:",
+            "doorward-key-1:AAAA",
+            "doorward-key-1:!!",
+            short.as_str(),
+        ] {
+            assert_eq!(
+                SealingKey::parse(text).unwrap_err(),
+                BadKeyFile::Damaged,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn two_keys_differ_and_neither_is_printed() {
-        let (a, b) = (SealingKey::generate().unwrap(), SealingKey::generate().unwrap());
+        let (a, b) = (
+            SealingKey::generate().unwrap(),
+            SealingKey::generate().unwrap(),
+        );
         assert_ne!(a, b);
         assert!(format!("{a:?}").contains("[redacted]"));
     }

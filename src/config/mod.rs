@@ -52,10 +52,18 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Everything that is wrong, with its place.
-pub fn load(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, Diagnosis> {
+pub fn load(
+    file: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, Diagnosis> {
     let text = match read_text(file) {
         Ok((text, _)) => text,
-        Err(error) => return Err(unreadable(file, format!("cannot be read: {}", plain(&error)))),
+        Err(error) => {
+            return Err(unreadable(
+                file,
+                format!("cannot be read: {}", plain(&error)),
+            ));
+        }
     };
     let (source, errors) = Source::parse(file.to_path_buf(), &text);
     if !errors.is_empty() {
@@ -65,19 +73,32 @@ pub fn load(file: &Path, variables: impl IntoIterator<Item = (OsString, OsString
     let (environment, not_text) = Environment::read(variables, &values);
     let report = Report::new(&source, &environment);
     for name in not_text {
-        report.root().refuse(format!("the environment variable `{name}` is not UTF-8 text"), "");
+        report.root().refuse(
+            format!("the environment variable `{name}` is not UTF-8 text"),
+            "",
+        );
     }
     for path in unusable {
         let at = report.at(path);
-        at.refuse("no key takes a date or a number of this size", "dates and large numbers go in quotes");
+        at.refuse(
+            "no key takes a date or a number of this size",
+            "dates and large numbers go in quotes",
+        );
         at.note_unreadable();
     }
     let (raw, unknown) = extract::extract(merged(values, &environment, &report.root()), &report);
     let config = check::check(raw, &report.root(), &Folder::of(file));
     let (problems, refused) = report.into_problems();
-    let diagnosis = Diagnosis { file: file.to_path_buf(), text: source.masked(&unknown), problems };
+    let diagnosis = Diagnosis {
+        file: file.to_path_buf(),
+        text: source.masked(&unknown),
+        problems,
+    };
     match config {
-        Some(config) if !refused => Ok(Loaded { config, advice: diagnosis }),
+        Some(config) if !refused => Ok(Loaded {
+            config,
+            advice: diagnosis,
+        }),
         Some(_) | None => Err(diagnosis),
     }
 }
@@ -97,7 +118,10 @@ pub struct NotADuration;
 
 fn merged(file: Dict, environment: &Environment, root: &At<'_>) -> Value {
     let from = |dict: Dict| Serialized::from(dict, Profile::Default);
-    match Figment::from(from(file)).merge(from(environment.values())).extract::<Value>() {
+    match Figment::from(from(file))
+        .merge(from(environment.values()))
+        .extract::<Value>()
+    {
         Ok(values) => values,
         Err(error) => {
             root.refuse(format!("the values cannot be read: {}", error.kind), "");
@@ -107,8 +131,18 @@ fn merged(file: Dict, environment: &Environment, root: &At<'_>) -> Value {
 }
 
 fn unreadable(file: &Path, message: String) -> Diagnosis {
-    let problem = Problem { severity: Severity::Error, place: Place::Nowhere, key: String::new(), message, hint: None };
-    Diagnosis { file: file.to_path_buf(), text: String::new(), problems: vec![problem] }
+    let problem = Problem {
+        severity: Severity::Error,
+        place: Place::Nowhere,
+        key: String::new(),
+        message,
+        hint: None,
+    };
+    Diagnosis {
+        file: file.to_path_buf(),
+        text: String::new(),
+        problems: vec![problem],
+    }
 }
 
 /// A file that is not TOML: one problem a line, since one slip makes the parser stumble on, and not endlessly many.
@@ -124,5 +158,9 @@ fn broken(source: &Source<'_>, mut errors: Vec<SyntaxError>) -> Diagnosis {
     let mut problems: Vec<Problem> = errors.into_iter().map(problem).collect();
     problems.dedup_by_key(|problem| problem.place.line());
     problems.truncate(MOST_SYNTAX_ERRORS);
-    Diagnosis { file: source.file.clone(), text: source.masked_unparsed(), problems }
+    Diagnosis {
+        file: source.file.clone(),
+        text: source.masked_unparsed(),
+        problems,
+    }
 }

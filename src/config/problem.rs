@@ -77,7 +77,10 @@ impl Diagnosis {
 
     /// How many of the problems refuse the configuration.
     pub fn errors(&self) -> usize {
-        self.problems.iter().filter(|problem| problem.severity == Severity::Error).count()
+        self.problems
+            .iter()
+            .filter(|problem| problem.severity == Severity::Error)
+            .count()
     }
 
     /// All problems for a person to read; `styled` with colours for a terminal.

@@ -10,8 +10,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::words::{
-    AppLogoutMethod, Dpop, ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind,
-    RefreshBy, Revocation, SessionJwt, Span, TokenAuth, UpstreamProtocol, Userinfo, Via, WebhookSignature,
+    AppLogoutMethod, Dpop, ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens,
+    ProviderKind, RefreshBy, Revocation, SessionJwt, Span, TokenAuth, UpstreamProtocol, Userinfo,
+    Via, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -266,7 +267,9 @@ impl<'de> Deserialize<'de> for RawAllow {
             type Value = RawAllow;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word or a condition; write `\"everyone\"`, `\"signed-in\"`, `\"nobody\"`, ")?;
+                f.write_str(
+                    "a word or a condition; write `\"everyone\"`, `\"signed-in\"`, `\"nobody\"`, ",
+                )?;
                 f.write_str("`{ roles = [\"…\"] }`, `{ scopes = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
             }
 
@@ -275,7 +278,10 @@ impl<'de> Deserialize<'de> for RawAllow {
                     "everyone" => Ok(RawAllow::Everyone),
                     "signed-in" => Ok(RawAllow::SignedIn),
                     "nobody" => Ok(RawAllow::Nobody),
-                    _ => Err(E::unknown_variant(text, &["everyone", "signed-in", "nobody"])),
+                    _ => Err(E::unknown_variant(
+                        text,
+                        &["everyone", "signed-in", "nobody"],
+                    )),
                 }
             }
 
@@ -309,7 +315,13 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        const FUSIONAUTHS: [&str; 5] = ["tenant_id", "refresh_by", "api_key_file", "require_registration", "webhooks"];
+        const FUSIONAUTHS: [&str; 5] = [
+            "tenant_id",
+            "refresh_by",
+            "api_key_file",
+            "require_registration",
+            "webhooks",
+        ];
         let tables: [(&[&str], &[&str]); 14] = [
             (&[], keys_of::<RawConfig>()),
             (&["server"], keys_of::<RawServer>()),
@@ -320,14 +332,19 @@ mod tests {
             (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
             (&["providers", "members"], &FUSIONAUTHS),
-            (&["providers", "members", "webhooks"], keys_of::<RawWebhooks>()),
+            (
+                &["providers", "members", "webhooks"],
+                keys_of::<RawWebhooks>(),
+            ),
             (&["apps", "store"], keys_of::<RawApp>()),
             (&["apps", "store", "native"], keys_of::<RawNative>()),
             (&["apps", "store", "bearer"], keys_of::<RawBearer>()),
             (&["apps", "forum"], &["client_secret"]),
         ];
         for (path, keys) in tables {
-            let table = path.iter().fold(&reference, |table, step| table[*step].as_table().unwrap());
+            let table = path
+                .iter()
+                .fold(&reference, |table, step| table[*step].as_table().unwrap());
             let elsewhere = |key: &str| match path {
                 ["providers", "login"] => FUSIONAUTHS.contains(&key),
                 ["apps", "store"] => key == "client_secret",
@@ -337,20 +354,36 @@ mod tests {
                 assert!(table.contains_key(*key), "{path:?} lacks {key}");
             }
         }
-        let certificates = reference["server"]["tls"]["certificates"].as_array().unwrap();
+        let certificates = reference["server"]["tls"]["certificates"]
+            .as_array()
+            .unwrap();
         for key in keys_of::<RawCertificate>() {
-            assert!(certificates.iter().any(|one| one.get(key).is_some()), "no certificate has {key}");
+            assert!(
+                certificates.iter().any(|one| one.get(key).is_some()),
+                "no certificate has {key}"
+            );
         }
         let rules = reference["apps"]["store"]["rules"].as_array().unwrap();
         for key in keys_of::<RawRule>() {
-            assert!(rules.iter().any(|rule| rule.get(key).is_some()), "no rule has {key}");
+            assert!(
+                rules.iter().any(|rule| rule.get(key).is_some()),
+                "no rule has {key}"
+            );
         }
-        let cookies = reference["apps"]["store"]["app_cookies"].as_array().unwrap();
+        let cookies = reference["apps"]["store"]["app_cookies"]
+            .as_array()
+            .unwrap();
         for key in keys_of::<RawAppCookie>() {
-            assert!(cookies.iter().any(|cookie| cookie.get(key).is_some()), "no cookie has {key}");
+            assert!(
+                cookies.iter().any(|cookie| cookie.get(key).is_some()),
+                "no cookie has {key}"
+            );
         }
         for key in keys_of::<RawCondition>() {
-            assert!(rules.iter().any(|rule| rule["allow"].get(key).is_some()), "no condition has {key}");
+            assert!(
+                rules.iter().any(|rule| rule["allow"].get(key).is_some()),
+                "no condition has {key}"
+            );
         }
     }
 }

@@ -5,7 +5,11 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::problem::{Diagnosis, Place, Problem, Severity};
 
 pub(super) fn render(diagnosis: &Diagnosis, styled: bool) -> String {
-    let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+    let renderer = if styled {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    };
     let mut text = String::new();
     for problem in &diagnosis.problems {
         text.push_str(&renderer.render(&[group(diagnosis, problem)]));
@@ -26,7 +30,11 @@ fn group<'a>(diagnosis: &'a Diagnosis, problem: &'a Problem) -> Group<'a> {
         Place::Nowhere if problem.key.is_empty() => file.clone().into_owned(),
         Place::Nowhere => format!("{file}: {}", problem.key),
     };
-    let title = if subject.is_empty() { problem.message.clone() } else { format!("{subject}: {}", problem.message) };
+    let title = if subject.is_empty() {
+        problem.message.clone()
+    } else {
+        format!("{subject}: {}", problem.message)
+    };
     let mut group = Group::with_title(level.primary_title(title));
     if let Place::File { span, .. } = &problem.place {
         let mark = AnnotationKind::Primary.span(span.clone());

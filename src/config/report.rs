@@ -28,12 +28,20 @@ pub(super) struct At<'r> {
 impl<'s> Report<'s> {
     pub(super) fn new(source: &'s Source<'s>, environment: &'s Environment) -> Self {
         let (problems, unreadable) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
-        Self { source, environment, problems, unreadable }
+        Self {
+            source,
+            environment,
+            problems,
+            unreadable,
+        }
     }
 
     /// The whole configuration.
     pub(super) const fn root(&self) -> At<'_> {
-        At { report: self, path: Vec::new() }
+        At {
+            report: self,
+            path: Vec::new(),
+        }
     }
 
     /// The place of `path`.
@@ -49,17 +57,36 @@ impl<'s> Report<'s> {
             Place::Variable(_) => (1, 0),
             Place::File { span, .. } => (2, span.start),
         });
-        let refused = problems.iter().any(|problem| problem.severity == Severity::Error);
+        let refused = problems
+            .iter()
+            .any(|problem| problem.severity == Severity::Error);
         (problems, refused)
     }
 
-    fn add(&self, severity: Severity, path: &[String], part: Part, message: String, hint: Option<String>) {
+    fn add(
+        &self,
+        severity: Severity,
+        path: &[String],
+        part: Part,
+        message: String,
+        hint: Option<String>,
+    ) {
         let place = self.place(path, part);
-        self.problems.borrow_mut().push(Problem { severity, place, key: path.join("."), message, hint });
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            place,
+            key: path.join("."),
+            message,
+            hint,
+        });
     }
 
     fn place(&self, path: &[String], part: Part) -> Place {
-        if let Some(variable) = self.environment.setter(path).filter(|variable| path.starts_with(&variable.path)) {
+        if let Some(variable) = self
+            .environment
+            .setter(path)
+            .filter(|variable| path.starts_with(&variable.path))
+        {
             return Place::Variable(variable.name.clone());
         }
         if let Some(span) = self.source.span(path, part) {
@@ -68,7 +95,9 @@ impl<'s> Report<'s> {
         if let Some(variable) = self.environment.setter(path).filter(|_| !path.is_empty()) {
             return Place::Variable(variable.name.clone());
         }
-        let nearest = (1..path.len()).rev().find_map(|length| self.source.span(path.get(..length)?, Part::Key));
+        let nearest = (1..path.len())
+            .rev()
+            .find_map(|length| self.source.span(path.get(..length)?, Part::Key));
         nearest.map_or(Place::Nowhere, |span| self.source.place(span))
     }
 }
@@ -78,7 +107,10 @@ impl<'r> At<'r> {
     pub(super) fn key(&self, key: &str) -> Self {
         let mut path = self.path.clone();
         path.push(key.to_owned());
-        Self { report: self.report, path }
+        Self {
+            report: self.report,
+            path,
+        }
     }
 
     /// The element `index` of this list.
@@ -95,17 +127,35 @@ impl<'r> At<'r> {
 
     /// Refuses the value here.
     pub(super) fn refuse(&self, message: impl Into<String>, hint: impl Into<String>) {
-        self.report.add(Severity::Error, &self.path, Part::Value, message.into(), hint_of(hint));
+        self.report.add(
+            Severity::Error,
+            &self.path,
+            Part::Value,
+            message.into(),
+            hint_of(hint),
+        );
     }
 
     /// Refuses the key here, whatever its value.
     pub(super) fn refuse_key(&self, message: impl Into<String>, hint: impl Into<String>) {
-        self.report.add(Severity::Error, &self.path, Part::Key, message.into(), hint_of(hint));
+        self.report.add(
+            Severity::Error,
+            &self.path,
+            Part::Key,
+            message.into(),
+            hint_of(hint),
+        );
     }
 
     /// Says something that an operator should know.
     pub(super) fn advise(&self, message: impl Into<String>, hint: impl Into<String>) {
-        self.report.add(Severity::Advice, &self.path, Part::Value, message.into(), hint_of(hint));
+        self.report.add(
+            Severity::Advice,
+            &self.path,
+            Part::Value,
+            message.into(),
+            hint_of(hint),
+        );
     }
 
     /// Notes that what is here could not be read and has been reported, so that nothing is said to be missing.
@@ -115,7 +165,11 @@ impl<'r> At<'r> {
 
     /// Whether something in this table could not be read and has been reported.
     pub(super) fn has_gaps(&self) -> bool {
-        self.report.unreadable.borrow().iter().any(|path| path.starts_with(&self.path))
+        self.report
+            .unreadable
+            .borrow()
+            .iter()
+            .any(|path| path.starts_with(&self.path))
     }
 
     /// The value of `key` in this table; says that it is missing if it is.
@@ -129,7 +183,12 @@ impl<'r> At<'r> {
     /// Says that this table lacks `key`, unless its value was reported already.
     pub(super) fn refuse_missing(&self, key: &str, hint: &str) {
         let wanted = self.key(key);
-        let reported = self.report.unreadable.borrow().iter().any(|path| wanted.path.starts_with(path));
+        let reported = self
+            .report
+            .unreadable
+            .borrow()
+            .iter()
+            .any(|path| wanted.path.starts_with(path));
         if !reported {
             wanted.refuse(format!("`{key}` is missing"), hint);
         }
@@ -151,7 +210,13 @@ pub(super) fn quoted(value: impl Display) -> String {
     if has_credentials(&value) {
         return "`[redacted]`".to_owned();
     }
-    let printable = value.chars().take(QUOTED).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+    let printable = value.chars().take(QUOTED).map(|c| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    });
     let mut text: String = printable.collect();
     if value.chars().nth(QUOTED).is_some() {
         text.push('…');
@@ -161,16 +226,31 @@ pub(super) fn quoted(value: impl Display) -> String {
 
 /// The one of `known` that `word` was probably meant to be.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let close = |known: &'k str| (strsim::jaro_winkler(&word.to_lowercase(), &known.to_lowercase()), known);
-    let best = known.into_iter().map(close).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.8).map(|(_, known)| known)
+    let close = |known: &'k str| {
+        (
+            strsim::jaro_winkler(&word.to_lowercase(), &known.to_lowercase()),
+            known,
+        )
+    };
+    let best = known
+        .into_iter()
+        .map(close)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(likeness, _)| *likeness > 0.8)
+        .map(|(_, known)| known)
 }
 
 /// The hint for a word that is none of `known`.
-pub(super) fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> String {
+pub(super) fn did_you_mean<'k>(
+    word: &str,
+    known: impl IntoIterator<Item = &'k str> + Clone,
+) -> String {
     if let Some(known) = nearest(word, known.clone()) {
         return format!("did you mean `{known}`?");
     }
-    let all: Vec<String> = known.into_iter().map(|known| format!("`{known}`")).collect();
+    let all: Vec<String> = known
+        .into_iter()
+        .map(|known| format!("`{known}`"))
+        .collect();
     format!("there is {}", all.join(", "))
 }

@@ -140,6 +140,8 @@ pub struct BearerConfig {
 impl Config {
     /// The provider of this name; every app's provider is there.
     pub fn provider(&self, name: &ProviderName) -> Option<&ProviderSettings> {
-        self.providers.iter().find(|provider| provider.name == *name)
+        self.providers
+            .iter()
+            .find(|provider| provider.name == *name)
     }
 }

@@ -36,7 +36,10 @@ impl<'t> Source<'t> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let errors = errors
             .into_iter()
-            .map(|error| SyntaxError { span: error.span(), message: error.message().to_owned() })
+            .map(|error| SyntaxError {
+                span: error.span(),
+                message: error.message().to_owned(),
+            })
             .collect();
         (Self { file, text, table }, errors)
     }
@@ -52,9 +55,17 @@ impl<'t> Source<'t> {
     pub(super) fn span(&self, path: &[String], part: Part) -> Option<Range<usize>> {
         let (key, value) = self.find(path)?;
         // A table that is not in braces spans its header only, which is where its key is.
-        let in_braces = |span: Range<usize>| self.text.get(span).is_some_and(|text| text.starts_with('{'));
+        let in_braces = |span: Range<usize>| {
+            self.text
+                .get(span)
+                .is_some_and(|text| text.starts_with('{'))
+        };
         let is_apart = matches!(value.get_ref(), DeValue::Table(_)) && !in_braces(value.span());
-        Some(if part == Part::Key || is_apart { key } else { value.span() })
+        Some(if part == Part::Key || is_apart {
+            key
+        } else {
+            value.span()
+        })
     }
 
     /// The place of the key at `path` (of the element, in a list), and its value.
@@ -64,8 +75,12 @@ impl<'t> Source<'t> {
         let mut place = key.span();
         for step in rest {
             (place, value) = match value.get_ref() {
-                DeValue::Table(table) => find(table, step).map(|(key, value)| (key.span(), value))?,
-                DeValue::Array(array) => array.get(step.parse::<usize>().ok()?).map(|value| (value.span(), value))?,
+                DeValue::Table(table) => {
+                    find(table, step).map(|(key, value)| (key.span(), value))?
+                }
+                DeValue::Array(array) => array
+                    .get(step.parse::<usize>().ok()?)
+                    .map(|value| (value.span(), value))?,
                 DeValue::String(_)
                 | DeValue::Integer(_)
                 | DeValue::Float(_)
@@ -80,7 +95,13 @@ impl<'t> Source<'t> {
     pub(super) fn place(&self, span: Range<usize>) -> Place {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .count()
+            + 1;
         Place::File { line, column, span }
     }
 
@@ -100,13 +121,19 @@ impl<'t> Source<'t> {
         let mut bytes = self.text.as_bytes().to_vec();
         for span in spans {
             let hidden = bytes.get_mut(span).unwrap_or_default();
-            hidden.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+            hidden
+                .iter_mut()
+                .filter(|byte| **byte != b'\n')
+                .for_each(|byte| *byte = b'*');
         }
         String::from_utf8(bytes).unwrap_or_default()
     }
 }
 
-fn find<'a, 't>(table: &'a DeTable<'t>, key: &str) -> Option<(&'a Spanned<DeString<'t>>, &'a Spanned<DeValue<'t>>)> {
+fn find<'a, 't>(
+    table: &'a DeTable<'t>,
+    key: &str,
+) -> Option<(&'a Spanned<DeString<'t>>, &'a Spanned<DeValue<'t>>)> {
     table.iter().find(|(name, _)| name.get_ref() == key)
 }
 
@@ -114,7 +141,10 @@ fn dict_of(table: &DeTable<'_>, path: &mut Vec<String>, unusable: &mut Vec<Vec<S
     let mut dict = Dict::new();
     for (key, value) in table {
         path.push(key.get_ref().to_string());
-        dict.insert(key.get_ref().to_string(), value_of(value.get_ref(), path, unusable));
+        dict.insert(
+            key.get_ref().to_string(),
+            value_of(value.get_ref(), path, unusable),
+        );
         path.pop();
     }
     dict
@@ -161,14 +191,19 @@ pub(super) fn names_a_secret(key: &str) -> bool {
 /// Whether a text is a URL with a user name or password in it.
 pub(super) fn has_credentials(text: &str) -> bool {
     // Wherever it is: a password with a `/` in it makes the URL wrong, and is one all the same.
-    text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'))
+    text.split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 fn leaves_of(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
     match value.get_ref() {
         DeValue::Table(table) => table.iter().for_each(|(_, value)| leaves_of(value, spans)),
         DeValue::Array(array) => array.iter().for_each(|element| leaves_of(element, spans)),
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {
             spans.push(value.span());
         }
     }
@@ -188,9 +223,15 @@ fn secrets_of(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
 fn secrets_within(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
     match value.get_ref() {
         DeValue::Table(table) => secrets_of(table, spans),
-        DeValue::Array(array) => array.iter().for_each(|element| secrets_within(element, spans)),
+        DeValue::Array(array) => array
+            .iter()
+            .for_each(|element| secrets_within(element, spans)),
         DeValue::String(text) if has_credentials(text) => spans.push(value.span()),
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {}
     }
 }
 
@@ -257,11 +298,21 @@ paths = ["/c"]
             ("apps.store.scopes.1", Part::Value, "\"email\"", 7, 21),
             ("apps.store.headers.X-A", Part::Value, "\"{a}\"", 8, 19),
             ("apps.store.rules.0.paths.1", Part::Value, "\"/b\"", 11, 16),
-            ("apps.store.rules.1", Part::Value, "[[apps.store.rules]]", 13, 1),
+            (
+                "apps.store.rules.1",
+                Part::Value,
+                "[[apps.store.rules]]",
+                13,
+                1,
+            ),
             ("apps.store.rules.1.paths.0", Part::Value, "\"/c\"", 14, 10),
         ];
         for (path, part, text, line, column) in cases {
-            assert_eq!(pointed_at(path, part), (text.to_owned(), line, column), "{path}");
+            assert_eq!(
+                pointed_at(path, part),
+                (text.to_owned(), line, column),
+                "{path}"
+            );
         }
     }
 
@@ -271,7 +322,8 @@ paths = ["/c"]
         assert!(!masked.contains("hunter2"), "{masked}");
         assert!(masked.contains("client_secret_file = \"secrets/store\""));
         assert_eq!(masked.len(), TEXT.len());
-        let (broken, errors) = Source::parse("x.toml".into(), "a = 1\nclient_secret = 'hunter2\nb = 2");
+        let (broken, errors) =
+            Source::parse("x.toml".into(), "a = 1\nclient_secret = 'hunter2\nb = 2");
         assert!(!errors.is_empty());
         assert!(!broken.masked_unparsed().contains("hunter2"));
     }
@@ -281,6 +333,9 @@ paths = ["/c"]
         let text = "a = 1979-05-27\nb = [1, 99999999999999999999999999999999999999999]";
         let (source, errors) = Source::parse("x.toml".into(), text);
         assert!(errors.is_empty());
-        assert_eq!(source.values().1, [vec!["a".to_owned()], vec!["b".to_owned(), "1".to_owned()]]);
+        assert_eq!(
+            source.values().1,
+            [vec!["a".to_owned()], vec!["b".to_owned(), "1".to_owned()]]
+        );
     }
 }

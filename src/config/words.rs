@@ -11,8 +11,7 @@ use serde::de::{Deserializer, Error, Visitor};
 const LONGEST: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// What a duration looks like. What stands behind `; ` in an `expecting` text is shown as its hint.
-const DURATION: &str =
-    "a duration; write it as text with a unit, such as `\"90s\"`, `\"30m\"`, `\"12h\"` or `\"1d\"` (ten years at most)";
+const DURATION: &str = "a duration; write it as text with a unit, such as `\"90s\"`, `\"30m\"`, `\"12h\"` or `\"1d\"` (ten years at most)";
 
 /// A span of time as it stands in the file: a whole number and one of the units `s`, `m`, `h`, `d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +48,8 @@ impl<'de> Deserialize<'de> for Span {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Span, E> {
-                Span::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                Span::parse(text)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
             }
         }
 
@@ -257,14 +257,35 @@ mod tests {
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {
-        for (text, seconds) in
-            [("90s", 90), ("30m", 1800), ("12h", 43_200), ("1d", 86_400), ("0s", 0), ("3650d", 315_360_000)]
-        {
-            assert_eq!(Span::parse(text), Some(Span(Duration::from_secs(seconds))), "{text}");
+        for (text, seconds) in [
+            ("90s", 90),
+            ("30m", 1800),
+            ("12h", 43_200),
+            ("1d", 86_400),
+            ("0s", 0),
+            ("3650d", 315_360_000),
+        ] {
+            assert_eq!(
+                Span::parse(text),
+                Some(Span(Duration::from_secs(seconds))),
+                "{text}"
+            );
         }
-        for text in
-            ["", "s", "90", "1.5h", "-1s", "+1s", "1 h", "1w", "1S", "1ms", "3651d", "99999999999999999999s", "1é"]
-        {
+        for text in [
+            "",
+            "s",
+            "90",
+            "1.5h",
+            "-1s",
+            "+1s",
+            "1 h",
+            "1w",
+            "1S",
+            "1ms",
+            "3651d",
+            "99999999999999999999s",
+            "1é",
+        ] {
             assert_eq!(Span::parse(text), None, "{text}");
         }
     }

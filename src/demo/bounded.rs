@@ -12,14 +12,21 @@ pub(super) struct Bounded<V> {
 
 impl<V> Bounded<V> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, next: 0, entries: HashMap::new(), by_age: BTreeMap::new() }
+        Self {
+            limit,
+            next: 0,
+            entries: HashMap::new(),
+            by_age: BTreeMap::new(),
+        }
     }
 
     /// Puts `value` in, as the youngest entry, in place of the one that had this name.
     pub(super) fn insert(&mut self, name: String, value: V) {
         self.remove(&name);
         while self.entries.len() >= self.limit {
-            let Some((_, oldest)) = self.by_age.pop_first() else { break };
+            let Some((_, oldest)) = self.by_age.pop_first() else {
+                break;
+            };
             self.entries.remove(&oldest);
         }
         self.by_age.insert(self.next, name.clone());
@@ -71,7 +78,10 @@ mod tests {
         map.insert("b".into(), 2);
         map.insert("a".into(), 3);
         map.insert("c".into(), 4);
-        assert_eq!((map.get("a"), map.get("b"), map.get("c")), (Some(&3), None, Some(&4)));
+        assert_eq!(
+            (map.get("a"), map.get("b"), map.get("c")),
+            (Some(&3), None, Some(&4))
+        );
     }
 
     #[test]

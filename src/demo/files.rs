@@ -18,16 +18,23 @@ impl DemoFiles {
     /// # Errors
     /// The directory or a file in it cannot be written.
     pub fn write(demo: &Demo, key: &str) -> io::Result<Self> {
-        let word = provider::new_secret().ok_or_else(|| io::Error::other("the system gave no random bytes"))?;
+        let word = provider::new_secret()
+            .ok_or_else(|| io::Error::other("the system gave no random bytes"))?;
         let directory = std::env::temp_dir().join(format!("doorward-demo-{word}"));
         DirBuilder::new().mode(0o700).create(&directory)?;
         let files = Self { directory };
         write_private(&files.key_file(), key)?;
         for registration in &demo.registrations {
-            write_private(&secret_file(&files.key_file(), registration.app), registration.secret.expose())?;
+            write_private(
+                &secret_file(&files.key_file(), registration.app),
+                registration.secret.expose(),
+            )?;
         }
         if let Some(fusionauth) = &demo.fusionauth {
-            write_private(&secret_file(&files.key_file(), API_KEY), fusionauth.api_key.expose())?;
+            write_private(
+                &secret_file(&files.key_file(), API_KEY),
+                fusionauth.api_key.expose(),
+            )?;
         }
         write_private(&files.config_file(), &demo.config_toml(&files.key_file()))?;
         Ok(files)
@@ -56,7 +63,8 @@ impl Demo {
     /// `store.secret` and `forum.secret`, and a FusionAuth's API key as `api-key.secret`: [`DemoFiles::write`] puts them
     /// there.
     pub fn config_toml(&self, key_file: &Path) -> String {
-        let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
+        let quoted =
+            |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
         let mut text = format!(
             r#"# Doorward in front of the demonstration's store and forum.
 
@@ -77,9 +85,14 @@ url = "memory:"
             key = quoted(key_file),
             provider = self.provider_toml(&quoted(&secret_file(key_file, API_KEY))),
         );
-        let apps = [(self.store_address(), STORE_RULES), (self.forum_address(), FORUM_RULES)];
+        let apps = [
+            (self.store_address(), STORE_RULES),
+            (self.forum_address(), FORUM_RULES),
+        ];
         for (registration, (upstream, rules)) in self.registrations.iter().zip(apps) {
-            let Registration { app, id, origin, .. } = registration;
+            let Registration {
+                app, id, origin, ..
+            } = registration;
             let secret = quoted(&secret_file(key_file, app));
             text.push_str(&format!(
                 r#"
@@ -153,6 +166,10 @@ fn secret_file(key_file: &Path, app: &str) -> PathBuf {
 }
 
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }

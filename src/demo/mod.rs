@@ -59,7 +59,12 @@ pub struct Habits {
 
 impl Default for DemoOptions {
     fn default() -> Self {
-        Self { port: 8080, provider_port: 8090, jwt_lifetime: Duration::from_secs(60), fusionauth: None }
+        Self {
+            port: 8080,
+            provider_port: 8090,
+            jwt_lifetime: Duration::from_secs(60),
+            fusionauth: None,
+        }
     }
 }
 
@@ -83,22 +88,35 @@ impl Demo {
     ///
     /// # Errors
     /// A port is taken, or no keys could be made.
-    pub async fn start(options: &DemoOptions, clock: Arc<dyn Clock>) -> Result<(Self, Narration), StartError> {
+    pub async fn start(
+        options: &DemoOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Narration), StartError> {
         let listener = listen(options.provider_port).await?;
         let provider_port = listener.local_addr().map_err(StartError::Listener)?.port();
         let port = free_port(options.port).await?;
         let issuer = Origin::parse(&format!("http://login.localhost:{provider_port}"));
         let issuer = issuer.map_err(StartError::Issuer)?;
-        let links =
-            Links { store: format!("http://store.localhost:{port}"), forum: format!("http://forum.localhost:{port}") };
+        let links = Links {
+            store: format!("http://store.localhost:{port}"),
+            forum: format!("http://forum.localhost:{port}"),
+        };
         let fusionauth = match options.fusionauth {
             Some(habits) => Some(emulated(habits, &links)?),
             None => None,
         };
         let is_fusionauth = fusionauth.is_some();
         let registrations = [
-            Registration::new("store", is_fusionauth.then_some("3c219e58-ed0e-4b18-ad48-f4f92793ae32"), &links.store)?,
-            Registration::new("forum", is_fusionauth.then_some("85a03867-dccf-4882-adde-1a79aeec50df"), &links.forum)?,
+            Registration::new(
+                "store",
+                is_fusionauth.then_some("3c219e58-ed0e-4b18-ad48-f4f92793ae32"),
+                &links.store,
+            )?,
+            Registration::new(
+                "forum",
+                is_fusionauth.then_some("85a03867-dccf-4882-adde-1a79aeec50df"),
+                &links.forum,
+            )?,
         ];
         let mut users = User::alice_and_bob();
         if is_fusionauth {
@@ -169,8 +187,15 @@ struct Registration {
 impl Registration {
     /// With a secret of its own; named as the app where the provider's clients need no other id.
     fn new(app: &'static str, id: Option<&str>, origin: &str) -> Result<Self, StartError> {
-        let secret = provider::new_secret().map(ClientSecret::new).ok_or(StartError::Key)?;
-        Ok(Self { app, id: ClientId::new(id.unwrap_or(app)), secret, origin: origin.to_owned() })
+        let secret = provider::new_secret()
+            .map(ClientSecret::new)
+            .ok_or(StartError::Key)?;
+        Ok(Self {
+            app,
+            id: ClientId::new(id.unwrap_or(app)),
+            secret,
+            origin: origin.to_owned(),
+        })
     }
 
     fn client(&self) -> Client {
@@ -198,13 +223,19 @@ fn emulated(habits: Habits, links: &Links) -> Result<FusionAuth, StartError> {
 
 async fn listen(port: u16) -> Result<TcpListener, StartError> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// `port`, or one that is free now: it is in the clients' addresses before Doorward can listen on it.
 async fn free_port(port: u16) -> Result<u16, StartError> {
     match port {
-        0 => Ok(listen(0).await?.local_addr().map_err(StartError::Listener)?.port()),
+        0 => Ok(listen(0)
+            .await?
+            .local_addr()
+            .map_err(StartError::Listener)?
+            .port()),
         port => Ok(port),
     }
 }

@@ -75,25 +75,51 @@ impl Demo {
 fn line(event: &Event) -> String {
     let (word, text) = match event {
         Event::FormShown { client } => ("form", format!("the login form was shown for {client}")),
-        Event::SignInRefused { client } => ("refused", format!("a wrong name or password was given for {client}")),
+        Event::SignInRefused { client } => (
+            "refused",
+            format!("a wrong name or password was given for {client}"),
+        ),
         Event::SignedIn { user, client } => ("login", format!("{user} signed in for {client}")),
-        Event::SignOnReused { user, client } => {
-            ("sign-on", format!("{user} was signed in already, so {client} got its answer without a form"))
+        Event::SignOnReused { user, client } => (
+            "sign-on",
+            format!("{user} was signed in already, so {client} got its answer without a form"),
+        ),
+        Event::CodeExchanged { user, client } => (
+            "code",
+            format!("{client} exchanged its code for {user}'s tokens"),
+        ),
+        Event::CodeRefused { client, reason } => (
+            "refused",
+            format!("a code from {client} was refused: {reason}"),
+        ),
+        Event::PasswordGranted { user, client } => (
+            "password",
+            format!("{client} got {user}'s tokens by password"),
+        ),
+        Event::Refreshed { user, client } => {
+            ("refresh", format!("{client} renewed {user}'s tokens"))
         }
-        Event::CodeExchanged { user, client } => ("code", format!("{client} exchanged its code for {user}'s tokens")),
-        Event::CodeRefused { client, reason } => ("refused", format!("a code from {client} was refused: {reason}")),
-        Event::PasswordGranted { user, client } => ("password", format!("{client} got {user}'s tokens by password")),
-        Event::Refreshed { user, client } => ("refresh", format!("{client} renewed {user}'s tokens")),
-        Event::RefreshRefused { client, reason } => {
-            ("refused", format!("a refresh token from {client} was refused: {reason}"))
-        }
-        Event::ReuseDetected { user, client } => {
-            ("reuse", format!("{client} sent a refresh token of {user} twice: the whole family is revoked"))
-        }
-        Event::Revoked { user, client } => ("revoked", format!("{client} gave {user}'s refresh token back")),
+        Event::RefreshRefused { client, reason } => (
+            "refused",
+            format!("a refresh token from {client} was refused: {reason}"),
+        ),
+        Event::ReuseDetected { user, client } => (
+            "reuse",
+            format!("{client} sent a refresh token of {user} twice: the whole family is revoked"),
+        ),
+        Event::Revoked { user, client } => (
+            "revoked",
+            format!("{client} gave {user}'s refresh token back"),
+        ),
         Event::SignedOut { user } => ("logout", format!("{user} signed out")),
-        Event::WebhookSent => ("webhook", "the apps are told that tokens were revoked".to_owned()),
-        Event::WebhookLost => ("webhook", "too many wait to be sent: this one is lost".to_owned()),
+        Event::WebhookSent => (
+            "webhook",
+            "the apps are told that tokens were revoked".to_owned(),
+        ),
+        Event::WebhookLost => (
+            "webhook",
+            "too many wait to be sent: this one is lost".to_owned(),
+        ),
     };
     format!("{word:<9} {text}")
 }
@@ -104,8 +130,14 @@ mod tests {
 
     #[test]
     fn a_line_begins_with_one_word_in_a_column_of_its_own() {
-        let event = Event::SignedIn { user: "alice".into(), client: "store".into() };
+        let event = Event::SignedIn {
+            user: "alice".into(),
+            client: "store".into(),
+        };
         assert_eq!(line(&event), "login     alice signed in for store");
-        assert_eq!(line(&Event::SignedOut { user: "bob".into() }), "logout    bob signed out");
+        assert_eq!(
+            line(&Event::SignedOut { user: "bob".into() }),
+            "logout    bob signed out"
+        );
     }
 }

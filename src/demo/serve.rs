@@ -142,12 +142,15 @@ async fn connection(stream: TcpStream, site: Arc<impl Site>) {
 
 async fn respond(request: Request<Incoming>, site: &impl Site) -> Answer {
     let (head, body) = request.into_parts();
-    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return bare(StatusCode::PAYLOAD_TOO_LARGE),
-        Ok(Err(_)) => return bare(StatusCode::BAD_REQUEST),
-        Err(_) => return bare(StatusCode::REQUEST_TIMEOUT),
-    };
+    let body =
+        match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                return bare(StatusCode::PAYLOAD_TOO_LARGE);
+            }
+            Ok(Err(_)) => return bare(StatusCode::BAD_REQUEST),
+            Err(_) => return bare(StatusCode::REQUEST_TIMEOUT),
+        };
     site.answer(&Asked {
         method: head.method,
         path: head.uri.path().to_owned(),
@@ -170,7 +173,11 @@ impl Asked {
 
     /// A cookie's value.
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {
-        let lines = self.headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+        let lines = self
+            .headers
+            .get_all(header::COOKIE)
+            .into_iter()
+            .filter_map(|line| line.to_str().ok());
         lines
             .flat_map(|line| line.split(';'))
             .filter_map(|pair| pair.trim().split_once('='))
@@ -179,8 +186,13 @@ impl Asked {
 
     /// Whether the body says of itself that it is a form.
     pub(super) fn is_form(&self) -> bool {
-        let media = self.header("content-type").and_then(|value| value.split(';').next()).unwrap_or_default();
-        media.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        let media = self
+            .header("content-type")
+            .and_then(|value| value.split(';').next())
+            .unwrap_or_default();
+        media
+            .trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
     }
 }
 
@@ -189,21 +201,36 @@ pub(super) fn page(status: StatusCode, html: String, policy: &str) -> Answer {
     let mut answer = whole(status, "text/html; charset=utf-8", html);
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     // Not `no-referrer`: with it browsers send `Origin: null` along with the page's own forms.
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     match HeaderValue::from_str(policy) {
         Ok(policy) => headers.insert(header::CONTENT_SECURITY_POLICY, policy),
-        Err(_) => headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'")),
+        Err(_) => headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'"),
+        ),
     };
     answer
 }
 
 /// A whole body with its media type.
-pub(super) fn whole(status: StatusCode, media_type: &'static str, body: impl Into<Bytes>) -> Answer {
+pub(super) fn whole(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Answer {
     let mut answer = Response::new(Content::Whole(Full::new(body.into())));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     answer
 }
 
@@ -217,7 +244,9 @@ pub(super) fn bare(status: StatusCode) -> Answer {
 /// Status 405, naming the methods that would do.
 pub(super) fn method_not_allowed(allowed: &'static str) -> Answer {
     let mut answer = bare(StatusCode::METHOD_NOT_ALLOWED);
-    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    answer
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 
@@ -228,16 +257,27 @@ pub(super) fn redirect(status: StatusCode, location: &str) -> Answer {
     };
     let mut answer = bare(status);
     answer.headers_mut().insert(header::LOCATION, location);
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
 /// The beginning of an endless `text/event-stream`.
 pub(super) fn ticks(note: String) -> Answer {
     let interval = tokio::time::interval(Duration::from_secs(1));
-    let mut answer = Response::new(Content::Ticks(Ticks { interval, count: 0, note }));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut answer = Response::new(Content::Ticks(Ticks {
+        interval,
+        count: 0,
+        note,
+    }));
+    answer.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
@@ -245,7 +285,10 @@ impl Body for Content {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx),
             Self::Ticks(ticks) => ticks.interval.poll_tick(cx).map(|_| {

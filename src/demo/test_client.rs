@@ -25,7 +25,11 @@ pub(super) struct Reply {
 
 impl Browser {
     pub(super) fn new(address: SocketAddr) -> Self {
-        Self { address, cookies: BTreeMap::new(), headers: Vec::new() }
+        Self {
+            address,
+            cookies: BTreeMap::new(),
+            headers: Vec::new(),
+        }
     }
 
     pub(super) async fn get(&mut self, target: &str) -> Reply {
@@ -33,12 +37,17 @@ impl Browser {
     }
 
     pub(super) async fn post(&mut self, target: &str, form: &[(&str, &str)]) -> Reply {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
         self.send("POST", target, body).await
     }
 
     pub(super) async fn send(&mut self, method: &str, target: &str, body: String) -> Reply {
-        let mut request = Request::builder().method(method).uri(target).header("host", "login.localhost");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header("host", "login.localhost");
         if method == "POST" {
             request = request.header("content-type", "application/x-www-form-urlencoded");
         }
@@ -46,13 +55,22 @@ impl Browser {
             request = request.header(*name, value);
         }
         if !self.cookies.is_empty() {
-            let pairs: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let pairs: Vec<_> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             request = request.header("cookie", pairs.join("; "));
         }
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         let connection = tokio::spawn(connection);
-        let response = sender.send_request(request.body(Full::new(Bytes::from(body))).unwrap()).await.unwrap();
+        let response = sender
+            .send_request(request.body(Full::new(Bytes::from(body))).unwrap())
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
         connection.abort();
@@ -66,13 +84,20 @@ impl Browser {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
-        Reply { status: head.status, headers: head.headers, text }
+        Reply {
+            status: head.status,
+            headers: head.headers,
+            text,
+        }
     }
 }
 
 impl Reply {
     pub(super) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().unwrap())
+            .unwrap_or_default()
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
@@ -89,8 +114,15 @@ impl Reply {
 
     /// The value of an attribute behind `before` in the page's text.
     pub(super) fn attribute(&self, before: &str) -> String {
-        let (_, rest) = self.text.split_once(before).unwrap_or_else(|| panic!("no `{before}` in {}", self.text));
+        let (_, rest) = self
+            .text
+            .split_once(before)
+            .unwrap_or_else(|| panic!("no `{before}` in {}", self.text));
         let (value, _) = rest.split_once('"').unwrap();
-        value.replace("&amp;", "&").replace("&#x2f;", "/").replace("&#x27;", "'").replace("&quot;", "\"")
+        value
+            .replace("&amp;", "&")
+            .replace("&#x2f;", "/")
+            .replace("&#x27;", "'")
+            .replace("&quot;", "\"")
     }
 }

@@ -9,7 +9,12 @@ use super::{Demo, DemoFiles, DemoOptions};
 use crate::types::time::SystemClock;
 
 async fn demo() -> (Demo, super::Narration) {
-    let options = DemoOptions { port: 0, provider_port: 0, jwt_lifetime: Duration::from_secs(5), fusionauth: None };
+    let options = DemoOptions {
+        port: 0,
+        provider_port: 0,
+        jwt_lifetime: Duration::from_secs(5),
+        fusionauth: None,
+    };
     Demo::start(&options, Arc::new(SystemClock)).await.unwrap()
 }
 
@@ -19,26 +24,53 @@ async fn the_configuration_is_complete_and_points_at_what_runs() {
     let files = DemoFiles::write(&demo, "a key").unwrap();
     let text = std::fs::read_to_string(files.config_file()).unwrap();
     let config: toml::Table = text.parse().unwrap();
-    assert_eq!(config["server"]["listen"].as_str().unwrap(), demo.address().to_string());
+    assert_eq!(
+        config["server"]["listen"].as_str().unwrap(),
+        demo.address().to_string()
+    );
     let key_file = config["session"]["key_files"][0].as_str().unwrap();
     assert_eq!(std::fs::read_to_string(key_file).unwrap(), "a key");
-    for (app, public_url, address) in
-        [("store", &demo.links().store, demo.store_address()), ("forum", &demo.links().forum, demo.forum_address())]
-    {
+    for (app, public_url, address) in [
+        ("store", &demo.links().store, demo.store_address()),
+        ("forum", &demo.links().forum, demo.forum_address()),
+    ] {
         let app = &config["apps"][app];
         assert_eq!(app["public_url"].as_str().unwrap(), public_url);
-        assert_eq!(app["upstream"].as_str().unwrap(), format!("http://{address}"));
+        assert_eq!(
+            app["upstream"].as_str().unwrap(),
+            format!("http://{address}")
+        );
         assert_eq!(Browser::new(address).get("/").await.status, 200);
         let secret = app["client_secret_file"].as_str().unwrap();
-        assert_eq!(std::fs::metadata(secret).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(secret).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let client_id = app["client_id"].as_str().unwrap();
         let secret = std::fs::read_to_string(secret).unwrap();
-        let form = [("grant_type", "password"), ("username", "alice"), ("password", "alice"), ("client_id", client_id)];
+        let form = [
+            ("grant_type", "password"),
+            ("username", "alice"),
+            ("password", "alice"),
+            ("client_id", client_id),
+        ];
         let form = [&form[..], &[("client_secret", &secret)]].concat();
-        assert_eq!(Browser::new(demo.provider().address()).post("/token", &form).await.status, 200);
+        assert_eq!(
+            Browser::new(demo.provider().address())
+                .post("/token", &form)
+                .await
+                .status,
+            200
+        );
     }
     let issuer = config["providers"]["login"]["issuer"].as_str().unwrap();
-    assert_eq!(issuer, format!("http://login.localhost:{}", demo.provider().address().port()));
+    assert_eq!(
+        issuer,
+        format!(
+            "http://login.localhost:{}",
+            demo.provider().address().port()
+        )
+    );
     drop(files);
     assert!(!std::path::Path::new(key_file).exists());
 }
@@ -47,25 +79,54 @@ async fn the_configuration_is_complete_and_points_at_what_runs() {
 async fn it_tells_what_happens() {
     let (demo, mut narration) = demo().await;
     let greeting = demo.greeting();
-    for part in [&demo.links().store, &demo.links().forum, "alice / alice", "bob / bob", "5 s"] {
+    for part in [
+        &demo.links().store,
+        &demo.links().forum,
+        "alice / alice",
+        "bob / bob",
+        "5 s",
+    ] {
         assert!(greeting.contains(part), "{part}");
     }
     let files = DemoFiles::write(&demo, "a key").unwrap();
     let secret = std::fs::read_to_string(files.key_file().with_file_name("forum.secret")).unwrap();
-    let form =
-        [("grant_type", "refresh_token"), ("refresh_token", "x"), ("client_id", "forum"), ("client_secret", &secret)];
-    Browser::new(demo.provider().address()).post("/token", &form).await;
-    assert_eq!(narration.next_line().await.unwrap(), "refused   a refresh token from forum was refused: unknown");
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", "x"),
+        ("client_id", "forum"),
+        ("client_secret", &secret),
+    ];
+    Browser::new(demo.provider().address())
+        .post("/token", &form)
+        .await;
+    assert_eq!(
+        narration.next_line().await.unwrap(),
+        "refused   a refresh token from forum was refused: unknown"
+    );
     drop(demo);
     let mut out = Vec::new();
-    tokio::time::timeout(Duration::from_secs(5), narration.write_to(&mut out)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), narration.write_to(&mut out))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let (demo, _narration) = demo().await;
     let port = demo.provider().address().port();
-    let options = DemoOptions { port: 0, provider_port: port, jwt_lifetime: Duration::from_secs(5), fusionauth: None };
-    let error = Demo::start(&options, Arc::new(SystemClock)).await.err().unwrap();
-    assert_eq!(error.to_string(), format!("cannot listen on `127.0.0.1:{port}`"));
+    let options = DemoOptions {
+        port: 0,
+        provider_port: port,
+        jwt_lifetime: Duration::from_secs(5),
+        fusionauth: None,
+    };
+    let error = Demo::start(&options, Arc::new(SystemClock))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on `127.0.0.1:{port}`")
+    );
 }

@@ -24,12 +24,20 @@ pub struct AccessTokenProfile<'p> {
 ///
 /// # Errors
 /// The first claim that is not as it has to be.
-pub fn check(signed: Signed, profile: AccessTokenProfile<'_>, now: Timestamp) -> Result<VerifiedToken, ClaimError> {
+pub fn check(
+    signed: Signed,
+    profile: AccessTokenProfile<'_>,
+    now: Timestamp,
+) -> Result<VerifiedToken, ClaimError> {
     let claims = Claims::new(&signed.claims);
     check_kind(claims, signed.typ.as_deref())?;
     claims.check_issuer(profile.issuer)?;
     let audiences = claims.audiences()?;
-    if !profile.audiences.iter().any(|accepted| audiences.contains(&accepted.as_str())) {
+    if !profile
+        .audiences
+        .iter()
+        .any(|accepted| audiences.contains(&accepted.as_str()))
+    {
         return Err(ClaimError::AudienceMismatch);
     }
     claims.check_times(now, profile.leeway)?;
@@ -47,13 +55,24 @@ pub(super) fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<bool, 
         Some("jwt") | None => false,
         Some(_) => return Err(ClaimError::WrongKind),
     };
-    let by_claim = match ["typ", "token_use"].iter().find_map(|name| claims.get(name)?.as_str()) {
-        Some(kind) if ["bearer", "dpop", "access", "at+jwt"].iter().any(|own| own.eq_ignore_ascii_case(kind)) => true,
+    let by_claim = match ["typ", "token_use"]
+        .iter()
+        .find_map(|name| claims.get(name)?.as_str())
+    {
+        Some(kind)
+            if ["bearer", "dpop", "access", "at+jwt"]
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(kind)) =>
+        {
+            true
+        }
         Some(kind) if kind.eq_ignore_ascii_case("jwt") => false,
         Some(_) => return Err(ClaimError::WrongKind),
         None => false,
     };
-    let looks_like_id_token = ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| claims.has(name));
+    let looks_like_id_token = ["nonce", "at_hash", "c_hash", "s_hash"]
+        .iter()
+        .any(|name| claims.has(name));
     if claims.has("events") || (looks_like_id_token && !by_header && !by_claim) {
         return Err(ClaimError::WrongKind);
     }
@@ -77,7 +96,11 @@ mod tests {
         let issuer = Issuer::new("https://login.example.com");
         let audiences = [String::from("store")];
         let leeway = Duration::from_secs(30);
-        let profile = AccessTokenProfile { issuer: &issuer, audiences: &audiences, leeway };
+        let profile = AccessTokenProfile {
+            issuer: &issuer,
+            audiences: &audiences,
+            leeway,
+        };
         check(signed(claims, typ), profile, Timestamp::from_secs(NOW))
     }
 
@@ -89,23 +112,52 @@ mod tests {
     fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
         for claim in [Claim::Iss, Claim::Sub, Claim::Aud, Claim::Exp] {
             let name = claim.name();
-            assert_eq!(judge(&with(&base(), name, None)).unwrap_err(), ClaimError::Missing(claim));
-            let other_type = if claim == Claim::Exp { json!("1800000300") } else { json!(7) };
-            for wrong in [Value::Null, json!(false), json!({}), json!([]), json!(""), other_type] {
+            assert_eq!(
+                judge(&with(&base(), name, None)).unwrap_err(),
+                ClaimError::Missing(claim)
+            );
+            let other_type = if claim == Claim::Exp {
+                json!("1800000300")
+            } else {
+                json!(7)
+            };
+            for wrong in [
+                Value::Null,
+                json!(false),
+                json!({}),
+                json!([]),
+                json!(""),
+                other_type,
+            ] {
                 let claims = with(&base(), name, Some(wrong.clone()));
-                assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{name} {wrong}");
+                assert_eq!(
+                    judge(&claims).unwrap_err(),
+                    ClaimError::Malformed(claim),
+                    "{name} {wrong}"
+                );
             }
         }
-        assert_eq!(judge(&with(&base(), "iat", None)).unwrap().issued_at(), None);
+        assert_eq!(
+            judge(&with(&base(), "iat", None)).unwrap().issued_at(),
+            None
+        );
     }
 
     #[test]
     fn wrong_values_are_refused() {
         let cases = [
-            ("iss", json!("https://evil.example"), ClaimError::IssuerMismatch),
+            (
+                "iss",
+                json!("https://evil.example"),
+                ClaimError::IssuerMismatch,
+            ),
             ("aud", json!("api"), ClaimError::AudienceMismatch),
             ("aud", json!(["api", "forum"]), ClaimError::AudienceMismatch),
-            ("aud", json!(["store", null]), ClaimError::Malformed(Claim::Aud)),
+            (
+                "aud",
+                json!(["store", null]),
+                ClaimError::Malformed(Claim::Aud),
+            ),
             ("exp", json!(NOW - 30), ClaimError::Expired),
             ("nbf", json!(NOW + 31), ClaimError::NotYetValid),
             ("nbf", json!("now"), ClaimError::Malformed(Claim::Nbf)),
@@ -118,23 +170,44 @@ mod tests {
             ("token_use", json!("id"), ClaimError::WrongKind),
         ];
         for (name, value, error) in cases {
-            assert_eq!(judge(&with(&base(), name, Some(value.clone()))).unwrap_err(), error, "{name} {value}");
+            assert_eq!(
+                judge(&with(&base(), name, Some(value.clone()))).unwrap_err(),
+                error,
+                "{name} {value}"
+            );
         }
     }
 
     #[test]
     fn an_id_token_is_no_access_token() {
-        for typ in [None, Some("JWT"), Some("at+jwt"), Some("application/at+jwt"), Some("AT+JWT")] {
+        for typ in [
+            None,
+            Some("JWT"),
+            Some("at+jwt"),
+            Some("application/at+jwt"),
+            Some("AT+JWT"),
+        ] {
             assert!(judge_as(&base(), typ).is_ok(), "{typ:?}");
         }
         for typ in ["logout+jwt", "dpop+jwt", "id_token", ""] {
-            assert_eq!(judge_as(&base(), Some(typ)).unwrap_err(), ClaimError::WrongKind, "{typ}");
+            assert_eq!(
+                judge_as(&base(), Some(typ)).unwrap_err(),
+                ClaimError::WrongKind,
+                "{typ}"
+            );
         }
         for claim in ["nonce", "at_hash", "c_hash"] {
             let claims = with(&base(), claim, Some(json!("x")));
-            assert_eq!(judge_as(&claims, Some("JWT")).unwrap_err(), ClaimError::WrongKind, "{claim}");
+            assert_eq!(
+                judge_as(&claims, Some("JWT")).unwrap_err(),
+                ClaimError::WrongKind,
+                "{claim}"
+            );
             // Older Keycloak copies the nonce into a token that it names an access token otherwise.
-            assert!(judge_as(&with(&claims, "typ", Some(json!("Bearer"))), Some("JWT")).is_ok(), "{claim}");
+            assert!(
+                judge_as(&with(&claims, "typ", Some(json!("Bearer"))), Some("JWT")).is_ok(),
+                "{claim}"
+            );
         }
     }
 
@@ -148,10 +221,26 @@ mod tests {
             "authenticationType": "PASSWORD", "auth_time": NOW, "email": "a@example.com", "email_verified": true,
             "preferred_username": "a", "scope": "openid offline_access", "sid": "9d1e", "tid": "7f3c",
         });
-        let profile = AccessTokenProfile { issuer: &issuer, audiences: &audiences, leeway: Duration::ZERO };
-        let token = check(signed(&claims, Some("JWT")), profile, Timestamp::from_secs(NOW)).unwrap();
+        let profile = AccessTokenProfile {
+            issuer: &issuer,
+            audiences: &audiences,
+            leeway: Duration::ZERO,
+        };
+        let token = check(
+            signed(&claims, Some("JWT")),
+            profile,
+            Timestamp::from_secs(NOW),
+        )
+        .unwrap();
         assert_eq!(token.sid().unwrap().as_str(), "9d1e");
         let id_token = with(&claims, "nonce", Some(json!("n")));
-        assert!(check(signed(&id_token, Some("JWT")), profile, Timestamp::from_secs(NOW)).is_err());
+        assert!(
+            check(
+                signed(&id_token, Some("JWT")),
+                profile,
+                Timestamp::from_secs(NOW)
+            )
+            .is_err()
+        );
     }
 }

@@ -41,7 +41,11 @@ pub fn is_reserved(parameter: &str) -> bool {
 }
 
 /// The address for one login attempt. A query that the endpoint brings along is kept (RFC 6749 section 3.1).
-pub fn authorize_url(endpoint: &Url, client: &ClientSettings, request: AuthorizeRequest<'_>) -> Url {
+pub fn authorize_url(
+    endpoint: &Url,
+    client: &ClientSettings,
+    request: AuthorizeRequest<'_>,
+) -> Url {
     let scope = client.scopes.join(" ");
     let own = [
         ("response_type", "code"),
@@ -53,18 +57,33 @@ pub fn authorize_url(endpoint: &Url, client: &ClientSettings, request: Authorize
         ("code_challenge", request.code_challenge),
         ("code_challenge_method", "S256"),
     ];
-    let extra = || request.extra.iter().copied().filter(|(name, _)| !is_reserved(name));
-    let configured = client.authorize_params.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let configured = configured.filter(|(name, _)| !is_reserved(name) && extra().all(|(other, _)| other != *name));
+    let extra = || {
+        request
+            .extra
+            .iter()
+            .copied()
+            .filter(|(name, _)| !is_reserved(name))
+    };
+    let configured = client
+        .authorize_params
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()));
+    let configured = configured
+        .filter(|(name, _)| !is_reserved(name) && extra().all(|(other, _)| other != *name));
     let ours: Vec<(&str, &str)> = own.into_iter().chain(configured).chain(extra()).collect();
     with_parameters(endpoint, &ours)
 }
 
 /// `endpoint` with `ours` in its query. What it has of the same names goes: each comes once only.
 pub(super) fn with_parameters(endpoint: &Url, ours: &[(&str, &str)]) -> Url {
-    let theirs = endpoint.query_pairs().filter(|(name, _)| ours.iter().all(|(own, _)| own != name));
+    let theirs = endpoint
+        .query_pairs()
+        .filter(|(name, _)| ours.iter().all(|(own, _)| own != name));
     let mut url = endpoint.clone();
-    url.query_pairs_mut().clear().extend_pairs(theirs).extend_pairs(ours);
+    url.query_pairs_mut()
+        .clear()
+        .extend_pairs(theirs)
+        .extend_pairs(ours);
     url
 }
 
@@ -78,14 +97,24 @@ mod tests {
 
     fn client() -> ClientSettings {
         let redirect_uri = Url::parse("https://store.example.com/.doorward/callback").unwrap();
-        let mut client = ClientSettings::new(ClientId::new("st&re"), ClientAuth::None, redirect_uri);
+        let mut client =
+            ClientSettings::new(ClientId::new("st&re"), ClientAuth::None, redirect_uri);
         client.scopes = vec![String::from("openid"), String::from("email")];
         client
     }
 
-    fn query(endpoint: &str, client: &ClientSettings, extra: &[(&str, &str)]) -> BTreeMap<String, String> {
+    fn query(
+        endpoint: &str,
+        client: &ClientSettings,
+        extra: &[(&str, &str)],
+    ) -> BTreeMap<String, String> {
         let (state, nonce) = (State::new("s s"), Nonce::new("n"));
-        let request = AuthorizeRequest { state: &state, nonce: &nonce, code_challenge: "c", extra };
+        let request = AuthorizeRequest {
+            state: &state,
+            nonce: &nonce,
+            code_challenge: "c",
+            extra,
+        };
         let url = authorize_url(&Url::parse(endpoint).unwrap(), client, request);
         let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         let map: BTreeMap<String, String> = pairs.iter().cloned().collect();
@@ -101,27 +130,62 @@ mod tests {
             ("code_challenge", "c"),
             ("code_challenge_method", "S256"),
             ("nonce", "n"),
-            ("redirect_uri", "https://store.example.com/.doorward/callback"),
+            (
+                "redirect_uri",
+                "https://store.example.com/.doorward/callback",
+            ),
             ("response_type", "code"),
             ("scope", "openid email"),
             ("state", "s s"),
         ];
-        assert!(found.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
+        assert!(
+            found
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .eq(expected)
+        );
     }
 
     #[test]
     fn settings_add_parameters_and_override_none_of_ours() {
         let mut client = client();
-        for (name, value) in
-            [("prompt", "consent"), ("access_type", "offline"), ("state", "mine"), ("code_challenge_method", "plain")]
-        {
-            client.authorize_params.push((name.to_owned(), value.to_owned()));
+        for (name, value) in [
+            ("prompt", "consent"),
+            ("access_type", "offline"),
+            ("state", "mine"),
+            ("code_challenge_method", "plain"),
+        ] {
+            client
+                .authorize_params
+                .push((name.to_owned(), value.to_owned()));
         }
-        let extra = [("prompt", "login"), ("redirect_uri", "https://evil.example")];
-        let found = query("https://login.example.com/a?tenant=7&client_id=other&prompt=none", &client, &extra);
-        assert_eq!((found["tenant"].as_str(), found["client_id"].as_str()), ("7", "st&re"));
-        assert_eq!((found["prompt"].as_str(), found["access_type"].as_str()), ("login", "offline"));
-        assert_eq!((found["state"].as_str(), found["code_challenge_method"].as_str()), ("s s", "S256"));
-        assert_eq!(found["redirect_uri"], "https://store.example.com/.doorward/callback");
+        let extra = [
+            ("prompt", "login"),
+            ("redirect_uri", "https://evil.example"),
+        ];
+        let found = query(
+            "https://login.example.com/a?tenant=7&client_id=other&prompt=none",
+            &client,
+            &extra,
+        );
+        assert_eq!(
+            (found["tenant"].as_str(), found["client_id"].as_str()),
+            ("7", "st&re")
+        );
+        assert_eq!(
+            (found["prompt"].as_str(), found["access_type"].as_str()),
+            ("login", "offline")
+        );
+        assert_eq!(
+            (
+                found["state"].as_str(),
+                found["code_challenge_method"].as_str()
+            ),
+            ("s s", "S256")
+        );
+        assert_eq!(
+            found["redirect_uri"],
+            "https://store.example.com/.doorward/callback"
+        );
     }
 }

@@ -33,7 +33,10 @@ impl Attempt {
 
 impl<T> Cached<T> {
     pub(super) fn empty() -> Self {
-        Self { value: ArcSwapOption::empty(), last: Mutex::new(None) }
+        Self {
+            value: ArcSwapOption::empty(),
+            last: Mutex::new(None),
+        }
     }
 
     /// The last good copy, without waiting.
@@ -64,14 +67,20 @@ impl<T> Cached<T> {
     ) -> Result<Arc<T>, ProviderError> {
         let mut last = self.last.lock().await;
         let known = self.known();
-        if let Some(known) = known.as_ref().filter(|known| seen.is_none_or(|seen| !Arc::ptr_eq(known, seen))) {
+        if let Some(known) = known
+            .as_ref()
+            .filter(|known| seen.is_none_or(|seen| !Arc::ptr_eq(known, seen)))
+        {
             return Ok(Arc::clone(known));
         }
         let pause_after = |attempt: &Attempt| match &attempt.failure {
             Some(_) => pause.min(REMEMBER_FAILURE),
             None => pause,
         };
-        if let Some(attempt) = last.as_ref().filter(|attempt| !attempt.is_over(clock.now(), pause_after(attempt))) {
+        if let Some(attempt) = last
+            .as_ref()
+            .filter(|attempt| !attempt.is_over(clock.now(), pause_after(attempt)))
+        {
             match (&attempt.failure, known) {
                 (Some(failure), _) => return Err(failure.clone()),
                 (None, Some(known)) => return Ok(known),
@@ -79,7 +88,10 @@ impl<T> Cached<T> {
             }
         }
         let fetched = fetch.await;
-        *last = Some(Attempt { at: clock.now(), failure: fetched.as_ref().err().cloned() });
+        *last = Some(Attempt {
+            at: clock.now(),
+            failure: fetched.as_ref().err().cloned(),
+        });
         let fetched = Arc::new(fetched?);
         self.value.store(Some(Arc::clone(&fetched)));
         Ok(fetched)

@@ -86,7 +86,11 @@ impl Callback {
     ///
     /// # Errors
     /// It is not an answer to anything, or not this issuer's.
-    pub fn parse(query: &str, issuer: &Issuer, issuer_promised: bool) -> Result<Self, CallbackError> {
+    pub fn parse(
+        query: &str,
+        issuer: &Issuer,
+        issuer_promised: bool,
+    ) -> Result<Self, CallbackError> {
         if query.len() > MAX_QUERY_BYTES {
             return Err(CallbackError::TooLong);
         }
@@ -96,7 +100,10 @@ impl Callback {
             Some(iss) if iss != issuer.as_str() => return Err(CallbackError::IssuerMismatch),
             None | Some(_) => {}
         }
-        let state = found.state.filter(|state| !state.is_empty()).ok_or(CallbackError::NoState)?;
+        let state = found
+            .state
+            .filter(|state| !state.is_empty())
+            .ok_or(CallbackError::NoState)?;
         let outcome = match (found.code, found.error) {
             (Some(code), None) if !code.is_empty() => Outcome::Code(AuthorizationCode::new(code)),
             (None, Some(error)) => Outcome::Refused {
@@ -106,7 +113,10 @@ impl Callback {
             },
             _ => return Err(CallbackError::NoOutcome),
         };
-        Ok(Self { state: State::new(state), outcome })
+        Ok(Self {
+            state: State::new(state),
+            outcome,
+        })
     }
 }
 
@@ -136,14 +146,17 @@ mod tests {
     use super::*;
 
     fn parse(query: &str, issuer_promised: bool) -> Result<Callback, CallbackError> {
-        Callback::parse(query, &Issuer::new("https://login.example.com"), issuer_promised)
+        Callback::parse(
+            query,
+            &Issuer::new("https://login.example.com"),
+            issuer_promised,
+        )
     }
 
     #[test]
     fn a_code_comes_with_whatever_else_the_provider_adds() {
         // FusionAuth adds `locale` and `userState`.
-        let query =
-            "code=a%2Bb&state=s&iss=https%3A%2F%2Flogin.example.com&locale=en&userState=Authenticated&locale=de";
+        let query = "code=a%2Bb&state=s&iss=https%3A%2F%2Flogin.example.com&locale=en&userState=Authenticated&locale=de";
         let callback = parse(query, true).unwrap();
         assert_eq!(callback.state.expose(), "s");
         assert!(matches!(callback.outcome, Outcome::Code(code) if code.expose() == "a+b"));
@@ -151,9 +164,20 @@ mod tests {
 
     #[test]
     fn an_error_is_fit_to_be_shown() {
-        let query = format!("error=access%00_denied&error_description={}%0d%0a%1b[31mx&state=s", "y".repeat(400));
-        let Outcome::Refused { error, description, .. } = parse(&query, false).unwrap().outcome else { panic!() };
-        assert_eq!((error.as_str(), description.unwrap().len()), ("access_denied", 300));
+        let query = format!(
+            "error=access%00_denied&error_description={}%0d%0a%1b[31mx&state=s",
+            "y".repeat(400)
+        );
+        let Outcome::Refused {
+            error, description, ..
+        } = parse(&query, false).unwrap().outcome
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (error.as_str(), description.unwrap().len()),
+            ("access_denied", 300)
+        );
     }
 
     #[test]
@@ -170,15 +194,30 @@ mod tests {
             ("state=s&state=t&code=a", CallbackError::Repeated("state")),
             ("state=s&code=a&iss=x&iss=x", CallbackError::Repeated("iss")),
             ("state=s&error=a&error=b", CallbackError::Repeated("error")),
-            ("state=s&code=a&iss=https://evil.example", CallbackError::IssuerMismatch),
-            ("state=s&code=a&iss=https://login.example.com/", CallbackError::IssuerMismatch),
+            (
+                "state=s&code=a&iss=https://evil.example",
+                CallbackError::IssuerMismatch,
+            ),
+            (
+                "state=s&code=a&iss=https://login.example.com/",
+                CallbackError::IssuerMismatch,
+            ),
             ("state=s&code=a&iss=", CallbackError::IssuerMismatch),
-            ("state=s&error=a&iss=https://evil.example", CallbackError::IssuerMismatch),
+            (
+                "state=s&error=a&iss=https://evil.example",
+                CallbackError::IssuerMismatch,
+            ),
         ];
         for (query, error) in cases {
             assert_eq!(parse(query, false).unwrap_err(), error, "{query}");
         }
-        assert_eq!(parse("state=s&code=a", true).unwrap_err(), CallbackError::NoIssuer);
-        assert_eq!(parse(&"x".repeat(MAX_QUERY_BYTES + 1), false).unwrap_err(), CallbackError::TooLong);
+        assert_eq!(
+            parse("state=s&code=a", true).unwrap_err(),
+            CallbackError::NoIssuer
+        );
+        assert_eq!(
+            parse(&"x".repeat(MAX_QUERY_BYTES + 1), false).unwrap_err(),
+            CallbackError::TooLong
+        );
     }
 }

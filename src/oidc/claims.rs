@@ -101,7 +101,9 @@ pub enum ClaimError {
     #[error("the token is not valid yet")]
     NotYetValid,
     /// `iat` is to come.
-    #[error("the token was issued in the future; compare the clocks of the provider and of this machine")]
+    #[error(
+        "the token was issued in the future; compare the clocks of the provider and of this machine"
+    )]
     IssuedInFuture,
     /// `nonce` is of another login attempt.
     #[error("the token belongs to another login attempt")]
@@ -202,8 +204,12 @@ impl<'c> Claims<'c> {
 
     /// A claim that, where it is present, is a NumericDate: possibly fractional, rounded down here.
     pub(super) fn date(self, claim: Claim) -> Result<Option<Timestamp>, ClaimError> {
-        let Some(value) = self.get(claim.name()) else { return Ok(None) };
-        let seconds = value.as_f64().filter(|seconds| (0.0..=LATEST).contains(seconds));
+        let Some(value) = self.get(claim.name()) else {
+            return Ok(None);
+        };
+        let seconds = value
+            .as_f64()
+            .filter(|seconds| (0.0..=LATEST).contains(seconds));
         let seconds = seconds.ok_or(ClaimError::Malformed(claim))?;
         // Exact: the range is far below 2^53 and has no negative numbers.
         Ok(Some(Timestamp::from_secs(seconds as u64)))
@@ -226,8 +232,14 @@ impl<'c> Claims<'c> {
         let malformed = ClaimError::Malformed(Claim::Aud);
         let audiences = match self.get("aud").ok_or(ClaimError::Missing(Claim::Aud))? {
             Value::String(one) => vec![one.as_str()],
-            Value::Array(several) => several.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed)?,
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err(malformed),
+            Value::Array(several) => several
+                .iter()
+                .map(Value::as_str)
+                .collect::<Option<_>>()
+                .ok_or(malformed)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                return Err(malformed);
+            }
         };
         if audiences.is_empty() || audiences.iter().any(|audience| audience.is_empty()) {
             return Err(malformed);
@@ -236,7 +248,11 @@ impl<'c> Claims<'c> {
     }
 
     pub(super) fn check_issuer(self, issuer: &Issuer) -> Result<(), ClaimError> {
-        if self.required_text(Claim::Iss)? == issuer.as_str() { Ok(()) } else { Err(ClaimError::IssuerMismatch) }
+        if self.required_text(Claim::Iss)? == issuer.as_str() {
+            Ok(())
+        } else {
+            Err(ClaimError::IssuerMismatch)
+        }
     }
 
     /// `exp` has to be there; `nbf` and `iat` are judged where they are.
@@ -246,12 +262,22 @@ impl<'c> Claims<'c> {
     }
 
     /// `exp`, `nbf` and `iat` are judged where they are.
-    pub(super) fn check_times_given(self, now: Timestamp, leeway: Duration) -> Result<(), ClaimError> {
-        if self.date(Claim::Exp)?.is_some_and(|exp| now >= exp.plus(leeway)) {
+    pub(super) fn check_times_given(
+        self,
+        now: Timestamp,
+        leeway: Duration,
+    ) -> Result<(), ClaimError> {
+        if self
+            .date(Claim::Exp)?
+            .is_some_and(|exp| now >= exp.plus(leeway))
+        {
             return Err(ClaimError::Expired);
         }
         let latest = now.plus(leeway);
-        if self.date(Claim::Nbf)?.is_some_and(|not_before| not_before > latest) {
+        if self
+            .date(Claim::Nbf)?
+            .is_some_and(|not_before| not_before > latest)
+        {
             return Err(ClaimError::NotYetValid);
         }
         if self.date(Claim::Iat)?.is_some_and(|issued| issued > latest) {
@@ -264,5 +290,9 @@ impl<'c> Claims<'c> {
 /// `typ` of the header as a bare word in lower case, without `application/` (RFC 7515 section 4.1.9).
 pub(super) fn kind_of(typ: Option<&str>) -> Option<String> {
     let typ = typ?.to_ascii_lowercase();
-    Some(typ.strip_prefix("application/").map(str::to_owned).unwrap_or(typ))
+    Some(
+        typ.strip_prefix("application/")
+            .map(str::to_owned)
+            .unwrap_or(typ),
+    )
 }

@@ -46,21 +46,33 @@ impl Dialect {
     /// Parameters that every request to the authorize and token endpoints carries besides the standard's.
     pub fn parameters(&self) -> Vec<(&str, &str)> {
         let tenant = self.fusionauth().and_then(|own| own.tenant_id.as_deref());
-        tenant.map(|tenant| ("tenantId", tenant)).into_iter().collect()
+        tenant
+            .map(|tenant| ("tenantId", tenant))
+            .into_iter()
+            .collect()
     }
 
     /// Where the discovery document is fetched: `configured`, for the tenant where there are several.
     pub(super) fn discovery_url(&self, configured: &Url) -> Url {
         let mut url = configured.clone();
         // The path may name the tenant already.
-        for (name, value) in self.parameters().into_iter().filter(|(_, value)| !configured.path().contains(value)) {
+        for (name, value) in self
+            .parameters()
+            .into_iter()
+            .filter(|(_, value)| !configured.path().contains(value))
+        {
             url.query_pairs_mut().append_pair(name, value);
         }
         url
     }
 
     /// What the token endpoint's answer means.
-    pub(super) fn parse_answer(&self, grant: Grant, status: u16, body: &[u8]) -> Result<TokenAnswer, TokenError> {
+    pub(super) fn parse_answer(
+        &self,
+        grant: Grant,
+        status: u16,
+        body: &[u8],
+    ) -> Result<TokenAnswer, TokenError> {
         match self {
             Self::Standard => token::parse_answer(grant, status, body),
             Self::FusionAuth(_) => answer::parse(grant, status, body),
@@ -77,7 +89,12 @@ impl Dialect {
 
     /// What the provider will call this session when it ends it.
     pub fn provider_sid(&self, sids: SidClaims<'_>) -> Option<ProviderSid> {
-        let SidClaims { before, id_token, jwt, refresh_token_id } = sids;
+        let SidClaims {
+            before,
+            id_token,
+            jwt,
+            refresh_token_id,
+        } = sids;
         let sid = match self {
             Self::Standard => before.or(id_token).or(jwt),
             // Sessions end with their refresh token; the ID token may name another thing, the sign-on at the provider.
@@ -91,7 +108,9 @@ impl Dialect {
     pub fn admits(&self, client_id: &ClientId, claims: &Map<String, Value>) -> bool {
         match self {
             Self::Standard => true,
-            Self::FusionAuth(own) => !own.require_registration || own.is_registered(client_id, claims),
+            Self::FusionAuth(own) => {
+                !own.require_registration || own.is_registered(client_id, claims)
+            }
         }
     }
 
@@ -101,7 +120,9 @@ impl Dialect {
         match self {
             Self::Standard => announced,
             // FusionAuth has one, and does not say so.
-            Self::FusionAuth(_) => announced.or_else(|| Some(fusionauth::at(metadata, "/oauth2/introspect"))),
+            Self::FusionAuth(_) => {
+                announced.or_else(|| Some(fusionauth::at(metadata, "/oauth2/introspect")))
+            }
         }
     }
 
@@ -118,12 +139,22 @@ impl Dialect {
         id_token: Option<&IdToken>,
         return_to: Option<&Url>,
     ) -> Option<Url> {
-        let by_client = LogoutHint::Client { client_id: &client.client_id, logout_hint: None };
+        let by_client = LogoutHint::Client {
+            client_id: &client.client_id,
+            logout_hint: None,
+        };
         match self {
             Self::Standard => {
                 let hint = id_token.map_or(by_client, LogoutHint::IdToken);
                 let endpoint = metadata.end_session_endpoint.as_ref()?;
-                Some(end_session_url(endpoint, LogoutRequest { hint, return_to, state: None }))
+                Some(end_session_url(
+                    endpoint,
+                    LogoutRequest {
+                        hint,
+                        return_to,
+                        state: None,
+                    },
+                ))
             }
             Self::FusionAuth(own) => Some(own.logout_url(metadata, by_client, return_to)),
         }
@@ -139,8 +170,10 @@ mod tests {
     use crate::types::oauth::Issuer;
 
     fn fusionauth(change: impl FnOnce(&mut FusionAuth)) -> Dialect {
-        let mut own =
-            FusionAuth { tenant_id: Some(String::from("30663132-6464-6665-3032-326466613934")), ..Default::default() };
+        let mut own = FusionAuth {
+            tenant_id: Some(String::from("30663132-6464-6665-3032-326466613934")),
+            ..Default::default()
+        };
         change(&mut own);
         Dialect::FusionAuth(Box::new(own))
     }
@@ -151,7 +184,11 @@ mod tests {
 
     fn client() -> ClientSettings {
         let id = ClientId::new("3c219e58-ed0e-4b18-ad48-f4f92793ae32");
-        ClientSettings::new(id, ClientAuth::None, url("https://store.example.com/.doorward/callback"))
+        ClientSettings::new(
+            id,
+            ClientAuth::None,
+            url("https://store.example.com/.doorward/callback"),
+        )
     }
 
     fn metadata(end_session: &str) -> Metadata {
@@ -160,16 +197,26 @@ mod tests {
             "token_endpoint": "https://login.acme.com/oauth2/token", "jwks_uri": "https://login.acme.com/keys",
             "end_session_endpoint": Some(end_session).filter(|url| !url.is_empty()),
         });
-        Metadata::parse(document.to_string().as_bytes(), &Issuer::new("acme.com"), PlainHttp::Never).unwrap()
+        Metadata::parse(
+            document.to_string().as_bytes(),
+            &Issuer::new("acme.com"),
+            PlainHttp::Never,
+        )
+        .unwrap()
     }
 
     #[test]
     fn the_tenant_is_named_where_its_path_does_not_name_it() {
         let tenant = "30663132-6464-6665-3032-326466613934";
         let plain = url("https://login.acme.com/.well-known/openid-configuration");
-        let by_path = url(&format!("https://login.acme.com/{tenant}/.well-known/openid-configuration"));
+        let by_path = url(&format!(
+            "https://login.acme.com/{tenant}/.well-known/openid-configuration"
+        ));
         let (one, none) = (fusionauth(|_| {}), fusionauth(|own| own.tenant_id = None));
-        assert_eq!(one.discovery_url(&plain).as_str(), format!("{plain}?tenantId={tenant}"));
+        assert_eq!(
+            one.discovery_url(&plain).as_str(),
+            format!("{plain}?tenantId={tenant}")
+        );
         assert_eq!(one.discovery_url(&by_path), by_path);
         for other in [none, Dialect::Standard] {
             assert_eq!(other.discovery_url(&plain), plain);
@@ -181,20 +228,48 @@ mod tests {
     #[test]
     fn a_session_bears_the_name_under_which_it_will_be_ended() {
         let [before, id, jwt, refresh] = ["before", "id", "jwt", "refresh"].map(ProviderSid::new);
-        let all =
-            SidClaims { before: Some(&before), id_token: Some(&id), jwt: Some(&jwt), refresh_token_id: Some(&refresh) };
-        let at_login = SidClaims { before: None, ..all };
-        let without_id = SidClaims { refresh_token_id: None, ..all };
+        let all = SidClaims {
+            before: Some(&before),
+            id_token: Some(&id),
+            jwt: Some(&jwt),
+            refresh_token_id: Some(&refresh),
+        };
+        let at_login = SidClaims {
+            before: None,
+            ..all
+        };
+        let without_id = SidClaims {
+            refresh_token_id: None,
+            ..all
+        };
         let other = fusionauth(|_| {});
         for (sids, standard, own) in [
             (all, Some(&before), Some(&refresh)),
             (at_login, Some(&id), Some(&refresh)),
             (without_id, Some(&before), Some(&jwt)),
-            (SidClaims { before: Some(&before), ..Default::default() }, Some(&before), Some(&before)),
-            (SidClaims { id_token: Some(&id), ..Default::default() }, Some(&id), Some(&id)),
+            (
+                SidClaims {
+                    before: Some(&before),
+                    ..Default::default()
+                },
+                Some(&before),
+                Some(&before),
+            ),
+            (
+                SidClaims {
+                    id_token: Some(&id),
+                    ..Default::default()
+                },
+                Some(&id),
+                Some(&id),
+            ),
             (SidClaims::default(), None, None),
         ] {
-            assert_eq!(Dialect::Standard.provider_sid(sids).as_ref(), standard, "{sids:?}");
+            assert_eq!(
+                Dialect::Standard.provider_sid(sids).as_ref(),
+                standard,
+                "{sids:?}"
+            );
             assert_eq!(other.provider_sid(sids).as_ref(), own, "{sids:?}");
         }
     }
@@ -204,13 +279,23 @@ mod tests {
         let client = client();
         let id = client.client_id.as_str().to_owned();
         let token = |application: Option<&str>| match application {
-            Some(application) => verified(&serde_json::json!({"applicationId": application, "sub": "a", "exp": 1})),
+            Some(application) => {
+                verified(&serde_json::json!({"applicationId": application, "sub": "a", "exp": 1}))
+            }
             None => verified(&serde_json::json!({"sub": "a", "exp": 1})),
         };
-        for (application, registered) in [(Some(id.as_str()), true), (Some("another"), false), (None, false)] {
+        for (application, registered) in [
+            (Some(id.as_str()), true),
+            (Some("another"), false),
+            (None, false),
+        ] {
             let jwt = token(application);
             let (id, claims) = (&client.client_id, jwt.claims());
-            assert_eq!(fusionauth(|_| {}).admits(id, claims), registered, "{application:?}");
+            assert_eq!(
+                fusionauth(|_| {}).admits(id, claims),
+                registered,
+                "{application:?}"
+            );
             assert!(fusionauth(|own| own.require_registration = false).admits(id, claims));
             assert!(Dialect::Standard.admits(id, claims));
         }
@@ -220,25 +305,40 @@ mod tests {
     fn fusionauth_answers_questions_about_tokens_though_it_does_not_say_so() {
         let silent = metadata("");
         let own = fusionauth(|_| {}).introspection_endpoint(&silent);
-        assert_eq!(own.as_ref().map(Url::as_str), Some("https://login.acme.com/oauth2/introspect"));
+        assert_eq!(
+            own.as_ref().map(Url::as_str),
+            Some("https://login.acme.com/oauth2/introspect")
+        );
         assert_eq!(Dialect::Standard.introspection_endpoint(&silent), None);
     }
 
     #[test]
     fn the_logout_of_fusionauth_names_client_and_tenant_and_no_token() {
-        let (client, back) = (client(), url("https://store.example.com/.doorward/signed-out"));
+        let (client, back) = (
+            client(),
+            url("https://store.example.com/.doorward/signed-out"),
+        );
         let token = IdToken::new("a.b.c");
         let to = |dialect: &Dialect, metadata: &Metadata| {
-            dialect.end_session_url(metadata, &client, Some(&token), Some(&back)).map(String::from)
+            dialect
+                .end_session_url(metadata, &client, Some(&token), Some(&back))
+                .map(String::from)
         };
         let expected = "https://login.acme.com/oauth2/logout?client_id=3c219e58-ed0e-4b18-ad48-f4f92793ae32\
             &post_logout_redirect_uri=https%3A%2F%2Fstore.example.com%2F.doorward%2Fsigned-out\
             &tenantId=30663132-6464-6665-3032-326466613934";
-        let (own, announced, silent) =
-            (fusionauth(|_| {}), metadata("https://login.acme.com/oauth2/logout"), metadata(""));
+        let (own, announced, silent) = (
+            fusionauth(|_| {}),
+            metadata("https://login.acme.com/oauth2/logout"),
+            metadata(""),
+        );
         assert_eq!(to(&own, &announced).as_deref(), Some(expected));
         assert_eq!(to(&own, &silent).as_deref(), Some(expected));
-        assert!(to(&Dialect::Standard, &announced).unwrap().contains("id_token_hint=a.b.c"));
+        assert!(
+            to(&Dialect::Standard, &announced)
+                .unwrap()
+                .contains("id_token_hint=a.b.c")
+        );
         assert_eq!(to(&Dialect::Standard, &silent), None);
         assert!(own.can_end_session(&silent) && !Dialect::Standard.can_end_session(&silent));
     }

@@ -129,9 +129,15 @@ impl Metadata {
     ///
     /// # Errors
     /// It is of another issuer, incomplete, malformed, or names an endpoint without TLS.
-    pub fn parse(document: &[u8], issuer: &Issuer, plain_http: PlainHttp) -> Result<Self, MetadataError> {
+    pub fn parse(
+        document: &[u8],
+        issuer: &Issuer,
+        plain_http: PlainHttp,
+    ) -> Result<Self, MetadataError> {
         let document = json::object(document).ok_or(MetadataError::NotJson)?;
-        let found = document.get("issuer").ok_or(MetadataError::Missing("issuer"))?;
+        let found = document
+            .get("issuer")
+            .ok_or(MetadataError::Missing("issuer"))?;
         let found = found.as_str().ok_or(MetadataError::Malformed("issuer"))?;
         if found != issuer.as_str() {
             return Err(issuer_mismatch(issuer, found));
@@ -152,11 +158,18 @@ impl Metadata {
                 "authorization_response_iss_parameter_supported",
             )?,
             backchannel_logout_supported: flag(&document, "backchannel_logout_supported")?,
-            token_endpoint_auth_methods_supported: words(&document, "token_endpoint_auth_methods_supported")?
-                .unwrap_or_else(|| vec![String::from("client_secret_basic")]),
-            code_challenge_methods_supported: words(&document, "code_challenge_methods_supported")?.unwrap_or_default(),
-            id_token_signing_alg_values_supported: words(&document, "id_token_signing_alg_values_supported")?
+            token_endpoint_auth_methods_supported: words(
+                &document,
+                "token_endpoint_auth_methods_supported",
+            )?
+            .unwrap_or_else(|| vec![String::from("client_secret_basic")]),
+            code_challenge_methods_supported: words(&document, "code_challenge_methods_supported")?
                 .unwrap_or_default(),
+            id_token_signing_alg_values_supported: words(
+                &document,
+                "id_token_signing_alg_values_supported",
+            )?
+            .unwrap_or_default(),
             scopes_supported: words(&document, "scopes_supported")?.unwrap_or_default(),
         })
     }
@@ -164,7 +177,8 @@ impl Metadata {
 
 fn issuer_mismatch(expected: &Issuer, found: &str) -> MetadataError {
     let expected = expected.as_str();
-    let differs_by_slash = expected.strip_suffix('/') == Some(found) || found.strip_suffix('/') == Some(expected);
+    let differs_by_slash =
+        expected.strip_suffix('/') == Some(found) || found.strip_suffix('/') == Some(expected);
     let hint = if differs_by_slash {
         " (they differ by a slash at the end; write it as the provider does)"
     } else if expected.eq_ignore_ascii_case(found) {
@@ -172,7 +186,11 @@ fn issuer_mismatch(expected: &Issuer, found: &str) -> MetadataError {
     } else {
         ""
     };
-    MetadataError::IssuerMismatch { expected: expected.to_owned(), found: json::printable(found, 200), hint }
+    MetadataError::IssuerMismatch {
+        expected: expected.to_owned(),
+        found: json::printable(found, 200),
+        hint,
+    }
 }
 
 fn endpoint(
@@ -180,13 +198,22 @@ fn endpoint(
     name: &'static str,
     plain_http: PlainHttp,
 ) -> Result<Option<Url>, MetadataError> {
-    let Some(value) = document.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
-    let url = value.as_str().and_then(|text| Url::parse(text).ok()).ok_or(MetadataError::Malformed(name))?;
+    let Some(value) = document.get(name).filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
+    let url = value
+        .as_str()
+        .and_then(|text| Url::parse(text).ok())
+        .ok_or(MetadataError::Malformed(name))?;
     if !plain_http.permits(&url) {
         return Err(MetadataError::Insecure(name));
     }
     let is_bare = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-    if is_bare { Ok(Some(url)) } else { Err(MetadataError::Malformed(name)) }
+    if is_bare {
+        Ok(Some(url))
+    } else {
+        Err(MetadataError::Malformed(name))
+    }
 }
 
 fn flag(document: &Map<String, Value>, name: &'static str) -> Result<bool, MetadataError> {
@@ -197,10 +224,18 @@ fn flag(document: &Map<String, Value>, name: &'static str) -> Result<bool, Metad
     }
 }
 
-fn words(document: &Map<String, Value>, name: &'static str) -> Result<Option<Vec<String>>, MetadataError> {
-    let Some(value) = document.get(name).filter(|value| !value.is_null()) else { return Ok(None) };
+fn words(
+    document: &Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<Vec<String>>, MetadataError> {
+    let Some(value) = document.get(name).filter(|value| !value.is_null()) else {
+        return Ok(None);
+    };
     let words = value.as_array().ok_or(MetadataError::Malformed(name))?;
-    let words: Option<Vec<String>> = words.iter().map(|word| word.as_str().map(str::to_owned)).collect();
+    let words: Option<Vec<String>> = words
+        .iter()
+        .map(|word| word.as_str().map(str::to_owned))
+        .collect();
     words.ok_or(MetadataError::Malformed(name)).map(Some)
 }
 
@@ -221,18 +256,33 @@ mod tests {
     }
 
     fn parse(document: &Value) -> Result<Metadata, MetadataError> {
-        Metadata::parse(document.to_string().as_bytes(), &Issuer::new("https://login.example.com"), PlainHttp::Never)
+        Metadata::parse(
+            document.to_string().as_bytes(),
+            &Issuer::new("https://login.example.com"),
+            PlainHttp::Never,
+        )
     }
 
     #[test]
     fn a_minimal_document_has_the_standards_defaults() {
         let metadata = parse(&document()).unwrap();
         assert_eq!(metadata.authorization_endpoint.query(), Some("tenant=1"));
-        assert_eq!(metadata.token_endpoint_auth_methods_supported, ["client_secret_basic"]);
+        assert_eq!(
+            metadata.token_endpoint_auth_methods_supported,
+            ["client_secret_basic"]
+        );
         assert!(metadata.revocation_endpoint.is_none() && metadata.end_session_endpoint.is_none());
         assert!(!metadata.authorization_response_iss_parameter_supported);
-        let promised = with(&document(), "authorization_response_iss_parameter_supported", Some(json!(true)));
-        assert!(parse(&promised).unwrap().authorization_response_iss_parameter_supported);
+        let promised = with(
+            &document(),
+            "authorization_response_iss_parameter_supported",
+            Some(json!(true)),
+        );
+        assert!(
+            parse(&promised)
+                .unwrap()
+                .authorization_response_iss_parameter_supported
+        );
     }
 
     #[test]
@@ -244,9 +294,13 @@ mod tests {
         ] {
             let error = parse(&with(&document(), "issuer", Some(json!(found)))).unwrap_err();
             assert_eq!(error.code(), "discovery_issuer_mismatch");
-            assert!(error.to_string().contains(hint) && error.to_string().contains(found), "{error}");
+            assert!(
+                error.to_string().contains(hint) && error.to_string().contains(found),
+                "{error}"
+            );
         }
-        let shouting = parse(&with(&document(), "issuer", Some(json!("\u{1b}[31m\n")))).unwrap_err();
+        let shouting =
+            parse(&with(&document(), "issuer", Some(json!("\u{1b}[31m\n")))).unwrap_err();
         assert!(!shouting.to_string().contains('\u{1b}'));
     }
 
@@ -256,17 +310,61 @@ mod tests {
             ("issuer", None, "discovery_member_missing"),
             ("issuer", Some(json!(7)), "discovery_member_malformed"),
             ("token_endpoint", None, "discovery_member_missing"),
-            ("token_endpoint", Some(Value::Null), "discovery_member_missing"),
-            ("token_endpoint", Some(json!("/token")), "discovery_member_malformed"),
-            ("token_endpoint", Some(json!(["https://login.example.com"])), "discovery_member_malformed"),
-            ("token_endpoint", Some(json!("https://u:p@login.example.com/token")), "discovery_member_malformed"),
-            ("authorization_endpoint", Some(json!("https://login.example.com/a#b")), "discovery_member_malformed"),
-            ("jwks_uri", Some(json!("http://login.example.com/jwks")), "discovery_endpoint_insecure"),
-            ("jwks_uri", Some(json!("http://127.0.0.1/jwks")), "discovery_endpoint_insecure"),
-            ("jwks_uri", Some(json!("file:///etc/passwd")), "discovery_endpoint_insecure"),
-            ("end_session_endpoint", Some(json!("javascript:alert(1)")), "discovery_endpoint_insecure"),
-            ("authorization_response_iss_parameter_supported", Some(json!("true")), "discovery_member_malformed"),
-            ("scopes_supported", Some(json!("openid")), "discovery_member_malformed"),
+            (
+                "token_endpoint",
+                Some(Value::Null),
+                "discovery_member_missing",
+            ),
+            (
+                "token_endpoint",
+                Some(json!("/token")),
+                "discovery_member_malformed",
+            ),
+            (
+                "token_endpoint",
+                Some(json!(["https://login.example.com"])),
+                "discovery_member_malformed",
+            ),
+            (
+                "token_endpoint",
+                Some(json!("https://u:p@login.example.com/token")),
+                "discovery_member_malformed",
+            ),
+            (
+                "authorization_endpoint",
+                Some(json!("https://login.example.com/a#b")),
+                "discovery_member_malformed",
+            ),
+            (
+                "jwks_uri",
+                Some(json!("http://login.example.com/jwks")),
+                "discovery_endpoint_insecure",
+            ),
+            (
+                "jwks_uri",
+                Some(json!("http://127.0.0.1/jwks")),
+                "discovery_endpoint_insecure",
+            ),
+            (
+                "jwks_uri",
+                Some(json!("file:///etc/passwd")),
+                "discovery_endpoint_insecure",
+            ),
+            (
+                "end_session_endpoint",
+                Some(json!("javascript:alert(1)")),
+                "discovery_endpoint_insecure",
+            ),
+            (
+                "authorization_response_iss_parameter_supported",
+                Some(json!("true")),
+                "discovery_member_malformed",
+            ),
+            (
+                "scopes_supported",
+                Some(json!("openid")),
+                "discovery_member_malformed",
+            ),
         ];
         for (name, value, code) in cases {
             let error = parse(&with(&document(), name, value.clone())).unwrap_err();
@@ -285,7 +383,10 @@ mod tests {
         let url = |text| Url::parse(text).unwrap();
         let plain = |discovery, insist| PlainHttp::for_provider(&url(discovery), insist);
         assert_eq!(plain("https://login.example.com", false), PlainHttp::Never);
-        assert_eq!(plain("http://login.localhost:8090", false), PlainHttp::Loopback);
+        assert_eq!(
+            plain("http://login.localhost:8090", false),
+            PlainHttp::Loopback
+        );
         assert_eq!(plain("http://login.example.com", true), PlainHttp::Anywhere);
         assert!(PlainHttp::Loopback.permits(&url("http://login.localhost:8090/token")));
         assert!(!PlainHttp::Loopback.permits(&url("http://login.example.com/token")));
@@ -295,9 +396,18 @@ mod tests {
     #[test]
     fn the_usual_place_of_the_document() {
         for (issuer, place) in [
-            ("https://a.example", Some("https://a.example/.well-known/openid-configuration")),
-            ("https://a.example/", Some("https://a.example/.well-known/openid-configuration")),
-            ("https://a.example/realms/x", Some("https://a.example/realms/x/.well-known/openid-configuration")),
+            (
+                "https://a.example",
+                Some("https://a.example/.well-known/openid-configuration"),
+            ),
+            (
+                "https://a.example/",
+                Some("https://a.example/.well-known/openid-configuration"),
+            ),
+            (
+                "https://a.example/realms/x",
+                Some("https://a.example/realms/x/.well-known/openid-configuration"),
+            ),
             ("piedpiper.fusionauth.io", None),
             ("urn:issuer", None),
         ] {

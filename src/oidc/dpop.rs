@@ -33,8 +33,13 @@ pub const MAX_AGE: Duration = Duration::from_secs(60);
 pub const LEEWAY: Duration = Duration::from_secs(30);
 
 /// What a proof may be signed with: `algs` of a challenge (section 7.1).
-pub const ALGORITHMS: [Algorithm; 5] =
-    [Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa, Algorithm::Ps256, Algorithm::Rs256];
+pub const ALGORITHMS: [Algorithm; 5] = [
+    Algorithm::Es256,
+    Algorithm::Es384,
+    Algorithm::EdDsa,
+    Algorithm::Ps256,
+    Algorithm::Rs256,
+];
 
 /// What a proof has to be for.
 #[derive(Clone, Copy)]
@@ -146,7 +151,11 @@ impl From<JwsError> for ProofError {
 ///
 /// # Errors
 /// The first thing that is not as it has to be.
-pub fn verify(proof: &str, expected: ProofExpectation<'_>, now: Timestamp) -> Result<Proof, ProofError> {
+pub fn verify(
+    proof: &str,
+    expected: ProofExpectation<'_>,
+    now: Timestamp,
+) -> Result<Proof, ProofError> {
     if proof.len() > MAX_PROOF_BYTES {
         return Err(ProofError::TooLarge);
     }
@@ -156,7 +165,12 @@ pub fn verify(proof: &str, expected: ProofExpectation<'_>, now: Timestamp) -> Re
     }
     let claims = jws.unverified_claims()?;
     let claims = Claims::new(&claims);
-    let text = |name| claims.get(name).and_then(Value::as_str).ok_or(ProofError::Malformed);
+    let text = |name| {
+        claims
+            .get(name)
+            .and_then(Value::as_str)
+            .ok_or(ProofError::Malformed)
+    };
     if text("htm")? != expected.method {
         return Err(ProofError::MethodMismatch);
     }
@@ -177,13 +191,25 @@ pub fn verify(proof: &str, expected: ProofExpectation<'_>, now: Timestamp) -> Re
     let jwk = header.get("jwk").ok_or(ProofError::BadKey)?;
     let key = Key::parse(jwk).map_err(|_| ProofError::BadKey)?;
     jws.verify_possession(&key)?;
-    Ok(Proof { key: thumbprint(jwk).ok_or(ProofError::BadKey)?, id: id.to_owned(), counts_until })
+    Ok(Proof {
+        key: thumbprint(jwk).ok_or(ProofError::BadKey)?,
+        id: id.to_owned(),
+        counts_until,
+    })
 }
 
 /// Until when the proof counts: by a nonce of ours where one is asked for, and the device's clock does not matter then.
-fn fresh_until(claims: Claims<'_>, freshness: Freshness<'_>, now: Timestamp) -> Result<Timestamp, ProofError> {
-    let issued_at = claims.required_date(Claim::Iat).map_err(|_| ProofError::Malformed)?;
-    let nonce = claims.text(Claim::Nonce).map_err(|_| ProofError::Malformed)?;
+fn fresh_until(
+    claims: Claims<'_>,
+    freshness: Freshness<'_>,
+    now: Timestamp,
+) -> Result<Timestamp, ProofError> {
+    let issued_at = claims
+        .required_date(Claim::Iat)
+        .map_err(|_| ProofError::Malformed)?;
+    let nonce = claims
+        .text(Claim::Nonce)
+        .map_err(|_| ProofError::Malformed)?;
     match freshness {
         Freshness::Nonce(judge) => nonce.and_then(judge).ok_or(ProofError::NonceWanted),
         Freshness::IssuedAt => {
@@ -191,7 +217,11 @@ fn fresh_until(claims: Claims<'_>, freshness: Freshness<'_>, now: Timestamp) -> 
             if issued_at > now.plus(LEEWAY) {
                 return Err(ProofError::IssuedInFuture);
             }
-            if now >= until { Err(ProofError::TooOld) } else { Ok(until) }
+            if now >= until {
+                Err(ProofError::TooOld)
+            } else {
+                Ok(until)
+            }
         }
     }
 }
@@ -199,8 +229,13 @@ fn fresh_until(claims: Claims<'_>, freshness: Freshness<'_>, now: Timestamp) -> 
 /// Whether `htu` names this place, query and fragment aside (section 4.3, items 9; RFC 3986 sections 6.2.2 and 6.2.3).
 fn is_address_of(htu: &str, origin: &Origin, path: &str) -> bool {
     let address = htu.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = address.split_once("://") else { return false };
-    let (authority, rest) = rest.find('/').and_then(|slash| rest.split_at_checked(slash)).unwrap_or((rest, "/"));
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return false;
+    };
+    let (authority, rest) = rest
+        .find('/')
+        .and_then(|slash| rest.split_at_checked(slash))
+        .unwrap_or((rest, "/"));
     scheme.eq_ignore_ascii_case(origin.scheme())
         && origin.is_named_by(authority)
         && Target::parse(rest, None).is_ok_and(|target| target.path() == path)
@@ -216,9 +251,13 @@ fn thumbprint(jwk: &Value) -> Option<JwkThumbprint> {
         _ => return None,
     };
     // The name of a type or curve that is known, or base64url: nothing that JSON would have to escape.
-    let members: Vec<String> =
-        required.iter().map(|name| Some(format!("\"{name}\":\"{}\"", text(name)?))).collect::<Option<_>>()?;
-    Some(JwkThumbprint::new(sha256(format!("{{{}}}", members.join(",")).as_bytes())))
+    let members: Vec<String> = required
+        .iter()
+        .map(|name| Some(format!("\"{name}\":\"{}\"", text(name)?)))
+        .collect::<Option<_>>()?;
+    Some(JwkThumbprint::new(sha256(
+        format!("{{{}}}", members.join(",")).as_bytes(),
+    )))
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -79,14 +79,27 @@ impl Http {
     /// No I/O yet.
     pub(super) fn new(settings: &ProviderSettings, clock: Arc<dyn Clock>) -> Self {
         let plan = Plan {
-            certificates: settings.ca_certificates.iter().map(|certificate| certificate.to_vec()).collect(),
-            plain_http: PlainHttp::for_provider(&settings.discovery_url, settings.allow_insecure_http),
+            certificates: settings
+                .ca_certificates
+                .iter()
+                .map(|certificate| certificate.to_vec())
+                .collect(),
+            plain_http: PlainHttp::for_provider(
+                &settings.discovery_url,
+                settings.allow_insecure_http,
+            ),
             connect_timeout: settings.connect_timeout,
             request_timeout: settings.request_timeout,
             body_limit: settings.body_limit,
         };
         let (name, skew) = (settings.name.clone(), Skew::unknown(settings.leeway));
-        Self { client: OnceCell::new(), plan, clock, name, skew }
+        Self {
+            client: OnceCell::new(),
+            plan,
+            clock,
+            name,
+            skew,
+        }
     }
 
     /// How far the provider's clock is ahead of ours, in seconds, by its last answer's `Date`.
@@ -107,7 +120,11 @@ impl Http {
         url: &Url,
         token: &str,
     ) -> Result<Answer, ProviderError> {
-        let request = self.client(endpoint, url).await?.get(url.clone()).bearer_auth(token);
+        let request = self
+            .client(endpoint, url)
+            .await?
+            .get(url.clone())
+            .bearer_auth(token);
         self.send(endpoint, request).await
     }
 
@@ -120,7 +137,11 @@ impl Http {
         authorization: Option<&str>,
         timeout: Duration,
     ) -> Result<Answer, ProviderError> {
-        let request = self.client(endpoint, url).await?.post(url.clone()).timeout(timeout);
+        let request = self
+            .client(endpoint, url)
+            .await?
+            .post(url.clone())
+            .timeout(timeout);
         let mut request = request.header(CONTENT_TYPE, FORM).body(encoded(form));
         if let Some(value) = authorization {
             request = request.header(reqwest::header::AUTHORIZATION, value);
@@ -130,9 +151,21 @@ impl Http {
 
     /// Calls an endpoint that wants more than that.
     pub(super) async fn call(&self, request: Request<'_>) -> Result<Answer, ProviderError> {
-        let Request { endpoint, method, url, headers, payload, timeout } = request;
-        let method = Method::from_bytes(method.as_bytes()).map_err(|error| ProviderError::Setup(error.to_string()))?;
-        let mut request = self.client(endpoint, url).await?.request(method, url.clone()).timeout(timeout);
+        let Request {
+            endpoint,
+            method,
+            url,
+            headers,
+            payload,
+            timeout,
+        } = request;
+        let method = Method::from_bytes(method.as_bytes())
+            .map_err(|error| ProviderError::Setup(error.to_string()))?;
+        let mut request = self
+            .client(endpoint, url)
+            .await?
+            .request(method, url.clone())
+            .timeout(timeout);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -147,27 +180,51 @@ impl Http {
         if !self.plan.plain_http.permits(url) {
             return Err(ProviderError::Insecure { endpoint });
         }
-        self.client.get_or_try_init(|| build(self.plan.clone())).await
+        self.client
+            .get_or_try_init(|| build(self.plan.clone()))
+            .await
     }
 
-    async fn send(&self, endpoint: Endpoint, request: RequestBuilder) -> Result<Answer, ProviderError> {
+    async fn send(
+        &self,
+        endpoint: Endpoint,
+        request: RequestBuilder,
+    ) -> Result<Answer, ProviderError> {
         let request = request.header(ACCEPT, "application/json");
-        let response = request.send().await.map_err(|error| failure(endpoint, error))?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| failure(endpoint, error))?;
         self.note_date(&response);
         let status = response.status().as_u16();
         let body = self.read(endpoint, response).await?;
-        Ok(Answer { endpoint, status, body })
+        Ok(Answer {
+            endpoint,
+            status,
+            body,
+        })
     }
 
     /// Reads the body, and stops at the limit rather than after it.
-    async fn read(&self, endpoint: Endpoint, mut response: Response) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
+    async fn read(
+        &self,
+        endpoint: Endpoint,
+        mut response: Response,
+    ) -> Result<Zeroizing<Vec<u8>>, ProviderError> {
         let limit = self.plan.body_limit;
         let too_large = ProviderError::TooLarge { endpoint, limit };
-        if response.content_length().is_some_and(|length| length > limit as u64) {
+        if response
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+        {
             return Err(too_large);
         }
         let mut body = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(|error| failure(endpoint, error))? {
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| failure(endpoint, error))?
+        {
             if body.len().saturating_add(chunk.len()) > limit {
                 return Err(too_large);
             }
@@ -177,13 +234,28 @@ impl Http {
     }
 
     fn note_date(&self, response: &Response) {
-        let field = |name: HeaderName| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let field = |name: HeaderName| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let date = field(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-        let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else { return };
+        let Some(date) = date.and_then(|date| date.duration_since(UNIX_EPOCH).ok()) else {
+            return;
+        };
         // A key set may come out of a cache, with the date at which it went in.
-        let in_cache = Duration::from_secs(field(AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0));
+        let in_cache = Duration::from_secs(
+            field(AGE)
+                .and_then(|age| age.trim().parse().ok())
+                .unwrap_or(0),
+        );
         let (provider, leeway) = (&self.name, self.skew.leeway());
-        match self.skew.note(Timestamp::from_secs(date.as_secs()), in_cache, self.clock.now()) {
+        match self.skew.note(
+            Timestamp::from_secs(date.as_secs()),
+            in_cache,
+            self.clock.now(),
+        ) {
             Some(News::TooLarge(seconds)) => {
                 tracing::warn!(%provider, seconds_ahead = seconds, leeway, "provider_clock_skewed");
             }
@@ -204,14 +276,20 @@ impl Answer {
         if self.status == 200 {
             return Ok(self.body);
         }
-        Err(ProviderError::Status { endpoint: self.endpoint, status: self.status })
+        Err(ProviderError::Status {
+            endpoint: self.endpoint,
+            status: self.status,
+        })
     }
 }
 
 /// A form, wiped when it was sent: it holds passwords, secrets and tokens. What the libraries below copy is theirs.
 fn encoded(form: &[(&str, &str)]) -> Bytes {
     // Room for all of it, since growing would leave a copy behind that nobody wipes.
-    let most = form.iter().map(|(name, value)| (name.len() + value.len()) * 3 + 2).sum();
+    let most = form
+        .iter()
+        .map(|(name, value)| (name.len() + value.len()) * 3 + 2)
+        .sum();
     let mut text = form_urlencoded::Serializer::new(String::with_capacity(most));
     let text = Zeroizing::new(text.extend_pairs(form).finish().into_bytes());
     Bytes::from_owner(text)
@@ -221,13 +299,18 @@ fn encoded(form: &[(&str, &str)]) -> Bytes {
 async fn build(plan: Plan) -> Result<Client, ProviderError> {
     let built = tokio::task::spawn_blocking(move || match builder(&plan)?.build() {
         // A bare system without a trust store can still reach a provider on this machine, which needs none.
-        Err(_) if plan.plain_http == PlainHttp::Loopback => builder(&plan)?.tls_certs_only([]).build(),
+        Err(_) if plan.plain_http == PlainHttp::Loopback => {
+            builder(&plan)?.tls_certs_only([]).build()
+        }
         built => built,
     });
     match built.await {
         Ok(Ok(client)) => Ok(client),
         Ok(Err(error)) => Err(ProviderError::Setup(cause_of(&error))),
-        Err(error) => Err(ProviderError::Setup(json::printable(&error.to_string(), 300))),
+        Err(error) => Err(ProviderError::Setup(json::printable(
+            &error.to_string(),
+            300,
+        ))),
     }
 }
 
@@ -246,14 +329,21 @@ fn builder(plan: &Plan) -> reqwest::Result<ClientBuilder> {
     if plan.certificates.is_empty() {
         return Ok(builder);
     }
-    let certificates = plan.certificates.iter().map(|der| Certificate::from_der(der));
+    let certificates = plan
+        .certificates
+        .iter()
+        .map(|der| Certificate::from_der(der));
     Ok(builder.tls_certs_only(certificates.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// What is certain about a call that failed: whether anything was sent.
 fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
     let error = error.without_url();
-    let cause = if error.is_timeout() { String::from("timed out") } else { cause_of(&error) };
+    let cause = if error.is_timeout() {
+        String::from("timed out")
+    } else {
+        cause_of(&error)
+    };
     if error.is_connect() {
         return ProviderError::Unreachable { endpoint, cause };
     }
@@ -282,8 +372,13 @@ impl Resolve for LocalhostAware {
         let host = name.as_str().to_owned();
         Box::pin(async move {
             if is_loopback_host(&host) {
-                let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-                return Ok(Box::new(here.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs);
+                let here = [
+                    IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    IpAddr::V6(Ipv6Addr::LOCALHOST),
+                ];
+                return Ok(
+                    Box::new(here.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs,
+                );
             }
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
             Ok(Box::new(found.into_iter()) as Addrs)
@@ -302,7 +397,8 @@ mod tests {
     use crate::types::time::SystemClock;
 
     fn http(url: &Url, trusted: Vec<CertificateDer<'static>>) -> Http {
-        let mut settings = ProviderSettings::at(ProviderName::new("p"), Issuer::new("i"), url.clone());
+        let mut settings =
+            ProviderSettings::at(ProviderName::new("p"), Issuer::new("i"), url.clone());
         settings.connect_timeout = Duration::from_millis(500);
         settings.ca_certificates = trusted;
         Http::new(&settings, Arc::new(SystemClock))
@@ -315,30 +411,59 @@ mod tests {
         let certified = rcgen::generate_simple_self_signed(name()).unwrap();
         let other = rcgen::generate_simple_self_signed(name()).unwrap();
         let ours = certified.cert.der().clone();
-        let server = FakeProvider::start_tls(certified, |_| Reply::Json(200, String::from("{}"))).await;
+        let server =
+            FakeProvider::start_tls(certified, |_| Reply::Json(200, String::from("{}"))).await;
         let at = |host| Url::parse(&format!("https://{host}:{}/d", server.address.port())).unwrap();
         let url = at("login.localhost");
-        let answer = http(&url, vec![ours.clone()]).get(Endpoint::Discovery, &url).await.unwrap();
+        let answer = http(&url, vec![ours.clone()])
+            .get(Endpoint::Discovery, &url)
+            .await
+            .unwrap();
         assert_eq!(answer.ok().unwrap().as_slice(), b"{}");
         let elsewhere = at("other.localhost");
-        for (url, trusted) in [(&url, vec![other.cert.der().clone()]), (&url, Vec::new()), (&elsewhere, vec![ours])] {
+        for (url, trusted) in [
+            (&url, vec![other.cert.der().clone()]),
+            (&url, Vec::new()),
+            (&elsewhere, vec![ours]),
+        ] {
             let names_some = !trusted.is_empty();
-            let error = http(url, trusted).get(Endpoint::Discovery, url).await.err().unwrap();
+            let error = http(url, trusted)
+                .get(Endpoint::Discovery, url)
+                .await
+                .err()
+                .unwrap();
             // A bare system has no trust store to begin with.
             let is_setup = !names_some && error.code() == "provider_client_setup";
-            assert!(is_setup || error.code() == "provider_unreachable", "{url} {error}");
+            assert!(
+                is_setup || error.code() == "provider_unreachable",
+                "{url} {error}"
+            );
         }
-        assert_eq!(server.count("/d"), 1, "nothing was sent before the name and the authority were right");
+        assert_eq!(
+            server.count("/d"),
+            1,
+            "nothing was sent before the name and the authority were right"
+        );
     }
 
     #[tokio::test]
     async fn a_handshake_that_stalls_has_sent_nothing() {
         install_crypto();
-        let trusted = rcgen::generate_simple_self_signed(vec![String::from("localhost")]).unwrap().cert.der().clone();
+        let trusted = rcgen::generate_simple_self_signed(vec![String::from("localhost")])
+            .unwrap()
+            .cert
+            .der()
+            .clone();
         let silent = FakeProvider::start(|_| Reply::Stall(Vec::new())).await;
-        let url = Url::parse(&format!("https://localhost:{}/token", silent.address.port())).unwrap();
+        let url = Url::parse(&format!(
+            "https://localhost:{}/token",
+            silent.address.port()
+        ))
+        .unwrap();
         let patience = Duration::from_secs(10);
-        let verdict = http(&url, vec![trusted]).post(Endpoint::Token, &url, &[("a", "b")], None, patience).await;
+        let verdict = http(&url, vec![trusted])
+            .post(Endpoint::Token, &url, &[("a", "b")], None, patience)
+            .await;
         assert_eq!(verdict.err().unwrap().code(), "provider_unreachable");
     }
 
@@ -347,7 +472,11 @@ mod tests {
         install_crypto();
         let url = Url::parse("https://login.localhost:1/d").unwrap();
         let broken = vec![CertificateDer::from(vec![1, 2, 3])];
-        let error = http(&url, broken).get(Endpoint::Discovery, &url).await.err().unwrap();
+        let error = http(&url, broken)
+            .get(Endpoint::Discovery, &url)
+            .await
+            .err()
+            .unwrap();
         assert_eq!(error.code(), "provider_client_setup");
     }
 
@@ -355,8 +484,15 @@ mod tests {
     async fn names_under_localhost_are_this_machine() {
         // RFC 6761 section 6.3; and a name that only looks like it is asked of the system.
         for name in ["localhost", "login.localhost", "a.b.localhost"] {
-            let found: Vec<SocketAddr> = LocalhostAware.resolve(name.parse().unwrap()).await.unwrap().collect();
-            assert!(found.iter().all(|address| address.ip().is_loopback()) && found.len() == 2, "{name}");
+            let found: Vec<SocketAddr> = LocalhostAware
+                .resolve(name.parse().unwrap())
+                .await
+                .unwrap()
+                .collect();
+            assert!(
+                found.iter().all(|address| address.ip().is_loopback()) && found.len() == 2,
+                "{name}"
+            );
         }
     }
 }

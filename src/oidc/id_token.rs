@@ -56,7 +56,10 @@ pub fn check(
     check_nonce(claims, expected.nonce)?;
     check_access_token(claims, signed.algorithm, expected.access_token)?;
     let subject = claims.subject()?;
-    if expected.subject.is_some_and(|expected| expected.as_str() != subject) {
+    if expected
+        .subject
+        .is_some_and(|expected| expected.as_str() != subject)
+    {
         return Err(ClaimError::SubjectMismatch);
     }
     VerifiedToken::from_checked(signed)
@@ -66,10 +69,17 @@ pub fn check(
 fn check_kind(claims: Claims<'_>, typ: Option<&str>) -> Result<(), ClaimError> {
     let is_plain = kind_of(typ).is_none_or(|kind| kind == "jwt");
     let is_event = claims.has("events");
-    let says_otherwise = ["typ", "token_use"]
-        .iter()
-        .any(|name| claims.get(name).and_then(Value::as_str).is_some_and(|kind| !is_one_of(kind, &["id", "jwt"])));
-    if is_plain && !is_event && !says_otherwise { Ok(()) } else { Err(ClaimError::WrongKind) }
+    let says_otherwise = ["typ", "token_use"].iter().any(|name| {
+        claims
+            .get(name)
+            .and_then(Value::as_str)
+            .is_some_and(|kind| !is_one_of(kind, &["id", "jwt"]))
+    });
+    if is_plain && !is_event && !says_otherwise {
+        Ok(())
+    } else {
+        Err(ClaimError::WrongKind)
+    }
 }
 
 fn is_one_of(word: &str, words: &[&str]) -> bool {
@@ -90,9 +100,15 @@ fn check_audience(claims: Claims<'_>, client_id: &ClientId) -> Result<(), ClaimE
 
 fn check_nonce(claims: Claims<'_>, expected: Option<&Nonce>) -> Result<(), ClaimError> {
     let found = claims.text(Claim::Nonce)?;
-    let Some(expected) = expected else { return Ok(()) };
+    let Some(expected) = expected else {
+        return Ok(());
+    };
     let found = found.ok_or(ClaimError::Missing(Claim::Nonce))?;
-    if expected.matches(found) { Ok(()) } else { Err(ClaimError::NonceMismatch) }
+    if expected.matches(found) {
+        Ok(())
+    } else {
+        Err(ClaimError::NonceMismatch)
+    }
 }
 
 fn check_access_token(
@@ -100,9 +116,15 @@ fn check_access_token(
     algorithm: Algorithm,
     access_token: Option<&AccessToken>,
 ) -> Result<(), ClaimError> {
-    let (Some(found), Some(token)) = (claims.text(Claim::AtHash)?, access_token) else { return Ok(()) };
+    let (Some(found), Some(token)) = (claims.text(Claim::AtHash)?, access_token) else {
+        return Ok(());
+    };
     let expected = half_hash(algorithm, token.expose());
-    if same_bytes(found.as_bytes(), expected.as_bytes()) { Ok(()) } else { Err(ClaimError::AccessTokenMismatch) }
+    if same_bytes(found.as_bytes(), expected.as_bytes()) {
+        Ok(())
+    } else {
+        Err(ClaimError::AccessTokenMismatch)
+    }
 }
 
 /// The left half of the hash that goes with `algorithm`, in base64url (section 3.1.3.6).
@@ -138,48 +160,114 @@ mod tests {
         typ: Option<&str>,
         expected: IdTokenExpectation<'_>,
     ) -> Result<VerifiedToken, ClaimError> {
-        let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store"));
-        let profile = IdTokenProfile { issuer: &issuer, client_id: &client_id, leeway: Duration::from_secs(30) };
-        check(signed(claims, typ), profile, expected, Timestamp::from_secs(NOW))
+        let (issuer, client_id) = (
+            Issuer::new("https://login.example.com"),
+            ClientId::new("store"),
+        );
+        let profile = IdTokenProfile {
+            issuer: &issuer,
+            client_id: &client_id,
+            leeway: Duration::from_secs(30),
+        };
+        check(
+            signed(claims, typ),
+            profile,
+            expected,
+            Timestamp::from_secs(NOW),
+        )
     }
 
     fn judge(claims: &Value) -> Result<VerifiedToken, ClaimError> {
         let nonce = Nonce::new("n-1");
-        judge_as(claims, Some("JWT"), IdTokenExpectation { nonce: Some(&nonce), ..Default::default() })
+        judge_as(
+            claims,
+            Some("JWT"),
+            IdTokenExpectation {
+                nonce: Some(&nonce),
+                ..Default::default()
+            },
+        )
     }
 
     #[test]
     fn a_good_token_is_proof_of_what_it_says() {
         let token = judge(&base()).unwrap();
-        assert_eq!((token.subject().as_str(), token.expires_at().secs()), ("alice", NOW + 300));
-        assert_eq!((token.issued_at().unwrap().secs(), token.sid().unwrap().as_str()), (NOW, "s-1"));
+        assert_eq!(
+            (token.subject().as_str(), token.expires_at().secs()),
+            ("alice", NOW + 300)
+        );
+        assert_eq!(
+            (
+                token.issued_at().unwrap().secs(),
+                token.sid().unwrap().as_str()
+            ),
+            (NOW, "s-1")
+        );
         assert_eq!(token.claims().get("email").unwrap(), "alice@example.com");
         assert_eq!(token.raw().split('.').count(), 3);
         let shown = format!("{token:?}");
-        assert!(!shown.contains("alice") && !shown.contains(token.raw()), "{shown}");
+        assert!(
+            !shown.contains("alice") && !shown.contains(token.raw()),
+            "{shown}"
+        );
     }
 
     #[test]
     fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
         // jsonwebtoken CVE-2026-25537, mod_auth_openidc: a wrong type is not an absent claim.
-        for claim in [Claim::Iss, Claim::Sub, Claim::Aud, Claim::Exp, Claim::Iat, Claim::Nonce] {
+        for claim in [
+            Claim::Iss,
+            Claim::Sub,
+            Claim::Aud,
+            Claim::Exp,
+            Claim::Iat,
+            Claim::Nonce,
+        ] {
             let name = claim.name();
-            assert_eq!(judge(&with(&base(), name, None)).unwrap_err(), ClaimError::Missing(claim));
+            assert_eq!(
+                judge(&with(&base(), name, None)).unwrap_err(),
+                ClaimError::Missing(claim)
+            );
             let is_date = matches!(claim, Claim::Exp | Claim::Iat);
-            let other_type = if is_date { json!("1800000300") } else { json!(7) };
-            for wrong in [Value::Null, json!(true), json!({}), json!([]), json!(""), other_type] {
+            let other_type = if is_date {
+                json!("1800000300")
+            } else {
+                json!(7)
+            };
+            for wrong in [
+                Value::Null,
+                json!(true),
+                json!({}),
+                json!([]),
+                json!(""),
+                other_type,
+            ] {
                 let claims = with(&base(), name, Some(wrong.clone()));
-                assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{name} {wrong}");
+                assert_eq!(
+                    judge(&claims).unwrap_err(),
+                    ClaimError::Malformed(claim),
+                    "{name} {wrong}"
+                );
             }
         }
     }
 
     #[test]
     fn an_optional_claim_that_is_there_has_the_right_type() {
-        for claim in [Claim::Nbf, Claim::Azp, Claim::AtHash, Claim::AuthTime, Claim::Sid] {
+        for claim in [
+            Claim::Nbf,
+            Claim::Azp,
+            Claim::AtHash,
+            Claim::AuthTime,
+            Claim::Sid,
+        ] {
             for wrong in [Value::Null, json!(true), json!({}), json!([1]), json!("")] {
                 let claims = with(&base(), claim.name(), Some(wrong.clone()));
-                assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{claim:?} {wrong}");
+                assert_eq!(
+                    judge(&claims).unwrap_err(),
+                    ClaimError::Malformed(claim),
+                    "{claim:?} {wrong}"
+                );
             }
         }
     }
@@ -187,35 +275,75 @@ mod tests {
     #[test]
     fn wrong_values_are_refused() {
         let cases = [
-            ("iss", json!("https://login.example.com/"), ClaimError::IssuerMismatch),
-            ("iss", json!("https://LOGIN.example.com"), ClaimError::IssuerMismatch),
-            ("iss", json!(["https://login.example.com"]), ClaimError::Malformed(Claim::Iss)),
-            ("sub", json!("x".repeat(256)), ClaimError::Malformed(Claim::Sub)),
+            (
+                "iss",
+                json!("https://login.example.com/"),
+                ClaimError::IssuerMismatch,
+            ),
+            (
+                "iss",
+                json!("https://LOGIN.example.com"),
+                ClaimError::IssuerMismatch,
+            ),
+            (
+                "iss",
+                json!(["https://login.example.com"]),
+                ClaimError::Malformed(Claim::Iss),
+            ),
+            (
+                "sub",
+                json!("x".repeat(256)),
+                ClaimError::Malformed(Claim::Sub),
+            ),
             ("aud", json!("forum"), ClaimError::AudienceMismatch),
             ("aud", json!("Store"), ClaimError::AudienceMismatch),
             ("aud", json!(["forum"]), ClaimError::AudienceMismatch),
             ("aud", json!(["store", "forum"]), ClaimError::PartyMismatch),
-            ("aud", json!(["store", 7]), ClaimError::Malformed(Claim::Aud)),
-            ("aud", json!(["store", ""]), ClaimError::Malformed(Claim::Aud)),
-            ("aud", json!(["store", ["store"]]), ClaimError::Malformed(Claim::Aud)),
+            (
+                "aud",
+                json!(["store", 7]),
+                ClaimError::Malformed(Claim::Aud),
+            ),
+            (
+                "aud",
+                json!(["store", ""]),
+                ClaimError::Malformed(Claim::Aud),
+            ),
+            (
+                "aud",
+                json!(["store", ["store"]]),
+                ClaimError::Malformed(Claim::Aud),
+            ),
             ("azp", json!("forum"), ClaimError::PartyMismatch),
             ("exp", json!(NOW - 31), ClaimError::Expired),
             ("exp", json!(NOW - 30), ClaimError::Expired),
             ("exp", json!(0), ClaimError::Expired),
             ("exp", json!(-1), ClaimError::Malformed(Claim::Exp)),
-            ("exp", json!((NOW + 300) * 1000), ClaimError::Malformed(Claim::Exp)),
+            (
+                "exp",
+                json!((NOW + 300) * 1000),
+                ClaimError::Malformed(Claim::Exp),
+            ),
             ("exp", json!(1e300), ClaimError::Malformed(Claim::Exp)),
             ("nbf", json!(NOW + 31), ClaimError::NotYetValid),
             ("iat", json!(NOW + 31), ClaimError::IssuedInFuture),
             ("nonce", json!("n-2"), ClaimError::NonceMismatch),
             ("nonce", json!("n-1 "), ClaimError::NonceMismatch),
-            ("events", json!({"http://schemas.openid.net/event/backchannel-logout": {}}), ClaimError::WrongKind),
+            (
+                "events",
+                json!({"http://schemas.openid.net/event/backchannel-logout": {}}),
+                ClaimError::WrongKind,
+            ),
             ("typ", json!("Bearer"), ClaimError::WrongKind),
             ("typ", json!("Refresh"), ClaimError::WrongKind),
             ("token_use", json!("access"), ClaimError::WrongKind),
         ];
         for (name, value, error) in cases {
-            assert_eq!(judge(&with(&base(), name, Some(value.clone()))).unwrap_err(), error, "{name} {value}");
+            assert_eq!(
+                judge(&with(&base(), name, Some(value.clone()))).unwrap_err(),
+                error,
+                "{name} {value}"
+            );
         }
     }
 
@@ -233,9 +361,16 @@ mod tests {
             ("token_use", json!("id")),
         ];
         for (name, value) in cases {
-            assert!(judge(&with(&base(), name, Some(value.clone()))).is_ok(), "{name} {value}");
+            assert!(
+                judge(&with(&base(), name, Some(value.clone()))).is_ok(),
+                "{name} {value}"
+            );
         }
-        let several = with(&with(&base(), "aud", Some(json!(["store", "api"]))), "azp", Some(json!("store")));
+        let several = with(
+            &with(&base(), "aud", Some(json!(["store", "api"]))),
+            "azp",
+            Some(json!("store")),
+        );
         assert!(judge(&several).is_ok());
         let fraction = judge(&with(&base(), "exp", Some(json!(NOW as f64 + 0.7)))).unwrap();
         assert_eq!(fraction.expires_at().secs(), NOW, "rounded down");
@@ -244,9 +379,20 @@ mod tests {
     #[test]
     fn other_kinds_of_tokens_are_refused_by_typ() {
         for typ in [None, Some("JWT"), Some("jwt"), Some("application/jwt")] {
-            assert!(judge_as(&base(), typ, IdTokenExpectation::default()).is_ok(), "{typ:?}");
+            assert!(
+                judge_as(&base(), typ, IdTokenExpectation::default()).is_ok(),
+                "{typ:?}"
+            );
         }
-        for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "logout+jwt", "dpop+jwt", "secevent+jwt", ""] {
+        for typ in [
+            "at+jwt",
+            "AT+JWT",
+            "application/at+jwt",
+            "logout+jwt",
+            "dpop+jwt",
+            "secevent+jwt",
+            "",
+        ] {
             let verdict = judge_as(&base(), Some(typ), IdTokenExpectation::default());
             assert_eq!(verdict.unwrap_err(), ClaimError::WrongKind, "{typ}");
         }
@@ -256,22 +402,40 @@ mod tests {
     fn a_refresh_keeps_the_person_and_needs_no_nonce() {
         let (alice, bob) = (Subject::new("alice"), Subject::new("bob"));
         let without_nonce = with(&base(), "nonce", None);
-        let expect = |subject| IdTokenExpectation { subject: Some(subject), ..Default::default() };
+        let expect = |subject| IdTokenExpectation {
+            subject: Some(subject),
+            ..Default::default()
+        };
         assert!(judge_as(&without_nonce, None, expect(&alice)).is_ok());
-        assert_eq!(judge_as(&without_nonce, None, expect(&bob)).unwrap_err(), ClaimError::SubjectMismatch);
+        assert_eq!(
+            judge_as(&without_nonce, None, expect(&bob)).unwrap_err(),
+            ClaimError::SubjectMismatch
+        );
     }
 
     #[test]
     fn at_hash_ties_the_two_tokens_of_one_answer() {
         // OpenID Connect Core, appendix A.3.
-        let (known, hash) = ("jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y", "77QmUPtjPfzWtF2AnpK9RQ");
+        let (known, hash) = (
+            "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y",
+            "77QmUPtjPfzWtF2AnpK9RQ",
+        );
         assert_eq!(half_hash(Algorithm::Rs256, known), hash);
         assert_eq!(half_hash(Algorithm::EdDsa, known).len(), 43);
         let (mine, other) = (AccessToken::new(known), AccessToken::new("other"));
         let claims = with(&base(), "at_hash", Some(json!(hash)));
-        let expect = |token| IdTokenExpectation { access_token: Some(token), ..Default::default() };
+        let expect = |token| IdTokenExpectation {
+            access_token: Some(token),
+            ..Default::default()
+        };
         assert!(judge_as(&claims, None, expect(&mine)).is_ok());
-        assert_eq!(judge_as(&claims, None, expect(&other)).unwrap_err(), ClaimError::AccessTokenMismatch);
-        assert!(judge_as(&base(), None, expect(&other)).is_ok(), "at_hash is optional in the code flow");
+        assert_eq!(
+            judge_as(&claims, None, expect(&other)).unwrap_err(),
+            ClaimError::AccessTokenMismatch
+        );
+        assert!(
+            judge_as(&base(), None, expect(&other)).is_ok(),
+            "at_hash is optional in the code flow"
+        );
     }
 }

@@ -30,7 +30,11 @@ pub struct NoVerdict;
 ///
 /// # Errors
 /// [`NoVerdict`]: it is not a JSON object with unique members, or `active` is not a boolean.
-pub fn parse(body: &[u8], profile: PresentedTokenProfile<'_>, now: Timestamp) -> Result<Introspected, NoVerdict> {
+pub fn parse(
+    body: &[u8],
+    profile: PresentedTokenProfile<'_>,
+    now: Timestamp,
+) -> Result<Introspected, NoVerdict> {
     let mut claims = json::object(body).ok_or(NoVerdict)?;
     match claims.remove("active") {
         Some(Value::Bool(true)) => {}
@@ -76,10 +80,22 @@ mod tests {
     }
 
     fn judge(answer: &Value) -> Result<Introspected, NoVerdict> {
-        let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store-client"));
+        let (issuer, client_id) = (
+            Issuer::new("https://login.example.com"),
+            ClientId::new("store-client"),
+        );
         let (audiences, leeway) = ([String::from("store")], Duration::from_secs(30));
-        let profile = PresentedTokenProfile { issuer: &issuer, audiences: &audiences, client_id: &client_id, leeway };
-        parse(answer.to_string().as_bytes(), profile, Timestamp::from_secs(NOW))
+        let profile = PresentedTokenProfile {
+            issuer: &issuer,
+            audiences: &audiences,
+            client_id: &client_id,
+            leeway,
+        };
+        parse(
+            answer.to_string().as_bytes(),
+            profile,
+            Timestamp::from_secs(NOW),
+        )
     }
 
     fn active(answer: &Value) -> PresentedToken {
@@ -93,59 +109,126 @@ mod tests {
     fn only_a_boolean_true_is_active() {
         // RFC 7662 section 2.2; Casdoor CVE-2026-9097.
         assert!(matches!(judge(&base()), Ok(Introspected::Active(_))));
-        assert!(matches!(judge(&json!({"active": false})), Ok(Introspected::Inactive)));
-        assert!(matches!(judge(&with(&base(), "active", Some(json!(false)))), Ok(Introspected::Inactive)));
-        for other in
-            [None, Some(json!("true")), Some(json!(1)), Some(Value::Null), Some(json!([true])), Some(json!({}))]
-        {
-            assert_eq!(judge(&with(&base(), "active", other.clone())).err(), Some(NoVerdict), "{other:?}");
+        assert!(matches!(
+            judge(&json!({"active": false})),
+            Ok(Introspected::Inactive)
+        ));
+        assert!(matches!(
+            judge(&with(&base(), "active", Some(json!(false)))),
+            Ok(Introspected::Inactive)
+        ));
+        for other in [
+            None,
+            Some(json!("true")),
+            Some(json!(1)),
+            Some(Value::Null),
+            Some(json!([true])),
+            Some(json!({})),
+        ] {
+            assert_eq!(
+                judge(&with(&base(), "active", other.clone())).err(),
+                Some(NoVerdict),
+                "{other:?}"
+            );
         }
         let (issuer, client_id) = (Issuer::new("i"), ClientId::new("c"));
         let leeway = Duration::ZERO;
-        let profile = PresentedTokenProfile { issuer: &issuer, audiences: &[], client_id: &client_id, leeway };
-        for body in ["", "true", "[]", r#"{"active":true"#, r#"{"active":false,"active":true}"#, "<html>"] {
-            assert!(parse(body.as_bytes(), profile, Timestamp::from_secs(NOW)).is_err(), "{body}");
+        let profile = PresentedTokenProfile {
+            issuer: &issuer,
+            audiences: &[],
+            client_id: &client_id,
+            leeway,
+        };
+        for body in [
+            "",
+            "true",
+            "[]",
+            r#"{"active":true"#,
+            r#"{"active":false,"active":true}"#,
+            "<html>",
+        ] {
+            assert!(
+                parse(body.as_bytes(), profile, Timestamp::from_secs(NOW)).is_err(),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn an_active_token_still_has_to_be_an_access_token_for_this_app_and_for_now() {
         let cases = [
-            ("iss", Some(json!("https://evil.example")), ClaimError::IssuerMismatch),
+            (
+                "iss",
+                Some(json!("https://evil.example")),
+                ClaimError::IssuerMismatch,
+            ),
             ("aud", Some(json!("forum")), ClaimError::AudienceMismatch),
-            ("aud", Some(json!(["forum", 7])), ClaimError::Malformed(Claim::Aud)),
+            (
+                "aud",
+                Some(json!(["forum", 7])),
+                ClaimError::Malformed(Claim::Aud),
+            ),
             ("aud", None, ClaimError::AudienceMismatch),
             ("aud", Some(json!([])), ClaimError::AudienceMismatch),
             ("exp", Some(json!(NOW - 30)), ClaimError::Expired),
-            ("exp", Some(json!("soon")), ClaimError::Malformed(Claim::Exp)),
+            (
+                "exp",
+                Some(json!("soon")),
+                ClaimError::Malformed(Claim::Exp),
+            ),
             ("nbf", Some(json!(NOW + 31)), ClaimError::NotYetValid),
-            ("token_type", Some(json!("refresh_token")), ClaimError::WrongKind),
+            (
+                "token_type",
+                Some(json!("refresh_token")),
+                ClaimError::WrongKind,
+            ),
             ("token_type", Some(json!(7)), ClaimError::WrongKind),
             ("typ", Some(json!("Refresh")), ClaimError::WrongKind),
             ("nonce", Some(json!("n")), ClaimError::WrongKind),
             ("sub", Some(json!(7)), ClaimError::Malformed(Claim::Sub)),
-            ("cnf", Some(json!({"x5t#S256": "x"})), ClaimError::Malformed(Claim::Cnf)),
+            (
+                "cnf",
+                Some(json!({"x5t#S256": "x"})),
+                ClaimError::Malformed(Claim::Cnf),
+            ),
         ];
         for (name, value, error) in cases {
             let verdict = judge(&with(&base(), name, value.clone()));
-            assert!(matches!(verdict, Ok(Introspected::Refused(found)) if found == error), "{name} {value:?}");
+            assert!(
+                matches!(verdict, Ok(Introspected::Refused(found)) if found == error),
+                "{name} {value:?}"
+            );
         }
     }
 
     #[test]
     fn what_providers_leave_out_or_write_otherwise_is_understood() {
-        assert_eq!(active(&with(&base(), "iss", None)).holder(), &Holder::Person(Subject::new("alice")));
+        assert_eq!(
+            active(&with(&base(), "iss", None)).holder(),
+            &Holder::Person(Subject::new("alice"))
+        );
         assert_eq!(active(&with(&base(), "exp", None)).ends_at(), None);
-        let own = with(&with(&base(), "client_id", Some(json!("store-client"))), "aud", None);
+        let own = with(
+            &with(&base(), "client_id", Some(json!("store-client"))),
+            "aud",
+            None,
+        );
         assert!(
             matches!(active(&own).holder(), Holder::Person(_)),
             "what the app's own client obtained is for the app"
         );
         let milliseconds = with(&base(), "exp", Some(json!((NOW + 60) * 1000 + 500)));
         assert_eq!(active(&milliseconds).ends_at().unwrap().secs(), NOW + 90);
-        let bound = with(&with(&base(), "token_type", Some(json!("DPoP"))), "cnf", Some(json!({"jkt": "k"})));
+        let bound = with(
+            &with(&base(), "token_type", Some(json!("DPoP"))),
+            "cnf",
+            Some(json!({"jkt": "k"})),
+        );
         assert_eq!(active(&bound).bound_to(), Some(&JwkThumbprint::new("k")));
         // FusionAuth says no more than this of a refresh token.
-        assert!(matches!(judge(&json!({"active": true, "exp": NOW + 60})), Ok(Introspected::Refused(_))));
+        assert!(matches!(
+            judge(&json!({"active": true, "exp": NOW + 60})),
+            Ok(Introspected::Refused(_))
+        ));
     }
 }

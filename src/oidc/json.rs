@@ -38,7 +38,10 @@ impl<'de> Visitor<'de> for UniqueMembers {
 
 /// A text from outside as it may be shown: no control characters, at most `limit` characters.
 pub(super) fn printable(text: &str, limit: usize) -> String {
-    text.chars().filter(|c| !is_unprintable(*c)).take(limit).collect()
+    text.chars()
+        .filter(|c| !is_unprintable(*c))
+        .take(limit)
+        .collect()
 }
 
 /// Control characters, and those that reorder or hide text when displayed.

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 pub use crate::types::oauth::KeyFingerprint;
 use aws_lc_rs::digest;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
@@ -130,30 +132,54 @@ impl KeySet {
     /// It is not one, or has no key that could be used.
     pub fn parse(document: &[u8]) -> Result<Self, KeysError> {
         let document = json::object(document).ok_or(KeysError::NotAKeySet)?;
-        let members = document.get("keys").and_then(Value::as_array).ok_or(KeysError::NotAKeySet)?;
-        let mut set = Self { keys: Vec::new(), by_kid: HashMap::new(), skipped: Vec::new() };
+        let members = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or(KeysError::NotAKeySet)?;
+        let mut set = Self {
+            keys: Vec::new(),
+            by_kid: HashMap::new(),
+            skipped: Vec::new(),
+        };
         for member in members.iter().take(MAX_KEYS) {
             match Key::parse(member) {
                 Ok(key) => set.add(key),
-                Err(reason) => set.skipped.push(Skipped { kid: kid_for_log(member), reason }),
+                Err(reason) => set.skipped.push(Skipped {
+                    kid: kid_for_log(member),
+                    reason,
+                }),
             }
         }
         if members.len() > MAX_KEYS {
-            set.skipped.push(Skipped { kid: None, reason: SkipReason::TooMany });
+            set.skipped.push(Skipped {
+                kid: None,
+                reason: SkipReason::TooMany,
+            });
         }
-        if set.keys.is_empty() { Err(KeysError::NoUsableKey) } else { Ok(set) }
+        if set.keys.is_empty() {
+            Err(KeysError::NoUsableKey)
+        } else {
+            Ok(set)
+        }
     }
 
     fn add(&mut self, key: Key) {
         if let Some(kid) = &key.kid {
-            self.by_kid.entry(kid.clone()).or_default().push(self.keys.len());
+            self.by_kid
+                .entry(kid.clone())
+                .or_default()
+                .push(self.keys.len());
         }
         self.keys.push(key);
     }
 
     /// The keys of that `kid`: usually one, but nothing forbids more.
     pub(super) fn named(&self, kid: &str) -> impl Iterator<Item = &Key> {
-        self.by_kid.get(kid).into_iter().flatten().filter_map(|index| self.keys.get(*index))
+        self.by_kid
+            .get(kid)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.keys.get(*index))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
@@ -210,7 +236,13 @@ impl Key {
             return Err(SkipReason::Unsupported);
         }
         let kid = text(jwk, "kid")?.map(str::to_owned);
-        Ok(Self { kid, family, algorithm, fingerprint: material.fingerprint, decoding: material.decoding })
+        Ok(Self {
+            kid,
+            family,
+            algorithm,
+            fingerprint: material.fingerprint,
+            decoding: material.decoding,
+        })
     }
 
     /// Whether the key may be used with `algorithm`, by its type and by its own `alg`.
@@ -238,7 +270,9 @@ fn is_for_signatures(jwk: &Map<String, Value>) -> Result<bool, SkipReason> {
     }
     match jwk.get("key_ops") {
         None => Ok(true),
-        Some(Value::Array(operations)) => Ok(operations.iter().any(|operation| operation == "verify")),
+        Some(Value::Array(operations)) => {
+            Ok(operations.iter().any(|operation| operation == "verify"))
+        }
         Some(_) => Err(SkipReason::Malformed),
     }
 }
@@ -247,7 +281,9 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
     let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
     // Some providers publish the sign byte that ASN.1 puts in front; the verifier refuses it.
     let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));
-    let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+    let bits = n
+        .first()
+        .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     if bits < 2048 {
         return Err(SkipReason::Weak);
     }
@@ -262,7 +298,10 @@ fn rsa(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
     if !is_usable {
         return Err(SkipReason::Weak);
     }
-    Ok(Material { decoding: DecodingKey::from_rsa_raw_components(n, e), fingerprint: fingerprint(b"RSA", &[n, e]) })
+    Ok(Material {
+        decoding: DecodingKey::from_rsa_raw_components(n, e),
+        fingerprint: fingerprint(b"RSA", &[n, e]),
+    })
 }
 
 fn point(jwk: &Map<String, Value>, coordinate: usize) -> Result<Material, SkipReason> {
@@ -288,7 +327,10 @@ fn edwards(jwk: &Map<String, Value>) -> Result<Material, SkipReason> {
         return Err(SkipReason::Malformed);
     }
     ParsedPublicKey::new(&ED25519, &x).map_err(|_| SkipReason::Malformed)?;
-    Ok(Material { decoding: DecodingKey::from_ed_der(&x), fingerprint: fingerprint(b"OKP", &[&x]) })
+    Ok(Material {
+        decoding: DecodingKey::from_ed_der(&x),
+        fingerprint: fingerprint(b"OKP", &[&x]),
+    })
 }
 
 fn fingerprint(kind: &[u8], parts: &[&[u8]]) -> KeyFingerprint {
@@ -299,13 +341,17 @@ fn fingerprint(kind: &[u8], parts: &[&[u8]]) -> KeyFingerprint {
         context.update(part);
     }
     let mut half = [0; 16];
-    half.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    half.iter_mut()
+        .zip(context.finish().as_ref())
+        .for_each(|(to, from)| *to = *from);
     KeyFingerprint::new(half)
 }
 
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, SkipReason> {
     let encoded = text(jwk, name)?.ok_or(SkipReason::Malformed)?;
-    URL_SAFE_NO_PAD.decode(encoded).map_err(|_| SkipReason::Malformed)
+    URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| SkipReason::Malformed)
 }
 
 fn text<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<Option<&'j str>, SkipReason> {
@@ -322,7 +368,10 @@ fn without_leading_zeros(number: &[u8]) -> &[u8] {
 }
 
 fn kid_for_log(member: &Value) -> Option<String> {
-    member.get("kid").and_then(Value::as_str).map(|kid| json::printable(kid, 80))
+    member
+        .get("kid")
+        .and_then(Value::as_str)
+        .map(|kid| json::printable(kid, 80))
 }
 
 #[cfg(test)]

@@ -60,7 +60,9 @@ impl Algorithm {
         if name == "Ed25519" {
             return Some(Self::EdDsa);
         }
-        Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name() == name)
     }
 
     /// The registered name.
@@ -81,7 +83,9 @@ impl Algorithm {
     /// The one family of keys that it works with.
     pub(super) const fn family(self) -> Family {
         match self {
-            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => Family::Rsa,
+            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => {
+                Family::Rsa
+            }
             Self::Es256 => Family::P256,
             Self::Es384 => Family::P384,
             Self::EdDsa => Family::Ed25519,
@@ -186,7 +190,10 @@ impl<'t> Jws<'t> {
     }
 
     /// Takes a token apart, and hands out its whole header: for tokens that bring their own key.
-    pub(super) fn take_apart(raw: &'t str, allowed: &[Algorithm]) -> Result<(Self, Map<String, Value>), JwsError> {
+    pub(super) fn take_apart(
+        raw: &'t str,
+        allowed: &[Algorithm],
+    ) -> Result<(Self, Map<String, Value>), JwsError> {
         if raw.len() > MAX_TOKEN_BYTES {
             return Err(JwsError::TooLarge);
         }
@@ -196,12 +203,20 @@ impl<'t> Jws<'t> {
             _ => return Err(JwsError::Malformed),
         };
         let (header, _) = signed.split_once('.').ok_or(JwsError::Malformed)?;
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| JwsError::Malformed)?;
+        let header = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_| JwsError::Malformed)?;
         let header = json::object(&header).ok_or(JwsError::Malformed)?;
-        if ["crit", "zip"].iter().any(|name| header.contains_key(*name)) {
+        if ["crit", "zip"]
+            .iter()
+            .any(|name| header.contains_key(*name))
+        {
             return Err(JwsError::Extension);
         }
-        if header.get("b64").is_some_and(|b64| *b64 != Value::Bool(true)) {
+        if header
+            .get("b64")
+            .is_some_and(|b64| *b64 != Value::Bool(true))
+        {
             return Err(JwsError::Extension);
         }
         let name = header.get("alg").and_then(Value::as_str);
@@ -212,7 +227,18 @@ impl<'t> Jws<'t> {
         let algorithm = algorithm.filter(|algorithm| allowed.contains(algorithm));
         let algorithm = algorithm.ok_or(JwsError::AlgorithmNotAllowed)?;
         let (kid, typ) = (text(&header, "kid")?, text(&header, "typ")?);
-        Ok((Self { raw, signed, payload, signature, algorithm, kid, typ }, header))
+        Ok((
+            Self {
+                raw,
+                signed,
+                payload,
+                signature,
+                algorithm,
+                kid,
+                typ,
+            },
+            header,
+        ))
     }
 
     /// `typ`, as the header has it.
@@ -222,7 +248,9 @@ impl<'t> Jws<'t> {
 
     /// What the token claims, believed in nothing: to refuse early, or to choose whose keys are asked.
     pub(super) fn unverified_claims(&self) -> Result<Map<String, Value>, JwsError> {
-        let payload = URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| JwsError::Malformed)?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(self.payload)
+            .map_err(|_| JwsError::Malformed)?;
         json::object(&payload).ok_or(JwsError::Malformed)
     }
 
@@ -250,7 +278,11 @@ impl<'t> Jws<'t> {
         if !key.fits(self.algorithm) {
             return Err(JwsError::AlgorithmMismatch);
         }
-        if self.is_signed_by(key) { Ok(()) } else { Err(JwsError::BadSignature) }
+        if self.is_signed_by(key) {
+            Ok(())
+        } else {
+            Err(JwsError::BadSignature)
+        }
     }
 
     /// Whether a newer key set could still verify what `error` refused.
@@ -284,7 +316,11 @@ impl<'t> Jws<'t> {
 
     fn verify_unnamed<'k>(&self, keys: &'k KeySet) -> Result<&'k Key, JwsError> {
         let mut verdict = JwsError::UnknownKey;
-        for key in keys.iter().filter(|key| key.fits(self.algorithm)).take(MAX_KEYS_TRIED) {
+        for key in keys
+            .iter()
+            .filter(|key| key.fits(self.algorithm))
+            .take(MAX_KEYS_TRIED)
+        {
             if self.is_signed_by(key) {
                 return Ok(key);
             }
@@ -295,15 +331,26 @@ impl<'t> Jws<'t> {
 
     fn is_signed_by(&self, key: &Key) -> bool {
         let algorithm = self.algorithm.at_jsonwebtoken();
-        jsonwebtoken::crypto::verify(self.signature, self.signed.as_bytes(), key.decoding(), algorithm).unwrap_or(false)
+        jsonwebtoken::crypto::verify(
+            self.signature,
+            self.signed.as_bytes(),
+            key.decoding(),
+            algorithm,
+        )
+        .unwrap_or(false)
     }
 }
 
 /// Whether `token` is a JWT, good or bad: what is none can only be judged by whoever issued it.
 pub fn is_jwt(token: &str) -> bool {
     let mut parts = token.splitn(3, '.');
-    let (Some(header), Some(_), Some(rest)) = (parts.next(), parts.next(), parts.next()) else { return false };
-    let header = URL_SAFE_NO_PAD.decode(header).ok().and_then(|header| json::object(&header));
+    let (Some(header), Some(_), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let header = URL_SAFE_NO_PAD
+        .decode(header)
+        .ok()
+        .and_then(|header| json::object(&header));
     !rest.contains('.') && header.is_some()
 }
 

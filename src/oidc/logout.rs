@@ -35,12 +35,22 @@ pub struct LogoutRequest<'r> {
 pub fn end_session_url(endpoint: &Url, request: LogoutRequest<'_>) -> Url {
     let mut ours = match request.hint {
         LogoutHint::IdToken(token) => vec![("id_token_hint", token.expose())],
-        LogoutHint::Client { client_id, logout_hint } => {
+        LogoutHint::Client {
+            client_id,
+            logout_hint,
+        } => {
             let hint = logout_hint.map(|hint| ("logout_hint", hint));
-            [("client_id", client_id.as_str())].into_iter().chain(hint).collect()
+            [("client_id", client_id.as_str())]
+                .into_iter()
+                .chain(hint)
+                .collect()
         }
     };
-    ours.extend(request.return_to.map(|url| ("post_logout_redirect_uri", url.as_str())));
+    ours.extend(
+        request
+            .return_to
+            .map(|url| ("post_logout_redirect_uri", url.as_str())),
+    );
     ours.extend(request.state.map(|state| ("state", state)));
     with_parameters(endpoint, &ours)
 }
@@ -55,14 +65,34 @@ mod tests {
         let back = Url::parse("https://store.example.com/.doorward/signed-out").unwrap();
         let (token, client_id) = (IdToken::new("a.b.c"), ClientId::new("store"));
         let hint = LogoutHint::IdToken(&token);
-        let url = end_session_url(&endpoint, LogoutRequest { hint, return_to: Some(&back), state: Some("s") });
+        let url = end_session_url(
+            &endpoint,
+            LogoutRequest {
+                hint,
+                return_to: Some(&back),
+                state: Some("s"),
+            },
+        );
         assert_eq!(
             url.as_str(),
             "https://login.example.com/end?tenant=1&id_token_hint=a.b.c\
              &post_logout_redirect_uri=https%3A%2F%2Fstore.example.com%2F.doorward%2Fsigned-out&state=s"
         );
-        let hint = LogoutHint::Client { client_id: &client_id, logout_hint: Some("sid 1") };
-        let url = end_session_url(&endpoint, LogoutRequest { hint, return_to: None, state: None });
-        assert_eq!(url.query(), Some("tenant=1&client_id=store&logout_hint=sid+1"));
+        let hint = LogoutHint::Client {
+            client_id: &client_id,
+            logout_hint: Some("sid 1"),
+        };
+        let url = end_session_url(
+            &endpoint,
+            LogoutRequest {
+                hint,
+                return_to: None,
+                state: None,
+            },
+        );
+        assert_eq!(
+            url.query(),
+            Some("tenant=1&client_id=store&logout_hint=sid+1")
+        );
     }
 }

@@ -43,7 +43,11 @@ pub struct LogoutTokenProfile<'p> {
 ///
 /// # Errors
 /// The first claim that is not as it has to be.
-pub fn check(signed: &Signed, profile: LogoutTokenProfile<'_>, now: Timestamp) -> Result<LogoutToken, ClaimError> {
+pub fn check(
+    signed: &Signed,
+    profile: LogoutTokenProfile<'_>,
+    now: Timestamp,
+) -> Result<LogoutToken, ClaimError> {
     let claims = Claims::new(&signed.claims);
     let kind = kind_of(signed.typ.as_deref());
     if kind.is_some_and(|kind| kind != "logout+jwt" && kind != "jwt") || claims.has("nonce") {
@@ -57,22 +61,37 @@ pub fn check(signed: &Signed, profile: LogoutTokenProfile<'_>, now: Timestamp) -
     if issued_at > now.plus(profile.leeway) {
         return Err(ClaimError::IssuedInFuture);
     }
-    let until = claims.date(Claim::Exp)?.unwrap_or(issued_at.plus(profile.max_age));
+    let until = claims
+        .date(Claim::Exp)?
+        .unwrap_or(issued_at.plus(profile.max_age));
     if now >= until.plus(profile.leeway) {
         return Err(ClaimError::Expired);
     }
     check_event(claims)?;
     let sid = claims.text(Claim::Sid)?.map(ProviderSid::new);
-    let subject = if claims.has("sub") { Some(Subject::new(claims.subject()?)) } else { None };
+    let subject = if claims.has("sub") {
+        Some(Subject::new(claims.subject()?))
+    } else {
+        None
+    };
     if sid.is_none() && subject.is_none() {
         return Err(ClaimError::Missing(Claim::Sub));
     }
-    Ok(LogoutToken { sid, subject, issued_at, id: claims.required_text(Claim::Jti)?.to_owned() })
+    Ok(LogoutToken {
+        sid,
+        subject,
+        issued_at,
+        id: claims.required_text(Claim::Jti)?.to_owned(),
+    })
 }
 
 fn check_event(claims: Claims<'_>) -> Result<(), ClaimError> {
-    let events = claims.get("events").ok_or(ClaimError::Missing(Claim::Events))?;
-    let events = events.as_object().ok_or(ClaimError::Malformed(Claim::Events))?;
+    let events = claims
+        .get("events")
+        .ok_or(ClaimError::Missing(Claim::Events))?;
+    let events = events
+        .as_object()
+        .ok_or(ClaimError::Malformed(Claim::Events))?;
     match events.get(EVENT) {
         Some(Value::Object(_)) => Ok(()),
         Some(_) => Err(ClaimError::Malformed(Claim::Events)),
@@ -97,24 +116,50 @@ mod tests {
     }
 
     fn judge(claims: Value, typ: Option<&str>) -> Result<LogoutToken, ClaimError> {
-        let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store"));
+        let (issuer, client_id) = (
+            Issuer::new("https://login.example.com"),
+            ClientId::new("store"),
+        );
         let (leeway, max_age) = (Duration::from_secs(30), Duration::from_secs(300));
-        let profile = LogoutTokenProfile { issuer: &issuer, client_id: &client_id, leeway, max_age };
+        let profile = LogoutTokenProfile {
+            issuer: &issuer,
+            client_id: &client_id,
+            leeway,
+            max_age,
+        };
         check(&signed(&claims, typ), profile, Timestamp::from_secs(NOW))
     }
 
     #[test]
     fn a_good_token_names_session_and_person() {
-        for typ in [None, Some("JWT"), Some("logout+jwt"), Some("application/logout+jwt")] {
+        for typ in [
+            None,
+            Some("JWT"),
+            Some("logout+jwt"),
+            Some("application/logout+jwt"),
+        ] {
             let token = judge(base(), typ).unwrap();
-            assert_eq!((token.sid.unwrap().as_str(), token.subject.unwrap().as_str()), ("s-1", "alice"));
+            assert_eq!(
+                (token.sid.unwrap().as_str(), token.subject.unwrap().as_str()),
+                ("s-1", "alice")
+            );
         }
     }
 
     #[test]
     fn one_of_session_and_person_is_enough() {
-        assert!(judge(with(&base(), "sid", None), None).unwrap().sid.is_none());
-        assert!(judge(with(&base(), "sub", None), None).unwrap().subject.is_none());
+        assert!(
+            judge(with(&base(), "sid", None), None)
+                .unwrap()
+                .sid
+                .is_none()
+        );
+        assert!(
+            judge(with(&base(), "sub", None), None)
+                .unwrap()
+                .subject
+                .is_none()
+        );
         let neither = with(&with(&base(), "sub", None), "sid", None);
         assert_eq!(judge(neither, None), Err(ClaimError::Missing(Claim::Sub)));
     }
@@ -128,9 +173,17 @@ mod tests {
             ("jti", Claim::Jti),
             ("events", Claim::Events),
         ] {
-            assert_eq!(judge(with(&base(), name, None), None), Err(ClaimError::Missing(claim)), "{name}");
+            assert_eq!(
+                judge(with(&base(), name, None), None),
+                Err(ClaimError::Missing(claim)),
+                "{name}"
+            );
             for wrong in [json!(null), json!(true), json!([1])] {
-                assert_eq!(judge(with(&base(), name, Some(wrong)), None), Err(ClaimError::Malformed(claim)), "{name}");
+                assert_eq!(
+                    judge(with(&base(), name, Some(wrong)), None),
+                    Err(ClaimError::Malformed(claim)),
+                    "{name}"
+                );
             }
         }
     }
@@ -140,14 +193,26 @@ mod tests {
         for (name, value, error) in [
             ("nonce", json!("n"), ClaimError::WrongKind),
             ("events", json!({"other": {}}), ClaimError::WrongKind),
-            ("events", json!({ EVENT: true }), ClaimError::Malformed(Claim::Events)),
+            (
+                "events",
+                json!({ EVENT: true }),
+                ClaimError::Malformed(Claim::Events),
+            ),
             ("aud", json!("forum"), ClaimError::AudienceMismatch),
-            ("iss", json!("https://login.example.com/"), ClaimError::IssuerMismatch),
+            (
+                "iss",
+                json!("https://login.example.com/"),
+                ClaimError::IssuerMismatch,
+            ),
             ("iat", json!(NOW + 31), ClaimError::IssuedInFuture),
             ("exp", json!(NOW - 30), ClaimError::Expired),
             ("sub", json!(7), ClaimError::Malformed(Claim::Sub)),
         ] {
-            assert_eq!(judge(with(&base(), name, Some(value)), None), Err(error), "{name}");
+            assert_eq!(
+                judge(with(&base(), name, Some(value)), None),
+                Err(error),
+                "{name}"
+            );
         }
         for typ in ["at+jwt", "dpop+jwt", "secevent+jwt"] {
             assert_eq!(judge(base(), Some(typ)), Err(ClaimError::WrongKind));

@@ -70,21 +70,51 @@ const BY_WORD: [(&str, WhyRefused); 31] = [
     ("invalid_user_credentials", WhyRefused::WrongCredentials),
     ("user_not_found", WhyRefused::WrongCredentials),
     ("two_factor_required", WhyRefused::TwoFactorRequired),
-    ("multi_factor_challenge_required", WhyRefused::TwoFactorRequired),
+    (
+        "multi_factor_challenge_required",
+        WhyRefused::TwoFactorRequired,
+    ),
     ("mfa_required", WhyRefused::TwoFactorRequired),
     ("mfa_registration_required", WhyRefused::TwoFactorRequired),
     ("association_required", WhyRefused::TwoFactorRequired),
-    ("change_password_required", WhyRefused::ChangePasswordRequired),
-    ("change_password_administrative", WhyRefused::ChangePasswordRequired),
-    ("change_password_breached", WhyRefused::ChangePasswordRequired),
-    ("change_password_expired", WhyRefused::ChangePasswordRequired),
-    ("change_password_validation", WhyRefused::ChangePasswordRequired),
+    (
+        "change_password_required",
+        WhyRefused::ChangePasswordRequired,
+    ),
+    (
+        "change_password_administrative",
+        WhyRefused::ChangePasswordRequired,
+    ),
+    (
+        "change_password_breached",
+        WhyRefused::ChangePasswordRequired,
+    ),
+    (
+        "change_password_expired",
+        WhyRefused::ChangePasswordRequired,
+    ),
+    (
+        "change_password_validation",
+        WhyRefused::ChangePasswordRequired,
+    ),
     ("password_expired", WhyRefused::ChangePasswordRequired),
     ("password_leaked", WhyRefused::ChangePasswordRequired),
-    ("password_change_required", WhyRefused::ChangePasswordRequired),
-    ("email_verification_required", WhyRefused::VerificationRequired),
-    ("phone_verification_required", WhyRefused::VerificationRequired),
-    ("registration_verification_required", WhyRefused::VerificationRequired),
+    (
+        "password_change_required",
+        WhyRefused::ChangePasswordRequired,
+    ),
+    (
+        "email_verification_required",
+        WhyRefused::VerificationRequired,
+    ),
+    (
+        "phone_verification_required",
+        WhyRefused::VerificationRequired,
+    ),
+    (
+        "registration_verification_required",
+        WhyRefused::VerificationRequired,
+    ),
     ("email_not_verified", WhyRefused::VerificationRequired),
     ("registration_required", WhyRefused::RegistrationRequired),
     ("user_locked", WhyRefused::AccountLocked),
@@ -104,7 +134,10 @@ const BY_WORD: [(&str, WhyRefused); 31] = [
 const BY_DESCRIPTION: [(&str, WhyRefused); 3] = [
     ("Account disabled", WhyRefused::AccountLocked),
     ("Account temporarily disabled", WhyRefused::AccountLocked),
-    ("Account is not fully set up", WhyRefused::InteractionRequired),
+    (
+        "Account is not fully set up",
+        WhyRefused::InteractionRequired,
+    ),
 ];
 
 /// Microsoft's identity platform has numbers, in `error_codes`.
@@ -142,10 +175,16 @@ pub fn read_password_answer(
         return Err(PasswordError::Failed(error));
     }
     match (why(&answer), error) {
-        (Some(why), _) => Err(PasswordError::Refused(Refusal { why, go_on_with: go_on_with(&answer) })),
+        (Some(why), _) => Err(PasswordError::Refused(Refusal {
+            why,
+            go_on_with: go_on_with(&answer),
+        })),
         (None, TokenError::Refused { .. }) => {
             let why = WhyRefused::WrongCredentials;
-            Err(PasswordError::Refused(Refusal { why, go_on_with: Map::new() }))
+            Err(PasswordError::Refused(Refusal {
+                why,
+                go_on_with: Map::new(),
+            }))
         }
         (None, error) => Err(PasswordError::Failed(error)),
     }
@@ -154,30 +193,60 @@ pub fn read_password_answer(
 /// The finer reason comes first: which `error` goes with it differs from provider to provider.
 fn why(answer: &Map<String, Value>) -> Option<WhyRefused> {
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
-    let by_word = |name| BY_WORD.iter().find(|(word, _)| Some(*word) == text(name)).map(|(_, why)| *why);
+    let by_word = |name| {
+        BY_WORD
+            .iter()
+            .find(|(word, _)| Some(*word) == text(name))
+            .map(|(_, why)| *why)
+    };
     let by_description = || {
         let description = text("error_description")?;
-        BY_DESCRIPTION.iter().find(|(known, _)| *known == description).map(|(_, why)| *why)
+        BY_DESCRIPTION
+            .iter()
+            .find(|(known, _)| *known == description)
+            .map(|(_, why)| *why)
     };
     let by_number = || {
         let numbers = answer.get("error_codes")?.as_array()?;
-        let known = |number: &u64| BY_NUMBER.iter().find(|(known, _)| known == number).map(|(_, why)| *why);
-        numbers.iter().filter_map(Value::as_u64).find_map(|number| known(&number))
+        let known = |number: &u64| {
+            BY_NUMBER
+                .iter()
+                .find(|(known, _)| known == number)
+                .map(|(_, why)| *why)
+        };
+        numbers
+            .iter()
+            .filter_map(Value::as_u64)
+            .find_map(|number| known(&number))
     };
-    by_word("error_reason").or_else(by_number).or_else(|| by_word("error")).or_else(by_description)
+    by_word("error_reason")
+        .or_else(by_number)
+        .or_else(|| by_word("error"))
+        .or_else(by_description)
 }
 
 /// What FusionAuth gives an app to go on with, in so far as it is short and plain.
 fn go_on_with(answer: &Map<String, Value>) -> Map<String, Value> {
-    let plain = |value: &Value| value.as_str().filter(|text| is_plain(text)).map(|text| json!(text));
+    let plain = |value: &Value| {
+        value
+            .as_str()
+            .filter(|text| is_plain(text))
+            .map(|text| json!(text))
+    };
     let mut members = Map::new();
     for name in ["two_factor_id", "change_password_id"] {
-        members.extend(answer.get(name).and_then(plain).map(|value| (name.to_owned(), value)));
+        members.extend(
+            answer
+                .get(name)
+                .and_then(plain)
+                .map(|value| (name.to_owned(), value)),
+        );
     }
     if let Some(methods) = answer.get("two_factor_methods").and_then(Value::as_array) {
         let method = |method: &Value| {
-            let members =
-                ["id", "method"].into_iter().filter_map(|name| Some((name.to_owned(), plain(method.get(name)?)?)));
+            let members = ["id", "method"]
+                .into_iter()
+                .filter_map(|name| Some((name.to_owned(), plain(method.get(name)?)?)));
             Value::Object(members.collect())
         };
         let methods: Vec<Value> = methods.iter().take(MOST_METHODS).map(method).collect();
@@ -196,7 +265,10 @@ mod tests {
     use super::*;
 
     fn read(status: u16, body: &str) -> Result<TokenAnswer, PasswordError> {
-        read_password_answer(parse_answer(Grant::Password, status, body.as_bytes()), body.as_bytes())
+        read_password_answer(
+            parse_answer(Grant::Password, status, body.as_bytes()),
+            body.as_bytes(),
+        )
     }
 
     fn parse(status: u16, body: &Value) -> Result<TokenAnswer, PasswordError> {
@@ -219,7 +291,10 @@ mod tests {
             ("change_password_breached", "change_password_required"),
             ("change_password_validation", "change_password_required"),
             ("email_verification_required", "verification_required"),
-            ("registration_verification_required", "verification_required"),
+            (
+                "registration_verification_required",
+                "verification_required",
+            ),
             ("registration_required", "registration_required"),
             ("user_locked", "account_locked"),
             ("user_expired", "account_expired"),
@@ -227,8 +302,13 @@ mod tests {
             ("two_factor_required", "two_factor_required"),
         ];
         for (reason, code) in cases {
-            for (status, error) in [(400, "invalid_grant"), (401, "invalid_request"), (400, "access_denied")] {
-                let body = json!({"error": error, "error_reason": reason, "error_description": "text"});
+            for (status, error) in [
+                (400, "invalid_grant"),
+                (401, "invalid_request"),
+                (400, "access_denied"),
+            ] {
+                let body =
+                    json!({"error": error, "error_reason": reason, "error_description": "text"});
                 assert_eq!(refused(status, &body).why.code(), code, "{error} {reason}");
             }
         }
@@ -241,11 +321,13 @@ mod tests {
             "two_factor_methods": [{"id": "XYZ4", "method": "email", "email": "alice@example.com"}, 7],
             "change_password_id": "a\nb", "access_token": "s3cret",
         });
-        let expected =
-            json!({"two_factor_id": "YkQY5Gsy", "two_factor_methods": [{"id": "XYZ4", "method": "email"}, {}]});
+        let expected = json!({"two_factor_id": "YkQY5Gsy", "two_factor_methods": [{"id": "XYZ4", "method": "email"}, {}]});
         assert_eq!(Value::Object(refused(400, &body).go_on_with), expected);
         let body = json!({"error": "change_password_required", "change_password_id": "gIMrXt", "two_factor_id": "x".repeat(257)});
-        assert_eq!(Value::Object(refused(400, &body).go_on_with), json!({"change_password_id": "gIMrXt"}));
+        assert_eq!(
+            Value::Object(refused(400, &body).go_on_with),
+            json!({"change_password_id": "gIMrXt"})
+        );
     }
 
     #[test]
@@ -257,49 +339,86 @@ mod tests {
                 json!({"error": "invalid_grant", "error_description": "Invalid user credentials"}),
                 "wrong_credentials",
             ),
-            (400, json!({"error": "invalid_grant", "error_description": "Account disabled"}), "account_locked"),
+            (
+                400,
+                json!({"error": "invalid_grant", "error_description": "Account disabled"}),
+                "account_locked",
+            ),
             (
                 400,
                 json!({"error": "invalid_grant", "error_description": "Account is not fully set up"}),
                 "interaction_required",
             ),
-            (403, json!({"error": "mfa_required", "mfa_token": "t"}), "two_factor_required"),
-            (400, json!({"error": "interaction_required", "error_codes": [50076]}), "two_factor_required"),
-            (400, json!({"error": "invalid_grant", "error_codes": [50126, 50053]}), "account_locked"),
-            (400, json!({"error": "invalid_grant", "error_codes": [50126]}), "wrong_credentials"),
+            (
+                403,
+                json!({"error": "mfa_required", "mfa_token": "t"}),
+                "two_factor_required",
+            ),
+            (
+                400,
+                json!({"error": "interaction_required", "error_codes": [50076]}),
+                "two_factor_required",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "error_codes": [50126, 50053]}),
+                "account_locked",
+            ),
+            (
+                400,
+                json!({"error": "invalid_grant", "error_codes": [50126]}),
+                "wrong_credentials",
+            ),
             (403, json!({"error": "access_denied"}), "login_prevented"),
         ];
         for (status, body, code) in cases {
             let refusal = refused(status, &body);
-            assert_eq!((refusal.why.code(), refusal.go_on_with.len()), (code, 0), "{body}");
+            assert_eq!(
+                (refusal.why.code(), refusal.go_on_with.len()),
+                (code, 0),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn an_outage_or_a_mistake_of_the_operator_is_nobodys_wrong_password() {
         let failed = [
-            (503, json!({"error": "invalid_grant", "error_reason": "user_locked"})),
+            (
+                503,
+                json!({"error": "invalid_grant", "error_reason": "user_locked"}),
+            ),
             (429, json!({"error": "too_many_attempts"})),
             (401, json!({"error": "invalid_client"})),
             (400, json!({"error": "unauthorized_client"})),
-            (400, json!({"error": "unsupported_grant_type", "error_reason": "grant_type_disabled"})),
+            (
+                400,
+                json!({"error": "unsupported_grant_type", "error_reason": "grant_type_disabled"}),
+            ),
             (400, json!({"error": "invalid_scope"})),
             (200, json!({"token_type": "Bearer"})),
             (404, json!({"generalErrors": []})),
             (302, json!({})),
         ];
         for (status, body) in failed {
-            assert!(matches!(parse(status, &body), Err(PasswordError::Failed(_))), "{status} {body}");
+            assert!(
+                matches!(parse(status, &body), Err(PasswordError::Failed(_))),
+                "{status} {body}"
+            );
         }
         for (status, body) in [(200, "<html>"), (403, "<html>"), (404, ""), (401, "")] {
             let answer = read(status, body);
-            assert!(matches!(answer, Err(PasswordError::Failed(_))), "{status} {body}");
+            assert!(
+                matches!(answer, Err(PasswordError::Failed(_))),
+                "{status} {body}"
+            );
         }
     }
 
     #[test]
     fn tokens_are_tokens() {
-        let body = json!({"access_token": "a", "token_type": "Bearer", "error_reason": "user_locked"});
+        let body =
+            json!({"access_token": "a", "token_type": "Bearer", "error_reason": "user_locked"});
         assert!(parse(200, &body).is_ok());
     }
 }

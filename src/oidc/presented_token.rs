@@ -95,7 +95,11 @@ impl PresentedToken {
 ///
 /// # Errors
 /// The first claim that is not as it has to be.
-pub fn check(signed: Signed, profile: PresentedTokenProfile<'_>, now: Timestamp) -> Result<PresentedToken, ClaimError> {
+pub fn check(
+    signed: Signed,
+    profile: PresentedTokenProfile<'_>,
+    now: Timestamp,
+) -> Result<PresentedToken, ClaimError> {
     let claims = Claims::new(&signed.claims);
     let says_so = access_token::check_kind(claims, signed.typ.as_deref())?;
     claims.check_issuer(profile.issuer)?;
@@ -128,14 +132,19 @@ pub(super) fn check_introspected(
 ) -> Result<PresentedToken, ClaimError> {
     let claims = Claims::new(claims);
     access_token::check_kind(claims, None)?;
-    if claims.get("token_type").is_some_and(|kind| !is_access_token_type(kind)) {
+    if claims
+        .get("token_type")
+        .is_some_and(|kind| !is_access_token_type(kind))
+    {
         return Err(ClaimError::WrongKind);
     }
     if claims.has("iss") {
         claims.check_issuer(profile.issuer)?;
     }
     // `aud` is optional there (RFC 7662 section 2.2). A token that the app's own client obtained is for the app.
-    let is_for_nobody = claims.get("aud").is_none_or(|aud| aud.as_array().is_some_and(Vec::is_empty));
+    let is_for_nobody = claims
+        .get("aud")
+        .is_none_or(|aud| aud.as_array().is_some_and(Vec::is_empty));
     if is_for_nobody {
         if claims.get("client_id").and_then(Value::as_str) != Some(profile.client_id.as_str()) {
             return Err(ClaimError::AudienceMismatch);
@@ -166,24 +175,40 @@ fn accept(
 }
 
 fn check_audience(audiences: &[&str], accepted: &[String]) -> Result<(), ClaimError> {
-    let is_ours = accepted.iter().any(|accepted| audiences.contains(&accepted.as_str()));
-    if is_ours { Ok(()) } else { Err(ClaimError::AudienceMismatch) }
+    let is_ours = accepted
+        .iter()
+        .any(|accepted| audiences.contains(&accepted.as_str()));
+    if is_ours {
+        Ok(())
+    } else {
+        Err(ClaimError::AudienceMismatch)
+    }
 }
 
 fn is_access_token_type(kind: &Value) -> bool {
-    kind.as_str().is_some_and(|kind| ["bearer", "dpop"].iter().any(|known| kind.eq_ignore_ascii_case(known)))
+    kind.as_str().is_some_and(|kind| {
+        ["bearer", "dpop"]
+            .iter()
+            .any(|known| kind.eq_ignore_ascii_case(known))
+    })
 }
 
 /// No person is behind a token without `sub`, or whose `sub` is the client itself (RFC 9068 section 2.2), or that the
 /// provider marks so in its own way (Auth0's `gty`, Microsoft's `idtyp`).
 fn holder(claims: Claims<'_>) -> Result<Holder, ClaimError> {
     let (client_id, azp) = (claims.text(Claim::ClientId)?, claims.text(Claim::Azp)?);
-    let subject = if claims.has("sub") { Some(claims.subject()?) } else { None };
+    let subject = if claims.has("sub") {
+        Some(claims.subject()?)
+    } else {
+        None
+    };
     let says = |name, word: &str| claims.get(name).and_then(Value::as_str) == Some(word);
     let is_marked = says("gty", "client-credentials") || says("idtyp", "app");
     let is_client = |subject| client_id == Some(subject) || azp == Some(subject);
     match subject {
-        Some(subject) if !is_marked && !is_client(subject) => Ok(Holder::Person(Subject::new(subject))),
+        Some(subject) if !is_marked && !is_client(subject) => {
+            Ok(Holder::Person(Subject::new(subject)))
+        }
         Some(_) | None => {
             let client = client_id.or(azp).ok_or(ClaimError::Missing(Claim::Sub))?;
             Ok(Holder::Client(ClientId::new(client)))
@@ -193,7 +218,9 @@ fn holder(claims: Claims<'_>) -> Result<Holder, ClaimError> {
 
 /// `cnf` (RFC 7800). A token that is bound in a way that is not checked here must not pass as if it were not bound.
 fn binding(claims: Claims<'_>) -> Result<Option<JwkThumbprint>, ClaimError> {
-    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
+    let Some(cnf) = claims.get("cnf") else {
+        return Ok(None);
+    };
     let members = cnf.as_object().ok_or(ClaimError::Malformed(Claim::Cnf))?;
     match (members.get("jkt").and_then(Value::as_str), members.len()) {
         (Some(jkt), 1) if !jkt.is_empty() => Ok(Some(JwkThumbprint::new(jkt))),

@@ -28,7 +28,8 @@ use super::settings::{ClientSettings, ProviderSettings};
 use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, revocation_outcome};
 use super::verified::VerifiedToken;
 use crate::types::oauth::{
-    AccessToken, AuthorizationCode, ClientId, IdToken, Password, PkceVerifier, RefreshToken, Subject,
+    AccessToken, AuthorizationCode, ClientId, IdToken, Password, PkceVerifier, RefreshToken,
+    Subject,
 };
 use crate::types::time::Clock;
 
@@ -62,7 +63,13 @@ impl Provider {
     /// A provider of which nothing is known yet; makes no connection.
     pub fn new(settings: ProviderSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let http = Http::new(&settings, Arc::clone(&clock));
-        Arc::new(Self { settings, clock, http, metadata: Cached::empty(), keys: Cached::empty() })
+        Arc::new(Self {
+            settings,
+            clock,
+            http,
+            metadata: Cached::empty(),
+            keys: Cached::empty(),
+        })
     }
 
     /// What the operator said about it.
@@ -131,21 +138,35 @@ impl Provider {
             ("redirect_uri", client.redirect_uri.as_str()),
             ("code_verifier", verifier.expose()),
         ];
-        self.call_token(Grant::Code, client, &form, self.settings.request_timeout).await
+        self.call_token(Grant::Code, client, &form, self.settings.request_timeout)
+            .await
     }
 
     /// Exchanges a refresh token (RFC 6749 section 6). One call, no retry: a token sent twice may end the session.
     ///
     /// # Errors
     /// See [`TokenError`].
-    pub async fn refresh(&self, client: &ClientSettings, token: &RefreshToken) -> Result<TokenAnswer, TokenError> {
+    pub async fn refresh(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<TokenAnswer, TokenError> {
         let timeout = self.settings.refresh_timeout;
-        if let Some(own) = self.settings.dialect.fusionauth().filter(|own| own.refresh_by == RefreshBy::JwtRefresh) {
+        if let Some(own) = self
+            .settings
+            .dialect
+            .fusionauth()
+            .filter(|own| own.refresh_by == RefreshBy::JwtRefresh)
+        {
             let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
             return own.refresh(&self.http, &metadata, token, timeout).await;
         }
-        let form = [("grant_type", "refresh_token"), ("refresh_token", token.expose())];
-        self.call_token(Grant::Refresh, client, &form, timeout).await
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.expose()),
+        ];
+        self.call_token(Grant::Refresh, client, &form, timeout)
+            .await
     }
 
     /// Exchanges a person's name and password for tokens (RFC 6749 section 4.3.2). One call, no retry.
@@ -159,11 +180,20 @@ impl Provider {
         password: &Password,
         scope: &str,
     ) -> Result<TokenAnswer, PasswordError> {
-        let form =
-            [("grant_type", "password"), ("username", username), ("password", password.expose()), ("scope", scope)];
-        let answer = self.post_token(client, &form, self.settings.request_timeout).await;
+        let form = [
+            ("grant_type", "password"),
+            ("username", username),
+            ("password", password.expose()),
+            ("scope", scope),
+        ];
+        let answer = self
+            .post_token(client, &form, self.settings.request_timeout)
+            .await;
         let answer = answer.map_err(PasswordError::Failed)?;
-        let parsed = self.settings.dialect.parse_answer(Grant::Password, answer.status, &answer.body);
+        let parsed =
+            self.settings
+                .dialect
+                .parse_answer(Grant::Password, answer.status, &answer.body);
         read_password_answer(parsed, &answer.body)
     }
 
@@ -171,18 +201,37 @@ impl Provider {
     ///
     /// # Errors
     /// The provider offers it and did not do it.
-    pub async fn revoke(&self, client: &ClientSettings, token: &RefreshToken) -> Result<Revoked, ProviderError> {
+    pub async fn revoke(
+        &self,
+        client: &ClientSettings,
+        token: &RefreshToken,
+    ) -> Result<Revoked, ProviderError> {
         let metadata = self.metadata().await?;
         if let Some(own) = self.settings.dialect.fusionauth() {
-            return own.revoke(&self.http, &metadata, token, self.settings.request_timeout).await;
+            return own
+                .revoke(&self.http, &metadata, token, self.settings.request_timeout)
+                .await;
         }
-        let Some(url) = &metadata.revocation_endpoint else { return Ok(Revoked::NotOffered) };
+        let Some(url) = &metadata.revocation_endpoint else {
+            return Ok(Revoked::NotOffered);
+        };
         let proof = client_proof(client);
-        let mut form = vec![("token", token.expose()), ("token_type_hint", "refresh_token")];
+        let mut form = vec![
+            ("token", token.expose()),
+            ("token_type_hint", "refresh_token"),
+        ];
         form.extend(&proof.parameters);
         let authorization = proof.authorization.as_ref().map(|value| value.as_str());
-        let answer =
-            self.http.post(Endpoint::Revocation, url, &form, authorization, self.settings.request_timeout).await?;
+        let answer = self
+            .http
+            .post(
+                Endpoint::Revocation,
+                url,
+                &form,
+                authorization,
+                self.settings.request_timeout,
+            )
+            .await?;
         revocation_outcome(answer.status, &answer.body)
     }
 
@@ -190,11 +239,22 @@ impl Provider {
     ///
     /// # Errors
     /// No such endpoint, no JSON, or an answer about somebody other than `expected`.
-    pub async fn userinfo(&self, token: &AccessToken, expected: &Subject) -> Result<Map<String, Value>, ProviderError> {
+    pub async fn userinfo(
+        &self,
+        token: &AccessToken,
+        expected: &Subject,
+    ) -> Result<Map<String, Value>, ProviderError> {
         let endpoint = Endpoint::UserInfo;
         let metadata = self.metadata().await?;
-        let url = metadata.userinfo_endpoint.as_ref().ok_or(ProviderError::NotOffered { endpoint })?;
-        let body = self.http.get_as_bearer(endpoint, url, token.expose()).await?.ok()?;
+        let url = metadata
+            .userinfo_endpoint
+            .as_ref()
+            .ok_or(ProviderError::NotOffered { endpoint })?;
+        let body = self
+            .http
+            .get_as_bearer(endpoint, url, token.expose())
+            .await?
+            .ok()?;
         let claims = json::object(&body).ok_or(ProviderError::NotJson { endpoint })?;
         if claims.get("sub").and_then(Value::as_str) != Some(expected.as_str()) {
             return Err(ProviderError::OtherSubject);
@@ -214,8 +274,17 @@ impl Provider {
     ) -> Result<VerifiedToken, TokenRejected> {
         let signed = self.verify_signature(token.expose()).await?;
         let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
-        let profile = IdTokenProfile { issuer, client_id: &client.client_id, leeway };
-        Ok(id_token::check(signed, profile, expected, self.clock.now())?)
+        let profile = IdTokenProfile {
+            issuer,
+            client_id: &client.client_id,
+            leeway,
+        };
+        Ok(id_token::check(
+            signed,
+            profile,
+            expected,
+            self.clock.now(),
+        )?)
     }
 
     /// Verifies an access token that is a JWT: signature, and every claim of [`access_token::check`].
@@ -229,7 +298,11 @@ impl Provider {
     ) -> Result<VerifiedToken, TokenRejected> {
         let signed = self.verify_signature(token.expose()).await?;
         let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
-        let profile = AccessTokenProfile { issuer, audiences: &client.audiences, leeway };
+        let profile = AccessTokenProfile {
+            issuer,
+            audiences: &client.audiences,
+            leeway,
+        };
         Ok(access_token::check(signed, profile, self.clock.now())?)
     }
 
@@ -255,25 +328,48 @@ impl Provider {
     ///
     /// # Errors
     /// The token is bad, or ([`TokenRejected::is_outage`]) it cannot be told.
-    pub async fn verify_presented(&self, audience: Audience<'_>, token: &str) -> Result<PresentedToken, TokenRejected> {
+    pub async fn verify_presented(
+        &self,
+        audience: Audience<'_>,
+        token: &str,
+    ) -> Result<PresentedToken, TokenRejected> {
         let signed = self.verify_signature(token).await?;
         self.check_presented(signed, audience)
     }
 
-    fn check_presented(&self, signed: Signed, audience: Audience<'_>) -> Result<PresentedToken, TokenRejected> {
-        Ok(presented_token::check(signed, self.profile(audience), self.clock.now())?)
+    fn check_presented(
+        &self,
+        signed: Signed,
+        audience: Audience<'_>,
+    ) -> Result<PresentedToken, TokenRejected> {
+        Ok(presented_token::check(
+            signed,
+            self.profile(audience),
+            self.clock.now(),
+        )?)
     }
 
     const fn profile<'p>(&'p self, audience: Audience<'p>) -> PresentedTokenProfile<'p> {
         let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
-        let Audience { client_id, audiences } = audience;
-        PresentedTokenProfile { issuer, audiences, client_id, leeway }
+        let Audience {
+            client_id,
+            audiences,
+        } = audience;
+        PresentedTokenProfile {
+            issuer,
+            audiences,
+            client_id,
+            leeway,
+        }
     }
 
     /// Whether `token` says of itself that this provider issued it: whose keys are worth trying, and no more.
     pub fn is_named_by(&self, token: &str) -> bool {
-        let claims = Jws::parse(token, &self.settings.algorithms).and_then(|jws| jws.unverified_claims());
-        claims.is_ok_and(|claims| claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str()))
+        let claims =
+            Jws::parse(token, &self.settings.algorithms).and_then(|jws| jws.unverified_claims());
+        claims.is_ok_and(|claims| {
+            claims.get("iss").and_then(Value::as_str) == Some(self.settings.issuer.as_str())
+        })
     }
 
     /// Asks about an opaque access token (RFC 7662).
@@ -290,18 +386,40 @@ impl Provider {
         let url = match &self.settings.introspection_endpoint {
             Some(url) => url.clone(),
             None => {
-                let offered = self.settings.dialect.introspection_endpoint(&*self.metadata().await?);
+                let offered = self
+                    .settings
+                    .dialect
+                    .introspection_endpoint(&*self.metadata().await?);
                 offered.ok_or(ProviderError::NotOffered { endpoint })?
             }
         };
         let proof = client_proof(client);
-        let mut form = vec![("token", token.expose()), ("token_type_hint", "access_token")];
+        let mut form = vec![
+            ("token", token.expose()),
+            ("token_type_hint", "access_token"),
+        ];
         form.extend(&proof.parameters);
         form.extend(self.settings.dialect.parameters());
         let authorization = proof.authorization.as_ref().map(|value| value.as_str());
-        let answer = self.http.post(endpoint, &url, &form, authorization, self.settings.request_timeout).await?;
-        let profile = self.profile(Audience { client_id: &client.client_id, audiences });
-        Ok(introspection::parse(&answer.ok()?, profile, self.clock.now())?)
+        let answer = self
+            .http
+            .post(
+                endpoint,
+                &url,
+                &form,
+                authorization,
+                self.settings.request_timeout,
+            )
+            .await?;
+        let profile = self.profile(Audience {
+            client_id: &client.client_id,
+            audiences,
+        });
+        Ok(introspection::parse(
+            &answer.ok()?,
+            profile,
+            self.clock.now(),
+        )?)
     }
 
     /// Verifies a logout token: signature, and every claim of [`logout_token::check`].
@@ -315,8 +433,12 @@ impl Provider {
     ) -> Result<LogoutToken, TokenRejected> {
         let signed = self.verify_signature(token).await?;
         let (issuer, leeway) = (&self.settings.issuer, self.settings.leeway);
-        let profile =
-            LogoutTokenProfile { issuer, client_id: &client.client_id, leeway, max_age: LOGOUT_TOKEN_MAX_AGE };
+        let profile = LogoutTokenProfile {
+            issuer,
+            client_id: &client.client_id,
+            leeway,
+            max_age: LOGOUT_TOKEN_MAX_AGE,
+        };
         Ok(logout_token::check(&signed, profile, self.clock.now())?)
     }
 
@@ -325,7 +447,11 @@ impl Provider {
     /// # Errors
     /// It was not.
     pub fn check_webhook(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
-        let proofs = self.settings.dialect.fusionauth().and_then(|own| own.webhooks.as_ref());
+        let proofs = self
+            .settings
+            .dialect
+            .fusionauth()
+            .and_then(|own| own.webhooks.as_ref());
         proofs.ok_or(NotTheSender::NotExpected)?.check(headers)
     }
 
@@ -340,14 +466,21 @@ impl Provider {
     /// With the keys at hand and, if the token may be signed by a newer one, once more with keys fetched anew.
     async fn verify_signature(&self, token: &str) -> Result<Signed, TokenRejected> {
         let jws = Jws::parse(token, &self.settings.algorithms)?;
-        let keys = self.keys.get(&*self.clock, self.fetch_keys()).await.map_err(TokenRejected::KeysUnavailable)?;
+        let keys = self
+            .keys
+            .get(&*self.clock, self.fetch_keys())
+            .await
+            .map_err(TokenRejected::KeysUnavailable)?;
         let error = match jws.verify(&keys) {
             Ok(signed) => return Ok(signed),
             Err(error) if jws.is_cured_by_new_keys(error) => error,
             Err(error) => return Err(error.into()),
         };
         let pause = self.settings.keys_min_refetch;
-        let newer = self.keys.renew(Some(&keys), &*self.clock, pause, self.fetch_keys()).await;
+        let newer = self
+            .keys
+            .renew(Some(&keys), &*self.clock, pause, self.fetch_keys())
+            .await;
         let newer = newer.map_err(TokenRejected::KeysUnavailable)?;
         if Arc::ptr_eq(&keys, &newer) {
             return Err(error.into());
@@ -363,7 +496,9 @@ impl Provider {
         timeout: Duration,
     ) -> Result<TokenAnswer, TokenError> {
         let answer = self.post_token(client, grant_form, timeout).await?;
-        self.settings.dialect.parse_answer(grant, answer.status, &answer.body)
+        self.settings
+            .dialect
+            .parse_answer(grant, answer.status, &answer.body)
     }
 
     async fn post_token(
@@ -376,33 +511,73 @@ impl Provider {
         let metadata = self.metadata().await.map_err(TokenError::Unreachable)?;
         let proof = client_proof(client);
         let own = self.settings.dialect.parameters();
-        let form: Vec<(&str, &str)> =
-            grant_form.iter().copied().chain(proof.parameters.iter().copied()).chain(own).collect();
+        let form: Vec<(&str, &str)> = grant_form
+            .iter()
+            .copied()
+            .chain(proof.parameters.iter().copied())
+            .chain(own)
+            .collect();
         let authorization = proof.authorization.as_ref().map(|value| value.as_str());
-        Ok(self.http.post(Endpoint::Token, &metadata.token_endpoint, &form, authorization, timeout).await?)
+        Ok(self
+            .http
+            .post(
+                Endpoint::Token,
+                &metadata.token_endpoint,
+                &form,
+                authorization,
+                timeout,
+            )
+            .await?)
     }
 
     async fn freshen(&self) -> Result<(), ProviderError> {
         let known = self.metadata.known();
-        let metadata = self.metadata.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_metadata()).await;
+        let metadata = self
+            .metadata
+            .renew(
+                known.as_ref(),
+                &*self.clock,
+                Duration::ZERO,
+                self.fetch_metadata(),
+            )
+            .await;
         // Also where discovery fails: keys change more often than the place where they are.
         let known = self.keys.known();
-        let keys = self.keys.renew(known.as_ref(), &*self.clock, Duration::ZERO, self.fetch_keys()).await;
+        let keys = self
+            .keys
+            .renew(
+                known.as_ref(),
+                &*self.clock,
+                Duration::ZERO,
+                self.fetch_keys(),
+            )
+            .await;
         metadata?;
         keys?;
         Ok(())
     }
 
     async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
-        let url = self.settings.dialect.discovery_url(&self.settings.discovery_url);
+        let url = self
+            .settings
+            .dialect
+            .discovery_url(&self.settings.discovery_url);
         let document = self.http.get(Endpoint::Discovery, &url).await?.ok()?;
         let plain_http = PlainHttp::for_provider(&url, self.settings.allow_insecure_http);
-        Ok(Metadata::parse(&document, &self.settings.issuer, plain_http)?)
+        Ok(Metadata::parse(
+            &document,
+            &self.settings.issuer,
+            plain_http,
+        )?)
     }
 
     async fn fetch_keys(&self) -> Result<KeySet, ProviderError> {
         let metadata = self.metadata().await?;
-        let document = self.http.get(Endpoint::Keys, &metadata.jwks_uri).await?.ok()?;
+        let document = self
+            .http
+            .get(Endpoint::Keys, &metadata.jwks_uri)
+            .await?
+            .ok()?;
         let keys = KeySet::parse(&document)?;
         for skipped in keys.skipped() {
             let kid = skipped.kid.as_deref().unwrap_or_default();

@@ -33,7 +33,11 @@ impl Skew {
     /// Not known yet.
     pub(super) fn unknown(leeway: Duration) -> Self {
         let leeway = i64::try_from(leeway.as_secs()).unwrap_or(i64::MAX);
-        Self { seconds: AtomicI64::new(UNKNOWN), leeway, is_too_large: AtomicBool::new(false) }
+        Self {
+            seconds: AtomicI64::new(UNKNOWN),
+            leeway,
+            is_too_large: AtomicBool::new(false),
+        }
     }
 
     /// By how many seconds the provider is ahead of us, by its last answer.
@@ -47,7 +51,12 @@ impl Skew {
     }
 
     /// An answer that was made at `theirs` came at `ours`; where a cache had it, it was made so much earlier.
-    pub(super) fn note(&self, theirs: Timestamp, in_cache: Duration, ours: Timestamp) -> Option<News> {
+    pub(super) fn note(
+        &self,
+        theirs: Timestamp,
+        in_cache: Duration,
+        ours: Timestamp,
+    ) -> Option<News> {
         let theirs = i64::try_from(theirs.plus(in_cache).secs()).ok()?;
         let skew = theirs.saturating_sub(i64::try_from(ours.secs()).ok()?);
         self.seconds.store(skew, Ordering::Relaxed);
@@ -55,7 +64,9 @@ impl Skew {
         if apart > self.leeway.saturating_add(UNSURE) {
             (!self.is_too_large.swap(true, Ordering::Relaxed)).then_some(News::TooLarge(skew))
         } else if apart <= self.leeway {
-            self.is_too_large.swap(false, Ordering::Relaxed).then_some(News::Within(skew))
+            self.is_too_large
+                .swap(false, Ordering::Relaxed)
+                .then_some(News::Within(skew))
         } else {
             None
         }
@@ -80,15 +91,31 @@ mod tests {
         let said: Vec<News> = told.into_iter().flatten().collect();
         assert_eq!(said, [News::TooLarge(32), News::Within(30)]);
         let behind = NOW.minus(Duration::from_secs(100));
-        assert_eq!(skew.note(behind, Duration::ZERO, NOW), Some(News::TooLarge(-100)));
-        assert_eq!(skew.note(behind, Duration::from_secs(100), NOW), Some(News::Within(0)), "a cache had it so long");
+        assert_eq!(
+            skew.note(behind, Duration::ZERO, NOW),
+            Some(News::TooLarge(-100))
+        );
+        assert_eq!(
+            skew.note(behind, Duration::from_secs(100), NOW),
+            Some(News::Within(0)),
+            "a cache had it so long"
+        );
     }
 
     #[test]
     fn no_date_is_too_strange() {
         let skew = Skew::unknown(Duration::MAX);
-        for (theirs, ours) in [(0, u64::MAX), (u64::MAX, 0), (u64::MAX, u64::MAX), (0, i64::MAX as u64)] {
-            let said = skew.note(Timestamp::from_secs(theirs), Duration::MAX, Timestamp::from_secs(ours));
+        for (theirs, ours) in [
+            (0, u64::MAX),
+            (u64::MAX, 0),
+            (u64::MAX, u64::MAX),
+            (0, i64::MAX as u64),
+        ] {
+            let said = skew.note(
+                Timestamp::from_secs(theirs),
+                Duration::MAX,
+                Timestamp::from_secs(ours),
+            );
             assert_eq!(said, None, "{theirs} {ours}");
         }
     }

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding, RsaKeyPair, RsaPublicKeyComponents,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,15 +43,23 @@ enum PrivateKey {
 
 impl Signer {
     pub(super) fn new(kid: &str, algorithm: Algorithm) -> Self {
-        let ec = |curve: &'static EcdsaSigningAlgorithm| PrivateKey::Ec(EcdsaKeyPair::generate(curve).unwrap());
+        let ec = |curve: &'static EcdsaSigningAlgorithm| {
+            PrivateKey::Ec(EcdsaKeyPair::generate(curve).unwrap())
+        };
         let key = match algorithm {
             Algorithm::Rs256 | Algorithm::Ps256 => PrivateKey::Rsa(one_rsa_key()),
             Algorithm::Es256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING),
             Algorithm::Es384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING),
             Algorithm::EdDsa => PrivateKey::Ed(Ed25519KeyPair::generate().unwrap()),
-            Algorithm::Rs384 | Algorithm::Rs512 | Algorithm::Ps384 | Algorithm::Ps512 => panic!("not needed"),
+            Algorithm::Rs384 | Algorithm::Rs512 | Algorithm::Ps384 | Algorithm::Ps512 => {
+                panic!("not needed")
+            }
         };
-        Self { kid: kid.to_owned(), algorithm, key }
+        Self {
+            kid: kid.to_owned(),
+            algorithm,
+            key,
+        }
     }
 
     pub(super) fn es256(kid: &str) -> Self {
@@ -91,12 +100,20 @@ impl Signer {
         let signature = match &self.key {
             PrivateKey::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                let padding: &'static dyn RsaEncoding =
-                    if self.algorithm == Algorithm::Ps256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
-                key.sign(padding, &random, input.as_bytes(), &mut signature).unwrap();
+                let padding: &'static dyn RsaEncoding = if self.algorithm == Algorithm::Ps256 {
+                    &RSA_PSS_SHA256
+                } else {
+                    &RSA_PKCS1_SHA256
+                };
+                key.sign(padding, &random, input.as_bytes(), &mut signature)
+                    .unwrap();
                 signature
             }
-            PrivateKey::Ec(key) => key.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
+            PrivateKey::Ec(key) => key
+                .sign(&random, input.as_bytes())
+                .unwrap()
+                .as_ref()
+                .to_vec(),
             PrivateKey::Ed(key) => key.sign(input.as_bytes()).as_ref().to_vec(),
         };
         format!("{input}.{}", b64(signature))
@@ -126,7 +143,10 @@ pub(super) fn signed(claims: &Value, typ: Option<&str>) -> Signed {
         header["typ"] = json!(typ);
     }
     let token = signer.sign_raw(&header.to_string(), &claims.to_string());
-    Jws::parse(&token, &Algorithm::ALL).unwrap().verify(&key_set(&[&signer])).unwrap()
+    Jws::parse(&token, &Algorithm::ALL)
+        .unwrap()
+        .verify(&key_set(&[&signer]))
+        .unwrap()
 }
 
 /// A token with these claims after all checks.
@@ -205,17 +225,32 @@ impl FakeProvider {
                 });
             }
         });
-        Self { address, seen, task }
+        Self {
+            address,
+            seen,
+            task,
+        }
     }
 
     /// How many requests came for `path`.
     pub(super) fn count(&self, path: &str) -> usize {
-        self.seen.lock().unwrap().iter().filter(|seen| seen.path == path).count()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|seen| seen.path == path)
+            .count()
     }
 
     /// The last request for `path`.
     pub(super) fn last(&self, path: &str) -> Seen {
-        self.seen.lock().unwrap().iter().rfind(|seen| seen.path == path).unwrap().clone()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .rfind(|seen| seen.path == path)
+            .unwrap()
+            .clone()
     }
 }
 
@@ -262,11 +297,22 @@ async fn read_request<S: AsyncRead + Unpin>(socket: &mut S) -> io::Result<Seen> 
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         text.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head.lines().find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        });
         if body.len() >= length.unwrap_or(0) {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            return Ok(Seen { path, head: head.to_owned(), body: body.to_owned() });
+            return Ok(Seen {
+                path,
+                head: head.to_owned(),
+                body: body.to_owned(),
+            });
         }
     }
 }

@@ -91,7 +91,14 @@ impl TokenError {
     /// A stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Refused { reason: Some(reason), .. } | Self::ClientRejected { reason: Some(reason), .. } => reason,
+            Self::Refused {
+                reason: Some(reason),
+                ..
+            }
+            | Self::ClientRejected {
+                reason: Some(reason),
+                ..
+            } => reason,
             Self::Refused { reason: None, .. } => "grant_refused",
             Self::ClientRejected { reason: None, .. } => "client_rejected",
             Self::Unavailable { .. } => "provider_unavailable",
@@ -141,19 +148,25 @@ pub(super) struct ClientProof<'c> {
 pub(super) fn client_proof(client: &ClientSettings) -> ClientProof<'_> {
     let id = client.client_id.as_str();
     match &client.token_auth {
-        ClientAuth::Basic(secret) => {
-            ClientProof { parameters: Vec::new(), authorization: Some(basic(id, secret.expose())) }
-        }
-        ClientAuth::Post(secret) => {
-            ClientProof { parameters: vec![("client_id", id), ("client_secret", secret.expose())], authorization: None }
-        }
-        ClientAuth::None => ClientProof { parameters: vec![("client_id", id)], authorization: None },
+        ClientAuth::Basic(secret) => ClientProof {
+            parameters: Vec::new(),
+            authorization: Some(basic(id, secret.expose())),
+        },
+        ClientAuth::Post(secret) => ClientProof {
+            parameters: vec![("client_id", id), ("client_secret", secret.expose())],
+            authorization: None,
+        },
+        ClientAuth::None => ClientProof {
+            parameters: vec![("client_id", id)],
+            authorization: None,
+        },
     }
 }
 
 /// `Basic`, of id and secret each form-encoded first (RFC 6749 section 2.3.1), so that a `:` or `%` survives.
 fn basic(id: &str, secret: &str) -> Zeroizing<String> {
-    let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let encode =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = Zeroizing::new(format!("{}:{}", encode(id), encode(secret)));
     Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
 }
@@ -174,7 +187,9 @@ pub fn parse_answer(grant: Grant, status: u16, body: &[u8]) -> Result<TokenAnswe
         (200..=299, None) => Err(TokenError::BadAnswer("not a JSON object")),
         (200..=299 | 400..=499, Some(answer)) => Err(read_error(grant, status, answer)),
         (400..=499, None) if is_empty => Err(read_error(grant, status, &Map::new())),
-        _ => Err(TokenError::BadAnswer("neither tokens nor an error as of RFC 6749")),
+        _ => Err(TokenError::BadAnswer(
+            "neither tokens nor an error as of RFC 6749",
+        )),
     }
 }
 
@@ -196,7 +211,8 @@ fn read_tokens(answer: &Map<String, Value>) -> Result<TokenAnswer, TokenError> {
         access_token: AccessToken::new(access_token),
         token_type,
         expires_in: lifetime(answer.get("expires_in"))?,
-        refresh_token: token("refresh_token", "`refresh_token` is not a string")?.map(RefreshToken::new),
+        refresh_token: token("refresh_token", "`refresh_token` is not a string")?
+            .map(RefreshToken::new),
         id_token: token("id_token", "`id_token` is not a string")?.map(IdToken::new),
         scope: scope(answer.get("scope"))?,
         refresh_token_id: None,
@@ -212,8 +228,14 @@ fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, TokenError> {
         Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
     };
     let seconds = seconds.filter(|seconds| *seconds >= 0.0);
-    let seconds = seconds.ok_or(TokenError::BadAnswer("`expires_in` is not a number of seconds"))?;
-    Ok(Some(Duration::try_from_secs_f64(seconds.floor()).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE)))
+    let seconds = seconds.ok_or(TokenError::BadAnswer(
+        "`expires_in` is not a number of seconds",
+    ))?;
+    Ok(Some(
+        Duration::try_from_secs_f64(seconds.floor())
+            .unwrap_or(LONGEST_LIFE)
+            .min(LONGEST_LIFE),
+    ))
 }
 
 /// `scope`: words with blanks between, or, with some providers, a list of words.
@@ -233,15 +255,34 @@ fn scope(value: Option<&Value>) -> Result<Option<String>, TokenError> {
 /// An error answer (RFC 6749 section 5.2), and what providers send in its place. Without an `error` it is a refusal
 /// only where no gateway would say the same: 400, and 403 without a word.
 fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenError {
-    let text = |name| answer.get(name).and_then(Value::as_str).map(|text| json::printable(text, 300));
+    let text = |name| {
+        answer
+            .get(name)
+            .and_then(Value::as_str)
+            .map(|text| json::printable(text, 300))
+    };
     let (description, reason) = (text("error_description"), None);
-    let named = text("error").map(|error| json::printable(&error, 80)).filter(|error| !error.is_empty());
+    let named = text("error")
+        .map(|error| json::printable(&error, 80))
+        .filter(|error| !error.is_empty());
     let Some(error) = named else {
         let error = format!("http_{status}");
         return match (grant, status) {
-            (_, 401) => TokenError::ClientRejected { error, description, reason },
-            (Grant::Refresh, 400) => TokenError::Refused { error, description, reason },
-            (Grant::Refresh, 403) if answer.is_empty() => TokenError::Refused { error, description, reason },
+            (_, 401) => TokenError::ClientRejected {
+                error,
+                description,
+                reason,
+            },
+            (Grant::Refresh, 400) => TokenError::Refused {
+                error,
+                description,
+                reason,
+            },
+            (Grant::Refresh, 403) if answer.is_empty() => TokenError::Refused {
+                error,
+                description,
+                reason,
+            },
             (Grant::Refresh | Grant::Code | Grant::Password, _) => {
                 TokenError::BadAnswer("an error that is not of RFC 6749")
             }
@@ -256,20 +297,36 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
         | "invalid_target"
         | "invalid_dpop_proof"
         | "use_dpop_nonce"
-        | "not_licensed" => TokenError::ClientRejected { error, description, reason },
-        "temporarily_unavailable" | "server_error" | "slow_down" => TokenError::Unavailable { status },
-        _ => TokenError::Refused { error, description, reason },
+        | "not_licensed" => TokenError::ClientRejected {
+            error,
+            description,
+            reason,
+        },
+        "temporarily_unavailable" | "server_error" | "slow_down" => {
+            TokenError::Unavailable { status }
+        }
+        _ => TokenError::Refused {
+            error,
+            description,
+            reason,
+        },
     }
 }
 
 /// Whether a 200 is all that a revocation needs, and what else means that there is nothing to be revoked with.
 pub(super) fn revocation_outcome(status: u16, body: &[u8]) -> Result<Revoked, ProviderError> {
-    let unsupported =
-        json::object(body).is_some_and(|answer| answer.get("error").is_some_and(|e| e == "unsupported_token_type"));
+    let unsupported = json::object(body).is_some_and(|answer| {
+        answer
+            .get("error")
+            .is_some_and(|e| e == "unsupported_token_type")
+    });
     match status {
         200..=299 => Ok(Revoked::Done),
         400 | 503 if unsupported => Ok(Revoked::NotOffered),
-        _ => Err(ProviderError::Status { endpoint: Endpoint::Revocation, status }),
+        _ => Err(ProviderError::Status {
+            endpoint: Endpoint::Revocation,
+            status,
+        }),
     }
 }
 

@@ -106,8 +106,11 @@ impl App {
 
     /// Every claim that a rule or header of this app asks about, each once: what is worth keeping of an ID token.
     pub fn claims_in_use(&self) -> Vec<&str> {
-        let mut claims: Vec<&str> =
-            self.rules.claims().chain(self.headers.iter().flat_map(HeaderTemplate::claims)).collect();
+        let mut claims: Vec<&str> = self
+            .rules
+            .claims()
+            .chain(self.headers.iter().flat_map(HeaderTemplate::claims))
+            .collect();
         claims.sort_unstable();
         claims.dedup();
         claims

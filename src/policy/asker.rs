@@ -35,11 +35,16 @@ impl Asker {
         if headers.contains_key(header::UPGRADE) || text(headers, &SEC_PURPOSE).is_some() {
             return Self::Program;
         }
-        match (text(headers, &SEC_FETCH_MODE), text(headers, &SEC_FETCH_DEST)) {
+        match (
+            text(headers, &SEC_FETCH_MODE),
+            text(headers, &SEC_FETCH_DEST),
+        ) {
             (Some("navigate"), None | Some("document")) => Self::tab(method),
             (Some("navigate"), Some(_)) => Self::Frame,
             (Some(_), _) => Self::Program,
-            (None, _) if headers.contains_key(&X_REQUESTED_WITH) || !accepts_html(headers) => Self::Program,
+            (None, _) if headers.contains_key(&X_REQUESTED_WITH) || !accepts_html(headers) => {
+                Self::Program
+            }
             (None, _) => Self::tab(method),
         }
     }
@@ -79,8 +84,12 @@ pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
 /// that reads problem documents as any script does.
 fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &str = "application/grpc";
-    let Some(kind) = text(headers, &header::CONTENT_TYPE) else { return false };
-    let (Some(start), Some(rest)) = (kind.get(..GRPC.len()), kind.get(GRPC.len()..)) else { return false };
+    let Some(kind) = text(headers, &header::CONTENT_TYPE) else {
+        return false;
+    };
+    let (Some(start), Some(rest)) = (kind.get(..GRPC.len()), kind.get(GRPC.len()..)) else {
+        return false;
+    };
     start.eq_ignore_ascii_case(GRPC) && (rest.is_empty() || rest.starts_with(['+', ';', ' ']))
 }
 
@@ -92,7 +101,11 @@ fn accepts_html(headers: &HeaderMap) -> bool {
         .flat_map(|value| value.split(','))
         .filter_map(|range| range.split(';').next())
         .map(str::trim)
-        .any(|media| ["text/html", "application/xhtml+xml"].iter().any(|page| media.eq_ignore_ascii_case(page)))
+        .any(|media| {
+            ["text/html", "application/xhtml+xml"]
+                .iter()
+                .any(|page| media.eq_ignore_ascii_case(page))
+        })
 }
 
 /// Whether a state-changing request comes from our own origin: `Origin` names it, or, where that is absent,
@@ -102,7 +115,9 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     let site = text(headers, &SEC_FETCH_SITE);
     match (origins.next(), origins.next()) {
         (Some(_), Some(_)) => false,
-        (Some(said), None) => said.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin"),
+        (Some(said), None) => {
+            said.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin")
+        }
         (None, _) => site == Some("same-origin"),
     }
 }
@@ -110,9 +125,13 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
 /// Whether a page of another origin than our own and the `listed` opens a WebSocket. Browsers let any page do so, send
 /// cookies along, and let it read what comes; all they do about it is to name the page's origin (RFC 6455 section 10.2).
 pub fn is_strangers_socket(headers: &HeaderMap, own: &str, listed: &[String]) -> bool {
-    let upgrades =
-        headers.get_all(header::UPGRADE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
-    let is_socket = upgrades.map(<[u8]>::trim_ascii).any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+    let upgrades = headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    let is_socket = upgrades
+        .map(<[u8]>::trim_ascii)
+        .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
     let mut origins = headers.get_all(header::ORIGIN).iter();
     is_socket
         && match (origins.next(), origins.next()) {
@@ -126,7 +145,10 @@ pub fn is_strangers_socket(headers: &HeaderMap, own: &str, listed: &[String]) ->
 
 /// Whether the browser says that a page of our own site asks; what does not say so is cross-site.
 pub fn is_same_site(headers: &HeaderMap) -> bool {
-    matches!(text(headers, &SEC_FETCH_SITE), Some("same-origin" | "same-site"))
+    matches!(
+        text(headers, &SEC_FETCH_SITE),
+        Some("same-origin" | "same-site")
+    )
 }
 
 #[cfg(test)]
@@ -134,7 +156,10 @@ mod tests {
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -143,27 +168,71 @@ mod tests {
         let html = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
         let cases = [
             (Method::GET, vec![html], Navigation),
-            (Method::GET, vec![("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], Navigation),
-            (Method::POST, vec![("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")], FormNavigation),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "document"),
+                ],
+                Navigation,
+            ),
+            (
+                Method::POST,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "document"),
+                ],
+                FormNavigation,
+            ),
             (Method::POST, vec![html], FormNavigation),
-            (Method::GET, vec![("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe"), html], Frame),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "iframe"),
+                    html,
+                ],
+                Frame,
+            ),
             (Method::GET, vec![("sec-fetch-mode", "cors"), html], Program),
-            (Method::GET, vec![("sec-fetch-mode", "navigate"), ("sec-purpose", "prefetch;prerender")], Program),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-purpose", "prefetch;prerender"),
+                ],
+                Program,
+            ),
             (Method::GET, vec![("accept", "*/*")], Program),
-            (Method::GET, vec![("accept", "application/json, text/htmlx")], Program),
-            (Method::GET, vec![html, ("x-requested-with", "XMLHttpRequest")], Program),
+            (
+                Method::GET,
+                vec![("accept", "application/json, text/htmlx")],
+                Program,
+            ),
+            (
+                Method::GET,
+                vec![html, ("x-requested-with", "XMLHttpRequest")],
+                Program,
+            ),
             (Method::GET, vec![html, ("upgrade", "websocket")], Program),
             (Method::HEAD, vec![html], Program),
             (Method::GET, vec![], Program),
         ];
         for (method, lines, expected) in cases {
-            assert_eq!(Asker::read(&method, &headers(&lines)), expected, "{method} {lines:?}");
+            assert_eq!(
+                Asker::read(&method, &headers(&lines)),
+                expected,
+                "{method} {lines:?}"
+            );
         }
     }
 
     #[test]
     fn a_socket_is_a_strangers_if_it_says_so() {
-        let (own, listed) = ("https://store.example.com", ["https://chat.example.com".to_owned()]);
+        let (own, listed) = (
+            "https://store.example.com",
+            ["https://chat.example.com".to_owned()],
+        );
         let socket = ("upgrade", "h2c, WebSocket");
         for (lines, expected) in [
             (vec![socket, ("origin", own)], false),
@@ -171,12 +240,19 @@ mod tests {
             (vec![socket], false),
             (vec![("origin", "https://evil.example")], false),
             (vec![socket, ("origin", "https://evil.example")], true),
-            (vec![socket, ("origin", "https://store.example.com.evil.example")], true),
+            (
+                vec![socket, ("origin", "https://store.example.com.evil.example")],
+                true,
+            ),
             (vec![socket, ("origin", "http://store.example.com")], true),
             (vec![socket, ("origin", "null")], true),
             (vec![socket, ("origin", "")], true),
         ] {
-            assert_eq!(is_strangers_socket(&headers(&lines), own, &listed), expected, "{lines:?}");
+            assert_eq!(
+                is_strangers_socket(&headers(&lines), own, &listed),
+                expected,
+                "{lines:?}"
+            );
         }
         let mut two = headers(&[socket, ("origin", own)]);
         two.append("origin", own.parse().unwrap());
@@ -186,13 +262,28 @@ mod tests {
     #[test]
     fn a_grpc_client_is_known_by_what_it_sends() {
         let html = ("accept", "text/html");
-        for kind in ["application/grpc", "application/grpc+proto", "Application/GRPC;charset=x"] {
+        for kind in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/GRPC;charset=x",
+        ] {
             let asker = Asker::read(&Method::POST, &headers(&[("content-type", kind), html]));
-            assert_eq!((asker, asker.as_program()), (Asker::Grpc, Asker::Grpc), "{kind}");
+            assert_eq!(
+                (asker, asker.as_program()),
+                (Asker::Grpc, Asker::Grpc),
+                "{kind}"
+            );
         }
-        let asker = Asker::read(&Method::GET, &headers(&[("content-type", "application/grpc"), html]));
+        let asker = Asker::read(
+            &Method::GET,
+            &headers(&[("content-type", "application/grpc"), html]),
+        );
         assert_eq!(asker, Asker::Navigation, "a refusal of it is no 200");
-        for kind in ["application/grpc-web+proto", "application/grpcx", "application/json"] {
+        for kind in [
+            "application/grpc-web+proto",
+            "application/grpcx",
+            "application/json",
+        ] {
             let asker = Asker::read(&Method::POST, &headers(&[("content-type", kind)]));
             assert_eq!(asker, Asker::Program, "{kind}");
         }
@@ -203,9 +294,15 @@ mod tests {
         let ours = "https://store.example.com";
         let cases = [
             (vec![("origin", ours)], true),
-            (vec![("origin", ours), ("sec-fetch-site", "same-origin")], true),
+            (
+                vec![("origin", ours), ("sec-fetch-site", "same-origin")],
+                true,
+            ),
             (vec![("sec-fetch-site", "same-origin")], true),
-            (vec![("origin", ours), ("sec-fetch-site", "cross-site")], false),
+            (
+                vec![("origin", ours), ("sec-fetch-site", "cross-site")],
+                false,
+            ),
             (vec![("origin", "null")], false),
             (vec![("origin", "https://store.example.com.evil")], false),
             (vec![("origin", "http://store.example.com")], false),
@@ -214,7 +311,11 @@ mod tests {
             (vec![], false),
         ];
         for (lines, expected) in cases {
-            assert_eq!(is_same_origin(&headers(&lines), ours), expected, "{lines:?}");
+            assert_eq!(
+                is_same_origin(&headers(&lines), ours),
+                expected,
+                "{lines:?}"
+            );
         }
         let mut twice = headers(&[("origin", ours)]);
         twice.append("origin", "https://evil.example".parse().unwrap());

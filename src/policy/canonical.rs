@@ -9,7 +9,13 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use super::facts::{Unreadable, served_method};
 
 /// Fields that speak of an HTTP/1.1 connection: a request with one is malformed (RFC 9113 section 8.2.2).
-const OF_THE_CONNECTION: [&str; 5] = ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
+const OF_THE_CONNECTION: [&str; 5] = [
+    "connection",
+    "transfer-encoding",
+    "upgrade",
+    "keep-alive",
+    "proxy-connection",
+];
 
 /// Brings a request to the one form; one that came over HTTP/1 has it already. `secure`: it came over TLS.
 ///
@@ -21,8 +27,16 @@ pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> {
     }
     served_method(&parts.method)?;
     trim(&mut parts.headers);
-    let te_is_more = parts.headers.get_all(TE).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    if te_is_more || OF_THE_CONNECTION.iter().any(|name| parts.headers.contains_key(*name)) {
+    let te_is_more = parts
+        .headers
+        .get_all(TE)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    if te_is_more
+        || OF_THE_CONNECTION
+            .iter()
+            .any(|name| parts.headers.contains_key(*name))
+    {
         return Err(Unreadable::ConnectionField);
     }
     host_of_authority(parts, secure)?;
@@ -46,7 +60,10 @@ fn trim(headers: &mut HeaderMap) {
 /// `:authority` becomes `Host`, and the target a path. A `Host` beside it may say the same only.
 fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> {
     // Something before us may have ended the TLS of an `https` request, but over TLS nothing is `http`.
-    if !matches!((parts.uri.scheme_str(), secure), (Some("https"), _) | (Some("http"), false)) {
+    if !matches!(
+        (parts.uri.scheme_str(), secure),
+        (Some("https"), _) | (Some("http"), false)
+    ) {
         return Err(Unreadable::HostMismatch);
     }
     let authority = parts.uri.authority().ok_or(Unreadable::Host)?.as_str();
@@ -61,17 +78,29 @@ fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> 
     }
     let host = HeaderValue::from_str(authority).map_err(|_| Unreadable::Host)?;
     parts.headers.insert(HOST, host);
-    parts.uri = parts.uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    parts.uri = parts
+        .uri
+        .path_and_query()
+        .cloned()
+        .map(Uri::from)
+        .unwrap_or_default();
     Ok(())
 }
 
 /// One `Content-Length` without leading zeros, signs or repetition (RFC 9110 section 8.6).
 fn one_length(headers: &mut HeaderMap) -> Result<(), Unreadable> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| {
-        let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or(Unreadable::Length)
+        let digits = value
+            .to_str()
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits
+            .and_then(|digits| digits.parse::<u64>().ok())
+            .ok_or(Unreadable::Length)
     });
-    let Some(first) = lengths.next() else { return Ok(()) };
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
     let first = first?;
     for other in lengths {
         if other? != first {
@@ -85,7 +114,9 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), Unreadable> {
 /// Browsers send each cookie as a field of its own, for the compression's sake (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
     let mut joined = [first.as_bytes(), second.as_bytes()].join(&b"; "[..]);
     for crumb in crumbs {
         joined.extend_from_slice(b"; ");
@@ -113,7 +144,12 @@ mod tests {
 
     fn field(uri: &str, fields: &[(&str, &str)], name: &str) -> Vec<String> {
         let parts = read(uri, fields, true).unwrap();
-        parts.headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+        parts
+            .headers
+            .get_all(name)
+            .iter()
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect()
     }
 
     const HERE: &str = "https://a.example/x?y";
@@ -123,11 +159,20 @@ mod tests {
         let parts = read(HERE, &[], true).unwrap();
         assert!(parts.uri == "/x?y" && parts.headers[HOST] == "a.example");
         assert_eq!(field(HERE, &[("host", "A.example")], "host"), ["a.example"]);
-        assert_eq!(read(HERE, &[("host", "b.example")], true).unwrap_err(), Unreadable::HostMismatch);
-        assert_eq!(read(HERE, &[("host", "a.example:443")], true).unwrap_err(), Unreadable::HostMismatch);
+        assert_eq!(
+            read(HERE, &[("host", "b.example")], true).unwrap_err(),
+            Unreadable::HostMismatch
+        );
+        assert_eq!(
+            read(HERE, &[("host", "a.example:443")], true).unwrap_err(),
+            Unreadable::HostMismatch
+        );
         let twice = [("host", "a.example"), ("host", "a.example")];
         assert_eq!(read(HERE, &twice, true).unwrap_err(), Unreadable::Repeated);
-        assert!(read("/x", &[("host", "a.example")], true).is_err(), "no authority");
+        assert!(
+            read("/x", &[("host", "a.example")], true).is_err(),
+            "no authority"
+        );
         assert_eq!(read("https://a.example", &[], true).unwrap().uri, "/");
     }
 
@@ -135,23 +180,52 @@ mod tests {
     fn the_scheme_is_the_one_it_came_over_or_what_a_proxy_before_us_ended() {
         assert!(read("http://a.example/", &[], false).is_ok());
         assert!(read("https://a.example/", &[], false).is_ok());
-        assert_eq!(read("http://a.example/", &[], true).unwrap_err(), Unreadable::HostMismatch);
-        assert_eq!(read("ftp://a.example/", &[], false).unwrap_err(), Unreadable::HostMismatch);
+        assert_eq!(
+            read("http://a.example/", &[], true).unwrap_err(),
+            Unreadable::HostMismatch
+        );
+        assert_eq!(
+            read("ftp://a.example/", &[], false).unwrap_err(),
+            Unreadable::HostMismatch
+        );
     }
 
     #[test]
     fn crumbs_are_one_cookie_field_in_their_order() {
-        let crumbs = [("cookie", "a=b"), ("x-a", "1"), ("cookie", " c=d; e=f"), ("cookie", "g=h")];
+        let crumbs = [
+            ("cookie", "a=b"),
+            ("x-a", "1"),
+            ("cookie", " c=d; e=f"),
+            ("cookie", "g=h"),
+        ];
         assert_eq!(field(HERE, &crumbs, "cookie"), ["a=b; c=d; e=f; g=h"]);
         assert_eq!(field(HERE, &[("cookie", "a=b")], "cookie"), ["a=b"]);
     }
 
     #[test]
     fn there_is_one_length_in_one_spelling() {
-        assert_eq!(field(HERE, &[("content-length", "002"), ("content-length", "2")], "content-length"), ["2"]);
-        for lengths in [["1", "2"], ["1", "x"], ["+1", "1"], ["", ""], ["1, 1", "1"], ["99999999999999999999", "1"]] {
+        assert_eq!(
+            field(
+                HERE,
+                &[("content-length", "002"), ("content-length", "2")],
+                "content-length"
+            ),
+            ["2"]
+        );
+        for lengths in [
+            ["1", "2"],
+            ["1", "x"],
+            ["+1", "1"],
+            ["", ""],
+            ["1, 1", "1"],
+            ["99999999999999999999", "1"],
+        ] {
             let fields = lengths.map(|length| ("content-length", length));
-            assert_eq!(read(HERE, &fields, true).unwrap_err(), Unreadable::Length, "{lengths:?}");
+            assert_eq!(
+                read(HERE, &fields, true).unwrap_err(),
+                Unreadable::Length,
+                "{lengths:?}"
+            );
         }
     }
 
@@ -166,7 +240,11 @@ mod tests {
             ("proxy-connection", "keep-alive"),
             ("te", "trailers, deflate"),
         ] {
-            assert_eq!(read(HERE, &[(name, value)], true).unwrap_err(), Unreadable::ConnectionField, "{name}: {value}");
+            assert_eq!(
+                read(HERE, &[(name, value)], true).unwrap_err(),
+                Unreadable::ConnectionField,
+                "{name}: {value}"
+            );
         }
         assert!(read(HERE, &[("te", "trailers")], true).is_ok());
     }
@@ -178,7 +256,10 @@ mod tests {
 
     #[test]
     fn http_1_is_left_alone() {
-        let request = Request::builder().uri("http://b.example/x").header("connection", "close").header("host", "a");
+        let request = Request::builder()
+            .uri("http://b.example/x")
+            .header("connection", "close")
+            .header("host", "a");
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         canonical(&mut parts, true).unwrap();
         assert!(parts.uri == "http://b.example/x" && parts.headers[HOST] == "a");

@@ -43,7 +43,11 @@ impl Claims {
 
     /// Whether `scope` was granted: a word of the claim of that name or, with some providers, a member of `scp`.
     fn has_scope(&self, scope: &str) -> bool {
-        let granted = |claim| self.texts(claim).iter().any(|words| words.split(' ').any(|word| word == scope));
+        let granted = |claim| {
+            self.texts(claim)
+                .iter()
+                .any(|words| words.split(' ').any(|word| word == scope))
+        };
         granted(SCOPE) || granted("scp")
     }
 }
@@ -56,7 +60,9 @@ pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value>
     let (outer, inner) = name.split_once('.')?;
     match claims.get(outer)? {
         Value::Object(object) => find(object, inner),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            None
+        }
     }
 }
 
@@ -69,7 +75,9 @@ pub fn keep(kept: &mut Map<String, Value>, claims: &Map<String, Value>, name: &s
         kept.insert(name.to_owned(), value.clone());
     } else if let Some((outer, inner)) = name.split_once('.')
         && let Some(Value::Object(claims)) = claims.get(outer)
-        && let Value::Object(kept) = kept.entry(outer).or_insert_with(|| Value::Object(Map::new()))
+        && let Value::Object(kept) = kept
+            .entry(outer)
+            .or_insert_with(|| Value::Object(Map::new()))
     {
         keep(kept, claims, inner);
     }
@@ -100,7 +108,10 @@ impl ClaimCondition {
         if self.claim == SCOPE && self.any_of.iter().any(|scope| claims.has_scope(scope)) {
             return true;
         }
-        claims.texts(&self.claim).iter().any(|text| self.any_of.contains(text))
+        claims
+            .texts(&self.claim)
+            .iter()
+            .any(|text| self.any_of.contains(text))
     }
 }
 
@@ -115,8 +126,14 @@ mod tests {
 
     #[test]
     fn a_condition_takes_a_text_or_a_list_and_nothing_else() {
-        let condition = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
-        for good in [json!({"roles": "admin"}), json!({"roles": ["user", "admin"]})] {
+        let condition = ClaimCondition {
+            claim: "roles".into(),
+            any_of: vec!["admin".into()],
+        };
+        for good in [
+            json!({"roles": "admin"}),
+            json!({"roles": ["user", "admin"]}),
+        ] {
             assert!(condition.holds(&claims(good)));
         }
         let bad = [
@@ -136,7 +153,10 @@ mod tests {
 
     #[test]
     fn a_scope_is_a_word_of_the_claim_and_of_no_other() {
-        let condition = |claim: &str| ClaimCondition { claim: claim.into(), any_of: vec!["orders:read".into()] };
+        let condition = |claim: &str| ClaimCondition {
+            claim: claim.into(),
+            any_of: vec!["orders:read".into()],
+        };
         for good in [
             json!({"scope": "orders:read"}),
             json!({"scope": "openid orders:read email"}),
@@ -146,7 +166,11 @@ mod tests {
         ] {
             assert!(condition(SCOPE).holds(&claims(good.clone())), "{good}");
         }
-        for bad in [json!({}), json!({"scope": "orders:read2 orders"}), json!({"scope": "Orders:Read"})] {
+        for bad in [
+            json!({}),
+            json!({"scope": "orders:read2 orders"}),
+            json!({"scope": "Orders:Read"}),
+        ] {
             assert!(!condition(SCOPE).holds(&claims(bad.clone())), "{bad}");
         }
         assert!(!condition("role").holds(&claims(json!({"role": "user orders:read"}))));
@@ -163,7 +187,10 @@ mod tests {
     #[test]
     fn the_token_wins_over_what_was_kept() {
         let token = json!({"sub": "alice"}).as_object().unwrap().clone();
-        let kept = json!({"sub": "mallory", "email": "a@example.com"}).as_object().unwrap().clone();
+        let kept = json!({"sub": "mallory", "email": "a@example.com"})
+            .as_object()
+            .unwrap()
+            .clone();
         let claims = Claims::new(token, kept);
         assert_eq!(claims.texts("sub"), ["alice"]);
         assert_eq!(claims.texts("email"), ["a@example.com"]);
@@ -173,19 +200,31 @@ mod tests {
     fn what_was_kept_of_an_object_stands_beside_what_the_token_has_of_it() {
         let token = json!({"realm_access": {"verified": true, "roles": ["user"]}});
         let kept = json!({"realm_access": {"groups": ["staff"], "roles": ["admin"]}});
-        let claims = Claims::new(token.as_object().unwrap().clone(), kept.as_object().unwrap().clone());
+        let claims = Claims::new(
+            token.as_object().unwrap().clone(),
+            kept.as_object().unwrap().clone(),
+        );
         assert_eq!(claims.texts("realm_access.groups"), ["staff"]);
         assert_eq!(claims.texts("realm_access.roles"), ["user"]);
     }
 
     #[test]
     fn of_an_object_only_what_is_named_is_kept() {
-        let claims =
-            json!({"apps": {"store": {"roles": ["a"], "x": 1}, "forum": {"roles": ["b"]}}, "a.b": 1, "n": null});
+        let claims = json!({"apps": {"store": {"roles": ["a"], "x": 1}, "forum": {"roles": ["b"]}}, "a.b": 1, "n": null});
         let mut kept = Map::new();
-        for name in ["apps.store.roles", "apps.none.roles", "a.b", "n", "n.x", "apps.store.roles.y"] {
+        for name in [
+            "apps.store.roles",
+            "apps.none.roles",
+            "a.b",
+            "n",
+            "n.x",
+            "apps.store.roles.y",
+        ] {
             keep(&mut kept, claims.as_object().unwrap(), name);
         }
-        assert_eq!(Value::Object(kept), json!({"apps": {"store": {"roles": ["a"]}}, "a.b": 1}));
+        assert_eq!(
+            Value::Object(kept),
+            json!({"apps": {"store": {"roles": ["a"]}}, "a.b": 1})
+        );
     }
 }

@@ -26,7 +26,10 @@ pub enum ForwardedIn {
 impl TrustedProxies {
     /// Trusts these networks, and what they say in `X-Forwarded-For`.
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self { networks, said_in: ForwardedIn::default() }
+        Self {
+            networks,
+            said_in: ForwardedIn::default(),
+        }
     }
 
     /// The same, believed in this field.
@@ -37,7 +40,9 @@ impl TrustedProxies {
 
     fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.networks.iter().any(|network| network.contains(&address))
+        self.networks
+            .iter()
+            .any(|network| network.contains(&address))
     }
 }
 
@@ -55,10 +60,16 @@ impl ClientAddress {
     /// A part that cannot be read ends the walk: what stands left of it is nobody's word.
     pub fn read(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
         let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
-            return Self { client: None, forwarded_for: "unknown".to_owned() };
+            return Self {
+                client: None,
+                forwarded_for: "unknown".to_owned(),
+            };
         };
         if !trusted.contain(peer) {
-            return Self { client: Some(peer), forwarded_for: peer.to_string() };
+            return Self {
+                client: Some(peer),
+                forwarded_for: peer.to_string(),
+            };
         }
         let mut chain = vec![peer];
         let mut client = peer;
@@ -67,28 +78,52 @@ impl ClientAddress {
             ForwardedIn::Forwarded => forwarded_from_the_right(headers),
         };
         for address in said {
-            let (Some(address), true) = (address, trusted.contain(client)) else { break };
+            let (Some(address), true) = (address, trusted.contain(client)) else {
+                break;
+            };
             client = address.to_canonical();
             chain.push(client);
         }
-        let forwarded_for = chain.iter().rev().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Self { client: Some(client), forwarded_for }
+        let forwarded_for = chain
+            .iter()
+            .rev()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        Self {
+            client: Some(client),
+            forwarded_for,
+        }
     }
 }
 
 fn said_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let fields: Vec<&str> =
-        headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default()).collect();
-    fields.into_iter().rev().flat_map(|field| field.rsplit(',')).map(|part| part.trim().parse().ok()).collect()
+    let fields: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .map(|value| value.to_str().unwrap_or_default())
+        .collect();
+    fields
+        .into_iter()
+        .rev()
+        .flat_map(|field| field.rsplit(','))
+        .map(|part| part.trim().parse().ok())
+        .collect()
 }
 
 /// The `for` of every element of `Forwarded`. One that is hidden, unknown or unreadable is `None`, and so is all of a
 /// field whose quotes do not end: nobody can tell where its elements do.
 fn forwarded_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let fields = headers.get_all(header::FORWARDED).iter();
-    let said = fields.flat_map(|value| match value.to_str().ok().and_then(|field| outside_quotes(field, ',')) {
-        Some(elements) => elements.into_iter().map(forwarded_for).collect(),
-        None => vec![None],
+    let said = fields.flat_map(|value| {
+        match value
+            .to_str()
+            .ok()
+            .and_then(|field| outside_quotes(field, ','))
+        {
+            Some(elements) => elements.into_iter().map(forwarded_for).collect(),
+            None => vec![None],
+        }
     });
     let mut said: Vec<_> = said.collect();
     said.reverse();
@@ -99,9 +134,13 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = outside_quotes(element, ';')?;
     let mut nodes = pairs.iter().filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then_some(value.trim())
+        name.trim()
+            .eq_ignore_ascii_case("for")
+            .then_some(value.trim())
     });
-    let (node, None) = (nodes.next()?, nodes.next()) else { return None };
+    let (node, None) = (nodes.next()?, nodes.next()) else {
+        return None;
+    };
     let node = match node.strip_prefix('"') {
         Some(quoted) => quoted.strip_suffix('"')?,
         None => node,
@@ -109,17 +148,24 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     // Whatever is escaped in there is no address.
     if let Some(bracketed) = node.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']')?;
-        return is_port_or_none(port).then(|| address.parse::<Ipv6Addr>().ok().map(IpAddr::from)).flatten();
+        return is_port_or_none(port)
+            .then(|| address.parse::<Ipv6Addr>().ok().map(IpAddr::from))
+            .flatten();
     }
     let (address, port) = node.find(':').map_or((node, ""), |at| node.split_at(at));
-    is_port_or_none(port).then(|| address.parse::<Ipv4Addr>().ok().map(IpAddr::from)).flatten()
+    is_port_or_none(port)
+        .then(|| address.parse::<Ipv4Addr>().ok().map(IpAddr::from))
+        .flatten()
 }
 
 /// `:` and a port, obfuscated or not (RFC 7239 section 6), or nothing.
 fn is_port_or_none(text: &str) -> bool {
     text.is_empty()
         || text.strip_prefix(':').is_some_and(|port| {
-            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            !port.is_empty()
+                && port
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         })
 }
 
@@ -156,12 +202,19 @@ mod tests {
 
     #[test]
     fn nobody_is_believed_by_default() {
-        assert_eq!(read("192.0.2.1", &["198.51.100.7"], &[]), ("192.0.2.1".into(), "192.0.2.1".into()));
+        assert_eq!(
+            read("192.0.2.1", &["198.51.100.7"], &[]),
+            ("192.0.2.1".into(), "192.0.2.1".into())
+        );
     }
 
     #[test]
     fn the_rightmost_untrusted_hop_is_the_client() {
-        let (client, chain) = read("10.0.0.2", &["6.6.6.6, 198.51.100.7", "10.0.0.9"], &["10.0.0.0/8"]);
+        let (client, chain) = read(
+            "10.0.0.2",
+            &["6.6.6.6, 198.51.100.7", "10.0.0.9"],
+            &["10.0.0.0/8"],
+        );
         assert_eq!(client, "198.51.100.7");
         assert_eq!(chain, "198.51.100.7, 10.0.0.9, 10.0.0.2");
     }
@@ -185,7 +238,10 @@ mod tests {
         for field in said {
             headers.append("forwarded", field.parse().unwrap());
         }
-        let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]);
+        let trusted = TrustedProxies::new(vec![
+            "10.0.0.0/8".parse().unwrap(),
+            "fd00::/8".parse().unwrap(),
+        ]);
         let trusted = trusted.saying_in(ForwardedIn::Forwarded);
         let address = ClientAddress::read(Some("10.0.0.2".parse().unwrap()), &headers, &trusted);
         (address.client.unwrap().to_string(), address.forwarded_for)
@@ -193,10 +249,22 @@ mod tests {
 
     #[test]
     fn forwarded_is_read_from_the_right_too() {
-        let (client, chain) = forwarded(&["for=6.6.6.6, For=\"198.51.100.7:4711\";proto=https", "by=x;for=10.0.0.9"]);
-        assert_eq!((client.as_str(), chain.as_str()), ("198.51.100.7", "198.51.100.7, 10.0.0.9, 10.0.0.2"));
-        assert_eq!(forwarded(&["for=6.6.6.6, for=\"[2001:db8::1]:80\", for=\"[fd00::1]\""]).0, "2001:db8::1");
-        assert_eq!(forwarded(&["for=198.51.100.7;host=\"a, for=6.6.6.6\""]).0, "198.51.100.7");
+        let (client, chain) = forwarded(&[
+            "for=6.6.6.6, For=\"198.51.100.7:4711\";proto=https",
+            "by=x;for=10.0.0.9",
+        ]);
+        assert_eq!(
+            (client.as_str(), chain.as_str()),
+            ("198.51.100.7", "198.51.100.7, 10.0.0.9, 10.0.0.2")
+        );
+        assert_eq!(
+            forwarded(&["for=6.6.6.6, for=\"[2001:db8::1]:80\", for=\"[fd00::1]\""]).0,
+            "2001:db8::1"
+        );
+        assert_eq!(
+            forwarded(&["for=198.51.100.7;host=\"a, for=6.6.6.6\""]).0,
+            "198.51.100.7"
+        );
     }
 
     #[test]
@@ -216,9 +284,16 @@ mod tests {
             "for=\"198.51.100.7\\\"\"",
             "for=198.51.100.7, junk",
         ] {
-            assert_eq!(forwarded(&[said]), ("10.0.0.2".into(), "10.0.0.2".into()), "{said}");
+            assert_eq!(
+                forwarded(&[said]),
+                ("10.0.0.2".into(), "10.0.0.2".into()),
+                "{said}"
+            );
         }
-        assert_eq!(forwarded(&["for=\"6.6.6.6", "for=198.51.100.7\""]).0, "10.0.0.2");
+        assert_eq!(
+            forwarded(&["for=\"6.6.6.6", "for=198.51.100.7\""]).0,
+            "10.0.0.2"
+        );
         assert_eq!(forwarded(&[]).0, "10.0.0.2");
     }
 }

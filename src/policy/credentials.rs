@@ -34,8 +34,13 @@ impl Scheme {
     /// lenient reader could take for an access token is one.
     pub fn of(field: &HeaderValue) -> Option<Self> {
         let bytes = field.as_bytes().trim_ascii_start();
-        let word = bytes.split(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();
-        [Self::Bearer, Self::DPoP].into_iter().find(|scheme| word.eq_ignore_ascii_case(scheme.name().as_bytes()))
+        let word = bytes
+            .split(|byte| !byte.is_ascii_alphanumeric())
+            .next()
+            .unwrap_or_default();
+        [Self::Bearer, Self::DPoP]
+            .into_iter()
+            .find(|scheme| word.eq_ignore_ascii_case(scheme.name().as_bytes()))
     }
 }
 
@@ -45,7 +50,9 @@ impl<'r> Credentials<'r> {
         let field = headers.get(header::AUTHORIZATION)?;
         let scheme = Scheme::of(field)?;
         let behind = field.to_str().ok().and_then(|field| field.split_once(' '));
-        let token = behind.map(|(_, token)| token.trim_matches(' ')).filter(|token| is_token(token));
+        let token = behind
+            .map(|(_, token)| token.trim_matches(' '))
+            .filter(|token| is_token(token));
         Some(Self { scheme, token })
     }
 }
@@ -59,7 +66,9 @@ impl std::fmt::Debug for Credentials<'_> {
 /// `b64token` (RFC 6750 section 2.1).
 fn is_token(text: &str) -> bool {
     let token = text.trim_end_matches('=');
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+    };
     !token.is_empty() && token.bytes().all(plain)
 }
 
@@ -68,15 +77,26 @@ mod tests {
     use super::*;
 
     fn read(field: &[u8]) -> Option<(Scheme, Option<String>)> {
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_bytes(field).unwrap())]);
+        let headers = HeaderMap::from_iter([(
+            header::AUTHORIZATION,
+            HeaderValue::from_bytes(field).unwrap(),
+        )]);
         let credentials = Credentials::read(&headers)?;
         Some((credentials.scheme, credentials.token.map(str::to_owned)))
     }
 
     #[test]
     fn a_token_is_read_under_either_scheme_in_any_case() {
-        for field in ["Bearer a.b-_~+/==", "bearer a.b-_~+/==", "BEARER   a.b-_~+/=="] {
-            assert_eq!(read(field.as_bytes()), Some((Scheme::Bearer, Some("a.b-_~+/==".to_owned()))), "{field}");
+        for field in [
+            "Bearer a.b-_~+/==",
+            "bearer a.b-_~+/==",
+            "BEARER   a.b-_~+/==",
+        ] {
+            assert_eq!(
+                read(field.as_bytes()),
+                Some((Scheme::Bearer, Some("a.b-_~+/==".to_owned()))),
+                "{field}"
+            );
         }
         assert_eq!(read(b"dpop x"), Some((Scheme::DPoP, Some("x".to_owned()))));
     }
@@ -93,16 +113,27 @@ mod tests {
             b"Bearer =",
             b"Bearer \xe9",
         ] {
-            assert_eq!(read(field), Some((Scheme::Bearer, None)), "{}", field.escape_ascii());
+            assert_eq!(
+                read(field),
+                Some((Scheme::Bearer, None)),
+                "{}",
+                field.escape_ascii()
+            );
         }
         assert_eq!(read(b"DPoP:x"), Some((Scheme::DPoP, None)));
     }
 
     #[test]
     fn everything_else_is_the_apps() {
-        for field in
-            ["Basic eDp5", "Bearers x", "xBearer x", "Digest username=\"Bearer x\"", "Negotiate x", "JWT x", ""]
-        {
+        for field in [
+            "Basic eDp5",
+            "Bearers x",
+            "xBearer x",
+            "Digest username=\"Bearer x\"",
+            "Negotiate x",
+            "JWT x",
+            "",
+        ] {
             assert_eq!(read(field.as_bytes()), None, "{field}");
         }
         assert_eq!(Credentials::read(&HeaderMap::new()), None);

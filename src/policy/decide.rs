@@ -219,9 +219,11 @@ impl Reason {
             | Self::SignInOutsideFrame(_)
             | Self::TokenFirst
             | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::PersonRequired | Self::ForNobody | Self::CrossSite | Self::FormOfAnotherPerson => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Forbidden
+            | Self::PersonRequired
+            | Self::ForNobody
+            | Self::CrossSite
+            | Self::FormOfAnotherPerson => StatusCode::FORBIDDEN,
             Self::NoSuchEndpoint | Self::NoForm => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -254,11 +256,18 @@ impl Decision<'_> {
 }
 
 /// Decides about a request that was read. Of `headers` only those count that tell which page a request comes from.
-pub fn decide<'a>(facts: &'a Facts, headers: &HeaderMap, route: Route<'a>, caller: Caller) -> Decision<'a> {
+pub fn decide<'a>(
+    facts: &'a Facts,
+    headers: &HeaderMap,
+    route: Route<'a>,
+    caller: Caller,
+) -> Decision<'a> {
     match route {
         Route::Page(place, admission) => decide_page(facts, headers, place, admission, caller),
         Route::Own(place, endpoint) => decide_own(facts, headers, place, endpoint, caller),
-        Route::Alias(place) if matches!(facts.asker, Asker::Navigation) => Decision::MoveToOrigin(place),
+        Route::Alias(place) if matches!(facts.asker, Asker::Navigation) => {
+            Decision::MoveToOrigin(place)
+        }
         Route::Alias(place) => refuse(facts, Some(place), Reason::Misdirected),
         Route::Odd(place) => refuse(facts, Some(place), Reason::OddPath),
         Route::Misdirected => refuse(facts, None, Reason::Misdirected),
@@ -273,7 +282,11 @@ fn decide_page<'a>(
     caller: Caller,
 ) -> Decision<'a> {
     if headers.contains_key(header::UPGRADE)
-        && is_strangers_socket(headers, &place.app.origin.to_string(), &place.app.websocket_origins)
+        && is_strangers_socket(
+            headers,
+            &place.app.origin.to_string(),
+            &place.app.websocket_origins,
+        )
     {
         return refuse(facts, Some(place), Reason::CrossSite);
     }
@@ -290,8 +303,14 @@ fn decide_page<'a>(
         Err(why) => {
             return match admission.access {
                 Access::Nobody => refuse(facts, Some(place), Reason::ForNobody),
-                Access::Everyone => Decision::Forward(Permit { place, facts, shown: None }),
-                Access::SignedIn | Access::Claims(_) => admit_nobody(facts, headers, place, admission, why),
+                Access::Everyone => Decision::Forward(Permit {
+                    place,
+                    facts,
+                    shown: None,
+                }),
+                Access::SignedIn | Access::Claims(_) => {
+                    admit_nobody(facts, headers, place, admission, why)
+                }
             };
         }
     };
@@ -301,19 +320,41 @@ fn decide_page<'a>(
     };
     let reason = match &admission.access {
         Access::Nobody => return refuse(facts, Some(place), Reason::ForNobody),
-        Access::SignedIn if token.is_some_and(|live| !live.token().is_persons) => Reason::PersonRequired,
-        Access::Claims(conditions) if !conditions.iter().all(|condition| condition.holds(&identity.claims)) => {
+        Access::SignedIn if token.is_some_and(|live| !live.token().is_persons) => {
+            Reason::PersonRequired
+        }
+        Access::Claims(conditions)
+            if !conditions
+                .iter()
+                .all(|condition| condition.holds(&identity.claims)) =>
+        {
             Reason::Forbidden
         }
         Access::Everyone | Access::SignedIn | Access::Claims(_) => {
-            return Decision::Forward(Permit { place, facts, shown: Some(shown) });
+            return Decision::Forward(Permit {
+                place,
+                facts,
+                shown: Some(shown),
+            });
         }
     };
     // Who sends a token is a program, whatever else it says of itself.
-    let asker = if token.is_some() { facts.asker.as_program() } else { facts.asker };
+    let asker = if token.is_some() {
+        facts.asker.as_program()
+    } else {
+        facts.asker
+    };
     let (person, token) = (Some(Arc::clone(identity)), token.cloned());
     let (place, admission) = (Some(place), Some(admission));
-    Decision::Refuse(Refusal { reason, place, asker, person, return_to: None, admission, token })
+    Decision::Refuse(Refusal {
+        reason,
+        place,
+        asker,
+        person,
+        return_to: None,
+        admission,
+        token,
+    })
 }
 
 /// Nobody is known where somebody must be.
@@ -334,7 +375,15 @@ fn admit_nobody<'a>(
     // An app of native make may open a browser.
     let return_to = (place.app.native.is_some() && admission.via.browser).then(ReturnTo::root);
     let (place, admission) = (Some(place), Some(admission));
-    Decision::Refuse(Refusal { reason, place, asker, person: None, return_to, admission, token: None })
+    Decision::Refuse(Refusal {
+        reason,
+        place,
+        asker,
+        person: None,
+        return_to,
+        admission,
+        token: None,
+    })
 }
 
 fn decide_own<'a>(
@@ -355,21 +404,37 @@ fn decide_own<'a>(
                 refuse(facts, Some(place), Reason::CrossSite)
             }
         }
-        (Endpoint::BackchannelLogout, _) if facts.method == Method::POST => Decision::EndSessions(place),
-        (Endpoint::BackchannelLogout, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
-        (Endpoint::FusionAuthWebhook, _) if facts.method == Method::POST => Decision::ReceiveWebhook(place),
-        (Endpoint::FusionAuthWebhook, _) => refuse(facts, Some(place), Reason::MethodNotAllowed("POST")),
+        (Endpoint::BackchannelLogout, _) if facts.method == Method::POST => {
+            Decision::EndSessions(place)
+        }
+        (Endpoint::BackchannelLogout, _) => {
+            refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
+        }
+        (Endpoint::FusionAuthWebhook, _) if facts.method == Method::POST => {
+            Decision::ReceiveWebhook(place)
+        }
+        (Endpoint::FusionAuthWebhook, _) => {
+            refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
+        }
         (Endpoint::FrontchannelLogout, _) if facts.method != Method::GET => {
             refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
         }
         // Only in a frame of the same site: a link that anybody can send ends nothing.
-        (Endpoint::FrontchannelLogout, _) if facts.asker == Asker::Frame && is_same_site(headers) => {
+        (Endpoint::FrontchannelLogout, _)
+            if facts.asker == Asker::Frame && is_same_site(headers) =>
+        {
             Decision::EndOwnSession(place)
         }
         (Endpoint::FrontchannelLogout, _) => refuse(facts, Some(place), Reason::CrossSite),
-        (Endpoint::Logout, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD, POST")),
+        (Endpoint::Logout, _) if !get => refuse(
+            facts,
+            Some(place),
+            Reason::MethodNotAllowed("GET, HEAD, POST"),
+        ),
         (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
-        (Endpoint::Logout, Caller::Anonymous(_) | Caller::WithToken(_)) => Decision::ConfirmLogout(place, None),
+        (Endpoint::Logout, Caller::Anonymous(_) | Caller::WithToken(_)) => {
+            Decision::ConfirmLogout(place, None)
+        }
         (Endpoint::Logout, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
             Decision::ConfirmLogout(place, Some(live.session().identity.clone()))
         }
@@ -381,23 +446,42 @@ fn decide_own<'a>(
         (Endpoint::Login, Caller::Authenticated(_) | Caller::WithNativeToken(_)) => {
             Decision::AlreadySignedIn(place, asked_return_to(facts, place))
         }
-        (Endpoint::Login, Caller::Anonymous(why)) => {
-            sign_in_to((facts, headers), place, None, why, asked_return_to(facts, place))
-        }
-        (Endpoint::Login, Caller::WithToken(_)) => {
-            sign_in_to((facts, headers), place, None, Why::NoCookie, asked_return_to(facts, place))
-        }
-        (Endpoint::Form, caller) => match (FormId::in_query(facts.target.query().unwrap_or_default()), caller) {
+        (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(
+            (facts, headers),
+            place,
+            None,
+            why,
+            asked_return_to(facts, place),
+        ),
+        (Endpoint::Login, Caller::WithToken(_)) => sign_in_to(
+            (facts, headers),
+            place,
+            None,
+            Why::NoCookie,
+            asked_return_to(facts, place),
+        ),
+        (Endpoint::Form, caller) => match (
+            FormId::in_query(facts.target.query().unwrap_or_default()),
+            caller,
+        ) {
             (None, _) => refuse(facts, Some(place), Reason::NoForm),
             (Some(id), Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
                 Decision::ShowForm(place, live, id)
             }
-            (Some(id), Caller::Anonymous(why)) => {
-                sign_in_to((facts, headers), place, None, why, ReturnTo::kept_form(&place.app.prefix, &id))
-            }
-            (Some(id), Caller::WithToken(_)) => {
-                sign_in_to((facts, headers), place, None, Why::NoCookie, ReturnTo::kept_form(&place.app.prefix, &id))
-            }
+            (Some(id), Caller::Anonymous(why)) => sign_in_to(
+                (facts, headers),
+                place,
+                None,
+                why,
+                ReturnTo::kept_form(&place.app.prefix, &id),
+            ),
+            (Some(id), Caller::WithToken(_)) => sign_in_to(
+                (facts, headers),
+                place,
+                None,
+                Why::NoCookie,
+                ReturnTo::kept_form(&place.app.prefix, &id),
+            ),
         },
         (Endpoint::Session, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
             Decision::ShowSession(place, live)
@@ -405,20 +489,38 @@ fn decide_own<'a>(
         (Endpoint::Session, Caller::Anonymous(Why::TokenRefused(refusal))) => {
             refuse(facts, Some(place), Reason::TokenRefused(refusal))
         }
-        (Endpoint::Session, Caller::Anonymous(why)) => refuse(facts, Some(place), Reason::SignInFirst(why)),
-        (Endpoint::Session, Caller::WithToken(_)) => refuse(facts, Some(place), Reason::SignInFirst(Why::NoCookie)),
+        (Endpoint::Session, Caller::Anonymous(why)) => {
+            refuse(facts, Some(place), Reason::SignInFirst(why))
+        }
+        (Endpoint::Session, Caller::WithToken(_)) => {
+            refuse(facts, Some(place), Reason::SignInFirst(Why::NoCookie))
+        }
     }
 }
 
 /// Credentials in the body are the caller's own, so nobody has to be known; but no page elsewhere may try passwords in
 /// its visitors' names, nor log a web view in as somebody else.
-fn decide_native<'a>(facts: &'a Facts, headers: &HeaderMap, place: Place<'a>, call: NativeCall) -> Decision<'a> {
-    let Some(native) = &place.app.native else { return refuse(facts, Some(place), Reason::NoSuchEndpoint) };
-    match (native.caller(headers, &place.app.origin.to_string()), &facts.method) {
+fn decide_native<'a>(
+    facts: &'a Facts,
+    headers: &HeaderMap,
+    place: Place<'a>,
+    call: NativeCall,
+) -> Decision<'a> {
+    let Some(native) = &place.app.native else {
+        return refuse(facts, Some(place), Reason::NoSuchEndpoint);
+    };
+    match (
+        native.caller(headers, &place.app.origin.to_string()),
+        &facts.method,
+    ) {
         (From::Stranger, _) => refuse(facts, Some(place), Reason::CrossSite),
         (From::Listed(origin), &Method::OPTIONS) => Decision::AllowOrigin(place, origin),
-        (From::Listed(origin), &Method::POST) => Decision::Native(place, native, call, Some(origin)),
-        (From::NoPage | From::OwnPage, &Method::POST) => Decision::Native(place, native, call, None),
+        (From::Listed(origin), &Method::POST) => {
+            Decision::Native(place, native, call, Some(origin))
+        }
+        (From::NoPage | From::OwnPage, &Method::POST) => {
+            Decision::Native(place, native, call, None)
+        }
         (From::Listed(_) | From::NoPage | From::OwnPage, _) => {
             refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
         }
@@ -445,7 +547,9 @@ fn sign_in<'a>(
         Asker::Navigation | Asker::Frame => Some(facts.target.as_str()),
         Asker::FormNavigation | Asker::Program | Asker::Grpc => page_of_origin(headers, place),
     };
-    let return_to = page.and_then(|page| ReturnTo::parse(page, &place.app.prefix)).unwrap_or_else(ReturnTo::root);
+    let return_to = page
+        .and_then(|page| ReturnTo::parse(page, &place.app.prefix))
+        .unwrap_or_else(ReturnTo::root);
     if facts.asker == Asker::FormNavigation && may_be_kept(facts, headers, place.app).is_ok() {
         return Decision::KeepForm(place, return_to, why);
     }
@@ -454,7 +558,9 @@ fn sign_in<'a>(
 
 fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h str> {
     let referer = headers.get(header::REFERER)?.to_str().ok()?;
-    referer.strip_prefix(place.app.origin.to_string().as_str()).filter(|page| page.starts_with('/'))
+    referer
+        .strip_prefix(place.app.origin.to_string().as_str())
+        .filter(|page| page.starts_with('/'))
 }
 
 fn sign_in_to<'a>(
@@ -474,10 +580,26 @@ fn sign_in_to<'a>(
         Asker::Program | Asker::Grpc => Reason::SignInFirst(why),
     };
     let (place, asker, return_to) = (Some(place), facts.asker, Some(return_to));
-    Decision::Refuse(Refusal { reason, place, asker, person: None, return_to, admission, token: None })
+    Decision::Refuse(Refusal {
+        reason,
+        place,
+        asker,
+        person: None,
+        return_to,
+        admission,
+        token: None,
+    })
 }
 
 fn refuse<'a>(facts: &Facts, place: Option<Place<'a>>, reason: Reason) -> Decision<'a> {
     let asker = facts.asker;
-    Decision::Refuse(Refusal { reason, place, asker, person: None, return_to: None, admission: None, token: None })
+    Decision::Refuse(Refusal {
+        reason,
+        place,
+        asker,
+        person: None,
+        return_to: None,
+        admission: None,
+        token: None,
+    })
 }

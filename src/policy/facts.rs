@@ -80,7 +80,11 @@ impl Facts {
     ///
     /// # Errors
     /// [`Unreadable`].
-    pub fn read(parts: &Parts, peer: Option<IpAddr>, trusted: &TrustedProxies) -> Result<Self, Unreadable> {
+    pub fn read(
+        parts: &Parts,
+        peer: Option<IpAddr>,
+        trusted: &TrustedProxies,
+    ) -> Result<Self, Unreadable> {
         served_method(&parts.method)?;
         one_of_each(&parts.headers)?;
         plain_framing(&parts.headers)?;
@@ -97,7 +101,9 @@ impl Facts {
 /// See [`Unreadable::Method`].
 pub(super) fn served_method(method: &Method) -> Result<(), Unreadable> {
     let method = method.as_str();
-    if matches!(method, "CONNECT" | "TRACE" | "TRACK") || method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+    if matches!(method, "CONNECT" | "TRACE" | "TRACK")
+        || method.bytes().any(|byte| byte.is_ascii_lowercase())
+    {
         return Err(Unreadable::Method);
     }
     Ok(())
@@ -105,7 +111,10 @@ pub(super) fn served_method(method: &Method) -> Result<(), Unreadable> {
 
 fn one_of_each(headers: &HeaderMap) -> Result<(), Unreadable> {
     let alone = [header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE];
-    if alone.iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+    if alone
+        .iter()
+        .any(|name| headers.get_all(name).iter().nth(1).is_some())
+    {
         return Err(Unreadable::Repeated);
     }
     Ok(())
@@ -119,7 +128,10 @@ fn plain_framing(headers: &HeaderMap) -> Result<(), Unreadable> {
         return Err(Unreadable::TransferCoding);
     }
     let expects = headers.get_all(header::EXPECT).iter();
-    if expects.into_iter().any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+    if expects
+        .into_iter()
+        .any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
         return Err(Unreadable::Expectation);
     }
     Ok(())
@@ -132,11 +144,16 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, Unreadable> {
         None => None,
     };
     let in_target = uri.authority().map(|authority| authority.as_str());
-    if uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
+    if uri
+        .scheme_str()
+        .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
+    {
         return Err(Unreadable::HostMismatch);
     }
     let named = match (host, in_target) {
-        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => return Err(Unreadable::HostMismatch),
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
+            return Err(Unreadable::HostMismatch);
+        }
         (Some(host), _) => host,
         (None, _) => return Err(Unreadable::Host),
     };
@@ -150,9 +167,14 @@ fn is_host_and_port(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port))
-                if address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.') =>
+                if address
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.') =>
             {
-                (address, port.strip_prefix(':').or((port.is_empty()).then_some("0")))
+                (
+                    address,
+                    port.strip_prefix(':').or((port.is_empty()).then_some("0")),
+                )
             }
             _ => return false,
         },
@@ -163,10 +185,14 @@ fn is_host_and_port(text: &str) -> bool {
     };
     let host_is_good = !host.is_empty()
         && (text.starts_with('[')
-            || host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')));
+            || host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')));
     host_is_good
         && port.is_some_and(|port| {
-            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+            !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.parse::<u16>().is_ok()
         })
 }
 
@@ -175,14 +201,21 @@ mod tests {
     use super::*;
     use http::Request;
 
-    fn read(build: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Result<Facts, Unreadable> {
+    fn read(
+        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+    ) -> Result<Facts, Unreadable> {
         let (parts, ()) = build(Request::builder()).body(()).unwrap().into_parts();
-        Facts::read(&parts, Some("192.0.2.1".parse().unwrap()), &TrustedProxies::default())
+        Facts::read(
+            &parts,
+            Some("192.0.2.1".parse().unwrap()),
+            &TrustedProxies::default(),
+        )
     }
 
     #[test]
     fn a_plain_request_is_read() {
-        let facts = read(|request| request.uri("/a?b").header("host", "Store.Example.com:8080")).unwrap();
+        let facts =
+            read(|request| request.uri("/a?b").header("host", "Store.Example.com:8080")).unwrap();
         assert_eq!(facts.authority, "store.example.com:8080");
         assert_eq!(facts.target.as_str(), "/a?b");
         assert_eq!(facts.address.forwarded_for, "192.0.2.1");
@@ -190,42 +223,90 @@ mod tests {
 
     #[test]
     fn exactly_one_host_is_named() {
-        assert_eq!(read(|request| request.uri("/")).unwrap_err(), Unreadable::Host);
+        assert_eq!(
+            read(|request| request.uri("/")).unwrap_err(),
+            Unreadable::Host
+        );
         assert_eq!(
             read(|request| request.uri("/").header("host", "a").header("host", "a")).unwrap_err(),
             Unreadable::Repeated
         );
-        for host in
-            ["", "a b", "a,b", "a/b", "a@b", "a:", "a:x", "a:99999", "a\u{e9}", "[::1", "[x]", "::1", "a\\b", "a#b"]
-        {
-            assert!(read(|request| request.uri("/").header("host", host)).is_err(), "{host}");
+        for host in [
+            "", "a b", "a,b", "a/b", "a@b", "a:", "a:x", "a:99999", "a\u{e9}", "[::1", "[x]",
+            "::1", "a\\b", "a#b",
+        ] {
+            assert!(
+                read(|request| request.uri("/").header("host", host)).is_err(),
+                "{host}"
+            );
         }
-        for host in ["a", "a.b", "a:1", "127.0.0.1:80", "[::1]", "[::1]:443", "a_b"] {
-            assert!(read(|request| request.uri("/").header("host", host)).is_ok(), "{host}");
+        for host in [
+            "a",
+            "a.b",
+            "a:1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:443",
+            "a_b",
+        ] {
+            assert!(
+                read(|request| request.uri("/").header("host", host)).is_ok(),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn an_absolute_target_agrees_with_the_host() {
-        let with = |uri: &'static str, host: &'static str| read(move |request| request.uri(uri).header("host", host));
-        assert_eq!(with("http://a.example/x", "a.example").unwrap().target.path(), "/x");
-        assert_eq!(with("http://b.example/x", "a.example").unwrap_err(), Unreadable::HostMismatch);
-        assert_eq!(with("http://u@a.example/x", "a.example").unwrap_err(), Unreadable::HostMismatch);
-        assert_eq!(with("ftp://a.example/x", "a.example").unwrap_err(), Unreadable::HostMismatch);
+        let with = |uri: &'static str, host: &'static str| {
+            read(move |request| request.uri(uri).header("host", host))
+        };
+        assert_eq!(
+            with("http://a.example/x", "a.example")
+                .unwrap()
+                .target
+                .path(),
+            "/x"
+        );
+        assert_eq!(
+            with("http://b.example/x", "a.example").unwrap_err(),
+            Unreadable::HostMismatch
+        );
+        assert_eq!(
+            with("http://u@a.example/x", "a.example").unwrap_err(),
+            Unreadable::HostMismatch
+        );
+        assert_eq!(
+            with("ftp://a.example/x", "a.example").unwrap_err(),
+            Unreadable::HostMismatch
+        );
     }
 
     #[test]
     fn odd_framing_and_methods_are_refused() {
         let with = |name: &'static str, value: &'static str| {
-            read(move |request| request.uri("/").header("host", "a").header(name, value)).map(|_| ())
+            read(move |request| request.uri("/").header("host", "a").header(name, value))
+                .map(|_| ())
         };
         assert_eq!(with("transfer-encoding", "chunked"), Ok(()));
-        for coding in ["gzip, chunked", "chunked, chunked", "identity", "xchunked", ""] {
-            assert_eq!(with("transfer-encoding", coding), Err(Unreadable::TransferCoding), "{coding}");
+        for coding in [
+            "gzip, chunked",
+            "chunked, chunked",
+            "identity",
+            "xchunked",
+            "",
+        ] {
+            assert_eq!(
+                with("transfer-encoding", coding),
+                Err(Unreadable::TransferCoding),
+                "{coding}"
+            );
         }
         assert_eq!(with("expect", "100-Continue"), Ok(()));
         assert_eq!(with("expect", "200-ok"), Err(Unreadable::Expectation));
-        for method in ["TRACE", "CONNECT", "TRACK", "get", "Post", "dELETE", "trace"] {
+        for method in [
+            "TRACE", "CONNECT", "TRACK", "get", "Post", "dELETE", "trace",
+        ] {
             assert_eq!(
                 read(|request| request.method(method).uri("/").header("host", "a")).unwrap_err(),
                 Unreadable::Method

@@ -26,7 +26,10 @@ pub struct FormId(String);
 impl FormId {
     /// Takes a name that can be one of ours.
     pub fn parse(text: &str) -> Option<Self> {
-        let ours = text.len() == ID && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let ours = text.len() == ID
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         ours.then(|| Self(text.to_owned()))
     }
 
@@ -37,7 +40,11 @@ impl FormId {
 
     /// The name that a body calls for: one field, and nothing beside it.
     pub fn in_body(body: &[u8]) -> Option<Self> {
-        std::str::from_utf8(body).ok()?.strip_prefix(FIELD)?.strip_prefix('=').and_then(Self::parse)
+        std::str::from_utf8(body)
+            .ok()?
+            .strip_prefix(FIELD)?
+            .strip_prefix('=')
+            .and_then(Self::parse)
     }
 
     /// The name.
@@ -102,7 +109,9 @@ pub fn may_be_kept(facts: &Facts, headers: &HeaderMap, app: &App) -> Result<(), 
     if facts.method != Method::POST || !is_plain_form(headers) {
         return Err(NotKept::OtherKind);
     }
-    let Some(length) = length_of(headers) else { return Err(NotKept::LengthUnknown) };
+    let Some(length) = length_of(headers) else {
+        return Err(NotKept::LengthUnknown);
+    };
     if length > app.max_kept_form || facts.target.as_str().len() > MAX_TARGET {
         return Err(NotKept::TooLarge);
     }
@@ -114,7 +123,9 @@ pub fn may_be_kept(facts: &Facts, headers: &HeaderMap, app: &App) -> Result<(), 
 
 /// Whether the body may call for a kept form: our page sends exactly as many bytes as that takes, from this site.
 pub fn may_call_for_one(facts: &Facts, headers: &HeaderMap, app: &App) -> bool {
-    facts.method == Method::POST && length_of(headers) == Some(CALL) && may_be_kept(facts, headers, app).is_ok()
+    facts.method == Method::POST
+        && length_of(headers) == Some(CALL)
+        && may_be_kept(facts, headers, app).is_ok()
 }
 
 /// As for a logout; where the browser names the page too, that is one of this site.
@@ -122,23 +133,38 @@ fn is_of_this_site(headers: &HeaderMap, app: &App) -> bool {
     let origin = app.origin.to_string();
     let referer = headers.get(header::REFERER).map(|page| page.as_bytes());
     is_same_origin(headers, &origin)
-        && referer.is_none_or(|page| page.strip_prefix(origin.as_bytes()).is_some_and(|path| path.starts_with(b"/")))
+        && referer.is_none_or(|page| {
+            page.strip_prefix(origin.as_bytes())
+                .is_some_and(|path| path.starts_with(b"/"))
+        })
 }
 
 /// A link of our page leads nowhere else, in the reading of any browser: `//` would be another host.
 fn can_be_a_link(target: &str) -> bool {
-    !target.starts_with("//") && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    !target.starts_with("//")
+        && target
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
 /// The bytes of the body, as its sender says.
 pub fn length_of(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn is_plain_form(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let media = kind.split(';').next().unwrap_or_default().trim();
-    media.eq_ignore_ascii_case("application/x-www-form-urlencoded") && !headers.contains_key(header::CONTENT_ENCODING)
+    media.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 #[cfg(test)]
@@ -148,8 +174,14 @@ mod tests {
     #[test]
     fn only_our_own_names_call_for_a_form() {
         let id = "AbCdEfGhIjKlMnOpQrSt-_";
-        assert_eq!(FormId::in_body(format!("doorward-form={id}").as_bytes()), FormId::parse(id));
-        assert!(FormId::parse(id).is_some() && FormId::in_query(&format!("id={id}")) == FormId::parse(id));
+        assert_eq!(
+            FormId::in_body(format!("doorward-form={id}").as_bytes()),
+            FormId::parse(id)
+        );
+        assert!(
+            FormId::parse(id).is_some()
+                && FormId::in_query(&format!("id={id}")) == FormId::parse(id)
+        );
         for body in [
             "",
             id,

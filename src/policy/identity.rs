@@ -21,8 +21,15 @@ pub struct Identity {
 impl Identity {
     /// The identity that `claims` give, with the headers of `templates`.
     pub fn new(subject: Subject, claims: Claims, templates: &[HeaderTemplate]) -> Self {
-        let headers = templates.iter().filter_map(|template| template.render(&claims)).collect();
-        Self { subject, claims, headers }
+        let headers = templates
+            .iter()
+            .filter_map(|template| template.render(&claims))
+            .collect();
+        Self {
+            subject,
+            claims,
+            headers,
+        }
     }
 
     /// The identity of a client that acts for nobody but itself. It has no `sub`, so no header and no rule can take it
@@ -37,8 +44,16 @@ impl Identity {
         claims.insert("client_id".to_owned(), client_id.as_str().into());
         let claims = Claims::new(claims, Map::new());
         let subject = Subject::new(client_id.as_str());
-        let headers = templates.iter().chain([client_header]).filter_map(|template| template.render(&claims)).collect();
-        Self { subject, claims, headers }
+        let headers = templates
+            .iter()
+            .chain([client_header])
+            .filter_map(|template| template.render(&claims))
+            .collect();
+        Self {
+            subject,
+            claims,
+            headers,
+        }
     }
 }
 
@@ -139,8 +154,16 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), BadTemplate> {
 /// must not look like two.
 fn joined(claims: &Claims, claim: &str) -> Option<String> {
     let in_list = claims.get(claim).is_some_and(Value::is_array);
-    let encoded: Vec<String> = claims.texts(claim).iter().map(|text| encoded(text, in_list)).collect();
-    if encoded.iter().all(String::is_empty) { None } else { Some(encoded.join(",")) }
+    let encoded: Vec<String> = claims
+        .texts(claim)
+        .iter()
+        .map(|text| encoded(text, in_list))
+        .collect();
+    if encoded.iter().all(String::is_empty) {
+        None
+    } else {
+        Some(encoded.join(","))
+    }
 }
 
 /// Percent-encodes (as UTF-8, RFC 3986 section 2.1) what is not visible ASCII, `%` itself, a space at either end,
@@ -173,26 +196,53 @@ mod tests {
     fn render(template: &str, claims: Value) -> Option<String> {
         let claims = Claims::new(claims.as_object().unwrap().clone(), Map::new());
         let template = HeaderTemplate::parse("X-Test", template).unwrap();
-        template.render(&claims).map(|(_, value)| value.to_str().unwrap().to_owned())
+        template
+            .render(&claims)
+            .map(|(_, value)| value.to_str().unwrap().to_owned())
     }
 
     #[test]
     fn templates_render_claims() {
         assert_eq!(render("{sub}", json!({"sub": "alice"})).unwrap(), "alice");
-        assert_eq!(render("user:{sub} <{email}>", json!({"sub": 7, "email": "a@b"})).unwrap(), "user:7 <a@b>");
-        assert_eq!(render("{groups}", json!({"groups": ["a", "b,c"]})).unwrap(), "a,b%2Cc");
-        assert_eq!(render("{groups}", json!({"groups": ["a,admin"]})).unwrap(), "a%2Cadmin");
-        assert_eq!(render("{name}", json!({"name": "Doe, Jane"})).unwrap(), "Doe, Jane");
-        assert_eq!(render("{name}", json!({"name": "Zo\u{eb} 100%"})).unwrap(), "Zo%C3%AB 100%25");
-        assert_eq!(render("{name}", json!({"name": "a\r\nX-Admin: 1"})).unwrap(), "a%0D%0AX-Admin: 1");
-        assert_eq!(render("{name}", json!({"name": " padded "})).unwrap(), "%20padded%20");
+        assert_eq!(
+            render("user:{sub} <{email}>", json!({"sub": 7, "email": "a@b"})).unwrap(),
+            "user:7 <a@b>"
+        );
+        assert_eq!(
+            render("{groups}", json!({"groups": ["a", "b,c"]})).unwrap(),
+            "a,b%2Cc"
+        );
+        assert_eq!(
+            render("{groups}", json!({"groups": ["a,admin"]})).unwrap(),
+            "a%2Cadmin"
+        );
+        assert_eq!(
+            render("{name}", json!({"name": "Doe, Jane"})).unwrap(),
+            "Doe, Jane"
+        );
+        assert_eq!(
+            render("{name}", json!({"name": "Zo\u{eb} 100%"})).unwrap(),
+            "Zo%C3%AB 100%25"
+        );
+        assert_eq!(
+            render("{name}", json!({"name": "a\r\nX-Admin: 1"})).unwrap(),
+            "a%0D%0AX-Admin: 1"
+        );
+        assert_eq!(
+            render("{name}", json!({"name": " padded "})).unwrap(),
+            "%20padded%20"
+        );
     }
 
     #[test]
     fn an_absent_claim_sets_no_header() {
-        for claims in
-            [json!({}), json!({"email": null}), json!({"email": ""}), json!({"email": []}), json!({"email": {}})]
-        {
+        for claims in [
+            json!({}),
+            json!({"email": null}),
+            json!({"email": ""}),
+            json!({"email": []}),
+            json!({"email": {}}),
+        ] {
             assert_eq!(render("<{email}>", claims.clone()), None, "{claims}");
         }
     }
@@ -203,10 +253,17 @@ mod tests {
         let templates = [template("X-User", "{sub}"), template("X-Roles", "{roles}")];
         let claims = json!({"sub": "reports", "roles": ["clerk"], "client_id": "alice"});
         let claims = claims.as_object().unwrap().clone();
-        let identity =
-            Identity::of_client(&ClientId::new("reports"), claims, &templates, &template("X-Client", "{client_id}"));
-        let headers: Vec<_> =
-            identity.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let identity = Identity::of_client(
+            &ClientId::new("reports"),
+            claims,
+            &templates,
+            &template("X-Client", "{client_id}"),
+        );
+        let headers: Vec<_> = identity
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+            .collect();
         assert_eq!(headers, [("x-roles", "clerk"), ("x-client", "reports")]);
         assert!(identity.claims.get("sub").is_none());
     }

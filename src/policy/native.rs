@@ -93,14 +93,23 @@ impl<'h> Shown<'h> {
             // Which of several is meant cannot be told.
             (None, _) | (Some(_), Some(_)) => None,
         };
-        Some(Self { scheme, access_token, refresh_token })
+        Some(Self {
+            scheme,
+            access_token,
+            refresh_token,
+        })
     }
 }
 
 /// Whether `field` carries a token of ours, whatever it is worth, or what a lenient reader could take for one.
 pub fn holds_token_of_ours(field: &HeaderValue) -> bool {
-    let token = field.as_bytes().split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
-    Scheme::of(field).is_some() && token.into_iter().any(|word| std::str::from_utf8(word).is_ok_and(is_ours))
+    let token = field
+        .as_bytes()
+        .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    Scheme::of(field).is_some()
+        && token
+            .into_iter()
+            .any(|word| std::str::from_utf8(word).is_ok_and(is_ours))
 }
 
 /// From where a native endpoint is called.
@@ -122,13 +131,22 @@ impl Native {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let site = text(headers, &SEC_FETCH_SITE);
         match (origins.next(), origins.next()) {
-            (None, _) if site.is_none_or(|site| matches!(site, "none" | "same-origin")) => From::NoPage,
+            (None, _) if site.is_none_or(|site| matches!(site, "none" | "same-origin")) => {
+                From::NoPage
+            }
             (None, _) | (_, Some(_)) => From::Stranger,
             (Some(said), None) if said.as_bytes() == own.as_bytes() => {
-                if site.is_none_or(|site| site == "same-origin") { From::OwnPage } else { From::Stranger }
+                if site.is_none_or(|site| site == "same-origin") {
+                    From::OwnPage
+                } else {
+                    From::Stranger
+                }
             }
             (Some(said), None) => {
-                let listed = self.cors_origins.iter().find(|listed| listed.as_bytes() == said.as_bytes());
+                let listed = self
+                    .cors_origins
+                    .iter()
+                    .find(|listed| listed.as_bytes() == said.as_bytes());
                 listed.map_or(From::Stranger, |listed| From::Listed(listed.clone()))
             }
         }
@@ -143,13 +161,20 @@ mod tests {
 
     #[test]
     fn pages_call_only_from_the_app_itself_or_a_listed_origin() {
-        let failures = Failures { free: 1, longest_wait: Duration::from_secs(60) };
+        let failures = Failures {
+            free: 1,
+            longest_wait: Duration::from_secs(60),
+        };
         let native = Native {
             client_id: ClientId::new("store"),
             tokens: Tokens::Sealed,
             inline_refresh: false,
             cors_origins: vec!["capacitor://localhost".to_owned()],
-            throttle: Throttle { account: failures, address: failures, all: Calls { per_minute: 1 } },
+            throttle: Throttle {
+                account: failures,
+                address: failures,
+                all: Calls { per_minute: 1 },
+            },
         };
         let own = "https://store.example.com";
         let listed = From::Listed("capacitor://localhost".to_owned());
@@ -157,13 +182,25 @@ mod tests {
             (vec![], From::NoPage),
             (vec![("origin", own)], From::OwnPage),
             (vec![("origin", "capacitor://localhost")], listed.clone()),
-            (vec![("origin", "capacitor://localhost"), ("sec-fetch-site", "cross-site")], listed),
+            (
+                vec![
+                    ("origin", "capacitor://localhost"),
+                    ("sec-fetch-site", "cross-site"),
+                ],
+                listed,
+            ),
             (vec![("origin", "Capacitor://localhost")], From::Stranger),
             (vec![("origin", "null")], From::Stranger),
             (vec![("origin", "")], From::Stranger),
-            (vec![("origin", "https://store.example.com.evil")], From::Stranger),
+            (
+                vec![("origin", "https://store.example.com.evil")],
+                From::Stranger,
+            ),
             (vec![("origin", own), ("origin", own)], From::Stranger),
-            (vec![("origin", own), ("sec-fetch-site", "cross-site")], From::Stranger),
+            (
+                vec![("origin", own), ("sec-fetch-site", "cross-site")],
+                From::Stranger,
+            ),
             (vec![("sec-fetch-site", "cross-site")], From::Stranger),
             (vec![("sec-fetch-site", "same-site")], From::Stranger),
         ];

@@ -127,8 +127,18 @@ impl NativeRequest {
     ///
     /// # Errors
     /// See [`BadRequest`].
-    pub fn read(call: NativeCall, head: Head<'_>, body: &[u8], client_id: &ClientId) -> Result<Self, BadRequest> {
-        let media_type = head.content_type.split(';').next().unwrap_or_default().trim_ascii();
+    pub fn read(
+        call: NativeCall,
+        head: Head<'_>,
+        body: &[u8],
+        client_id: &ClientId,
+    ) -> Result<Self, BadRequest> {
+        let media_type = head
+            .content_type
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         let wanted = match call {
             NativeCall::Token => "application/x-www-form-urlencoded",
             NativeCall::Login | NativeCall::Refresh | NativeCall::Logout => "application/json",
@@ -138,11 +148,15 @@ impl NativeRequest {
         }
         let (fields, grant_type) = match call {
             NativeCall::Token => Fields::of_form(body)?,
-            NativeCall::Login | NativeCall::Refresh | NativeCall::Logout => (Fields::of_json(body)?, None),
+            NativeCall::Login | NativeCall::Refresh | NativeCall::Logout => {
+                (Fields::of_json(body)?, None)
+            }
         };
         check_client(&fields, head.authorization, client_id)?;
         match (call, grant_type.as_ref().map(|word| word.as_str())) {
-            (NativeCall::Login, _) | (NativeCall::Token, Some("password")) => fields.login().map(Self::Login),
+            (NativeCall::Login, _) | (NativeCall::Token, Some("password")) => {
+                fields.login().map(Self::Login)
+            }
             (NativeCall::Refresh, _) | (NativeCall::Token, Some("refresh_token")) => {
                 fields.refresh().map(Self::Refresh)
             }
@@ -217,7 +231,8 @@ impl Fields {
 
     fn login(self) -> Result<Credentials, BadRequest> {
         let plain = |c: char| !c.is_control();
-        let username = fit(self.username, "username", LONGEST_NAME, plain)?.ok_or(BadRequest::Missing("username"))?;
+        let username = fit(self.username, "username", LONGEST_NAME, plain)?
+            .ok_or(BadRequest::Missing("username"))?;
         let password = fit(self.password, "password", LONGEST_PASSWORD, |c| c != '\0')?;
         let mut password = password.ok_or(BadRequest::Missing("password"))?;
         Ok(Credentials {
@@ -232,7 +247,10 @@ impl Fields {
     fn refresh(self) -> Result<RefreshRequest, BadRequest> {
         let token = self.refresh_token.filter(|token| !token.is_empty());
         let refresh_token = token.ok_or(BadRequest::Missing("refresh_token"))?;
-        Ok(RefreshRequest { refresh_token, scope: scope(self.scope)? })
+        Ok(RefreshRequest {
+            refresh_token,
+            scope: scope(self.scope)?,
+        })
     }
 
     fn logout(self) -> Result<LogoutRequest, BadRequest> {
@@ -240,16 +258,26 @@ impl Fields {
             Mode::Cookies => Ok(LogoutRequest::OfCookies),
             Mode::Tokens => {
                 let token = self.refresh_token.or(self.access_token);
-                token.map(LogoutRequest::OfToken).ok_or(BadRequest::Missing("refresh_token"))
+                token
+                    .map(LogoutRequest::OfToken)
+                    .ok_or(BadRequest::Missing("refresh_token"))
             }
         }
     }
 }
 
 /// A parameter without a value counts as left out (RFC 6749 section 3.2).
-fn fit(text: Text, name: &'static str, longest: usize, allowed: impl Fn(char) -> bool) -> Result<Text, BadRequest> {
+fn fit(
+    text: Text,
+    name: &'static str,
+    longest: usize,
+    allowed: impl Fn(char) -> bool,
+) -> Result<Text, BadRequest> {
     let text = text.filter(|text| !text.is_empty());
-    if text.as_ref().is_some_and(|text| text.len() > longest || !text.chars().all(allowed)) {
+    if text
+        .as_ref()
+        .is_some_and(|text| text.len() > longest || !text.chars().all(allowed))
+    {
         return Err(BadRequest::Unfit(name));
     }
     Ok(text)
@@ -262,10 +290,20 @@ fn scope(text: Text) -> Result<Option<String>, BadRequest> {
 
 /// Native apps are public clients (RFC 6749 section 2.1): they may say their name, in the body or as Basic with an empty
 /// password, which is how some libraries say it; a secret within an app is none.
-fn check_client(fields: &Fields, authorization: Option<&str>, expected: &ClientId) -> Result<(), BadRequest> {
+fn check_client(
+    fields: &Fields,
+    authorization: Option<&str>,
+    expected: &ClientId,
+) -> Result<(), BadRequest> {
     let is_expected = |name: &str| name == expected.as_str();
-    let named_right = fields.client_id.as_ref().is_none_or(|name| name.is_empty() || is_expected(name));
-    let without_secret = fields.client_secret.as_ref().is_none_or(|secret| secret.is_empty());
+    let named_right = fields
+        .client_id
+        .as_ref()
+        .is_none_or(|name| name.is_empty() || is_expected(name));
+    let without_secret = fields
+        .client_secret
+        .as_ref()
+        .is_none_or(|secret| secret.is_empty());
     let by_header = match authorization.map(|value| value.split_once(' ')) {
         None => true,
         Some(Some((scheme, rest))) if scheme.eq_ignore_ascii_case("basic") => {
@@ -273,7 +311,11 @@ fn check_client(fields: &Fields, authorization: Option<&str>, expected: &ClientI
         }
         Some(_) => false,
     };
-    if named_right && without_secret && by_header { Ok(()) } else { Err(BadRequest::Client) }
+    if named_right && without_secret && by_header {
+        Ok(())
+    } else {
+        Err(BadRequest::Client)
+    }
 }
 
 /// Name and password of RFC 7617, each form-encoded within (RFC 6749 section 2.3.1).
@@ -282,7 +324,9 @@ fn basic(encoded: &str) -> Option<(String, Zeroizing<String>)> {
     let (name, secret) = pair.split_once(':')?;
     let decoded = |text: &str| {
         let field = Zeroizing::new(format!("={text}"));
-        form_urlencoded::parse(field.as_bytes()).next().map(|(_, value)| value.into_owned())
+        form_urlencoded::parse(field.as_bytes())
+            .next()
+            .map(|(_, value)| value.into_owned())
     };
     Some((decoded(name)?, Zeroizing::new(decoded(secret)?)))
 }
@@ -299,11 +343,25 @@ mod tests {
     }
 
     fn form(body: &str) -> Result<NativeRequest, BadRequest> {
-        read_as(NativeCall::Token, Head { content_type: FORM, authorization: None }, body)
+        read_as(
+            NativeCall::Token,
+            Head {
+                content_type: FORM,
+                authorization: None,
+            },
+            body,
+        )
     }
 
     fn json(call: NativeCall, body: &str) -> Result<NativeRequest, BadRequest> {
-        read_as(call, Head { content_type: JSON, authorization: None }, body)
+        read_as(
+            call,
+            Head {
+                content_type: JSON,
+                authorization: None,
+            },
+            body,
+        )
     }
 
     fn credentials(read: Result<NativeRequest, BadRequest>) -> Credentials {
@@ -315,19 +373,29 @@ mod tests {
 
     #[test]
     fn a_login_is_read_from_a_form_and_from_json() {
-        let by_form =
-            form("grant_type=password&username=alice%40example.com&password=p%26+%C3%A9&scope=openid+email&x=y");
+        let by_form = form(
+            "grant_type=password&username=alice%40example.com&password=p%26+%C3%A9&scope=openid+email&x=y",
+        );
         let by_json = json(
             NativeCall::Login,
             r#"{"username":"alice@example.com","password":"p& \u00e9","scope":"openid email","grant_type":"other"}"#,
         );
         for login in [credentials(by_form), credentials(by_json)] {
-            assert_eq!((login.username.as_str(), login.password.expose()), ("alice@example.com", "p& é"));
-            assert_eq!((login.scope.as_deref(), login.mode), (Some("openid email"), Mode::Tokens));
+            assert_eq!(
+                (login.username.as_str(), login.password.expose()),
+                ("alice@example.com", "p& é")
+            );
+            assert_eq!(
+                (login.scope.as_deref(), login.mode),
+                (Some("openid email"), Mode::Tokens)
+            );
             assert!(login.device_token.is_none());
             assert!(!format!("{login:?}").contains("p&"));
         }
-        let web_view = json(NativeCall::Login, r#"{"username":"a","password":"b","mode":"cookies","scope":null}"#);
+        let web_view = json(
+            NativeCall::Login,
+            r#"{"username":"a","password":"b","mode":"cookies","scope":null}"#,
+        );
         assert_eq!(credentials(web_view).mode, Mode::Cookies);
     }
 
@@ -338,56 +406,135 @@ mod tests {
             matches!(read, Ok(NativeRequest::Refresh(asked)) if asked.refresh_token.as_str() == "r" && asked.scope.is_none())
         );
         let read = json(NativeCall::Refresh, r#"{"refresh_token":"r"}"#);
-        assert!(matches!(read, Ok(NativeRequest::Refresh(asked)) if asked.refresh_token.as_str() == "r"));
-        for body in [r#"{"refresh_token":"r","access_token":"a"}"#, r#"{"access_token":"r"}"#] {
+        assert!(
+            matches!(read, Ok(NativeRequest::Refresh(asked)) if asked.refresh_token.as_str() == "r")
+        );
+        for body in [
+            r#"{"refresh_token":"r","access_token":"a"}"#,
+            r#"{"access_token":"r"}"#,
+        ] {
             let read = json(NativeCall::Logout, body);
-            assert!(matches!(read, Ok(NativeRequest::Logout(LogoutRequest::OfToken(token))) if token.as_str() == "r"));
+            assert!(
+                matches!(read, Ok(NativeRequest::Logout(LogoutRequest::OfToken(token))) if token.as_str() == "r")
+            );
         }
         let read = json(NativeCall::Logout, r#"{"mode":"cookies"}"#);
-        assert!(matches!(read, Ok(NativeRequest::Logout(LogoutRequest::OfCookies))));
-        assert_eq!(json(NativeCall::Logout, "{}").unwrap_err(), BadRequest::Missing("refresh_token"));
+        assert!(matches!(
+            read,
+            Ok(NativeRequest::Logout(LogoutRequest::OfCookies))
+        ));
+        assert_eq!(
+            json(NativeCall::Logout, "{}").unwrap_err(),
+            BadRequest::Missing("refresh_token")
+        );
     }
 
     #[test]
     fn what_is_no_request_is_refused_and_says_why() {
         let long = |name: &str, length: usize| {
-            format!("grant_type=password&username=a&password=b&{name}={}", "x".repeat(length))
+            format!(
+                "grant_type=password&username=a&password=b&{name}={}",
+                "x".repeat(length)
+            )
         };
         let forms = [
             ("", BadRequest::Missing("grant_type")),
             ("grant_type=", BadRequest::Missing("grant_type")),
-            ("grant_type=authorization_code&code=x", BadRequest::GrantType),
-            ("grant_type=password&password=b", BadRequest::Missing("username")),
-            ("grant_type=password&username=a&password=", BadRequest::Missing("password")),
-            ("grant_type=refresh_token", BadRequest::Missing("refresh_token")),
-            ("grant_type=password&username=a&username=a&password=b", BadRequest::Repeated),
-            ("grant_type=password&username=a&password=b&password=c", BadRequest::Repeated),
-            ("grant_type=password&username=a%0D%0Ax&password=b", BadRequest::Unfit("username")),
-            ("grant_type=password&username=a&password=b%00", BadRequest::Unfit("password")),
+            (
+                "grant_type=authorization_code&code=x",
+                BadRequest::GrantType,
+            ),
+            (
+                "grant_type=password&password=b",
+                BadRequest::Missing("username"),
+            ),
+            (
+                "grant_type=password&username=a&password=",
+                BadRequest::Missing("password"),
+            ),
+            (
+                "grant_type=refresh_token",
+                BadRequest::Missing("refresh_token"),
+            ),
+            (
+                "grant_type=password&username=a&username=a&password=b",
+                BadRequest::Repeated,
+            ),
+            (
+                "grant_type=password&username=a&password=b&password=c",
+                BadRequest::Repeated,
+            ),
+            (
+                "grant_type=password&username=a%0D%0Ax&password=b",
+                BadRequest::Unfit("username"),
+            ),
+            (
+                "grant_type=password&username=a&password=b%00",
+                BadRequest::Unfit("password"),
+            ),
             (&long("scope", 1025), BadRequest::Unfit("scope")),
-            ("grant_type=password&username=a&password=b&scope=%22", BadRequest::Unfit("scope")),
-            ("grant_type=password&username=a&password=b&client_id=forum", BadRequest::Client),
-            ("grant_type=password&username=a&password=b&client_id=the+store&client_secret=s", BadRequest::Client),
+            (
+                "grant_type=password&username=a&password=b&scope=%22",
+                BadRequest::Unfit("scope"),
+            ),
+            (
+                "grant_type=password&username=a&password=b&client_id=forum",
+                BadRequest::Client,
+            ),
+            (
+                "grant_type=password&username=a&password=b&client_id=the+store&client_secret=s",
+                BadRequest::Client,
+            ),
         ];
         for (body, error) in forms {
             assert_eq!(form(body).unwrap_err(), error, "{body}");
         }
-        for (name, most, error) in [("username", 320, "username"), ("password", 1024, "password")] {
-            let others = if name == "username" { "password=b" } else { "username=a" };
-            let of = |length| form(&format!("grant_type=password&{others}&{name}={}", "x".repeat(length)));
+        for (name, most, error) in [
+            ("username", 320, "username"),
+            ("password", 1024, "password"),
+        ] {
+            let others = if name == "username" {
+                "password=b"
+            } else {
+                "username=a"
+            };
+            let of = |length| {
+                form(&format!(
+                    "grant_type=password&{others}&{name}={}",
+                    "x".repeat(length)
+                ))
+            };
             assert!(of(most).is_ok());
             assert_eq!(of(most + 1).unwrap_err(), BadRequest::Unfit(error));
         }
-        for body in ["", "[]", "{", "null", r#""x""#, r#"{"username":7,"password":"b"}"#, r#"{"mode":"cookie"}"#] {
-            assert_eq!(json(NativeCall::Login, body).unwrap_err(), BadRequest::Malformed, "{body}");
+        for body in [
+            "",
+            "[]",
+            "{",
+            "null",
+            r#""x""#,
+            r#"{"username":7,"password":"b"}"#,
+            r#"{"mode":"cookie"}"#,
+        ] {
+            assert_eq!(
+                json(NativeCall::Login, body).unwrap_err(),
+                BadRequest::Malformed,
+                "{body}"
+            );
         }
         let twice = r#"{"username":"a","password":"b","password":"c"}"#;
-        assert_eq!(json(NativeCall::Login, twice).unwrap_err(), BadRequest::Malformed);
+        assert_eq!(
+            json(NativeCall::Login, twice).unwrap_err(),
+            BadRequest::Malformed
+        );
     }
 
     #[test]
     fn each_endpoint_takes_one_media_type() {
-        let head = |content_type| Head { content_type, authorization: None };
+        let head = |content_type| Head {
+            content_type,
+            authorization: None,
+        };
         let body = "grant_type=refresh_token&refresh_token=r";
         for (call, wrong) in [
             (NativeCall::Token, "application/json"),
@@ -397,24 +544,51 @@ mod tests {
             (NativeCall::Refresh, "text/plain"),
             (NativeCall::Logout, "multipart/form-data"),
         ] {
-            assert_eq!(read_as(call, head(wrong), body).unwrap_err(), BadRequest::MediaType, "{call:?} {wrong}");
+            assert_eq!(
+                read_as(call, head(wrong), body).unwrap_err(),
+                BadRequest::MediaType,
+                "{call:?} {wrong}"
+            );
         }
-        assert!(read_as(NativeCall::Token, head("Application/X-WWW-Form-Urlencoded ;charset=UTF-8"), body).is_ok());
+        assert!(
+            read_as(
+                NativeCall::Token,
+                head("Application/X-WWW-Form-Urlencoded ;charset=UTF-8"),
+                body
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn a_public_client_may_say_its_name_and_has_no_secret() {
         let with = |authorization: &str| {
-            let head = Head { content_type: FORM, authorization: Some(authorization) };
-            read_as(NativeCall::Token, head, "grant_type=refresh_token&refresh_token=r")
+            let head = Head {
+                content_type: FORM,
+                authorization: Some(authorization),
+            };
+            read_as(
+                NativeCall::Token,
+                head,
+                "grant_type=refresh_token&refresh_token=r",
+            )
         };
         let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-        for good in [basic("the+store:"), basic("the store:"), basic("the%20store:").replace("Basic", "basic")] {
+        for good in [
+            basic("the+store:"),
+            basic("the store:"),
+            basic("the%20store:").replace("Basic", "basic"),
+        ] {
             assert!(with(&good).is_ok(), "{good}");
         }
-        for bad in
-            [basic("the store:secret"), basic("forum:"), basic("the store"), basic(""), "Bearer x".into(), "x".into()]
-        {
+        for bad in [
+            basic("the store:secret"),
+            basic("forum:"),
+            basic("the store"),
+            basic(""),
+            "Bearer x".into(),
+            "x".into(),
+        ] {
             assert_eq!(with(&bad).unwrap_err(), BadRequest::Client, "{bad}");
         }
     }

@@ -13,13 +13,18 @@ pub struct PollingPaths {
 impl PollingPaths {
     /// Paths that match one of `patterns`, in any case with `case_insensitive`.
     pub const fn new(patterns: Vec<PathPattern>, case_insensitive: bool) -> Self {
-        Self { patterns, case_insensitive }
+        Self {
+            patterns,
+            case_insensitive,
+        }
     }
 
     /// Whether `target` is one of them. One with oddities is none: the backend may read it as any path.
     pub fn has(&self, target: &Target) -> bool {
         let matches = |pattern: &PathPattern| pattern.matches(target.path(), self.case_insensitive);
-        !self.patterns.is_empty() && target.oddities() == Oddities::NONE && self.patterns.iter().any(matches)
+        !self.patterns.is_empty()
+            && target.oddities() == Oddities::NONE
+            && self.patterns.iter().any(matches)
     }
 }
 
@@ -29,7 +34,10 @@ mod tests {
 
     #[test]
     fn polling_paths_are_patterns_and_odd_spellings_match_none() {
-        let patterns = vec![PathPattern::parse("/api/news/**").unwrap(), PathPattern::parse("/Ping").unwrap()];
+        let patterns = vec![
+            PathPattern::parse("/api/news/**").unwrap(),
+            PathPattern::parse("/Ping").unwrap(),
+        ];
         for (case_insensitive, path, expected) in [
             (false, "/api/news", true),
             (false, "/api/news/1", true),
@@ -40,7 +48,11 @@ mod tests {
             (true, "/api/news;x", false),
         ] {
             let paths = PollingPaths::new(patterns.clone(), case_insensitive);
-            assert_eq!(paths.has(&Target::parse(path, Some("since=3")).unwrap()), expected, "{path}");
+            assert_eq!(
+                paths.has(&Target::parse(path, Some("since=3")).unwrap()),
+                expected,
+                "{path}"
+            );
         }
         assert!(!PollingPaths::default().has(&Target::parse("/ping", None).unwrap()));
     }

@@ -23,21 +23,31 @@ impl ReturnTo {
     /// segment, no dot segment, and is not one of the endpoints under `prefix`, in whatever spelling, except the page
     /// about a kept form, which changes nothing. A path that would be refused as a request is no place to go back to.
     pub fn parse(text: &str, prefix: &str) -> Option<Self> {
-        let kept = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix("/form?"));
+        let kept = text
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix("/form?"));
         if let Some(id) = kept.and_then(FormId::in_query) {
             return Some(Self::kept_form(prefix, &id));
         }
         let path = text.split(['?', '#']).next().unwrap_or_default();
-        let visible =
-            text.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'\\' | b'"' | b'<' | b'>'));
+        let visible = text
+            .bytes()
+            .all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'\\' | b'"' | b'<' | b'>'));
         let one_slash = text.starts_with('/') && !text.starts_with("//");
         let lower = path.to_ascii_lowercase();
         let disguised = ["%2f", "%5c", "%09", "%0a", "%0d", "%00", "%20"]
             .iter()
-            .any(|escape| lower.strip_prefix('/').is_some_and(|inner| inner.starts_with(escape)));
+            .any(|escape| {
+                lower
+                    .strip_prefix('/')
+                    .is_some_and(|inner| inner.starts_with(escape))
+            });
         let short = text.len() <= MAX_RETURN_TO;
         let foreign = Target::parse(path, None).is_ok_and(|target| {
-            !target.path().strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            !target
+                .path()
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
         (short && visible && one_slash && !disguised && foreign).then(|| Self(text.to_owned()))
     }
@@ -65,10 +75,20 @@ mod tests {
 
     #[test]
     fn pages_of_this_origin_are_taken() {
-        for good in
-            ["/", "/shopping-cart", "/a/b?c=d&e=https://x.example/", "/a%20b", "/~u/.well-known/x", "/.doorwardly"]
-        {
-            assert_eq!(ReturnTo::parse(good, "/.doorward").map(|to| to.to_string()).as_deref(), Some(good));
+        for good in [
+            "/",
+            "/shopping-cart",
+            "/a/b?c=d&e=https://x.example/",
+            "/a%20b",
+            "/~u/.well-known/x",
+            "/.doorwardly",
+        ] {
+            assert_eq!(
+                ReturnTo::parse(good, "/.doorward")
+                    .map(|to| to.to_string())
+                    .as_deref(),
+                Some(good)
+            );
         }
     }
 
@@ -113,17 +133,29 @@ mod tests {
         for bad in bad {
             assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad:?}");
         }
-        assert_eq!(ReturnTo::parse(&format!("/{}", "a".repeat(MAX_RETURN_TO)), "/.doorward"), None);
+        assert_eq!(
+            ReturnTo::parse(&format!("/{}", "a".repeat(MAX_RETURN_TO)), "/.doorward"),
+            None
+        );
     }
 
     #[test]
     fn of_our_own_pages_only_that_of_a_kept_form_is() {
         let page = "/.doorward/form?id=AbCdEfGhIjKlMnOpQrSt-_";
         assert_eq!(ReturnTo::parse(page, "/.doorward").unwrap().as_str(), page);
-        for bad in ["", "&x=1", "#x", "A", "\r"].map(|more| format!("{page}{more}")).iter().skip(1) {
+        for bad in ["", "&x=1", "#x", "A", "\r"]
+            .map(|more| format!("{page}{more}"))
+            .iter()
+            .skip(1)
+        {
             assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
         }
-        for bad in ["/.doorward/form", "/.doorward/form?id=", "/.doorward/form?x=1", "/.doorward/form/../logout"] {
+        for bad in [
+            "/.doorward/form",
+            "/.doorward/form?id=",
+            "/.doorward/form?x=1",
+            "/.doorward/form/../logout",
+        ] {
             assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
         }
     }

@@ -99,8 +99,12 @@ impl Sites {
 
     /// Where `facts` leads.
     pub fn route(&self, facts: &Facts) -> Route<'_> {
-        let Some(&(index, named)) = self.by_authority.get(&facts.authority) else { return Route::Misdirected };
-        let Some(app) = self.apps.get(index) else { return Route::Misdirected };
+        let Some(&(index, named)) = self.by_authority.get(&facts.authority) else {
+            return Route::Misdirected;
+        };
+        let Some(app) = self.apps.get(index) else {
+            return Route::Misdirected;
+        };
         let place = Place { index, app };
         if named == Named::ByAlias {
             return Route::Alias(place);
@@ -117,7 +121,10 @@ impl Sites {
 
 /// The ways in which a `Host` field may name an origin, in lower case.
 fn spellings(origin: &Origin) -> Vec<String> {
-    vec![origin.authority().to_owned(), format!("{}:{}", origin.host(), origin.port())]
+    vec![
+        origin.authority().to_owned(),
+        format!("{}:{}", origin.host(), origin.port()),
+    ]
 }
 
 fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
@@ -133,8 +140,12 @@ fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
         "/native/login" => Some(Endpoint::Native(NativeCall::Login)),
         "/native/refresh" => Some(Endpoint::Native(NativeCall::Refresh)),
         "/native/logout" => Some(Endpoint::Native(NativeCall::Logout)),
-        "/frontchannel-logout" if app.offers.frontchannel_logout => Some(Endpoint::FrontchannelLogout),
-        "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => Some(Endpoint::FusionAuthWebhook),
+        "/frontchannel-logout" if app.offers.frontchannel_logout => {
+            Some(Endpoint::FrontchannelLogout)
+        }
+        "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => {
+            Some(Endpoint::FusionAuthWebhook)
+        }
         "/form" => Some(Endpoint::Form),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,

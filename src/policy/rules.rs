@@ -32,9 +32,15 @@ pub struct Via {
 
 impl Via {
     /// By cookies only.
-    pub const BROWSER: Self = Self { browser: true, bearer: false };
+    pub const BROWSER: Self = Self {
+        browser: true,
+        bearer: false,
+    };
     /// By either; where both are there, the cookies count.
-    pub const BOTH: Self = Self { browser: true, bearer: true };
+    pub const BOTH: Self = Self {
+        browser: true,
+        bearer: true,
+    };
 }
 
 /// Who is let in, and by what they are known.
@@ -71,9 +77,19 @@ impl Rules {
     /// Compiles `rules`. With `case_insensitive`, paths match in any case: for apps that do not tell cases apart. What
     /// no rule names needs a person who is signed in `via` these.
     pub fn new(rules: Vec<Rule>, case_insensitive: bool, via: Via) -> Self {
-        let unnamed = Admission { access: Access::SignedIn, via };
-        let strictest = rules.iter().fold(unnamed.clone(), |strictest, rule| strictest.and(&rule.allow));
-        Self { rules, case_insensitive, unnamed, strictest }
+        let unnamed = Admission {
+            access: Access::SignedIn,
+            via,
+        };
+        let strictest = rules.iter().fold(unnamed.clone(), |strictest, rule| {
+            strictest.and(&rule.allow)
+        });
+        Self {
+            rules,
+            case_insensitive,
+            unnamed,
+            strictest,
+        }
     }
 
     /// Who may send `method` to `target`. A target with oddities gets the strictest access of all,
@@ -92,8 +108,13 @@ impl Rules {
 
     /// Every claim that a rule asks about; a scope is what a token has or has not, and nothing of a person.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
-        let conditions = self.rules.iter().flat_map(|rule| rule.allow.access.conditions());
-        conditions.map(|condition| condition.claim.as_str()).filter(|claim| *claim != SCOPE)
+        let conditions = self
+            .rules
+            .iter()
+            .flat_map(|rule| rule.allow.access.conditions());
+        conditions
+            .map(|condition| condition.claim.as_str())
+            .filter(|claim| *claim != SCOPE)
     }
 }
 
@@ -104,15 +125,24 @@ impl Rule {
     }
 
     fn covers(&self, path: &[&str], case_insensitive: bool) -> bool {
-        self.paths.iter().any(|pattern| pattern.matches_segments(path, case_insensitive))
+        self.paths
+            .iter()
+            .any(|pattern| pattern.matches_segments(path, case_insensitive))
     }
 }
 
 impl Admission {
     /// What fulfils both. Who could be known by neither is nobody.
     fn and(self, other: &Self) -> Self {
-        let via = Via { browser: self.via.browser && other.via.browser, bearer: self.via.bearer && other.via.bearer };
-        let access = if via.browser || via.bearer { self.access.and(&other.access) } else { Access::Nobody };
+        let via = Via {
+            browser: self.via.browser && other.via.browser,
+            bearer: self.via.bearer && other.via.bearer,
+        };
+        let access = if via.browser || via.bearer {
+            self.access.and(&other.access)
+        } else {
+            Access::Nobody
+        };
         Self { access, via }
     }
 }
@@ -128,7 +158,10 @@ impl Access {
 
     /// The scopes without which a token does not fulfil it.
     pub fn scopes(&self) -> impl Iterator<Item = &str> {
-        let scopes = self.conditions().iter().filter(|condition| condition.claim == SCOPE);
+        let scopes = self
+            .conditions()
+            .iter()
+            .filter(|condition| condition.claim == SCOPE);
         scopes.flat_map(|condition| condition.any_of.iter().map(String::as_str))
     }
 
@@ -143,7 +176,8 @@ impl Access {
             (Self::Claims(ours), Self::Everyone | Self::SignedIn) => Self::Claims(ours),
             (Self::Everyone | Self::SignedIn, Self::Claims(theirs)) => Self::Claims(theirs.clone()),
             (Self::Everyone, Self::Everyone) => Self::Everyone,
-            (Self::SignedIn, Self::Everyone | Self::SignedIn) | (Self::Everyone, Self::SignedIn) => Self::SignedIn,
+            (Self::SignedIn, Self::Everyone | Self::SignedIn)
+            | (Self::Everyone, Self::SignedIn) => Self::SignedIn,
         }
     }
 }
@@ -197,9 +231,15 @@ impl PathPattern {
         if !oddities.is_empty() {
             return Err(BadPattern::Odd);
         }
-        let segments = segments_of(&canonical).map(Segment::parse).collect::<Result<Vec<_>, _>>()?;
+        let segments = segments_of(&canonical)
+            .map(Segment::parse)
+            .collect::<Result<Vec<_>, _>>()?;
         let folded = segments.iter().map(Segment::in_one_case).collect();
-        Ok(Self { text: text.to_owned(), segments, folded })
+        Ok(Self {
+            text: text.to_owned(),
+            segments,
+            folded,
+        })
     }
 
     /// The pattern as it was written.
@@ -219,14 +259,25 @@ impl PathPattern {
     }
 
     fn matches_segments(&self, path: &[&str], case_insensitive: bool) -> bool {
-        matches_all(if case_insensitive { &self.folded } else { &self.segments }, path)
+        matches_all(
+            if case_insensitive {
+                &self.folded
+            } else {
+                &self.segments
+            },
+            path,
+        )
     }
 }
 
 /// A path in the form in which patterns are compared with it.
 fn comparable(path: &str, case_insensitive: bool) -> Cow<'_, str> {
     let path = decode_delimiters(path);
-    if case_insensitive { in_one_case(&path).into() } else { path }
+    if case_insensitive {
+        in_one_case(&path).into()
+    } else {
+        path
+    }
 }
 
 /// The segments between the slashes; the empty one before the first and after a trailing slash do not count.
@@ -258,7 +309,11 @@ fn decode_delimiters(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
-    let decoded = DELIMITERS.iter().fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain));
+    let decoded = DELIMITERS
+        .iter()
+        .fold(text.to_owned(), |text, (escape, plain)| {
+            text.replace(escape, plain)
+        });
     Cow::Owned(decoded)
 }
 
@@ -269,7 +324,9 @@ fn in_one_case(text: &str) -> String {
     let mut rest = text;
     while let Some((plain, escaped)) = rest.split_once('%') {
         bytes.extend_from_slice(plain.as_bytes());
-        let byte = escaped.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let byte = escaped
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         let decoded = byte.filter(|byte| !byte.is_ascii()).zip(escaped.get(2..));
         let (byte, after) = decoded.unwrap_or((b'%', escaped));
         bytes.push(byte);
@@ -303,13 +360,19 @@ impl Segment {
         if text.contains("**") {
             return Err(BadPattern::PartialDoubleStar);
         }
-        Ok(Self::Pieces(text.split('*').map(|piece| decode_delimiters(piece).into_owned()).collect()))
+        Ok(Self::Pieces(
+            text.split('*')
+                .map(|piece| decode_delimiters(piece).into_owned())
+                .collect(),
+        ))
     }
 
     fn in_one_case(&self) -> Self {
         match self {
             Self::AnyNumber => Self::AnyNumber,
-            Self::Pieces(pieces) => Self::Pieces(pieces.iter().map(|piece| in_one_case(piece)).collect()),
+            Self::Pieces(pieces) => {
+                Self::Pieces(pieces.iter().map(|piece| in_one_case(piece)).collect())
+            }
         }
     }
 }
@@ -332,25 +395,39 @@ fn matches_all(pattern: &[Segment], path: &[&str]) -> bool {
             }
             (Some(Segment::Pieces(_)) | None, _) => {}
         }
-        let Some((star, taken)) = fallback else { return false };
+        let Some((star, taken)) = fallback else {
+            return false;
+        };
         fallback = Some((star, taken + 1));
         at_pattern = star + 1;
         at_path = taken + 1;
     }
-    pattern.iter().skip(at_pattern).all(|segment| *segment == Segment::AnyNumber)
+    pattern
+        .iter()
+        .skip(at_pattern)
+        .all(|segment| *segment == Segment::AnyNumber)
 }
 
 fn matches_pieces(pieces: &[String], text: &str) -> bool {
-    let Some((first, rest)) = pieces.split_first() else { return false };
-    let Some((last, middle)) = rest.split_last() else { return first == text };
-    let fits = |start: usize, end: usize, piece: &str| text.get(start..end).is_some_and(|part| part == piece);
-    let Some(end) = text.len().checked_sub(last.len()) else { return false };
+    let Some((first, rest)) = pieces.split_first() else {
+        return false;
+    };
+    let Some((last, middle)) = rest.split_last() else {
+        return first == text;
+    };
+    let fits = |start: usize, end: usize, piece: &str| {
+        text.get(start..end).is_some_and(|part| part == piece)
+    };
+    let Some(end) = text.len().checked_sub(last.len()) else {
+        return false;
+    };
     if first.len() > end || !fits(0, first.len(), first) || !fits(end, text.len(), last) {
         return false;
     }
     let mut at = first.len();
     for piece in middle {
-        let found = (at..=end.saturating_sub(piece.len())).find(|start| fits(*start, start + piece.len(), piece));
+        let found = (at..=end.saturating_sub(piece.len()))
+            .find(|start| fits(*start, start + piece.len(), piece));
         match found {
             Some(start) if start + piece.len() <= end => at = start + piece.len(),
             Some(_) | None => return false,
@@ -429,7 +506,11 @@ mod tests {
         for (pattern, path, expected) in cases {
             let target = Target::parse(path, None).unwrap();
             let parsed = PathPattern::parse(pattern).unwrap();
-            assert_eq!(parsed.matches(target.path(), true), expected, "{pattern} {path}");
+            assert_eq!(
+                parsed.matches(target.path(), true),
+                expected,
+                "{pattern} {path}"
+            );
         }
         assert!(!matches("/caf\u{e9}", "/CAF%C3%89"));
     }
@@ -437,8 +518,14 @@ mod tests {
     #[test]
     fn bad_patterns_are_told_apart() {
         assert_eq!(PathPattern::parse("admin"), Err(BadPattern::Relative));
-        assert_eq!(PathPattern::parse("/a**"), Err(BadPattern::PartialDoubleStar));
-        assert_eq!(PathPattern::parse("/a/../b"), Err(BadPattern::Unmatchable(Ambiguous::DotSegment)));
+        assert_eq!(
+            PathPattern::parse("/a**"),
+            Err(BadPattern::PartialDoubleStar)
+        );
+        assert_eq!(
+            PathPattern::parse("/a/../b"),
+            Err(BadPattern::Unmatchable(Ambiguous::DotSegment))
+        );
         assert_eq!(PathPattern::parse("/a//b"), Err(BadPattern::Odd));
     }
 
@@ -446,9 +533,15 @@ mod tests {
         let rule = |path: &str, methods: Vec<Method>, allow| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods,
-            allow: Admission { access: allow, via: Via::BROWSER },
+            allow: Admission {
+                access: allow,
+                via: Via::BROWSER,
+            },
         };
-        let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
+        let admin = ClaimCondition {
+            claim: "roles".into(),
+            any_of: vec!["admin".into()],
+        };
         Rules::new(
             vec![
                 rule("/assets/**", vec![], Access::Everyone),
@@ -463,13 +556,20 @@ mod tests {
     #[test]
     fn the_first_match_wins_and_the_default_is_signed_in() {
         let rules = rules(false);
-        let access =
-            |method: Method, path: &str| rules.admission(&method, &Target::parse(path, None).unwrap()).access.clone();
+        let access = |method: Method, path: &str| {
+            rules
+                .admission(&method, &Target::parse(path, None).unwrap())
+                .access
+                .clone()
+        };
         assert_eq!(access(Method::GET, "/assets/a.css"), Access::Everyone);
         assert_eq!(access(Method::GET, "/posts"), Access::Everyone);
         assert_eq!(access(Method::HEAD, "/posts"), Access::Everyone);
         assert_eq!(access(Method::POST, "/posts"), Access::SignedIn);
-        assert_eq!(access(Method::from_bytes(b"get").unwrap(), "/posts"), Access::SignedIn);
+        assert_eq!(
+            access(Method::from_bytes(b"get").unwrap(), "/posts"),
+            Access::SignedIn
+        );
         assert_eq!(access(Method::GET, "/anything"), Access::SignedIn);
         assert!(matches!(access(Method::GET, "/%61dmin"), Access::Claims(_)));
         assert_eq!(access(Method::GET, "/ADMIN"), Access::SignedIn);
@@ -480,10 +580,19 @@ mod tests {
         let rules = rules(true);
         for path in ["//assets/a.css", "/assets/x;y", "/assets%2Fa"] {
             let target = Target::parse(path, None).unwrap();
-            assert!(matches!(rules.admission(&Method::GET, &target).access, Access::Claims(_)), "{path}");
+            assert!(
+                matches!(
+                    rules.admission(&Method::GET, &target).access,
+                    Access::Claims(_)
+                ),
+                "{path}"
+            );
         }
         let target = Target::parse("/ADMIN/x", None).unwrap();
-        assert!(matches!(rules.admission(&Method::GET, &target).access, Access::Claims(_)));
+        assert!(matches!(
+            rules.admission(&Method::GET, &target).access,
+            Access::Claims(_)
+        ));
     }
 
     #[test]
@@ -491,14 +600,33 @@ mod tests {
         let rule = |path: &str, via| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods: vec![],
-            allow: Admission { access: Access::Everyone, via },
+            allow: Admission {
+                access: Access::Everyone,
+                via,
+            },
         };
-        let bearer = Via { browser: false, bearer: true };
+        let bearer = Via {
+            browser: false,
+            bearer: true,
+        };
         let odd = Target::parse("//a", None).unwrap();
-        let strictest = |rules: Vec<Rule>, via| Rules::new(rules, false, via).admission(&Method::GET, &odd).clone();
+        let strictest = |rules: Vec<Rule>, via| {
+            Rules::new(rules, false, via)
+                .admission(&Method::GET, &odd)
+                .clone()
+        };
         let one = strictest(vec![rule("/api/**", bearer)], Via::BOTH);
-        assert_eq!(one, Admission { access: Access::SignedIn, via: bearer });
-        let none = strictest(vec![rule("/api/**", bearer), rule("/pages/**", Via::BROWSER)], Via::BOTH);
+        assert_eq!(
+            one,
+            Admission {
+                access: Access::SignedIn,
+                via: bearer
+            }
+        );
+        let none = strictest(
+            vec![rule("/api/**", bearer), rule("/pages/**", Via::BROWSER)],
+            Via::BOTH,
+        );
         assert_eq!(none.access, Access::Nobody);
     }
 }

@@ -128,7 +128,11 @@ impl Target {
             text.push('?');
             text.push_str(query);
         }
-        Ok(Self { text, path_len, oddities })
+        Ok(Self {
+            text,
+            path_len,
+            oddities,
+        })
     }
 
     /// The canonical path: what rules match and what is sent.
@@ -154,8 +158,11 @@ impl Target {
 
 /// The canonical spelling of a path and its oddities. Patterns of rules go through the same function.
 pub(super) fn canonical_path(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous> {
-    let (text, mut oddities) =
-        if path.contains('%') { unescape_unreserved(path)? } else { (Cow::Borrowed(path), Oddities::NONE) };
+    let (text, mut oddities) = if path.contains('%') {
+        unescape_unreserved(path)?
+    } else {
+        (Cow::Borrowed(path), Oddities::NONE)
+    };
     for byte in text.bytes() {
         match byte {
             b'\\' => return Err(Ambiguous::Backslash),
@@ -220,7 +227,12 @@ fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous
 fn has_dot_segment(decoded: &[u8]) -> bool {
     decoded
         .split(|byte| *byte == b'/')
-        .map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default())
+        .map(|segment| {
+            segment
+                .split(|byte| *byte == b';')
+                .next()
+                .unwrap_or_default()
+        })
         .any(|segment| matches!(segment, b"." | b".."))
 }
 
@@ -252,7 +264,14 @@ mod tests {
 
     #[test]
     fn ordinary_paths_are_left_alone() {
-        for path in ["/", "/a", "/a/", "/a/b.c/..d/...", "/a:b@c!$&'()*+,=", "/[x]"] {
+        for path in [
+            "/",
+            "/a",
+            "/a/",
+            "/a/b.c/..d/...",
+            "/a:b@c!$&'()*+,=",
+            "/[x]",
+        ] {
             let target = read(path).unwrap();
             assert_eq!((target.path(), target.query()), (path, None));
             assert!(target.oddities().is_empty(), "{path}");
@@ -291,7 +310,10 @@ mod tests {
         for (path, why) in cases {
             assert_eq!(read(path), Err(why), "{path}");
         }
-        assert_eq!(read(&format!("/{}", "a".repeat(MAX_TARGET))), Err(Ambiguous::TooLong));
+        assert_eq!(
+            read(&format!("/{}", "a".repeat(MAX_TARGET))),
+            Err(Ambiguous::TooLong)
+        );
     }
 
     #[test]

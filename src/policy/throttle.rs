@@ -52,14 +52,18 @@ pub struct Failed {
 
 impl Failures {
     fn wait_after(&self, times: u32) -> Duration {
-        let Some(doublings) = times.checked_sub(self.free) else { return Duration::ZERO };
+        let Some(doublings) = times.checked_sub(self.free) else {
+            return Duration::ZERO;
+        };
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         FIRST_WAIT.saturating_mul(factor).min(self.longest_wait)
     }
 
     /// More are not counted: the wait does not grow any more.
     fn most(&self) -> u32 {
-        let doublings = (self.longest_wait.as_secs() / FIRST_WAIT.as_secs()).checked_ilog2().unwrap_or(0);
+        let doublings = (self.longest_wait.as_secs() / FIRST_WAIT.as_secs())
+            .checked_ilog2()
+            .unwrap_or(0);
         self.free.saturating_add(doublings + 1)
     }
 }
@@ -68,15 +72,25 @@ impl Limit for Failures {
     type Level = Failed;
 
     fn take(&self, level: Option<&Failed>, now: Timestamp) -> Result<Failed, Duration> {
-        let Some(level) = level else { return Ok(Failed { times: 1, last: now }) };
+        let Some(level) = level else {
+            return Ok(Failed {
+                times: 1,
+                last: now,
+            });
+        };
         let (quiet, wait) = (now.since(level.last), self.wait_after(level.times));
         // Within one second of the last the clock says nothing about the order, hence at least one.
         if let Some(left) = wait.checked_sub(quiet).filter(|left| !left.is_zero()) {
             return Err(left.max(Duration::from_secs(1)));
         }
         let forgotten = quiet.as_secs() / self.longest_wait.as_secs().max(1);
-        let left = level.times.saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
-        Ok(Failed { times: left.saturating_add(1).min(self.most()), last: now })
+        let left = level
+            .times
+            .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
+        Ok(Failed {
+            times: left.saturating_add(1).min(self.most()),
+            last: now,
+        })
     }
 
     fn give_back(&self, level: &Failed) -> Option<Failed> {
@@ -85,7 +99,9 @@ impl Limit for Failures {
     }
 
     fn empty_at(&self, level: &Failed) -> Timestamp {
-        level.last.plus(self.longest_wait.saturating_mul(level.times.max(1)))
+        level
+            .last
+            .plus(self.longest_wait.saturating_mul(level.times.max(1)))
     }
 }
 
@@ -114,8 +130,14 @@ impl Limit for Calls {
 
     fn take(&self, level: Option<&Called>, now: Timestamp) -> Result<Called, Duration> {
         let now = now.secs().saturating_mul(1000);
-        let empty = level.map_or(now, |level| level.0.max(now)).saturating_add(self.each());
-        match empty.saturating_sub(now).checked_sub(MINUTE).filter(|over| *over > 0) {
+        let empty = level
+            .map_or(now, |level| level.0.max(now))
+            .saturating_add(self.each());
+        match empty
+            .saturating_sub(now)
+            .checked_sub(MINUTE)
+            .filter(|over| *over > 0)
+        {
             Some(over) => Err(Duration::from_secs(over.div_ceil(1000))),
             None => Ok(Called(empty)),
         }
@@ -134,9 +156,15 @@ impl Limit for Calls {
 /// the Unicode form. Hashed, since it is a person's and goes into a store.
 pub fn account_key(name: &str) -> String {
     let folded: String = name.chars().flat_map(char::to_lowercase).collect();
-    let folded = ComposingNormalizerBorrowed::new_nfkc().normalize(&folded).into_owned();
+    let folded = ComposingNormalizerBorrowed::new_nfkc()
+        .normalize(&folded)
+        .into_owned();
     // Compatibility forms come out in upper case too, and lower case in another form.
-    let folded: String = folded.chars().flat_map(char::to_lowercase).filter(|c| is_seen(*c)).collect();
+    let folded: String = folded
+        .chars()
+        .flat_map(char::to_lowercase)
+        .filter(|c| is_seen(*c))
+        .collect();
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, folded.as_bytes()))
 }
 
@@ -151,7 +179,10 @@ fn is_seen(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const FAILURES: Failures = Failures { free: 5, longest_wait: Duration::from_secs(900) };
+    const FAILURES: Failures = Failures {
+        free: 5,
+        longest_wait: Duration::from_secs(900),
+    };
 
     const fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000 + secs)
@@ -175,13 +206,25 @@ mod tests {
     #[test]
     fn some_failures_are_free_and_then_each_waits_twice_as_long_as_the_last_up_to_the_limit() {
         let came = as_fast_as_possible(&FAILURES, 16);
-        let waits: Vec<u64> = came.iter().zip(&came[1..]).map(|(one, next)| next - one).collect();
-        assert_eq!(waits, [0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900, 900, 900, 900, 900]);
+        let waits: Vec<u64> = came
+            .iter()
+            .zip(&came[1..])
+            .map(|(one, next)| next - one)
+            .collect();
+        assert_eq!(
+            waits,
+            [
+                0, 0, 0, 0, 15, 30, 60, 120, 240, 480, 900, 900, 900, 900, 900
+            ]
+        );
     }
 
     #[test]
     fn in_the_long_run_one_failure_comes_through_for_each_longest_wait() {
-        let day = as_fast_as_possible(&FAILURES, 200).into_iter().filter(|second| *second < 86_400).count();
+        let day = as_fast_as_possible(&FAILURES, 200)
+            .into_iter()
+            .filter(|second| *second < 86_400)
+            .count();
         assert!((96..=108).contains(&day), "{day} guesses a day");
         // Waiting for the bucket to empty gains nothing.
         let (mut level, mut now, mut guesses) = (None, 0, 0);
@@ -190,7 +233,9 @@ mod tests {
                 level = Some(next);
                 guesses += 1;
             }
-            now = level.map_or(now, |level| FAILURES.empty_at(&level).since(at(0)).as_secs());
+            now = level.map_or(now, |level| {
+                FAILURES.empty_at(&level).since(at(0)).as_secs()
+            });
         }
         assert!(guesses <= day, "{guesses} guesses a day by waiting");
     }
@@ -201,13 +246,22 @@ mod tests {
         assert_eq!(FAILURES.give_back(&first), None);
         let second = FAILURES.take(Some(&first), at(0)).unwrap();
         assert_eq!(FAILURES.give_back(&second), Some(first));
-        let strict = Failures { free: 1, longest_wait: Duration::from_secs(60) };
-        assert_eq!(strict.take(Some(&strict.take(None, at(50)).unwrap()), at(10)), Err(FIRST_WAIT));
+        let strict = Failures {
+            free: 1,
+            longest_wait: Duration::from_secs(60),
+        };
+        assert_eq!(
+            strict.take(Some(&strict.take(None, at(50)).unwrap()), at(10)),
+            Err(FIRST_WAIT)
+        );
     }
 
     #[test]
     fn a_longest_wait_below_the_first_one_is_kept() {
-        let short = Failures { free: 2, longest_wait: Duration::from_secs(3) };
+        let short = Failures {
+            free: 2,
+            longest_wait: Duration::from_secs(3),
+        };
         let came = as_fast_as_possible(&short, 6);
         assert_eq!(came, [0, 0, 3, 6, 9, 12]);
     }
@@ -219,7 +273,10 @@ mod tests {
         for _ in 0..60 {
             level = Some(calls.take(level.as_ref(), at(0)).unwrap());
         }
-        assert_eq!(calls.take(level.as_ref(), at(0)), Err(Duration::from_secs(1)));
+        assert_eq!(
+            calls.take(level.as_ref(), at(0)),
+            Err(Duration::from_secs(1))
+        );
         let given_back = calls.give_back(&level.unwrap());
         assert!(calls.take(given_back.as_ref(), at(0)).is_ok());
         assert!(calls.take(level.as_ref(), at(1)).is_ok());
@@ -230,7 +287,10 @@ mod tests {
             while let Ok(next) = calls.take(level.as_ref(), at(0)) {
                 (level, through) = (Some(next), through + 1);
             }
-            assert!(through <= per_minute.max(1) && through > 0, "{per_minute}: {through}");
+            assert!(
+                through <= per_minute.max(1) && through > 0,
+                "{per_minute}: {through}"
+            );
         }
     }
 
@@ -238,19 +298,43 @@ mod tests {
     #[test]
     fn every_spelling_of_a_name_has_the_same_bucket() {
         let alike = [
-            vec!["alice@example.com", "Alice@Example.COM", " alice@example.com\t", "ali\u{200b}ce@example.com"],
+            vec![
+                "alice@example.com",
+                "Alice@Example.COM",
+                " alice@example.com\t",
+                "ali\u{200b}ce@example.com",
+            ],
             vec!["ren\u{e9}", "rene\u{301}", "REN\u{c9}", "Rene\u{301} "],
-            vec!["\u{ff41}lice", "alice", "\u{1d400}lice", "a lice", "\u{24b6}lice"],
+            vec![
+                "\u{ff41}lice",
+                "alice",
+                "\u{1d400}lice",
+                "a lice",
+                "\u{24b6}lice",
+            ],
             vec!["\u{fb01}sh", "fish", "\u{fb01}SH"],
             vec!["\u{212a}elvin", "kelvin", "KELVIN"],
         ];
         for spellings in &alike {
             for spelling in spellings {
-                assert_eq!(account_key(spelling), account_key(spellings[0]), "{spelling:?}");
+                assert_eq!(
+                    account_key(spelling),
+                    account_key(spellings[0]),
+                    "{spelling:?}"
+                );
             }
         }
-        let apart = ["alice", "bob", "\u{7231}\u{4e3d}\u{4e1d}", "\u{9c8d}\u{52c3}", "a.lice", "alice+x", ""];
-        let keys: std::collections::HashSet<String> = apart.iter().map(|name| account_key(name)).collect();
+        let apart = [
+            "alice",
+            "bob",
+            "\u{7231}\u{4e3d}\u{4e1d}",
+            "\u{9c8d}\u{52c3}",
+            "a.lice",
+            "alice+x",
+            "",
+        ];
+        let keys: std::collections::HashSet<String> =
+            apart.iter().map(|name| account_key(name)).collect();
         assert_eq!(keys.len(), apart.len());
     }
 }

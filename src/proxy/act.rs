@@ -47,7 +47,12 @@ pub(super) struct Asked<'r> {
 }
 
 impl Proxy {
-    pub(super) async fn act(&self, decision: Decision<'_>, mut asked: Asked<'_>, record: &mut Record) -> Answer {
+    pub(super) async fn act(
+        &self,
+        decision: Decision<'_>,
+        mut asked: Asked<'_>,
+        record: &mut Record,
+    ) -> Answer {
         let (code, respond, reference) = (decision.code(), &self.respond, record.reference());
         match decision {
             Decision::Forward(permit) => {
@@ -56,7 +61,14 @@ impl Proxy {
                     None => None,
                     Some(room) => match room.enter().await {
                         Some(stay) => Some(stay),
-                        None => return respond.busy(asked.facts.asker, Some(place.app), "app_busy", reference),
+                        None => {
+                            return respond.busy(
+                                asked.facts.asker,
+                                Some(place.app),
+                                "app_busy",
+                                reference,
+                            );
+                        }
                     },
                 };
                 match asked.form.take() {
@@ -64,22 +76,38 @@ impl Proxy {
                     Some(id) => Box::pin(self.send_form(permit, id, asked, record)).await,
                 }
             }
-            Decision::KeepForm(place, page, why) => Box::pin(self.keep_form(place, (page, why), asked, record)).await,
-            Decision::ShowForm(place, live, id) => Box::pin(self.show_form(place, (live, id), asked, record)).await,
+            Decision::KeepForm(place, page, why) => {
+                Box::pin(self.keep_form(place, (page, why), asked, record)).await
+            }
+            Decision::ShowForm(place, live, id) => {
+                Box::pin(self.show_form(place, (live, id), asked, record)).await
+            }
             Decision::StartLogin(place, return_to, why) => {
                 let signs = Signs::read(&asked.parts.headers, &place.app.origin);
                 match self.auth.login_loop(place, asked.cookies, why, signs) {
                     Some(in_circles) => self.in_circles(place, in_circles, &return_to, reference),
                     None => {
-                        Box::pin(self.start_login(place, &return_to, signs, asked.facts, asked.cookies, reference))
-                            .await
+                        Box::pin(self.start_login(
+                            place,
+                            &return_to,
+                            signs,
+                            asked.facts,
+                            asked.cookies,
+                            reference,
+                        ))
+                        .await
                     }
                 }
             }
             Decision::FinishLogin(place, caller) => {
                 let query = asked.facts.target.query().unwrap_or_default();
                 let signs = Signs::read(&asked.parts.headers, &place.app.origin);
-                let end = Box::pin(self.auth.finish_login(place, query, asked.cookies, &caller, signs)).await;
+                let end =
+                    Box::pin(
+                        self.auth
+                            .finish_login(place, query, asked.cookies, &caller, signs),
+                    )
+                    .await;
                 let left = if end.is_of_another_person() {
                     Box::pin(self.leave_app(place, asked.facts, &asked.parts.headers)).await
                 } else {
@@ -87,7 +115,9 @@ impl Proxy {
                 };
                 self.login_ended(place, end, record).with_cookies(left)
             }
-            Decision::ConfirmLogout(place, person) => respond.logout_confirm(place.app, person.as_deref(), code),
+            Decision::ConfirmLogout(place, person) => {
+                respond.logout_confirm(place.app, person.as_deref(), code)
+            }
             Decision::Logout(place) => {
                 let here = Box::pin(self.auth.logout(place, asked.cookies));
                 let at_app = Box::pin(self.leave_app(place, asked.facts, &asked.parts.headers));
@@ -103,7 +133,17 @@ impl Proxy {
                 respond.backchannel(revoked, code)
             }
             Decision::Native(place, native, call, origin) => {
-                Box::pin(self.native(Call { place, native, call, origin }, asked, record)).await
+                Box::pin(self.native(
+                    Call {
+                        place,
+                        native,
+                        call,
+                        origin,
+                    },
+                    asked,
+                    record,
+                ))
+                .await
             }
             Decision::AllowOrigin(_, origin) => respond.preflight(&origin, code),
             Decision::EndOwnSession(place) => {
@@ -123,14 +163,20 @@ impl Proxy {
             }
             Decision::ShowSignedOut(place) => {
                 let not_told = asked.facts.target.query() == Some(NOT_TOLD);
-                respond.signed_out(place.app, not_told || !self.auth.can_end_provider_session(place), code)
+                respond.signed_out(
+                    place.app,
+                    not_told || !self.auth.can_end_provider_session(place),
+                    code,
+                )
             }
-            Decision::ShowSession(place, live) => respond.session(place.app, &live, self.auth.now(), code),
+            Decision::ShowSession(place, live) => {
+                respond.session(place.app, &live, self.auth.now(), code)
+            }
             Decision::AlreadySignedIn(place, return_to) => {
                 match self.auth.sent_back(place, asked.cookies, &return_to) {
-                    Ok(lines) => {
-                        respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), code).with_cookies(lines)
-                    }
+                    Ok(lines) => respond
+                        .redirect(StatusCode::FOUND, &absolute(place, &return_to), code)
+                        .with_cookies(lines),
                     Err(in_circles) => self.in_circles(place, in_circles, &return_to, reference),
                 }
             }
@@ -139,7 +185,8 @@ impl Proxy {
                 respond.redirect(StatusCode::PERMANENT_REDIRECT, &location, code)
             }
             Decision::Refuse(refusal) => {
-                if let (Reason::FormNotSent(_, why), Some(place)) = (refusal.reason, refusal.place) {
+                if let (Reason::FormNotSent(_, why), Some(place)) = (refusal.reason, refusal.place)
+                {
                     self.auth.form_not_kept(place, why);
                 }
                 respond.refusal(&refusal, reference)
@@ -150,7 +197,11 @@ impl Proxy {
     async fn forward(&self, permit: Permit<'_>, asked: Asked<'_>, record: &mut Record) -> Answer {
         let (place, facts) = (permit.place(), permit.facts());
         let in_grace = permit.session().is_some_and(LiveSession::is_in_grace);
-        let code = if in_grace { "forward_in_grace" } else { "forward" };
+        let code = if in_grace {
+            "forward_in_grace"
+        } else {
+            "forward"
+        };
         match self.pass(permit, asked, record).await {
             Ok(response) => Answer { code, response },
             Err(error) => self.upstream_failed(place, facts, &error, record),
@@ -165,12 +216,23 @@ impl Proxy {
         record: &mut Record,
     ) -> Result<Response<Body>, UpstreamError> {
         let place = permit.place();
-        let upstream = self.upstreams.get(place.index).ok_or(UpstreamError::Unforwardable("its app"))?;
+        let upstream = self
+            .upstreams
+            .get(place.index)
+            .ok_or(UpstreamError::Unforwardable("its app"))?;
         let by_session = permit.session().map(|live| self.auth.holds(place, live));
-        let holds = by_session.or_else(|| permit.token().map(|live| self.auth.token_holds(place, live)));
+        let holds = by_session.or_else(|| {
+            permit
+                .token()
+                .map(|live| self.auth.token_holds(place, live))
+        });
         record.sent_upstream();
-        let answer = upstream::forward(upstream, &permit, asked.parts, asked.body, holds.as_ref()).await;
-        record.lasts(Lasting { holds, max_age: upstream.stream_max_age() });
+        let answer =
+            upstream::forward(upstream, &permit, asked.parts, asked.body, holds.as_ref()).await;
+        record.lasts(Lasting {
+            holds,
+            max_age: upstream.stream_max_age(),
+        });
         record.answered_by_upstream();
         answer
     }
@@ -183,9 +245,13 @@ impl Proxy {
         error: &UpstreamError,
         record: &Record,
     ) -> Answer {
-        let (cause, reference) = (std::error::Error::source(error).map(ToString::to_string), record.reference());
+        let (cause, reference) = (
+            std::error::Error::source(error).map(ToString::to_string),
+            record.reference(),
+        );
         tracing::warn!(app = %place.app.name, %reference, code = error.code(), %error, cause, "upstream_failed");
-        self.respond.upstream_failed(facts, place.app, error, reference)
+        self.respond
+            .upstream_failed(facts, place.app, error, reference)
     }
 
     async fn start_login(
@@ -197,18 +263,32 @@ impl Proxy {
         cookies: &RequestCookies<'_>,
         reference: Reference,
     ) -> Answer {
-        match self.auth.start_login(place, cookies, return_to, signs).await {
-            Ok(start) => {
-                self.respond.redirect(StatusCode::FOUND, &start.location, "start_login").with_cookies(start.lines)
-            }
+        match self
+            .auth
+            .start_login(place, cookies, return_to, signs)
+            .await
+        {
+            Ok(start) => self
+                .respond
+                .redirect(StatusCode::FOUND, &start.location, "start_login")
+                .with_cookies(start.lines),
             Err(outage) => self.respond.outage(facts, Some(place), outage, reference),
         }
     }
 
     /// The body is read of a proven sender only.
-    async fn receive_webhook(&self, place: Place<'_>, asked: Asked<'_>) -> Result<Received, WebhookRefused> {
-        let sender = self.auth.webhook_sender(place, &asked.parts.headers).await?;
-        let body = whole(asked.body, MAX_EVENT).await.ok_or(WebhookRefused::Unreadable)?;
+    async fn receive_webhook(
+        &self,
+        place: Place<'_>,
+        asked: Asked<'_>,
+    ) -> Result<Received, WebhookRefused> {
+        let sender = self
+            .auth
+            .webhook_sender(place, &asked.parts.headers)
+            .await?;
+        let body = whole(asked.body, MAX_EVENT)
+            .await
+            .ok_or(WebhookRefused::Unreadable)?;
         self.auth.receive_webhook(place, &sender, &body).await
     }
 
@@ -219,25 +299,33 @@ impl Proxy {
         return_to: &ReturnTo,
         reference: Reference,
     ) -> Answer {
-        self.respond.login_failed(place.app, &LoginFailure::Loop(cause), return_to, reference).with_cookies(lines)
+        self.respond
+            .login_failed(place.app, &LoginFailure::Loop(cause), return_to, reference)
+            .with_cookies(lines)
     }
 
     fn login_ended(&self, place: Place<'_>, end: LoginEnd, record: &mut Record) -> Answer {
         let respond = &self.respond;
         match end {
-            LoginEnd::SignedIn { return_to, lines, .. } => {
-                respond.redirect(StatusCode::FOUND, &absolute(place, &return_to), "signed_in").with_cookies(lines)
-            }
+            LoginEnd::SignedIn {
+                return_to, lines, ..
+            } => respond
+                .redirect(StatusCode::FOUND, &absolute(place, &return_to), "signed_in")
+                .with_cookies(lines),
             LoginEnd::AlreadySignedIn(return_to, lines) => {
                 let location = absolute(place, &return_to);
-                respond.redirect(StatusCode::FOUND, &location, "already_signed_in").with_cookies(lines)
+                respond
+                    .redirect(StatusCode::FOUND, &location, "already_signed_in")
+                    .with_cookies(lines)
             }
-            LoginEnd::Restarted(start) => {
-                respond.redirect(StatusCode::FOUND, &start.location, "login_restarted").with_cookies(start.lines)
-            }
+            LoginEnd::Restarted(start) => respond
+                .redirect(StatusCode::FOUND, &start.location, "login_restarted")
+                .with_cookies(start.lines),
             LoginEnd::Failed(failure, lines, return_to) => {
                 tracing::warn!(app = %place.app.name, reference = %record.reference(), code = failure.code(), "login_page_shown");
-                respond.login_failed(place.app, &failure, &return_to, record.reference()).with_cookies(lines)
+                respond
+                    .login_failed(place.app, &failure, &return_to, record.reference())
+                    .with_cookies(lines)
             }
         }
     }
@@ -247,7 +335,9 @@ impl Proxy {
 /// is too large, too slow, or broke off.
 async fn form_field(body: Body, name: &str) -> Option<String> {
     let form = whole(body, MAX_FORM).await?;
-    let mut values = url::form_urlencoded::parse(&form).filter(|(field, _)| field == name).map(|(_, value)| value);
+    let mut values = url::form_urlencoded::parse(&form)
+        .filter(|(field, _)| field == name)
+        .map(|(_, value)| value);
     let value = values.next()?.into_owned();
     values.next().is_none().then_some(value)
 }
@@ -255,7 +345,13 @@ async fn form_field(body: Body, name: &str) -> Option<String> {
 /// A small body. `None`: it is too large, too slow, or broke off.
 async fn whole(body: Body, limit: usize) -> Option<Bytes> {
     let whole = Limited::new(body, limit).collect();
-    Some(tokio::time::timeout(FORM_PATIENCE, whole).await.ok()?.ok()?.to_bytes())
+    Some(
+        tokio::time::timeout(FORM_PATIENCE, whole)
+            .await
+            .ok()?
+            .ok()?
+            .to_bytes(),
+    )
 }
 
 fn absolute(place: Place<'_>, return_to: &ReturnTo) -> String {

@@ -21,7 +21,11 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     let reason = refusal.reason;
     if reason.status() == StatusCode::FORBIDDEN {
         if let Some(live) = &refusal.token {
-            challenges.push(of_scheme(refusal, live.scheme(), Some(("insufficient_scope", reason.code()))));
+            challenges.push(of_scheme(
+                refusal,
+                live.scheme(),
+                Some(("insufficient_scope", reason.code())),
+            ));
         }
         return challenges;
     }
@@ -29,37 +33,64 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
         return challenges;
     }
     let bearer = refusal.place.and_then(|place| place.app.bearer.as_ref());
-    let bearer = bearer.filter(|_| refusal.admission.is_some_and(|admission| admission.via.bearer));
-    let refused = if let Reason::TokenRefused(refused) = reason { Some(refused) } else { None };
+    let bearer = bearer.filter(|_| {
+        refusal
+            .admission
+            .is_some_and(|admission| admission.via.bearer)
+    });
+    let refused = if let Reason::TokenRefused(refused) = reason {
+        Some(refused)
+    } else {
+        None
+    };
     // A token of ours counts wherever a session does.
     if let (None, Some(refused)) = (bearer, refused) {
-        challenges.push(of_scheme(refusal, refused.scheme, Some((refused.error.name(), refused.code))));
+        challenges.push(of_scheme(
+            refusal,
+            refused.scheme,
+            Some((refused.error.name(), refused.code)),
+        ));
     }
     if let Some(policy) = bearer {
         for scheme in [Scheme::Bearer, Scheme::DPoP] {
             if scheme == Scheme::DPoP || !policy.dpop_required {
                 let said = refused.filter(|refused| refused.scheme == scheme);
-                challenges.push(of_scheme(refusal, scheme, said.map(|said| (said.error.name(), said.code))));
+                challenges.push(of_scheme(
+                    refusal,
+                    scheme,
+                    said.map(|said| (said.error.name(), said.code)),
+                ));
             }
         }
     }
-    if refusal.admission.is_none_or(|admission| admission.via.browser) {
+    if refusal
+        .admission
+        .is_none_or(|admission| admission.via.browser)
+    {
         challenges.push("Cookie realm=\"doorward\"".to_owned());
     }
     challenges
 }
 
 fn of_scheme(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, &str)>) -> String {
-    let realm = refusal.place.map_or("doorward", |place| place.app.origin.host());
+    let realm = refusal
+        .place
+        .map_or("doorward", |place| place.app.origin.host());
     let mut challenge = format!("{} realm=\"{realm}\"", scheme.name());
     if scheme == Scheme::DPoP {
         let algorithms = ALGORITHMS.map(|algorithm| algorithm.name()).join(" ");
         challenge.push_str(&format!(", algs=\"{algorithms}\""));
     }
     if let Some((error, description)) = error {
-        challenge.push_str(&format!(", error=\"{error}\", error_description=\"{description}\""));
+        challenge.push_str(&format!(
+            ", error=\"{error}\", error_description=\"{description}\""
+        ));
     }
-    let scopes: Vec<&str> = refusal.admission.iter().flat_map(|admission| admission.access.scopes()).collect();
+    let scopes: Vec<&str> = refusal
+        .admission
+        .iter()
+        .flat_map(|admission| admission.access.scopes())
+        .collect();
     if !scopes.is_empty() {
         challenge.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
     }

@@ -21,7 +21,11 @@ pub(super) struct Words {
 }
 
 const fn words(title: &'static str, explanation: &'static str, advice: &'static str) -> Words {
-    Words { title, explanation, advice }
+    Words {
+        title,
+        explanation,
+        advice,
+    }
 }
 
 /// The words for a refusal.
@@ -42,9 +46,11 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
             "The name in the address is not one that is served here.",
             "Check the name of the site.",
         ),
-        Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => {
-            words("Please log in", "This page is for people who are logged in.", "Log in and try again.")
-        }
+        Reason::SignInFirst(_) | Reason::SignInOutsideFrame(_) => words(
+            "Please log in",
+            "This page is for people who are logged in.",
+            "Log in and try again.",
+        ),
         Reason::FormNotSent(..) => words(
             "Your form was not sent",
             "Your session had ended when you sent the form, so nothing was changed.",
@@ -85,9 +91,11 @@ pub(super) const fn of_reason(reason: Reason) -> Words {
             "Nobody can reach this page from here.",
             "If you need it, ask the people who run this site.",
         ),
-        Reason::NoSuchEndpoint => {
-            words("There is no such page", "The address does not exist.", "Check the address, or go to the front page.")
-        }
+        Reason::NoSuchEndpoint => words(
+            "There is no such page",
+            "The address does not exist.",
+            "Check the address, or go to the front page.",
+        ),
         Reason::MethodNotAllowed(_) => words(
             "This cannot be done here",
             "The address exists, but does not take this kind of request.",
@@ -108,12 +116,20 @@ pub(super) const fn of_form_not_kept(why: NotKept) -> &'static str {
         NotKept::OtherSite => {
             "It was not kept for you either, since it does not seem to come from a page of this site."
         }
-        NotKept::OtherKind => "It was not kept for you either, since it holds files or is of an unusual kind.",
-        NotKept::OddAddress => "It was not kept for you either, since its address is an unusual one.",
-        NotKept::LengthUnknown => "It was not kept for you either, since your browser did not say how long it is.",
+        NotKept::OtherKind => {
+            "It was not kept for you either, since it holds files or is of an unusual kind."
+        }
+        NotKept::OddAddress => {
+            "It was not kept for you either, since its address is an unusual one."
+        }
+        NotKept::LengthUnknown => {
+            "It was not kept for you either, since your browser did not say how long it is."
+        }
         NotKept::TooLarge => "It was not kept for you either, since it is too long.",
         NotKept::Unfinished => "It was not kept for you either, since it did not arrive whole.",
-        NotKept::NoRoom => "It could not be kept for you either, since there is no room for it just now.",
+        NotKept::NoRoom => {
+            "It could not be kept for you either, since there is no room for it just now."
+        }
     }
 }
 
@@ -137,9 +153,11 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
             "The login was begun in another browser or window, so it cannot be finished in this one.",
             AGAIN,
         ),
-        LoginFailure::AttemptExpired => {
-            words("This login took too long", "The time for finishing the login ran out.", AGAIN)
-        }
+        LoginFailure::AttemptExpired => words(
+            "This login took too long",
+            "The time for finishing the login ran out.",
+            AGAIN,
+        ),
         LoginFailure::Declined { .. } => words(
             "You were not logged in",
             "The login page reported that you were not logged in, or did not agree.",
@@ -150,9 +168,11 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> Words {
             "The answer of the login page was used already. It counts once only.",
             AGAIN,
         ),
-        LoginFailure::CodeUnknown | LoginFailure::CodeRefused(_) => {
-            words("The login could not be finished", "The login service did not confirm the login.", AGAIN)
-        }
+        LoginFailure::CodeUnknown | LoginFailure::CodeRefused(_) => words(
+            "The login could not be finished",
+            "The login service did not confirm the login.",
+            AGAIN,
+        ),
         LoginFailure::NotRegistered => words(
             "Your account is not one of this site's",
             "The login service knows you, but you are not registered for this site.",
@@ -281,7 +301,11 @@ pub(super) const fn of_busy() -> Words {
 /// The words for a backend that gave no answer.
 pub(super) const fn of_upstream(error: &UpstreamError) -> Words {
     if error.is_clients() {
-        return words("The request broke off", "It did not arrive whole.", "Please try again.");
+        return words(
+            "The request broke off",
+            "It did not arrive whole.",
+            "Please try again.",
+        );
     }
     words(
         "This site does not answer",

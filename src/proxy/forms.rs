@@ -32,10 +32,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const CALL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The app of a request whose head could be that of the form on our page.
-pub(super) fn may_be_called_for<'a>(facts: &Facts, route: &Route<'a>, headers: &HeaderMap) -> Option<Place<'a>> {
+pub(super) fn may_be_called_for<'a>(
+    facts: &Facts,
+    route: &Route<'a>,
+    headers: &HeaderMap,
+) -> Option<Place<'a>> {
     match route {
         Route::Page(place, _) if may_call_for_one(facts, headers, place.app) => Some(*place),
-        Route::Page(..) | Route::Own(..) | Route::Alias(_) | Route::Odd(_) | Route::Misdirected => None,
+        Route::Page(..) | Route::Own(..) | Route::Alias(_) | Route::Odd(_) | Route::Misdirected => {
+            None
+        }
     }
 }
 
@@ -43,13 +49,18 @@ pub(super) fn may_be_called_for<'a>(facts: &Facts, route: &Route<'a>, headers: &
 ///
 /// # Errors
 /// The body did not arrive, or too many others are read.
-pub(super) async fn called_for(calls: &Semaphore, body: Body) -> Result<(Option<FormId>, Body), UpstreamError> {
+pub(super) async fn called_for(
+    calls: &Semaphore,
+    body: Body,
+) -> Result<(Option<FormId>, Body), UpstreamError> {
     let read = async {
         let _place = calls.acquire().await.map_err(|_| NotKept::Unfinished)?;
         whole(body, CALL).await
     };
     let read = tokio::time::timeout(CALL_PATIENCE, read).await;
-    let bytes = read.unwrap_or(Err(NotKept::Unfinished)).map_err(|_| UpstreamError::RequestBroke)?;
+    let bytes = read
+        .unwrap_or(Err(NotKept::Unfinished))
+        .map_err(|_| UpstreamError::RequestBroke)?;
     Ok((FormId::in_body(&bytes), Body::full(bytes)))
 }
 
@@ -71,42 +82,79 @@ impl Proxy {
         asked: Asked<'_>,
         record: &Record,
     ) -> Answer {
-        let Asked { facts, cookies, parts, body, form } = asked;
+        let Asked {
+            facts,
+            cookies,
+            parts,
+            body,
+            form,
+        } = asked;
         let signs = Signs::read(&parts.headers, &place.app.origin);
         if let Some(in_circles) = self.auth.login_loop(place, cookies, why, signs) {
             return self.in_circles(place, in_circles, &page, record.reference());
         }
         let not_kept = |not| self.form_not_kept(place, facts, (why, not), page.clone(), record);
         let kept_before = form.is_some();
-        let Some(id) = form.or_else(|| self.auth.name_form()) else { return not_kept(NotKept::NoRoom) };
+        let Some(id) = form.or_else(|| self.auth.name_form()) else {
+            return not_kept(NotKept::NoRoom);
+        };
         let kept = if kept_before {
             None
         } else {
-            let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-            let (content_type, referer) = (text(header::CONTENT_TYPE).unwrap_or_default(), text(header::REFERER));
+            let text = |name| {
+                parts
+                    .headers
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .map(str::to_owned)
+            };
+            let (content_type, referer) = (
+                text(header::CONTENT_TYPE).unwrap_or_default(),
+                text(header::REFERER),
+            );
             let target = facts.target.as_str().to_owned();
-            let Some(length) = length_of(&parts.headers) else { return not_kept(NotKept::LengthUnknown) };
+            let Some(length) = length_of(&parts.headers) else {
+                return not_kept(NotKept::LengthUnknown);
+            };
             let more = target.len() + content_type.len() + referer.as_ref().map_or(0, String::len);
             let room = match self.auth.room_for_form(place, cookies, &id, (length, more)) {
                 Ok(room) => room,
                 Err(not) => return not_kept(not),
             };
             match whole(body, length).await {
-                Ok(body) => Some((room, Form { target, content_type, referer, body })),
+                Ok(body) => Some((
+                    room,
+                    Form {
+                        target,
+                        content_type,
+                        referer,
+                        body,
+                    },
+                )),
                 Err(not) => return not_kept(not),
             }
         };
         let return_to = ReturnTo::kept_form(&place.app.prefix, &id);
-        let start = match self.auth.start_login(place, cookies, &return_to, signs).await {
+        let start = match self
+            .auth
+            .start_login(place, cookies, &return_to, signs)
+            .await
+        {
             Ok(start) => start,
-            Err(outage) => return self.respond.outage(facts, Some(place), outage, record.reference()),
+            Err(outage) => {
+                return self
+                    .respond
+                    .outage(facts, Some(place), outage, record.reference());
+            }
         };
         if let Some(form) = kept
             && let Err(not) = self.auth.keep_form(place, form, &start).await
         {
             return not_kept(not);
         }
-        self.respond.redirect(StatusCode::SEE_OTHER, &start.location, "form_kept").with_cookies(start.lines)
+        self.respond
+            .redirect(StatusCode::SEE_OTHER, &start.location, "form_kept")
+            .with_cookies(start.lines)
     }
 
     /// The form was not kept: the person is told, and can do it again.
@@ -141,7 +189,10 @@ impl Proxy {
         record: &Record,
     ) -> Answer {
         match self.auth.see_form(place, asked.cookies, &live, &id).await {
-            Ok((form, age)) => self.respond.send_form(place.app, &live.session().identity, &id, (&form, age)),
+            Ok((form, age)) => {
+                self.respond
+                    .send_form(place.app, &live.session().identity, &id, (&form, age))
+            }
             Err(why) => self.no_form(place, asked.facts, why, record),
         }
     }
@@ -156,7 +207,11 @@ impl Proxy {
     ) -> Answer {
         let (place, facts, cookies) = (permit.place(), permit.facts(), asked.cookies);
         let taken = match permit.session() {
-            Some(live) => self.auth.take_form(place, cookies, live, (&id, facts.target.as_str())).await,
+            Some(live) => {
+                self.auth
+                    .take_form(place, cookies, live, (&id, facts.target.as_str()))
+                    .await
+            }
             // On a page that is everyone's nobody was asked to log in.
             None => Err(NoForm::Gone),
         };
@@ -169,7 +224,10 @@ impl Proxy {
         match self.pass(permit, asked, record).await {
             Ok(response) => {
                 hand.sent();
-                Answer { code: "form_sent", response }
+                Answer {
+                    code: "form_sent",
+                    response,
+                }
             }
             Err(error) => {
                 if !error.was_sent() {
@@ -184,7 +242,11 @@ impl Proxy {
         let reason = match why {
             NoForm::Gone => Reason::NoForm,
             NoForm::OtherPerson => Reason::FormOfAnotherPerson,
-            NoForm::Outage(outage) => return self.respond.outage(facts, Some(place), outage, record.reference()),
+            NoForm::Outage(outage) => {
+                return self
+                    .respond
+                    .outage(facts, Some(place), outage, record.reference());
+            }
         };
         let refusal = Refusal {
             reason,
@@ -205,7 +267,11 @@ fn fill(headers: &mut HeaderMap, form: &KeptForm) {
         headers.insert(header::CONTENT_TYPE, kind);
     }
     headers.remove(header::REFERER);
-    if let Some(page) = form.referer.as_ref().and_then(|page| HeaderValue::from_str(page).ok()) {
+    if let Some(page) = form
+        .referer
+        .as_ref()
+        .and_then(|page| HeaderValue::from_str(page).ok())
+    {
         headers.insert(header::REFERER, page);
     }
 }
@@ -219,12 +285,21 @@ mod tests {
         let call = "doorward-form=AbCdEfGhIjKlMnOpQrSt-_";
         let calls = Semaphore::new(0);
         let mut waits = Box::pin(called_for(&calls, Body::full(call)));
-        assert!(tokio::time::timeout(Duration::from_millis(1), &mut waits).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), &mut waits)
+                .await
+                .is_err()
+        );
         calls.add_permits(1);
         let (id, body) = waits.await.unwrap();
         assert_eq!(id, FormId::in_body(call.as_bytes()));
         assert_eq!(body.collect().await.unwrap().to_bytes(), call);
         assert_eq!(calls.available_permits(), 1);
-        assert!(called_for(&calls, Body::full(format!("{call}x"))).await.is_err(), "no more is read than a call has");
+        assert!(
+            called_for(&calls, Body::full(format!("{call}x")))
+                .await
+                .is_err(),
+            "no more is read than a call has"
+        );
     }
 }

@@ -16,7 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 impl Proxy {
     /// The lines that take the app's own cookies from the browser which sent `client`: those that the app answers with
     /// when it is told, then those that are configured. Whatever the app does, it does not stop the person.
-    pub(super) async fn leave_app(&self, place: Place<'_>, facts: &Facts, client: &HeaderMap) -> Lines {
+    pub(super) async fn leave_app(
+        &self,
+        place: Place<'_>,
+        facts: &Facts,
+        client: &HeaderMap,
+    ) -> Lines {
         let leaving = &place.app.leaving;
         let mut lines = Lines::new();
         if let (Some(logout), Some(upstream)) = (&leaving.logout, self.upstreams.get(place.index)) {
@@ -24,7 +29,8 @@ impl Proxy {
             let outcome = match tokio::time::timeout(PATIENCE, told).await {
                 Ok(None) => "no_app_session",
                 Ok(Some(Ok(answer))) => {
-                    let refused = answer.status.is_client_error() || answer.status.is_server_error();
+                    let refused =
+                        answer.status.is_client_error() || answer.status.is_server_error();
                     if refused {
                         tracing::warn!(app = %place.app.name, status = answer.status.as_u16(), "app_logout_refused");
                     }

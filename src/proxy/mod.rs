@@ -66,7 +66,11 @@ impl Proxy {
         let (mut parts, body) = request.into_parts();
         let mut record = self.recorder.begin(&parts, arrival);
         let body = Body::streamed(body);
-        let body = record.watch_request(if parts.version == Version::HTTP_2 { body.over_http2() } else { body });
+        let body = record.watch_request(if parts.version == Version::HTTP_2 {
+            body.over_http2()
+        } else {
+            body
+        });
 
         let read = canonical(&mut parts, arrival.secure)
             .and_then(|()| Facts::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted));
@@ -81,10 +85,17 @@ impl Proxy {
         let route = self.sites.route(&facts);
         record.about(&facts, &route);
         let Some(_until_the_head) = self.rooms.all.enter().await else {
-            let answer = self.respond.busy(facts.asker, None, "server_busy", record.reference());
+            let answer = self
+                .respond
+                .busy(facts.asker, None, "server_busy", record.reference());
             return record.close(answer);
         };
-        let fields: Vec<HeaderValue> = parts.headers.get_all(header::COOKIE).iter().cloned().collect();
+        let fields: Vec<HeaderValue> = parts
+            .headers
+            .get_all(header::COOKIE)
+            .iter()
+            .cloned()
+            .collect();
         let cookies = RequestCookies::read(&fields);
         let (place, effort) = effort(&route, &parts.headers);
         let is_activity = is_activity(&route, &facts);
@@ -93,7 +104,9 @@ impl Proxy {
             Some(place) => match Box::pin(forms::called_for(self.auth.form_calls(), body)).await {
                 Ok(called_for) => called_for,
                 Err(error) => {
-                    let answer = self.respond.upstream_failed(&facts, place.app, &error, record.reference());
+                    let answer =
+                        self.respond
+                            .upstream_failed(&facts, place.app, &error, record.reference());
                     return record.close(answer);
                 }
             },
@@ -101,9 +114,14 @@ impl Proxy {
         let mut resumed = match place {
             Some(place) => {
                 let cookies = cookies_that_count(&route, &cookies);
-                let proving =
-                    Proving { method: facts.method.as_str(), path: facts.target.path(), headers: &parts.headers };
-                self.auth.resume(place, proving, cookies, effort, &self.sessions).await
+                let proving = Proving {
+                    method: facts.method.as_str(),
+                    path: facts.target.path(),
+                    headers: &parts.headers,
+                };
+                self.auth
+                    .resume(place, proving, cookies, effort, &self.sessions)
+                    .await
             }
             None => Resumed::nobody_asked(),
         };
@@ -118,18 +136,41 @@ impl Proxy {
                 let decision = decide(&facts, &parts.headers, route, caller);
                 self.act(
                     decision,
-                    act::Asked { facts: &facts, cookies: &cookies, parts: &mut parts, body, form },
+                    act::Asked {
+                        facts: &facts,
+                        cookies: &cookies,
+                        parts: &mut parts,
+                        body,
+                        form,
+                    },
                     &mut record,
                 )
                 .await
             }
-            Err(outage) => self.respond.outage(&facts, place, outage, record.reference()),
+            Err(outage) => self
+                .respond
+                .outage(&facts, place, outage, record.reference()),
         };
-        let tokens = place.and_then(|place| self.auth.handed_over(place, (&resumed.afterwards, resumed.at)));
-        let lines_of = |place| self.auth.lines_of(place, (resumed.afterwards, resumed.at), &cookies, is_activity);
+        let tokens = place.and_then(|place| {
+            self.auth
+                .handed_over(place, (&resumed.afterwards, resumed.at))
+        });
+        let lines_of = |place| {
+            self.auth.lines_of(
+                place,
+                (resumed.afterwards, resumed.at),
+                &cookies,
+                is_activity,
+            )
+        };
         let lines = place.map(lines_of);
         let lines = lines.unwrap_or_default();
-        record.close(answer.with_cookies(lines).with_tokens(tokens).with_nonce(nonce))
+        record.close(
+            answer
+                .with_cookies(lines)
+                .with_tokens(tokens)
+                .with_nonce(nonce),
+        )
     }
 }
 
@@ -158,10 +199,15 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
 }
 
 /// Where a session does not count its cookies are not looked at.
-fn cookies_that_count<'r, 'c>(route: &Route<'_>, cookies: &'r RequestCookies<'c>) -> &'r RequestCookies<'c> {
+fn cookies_that_count<'r, 'c>(
+    route: &Route<'_>,
+    cookies: &'r RequestCookies<'c>,
+) -> &'r RequestCookies<'c> {
     match route {
         Route::Page(_, admission) if !admission.via.browser => const { &RequestCookies::none() },
-        Route::Page(..) | Route::Own(..) | Route::Alias(_) | Route::Odd(_) | Route::Misdirected => cookies,
+        Route::Page(..) | Route::Own(..) | Route::Alias(_) | Route::Odd(_) | Route::Misdirected => {
+            cookies
+        }
     }
 }
 
@@ -172,15 +218,30 @@ fn token_that_counts<'r>(
     headers: &'r HeaderMap,
     resumed: &Resumed,
 ) -> Option<(Place<'r>, ShownToken<'r>)> {
-    let Route::Page(place, admission) = route else { return None };
+    let Route::Page(place, admission) = route else {
+        return None;
+    };
     let is_ours = place.app.native.is_some() && Shown::read(headers).is_some();
-    let takes_tokens =
-        admission.via.bearer && place.app.bearer.is_some() && admission.access != Access::Nobody && !is_ours;
+    let takes_tokens = admission.via.bearer
+        && place.app.bearer.is_some()
+        && admission.access != Access::Nobody
+        && !is_ours;
     if !takes_tokens || !matches!(resumed.caller, Ok(Caller::Anonymous(_))) {
         return None;
     }
-    let (credentials, may_wait) = (Credentials::read(headers)?, admission.access != Access::Everyone);
-    Some((*place, ShownToken { credentials, headers, facts, may_wait }))
+    let (credentials, may_wait) = (
+        Credentials::read(headers)?,
+        admission.access != Access::Everyone,
+    );
+    Some((
+        *place,
+        ShownToken {
+            credentials,
+            headers,
+            facts,
+            may_wait,
+        },
+    ))
 }
 
 /// How much finding out who asks is worth, by what was asked. A switch of protocols delivers no cookie.
@@ -192,7 +253,9 @@ fn effort<'a>(route: &Route<'a>, headers: &HeaderMap) -> (Option<Place<'a>>, Eff
             Access::SignedIn | Access::Claims(_) => (Some(*place), Effort::Refresh),
             Access::Everyone | Access::Nobody => (Some(*place), Effort::Look),
         },
-        Route::Own(place, Endpoint::Login | Endpoint::Session | Endpoint::Form) => (Some(*place), Effort::Refresh),
+        Route::Own(place, Endpoint::Login | Endpoint::Session | Endpoint::Form) => {
+            (Some(*place), Effort::Refresh)
+        }
         Route::Own(place, _) => (Some(*place), Effort::Look),
         Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),
     }

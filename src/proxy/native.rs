@@ -31,15 +31,31 @@ pub(super) struct Call<'c> {
 }
 
 impl Proxy {
-    pub(super) async fn native(&self, called: Call<'_>, asked: Asked<'_>, record: &Record) -> Answer {
+    pub(super) async fn native(
+        &self,
+        called: Call<'_>,
+        asked: Asked<'_>,
+        record: &Record,
+    ) -> Answer {
         let answer = self.answer_native(&called, asked, record).await;
         answer.readable_by(called.origin.as_deref())
     }
 
     async fn answer_native(&self, called: &Call<'_>, asked: Asked<'_>, record: &Record) -> Answer {
-        let Call { place, native, call, origin } = called;
+        let Call {
+            place,
+            native,
+            call,
+            origin,
+        } = called;
         let (respond, reference) = (&self.respond, record.reference());
-        let text = |name: HeaderName| asked.parts.headers.get(name).and_then(|value| value.to_str().ok());
+        let text = |name: HeaderName| {
+            asked
+                .parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
         let head = Head {
             content_type: text(header::CONTENT_TYPE).unwrap_or_default(),
             authorization: asked
@@ -59,7 +75,11 @@ impl Proxy {
         drop(body);
         let address = asked.facts.address.client;
         let path = asked.facts.target.path();
-        let proving = Proving { method: asked.facts.method.as_str(), path, headers: &asked.parts.headers };
+        let proving = Proving {
+            method: asked.facts.method.as_str(),
+            path,
+            headers: &asked.parts.headers,
+        };
         let end = match request {
             // Its cookies would be the listed page's to set, and it could log a visitor in as somebody else.
             NativeRequest::Login(asked) if asked.mode == Mode::Cookies && origin.is_some() => {
@@ -69,12 +89,20 @@ impl Proxy {
                 return respond.cross_site(place.app, reference);
             }
             NativeRequest::Login(credentials) => {
-                self.auth.native_login(*place, native, credentials, address, asked.cookies, proving).await
+                self.auth
+                    .native_login(*place, native, credentials, address, asked.cookies, proving)
+                    .await
             }
             NativeRequest::Refresh(request) => {
-                self.auth.native_refresh(*place, native, request, address, proving).await
+                self.auth
+                    .native_refresh(*place, native, request, address, proving)
+                    .await
             }
-            NativeRequest::Logout(request) => self.auth.native_logout(*place, native, request, asked.cookies).await,
+            NativeRequest::Logout(request) => {
+                self.auth
+                    .native_logout(*place, native, request, asked.cookies)
+                    .await
+            }
         };
         match end {
             Ok(end) => respond.native(end, call.code()),
@@ -88,7 +116,9 @@ impl Proxy {
 
 /// The whole body, in memory of ours that is wiped; room for all of it, so that growing leaves no copy behind.
 async fn whole(mut body: Body) -> Result<Zeroizing<Vec<u8>>, NoBody> {
-    let expected = body.size_hint().exact().map_or(MAX_BODY, |length| usize::try_from(length).unwrap_or(usize::MAX));
+    let expected = body.size_hint().exact().map_or(MAX_BODY, |length| {
+        usize::try_from(length).unwrap_or(usize::MAX)
+    });
     if expected > MAX_BODY {
         return Err(NoBody::TooLarge);
     }
@@ -104,5 +134,7 @@ async fn whole(mut body: Body) -> Result<Zeroizing<Vec<u8>>, NoBody> {
         }
         Ok(whole)
     };
-    tokio::time::timeout(BODY_PATIENCE, read).await.unwrap_or(Err(NoBody::Broke))
+    tokio::time::timeout(BODY_PATIENCE, read)
+        .await
+        .unwrap_or(Err(NoBody::Broke))
 }

@@ -19,8 +19,14 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("error.html", include_str!("pages/error.html")),
     ("forbidden.html", include_str!("pages/forbidden.html")),
     ("signed_out.html", include_str!("pages/signed_out.html")),
-    ("logout_confirm.html", include_str!("pages/logout_confirm.html")),
-    ("form_not_sent.html", include_str!("pages/form_not_sent.html")),
+    (
+        "logout_confirm.html",
+        include_str!("pages/logout_confirm.html"),
+    ),
+    (
+        "form_not_sent.html",
+        include_str!("pages/form_not_sent.html"),
+    ),
     ("frame_login.html", include_str!("pages/frame_login.html")),
     ("send_form.html", include_str!("pages/send_form.html")),
 ];
@@ -273,32 +279,81 @@ impl Pages {
             tracing::error!(template, %error, "a page could not be rendered");
             LAST_RESORT.to_owned()
         });
-        Page { html, content_security_policy: policy.clone() }
+        Page {
+            html,
+            content_security_policy: policy.clone(),
+        }
     }
 
     fn render(&self, template: &str, content: &impl Serialize) -> Result<String, minijinja::Error> {
-        self.templates.get_template(template)?.render(Value::from(Serde(content)))
+        self.templates
+            .get_template(template)?
+            .render(Value::from(Serde(content)))
     }
 
     fn try_each(&self) -> Result<(), minijinja::Error> {
         let (site, person, reference) = ("store.example.com", "alice", "r");
         let home = &Href("/".to_owned());
-        let link = Some(Link { label: "Try again", href: home });
+        let link = Some(Link {
+            label: "Try again",
+            href: home,
+        });
         let (title, explanation, advice) = ("Title", "Explanation", "Advice");
         let status = StatusCode::BAD_GATEWAY;
         for detail in [Some("Detail"), None] {
-            let page = ErrorPage { site, status, title, explanation, detail, advice, link: link.clone(), reference };
+            let page = ErrorPage {
+                site,
+                status,
+                title,
+                explanation,
+                detail,
+                advice,
+                link: link.clone(),
+                reference,
+            };
             self.render("error.html", &page)?;
         }
-        self.render("forbidden.html", &ForbiddenPage { site, person, log_out: home, home, reference })?;
+        self.render(
+            "forbidden.html",
+            &ForbiddenPage {
+                site,
+                person,
+                log_out: home,
+                home,
+                reference,
+            },
+        )?;
         for provider_may_remember in [true, false] {
-            self.render("signed_out.html", &SignedOutPage { site, provider_may_remember, home })?;
+            self.render(
+                "signed_out.html",
+                &SignedOutPage {
+                    site,
+                    provider_may_remember,
+                    home,
+                },
+            )?;
         }
         for person in [Some(person), None] {
-            self.render("logout_confirm.html", &LogoutConfirmPage { site, person, action: home, home })?;
+            self.render(
+                "logout_confirm.html",
+                &LogoutConfirmPage {
+                    site,
+                    person,
+                    action: home,
+                    home,
+                },
+            )?;
         }
         let because = "Because";
-        self.render("form_not_sent.html", &FormNotSentPage { site, because, login: home, reference })?;
+        self.render(
+            "form_not_sent.html",
+            &FormNotSentPage {
+                site,
+                because,
+                login: home,
+                reference,
+            },
+        )?;
         for (fields, more, of_nobody) in [(&["a", "b"][..], 1, true), (&[], 0, false)] {
             let (target, field_name, id) = ("/cart", "field", "id");
             let minutes = 2;
@@ -317,7 +372,14 @@ impl Pages {
             };
             self.render("send_form.html", &page)?;
         }
-        self.render("frame_login.html", &FrameLoginPage { site, login: home, reference })?;
+        self.render(
+            "frame_login.html",
+            &FrameLoginPage {
+                site,
+                login: home,
+                reference,
+            },
+        )?;
         Ok(())
     }
 }
@@ -335,7 +397,10 @@ impl Href {
         if !path.starts_with('/') || path.starts_with("//") {
             return Err(NotAnHref::NotAPath);
         }
-        if path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'\\') {
+        if path
+            .bytes()
+            .any(|byte| !byte.is_ascii_graphic() || byte == b'\\')
+        {
             return Err(NotAnHref::Byte);
         }
         Ok(Self(path))
@@ -349,11 +414,17 @@ impl Href {
 
 fn policy(and: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     let hash = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
-    HeaderValue::from_str(&format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; {and}"))
+    HeaderValue::from_str(&format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; {and}"
+    ))
 }
 
 /// Every value that a template shows passes here; only the style and links (which are bounded already) come escaped.
-fn write_clean(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), minijinja::Error> {
+fn write_clean(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
     match value.as_str() {
         Some(text) if !value.is_safe() => escape_formatter(out, state, &Value::from(clean(text))),
         _ => escape_formatter(out, state, value),
@@ -363,8 +434,11 @@ fn write_clean(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -
 /// Cuts `text` to its first [`LONGEST_TEXT`] characters and replaces those that draw nothing but change their surroundings.
 fn clean(text: &str) -> String {
     let mut chars = text.chars();
-    let mut clean: String =
-        chars.by_ref().take(LONGEST_TEXT).map(|c| if is_disruptive(c) { '\u{FFFD}' } else { c }).collect();
+    let mut clean: String = chars
+        .by_ref()
+        .take(LONGEST_TEXT)
+        .map(|c| if is_disruptive(c) { '\u{FFFD}' } else { c })
+        .collect();
     if chars.next().is_some() {
         clean.push('…');
     }

@@ -51,13 +51,23 @@ impl Recorder {
         seed: u64,
     ) -> Self {
         let strangers = metrics.app("", &[]);
-        Self(Arc::new(Shared { clock, access, metrics, apps, strangers, references: AtomicU64::new(seed) }))
+        Self(Arc::new(Shared {
+            clock,
+            access,
+            metrics,
+            apps,
+            strangers,
+            references: AtomicU64::new(seed),
+        }))
     }
 
     /// Begins the record of a request.
     pub fn begin(&self, parts: &Parts, arrival: Arrival) -> Record {
         // An odd step through all 64 bits: unique within a worker, and no count of requests for the outside.
-        let reference = self.0.references.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let reference = self
+            .0
+            .references
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         Record {
             shared: Arc::clone(&self.0),
             reference: Reference::new(reference),
@@ -127,7 +137,10 @@ impl Record {
         facts.target.path().clone_into(&mut self.path);
         self.client = facts.address.client;
         self.app = match route {
-            Route::Own(place, _) | Route::Page(place, _) | Route::Alias(place) | Route::Odd(place) => Some(place.index),
+            Route::Own(place, _)
+            | Route::Page(place, _)
+            | Route::Alias(place)
+            | Route::Odd(place) => Some(place.index),
             Route::Misdirected => None,
         };
     }
@@ -138,12 +151,18 @@ impl Record {
             Ok(Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
                 self.session = Some(live.session().sid.as_str().to_owned());
             }
-            Ok(Caller::WithToken(live)) => self.session = Some(live.token().name.as_str().to_owned()),
+            Ok(Caller::WithToken(live)) => {
+                self.session = Some(live.token().name.as_str().to_owned())
+            }
             Ok(Caller::Anonymous(why)) => {
                 if let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) {
                     let metrics = &self.shared.metrics;
                     let is_token = matches!(why, Why::TokenRefused(_));
-                    let refused = if is_token { &metrics.tokens_refused } else { &metrics.sessions_refused };
+                    let refused = if is_token {
+                        &metrics.tokens_refused
+                    } else {
+                        &metrics.sessions_refused
+                    };
                     refused.with_label_values(&[app.as_str(), why.code()]).inc();
                 }
             }
@@ -169,9 +188,20 @@ impl Record {
     /// The answer, which is recorded when the last byte of its body has gone.
     pub fn close(self, answer: Answer) -> Response<Body> {
         let status = answer.response.status().as_u16();
-        let is_stream = http_body::Body::size_hint(answer.response.body()).exact().is_none();
+        let is_stream = http_body::Body::size_hint(answer.response.body())
+            .exact()
+            .is_none();
         let (code, began, cut_as) = (answer.code, Instant::now(), "session_over");
-        let closing = Closing { record: self, code, status, bytes_out: 0, is_stream, began, look: None, cut_as };
+        let closing = Closing {
+            record: self,
+            code,
+            status,
+            bytes_out: 0,
+            is_stream,
+            began,
+            look: None,
+            cut_as,
+        };
         if http_body::Body::is_end_stream(answer.response.body()) {
             closing.write();
             return answer.response;
@@ -212,7 +242,9 @@ impl Closing {
         let took = record.began.elapsed();
         let metrics = app.map_or(&record.shared.strangers, |(_, metrics)| metrics);
         metrics.answered(self.code, self.status, took, record.upstream);
-        let Some(access) = &record.shared.access else { return };
+        let Some(access) = &record.shared.access else {
+            return;
+        };
         access.write(&AccessLine {
             time: record.shared.clock.now(),
             reference: record.reference.digits(),
@@ -250,7 +282,8 @@ impl Watcher for Closing {
                 self.cut_as = "stream_max_age";
                 return Err(BodyError::TooOld);
             }
-            look.as_mut().reset(tokio::time::Instant::now() + LOOK_EVERY);
+            look.as_mut()
+                .reset(tokio::time::Instant::now() + LOOK_EVERY);
         }
         Ok(())
     }

@@ -17,7 +17,11 @@ impl Reference {
         let mut digits = [b'0'; 16];
         for (place, byte) in digits.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
             for (digit, half) in place.iter_mut().zip([byte >> 4, byte & 0xf]) {
-                *digit = if half < 10 { b'0' + half } else { b'a' + half - 10 };
+                *digit = if half < 10 {
+                    b'0' + half
+                } else {
+                    b'a' + half - 10
+                };
             }
         }
         digits

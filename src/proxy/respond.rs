@@ -14,8 +14,8 @@ use serde_json::json;
 use super::challenge;
 use super::codes::{self, Words};
 use super::pages::{
-    ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page, Pages, PagesError,
-    SendFormPage, SignedOutPage,
+    ErrorPage, ForbiddenPage, FormNotSentPage, FrameLoginPage, Href, Link, LogoutConfirmPage, Page,
+    Pages, PagesError, SendFormPage, SignedOutPage,
 };
 use super::reference::Reference;
 use crate::auth::Outage;
@@ -62,7 +62,10 @@ impl Answer {
             return self;
         }
         let headers = self.response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+        headers.insert(
+            header::CACHE_CONTROL,
+            const { HeaderValue::from_static("no-store") },
+        );
         for line in lines {
             headers.append(header::SET_COOKIE, line);
         }
@@ -76,7 +79,10 @@ impl Answer {
     pub fn with_nonce(mut self, nonce: Option<HeaderValue>) -> Self {
         if let Some(nonce) = nonce {
             let headers = self.response.headers_mut();
-            headers.insert(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+            headers.insert(
+                header::CACHE_CONTROL,
+                const { HeaderValue::from_static("no-store") },
+            );
             headers.insert(const { HeaderName::from_static("dpop-nonce") }, nonce);
         }
         self
@@ -104,13 +110,21 @@ impl Respond {
     /// # Errors
     /// A template is broken, which tests rule out.
     pub fn new() -> Result<Self, PagesError> {
-        Ok(Self { pages: Pages::new()? })
+        Ok(Self {
+            pages: Pages::new()?,
+        })
     }
 
     /// A request that can be read in more than one way.
     pub fn unreadable(&self, parts: &Parts, why: Unreadable, reference: Reference) -> Answer {
         let reason = Reason::Unreadable(why);
-        let trouble = Trouble::new(reason.status(), reason.code(), codes::of_reason(reason), None, reference);
+        let trouble = Trouble::new(
+            reason.status(),
+            reason.code(),
+            codes::of_reason(reason),
+            None,
+            reference,
+        );
         let mut answer = self.tell(Asker::read(&parts.method, &parts.headers), trouble);
         // Where framing or host are in doubt, so is where the next request begins.
         insert(answer.response.headers_mut(), header::CONNECTION, "close");
@@ -120,39 +134,66 @@ impl Respond {
     /// A refusal.
     pub fn refusal(&self, refusal: &Refusal<'_>, reference: Reference) -> Answer {
         let app = refusal.place.map(|place| place.app.as_ref());
-        let login = app.zip(refusal.return_to.as_ref()).map(|(app, to)| login_path(app, to));
+        let login = app
+            .zip(refusal.return_to.as_ref())
+            .map(|(app, to)| login_path(app, to));
         let (reason, status) = (refusal.reason, refusal.reason.status());
-        let page = |page: Page| Answer { code: reason.code(), response: of_page(status, page) };
+        let page = |page: Page| Answer {
+            code: reason.code(),
+            response: of_page(status, page),
+        };
         let shown = shown(reason.code(), reference);
         let mut answer = match (reason, app, login.as_deref().and_then(href)) {
-            (Reason::FormNotSent(_, why), Some(app), Some(login)) => page(self.pages.form_not_sent(&FormNotSentPage {
-                site: app.origin.host(),
-                because: codes::of_form_not_kept(why),
-                login: &login,
-                reference: &shown,
-            })),
-            (Reason::SignInOutsideFrame(_), Some(app), Some(login)) => page(self.pages.frame_login(&FrameLoginPage {
-                site: app.origin.host(),
-                login: &login,
-                reference: &shown,
-            })),
+            (Reason::FormNotSent(_, why), Some(app), Some(login)) => {
+                page(self.pages.form_not_sent(&FormNotSentPage {
+                    site: app.origin.host(),
+                    because: codes::of_form_not_kept(why),
+                    login: &login,
+                    reference: &shown,
+                }))
+            }
+            (Reason::SignInOutsideFrame(_), Some(app), Some(login)) => {
+                page(self.pages.frame_login(&FrameLoginPage {
+                    site: app.origin.host(),
+                    login: &login,
+                    reference: &shown,
+                }))
+            }
             (Reason::Forbidden, Some(app), _) if refusal.asker.reads_pages() => {
-                match (href(&app.endpoint_path("logout")), href("/"), &refusal.person) {
-                    (Some(log_out), Some(home), Some(person)) => page(self.pages.forbidden(&ForbiddenPage {
-                        site: app.origin.host(),
-                        person: &display_name(person),
-                        log_out: &log_out,
-                        home: &home,
-                        reference: &shown,
-                    })),
+                match (
+                    href(&app.endpoint_path("logout")),
+                    href("/"),
+                    &refusal.person,
+                ) {
+                    (Some(log_out), Some(home), Some(person)) => {
+                        page(self.pages.forbidden(&ForbiddenPage {
+                            site: app.origin.host(),
+                            person: &display_name(person),
+                            log_out: &log_out,
+                            home: &home,
+                            reference: &shown,
+                        }))
+                    }
                     _ => self.tell(
                         refusal.asker,
-                        Trouble::new(status, reason.code(), codes::of_reason(reason), Some(app), reference),
+                        Trouble::new(
+                            status,
+                            reason.code(),
+                            codes::of_reason(reason),
+                            Some(app),
+                            reference,
+                        ),
                     ),
                 }
             }
             _ => {
-                let trouble = Trouble::new(status, reason.code(), codes::of_reason(reason), app, reference);
+                let trouble = Trouble::new(
+                    status,
+                    reason.code(),
+                    codes::of_reason(reason),
+                    app,
+                    reference,
+                );
                 self.tell(refusal.asker, Trouble { login, ..trouble })
             }
         };
@@ -167,38 +208,105 @@ impl Respond {
     /// A page of another origin asked for something that only the app's own may have.
     pub fn cross_site(&self, app: &App, reference: Reference) -> Answer {
         let reason = Reason::CrossSite;
-        let trouble = Trouble::new(reason.status(), reason.code(), codes::of_reason(reason), Some(app), reference);
+        let trouble = Trouble::new(
+            reason.status(),
+            reason.code(),
+            codes::of_reason(reason),
+            Some(app),
+            reference,
+        );
         self.tell(Asker::Program, trouble)
     }
 
     /// The provider or the store cannot be asked.
-    pub fn outage(&self, facts: &Facts, place: Option<Place<'_>>, outage: Outage, reference: Reference) -> Answer {
+    pub fn outage(
+        &self,
+        facts: &Facts,
+        place: Option<Place<'_>>,
+        outage: Outage,
+        reference: Reference,
+    ) -> Answer {
         let app = place.map(|place| place.app.as_ref());
-        let trouble = Trouble::new(StatusCode::SERVICE_UNAVAILABLE, outage.code, codes::of_outage(), app, reference);
-        self.tell(facts.asker, Trouble { retry_after: Some(outage.retry_after), ..trouble })
+        let trouble = Trouble::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            outage.code,
+            codes::of_outage(),
+            app,
+            reference,
+        );
+        self.tell(
+            facts.asker,
+            Trouble {
+                retry_after: Some(outage.retry_after),
+                ..trouble
+            },
+        )
     }
 
     /// Too many requests are under way, in all or at the app.
-    pub fn busy(&self, asker: Asker, app: Option<&App>, code: &'static str, reference: Reference) -> Answer {
-        let trouble = Trouble::new(StatusCode::SERVICE_UNAVAILABLE, code, codes::of_busy(), app, reference);
-        self.tell(asker, Trouble { retry_after: Some(Duration::from_secs(1)), ..trouble })
+    pub fn busy(
+        &self,
+        asker: Asker,
+        app: Option<&App>,
+        code: &'static str,
+        reference: Reference,
+    ) -> Answer {
+        let trouble = Trouble::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            codes::of_busy(),
+            app,
+            reference,
+        );
+        self.tell(
+            asker,
+            Trouble {
+                retry_after: Some(Duration::from_secs(1)),
+                ..trouble
+            },
+        )
     }
 
     /// The backend gave no proper answer.
-    pub fn upstream_failed(&self, facts: &Facts, app: &App, error: &UpstreamError, reference: Reference) -> Answer {
+    pub fn upstream_failed(
+        &self,
+        facts: &Facts,
+        app: &App,
+        error: &UpstreamError,
+        reference: Reference,
+    ) -> Answer {
         let (status, retry_after) = match error {
-            UpstreamError::Unforwardable(_) | UpstreamError::RequestBroke => (StatusCode::BAD_REQUEST, None),
+            UpstreamError::Unforwardable(_) | UpstreamError::RequestBroke => {
+                (StatusCode::BAD_REQUEST, None)
+            }
             UpstreamError::RequestStalled => (StatusCode::REQUEST_TIMEOUT, None),
-            UpstreamError::Saturated => (StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(1))),
-            UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => (StatusCode::GATEWAY_TIMEOUT, None),
+            UpstreamError::Saturated => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some(Duration::from_secs(1)),
+            ),
+            UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, None)
+            }
             UpstreamError::Unresolved(_)
             | UpstreamError::ConnectRefused(_)
             | UpstreamError::Tls(_)
             | UpstreamError::BrokeOff(_)
             | UpstreamError::BadResponse(_) => (StatusCode::BAD_GATEWAY, None),
         };
-        let trouble = Trouble::new(status, error.code(), codes::of_upstream(error), Some(app), reference);
-        self.tell(facts.asker, Trouble { retry_after, ..trouble })
+        let trouble = Trouble::new(
+            status,
+            error.code(),
+            codes::of_upstream(error),
+            Some(app),
+            reference,
+        );
+        self.tell(
+            facts.asker,
+            Trouble {
+                retry_after,
+                ..trouble
+            },
+        )
     }
 
     /// A login that failed; another one leads to `return_to`.
@@ -210,57 +318,111 @@ impl Respond {
         reference: Reference,
     ) -> Answer {
         let status = status_of_login_failure(failure);
-        let retry_after = if let LoginFailure::Outage(outage) = failure { Some(outage.retry_after) } else { None };
+        let retry_after = if let LoginFailure::Outage(outage) = failure {
+            Some(outage.retry_after)
+        } else {
+            None
+        };
         let login = Some(login_path(app, return_to));
-        let way_out = (*failure == LoginFailure::Loop(Cause::NotAllowed)).then_some(("Log out", "logout"));
-        let trouble = Trouble::new(status, failure.code(), codes::of_login_failure(failure), Some(app), reference);
+        let way_out =
+            (*failure == LoginFailure::Loop(Cause::NotAllowed)).then_some(("Log out", "logout"));
+        let trouble = Trouble::new(
+            status,
+            failure.code(),
+            codes::of_login_failure(failure),
+            Some(app),
+            reference,
+        );
         let detail = codes::detail_of_login_failure(failure, app);
         // Only a browser is ever sent to the callback.
-        self.tell(Asker::Navigation, Trouble { detail, retry_after, login, way_out, ..trouble })
+        self.tell(
+            Asker::Navigation,
+            Trouble {
+                detail,
+                retry_after,
+                login,
+                way_out,
+                ..trouble
+            },
+        )
     }
 
     /// The form that asks whether to log out.
-    pub fn logout_confirm(&self, app: &App, person: Option<&Identity>, code: &'static str) -> Answer {
+    pub fn logout_confirm(
+        &self,
+        app: &App,
+        person: Option<&Identity>,
+        code: &'static str,
+    ) -> Answer {
         let person = person.map(display_name);
-        self.or_plain(code, href(&app.endpoint_path("logout")).zip(href("/")), |(action, home)| {
-            let site = app.origin.host();
-            let page = LogoutConfirmPage { site, person: person.as_deref(), action: &action, home: &home };
-            self.pages.logout_confirm(&page)
-        })
+        self.or_plain(
+            code,
+            href(&app.endpoint_path("logout")).zip(href("/")),
+            |(action, home)| {
+                let site = app.origin.host();
+                let page = LogoutConfirmPage {
+                    site,
+                    person: person.as_deref(),
+                    action: &action,
+                    home: &home,
+                };
+                self.pages.logout_confirm(&page)
+            },
+        )
     }
 
     /// The question before a kept form is sent, which came so long ago.
-    pub fn send_form(&self, app: &App, person: &Identity, id: &FormId, (form, age): (&KeptForm, Duration)) -> Answer {
+    pub fn send_form(
+        &self,
+        app: &App,
+        person: &Identity,
+        id: &FormId,
+        (form, age): (&KeptForm, Duration),
+    ) -> Answer {
         const SHOWN: usize = 8;
         let names = form.field_names();
         let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
-        self.or_plain("form_shown", href(&form.target).zip(href("/")), |(action, home)| {
-            self.pages.send_form(&SendFormPage {
-                site: app.origin.host(),
-                person: &display_name(person),
-                target: &form.target,
-                minutes: age.as_secs() / 60,
-                of_nobody: form.person.is_none(),
-                fields: &fields,
-                more: names.len().saturating_sub(SHOWN),
-                action: &action,
-                field_name: FIELD,
-                id: id.as_str(),
-                home: &home,
-            })
-        })
+        self.or_plain(
+            "form_shown",
+            href(&form.target).zip(href("/")),
+            |(action, home)| {
+                self.pages.send_form(&SendFormPage {
+                    site: app.origin.host(),
+                    person: &display_name(person),
+                    target: &form.target,
+                    minutes: age.as_secs() / 60,
+                    of_nobody: form.person.is_none(),
+                    fields: &fields,
+                    more: names.len().saturating_sub(SHOWN),
+                    action: &action,
+                    field_name: FIELD,
+                    id: id.as_str(),
+                    home: &home,
+                })
+            },
+        )
     }
 
     /// What a person sees after logging out.
     pub fn signed_out(&self, app: &App, provider_may_remember: bool, code: &'static str) -> Answer {
         self.or_plain(code, href("/"), |home| {
             let site = app.origin.host();
-            self.pages.signed_out(&SignedOutPage { site, provider_may_remember, home: &home })
+            self.pages.signed_out(&SignedOutPage {
+                site,
+                provider_may_remember,
+                home: &home,
+            })
         })
     }
 
     /// Who is signed in, and how many seconds the three clocks have left.
-    pub fn session(&self, app: &App, live: &LiveSession, now: Timestamp, code: &'static str) -> Answer {
+    pub fn session(
+        &self,
+        app: &App,
+        live: &LiveSession,
+        now: Timestamp,
+        code: &'static str,
+    ) -> Answer {
         let session = live.session();
         let left = |end: Timestamp| end.since(now).as_secs();
         let body = json!({
@@ -271,20 +433,31 @@ impl Respond {
             "session_expires_in": left(session.started_at.plus(app.limits.absolute)),
             "logout_url": app.endpoint_url("logout"),
         });
-        Answer { code, response: of_text(StatusCode::OK, "application/json", body.to_string()) }
+        Answer {
+            code,
+            response: of_text(StatusCode::OK, "application/json", body.to_string()),
+        }
     }
 
     /// What the provider is told about a logout token (OpenID Connect Back-Channel Logout section 2.8).
     pub fn backchannel(&self, revoked: Result<(), NotRevoked>, code: &'static str) -> Answer {
         let Err(error) = revoked else {
-            return Answer { code, response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()) };
+            return Answer {
+                code,
+                response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()),
+            };
         };
         let (status, name) = match error {
-            NotRevoked::Rejected(_) | NotRevoked::Replayed => (StatusCode::BAD_REQUEST, "invalid_request"),
+            NotRevoked::Rejected(_) | NotRevoked::Replayed => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
             NotRevoked::Outage(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
         };
         let body = json!({ "error": name, "error_description": error.code() });
-        Answer { code: error.code(), response: of_text(status, "application/json", body.to_string()) }
+        Answer {
+            code: error.code(),
+            response: of_text(status, "application/json", body.to_string()),
+        }
     }
 
     /// What the frame of a front-channel logout shows: nothing, and on the provider's pages only
@@ -295,30 +468,57 @@ impl Respond {
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = of_text(status, "text/plain; charset=utf-8", String::new());
-        let ancestors = if end.ancestors.is_empty() { "'none'".to_owned() } else { end.ancestors.join(" ") };
+        let ancestors = if end.ancestors.is_empty() {
+            "'none'".to_owned()
+        } else {
+            end.ancestors.join(" ")
+        };
         let policy = format!("default-src 'none'; frame-ancestors {ancestors}");
-        insert(response.headers_mut(), header::CONTENT_SECURITY_POLICY, &policy);
-        Answer { code: end.outcome, response }.with_cookies(end.lines)
+        insert(
+            response.headers_mut(),
+            header::CONTENT_SECURITY_POLICY,
+            &policy,
+        );
+        Answer {
+            code: end.outcome,
+            response,
+        }
+        .with_cookies(end.lines)
     }
 
     /// What FusionAuth is told about a webhook: anything but 2xx, and it tries again.
-    pub fn webhook(&self, received: &Result<Received, WebhookRefused>, code: &'static str) -> Answer {
+    pub fn webhook(
+        &self,
+        received: &Result<Received, WebhookRefused>,
+        code: &'static str,
+    ) -> Answer {
         let Err(error) = received else {
-            return Answer { code, response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()) };
+            return Answer {
+                code,
+                response: of_text(StatusCode::OK, "text/plain; charset=utf-8", String::new()),
+            };
         };
         let status = match error {
             WebhookRefused::Sender(_) => StatusCode::UNAUTHORIZED,
-            WebhookRefused::Unreadable | WebhookRefused::Bad(_) | WebhookRefused::TooOld | WebhookRefused::InFuture => {
-                StatusCode::BAD_REQUEST
-            }
+            WebhookRefused::Unreadable
+            | WebhookRefused::Bad(_)
+            | WebhookRefused::TooOld
+            | WebhookRefused::InFuture => StatusCode::BAD_REQUEST,
             WebhookRefused::Outage(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         let body = json!({ "error": error.code() });
         let mut response = of_text(status, "application/json", body.to_string());
         if status == StatusCode::UNAUTHORIZED {
-            insert(response.headers_mut(), header::WWW_AUTHENTICATE, "Basic realm=\"doorward webhooks\"");
+            insert(
+                response.headers_mut(),
+                header::WWW_AUTHENTICATE,
+                "Basic realm=\"doorward webhooks\"",
+            );
         }
-        Answer { code: error.code(), response }
+        Answer {
+            code: error.code(),
+            response,
+        }
     }
 
     /// A redirect.
@@ -335,9 +535,16 @@ impl Respond {
             Asker::Grpc => grpc::refusal(&trouble),
         };
         if let Some(retry_after) = trouble.retry_after {
-            insert(response.headers_mut(), header::RETRY_AFTER, &retry_after.as_secs().to_string());
+            insert(
+                response.headers_mut(),
+                header::RETRY_AFTER,
+                &retry_after.as_secs().to_string(),
+            );
         }
-        Answer { code: trouble.code, response }
+        Answer {
+            code: trouble.code,
+            response,
+        }
     }
 
     fn as_page(&self, trouble: &Trouble<'_>) -> Response<Body> {
@@ -360,10 +567,19 @@ impl Respond {
     }
 
     /// Our own paths are always links; were one not, the page would still be an answer.
-    fn or_plain<T>(&self, code: &'static str, links: Option<T>, page: impl FnOnce(T) -> Page) -> Answer {
+    fn or_plain<T>(
+        &self,
+        code: &'static str,
+        links: Option<T>,
+        page: impl FnOnce(T) -> Page,
+    ) -> Answer {
         let response = match links {
             Some(links) => of_page(StatusCode::OK, page(links)),
-            None => of_text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", "internal error".into()),
+            None => of_text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain; charset=utf-8",
+                "internal error".into(),
+            ),
         };
         Answer { code, response }
     }
@@ -377,7 +593,17 @@ impl<'t> Trouble<'t> {
         app: Option<&'t App>,
         reference: Reference,
     ) -> Self {
-        Self { status, code, words, app, reference, detail: None, login: None, way_out: None, retry_after: None }
+        Self {
+            status,
+            code,
+            words,
+            app,
+            reference,
+            detail: None,
+            login: None,
+            way_out: None,
+            retry_after: None,
+        }
     }
 }
 
@@ -390,15 +616,22 @@ fn as_problem(trouble: &Trouble<'_>) -> Response<Body> {
         "code": trouble.code,
         "reference": trouble.reference.to_string(),
     });
-    if let (Some(login), Some(app), Some(members)) = (&trouble.login, trouble.app, problem.as_object_mut()) {
+    if let (Some(login), Some(app), Some(members)) =
+        (&trouble.login, trouble.app, problem.as_object_mut())
+    {
         members.insert("login_url".into(), format!("{}{login}", app.origin).into());
     }
-    of_text(trouble.status, "application/problem+json", problem.to_string())
+    of_text(
+        trouble.status,
+        "application/problem+json",
+        problem.to_string(),
+    )
 }
 
 /// Where a login that leads to `return_to` begins.
 fn login_path(app: &App, return_to: &ReturnTo) -> String {
-    let query: String = url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
+    let query: String =
+        url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
     format!("{}?return_to={query}", app.endpoint_path("login"))
 }
 
@@ -421,9 +654,13 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
         | LoginFailure::ClockOff(_)
         | LoginFailure::TooLarge(_) => StatusCode::BAD_GATEWAY,
         LoginFailure::Loop(cause) => match cause {
-            Cause::CookieNotReturned | Cause::WrongHost | Cause::SecureOverHttp => StatusCode::BAD_REQUEST,
+            Cause::CookieNotReturned | Cause::WrongHost | Cause::SecureOverHttp => {
+                StatusCode::BAD_REQUEST
+            }
             Cause::SessionEnded | Cause::NotAllowed => StatusCode::FORBIDDEN,
-            Cause::TooLarge | Cause::ClockOff | Cause::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
+            Cause::TooLarge | Cause::ClockOff | Cause::Unreadable => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         },
         LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
@@ -465,7 +702,10 @@ fn display_name(person: &Identity) -> String {
 
 fn of_page(status: StatusCode, page: Page) -> Response<Body> {
     let mut response = of_text(status, "text/html; charset=utf-8", page.html);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, page.content_security_policy);
+    response.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        page.content_security_policy,
+    );
     response
 }
 
@@ -478,7 +718,11 @@ fn of_text(status: StatusCode, kind: &'static str, text: String) -> Response<Bod
     insert(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     // `no-referrer` would make the logout form send `Origin: null`.
     insert(headers, header::REFERRER_POLICY, "same-origin");
-    insert(headers, header::VARY, "Cookie, Authorization, Sec-Fetch-Mode, Accept");
+    insert(
+        headers,
+        header::VARY,
+        "Cookie, Authorization, Sec-Fetch-Mode, Accept",
+    );
     response
 }
 
@@ -494,14 +738,27 @@ mod tests {
 
     #[test]
     fn a_redirect_always_says_where_to() {
-        let answer = Respond::new().unwrap().redirect(StatusCode::FOUND, "https://a.example/?q=caf\u{e9}", "moved");
-        assert_eq!(answer.response.headers()[header::LOCATION], "https://a.example/?q=caf%C3%A9");
+        let answer = Respond::new().unwrap().redirect(
+            StatusCode::FOUND,
+            "https://a.example/?q=caf\u{e9}",
+            "moved",
+        );
+        assert_eq!(
+            answer.response.headers()[header::LOCATION],
+            "https://a.example/?q=caf%C3%A9"
+        );
     }
 
     #[test]
     fn who_brings_a_code_that_is_none_is_to_blame_and_not_the_provider() {
-        assert_eq!(status_of_login_failure(&LoginFailure::CodeUnknown), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            status_of_login_failure(&LoginFailure::CodeUnknown),
+            StatusCode::BAD_REQUEST
+        );
         let by_provider = LoginFailure::CodeRefused("client_rejected");
-        assert_eq!(status_of_login_failure(&by_provider), StatusCode::BAD_GATEWAY);
+        assert_eq!(
+            status_of_login_failure(&by_provider),
+            StatusCode::BAD_GATEWAY
+        );
     }
 }

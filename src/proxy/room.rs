@@ -54,7 +54,11 @@ impl Room {
     /// An empty room.
     pub fn new(settings: RoomSettings) -> Self {
         let places = Semaphore::new(settings.most.min(Semaphore::MAX_PERMITS));
-        Self { settings, places, waiting: AtomicUsize::new(0) }
+        Self {
+            settings,
+            places,
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// A place, at once or after a while. `None`: there was none in time, or too many wait already.
@@ -104,7 +108,11 @@ mod tests {
     use super::*;
 
     fn room(most: usize, most_waiting: usize, patience: Duration) -> Room {
-        Room::new(RoomSettings { most, most_waiting, patience })
+        Room::new(RoomSettings {
+            most,
+            most_waiting,
+            patience,
+        })
     }
 
     const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -120,7 +128,10 @@ mod tests {
             yield_now().await;
         }
         assert_eq!((room.inside(), room.waiting()), (1, 2));
-        assert!(room.enter().await.is_none(), "the queue is full, so nobody waits");
+        assert!(
+            room.enter().await.is_none(),
+            "the queue is full, so nobody waits"
+        );
         drop(stay);
         for queued in queue {
             assert_eq!(queued.await.unwrap(), Some(()));

@@ -66,16 +66,23 @@ impl Composed {
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let Guarded { providers, apps: flows } = guarded(config, &clock)?;
+        let Guarded {
+            providers,
+            apps: flows,
+        } = guarded(config, &clock)?;
         let apps: Vec<Arc<App>> = flows.iter().map(|flow| Arc::clone(&flow.app)).collect();
-        let plans = apps.iter().zip(&config.apps).map(|(app, settings)| plan(app, settings));
+        let plans = apps
+            .iter()
+            .zip(&config.apps)
+            .map(|(app, settings)| plan(app, settings));
         let plans = plans.collect::<Result<_, _>>()?;
         let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
         let stores = stores(config, metrics, clock.now())?;
         Ok(Self {
             sites: Arc::new(Sites::new(apps)),
             trusted: Arc::new(
-                TrustedProxies::new(config.server.trusted_proxies.clone()).saying_in(config.server.forwarded_in),
+                TrustedProxies::new(config.server.trusted_proxies.clone())
+                    .saying_in(config.server.forwarded_in),
             ),
             auth: Auth::new(flows, control.clone(), Arc::clone(&clock), stores, observer),
             plans,
@@ -111,7 +118,11 @@ impl Composed {
             // The runtime has just begun, so there is room.
             debug_assert!(begun.is_ok());
         }
-        for certificate in self.plans.iter().filter_map(|plan| plan.client_certificate()) {
+        for certificate in self
+            .plans
+            .iter()
+            .filter_map(|plan| plan.client_certificate())
+        {
             let begun = control.detach(Arc::clone(certificate).keep_fresh(Arc::clone(metrics)));
             debug_assert!(begun.is_ok());
         }
@@ -127,11 +138,16 @@ impl Composed {
 
     /// What sets the gauges when somebody asks for the numbers.
     pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> ReadGauges {
-        let (auth, metrics, providers) = (Arc::clone(&self.auth), Arc::clone(metrics), self.providers.clone());
+        let (auth, metrics, providers) = (
+            Arc::clone(&self.auth),
+            Arc::clone(metrics),
+            self.providers.clone(),
+        );
         let (rooms, sites) = (Arc::clone(&self.rooms), Arc::clone(&self.sites));
         Arc::new(move || {
             let of_apps = sites.apps().iter().zip(&rooms.apps);
-            let of_apps = of_apps.filter_map(|(app, room)| Some((app.name.as_str(), room.as_ref()?)));
+            let of_apps =
+                of_apps.filter_map(|(app, room)| Some((app.name.as_str(), room.as_ref()?)));
             let rooms: Vec<_> = std::iter::once(("", &rooms.all)).chain(of_apps).collect();
             super::observe::read_gauges(&auth, &providers, &rooms, &metrics);
         })
@@ -143,8 +159,16 @@ impl Composed {
     }
 
     /// What one worker answers with.
-    pub(super) fn proxy(&self, access: Option<AccessBuffer>, metrics: &Arc<Metrics>, tunnels: &Arc<Tunnels>) -> Proxy {
-        let upstreams = self.plans.iter().map(|plan| Upstream::new(Arc::clone(plan), Arc::clone(tunnels), metrics));
+    pub(super) fn proxy(
+        &self,
+        access: Option<AccessBuffer>,
+        metrics: &Arc<Metrics>,
+        tunnels: &Arc<Tunnels>,
+    ) -> Proxy {
+        let upstreams = self
+            .plans
+            .iter()
+            .map(|plan| Upstream::new(Arc::clone(plan), Arc::clone(tunnels), metrics));
         let handles = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
             (name.to_owned(), metrics.app(name, &HOT_CODES))
@@ -158,10 +182,20 @@ impl Composed {
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
             sessions: SessionCache::new(self.max_cached_sessions),
-            tokens: TokenCache::new(if takes_tokens { self.max_cached_sessions } else { 0 }),
+            tokens: TokenCache::new(if takes_tokens {
+                self.max_cached_sessions
+            } else {
+                0
+            }),
             rooms: Arc::clone(&self.rooms),
             respond: Arc::clone(&self.respond),
-            recorder: Recorder::new(Arc::clone(&self.clock), access, Arc::clone(metrics), handles.collect(), seed),
+            recorder: Recorder::new(
+                Arc::clone(&self.clock),
+                access,
+                Arc::clone(metrics),
+                handles.collect(),
+                seed,
+            ),
         }
     }
 }
@@ -174,12 +208,18 @@ pub(super) struct Guarded {
 
 pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded, StartError> {
     let ring = Arc::new(key_ring(config)?);
-    let providers: Vec<_> =
-        config.providers.iter().map(|settings| Provider::new(settings.clone(), Arc::clone(clock))).collect();
+    let providers: Vec<_> = config
+        .providers
+        .iter()
+        .map(|settings| Provider::new(settings.clone(), Arc::clone(clock)))
+        .collect();
     let apps = config.apps.iter().map(|settings| {
         let app = Arc::new(settings.policy.clone());
-        let bearer =
-            settings.bearer.as_ref().map(|bearer| bearer_auth(&app, bearer, &providers, config)).transpose()?;
+        let bearer = settings
+            .bearer
+            .as_ref()
+            .map(|bearer| bearer_auth(&app, bearer, &providers, config))
+            .transpose()?;
         let provider = named(&providers, &settings.provider, &app)?;
         let (client, most) = (settings.client.clone(), config.store.max_revoked);
         let flow = AppAuth::new(app, provider, client, settings.auth, &ring, most);
@@ -188,12 +228,23 @@ pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded
             None => flow,
         }))
     });
-    Ok(Guarded { apps: apps.collect::<Result<_, StartError>>()?, providers })
+    Ok(Guarded {
+        apps: apps.collect::<Result<_, StartError>>()?,
+        providers,
+    })
 }
 
-fn named(providers: &[Arc<Provider>], name: &ProviderName, app: &App) -> Result<Arc<Provider>, StartError> {
-    let provider = providers.iter().find(|provider| provider.settings().name == *name);
-    provider.cloned().ok_or_else(|| StartError::NoProvider(app.name.to_string()))
+fn named(
+    providers: &[Arc<Provider>],
+    name: &ProviderName,
+    app: &App,
+) -> Result<Arc<Provider>, StartError> {
+    let provider = providers
+        .iter()
+        .find(|provider| provider.settings().name == *name);
+    provider
+        .cloned()
+        .ok_or_else(|| StartError::NoProvider(app.name.to_string()))
 }
 
 fn bearer_auth(
@@ -202,10 +253,21 @@ fn bearer_auth(
     providers: &[Arc<Provider>],
     config: &Config,
 ) -> Result<BearerAuth, StartError> {
-    let providers = settings.providers.iter().map(|name| named(providers, name, app)).collect::<Result<_, _>>()?;
-    let introspection = settings.introspection.map(|lifetime| Introspection::new(lifetime, config.max_cached_sessions));
+    let providers = settings
+        .providers
+        .iter()
+        .map(|name| named(providers, name, app))
+        .collect::<Result<_, _>>()?;
+    let introspection = settings
+        .introspection
+        .map(|lifetime| Introspection::new(lifetime, config.max_cached_sessions));
     let (audiences, dpop_nonce) = (settings.audiences.clone(), settings.dpop_nonce);
-    Ok(BearerAuth { providers, audiences, introspection, dpop_nonce })
+    Ok(BearerAuth {
+        providers,
+        audiences,
+        introspection,
+        dpop_nonce,
+    })
 }
 
 struct Obedience(Arc<Auth>);
@@ -222,16 +284,21 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
     let measured = |store: Arc<dyn Store>| Arc::new(Measured::new(store, Arc::clone(&numbers)));
     let revoked = store.max_revoked.saturating_mul(config.apps.len());
     let limits = FeedLimits {
-        longest_life: config.apps.iter().map(|app| app.policy.limits.absolute).max().unwrap_or_default(),
+        longest_life: config
+            .apps
+            .iter()
+            .map(|app| app.policy.limits.absolute)
+            .max()
+            .unwrap_or_default(),
         max_items: revoked.saturating_mul(2).saturating_add(MORE_ITEMS),
     };
     match &store.place {
         StorePlace::Memory { journal_file } => {
             let memory = || Memory::new(store.max_entries).with_room_for(limits.max_items);
             let sessions = match journal_file {
-                Some(file) => {
-                    memory().with_journal(file, now).map_err(|error| StartError::Journal(file.clone(), error))?
-                }
+                Some(file) => memory()
+                    .with_journal(file, now)
+                    .map_err(|error| StartError::Journal(file.clone(), error))?,
                 None => memory(),
             };
             Ok(Stores {
@@ -257,12 +324,21 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
 
 fn rooms(config: &Config) -> Rooms {
     let all = config.server.requests;
-    let of_app = |app: &AppConfig| app.max_requests.map(|most| Room::new(RoomSettings { most, ..all }));
-    Rooms { all: Room::new(all), apps: config.apps.iter().map(of_app).collect() }
+    let of_app = |app: &AppConfig| {
+        app.max_requests
+            .map(|most| Room::new(RoomSettings { most, ..all }))
+    };
+    Rooms {
+        all: Room::new(all),
+        apps: config.apps.iter().map(of_app).collect(),
+    }
 }
 
 fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
-    let mut keys = config.keys.iter().map(|key| Key::new(key.material()).map_err(|_| StartError::Key));
+    let mut keys = config
+        .keys
+        .iter()
+        .map(|key| Key::new(key.material()).map_err(|_| StartError::Key));
     let sealing = keys.next().ok_or(StartError::Key)??;
     Ok(KeyRing::new(sealing, keys.collect::<Result<_, _>>()?))
 }
@@ -270,10 +346,22 @@ fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
 fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError> {
     let beginnings = app.cookies.beginnings();
     let of_clients = app.bearer.iter().map(|bearer| &bearer.client_header);
-    let names = app.headers.iter().chain(of_clients).map(HeaderTemplate::name);
+    let names = app
+        .headers
+        .iter()
+        .chain(of_clients)
+        .map(HeaderTemplate::name);
     let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str));
-    let headers = if app.native.is_some() { headers.keeping_proofs() } else { headers };
-    let headers = if app.bearer.is_some() { headers.taking_tokens() } else { headers };
+    let headers = if app.native.is_some() {
+        headers.keeping_proofs()
+    } else {
+        headers
+    };
+    let headers = if app.bearer.is_some() {
+        headers.taking_tokens()
+    } else {
+        headers
+    };
     UpstreamPlan::new(app.name.as_str(), settings.upstream.clone(), headers)
         .map_err(|error| StartError::Upstream(app.name.to_string(), error))
 }

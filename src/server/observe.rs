@@ -58,16 +58,30 @@ impl Observer for Telemetry {
 
     fn weighed(&self, app: &AppAuth, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.metrics.cookie_bytes.with_label_values(&[app.app.name.as_str()]).observe(bytes.into());
+        self.metrics
+            .cookie_bytes
+            .with_label_values(&[app.app.name.as_str()])
+            .observe(bytes.into());
     }
 }
 
 /// Sets the gauges to what is.
-pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], rooms: &[(&str, &Room)], metrics: &Metrics) {
+pub(super) fn read_gauges(
+    auth: &Auth,
+    providers: &[Arc<Provider>],
+    rooms: &[(&str, &Room)],
+    metrics: &Metrics,
+) {
     for (app, room) in rooms {
         let app = [*app];
-        metrics.requests_under_way.with_label_values(&app).set(whole(room.inside()));
-        metrics.requests_waiting.with_label_values(&app).set(whole(room.waiting()));
+        metrics
+            .requests_under_way
+            .with_label_values(&app)
+            .set(whole(room.inside()));
+        metrics
+            .requests_waiting
+            .with_label_values(&app)
+            .set(whole(room.waiting()));
     }
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
@@ -75,16 +89,29 @@ pub(super) fn read_gauges(auth: &Auth, providers: &[Arc<Provider>], rooms: &[(&s
     let (forms, bytes) = auth.kept_forms();
     metrics.kept_forms.set(whole(forms));
     metrics.kept_form_bytes.set(whole(bytes));
-    metrics.revocations_unreadable.set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
-    metrics.introspected_tokens.set(whole(auth.introspected_tokens()));
+    metrics
+        .revocations_unreadable
+        .set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
+    metrics
+        .introspected_tokens
+        .set(whole(auth.introspected_tokens()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
         if let Some(skew) = provider.clock_skew() {
-            metrics.provider_clock_skew.with_label_values(&name).set(skew);
+            metrics
+                .provider_clock_skew
+                .with_label_values(&name)
+                .set(skew);
         }
         if let Some(keys) = provider.keys() {
-            metrics.provider_keys.with_label_values(&name).set(whole(keys.usable()));
-            metrics.provider_keys_skipped.with_label_values(&name).set(whole(keys.skipped().len()));
+            metrics
+                .provider_keys
+                .with_label_values(&name)
+                .set(whole(keys.usable()));
+            metrics
+                .provider_keys_skipped
+                .with_label_values(&name)
+                .set(whole(keys.skipped().len()));
         }
     }
 }

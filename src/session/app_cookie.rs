@@ -21,7 +21,9 @@ pub struct AppCookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnAppCookie {
     /// RFC 6265 section 4.1.1: a token.
-    #[error("a cookie's name is letters, digits and any of !#$%&'*+-.^_`|~, at most {LONGEST} of them")]
+    #[error(
+        "a cookie's name is letters, digits and any of !#$%&'*+-.^_`|~, at most {LONGEST} of them"
+    )]
     Name,
     /// RFC 6265 section 4.1.1: no control, no `;`.
     #[error("a cookie's path begins with `/` and is visible ASCII without `;`")]
@@ -30,7 +32,9 @@ pub enum NotAnAppCookie {
     #[error("the domain is neither the app's host nor one above it")]
     Domain,
     /// RFC 6265bis section 4.1.3.
-    #[error("the name promises more: `__Host-` has the path `/` and no domain, `__Secure-` comes over https")]
+    #[error(
+        "the name promises more: `__Host-` has the path `/` and no domain, `__Secure-` comes over https"
+    )]
     Prefix,
 }
 
@@ -39,7 +43,12 @@ impl AppCookie {
     ///
     /// # Errors
     /// See [`NotAnAppCookie`].
-    pub fn new(name: &str, path: &str, domain: Option<&str>, origin: &Origin) -> Result<Self, NotAnAppCookie> {
+    pub fn new(
+        name: &str,
+        path: &str,
+        domain: Option<&str>,
+        origin: &Origin,
+    ) -> Result<Self, NotAnAppCookie> {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || name.len() > LONGEST || !name.bytes().all(token) {
             return Err(NotAnAppCookie::Name);
@@ -48,16 +57,30 @@ impl AppCookie {
         if !path.starts_with('/') || path.len() > LONGEST || !path.bytes().all(visible) {
             return Err(NotAnAppCookie::Path);
         }
-        let domain = domain.map(|domain| domain.strip_prefix('.').unwrap_or(domain).to_ascii_lowercase());
-        if domain.as_ref().is_some_and(|domain| !is_above(domain, origin.host())) {
+        let domain = domain.map(|domain| {
+            domain
+                .strip_prefix('.')
+                .unwrap_or(domain)
+                .to_ascii_lowercase()
+        });
+        if domain
+            .as_ref()
+            .is_some_and(|domain| !is_above(domain, origin.host()))
+        {
             return Err(NotAnAppCookie::Domain);
         }
         let lower = name.to_ascii_lowercase();
         let (host, secure) = (lower.starts_with("__host-"), lower.starts_with("__secure-"));
-        if (host && (path != "/" || domain.is_some())) || ((host || secure) && !origin.is_secure()) {
+        if (host && (path != "/" || domain.is_some())) || ((host || secure) && !origin.is_secure())
+        {
             return Err(NotAnAppCookie::Prefix);
         }
-        Ok(Self { name: name.to_owned(), path: path.to_owned(), domain, secure: origin.is_secure() })
+        Ok(Self {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            domain,
+            secure: origin.is_secure(),
+        })
     }
 
     /// Its name.
@@ -68,7 +91,10 @@ impl AppCookie {
     /// The line that makes a browser forget it. `None`: it cannot be written down, which the constructor rules out.
     pub fn expire(&self) -> Option<HeaderValue> {
         let Self { name, path, .. } = self;
-        let domain = self.domain.as_ref().map_or_else(String::new, |domain| format!("; Domain={domain}"));
+        let domain = self
+            .domain
+            .as_ref()
+            .map_or_else(String::new, |domain| format!("; Domain={domain}"));
         let secure = if self.secure { "; Secure" } else { "" };
         HeaderValue::try_from(format!("{name}=; Path={path}{domain}; Max-Age=0{secure}")).ok()
     }
@@ -79,7 +105,10 @@ fn is_above(domain: &str, host: &str) -> bool {
     let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     let dotted = domain.contains('.') || is_loopback_host(domain);
-    let below = host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    let below = host == domain
+        || host
+            .strip_suffix(domain)
+            .is_some_and(|rest| rest.ends_with('.'));
     dotted && below && !is_address && domain.len() <= LONGEST && domain.bytes().all(good)
 }
 
@@ -87,7 +116,12 @@ fn is_above(domain: &str, host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn cookie(name: &str, path: &str, domain: Option<&str>, origin: &str) -> Result<String, NotAnAppCookie> {
+    fn cookie(
+        name: &str,
+        path: &str,
+        domain: Option<&str>,
+        origin: &str,
+    ) -> Result<String, NotAnAppCookie> {
         let cookie = AppCookie::new(name, path, domain, &Origin::parse(origin).unwrap())?;
         Ok(cookie.expire().unwrap().to_str().unwrap().to_owned())
     }
@@ -97,14 +131,26 @@ mod tests {
     #[test]
     fn a_cookie_is_forgotten_by_its_name_path_and_domain() {
         let cases = [
-            (cookie("PHPSESSID", "/", None, STORE), "PHPSESSID=; Path=/; Max-Age=0; Secure"),
+            (
+                cookie("PHPSESSID", "/", None, STORE),
+                "PHPSESSID=; Path=/; Max-Age=0; Secure",
+            ),
             (
                 cookie("cart", "/shop", Some(".Example.com"), STORE),
                 "cart=; Path=/shop; Domain=example.com; Max-Age=0; Secure",
             ),
-            (cookie("a", "/", None, "http://store.localhost:8080"), "a=; Path=/; Max-Age=0"),
-            (cookie("__Host-id", "/", None, STORE), "__Host-id=; Path=/; Max-Age=0; Secure"),
-            (cookie("a", "/", Some("localhost"), "http://store.localhost"), "a=; Path=/; Domain=localhost; Max-Age=0"),
+            (
+                cookie("a", "/", None, "http://store.localhost:8080"),
+                "a=; Path=/; Max-Age=0",
+            ),
+            (
+                cookie("__Host-id", "/", None, STORE),
+                "__Host-id=; Path=/; Max-Age=0; Secure",
+            ),
+            (
+                cookie("a", "/", Some("localhost"), "http://store.localhost"),
+                "a=; Path=/; Domain=localhost; Max-Age=0",
+            ),
         ];
         for (line, expected) in cases {
             assert_eq!(line.as_deref(), Ok(expected));
@@ -120,12 +166,34 @@ mod tests {
         for path in ["", "shop", "/a;b", "/a b", "/\n"] {
             assert_eq!(cookie("a", path, None, STORE), Err(Path), "{path:?}");
         }
-        for domain in ["", ".", "com", "example.org", "ample.com", "x.store.example.com", "example.com;x", "store"] {
-            assert_eq!(cookie("a", "/", Some(domain), STORE), Err(Domain), "{domain:?}");
+        for domain in [
+            "",
+            ".",
+            "com",
+            "example.org",
+            "ample.com",
+            "x.store.example.com",
+            "example.com;x",
+            "store",
+        ] {
+            assert_eq!(
+                cookie("a", "/", Some(domain), STORE),
+                Err(Domain),
+                "{domain:?}"
+            );
         }
-        assert_eq!(cookie("a", "/", Some("0.0.1"), "http://127.0.0.1"), Err(Domain));
+        assert_eq!(
+            cookie("a", "/", Some("0.0.1"), "http://127.0.0.1"),
+            Err(Domain)
+        );
         assert_eq!(cookie("__Host-a", "/x", None, STORE), Err(Prefix));
-        assert_eq!(cookie("__host-a", "/", Some("example.com"), STORE), Err(Prefix));
-        assert_eq!(cookie("__Secure-a", "/", None, "http://store.localhost"), Err(Prefix));
+        assert_eq!(
+            cookie("__host-a", "/", Some("example.com"), STORE),
+            Err(Prefix)
+        );
+        assert_eq!(
+            cookie("__Secure-a", "/", None, "http://store.localhost"),
+            Err(Prefix)
+        );
     }
 }

@@ -7,7 +7,9 @@ use super::grant::{RefreshGrant, Seen};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
 use crate::policy::identity::{HeaderTemplate, Identity};
-use crate::types::oauth::{Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{
+    Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
+};
 use crate::types::time::Timestamp;
 
 /// How long sessions last.
@@ -79,7 +81,11 @@ pub struct LiveSession {
 impl LiveSession {
     /// A session whose tokens were verified just now, and that was last used then.
     pub const fn just_verified(session: Arc<Session>, last_activity: Timestamp) -> Self {
-        Self { session, last_activity, in_grace: false }
+        Self {
+            session,
+            last_activity,
+            in_grace: false,
+        }
     }
 
     /// The session.
@@ -223,7 +229,8 @@ impl Stale {
         outside: &impl Outside,
     ) -> Option<LiveSession> {
         let (session, last_activity) = (self.session.as_ref()?, self.last_activity);
-        let is_over = why_over(&Known::by_jwt(session), last_activity, now, limits, outside).is_some();
+        let is_over =
+            why_over(&Known::by_jwt(session), last_activity, now, limits, outside).is_some();
         let key_counts = session.key.is_none_or(|key| outside.knows_key(&key));
         let is_within = now < session.valid_until.plus(grace);
         (is_within && key_counts && !is_over).then(|| LiveSession {
@@ -266,8 +273,18 @@ impl<'a> Known<'a> {
 }
 
 /// Judges `presented` at `now`.
-pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &impl Outside) -> Standing {
-    let Presented { jwt, refresh, seen, unreadable } = presented;
+pub fn assess(
+    presented: Presented,
+    now: Timestamp,
+    limits: &Limits,
+    outside: &impl Outside,
+) -> Standing {
+    let Presented {
+        jwt,
+        refresh,
+        seen,
+        unreadable,
+    } = presented;
     if unreadable {
         return Standing::None(Why::Unreadable);
     }
@@ -289,10 +306,21 @@ pub fn assess(presented: Presented, now: Timestamp, limits: &Limits, outside: &i
         return Standing::None(why);
     }
     match (jwt, refresh) {
-        (Some(session), _) if now < session.valid_until && session.key.is_none_or(|key| outside.knows_key(&key)) => {
-            Standing::Live(LiveSession { session, last_activity, in_grace: false })
+        (Some(session), _)
+            if now < session.valid_until
+                && session.key.is_none_or(|key| outside.knows_key(&key)) =>
+        {
+            Standing::Live(LiveSession {
+                session,
+                last_activity,
+                in_grace: false,
+            })
         }
-        (session, Some(refresh)) => Standing::Stale(Stale { refresh, last_activity, session }),
+        (session, Some(refresh)) => Standing::Stale(Stale {
+            refresh,
+            last_activity,
+            session,
+        }),
         (_, None) => Standing::None(Why::Expired),
     }
 }
@@ -305,7 +333,12 @@ fn why_over(
     limits: &Limits,
     outside: &impl Outside,
 ) -> Option<Why> {
-    if outside.is_revoked(known.sid, known.subject, known.provider_sid, known.started_at) {
+    if outside.is_revoked(
+        known.sid,
+        known.subject,
+        known.provider_sid,
+        known.started_at,
+    ) {
         return Some(Why::Revoked);
     }
     if now.since(known.started_at) >= limits.absolute {
@@ -326,7 +359,13 @@ mod tests {
     }
 
     impl Outside for World {
-        fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, _: Timestamp) -> bool {
+        fn is_revoked(
+            &self,
+            _: &SessionId,
+            _: &Subject,
+            _: Option<&ProviderSid>,
+            _: Timestamp,
+        ) -> bool {
             self.revoked
         }
         fn knows_key(&self, _: &KeyFingerprint) -> bool {
@@ -334,8 +373,14 @@ mod tests {
         }
     }
 
-    const WORLD: World = World { revoked: false, knows_key: true };
-    const LIMITS: Limits = Limits { idle: Duration::from_secs(1000), absolute: Duration::from_secs(10_000) };
+    const WORLD: World = World {
+        revoked: false,
+        knows_key: true,
+    };
+    const LIMITS: Limits = Limits {
+        idle: Duration::from_secs(1000),
+        absolute: Duration::from_secs(10_000),
+    };
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(100_000 + secs)
@@ -371,11 +416,19 @@ mod tests {
     }
 
     fn seen(sid: &str, secs: u64) -> Seen {
-        Seen { sid: SessionId::new(sid), generation: Generation::FIRST, last_activity: at(secs) }
+        Seen {
+            sid: SessionId::new(sid),
+            generation: Generation::FIRST,
+            last_activity: at(secs),
+        }
     }
 
     fn all() -> Presented {
-        Presented { jwt: Some(session()), refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() }
+        Presented {
+            jwt: Some(session()),
+            refresh: Some(refresh("s1", Generation::FIRST)),
+            ..Presented::default()
+        }
     }
 
     fn why(presented: Presented, now: u64, world: &World) -> Option<Why> {
@@ -387,83 +440,198 @@ mod tests {
 
     #[test]
     fn the_three_clocks_end_a_session_each_on_its_own() {
-        assert!(matches!(assess(all(), at(299), &LIMITS, &WORLD), Standing::Live(_)));
-        assert!(matches!(assess(all(), at(300), &LIMITS, &WORLD), Standing::Stale(..)));
+        assert!(matches!(
+            assess(all(), at(299), &LIMITS, &WORLD),
+            Standing::Live(_)
+        ));
+        assert!(matches!(
+            assess(all(), at(300), &LIMITS, &WORLD),
+            Standing::Stale(..)
+        ));
         assert_eq!(why(all(), 999, &WORLD), None);
         assert_eq!(why(all(), 1000, &WORLD), Some(Why::Idle));
-        let busy = || Presented { seen: Some(seen("s1", 9500)), ..all() };
+        let busy = || Presented {
+            seen: Some(seen("s1", 9500)),
+            ..all()
+        };
         assert_eq!(why(busy(), 9999, &WORLD), None);
         assert_eq!(why(busy(), 10_000, &WORLD), Some(Why::TooOld));
     }
 
     #[test]
     fn without_a_refresh_token_the_jwt_is_the_end() {
-        let presented = || Presented { jwt: Some(session()), ..Presented::default() };
-        assert!(matches!(assess(presented(), at(299), &LIMITS, &WORLD), Standing::Live(_)));
+        let presented = || Presented {
+            jwt: Some(session()),
+            ..Presented::default()
+        };
+        assert!(matches!(
+            assess(presented(), at(299), &LIMITS, &WORLD),
+            Standing::Live(_)
+        ));
         assert_eq!(why(presented(), 300, &WORLD), Some(Why::Expired));
     }
 
     #[test]
     fn a_refresh_token_alone_is_enough() {
-        let presented = Presented { refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() };
-        assert!(matches!(assess(presented, at(1), &LIMITS, &WORLD), Standing::Stale(Stale { session: None, .. })));
+        let presented = Presented {
+            refresh: Some(refresh("s1", Generation::FIRST)),
+            ..Presented::default()
+        };
+        assert!(matches!(
+            assess(presented, at(1), &LIMITS, &WORLD),
+            Standing::Stale(Stale { session: None, .. })
+        ));
     }
 
     #[test]
     fn cookies_of_two_sessions_or_generations_are_no_session() {
-        let other_sid = Presented { refresh: Some(refresh("s2", Generation::FIRST)), ..all() };
-        let other_generation = Presented { refresh: Some(refresh("s1", Generation::FIRST.next())), ..all() };
+        let other_sid = Presented {
+            refresh: Some(refresh("s2", Generation::FIRST)),
+            ..all()
+        };
+        let other_generation = Presented {
+            refresh: Some(refresh("s1", Generation::FIRST.next())),
+            ..all()
+        };
         assert_eq!(why(other_sid, 1, &WORLD), Some(Why::Mixed));
         assert_eq!(why(other_generation, 1, &WORLD), Some(Why::Mixed));
     }
 
     #[test]
     fn activity_of_another_session_does_not_count() {
-        let presented = Presented { seen: Some(seen("s2", 900)), ..all() };
+        let presented = Presented {
+            seen: Some(seen("s2", 900)),
+            ..all()
+        };
         assert_eq!(why(presented, 1000, &WORLD), Some(Why::Idle));
     }
 
     #[test]
     fn tokens_that_were_renewed_are_no_activity_by_themselves() {
-        let renewed =
-            || Arc::new(Session { sealed_at: at(800), valid_until: at(2000), ..Arc::into_inner(session()).unwrap() });
-        let presented = |seen| Presented { jwt: Some(renewed()), seen, ..Presented::default() };
-        assert_eq!(why(presented(Some(seen("s1", 0))), 1000, &WORLD), Some(Why::Idle));
+        let renewed = || {
+            Arc::new(Session {
+                sealed_at: at(800),
+                valid_until: at(2000),
+                ..Arc::into_inner(session()).unwrap()
+            })
+        };
+        let presented = |seen| Presented {
+            jwt: Some(renewed()),
+            seen,
+            ..Presented::default()
+        };
+        assert_eq!(
+            why(presented(Some(seen("s1", 0))), 1000, &WORLD),
+            Some(Why::Idle)
+        );
         assert_eq!(why(presented(Some(seen("s1", 1))), 1000, &WORLD), None);
-        assert_eq!(why(presented(None), 1000, &WORLD), Some(Why::Idle), "leaving the cookie out gains nothing");
+        assert_eq!(
+            why(presented(None), 1000, &WORLD),
+            Some(Why::Idle),
+            "leaving the cookie out gains nothing"
+        );
     }
 
     #[test]
     fn a_grace_overlooks_the_end_of_the_jwt_and_nothing_else() {
-        let stale = |presented, now, world: &World| match assess(presented, at(now), &LIMITS, world) {
+        let stale = |presented, now, world: &World| match assess(presented, at(now), &LIMITS, world)
+        {
             Standing::Stale(stale) => stale,
             Standing::Live(_) | Standing::None(_) => panic!("not stale"),
         };
         let expired = stale(all(), 300, &WORLD);
-        let within = |now, grace, world: &World| expired.within(Duration::from_secs(grace), at(now), &LIMITS, world);
-        assert!(within(399, 100, &WORLD).is_some_and(|live| live.is_in_grace() && live.last_activity() == at(0)));
+        let within = |now, grace, world: &World| {
+            expired.within(Duration::from_secs(grace), at(now), &LIMITS, world)
+        };
+        assert!(
+            within(399, 100, &WORLD)
+                .is_some_and(|live| live.is_in_grace() && live.last_activity() == at(0))
+        );
         assert!(within(400, 100, &WORLD).is_none() && within(300, 0, &WORLD).is_none());
-        assert!(within(310, 100, &World { revoked: true, knows_key: true }).is_none());
-        assert!(within(310, 100, &World { revoked: false, knows_key: false }).is_none());
-        assert!(within(1000, 5000, &WORLD).is_none(), "it was idle for too long");
-        let busy = stale(Presented { seen: Some(seen("s1", 9900)), ..all() }, 9950, &WORLD);
+        assert!(
+            within(
+                310,
+                100,
+                &World {
+                    revoked: true,
+                    knows_key: true
+                }
+            )
+            .is_none()
+        );
+        assert!(
+            within(
+                310,
+                100,
+                &World {
+                    revoked: false,
+                    knows_key: false
+                }
+            )
+            .is_none()
+        );
+        assert!(
+            within(1000, 5000, &WORLD).is_none(),
+            "it was idle for too long"
+        );
+        let busy = stale(
+            Presented {
+                seen: Some(seen("s1", 9900)),
+                ..all()
+            },
+            9950,
+            &WORLD,
+        );
         let at_the_end = |now| busy.within(Duration::from_secs(100_000), at(now), &LIMITS, &WORLD);
         assert!(at_the_end(9999).is_some() && at_the_end(10_000).is_none());
-        let alone = Presented { refresh: Some(refresh("s1", Generation::FIRST)), ..Presented::default() };
-        assert!(stale(alone, 1, &WORLD).within(Duration::from_secs(1000), at(1), &LIMITS, &WORLD).is_none());
+        let alone = Presented {
+            refresh: Some(refresh("s1", Generation::FIRST)),
+            ..Presented::default()
+        };
+        assert!(
+            stale(alone, 1, &WORLD)
+                .within(Duration::from_secs(1000), at(1), &LIMITS, &WORLD)
+                .is_none()
+        );
     }
 
     #[test]
     fn revocation_and_a_lost_key_count_at_once() {
-        assert_eq!(why(all(), 1, &World { revoked: true, knows_key: true }), Some(Why::Revoked));
-        let lost_key = World { revoked: false, knows_key: false };
-        assert!(matches!(assess(all(), at(1), &LIMITS, &lost_key), Standing::Stale(..)));
+        assert_eq!(
+            why(
+                all(),
+                1,
+                &World {
+                    revoked: true,
+                    knows_key: true
+                }
+            ),
+            Some(Why::Revoked)
+        );
+        let lost_key = World {
+            revoked: false,
+            knows_key: false,
+        };
+        assert!(matches!(
+            assess(all(), at(1), &LIMITS, &lost_key),
+            Standing::Stale(..)
+        ));
     }
 
     #[test]
     fn nothing_and_garbage_are_told_apart() {
         assert_eq!(why(Presented::default(), 1, &WORLD), Some(Why::NoCookie));
-        assert_eq!(why(Presented { unreadable: true, ..Presented::default() }, 1, &WORLD), Some(Why::Unreadable));
+        assert_eq!(
+            why(
+                Presented {
+                    unreadable: true,
+                    ..Presented::default()
+                },
+                1,
+                &WORLD
+            ),
+            Some(Why::Unreadable)
+        );
     }
 
     #[test]

@@ -111,5 +111,8 @@ pub fn browser_cookie(entropy: [u8; 16]) -> String {
 
 /// Whether a browser cookie that a request brought can be one of ours.
 pub fn is_browser_cookie(value: &str) -> bool {
-    value.len() == 22 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    value.len() == 22
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }

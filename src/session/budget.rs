@@ -16,9 +16,15 @@ const MAX_NAME: usize = 64;
 
 /// What a cookie takes in a `Cookie` field, all chunks of it together.
 pub fn weight(name: &str, value: &str) -> usize {
-    let marked = if value.len() > MAX_VALUE { value.len() + 2 } else { value.len() };
+    let marked = if value.len() > MAX_VALUE {
+        value.len() + 2
+    } else {
+        value.len()
+    };
     let chunks = marked.div_ceil(MAX_VALUE).max(1);
-    let names: usize = (0..chunks).map(|index| chunk_name(name, index).len() + "=; ".len()).sum();
+    let names: usize = (0..chunks)
+        .map(|index| chunk_name(name, index).len() + "=; ".len())
+        .sum();
     marked + names
 }
 
@@ -28,18 +34,35 @@ pub const fn total(session: usize) -> usize {
 }
 
 /// How many login attempts of this weight have room beside what `came` with the request that begins one; never none.
-pub fn attempts_that_fit(came: &RequestCookies<'_>, ours: &[String], attempt: usize, most: usize) -> usize {
-    let cookies = ours.iter().flat_map(|beginning| came.beginning_with(beginning));
+pub fn attempts_that_fit(
+    came: &RequestCookies<'_>,
+    ours: &[String],
+    attempt: usize,
+    most: usize,
+) -> usize {
+    let cookies = ours
+        .iter()
+        .flat_map(|beginning| came.beginning_with(beginning));
     let taken: usize = cookies.map(|(name, value)| weight(name, value)).sum();
     let room = MAX_ALL.saturating_sub(taken);
-    room.checked_div(attempt).unwrap_or(most).clamp(1, most.max(1))
+    room.checked_div(attempt)
+        .unwrap_or(most)
+        .clamp(1, most.max(1))
 }
 
 /// The oldest login attempts among `came` that must go, so that what remains is not more than `most` and has room
 /// beside a session that takes `total`. Browsers send the cookies of one path in the order in which they were set
 /// (RFC 6265 section 5.4).
-pub fn surplus<'r>(came: &RequestCookies<'r>, attempts: &str, total: usize, most: usize) -> Vec<&'r str> {
-    let mut names: Vec<&str> = came.beginning_with(attempts).map(|(name, _)| name).collect();
+pub fn surplus<'r>(
+    came: &RequestCookies<'r>,
+    attempts: &str,
+    total: usize,
+    most: usize,
+) -> Vec<&'r str> {
+    let mut names: Vec<&str> = came
+        .beginning_with(attempts)
+        .map(|(name, _)| name)
+        .collect();
     let mut room = MAX_ALL.saturating_sub(total);
     let mut kept = 0;
     for (name, value) in came.beginning_with(attempts).rev() {
@@ -77,8 +100,14 @@ pub enum Part {
 impl Heaviest {
     /// Of what the cookies of `grant` will hold.
     pub fn of(grant: &Grant) -> Self {
-        let refresh = grant.refresh.as_ref().map_or(0, |refresh| refresh.token.expose().len());
-        let mut heaviest = Self { part: Part::RefreshToken, bytes: refresh };
+        let refresh = grant
+            .refresh
+            .as_ref()
+            .map_or(0, |refresh| refresh.token.expose().len());
+        let mut heaviest = Self {
+            part: Part::RefreshToken,
+            bytes: refresh,
+        };
         let mut weigh = |part: Part, bytes: usize| {
             if bytes > heaviest.bytes {
                 heaviest = Self { part, bytes };
@@ -98,9 +127,14 @@ impl Heaviest {
 /// The path to the largest member: into an object for as long as one member is more than half of it.
 fn largest(claims: &Map<String, Value>) -> Option<(String, usize)> {
     let size = |value: &Value| value.to_string().len();
-    let (name, value) = claims.iter().max_by_key(|(name, value)| name.len() + size(value))?;
+    let (name, value) = claims
+        .iter()
+        .max_by_key(|(name, value)| name.len() + size(value))?;
     let bytes = size(value);
-    let inner = value.as_object().and_then(largest).filter(|(_, inner)| inner * 2 > bytes);
+    let inner = value
+        .as_object()
+        .and_then(largest)
+        .filter(|(_, inner)| inner * 2 > bytes);
     Some(match inner {
         Some((path, bytes)) => (format!("{name}.{path}"), bytes),
         None => (name.clone(), bytes),
@@ -108,7 +142,13 @@ fn largest(claims: &Map<String, Value>) -> Option<(String, usize)> {
 }
 
 fn shown(name: &str) -> String {
-    let printable = name.chars().take(MAX_NAME).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+    let printable = name.chars().take(MAX_NAME).map(|c| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    });
     printable.collect()
 }
 
@@ -119,7 +159,9 @@ impl fmt::Display for Heaviest {
             Part::RefreshToken => write!(f, "the refresh token ({bytes} bytes)"),
             Part::JwtHeader => write!(f, "the JWT's header ({bytes} bytes)"),
             Part::Claim(name) => write!(f, "the claim `{name}` ({bytes} bytes)"),
-            Part::KeptClaim(name) => write!(f, "the claim `{name}`, kept beside the JWT ({bytes} bytes)"),
+            Part::KeptClaim(name) => {
+                write!(f, "the claim `{name}`, kept beside the JWT ({bytes} bytes)")
+            }
         }
     }
 }
@@ -139,7 +181,11 @@ mod tests {
 
     fn grant(header: &Value, claims: &Value, kept: &Value, refresh: usize) -> Grant {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let (sid, subject, now) = (SessionId::new("s"), Subject::new("alice"), Timestamp::from_secs(0));
+        let (sid, subject, now) = (
+            SessionId::new("s"),
+            Subject::new("alice"),
+            Timestamp::from_secs(0),
+        );
         let jwt = SessionJwt {
             jwt: PackedJwt::pack(&format!("{}.{}.AAAA", part(header), part(claims))),
             kept_claims: kept.to_string(),
@@ -164,7 +210,11 @@ mod tests {
             sealed_at: now,
             active_at: now,
         };
-        Grant { jwt, refresh: Some(refresh), hint: None }
+        Grant {
+            jwt,
+            refresh: Some(refresh),
+            hint: None,
+        }
     }
 
     #[test]
@@ -172,24 +222,45 @@ mod tests {
         let many = |count: usize| json!(vec!["a-group-of-people"; count]);
         let (alg, sub) = (json!({ "alg": "ES256" }), json!({ "sub": "alice" }));
         let cases = [
-            (grant(&alg, &sub, &json!({}), 500), "the refresh token (500 bytes)"),
             (
-                grant(&alg, &json!({ "sub": "a", "groups": many(50) }), &json!({}), 500),
+                grant(&alg, &sub, &json!({}), 500),
+                "the refresh token (500 bytes)",
+            ),
+            (
+                grant(
+                    &alg,
+                    &json!({ "sub": "a", "groups": many(50) }),
+                    &json!({}),
+                    500,
+                ),
                 "the claim `groups` (1001 bytes)",
             ),
             (
-                grant(&alg, &json!({ "realm_access": { "x": 1, "roles": many(50) } }), &json!({}), 9),
+                grant(
+                    &alg,
+                    &json!({ "realm_access": { "x": 1, "roles": many(50) } }),
+                    &json!({}),
+                    9,
+                ),
                 "the claim `realm_access.roles` (1001 bytes)",
             ),
             (
-                grant(&alg, &json!({ "apps": { "a": many(50), "b": many(50), "c": many(50) } }), &json!({}), 9),
+                grant(
+                    &alg,
+                    &json!({ "apps": { "a": many(50), "b": many(50), "c": many(50) } }),
+                    &json!({}),
+                    9,
+                ),
                 "the claim `apps` (3019 bytes)",
             ),
             (
                 grant(&alg, &sub, &json!({ "groups": many(50) }), 9),
                 "the claim `groups`, kept beside the JWT (1001 bytes)",
             ),
-            (grant(&json!({ "x5c": many(50) }), &sub, &json!({}), 9), "the JWT's header (1009 bytes)"),
+            (
+                grant(&json!({ "x5c": many(50) }), &sub, &json!({}), 9),
+                "the JWT's header (1009 bytes)",
+            ),
         ];
         for (grant, expected) in cases {
             assert_eq!(Heaviest::of(&grant).to_string(), expected);
@@ -199,15 +270,21 @@ mod tests {
     #[test]
     fn a_name_that_floods_or_breaks_a_line_is_cut() {
         let claims = json!({ format!("a\n{}", "b".repeat(500)): "value" });
-        let Part::Claim(name) = Heaviest::of(&grant(&json!({}), &claims, &json!({}), 0)).part else {
+        let Part::Claim(name) = Heaviest::of(&grant(&json!({}), &claims, &json!({}), 0)).part
+        else {
             panic!("a claim")
         };
-        assert_eq!((name.chars().count(), name.contains('\n')), (MAX_NAME, false));
+        assert_eq!(
+            (name.chars().count(), name.contains('\n')),
+            (MAX_NAME, false)
+        );
     }
 
     fn attempts(count: usize) -> HeaderValue {
         let value = "v".repeat(200);
-        let pairs: Vec<String> = (0..count).map(|number| format!("app_login_{number}={value}")).collect();
+        let pairs: Vec<String> = (0..count)
+            .map(|number| format!("app_login_{number}={value}"))
+            .collect();
         HeaderValue::from_str(&format!("other=1; {}", pairs.join("; "))).unwrap()
     }
 
@@ -226,22 +303,39 @@ mod tests {
     #[test]
     fn an_attempt_always_has_room_and_many_have_it_only_beside_little() {
         let value = "v".repeat(6000);
-        for (field, expected) in
-            [("a=1".to_owned(), 8), (format!("app_jwt={value}"), 4), (format!("app_x={value}{value}"), 1)]
-        {
+        for (field, expected) in [
+            ("a=1".to_owned(), 8),
+            (format!("app_jwt={value}"), 4),
+            (format!("app_x={value}{value}"), 1),
+        ] {
             let fields = [HeaderValue::from_str(&field).unwrap()];
             let came = RequestCookies::read(&fields);
-            assert_eq!(attempts_that_fit(&came, &["app_".to_owned()], 250, 8), expected, "{}", field.len());
+            assert_eq!(
+                attempts_that_fit(&came, &["app_".to_owned()], 250, 8),
+                expected,
+                "{}",
+                field.len()
+            );
         }
     }
 
     #[test]
     fn a_weight_is_what_the_browser_sends() {
-        for length in [0, 1, MAX_VALUE, MAX_VALUE + 1, 2 * MAX_VALUE - 2, 2 * MAX_VALUE - 1, 3 * MAX_VALUE - 2] {
+        for length in [
+            0,
+            1,
+            MAX_VALUE,
+            MAX_VALUE + 1,
+            2 * MAX_VALUE - 2,
+            2 * MAX_VALUE - 1,
+            3 * MAX_VALUE - 2,
+        ] {
             let value = "v".repeat(length);
             let chunks = crate::session::cookie::chunks(&value).unwrap();
-            let sent =
-                chunks.iter().enumerate().map(|(at, chunk)| format!("{}={chunk}; ", chunk_name("name", at)).len());
+            let sent = chunks
+                .iter()
+                .enumerate()
+                .map(|(at, chunk)| format!("{}={chunk}; ", chunk_name("name", at)).len());
             assert_eq!(weight("name", &value), sent.sum::<usize>(), "{length}");
         }
     }

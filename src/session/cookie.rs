@@ -45,7 +45,11 @@ impl CookieNames {
     /// (RFC 6265bis section 4.1.3); plain http cannot.
     pub fn new(stem: &str, origin: &Origin) -> Self {
         let secure = origin.is_secure();
-        let (host, path) = if secure { ("__Host-", "__Secure-") } else { ("", "") };
+        let (host, path) = if secure {
+            ("__Host-", "__Secure-")
+        } else {
+            ("", "")
+        };
         Self {
             jwt: format!("{host}{stem}_jwt"),
             refresh: format!("{host}{stem}_refresh"),
@@ -64,14 +68,27 @@ impl CookieNames {
     /// reach the backend, nor come from it.
     pub fn beginnings(&self) -> [String; 3] {
         let stem = &self.stem;
-        [format!("{stem}_"), format!("__Host-{stem}_"), format!("__Secure-{stem}_")]
+        [
+            format!("{stem}_"),
+            format!("__Host-{stem}_"),
+            format!("__Secure-{stem}_"),
+        ]
     }
 
     /// The line that sets a cookie at `path` for `max_age`; without one it lasts as long as the browser runs.
-    pub fn set(&self, name: &str, value: &str, path: &str, max_age: Option<Duration>) -> Option<HeaderValue> {
+    pub fn set(
+        &self,
+        name: &str,
+        value: &str,
+        path: &str,
+        max_age: Option<Duration>,
+    ) -> Option<HeaderValue> {
         let secure = if self.secure { "; Secure" } else { "" };
         let age = max_age.map_or_else(String::new, |age| format!("; Max-Age={}", age.as_secs()));
-        HeaderValue::try_from(format!("{name}={value}; Path={path}{age}{secure}; HttpOnly; SameSite=Lax")).ok()
+        HeaderValue::try_from(format!(
+            "{name}={value}; Path={path}{age}{secure}; HttpOnly; SameSite=Lax"
+        ))
+        .ok()
     }
 
     /// The line that makes a browser forget a cookie: same name, path and attributes, or it would keep it.
@@ -84,13 +101,21 @@ impl CookieNames {
 /// prefixes so.
 pub fn is_named_after(stem: &str, name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let bare = ["__host-", "__secure-"].iter().find_map(|prefix| lower.strip_prefix(prefix)).unwrap_or(&lower);
-    bare.strip_prefix(stem).is_some_and(|rest| rest.starts_with('_'))
+    let bare = ["__host-", "__secure-"]
+        .iter()
+        .find_map(|prefix| lower.strip_prefix(prefix))
+        .unwrap_or(&lower);
+    bare.strip_prefix(stem)
+        .is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// The name of chunk `index` of a cookie; the first has the cookie's own.
 pub fn chunk_name(name: &str, index: usize) -> String {
-    if index == 0 { name.to_owned() } else { format!("{name}.{index}") }
+    if index == 0 {
+        name.to_owned()
+    } else {
+        format!("{name}.{index}")
+    }
 }
 
 /// A value as the chunks of one cookie: as it is if it fits, else cut, with the number of chunks and a dot in front.
@@ -104,7 +129,13 @@ pub fn chunks(value: &str) -> Option<Vec<String>> {
         return None;
     }
     let marked = format!("{count}.{value}");
-    Some(marked.as_bytes().chunks(MAX_VALUE).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect())
+    Some(
+        marked
+            .as_bytes()
+            .chunks(MAX_VALUE)
+            .map(|chunk| String::from_utf8_lossy(chunk).into_owned())
+            .collect(),
+    )
 }
 
 /// The parts of a `Cookie` field between its semicolons, without ASCII white space around them. Searched in long steps:
@@ -113,7 +144,9 @@ pub fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(field.as_bytes());
     std::iter::from_fn(move || {
         let bytes = rest.take()?;
-        let Some((pair, after)) = memchr::memchr(b';', bytes).and_then(|at| bytes.split_at_checked(at)) else {
+        let Some((pair, after)) =
+            memchr::memchr(b';', bytes).and_then(|at| bytes.split_at_checked(at))
+        else {
             return Some(bytes.trim_ascii());
         };
         rest = after.get(1..);
@@ -140,7 +173,10 @@ impl<'r> RequestCookies<'r> {
             .flat_map(pairs)
             .filter_map(|pair| {
                 let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
-                Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value.get(1..)?).ok()?))
+                Some((
+                    std::str::from_utf8(name).ok()?,
+                    std::str::from_utf8(value.get(1..)?).ok()?,
+                ))
             })
             .take(MAX_COOKIES)
             .collect();
@@ -154,7 +190,11 @@ impl<'r> RequestCookies<'r> {
 
     /// The cookie's value. Two that differ are none: which of them is ours cannot be told.
     pub fn get(&self, name: &str) -> Option<&'r str> {
-        let mut values = self.pairs.iter().filter(|(found, _)| *found == name).map(|(_, value)| *value);
+        let mut values = self
+            .pairs
+            .iter()
+            .filter(|(found, _)| *found == name)
+            .map(|(_, value)| *value);
         let first = values.next()?;
         values.all(|value| value == first).then_some(first)
     }
@@ -165,14 +205,22 @@ impl<'r> RequestCookies<'r> {
     }
 
     /// The cookies whose names begin so, in the order in which they came.
-    pub fn beginning_with(&self, beginning: &str) -> impl DoubleEndedIterator<Item = (&'r str, &'r str)> {
-        self.pairs.iter().copied().filter(move |(name, _)| name.starts_with(beginning))
+    pub fn beginning_with(
+        &self,
+        beginning: &str,
+    ) -> impl DoubleEndedIterator<Item = (&'r str, &'r str)> {
+        self.pairs
+            .iter()
+            .copied()
+            .filter(move |(name, _)| name.starts_with(beginning))
     }
 
     /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.
     pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
         let first = self.get(name)?;
-        let Some(dot) = memchr::memchr(b'.', first.as_bytes()) else { return Some(first.into()) };
+        let Some(dot) = memchr::memchr(b'.', first.as_bytes()) else {
+            return Some(first.into());
+        };
         let (count, start) = first.split_at_checked(dot)?;
         let start = start.strip_prefix('.')?;
         let count: usize = count.parse().ok()?;
@@ -196,80 +244,163 @@ mod tests {
     }
 
     fn headers(fields: &[&str]) -> Vec<HeaderValue> {
-        fields.iter().map(|field| HeaderValue::from_str(field).unwrap()).collect()
+        fields
+            .iter()
+            .map(|field| HeaderValue::from_str(field).unwrap())
+            .collect()
     }
 
     #[test]
     fn cookies_are_locked_to_the_host_over_https() {
         let names = names("https://store.example.com");
-        let line = names.set(&names.jwt, "v", "/", Some(Duration::from_secs(60))).unwrap();
-        assert_eq!(line, "__Host-doorward_jwt=v; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax");
+        let line = names
+            .set(&names.jwt, "v", "/", Some(Duration::from_secs(60)))
+            .unwrap();
+        assert_eq!(
+            line,
+            "__Host-doorward_jwt=v; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax"
+        );
         let gone = names.expire(&names.jwt, "/").unwrap();
-        assert_eq!(gone, "__Host-doorward_jwt=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
+        assert_eq!(
+            gone,
+            "__Host-doorward_jwt=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
+        );
     }
 
     #[test]
     fn plain_http_has_neither_prefix_nor_secure() {
         let names = names("http://store.localhost:8080");
-        assert_eq!(names.set(&names.seen, "v", "/", None).unwrap(), "doorward_seen=v; Path=/; HttpOnly; SameSite=Lax");
+        assert_eq!(
+            names.set(&names.seen, "v", "/", None).unwrap(),
+            "doorward_seen=v; Path=/; HttpOnly; SameSite=Lax"
+        );
     }
 
     #[test]
     fn every_name_begins_as_the_filter_expects() {
         for origin in ["https://a.example", "http://a.localhost"] {
             let names = names(origin);
-            let CookieNames { jwt, refresh, seen, browser, login, hint, rounds, person, stem: _, secure: _ } = &names;
+            let CookieNames {
+                jwt,
+                refresh,
+                seen,
+                browser,
+                login,
+                hint,
+                rounds,
+                person,
+                stem: _,
+                secure: _,
+            } = &names;
             for name in [jwt, refresh, seen, browser, login, hint, rounds, person] {
-                assert!(names.beginnings().iter().any(|beginning| name.starts_with(beginning)), "{name}");
+                assert!(
+                    names
+                        .beginnings()
+                        .iter()
+                        .any(|beginning| name.starts_with(beginning)),
+                    "{name}"
+                );
             }
         }
     }
 
     #[test]
     fn our_names_are_known_in_every_case() {
-        for name in ["doorward_jwt", "__Host-doorward_seen", "__secure-DOORWARD_hint", "doorward_"] {
+        for name in [
+            "doorward_jwt",
+            "__Host-doorward_seen",
+            "__secure-DOORWARD_hint",
+            "doorward_",
+        ] {
             assert!(is_named_after("doorward", name), "{name}");
         }
-        for name in ["doorward", "doorwardly_jwt", "xdoorward_jwt", "__Host-PHPSESSID", "forum_jwt"] {
+        for name in [
+            "doorward",
+            "doorwardly_jwt",
+            "xdoorward_jwt",
+            "__Host-PHPSESSID",
+            "forum_jwt",
+        ] {
             assert!(!is_named_after("doorward", name), "{name}");
         }
     }
 
     #[test]
     fn a_long_value_comes_back_from_its_chunks() {
-        for length in [0, 1, MAX_VALUE, MAX_VALUE + 1, 2 * MAX_VALUE - 2, 2 * MAX_VALUE - 1, 3 * MAX_VALUE - 2] {
+        for length in [
+            0,
+            1,
+            MAX_VALUE,
+            MAX_VALUE + 1,
+            2 * MAX_VALUE - 2,
+            2 * MAX_VALUE - 1,
+            3 * MAX_VALUE - 2,
+        ] {
             let value: String = ('a'..='z').cycle().take(length).collect();
             let chunks = chunks(&value).unwrap();
             assert!(chunks.iter().all(|chunk| chunk.len() <= MAX_VALUE));
-            let field = chunks.iter().enumerate().map(|(at, chunk)| format!("{}={chunk}", chunk_name("c", at)));
+            let field = chunks
+                .iter()
+                .enumerate()
+                .map(|(at, chunk)| format!("{}={chunk}", chunk_name("c", at)));
             let headers = headers(&[&field.collect::<Vec<_>>().join("; ")]);
-            assert_eq!(RequestCookies::read(&headers).get_chunked("c").unwrap(), value, "{length}");
+            assert_eq!(
+                RequestCookies::read(&headers).get_chunked("c").unwrap(),
+                value,
+                "{length}"
+            );
         }
         assert_eq!(chunks(&"a".repeat(3 * MAX_VALUE)), None);
     }
 
     #[test]
     fn the_chunk_count_is_bounded_and_left_over_chunks_do_not_count() {
-        for bad in
-            ["c=99999999999999999999.a", "c=4.a; c.1=b; c.2=c; c.3=d", "c=2.a", "c=1.a", "c=-1.a", "c=.a", "c=x.a"]
-        {
-            assert_eq!(RequestCookies::read(&headers(&[bad])).get_chunked("c"), None, "{bad}");
+        for bad in [
+            "c=99999999999999999999.a",
+            "c=4.a; c.1=b; c.2=c; c.3=d",
+            "c=2.a",
+            "c=1.a",
+            "c=-1.a",
+            "c=.a",
+            "c=x.a",
+        ] {
+            assert_eq!(
+                RequestCookies::read(&headers(&[bad])).get_chunked("c"),
+                None,
+                "{bad}"
+            );
         }
-        assert_eq!(RequestCookies::read(&headers(&["c=a; c.1=old"])).get_chunked("c").unwrap(), "a");
+        assert_eq!(
+            RequestCookies::read(&headers(&["c=a; c.1=old"]))
+                .get_chunked("c")
+                .unwrap(),
+            "a"
+        );
     }
 
     #[test]
     fn an_odd_cookie_of_the_app_takes_none_of_ours_with_it() {
-        for field in [&b"name=Zo\xc3\xab; c=ours"[..], b"name=Zo\xeb; c=ours", b"c=ours; \xff=\x80", b"\t c=ours\t;x"] {
+        for field in [
+            &b"name=Zo\xc3\xab; c=ours"[..],
+            b"name=Zo\xeb; c=ours",
+            b"c=ours; \xff=\x80",
+            b"\t c=ours\t;x",
+        ] {
             let headers = [HeaderValue::from_bytes(field).unwrap()];
-            assert_eq!(RequestCookies::read(&headers).get("c"), Some("ours"), "{}", field.escape_ascii());
+            assert_eq!(
+                RequestCookies::read(&headers).get("c"),
+                Some("ours"),
+                "{}",
+                field.escape_ascii()
+            );
         }
     }
 
     #[test]
     fn a_name_behind_other_white_space_is_not_ours() {
         for space in ["\u{a0}", "\u{85}", "\u{2000}", "\u{3000}"] {
-            let headers = [HeaderValue::from_bytes(format!("{space}__Host-c=tossed").as_bytes()).unwrap()];
+            let headers =
+                [HeaderValue::from_bytes(format!("{space}__Host-c=tossed").as_bytes()).unwrap()];
             assert!(!RequestCookies::read(&headers).has("__Host-c"), "{space:?}");
         }
     }

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 
 use super::seal::Purpose;
 use crate::policy::claims::Claims;
-use crate::types::oauth::{Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::oauth::{
+    Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
+};
 use crate::types::time::Timestamp;
 
 /// The purpose of `__Host-doorward_jwt`.
@@ -88,7 +90,9 @@ impl PackedJwt {
     pub fn claims(&self) -> Option<Map<String, Value>> {
         match self {
             Self::Decoded([_, payload, _]) => serde_json::from_slice(payload).ok(),
-            Self::AsIs(jwt) => serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?).ok(),
+            Self::AsIs(jwt) => {
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?).ok()
+            }
         }
     }
 
@@ -114,7 +118,10 @@ fn decode_exactly(jwt: &str) -> Option<[Vec<u8>; 3]> {
 }
 
 fn encode(parts: &[Vec<u8>; 3]) -> String {
-    parts.each_ref().map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+    parts
+        .each_ref()
+        .map(|part| URL_SAFE_NO_PAD.encode(part))
+        .join(".")
 }
 
 #[cfg(test)]
@@ -125,7 +132,15 @@ mod tests {
     fn packing_loses_nothing() {
         let plain = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.AAEC";
         assert!(matches!(PackedJwt::pack(plain), PackedJwt::Decoded(_)));
-        for jwt in [plain, "a.b", "", "....", "eyJ=.e30.AA", "e31.e30.AB", "not a jwt"] {
+        for jwt in [
+            plain,
+            "a.b",
+            "",
+            "....",
+            "eyJ=.e30.AA",
+            "e31.e30.AB",
+            "not a jwt",
+        ] {
             assert_eq!(PackedJwt::pack(jwt).unpack(), jwt);
         }
     }

@@ -53,7 +53,11 @@ impl KeptForm {
         if !browser.is_some_and(|browser| browser.is(&self.browser)) {
             return Claim::OtherBrowser;
         }
-        if self.person.is_some_and(|of| of != person) { Claim::OtherPerson } else { Claim::Good }
+        if self.person.is_some_and(|of| of != person) {
+            Claim::OtherPerson
+        } else {
+            Claim::Good
+        }
     }
 
     /// The names of its fields, each once, in order; those without one are passed over.
@@ -93,13 +97,22 @@ mod tests {
 
     #[test]
     fn it_is_for_one_browser_and_for_one_person_where_that_is_known() {
-        let (here, alice, bob) =
-            (BrowserHash::of("browser"), PersonHash::of(&Subject::new("alice")), PersonHash::of(&Subject::new("bob")));
+        let (here, alice, bob) = (
+            BrowserHash::of("browser"),
+            PersonHash::of(&Subject::new("alice")),
+            PersonHash::of(&Subject::new("bob")),
+        );
         assert_eq!(form(Some("alice")).claim(Some(&here), alice), Claim::Good);
-        assert_eq!(form(Some("alice")).claim(Some(&here), bob), Claim::OtherPerson);
+        assert_eq!(
+            form(Some("alice")).claim(Some(&here), bob),
+            Claim::OtherPerson
+        );
         assert_eq!(form(None).claim(Some(&here), bob), Claim::Good);
         for browser in [None, Some(&BrowserHash::of("other"))] {
-            assert_eq!(form(Some("alice")).claim(browser, alice), Claim::OtherBrowser);
+            assert_eq!(
+                form(Some("alice")).claim(browser, alice),
+                Claim::OtherBrowser
+            );
             assert_eq!(form(None).claim(browser, bob), Claim::OtherBrowser);
         }
     }

@@ -120,31 +120,53 @@ pub struct Signs {
 impl Signs {
     /// Reads the fields of a navigation to the app at `origin`.
     pub fn read(headers: &HeaderMap, origin: &Origin) -> Self {
-        let first = |name: &str| headers.get(name)?.to_str().ok()?.split(',').next().map(str::trim);
+        let first = |name: &str| {
+            headers
+                .get(name)?
+                .to_str()
+                .ok()?
+                .split(',')
+                .next()
+                .map(str::trim)
+        };
         let other_host = first("x-forwarded-host").is_some_and(|host| !origin.is_named_by(host));
         let plain_http = origin.is_secure()
             && match first("x-forwarded-proto") {
                 Some(scheme) => scheme.eq_ignore_ascii_case("http"),
                 // Browsers send the fetch metadata to trustworthy addresses only.
                 None => {
-                    headers.contains_key(header::UPGRADE_INSECURE_REQUESTS) && !headers.contains_key("sec-fetch-mode")
+                    headers.contains_key(header::UPGRADE_INSECURE_REQUESTS)
+                        && !headers.contains_key("sec-fetch-mode")
                 }
             };
-        Self { other_host, plain_http }
+        Self {
+            other_host,
+            plain_http,
+        }
     }
 
     /// What either tells.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
-        Self { other_host: self.other_host || other.other_host, plain_http: self.plain_http || other.plain_http }
+        Self {
+            other_host: self.other_host || other.other_host,
+            plain_http: self.plain_http || other.plain_http,
+        }
     }
 
     /// Why a cookie did not come back, if anything else than the browser's own will is known.
     pub const fn cause(self) -> Option<Cause> {
         match self {
-            Self { other_host: true, .. } => Some(Cause::WrongHost),
-            Self { plain_http: true, .. } => Some(Cause::SecureOverHttp),
-            Self { other_host: false, plain_http: false } => None,
+            Self {
+                other_host: true, ..
+            } => Some(Cause::WrongHost),
+            Self {
+                plain_http: true, ..
+            } => Some(Cause::SecureOverHttp),
+            Self {
+                other_host: false,
+                plain_http: false,
+            } => None,
         }
     }
 }
@@ -155,7 +177,10 @@ impl Rounds {
         let mut parts = value.split('.');
         let (kind, count) = (parts.next()?, parts.next()?.parse().ok()?);
         let rounds = match kind {
-            "login" => Self::Unseen { logins: count, bytes: parts.next()?.parse().ok()? },
+            "login" => Self::Unseen {
+                logins: count,
+                bytes: parts.next()?.parse().ok()?,
+            },
             "back" => Self::SentBack {
                 times: count,
                 page: parts.next()?.parse().ok()?,
@@ -170,7 +195,9 @@ impl Rounds {
     pub fn to_value(&self) -> String {
         match self {
             Self::Unseen { logins, bytes } => format!("login.{logins}.{bytes}"),
-            Self::SentBack { times, page, since } => format!("back.{times}.{page}.{}", since.secs()),
+            Self::SentBack { times, page, since } => {
+                format!("back.{times}.{page}.{}", since.secs())
+            }
         }
     }
 
@@ -187,8 +214,15 @@ impl Rounds {
     pub fn after_login(known: Option<&Self>, before: u8, session_came: bool, bytes: usize) -> Self {
         let known = known.map_or(0, Self::logins);
         // Logins in several tabs that were begun together are one round: each finds the session of the one before.
-        let in_vain = if session_came { known } else { known.saturating_add(u8::from(known > 0)) };
-        Self::Unseen { logins: in_vain.max(before.saturating_add(1)), bytes }
+        let in_vain = if session_came {
+            known
+        } else {
+            known.saturating_add(u8::from(known > 0))
+        };
+        Self::Unseen {
+            logins: in_vain.max(before.saturating_add(1)),
+            bytes,
+        }
     }
 
     /// Whether no other login is to be begun, and why the session of the last is not there: `why`, with these cookies.
@@ -199,7 +233,9 @@ impl Rounds {
         came: &RequestCookies<'_>,
         session_cookies: [&str; 2],
     ) -> Option<Cause> {
-        let Self::Unseen { logins, bytes } = self else { return None };
+        let Self::Unseen { logins, bytes } = self else {
+            return None;
+        };
         let is_cut = || session_cookies.iter().any(|name| is_cut(came, name));
         let cause = match why {
             Why::NoCookie => signs.cause().unwrap_or(if *bytes > MAX_VALUE || is_cut() {
@@ -219,17 +255,30 @@ impl Rounds {
 
     /// A person who is signed in was sent to log in, and goes back to `page` at `now`. `None`: once more than can be by
     /// chance.
-    pub fn after_sending_back(known: Option<&Self>, page: &ReturnTo, by: SentBackBy, now: Timestamp) -> Option<Self> {
+    pub fn after_sending_back(
+        known: Option<&Self>,
+        page: &ReturnTo,
+        by: SentBackBy,
+        now: Timestamp,
+    ) -> Option<Self> {
         let page = hash(page);
         match known {
-            Some(Self::SentBack { times, page: before, since })
-                if *before == page && now.since(*since) < REMEMBERED && *since <= now =>
-            {
-                (*times < by.most()).then(|| Self::SentBack { times: times + 1, page, since: *since })
+            Some(Self::SentBack {
+                times,
+                page: before,
+                since,
+            }) if *before == page && now.since(*since) < REMEMBERED && *since <= now => {
+                (*times < by.most()).then(|| Self::SentBack {
+                    times: times + 1,
+                    page,
+                    since: *since,
+                })
             }
-            Some(Self::SentBack { .. } | Self::Unseen { .. }) | None => {
-                Some(Self::SentBack { times: 1, page, since: now })
-            }
+            Some(Self::SentBack { .. } | Self::Unseen { .. }) | None => Some(Self::SentBack {
+                times: 1,
+                page,
+                since: now,
+            }),
         }
     }
 
@@ -253,7 +302,9 @@ fn is_cut(came: &RequestCookies<'_>, name: &str) -> bool {
 
 fn hash(page: &ReturnTo) -> u64 {
     let hash = digest::digest(&digest::SHA256, page.as_str().as_bytes());
-    hash.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    hash.as_ref()
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]
@@ -268,15 +319,35 @@ mod tests {
         ReturnTo::parse(path, "/.doorward").unwrap()
     }
 
-    fn cause(logins: u8, bytes: usize, why: Why, signs: Signs, cookies: &'static str) -> Option<Cause> {
+    fn cause(
+        logins: u8,
+        bytes: usize,
+        why: Why,
+        signs: Signs,
+        cookies: &'static str,
+    ) -> Option<Cause> {
         let fields = [HeaderValue::from_static(cookies)];
-        Rounds::Unseen { logins, bytes }.are_too_many(why, signs, &RequestCookies::read(&fields), ["jwt", "refresh"])
+        Rounds::Unseen { logins, bytes }.are_too_many(
+            why,
+            signs,
+            &RequestCookies::read(&fields),
+            ["jwt", "refresh"],
+        )
     }
 
     #[test]
     fn the_third_login_is_not_begun_and_each_cause_has_its_signs() {
-        let (none, host) = (Signs::default(), Signs { other_host: true, plain_http: false });
-        let http = Signs { other_host: false, plain_http: true };
+        let (none, host) = (
+            Signs::default(),
+            Signs {
+                other_host: true,
+                plain_http: false,
+            },
+        );
+        let http = Signs {
+            other_host: false,
+            plain_http: true,
+        };
         let cases = [
             (Why::NoCookie, 2000, none, "a=1", Cause::CookieNotReturned),
             (Why::NoCookie, 2000, host, "a=1", Cause::WrongHost),
@@ -285,21 +356,59 @@ mod tests {
             (Why::NoCookie, 4000, none, "a=1", Cause::TooLarge),
             (Why::NoCookie, 2000, none, "jwt.1=x", Cause::TooLarge),
             (Why::Unreadable, 5000, none, "jwt=2.x", Cause::TooLarge),
-            (Why::Unreadable, 5000, none, "refresh=2.x; jwt=y", Cause::TooLarge),
-            (Why::Unreadable, 5000, none, "jwt=2.x; jwt.1=y", Cause::Unreadable),
-            (Why::Unreadable, 5000, none, "jwt=x; jwt=y; jwt.1=z", Cause::Unreadable),
-            (Why::Mixed, 5000, none, "jwt=x; refresh=y", Cause::Unreadable),
+            (
+                Why::Unreadable,
+                5000,
+                none,
+                "refresh=2.x; jwt=y",
+                Cause::TooLarge,
+            ),
+            (
+                Why::Unreadable,
+                5000,
+                none,
+                "jwt=2.x; jwt.1=y",
+                Cause::Unreadable,
+            ),
+            (
+                Why::Unreadable,
+                5000,
+                none,
+                "jwt=x; jwt=y; jwt.1=z",
+                Cause::Unreadable,
+            ),
+            (
+                Why::Mixed,
+                5000,
+                none,
+                "jwt=x; refresh=y",
+                Cause::Unreadable,
+            ),
             (Why::Expired, 2000, http, "jwt=x", Cause::ClockOff),
             (Why::Idle, 2000, none, "jwt=x", Cause::ClockOff),
             (Why::TooOld, 2000, none, "jwt=x", Cause::ClockOff),
             (Why::Revoked, 2000, none, "jwt=x", Cause::SessionEnded),
-            (Why::RefreshRefused, 2000, none, "jwt=x", Cause::SessionEnded),
+            (
+                Why::RefreshRefused,
+                2000,
+                none,
+                "jwt=x",
+                Cause::SessionEnded,
+            ),
             (Why::Reused, 2000, none, "jwt=x", Cause::SessionEnded),
         ];
         for (why, bytes, signs, cookies, expected) in cases {
-            assert_eq!(cause(1, bytes, why, signs, cookies), None, "{why:?} {cookies}: the second login");
+            assert_eq!(
+                cause(1, bytes, why, signs, cookies),
+                None,
+                "{why:?} {cookies}: the second login"
+            );
             for logins in [2, 3, u8::MAX] {
-                assert_eq!(cause(logins, bytes, why, signs, cookies), Some(expected), "{why:?} {cookies}");
+                assert_eq!(
+                    cause(logins, bytes, why, signs, cookies),
+                    Some(expected),
+                    "{why:?} {cookies}"
+                );
             }
         }
     }
@@ -309,22 +418,34 @@ mod tests {
         let first = Rounds::after_login(None, 0, false, 1);
         let other_tab = Rounds::after_login(Some(&first), 0, true, 1);
         assert_eq!((first.logins(), other_tab.logins()), (1, 1));
-        assert_eq!(Rounds::after_login(Some(&other_tab), 1, true, 1).logins(), 2);
+        assert_eq!(
+            Rounds::after_login(Some(&other_tab), 1, true, 1).logins(),
+            2
+        );
         let elsewhere = Rounds::after_login(Some(&other_tab), 0, false, 1);
         assert_eq!(elsewhere.logins(), 2, "begun where the count is not seen");
         let forgotten = Rounds::after_login(None, 1, false, 1);
-        assert_eq!(forgotten.logins(), 2, "a round whose cookie is forgotten, not its `state`");
-        assert_eq!(Rounds::after_login(Some(&elsewhere), u8::MAX, false, 1).logins(), u8::MAX);
+        assert_eq!(
+            forgotten.logins(),
+            2,
+            "a round whose cookie is forgotten, not its `state`"
+        );
+        assert_eq!(
+            Rounds::after_login(Some(&elsewhere), u8::MAX, false, 1).logins(),
+            u8::MAX
+        );
     }
 
     #[test]
     fn who_is_signed_in_is_sent_back_to_a_page_so_often_and_no_more() {
         let mut rounds = None;
-        let callback =
-            |known: Option<&Rounds>| Rounds::after_sending_back(known, &page("/cart"), SentBackBy::Callback, AT);
+        let callback = |known: Option<&Rounds>| {
+            Rounds::after_sending_back(known, &page("/cart"), SentBackBy::Callback, AT)
+        };
         assert_eq!(callback(callback(callback(None).as_ref()).as_ref()), None);
         for times in 1..=SentBackBy::Login.most() {
-            rounds = Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, AT);
+            rounds =
+                Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, AT);
             assert!(matches!(rounds, Some(Rounds::SentBack { times: t, .. }) if t == times));
         }
         let sent = |path, secs| {
@@ -332,16 +453,35 @@ mod tests {
             Rounds::after_sending_back(rounds.as_ref(), &page(path), SentBackBy::Login, now)
         };
         assert_eq!(sent("/cart", 59), None);
-        assert!(matches!(sent("/cart", 60), Some(Rounds::SentBack { times: 1, .. })));
-        assert!(matches!(sent("/posts", 1), Some(Rounds::SentBack { times: 1, .. })));
+        assert!(matches!(
+            sent("/cart", 60),
+            Some(Rounds::SentBack { times: 1, .. })
+        ));
+        assert!(matches!(
+            sent("/posts", 1),
+            Some(Rounds::SentBack { times: 1, .. })
+        ));
         let before = AT.minus(REMEMBERED);
-        assert!(Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, before).is_some());
+        assert!(
+            Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, before)
+                .is_some()
+        );
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_else() {
         let page = hash(&page("/cart"));
-        for rounds in [Rounds::Unseen { logins: 2, bytes: 7168 }, Rounds::SentBack { times: 3, page, since: AT }] {
+        for rounds in [
+            Rounds::Unseen {
+                logins: 2,
+                bytes: 7168,
+            },
+            Rounds::SentBack {
+                times: 3,
+                page,
+                since: AT,
+            },
+        ] {
             assert_eq!(Rounds::parse(&rounds.to_value()), Some(rounds));
         }
         let bad = [
@@ -370,17 +510,48 @@ mod tests {
             (secure, vec![fetched, upgrading], (false, false)),
             (secure, vec![upgrading], (false, true)),
             (secure, vec![], (false, false)),
-            (secure, vec![("x-forwarded-proto", "http"), fetched], (false, true)),
-            (secure, vec![("x-forwarded-proto", "https, http"), upgrading], (false, false)),
-            (secure, vec![("x-forwarded-host", "STORE.example.com, x"), fetched], (false, false)),
-            (secure, vec![("x-forwarded-host", "shop.example.com"), fetched], (true, false)),
-            (plain, vec![("x-forwarded-proto", "http"), upgrading], (false, false)),
+            (
+                secure,
+                vec![("x-forwarded-proto", "http"), fetched],
+                (false, true),
+            ),
+            (
+                secure,
+                vec![("x-forwarded-proto", "https, http"), upgrading],
+                (false, false),
+            ),
+            (
+                secure,
+                vec![("x-forwarded-host", "STORE.example.com, x"), fetched],
+                (false, false),
+            ),
+            (
+                secure,
+                vec![("x-forwarded-host", "shop.example.com"), fetched],
+                (true, false),
+            ),
+            (
+                plain,
+                vec![("x-forwarded-proto", "http"), upgrading],
+                (false, false),
+            ),
         ];
         for (origin, lines, (other_host, plain_http)) in cases {
-            let headers =
-                lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+            let headers = lines.iter().map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static(value),
+                )
+            });
             let signs = Signs::read(&headers.collect(), &Origin::parse(origin).unwrap());
-            assert_eq!(signs, Signs { other_host, plain_http }, "{lines:?}");
+            assert_eq!(
+                signs,
+                Signs {
+                    other_host,
+                    plain_http
+                },
+                "{lines:?}"
+            );
         }
     }
 }

@@ -76,7 +76,11 @@ pub struct NativeGrant {
 impl NativeGrant {
     /// The form of `grant` for a native app; `None` if the provider granted no refresh token.
     pub fn of(grant: &Grant, scope: String) -> Option<Self> {
-        Some(Self { refresh: grant.refresh.clone()?, jwt: grant.jwt.clone(), scope })
+        Some(Self {
+            refresh: grant.refresh.clone()?,
+            jwt: grant.jwt.clone(),
+            scope,
+        })
     }
 
     /// The last moment at which the session may have been used without our knowing: nobody is told of requests, so
@@ -129,30 +133,67 @@ mod tests {
 
     fn seal<T: Token>(origin: &str) -> Seal<T> {
         let ring = KeyRing::new(Key::new(&Secret::new([1; 32])).unwrap(), vec![]);
-        let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store"));
-        Seal::new(Arc::new(ring), &Binding { origin: origin.to_owned(), issuer, client_id })
+        let (issuer, client_id) = (
+            Issuer::new("https://login.example.com"),
+            ClientId::new("store"),
+        );
+        Seal::new(
+            Arc::new(ring),
+            &Binding {
+                origin: origin.to_owned(),
+                issuer,
+                client_id,
+            },
+        )
     }
 
     #[test]
     fn a_token_is_read_by_its_own_kind_and_app_only_and_is_one_word_of_rfc_6750() {
-        let device = Device { id: "d".into(), account: "a".into(), issued_at: Timestamp::from_secs(1000) };
+        let device = Device {
+            id: "d".into(),
+            account: "a".into(),
+            issued_at: Timestamp::from_secs(1000),
+        };
         let ours = seal::<DeviceToken>("https://store.example.com");
         let text = write(&ours, &device, [7; 12]).unwrap();
         assert!(text.starts_with("doorward_dt_") && !is_ours(&text));
-        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)), "{text}");
+        assert!(
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)),
+            "{text}"
+        );
         assert_eq!(read(&ours, &text), Some(device));
-        assert_eq!(read(&seal::<DeviceToken>("https://forum.example.com"), &text), None);
+        assert_eq!(
+            read(&seal::<DeviceToken>("https://forum.example.com"), &text),
+            None
+        );
         let as_refresh = text.replace(DeviceToken::PREFIX, NativeRefresh::PREFIX);
-        assert_eq!(read(&seal::<NativeRefresh>("https://store.example.com"), &as_refresh), None);
-        assert_eq!(read(&ours, text.trim_start_matches(DeviceToken::PREFIX)), None, "without its word");
+        assert_eq!(
+            read(
+                &seal::<NativeRefresh>("https://store.example.com"),
+                &as_refresh
+            ),
+            None
+        );
+        assert_eq!(
+            read(&ours, text.trim_start_matches(DeviceToken::PREFIX)),
+            None,
+            "without its word"
+        );
     }
 
     #[test]
     fn a_device_is_known_for_its_own_account_and_not_for_ever() {
-        let device = Device { id: "d".into(), account: "alice".into(), issued_at: Timestamp::from_secs(1000) };
+        let device = Device {
+            id: "d".into(),
+            account: "alice".into(),
+            issued_at: Timestamp::from_secs(1000),
+        };
         let at = |secs| Timestamp::from_secs(1000 + secs);
         let life = DEVICE_LIFETIME.as_secs();
-        assert!(device.is_known_for("alice", at(life - 1)) && !device.is_known_for("alice", at(life)));
+        assert!(
+            device.is_known_for("alice", at(life - 1)) && !device.is_known_for("alice", at(life))
+        );
         assert!(!device.is_known_for("bob", at(0)));
     }
 }

@@ -117,7 +117,13 @@ pub fn assess(
         (Scheme::Bearer, None) if limits.dpop_required => return Err("token_not_bound"),
         (Scheme::Bearer, None) | (Scheme::DPoP, Some(_)) => {}
     }
-    let Token { identity, name, provider_sid, issued_at, .. } = &**token;
+    let Token {
+        identity,
+        name,
+        provider_sid,
+        issued_at,
+        ..
+    } = &**token;
     if outside.is_revoked(name, &identity.subject, provider_sid.as_ref(), *issued_at) {
         return Err("token_revoked");
     }
@@ -126,7 +132,10 @@ pub fn assess(
     if could_be_forgotten && now.since(*issued_at) >= limits.sessions.absolute {
         return Err("token_too_old");
     }
-    Ok(LiveToken { token: Arc::clone(token), scheme })
+    Ok(LiveToken {
+        token: Arc::clone(token),
+        scheme,
+    })
 }
 
 #[cfg(test)]
@@ -143,7 +152,13 @@ mod tests {
     }
 
     impl Outside for World {
-        fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, issued_at: Timestamp) -> bool {
+        fn is_revoked(
+            &self,
+            _: &SessionId,
+            _: &Subject,
+            _: Option<&ProviderSid>,
+            issued_at: Timestamp,
+        ) -> bool {
             self.revoked && issued_at <= at(50)
         }
         fn knows_key(&self, _: &KeyFingerprint) -> bool {
@@ -151,9 +166,15 @@ mod tests {
         }
     }
 
-    const WORLD: World = World { revoked: false, knows_key: true };
+    const WORLD: World = World {
+        revoked: false,
+        knows_key: true,
+    };
     const LIMITS: TokenLimits = TokenLimits {
-        sessions: Limits { idle: Duration::from_secs(10), absolute: Duration::from_secs(1000) },
+        sessions: Limits {
+            idle: Duration::from_secs(10),
+            absolute: Duration::from_secs(1000),
+        },
         dpop_required: false,
     };
 
@@ -183,32 +204,86 @@ mod tests {
     #[test]
     fn a_token_counts_until_its_end_and_a_persons_no_longer_than_its_revocation_would() {
         assert_eq!(verdict(token(), Scheme::Bearer, 999, &WORLD), Ok(()));
-        assert_eq!(verdict(token(), Scheme::Bearer, 1000, &WORLD), Err("token_too_old"));
-        for other in [Token { is_persons: false, ..token() }, Token { key: None, ..token() }] {
+        assert_eq!(
+            verdict(token(), Scheme::Bearer, 1000, &WORLD),
+            Err("token_too_old")
+        );
+        for other in [
+            Token {
+                is_persons: false,
+                ..token()
+            },
+            Token {
+                key: None,
+                ..token()
+            },
+        ] {
             assert_eq!(verdict(other, Scheme::Bearer, 4999, &WORLD), Ok(()));
         }
-        assert_eq!(verdict(token(), Scheme::Bearer, 5000, &WORLD), Err("token_expired"));
+        assert_eq!(
+            verdict(token(), Scheme::Bearer, 5000, &WORLD),
+            Err("token_expired")
+        );
     }
 
     #[test]
     fn revocation_and_a_lost_key_count_at_once() {
-        let lost = World { revoked: false, knows_key: false };
-        assert_eq!(verdict(token(), Scheme::Bearer, 1, &lost), Err("token_key_unknown"));
-        assert_eq!(verdict(Token { key: None, ..token() }, Scheme::Bearer, 1, &lost), Ok(()));
-        let revoked = World { revoked: true, knows_key: true };
-        assert_eq!(verdict(token(), Scheme::Bearer, 1, &revoked), Err("token_revoked"));
-        let later = Token { issued_at: at(51), ..token() };
+        let lost = World {
+            revoked: false,
+            knows_key: false,
+        };
+        assert_eq!(
+            verdict(token(), Scheme::Bearer, 1, &lost),
+            Err("token_key_unknown")
+        );
+        assert_eq!(
+            verdict(
+                Token {
+                    key: None,
+                    ..token()
+                },
+                Scheme::Bearer,
+                1,
+                &lost
+            ),
+            Ok(())
+        );
+        let revoked = World {
+            revoked: true,
+            knows_key: true,
+        };
+        assert_eq!(
+            verdict(token(), Scheme::Bearer, 1, &revoked),
+            Err("token_revoked")
+        );
+        let later = Token {
+            issued_at: at(51),
+            ..token()
+        };
         assert_eq!(verdict(later, Scheme::Bearer, 60, &revoked), Ok(()));
     }
 
     #[test]
     fn a_bound_token_comes_with_a_proof_and_no_other_does() {
-        let bound = || Token { bound_to: Some(JwkThumbprint::new("k")), ..token() };
+        let bound = || Token {
+            bound_to: Some(JwkThumbprint::new("k")),
+            ..token()
+        };
         assert_eq!(verdict(bound(), Scheme::DPoP, 1, &WORLD), Ok(()));
-        assert_eq!(verdict(bound(), Scheme::Bearer, 1, &WORLD), Err("token_bound_to_key"));
-        assert_eq!(verdict(token(), Scheme::DPoP, 1, &WORLD), Err("token_not_bound"));
-        let strict = TokenLimits { dpop_required: true, ..LIMITS };
-        let judge = |token, scheme| assess(&Arc::new(token), scheme, at(1), &strict, &WORLD).map(|_| ());
+        assert_eq!(
+            verdict(bound(), Scheme::Bearer, 1, &WORLD),
+            Err("token_bound_to_key")
+        );
+        assert_eq!(
+            verdict(token(), Scheme::DPoP, 1, &WORLD),
+            Err("token_not_bound")
+        );
+        let strict = TokenLimits {
+            dpop_required: true,
+            ..LIMITS
+        };
+        let judge =
+            |token, scheme| assess(&Arc::new(token), scheme, at(1), &strict, &WORLD).map(|_| ());
         assert_eq!(judge(token(), Scheme::Bearer), Err("token_not_bound"));
         assert_eq!(judge(bound(), Scheme::DPoP), Ok(()));
     }

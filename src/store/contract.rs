@@ -24,11 +24,17 @@ fn value(text: &str) -> Bytes {
 }
 
 fn item(text: &str, ends_at: u64) -> Item {
-    Item { value: value(text), ends_at: at(ends_at) }
+    Item {
+        value: value(text),
+        ends_at: at(ends_at),
+    }
 }
 
 fn said(news: &News) -> Vec<&str> {
-    news.items.iter().map(|item| std::str::from_utf8(&item.value).unwrap()).collect()
+    news.items
+        .iter()
+        .map(|item| std::str::from_utf8(&item.value).unwrap())
+        .collect()
 }
 
 /// Holds a store to everything in the contract.
@@ -54,10 +60,24 @@ pub(super) async fn is_kept_by(fresh: impl Fn() -> Shared) {
 
 async fn entries_end_by_the_clock_of_who_asks(Shared { one, other }: &Shared) {
     one.put("a", value("1"), at(1010), at(1000)).await.unwrap();
-    for (asked_at, found) in [(1009, true), (1010, false), (5000, false), (1000, true), (3, true)] {
+    for (asked_at, found) in [
+        (1009, true),
+        (1010, false),
+        (5000, false),
+        (1000, true),
+        (3, true),
+    ] {
         let expected = found.then(|| value("1"));
-        assert_eq!(one.get("a", at(asked_at)).await, Ok(expected.clone()), "{asked_at}");
-        assert_eq!(other.get("a", at(asked_at)).await, Ok(expected), "{asked_at}");
+        assert_eq!(
+            one.get("a", at(asked_at)).await,
+            Ok(expected.clone()),
+            "{asked_at}"
+        );
+        assert_eq!(
+            other.get("a", at(asked_at)).await,
+            Ok(expected),
+            "{asked_at}"
+        );
     }
     one.sweep(at(1010));
     assert_eq!(one.get("a", at(1010)).await, Ok(None));
@@ -72,7 +92,11 @@ async fn the_last_put_counts(Shared { one, other }: &Shared) {
     one.put("a", value("3"), at(u64::MAX), at(0)).await.unwrap();
     assert_eq!(other.get("a", at(u64::MAX - 1)).await, Ok(Some(value("3"))));
     one.put("a", value("4"), at(5), at(7)).await.unwrap();
-    assert_eq!(one.get("a", at(7)).await, Ok(None), "it had ended when it came");
+    assert_eq!(
+        one.get("a", at(7)).await,
+        Ok(None),
+        "it had ended when it came"
+    );
 }
 
 async fn only_the_first_is_kept_until_it_ends(Shared { one, other }: &Shared) {
@@ -81,7 +105,11 @@ async fn only_the_first_is_kept_until_it_ends(Shared { one, other }: &Shared) {
         async move { store.put_if_absent("b", value, at(10), at(now)).await }
     };
     assert_eq!(claim(one, "1", 0).await, Ok(None));
-    assert_eq!(claim(one, "1", 0).await, Ok(Some(value("1"))), "the same words are another claim");
+    assert_eq!(
+        claim(one, "1", 0).await,
+        Ok(Some(value("1"))),
+        "the same words are another claim"
+    );
     assert_eq!(claim(other, "2", 9).await, Ok(Some(value("1"))));
     assert_eq!(claim(other, "3", 10).await, Ok(None));
     assert_eq!(claim(one, "", 9).await, Ok(Some(value("3"))));
@@ -90,14 +118,26 @@ async fn only_the_first_is_kept_until_it_ends(Shared { one, other }: &Shared) {
 async fn a_swap_takes_place_only_where_the_old_value_is(Shared { one, other }: &Shared) {
     let swap = |store: &Arc<dyn Store>, before: &'static str, after: &str, now| {
         let (store, value) = (Arc::clone(store), value(after));
-        async move { store.swap("c", before.as_bytes(), value, at(10), at(now)).await }
+        async move {
+            store
+                .swap("c", before.as_bytes(), value, at(10), at(now))
+                .await
+        }
     };
-    assert_eq!(swap(one, "", "1", 0).await, Ok(false), "nothing is not an empty value");
+    assert_eq!(
+        swap(one, "", "1", 0).await,
+        Ok(false),
+        "nothing is not an empty value"
+    );
     one.put("c", value("1"), at(5), at(0)).await.unwrap();
     assert_eq!(swap(other, "2", "3", 1).await, Ok(false));
     assert_eq!(swap(other, "1", "2", 1).await, Ok(true));
     assert_eq!(swap(one, "1", "3", 1).await, Ok(false));
-    assert_eq!(one.get("c", at(9)).await, Ok(Some(value("2"))), "with the new end");
+    assert_eq!(
+        one.get("c", at(9)).await,
+        Ok(Some(value("2"))),
+        "with the new end"
+    );
     assert_eq!(swap(one, "2", "2", 9).await, Ok(true), "also for the same");
     assert_eq!(swap(one, "2", "3", 10).await, Ok(false), "it has ended");
 }
@@ -105,27 +145,60 @@ async fn a_swap_takes_place_only_where_the_old_value_is(Shared { one, other }: &
 async fn only_what_is_there_is_removed(Shared { one, other }: &Shared) {
     one.put("d", value("1"), at(10), at(0)).await.unwrap();
     assert_eq!(other.remove("d", b"2", at(9)).await, Ok(false));
-    assert_eq!(other.remove("d", b"1", at(10)).await, Ok(false), "it has ended");
+    assert_eq!(
+        other.remove("d", b"1", at(10)).await,
+        Ok(false),
+        "it has ended"
+    );
     assert_eq!(other.remove("d", b"1", at(9)).await, Ok(true));
     assert_eq!(one.remove("d", b"1", at(9)).await, Ok(false));
     assert_eq!(one.get("d", at(0)).await, Ok(None));
-    assert_eq!(one.swap("d", b"1", value("2"), at(10), at(0)).await, Ok(false));
-    assert_eq!(one.put_if_absent("d", value("2"), at(10), at(0)).await, Ok(None));
+    assert_eq!(
+        one.swap("d", b"1", value("2"), at(10), at(0)).await,
+        Ok(false)
+    );
+    assert_eq!(
+        one.put_if_absent("d", value("2"), at(10), at(0)).await,
+        Ok(None)
+    );
     assert_eq!(other.get("d", at(0)).await, Ok(Some(value("2"))));
 }
 
 async fn keys_and_values_are_data(Shared { one, other }: &Shared) {
     let all: Vec<u8> = (0..=255).collect();
     let large = vec![b'x'; 256 * 1024];
-    let values: [&[u8]; 6] = [b"", &all, &large, b"99999999999999999999", b"$5\r\nhello\r\n", b"\0"];
+    let values: [&[u8]; 6] = [
+        b"",
+        &all,
+        &large,
+        b"99999999999999999999",
+        b"$5\r\nhello\r\n",
+        b"\0",
+    ];
     let long = "k".repeat(2000);
-    for key in ["", " ", "{a}b{", "a:b/c*?[x]", "\r\nDEL x\r\n", "ключ\0", &long] {
+    for key in [
+        "",
+        " ",
+        "{a}b{",
+        "a:b/c*?[x]",
+        "\r\nDEL x\r\n",
+        "ключ\0",
+        &long,
+    ] {
         for bytes in values {
             let value = Bytes::copy_from_slice(bytes);
             one.put(key, value.clone(), at(10), at(0)).await.unwrap();
             assert_eq!(other.get(key, at(0)).await, Ok(Some(value.clone())));
-            assert_eq!(other.put_if_absent(key, Bytes::new(), at(10), at(0)).await, Ok(Some(value.clone())));
-            assert_eq!(one.swap(key, bytes, Bytes::from_static(b"y"), at(10), at(0)).await, Ok(true), "{key:?}");
+            assert_eq!(
+                other.put_if_absent(key, Bytes::new(), at(10), at(0)).await,
+                Ok(Some(value.clone()))
+            );
+            assert_eq!(
+                one.swap(key, bytes, Bytes::from_static(b"y"), at(10), at(0))
+                    .await,
+                Ok(true),
+                "{key:?}"
+            );
             assert_eq!(other.swap(key, b"y", value, at(10), at(0)).await, Ok(true));
             assert_eq!(other.remove(key, bytes, at(0)).await, Ok(true));
         }
@@ -133,14 +206,22 @@ async fn keys_and_values_are_data(Shared { one, other }: &Shared) {
 }
 
 /// Runs `call` with numbers from 0, all at once, at both replicas in turn.
-async fn at_once<F, T>(shared: &Shared, times: usize, call: impl Fn(Arc<dyn Store>, usize) -> F) -> Vec<T>
+async fn at_once<F, T>(
+    shared: &Shared,
+    times: usize,
+    call: impl Fn(Arc<dyn Store>, usize) -> F,
+) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,
 {
     let mut calls = JoinSet::new();
     for number in 0..times {
-        let store = if number % 2 == 0 { &shared.one } else { &shared.other };
+        let store = if number % 2 == 0 {
+            &shared.one
+        } else {
+            &shared.other
+        };
         calls.spawn(call(Arc::clone(store), number));
     }
     calls.join_all().await
@@ -149,22 +230,42 @@ where
 async fn of_many_claims_one_is_kept(shared: &Shared) {
     let claims = at_once(shared, 50, |store, number| async move {
         let mine = value(&number.to_string());
-        let there = store.put_if_absent("e", mine.clone(), at(10), at(0)).await.unwrap();
+        let there = store
+            .put_if_absent("e", mine.clone(), at(10), at(0))
+            .await
+            .unwrap();
         (there.is_none(), there.unwrap_or(mine))
     });
     let claims = claims.await;
     assert_eq!(claims.iter().filter(|(won, _)| *won).count(), 1);
     let winner = shared.one.get("e", at(0)).await.unwrap().unwrap();
-    assert!(claims.iter().all(|(_, kept)| *kept == winner), "everybody is told of the same");
+    assert!(
+        claims.iter().all(|(_, kept)| *kept == winner),
+        "everybody is told of the same"
+    );
 }
 
 async fn no_swap_is_lost(shared: &Shared) {
-    shared.one.put("f", value("0"), at(10), at(0)).await.unwrap();
+    shared
+        .one
+        .put("f", value("0"), at(10), at(0))
+        .await
+        .unwrap();
     let tries = at_once(shared, 20, |store, _| async move {
         for tries in 1.. {
             let before = store.get("f", at(0)).await.unwrap().unwrap();
             let number: u64 = std::str::from_utf8(&before).unwrap().parse().unwrap();
-            if store.swap("f", &before, value(&(number + 1).to_string()), at(10), at(0)).await.unwrap() {
+            if store
+                .swap(
+                    "f",
+                    &before,
+                    value(&(number + 1).to_string()),
+                    at(10),
+                    at(0),
+                )
+                .await
+                .unwrap()
+            {
                 return tries;
             }
         }
@@ -175,8 +276,15 @@ async fn no_swap_is_lost(shared: &Shared) {
 }
 
 async fn one_of_many_removes(shared: &Shared) {
-    shared.one.put("g", value("1"), at(10), at(0)).await.unwrap();
-    let removed = at_once(shared, 20, |store, _| async move { store.remove("g", b"1", at(0)).await.unwrap() }).await;
+    shared
+        .one
+        .put("g", value("1"), at(10), at(0))
+        .await
+        .unwrap();
+    let removed = at_once(shared, 20, |store, _| async move {
+        store.remove("g", b"1", at(0)).await.unwrap()
+    })
+    .await;
     assert_eq!(removed.into_iter().filter(|removed| *removed).count(), 1);
 }
 
@@ -186,10 +294,16 @@ async fn everybody_hears_everything_in_order(Shared { one, other }: &Shared) {
     let empty = other.news(&nothing.cursor, at(0)).await.unwrap();
     assert!(empty.items.is_empty() && !empty.lost && empty.cursor == nothing.cursor);
     for (number, store) in [one, other, one, other].into_iter().enumerate() {
-        store.announce(item(&number.to_string(), 10), at(0)).await.unwrap();
+        store
+            .announce(item(&number.to_string(), 10), at(0))
+            .await
+            .unwrap();
     }
     let whole = one.news(&nothing.cursor, at(0)).await.unwrap();
-    assert_eq!((said(&whole), whole.held, whole.lost), (vec!["0", "1", "2", "3"], 4, false));
+    assert_eq!(
+        (said(&whole), whole.held, whole.lost),
+        (vec!["0", "1", "2", "3"], 4, false)
+    );
     assert_eq!(whole.items[0], item("0", 10));
     let late = other.news(&Cursor::default(), at(0)).await.unwrap();
     assert_eq!(late, whole, "who comes later hears the same");
@@ -199,30 +313,62 @@ async fn everybody_hears_everything_in_order(Shared { one, other }: &Shared) {
     let silence = one.news(&more.cursor, at(0)).await.unwrap();
     assert!(silence.items.is_empty() && silence.cursor == more.cursor && !silence.lost);
     let all: Vec<u8> = (0..=255).collect();
-    one.announce(Item { value: all.clone().into(), ends_at: at(u64::MAX) }, at(0)).await.unwrap();
-    assert_eq!(other.news(&more.cursor, at(0)).await.unwrap().items[0].value, all);
+    one.announce(
+        Item {
+            value: all.clone().into(),
+            ends_at: at(u64::MAX),
+        },
+        at(0),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        other.news(&more.cursor, at(0)).await.unwrap().items[0].value,
+        all
+    );
 }
 
 async fn what_has_ended_is_no_news(Shared { one, other }: &Shared) {
     for (text, ends_at) in [("short", 10), ("long", 20), ("over", 3)] {
         one.announce(item(text, ends_at), at(5)).await.unwrap();
     }
-    assert_eq!(said(&other.news(&Cursor::default(), at(9)).await.unwrap()), ["short", "long"]);
+    assert_eq!(
+        said(&other.news(&Cursor::default(), at(9)).await.unwrap()),
+        ["short", "long"]
+    );
     let later = one.news(&Cursor::default(), at(10)).await.unwrap();
     assert_eq!(said(&later), ["long"]);
-    assert_eq!(said(&one.news(&later.cursor, at(10)).await.unwrap()), Vec::<&str>::new());
-    assert_eq!(said(&other.news(&Cursor::default(), at(5)).await.unwrap()), ["short", "long"], "clocks differ");
+    assert_eq!(
+        said(&one.news(&later.cursor, at(10)).await.unwrap()),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        said(&other.news(&Cursor::default(), at(5)).await.unwrap()),
+        ["short", "long"],
+        "clocks differ"
+    );
 }
 
 async fn fewer_words_take_the_place_of_many(Shared { one, other }: &Shared) {
     for number in 0..5 {
-        one.announce(item(&number.to_string(), 10), at(0)).await.unwrap();
+        one.announce(item(&number.to_string(), 10), at(0))
+            .await
+            .unwrap();
     }
     let read = one.news(&Cursor::default(), at(0)).await.unwrap();
     other.announce(item("meanwhile", 10), at(0)).await.unwrap();
-    one.condense(&read.cursor, vec![item("0 to 2", 10), item("3 and 4", 10)], at(0)).await.unwrap();
+    one.condense(
+        &read.cursor,
+        vec![item("0 to 2", 10), item("3 and 4", 10)],
+        at(0),
+    )
+    .await
+    .unwrap();
     let news = other.news(&Cursor::default(), at(0)).await.unwrap();
-    assert_eq!((said(&news), news.held, news.lost), (vec!["meanwhile", "0 to 2", "3 and 4"], 3, false));
+    assert_eq!(
+        (said(&news), news.held, news.lost),
+        (vec!["meanwhile", "0 to 2", "3 and 4"], 3, false)
+    );
     one.condense(&news.cursor, Vec::new(), at(0)).await.unwrap();
     let nothing = one.news(&Cursor::default(), at(0)).await.unwrap();
     assert!(nothing.items.is_empty() && nothing.held == 0 && !nothing.lost);
@@ -238,41 +384,72 @@ async fn who_reads_on_meanwhile_misses_nothing(Shared { one, other }: &Shared) {
     let half = other.news(&Cursor::default(), at(0)).await.unwrap();
     one.announce(item("b", 10), at(0)).await.unwrap();
     let whole = one.news(&Cursor::default(), at(0)).await.unwrap();
-    one.condense(&whole.cursor, vec![item("a and b", 10)], at(0)).await.unwrap();
+    one.condense(&whole.cursor, vec![item("a and b", 10)], at(0))
+        .await
+        .unwrap();
     let rest = other.news(&half.cursor, at(0)).await.unwrap();
     assert_eq!((said(&rest), rest.lost), (vec!["a and b"], false));
     // Both had the same thought: what was said meanwhile stays, and nothing that somebody says is left out.
-    other.condense(&whole.cursor, vec![item("a and b, again", 10)], at(0)).await.unwrap();
+    other
+        .condense(&whole.cursor, vec![item("a and b, again", 10)], at(0))
+        .await
+        .unwrap();
     let twice = one.news(&whole.cursor, at(0)).await.unwrap();
     assert_eq!(said(&twice), ["a and b", "a and b, again"]);
 }
 
 async fn what_is_condensed_is_said_even_in_the_place_of_nothing(Shared { one, other }: &Shared) {
     let empty = one.news(&Cursor::default(), at(0)).await.unwrap();
-    one.condense(&empty.cursor, vec![item("a", 10)], at(0)).await.unwrap();
+    one.condense(&empty.cursor, vec![item("a", 10)], at(0))
+        .await
+        .unwrap();
     let first = other.news(&empty.cursor, at(0)).await.unwrap();
-    one.condense(&first.cursor, Vec::new(), at(0)).await.unwrap();
+    one.condense(&first.cursor, Vec::new(), at(0))
+        .await
+        .unwrap();
     for text in ["b", "c"] {
-        other.condense(&first.cursor, vec![item(text, 10)], at(0)).await.unwrap();
+        other
+            .condense(&first.cursor, vec![item(text, 10)], at(0))
+            .await
+            .unwrap();
     }
-    assert_eq!(said(&one.news(&Cursor::default(), at(0)).await.unwrap()), ["b", "c"]);
+    assert_eq!(
+        said(&one.news(&Cursor::default(), at(0)).await.unwrap()),
+        ["b", "c"]
+    );
 }
 
 async fn nothing_is_condensed_that_is_not_known(Shared { one, other }: &Shared) {
     one.announce(item("a", 10), at(0)).await.unwrap();
     let read = other.news(&Cursor::default(), at(0)).await.unwrap();
-    let elsewhere = Cursor { epoch: "elsewhere".to_owned(), ..read.cursor };
+    let elsewhere = Cursor {
+        epoch: "elsewhere".to_owned(),
+        ..read.cursor
+    };
     for until in [elsewhere, Cursor::default()] {
-        other.condense(&until, vec![item("b", 10)], at(0)).await.unwrap();
-        assert_eq!(said(&one.news(&Cursor::default(), at(0)).await.unwrap()), ["a"], "{until:?}");
+        other
+            .condense(&until, vec![item("b", 10)], at(0))
+            .await
+            .unwrap();
+        assert_eq!(
+            said(&one.news(&Cursor::default(), at(0)).await.unwrap()),
+            ["a"],
+            "{until:?}"
+        );
     }
 }
 
 async fn a_stranger_to_this_memory_begins_anew(Shared { one, other }: &Shared) {
     one.announce(item("a", 10), at(0)).await.unwrap();
     let Cursor { epoch, position } = one.news(&Cursor::default(), at(0)).await.unwrap().cursor;
-    let elsewhere = Cursor { epoch: "elsewhere".to_owned(), position };
-    let nonsense = Cursor { epoch, position: "\0nonsense".to_owned() };
+    let elsewhere = Cursor {
+        epoch: "elsewhere".to_owned(),
+        position,
+    };
+    let nonsense = Cursor {
+        epoch,
+        position: "\0nonsense".to_owned(),
+    };
     for since in [elsewhere, nonsense] {
         let news = other.news(&since, at(0)).await.unwrap();
         assert_eq!((said(&news), news.lost), (vec!["a"], true), "{since:?}");
@@ -283,16 +460,28 @@ async fn a_stranger_to_this_memory_begins_anew(Shared { one, other }: &Shared) {
 
 async fn long_news_are_whole(shared: &Shared) {
     let announced = at_once(shared, 1203, |store, number| async move {
-        store.announce(item(&number.to_string(), 10), at(0)).await.unwrap();
+        store
+            .announce(item(&number.to_string(), 10), at(0))
+            .await
+            .unwrap();
     });
     announced.await;
     let whole = shared.one.news(&Cursor::default(), at(0)).await.unwrap();
     assert_eq!((whole.items.len(), whole.held), (1203, 1203));
-    let mut numbers: Vec<u32> = said(&whole).into_iter().map(|number| number.parse().unwrap()).collect();
+    let mut numbers: Vec<u32> = said(&whole)
+        .into_iter()
+        .map(|number| number.parse().unwrap())
+        .collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..1203));
-    let fewer: Vec<Item> = (0..1100).map(|number| item(&format!("again {number}"), 10)).collect();
-    shared.other.condense(&whole.cursor, fewer.clone(), at(0)).await.unwrap();
+    let fewer: Vec<Item> = (0..1100)
+        .map(|number| item(&format!("again {number}"), 10))
+        .collect();
+    shared
+        .other
+        .condense(&whole.cursor, fewer.clone(), at(0))
+        .await
+        .unwrap();
     let condensed = shared.one.news(&whole.cursor, at(0)).await.unwrap();
     assert_eq!((condensed.items, condensed.held), (fewer, 1100));
 }
@@ -301,7 +490,10 @@ async fn long_news_are_whole(shared: &Shared) {
 async fn memory_keeps_it() {
     is_kept_by(|| {
         let store: Arc<dyn Store> = Arc::new(Memory::new(5000));
-        Shared { one: Arc::clone(&store), other: store }
+        Shared {
+            one: Arc::clone(&store),
+            other: store,
+        }
     })
     .await;
 }
@@ -311,7 +503,10 @@ async fn a_full_memory_refuses_and_forgets_nothing_that_lives() {
     let store = Memory::new(2);
     store.put("a", Bytes::new(), at(10), at(0)).await.unwrap();
     store.put("b", Bytes::new(), at(20), at(0)).await.unwrap();
-    assert_eq!(store.put("c", Bytes::new(), at(20), at(5)).await, Err(StoreError::Full));
+    assert_eq!(
+        store.put("c", Bytes::new(), at(20), at(5)).await,
+        Err(StoreError::Full)
+    );
     assert_eq!(store.put("b", value("2"), at(20), at(5)).await, Ok(()));
     assert_eq!(store.put("c", Bytes::new(), at(20), at(10)).await, Ok(()));
     assert_eq!(store.get("a", at(5)).await, Ok(None));
@@ -323,7 +518,13 @@ async fn a_full_feed_refuses_too() {
     let store = Memory::new(2);
     store.announce(item("a", 10), at(0)).await.unwrap();
     store.announce(item("b", 20), at(0)).await.unwrap();
-    assert_eq!(store.announce(item("c", 20), at(9)).await, Err(StoreError::Full));
+    assert_eq!(
+        store.announce(item("c", 20), at(9)).await,
+        Err(StoreError::Full)
+    );
     store.announce(item("c", 20), at(10)).await.unwrap();
-    assert_eq!(said(&store.news(&Cursor::default(), at(9)).await.unwrap()), ["b", "c"]);
+    assert_eq!(
+        said(&store.news(&Cursor::default(), at(9)).await.unwrap()),
+        ["b", "c"]
+    );
 }

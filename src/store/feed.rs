@@ -26,7 +26,12 @@ pub(super) type Pending = Option<Written>;
 
 impl Feed {
     pub(super) fn new(max_items: usize) -> Self {
-        Self { items: VecDeque::new(), last: 0, max_items, journal: None }
+        Self {
+            items: VecDeque::new(),
+            last: 0,
+            max_items,
+            journal: None,
+        }
     }
 
     /// Takes in what the journal at `path` has kept, and keeps it from now on. Blocks.
@@ -59,16 +64,26 @@ impl Feed {
 
     pub(super) fn news(&self, since: &Cursor, now: Timestamp) -> News {
         let read = read_until(since);
-        let items = self.items.iter().filter(|(number, item)| *number > read.unwrap_or(0) && now < item.ends_at);
+        let items = self
+            .items
+            .iter()
+            .filter(|(number, item)| *number > read.unwrap_or(0) && now < item.ends_at);
         News {
             items: items.map(|(_, item)| item.clone()).collect(),
-            cursor: Cursor { epoch: EPOCH.to_owned(), position: self.last.to_string() },
+            cursor: Cursor {
+                epoch: EPOCH.to_owned(),
+                position: self.last.to_string(),
+            },
             held: self.items.len(),
             lost: read.is_none(),
         }
     }
 
-    pub(super) fn condense(&mut self, until: &Cursor, items: Vec<Item>) -> Result<Pending, StoreError> {
+    pub(super) fn condense(
+        &mut self,
+        until: &Cursor,
+        items: Vec<Item>,
+    ) -> Result<Pending, StoreError> {
         if until.epoch != EPOCH {
             return Ok(None);
         }
@@ -83,8 +98,12 @@ impl Feed {
     }
 
     fn rewrite_journal(&mut self) -> Result<Pending, StoreError> {
-        let Some(journal) = &mut self.journal else { return Ok(None) };
-        journal.rewrite(self.items.iter().map(|(_, item)| item.clone()).collect()).map(Some)
+        let Some(journal) = &mut self.journal else {
+            return Ok(None);
+        };
+        journal
+            .rewrite(self.items.iter().map(|(_, item)| item.clone()).collect())
+            .map(Some)
     }
 
     fn push(&mut self, item: Item) {

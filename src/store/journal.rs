@@ -76,10 +76,23 @@ impl Journal {
     /// The file cannot be read or written, is no journal, is in use by another process, or has more than `most` items.
     pub(super) fn open(path: &Path, most: usize, now: Timestamp) -> io::Result<(Self, Kept)> {
         let (kept, file) = open(path, most, now)?;
-        let writer = Writer { file, path: path.to_path_buf(), is_torn: false };
+        let writer = Writer {
+            file,
+            path: path.to_path_buf(),
+            is_torn: false,
+        };
         let (orders, waiting) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(waiting))?;
-        Ok((Self { orders: Some(orders), thread: Some(thread), lines: kept.items.len() }, kept))
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(waiting))?;
+        Ok((
+            Self {
+                orders: Some(orders),
+                thread: Some(thread),
+                lines: kept.items.len(),
+            },
+            kept,
+        ))
     }
 
     /// Whether the file has grown long, for so many items that matter.
@@ -92,7 +105,9 @@ impl Journal {
     /// # Errors
     /// The item is too large, or the disk is far behind.
     pub(super) fn append(&mut self, item: &Item) -> Result<Written, StoreError> {
-        let line = line_of(item).filter(|line| line.len() <= LONGEST_LINE).ok_or(StoreError::Full)?;
+        let line = line_of(item)
+            .filter(|line| line.len() <= LONGEST_LINE)
+            .ok_or(StoreError::Full)?;
         let written = self.order(Work::Append(line))?;
         self.lines = self.lines.saturating_add(1);
         Ok(written)
@@ -115,7 +130,9 @@ impl Journal {
         let ordered = self.orders.as_ref().map(|orders| orders.try_send(order));
         match ordered {
             Some(Ok(())) => Ok(written),
-            Some(Err(_)) | None => Err(StoreError::Unavailable("the journal's disk is far behind".to_owned())),
+            Some(Err(_)) | None => Err(StoreError::Unavailable(
+                "the journal's disk is far behind".to_owned(),
+            )),
         }
     }
 }
@@ -162,11 +179,18 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, lines: &mut Vec<u8>, appended: &mut Vec<oneshot::Sender<Result<(), StoreError>>>) {
+    fn append(
+        &mut self,
+        lines: &mut Vec<u8>,
+        appended: &mut Vec<oneshot::Sender<Result<(), StoreError>>>,
+    ) {
         if self.is_torn {
             lines.insert(0, b'\n');
         }
-        let written = self.file.write_all(lines).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(lines)
+            .and_then(|()| self.file.sync_data());
         self.is_torn = written.is_err();
         let written = written.map_err(|error| failure(&error));
         for done in appended.drain(..) {
@@ -194,7 +218,9 @@ fn open(path: &Path, most: usize, now: Timestamp) -> io::Result<(Kept, File)> {
         // Asked before it is opened: opening a pipe would wait for its other end.
         Ok(there) if !there.is_file() => return Err(io::Error::other("it is no ordinary file")),
         Ok(there) => there,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((Kept::default(), rewrite(path, &[])?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok((Kept::default(), rewrite(path, &[])?));
+        }
         Err(error) => return Err(error),
     };
     let file = OpenOptions::new().read(true).append(true).open(path)?;
@@ -207,21 +233,34 @@ fn open(path: &Path, most: usize, now: Timestamp) -> io::Result<(Kept, File)> {
     }
     let kept = read(BufReader::new(&file), most, now)?;
     let is_private = there.mode() & 0o077 == 0;
-    let file = if kept.is_exact && is_private { file } else { rewrite(path, &kept.items)? };
+    let file = if kept.is_exact && is_private {
+        file
+    } else {
+        rewrite(path, &kept.items)?
+    };
     Ok((kept, file))
 }
 
 fn read(mut lines: impl io::BufRead, most: usize, now: Timestamp) -> io::Result<Kept> {
-    let mut kept = Kept { is_exact: true, ..Kept::default() };
+    let mut kept = Kept {
+        is_exact: true,
+        ..Kept::default()
+    };
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| {
         line.clear();
         // What is longer comes in several parts, none of which is a line.
-        lines.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', line)
+        lines
+            .by_ref()
+            .take(LONGEST_LINE as u64)
+            .read_until(b'\n', line)
     };
     next(&mut line)?;
     if line.trim_ascii_end() != FIRST_LINE.as_bytes() {
-        return Err(io::Error::new(ErrorKind::InvalidData, "it is not a journal of this version"));
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "it is not a journal of this version",
+        ));
     }
     let mut ended = 0;
     while next(&mut line)? > 0 {
@@ -232,7 +271,9 @@ fn read(mut lines: impl io::BufRead, most: usize, now: Timestamp) -> io::Result<
             None => kept.unreadable += 1,
         }
         if kept.items.len() > most {
-            return Err(io::Error::other(format!("it has more than {most} lines that still matter")));
+            return Err(io::Error::other(format!(
+                "it has more than {most} lines that still matter"
+            )));
         }
     }
     kept.is_exact &= ended == 0 && kept.unreadable == 0;
@@ -249,7 +290,11 @@ fn rewrite(path: &Path, items: &[Item]) -> io::Result<File> {
         // What a crash left behind.
         Ok(()) | Err(_) => {}
     }
-    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&beside)?;
+    let file = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)?;
     lock(&file)?;
     let mut text = BufWriter::new(&file);
     writeln!(text, "{FIRST_LINE}")?;
@@ -260,7 +305,10 @@ fn rewrite(path: &Path, items: &[Item]) -> io::Result<File> {
     drop(text);
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()?;
     Ok(file)
 }
@@ -279,7 +327,10 @@ fn in_use() -> io::Error {
 }
 
 fn line_of(item: &Item) -> Option<Vec<u8>> {
-    let line = Line { ends_at: item.ends_at, value: URL_SAFE_NO_PAD.encode(&item.value) };
+    let line = Line {
+        ends_at: item.ends_at,
+        value: URL_SAFE_NO_PAD.encode(&item.value),
+    };
     let mut text = serde_json::to_vec(&line).ok()?;
     text.push(b'\n');
     Some(text)
@@ -287,7 +338,10 @@ fn line_of(item: &Item) -> Option<Vec<u8>> {
 
 fn item_of(line: &[u8]) -> Option<Item> {
     let Line { ends_at, value } = serde_json::from_slice(line).ok()?;
-    Some(Item { value: URL_SAFE_NO_PAD.decode(value).ok()?.into(), ends_at })
+    Some(Item {
+        value: URL_SAFE_NO_PAD.decode(value).ok()?.into(),
+        ends_at,
+    })
 }
 
 #[cfg(test)]
@@ -304,7 +358,10 @@ mod tests {
     }
 
     fn item(text: &str, ends_at: u64) -> Item {
-        Item { value: text.to_owned().into(), ends_at: at(ends_at) }
+        Item {
+            value: text.to_owned().into(),
+            ends_at: at(ends_at),
+        }
     }
 
     fn memory(path: &Path, now: u64) -> io::Result<Memory> {
@@ -313,7 +370,10 @@ mod tests {
 
     async fn said(store: &Memory, now: u64) -> Vec<String> {
         let news = store.news(&Cursor::default(), at(now)).await.unwrap();
-        news.items.iter().map(|item| String::from_utf8_lossy(&item.value).into_owned()).collect()
+        news.items
+            .iter()
+            .map(|item| String::from_utf8_lossy(&item.value).into_owned())
+            .collect()
     }
 
     /// A folder, and where a journal may be in it.
@@ -329,8 +389,12 @@ mod tests {
         let count = std::cell::Cell::new(0);
         is_kept_by(|| {
             count.set(count.get() + 1);
-            let store: Arc<dyn Store> = Arc::new(memory(&folder.path().join(count.get().to_string()), 0).unwrap());
-            Shared { one: Arc::clone(&store), other: store }
+            let store: Arc<dyn Store> =
+                Arc::new(memory(&folder.path().join(count.get().to_string()), 0).unwrap());
+            Shared {
+                one: Arc::clone(&store),
+                other: store,
+            }
         })
         .await;
     }
@@ -347,14 +411,24 @@ mod tests {
         assert_eq!(said(&store, 5).await, ["a", "b", "c"]);
         let read = store.news(&Cursor::default(), at(5)).await.unwrap();
         store.announce(item("d", 40), at(5)).await.unwrap();
-        store.condense(&read.cursor, vec![item("a to c", 30)], at(5)).await.unwrap();
+        store
+            .condense(&read.cursor, vec![item("a to c", 30)], at(5))
+            .await
+            .unwrap();
         drop(store);
         let store = memory(&path, 10).unwrap();
         assert_eq!(said(&store, 10).await, ["d", "a to c"]);
         drop(store);
         assert_eq!(said(&memory(&path, 30).unwrap(), 30).await, ["d"]);
-        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2, "what had ended is gone from the file");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::read_to_string(&path).unwrap().lines().count(),
+            2,
+            "what had ended is gone from the file"
+        );
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[tokio::test]
@@ -364,9 +438,21 @@ mod tests {
         let (a, b, c) = (good("a"), good("b"), good("c"));
         let huge = "x".repeat(3 * LONGEST_LINE);
         for (text, whole, unreadable) in [
-            (format!("{FIRST_LINE}\n{a}{b}{}", c.get(..20).unwrap()), vec!["a", "b"], 1),
-            (format!("{FIRST_LINE}\n{a}{}", b.trim_end()), vec!["a", "b"], 0),
-            (format!("{FIRST_LINE}\n{a}\0\0\0\n\n{{}}\n{b}[1,2]\n{c}"), vec!["a", "b", "c"], 4),
+            (
+                format!("{FIRST_LINE}\n{a}{b}{}", c.get(..20).unwrap()),
+                vec!["a", "b"],
+                1,
+            ),
+            (
+                format!("{FIRST_LINE}\n{a}{}", b.trim_end()),
+                vec!["a", "b"],
+                0,
+            ),
+            (
+                format!("{FIRST_LINE}\n{a}\0\0\0\n\n{{}}\n{b}[1,2]\n{c}"),
+                vec!["a", "b", "c"],
+                4,
+            ),
             (format!("{FIRST_LINE}\n{huge}\n{a}"), vec!["a"], 4),
             (format!("{FIRST_LINE}\n"), vec![], 0),
             (String::new(), vec![], 0),
@@ -394,9 +480,16 @@ mod tests {
         }
         assert!(memory(folder.path(), 0).is_err(), "a folder");
         assert!(memory(&folder.path().join("absent/journal"), 0).is_err());
-        let many: String = (0..10_001).map(|_| String::from_utf8(line_of(&item("a", 10)).unwrap()).unwrap()).collect();
+        let many: String = (0..10_001)
+            .map(|_| String::from_utf8(line_of(&item("a", 10)).unwrap()).unwrap())
+            .collect();
         fs::write(&path, format!("{FIRST_LINE}\n{many}")).unwrap();
-        assert!(memory(&path, 0).unwrap_err().to_string().contains("more than 10000"));
+        assert!(
+            memory(&path, 0)
+                .unwrap_err()
+                .to_string()
+                .contains("more than 10000")
+        );
         assert!(memory(&path, 10).is_ok());
     }
 
@@ -404,7 +497,10 @@ mod tests {
     fn a_journal_has_one_writer() {
         let (_folder, path) = place();
         let first = memory(&path, 0).unwrap();
-        assert_eq!(memory(&path, 0).unwrap_err().kind(), ErrorKind::ResourceBusy);
+        assert_eq!(
+            memory(&path, 0).unwrap_err().kind(),
+            ErrorKind::ResourceBusy
+        );
         drop(first);
         assert!(memory(&path, 0).is_ok());
     }
@@ -414,7 +510,10 @@ mod tests {
         let (_folder, path) = place();
         let store = memory(&path, 0).unwrap();
         for now in 0..2_500 {
-            store.announce(item(&now.to_string(), now + 10), at(now)).await.unwrap();
+            store
+                .announce(item(&now.to_string(), now + 10), at(now))
+                .await
+                .unwrap();
             store.sweep(at(now));
         }
         let lines = fs::read_to_string(&path).unwrap().lines().count();
@@ -426,14 +525,24 @@ mod tests {
     #[tokio::test]
     async fn a_disk_that_takes_nothing_is_told_and_a_torn_line_spoils_no_other() {
         let (folder, path) = place();
-        let (file, full) = (rewrite(&path, &[]).unwrap(), File::create("/dev/full").unwrap());
-        let mut writer = Writer { file: full, path: path.clone(), is_torn: false };
+        let (file, full) = (
+            rewrite(&path, &[]).unwrap(),
+            File::create("/dev/full").unwrap(),
+        );
+        let mut writer = Writer {
+            file: full,
+            path: path.clone(),
+            is_torn: false,
+        };
         let append = |writer: &mut Writer, text: &str| {
             let (done, written) = oneshot::channel();
             writer.append(&mut line_of(&item(text, 10)).unwrap(), &mut vec![done]);
             written
         };
-        assert_eq!(append(&mut writer, "a").await.unwrap(), Err(StoreError::Full));
+        assert_eq!(
+            append(&mut writer, "a").await.unwrap(),
+            Err(StoreError::Full)
+        );
         writer.file = file;
         writer.file.write_all(b"{\"ends_at\":10,\"val").unwrap();
         assert_eq!(append(&mut writer, "b").await.unwrap(), Ok(()));
@@ -442,7 +551,11 @@ mod tests {
         assert_eq!(said(&store, 0).await, ["b"]);
         drop(folder);
         let read = store.news(&Cursor::default(), at(0)).await.unwrap();
-        let lost = store.condense(&read.cursor, vec![item("c", 10)], at(0)).await;
-        assert!(matches!(lost, Err(StoreError::Unavailable(why)) if why.contains("journal cannot be written")));
+        let lost = store
+            .condense(&read.cursor, vec![item("c", 10)], at(0))
+            .await;
+        assert!(
+            matches!(lost, Err(StoreError::Unavailable(why)) if why.contains("journal cannot be written"))
+        );
     }
 }

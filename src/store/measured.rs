@@ -53,7 +53,17 @@ enum Call {
 impl StoreNumbers {
     /// All at zero.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
-        let calls = ["get", "put", "put_if_absent", "swap", "remove", "announce", "news", "condense"].map(|call| {
+        let calls = [
+            "get",
+            "put",
+            "put_if_absent",
+            "swap",
+            "remove",
+            "announce",
+            "news",
+            "condense",
+        ]
+        .map(|call| {
             let counter = |outcome| metrics.store_calls.with_label_values(&[call, outcome]);
             CallNumbers {
                 ok: counter("ok"),
@@ -62,12 +72,29 @@ impl StoreNumbers {
                 seconds: metrics.store_call_seconds.with_label_values(&[call]),
             }
         });
-        let (in_flight, up) = (metrics.store_calls_in_flight.clone(), metrics.store_up.clone());
-        Arc::new(Self { calls, in_flight, up, is_up: OnceLock::new() })
+        let (in_flight, up) = (
+            metrics.store_calls_in_flight.clone(),
+            metrics.store_up.clone(),
+        );
+        Arc::new(Self {
+            calls,
+            in_flight,
+            up,
+            is_up: OnceLock::new(),
+        })
     }
 
     const fn of(&self, call: Call) -> &CallNumbers {
-        let [get, put, put_if_absent, swap, remove, announce, news, condense] = &self.calls;
+        let [
+            get,
+            put,
+            put_if_absent,
+            swap,
+            remove,
+            announce,
+            news,
+            condense,
+        ] = &self.calls;
         match call {
             Call::Get => get,
             Call::Put => put,
@@ -85,9 +112,14 @@ impl StoreNumbers {
         let is_up = !matches!(error, Some(StoreError::Unavailable(_)));
         self.up.set(i64::from(is_up));
         // That it is there at first is no news.
-        let was_up = self.is_up.get_or_init(|| AtomicBool::new(true)).swap(is_up, Ordering::Relaxed);
+        let was_up = self
+            .is_up
+            .get_or_init(|| AtomicBool::new(true))
+            .swap(is_up, Ordering::Relaxed);
         match error {
-            Some(StoreError::Unavailable(why)) if was_up => tracing::warn!(%why, "store_unavailable"),
+            Some(StoreError::Unavailable(why)) if was_up => {
+                tracing::warn!(%why, "store_unavailable")
+            }
             Some(_) | None if is_up && !was_up => tracing::info!("store_available"),
             Some(_) | None => {}
         }
@@ -145,7 +177,13 @@ impl Store for Measured {
         self.measured(Call::Get, self.store.get(key, now))
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Bytes, ends_at: Timestamp, now: Timestamp) -> Answer<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> Answer<'a, ()> {
         self.measured(Call::Put, self.store.put(key, value, ends_at, now))
     }
 
@@ -156,7 +194,10 @@ impl Store for Measured {
         ends_at: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, Option<Bytes>> {
-        self.measured(Call::PutIfAbsent, self.store.put_if_absent(key, value, ends_at, now))
+        self.measured(
+            Call::PutIfAbsent,
+            self.store.put_if_absent(key, value, ends_at, now),
+        )
     }
 
     fn swap<'a>(
@@ -167,7 +208,10 @@ impl Store for Measured {
         ends_at: Timestamp,
         now: Timestamp,
     ) -> Answer<'a, bool> {
-        self.measured(Call::Swap, self.store.swap(key, before, value, ends_at, now))
+        self.measured(
+            Call::Swap,
+            self.store.swap(key, before, value, ends_at, now),
+        )
     }
 
     fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp) -> Answer<'a, bool> {
@@ -182,7 +226,12 @@ impl Store for Measured {
         self.measured(Call::News, self.store.news(since, now))
     }
 
-    fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, now: Timestamp) -> Answer<'a, ()> {
+    fn condense<'a>(
+        &'a self,
+        until: &'a Cursor,
+        items: Vec<Item>,
+        now: Timestamp,
+    ) -> Answer<'a, ()> {
         self.measured(Call::Condense, self.store.condense(until, items, now))
     }
 
@@ -209,12 +258,27 @@ mod tests {
         let store = Measured::new(Arc::new(Memory::new(1)), StoreNumbers::new(&metrics));
         store.put("a", Bytes::new(), LATER, NOW).await.unwrap();
         store.put("b", Bytes::new(), LATER, NOW).await.unwrap_err();
-        store.put_if_absent("a", Bytes::new(), LATER, NOW).await.unwrap();
+        store
+            .put_if_absent("a", Bytes::new(), LATER, NOW)
+            .await
+            .unwrap();
         store.get("a", NOW).await.unwrap();
         store.get("b", NOW).await.unwrap();
-        store.swap("a", b"", Bytes::new(), LATER, NOW).await.unwrap();
+        store
+            .swap("a", b"", Bytes::new(), LATER, NOW)
+            .await
+            .unwrap();
         store.remove("a", b"", NOW).await.unwrap();
-        store.announce(Item { value: Bytes::new(), ends_at: LATER }, NOW).await.unwrap();
+        store
+            .announce(
+                Item {
+                    value: Bytes::new(),
+                    ends_at: LATER,
+                },
+                NOW,
+            )
+            .await
+            .unwrap();
         let news = store.news(&Cursor::default(), NOW).await.unwrap();
         store.condense(&news.cursor, Vec::new(), NOW).await.unwrap();
         let text = metrics.text().unwrap();
@@ -230,12 +294,18 @@ mod tests {
             ("condense", "ok", 1),
             ("get", "store_unavailable", 0),
         ] {
-            let line = format!("doorward_store_calls_total{{call=\"{call}\",outcome=\"{outcome}\"}} {times}\n");
+            let line = format!(
+                "doorward_store_calls_total{{call=\"{call}\",outcome=\"{outcome}\"}} {times}\n"
+            );
             assert!(text.contains(&line), "{line} is not in:\n{text}");
         }
-        assert!(text.contains("doorward_store_call_seconds_count{call=\"put\"} 2\n"), "{text}");
         assert!(
-            text.contains("doorward_store_up 1\n") && text.contains("doorward_store_calls_in_flight 0\n"),
+            text.contains("doorward_store_call_seconds_count{call=\"put\"} 2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("doorward_store_up 1\n")
+                && text.contains("doorward_store_calls_in_flight 0\n"),
             "{text}"
         );
         assert_eq!(store.held(), Some(0));
@@ -245,7 +315,10 @@ mod tests {
     async fn a_store_that_is_not_there_is_down() {
         // Nobody listens at port 0.
         let settings = RedisSettings {
-            nodes: vec![RedisNode { host: "127.0.0.1".to_owned(), port: 0 }],
+            nodes: vec![RedisNode {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            }],
             topology: Topology::Single,
             tls: None,
             login: None,
@@ -253,14 +326,22 @@ mod tests {
             key_prefix: "test:".to_owned(),
             timeout: std::time::Duration::from_secs(5),
         };
-        let limits = FeedLimits { longest_life: std::time::Duration::from_secs(1), max_items: 1 };
+        let limits = FeedLimits {
+            longest_life: std::time::Duration::from_secs(1),
+            max_items: 1,
+        };
         let metrics = Metrics::new().unwrap();
         let redis = Redis::new(&settings, "test", 1, limits).unwrap();
         let store = Measured::new(Arc::new(redis), StoreNumbers::new(&metrics));
         store.get("a", NOW).await.unwrap_err();
         let text = metrics.text().unwrap();
         assert!(text.contains("doorward_store_up 0\n"), "{text}");
-        assert!(text.contains("doorward_store_calls_total{call=\"get\",outcome=\"store_unavailable\"} 1\n"), "{text}");
+        assert!(
+            text.contains(
+                "doorward_store_calls_total{call=\"get\",outcome=\"store_unavailable\"} 1\n"
+            ),
+            "{text}"
+        );
     }
 
     #[tokio::test]

@@ -29,13 +29,20 @@ struct Entry {
 impl Memory {
     /// An empty store that takes at most `max_entries`, and as many announcements.
     pub fn new(max_entries: usize) -> Self {
-        Self { entries: Mutex::default(), max_entries, feed: Mutex::new(Feed::new(max_entries)) }
+        Self {
+            entries: Mutex::default(),
+            max_entries,
+            feed: Mutex::new(Feed::new(max_entries)),
+        }
     }
 
     /// With room for another number of announcements; there are none yet.
     #[must_use]
     pub fn with_room_for(self, max_items: usize) -> Self {
-        Self { feed: Mutex::new(Feed::new(max_items)), ..self }
+        Self {
+            feed: Mutex::new(Feed::new(max_items)),
+            ..self
+        }
     }
 
     /// With a journal that keeps the announcements through a restart; what it has kept is announced already. Blocks.
@@ -74,7 +81,10 @@ impl Memory {
 }
 
 fn living<'e>(entries: &'e HashMap<String, Entry>, key: &str, now: Timestamp) -> Option<&'e Bytes> {
-    entries.get(key).filter(|entry| now < entry.ends_at).map(|entry| &entry.value)
+    entries
+        .get(key)
+        .filter(|entry| now < entry.ends_at)
+        .map(|entry| &entry.value)
 }
 
 fn at_once<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Answer<'a, T> {
@@ -86,7 +96,9 @@ fn written<'a>(pending: Result<Pending, StoreError>) -> Answer<'a, ()> {
     match pending {
         Ok(None) => at_once(Ok(())),
         Ok(Some(written)) => Box::pin(async move {
-            written.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the journal has ended".to_owned())))
+            written.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable("the journal has ended".to_owned()))
+            })
         }),
         Err(error) => at_once(Err(error)),
     }
@@ -97,7 +109,13 @@ impl Store for Memory {
         at_once(Ok(living(&self.lock(), key, now).cloned()))
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Bytes, ends_at: Timestamp, now: Timestamp) -> Answer<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> Answer<'a, ()> {
         at_once(self.insert(&mut self.lock(), key, Entry { value, ends_at }, now))
     }
 
@@ -112,7 +130,10 @@ impl Store for Memory {
         if let Some(there) = living(&entries, key, now) {
             return at_once(Ok(Some(there.clone())));
         }
-        at_once(self.insert(&mut entries, key, Entry { value, ends_at }, now).map(|()| None))
+        at_once(
+            self.insert(&mut entries, key, Entry { value, ends_at }, now)
+                .map(|()| None),
+        )
     }
 
     fn swap<'a>(
@@ -148,7 +169,12 @@ impl Store for Memory {
         at_once(Ok(self.feed().news(since, now)))
     }
 
-    fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, _now: Timestamp) -> Answer<'a, ()> {
+    fn condense<'a>(
+        &'a self,
+        until: &'a Cursor,
+        items: Vec<Item>,
+        _now: Timestamp,
+    ) -> Answer<'a, ()> {
         written(self.feed().condense(until, items))
     }
 

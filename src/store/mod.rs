@@ -33,7 +33,9 @@ use crate::types::time::Timestamp;
 
 pub use measured::{Measured, StoreNumbers};
 pub use memory::Memory;
-pub use redis::{BadRedis, FeedLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
+pub use redis::{
+    BadRedis, FeedLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology,
+};
 pub use revocations::{Ended, Revocations, RevokedSet, Whose};
 
 /// What a call to a store yields.
@@ -45,7 +47,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> Answer<'a, Option<Bytes>>;
 
     /// Keeps `value` under `key` until `ends_at`, in place of what was there.
-    fn put<'a>(&'a self, key: &'a str, value: Bytes, ends_at: Timestamp, now: Timestamp) -> Answer<'a, ()>;
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> Answer<'a, ()>;
 
     /// Keeps `value` under `key` unless there is one already, which is then returned and stays as it is.
     fn put_if_absent<'a>(
@@ -77,7 +85,12 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Puts `items` in the place of everything that was announced up to `until`: they say the same in fewer words. Does
     /// nothing where the memory that `until` is of was lost, which the next [`Store::news`] tells.
-    fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, now: Timestamp) -> Answer<'a, ()>;
+    fn condense<'a>(
+        &'a self,
+        until: &'a Cursor,
+        items: Vec<Item>,
+        now: Timestamp,
+    ) -> Answer<'a, ()>;
 
     /// How many entries this process holds for the store; `None` where others hold them.
     fn held(&self) -> Option<usize>;

@@ -104,21 +104,29 @@ struct Entry {
 impl RevokedSet {
     /// Whether the session was ended.
     pub fn contains(&self, whose: Whose<'_>) -> bool {
-        if self.everyone.is_some_and(|(began_until, _)| whose.started_at <= began_until) {
+        if self
+            .everyone
+            .is_some_and(|(began_until, _)| whose.started_at <= began_until)
+        {
             return true;
         }
         let names = |map: fn(&Names) -> &HashMap<String, Entry>, name: &str| {
-            let entry = map(&self.recent).get(name).or_else(|| map(&self.settled).get(name));
+            let entry = map(&self.recent)
+                .get(name)
+                .or_else(|| map(&self.settled).get(name));
             entry.is_some_and(|entry| whose.started_at <= entry.began_until)
         };
         names(|names| &names.sessions, whose.sid.as_str())
-            || whose.provider_sid.is_some_and(|sid| names(|names| &names.provider_sessions, sid.as_str()))
+            || whose
+                .provider_sid
+                .is_some_and(|sid| names(|names| &names.provider_sessions, sid.as_str()))
             || names(|names| &names.people, whose.subject.as_str())
     }
 
     /// Whether this very session was ended by its name.
     pub fn has_session(&self, sid: &SessionId) -> bool {
-        self.recent.sessions.contains_key(sid.as_str()) || self.settled.sessions.contains_key(sid.as_str())
+        self.recent.sessions.contains_key(sid.as_str())
+            || self.settled.sessions.contains_key(sid.as_str())
     }
 
     /// How many revocations there are by name.
@@ -139,8 +147,17 @@ impl RevokedSet {
         let people = names.people.into_iter();
         let everyone = self.everyone.filter(|(_, ends_at)| now < *ends_at);
         sessions
-            .chain(provider_sessions.map(|(sid, entry)| (Ended::ProviderSession(ProviderSid::new(sid)), entry.ends_at)))
-            .chain(people.map(|(sub, entry)| (Ended::Person(Subject::new(sub), entry.began_until), entry.ends_at)))
+            .chain(
+                provider_sessions.map(|(sid, entry)| {
+                    (Ended::ProviderSession(ProviderSid::new(sid)), entry.ends_at)
+                }),
+            )
+            .chain(people.map(|(sub, entry)| {
+                (
+                    Ended::Person(Subject::new(sub), entry.began_until),
+                    entry.ends_at,
+                )
+            }))
             .chain(everyone.map(|(began_until, ends_at)| (Ended::Everyone(began_until), ends_at)))
             .collect()
     }
@@ -154,7 +171,11 @@ impl RevokedSet {
 impl Revocations {
     /// None yet, and at most `max_entries` to be named one by one.
     pub fn new(max_entries: usize) -> Self {
-        Self { snapshot: ArcSwap::default(), writing: Mutex::new(()), max_entries }
+        Self {
+            snapshot: ArcSwap::default(),
+            writing: Mutex::new(()),
+            max_entries,
+        }
     }
 
     /// What is revoked now.
@@ -168,16 +189,43 @@ impl Revocations {
         let mut next = RevokedSet::clone(&self.snapshot.load());
         let is_news = match ended {
             Ended::Session(sid, subject) => {
-                let entry = Entry { began_until: FOR_EVER, ends_at, person: named(&subject) };
-                next.add(|names| &mut names.sessions, |names| &names.sessions, sid.as_str(), entry)
+                let entry = Entry {
+                    began_until: FOR_EVER,
+                    ends_at,
+                    person: named(&subject),
+                };
+                next.add(
+                    |names| &mut names.sessions,
+                    |names| &names.sessions,
+                    sid.as_str(),
+                    entry,
+                )
             }
             Ended::ProviderSession(sid) => {
-                let entry = Entry { began_until: FOR_EVER, ends_at, person: None };
-                next.add(|names| &mut names.provider_sessions, |names| &names.provider_sessions, sid.as_str(), entry)
+                let entry = Entry {
+                    began_until: FOR_EVER,
+                    ends_at,
+                    person: None,
+                };
+                next.add(
+                    |names| &mut names.provider_sessions,
+                    |names| &names.provider_sessions,
+                    sid.as_str(),
+                    entry,
+                )
             }
             Ended::Person(subject, began_until) => {
-                let entry = Entry { began_until, ends_at, person: None };
-                next.add(|names| &mut names.people, |names| &names.people, subject.as_str(), entry)
+                let entry = Entry {
+                    began_until,
+                    ends_at,
+                    person: None,
+                };
+                next.add(
+                    |names| &mut names.people,
+                    |names| &names.people,
+                    subject.as_str(),
+                    entry,
+                )
             }
             Ended::Everyone(began_until) => next.add_everyone(began_until, ends_at),
         };
@@ -219,15 +267,27 @@ impl RevokedSet {
         name: &str,
         entry: Entry,
     ) -> bool {
-        let known = read(&self.recent).get(name).or_else(|| read(&self.settled).get(name));
+        let known = read(&self.recent)
+            .get(name)
+            .or_else(|| read(&self.settled).get(name));
         let Some(known) = known else {
             write(&mut self.recent).insert(name.to_owned(), entry);
             return true;
         };
         let is_news = known.began_until < entry.began_until || known.ends_at < entry.ends_at;
         if is_news {
-            let (began_until, ends_at) = (known.began_until.max(entry.began_until), known.ends_at.max(entry.ends_at));
-            write(&mut self.recent).insert(name.to_owned(), Entry { began_until, ends_at, ..entry });
+            let (began_until, ends_at) = (
+                known.began_until.max(entry.began_until),
+                known.ends_at.max(entry.ends_at),
+            );
+            write(&mut self.recent).insert(
+                name.to_owned(),
+                Entry {
+                    began_until,
+                    ends_at,
+                    ..entry
+                },
+            );
         }
         is_news
     }
@@ -248,13 +308,19 @@ impl Names {
     }
 
     fn forget_ended(&mut self, now: Timestamp) {
-        for map in [&mut self.sessions, &mut self.provider_sessions, &mut self.people] {
+        for map in [
+            &mut self.sessions,
+            &mut self.provider_sessions,
+            &mut self.people,
+        ] {
             map.retain(|_, entry| now < entry.ends_at);
         }
     }
 
     fn last_end(&self) -> Option<Timestamp> {
-        let all = [&self.sessions, &self.provider_sessions, &self.people].into_iter().flat_map(HashMap::values);
+        let all = [&self.sessions, &self.provider_sessions, &self.people]
+            .into_iter()
+            .flat_map(HashMap::values);
         all.map(|entry| entry.ends_at).max()
     }
 
@@ -269,10 +335,25 @@ impl Names {
             }
         }
         busy.retain(|_, (sessions, _)| *sessions > MANY);
-        self.sessions.retain(|_, entry| entry.person.as_ref().is_none_or(|person| !busy.contains_key(person)));
+        self.sessions.retain(|_, entry| {
+            entry
+                .person
+                .as_ref()
+                .is_none_or(|person| !busy.contains_key(person))
+        });
         for (person, (_, ends_at)) in busy {
-            let known = self.people.get(&*person).map_or(ends_at, |known| known.ends_at.max(ends_at));
-            self.people.insert(person.into(), Entry { began_until: now, ends_at: known, person: None });
+            let known = self
+                .people
+                .get(&*person)
+                .map_or(ends_at, |known| known.ends_at.max(ends_at));
+            self.people.insert(
+                person.into(),
+                Entry {
+                    began_until: now,
+                    ends_at: known,
+                    person: None,
+                },
+            );
         }
     }
 
@@ -290,10 +371,19 @@ mod tests {
     }
 
     fn session(number: usize, person: usize) -> Ended {
-        Ended::Session(SessionId::new(number.to_string()), Subject::new(format!("person {person}")))
+        Ended::Session(
+            SessionId::new(number.to_string()),
+            Subject::new(format!("person {person}")),
+        )
     }
 
-    fn is_over(revocations: &Revocations, sid: &str, provider_sid: &str, subject: &str, started_at: u64) -> bool {
+    fn is_over(
+        revocations: &Revocations,
+        sid: &str,
+        provider_sid: &str,
+        subject: &str,
+        started_at: u64,
+    ) -> bool {
         let (sid, provider_sid) = (SessionId::new(sid), ProviderSid::new(provider_sid));
         let subject = Subject::new(subject);
         revocations.snapshot().contains(Whose {
@@ -310,21 +400,34 @@ mod tests {
         for number in 0..1000 {
             revocations.revoke(session(number, number), at(100), at(1));
         }
-        assert!((0..1000).all(|number| is_over(&revocations, &number.to_string(), "p", "alice", 0)));
+        assert!((0..1000).all(|number| is_over(
+            &revocations,
+            &number.to_string(),
+            "p",
+            "alice",
+            0
+        )));
         assert!(!is_over(&revocations, "other", "p", "alice", 0));
     }
 
     #[test]
     fn each_kind_of_name_ends_its_own_sessions_only() {
         let revocations = Revocations::new(10);
-        revocations.revoke(Ended::ProviderSession(ProviderSid::new("x")), at(100), at(50));
+        revocations.revoke(
+            Ended::ProviderSession(ProviderSid::new("x")),
+            at(100),
+            at(50),
+        );
         assert!(is_over(&revocations, "s", "x", "alice", 60));
         assert!(!is_over(&revocations, "x", "p", "x", 0));
         revocations.revoke(Ended::Person(Subject::new("bob"), at(50)), at(100), at(50));
         assert!(is_over(&revocations, "s", "p", "bob", 50));
         assert!(!is_over(&revocations, "s", "p", "bob", 51));
         revocations.revoke(Ended::Person(Subject::new("bob"), at(40)), at(100), at(50));
-        assert!(is_over(&revocations, "s", "p", "bob", 50), "an older revocation takes nothing back");
+        assert!(
+            is_over(&revocations, "s", "p", "bob", 50),
+            "an older revocation takes nothing back"
+        );
     }
 
     #[test]
@@ -333,7 +436,11 @@ mod tests {
         for number in 0..400 {
             assert!(here.revoke(session(number, number), at(100), at(1)));
         }
-        here.revoke(Ended::ProviderSession(ProviderSid::new("x")), at(100), at(1));
+        here.revoke(
+            Ended::ProviderSession(ProviderSid::new("x")),
+            at(100),
+            at(1),
+        );
         here.revoke(Ended::Person(Subject::new("bob"), at(50)), at(100), at(1));
         here.revoke(Ended::Person(Subject::new("ended"), at(50)), at(2), at(1));
         let there = Revocations::new(1000);
@@ -343,7 +450,10 @@ mod tests {
             assert!(there.revoke(ended, ends_at, at(2)));
         }
         for (ended, ends_at) in all {
-            assert!(!there.revoke(ended, ends_at, at(2)), "it is no news any more");
+            assert!(
+                !there.revoke(ended, ends_at, at(2)),
+                "it is no news any more"
+            );
         }
         assert!((0..400).all(|number| is_over(&there, &number.to_string(), "p", "alice", 60)));
         assert!(is_over(&there, "s", "x", "alice", 60) && is_over(&there, "s", "p", "bob", 50));
@@ -353,7 +463,9 @@ mod tests {
         for (ended, ends_at) in here.snapshot().all(at(2)) {
             there.revoke(ended, ends_at, at(2));
         }
-        assert!(is_over(&there, "any", "p", "carol", 70) && !is_over(&there, "any", "p", "carol", 71));
+        assert!(
+            is_over(&there, "any", "p", "carol", 70) && !is_over(&there, "any", "p", "carol", 71)
+        );
     }
 
     #[test]
@@ -363,7 +475,13 @@ mod tests {
         for number in 0..5_000 {
             revocations.revoke(session(number, 0), at(100), at(2));
         }
-        assert!((0..5_000).all(|number| is_over(&revocations, &number.to_string(), "p", "person 0", 1)));
+        assert!((0..5_000).all(|number| is_over(
+            &revocations,
+            &number.to_string(),
+            "p",
+            "person 0",
+            1
+        )));
         assert!(is_over(&revocations, "1000000", "p", "person 1", 0));
         assert!(!is_over(&revocations, "other", "p", "person 1", 0));
         assert!(!is_over(&revocations, "later", "p", "person 0", 3));

@@ -85,8 +85,13 @@ impl AccessLog {
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || theirs.write_to(out))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || theirs.write_to(out))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// A new buffer for one worker; `None` once the log has ended.
@@ -94,7 +99,11 @@ impl AccessLog {
         let writer = self.thread.as_ref()?.thread().clone();
         let lines = Arc::new(Mutex::new(Vec::new()));
         lock(&self.shared.buffers).push(Arc::clone(&lines));
-        Some(AccessBuffer { lines, writer, dropped: metrics.dropped_log_lines.clone() })
+        Some(AccessBuffer {
+            lines,
+            writer,
+            dropped: metrics.dropped_log_lines.clone(),
+        })
     }
 }
 
@@ -138,7 +147,8 @@ impl Shared {
                 taken.clear();
             }
             let _ = out.flush();
-            lock(&self.buffers).retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
+            lock(&self.buffers)
+                .retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
             if last {
                 return;
             }
@@ -282,15 +292,26 @@ fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     let (days, second) = (time.secs() / 86_400, time.secs() % 86_400);
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     push_digits::<4>(out, year);
-    for (before, number) in [(b'-', month), (b'-', day), (b'T', hour), (b':', minute), (b':', second)] {
+    for (before, number) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', hour),
+        (b':', minute),
+        (b':', second),
+    ] {
         out.push(before);
         push_digits::<2>(out, number);
     }
@@ -322,7 +343,10 @@ mod tests {
         let mut out = Vec::new();
         line.format(&mut out);
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
-        assert!(out.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n')));
+        assert!(
+            out.iter()
+                .all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\n'))
+        );
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -330,22 +354,61 @@ mod tests {
     fn a_line_is_one_object_with_the_facts() {
         let line = parsed(&LINE);
         assert_eq!(line["time"], "2000-02-29T12:34:56Z");
-        assert_eq!((line["ms"].as_f64(), line["upstream_ms"].as_f64()), (Some(1.234), Some(1.0)));
-        assert_eq!((&line["status"], &line["out"], &line["session"]), (&200.into(), &7.into(), &"01234567".into()));
-        assert_eq!(parsed(&AccessLine { time: Timestamp::from_secs(0), ..LINE })["time"], "1970-01-01T00:00:00Z");
+        assert_eq!(
+            (line["ms"].as_f64(), line["upstream_ms"].as_f64()),
+            (Some(1.234), Some(1.0))
+        );
+        assert_eq!(
+            (&line["status"], &line["out"], &line["session"]),
+            (&200.into(), &7.into(), &"01234567".into())
+        );
+        assert_eq!(
+            parsed(&AccessLine {
+                time: Timestamp::from_secs(0),
+                ..LINE
+            })["time"],
+            "1970-01-01T00:00:00Z"
+        );
         let end_of_year = Timestamp::from_secs(1_798_761_599);
-        assert_eq!(parsed(&AccessLine { time: end_of_year, ..LINE })["time"], "2026-12-31T23:59:59Z");
+        assert_eq!(
+            parsed(&AccessLine {
+                time: end_of_year,
+                ..LINE
+            })["time"],
+            "2026-12-31T23:59:59Z"
+        );
     }
 
     /// LESSONS, Operation: codes in logs; CR LF, escapes and JSON breaks in log lines.
     #[test]
     fn what_a_client_sent_neither_leaks_nor_breaks_out() {
-        assert_eq!(parsed(&AccessLine { path: "/callback?code=s3cret", ..LINE })["path"], "/callback");
-        assert_eq!(parsed(&AccessLine { path: "/a#code=s3cret", ..LINE })["path"], "/a");
+        assert_eq!(
+            parsed(&AccessLine {
+                path: "/callback?code=s3cret",
+                ..LINE
+            })["path"],
+            "/callback"
+        );
+        assert_eq!(
+            parsed(&AccessLine {
+                path: "/a#code=s3cret",
+                ..LINE
+            })["path"],
+            "/a"
+        );
         let odd = "a\r\n\",\"status\":0,\\ \x1b[31m\u{202e}\u{1f600}\u{85}";
         assert_eq!(parsed(&AccessLine { host: odd, ..LINE })["host"], odd);
         let long = "x".repeat(100_000);
-        assert!(parsed(&AccessLine { path: &long, ..LINE })["path"].as_str().unwrap().len() < 2100);
+        assert!(
+            parsed(&AccessLine {
+                path: &long,
+                ..LINE
+            })["path"]
+                .as_str()
+                .unwrap()
+                .len()
+                < 2100
+        );
     }
 
     #[test]
@@ -358,7 +421,13 @@ mod tests {
             (0..1000).for_each(|_| buffer.write(&LINE));
         }
         drop(log);
-        assert_eq!(std::fs::read_to_string(file.path()).unwrap().lines().count(), 2000);
+        assert_eq!(
+            std::fs::read_to_string(file.path())
+                .unwrap()
+                .lines()
+                .count(),
+            2000
+        );
         assert_eq!(metrics.dropped_log_lines.get(), 0);
     }
 

@@ -34,7 +34,10 @@ impl Health {
 
     /// The conditions that are not met, in the order they were added.
     pub fn missing(&self) -> impl Iterator<Item = &'static str> {
-        self.conditions.iter().filter(|(_, flag)| !flag.load(Ordering::Acquire)).map(|(name, _)| *name)
+        self.conditions
+            .iter()
+            .filter(|(_, flag)| !flag.load(Ordering::Acquire))
+            .map(|(name, _)| *name)
     }
 }
 

@@ -49,9 +49,15 @@ where
 {
     let filter = EnvFilter::builder()
         .parse(filter)
-        .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| LogError::Filter {
+            filter: filter.to_owned(),
+            reason: error.to_string(),
+        })?;
     // Colours would let what a client sent be mistaken for our own escapes in a terminal.
-    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let base = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(false);
     Ok(match format {
         LogFormat::Human => Box::new(base.finish()),
         LogFormat::Json => Box::new(base.json().flatten_event(true).finish()),
@@ -93,14 +99,22 @@ mod tests {
         let forged = "a\n{\"message\":\"forged\"}\x1b[31m";
         let json = written(LogFormat::Json, forged);
         assert_eq!(json.lines().count(), 1, "{json}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["value"], forged);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&json).unwrap()["value"],
+            forged
+        );
         let human = written(LogFormat::Human, forged);
-        assert!(human.lines().count() == 1 && !human.contains('\x1b'), "{human:?}");
+        assert!(
+            human.lines().count() == 1 && !human.contains('\x1b'),
+            "{human:?}"
+        );
     }
 
     #[test]
     fn a_bad_filter_is_an_error_that_names_it() {
-        let error = subscriber(LogFormat::Human, "a=b=c", std::io::sink).err().unwrap();
+        let error = subscriber(LogFormat::Human, "a=b=c", std::io::sink)
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("`a=b=c`"), "{error}");
     }
 }

@@ -5,12 +5,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+const SECONDS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
 /// The last but the infinite one is the most that is written.
 const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 7168.0];
 
@@ -168,13 +170,21 @@ impl Metrics {
                 "app",
                 &SECONDS,
             )?,
-            logins: counters("doorward_logins_total", "Logins by outcome.", &["app", "outcome"])?,
+            logins: counters(
+                "doorward_logins_total",
+                "Logins by outcome.",
+                &["app", "outcome"],
+            )?,
             password_logins: counters(
                 "doorward_password_logins_total",
                 "Logins of native apps with a password, by outcome.",
                 &["app", "outcome"],
             )?,
-            logouts: counters("doorward_logouts_total", "Logouts by outcome.", &["app", "outcome"])?,
+            logouts: counters(
+                "doorward_logouts_total",
+                "Logouts by outcome.",
+                &["app", "outcome"],
+            )?,
             forms: counters(
                 "doorward_forms_total",
                 "Forms that met no session, by what became of them.",
@@ -190,7 +200,11 @@ impl Metrics {
                 "Calls of the apps' own logouts by outcome.",
                 &["app", "outcome"],
             )?,
-            refreshes: counters("doorward_refreshes_total", "Token refreshes by outcome.", &["app", "outcome"])?,
+            refreshes: counters(
+                "doorward_refreshes_total",
+                "Token refreshes by outcome.",
+                &["app", "outcome"],
+            )?,
             revocations: counters(
                 "doorward_revocations_total",
                 "Logout tokens, webhooks and logout frames from the provider by outcome.",
@@ -230,7 +244,10 @@ impl Metrics {
                 "doorward_introspected_tokens",
                 "Opaque tokens of which it is remembered what the provider said.",
             )?,
-            store_entries: gauge("doorward_store_entries", "Entries of the store in this process.")?,
+            store_entries: gauge(
+                "doorward_store_entries",
+                "Entries of the store in this process.",
+            )?,
             store_calls: counters(
                 "doorward_store_calls_total",
                 "Calls to the store by outcome.",
@@ -242,9 +259,18 @@ impl Metrics {
                 "call",
                 &SECONDS,
             )?,
-            store_calls_in_flight: gauge("doorward_store_calls_in_flight", "Calls to the store under way.")?,
-            store_up: gauge("doorward_store_up", "Whether the store answered the last call.")?,
-            revoked_sessions: gauge("doorward_revoked_sessions", "Sessions ended before their time, by name.")?,
+            store_calls_in_flight: gauge(
+                "doorward_store_calls_in_flight",
+                "Calls to the store under way.",
+            )?,
+            store_up: gauge(
+                "doorward_store_up",
+                "Whether the store answered the last call.",
+            )?,
+            revoked_sessions: gauge(
+                "doorward_revoked_sessions",
+                "Sessions ended before their time, by name.",
+            )?,
             revocations_known: gauge(
                 "doorward_revocations_known",
                 "Whether all that replicas announced of ended sessions is known here.",
@@ -258,7 +284,11 @@ impl Metrics {
                 "Seconds by which a provider's clock is ahead of ours.",
                 "provider",
             )?,
-            provider_keys: gauges("doorward_provider_keys", "Keys of a provider that can be used.", "provider")?,
+            provider_keys: gauges(
+                "doorward_provider_keys",
+                "Keys of a provider that can be used.",
+                "provider",
+            )?,
             provider_keys_skipped: gauges(
                 "doorward_provider_keys_skipped",
                 "Keys of a provider that cannot be used.",
@@ -293,8 +323,14 @@ impl Metrics {
                 "doorward_connections_at_rest",
                 "Open client connections that are idle and hold little more than a socket.",
             )?,
-            connections_accepted: counter("doorward_connections_accepted_total", "Accepted client connections.")?,
-            accept_pauses: counter("doorward_accept_pauses_total", "Pauses of accepting at the connection limit.")?,
+            connections_accepted: counter(
+                "doorward_connections_accepted_total",
+                "Accepted client connections.",
+            )?,
+            accept_pauses: counter(
+                "doorward_accept_pauses_total",
+                "Pauses of accepting at the connection limit.",
+            )?,
             protocol_refusals: counters(
                 "doorward_protocol_refusals_total",
                 "Connections refused or cut below HTTP requests.",
@@ -312,7 +348,10 @@ impl Metrics {
                 "Upgraded connections that ended, by reason.",
                 &["app", "reason"],
             )?,
-            dropped_log_lines: counter("doorward_access_lines_dropped_total", "Access lines lost to a slow writer.")?,
+            dropped_log_lines: counter(
+                "doorward_access_lines_dropped_total",
+                "Access lines lost to a slow writer.",
+            )?,
             registry,
         })
     }
@@ -322,7 +361,10 @@ impl Metrics {
         AppMetrics {
             app: name.to_owned(),
             requests: self.requests.clone(),
-            by_code: codes.iter().map(|code| (*code, [const { OnceLock::new() }; 5])).collect(),
+            by_code: codes
+                .iter()
+                .map(|code| (*code, [const { OnceLock::new() }; 5]))
+                .collect(),
             seconds: self.request_seconds.with_label_values(&[name]),
             upstream_seconds: self.upstream_seconds.with_label_values(&[name]),
         }
@@ -339,11 +381,26 @@ impl Metrics {
 
 impl AppMetrics {
     /// One request was answered to its last byte.
-    pub fn answered(&self, code: &'static str, status: u16, took: Duration, upstream: Option<Duration>) {
-        let class = usize::from(status / 100).saturating_sub(1).min(CLASSES.len() - 1);
+    pub fn answered(
+        &self,
+        code: &'static str,
+        status: u16,
+        took: Duration,
+        upstream: Option<Duration>,
+    ) {
+        let class = usize::from(status / 100)
+            .saturating_sub(1)
+            .min(CLASSES.len() - 1);
         let label = CLASSES.get(class).copied().unwrap_or_default();
-        let series = || self.requests.with_label_values(&[self.app.as_str(), code, label]);
-        let held = self.by_code.iter().find(|(known, _)| *known == code).and_then(|(_, classes)| classes.get(class));
+        let series = || {
+            self.requests
+                .with_label_values(&[self.app.as_str(), code, label])
+        };
+        let held = self
+            .by_code
+            .iter()
+            .find(|(known, _)| *known == code)
+            .and_then(|(_, classes)| classes.get(class));
         match held {
             Some(held) => held.get_or_init(series).inc(),
             None => series().inc(),
@@ -363,7 +420,12 @@ mod tests {
     fn requests_are_counted_by_app_code_and_class() {
         let metrics = Metrics::new().unwrap();
         let store = metrics.app("store", &["forwarded"]);
-        store.answered("forwarded", 204, Duration::from_millis(3), Some(Duration::from_millis(2)));
+        store.answered(
+            "forwarded",
+            204,
+            Duration::from_millis(3),
+            Some(Duration::from_millis(2)),
+        );
         store.answered("forwarded", 200, Duration::from_millis(3), None);
         store.answered("unforeseen", 599, Duration::from_millis(3), None);
         let text = metrics.text().unwrap();

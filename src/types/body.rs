@@ -154,7 +154,12 @@ impl Body {
     }
 
     fn of(source: Source) -> Self {
-        Self { source, keeps_trailers: false, says_its_end: false, watcher: None }
+        Self {
+            source,
+            keeps_trailers: false,
+            says_its_end: false,
+            watcher: None,
+        }
     }
 
     fn finish(&mut self, end: End) {
@@ -168,7 +173,10 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(Err(error)) = this.watcher.as_mut().map(|watcher| watcher.poll_admit(cx)) {
             this.finish(End::Cut);
@@ -182,7 +190,9 @@ impl HttpBody for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Source::Streamed(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                None if this.says_its_end && !incoming.is_end_stream() => Some(Err(BodyError::CutShort)),
+                None if this.says_its_end && !incoming.is_end_stream() => {
+                    Some(Err(BodyError::CutShort))
+                }
                 next => next.map(|frame| frame.map_err(BodyError::Stream)),
             },
             Source::Read(reader) => ready!(reader.as_mut().poll_frame(cx)),
@@ -238,7 +248,11 @@ impl std::fmt::Debug for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        let end = if self.is_end_stream() { End::Complete } else { End::Abandoned };
+        let end = if self.is_end_stream() {
+            End::Complete
+        } else {
+            End::Abandoned
+        };
         self.finish(end);
     }
 }

@@ -19,10 +19,21 @@ struct Identity {
 impl Stamp {
     /// Looks at the file behind every link.
     pub fn of(path: &Path) -> Self {
-        let found = path.canonicalize().and_then(|path| path.metadata().map(|metadata| (path, metadata))).ok();
+        let found = path
+            .canonicalize()
+            .and_then(|path| path.metadata().map(|metadata| (path, metadata)))
+            .ok();
         Self(found.map(|(path, metadata)| {
             let modified = (metadata.mtime(), metadata.mtime_nsec());
-            (path, Identity { device: metadata.dev(), inode: metadata.ino(), length: metadata.len(), modified })
+            (
+                path,
+                Identity {
+                    device: metadata.dev(),
+                    inode: metadata.ino(),
+                    length: metadata.len(),
+                    modified,
+                },
+            )
         }))
     }
 }
@@ -34,7 +45,11 @@ mod tests {
     #[test]
     fn another_file_behind_a_link_is_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let (link, one, two) = (folder.path().join("link"), folder.path().join("one"), folder.path().join("two"));
+        let (link, one, two) = (
+            folder.path().join("link"),
+            folder.path().join("one"),
+            folder.path().join("two"),
+        );
         assert_eq!(Stamp::of(&link), Stamp(None));
         for file in [&one, &two] {
             std::fs::write(file, "same").unwrap();

@@ -48,8 +48,17 @@ impl Origin {
         }
         let host = url.host_str().ok_or(NotAnOrigin::Unparsable)?.to_owned();
         let port = url.port_or_known_default().ok_or(NotAnOrigin::Unparsable)?;
-        let authority = if port == default_port(secure) { host.clone() } else { format!("{host}:{port}") };
-        Ok(Self { secure, host, port, authority })
+        let authority = if port == default_port(secure) {
+            host.clone()
+        } else {
+            format!("{host}:{port}")
+        };
+        Ok(Self {
+            secure,
+            host,
+            port,
+            authority,
+        })
     }
 
     /// Whether the scheme is `https`.
@@ -168,9 +177,25 @@ mod tests {
 
     #[test]
     fn an_origin_is_scheme_host_and_port_only() {
-        assert_eq!(Origin::parse("https://Store.Example.com/").unwrap().to_string(), "https://store.example.com");
-        assert_eq!(Origin::parse("http://a.localhost:8080").unwrap().authority(), "a.localhost:8080");
-        for text in ["https://a/b", "https://a?x", "https://a#x", "https://u@a", "https://u:p@a"] {
+        assert_eq!(
+            Origin::parse("https://Store.Example.com/")
+                .unwrap()
+                .to_string(),
+            "https://store.example.com"
+        );
+        assert_eq!(
+            Origin::parse("http://a.localhost:8080")
+                .unwrap()
+                .authority(),
+            "a.localhost:8080"
+        );
+        for text in [
+            "https://a/b",
+            "https://a?x",
+            "https://a#x",
+            "https://u@a",
+            "https://u:p@a",
+        ] {
             assert_eq!(Origin::parse(text), Err(NotAnOrigin::More), "{text}");
         }
         assert_eq!(Origin::parse("ftp://a"), Err(NotAnOrigin::Scheme));
@@ -182,18 +207,37 @@ mod tests {
         let origin = Origin::parse("https://store.example.com").unwrap();
         assert!(origin.is_named_by("STORE.example.com"));
         assert!(origin.is_named_by("store.example.com:443"));
-        for other in ["store.example.com:80", "store.example.com:", "store.example.com.evil", "", "store.example.com:x"]
-        {
+        for other in [
+            "store.example.com:80",
+            "store.example.com:",
+            "store.example.com.evil",
+            "",
+            "store.example.com:x",
+        ] {
             assert!(!origin.is_named_by(other), "{other}");
         }
     }
 
     #[test]
     fn loopback_is_what_can_only_be_this_machine() {
-        for host in ["localhost", "store.localhost", "store.localhost.", "127.0.0.1", "127.9.9.9", "[::1]"] {
+        for host in [
+            "localhost",
+            "store.localhost",
+            "store.localhost.",
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+        ] {
             assert!(is_loopback_host(host), "{host}");
         }
-        for host in ["localhost.example.com", "notlocalhost", "128.0.0.1", "[::2]", "", "a b"] {
+        for host in [
+            "localhost.example.com",
+            "notlocalhost",
+            "128.0.0.1",
+            "[::2]",
+            "",
+            "a b",
+        ] {
             assert!(!is_loopback_host(host), "{host}");
         }
     }
@@ -203,7 +247,14 @@ mod tests {
         for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/doorward.sock"] {
             assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
         }
-        for text in ["localhost:8080", "127.0.0.1", "unix:run", "unix:", ":80", ""] {
+        for text in [
+            "localhost:8080",
+            "127.0.0.1",
+            "unix:run",
+            "unix:",
+            ":80",
+            "",
+        ] {
             assert_eq!(text.parse::<ListenAddr>(), Err(NotAListenAddr), "{text}");
         }
     }

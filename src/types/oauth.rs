@@ -181,7 +181,9 @@ impl KeyFingerprint {
 }
 
 /// How often a session's tokens were rotated: 0 at login, one more at every refresh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Generation(u32);
 
 impl Generation {
@@ -206,8 +208,12 @@ mod tests {
 
     #[test]
     fn challenge_is_the_one_of_rfc_7636_appendix_b() {
-        let verifier = PkceVerifier::from_sealed("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into());
-        assert_eq!(verifier.challenge_s256(), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        let verifier =
+            PkceVerifier::from_sealed("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into());
+        assert_eq!(
+            verifier.challenge_s256(),
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+        );
     }
 
     #[test]

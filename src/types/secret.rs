@@ -55,7 +55,13 @@ mod tests {
 
     #[test]
     fn equality_is_by_content() {
-        assert_eq!(Secret::new(String::from("a")), Secret::new(String::from("a")));
-        assert_ne!(Secret::new(String::from("a")), Secret::new(String::from("ab")));
+        assert_eq!(
+            Secret::new(String::from("a")),
+            Secret::new(String::from("a"))
+        );
+        assert_ne!(
+            Secret::new(String::from("a")),
+            Secret::new(String::from("ab"))
+        );
     }
 }

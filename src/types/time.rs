@@ -8,7 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Whole seconds since 1970-01-01T00:00:00Z (a NumericDate of RFC 7519 section 2, without the fraction).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -57,7 +59,10 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is handed")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the clock that everything else is handed"
+    )]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp::from_secs(since_epoch.map_or(0, |span| span.as_secs()))
@@ -99,7 +104,13 @@ mod tests {
     fn arithmetic_saturates() {
         let end = Timestamp::from_secs(u64::MAX);
         assert_eq!(end.plus(Duration::from_secs(5)), end);
-        assert_eq!(Timestamp::from_secs(3).minus(Duration::from_secs(5)).secs(), 0);
-        assert_eq!(Timestamp::from_secs(3).since(Timestamp::from_secs(5)), Duration::ZERO);
+        assert_eq!(
+            Timestamp::from_secs(3).minus(Duration::from_secs(5)).secs(),
+            0
+        );
+        assert_eq!(
+            Timestamp::from_secs(3).since(Timestamp::from_secs(5)),
+            Duration::ZERO
+        );
     }
 }

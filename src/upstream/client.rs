@@ -70,11 +70,24 @@ struct Resting {
 impl Upstream {
     /// No connections yet. Used on the runtime of one worker only: connections live on the runtime that dialled.
     pub fn new(plan: Arc<UpstreamPlan>, tunnels: Arc<Tunnels>, metrics: &Metrics) -> Self {
-        let slots = Arc::new(Semaphore::new(plan.settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let slots = Arc::new(Semaphore::new(
+            plan.settings
+                .max_connections
+                .clamp(1, Semaphore::MAX_PERMITS),
+        ));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
         let shelf = Arc::new(Shelf::new(plan.settings.max_idle, plan.settings.idle_reuse));
-        let links = (plan.settings.protocol == UpstreamProtocol::Http2).then(|| Links::new(&plan.app, metrics));
-        Self { plan, tunnels, links, shelf, slots, opened, errors: metrics.upstream_errors.clone() }
+        let links = (plan.settings.protocol == UpstreamProtocol::Http2)
+            .then(|| Links::new(&plan.app, metrics));
+        Self {
+            plan,
+            tunnels,
+            links,
+            shelf,
+            slots,
+            opened,
+            errors: metrics.upstream_errors.clone(),
+        }
     }
 
     /// How long the body of an answer may last.
@@ -83,7 +96,9 @@ impl Upstream {
     }
 
     pub(super) fn failed(&self, error: &UpstreamError) {
-        self.errors.with_label_values(&[self.plan.app.as_str(), error.code()]).inc();
+        self.errors
+            .with_label_values(&[self.plan.app.as_str(), error.code()])
+            .inc();
     }
 
     pub(super) async fn connection(&self, wanted: Wanted) -> Result<Connection, UpstreamError> {
@@ -130,16 +145,21 @@ impl Upstream {
     async fn dial(&self, slot: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {
         self.opened.inc();
         let socket = match &self.plan.settings.url {
-            UpstreamUrl::Unix(path) => {
-                Socket::Unix(UnixStream::connect(path).await.map_err(UpstreamError::ConnectRefused)?)
-            }
+            UpstreamUrl::Unix(path) => Socket::Unix(
+                UnixStream::connect(path)
+                    .await
+                    .map_err(UpstreamError::ConnectRefused)?,
+            ),
             UpstreamUrl::Http(place) | UpstreamUrl::Https(place) => {
                 let stream = connect(place).await?;
                 match &self.plan.tls {
                     None => Socket::Tcp(stream),
                     Some(tls) => {
                         let connector = TlsConnector::from(Arc::clone(&tls.config));
-                        let stream = connector.connect(tls.name.clone(), stream).await.map_err(UpstreamError::Tls)?;
+                        let stream = connector
+                            .connect(tls.name.clone(), stream)
+                            .await
+                            .map_err(UpstreamError::Tls)?;
                         Socket::Tls(Box::new(stream))
                     }
                 }
@@ -152,7 +172,13 @@ impl Upstream {
 impl Shelf {
     pub(super) fn new(max_idle: usize, idle_reuse: Duration) -> Self {
         let (resting, came, swept) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
-        Self { resting, max_idle, idle_reuse, came, swept }
+        Self {
+            resting,
+            max_idle,
+            idle_reuse,
+            came,
+            swept,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Resting>> {
@@ -193,7 +219,10 @@ impl Shelf {
             return;
         }
         let mut resting = self.lock();
-        resting.push_back(Resting { connection, since: Instant::now() });
+        resting.push_back(Resting {
+            connection,
+            since: Instant::now(),
+        });
         if resting.len() > self.max_idle {
             resting.pop_front();
         }
@@ -226,13 +255,22 @@ pub(super) async fn connect(place: &HostPort) -> Result<TcpStream, UpstreamError
     let is_address = host.parse::<std::net::IpAddr>().is_ok();
     if is_loopback_host(&place.host) && !is_address {
         let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        return first_that_answers(loopback.into_iter().map(|address| SocketAddr::new(address, place.port))).await;
+        return first_that_answers(
+            loopback
+                .into_iter()
+                .map(|address| SocketAddr::new(address, place.port)),
+        )
+        .await;
     }
-    let addresses = tokio::net::lookup_host((host, place.port)).await.map_err(UpstreamError::Unresolved)?;
+    let addresses = tokio::net::lookup_host((host, place.port))
+        .await
+        .map_err(UpstreamError::Unresolved)?;
     first_that_answers(addresses).await
 }
 
-async fn first_that_answers(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, UpstreamError> {
+async fn first_that_answers(
+    addresses: impl Iterator<Item = SocketAddr>,
+) -> Result<TcpStream, UpstreamError> {
     let mut last = UpstreamError::Unresolved(io::Error::from(io::ErrorKind::NotFound));
     for address in addresses {
         match TcpStream::connect(address).await {

@@ -51,10 +51,18 @@ impl ClientCertificate {
     ///
     /// # Errors
     /// See [`ClientCertificateError`].
-    pub fn read(cert_file: PathBuf, key_file: PathBuf) -> Result<Arc<Self>, ClientCertificateError> {
+    pub fn read(
+        cert_file: PathBuf,
+        key_file: PathBuf,
+    ) -> Result<Arc<Self>, ClientCertificateError> {
         let first = stamps(&cert_file, &key_file);
         let shown = ArcSwap::from_pointee(read(&cert_file, &key_file)?);
-        Ok(Arc::new(Self { cert_file, key_file, first, shown }))
+        Ok(Arc::new(Self {
+            cert_file,
+            key_file,
+            first,
+            shown,
+        }))
     }
 
     /// Looks at the files for ever.
@@ -63,16 +71,24 @@ impl ClientCertificate {
         loop {
             sleep(LOOK_EVERY).await;
             let (this, before) = (Arc::clone(&self), known.clone());
-            let Ok((stamps, outcome)) = spawn_blocking(move || this.look(&before)).await else { return };
+            let Ok((stamps, outcome)) = spawn_blocking(move || this.look(&before)).await else {
+                return;
+            };
             known = stamps;
             match outcome {
                 None => {}
                 Some(Ok(())) => {
-                    metrics.certificate_reloads.with_label_values(&["loaded"]).inc();
+                    metrics
+                        .certificate_reloads
+                        .with_label_values(&["loaded"])
+                        .inc();
                     tracing::info!(file = %self.cert_file.display(), "certificates_loaded");
                 }
                 Some(Err(error)) => {
-                    metrics.certificate_reloads.with_label_values(&["refused"]).inc();
+                    metrics
+                        .certificate_reloads
+                        .with_label_values(&["refused"])
+                        .inc();
                     tracing::error!(%error, "certificates_refused: the old ones are shown on");
                 }
             }
@@ -86,14 +102,19 @@ impl ClientCertificate {
         if stamps == *known {
             return (stamps, None);
         }
-        let read = read(&self.cert_file, &self.key_file).map(|shown| self.shown.store(Arc::new(shown)));
+        let read =
+            read(&self.cert_file, &self.key_file).map(|shown| self.shown.store(Arc::new(shown)));
         (stamps, Some(read))
     }
 }
 
 impl ResolvesClientCert for ClientCertificate {
     /// Whichever authorities the backend names: it is the only one there is, and who is not content with it says so.
-    fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(
+        &self,
+        _authorities: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
         Some(self.shown.load_full())
     }
 
@@ -104,7 +125,10 @@ impl ResolvesClientCert for ClientCertificate {
 
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ClientCertificate").field(&self.cert_file).field(&self.key_file).finish()
+        f.debug_tuple("ClientCertificate")
+            .field(&self.cert_file)
+            .field(&self.key_file)
+            .finish()
     }
 }
 
@@ -113,15 +137,23 @@ fn stamps(cert_file: &Path, key_file: &Path) -> [Stamp; 2] {
 }
 
 fn read(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, ClientCertificateError> {
-    let unusable = |path: &Path, reason: String| ClientCertificateError::File { path: path.to_owned(), reason };
+    let unusable = |path: &Path, reason: String| ClientCertificateError::File {
+        path: path.to_owned(),
+        reason,
+    };
     let chain = CertificateDer::pem_file_iter(cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable(cert_file, error.to_string()))?;
     if chain.is_empty() {
         return Err(unusable(cert_file, "no certificate found".to_owned()));
     }
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| unusable(key_file, error.to_string()))?;
-    Ok(CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())?)
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|error| unusable(key_file, error.to_string()))?;
+    Ok(CertifiedKey::from_der(
+        chain,
+        key,
+        &rustls::crypto::aws_lc_rs::default_provider(),
+    )?)
 }
 
 #[cfg(test)]
@@ -131,16 +163,26 @@ mod tests {
     #[test]
     fn new_files_are_taken_and_bad_ones_are_not() {
         let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let (cert, key) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
         let issue = |name: &str| {
             let issued = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
             std::fs::write(&cert, issued.cert.pem()).unwrap();
             std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
             issued.cert.der().clone()
         };
-        let shown = |certificate: &ClientCertificate| certificate.resolve(&[], &[]).unwrap().cert[0].clone();
+        let shown = |certificate: &ClientCertificate| {
+            certificate.resolve(&[], &[]).unwrap().cert[0].clone()
+        };
 
-        assert!(ClientCertificate::read(cert.clone(), key.clone()).unwrap_err().to_string().contains("cert.pem"));
+        assert!(
+            ClientCertificate::read(cert.clone(), key.clone())
+                .unwrap_err()
+                .to_string()
+                .contains("cert.pem")
+        );
         let first = issue("one.test");
         let certificate = ClientCertificate::read(cert.clone(), key.clone()).unwrap();
         assert_eq!(shown(&certificate), first);
@@ -148,7 +190,10 @@ mod tests {
 
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
         let (known, outcome) = certificate.look(&certificate.first);
-        assert!(matches!(outcome, Some(Err(ClientCertificateError::Pair(_)))));
+        assert!(matches!(
+            outcome,
+            Some(Err(ClientCertificateError::Pair(_)))
+        ));
         assert_eq!(shown(&certificate), first);
 
         let second = issue("two.test");

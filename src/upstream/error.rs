@@ -77,6 +77,9 @@ impl UpstreamError {
 
     /// Whether the client is to blame, not the backend.
     pub const fn is_clients(&self) -> bool {
-        matches!(self, Self::Unforwardable(_) | Self::RequestStalled | Self::RequestBroke)
+        matches!(
+            self,
+            Self::Unforwardable(_) | Self::RequestStalled | Self::RequestBroke
+        )
     }
 }

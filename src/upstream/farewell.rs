@@ -48,8 +48,16 @@ pub async fn log_out_of_app(
     if logout.method == Method::POST {
         // It comes from the app's own origin: a logout that did not was refused.
         let origin = app.origin.to_string();
-        headers.extend(HeaderValue::try_from(format!("{origin}/")).ok().map(|page| (REFERER, page)));
-        headers.extend(HeaderValue::try_from(origin).ok().map(|origin| (ORIGIN, origin)));
+        headers.extend(
+            HeaderValue::try_from(format!("{origin}/"))
+                .ok()
+                .map(|page| (REFERER, page)),
+        );
+        headers.extend(
+            HeaderValue::try_from(origin)
+                .ok()
+                .map(|origin| (ORIGIN, origin)),
+        );
     }
     let passage = Passage {
         target: &logout.target,
@@ -65,11 +73,19 @@ pub async fn log_out_of_app(
     let answer = send(upstream, passage, &mut parts, body).await;
     Some(answer.map(|answer| {
         let mut room = MAX_BYTES;
-        let lines = answer.headers().get_all(SET_COOKIE).iter().take(MAX_LINES).take_while(|line| {
-            let fits = line.len() <= room;
-            room = room.saturating_sub(line.len());
-            fits
-        });
-        LoggedOut { status: answer.status(), cookies: lines.cloned().collect() }
+        let lines = answer
+            .headers()
+            .get_all(SET_COOKIE)
+            .iter()
+            .take(MAX_LINES)
+            .take_while(|line| {
+                let fits = line.len() <= room;
+                room = room.saturating_sub(line.len());
+                fits
+            });
+        LoggedOut {
+            status: answer.status(),
+            cookies: lines.cloned().collect(),
+        }
     }))
 }

@@ -71,15 +71,27 @@ impl Frames {
             At::ShortLength => {
                 let mask = if byte & 0x80 == 0 { 0 } else { 4 };
                 match byte & 0x7f {
-                    126 => At::Length { left: 2, so_far: 0, mask },
-                    127 => At::Length { left: 8, so_far: 0, mask },
+                    126 => At::Length {
+                        left: 2,
+                        so_far: 0,
+                        mask,
+                    },
+                    127 => At::Length {
+                        left: 8,
+                        so_far: 0,
+                        mask,
+                    },
                     short => At::Rest(u64::from(short) + mask),
                 }
             }
             At::Length { left, so_far, mask } => {
                 let so_far = so_far << 8 | u64::from(byte);
                 if left > 1 {
-                    At::Length { left: left - 1, so_far, mask }
+                    At::Length {
+                        left: left - 1,
+                        so_far,
+                        mask,
+                    }
                 } else {
                     At::Rest(so_far.saturating_add(mask))
                 }
@@ -103,10 +115,22 @@ pub(super) fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec
     let mut payload = code.to_be_bytes().to_vec();
     payload.extend(reason.bytes().filter(u8::is_ascii).take(LONGEST_REASON));
     let length = u8::try_from(payload.len()).unwrap_or_default();
-    let mut frame = vec![0x80 | CLOSE, if mask.is_some() { 0x80 | length } else { length }];
+    let mut frame = vec![
+        0x80 | CLOSE,
+        if mask.is_some() {
+            0x80 | length
+        } else {
+            length
+        },
+    ];
     frame.extend(mask.iter().flatten());
     let mask = mask.unwrap_or_default();
-    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
@@ -133,15 +157,27 @@ mod tests {
             }
         }
         // Payloads full of what looks like headers.
-        bytes.extend(std::iter::repeat_n(0x88, length + if masked { 4 } else { 0 }));
+        bytes.extend(std::iter::repeat_n(
+            0x88,
+            length + if masked { 4 } else { 0 },
+        ));
         bytes
     }
 
     fn some_frame() -> impl Strategy<Value = Vec<u8>> {
-        let length = prop_oneof![0..200_usize, Just(125), Just(126), Just(127), 65_530..65_540_usize];
+        let length = prop_oneof![
+            0..200_usize,
+            Just(125),
+            Just(126),
+            Just(127),
+            65_530..65_540_usize
+        ];
         let opcode = prop::sample::select(vec![0, 1, 2, CLOSE, 9, 10]);
-        (opcode, any::<bool>(), length, any::<bool>(), any::<bool>())
-            .prop_map(|(opcode, fin, length, masked, long_form)| frame(opcode, fin, length, masked, long_form))
+        (opcode, any::<bool>(), length, any::<bool>(), any::<bool>()).prop_map(
+            |(opcode, fin, length, masked, long_form)| {
+                frame(opcode, fin, length, masked, long_form)
+            },
+        )
     }
 
     proptest! {
@@ -205,7 +241,10 @@ mod tests {
 
     #[test]
     fn a_close_frame_reads_as_the_standard_has_it() {
-        assert_eq!(close_frame(1008, "go", None), [0x88, 4, 0x03, 0xf0, b'g', b'o']);
+        assert_eq!(
+            close_frame(1008, "go", None),
+            [0x88, 4, 0x03, 0xf0, b'g', b'o']
+        );
         let masked = close_frame(1001, "", Some([1, 2, 3, 4]));
         assert_eq!(masked, [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe9 ^ 2]);
     }

@@ -22,8 +22,13 @@ impl Framing {
         match body.size_hint().exact() {
             // RFC 9110 section 8.6: a method that is made for content says so when there is none.
             Some(0) => {
-                let made_for_content = [Method::POST, Method::PUT, Method::PATCH].contains(&client.method);
-                if made_for_content || client.headers.contains_key(CONTENT_LENGTH) { Self::Zero } else { Self::None }
+                let made_for_content =
+                    [Method::POST, Method::PUT, Method::PATCH].contains(&client.method);
+                if made_for_content || client.headers.contains_key(CONTENT_LENGTH) {
+                    Self::Zero
+                } else {
+                    Self::None
+                }
             }
             Some(length) => Self::Length(length),
             None => Self::Chunked,
@@ -36,7 +41,10 @@ impl Framing {
             Self::None => None,
             Self::Zero => Some((CONTENT_LENGTH, HeaderValue::from(0))),
             Self::Length(length) => Some((CONTENT_LENGTH, HeaderValue::from(length))),
-            Self::Chunked => Some((TRANSFER_ENCODING, const { HeaderValue::from_static("chunked") })),
+            Self::Chunked => Some((
+                TRANSFER_ENCODING,
+                const { HeaderValue::from_static("chunked") },
+            )),
         }
     }
 }

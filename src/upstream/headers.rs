@@ -61,8 +61,13 @@ const NEVER_FORWARDED: [&str; 39] = [
 ];
 
 /// Beginnings of such names.
-const NEVER_FORWARDED_FAMILIES: [&str; 5] =
-    ["x-forwarded-", "x-envoy-", "secure-session-", "sec-secure-session-", "doorward-"];
+const NEVER_FORWARDED_FAMILIES: [&str; 5] = [
+    "x-forwarded-",
+    "x-envoy-",
+    "secure-session-",
+    "sec-secure-session-",
+    "doorward-",
+];
 
 /// End-to-end fields that `Connection` may not nominate: without them the backend would see another request than
 /// the one that was judged (RFC 9110 section 7.6.1 forbids to nominate them).
@@ -118,12 +123,26 @@ pub struct HeaderPolicy {
 
 impl HeaderPolicy {
     /// `identity` are the names that the app is configured to get; `cookie_prefixes` begin the names of our cookies.
-    pub fn new<'a>(identity: impl IntoIterator<Item = &'a HeaderName>, cookie_prefixes: &[&str]) -> Self {
-        let mut policy = Self { never_forwarded: Vec::new(), cookie_prefixes: Vec::new(), takes_tokens: false };
-        for name in NEVER_FORWARDED.iter().map(|name| name.as_bytes()).chain(identity.into_iter().map(|n| n.as_ref())) {
+    pub fn new<'a>(
+        identity: impl IntoIterator<Item = &'a HeaderName>,
+        cookie_prefixes: &[&str],
+    ) -> Self {
+        let mut policy = Self {
+            never_forwarded: Vec::new(),
+            cookie_prefixes: Vec::new(),
+            takes_tokens: false,
+        };
+        for name in NEVER_FORWARDED
+            .iter()
+            .map(|name| name.as_bytes())
+            .chain(identity.into_iter().map(|n| n.as_ref()))
+        {
             policy.never_forward(name);
         }
-        policy.cookie_prefixes = cookie_prefixes.iter().map(|prefix| prefix.as_bytes().into()).collect();
+        policy.cookie_prefixes = cookie_prefixes
+            .iter()
+            .map(|prefix| prefix.as_bytes().into())
+            .collect();
         policy
     }
 
@@ -157,7 +176,8 @@ impl HeaderPolicy {
 
     /// The fields that go to the backend, framing and `Host` aside.
     pub(super) fn upstream_headers(&self, client: &HeaderMap, passage: &Passage<'_>) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(client.len() + passage.identity_headers.len() + 6);
+        let mut headers =
+            HeaderMap::with_capacity(client.len() + passage.identity_headers.len() + 6);
         self.each_upstream_field(client, passage, |name, value| {
             headers.append(name.clone(), value.clone());
         });
@@ -177,7 +197,9 @@ impl HeaderPolicy {
                 || *name == HOST
                 || *name == COOKIE
                 || (*name == AUTHORIZATION
-                    && (passage.consume_authorization || self.is_token(value) || holds_token_of_ours(value)))
+                    && (passage.consume_authorization
+                        || self.is_token(value)
+                        || holds_token_of_ours(value)))
                 || nominated.contains(name);
             if !dropped {
                 put(name, value);
@@ -190,9 +212,18 @@ impl HeaderPolicy {
             put(name, value);
         }
         for (name, value) in [
-            (const { HeaderName::from_static("x-forwarded-for") }, passage.forwarded_for),
-            (const { HeaderName::from_static("x-forwarded-proto") }, passage.forwarded_proto),
-            (const { HeaderName::from_static("x-forwarded-host") }, passage.forwarded_host),
+            (
+                const { HeaderName::from_static("x-forwarded-for") },
+                passage.forwarded_for,
+            ),
+            (
+                const { HeaderName::from_static("x-forwarded-proto") },
+                passage.forwarded_proto,
+            ),
+            (
+                const { HeaderName::from_static("x-forwarded-host") },
+                passage.forwarded_host,
+            ),
         ] {
             if let Ok(value) = HeaderValue::from_str(value) {
                 put(&name, &value);
@@ -207,9 +238,14 @@ impl HeaderPolicy {
     /// Whether a field of this name, in whatever spelling, never reaches the backend as it came.
     pub(super) fn is_never_forwarded(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
-        let same_length = self.never_forwarded.get(name.len()).map_or(&[][..], Vec::as_slice);
+        let same_length = self
+            .never_forwarded
+            .get(name.len())
+            .map_or(&[][..], Vec::as_slice);
         same_length.iter().any(|blocked| folds_to(name, blocked))
-            || NEVER_FORWARDED_FAMILIES.iter().any(|family| begins_like(name, family.as_bytes()))
+            || NEVER_FORWARDED_FAMILIES
+                .iter()
+                .any(|family| begins_like(name, family.as_bytes()))
     }
 
     /// The client's cookies without ours, as one field; `None` if nothing is left.
@@ -219,9 +255,20 @@ impl HeaderPolicy {
         if fields.next().is_none() && !pairs(first).any(|pair| self.is_our_cookie(pair)) {
             return Some(first.clone());
         }
-        let foreign = client.get_all(COOKIE).iter().flat_map(pairs).filter(|pair| !self.is_our_cookie(pair));
-        let joined = foreign.filter(|pair| !pair.is_empty()).collect::<Vec<_>>().join(&b"; "[..]);
-        if joined.is_empty() { None } else { HeaderValue::from_bytes(&joined).ok() }
+        let foreign = client
+            .get_all(COOKIE)
+            .iter()
+            .flat_map(pairs)
+            .filter(|pair| !self.is_our_cookie(pair));
+        let joined = foreign
+            .filter(|pair| !pair.is_empty())
+            .collect::<Vec<_>>()
+            .join(&b"; "[..]);
+        if joined.is_empty() {
+            None
+        } else {
+            HeaderValue::from_bytes(&joined).ok()
+        }
     }
 
     /// Prefixes are compared without regard to case, as browsers do for `__Host-` and `__Secure-`. A cookie without a
@@ -229,32 +276,43 @@ impl HeaderPolicy {
     fn is_our_cookie(&self, pair: &[u8]) -> bool {
         let pair = pair.trim_ascii();
         let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii();
-        self.cookie_prefixes
-            .iter()
-            .any(|prefix| pair.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+        self.cookie_prefixes.iter().any(|prefix| {
+            pair.get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        })
     }
 
     /// Whether a field of this name never reaches the client: hop-by-hop, and what only we may say.
     pub(super) fn is_never_answered(name: &HeaderName) -> bool {
         let text = name.as_str().as_bytes();
         RESPONSE_ONLY_HERE.contains(name)
-            || ["secure-session-", "doorward-"].iter().any(|family| begins_like(text, family.as_bytes()))
+            || ["secure-session-", "doorward-"]
+                .iter()
+                .any(|family| begins_like(text, family.as_bytes()))
     }
 
     /// Takes out of the backend's answer what is not for the client: hop-by-hop fields, cookies under our names,
     /// device-binding fields; and what was answered on the strength of an identity is kept out of shared caches.
     pub(super) fn clean_response(&self, headers: &mut HeaderMap, on_identity: bool) {
         let nominated = Nominated::read(headers);
-        let ends_here =
-            |name: &&HeaderName| Self::is_never_answered(name) || (**name != SET_COOKIE && nominated.contains(name));
+        let ends_here = |name: &&HeaderName| {
+            Self::is_never_answered(name) || (**name != SET_COOKIE && nominated.contains(name))
+        };
         let gone: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
         for name in gone {
             headers.remove(name);
         }
-        if headers.get_all(SET_COOKIE).iter().any(|cookie| self.is_our_cookie(cookie.as_bytes())) {
+        if headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .any(|cookie| self.is_our_cookie(cookie.as_bytes()))
+        {
             let all: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
             headers.remove(SET_COOKIE);
-            for cookie in all.into_iter().filter(|cookie| !self.is_our_cookie(cookie.as_bytes())) {
+            for cookie in all
+                .into_iter()
+                .filter(|cookie| !self.is_our_cookie(cookie.as_bytes()))
+            {
                 headers.append(SET_COOKIE, cookie);
             }
         }
@@ -266,15 +324,24 @@ impl HeaderPolicy {
 
 /// Lower case, and everything but letters and digits in one class.
 const fn fold(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
 }
 
 fn folds_to(name: &[u8], folded: &[u8]) -> bool {
-    name.len() == folded.len() && name.iter().zip(folded).all(|(byte, folded)| fold(*byte) == *folded)
+    name.len() == folded.len()
+        && name
+            .iter()
+            .zip(folded)
+            .all(|(byte, folded)| fold(*byte) == *folded)
 }
 
 fn begins_like(name: &[u8], folded: &[u8]) -> bool {
-    name.get(..folded.len()).is_some_and(|start| folds_to(start, folded))
+    name.get(..folded.len())
+        .is_some_and(|start| folds_to(start, folded))
 }
 
 /// The names that `Connection` lists.
@@ -283,14 +350,18 @@ struct Nominated(Vec<HeaderName>);
 impl Nominated {
     fn read(headers: &HeaderMap) -> Self {
         let fields = headers.get_all(CONNECTION).iter();
-        let tokens = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+        let tokens = fields
+            .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii);
         let usual = |token: &&[u8]| {
             !token.is_empty()
                 && !token.eq_ignore_ascii_case(b"keep-alive")
                 && !token.eq_ignore_ascii_case(b"close")
                 && !token.eq_ignore_ascii_case(b"upgrade")
         };
-        let names = tokens.filter(usual).filter_map(|token| HeaderName::from_bytes(token).ok());
+        let names = tokens
+            .filter(usual)
+            .filter_map(|token| HeaderName::from_bytes(token).ok());
         Self(names.filter(|name| !is_end_to_end(name)).collect())
     }
 
@@ -315,18 +386,28 @@ fn keep_private(headers: &mut HeaderMap) {
     let mut kept = Vec::new();
     for field in headers.get_all(CACHE_CONTROL) {
         for directive in directives(field.as_bytes()) {
-            let name = directive.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+            let name = directive
+                .split(|byte| *byte == b'=')
+                .next()
+                .unwrap_or_default()
+                .trim_ascii();
             let public = [&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"];
             if !name.is_empty() && !public.iter().any(|word| name.eq_ignore_ascii_case(word)) {
                 kept.push(directive);
             }
         }
     }
-    if !kept.iter().any(|directive| directive.eq_ignore_ascii_case(b"no-store")) {
+    if !kept
+        .iter()
+        .any(|directive| directive.eq_ignore_ascii_case(b"no-store"))
+    {
         kept.insert(0, b"private");
     }
     let joined = HeaderValue::from_bytes(&kept.join(&b", "[..]));
-    headers.insert(CACHE_CONTROL, joined.unwrap_or(const { HeaderValue::from_static("private, no-store") }));
+    headers.insert(
+        CACHE_CONTROL,
+        joined.unwrap_or(const { HeaderValue::from_static("private, no-store") }),
+    );
 }
 
 /// Splits at commas outside quotes.

@@ -50,7 +50,11 @@ pub(super) async fn pass(
     asked: Asked<'_>,
     mut stream: OpenStream,
 ) -> Result<Response<Body>, UpstreamError> {
-    let Asked { passage, client, body } = asked;
+    let Asked {
+        passage,
+        client,
+        body,
+    } = asked;
     let plan = &upstream.plan;
     let framing = Framing::of(client, &body);
     let uri = uri(plan, passage)?;
@@ -75,23 +79,34 @@ pub(super) async fn pass(
             };
             drop(stream);
             stream = links.stream(plan).await?.ok_or_else(lost)?;
-            exchange(plan, &stream, again, progress.as_deref()).await.map_err(UpstreamError::from)?
+            exchange(plan, &stream, again, progress.as_deref())
+                .await
+                .map_err(UpstreamError::from)?
         }
     };
     let (mut head, incoming) = answer.into_parts();
     if head.status.is_informational() {
-        return Err(UpstreamError::BadResponse("it switches protocols within HTTP/2".to_owned()));
+        return Err(UpstreamError::BadResponse(
+            "it switches protocols within HTTP/2".to_owned(),
+        ));
     }
     let takes_trailers = trailers::are_taken(client.version, &client.headers);
     let declared = trailers::declared(&head.headers, &plan.headers).filter(|_| takes_trailers);
-    plan.headers.clean_response(&mut head.headers, passage.on_identity);
+    plan.headers
+        .clean_response(&mut head.headers, passage.on_identity);
     set_answer_length(&mut head.headers, head.status, &client.method, &incoming)?;
     head.headers.extend(declared.map(|names| (TRAILER, names)));
     head.version = Version::HTTP_11;
     let body = if incoming.is_end_stream() {
         Body::empty()
     } else {
-        Body::read_by(Box::pin(Answer::new(incoming, stream, plan, progress, takes_trailers)))
+        Body::read_by(Box::pin(Answer::new(
+            incoming,
+            stream,
+            plan,
+            progress,
+            takes_trailers,
+        )))
     };
     Ok(Response::from_parts(head, body))
 }
@@ -103,10 +118,15 @@ fn set_answer_length(
     method: &Method,
     body: &Incoming,
 ) -> Result<(), UpstreamError> {
-    let Some(given) = headers.remove(CONTENT_LENGTH) else { return Ok(()) };
+    let Some(given) = headers.remove(CONTENT_LENGTH) else {
+        return Ok(());
+    };
     let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     let length = if bodiless {
-        let digits = given.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits = given
+            .to_str()
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length = digits.and_then(|text| text.parse().ok());
         Some(length.ok_or_else(|| UpstreamError::BadResponse("an unreadable length".to_owned()))?)
     } else if status == StatusCode::NO_CONTENT {
@@ -139,7 +159,9 @@ impl Failure {
         match self {
             Self::Unsent(request, _) => Ok(Again::Same(request)),
             Self::Unprocessed(error) => Ok(Again::WithoutBody(broke_off(error))),
-            Self::Failed(error @ UpstreamError::BrokeOff(_)) if harmless => Ok(Again::WithoutBody(error)),
+            Self::Failed(error @ UpstreamError::BrokeOff(_)) if harmless => {
+                Ok(Again::WithoutBody(error))
+            }
             Self::Failed(error) => Err(error),
         }
     }
@@ -161,20 +183,31 @@ fn uri(plan: &UpstreamPlan, passage: &Passage<'_>) -> Result<Uri, UpstreamError>
         UpstreamUrl::Https(_) => Scheme::HTTPS,
         UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => Scheme::HTTP,
     };
-    let target = PathAndQuery::try_from(passage.target).map_err(|_| UpstreamError::Unforwardable("its target"))?;
+    let target = PathAndQuery::try_from(passage.target)
+        .map_err(|_| UpstreamError::Unforwardable("its target"))?;
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(target);
     parts.scheme = Some(scheme);
-    parts.authority = Some(Authority::try_from(host(plan, passage).as_bytes()).map_err(unforwardable)?);
+    parts.authority =
+        Some(Authority::try_from(host(plan, passage).as_bytes()).map_err(unforwardable)?);
     let uri = Uri::from_parts(parts).map_err(|_| UpstreamError::Unforwardable("its target"))?;
-    if uri.path_and_query().is_some_and(|path| path.as_str() == passage.target) {
+    if uri
+        .path_and_query()
+        .is_some_and(|path| path.as_str() == passage.target)
+    {
         Ok(uri)
     } else {
         Err(UpstreamError::Unforwardable("its target"))
     }
 }
 
-fn head(plan: &UpstreamPlan, client: &Parts, passage: &Passage<'_>, uri: &Uri, framing: Framing) -> Request<()> {
+fn head(
+    plan: &UpstreamPlan,
+    client: &Parts,
+    passage: &Passage<'_>,
+    uri: &Uri,
+    framing: Framing,
+) -> Request<()> {
     let mut headers = plan.headers.upstream_headers(&client.headers, passage);
     set_length(framing, &mut headers);
     // gRPC servers ask for it, to know that no proxy before them drops trailers.
@@ -203,7 +236,12 @@ async fn exchange(
     request: Request<Sending>,
     progress: Option<&Progress>,
 ) -> Result<Response<Incoming>, Failure> {
-    let answer = patience::wait(stream.sender().try_send_request(request), &plan.settings, progress).await;
+    let answer = patience::wait(
+        stream.sender().try_send_request(request),
+        &plan.settings,
+        progress,
+    )
+    .await;
     match answer {
         Ok(Ok(answer)) => {
             stream.heard();
@@ -241,7 +279,11 @@ enum Reason {
 
 fn reason(error: &hyper::Error) -> Reason {
     match cause(error) {
-        Some(cause) if cause.is_remote() && cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+        Some(cause)
+            if cause.is_remote()
+                && cause.is_reset()
+                && cause.reason() == Some(h2::Reason::REFUSED_STREAM) =>
+        {
             Reason::Refused
         }
         // The h2 library says so of streams beyond the last that the backend takes, and of no others.
@@ -274,10 +316,15 @@ fn from_exchange(error: hyper::Error) -> UpstreamError {
     if error.is_parse() {
         return UpstreamError::BadResponse(error.to_string());
     }
-    let timed_out = std::iter::successors(std::error::Error::source(&error), |cause| cause.source())
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| cause.kind() == io::ErrorKind::TimedOut);
-    if timed_out { UpstreamError::ResponseTimeout } else { broke_off(error) }
+    let timed_out =
+        std::iter::successors(std::error::Error::source(&error), |cause| cause.source())
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|cause| cause.kind() == io::ErrorKind::TimedOut);
+    if timed_out {
+        UpstreamError::ResponseTimeout
+    } else {
+        broke_off(error)
+    }
 }
 
 fn broke_off(error: hyper::Error) -> UpstreamError {

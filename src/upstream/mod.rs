@@ -28,7 +28,8 @@ pub use error::UpstreamError;
 pub use farewell::{LoggedOut, log_out_of_app};
 pub use headers::HeaderPolicy;
 pub use target::{
-    HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings, UpstreamUrl,
+    HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings,
+    UpstreamUrl,
 };
 pub use upgrade::Tunnels;
 
@@ -75,7 +76,9 @@ pub fn forward<'a>(
     let (facts, origin) = (permit.facts(), &permit.place().app.origin);
     let passage = Passage {
         target: facts.target.as_str(),
-        identity_headers: permit.identity().map_or(&[], |identity| identity.headers.as_slice()),
+        identity_headers: permit
+            .identity()
+            .map_or(&[], |identity| identity.headers.as_slice()),
         forwarded_for: &facts.address.forwarded_for,
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),
@@ -112,11 +115,29 @@ async fn pass(
         && let Some(stream) = Box::pin(links.stream(&upstream.plan)).await?
     {
         // On the heap, lest every other request carry the room for it.
-        return Box::pin(http2::pass(upstream, links, http2::Asked { passage, client, body }, stream)).await;
+        return Box::pin(http2::pass(
+            upstream,
+            links,
+            http2::Asked {
+                passage,
+                client,
+                body,
+            },
+            stream,
+        ))
+        .await;
     }
-    let switch = upgrade::is_asked_for(client, &body).then(|| client.extensions.remove::<OnUpgrade>()).flatten();
+    let switch = upgrade::is_asked_for(client, &body)
+        .then(|| client.extensions.remove::<OnUpgrade>())
+        .flatten();
     let framing = Framing::of(client, &body);
-    let head = Head { upstream, client, passage, framing, switch: switch.is_some() };
+    let head = Head {
+        upstream,
+        client,
+        passage,
+        framing,
+        switch: switch.is_some(),
+    };
     let mut upload = Upload::of(framing, body);
 
     let repeatable = framing == Framing::None && client.method.is_safe();
@@ -148,7 +169,9 @@ fn check_target(method: &Method, target: &str) -> Result<(), UpstreamError> {
         return Err(UpstreamError::Unforwardable("its method"));
     }
     let asterisk = target == "*" && *method == Method::OPTIONS;
-    let stays_whole = target.bytes().all(|byte| byte > b' ' && byte != 0x7f && byte != b'#');
+    let stays_whole = target
+        .bytes()
+        .all(|byte| byte > b' ' && byte != 0x7f && byte != b'#');
     if stays_whole && (target.starts_with('/') || asterisk) {
         Ok(())
     } else {
@@ -159,7 +182,9 @@ fn check_target(method: &Method, target: &str) -> Result<(), UpstreamError> {
 /// The host that the backend sees: the public one, or its own.
 fn host(plan: &UpstreamPlan, passage: &Passage<'_>) -> HeaderValue {
     let public = HeaderValue::from_str(passage.forwarded_host).ok();
-    public.filter(|_| plan.settings.preserve_host).unwrap_or_else(|| plan.host.clone())
+    public
+        .filter(|_| plan.settings.preserve_host)
+        .unwrap_or_else(|| plan.host.clone())
 }
 
 /// All that a request's head is made of, so that it can be made twice.
@@ -172,9 +197,15 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    async fn exchange(&self, connection: &mut Connection, upload: &mut Option<Upload>) -> Result<AnswerHead, Failure> {
+    async fn exchange(
+        &self,
+        connection: &mut Connection,
+        upload: &mut Option<Upload>,
+    ) -> Result<AnswerHead, Failure> {
         self.write(connection.head());
-        connection.exchange(upload, &self.upstream.plan.settings).await
+        connection
+            .exchange(upload, &self.upstream.plan.settings)
+            .await
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -182,7 +213,9 @@ impl Head<'_> {
         write_line(out, &self.client.method, self.passage.target);
         write_field(out, &HOST, &host(plan, self.passage));
         plan.headers
-            .each_upstream_field(&self.client.headers, self.passage, |name, value| write_field(out, name, value));
+            .each_upstream_field(&self.client.headers, self.passage, |name, value| {
+                write_field(out, name, value)
+            });
         let switch = self.switch.then(upgrade::switch).into_iter().flatten();
         for (name, value) in self.framing.field().into_iter().chain(switch) {
             write_field(out, &name, &value);
@@ -199,12 +232,19 @@ fn accept(
     upload: Option<Upload>,
     switch: Option<OnUpgrade>,
 ) -> Result<Response<Body>, UpstreamError> {
-    let Head { upstream, client, passage, .. } = asked;
+    let Head {
+        upstream,
+        client,
+        passage,
+        ..
+    } = asked;
     let plan = &upstream.plan;
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let agreed = upgrade::switches_to_websocket(&head.headers);
         let (Some(client), true) = (switch, agreed) else {
-            return Err(UpstreamError::BadResponse("it switches protocols without being asked".to_owned()));
+            return Err(UpstreamError::BadResponse(
+                "it switches protocols without being asked".to_owned(),
+            ));
         };
         let limits = TunnelLimits {
             app: plan.app.clone(),
@@ -212,17 +252,22 @@ fn accept(
             max_age: plan.settings.stream_max_age,
             holds: passage.holds.cloned(),
         };
-        upstream.tunnels.open_between(client, connection.switched(), limits);
-        plan.headers.clean_response(&mut head.headers, passage.on_identity);
+        upstream
+            .tunnels
+            .open_between(client, connection.switched(), limits);
+        plan.headers
+            .clean_response(&mut head.headers, passage.on_identity);
         head.headers.remove(CONTENT_LENGTH);
         head.headers.extend(upgrade::switch());
         return Ok(answer(head, Body::empty()));
     }
-    let (content, keeps) = Content::of(&mut head, &client.method).map_err(UpstreamError::BadResponse)?;
+    let (content, keeps) =
+        Content::of(&mut head, &client.method).map_err(UpstreamError::BadResponse)?;
     // A connection that was to be a tunnel may have bytes of one behind it.
     let shelf = Some(&upstream.shelf).filter(|_| keeps && switch.is_none());
     let body = connection.into_body(content, shelf, upload, plan.settings.body_idle_timeout);
-    plan.headers.clean_response(&mut head.headers, passage.on_identity);
+    plan.headers
+        .clean_response(&mut head.headers, passage.on_identity);
     Ok(answer(head, body))
 }
 

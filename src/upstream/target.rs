@@ -143,7 +143,11 @@ impl FromStr for UpstreamUrl {
     fn from_str(text: &str) -> Result<Self, NotAnUpstream> {
         if let Some(path) = text.strip_prefix("unix:") {
             let absolute = path.starts_with('/') && !path.starts_with("//");
-            return if absolute { Ok(Self::Unix(PathBuf::from(path))) } else { Err(NotAnUpstream::Unparsable) };
+            return if absolute {
+                Ok(Self::Unix(PathBuf::from(path)))
+            } else {
+                Err(NotAnUpstream::Unparsable)
+            };
         }
         let url = Url::parse(text).map_err(|_| NotAnUpstream::Unparsable)?;
         let secure = match url.scheme() {
@@ -156,9 +160,15 @@ impl FromStr for UpstreamUrl {
             return Err(NotAnUpstream::More);
         }
         let host = url.host_str().ok_or(NotAnUpstream::Unparsable)?.to_owned();
-        let port = url.port_or_known_default().ok_or(NotAnUpstream::Unparsable)?;
+        let port = url
+            .port_or_known_default()
+            .ok_or(NotAnUpstream::Unparsable)?;
         let place = HostPort { host, port };
-        Ok(if secure { Self::Https(place) } else { Self::Http(place) })
+        Ok(if secure {
+            Self::Https(place)
+        } else {
+            Self::Http(place)
+        })
     }
 }
 
@@ -202,8 +212,15 @@ impl UpstreamPlan {
             UpstreamUrl::Https(place) => (place.authority(443), Some(Tls::new(place, &settings)?)),
             UpstreamUrl::Unix(_) => ("localhost".to_owned(), None),
         };
-        let host = HeaderValue::from_str(&authority).map_err(|_| UpstreamPlanError::Host(authority))?;
-        Ok(Arc::new(Self { app: app.into(), settings, headers, host, tls }))
+        let host =
+            HeaderValue::from_str(&authority).map_err(|_| UpstreamPlanError::Host(authority))?;
+        Ok(Arc::new(Self {
+            app: app.into(),
+            settings,
+            headers,
+            host,
+            tls,
+        }))
     }
 
     /// What the backend is shown, whose files have to be looked at from time to time.
@@ -214,12 +231,19 @@ impl UpstreamPlan {
 
 impl HostPort {
     fn authority(&self, default_port: u16) -> String {
-        if self.port == default_port { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == default_port {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// The host without the brackets of an IPv6 address.
     pub(super) fn bare_host(&self) -> &str {
-        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+        self.host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(&self.host)
     }
 }
 
@@ -231,14 +255,16 @@ impl Tls {
                 .map_err(|_| UpstreamPlanError::Host(place.host.clone()))?,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let builder = match &settings.ca_certificates {
             Some(pem) => builder.with_root_certificates(roots(pem)?),
             None => builder.with_platform_verifier()?,
         };
         let mut config = match &settings.client_certificate {
             Some(certificate) => {
-                let mut config = builder.with_client_cert_resolver(Arc::<ClientCertificate>::clone(certificate));
+                let mut config =
+                    builder.with_client_cert_resolver(Arc::<ClientCertificate>::clone(certificate));
                 // A session that is taken up again goes on under the certificate that it began with.
                 config.resumption = Resumption::disabled();
                 config
@@ -248,7 +274,11 @@ impl Tls {
         let mut http2 = config.clone();
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         http2.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
-        Ok(Self { config: Arc::new(config), http2: Arc::new(http2), name })
+        Ok(Self {
+            config: Arc::new(config),
+            http2: Arc::new(http2),
+            name,
+        })
     }
 }
 
@@ -257,9 +287,15 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, UpstreamPlanError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
     }
-    if roots.is_empty() { Err(unusable("no certificate found".to_owned())) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err(unusable("no certificate found".to_owned()))
+    } else {
+        Ok(roots)
+    }
 }
 
 #[cfg(test)]
@@ -268,10 +304,18 @@ mod tests {
 
     #[test]
     fn a_backend_is_scheme_host_and_port_or_a_socket() {
-        let http = |host: &str, port| UpstreamUrl::Http(HostPort { host: host.to_owned(), port });
+        let http = |host: &str, port| {
+            UpstreamUrl::Http(HostPort {
+                host: host.to_owned(),
+                port,
+            })
+        };
         assert_eq!("http://127.0.0.1:3000".parse(), Ok(http("127.0.0.1", 3000)));
         assert_eq!("http://[::1]".parse(), Ok(http("[::1]", 80)));
-        assert_eq!("unix:/run/a.sock".parse(), Ok(UpstreamUrl::Unix("/run/a.sock".into())));
+        assert_eq!(
+            "unix:/run/a.sock".parse(),
+            Ok(UpstreamUrl::Unix("/run/a.sock".into()))
+        );
         for (text, error) in [
             ("http://a/b", NotAnUpstream::More),
             ("http://u@a", NotAnUpstream::More),
@@ -290,6 +334,9 @@ mod tests {
         let mut settings = UpstreamSettings::at("https://a.test".parse().unwrap());
         settings.ca_certificates = Some(b"nothing".to_vec());
         let error = UpstreamPlan::new("store", settings, HeaderPolicy::new([], &[])).unwrap_err();
-        assert!(matches!(error, UpstreamPlanError::Certificates(_)), "{error}");
+        assert!(
+            matches!(error, UpstreamPlanError::Certificates(_)),
+            "{error}"
+        );
     }
 }

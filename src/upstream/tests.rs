@@ -23,11 +23,22 @@ async fn a_request_arrives_as_it_was_judged() {
                 Connection: close, X-Forwarded-User\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n";
     assert!(front.say(head).await.starts_with("HTTP/1.1 200 OK"));
     let got = &front.backend.got()[0];
-    assert!(got.head.starts_with("GET /a%20b//c;d?x=%zz&y HTTP/1.1\r\n"), "{}", got.head);
-    assert!(!got.head.contains("mallory") && !got.head.contains("s3cret"), "{}", got.head);
+    assert!(
+        got.head.starts_with("GET /a%20b//c;d?x=%zz&y HTTP/1.1\r\n"),
+        "{}",
+        got.head
+    );
+    assert!(
+        !got.head.contains("mallory") && !got.head.contains("s3cret"),
+        "{}",
+        got.head
+    );
     assert_eq!(got.field("x-forwarded-user"), ["alice"]);
     assert_eq!(got.field("x-forwarded-for"), ["192.0.2.1"]);
-    assert_eq!((got.field("host"), got.field("cookie")), (vec!["store.test"], vec!["a=b"]));
+    assert_eq!(
+        (got.field("host"), got.field("cookie")),
+        (vec!["store.test"], vec!["a=b"])
+    );
     assert!(got.field("connection").is_empty());
 }
 
@@ -42,29 +53,49 @@ async fn the_backends_own_host_is_sent_where_an_app_wants_it() {
 #[tokio::test]
 async fn a_body_arrives_with_one_framing_whatever_the_method() {
     let front = front(|_| {}).await;
-    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "PROPFIND", "get"] {
+    for method in [
+        "GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "PROPFIND", "get",
+    ] {
         for (framing, body) in [
             ("Content-Length: 5\r\n", "hello"),
             ("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"),
-            ("Transfer-Encoding: chunked\r\n", "5;ext=1\r\nhello\r\n0\r\nX-Forwarded-User: trailer\r\n\r\n"),
+            (
+                "Transfer-Encoding: chunked\r\n",
+                "5;ext=1\r\nhello\r\n0\r\nX-Forwarded-User: trailer\r\n\r\n",
+            ),
             ("Content-Length: 0\r\n", ""),
             ("", ""),
         ] {
-            let bytes = format!("{method} /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}\r\n{body}");
+            let bytes = format!(
+                "{method} /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}\r\n{body}"
+            );
             let answer = front.say(&bytes).await;
-            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{method} {framing}: {answer}");
+            assert!(
+                answer.starts_with("HTTP/1.1 200 OK"),
+                "{method} {framing}: {answer}"
+            );
             let got = front.backend.got().pop().unwrap();
             let (lengths, codings) = (got.field("content-length"), got.field("transfer-encoding"));
             match framing {
-                "" if ["POST", "PUT", "PATCH"].contains(&method) => assert_eq!((lengths, codings), (vec!["0"], vec![])),
-                "" => assert!(lengths.is_empty() && codings.is_empty(), "{method}: {}", got.head),
+                "" if ["POST", "PUT", "PATCH"].contains(&method) => {
+                    assert_eq!((lengths, codings), (vec!["0"], vec![]))
+                }
+                "" => assert!(
+                    lengths.is_empty() && codings.is_empty(),
+                    "{method}: {}",
+                    got.head
+                ),
                 "Content-Length: 0\r\n" => assert_eq!((lengths, codings), (vec!["0"], vec![])),
                 "Transfer-Encoding: chunked\r\n" => {
                     assert_eq!((lengths, codings), (vec![], vec!["chunked"]), "{method}");
                     assert_eq!(got.body, "5\r\nhello\r\n0\r\n\r\n", "{method}");
                 }
                 _ => {
-                    assert_eq!((lengths, codings), (vec!["5"], vec![]), "{method} {framing}");
+                    assert_eq!(
+                        (lengths, codings),
+                        (vec!["5"], vec![]),
+                        "{method} {framing}"
+                    );
                     assert_eq!(got.body, "hello", "{method}");
                 }
             }
@@ -78,8 +109,16 @@ async fn an_answer_arrives_with_one_framing() {
     for (path, field, body) in [
         ("/plain", "content-length: 2", "ok"),
         ("/twice", "content-length: 2", "ok"),
-        ("/chunked", "transfer-encoding: chunked", "2\r\nok\r\n0\r\n\r\n"),
-        ("/both", "transfer-encoding: chunked", "2\r\nok\r\n0\r\n\r\n"),
+        (
+            "/chunked",
+            "transfer-encoding: chunked",
+            "2\r\nok\r\n0\r\n\r\n",
+        ),
+        (
+            "/both",
+            "transfer-encoding: chunked",
+            "2\r\nok\r\n0\r\n\r\n",
+        ),
         ("/old", "transfer-encoding: chunked", "2\r\nok\r\n0\r\n\r\n"),
         ("/hints", "content-length: 2", "ok"),
     ] {
@@ -87,7 +126,9 @@ async fn an_answer_arrives_with_one_framing() {
         let (head, rest) = answer.split_once("\r\n\r\n").unwrap();
         let framing: Vec<_> = head
             .lines()
-            .filter(|line| line.starts_with("content-length") || line.starts_with("transfer-encoding"))
+            .filter(|line| {
+                line.starts_with("content-length") || line.starts_with("transfer-encoding")
+            })
             .collect();
         assert_eq!((framing, rest), (vec![field], body), "{path}: {answer}");
         assert!(head.contains("cache-control: private"), "{answer}");
@@ -95,10 +136,18 @@ async fn an_answer_arrives_with_one_framing() {
     // hyper sends no length with either; with 304 it would be optional (RFC 9110 section 8.6).
     for path in ["/204", "/304"] {
         let answer = front.get(path).await;
-        assert!(answer.ends_with("\r\n\r\n") && !answer.contains("content-length"), "{answer}");
+        assert!(
+            answer.ends_with("\r\n\r\n") && !answer.contains("content-length"),
+            "{answer}"
+        );
     }
-    let head = front.say("HEAD /head HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
-    assert!(head.contains("content-length: 77") && head.ends_with("\r\n\r\n"), "{head}");
+    let head = front
+        .say("HEAD /head HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        head.contains("content-length: 77") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
 }
 
 #[tokio::test]
@@ -113,10 +162,18 @@ async fn an_improper_answer_is_no_answer() {
         ("/cut-head", "upstream_broke_off"),
     ] {
         let answer = front.get(path).await;
-        assert!(answer.starts_with("HTTP/1.1 502") && answer.contains(code), "{path}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 502") && answer.contains(code),
+            "{path}: {answer}"
+        );
     }
     let text = front.metrics.text().unwrap();
-    assert!(text.contains(r#"doorward_upstream_errors_total{app="store",code="upstream_bad_response"} 5"#), "{text}");
+    assert!(
+        text.contains(
+            r#"doorward_upstream_errors_total{app="store",code="upstream_bad_response"} 5"#
+        ),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -130,7 +187,12 @@ async fn connections_are_used_again() {
     front.say(&bytes).await;
     let got = front.backend.got();
     assert!(got[..4].iter().all(|got| got.connection == 0), "{got:?}");
-    assert!(got[4..].iter().all(|later| later.connection == got[4].connection), "{got:?}");
+    assert!(
+        got[4..]
+            .iter()
+            .all(|later| later.connection == got[4].connection),
+        "{got:?}"
+    );
     assert_eq!(got.len(), 9);
 }
 
@@ -167,7 +229,10 @@ async fn a_connection_that_died_at_rest_costs_no_request() {
     let post = "POST /once HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
     let answer = front.say(&format!("{bytes}{post}")).await;
     assert!(answer.contains("upstream_broke_off sent=true"), "{answer}");
-    let posts = front.backend.got()[before..].iter().filter(|got| got.head.starts_with("POST")).count();
+    let posts = front.backend.got()[before..]
+        .iter()
+        .filter(|got| got.head.starts_with("POST"))
+        .count();
     assert_eq!(posts, 1);
 }
 
@@ -175,7 +240,10 @@ async fn a_connection_that_died_at_rest_costs_no_request() {
 async fn a_backend_that_cuts_its_answer_cuts_ours() {
     let front = front(|_| {}).await;
     let answer = front.get("/cut").await;
-    assert!(answer.contains("content-length: 10") && answer.ends_with("\r\n\r\nabc"), "{answer}");
+    assert!(
+        answer.contains("content-length: 10") && answer.ends_with("\r\n\r\nabc"),
+        "{answer}"
+    );
     assert!(front.get("/a").await.contains("200 OK"));
 }
 
@@ -186,12 +254,25 @@ async fn a_slow_backend_is_given_up() {
         settings.body_idle_timeout = Duration::from_millis(300);
     })
     .await;
-    assert!(front.get("/hang").await.contains("upstream_response_timeout sent=true"));
-    assert!(front.post("/hang").await.contains("upstream_response_timeout"));
+    assert!(
+        front
+            .get("/hang")
+            .await
+            .contains("upstream_response_timeout sent=true")
+    );
+    assert!(
+        front
+            .post("/hang")
+            .await
+            .contains("upstream_response_timeout")
+    );
     let began = Instant::now();
     let mut all = Vec::new();
     let mut stream = front.connect().await;
-    stream.write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
     let _ = stream.read_to_end(&mut all).await;
     assert!(all.ends_with(b"abc") && began.elapsed() < Duration::from_secs(2));
 }
@@ -205,7 +286,12 @@ async fn a_client_that_stops_in_its_body_is_given_up_and_a_slow_one_is_not() {
     })
     .await;
     let head = "POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 6\r\n\r\n";
-    assert!(front.say(&format!("{head}abc")).await.contains("request_stalled"));
+    assert!(
+        front
+            .say(&format!("{head}abc"))
+            .await
+            .contains("request_stalled")
+    );
     let mut slow = front.connect().await;
     slow.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..6 {
@@ -219,7 +305,10 @@ async fn a_client_that_stops_in_its_body_is_given_up_and_a_slow_one_is_not() {
 async fn a_client_that_goes_away_takes_the_backends_connection_along() {
     let front = front(|_| {}).await;
     let mut stream = front.connect().await;
-    stream.write_all(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc").await.unwrap();
+    stream
+        .write_all(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
+        .await
+        .unwrap();
     soon(|| front.backend.connections.load(AtomicOrdering::SeqCst) == 1).await;
     drop(stream);
     sleep(Duration::from_millis(100)).await;
@@ -232,7 +321,10 @@ async fn a_client_that_goes_away_takes_the_backends_connection_along() {
 async fn nobody_waits_for_an_answer_that_nobody_wants() {
     let front = front(|settings| settings.max_connections = 1).await;
     let mut stream = front.connect().await;
-    stream.write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
     soon(|| front.backend.got().len() == 1).await;
     drop(stream);
     assert!(front.get("/a").await.contains("200 OK"));
@@ -241,19 +333,38 @@ async fn nobody_waits_for_an_answer_that_nobody_wants() {
 #[tokio::test]
 async fn a_client_that_breaks_its_own_framing_is_to_blame() {
     let front = front(|_| {}).await;
-    front.say("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n").await;
+    front
+        .say(
+            "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+        )
+        .await;
     let text = front.metrics.text().unwrap();
-    assert!(text.contains(r#"doorward_upstream_errors_total{app="store",code="request_broke_off"} 1"#), "{text}");
+    assert!(
+        text.contains(r#"doorward_upstream_errors_total{app="store",code="request_broke_off"} 1"#),
+        "{text}"
+    );
     assert!(front.backend.got().is_empty());
 }
 
 #[tokio::test]
 async fn nobody_there_is_told_apart_from_no_name() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     for (url, code) in [
-        (format!("http://{closed}"), "upstream_connect_refused sent=false"),
-        ("http://no-such-name.invalid".to_owned(), "upstream_unresolved sent=false"),
-        ("unix:/nonexistent/socket".to_owned(), "upstream_connect_refused sent=false"),
+        (
+            format!("http://{closed}"),
+            "upstream_connect_refused sent=false",
+        ),
+        (
+            "http://no-such-name.invalid".to_owned(),
+            "upstream_unresolved sent=false",
+        ),
+        (
+            "unix:/nonexistent/socket".to_owned(),
+            "upstream_connect_refused sent=false",
+        ),
     ] {
         let front = front_before(Arc::default(), UpstreamSettings::at(url.parse().unwrap())).await;
         let answer = front.get("/").await;
@@ -265,7 +376,10 @@ async fn nobody_there_is_told_apart_from_no_name() {
 async fn at_the_limit_of_connections_requests_wait() {
     let front = front(|settings| settings.max_connections = 1).await;
     let many = futures_of(&front, "/a", 20).await;
-    assert!(many.iter().all(|answer| answer.contains("200 OK")), "{many:?}");
+    assert!(
+        many.iter().all(|answer| answer.contains("200 OK")),
+        "{many:?}"
+    );
     assert_eq!(front.backend.connections.load(AtomicOrdering::SeqCst), 1);
     // A request that wants a new connection makes the idle one give way.
     sleep(Duration::from_millis(300)).await;
@@ -286,7 +400,10 @@ async fn a_request_that_waited_long_enough_for_a_connection_fails() {
         }
         front.get("/a").await
     });
-    assert!(waiting.contains("upstream_saturated sent=false"), "{waiting}");
+    assert!(
+        waiting.contains("upstream_saturated sent=false"),
+        "{waiting}"
+    );
     assert!(hanging.contains("upstream_response_timeout"), "{hanging}");
 }
 
@@ -294,7 +411,10 @@ async fn a_request_that_waited_long_enough_for_a_connection_fails() {
 async fn those_who_wait_get_the_places_of_connections_that_end() {
     let front = front(|settings| settings.max_connections = 1).await;
     let many = futures_of(&front, "/old", 20).await;
-    assert!(many.iter().all(|answer| answer.contains("200 OK")), "{many:?}");
+    assert!(
+        many.iter().all(|answer| answer.contains("200 OK")),
+        "{many:?}"
+    );
 }
 
 async fn futures_of(front: &support::Front, path: &'static str, count: usize) -> Vec<String> {
@@ -314,12 +434,28 @@ async fn futures_of(front: &support::Front, path: &'static str, count: usize) ->
 #[tokio::test]
 async fn what_is_no_path_or_makes_a_tunnel_is_never_passed_on() {
     let front = front(|_| {}).await;
-    for line in ["TRACE / HTTP/1.1", "CONNECT app.test:80 HTTP/1.1", "GET * HTTP/1.1"] {
+    for line in [
+        "TRACE / HTTP/1.1",
+        "CONNECT app.test:80 HTTP/1.1",
+        "GET * HTTP/1.1",
+    ] {
         let answer = front.say(&format!("{line}\r\nHost: x\r\n\r\n")).await;
-        assert!(answer.contains("unforwardable sent=false"), "{line}: {answer}");
+        assert!(
+            answer.contains("unforwardable sent=false"),
+            "{line}: {answer}"
+        );
     }
-    assert!(front.say("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n").await.contains("200 OK"));
-    assert!(front.backend.got()[0].head.starts_with("OPTIONS * HTTP/1.1\r\n"));
+    assert!(
+        front
+            .say("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .contains("200 OK")
+    );
+    assert!(
+        front.backend.got()[0]
+            .head
+            .starts_with("OPTIONS * HTTP/1.1\r\n")
+    );
 }
 
 /// Both ways: what nobody reads is not taken in, so memory does not grow with the body.
@@ -327,10 +463,17 @@ async fn what_is_no_path_or_makes_a_tunnel_is_never_passed_on() {
 async fn bodies_stream_at_the_readers_pace() {
     let front = front(|_| {}).await;
     let mut reader = front.connect().await;
-    reader.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    reader
+        .write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     sleep(Duration::from_millis(500)).await;
     let ahead = front.backend.written.load(AtomicOrdering::SeqCst);
-    assert!(ahead < STREAM as u64 / 2, "{} MiB were taken in unread", ahead / MIB as u64);
+    assert!(
+        ahead < STREAM as u64 / 2,
+        "{} MiB were taken in unread",
+        ahead / MIB as u64
+    );
     let mut total = 0;
     let mut part = vec![0; MIB];
     while let Ok(length @ 1..) = reader.read(&mut part).await {
@@ -339,7 +482,9 @@ async fn bodies_stream_at_the_readers_pace() {
     assert!(total > STREAM, "{total}");
 
     let mut writer = front.connect().await;
-    let head = format!("POST /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {STREAM}\r\n\r\n");
+    let head = format!(
+        "POST /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {STREAM}\r\n\r\n"
+    );
     writer.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..STREAM / MIB {
         writer.write_all(&part).await.unwrap();
@@ -363,21 +508,36 @@ async fn an_upload_that_the_backend_does_not_read_is_not_taken_in() {
         taken += length;
     }
     assert!(taken < STREAM / 2, "{taken} bytes were taken in");
-    assert!(heard(&mut writer).await.contains("upstream_response_timeout"));
+    assert!(
+        heard(&mut writer)
+            .await
+            .contains("upstream_response_timeout")
+    );
     drop(deaf);
 }
 
 #[tokio::test]
 async fn tls_and_unix_backends_answer_and_a_stranger_is_refused() {
     let issued = rcgen::generate_simple_self_signed(["app.localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_no_client_auth().with_single_cert(vec![issued.cert.der().clone()], key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let config = config
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key)
+        .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let backend = Arc::new(Backend::default());
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url: UpstreamUrl = format!("https://app.localhost:{}", socket.local_addr().unwrap().port()).parse().unwrap();
+    let url: UpstreamUrl = format!(
+        "https://app.localhost:{}",
+        socket.local_addr().unwrap().port()
+    )
+    .parse()
+    .unwrap();
     let theirs = Arc::clone(&backend);
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
@@ -395,7 +555,12 @@ async fn tls_and_unix_backends_answer_and_a_stranger_is_refused() {
         let mut settings = UpstreamSettings::at(url.clone());
         settings.ca_certificates = ca;
         let front = front_before(Arc::default(), settings).await;
-        assert!(front.get("/secure").await.contains("upstream_tls sent=false"));
+        assert!(
+            front
+                .get("/secure")
+                .await
+                .contains("upstream_tls sent=false")
+        );
     }
     assert_eq!(backend.got().len(), 1);
 

@@ -51,12 +51,20 @@ pub(super) enum Toward {
 ///
 /// # Errors
 /// There are too many.
-pub(super) fn clean(mut trailers: HeaderMap, policy: &HeaderPolicy, toward: Toward) -> Result<HeaderMap, BodyError> {
+pub(super) fn clean(
+    mut trailers: HeaderMap,
+    policy: &HeaderPolicy,
+    toward: Toward,
+) -> Result<HeaderMap, BodyError> {
     if trailers.len() > MOST {
         return Err(BodyError::TooManyTrailers);
     }
     let stays = |name: &HeaderName| may_pass(name, policy, toward);
-    let gone: Vec<HeaderName> = trailers.keys().filter(|name| !stays(name)).cloned().collect();
+    let gone: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !stays(name))
+        .cloned()
+        .collect();
     for name in gone {
         trailers.remove(name);
     }
@@ -78,20 +86,38 @@ pub(super) fn are_taken(version: Version, headers: &HeaderMap) -> bool {
 
 /// Whether `TE` has `trailers`.
 pub(super) fn asks_for(headers: &HeaderMap) -> bool {
-    let codings = headers.get_all(TE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
-    codings.map(<[u8]>::trim_ascii).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    let codings = headers
+        .get_all(TE)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// The names that `Trailer` declares, without those that will not pass; `None` if none is left. Over HTTP/1.1 no
 /// trailer is sent that was not declared.
 pub(super) fn declared(headers: &HeaderMap, policy: &HeaderPolicy) -> Option<HeaderValue> {
-    let names = headers.get_all(TRAILER).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    let names = headers
+        .get_all(TRAILER)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
-    let names: Vec<HeaderName> = names.filter(|name| may_pass(name, policy, Toward::Client)).take(MOST).collect();
+    let names: Vec<HeaderName> = names
+        .filter(|name| may_pass(name, policy, Toward::Client))
+        .take(MOST)
+        .collect();
     if names.is_empty() {
         return None;
     }
-    HeaderValue::try_from(names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ")).ok()
+    HeaderValue::try_from(
+        names
+            .iter()
+            .map(HeaderName::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
+    .ok()
 }
 
 #[cfg(test)]
@@ -99,11 +125,17 @@ mod tests {
     use super::*;
 
     fn fields(lines: &[(&str, &str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn policy() -> HeaderPolicy {
-        HeaderPolicy::new(&[HeaderName::from_static("x-forwarded-user")], &["__Host-doorward_"])
+        HeaderPolicy::new(
+            &[HeaderName::from_static("x-forwarded-user")],
+            &["__Host-doorward_"],
+        )
     }
 
     const EVIL: [(&str, &str); 14] = [
@@ -130,25 +162,56 @@ mod tests {
         let kept = clean(sent.clone(), &policy(), Toward::Backend).unwrap();
         assert_eq!(kept, fields(&[("grpc-status", "0"), ("checksum", "abc")]));
         let back = clean(sent, &policy(), Toward::Client).unwrap();
-        for name in ["set-cookie", "content-length", "connection", "doorward-access-token", "transfer-encoding"] {
+        for name in [
+            "set-cookie",
+            "content-length",
+            "connection",
+            "doorward-access-token",
+            "transfer-encoding",
+        ] {
             assert!(!back.contains_key(name), "{name}");
         }
-        assert_eq!((&back["grpc-status"], &back["checksum"]), (&"0".parse().unwrap(), &"abc".parse().unwrap()));
+        assert_eq!(
+            (&back["grpc-status"], &back["checksum"]),
+            (&"0".parse().unwrap(), &"abc".parse().unwrap())
+        );
     }
 
     #[test]
     fn there_is_a_most_of_them() {
-        let many = |count| (0..count).map(|n| (format!("t-{n}").parse().unwrap(), HeaderValue::from(n))).collect();
-        assert_eq!(clean(many(MOST), &policy(), Toward::Client).unwrap().len(), MOST);
-        assert!(matches!(clean(many(MOST + 1), &policy(), Toward::Client), Err(BodyError::TooManyTrailers)));
+        let many = |count| {
+            (0..count)
+                .map(|n| (format!("t-{n}").parse().unwrap(), HeaderValue::from(n)))
+                .collect()
+        };
+        assert_eq!(
+            clean(many(MOST), &policy(), Toward::Client).unwrap().len(),
+            MOST
+        );
+        assert!(matches!(
+            clean(many(MOST + 1), &policy(), Toward::Client),
+            Err(BodyError::TooManyTrailers)
+        ));
     }
 
     #[test]
     fn only_what_will_pass_is_declared_and_only_to_who_takes_it() {
-        let answer = fields(&[("trailer", "Grpc-Status, Set-Cookie,checksum"), ("trailer", "content-length, b@d")]);
-        assert_eq!(declared(&answer, &policy()).unwrap(), "grpc-status, checksum");
-        assert_eq!(declared(&fields(&[("trailer", "Content-Length")]), &policy()), None);
-        assert!(are_taken(Version::HTTP_11, &fields(&[("te", "gzip, Trailers")])));
+        let answer = fields(&[
+            ("trailer", "Grpc-Status, Set-Cookie,checksum"),
+            ("trailer", "content-length, b@d"),
+        ]);
+        assert_eq!(
+            declared(&answer, &policy()).unwrap(),
+            "grpc-status, checksum"
+        );
+        assert_eq!(
+            declared(&fields(&[("trailer", "Content-Length")]), &policy()),
+            None
+        );
+        assert!(are_taken(
+            Version::HTTP_11,
+            &fields(&[("te", "gzip, Trailers")])
+        ));
         assert!(are_taken(Version::HTTP_2, &fields(&[])));
         assert!(!are_taken(Version::HTTP_11, &fields(&[("te", "gzip")])));
     }

@@ -97,7 +97,10 @@ where
     };
     if ended != Ending::BySide {
         // Who does not answer is cut.
-        let _ = timeout(GOODBYE, async { tokio::join!(down.hear_out(), up.hear_out()) }).await;
+        let _ = timeout(GOODBYE, async {
+            tokio::join!(down.hear_out(), up.hear_out())
+        })
+        .await;
     }
     ended
 }
@@ -124,7 +127,15 @@ struct Direction<'a, R, W> {
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
     fn new(from: R, to: W, role: Role, activity: &'a Activity) -> Self {
-        Self { from, to, role, activity, frames: Frames::default(), buffer: vec![0; ROOM], waiting: 0..0 }
+        Self {
+            from,
+            to,
+            role,
+            activity,
+            frames: Frames::default(),
+            buffer: vec![0; ROOM],
+            waiting: 0..0,
+        }
     }
 
     /// Passes bytes on until there are no more. Once told to end: until the frame under way is whole, and a close frame
@@ -150,7 +161,11 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
                 self.waiting = 0..read;
             }
             let waiting = self.buffer.get(self.waiting.clone()).unwrap_or_default();
-            let allowed = if ending.is_some() { self.frames.rest_in(waiting) } else { waiting.len() };
+            let allowed = if ending.is_some() {
+                self.frames.rest_in(waiting)
+            } else {
+                waiting.len()
+            };
             let next = waiting.get(..allowed).unwrap_or_default();
             let written = tokio::select! {
                 biased;
@@ -196,10 +211,13 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
 
     /// Until a close frame or the end: a socket that is closed before all was read is reset, and what we said lost.
     async fn throw_rest_away(&mut self) {
-        self.frames.pass(self.buffer.get(self.waiting.clone()).unwrap_or_default());
+        self.frames
+            .pass(self.buffer.get(self.waiting.clone()).unwrap_or_default());
         while !self.frames.is_closed() {
             match self.from.read(&mut self.buffer).await {
-                Ok(read @ 1..) => self.frames.pass(self.buffer.get(..read).unwrap_or_default()),
+                Ok(read @ 1..) => self
+                    .frames
+                    .pass(self.buffer.get(..read).unwrap_or_default()),
                 Ok(0) | Err(_) => return,
             }
         }
@@ -207,7 +225,12 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
 }
 
 async fn is_told(told: &mut watch::Receiver<Option<Ending>>) -> Ending {
-    match told.wait_for(Option::is_some).await.ok().and_then(|told| *told) {
+    match told
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|told| *told)
+    {
         Some(ending) => ending,
         // Whoever could tell is gone, and so is the tunnel.
         None => std::future::pending().await,
@@ -224,7 +247,10 @@ pub(super) struct Activity {
 impl Activity {
     /// As of now.
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), moved: AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            moved: AtomicU64::new(0),
+        }
     }
 
     fn note(&self) {

@@ -57,7 +57,11 @@ impl Tunnels {
     /// None yet.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
         let (open, ended) = (metrics.tunnels.clone(), metrics.tunnels_ended.clone());
-        Arc::new(Self { stage: watch::Sender::new(Stage::Serving), open, ended })
+        Arc::new(Self {
+            stage: watch::Sender::new(Stage::Serving),
+            open,
+            ended,
+        })
     }
 
     /// How many are open.
@@ -85,8 +89,12 @@ impl Tunnels {
     }
 
     /// Joins both sides once both have switched protocols.
-    pub(super) fn open_between<B>(self: &Arc<Self>, client: OnUpgrade, backend: B, limits: TunnelLimits)
-    where
+    pub(super) fn open_between<B>(
+        self: &Arc<Self>,
+        client: OnUpgrade,
+        backend: B,
+        limits: TunnelLimits,
+    ) where
         B: AsyncRead + AsyncWrite + Send + 'static,
     {
         let (stage, mut over) = (self.stage.subscribe(), self.stage.subscribe());
@@ -99,7 +107,10 @@ impl Tunnels {
                 ending = splice(client, backend, &limits, stage) => ending,
             };
             tunnels.open.dec();
-            tunnels.ended.with_label_values(&[limits.app.as_str(), ending.code()]).inc();
+            tunnels
+                .ended
+                .with_label_values(&[limits.app.as_str(), ending.code()])
+                .inc();
         });
     }
 }
@@ -115,16 +126,26 @@ pub(super) fn is_asked_for(parts: &Parts, body: &Body) -> bool {
 /// RFC 6455 section 4.1: exactly one `Upgrade`, and `Connection` lists it.
 pub(super) fn switches_to_websocket(headers: &HeaderMap) -> bool {
     let mut protocols = headers.get_all(UPGRADE).iter();
-    let websocket = protocols.next().is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
-    let connection = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let websocket = protocols
+        .next()
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
+    let connection = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     websocket
         && protocols.next().is_none()
-        && connection.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        && connection
+            .map(<[u8]>::trim_ascii)
+            .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// The two fields of the switch, for the backend's request and the client's answer alike.
 pub(super) fn switch() -> [(HeaderName, HeaderValue); 2] {
-    [(CONNECTION, const { HeaderValue::from_static("upgrade") }), (UPGRADE, WEBSOCKET)]
+    [
+        (CONNECTION, const { HeaderValue::from_static("upgrade") }),
+        (UPGRADE, WEBSOCKET),
+    ]
 }
 
 async fn splice(
@@ -133,7 +154,9 @@ async fn splice(
     limits: &TunnelLimits,
     mut stage: watch::Receiver<Stage>,
 ) -> Ending {
-    let Ok(client) = client.await else { return Ending::BySide };
+    let Ok(client) = client.await else {
+        return Ending::BySide;
+    };
     let activity = Activity::new();
     let ending = async {
         tokio::select! {
@@ -144,7 +167,9 @@ async fn splice(
         }
     };
     let patience = async |ending| match ending {
-        Ending::SessionOver | Ending::TooOld | Ending::Silent | Ending::BySide => sleep(FRAME_PATIENCE).await,
+        Ending::SessionOver | Ending::TooOld | Ending::Silent | Ending::BySide => {
+            sleep(FRAME_PATIENCE).await
+        }
         // Until all are cut: what is under way may be finished within the drain deadline.
         Ending::GoingAway => over(limits.holds.as_ref()).await,
     };
@@ -153,7 +178,9 @@ async fn splice(
 
 /// Ends when `holds` no longer does.
 async fn over(holds: Option<&Holds>) {
-    let Some(holds) = holds else { return std::future::pending().await };
+    let Some(holds) = holds else {
+        return std::future::pending().await;
+    };
     while holds.still() {
         sleep(LOOK_EVERY).await;
     }

@@ -66,7 +66,11 @@ impl<H: Handler> Server<H> {
     }
 
     /// Brings a connection to where HTTP begins; `None`: it ended before.
-    pub(super) async fn arrive(self: Arc<Self>, accepted: Accepted, place: Place) -> Option<Serving> {
+    pub(super) async fn arrive(
+        self: Arc<Self>,
+        accepted: Accepted,
+        place: Place,
+    ) -> Option<Serving> {
         match accepted {
             Accepted::Tcp(stream, peer) => {
                 // Without it the last part of an answer may wait for an acknowledgement; a failure costs only that.
@@ -81,15 +85,30 @@ impl<H: Handler> Server<H> {
     }
 
     /// Finds out whose connection it is, and whether that one may have another.
-    async fn named<S>(self: Arc<Self>, mut stream: S, peer: Option<SocketAddr>, place: Place) -> Option<Serving>
+    async fn named<S>(
+        self: Arc<Self>,
+        mut stream: S,
+        peer: Option<SocketAddr>,
+        place: Place,
+    ) -> Option<Serving>
     where
         S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     {
-        let named = if self.settings.proxy_protocol { self.introduced(&mut stream, peer).await } else { Ok(peer) };
+        let named = if self.settings.proxy_protocol {
+            self.introduced(&mut stream, peer).await
+        } else {
+            Ok(peer)
+        };
         let counted = named.and_then(|client| {
-            let Some(limited) = client.filter(|client| !self.is_trusted(client)) else { return Ok((client, None)) };
-            let counted = self.clients.count(limited.ip(), self.settings.max_connections_per_client);
-            counted.map(|counted| (client, Some(counted))).ok_or("client_connections")
+            let Some(limited) = client.filter(|client| !self.is_trusted(client)) else {
+                return Ok((client, None));
+            };
+            let counted = self
+                .clients
+                .count(limited.ip(), self.settings.max_connections_per_client);
+            counted
+                .map(|counted| (client, Some(counted)))
+                .ok_or("client_connections")
         });
         match counted {
             Ok((client, counted)) => self.secure(stream, client, place.of_client(counted)).await,
@@ -98,7 +117,11 @@ impl<H: Handler> Server<H> {
     }
 
     /// Whose connection it is by the PROXY protocol; or why nobody is believed.
-    async fn introduced<S>(&self, stream: &mut S, peer: Option<SocketAddr>) -> Result<Option<SocketAddr>, &'static str>
+    async fn introduced<S>(
+        &self,
+        stream: &mut S,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<SocketAddr>, &'static str>
     where
         S: AsyncRead + Unpin,
     {
@@ -122,15 +145,32 @@ impl<H: Handler> Server<H> {
 
     fn is_trusted(&self, peer: &SocketAddr) -> bool {
         let peer = peer.ip().to_canonical();
-        self.settings.trusted_proxies.iter().any(|network| network.contains(&peer))
+        self.settings
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&peer))
     }
 
-    async fn secure<S>(self: Arc<Self>, stream: S, peer: Option<SocketAddr>, place: Place) -> Option<Serving>
+    async fn secure<S>(
+        self: Arc<Self>,
+        stream: S,
+        peer: Option<SocketAddr>,
+        place: Place,
+    ) -> Option<Serving>
     where
         S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     {
         let Some(tls) = &self.tls else {
-            return self.plain(stream, Arrival { peer, secure: false }, place).await;
+            return self
+                .plain(
+                    stream,
+                    Arrival {
+                        peer,
+                        secure: false,
+                    },
+                    place,
+                )
+                .await;
         };
         match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
             Ok(Ok(stream)) => {
@@ -148,7 +188,12 @@ impl<H: Handler> Server<H> {
     }
 
     /// Without TLS the first bytes tell the protocol.
-    async fn plain<S>(self: Arc<Self>, mut stream: S, arrival: Arrival, place: Place) -> Option<Serving>
+    async fn plain<S>(
+        self: Arc<Self>,
+        mut stream: S,
+        arrival: Arrival,
+        place: Place,
+    ) -> Option<Serving>
     where
         S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     {
@@ -175,11 +220,18 @@ impl<H: Handler> Server<H> {
     where
         S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     {
-        if is_http2 { Box::pin(http2::serve(stream, arrival, self)) } else { connection::serve(stream, arrival, self) }
+        if is_http2 {
+            Box::pin(http2::serve(stream, arrival, self))
+        } else {
+            connection::serve(stream, arrival, self)
+        }
     }
 
     fn refused(&self, reason: &'static str) -> Option<Serving> {
-        self.metrics.protocol_refusals.with_label_values(&[reason]).inc();
+        self.metrics
+            .protocol_refusals
+            .with_label_values(&[reason])
+            .inc();
         None
     }
 }

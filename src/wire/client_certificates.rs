@@ -24,7 +24,9 @@ pub(super) struct ClientAuthorities {
 
 impl fmt::Debug for ClientAuthorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ClientAuthorities").field(&self.file).finish()
+        f.debug_tuple("ClientAuthorities")
+            .field(&self.file)
+            .finish()
     }
 }
 
@@ -51,14 +53,19 @@ impl ClientAuthorities {
 }
 
 fn read(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let unusable =
-        |reason: String| TlsError::File { path: file.to_owned(), what: "authorities of clients' certificates", reason };
+    let unusable = |reason: String| TlsError::File {
+        path: file.to_owned(),
+        what: "authorities of clients' certificates",
+        reason,
+    };
     let mut roots = RootCertStore::empty();
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable(error.to_string()))?;
     for certificate in certificates {
-        roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -78,7 +85,9 @@ impl ClientCertVerifier for ClientAuthorities {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.verifier.load().verify_client_cert(end_entity, intermediates, now)
+        self.verifier
+            .load()
+            .verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(
@@ -87,7 +96,9 @@ impl ClientCertVerifier for ClientAuthorities {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.load().verify_tls12_signature(message, cert, dss)
+        self.verifier
+            .load()
+            .verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -96,7 +107,9 @@ impl ClientCertVerifier for ClientAuthorities {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.load().verify_tls13_signature(message, cert, dss)
+        self.verifier
+            .load()
+            .verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -106,7 +119,10 @@ impl ClientCertVerifier for ClientAuthorities {
 
 /// Why a handshake failed, as a word for the metric.
 pub(super) fn why(error: &io::Error) -> &'static str {
-    match error.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
+    match error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<Error>())
+    {
         Some(Error::NoCertificatesPresented | Error::InvalidCertificate(_)) => "client_certificate",
         Some(_) | None => "tls_handshake",
     }

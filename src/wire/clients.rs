@@ -27,7 +27,10 @@ impl Clients {
         }
         *count += 1;
         drop(counts);
-        Some(Counted { clients: self.clone(), network })
+        Some(Counted {
+            clients: self.clone(),
+            network,
+        })
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -52,7 +55,9 @@ impl Drop for Counted {
 fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
     }
 }
 

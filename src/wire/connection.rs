@@ -33,7 +33,11 @@ const LINGER: Duration = Duration::from_secs(10);
 /// What answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Dropped in the middle when the client goes away.
-    fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> impl Future<Output = Response<Body>> + Send;
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        arrival: Arrival,
+    ) -> impl Future<Output = Response<Body>> + Send;
 }
 
 /// The parser's settings, made once a listener.
@@ -52,7 +56,11 @@ pub(super) fn parser(settings: &ListenerSettings) -> http1::Builder {
 }
 
 /// Serves a connection until it ends, or, once draining began, until its current answer is out.
-pub(super) fn serve<S, H>(mut stream: Guarded<S>, arrival: Arrival, server: Arc<Server<H>>) -> Serving
+pub(super) fn serve<S, H>(
+    mut stream: Guarded<S>,
+    arrival: Arrival,
+    server: Arc<Server<H>>,
+) -> Serving
 where
     S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     H: Handler,
@@ -75,7 +83,11 @@ where
 }
 
 /// Serves request after request. Gives the stream back when there was none for a while; `None`: the connection is over.
-async fn exchange<S, H>(stream: Guarded<S>, arrival: Arrival, server: &Server<H>) -> Option<Guarded<S>>
+async fn exchange<S, H>(
+    stream: Guarded<S>,
+    arrival: Arrival,
+    server: &Server<H>,
+) -> Option<Guarded<S>>
 where
     S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
     H: Handler,
@@ -89,7 +101,9 @@ where
         let handler = Arc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.handle(request, arrival).await) }
     });
-    let mut connection = parser.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = parser
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
 
     let (mut known, mut is_told) = (Waker::noop().clone(), false);
     let ended = poll_fn(|cx| {
@@ -124,7 +138,11 @@ where
         Some(Ok(())) => true,
         Some(Err(error)) => {
             let reason = reason(&error);
-            server.metrics.protocol_refusals.with_label_values(&[reason]).inc();
+            server
+                .metrics
+                .protocol_refusals
+                .with_label_values(&[reason])
+                .inc();
             tracing::debug!(reason, peer = ?arrival.peer, error = %error, "connection ended early");
             error.is_parse()
         }
@@ -150,10 +168,15 @@ async fn rest<S: Readable>(stream: &Guarded<S>, metrics: &Metrics) -> bool {
         }
         match deadlines.overdue() {
             Some(Awaited::FirstByte) => {
-                metrics.protocol_refusals.with_label_values(&["first_byte_timeout"]).inc();
+                metrics
+                    .protocol_refusals
+                    .with_label_values(&["first_byte_timeout"])
+                    .inc();
                 Poll::Ready(false)
             }
-            Some(Awaited::Nothing | Awaited::NextRequest | Awaited::RestOfHead) => Poll::Ready(false),
+            Some(Awaited::Nothing | Awaited::NextRequest | Awaited::RestOfHead) => {
+                Poll::Ready(false)
+            }
             None if deadlines.is_draining() => Poll::Ready(false),
             None => Poll::Pending,
         }
@@ -166,7 +189,8 @@ async fn rest<S: Readable>(stream: &Guarded<S>, metrics: &Metrics) -> bool {
 async fn linger(mut stream: impl AsyncRead + Unpin) {
     // On the heap, lest every connection carry it.
     let mut scrap = vec![0; 4096];
-    let silence = async { while let Ok(Ok(1..)) = timeout(LINGER_SILENCE, stream.read(&mut scrap)).await {} };
+    let silence =
+        async { while let Ok(Ok(1..)) = timeout(LINGER_SILENCE, stream.read(&mut scrap)).await {} };
     // At the limit it is cut: the client had its time.
     let _ = timeout(LINGER, silence).await;
 }

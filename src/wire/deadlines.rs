@@ -60,7 +60,8 @@ impl Deadlines {
 
     /// From now on `awaited` is.
     pub(super) fn begin(&self, awaited: Awaited) {
-        self.awaited.store(pack(awaited, self.rota.now()), Ordering::Relaxed);
+        self.awaited
+            .store(pack(awaited, self.rota.now()), Ordering::Relaxed);
     }
 
     fn awaited(&self) -> (Awaited, u64) {
@@ -77,7 +78,8 @@ impl Deadlines {
     /// What came while an answer was still going out turned out to be a part of a head.
     pub(super) fn head_had_begun(&self) {
         let (_, since) = self.awaited();
-        self.awaited.store(pack(Awaited::RestOfHead, since), Ordering::Relaxed);
+        self.awaited
+            .store(pack(Awaited::RestOfHead, since), Ordering::Relaxed);
     }
 
     /// Bytes came, or nothing is there to read.
@@ -141,7 +143,8 @@ impl Deadlines {
         is_quiet
             && self.flushed.load(Ordering::Relaxed)
             && self.read_dry.load(Ordering::Relaxed)
-            && (self.rota.now().saturating_sub(since) >= self.rota.limits().rest_after || self.overdue().is_some())
+            && (self.rota.now().saturating_sub(since) >= self.rota.limits().rest_after
+                || self.overdue().is_some())
     }
 
     /// Whether service ends.
@@ -159,7 +162,11 @@ impl Deadlines {
     }
 
     pub(super) fn wake(&self) {
-        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waker = self
+            .waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -201,13 +208,19 @@ impl Deadlines {
     pub(super) fn rest<'a>(self: &'a Arc<Self>, at_rest: &'a IntGauge) -> Resting<'a> {
         self.at_rest.store(true, Ordering::Relaxed);
         at_rest.inc();
-        Resting { deadlines: self, at_rest }
+        Resting {
+            deadlines: self,
+            at_rest,
+        }
     }
 
     /// Has hyper tell when it begins to wait for a head, and believe from here that one took too long. hyper does so
     /// only once the exchange before it is over in both directions.
     pub(super) fn time_heads(self: &Arc<Self>, parser: &mut http1::Builder) {
-        let timer = HeadTimer { deadlines: Arc::clone(self), now: self.rota.began() };
+        let timer = HeadTimer {
+            deadlines: Arc::clone(self),
+            now: self.rota.began(),
+        };
         parser.timer(timer).header_read_timeout(Duration::ZERO);
     }
 }
@@ -257,7 +270,9 @@ impl Future for HeadWait {
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         match self.0.overdue() {
             Some(Awaited::RestOfHead) => Poll::Ready(()),
-            Some(Awaited::Nothing | Awaited::FirstByte | Awaited::NextRequest) | None => Poll::Pending,
+            Some(Awaited::Nothing | Awaited::FirstByte | Awaited::NextRequest) | None => {
+                Poll::Pending
+            }
         }
     }
 }

@@ -25,7 +25,13 @@ pub struct Drain {
 pub fn drain() -> (DrainTrigger, Drain) {
     let (begin, begun) = watch::channel(false);
     let announced = Arc::new(AtomicBool::new(false));
-    (DrainTrigger { begin, announced: Arc::clone(&announced) }, Drain { begun, announced })
+    (
+        DrainTrigger {
+            begin,
+            announced: Arc::clone(&announced),
+        },
+        Drain { begun, announced },
+    )
 }
 
 impl DrainTrigger {

@@ -28,7 +28,11 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn new(slot: OwnedSemaphorePermit, open: &IntGauge) -> Self {
         open.inc();
-        Self { open: open.clone(), _slot: slot, _of_client: None }
+        Self {
+            open: open.clone(),
+            _slot: slot,
+            _of_client: None,
+        }
     }
 
     /// The same, counted for its client.
@@ -79,7 +83,12 @@ pub(super) struct Guarded<S> {
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, deadlines: Arc<Deadlines>, place: Place) -> Self {
-        Self { stream, ahead: Bytes::new(), deadlines, _place: place }
+        Self {
+            stream,
+            ahead: Bytes::new(),
+            deadlines,
+            _place: place,
+        }
     }
 
     /// What was read of the stream already, and comes again.
@@ -96,7 +105,12 @@ impl<S> Guarded<S> {
         &self.deadlines
     }
 
-    fn note<T>(&self, cx: &Context<'_>, written: Poll<io::Result<T>>, all: bool) -> Poll<io::Result<T>> {
+    fn note<T>(
+        &self,
+        cx: &Context<'_>,
+        written: Poll<io::Result<T>>,
+        all: bool,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.deadlines.has_written(all);
         } else if self.deadlines.is_stuck_for_too_long(cx.waker()) {
@@ -113,7 +127,11 @@ impl<S: Readable> Readable for Guarded<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
             let length = self.ahead.len().min(buf.remaining());
             buf.put_slice(self.ahead.get(..length).unwrap_or_default());
@@ -132,7 +150,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note(cx, written, false)
     }

@@ -52,7 +52,9 @@ where
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         // On the heap, since hyper and the executor move it about: some KiB each time.
-        Box::pin(async move { Ok::<_, Infallible>(answer(request, arrival, most, &*handler).await) })
+        Box::pin(
+            async move { Ok::<_, Infallible>(answer(request, arrival, most, &*handler).await) },
+        )
     });
     let mut builder = http2::Builder::new(streams.clone());
     builder
@@ -61,7 +63,8 @@ where
         .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
         .max_local_error_reset_streams(MAX_OWN_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Socket::new(stream, &streams)), service));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Socket::new(stream, &streams)), service));
 
     let ended = tokio::select! {
         biased;
@@ -88,7 +91,10 @@ where
         }
     };
     if let Err(error) = ended {
-        metrics.protocol_refusals.with_label_values(&["http2"]).inc();
+        metrics
+            .protocol_refusals
+            .with_label_values(&["http2"])
+            .inc();
         tracing::debug!(peer = ?arrival.peer, error = %error, "connection ended early");
     }
 }
@@ -110,10 +116,13 @@ async fn answer<H: Handler>(
     let mut response = handler.handle(request, arrival).await;
     // Over HTTP/1.1 hyper leaves the body out by itself (RFC 9110 section 9.3.2).
     if is_head && !response.body().is_end_stream() {
-        if let (Some(length), false) =
-            (response.body().size_hint().exact(), response.headers().contains_key(CONTENT_LENGTH))
-        {
-            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if let (Some(length), false) = (
+            response.body().size_hint().exact(),
+            response.headers().contains_key(CONTENT_LENGTH),
+        ) {
+            response
+                .headers_mut()
+                .insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         *response.body_mut() = Body::empty();
     }

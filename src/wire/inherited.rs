@@ -57,11 +57,18 @@ impl Inherited {
                 Ok(socket) => socket.map(Socket::Tcp),
                 Err(_) => descriptors.take_unix_listener(index)?.map(Socket::Unix),
             };
-            let socket = socket.ok_or_else(|| io::Error::other("a descriptor was handed over twice"))?;
+            let socket =
+                socket.ok_or_else(|| io::Error::other("a descriptor was handed over twice"))?;
             if !socket.listens()? {
-                return Err(io::Error::other("a descriptor is a socket that does not listen (`Accept=yes`?)"));
+                return Err(io::Error::other(
+                    "a descriptor is a socket that does not listen (`Accept=yes`?)",
+                ));
             }
-            Ok(Handed { name, address: socket.address()?, socket })
+            Ok(Handed {
+                name,
+                address: socket.address()?,
+                socket,
+            })
         });
         all.collect::<io::Result<_>>().map(Self)
     }
@@ -70,7 +77,8 @@ impl Inherited {
     pub(super) fn for_listener(&mut self, role: Role, address: &ListenAddr) -> Option<Socket> {
         let named = self.0.iter().position(|handed| handed.name == role.name());
         let bound_there = |handed: &Handed| {
-            Role::ALL.iter().all(|role| handed.name != role.name()) && is_same(&handed.address, address)
+            Role::ALL.iter().all(|role| handed.name != role.name())
+                && is_same(&handed.address, address)
         };
         let at = named.or_else(|| self.0.iter().position(bound_there))?;
         Some(self.0.swap_remove(at).socket)
@@ -78,7 +86,9 @@ impl Inherited {
 
     /// A socket that is left over: who connects to it would wait for ever.
     pub fn left(&self) -> Option<String> {
-        self.0.first().map(|handed| format!("`{}` at `{}`", handed.name, handed.address))
+        self.0
+            .first()
+            .map(|handed| format!("`{}` at `{}`", handed.name, handed.address))
     }
 }
 
@@ -86,11 +96,14 @@ impl Inherited {
 fn is_same(one: &ListenAddr, other: &ListenAddr) -> bool {
     match (one, other) {
         (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
-            let same_host = one.ip() == other.ip() || (one.ip().is_unspecified() && other.ip().is_unspecified());
+            let same_host = one.ip() == other.ip()
+                || (one.ip().is_unspecified() && other.ip().is_unspecified());
             one.port() == other.port() && same_host
         }
         (ListenAddr::Unix(one), ListenAddr::Unix(other)) => one == other,
-        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => false,
+        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => {
+            false
+        }
     }
 }
 
@@ -102,7 +115,11 @@ mod tests {
 
     fn handed(name: &str) -> Handed {
         let socket = Socket::Tcp(TcpListener::bind("127.0.0.1:0").unwrap());
-        Handed { name: name.to_owned(), address: socket.address().unwrap(), socket }
+        Handed {
+            name: name.to_owned(),
+            address: socket.address().unwrap(),
+            socket,
+        }
     }
 
     #[test]
@@ -110,10 +127,32 @@ mod tests {
         let (named, other) = (handed("admin_listen"), handed("doorward.socket"));
         let (of_named, of_other) = (named.address.clone(), other.address.clone());
         let mut sockets = Inherited(vec![named, other]);
-        assert!(sockets.for_listener(Role::Listen, &of_named).is_none(), "its name says that it is another's");
-        assert_eq!(sockets.for_listener(Role::Listen, &of_other).unwrap().address().unwrap(), of_other);
-        assert!(sockets.left().unwrap().starts_with("`admin_listen` at `127.0.0.1:"));
-        assert_eq!(sockets.for_listener(Role::AdminListen, &of_other).unwrap().address().unwrap(), of_named);
+        assert!(
+            sockets.for_listener(Role::Listen, &of_named).is_none(),
+            "its name says that it is another's"
+        );
+        assert_eq!(
+            sockets
+                .for_listener(Role::Listen, &of_other)
+                .unwrap()
+                .address()
+                .unwrap(),
+            of_other
+        );
+        assert!(
+            sockets
+                .left()
+                .unwrap()
+                .starts_with("`admin_listen` at `127.0.0.1:")
+        );
+        assert_eq!(
+            sockets
+                .for_listener(Role::AdminListen, &of_other)
+                .unwrap()
+                .address()
+                .unwrap(),
+            of_named
+        );
         assert_eq!(sockets.left(), None);
     }
 

@@ -133,14 +133,23 @@ impl Listener {
         settings: &ListenerSettings,
         inherited: &mut Inherited,
     ) -> Result<Self, ListenError> {
-        let failed = |source| ListenError { address: address.clone(), source };
+        let failed = |source| ListenError {
+            address: address.clone(),
+            source,
+        };
         let socket = match (inherited.for_listener(role, address), address) {
             (Some(socket), _) => Ok(socket),
             (None, ListenAddr::Tcp(address)) => bind_tcp(*address).map(Socket::Tcp),
             (None, ListenAddr::Unix(path)) => bind_unix(path).map(Socket::Unix),
         };
-        let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
-        Ok(Self { socket: socket.map_err(failed)?, slots, clients: Clients::default() })
+        let slots = Arc::new(Semaphore::new(
+            settings.max_connections.clamp(1, Semaphore::MAX_PERMITS),
+        ));
+        Ok(Self {
+            socket: socket.map_err(failed)?,
+            slots,
+            clients: Clients::default(),
+        })
     }
 
     /// The same socket for another worker.
@@ -152,7 +161,11 @@ impl Listener {
             Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
             Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
         };
-        Ok(Self { socket, slots: Arc::clone(&self.slots), clients: self.clients.clone() })
+        Ok(Self {
+            socket,
+            slots: Arc::clone(&self.slots),
+            clients: self.clients.clone(),
+        })
     }
 
     /// The bound address and port; `None` for a Unix domain socket.
@@ -179,7 +192,9 @@ impl Socket {
             Self::Tcp(socket) => socket.local_addr().map(ListenAddr::Tcp),
             Self::Unix(socket) => {
                 let address = socket.local_addr()?;
-                let path = address.as_pathname().ok_or_else(|| io::Error::other("a socket has no path"))?;
+                let path = address
+                    .as_pathname()
+                    .ok_or_else(|| io::Error::other("a socket has no path"))?;
                 Ok(ListenAddr::Unix(path.to_owned()))
             }
         }
@@ -200,7 +215,8 @@ fn bind_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::net::{UnixListener, UnixStream};
     let stale = || {
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-            && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            && UnixStream::connect(path)
+                .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && stale() => {
@@ -232,8 +248,14 @@ impl Acceptor {
 
     async fn accept(&self) -> io::Result<Accepted> {
         match self {
-            Self::Tcp(socket) => socket.accept().await.map(|(stream, peer)| Accepted::Tcp(stream, peer)),
-            Self::Unix(socket) => socket.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Self::Tcp(socket) => socket
+                .accept()
+                .await
+                .map(|(stream, peer)| Accepted::Tcp(stream, peer)),
+            Self::Unix(socket) => socket
+                .accept()
+                .await
+                .map(|(stream, _)| Accepted::Unix(stream)),
         }
     }
 }
@@ -300,13 +322,19 @@ pub async fn serve<H: Handler>(
     let all_ended = async {
         if drain.was_announced() {
             // Who is still here after that was silent for as long.
-            let _ = timeout(LAST_WORDS, async { while connections.join_next().await.is_some() {} }).await;
+            let _ = timeout(LAST_WORDS, async {
+                while connections.join_next().await.is_some() {}
+            })
+            .await;
         }
         last_call.start();
         while connections.join_next().await.is_some() {}
     };
     if timeout(settings.drain_timeout, all_ended).await.is_err() {
-        tracing::warn!(left = connections.len(), "connections were cut at the drain deadline");
+        tracing::warn!(
+            left = connections.len(),
+            "connections were cut at the drain deadline"
+        );
     }
     connections.shutdown().await;
     Ok(())

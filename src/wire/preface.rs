@@ -39,10 +39,18 @@ mod tests {
     async fn only_the_whole_preface_is_http2_and_no_byte_is_lost() {
         let whole = [&PREFACE[..], b"rest"].concat();
         assert_eq!(told(&whole).await, (PREFACE.to_vec(), true, 4));
-        for other in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"PRI", b"G", b""]
-        {
+        for other in [
+            &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+            b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+            b"PRI",
+            b"G",
+            b"",
+        ] {
             let (seen, is_http2, left) = told(other).await;
-            assert!(!is_http2 && seen == other[..other.len() - left], "{other:?}");
+            assert!(
+                !is_http2 && seen == other[..other.len() - left],
+                "{other:?}"
+            );
         }
     }
 }

@@ -30,8 +30,11 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Na
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;
     if start == SIGNATURE {
-        let (version_and_command, family, length) =
-            (stream.read_u8().await?, stream.read_u8().await?, usize::from(stream.read_u16().await?));
+        let (version_and_command, family, length) = (
+            stream.read_u8().await?,
+            stream.read_u8().await?,
+            usize::from(stream.read_u16().await?),
+        );
         if length > LONGEST_REST {
             return Err(invalid());
         }
@@ -57,7 +60,10 @@ fn invalid() -> io::Error {
 }
 
 fn version_1(line: &[u8]) -> Option<Named> {
-    let line = std::str::from_utf8(line).ok()?.strip_suffix("\r\n")?.strip_prefix("PROXY ")?;
+    let line = std::str::from_utf8(line)
+        .ok()?
+        .strip_suffix("\r\n")?
+        .strip_prefix("PROXY ")?;
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         return Some(Named::Peer);
     }
@@ -65,15 +71,33 @@ fn version_1(line: &[u8]) -> Option<Named> {
     let (family, client, server) = (words.next()?, words.next()?, words.next()?);
     let (port, server_port) = (port(words.next()?)?, port(words.next()?)?);
     let (client, _): (IpAddr, u16) = match family {
-        "TCP4" => (server.parse::<Ipv4Addr>().and(client.parse::<Ipv4Addr>()).ok()?.into(), server_port),
-        "TCP6" => (server.parse::<Ipv6Addr>().and(client.parse::<Ipv6Addr>()).ok()?.into(), server_port),
+        "TCP4" => (
+            server
+                .parse::<Ipv4Addr>()
+                .and(client.parse::<Ipv4Addr>())
+                .ok()?
+                .into(),
+            server_port,
+        ),
+        "TCP6" => (
+            server
+                .parse::<Ipv6Addr>()
+                .and(client.parse::<Ipv6Addr>())
+                .ok()?
+                .into(),
+            server_port,
+        ),
         _ => return None,
     };
-    words.next().is_none().then_some(Named::Client(SocketAddr::new(client, port)))
+    words
+        .next()
+        .is_none()
+        .then_some(Named::Client(SocketAddr::new(client, port)))
 }
 
 fn port(text: &str) -> Option<u16> {
-    let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let canonical =
+        text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
     text.parse().ok().filter(|_| canonical)
 }
 
@@ -84,13 +108,19 @@ fn version_2(version_and_command: u8, family: u8, rest: &[u8]) -> Option<Named> 
             let client: [u8; 4] = rest.get(..4)?.try_into().ok()?;
             let port: [u8; 2] = rest.get(8..10)?.try_into().ok()?;
             rest.get(..12)?;
-            Some(Named::Client(SocketAddr::from((client, u16::from_be_bytes(port)))))
+            Some(Named::Client(SocketAddr::from((
+                client,
+                u16::from_be_bytes(port),
+            ))))
         }
         (0x21, 0x21) => {
             let client: [u8; 16] = rest.get(..16)?.try_into().ok()?;
             let port: [u8; 2] = rest.get(32..34)?.try_into().ok()?;
             rest.get(..36)?;
-            Some(Named::Client(SocketAddr::from((client, u16::from_be_bytes(port)))))
+            Some(Named::Client(SocketAddr::from((
+                client,
+                u16::from_be_bytes(port),
+            ))))
         }
         // Not by way of TCP over IP: a Unix domain socket, or not said.
         (0x21, 0x00 | 0x31) => Some(Named::Peer),
@@ -110,17 +140,32 @@ mod tests {
 
     fn second(version_and_command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
-        [&SIGNATURE[..], &[version_and_command, family], &length, rest].concat()
+        [
+            &SIGNATURE[..],
+            &[version_and_command, family],
+            &length,
+            rest,
+        ]
+        .concat()
     }
 
     #[tokio::test]
     async fn both_versions_name_a_client_and_leave_the_rest() {
         let v4 = Some(Named::Client("198.51.100.7:4711".parse().unwrap()));
         let v6 = Some(Named::Client("[2001:db8::7]:1".parse().unwrap()));
-        assert_eq!(reads(b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 443\r\nGET").await, (v4, 3));
-        assert_eq!(reads(b"PROXY TCP6 2001:db8::7 ::1 1 443\r\n").await, (v6, 0));
+        assert_eq!(
+            reads(b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 443\r\nGET").await,
+            (v4, 3)
+        );
+        assert_eq!(
+            reads(b"PROXY TCP6 2001:db8::7 ::1 1 443\r\n").await,
+            (v6, 0)
+        );
         let addresses = [198, 51, 100, 7, 192, 0, 2, 1, 0x12, 0x67, 1, 0xbb];
-        assert_eq!(reads(&[&second(0x21, 0x11, &addresses)[..], b"GET"].concat()).await, (v4, 3));
+        assert_eq!(
+            reads(&[&second(0x21, 0x11, &addresses)[..], b"GET"].concat()).await,
+            (v4, 3)
+        );
         let with_extension = [&addresses[..], &[4, 0, 1, 0]].concat();
         assert_eq!(reads(&second(0x21, 0x11, &with_extension)).await, (v4, 0));
         let mut six = [0; 36];
@@ -163,7 +208,12 @@ mod tests {
             &second(0x21, 0x11, &[0; 3000]),
             &second(0x21, 0x11, &[0; 12])[..20],
         ] {
-            assert_eq!(reads(bytes).await.0, None, "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                reads(bytes).await.0,
+                None,
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 }

@@ -74,7 +74,11 @@ impl Streams {
     /// one, and nothing of an answer was left that the client still took.
     pub(super) async fn idle_for(&self, first: Duration, then: Duration) {
         loop {
-            let limit = if self.0.asked.load(Ordering::Relaxed) { then } else { first };
+            let limit = if self.0.asked.load(Ordering::Relaxed) {
+                then
+            } else {
+                first
+            };
             let since = if self.0.open.load(Ordering::Relaxed) == 0 {
                 self.0.start + Duration::from_millis(self.0.last_moved.load(Ordering::Relaxed))
             } else {
@@ -129,7 +133,11 @@ const SMALL_TALK: usize = 16 * 1024;
 
 impl<S> Socket<S> {
     pub(super) fn new(socket: S, streams: &Streams) -> Self {
-        Self { socket, shared: Arc::clone(&streams.0), taken: 0 }
+        Self {
+            socket,
+            shared: Arc::clone(&streams.0),
+            taken: 0,
+        }
     }
 
     fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -145,13 +153,21 @@ impl<S> Socket<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
         self.note(written)
     }
@@ -203,7 +219,9 @@ impl Drop for Open {
         if progress.complete.load(Ordering::Relaxed) {
             let less = |cancelled: usize| cancelled.checked_sub(1);
             // An error means that it was zero.
-            let _ = shared.cancelled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            let _ = shared
+                .cancelled
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         } else if progress.answered.load(Ordering::Relaxed) {
             // Ends of calls and streams that nobody else can end: they cost no more than what is answered whole.
         } else if shared.cancelled.fetch_add(1, Ordering::Relaxed) >= shared.most_cancelled {
@@ -225,12 +243,19 @@ pub(super) struct Progress {
 impl Progress {
     fn new() -> Self {
         let (answered, complete) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { start: Instant::now(), given: AtomicU64::new(0), answered, complete }
+        Self {
+            start: Instant::now(),
+            given: AtomicU64::new(0),
+            answered,
+            complete,
+        }
     }
 
     /// That of the stream whose task calls.
     pub(super) fn of_this_stream() -> Arc<Self> {
-        STREAM.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Self::new()))
+        STREAM
+            .try_with(Arc::clone)
+            .unwrap_or_else(|_| Arc::new(Self::new()))
     }
 
     fn give(&self) {
@@ -263,7 +288,9 @@ impl Answer {
     pub(super) fn new(body: Body, progress: Arc<Progress>) -> Self {
         progress.give();
         progress.answered.store(true, Ordering::Relaxed);
-        progress.complete.store(body.is_end_stream(), Ordering::Relaxed);
+        progress
+            .complete
+            .store(body.is_end_stream(), Ordering::Relaxed);
         Self { body, progress }
     }
 }
@@ -272,7 +299,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // hyper asks only when the client has room for more.
         self.progress.given.store(0, Ordering::Relaxed);
         let polled = Pin::new(&mut self.body).poll_frame(cx);

@@ -95,7 +95,10 @@ impl Rota {
                 keep_alive: ticks(settings.keep_alive_timeout),
                 write_stall: ticks(settings.write_stall_timeout),
             },
-            wheel: Mutex::new(Wheel { slots: [const { Vec::new() }; SLOTS], swept: 0 }),
+            wheel: Mutex::new(Wheel {
+                slots: [const { Vec::new() }; SLOTS],
+                swept: 0,
+            }),
             filled: Notify::new(),
         })
     }
@@ -150,7 +153,13 @@ impl Rota {
         }
         drop(drain);
         self.draining.store(true, Ordering::Relaxed);
-        let everybody: Vec<_> = self.wheel().slots.iter().flatten().filter_map(|e| e.connection.upgrade()).collect();
+        let everybody: Vec<_> = self
+            .wheel()
+            .slots
+            .iter()
+            .flatten()
+            .filter_map(|e| e.connection.upgrade())
+            .collect();
         for connection in everybody {
             connection.wake();
         }
@@ -167,7 +176,11 @@ impl Rota {
         for tick in from..=now {
             for entry in wheel.take(tick) {
                 // Another tick: it was put elsewhere meanwhile.
-                let Some(connection) = entry.connection.upgrade().filter(|one| one.looked_at() == entry.tick) else {
+                let Some(connection) = entry
+                    .connection
+                    .upgrade()
+                    .filter(|one| one.looked_at() == entry.tick)
+                else {
                     continue;
                 };
                 let next = connection.next_look(now);
@@ -185,7 +198,8 @@ impl Rota {
     }
 
     fn advance(&self) -> u64 {
-        let elapsed = u64::try_from(self.start.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u64::MAX);
+        let elapsed =
+            u64::try_from(self.start.elapsed().as_millis() / TICK.as_millis()).unwrap_or(u64::MAX);
         self.now.fetch_max(elapsed, Ordering::Relaxed).max(elapsed)
     }
 
@@ -211,7 +225,10 @@ impl Wheel {
         let tick = tick.clamp(now + 1, now + FURTHEST);
         connection.look_at(tick);
         if let Some(slot) = self.slot(tick) {
-            slot.push(Entry { tick, connection: Arc::downgrade(connection) });
+            slot.push(Entry {
+                tick,
+                connection: Arc::downgrade(connection),
+            });
         }
     }
 
@@ -271,7 +288,11 @@ mod tests {
         for tick in (began + 1..began + 1500).step_by(step) {
             rota.at(tick);
             if counter.0.swap(0, Ordering::Relaxed) > 0 {
-                assert_eq!(connection.overdue().is_some(), tick > began + ticks_of(awaited), "{awaited:?} at {tick}");
+                assert_eq!(
+                    connection.overdue().is_some(),
+                    tick > began + ticks_of(awaited),
+                    "{awaited:?} at {tick}"
+                );
                 ticks.push(tick - began);
             }
         }
@@ -297,12 +318,21 @@ mod tests {
                 for awaited in [Awaited::FirstByte, Awaited::NextRequest] {
                     let first = woken(awaited, began, step, true)[0];
                     let limit = ticks_of(awaited);
-                    assert!(first > limit && first <= limit + 1 + late, "{awaited:?} from {began} by {step}: {first}");
+                    assert!(
+                        first > limit && first <= limit + 1 + late,
+                        "{awaited:?} from {began} by {step}: {first}"
+                    );
                     let first = woken(awaited, began, step, false)[0];
-                    assert!((5..=10 + late).contains(&first), "{awaited:?} from {began} by {step}: to rest at {first}");
+                    assert!(
+                        (5..=10 + late).contains(&first),
+                        "{awaited:?} from {began} by {step}: to rest at {first}"
+                    );
                 }
                 let first = woken(Awaited::RestOfHead, began, step, false)[0];
-                assert!((201..=201 + late).contains(&first), "from {began} by {step}: {first}");
+                assert!(
+                    (201..=201 + late).contains(&first),
+                    "from {began} by {step}: {first}"
+                );
             }
         }
     }

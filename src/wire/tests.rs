@@ -40,10 +40,14 @@ impl Handler for Echo {
             "/tunnel" => {
                 let switched = hyper::upgrade::on(request);
                 tokio::spawn(async move {
-                    let (mut read, mut write) = tokio::io::split(TokioIo::new(switched.await.unwrap()));
+                    let (mut read, mut write) =
+                        tokio::io::split(TokioIo::new(switched.await.unwrap()));
                     tokio::io::copy(&mut read, &mut write).await
                 });
-                let head = Response::builder().status(101).header("connection", "upgrade").header("upgrade", "echo");
+                let head = Response::builder()
+                    .status(101)
+                    .header("connection", "upgrade")
+                    .header("upgrade", "echo");
                 return head.body(Body::empty()).unwrap();
             }
             "/slow" => sleep(Duration::from_millis(300)).await,
@@ -53,9 +57,13 @@ impl Handler for Echo {
                     let (mut body, mut all) = (request.into_body(), Vec::new());
                     // hyper does not say more than the length that the end of a body behind its answer has come.
                     while !body.is_end_stream() {
-                        all.extend_from_slice(body.frame().await.unwrap().unwrap().data_ref().unwrap());
+                        all.extend_from_slice(
+                            body.frame().await.unwrap().unwrap().data_ref().unwrap(),
+                        );
                     }
-                    echo.lock().unwrap().push(format!("{} was read later", String::from_utf8_lossy(&all)));
+                    echo.lock()
+                        .unwrap()
+                        .push(format!("{} was read later", String::from_utf8_lossy(&all)));
                 });
                 let length = if line.ends_with("/big") { 32 << 20 } else { 14 };
                 return Response::new(Body::full(vec![b'x'; length]));
@@ -90,8 +98,21 @@ fn start(settings: ListenerSettings, tls: Option<Arc<rustls::ServerConfig>>) -> 
     let address = listener.local_addr().unwrap();
     let (echo, metrics) = (Arc::new(Echo::default()), Arc::new(Metrics::new().unwrap()));
     let (trigger, drain) = drain();
-    let task = tokio::spawn(serve(listener, tls, Arc::new(settings), Arc::clone(&echo), Arc::clone(&metrics), drain));
-    Running { address, echo, metrics, trigger, task }
+    let task = tokio::spawn(serve(
+        listener,
+        tls,
+        Arc::new(settings),
+        Arc::clone(&echo),
+        Arc::clone(&metrics),
+        drain,
+    ));
+    Running {
+        address,
+        echo,
+        metrics,
+        trigger,
+        task,
+    }
 }
 
 impl Running {
@@ -112,7 +133,10 @@ impl Running {
     }
 
     fn refused(&self, reason: &str) -> u64 {
-        self.metrics.protocol_refusals.with_label_values(&[reason]).get()
+        self.metrics
+            .protocol_refusals
+            .with_label_values(&[reason])
+            .get()
     }
 }
 
@@ -138,26 +162,71 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
     const NEXT: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let server = start(ListenerSettings::default(), None);
     for (name, head) in [
-        ("differing lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx"),
-        ("listed lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\nxx"),
-        ("signed length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx"),
-        ("empty length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n"),
-        ("hexadecimal length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\nx"),
-        ("huge length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\nx"),
-        ("coding not chunked", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nx"),
-        ("chunked not last", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
-        ("invented coding", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
-        ("coding on 1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("space before colon", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 1\r\n\r\nx"),
-        ("folded line", "POST / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n"),
+        (
+            "differing lengths",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        ),
+        (
+            "listed lengths",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 2\r\n\r\nxx",
+        ),
+        (
+            "signed length",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\nx",
+        ),
+        (
+            "empty length",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\n",
+        ),
+        (
+            "hexadecimal length",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x1\r\n\r\nx",
+        ),
+        (
+            "huge length",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\nx",
+        ),
+        (
+            "coding not chunked",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\nx",
+        ),
+        (
+            "chunked not last",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "invented coding",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "coding on 1.0",
+            "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "space before colon",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 1\r\n\r\nx",
+        ),
+        (
+            "folded line",
+            "POST / HTTP/1.1\r\nHost: a\r\nX-A: b\r\n c\r\n\r\n",
+        ),
         ("empty name", "GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n"),
-        ("NUL in a value", "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\0c\r\n\r\n"),
-        ("CR in a value", "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rc\r\n\r\n"),
+        (
+            "NUL in a value",
+            "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\0c\r\n\r\n",
+        ),
+        (
+            "CR in a value",
+            "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rc\r\n\r\n",
+        ),
         ("no version", "GET /\r\n\r\n"),
         ("unknown version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n"),
     ] {
         let (heard, closed) = server.say(format!("{head}{NEXT}")).await;
-        assert!(heard.starts_with("HTTP/1.1 400") || heard.starts_with("HTTP/1.0 400"), "{name}: {heard}");
+        assert!(
+            heard.starts_with("HTTP/1.1 400") || heard.starts_with("HTTP/1.0 400"),
+            "{name}: {heard}"
+        );
         assert!(closed && answers(&heard) == 1, "{name}: {heard}");
     }
     assert_eq!(server.seen(), Vec::<String>::new());
@@ -171,7 +240,10 @@ async fn a_broken_chunk_ends_the_connection() {
         ("bare LF after the size", "5\nhello\r\n0\r\n\r\n"),
         ("bare LF after the data", "5\r\nhello\n0\r\n\r\n"),
         ("LF in an extension", "5;a\nb\r\nhello\r\n0\r\n\r\n"),
-        ("size over 64 bit", "10000000000000005\r\nhello\r\n0\r\n\r\n"),
+        (
+            "size over 64 bit",
+            "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        ),
         ("negative size", "-5\r\nhello\r\n0\r\n\r\n"),
         ("no size", "\r\nhello\r\n0\r\n\r\n"),
     ] {
@@ -181,14 +253,20 @@ async fn a_broken_chunk_ends_the_connection() {
         assert!(closed && !heard.contains("200 OK"), "{name}: {heard}");
     }
     let seen = server.seen();
-    assert!(seen.iter().all(|line| line == "POST /body" || line == "broken body"), "{seen:?}");
+    assert!(
+        seen.iter()
+            .all(|line| line == "POST /body" || line == "broken body"),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]
 async fn endless_chunk_extensions_are_cut() {
     let server = start(ListenerSettings::default(), None);
     let head = "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;";
-    let (heard, closed) = server.say(format!("{head}{}\r\nx\r\n0\r\n\r\n", "e".repeat(64 * 1024))).await;
+    let (heard, closed) = server
+        .say(format!("{head}{}\r\nx\r\n0\r\n\r\n", "e".repeat(64 * 1024)))
+        .await;
     assert!(closed && !heard.contains("200 OK"), "{heard}");
 }
 
@@ -196,12 +274,18 @@ async fn endless_chunk_extensions_are_cut() {
 #[tokio::test]
 async fn a_length_beside_chunked_is_void_and_ends_the_connection() {
     let server = start(ListenerSettings::default(), None);
-    for fields in ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"]
-    {
+    for fields in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4",
+    ] {
         let next = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-        let bytes = format!("POST /te HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n1\r\nz\r\n0\r\n\r\n{next}");
+        let bytes =
+            format!("POST /te HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n1\r\nz\r\n0\r\n\r\n{next}");
         let (heard, closed) = server.say(bytes).await;
-        assert!(closed && answers(&heard) == 1 && heard.contains("body=z"), "{fields}: {heard}");
+        assert!(
+            closed && answers(&heard) == 1 && heard.contains("body=z"),
+            "{fields}: {heard}"
+        );
     }
     assert_eq!(server.seen(), ["POST /te", "POST /te"]);
 }
@@ -211,13 +295,18 @@ async fn a_get_with_a_body_keeps_the_next_request_apart() {
     let server = start(ListenerSettings::default(), None);
     let bytes = "GET /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /b HTTP/1.1\r\nHost: a\r\n\r\n";
     let (heard, closed) = server.say(bytes).await;
-    assert!(!closed && heard.contains("[GET /a body=hello") && heard.contains("[GET /b body= "), "{heard}");
+    assert!(
+        !closed && heard.contains("[GET /a body=hello") && heard.contains("[GET /b body= "),
+        "{heard}"
+    );
 }
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let server = start(ListenerSettings::default(), None);
-    let bytes: String = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n")).collect();
+    let bytes: String = (0..20)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .collect();
     let (heard, _) = server.say(bytes).await;
     let expected: Vec<_> = (0..20).map(|n| format!("GET /{n}")).collect();
     assert_eq!((answers(&heard), server.seen()), (20, expected));
@@ -229,7 +318,10 @@ async fn after_an_early_answer_an_unread_body_is_no_request() {
     let server = start(ListenerSettings::default(), None);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     for head in [
-        format!("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", smuggled.len()),
+        format!(
+            "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+            smuggled.len()
+        ),
         "POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n".to_owned(),
     ] {
         let mut stream = server.connect().await;
@@ -242,7 +334,11 @@ async fn after_an_early_answer_an_unread_body_is_no_request() {
         let (heard, _) = server.say(format!("{head}{smuggled}")).await;
         assert_eq!(answers(&heard), 1, "{heard}");
     }
-    assert!(server.seen().iter().all(|line| line == "POST /early"), "{:?}", server.seen());
+    assert!(
+        server.seen().iter().all(|line| line == "POST /early"),
+        "{:?}",
+        server.seen()
+    );
 }
 
 /// The refusal of a large upload must arrive although nobody read the upload.
@@ -250,7 +346,10 @@ async fn after_an_early_answer_an_unread_body_is_no_request() {
 async fn an_early_answer_reaches_a_client_that_is_still_sending() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
-    stream.write_all(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
+        .await
+        .unwrap();
     stream.write_all(&vec![b'x'; 9_000_000]).await.unwrap();
     let (heard, closed) = heard(&mut stream).await;
     assert!(closed && heard.ends_with("early"), "{heard}");
@@ -260,17 +359,36 @@ async fn an_early_answer_reaches_a_client_that_is_still_sending() {
 #[tokio::test]
 async fn without_101_nothing_is_a_tunnel() {
     let server = start(ListenerSettings::default(), None);
-    let upgrade = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-    server.say(format!("{upgrade}GET /second HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    let upgrade =
+        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    server
+        .say(format!("{upgrade}GET /second HTTP/1.1\r\nHost: a\r\n\r\n"))
+        .await;
     assert_eq!(server.seen(), ["GET /ws", "GET /second"]);
 }
 
 #[tokio::test]
 async fn the_body_is_asked_for_only_when_somebody_reads_it() {
     let server = start(ListenerSettings::default(), None);
-    let head = |path| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
-    assert!(server.say(head("/body")).await.0.starts_with("HTTP/1.1 100"));
-    assert!(server.say(head("/early")).await.0.starts_with("HTTP/1.1 200"));
+    let head = |path| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+    };
+    assert!(
+        server
+            .say(head("/body"))
+            .await
+            .0
+            .starts_with("HTTP/1.1 100")
+    );
+    assert!(
+        server
+            .say(head("/early"))
+            .await
+            .0
+            .starts_with("HTTP/1.1 200")
+    );
 }
 
 #[tokio::test]
@@ -283,9 +401,14 @@ async fn heads_have_limits_in_bytes_in_fields_and_in_time() {
     };
     let server = start(settings, None);
     let with = |fields: String| format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-    let (heard, _) = server.say(with(format!("Cookie: a={}\r\n", "x".repeat(8000)))).await;
+    let (heard, _) = server
+        .say(with(format!("Cookie: a={}\r\n", "x".repeat(8000))))
+        .await;
     assert!(heard.starts_with("HTTP/1.1 200"), "{heard}");
-    for fields in [format!("Cookie: a={}\r\n", "x".repeat(20_000)), "X-A: b\r\n".repeat(50)] {
+    for fields in [
+        format!("Cookie: a={}\r\n", "x".repeat(20_000)),
+        "X-A: b\r\n".repeat(50),
+    ] {
         let (heard, closed) = server.say(with(fields)).await;
         assert!(closed && heard.starts_with("HTTP/1.1 431"), "{heard}");
     }
@@ -306,10 +429,16 @@ async fn heads_have_limits_in_bytes_in_fields_and_in_time() {
 
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_cut() {
-    let settings = ListenerSettings { write_stall_timeout: Duration::from_millis(200), ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        write_stall_timeout: Duration::from_millis(200),
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
     let mut stream = server.connect().await;
-    stream.write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     sleep(Duration::from_millis(100)).await;
     assert_eq!(server.metrics.connections.get(), 1);
     sleep(Duration::from_millis(900)).await;
@@ -318,13 +447,28 @@ async fn a_client_that_reads_nothing_is_cut() {
 
 #[tokio::test]
 async fn at_the_limit_of_connections_accepting_pauses() {
-    let server = start(ListenerSettings { max_connections: 2, ..ListenerSettings::default() }, None);
+    let server = start(
+        ListenerSettings {
+            max_connections: 2,
+            ..ListenerSettings::default()
+        },
+        None,
+    );
     let first = server.connect().await;
     let _second = server.connect().await;
     let mut third = server.connect().await;
-    third.write_all(b"GET /third HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    third
+        .write_all(b"GET /third HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     assert_eq!(heard(&mut third).await, (String::new(), false));
-    assert_eq!((server.metrics.connections.get(), server.metrics.accept_pauses.get()), (2, 1));
+    assert_eq!(
+        (
+            server.metrics.connections.get(),
+            server.metrics.accept_pauses.get()
+        ),
+        (2, 1)
+    );
     drop(first);
     assert!(heard(&mut third).await.0.contains("GET /third"));
 }
@@ -333,44 +477,79 @@ async fn at_the_limit_of_connections_accepting_pauses() {
 async fn draining_finishes_answers_and_closes_idle_connections() {
     let server = start(ListenerSettings::default(), None);
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     assert!(!heard(&mut idle).await.1);
     let mut busy = server.connect().await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     sleep(Duration::from_millis(50)).await;
     server.trigger.start();
     assert_eq!(heard(&mut idle).await, (String::new(), true));
     let mut all = String::new();
     busy.read_to_string(&mut all).await.unwrap();
     assert!(all.contains("[GET /slow"), "{all}");
-    timeout(Duration::from_secs(1), server.trigger.finished()).await.unwrap();
+    timeout(Duration::from_secs(1), server.trigger.finished())
+        .await
+        .unwrap();
     server.task.await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
 #[tokio::test]
 async fn what_is_left_at_the_drain_deadline_is_cut() {
-    let settings = ListenerSettings { drain_timeout: Duration::from_millis(100), ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        drain_timeout: Duration::from_millis(100),
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
     let mut stuck = server.connect().await;
-    stuck.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nxx").await.unwrap();
+    stuck
+        .write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nxx")
+        .await
+        .unwrap();
     sleep(Duration::from_millis(50)).await;
     server.trigger.start();
-    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(1), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert_eq!(server.metrics.connections.get(), 0);
 }
 
 /// LIBRARIES.md: upgraded connections leave hyper's graceful shutdown. They still take their place while they live.
 #[tokio::test]
 async fn a_tunnel_keeps_its_place_and_does_not_hold_up_the_draining() {
-    let server = start(ListenerSettings { max_connections: 1, ..ListenerSettings::default() }, None);
+    let server = start(
+        ListenerSettings {
+            max_connections: 1,
+            ..ListenerSettings::default()
+        },
+        None,
+    );
     let mut tunnel = server.connect().await;
-    tunnel.write_all(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await.unwrap();
+    tunnel
+        .write_all(
+            b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        )
+        .await
+        .unwrap();
     assert!(heard(&mut tunnel).await.0.starts_with("HTTP/1.1 101"));
     assert_eq!(server.metrics.connections.get(), 1);
-    assert_eq!(server.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.0, "", "a second place was given");
+    assert_eq!(
+        server.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.0,
+        "",
+        "a second place was given"
+    );
     server.trigger.start();
-    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(1), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     tunnel.write_all(b"still here").await.unwrap();
     assert_eq!(heard(&mut tunnel).await.0, "still here");
     drop(tunnel);
@@ -386,16 +565,35 @@ async fn a_unix_socket_serves_and_replaces_a_stale_one_only() {
     let settings = Arc::new(ListenerSettings::default());
     drop(Listener::bind(&address, &settings).unwrap());
     let listener = Listener::bind(&address, &settings).unwrap();
-    assert!(Listener::bind(&address, &settings).is_err(), "a living socket was taken over");
+    assert!(
+        Listener::bind(&address, &settings).is_err(),
+        "a living socket was taken over"
+    );
     let (_trigger, drain) = drain();
     let metrics = Arc::new(Metrics::new().unwrap());
-    tokio::spawn(serve(listener, None, settings, Arc::new(Echo::default()), metrics, drain));
+    tokio::spawn(serve(
+        listener,
+        None,
+        settings,
+        Arc::new(Echo::default()),
+        metrics,
+        drain,
+    ));
     let mut stream = UnixStream::connect(&path).await.unwrap();
-    stream.write_all(b"GET /u HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /u HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     assert!(heard(&mut stream).await.0.contains("[GET /u"));
 
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
-    assert!(Listener::bind(&ListenAddr::Unix(file.clone()), &ListenerSettings::default()).is_err());
+    assert!(
+        Listener::bind(
+            &ListenAddr::Unix(file.clone()),
+            &ListenerSettings::default()
+        )
+        .is_err()
+    );
     assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
 }

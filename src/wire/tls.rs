@@ -81,10 +81,20 @@ impl Certificates {
     ///
     /// # Errors
     /// See [`TlsError`].
-    pub fn read_with(files: Vec<CertificateFiles>, client_ca_file: Option<PathBuf>) -> Result<Arc<Self>, TlsError> {
+    pub fn read_with(
+        files: Vec<CertificateFiles>,
+        client_ca_file: Option<PathBuf>,
+    ) -> Result<Arc<Self>, TlsError> {
         let shown = ArcSwap::from_pointee(read_all(&files)?);
-        let clients = client_ca_file.map(ClientAuthorities::read).transpose()?.map(Arc::new);
-        Ok(Arc::new(Self { files, shown, clients }))
+        let clients = client_ca_file
+            .map(ClientAuthorities::read)
+            .transpose()?
+            .map(Arc::new);
+        Ok(Arc::new(Self {
+            files,
+            shown,
+            clients,
+        }))
     }
 
     /// Where they are.
@@ -98,9 +108,12 @@ impl Certificates {
     /// The TLS library takes none of its own versions: a mistake in how it was built.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
         let builder = match &self.clients {
-            Some(clients) => builder.with_client_cert_verifier(Arc::<ClientAuthorities>::clone(clients)),
+            Some(clients) => {
+                builder.with_client_cert_verifier(Arc::<ClientAuthorities>::clone(clients))
+            }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::<Self>::clone(self));
@@ -120,20 +133,32 @@ impl Certificates {
         self.keep_fresh_every(LOOK_EVERY, metrics).await;
     }
 
-    pub(super) async fn keep_fresh_every(self: Arc<Self>, interval: Duration, metrics: Arc<Metrics>) {
+    pub(super) async fn keep_fresh_every(
+        self: Arc<Self>,
+        interval: Duration,
+        metrics: Arc<Metrics>,
+    ) {
         let mut known = None;
         loop {
             let (this, before) = (Arc::clone(&self), known.clone());
-            let Ok((stamps, outcome)) = spawn_blocking(move || this.look(before)).await else { return };
+            let Ok((stamps, outcome)) = spawn_blocking(move || this.look(before)).await else {
+                return;
+            };
             known = Some(stamps);
             match outcome {
                 None => {}
                 Some(Ok(())) => {
-                    metrics.certificate_reloads.with_label_values(&["loaded"]).inc();
+                    metrics
+                        .certificate_reloads
+                        .with_label_values(&["loaded"])
+                        .inc();
                     tracing::info!("certificates_loaded");
                 }
                 Some(Err(error)) => {
-                    metrics.certificate_reloads.with_label_values(&["refused"]).inc();
+                    metrics
+                        .certificate_reloads
+                        .with_label_values(&["refused"])
+                        .inc();
                     tracing::error!(%error, "certificates_refused: the old ones are shown on");
                 }
             }
@@ -144,7 +169,10 @@ impl Certificates {
     /// Reads the files anew if they are others than `known`. The stamps are taken first: what changes in between is
     /// seen at the next look.
     fn look(&self, known: Option<Vec<Stamp>>) -> (Vec<Stamp>, Option<Result<(), TlsError>>) {
-        let pairs = self.files.iter().flat_map(|files| [files.cert_file.as_path(), &files.key_file]);
+        let pairs = self
+            .files
+            .iter()
+            .flat_map(|files| [files.cert_file.as_path(), &files.key_file]);
         let authorities = self.clients.iter().map(|clients| clients.file());
         let stamps: Vec<Stamp> = pairs.chain(authorities).map(Stamp::of).collect();
         if known.is_none_or(|known| known == stamps) {
@@ -169,19 +197,27 @@ impl Certificates {
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let shown = self.shown.load();
-        let wanted = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let named = wanted.and_then(|name| shown.iter().find(|certificate| is_for(certificate, &name)));
+        let wanted = hello
+            .server_name()
+            .and_then(|name| ServerName::try_from(name).ok());
+        let named =
+            wanted.and_then(|name| shown.iter().find(|certificate| is_for(certificate, &name)));
         named.or(shown.first()).cloned()
     }
 }
 
 fn is_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let leaf = certificate.end_entity_cert().and_then(ParsedCertificate::try_from);
+    let leaf = certificate
+        .end_entity_cert()
+        .and_then(ParsedCertificate::try_from);
     leaf.is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
 }
 
 fn read_all(files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedKey>>, TlsError> {
-    files.iter().map(|files| read_one(&files.cert_file, &files.key_file).map(Arc::new)).collect()
+    files
+        .iter()
+        .map(|files| read_one(&files.cert_file, &files.key_file).map(Arc::new))
+        .collect()
 }
 
 fn read_one(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError> {
@@ -193,11 +229,17 @@ fn read_one(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError>
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable(cert_file, "a certificate chain")(error.to_string()))?;
     if chain.is_empty() {
-        return Err(unusable(cert_file, "a certificate chain")("no certificate found".to_owned()));
+        return Err(unusable(cert_file, "a certificate chain")(
+            "no certificate found".to_owned(),
+        ));
     }
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| unusable(key_file, "a private key")(error.to_string()))?;
-    Ok(CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())?)
+    Ok(CertifiedKey::from_der(
+        chain,
+        key,
+        &rustls::crypto::aws_lc_rs::default_provider(),
+    )?)
 }
 
 #[cfg(test)]
@@ -207,18 +249,39 @@ mod tests {
     #[test]
     fn an_unusable_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let (cert, key) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
         let issued = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
         let server_tls = |cert: &Path, key: &Path| {
-            let files = CertificateFiles { cert_file: cert.to_owned(), key_file: key.to_owned() };
+            let files = CertificateFiles {
+                cert_file: cert.to_owned(),
+                key_file: key.to_owned(),
+            };
             Certificates::read(vec![files])?.server_config()
         };
-        assert!(server_tls(&cert, &key).unwrap_err().to_string().contains("cert.pem"));
+        assert!(
+            server_tls(&cert, &key)
+                .unwrap_err()
+                .to_string()
+                .contains("cert.pem")
+        );
         std::fs::write(&cert, "").unwrap();
-        assert!(server_tls(&cert, &key).unwrap_err().to_string().contains("no certificate found"));
+        assert!(
+            server_tls(&cert, &key)
+                .unwrap_err()
+                .to_string()
+                .contains("no certificate found")
+        );
         std::fs::write(&cert, issued.cert.pem()).unwrap();
         std::fs::write(&key, "no key").unwrap();
-        assert!(server_tls(&cert, &key).unwrap_err().to_string().contains("key.pem"));
+        assert!(
+            server_tls(&cert, &key)
+                .unwrap_err()
+                .to_string()
+                .contains("key.pem")
+        );
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
         assert!(matches!(server_tls(&cert, &key), Err(TlsError::Pair(_))));
         std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();

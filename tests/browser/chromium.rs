@@ -55,21 +55,41 @@ impl Chromium {
         let profile = tempfile::tempdir().expect("a folder for the profile");
         let mut arguments: Vec<String> = FLAGS.iter().map(ToString::to_string).collect();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
-        let mut names: Vec<String> = ports.iter().map(|(name, port)| format!("MAP {name} 127.0.0.1:{port}")).collect();
+        let mut names: Vec<String> = ports
+            .iter()
+            .map(|(name, port)| format!("MAP {name} 127.0.0.1:{port}"))
+            .collect();
         names.push("MAP * 127.0.0.1".to_owned());
         arguments.push(format!("--host-resolver-rules={}", names.join(",")));
         if !trusted.is_empty() {
-            let keys: Vec<String> = trusted.iter().map(|certificate| certificate.spki_sha256()).collect();
-            arguments.push(format!("--ignore-certificate-errors-spki-list={}", keys.join(",")));
+            let keys: Vec<String> = trusted
+                .iter()
+                .map(|certificate| certificate.spki_sha256())
+                .collect();
+            arguments.push(format!(
+                "--ignore-certificate-errors-spki-list={}",
+                keys.join(",")
+            ));
         }
         let mut capabilities = Map::new();
-        capabilities.insert("goog:chromeOptions".to_owned(), json!({ "args": arguments }));
+        capabilities.insert(
+            "goog:chromeOptions".to_owned(),
+            json!({ "args": arguments }),
+        );
         // The driver's own default lets every certificate pass.
         capabilities.insert("acceptInsecureCerts".to_owned(), json!(false));
         let address = format!("http://127.0.0.1:{}", driver.port);
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let client = builder.capabilities(capabilities).connect(&address).await.expect("a WebDriver session");
-        Self { client, driver, _profile: profile }
+        let client = builder
+            .capabilities(capabilities)
+            .connect(&address)
+            .await
+            .expect("a WebDriver session");
+        Self {
+            client,
+            driver,
+            _profile: profile,
+        }
     }
 
     /// The WebDriver client, for what has no function here.
@@ -79,7 +99,10 @@ impl Chromium {
 
     /// Opens an address and waits for the page to load.
     pub async fn open(&self, url: &str) {
-        self.client.goto(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        self.client
+            .goto(url)
+            .await
+            .unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
     /// Loads the page again.
@@ -89,7 +112,11 @@ impl Chromium {
 
     /// The address bar.
     pub async fn address(&self) -> String {
-        self.client.current_url().await.expect("an address").to_string()
+        self.client
+            .current_url()
+            .await
+            .expect("an address")
+            .to_string()
     }
 
     /// The page's source as it is now.
@@ -99,16 +126,30 @@ impl Chromium {
 
     /// Waits for an element.
     pub async fn find(&self, css: &str) -> Element {
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        let found = self
+            .client
+            .wait()
+            .at_most(PATIENCE)
+            .for_element(Locator::Css(css))
+            .await;
         match found {
             Ok(element) => element,
-            Err(error) => panic!("no `{css}` at {} ({error}):\n{}", self.address().await, self.source().await),
+            Err(error) => panic!(
+                "no `{css}` at {} ({error}):\n{}",
+                self.address().await,
+                self.source().await
+            ),
         }
     }
 
     /// Whether an element is there now.
     pub async fn has(&self, css: &str) -> bool {
-        !self.client.find_all(Locator::Css(css)).await.expect("a page").is_empty()
+        !self
+            .client
+            .find_all(Locator::Css(css))
+            .await
+            .expect("a page")
+            .is_empty()
     }
 
     /// What an element says.
@@ -128,19 +169,31 @@ impl Chromium {
             if said == text {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "`{css}` says `{said}`, not `{text}`:\n{}", self.source().await);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "`{css}` says `{said}`, not `{text}`:\n{}",
+                self.source().await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Types into a field.
     pub async fn type_into(&self, css: &str, text: &str) {
-        self.find(css).await.send_keys(text).await.expect("a field to type into");
+        self.find(css)
+            .await
+            .send_keys(text)
+            .await
+            .expect("a field to type into");
     }
 
     /// Clicks an element.
     pub async fn click(&self, css: &str) {
-        self.find(css).await.click().await.expect("something to click at");
+        self.find(css)
+            .await
+            .click()
+            .await
+            .expect("something to click at");
     }
 
     /// Waits until the address fulfils `condition`.
@@ -151,7 +204,11 @@ impl Chromium {
             if condition(&address) {
                 return address;
             }
-            assert!(begun.elapsed() < PATIENCE, "{what}: still at {address}\n{}", self.source().await);
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{what}: still at {address}\n{}",
+                self.source().await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -159,13 +216,21 @@ impl Chromium {
     /// The status of the last navigation's answer.
     pub async fn status(&self) -> u64 {
         let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
-        self.client.execute(script, Vec::new()).await.ok().and_then(|status| status.as_u64()).expect("a status")
+        self.client
+            .execute(script, Vec::new())
+            .await
+            .ok()
+            .and_then(|status| status.as_u64())
+            .expect("a status")
     }
 
     /// Opens an address in a tab of its own for each, all at once; the tab that was there stays the current one.
     pub async fn open_tabs(&self, urls: &[String]) {
         let script = "for (const url of arguments[0]) window.open(url)";
-        self.client.execute(script, vec![json!(urls)]).await.expect("tabs open");
+        self.client
+            .execute(script, vec![json!(urls)])
+            .await
+            .expect("tabs open");
     }
 
     /// All tabs; the order means nothing.
@@ -177,23 +242,39 @@ impl Chromium {
     pub async fn new_tabs(&self, known: &[WindowHandle], count: usize) -> Vec<WindowHandle> {
         let begun = Instant::now();
         loop {
-            let new: Vec<_> = self.tabs().await.into_iter().filter(|tab| !known.contains(tab)).collect();
+            let new: Vec<_> = self
+                .tabs()
+                .await
+                .into_iter()
+                .filter(|tab| !known.contains(tab))
+                .collect();
             if new.len() == count {
                 return new;
             }
-            assert!(begun.elapsed() < PATIENCE, "{} new tabs, not {count}", new.len());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{} new tabs, not {count}",
+                new.len()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// Makes another tab the current one.
     pub async fn switch_to(&self, tab: &WindowHandle) {
-        self.client.switch_to_window(tab.clone()).await.expect("a tab to switch to");
+        self.client
+            .switch_to_window(tab.clone())
+            .await
+            .expect("a tab to switch to");
     }
 
     /// What scripts in the page can read of its cookies.
     pub async fn cookies_of_scripts(&self) -> String {
-        let cookies = self.client.execute("return document.cookie", Vec::new()).await.expect("a script runs");
+        let cookies = self
+            .client
+            .execute("return document.cookie", Vec::new())
+            .await
+            .expect("a script runs");
         cookies.as_str().expect("a text").to_owned()
     }
 
@@ -243,8 +324,14 @@ impl Driver {
         let mut line = String::new();
         let port = loop {
             line.clear();
-            assert!(stdout.read_line(&mut line).expect("a line") > 0, "chromedriver ended before it was ready");
-            let ready = line.trim_end().trim_end_matches('.').rsplit_once("started successfully on port ");
+            assert!(
+                stdout.read_line(&mut line).expect("a line") > 0,
+                "chromedriver ended before it was ready"
+            );
+            let ready = line
+                .trim_end()
+                .trim_end_matches('.')
+                .rsplit_once("started successfully on port ");
             if let Some(port) = ready.and_then(|(_, port)| port.parse().ok()) {
                 break port;
             }
@@ -258,7 +345,8 @@ impl Driver {
     fn shut_down(&self) -> std::io::Result<()> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         connection.set_read_timeout(Some(PATIENCE))?;
-        connection.write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
+        connection
+            .write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         connection.read_to_end(&mut Vec::new()).map(drop)
     }
 }

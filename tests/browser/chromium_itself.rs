@@ -8,7 +8,10 @@ const FORM: &[u8] = b"<!doctype html><title>Shop</title><p id=visitor>alice</p>\
     <form method=post action=/posted><input name=username><button>Go</button></form>";
 
 fn page(content: &[u8]) -> Answer {
-    let answer = Answer { body: Content::Bytes(content.to_vec()), ..Answer::default() };
+    let answer = Answer {
+        body: Content::Bytes(content.to_vec()),
+        ..Answer::default()
+    };
     answer.with_header("Content-Type", "text/html")
 }
 
@@ -17,19 +20,38 @@ async fn plain_http_on_localhost_names() {
     let backend = Backend::start();
     let cookie = "doorward_jwt=sealed; Path=/; HttpOnly; SameSite=Lax";
     backend.answer("/form", page(FORM).with_header("Set-Cookie", cookie));
-    backend.answer("/posted", Answer { status: 403, ..page(b"<!doctype html><h1>No</h1>") });
+    backend.answer(
+        "/posted",
+        Answer {
+            status: 403,
+            ..page(b"<!doctype html><h1>No</h1>")
+        },
+    );
     let store = backend.url_as("store.localhost");
     let chromium = Chromium::start(&[]).await;
     chromium.open(&format!("{store}/form")).await;
     assert_eq!(chromium.text("#visitor").await, "alice");
     let cookies = chromium.cookies().await;
-    assert_eq!((cookies.len(), cookies[0]["httpOnly"].as_bool()), (1, Some(true)), "{cookies:?}");
+    assert_eq!(
+        (cookies.len(), cookies[0]["httpOnly"].as_bool()),
+        (1, Some(true)),
+        "{cookies:?}"
+    );
     chromium.type_into("input[name=username]", "bob").await;
     chromium.click("form button").await;
-    let posted = chromium.arrives("posted", |address| address.ends_with("/posted")).await;
-    assert_eq!((posted, chromium.status().await), (format!("{store}/posted"), 403));
+    let posted = chromium
+        .arrives("posted", |address| address.ends_with("/posted"))
+        .await;
+    assert_eq!(
+        (posted, chromium.status().await),
+        (format!("{store}/posted"), 403)
+    );
     assert!(!chromium.has("#visitor").await);
-    let posts: Vec<_> = backend.received().into_iter().filter(|received| received.method == "POST").collect();
+    let posts: Vec<_> = backend
+        .received()
+        .into_iter()
+        .filter(|received| received.method == "POST")
+        .collect();
     assert_eq!(posts[0].body, b"username=bob");
     assert_eq!(posts[0].header("cookie"), Some("doorward_jwt=sealed"));
     assert_eq!(posts[0].header("sec-fetch-site"), Some("same-origin"));
@@ -43,12 +65,19 @@ async fn tls_on_invented_names_takes_prefixed_cookies() {
     let authority = Authority::fresh();
     let certificate = authority.certificate_for(&["store.test", "forum.test"]);
     let backend = Backend::start_tls(&certificate);
-    let answer =
-        page(FORM).with_header("Set-Cookie", "__Host-doorward_jwt=sealed; Path=/; Secure; HttpOnly; SameSite=Lax");
-    let answer = answer.with_header("Set-Cookie", "__Host-wide=refused; Path=/; Secure; Domain=store.test");
+    let answer = page(FORM).with_header(
+        "Set-Cookie",
+        "__Host-doorward_jwt=sealed; Path=/; Secure; HttpOnly; SameSite=Lax",
+    );
+    let answer = answer.with_header(
+        "Set-Cookie",
+        "__Host-wide=refused; Path=/; Secure; Domain=store.test",
+    );
     backend.answer("/form", answer);
     let chromium = Chromium::start(&[&certificate]).await;
-    chromium.open(&format!("{}/form", backend.url_as("store.test"))).await;
+    chromium
+        .open(&format!("{}/form", backend.url_as("store.test")))
+        .await;
     let cookies = chromium.cookies().await;
     assert_eq!(cookies.len(), 1, "{cookies:?}");
     assert_eq!(
@@ -57,11 +86,17 @@ async fn tls_on_invented_names_takes_prefixed_cookies() {
     );
     chromium.reload().await;
     let received = backend.received();
-    let last = received.iter().rfind(|received| received.target == "/form").unwrap();
+    let last = received
+        .iter()
+        .rfind(|received| received.target == "/form")
+        .unwrap();
     assert_eq!(last.header("cookie"), Some("__Host-doorward_jwt=sealed"));
     chromium.open(&backend.url_as("forum.test")).await;
     let received = backend.received();
-    let elsewhere = received.iter().rfind(|received| received.target == "/").unwrap();
+    let elsewhere = received
+        .iter()
+        .rfind(|received| received.target == "/")
+        .unwrap();
     assert_eq!(elsewhere.header("cookie"), None);
     chromium.close().await;
 }
@@ -74,6 +109,12 @@ async fn a_certificate_that_is_not_trusted_is_refused() {
     let chromium = Chromium::start(&[&other]).await;
     // Some drivers report the error, others succeed and show a warning.
     let outcome = chromium.client().goto(&backend.url_as("store.test")).await;
-    assert!(outcome.is_err() || chromium.source().await.contains("ERR_CERT_AUTHORITY_INVALID"));
+    assert!(
+        outcome.is_err()
+            || chromium
+                .source()
+                .await
+                .contains("ERR_CERT_AUTHORITY_INVALID")
+    );
     assert_eq!(backend.count(), 0);
 }

@@ -32,6 +32,11 @@ async fn the_whole_journey() {
     ] {
         demo.process.line_with(told);
     }
-    let forms = demo.process.said().iter().filter(|line| line.starts_with("form ")).count();
+    let forms = demo
+        .process
+        .said()
+        .iter()
+        .filter(|line| line.starts_with("form "))
+        .count();
     assert_eq!(forms, 2, "{}", demo.process.said().join("\n"));
 }

@@ -37,7 +37,10 @@ pub async fn log_in_at_the_store(chromium: &Chromium, site: &Site) {
     let cart = site.cart();
     chromium.open(&cart).await;
     chromium.find(LOGIN_FIELD).await;
-    assert!(!chromium.address().await.starts_with(&site.store_url), "the form is the provider's");
+    assert!(
+        !chromium.address().await.starts_with(&site.store_url),
+        "the form is the provider's"
+    );
     site.picture(chromium, "1-login-form").await;
     chromium.type_into(LOGIN_FIELD, &site.user).await;
     chromium.type_into("input[name=password]", &site.user).await;
@@ -46,12 +49,21 @@ pub async fn log_in_at_the_store(chromium: &Chromium, site: &Site) {
     site.picture(chromium, "2-shopping-cart").await;
     for kind in ["doorward_jwt", "doorward_refresh"] {
         let cookies = chromium.cookies().await;
-        let cookie = cookies.iter().find(|cookie| cookie["name"].as_str().is_some_and(|name| name.contains(kind)));
+        let cookie = cookies.iter().find(|cookie| {
+            cookie["name"]
+                .as_str()
+                .is_some_and(|name| name.contains(kind))
+        });
         let cookie = cookie.unwrap_or_else(|| panic!("no {kind} among {cookies:?}"));
         assert_eq!(cookie["httpOnly"], true, "{kind}");
         if cart.starts_with("https:") {
             assert_eq!(cookie["secure"], true, "{kind}");
-            assert!(cookie["name"].as_str().is_some_and(|name| name.starts_with("__Host-")), "{cookie}");
+            assert!(
+                cookie["name"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with("__Host-")),
+                "{cookie}"
+            );
         }
     }
 }
@@ -60,7 +72,10 @@ pub async fn log_in_at_the_store(chromium: &Chromium, site: &Site) {
 pub async fn open_the_forum_without_a_form(chromium: &Chromium, site: &Site) {
     let posts = format!("{}/posts", site.forum_url);
     chromium.open(&posts).await;
-    assert!(!chromium.has(LOGIN_FIELD).await, "a form although the person is signed in at the provider");
+    assert!(
+        !chromium.has(LOGIN_FIELD).await,
+        "a form although the person is signed in at the provider"
+    );
     site.is_shown_at(chromium, &posts).await;
     site.picture(chromium, "3-forum-posts").await;
 }
@@ -73,7 +88,11 @@ pub async fn reload_past_the_jwt(chromium: &Chromium, site: &Site) {
     tokio::time::sleep(site.past_the_jwt).await;
     chromium.reload().await;
     site.is_shown_at(chromium, &cart).await;
-    assert_ne!(jwt_cookie(chromium).await, before, "the JWT was to be refreshed");
+    assert_ne!(
+        jwt_cookie(chromium).await,
+        before,
+        "the JWT was to be refreshed"
+    );
     site.picture(chromium, "4-refreshed").await;
 }
 
@@ -82,16 +101,31 @@ pub async fn see_no_token_at_the_app(chromium: &Chromium, site: &Site) {
     chromium.open(&format!("{}/headers", site.store_url)).await;
     let source = chromium.source().await.to_lowercase();
     assert!(source.contains("x-forwarded-user"), "{source}");
-    for trace in ["doorward_jwt", "doorward_refresh", "doorward_seen", "doorward_browser"] {
+    for trace in [
+        "doorward_jwt",
+        "doorward_refresh",
+        "doorward_seen",
+        "doorward_browser",
+    ] {
         assert!(!source.contains(trace), "{trace} in\n{source}");
     }
     for cookie in chromium.cookies().await {
-        let (name, value) = (cookie["name"].as_str().unwrap_or_default(), cookie["value"].as_str().unwrap_or_default());
+        let (name, value) = (
+            cookie["name"].as_str().unwrap_or_default(),
+            cookie["value"].as_str().unwrap_or_default(),
+        );
         let ours = name.contains("doorward_") && !value.is_empty();
-        assert!(!ours || !source.contains(&value.to_lowercase()), "the value of {name} in\n{source}");
+        assert!(
+            !ours || !source.contains(&value.to_lowercase()),
+            "the value of {name} in\n{source}"
+        );
     }
     let to_the_end = "scrollTo(0, document.body.scrollHeight)";
-    chromium.client().execute(to_the_end, Vec::new()).await.expect("the identity headers come last");
+    chromium
+        .client()
+        .execute(to_the_end, Vec::new())
+        .await
+        .expect("the identity headers come last");
     site.picture(chromium, "5-headers").await;
 }
 
@@ -99,7 +133,10 @@ pub async fn see_no_token_at_the_app(chromium: &Chromium, site: &Site) {
 pub async fn be_refused_admin(chromium: &Chromium, site: &Site) {
     let admin = format!("{}/admin", site.store_url);
     chromium.open(&admin).await;
-    assert_eq!((chromium.address().await, chromium.status().await), (admin, 403));
+    assert_eq!(
+        (chromium.address().await, chromium.status().await),
+        (admin, 403)
+    );
     site.picture(chromium, "6-forbidden").await;
 }
 
@@ -107,15 +144,27 @@ pub async fn be_refused_admin(chromium: &Chromium, site: &Site) {
 pub async fn log_out(chromium: &Chromium, site: &Site) {
     chromium.open(&site.cart()).await;
     chromium.click("a[href='/.doorward/logout']").await;
-    chromium.arrives("the confirmation form", |address| address.ends_with("/.doorward/logout")).await;
+    chromium
+        .arrives("the confirmation form", |address| {
+            address.ends_with("/.doorward/logout")
+        })
+        .await;
     site.picture(chromium, "7-logout").await;
     chromium.click("form button").await;
     let store = format!("{}/", site.store_url);
     let moved_on = |address: &str| !address.starts_with(&store) || address.contains("/signed-out");
-    if !chromium.arrives("logged out", moved_on).await.starts_with(&store) {
+    if !chromium
+        .arrives("logged out", moved_on)
+        .await
+        .starts_with(&store)
+    {
         chromium.click("form button").await;
     }
-    chromium.arrives("signed out", |address| address.starts_with(&format!("{store}.doorward/signed-out"))).await;
+    chromium
+        .arrives("signed out", |address| {
+            address.starts_with(&format!("{store}.doorward/signed-out"))
+        })
+        .await;
     assert_eq!(jwt_cookie(chromium).await, "");
     site.picture(chromium, "8-signed-out").await;
 }
@@ -135,18 +184,26 @@ impl Site {
 
     async fn is_shown_at(&self, chromium: &Chromium, url: &str) {
         let name = chromium.text(VISITOR).await;
-        assert!(name.to_lowercase().contains(&self.user), "the page is for {name}");
+        assert!(
+            name.to_lowercase().contains(&self.user),
+            "the page is for {name}"
+        );
         assert_eq!(chromium.address().await, url);
     }
 
     async fn picture(&self, chromium: &Chromium, step: &str) {
-        chromium.screenshot(&format!("{}-{step}", self.artefacts)).await;
+        chromium
+            .screenshot(&format!("{}-{step}", self.artefacts))
+            .await;
     }
 }
 
 async fn jwt_cookie(chromium: &Chromium) -> String {
     let cookies = chromium.cookies().await;
-    let ours =
-        cookies.iter().filter(|cookie| cookie["name"].as_str().is_some_and(|name| name.contains("doorward_jwt")));
+    let ours = cookies.iter().filter(|cookie| {
+        cookie["name"]
+            .as_str()
+            .is_some_and(|name| name.contains("doorward_jwt"))
+    });
     ours.filter_map(|cookie| cookie["value"].as_str()).collect()
 }

@@ -50,11 +50,19 @@ async fn pages_can_be_read_in_light_and_dark_on_any_width() {
     let chromium = Chromium::start(&[]).await;
     let store = &demo.store;
     chromium.open(&format!("{store}/")).await;
-    chromium.client().execute(POST, vec!["multipart/form-data".into()]).await.expect("a form is sent");
+    chromium
+        .client()
+        .execute(POST, vec!["multipart/form-data".into()])
+        .await
+        .expect("a form is sent");
     looks_good(&chromium, "Your form was not sent", "form-not-sent").await;
-    chromium.open(&format!("{store}/.doorward/callback?error=access_denied")).await;
+    chromium
+        .open(&format!("{store}/.doorward/callback?error=access_denied"))
+        .await;
     looks_good(&chromium, "This login cannot be finished", "error").await;
-    chromium.open(&format!("{store}/.doorward/signed-out")).await;
+    chromium
+        .open(&format!("{store}/.doorward/signed-out"))
+        .await;
     looks_good(&chromium, "You are signed out", "signed-out").await;
 
     chromium.open(&format!("{store}/shopping-cart")).await;
@@ -65,8 +73,16 @@ async fn pages_can_be_read_in_light_and_dark_on_any_width() {
     chromium.open(&format!("{store}/admin")).await;
     looks_good(&chromium, "You cannot open this page", "forbidden").await;
     chromium.open(&format!("{store}/shopping-cart")).await;
-    chromium.client().delete_all_cookies().await.expect("the cookies go");
-    chromium.client().execute(POST, vec!["application/x-www-form-urlencoded".into()]).await.expect("a form is sent");
+    chromium
+        .client()
+        .delete_all_cookies()
+        .await
+        .expect("the cookies go");
+    chromium
+        .client()
+        .execute(POST, vec!["application/x-www-form-urlencoded".into()])
+        .await
+        .expect("a form is sent");
     looks_good(&chromium, "Do you want to send your form now?", "send-form").await;
     chromium.open(&format!("{store}/.doorward/logout")).await;
     looks_good(&chromium, "Do you want to log out?", "logout").await;
@@ -79,9 +95,25 @@ async fn a_page_that_cannot_be_read_is_found_out() {
     let broken = "<title>x</title><body style='background: white'><h1 style='color: %23888'>One</h1><h1>Two</h1>\
         <p style='width: 3000px'>Three</p><a href='/' style='font-size: 9px'>F</a><script>1</script>";
     chromium.open(&format!("data:text/html,{broken}")).await;
-    let complaints = chromium.client().execute(COMPLAINTS, Vec::new()).await.expect("a script of ours").to_string();
-    for part in ["contrast 3.54: One", ": F", " wide", "not one heading", "not one main", "no language", "a script"] {
-        assert!(complaints.contains(part), "nothing of `{part}`: {complaints}");
+    let complaints = chromium
+        .client()
+        .execute(COMPLAINTS, Vec::new())
+        .await
+        .expect("a script of ours")
+        .to_string();
+    for part in [
+        "contrast 3.54: One",
+        ": F",
+        " wide",
+        "not one heading",
+        "not one main",
+        "no language",
+        "a script",
+    ] {
+        assert!(
+            complaints.contains(part),
+            "nothing of `{part}`: {complaints}"
+        );
     }
     chromium.close().await;
 }
@@ -89,16 +121,39 @@ async fn a_page_that_cannot_be_read_is_found_out() {
 async fn looks_good(chromium: &Chromium, heading: &str, name: &str) {
     chromium.says("h1", heading).await;
     let mut grounds = Vec::new();
-    for (scheme, width) in [("light", 1100), ("dark", 1100), ("light", 320), ("dark", 320)] {
+    for (scheme, width) in [
+        ("light", 1100),
+        ("dark", 1100),
+        ("light", 320),
+        ("dark", 320),
+    ] {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        emulate(chromium, "Emulation.setEmulatedMedia", json!({ "features": features })).await;
-        let device = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
+        emulate(
+            chromium,
+            "Emulation.setEmulatedMedia",
+            json!({ "features": features }),
+        )
+        .await;
+        let device =
+            json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
         emulate(chromium, "Emulation.setDeviceMetricsOverride", device).await;
-        let complaints = chromium.client().execute(COMPLAINTS, Vec::new()).await.expect("a script of ours");
-        let picture = chromium.screenshot(&format!("look-{name}-{scheme}-{width}")).await;
+        let complaints = chromium
+            .client()
+            .execute(COMPLAINTS, Vec::new())
+            .await
+            .expect("a script of ours");
+        let picture = chromium
+            .screenshot(&format!("look-{name}-{scheme}-{width}"))
+            .await;
         assert_eq!(complaints, json!([]), "{}", picture.display());
         let ground = "return getComputedStyle(document.body).backgroundColor";
-        grounds.push(chromium.client().execute(ground, Vec::new()).await.expect("a colour"));
+        grounds.push(
+            chromium
+                .client()
+                .execute(ground, Vec::new())
+                .await
+                .expect("a colour"),
+        );
     }
     assert_ne!(grounds[0], grounds[1], "{heading}: dark is not light");
     emulate(chromium, "Emulation.clearDeviceMetricsOverride", json!({})).await;
@@ -106,7 +161,11 @@ async fn looks_good(chromium: &Chromium, heading: &str, name: &str) {
 
 async fn emulate(chromium: &Chromium, command: &'static str, params: Value) {
     let command = DevTools { command, params };
-    chromium.client().issue_cmd(command).await.expect("the driver passes it on");
+    chromium
+        .client()
+        .issue_cmd(command)
+        .await
+        .expect("the driver passes it on");
 }
 
 /// A command of the Chrome DevTools Protocol, by way of the driver.
@@ -118,7 +177,10 @@ struct DevTools {
 
 impl WebDriverCompatibleCommand for DevTools {
     fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
-        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+        base.join(&format!(
+            "session/{}/goog/cdp/execute",
+            session.unwrap_or_default()
+        ))
     }
 
     fn method_and_body(&self, _request: &Url) -> (http::Method, Option<String>) {

@@ -1,5 +1,8 @@
 //! Doorward in a real Chromium, driven over WebDriver.
-#![expect(missing_docs, reason = "members of fixtures are named for what they are")]
+#![expect(
+    missing_docs,
+    reason = "members of fixtures are named for what they are"
+)]
 
 #[cfg(test)]
 pub mod chromium;

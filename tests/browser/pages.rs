@@ -13,9 +13,12 @@ async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
     let chromium = Chromium::start(&[]).await;
     chromium.open(&format!("{}/", demo.store)).await;
     let first = chromium.tabs().await;
-    let wanted: BTreeSet<String> =
-        ["/shopping-cart", "/shopping-cart?tab=2", "/admin"].map(|path| format!("{}{path}", demo.store)).into();
-    chromium.open_tabs(&wanted.iter().cloned().collect::<Vec<_>>()).await;
+    let wanted: BTreeSet<String> = ["/shopping-cart", "/shopping-cart?tab=2", "/admin"]
+        .map(|path| format!("{}{path}", demo.store))
+        .into();
+    chromium
+        .open_tabs(&wanted.iter().cloned().collect::<Vec<_>>())
+        .await;
     let tabs = chromium.new_tabs(&first, 3).await;
     // Each has the form before any is filled.
     for tab in &tabs {
@@ -26,7 +29,13 @@ async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
     for tab in &tabs {
         chromium.switch_to(tab).await;
         sign_in(&chromium, "bob").await;
-        reached.insert(chromium.arrives("back at the store", |address| address.starts_with(&demo.store)).await);
+        reached.insert(
+            chromium
+                .arrives("back at the store", |address| {
+                    address.starts_with(&demo.store)
+                })
+                .await,
+        );
         chromium.says("#visitor", "bob").await;
     }
     assert_eq!(reached, wanted);
@@ -40,20 +49,37 @@ async fn a_form_that_met_no_session_is_sent_after_the_login() {
     let cart = format!("{}/shopping-cart", demo.store);
     chromium.open(&cart).await;
     sign_in(&chromium, "alice").await;
-    chromium.arrives("the cart", |address| address == cart).await;
-    chromium.client().delete_all_cookies().await.expect("the cookies go");
+    chromium
+        .arrives("the cart", |address| address == cart)
+        .await;
+    chromium
+        .client()
+        .delete_all_cookies()
+        .await
+        .expect("the cookies go");
 
     chromium.click("#add-knocker").await;
-    chromium.says("h1", "Do you want to send your form now?").await;
+    chromium
+        .says("h1", "Do you want to send your form now?")
+        .await;
     chromium.screenshot("page-send-form").await;
-    assert!(!chromium.source().await.contains("knocker"), "no value of the form stands on the page");
+    assert!(
+        !chromium.source().await.contains("knocker"),
+        "no value of the form stands on the page"
+    );
     chromium.click("form button").await;
     chromium.says("#total", "€ 39.50").await;
     assert_eq!(chromium.address().await, cart);
 
     // The browser shows our page as it was; pressing the button again sends nothing a second time.
-    chromium.client().back().await.expect("a page to go back to");
-    chromium.says("h1", "Do you want to send your form now?").await;
+    chromium
+        .client()
+        .back()
+        .await
+        .expect("a page to go back to");
+    chromium
+        .says("h1", "Do you want to send your form now?")
+        .await;
     chromium.click("form button").await;
     chromium.says("h1", "No form is waiting").await;
     chromium.open(&cart).await;
@@ -68,12 +94,22 @@ async fn a_form_with_files_that_met_no_session_is_not_lost() {
     let cart = format!("{}/shopping-cart", demo.store);
     chromium.open(&cart).await;
     sign_in(&chromium, "alice").await;
-    chromium.arrives("the cart", |address| address == cart).await;
+    chromium
+        .arrives("the cart", |address| address == cart)
+        .await;
     let first = chromium.tabs().await;
-    chromium.client().delete_all_cookies().await.expect("the cookies go");
+    chromium
+        .client()
+        .delete_all_cookies()
+        .await
+        .expect("the cookies go");
 
     let with_files = "document.querySelector('#add-knocker').form.enctype = 'multipart/form-data'";
-    chromium.client().execute(with_files, Vec::new()).await.expect("another kind of form");
+    chromium
+        .client()
+        .execute(with_files, Vec::new())
+        .await
+        .expect("another kind of form");
     chromium.click("#add-knocker").await;
     chromium.says("h1", "Your form was not sent").await;
     assert_eq!(chromium.status().await, 401);
@@ -83,10 +119,18 @@ async fn a_form_with_files_that_met_no_session_is_not_lost() {
     chromium.click("a[target=_blank]").await;
     let second = chromium.new_tabs(&first, 1).await;
     chromium.switch_to(&second[0]).await;
-    chromium.arrives("signed in without a form", |address| address.starts_with(&demo.store)).await;
+    chromium
+        .arrives("signed in without a form", |address| {
+            address.starts_with(&demo.store)
+        })
+        .await;
     chromium.find("#visitor").await;
     chromium.switch_to(&first[0]).await;
-    chromium.client().back().await.expect("a page to go back to");
+    chromium
+        .client()
+        .back()
+        .await
+        .expect("a page to go back to");
     chromium.click("#add-knocker").await;
     chromium.says("#total", "€ 39.50").await;
     chromium.close().await;
@@ -99,15 +143,36 @@ async fn a_frame_asks_for_the_whole_window() {
     chromium.open(&format!("{}/", demo.store)).await;
     let script = "const frame = document.createElement('iframe'); frame.src = '/shopping-cart'; \
         frame.style = 'width: 100%; height: 480px'; document.querySelector('main').prepend(frame)";
-    chromium.client().execute(script, Vec::new()).await.expect("a frame");
-    chromium.find("iframe").await.enter_frame().await.expect("inside");
+    chromium
+        .client()
+        .execute(script, Vec::new())
+        .await
+        .expect("a frame");
+    chromium
+        .find("iframe")
+        .await
+        .enter_frame()
+        .await
+        .expect("inside");
     chromium.says("h1", "Please log in").await;
     chromium.screenshot("page-frame-login").await;
     chromium.click("a[target=_top]").await;
-    chromium.client().enter_parent_frame().await.expect("outside");
-    chromium.arrives("the provider", |address| address.starts_with(&demo.provider)).await;
+    chromium
+        .client()
+        .enter_parent_frame()
+        .await
+        .expect("outside");
+    chromium
+        .arrives("the provider", |address| {
+            address.starts_with(&demo.provider)
+        })
+        .await;
     sign_in(&chromium, "alice").await;
-    chromium.arrives("back at the store", |address| address.starts_with(&demo.store)).await;
+    chromium
+        .arrives("back at the store", |address| {
+            address.starts_with(&demo.store)
+        })
+        .await;
     chromium.says("#visitor", "alice").await;
     chromium.close().await;
 }

@@ -23,18 +23,34 @@ events.onerror = () => show("events", events.readyState === EventSource.CLOSED ?
 #[tokio::test]
 async fn a_websocket_dies_with_its_session_and_the_page_is_told_why() {
     let door = Setup::plain().start();
-    let page = Answer { body: Content::Bytes(PAGE.into()), ..Answer::default() };
-    door.store.answer("/page", page.with_header("Content-Type", "text/html"));
-    let body = Content::Events { count: 1000, every: Duration::from_millis(100) };
-    door.store.answer("/events", Answer { body, ..Answer::default() });
+    let page = Answer {
+        body: Content::Bytes(PAGE.into()),
+        ..Answer::default()
+    };
+    door.store
+        .answer("/page", page.with_header("Content-Type", "text/html"));
+    let body = Content::Events {
+        count: 1000,
+        every: Duration::from_millis(100),
+    };
+    door.store.answer(
+        "/events",
+        Answer {
+            body,
+            ..Answer::default()
+        },
+    );
     door.sign_in("alice");
-    let chromium = Chromium::start_with_ports(&[], &[("store.localhost:8080", door.address().port())]).await;
+    let chromium =
+        Chromium::start_with_ports(&[], &[("store.localhost:8080", door.address().port())]).await;
     chromium.open(&door.store_url("/page")).await;
     chromium.says("#heard", "hello").await;
     chromium.says("#events", "open").await;
 
     let first = chromium.tabs().await;
-    chromium.open_tabs(&[door.store_url("/.doorward/logout")]).await;
+    chromium
+        .open_tabs(&[door.store_url("/.doorward/logout")])
+        .await;
     let second = chromium.new_tabs(&first, 1).await;
     chromium.switch_to(&second[0]).await;
     chromium.click("form button").await;

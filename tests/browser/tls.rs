@@ -52,7 +52,10 @@ async fn the_whole_journey_with_cookies_that_are_locked_to_their_host_and_hidden
     let of_store = host_locked(&chromium, "store.test").await;
     journey::open_the_forum_without_a_form(&chromium, &site).await;
     let of_forum = host_locked(&chromium, "forum.test").await;
-    assert!(of_store.iter().all(|value| !of_forum.contains(value)), "each host has its own");
+    assert!(
+        of_store.iter().all(|value| !of_forum.contains(value)),
+        "each host has its own"
+    );
     journey::reload_past_the_jwt(&chromium, &site).await;
     host_locked(&chromium, "store.test").await;
     journey::see_no_token_at_the_app(&chromium, &site).await;
@@ -67,46 +70,81 @@ async fn host_locked(chromium: &Chromium, host: &str) -> Vec<String> {
     let cookies = chromium.cookies().await;
     for kind in ["jwt", "refresh", "seen", "browser"] {
         let name = format!("__Host-doorward_{kind}");
-        assert!(cookies.iter().any(|cookie| cookie["name"] == *name), "no {name} in {cookies:?}");
+        assert!(
+            cookies.iter().any(|cookie| cookie["name"] == *name),
+            "no {name} in {cookies:?}"
+        );
     }
     for cookie in &cookies {
         let name = cookie["name"].as_str().unwrap_or_default();
         assert!(name.starts_with("__Host-doorward_"), "{cookie}");
-        assert_eq!((&cookie["secure"], &cookie["httpOnly"]), (&true.into(), &true.into()), "{cookie}");
+        assert_eq!(
+            (&cookie["secure"], &cookie["httpOnly"]),
+            (&true.into(), &true.into()),
+            "{cookie}"
+        );
         // Without a leading dot: for this host only.
-        assert_eq!((&cookie["path"], &cookie["domain"]), (&"/".into(), &host.into()), "{cookie}");
+        assert_eq!(
+            (&cookie["path"], &cookie["domain"]),
+            (&"/".into(), &host.into()),
+            "{cookie}"
+        );
     }
     assert_eq!(chromium.cookies_of_scripts().await, "");
-    cookies.iter().filter_map(|cookie| cookie["value"].as_str().map(str::to_owned)).collect()
+    cookies
+        .iter()
+        .filter_map(|cookie| cookie["value"].as_str().map(str::to_owned))
+        .collect()
 }
 
 impl Https {
     async fn start() -> Self {
         let authority = Authority::fresh();
-        let certificate = authority.certificate_for(&["store.test", "forum.test", "login.localhost"]);
-        let links = Links { store: STORE.to_owned(), forum: FORUM.to_owned() };
+        let certificate =
+            authority.certificate_for(&["store.test", "forum.test", "login.localhost"]);
+        let links = Links {
+            store: STORE.to_owned(),
+            forum: FORUM.to_owned(),
+        };
         let apps = (
             store::start(any_port().await, links.clone()).expect("a store"),
             forum::start(any_port().await, links).expect("a forum"),
         );
         let behind = any_port().await;
-        let front = tls_front(&certificate, behind.local_addr().expect("an address").port());
+        let front = tls_front(
+            &certificate,
+            behind.local_addr().expect("an address").port(),
+        );
         let issuer = format!("https://login.localhost:{}", front.port());
         let provider = Provider::start(settings(&issuer), behind).expect("a provider");
         let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
-        write("session.key", &SealingKey::generate().expect("a key").to_text());
+        let write =
+            |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+        write(
+            "session.key",
+            &SealingKey::generate().expect("a key").to_text(),
+        );
         write("ca.pem", &authority.pem());
         write("cert.pem", &certificate.chain_pem);
         write("key.pem", &certificate.key_pem);
         write("doorward.toml", &config(&issuer, &apps));
         let doorward = Process::run(folder.path().join("doorward.toml").as_os_str(), &[]);
-        Self { doorward, certificate, _provider: (provider, front), _apps: apps, _folder: folder }
+        Self {
+            doorward,
+            certificate,
+            _provider: (provider, front),
+            _apps: apps,
+            _folder: folder,
+        }
     }
 
     async fn chromium(&self) -> Chromium {
         let port = self.doorward.port("address");
-        Chromium::start_with_ports(&[&self.certificate], &[("store.test:443", port), ("forum.test:443", port)]).await
+        Chromium::start_with_ports(
+            &[&self.certificate],
+            &[("store.test:443", port), ("forum.test:443", port)],
+        )
+        .await
     }
 }
 
@@ -186,8 +224,12 @@ fn tls_front(certificate: &Certificate, port: u16) -> Listening {
     Listening::start(0, move |stream| {
         let acceptor = acceptor.clone();
         async move {
-            let Ok(mut outside) = acceptor.accept(stream).await else { return };
-            let Ok(mut inside) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+            let Ok(mut outside) = acceptor.accept(stream).await else {
+                return;
+            };
+            let Ok(mut inside) = TcpStream::connect(("127.0.0.1", port)).await else {
+                return;
+            };
             // Either side may break off.
             let _copied = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
         }

@@ -8,7 +8,11 @@ use doorward::config::SealingKey;
 use super::{Folder, GOOD};
 
 fn doorward(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).env_clear().output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_doorward"))
+        .args(arguments)
+        .env_clear()
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -29,7 +33,10 @@ fn check_ends_with_0_or_78() {
     assert_eq!(bad.status.code(), Some(78));
     assert_eq!(text(&bad.stdout), "");
     let shown = text(&bad.stderr);
-    assert!(shown.contains("doorward.toml:2:10") && shown.contains("3 problems, nothing was started"), "{shown}");
+    assert!(
+        shown.contains("doorward.toml:2:10") && shown.contains("3 problems, nothing was started"),
+        "{shown}"
+    );
     assert!(!shown.contains('\u{1b}'), "no colours where no terminal is");
 
     let run = doorward(&["run", "--config", file.to_str().unwrap()]);
@@ -38,14 +45,22 @@ fn check_ends_with_0_or_78() {
 
     let absent = doorward(&["check", "--config", "/absent/doorward.toml"]);
     assert_eq!(absent.status.code(), Some(78));
-    assert!(text(&absent.stderr).contains("there is no such file"), "{}", text(&absent.stderr));
+    assert!(
+        text(&absent.stderr).contains("there is no such file"),
+        "{}",
+        text(&absent.stderr)
+    );
 }
 
 #[test]
 fn the_environment_of_the_process_is_read() {
     let folder = Folder::with(GOOD);
     let ended = Command::new(env!("CARGO_BIN_EXE_doorward"))
-        .args(["check", "--config", folder.path("doorward.toml").to_str().unwrap()])
+        .args([
+            "check",
+            "--config",
+            folder.path("doorward.toml").to_str().unwrap(),
+        ])
         .env_clear()
         .env("DOORWARD_SERVER__WORKRS", "3")
         .output()
@@ -76,8 +91,13 @@ fn a_wrong_command_line_ends_with_64_and_help_with_0() {
         );
         assert_eq!(text(&ended.stdout), "");
     }
-    for (arguments, part) in [(["--version"], concat!("doorward ", env!("CARGO_PKG_VERSION"))), (["--help"], "keygen")]
-    {
+    for (arguments, part) in [
+        (
+            ["--version"],
+            concat!("doorward ", env!("CARGO_PKG_VERSION")),
+        ),
+        (["--help"], "keygen"),
+    ] {
         let ended = doorward(&arguments);
         assert_eq!(ended.status.code(), Some(0));
         assert!(text(&ended.stdout).contains(part));

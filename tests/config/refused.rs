@@ -12,9 +12,14 @@ fn only_problem(from: &str, to: &str, marked: &str) -> Problem {
     assert_eq!(found.len(), 1, "{}", shown(&found));
     let problem = found.into_iter().next().unwrap();
     assert_eq!(problem.severity, Severity::Error, "{problem:?}");
-    let Place::File { line, span, .. } = &problem.place else { panic!("not in the file: {problem:?}") };
+    let Place::File { line, span, .. } = &problem.place else {
+        panic!("not in the file: {problem:?}")
+    };
     assert_eq!(text.get(span.clone()).unwrap(), marked, "{problem:?}");
-    assert_eq!(*line, text.get(..span.start).unwrap().matches('\n').count() + 1);
+    assert_eq!(
+        *line,
+        text.get(..span.start).unwrap().matches('\n').count() + 1
+    );
     problem
 }
 

@@ -6,8 +6,9 @@ use doorward::store::{RedisNode, RedisSettings, Topology};
 use super::*;
 
 fn store(lines: &str) -> StoreConfig {
-    let loaded =
-        Folder::with(&edited("url = \"memory:\"", lines)).load(&[]).unwrap_or_else(|refused| panic!("{refused}"));
+    let loaded = Folder::with(&edited("url = \"memory:\"", lines))
+        .load(&[])
+        .unwrap_or_else(|refused| panic!("{refused}"));
     loaded.config.store
 }
 
@@ -19,20 +20,30 @@ fn redis(lines: &str) -> RedisSettings {
 }
 
 fn node(host: &str, port: u16) -> RedisNode {
-    RedisNode { host: host.to_owned(), port }
+    RedisNode {
+        host: host.to_owned(),
+        port,
+    }
 }
 
 #[test]
 fn the_store_is_this_process_by_default() {
     let store = store("max_entries = 7");
-    assert!(matches!(store.place, StorePlace::Memory { journal_file: None }) && store.max_entries == 7);
+    assert!(
+        matches!(store.place, StorePlace::Memory { journal_file: None }) && store.max_entries == 7
+    );
 }
 
 #[test]
 fn a_journal_is_beside_the_configuration() {
-    let folder = Folder::with(&edited("url = \"memory:\"", "journal_file = \"ended.journal\""));
+    let folder = Folder::with(&edited(
+        "url = \"memory:\"",
+        "journal_file = \"ended.journal\"",
+    ));
     let config = folder.load(&[]).unwrap().config;
-    let StorePlace::Memory { journal_file } = config.store.place else { panic!("not in memory") };
+    let StorePlace::Memory { journal_file } = config.store.place else {
+        panic!("not in memory")
+    };
     assert_eq!(journal_file, Some(folder.path("ended.journal")));
 }
 
@@ -40,8 +51,19 @@ fn a_journal_is_beside_the_configuration() {
 fn a_url_is_enough() {
     let settings = redis("url = \"redis://redis.internal\"");
     assert_eq!(settings.nodes, [node("redis.internal", 6379)]);
-    assert!(matches!(settings.topology, Topology::Single) && settings.tls.is_none() && settings.login.is_none());
-    assert_eq!((settings.database, settings.key_prefix.as_str(), settings.timeout.as_secs()), (0, "doorward:", 1));
+    assert!(
+        matches!(settings.topology, Topology::Single)
+            && settings.tls.is_none()
+            && settings.login.is_none()
+    );
+    assert_eq!(
+        (
+            settings.database,
+            settings.key_prefix.as_str(),
+            settings.timeout.as_secs()
+        ),
+        (0, "doorward:", 1)
+    );
 }
 
 #[test]
@@ -49,7 +71,11 @@ fn a_url_says_who_we_are_where_and_how() {
     let settings = redis("url = \"rediss://door%40ward:hunt%2Fer4@[::1]:7000/12\"");
     assert_eq!(settings.nodes, [node("::1", 7000)]);
     assert_eq!(settings.database, 12);
-    assert!(settings.tls.is_some_and(|tls| tls.ca_certificates.is_none()));
+    assert!(
+        settings
+            .tls
+            .is_some_and(|tls| tls.ca_certificates.is_none())
+    );
     let login = settings.login.unwrap();
     assert_eq!(login.username.as_deref(), Some("door@ward"));
     assert_eq!(login.password.expose(), "hunt/er4");
@@ -62,45 +88,93 @@ fn files_hold_password_and_authority() {
          ca_file = \"tls/ca.pem\"\nkey_prefix = \"blue:\"\ntimeout = \"3s\"",
     );
     let login = settings.login.unwrap();
-    assert_eq!((login.username.as_deref(), login.password.expose().as_str()), (Some("doorward"), "hunter2"));
-    assert!(settings.tls.unwrap().ca_certificates.unwrap().starts_with(b"-----BEGIN CERTIFICATE-----"));
-    assert_eq!((settings.key_prefix.as_str(), settings.timeout.as_secs()), ("blue:", 3));
+    assert_eq!(
+        (login.username.as_deref(), login.password.expose().as_str()),
+        (Some("doorward"), "hunter2")
+    );
+    assert!(
+        settings
+            .tls
+            .unwrap()
+            .ca_certificates
+            .unwrap()
+            .starts_with(b"-----BEGIN CERTIFICATE-----")
+    );
+    assert_eq!(
+        (settings.key_prefix.as_str(), settings.timeout.as_secs()),
+        ("blue:", 3)
+    );
 }
 
 #[test]
 fn a_cluster_or_sentinels_have_several_nodes() {
-    let settings = redis("url = \"redis://a\"\n[store.redis]\ncluster = true\nnodes = [\"b:1\", \"[::2]\"]");
-    assert_eq!(settings.nodes, [node("a", 6379), node("b", 1), node("::2", 6379)]);
+    let settings =
+        redis("url = \"redis://a\"\n[store.redis]\ncluster = true\nnodes = [\"b:1\", \"[::2]\"]");
+    assert_eq!(
+        settings.nodes,
+        [node("a", 6379), node("b", 1), node("::2", 6379)]
+    );
     assert!(matches!(settings.topology, Topology::Cluster));
     let settings = redis(
         "url = \"redis://a/2\"\n[store.redis]\nsentinel_master = \"login-store\"\nnodes = [\"b\"]\n\
          sentinel_username = \"s\"\nsentinel_password_file = \"secrets/redis\"",
     );
-    assert_eq!((settings.nodes.as_slice(), settings.database), ([node("a", 26379), node("b", 26379)].as_slice(), 2));
-    let Topology::Sentinel { master, login } = settings.topology else { panic!("no Sentinels") };
+    assert_eq!(
+        (settings.nodes.as_slice(), settings.database),
+        ([node("a", 26379), node("b", 26379)].as_slice(), 2)
+    );
+    let Topology::Sentinel { master, login } = settings.topology else {
+        panic!("no Sentinels")
+    };
     let login = login.unwrap();
-    assert_eq!((master.as_str(), login.username.as_deref()), ("login-store", Some("s")));
-    assert!(settings.login.is_none(), "who we are at the Sentinels is not who we are at the Redis");
+    assert_eq!(
+        (master.as_str(), login.username.as_deref()),
+        ("login-store", Some("s"))
+    );
+    assert!(
+        settings.login.is_none(),
+        "who we are at the Sentinels is not who we are at the Redis"
+    );
 }
 
 #[test]
 fn the_environment_can_hold_the_whole_url() {
     let folder = Folder::with(GOOD);
-    let config = folder.load(&[("DOORWARD_STORE__URL", "rediss://:hunter3@cache")]).unwrap().config;
-    let StorePlace::Redis(settings) = &config.store.place else { panic!("not in memory") };
-    assert_eq!(settings.login.as_ref().unwrap().password.expose(), "hunter3");
+    let config = folder
+        .load(&[("DOORWARD_STORE__URL", "rediss://:hunter3@cache")])
+        .unwrap()
+        .config;
+    let StorePlace::Redis(settings) = &config.store.place else {
+        panic!("not in memory")
+    };
+    assert_eq!(
+        settings.login.as_ref().unwrap().password.expose(),
+        "hunter3"
+    );
     assert!(!format!("{config:?}").contains("hunter3"), "{config:?}");
-    let refused = folder.load(&[("DOORWARD_STORE__URL", "rediss://:hunter3@cache/x")]).unwrap_err();
+    let refused = folder
+        .load(&[("DOORWARD_STORE__URL", "rediss://:hunter3@cache/x")])
+        .unwrap_err();
     assert!(!refused.render(false).contains("hunter3"), "{refused}");
 }
 
 #[test]
 fn no_password_is_shown_however_wrong_the_url() {
-    let wrong = ["redis://:hunter3@a/x", "redis://u:hun/hunter3@a", "redis://u:#hunter3@a", "http://u:hunter3@a"];
+    let wrong = [
+        "redis://:hunter3@a/x",
+        "redis://u:hun/hunter3@a",
+        "redis://u:#hunter3@a",
+        "http://u:hunter3@a",
+    ];
     for url in wrong {
-        let refused = Folder::with(&edited("\"memory:\"", &format!("{url:?}"))).load(&[]).unwrap_err();
+        let refused = Folder::with(&edited("\"memory:\"", &format!("{url:?}")))
+            .load(&[])
+            .unwrap_err();
         assert!(!refused.render(false).contains("hunter3"), "{refused}");
-        assert!(!format!("{:?}", refused.problems()).contains("hunter3"), "{refused}");
+        assert!(
+            !format!("{:?}", refused.problems()).contains("hunter3"),
+            "{refused}"
+        );
     }
 }
 
@@ -108,11 +182,27 @@ fn no_password_is_shown_however_wrong_the_url() {
 fn what_is_not_used_or_not_safe_is_advised() {
     let advice = |lines: &str| problems(&edited("url = \"memory:\"", lines));
     let unused = advice("[store.redis]\ntimeout = \"2s\"");
-    assert_eq!((unused.len(), unused[0].key.as_str(), unused[0].severity), (1, "store.redis", Severity::Advice));
+    assert_eq!(
+        (unused.len(), unused[0].key.as_str(), unused[0].severity),
+        (1, "store.redis", Severity::Advice)
+    );
     let open = advice("url = \"redis://:hunter2@cache\"");
-    assert!(open.len() == 1 && open[0].severity == Severity::Advice, "{}", shown(&open));
-    assert!(open[0].message.contains("over the network"), "{}", shown(&open));
-    for url in ["redis://cache", "redis://:hunter2@127.0.0.1", "redis://:hunter2@[::1]", "rediss://:hunter2@cache"] {
+    assert!(
+        open.len() == 1 && open[0].severity == Severity::Advice,
+        "{}",
+        shown(&open)
+    );
+    assert!(
+        open[0].message.contains("over the network"),
+        "{}",
+        shown(&open)
+    );
+    for url in [
+        "redis://cache",
+        "redis://:hunter2@127.0.0.1",
+        "redis://:hunter2@[::1]",
+        "rediss://:hunter2@cache",
+    ] {
         assert_eq!(advice(&format!("url = {url:?}")), [], "{url}");
     }
 }

@@ -22,8 +22,14 @@ fn the_sidecars_config_is_good() {
     let loaded = loaded_with(&folder, &SealingKey::generate().unwrap().to_text()).unwrap();
     assert_eq!(loaded.advice.render(false), "");
     let config = loaded.config;
-    assert_eq!(config.server.listen, ListenAddr::Tcp("0.0.0.0:8080".parse().unwrap()));
-    assert_eq!(config.server.admin_listen, ListenAddr::Tcp("0.0.0.0:9090".parse().unwrap()));
+    assert_eq!(
+        config.server.listen,
+        ListenAddr::Tcp("0.0.0.0:8080".parse().unwrap())
+    );
+    assert_eq!(
+        config.server.admin_listen,
+        ListenAddr::Tcp("0.0.0.0:9090".parse().unwrap())
+    );
     assert_eq!((config.apps.len(), config.providers.len()), (1, 1));
     assert_eq!(config.apps[0].policy.name.as_str(), "store");
 }
@@ -35,22 +41,43 @@ fn the_placeholder_key_is_refused() {
     let refused = loaded_with(&folder, &placeholder).unwrap_err();
     let shown = refused.render(false);
     assert_eq!(refused.errors(), 1, "{shown}");
-    assert!(shown.contains("session.key") && shown.contains("doorward keygen"), "{shown}");
-    assert!(!shown.contains(&placeholder), "what stands in a key file is never shown: {shown}");
+    assert!(
+        shown.contains("session.key") && shown.contains("doorward keygen"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains(&placeholder),
+        "what stands in a key file is never shown: {shown}"
+    );
 }
 
 #[test]
 fn every_command_line_is_one_of_doorwards() {
     let deployment = document("Deployment");
-    let words = |values: &[Value]| values.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    let words = |values: &[Value]| {
+        values
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let of_pod = words(array(&deployment, &format!("{DOORWARD}/args")));
-    let of_unit = instruction(UNIT, "ExecStart=").split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let of_unit = instruction(UNIT, "ExecStart=")
+        .split(' ')
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
     assert_eq!(of_unit[0], "/usr/local/bin/doorward");
-    let json = |of: &str| words(&serde_json::from_str::<Vec<Value>>(instruction(DOCKERFILE, of)).unwrap());
+    let json =
+        |of: &str| words(&serde_json::from_str::<Vec<Value>>(instruction(DOCKERFILE, of)).unwrap());
     let (entry, command) = (json("ENTRYPOINT "), json("CMD "));
     assert_eq!(entry, ["/doorward"]);
     for arguments in [&of_pod[..], &of_unit[1..], &command] {
-        let Ok(Cli { command: Command::Run(run) }) = parsed(arguments) else { panic!("not `run`: {arguments:?}") };
+        let Ok(Cli {
+            command: Command::Run(run),
+        }) = parsed(arguments)
+        else {
+            panic!("not `run`: {arguments:?}")
+        };
         assert_eq!(run.config, PathBuf::from(CONFIG), "{arguments:?}");
     }
     assert!(parsed(&["run".to_owned(), "--confg".to_owned(), CONFIG.to_owned()]).is_err());
@@ -75,8 +102,15 @@ fn loaded_with(folder: &TempDir, key: &str) -> Result<Loaded, Diagnosis> {
 
 fn parsed(arguments: &[String]) -> Result<Cli, String> {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut output = Output { out: &mut out, err: &mut err, styled: false };
-    let words = ["doorward".to_owned()].into_iter().chain(arguments.iter().cloned()).map(OsString::from);
+    let mut output = Output {
+        out: &mut out,
+        err: &mut err,
+        styled: false,
+    };
+    let words = ["doorward".to_owned()]
+        .into_iter()
+        .chain(arguments.iter().cloned())
+        .map(OsString::from);
     let parsed = cli::parse(words, &mut output);
     parsed.map_err(|_| String::from_utf8_lossy(&err).into_owned())
 }

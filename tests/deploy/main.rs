@@ -3,7 +3,11 @@
 //! The schemas are those of the oldest Kubernetes that the library knows: what that accepts, later ones accept. Each
 //! rule is a function from a manifest to complaints, and is shown a broken manifest to prove that it complains.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers fail the test by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test by panicking"
+)]
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
@@ -27,51 +31,128 @@ const APP: &str = "/spec/template/spec/containers/0";
 #[test]
 fn manifests_are_what_the_kubernetes_schemas_say() {
     let documents = documents();
-    let kinds: Vec<_> = documents.iter().map(|document| text(document, "/kind")).collect();
-    assert_eq!(kinds, ["ConfigMap", "Secret", "Deployment", "Service", "NetworkPolicy"]);
+    let kinds: Vec<_> = documents
+        .iter()
+        .map(|document| text(document, "/kind"))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "ConfigMap",
+            "Secret",
+            "Deployment",
+            "Service",
+            "NetworkPolicy"
+        ]
+    );
     for document in &documents {
-        assert_eq!(against_schema(document), Vec::<String>::new(), "{}", text(document, "/kind"));
+        assert_eq!(
+            against_schema(document),
+            Vec::<String>::new(),
+            "{}",
+            text(document, "/kind")
+        );
     }
 }
 
 #[test]
 fn the_schema_check_sees_unknown_missing_and_mistyped_fields() {
     let broken = [
-        (put(document("Deployment"), POD, "hostNetwrok", json!(true)), "/spec/template/spec/hostNetwrok is unknown"),
-        (put(document("Deployment"), DOORWARD, "startupprobe", json!({})), "/startupprobe is unknown"),
-        (put(document("Service"), "/spec/ports/0", "node_port", json!(1)), "/spec/ports/0/node_port is unknown"),
-        (cut(document("Deployment"), "/spec", "selector"), "/spec/selector is missing"),
-        (cut(document("Service"), "/spec/ports/0", "port"), "/spec/ports/0/port is missing"),
-        (put(document("Deployment"), "/spec", "replicas", json!("one")), "invalid type"),
-        (put(document("NetworkPolicy"), "", "apiVersion", json!("networking.k8s.io/v1beta1")), "networking.k8s.io/v1"),
+        (
+            put(document("Deployment"), POD, "hostNetwrok", json!(true)),
+            "/spec/template/spec/hostNetwrok is unknown",
+        ),
+        (
+            put(document("Deployment"), DOORWARD, "startupprobe", json!({})),
+            "/startupprobe is unknown",
+        ),
+        (
+            put(document("Service"), "/spec/ports/0", "node_port", json!(1)),
+            "/spec/ports/0/node_port is unknown",
+        ),
+        (
+            cut(document("Deployment"), "/spec", "selector"),
+            "/spec/selector is missing",
+        ),
+        (
+            cut(document("Service"), "/spec/ports/0", "port"),
+            "/spec/ports/0/port is missing",
+        ),
+        (
+            put(document("Deployment"), "/spec", "replicas", json!("one")),
+            "invalid type",
+        ),
+        (
+            put(
+                document("NetworkPolicy"),
+                "",
+                "apiVersion",
+                json!("networking.k8s.io/v1beta1"),
+            ),
+            "networking.k8s.io/v1",
+        ),
     ];
     for (document, complaint) in broken {
         let found = against_schema(&document);
-        assert!(found.iter().any(|found| found.contains(complaint)), "{complaint}: {found:?}");
+        assert!(
+            found.iter().any(|found| found.contains(complaint)),
+            "{complaint}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn the_pod_has_no_privilege_and_every_probe() {
-    assert_eq!(pod_complaints(&document("Deployment")), Vec::<String>::new());
+    assert_eq!(
+        pod_complaints(&document("Deployment")),
+        Vec::<String>::new()
+    );
     for (at, key, value) in [
         (DOORWARD, "restartPolicy", json!("OnFailure")),
         (DOORWARD, "image", json!("doorward:latest")),
         (DOORWARD, "image", json!("doorward")),
         (APP, "lifecycle", json!({})),
-        (&format!("{DOORWARD}/startupProbe/httpGet"), "path", json!("/readyz")),
-        (&format!("{DOORWARD}/livenessProbe/httpGet"), "port", json!("proxy")),
-        (&format!("{DOORWARD}/securityContext"), "runAsUser", json!(0)),
-        (&format!("{DOORWARD}/securityContext/capabilities"), "add", json!(["NET_ADMIN"])),
+        (
+            &format!("{DOORWARD}/startupProbe/httpGet"),
+            "path",
+            json!("/readyz"),
+        ),
+        (
+            &format!("{DOORWARD}/livenessProbe/httpGet"),
+            "port",
+            json!("proxy"),
+        ),
+        (
+            &format!("{DOORWARD}/securityContext"),
+            "runAsUser",
+            json!(0),
+        ),
+        (
+            &format!("{DOORWARD}/securityContext/capabilities"),
+            "add",
+            json!(["NET_ADMIN"]),
+        ),
         (&format!("{APP}/securityContext"), "privileged", json!(true)),
-        (&format!("{POD}/securityContext/seccompProfile"), "type", json!("Unconfined")),
+        (
+            &format!("{POD}/securityContext/seccompProfile"),
+            "type",
+            json!("Unconfined"),
+        ),
         (POD, "hostNetwork", json!(true)),
         (POD, "automountServiceAccountToken", json!(true)),
         (POD, "terminationGracePeriodSeconds", json!(5)),
         (&format!("{DOORWARD}/ports/0"), "hostPort", json!(8080)),
-        (&format!("{POD}/volumes/0"), "hostPath", json!({ "path": "/" })),
+        (
+            &format!("{POD}/volumes/0"),
+            "hostPath",
+            json!({ "path": "/" }),
+        ),
     ] {
-        assert_ne!(pod_complaints(&put(document("Deployment"), at, key, value)), Vec::<String>::new(), "{at}/{key}");
+        assert_ne!(
+            pod_complaints(&put(document("Deployment"), at, key, value)),
+            Vec::<String>::new(),
+            "{at}/{key}"
+        );
     }
     for (at, key) in [
         (DOORWARD, "restartPolicy"),
@@ -82,11 +163,21 @@ fn the_pod_has_no_privilege_and_every_probe() {
         (APP, "securityContext"),
         (POD, "securityContext"),
         (POD, "initContainers"),
-        (&format!("{DOORWARD}/securityContext"), "readOnlyRootFilesystem"),
-        (&format!("{DOORWARD}/securityContext"), "allowPrivilegeEscalation"),
+        (
+            &format!("{DOORWARD}/securityContext"),
+            "readOnlyRootFilesystem",
+        ),
+        (
+            &format!("{DOORWARD}/securityContext"),
+            "allowPrivilegeEscalation",
+        ),
         (&format!("{DOORWARD}/securityContext/capabilities"), "drop"),
     ] {
-        assert_ne!(pod_complaints(&cut(document("Deployment"), at, key)), Vec::<String>::new(), "{at}/{key}");
+        assert_ne!(
+            pod_complaints(&cut(document("Deployment"), at, key)),
+            Vec::<String>::new(),
+            "{at}/{key}"
+        );
     }
 }
 
@@ -96,42 +187,92 @@ fn only_the_proxy_port_can_be_reached() {
     assert_eq!(reach_complaints(&service, &policy), Vec::<String>::new());
     for port in [json!("admin"), json!(9090), json!(3000)] {
         let open = put(service.clone(), "/spec/ports/0", "targetPort", port.clone());
-        assert_ne!(reach_complaints(&open, &policy), Vec::<String>::new(), "{port}");
-        let open = put(policy.clone(), "/spec/ingress/0/ports/0", "port", port.clone());
-        assert_ne!(reach_complaints(&service, &open), Vec::<String>::new(), "{port}");
+        assert_ne!(
+            reach_complaints(&open, &policy),
+            Vec::<String>::new(),
+            "{port}"
+        );
+        let open = put(
+            policy.clone(),
+            "/spec/ingress/0/ports/0",
+            "port",
+            port.clone(),
+        );
+        assert_ne!(
+            reach_complaints(&service, &open),
+            Vec::<String>::new(),
+            "{port}"
+        );
     }
-    for open in
-        [cut(service.clone(), "/spec/ports/0", "targetPort"), put(service.clone(), "/spec", "type", json!("NodePort"))]
-    {
-        assert_ne!(reach_complaints(&open, &policy), Vec::<String>::new(), "{open}");
+    for open in [
+        cut(service.clone(), "/spec/ports/0", "targetPort"),
+        put(service.clone(), "/spec", "type", json!("NodePort")),
+    ] {
+        assert_ne!(
+            reach_complaints(&open, &policy),
+            Vec::<String>::new(),
+            "{open}"
+        );
     }
     for open in [
         cut(policy.clone(), "/spec/ingress/0", "ports"),
         put(policy.clone(), "/spec", "policyTypes", json!(["Egress"])),
-        put(policy.clone(), "/spec/podSelector", "matchLabels", json!({ "app.kubernetes.io/name": "other" })),
+        put(
+            policy.clone(),
+            "/spec/podSelector",
+            "matchLabels",
+            json!({ "app.kubernetes.io/name": "other" }),
+        ),
     ] {
-        assert_ne!(reach_complaints(&service, &open), Vec::<String>::new(), "{open}");
+        assert_ne!(
+            reach_complaints(&service, &open),
+            Vec::<String>::new(),
+            "{open}"
+        );
     }
 }
 
 #[test]
 fn the_config_fits_the_pod_it_is_mounted_into() {
-    let config: Value = toml::from_str(text(&document("ConfigMap"), "/data/doorward.toml")).unwrap();
+    let config: Value =
+        toml::from_str(text(&document("ConfigMap"), "/data/doorward.toml")).unwrap();
     let (deployment, secret) = (document("Deployment"), document("Secret"));
-    let port = |at: &str| format!("0.0.0.0:{}", deployment.pointer(&format!("{DOORWARD}/ports/{at}")).unwrap());
+    let port = |at: &str| {
+        format!(
+            "0.0.0.0:{}",
+            deployment
+                .pointer(&format!("{DOORWARD}/ports/{at}"))
+                .unwrap()
+        )
+    };
     assert_eq!(text(&config, "/server/listen"), port("0/containerPort"));
-    assert_eq!(text(&config, "/server/admin_listen"), port("1/containerPort"));
+    assert_eq!(
+        text(&config, "/server/admin_listen"),
+        port("1/containerPort")
+    );
     assert!(text(&config, "/apps/store/upstream").starts_with("http://127.0.0.1:"));
 
     let mount = text(&deployment, &format!("{DOORWARD}/volumeMounts/1/mountPath"));
     for at in ["/session/key_files/0", "/apps/store/client_secret_file"] {
-        let key = text(&config, at).strip_prefix(mount).and_then(|rest| rest.strip_prefix('/')).unwrap();
-        assert!(text(&secret, &format!("/stringData/{key}")).starts_with("REPLACE"), "{key}");
+        let key = text(&config, at)
+            .strip_prefix(mount)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap();
+        assert!(
+            text(&secret, &format!("/stringData/{key}")).starts_with("REPLACE"),
+            "{key}"
+        );
     }
     let args = deployment.pointer(&format!("{DOORWARD}/args")).unwrap();
     let config_mount = text(&deployment, &format!("{DOORWARD}/volumeMounts/0/mountPath"));
-    assert_eq!(args, &json!(["run", "--config", format!("{config_mount}/doorward.toml")]));
-    for (volume, source, name) in [(0, "configMap/name", "ConfigMap"), (1, "secret/secretName", "Secret")] {
+    assert_eq!(
+        args,
+        &json!(["run", "--config", format!("{config_mount}/doorward.toml")])
+    );
+    for (volume, source, name) in [
+        (0, "configMap/name", "ConfigMap"),
+        (1, "secret/secretName", "Secret"),
+    ] {
         let named = text(&deployment, &format!("{POD}/volumes/{volume}/{source}"));
         assert_eq!(named, text(&document(name), "/metadata/name"));
     }
@@ -149,7 +290,11 @@ fn the_image_is_built_from_the_lock_file_and_does_not_run_as_root() {
         ("ENTRYPOINT [\"/doorward\"]", "ENTRYPOINT /doorward"),
         ("EXPOSE 8080", "EXPOSE 8080 9090"),
     ] {
-        assert_ne!(image_complaints(&DOCKERFILE.replace(from, to)), Vec::<String>::new(), "{to}");
+        assert_ne!(
+            image_complaints(&DOCKERFILE.replace(from, to)),
+            Vec::<String>::new(),
+            "{to}"
+        );
     }
 }
 
@@ -157,14 +302,25 @@ fn the_image_is_built_from_the_lock_file_and_does_not_run_as_root() {
 fn the_unit_is_hardened() {
     assert_eq!(unit_complaints(UNIT), Vec::<String>::new());
     for line in UNIT_LINES {
-        assert_ne!(unit_complaints(&UNIT.replace(line, "")), Vec::<String>::new(), "{line}");
+        assert_ne!(
+            unit_complaints(&UNIT.replace(line, "")),
+            Vec::<String>::new(),
+            "{line}"
+        );
     }
-    assert_ne!(unit_complaints(&UNIT.replace("DynamicUser=yes", "DynamicUser=yes\nUser=root")), Vec::<String>::new());
+    assert_ne!(
+        unit_complaints(&UNIT.replace("DynamicUser=yes", "DynamicUser=yes\nUser=root")),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn the_socket_is_for_the_apps_listener_and_no_other() {
-    for line in ["ListenStream=0.0.0.0:8080", "FileDescriptorName=listen", "WantedBy=sockets.target"] {
+    for line in [
+        "ListenStream=0.0.0.0:8080",
+        "FileDescriptorName=listen",
+        "WantedBy=sockets.target",
+    ] {
         assert!(SOCKET.lines().any(|found| found == line), "{line}");
     }
     assert_eq!(SOCKET.matches("\nListen").count(), 1);
@@ -178,7 +334,9 @@ fn against_schema(document: &Value) -> Vec<String> {
         ("v1", "Service") => round_trip::<Service>(document),
         ("apps/v1", "Deployment") => round_trip::<Deployment>(document),
         ("networking.k8s.io/v1", "NetworkPolicy") => round_trip::<NetworkPolicy>(document),
-        (version, kind) => vec![format!("no schema for {kind} of {version}: not networking.k8s.io/v1, apps/v1 or v1")],
+        (version, kind) => vec![format!(
+            "no schema for {kind} of {version}: not networking.k8s.io/v1, apps/v1 or v1"
+        )],
     }
 }
 
@@ -190,7 +348,12 @@ fn round_trip<T: DeserializeOwned + Serialize>(document: &Value) -> Vec<String> 
         Err(error) => return vec![error.to_string()],
     };
     let mut complaints = Vec::new();
-    compare(document, &serde_json::to_value(typed).unwrap(), "", &mut complaints);
+    compare(
+        document,
+        &serde_json::to_value(typed).unwrap(),
+        "",
+        &mut complaints,
+    );
     complaints
 }
 
@@ -199,7 +362,9 @@ fn compare(written: &Value, understood: &Value, at: &str, complaints: &mut Vec<S
         (Value::Object(written), Value::Object(understood)) => {
             for (key, value) in written {
                 match understood.get(key) {
-                    Some(understood) => compare(value, understood, &format!("{at}/{key}"), complaints),
+                    Some(understood) => {
+                        compare(value, understood, &format!("{at}/{key}"), complaints)
+                    }
                     None => complaints.push(format!("{at}/{key} is unknown")),
                 }
             }
@@ -220,7 +385,10 @@ fn pod_complaints(deployment: &Value) -> Vec<String> {
     let mut expect = Expectations::of(deployment);
     for (at, value) in [
         ("securityContext/runAsNonRoot", json!(true)),
-        ("securityContext/seccompProfile/type", json!("RuntimeDefault")),
+        (
+            "securityContext/seccompProfile/type",
+            json!("RuntimeDefault"),
+        ),
         ("automountServiceAccountToken", json!(false)),
     ] {
         expect.value(&format!("{POD}/{at}"), &value);
@@ -229,7 +397,12 @@ fn pod_complaints(deployment: &Value) -> Vec<String> {
         expect.absent(&format!("{POD}/{at}"));
     }
     let volumes = array(deployment, &format!("{POD}/volumes"));
-    expect.that(volumes.iter().all(|volume| volume.get("hostPath").is_none()), "no volume is a host path");
+    expect.that(
+        volumes
+            .iter()
+            .all(|volume| volume.get("hostPath").is_none()),
+        "no volume is a host path",
+    );
 
     for container in [DOORWARD, APP] {
         for (at, value) in [
@@ -245,14 +418,29 @@ fn pod_complaints(deployment: &Value) -> Vec<String> {
             expect.present(&format!("{container}/resources/{at}"));
         }
         let ports = array(deployment, &format!("{container}/ports"));
-        expect.that(ports.iter().all(|port| port.get("hostPort").is_none()), "no port of the host");
-        let image = deployment.pointer(&format!("{container}/image")).and_then(Value::as_str).unwrap_or_default();
+        expect.that(
+            ports.iter().all(|port| port.get("hostPort").is_none()),
+            "no port of the host",
+        );
+        let image = deployment
+            .pointer(&format!("{container}/image"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         expect.that(is_pinned(image), "an image has a tag other than latest");
     }
     expect.value(&format!("{DOORWARD}/restartPolicy"), &json!("Always"));
-    let user = deployment.pointer(&format!("{DOORWARD}/securityContext/runAsUser")).and_then(Value::as_u64);
-    expect.that(user.is_some_and(|user| user > 0), "Doorward's user is not root");
-    for (probe, path) in [("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")] {
+    let user = deployment
+        .pointer(&format!("{DOORWARD}/securityContext/runAsUser"))
+        .and_then(Value::as_u64);
+    expect.that(
+        user.is_some_and(|user| user > 0),
+        "Doorward's user is not root",
+    );
+    for (probe, path) in [
+        ("startupProbe", "/livez"),
+        ("readinessProbe", "/readyz"),
+        ("livenessProbe", "/livez"),
+    ] {
         expect.value(&format!("{DOORWARD}/{probe}/httpGet/path"), &json!(path));
         expect.value(&format!("{DOORWARD}/{probe}/httpGet/port"), &json!("admin"));
     }
@@ -261,18 +449,28 @@ fn pod_complaints(deployment: &Value) -> Vec<String> {
         seconds(&format!("{POD}/terminationGracePeriodSeconds")),
         seconds(&format!("{APP}/lifecycle/preStop/sleep/seconds")),
     );
-    expect.that(wait.zip(grace).is_some_and(|(wait, grace)| wait > 0 && grace >= wait + 30), "there is time to drain");
+    expect.that(
+        wait.zip(grace)
+            .is_some_and(|(wait, grace)| wait > 0 && grace >= wait + 30),
+        "there is time to drain",
+    );
     expect.complaints
 }
 
 fn reach_complaints(service: &Value, policy: &Value) -> Vec<String> {
-    let pod = document("Deployment").pointer("/spec/template/metadata/labels").cloned().unwrap();
+    let pod = document("Deployment")
+        .pointer("/spec/template/metadata/labels")
+        .cloned()
+        .unwrap();
     let mut expect = Expectations::of(service);
     expect.value("/spec/type", &json!("ClusterIP"));
     expect.value("/spec/selector", &pod);
     let ports = array(service, "/spec/ports");
     expect.that(!ports.is_empty(), "the service has a port");
-    expect.that(ports.iter().all(|port| port["targetPort"] == "proxy"), "the service names the proxy port only");
+    expect.that(
+        ports.iter().all(|port| port["targetPort"] == "proxy"),
+        "the service names the proxy port only",
+    );
 
     let mut of_policy = Expectations::of(policy);
     of_policy.value("/spec/policyTypes", &json!(["Ingress"]));
@@ -288,11 +486,29 @@ fn reach_complaints(service: &Value, policy: &Value) -> Vec<String> {
 
 fn image_complaints(dockerfile: &str) -> Vec<String> {
     let mut expect = Expectations::default();
-    let lines: Vec<&str> = dockerfile.lines().map(str::trim).filter(|line| !line.starts_with('#')).collect();
-    let images = lines.iter().filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
-    expect.that(images.clone().count() == 2 && images.clone().all(is_pinned), "images have a tag other than latest");
-    expect.that(lines.iter().any(|line| line.contains("cargo build --release --locked")), "it builds what is locked");
-    for line in ["USER 65532:65532", "EXPOSE 8080", "ENTRYPOINT [\"/doorward\"]"] {
+    let lines: Vec<&str> = dockerfile
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'))
+        .collect();
+    let images = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("FROM ")?.split(' ').next());
+    expect.that(
+        images.clone().count() == 2 && images.clone().all(is_pinned),
+        "images have a tag other than latest",
+    );
+    expect.that(
+        lines
+            .iter()
+            .any(|line| line.contains("cargo build --release --locked")),
+        "it builds what is locked",
+    );
+    for line in [
+        "USER 65532:65532",
+        "EXPOSE 8080",
+        "ENTRYPOINT [\"/doorward\"]",
+    ] {
         expect.that(lines.contains(&line), line);
     }
     let command = "CMD [\"run\", \"--config\", \"/etc/doorward/doorward.toml\"]";
@@ -327,7 +543,10 @@ fn unit_complaints(unit: &str) -> Vec<String> {
     for line in UNIT_LINES {
         expect.that(lines.contains(&line), line);
     }
-    expect.that(!lines.iter().any(|line| line.starts_with("User=")), "systemd makes the user");
+    expect.that(
+        !lines.iter().any(|line| line.starts_with("User=")),
+        "systemd makes the user",
+    );
     expect.complaints
 }
 
@@ -340,7 +559,10 @@ struct Expectations {
 
 impl Expectations {
     fn of(document: &Value) -> Self {
-        Self { document: document.clone(), complaints: Vec::new() }
+        Self {
+            document: document.clone(),
+            complaints: Vec::new(),
+        }
     }
 
     fn that(&mut self, holds: bool, what: &str) {
@@ -351,11 +573,17 @@ impl Expectations {
 
     fn value(&mut self, at: &str, expected: &Value) {
         let found = self.document.pointer(at).cloned().unwrap_or_default();
-        self.that(&found == expected, &format!("{at} is {found} instead of {expected}"));
+        self.that(
+            &found == expected,
+            &format!("{at} is {found} instead of {expected}"),
+        );
     }
 
     fn present(&mut self, at: &str) {
-        self.that(self.document.pointer(at).is_some(), &format!("{at} is missing"));
+        self.that(
+            self.document.pointer(at).is_some(),
+            &format!("{at} is missing"),
+        );
     }
 
     fn absent(&mut self, at: &str) {
@@ -364,7 +592,9 @@ impl Expectations {
 }
 
 fn is_pinned(image: &str) -> bool {
-    image.rsplit_once(':').is_some_and(|(_, tag)| !tag.is_empty() && tag != "latest" && !tag.contains('/'))
+    image
+        .rsplit_once(':')
+        .is_some_and(|(_, tag)| !tag.is_empty() && tag != "latest" && !tag.contains('/'))
 }
 
 fn documents() -> Vec<Value> {
@@ -372,24 +602,38 @@ fn documents() -> Vec<Value> {
 }
 
 fn document(kind: &str) -> Value {
-    documents().into_iter().find(|document| document["kind"] == kind).unwrap()
+    documents()
+        .into_iter()
+        .find(|document| document["kind"] == kind)
+        .unwrap()
 }
 
 fn text<'a>(document: &'a Value, at: &str) -> &'a str {
-    document.pointer(at).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {at}"))
+    document
+        .pointer(at)
+        .and_then(Value::as_str)
+        .unwrap_or_else(|| panic!("no text at {at}"))
 }
 
 fn array<'a>(document: &'a Value, at: &str) -> &'a [Value] {
-    document.pointer(at).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    document
+        .pointer(at)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn put(mut document: Value, at: &str, key: &str, value: Value) -> Value {
-    document.pointer_mut(at).unwrap_or_else(|| panic!("nothing at {at}"))[key] = value;
+    document
+        .pointer_mut(at)
+        .unwrap_or_else(|| panic!("nothing at {at}"))[key] = value;
     document
 }
 
 fn cut(mut document: Value, at: &str, key: &str) -> Value {
-    let cut = document.pointer_mut(at).and_then(Value::as_object_mut).and_then(|object| object.remove(key));
+    let cut = document
+        .pointer_mut(at)
+        .and_then(Value::as_object_mut)
+        .and_then(|object| object.remove(key));
     assert!(cut.is_some(), "nothing at {at}/{key}");
     document
 }

@@ -19,13 +19,22 @@ fn cargo_finds_the_binary_and_a_lock_file_that_fits_in_what_is_copied() {
         symlink(from, folder.path().join(name)).unwrap();
     }
     let mut command = MetadataCommand::new();
-    command.manifest_path(folder.path().join("Cargo.toml")).features(CargoOpt::AllFeatures);
+    command
+        .manifest_path(folder.path().join("Cargo.toml"))
+        .features(CargoOpt::AllFeatures);
     // Another platform's crates may not be here.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let options = ["--locked", "--offline", "--filter-platform", &platform];
-    let metadata = command.other_options(options.map(str::to_owned)).exec().unwrap();
+    let metadata = command
+        .other_options(options.map(str::to_owned))
+        .exec()
+        .unwrap();
     let package = metadata.root_package().unwrap();
-    let binary = package.targets.iter().find(|target| target.is_bin()).unwrap();
+    let binary = package
+        .targets
+        .iter()
+        .find(|target| target.is_bin())
+        .unwrap();
     assert!(DOCKERFILE.contains(&format!("--bin {}", binary.name)));
     assert!(DOCKERFILE.contains(&format!("target/release/{}", binary.name)));
     assert!(binary.src_path.exists());
@@ -33,7 +42,10 @@ fn cargo_finds_the_binary_and_a_lock_file_that_fits_in_what_is_copied() {
 
 #[test]
 fn all_of_it_and_nothing_else_is_sent_to_the_builder() {
-    let mut sent: Vec<&str> = IGNORED.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let mut sent: Vec<&str> = IGNORED
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
     assert!(IGNORED.lines().any(|line| line == "*"), "{IGNORED}");
     let mut copied = copied();
     sent.sort_unstable();
@@ -44,8 +56,12 @@ fn all_of_it_and_nothing_else_is_sent_to_the_builder() {
 
 /// What is copied from the repository.
 fn copied() -> Vec<&'static str> {
-    let lines = DOCKERFILE.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let lines = DOCKERFILE
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "));
     let from_here = lines.filter(|line| !line.starts_with("--from="));
     // The last word is where it goes.
-    from_here.flat_map(|line| line.split(' ').rev().skip(1)).collect()
+    from_here
+        .flat_map(|line| line.split(' ').rev().skip(1))
+        .collect()
 }

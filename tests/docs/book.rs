@@ -69,7 +69,10 @@ pub(crate) fn pages() -> Vec<Page> {
     collect(root, "docs", &mut paths);
     assert!(paths.len() > 20, "the book was not found: {paths:?}");
     paths.sort();
-    paths.iter().map(|path| Page::parse(path, &fs::read_to_string(root.join(path)).unwrap())).collect()
+    paths
+        .iter()
+        .map(|path| Page::parse(path, &fs::read_to_string(root.join(path)).unwrap()))
+        .collect()
 }
 
 fn collect(root: &Path, folder: &str, paths: &mut Vec<String>) {
@@ -86,7 +89,10 @@ fn collect(root: &Path, folder: &str, paths: &mut Vec<String>) {
 
 /// The page with this path.
 pub(crate) fn page<'p>(pages: &'p [Page], path: &str) -> &'p Page {
-    pages.iter().find(|page| page.path == path).unwrap_or_else(|| panic!("there is no page {path}"))
+    pages
+        .iter()
+        .find(|page| page.path == path)
+        .unwrap_or_else(|| panic!("there is no page {path}"))
 }
 
 impl Page {
@@ -111,7 +117,10 @@ impl Page {
 
     /// The fragments that links can name, as the site's generator and forges make them of headings.
     pub(crate) fn anchors(&self) -> Vec<String> {
-        self.headings.iter().map(|heading| anchor(heading)).collect()
+        self.headings
+            .iter()
+            .map(|heading| anchor(heading))
+            .collect()
     }
 }
 
@@ -130,7 +139,9 @@ struct Reader {
 impl Reader {
     fn read(&mut self, event: Event<'_>, line: usize, page: &mut Page) {
         match event {
-            Event::Start(Tag::Heading { level, .. }) => self.heading = Some((level as usize, String::new())),
+            Event::Start(Tag::Heading { level, .. }) => {
+                self.heading = Some((level as usize, String::new()))
+            }
             Event::End(TagEnd::Heading(_)) => {
                 let (level, text) = self.heading.take().unwrap();
                 self.below.retain(|(above, _)| *above < level);
@@ -140,9 +151,15 @@ impl Reader {
             Event::Start(Tag::CodeBlock(kind)) => {
                 let language = match kind {
                     CodeBlockKind::Fenced(language) => language.to_string(),
-                    CodeBlockKind::Indented => panic!("{}:{line}: indented code; use a fence", page.path),
+                    CodeBlockKind::Indented => {
+                        panic!("{}:{line}: indented code; use a fence", page.path)
+                    }
                 };
-                self.block = Some(Block { language, text: String::new(), line });
+                self.block = Some(Block {
+                    language,
+                    text: String::new(),
+                    line,
+                });
             }
             Event::End(TagEnd::CodeBlock) => page.blocks.push(self.block.take().unwrap()),
             Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
@@ -152,10 +169,17 @@ impl Reader {
             Event::Start(Tag::TableCell) => self.cell = Some(Cell::default()),
             Event::End(TagEnd::TableCell) => self.cells.push(self.cell.take().unwrap()),
             Event::End(TagEnd::TableHead) => {
-                self.head = std::mem::take(&mut self.cells).into_iter().map(|cell| cell.text).collect();
+                self.head = std::mem::take(&mut self.cells)
+                    .into_iter()
+                    .map(|cell| cell.text)
+                    .collect();
             }
             Event::End(TagEnd::TableRow) => page.rows.push(Row {
-                below: self.below.iter().map(|(_, heading)| heading.clone()).collect(),
+                below: self
+                    .below
+                    .iter()
+                    .map(|(_, heading)| heading.clone())
+                    .collect(),
                 head: self.head.clone(),
                 cells: std::mem::take(&mut self.cells),
                 line: self.row_line,
@@ -163,7 +187,10 @@ impl Reader {
             Event::Text(text) => self.text(&text, page),
             Event::Code(text) => {
                 self.text(&text, page);
-                page.spans.push(Span { text: text.to_string(), line });
+                page.spans.push(Span {
+                    text: text.to_string(),
+                    line,
+                });
                 if let Some(cell) = &mut self.cell {
                     cell.code.push(text.to_string());
                 }
@@ -174,7 +201,10 @@ impl Reader {
     }
 
     fn text(&mut self, text: &str, page: &mut Page) {
-        page.words += text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+        page.words += text
+            .split_whitespace()
+            .filter(|word| word.contains(char::is_alphanumeric))
+            .count();
         if let Some(block) = &mut self.block {
             block.text.push_str(text);
         }
@@ -189,7 +219,9 @@ impl Reader {
 
 /// The fragment of a heading: lower case, without punctuation, with hyphens for spaces.
 fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     let lower = kept.collect::<String>().to_ascii_lowercase();
     lower.split_whitespace().collect::<Vec<_>>().join("-")
 }
@@ -202,14 +234,30 @@ fn markdown_is_parsed_into_headings_links_code_and_tables() {
     assert_eq!(page.headings, ["A page", "[a.b]: keys, of x"]);
     assert_eq!(page.anchors(), ["a-page", "ab-keys-of-x"]);
     assert_eq!(page.links, ["other.md#here", "p.svg"]);
-    let [row] = page.rows.as_slice() else { panic!("one row") };
-    assert_eq!((row.head.join("|"), row.line), ("Key|Meaning".to_owned(), 9));
-    assert_eq!(row.below, ["A page", "[a.b]: keys, of x"]);
-    assert_eq!((row.cells[0].code.join("|"), row.cells[1].text.as_str()), ("k".to_owned(), "v or w"));
-    let [block] = page.blocks.as_slice() else { panic!("one block") };
-    assert_eq!((block.language.as_str(), block.text.as_str(), block.line), ("toml", "a = 1\n", 11));
+    let [row] = page.rows.as_slice() else {
+        panic!("one row")
+    };
     assert_eq!(
-        page.spans.iter().map(|span| (span.text.as_str(), span.line)).collect::<Vec<_>>(),
+        (row.head.join("|"), row.line),
+        ("Key|Meaning".to_owned(), 9)
+    );
+    assert_eq!(row.below, ["A page", "[a.b]: keys, of x"]);
+    assert_eq!(
+        (row.cells[0].code.join("|"), row.cells[1].text.as_str()),
+        ("k".to_owned(), "v or w")
+    );
+    let [block] = page.blocks.as_slice() else {
+        panic!("one block")
+    };
+    assert_eq!(
+        (block.language.as_str(), block.text.as_str(), block.line),
+        ("toml", "a = 1\n", 11)
+    );
+    assert_eq!(
+        page.spans
+            .iter()
+            .map(|span| (span.text.as_str(), span.line))
+            .collect::<Vec<_>>(),
         [("[a.b]", 3), ("x", 3), ("k", 9), ("v", 9)]
     );
 }

@@ -13,9 +13,11 @@ fn internal_links_resolve() {
 
 #[test]
 fn broken_links_are_found() {
-    let text =
-        "# A\n\n[x](absent.md) [y](b.md#absent) [z](#absent) [w](/absolute.md) [v](http://plain.example) [ok](b.md#b)";
-    let pages = [Page::parse("docs/a.md", text), Page::parse("docs/b.md", "# B\n\n## C\n\n## C\n\n[c](#c)")];
+    let text = "# A\n\n[x](absent.md) [y](b.md#absent) [z](#absent) [w](/absolute.md) [v](http://plain.example) [ok](b.md#b)";
+    let pages = [
+        Page::parse("docs/a.md", text),
+        Page::parse("docs/b.md", "# B\n\n## C\n\n## C\n\n[c](#c)"),
+    ];
     let expected = [
         "docs/a.md: absent.md: there is no such file",
         "docs/a.md: b.md#absent: there is no such heading",
@@ -29,14 +31,19 @@ fn broken_links_are_found() {
 
 #[test]
 fn every_page_is_in_the_site_navigation() {
-    let navigation = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mkdocs.yml")).unwrap();
+    let navigation =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("mkdocs.yml")).unwrap();
     let listed: HashSet<&str> = navigation
         .lines()
         .filter_map(|line| line.split_whitespace().last())
         .filter(|word| word.ends_with(".md"))
         .collect();
     for page in pages().iter().filter(|page| page.path != "README.md") {
-        assert!(listed.contains(page.path.trim_start_matches("docs/")), "mkdocs.yml does not list {}", page.path);
+        assert!(
+            listed.contains(page.path.trim_start_matches("docs/")),
+            "mkdocs.yml does not list {}",
+            page.path
+        );
     }
 }
 
@@ -62,16 +69,34 @@ fn resolve(pages: &[Page], from: &Page, link: &str) -> Result<(), &'static str> 
     if link.starts_with('/') {
         return Err("write a relative link");
     }
-    let (file, fragment) = link.split_once('#').map_or((link, None), |(file, fragment)| (file, Some(fragment)));
-    let path = if file.is_empty() { from.path.clone() } else { beside(&from.path, file) };
+    let (file, fragment) = link
+        .split_once('#')
+        .map_or((link, None), |(file, fragment)| (file, Some(fragment)));
+    let path = if file.is_empty() {
+        from.path.clone()
+    } else {
+        beside(&from.path, file)
+    };
     let Some(target) = pages.iter().find(|page| page.path == path) else {
-        let exists = Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).is_file() && fragment.is_none();
+        let exists =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).is_file() && fragment.is_none();
         // The site holds what is below `docs/` only.
         let is_in_site = from.path == "README.md" || path.starts_with("docs/");
-        return if exists && is_in_site { Ok(()) } else { Err("there is no such file") };
+        return if exists && is_in_site {
+            Ok(())
+        } else {
+            Err("there is no such file")
+        };
     };
-    let Some(fragment) = fragment else { return Ok(()) };
-    match target.anchors().iter().filter(|anchor| *anchor == fragment).count() {
+    let Some(fragment) = fragment else {
+        return Ok(());
+    };
+    match target
+        .anchors()
+        .iter()
+        .filter(|anchor| *anchor == fragment)
+        .count()
+    {
         0 => Err("there is no such heading"),
         1 => Ok(()),
         _ => Err("several headings have this fragment"),

@@ -8,7 +8,10 @@ const MAX_WORDS: usize = 900;
 fn readme_has_at_most_900_words() {
     let pages = pages();
     let words = page(&pages, "README.md").words;
-    assert!(words <= MAX_WORDS, "README.md has {words} words, {MAX_WORDS} are allowed");
+    assert!(
+        words <= MAX_WORDS,
+        "README.md has {words} words, {MAX_WORDS} are allowed"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Access rules from outside: who gets in, who is refused in which form, and that no spelling of a path changes it.
 
 use crate::support::answers::{
-    CART, Dialogue, alice, assert_error_page, assert_login_starts, assert_problem, fetched, signed_in,
+    CART, Dialogue, alice, assert_error_page, assert_login_starts, assert_problem, fetched,
+    signed_in,
 };
 use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::{Doorward, Setup};
@@ -47,7 +48,10 @@ async fn status(door: &Doorward, person: Option<Person>, method: &str, path: &st
     };
     let url = door.store_url(path);
     let page = url.parse().expect("an URL");
-    browser.send(Ask::new(Kind::Fetch, &url).method(method).from(&page)).await.status()
+    browser
+        .send(Ask::new(Kind::Fetch, &url).method(method).from(&page))
+        .await
+        .status()
 }
 
 #[tokio::test]
@@ -75,16 +79,32 @@ async fn each_rule_lets_in_whom_it_names() {
         (admin(), "GET", "/closed/door", 403),
         (alice(), "GET", "/administration", 200),
         (of(json!({"department": "sales"})), "GET", "/reports/1", 200),
-        (of(json!({"department": ["it", "finance"]})), "GET", "/reports/1", 200),
-        (of(json!({"department": "salesforce"})), "GET", "/reports/1", 403),
+        (
+            of(json!({"department": ["it", "finance"]})),
+            "GET",
+            "/reports/1",
+            200,
+        ),
+        (
+            of(json!({"department": "salesforce"})),
+            "GET",
+            "/reports/1",
+            403,
+        ),
         (of(json!({"department": ["it"]})), "GET", "/reports/1", 403),
         (of(json!({})), "GET", "/reports/1", 403),
         (of(json!("sales")), "GET", "/reports/1", 403),
         (alice(), "GET", "/reports/1", 403),
     ];
     for (person, method, path, expected) in cases {
-        let who = person.as_ref().map_or("nobody".to_owned(), |person| format!("{} {:?}", person.sub, person.claims));
-        assert_eq!(status(&door, person, method, path).await, expected, "{who}: {method} {path}");
+        let who = person.as_ref().map_or("nobody".to_owned(), |person| {
+            format!("{} {:?}", person.sub, person.claims)
+        });
+        assert_eq!(
+            status(&door, person, method, path).await,
+            expected,
+            "{who}: {method} {path}"
+        );
     }
 }
 
@@ -95,17 +115,40 @@ async fn who_may_not_is_told_and_never_sent_to_log_in() {
     let reached = door.store.count();
     let page = browser.step(&door.store_url("/admin")).await;
     assert_eq!(page.status(), 403, "{page}");
-    assert!(page.words().contains("alice"), "the page says as whom one is signed in: {}", page.words());
-    assert!(page.links().iter().any(|(href, _)| href == "/.doorward/logout"), "{page}");
+    assert!(
+        page.words().contains("alice"),
+        "the page says as whom one is signed in: {}",
+        page.words()
+    );
+    assert!(
+        page.links()
+            .iter()
+            .any(|(href, _)| href == "/.doorward/logout"),
+        "{page}"
+    );
     let reference = assert_error_page(&page, 403, "forbidden");
-    assert_eq!(door.log.line("/admin", "forbidden").await["ref"], reference.as_str());
+    assert_eq!(
+        door.log.line("/admin", "forbidden").await["ref"],
+        reference.as_str()
+    );
     let answer = fetched(&mut browser, &door.store_url("/admin")).await;
     assert_problem(&answer, 403, "forbidden");
     assert_eq!(answer.json().get("login_url"), None, "{answer}");
-    assert_error_page(&browser.step(&door.store_url("/closed/door")).await, 403, "for_nobody");
-    assert_problem(&fetched(&mut browser, &door.store_url("/closed/door")).await, 403, "for_nobody");
+    assert_error_page(
+        &browser.step(&door.store_url("/closed/door")).await,
+        403,
+        "for_nobody",
+    );
+    assert_problem(
+        &fetched(&mut browser, &door.store_url("/closed/door")).await,
+        403,
+        "for_nobody",
+    );
     assert_eq!(door.store.count(), reached, "a request reached the app");
-    assert!(cookie(&browser, door.store_host(), "jwt").is_some(), "the session stays");
+    assert!(
+        cookie(&browser, door.store_host(), "jwt").is_some(),
+        "the session stays"
+    );
 }
 
 #[tokio::test]
@@ -116,8 +159,14 @@ async fn who_is_not_signed_in_is_answered_in_the_form_that_fits() {
     assert_login_starts(&door, &browser.step(&url).await);
     let script = fetched(&mut browser, &url).await;
     assert_problem(&script, 401, "no_session");
-    let login = script.json()["login_url"].as_str().expect("a login URL").to_owned();
-    assert!(login.starts_with(&door.store_url("/.doorward/login?return_to=")), "{login}");
+    let login = script.json()["login_url"]
+        .as_str()
+        .expect("a login URL")
+        .to_owned();
+    assert!(
+        login.starts_with(&door.store_url("/.doorward/login?return_to=")),
+        "{login}"
+    );
     assert!(script.header("www-authenticate").is_some(), "{script}");
     let program = browser.send(Ask::new(Kind::Program, &url)).await;
     assert_problem(&program, 401, "no_session");
@@ -125,12 +174,17 @@ async fn who_is_not_signed_in_is_answered_in_the_form_that_fits() {
     assert_eq!((frame.status(), frame.links().len()), (401, 1), "{frame}");
     assert_error_page(&frame, 401, "sign_in_outside_frame");
     let form = Ask::new(Kind::Navigation, &door.store_url("/orders/1")).method("POST");
-    let form = browser.send(form.body("application/x-www-form-urlencoded", "amount=1")).await;
+    let form = browser
+        .send(form.body("application/x-www-form-urlencoded", "amount=1"))
+        .await;
     assert_error_page(&form, 401, "form_not_sent");
     for kind in [Kind::Image, Kind::Fetch, Kind::Program] {
         let answer = browser.send(Ask::new(kind, &url)).await;
         assert_eq!(answer.status(), 401, "{kind:?}: {answer}");
-        assert!(answer.head.all("set-cookie").is_empty(), "{kind:?} begins no login");
+        assert!(
+            answer.head.all("set-cookie").is_empty(),
+            "{kind:?} begins no login"
+        );
     }
     assert_eq!(door.store.count(), 0, "a request reached the app");
 }
@@ -201,7 +255,12 @@ async fn no_spelling_of_a_path_gets_around_its_rule() {
             "GET {target} HTTP/1.1\r\nHost: store.localhost:8080\r\nAccept: */*\r\nCookie: doorward_jwt={cookies}\r\n\r\n"
         );
         let reply = dialogue.ask("GET", request).await;
-        assert!(matches!(reply.status(), 400 | 403), "{target}: {} {}", reply.status(), reply.text());
+        assert!(
+            matches!(reply.status(), 400 | 403),
+            "{target}: {} {}",
+            reply.status(),
+            reply.text()
+        );
         assert_eq!(door.store.count(), reached, "{target} reached the app");
     }
 }
@@ -211,16 +270,27 @@ async fn the_path_that_was_judged_is_the_path_that_is_sent() {
     let door = door();
     let mut browser = alice(&door).await;
     let cases = [
-        ("/public/%7Euser/%61?q=%61&x=//..", "/public/~user/a?q=%61&x=//.."),
+        (
+            "/public/%7Euser/%61?q=%61&x=//..",
+            "/public/~user/a?q=%61&x=//..",
+        ),
         ("/public/a%20b%e4%bd%a0", "/public/a%20b%E4%BD%A0"),
         ("/public/trailing/", "/public/trailing/"),
         ("/public/,:@!$&'()*+=-._~", "/public/,:@!$&'()*+=-._~"),
         ("/public/x?", "/public/x?"),
-        ("/public/x?a=%2e%2e&b='|{}^`\\;c", "/public/x?a=%2e%2e&b='|{}^`\\;c"),
+        (
+            "/public/x?a=%2e%2e&b='|{}^`\\;c",
+            "/public/x?a=%2e%2e&b='|{}^`\\;c",
+        ),
     ];
     for (target, sent) in cases {
         let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
-        let reply = dialogue.ask("GET", format!("GET {target} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n")).await;
+        let reply = dialogue
+            .ask(
+                "GET",
+                format!("GET {target} HTTP/1.1\r\nHost: store.localhost:8080\r\n\r\n"),
+            )
+            .await;
         assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
         assert_eq!(door.store.last().target, sent);
     }
@@ -229,24 +299,56 @@ async fn the_path_that_was_judged_is_the_path_that_is_sent() {
 
 #[tokio::test]
 async fn only_the_apps_own_hosts_are_served() {
-    let door = Setup::plain().store("aliases = [\"http://www.store.localhost:8080\"]").start();
+    let door = Setup::plain()
+        .store("aliases = [\"http://www.store.localhost:8080\"]")
+        .start();
     let browser = door.browser();
     let ask = async |host: &str, more: &str| {
         let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
-        dialogue.ask("GET", format!("GET /public/x HTTP/1.1\r\nHost: {host}\r\n{more}\r\n")).await
+        dialogue
+            .ask(
+                "GET",
+                format!("GET /public/x HTTP/1.1\r\nHost: {host}\r\n{more}\r\n"),
+            )
+            .await
     };
     for host in ["store.localhost:8080", "STORE.localhost:8080"] {
         assert_eq!(ask(host, "").await.status(), 200, "{host}");
     }
-    for host in ["store.localhost", "store.localhost:80", "localhost:8080", "127.0.0.1:8080", "evil.example"] {
+    for host in [
+        "store.localhost",
+        "store.localhost:80",
+        "localhost:8080",
+        "127.0.0.1:8080",
+        "evil.example",
+    ] {
         assert_eq!(ask(host, "").await.status(), 421, "{host}");
     }
-    for host in ["", "a b", "store.localhost:8080, evil.example", "user@store.localhost:8080", "store.localhost:x"] {
+    for host in [
+        "",
+        "a b",
+        "store.localhost:8080, evil.example",
+        "user@store.localhost:8080",
+        "store.localhost:x",
+    ] {
         assert_eq!(ask(host, "").await.status(), 400, "{host}");
     }
-    assert_eq!(ask("store.localhost:8080", "Host: forum.localhost:8080\r\n").await.status(), 400);
+    assert_eq!(
+        ask("store.localhost:8080", "Host: forum.localhost:8080\r\n")
+            .await
+            .status(),
+        400
+    );
     let moved = ask("www.store.localhost:8080", "Accept: text/html\r\n").await;
     let expected = door.store_url("/public/x");
-    assert_eq!((moved.status(), moved.head.header("location")), (308, Some(expected.as_str())));
-    assert_eq!(ask("www.store.localhost:8080", "Accept: */*\r\n").await.status(), 421);
+    assert_eq!(
+        (moved.status(), moved.head.header("location")),
+        (308, Some(expected.as_str()))
+    );
+    assert_eq!(
+        ask("www.store.localhost:8080", "Accept: */*\r\n")
+            .await
+            .status(),
+        421
+    );
 }

@@ -13,7 +13,9 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What Doorward says to a form that a program sends.
 async fn told(door: &Doorward, form: impl Into<Vec<u8>>) -> Page {
-    let ask = Ask::new(Kind::Program, &door.store_url(PATH)).method("POST").body(FORM, form);
+    let ask = Ask::new(Kind::Program, &door.store_url(PATH))
+        .method("POST")
+        .body(FORM, form);
     let answer = door.browser().send(ask).await;
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer}");
     assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
@@ -24,13 +26,24 @@ async fn told(door: &Doorward, form: impl Into<Vec<u8>>) -> Page {
 async fn ends(door: &Doorward, claims: Value) {
     let token = door.provider.logout_token("store", &claims, &[]);
     let answer = told(door, format!("logout_token={token}")).await;
-    assert_eq!((answer.status(), answer.text().as_str()), (200, ""), "{answer}");
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (200, ""),
+        "{answer}"
+    );
 }
 
 fn assert_refused(answer: &Page, code: &str) {
     assert_eq!(answer.status(), 400, "{code}: {answer}");
-    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer}");
-    assert_eq!(answer.json(), json!({ "error": "invalid_request", "error_description": code }));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/json"),
+        "{answer}"
+    );
+    assert_eq!(
+        answer.json(),
+        json!({ "error": "invalid_request", "error_description": code })
+    );
 }
 
 async fn lives(browser: &mut Browser, url: &str) {
@@ -72,7 +85,13 @@ async fn by_sid_exactly_the_sessions_of_that_provider_session_end_at_that_app() 
         lives(&mut elsewhere, &cart).await;
         lives(&mut bob, &cart).await;
         metric_reaches(&door, &revocations("back_channel"), 1.0).await;
-        assert_eq!(door.metric("doorward_sessions_refused_total{app=\"store\",reason=\"session_revoked\"}").await, 2.0);
+        assert_eq!(
+            door.metric(
+                "doorward_sessions_refused_total{app=\"store\",reason=\"session_revoked\"}"
+            )
+            .await,
+            2.0
+        );
         door.pass(301);
         is_over(&door, &mut here).await;
         lives(&mut elsewhere, &cart).await;
@@ -103,11 +122,19 @@ async fn by_sub_all_that_the_person_began_before_ends_and_a_login_after_it_lives
 async fn a_token_counts_once() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let token = door.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
-    assert_eq!(told(&door, format!("logout_token={token}")).await.status(), 200);
+    let token = door
+        .provider
+        .logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    assert_eq!(
+        told(&door, format!("logout_token={token}")).await.status(),
+        200
+    );
     door.pass(1);
     assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200);
-    assert_refused(&told(&door, format!("logout_token={token}")).await, "logout_token_replayed");
+    assert_refused(
+        &told(&door, format!("logout_token={token}")).await,
+        "logout_token_replayed",
+    );
     lives(&mut browser, &door.store_url(CART)).await;
     metric_reaches(&door, &revocations("back_channel"), 1.0).await;
     metric_reaches(&door, &revocations("logout_token_replayed"), 1.0).await;
@@ -121,7 +148,10 @@ async fn what_is_not_a_logout_token_of_the_provider_for_this_app_ends_nothing() 
     let cases = [
         (Flaw::WrongIssuer, "token_issuer_mismatch"),
         (Flaw::WrongAudience, "token_audience_mismatch"),
-        (Flaw::Claim("aud", json!("forum")), "token_audience_mismatch"),
+        (
+            Flaw::Claim("aud", json!("forum")),
+            "token_audience_mismatch",
+        ),
         (Flaw::WrongSignature, "token_signature_invalid"),
         (Flaw::AlgNone, "token_malformed"),
         (Flaw::HmacWithPublicKey, "token_algorithm_not_allowed"),
@@ -129,20 +159,31 @@ async fn what_is_not_a_logout_token_of_the_provider_for_this_app_ends_nothing() 
         (Flaw::Expired, "token_expired"),
         (Flaw::WrongNonce, "token_kind_mismatch"),
         (Flaw::Without("events"), "token_events_missing"),
-        (Flaw::Claim("events", json!({ "other": {} })), "token_kind_mismatch"),
-        (Flaw::Claim("events", json!("logout")), "token_events_malformed"),
+        (
+            Flaw::Claim("events", json!({ "other": {} })),
+            "token_kind_mismatch",
+        ),
+        (
+            Flaw::Claim("events", json!("logout")),
+            "token_events_malformed",
+        ),
         (Flaw::Without("jti"), "token_jti_missing"),
         (Flaw::Without("iat"), "token_iat_missing"),
         (Flaw::Header("typ", json!("at+jwt")), "token_kind_mismatch"),
     ];
     for (flaw, code) in cases {
-        let token = door.provider.logout_token("store", &about, std::slice::from_ref(&flaw));
+        let token = door
+            .provider
+            .logout_token("store", &about, std::slice::from_ref(&flaw));
         let answer = told(&door, format!("logout_token={token}")).await;
         assert_refused(&answer, code);
         lives(&mut browser, &door.store_url(CART)).await;
     }
     let nobody = door.provider.logout_token("store", &json!({}), &[]);
-    assert_refused(&told(&door, format!("logout_token={nobody}")).await, "token_sub_missing");
+    assert_refused(
+        &told(&door, format!("logout_token={nobody}")).await,
+        "token_sub_missing",
+    );
     metric_reaches(&door, &revocations("token_audience_mismatch"), 2.0).await;
     assert_eq!(door.metric(&revocations("back_channel")).await, 0.0);
 }
@@ -151,11 +192,20 @@ async fn what_is_not_a_logout_token_of_the_provider_for_this_app_ends_nothing() 
 async fn other_tokens_of_the_same_provider_end_nothing() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let jwts: Vec<String> = door.provider.secrets().into_iter().filter(|secret| secret.starts_with("eyJ")).collect();
+    let jwts: Vec<String> = door
+        .provider
+        .secrets()
+        .into_iter()
+        .filter(|secret| secret.starts_with("eyJ"))
+        .collect();
     assert!(jwts.len() >= 2, "an ID token and an access token at least");
     for jwt in jwts {
         let answer = told(&door, format!("logout_token={jwt}")).await;
-        assert_eq!((answer.status(), answer.json()["error"].as_str()), (400, Some("invalid_request")), "{answer}");
+        assert_eq!(
+            (answer.status(), answer.json()["error"].as_str()),
+            (400, Some("invalid_request")),
+            "{answer}"
+        );
     }
     lives(&mut browser, &door.store_url(CART)).await;
 }
@@ -164,7 +214,9 @@ async fn other_tokens_of_the_same_provider_end_nothing() {
 async fn a_form_that_is_too_large_or_without_exactly_one_token_ends_nothing() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let token = door.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    let token = door
+        .provider
+        .logout_token("store", &json!({ "sub": "alice-id" }), &[]);
     let padding = "x".repeat(40_000);
     for form in [
         String::new(),
@@ -176,10 +228,23 @@ async fn a_form_that_is_too_large_or_without_exactly_one_token_ends_nothing() {
     ] {
         assert_refused(&told(&door, form).await, "logout_token_missing");
     }
-    let in_the_query = Ask::new(Kind::Program, &format!("{}?logout_token={token}", door.store_url(PATH)));
-    assert_refused(&door.browser().send(in_the_query.clone().method("POST")).await, "logout_token_missing");
+    let in_the_query = Ask::new(
+        Kind::Program,
+        &format!("{}?logout_token={token}", door.store_url(PATH)),
+    );
+    assert_refused(
+        &door
+            .browser()
+            .send(in_the_query.clone().method("POST"))
+            .await,
+        "logout_token_missing",
+    );
     let asked = door.browser().send(in_the_query).await;
-    assert_eq!((asked.status(), asked.header("allow")), (405, Some("POST")), "{asked}");
+    assert_eq!(
+        (asked.status(), asked.header("allow")),
+        (405, Some("POST")),
+        "{asked}"
+    );
     assert_eq!(asked.header("cache-control"), Some("no-store"), "{asked}");
     lives(&mut browser, &door.store_url(CART)).await;
     ends(&door, json!({ "sub": "alice-id" })).await;
@@ -192,10 +257,16 @@ async fn while_the_providers_keys_cannot_be_had_it_is_told_to_come_back() {
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();
     door.pass(3);
-    let token = door.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    let token = door
+        .provider
+        .logout_token("store", &json!({ "sub": "alice-id" }), &[]);
     let answer = told(&door, format!("logout_token={token}")).await;
     assert_eq!(answer.status(), 503, "{answer}");
-    assert_eq!(answer.json()["error"], "temporarily_unavailable", "{answer}");
+    assert_eq!(
+        answer.json()["error"],
+        "temporarily_unavailable",
+        "{answer}"
+    );
     door.provider.heal(Endpoint::Jwks);
     // It did not count. A fetch of Doorward's own that failed just before may be remembered for another two seconds.
     let mut tries = 0;
@@ -213,11 +284,19 @@ async fn it_holds_for_sessions_whose_jwt_expired() {
     for by_person in [false, true] {
         let door = Setup::plain().start();
         let mut browser = alice(&door).await;
-        let about = if by_person { json!({ "sub": "alice-id" }) } else { json!({ "sid": door.provider.session() }) };
+        let about = if by_person {
+            json!({ "sub": "alice-id" })
+        } else {
+            json!({ "sid": door.provider.session() })
+        };
         ends(&door, about).await;
         door.pass(301);
         is_over(&door, &mut browser).await;
-        assert_eq!(door.provider.grants("refresh_token"), 0, "there is nothing to refresh");
+        assert_eq!(
+            door.provider.grants("refresh_token"),
+            0,
+            "there is nothing to refresh"
+        );
     }
 }
 
@@ -225,13 +304,16 @@ async fn it_holds_for_sessions_whose_jwt_expired() {
 #[tokio::test]
 async fn by_sid_it_holds_for_a_session_whose_jwt_does_not_name_it() {
     let door = Setup::plain().store("session_jwt = \"access\"").start();
-    door.provider.behave(|provider| provider.access_token_flaws = vec![Flaw::Without("sid")]);
+    door.provider
+        .behave(|provider| provider.access_token_flaws = vec![Flaw::Without("sid")]);
     let cart = door.store_url(CART);
     let (mut kept, mut lost) = (alice(&door).await, door.browser());
     let sid = door.provider.session();
     assert_eq!(lost.visit(&cart).await.status(), 200);
     door.pass(301);
-    lost.jar.remove(door.store_host(), |cookie| cookie.name.starts_with("doorward_jwt"));
+    lost.jar.remove(door.store_host(), |cookie| {
+        cookie.name.starts_with("doorward_jwt")
+    });
     lives(&mut kept, &cart).await;
     lives(&mut lost, &cart).await;
     assert_eq!(door.provider.grants("refresh_token"), 2);
@@ -246,14 +328,23 @@ async fn it_holds_for_sessions_whose_jwt_cookie_is_gone() {
     for (by_person, refreshes) in [(true, 0), (false, 1)] {
         let door = Setup::plain().start();
         let mut browser = alice(&door).await;
-        let about = if by_person { json!({ "sub": "alice-id" }) } else { json!({ "sid": door.provider.session() }) };
+        let about = if by_person {
+            json!({ "sub": "alice-id" })
+        } else {
+            json!({ "sid": door.provider.session() })
+        };
         ends(&door, about).await;
-        browser.jar.remove(door.store_host(), |cookie| cookie.name.starts_with("doorward_jwt"));
+        browser.jar.remove(door.store_host(), |cookie| {
+            cookie.name.starts_with("doorward_jwt")
+        });
         is_over(&door, &mut browser).await;
         assert_eq!(door.provider.grants("refresh_token"), refreshes);
         let after_it = browser.step(&door.store_url(CART)).await;
         assert_login_starts(&door, &after_it);
         let tokens = door.provider.presented();
-        assert!(tokens.iter().all(|one| !door.provider.is_live(&one.token)), "a refresh token outlived its session");
+        assert!(
+            tokens.iter().all(|one| !door.provider.is_live(&one.token)),
+            "a refresh token outlived its session"
+        );
     }
 }

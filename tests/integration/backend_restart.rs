@@ -26,17 +26,28 @@ type Seen = Arc<Mutex<HashMap<String, usize>>>;
 async fn a_backend_that_restarts_under_load_costs_no_get_and_repeats_no_post() {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let backend = socket.local_addr().expect("an address");
-    let folder = Folder::with("doorward.toml", &one_public_app(&format!("http://{backend}")));
+    let folder = Folder::with(
+        "doorward.toml",
+        &one_public_app(&format!("http://{backend}")),
+    );
     let variables = [&ANY_PORTS[..], &[("DOORWARD_LOG__ACCESS", "false")]].concat();
     let seen = Seen::default();
     let mut running = Running::start(&socket, &seen);
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &variables);
     let door = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
 
-    let (enough, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (enough, asked) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let mut clients = JoinSet::new();
     for number in 0..8 {
-        clients.spawn(client(door, number, Arc::clone(&enough), Arc::clone(&asked)));
+        clients.spawn(client(
+            door,
+            number,
+            Arc::clone(&enough),
+            Arc::clone(&asked),
+        ));
     }
     for _ in 0..RESTARTS {
         let before = asked.load(Ordering::Relaxed);
@@ -54,7 +65,14 @@ async fn a_backend_that_restarts_under_load_costs_no_get_and_repeats_no_post() {
     for (path, status) in posted {
         let times = seen.get(&path).copied().unwrap_or_default();
         assert!(times <= 1, "{path} was sent {times} times");
-        assert!(if status == 200 { times == 1 } else { status == 502 }, "{path}: {status}, sent {times} times");
+        assert!(
+            if status == 200 {
+                times == 1
+            } else {
+                status == 502
+            },
+            "{path}: {status}, sent {times} times"
+        );
     }
 }
 
@@ -71,15 +89,32 @@ async fn client(
         if enough.load(Ordering::Relaxed) {
             break;
         }
-        let (method, path) = (if turn % 2 == 0 { "GET" } else { "POST" }, format!("/public/{number}/{turn}"));
-        let length = if method == "POST" { "Content-Length: 4\r\n\r\nonce" } else { "\r\n" };
-        wire.write(format!("{method} {path} HTTP/1.1\r\nHost: store.localhost\r\n{length}").as_bytes())
-            .await
-            .expect("taken");
+        let (method, path) = (
+            if turn % 2 == 0 { "GET" } else { "POST" },
+            format!("/public/{number}/{turn}"),
+        );
+        let length = if method == "POST" {
+            "Content-Length: 4\r\n\r\nonce"
+        } else {
+            "\r\n"
+        };
+        wire.write(
+            format!("{method} {path} HTTP/1.1\r\nHost: store.localhost\r\n{length}").as_bytes(),
+        )
+        .await
+        .expect("taken");
         let head = wire.read_head().await.expect("a head").expect("an answer");
-        let body = wire.read_body(head.answer_framing(method)).await.expect("a body");
+        let body = wire
+            .read_body(head.answer_framing(method))
+            .await
+            .expect("a body");
         match method {
-            "GET" => assert_eq!(head.status(), 200, "{path}: {}", String::from_utf8_lossy(&body)),
+            "GET" => assert_eq!(
+                head.status(),
+                200,
+                "{path}: {}",
+                String::from_utf8_lossy(&body)
+            ),
             _ => posted.push((path, head.status())),
         }
         asked.fetch_add(1, Ordering::Relaxed);
@@ -119,11 +154,18 @@ impl Running {
 
     async fn end(self) {
         self.stop.send_replace(true);
-        tokio::time::timeout(Duration::from_secs(10), self.serving).await.expect("an end in time").expect("an end");
+        tokio::time::timeout(Duration::from_secs(10), self.serving)
+            .await
+            .expect("an end in time")
+            .expect("an end");
     }
 }
 
-async fn serve(stream: TcpStream, seen: &Seen, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+async fn serve(
+    stream: TcpStream,
+    seen: &Seen,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut wire = Wire::new(stream);
     loop {
@@ -133,8 +175,13 @@ async fn serve(stream: TcpStream, seen: &Seen, mut stopped: watch::Receiver<bool
         };
         let Some(head) = head else { return Ok(()) };
         let path = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
-        *seen.lock().expect("no test panicked inside").entry(path).or_default() += 1;
+        *seen
+            .lock()
+            .expect("no test panicked inside")
+            .entry(path)
+            .or_default() += 1;
         wire.read_body(head.request_framing()).await?;
-        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await?;
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await?;
     }
 }

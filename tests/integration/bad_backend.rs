@@ -15,9 +15,20 @@ async fn a_backend_that_is_down_is_a_502_until_it_is_back() {
     door.store.stop();
     let page = browser.step(&door.store_url(CART)).await;
     let reference = assert_error_page(&page, 502, "upstream_connect_refused");
-    assert_eq!(door.log.line(CART, "upstream_connect_refused").await["ref"], reference.as_str());
-    assert_problem(&fetched(&mut browser, &door.store_url(CART)).await, 502, "upstream_connect_refused");
-    assert_eq!(browser.jar.of(door.store_host()).len(), before, "the session stays");
+    assert_eq!(
+        door.log.line(CART, "upstream_connect_refused").await["ref"],
+        reference.as_str()
+    );
+    assert_problem(
+        &fetched(&mut browser, &door.store_url(CART)).await,
+        502,
+        "upstream_connect_refused",
+    );
+    assert_eq!(
+        browser.jar.of(door.store_host()).len(),
+        before,
+        "the session stays"
+    );
     let series = r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#;
     assert_eq!(door.metric(series).await, 2.0);
     door.store.restart();
@@ -29,7 +40,13 @@ async fn a_backend_that_does_not_answer_in_time_is_a_504() {
     let door = Setup::plain().store("response_timeout = \"1s\"").start();
     let mut browser = alice(&door).await;
     let gate = Gate::default();
-    door.store.answer("/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    door.store.answer(
+        "/slow",
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
     let page = browser.step(&door.store_url("/slow")).await;
     assert_error_page(&page, 504, "upstream_response_timeout");
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
@@ -41,14 +58,23 @@ async fn a_backend_that_does_not_answer_in_time_is_a_504() {
 async fn a_backend_that_breaks_off_before_its_answer_is_a_502() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    door.store.answer("/cut", Answer { cut: Some(Cut::BeforeHead), ..Answer::default() });
+    door.store.answer(
+        "/cut",
+        Answer {
+            cut: Some(Cut::BeforeHead),
+            ..Answer::default()
+        },
+    );
     for method in ["GET", "POST"] {
         let ask = Ask::new(Kind::Fetch, &door.store_url("/cut")).method(method);
         let before = door.store.count();
         assert_problem(&browser.send(ask).await, 502, "upstream_broke_off");
         let tries = door.store.count() - before;
         // A GET may go out once more where the connection had served before; a POST never does.
-        assert!(tries == 1 || (method == "GET" && tries == 2), "{method} was sent {tries} times");
+        assert!(
+            tries == 1 || (method == "GET" && tries == 2),
+            "{method} was sent {tries} times"
+        );
     }
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
 }
@@ -57,12 +83,22 @@ async fn a_backend_that_breaks_off_before_its_answer_is_a_502() {
 async fn a_backend_that_breaks_off_inside_its_answer_cannot_look_like_a_whole_one() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let half = |body| Answer { cut: Some(Cut::InsideBody), body, ..Answer::default() };
-    door.store.answer("/length", half(Content::Bytes(vec![b'y'; 10_000])));
+    let half = |body| Answer {
+        cut: Some(Cut::InsideBody),
+        body,
+        ..Answer::default()
+    };
+    door.store
+        .answer("/length", half(Content::Bytes(vec![b'y'; 10_000])));
     door.store.answer("/chunks", half(Content::Big(1_000_000)));
     for path in ["/length", "/chunks"] {
-        let outcome = browser.try_send(Ask::new(Kind::Fetch, &door.store_url(path))).await;
-        assert!(outcome.is_err(), "{path}: half an answer was taken for a whole one");
+        let outcome = browser
+            .try_send(Ask::new(Kind::Fetch, &door.store_url(path)))
+            .await;
+        assert!(
+            outcome.is_err(),
+            "{path}: half an answer was taken for a whole one"
+        );
         door.log.line(path, "answer_broke_off").await;
     }
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
@@ -74,11 +110,18 @@ async fn cookies_under_our_names_are_dropped_and_others_kept() {
         let door = setup.start();
         let mut browser = alice(&door).await;
         let mut answer = Answer::default().with_header("Set-Cookie", "cart=3; Path=/");
-        let forged = ["doorward_jwt", "__Host-doorward_refresh", "__Secure-doorward_login_x", "DOORWARD_seen"];
+        let forged = [
+            "doorward_jwt",
+            "__Host-doorward_refresh",
+            "__Secure-doorward_login_x",
+            "DOORWARD_seen",
+        ];
         for name in forged {
             answer = answer.with_header("Set-Cookie", &format!("{name}=forged; Path=/; Secure"));
         }
-        let answer = answer.with_header("set-cookie", "  doorward_browser=forged").with_header("Set-Cookie", "last=1");
+        let answer = answer
+            .with_header("set-cookie", "  doorward_browser=forged")
+            .with_header("Set-Cookie", "last=1");
         door.store.answer("/sets", answer.clone());
         door.store.answer("/public/sets", answer);
         for path in ["/sets", "/public/sets"] {
@@ -102,7 +145,10 @@ async fn what_was_answered_to_somebody_is_not_for_shared_caches() {
     for path in ["/mine", "/public/shared"] {
         door.store.answer(path, public.clone());
     }
-    door.store.answer("/strict", Answer::default().with_header("Cache-Control", "no-store"));
+    door.store.answer(
+        "/strict",
+        Answer::default().with_header("Cache-Control", "no-store"),
+    );
     let cache = async |browser: &mut crate::support::browser::Browser, path: &str| {
         let page = browser.step(&door.store_url(path)).await;
         let fields = ["cache-control", "surrogate-control", "cdn-cache-control"];
@@ -110,12 +156,26 @@ async fn what_was_answered_to_somebody_is_not_for_shared_caches() {
     };
     for path in ["/mine", "/public/shared"] {
         let [control, surrogate, cdn] = cache(&mut browser, path).await;
-        assert_eq!((control.as_deref(), surrogate, cdn), (Some("private, max-age=60"), None, None), "{path}");
+        assert_eq!(
+            (control.as_deref(), surrogate, cdn),
+            (Some("private, max-age=60"), None, None),
+            "{path}"
+        );
     }
-    assert_eq!(cache(&mut browser, CART).await[0].as_deref(), Some("private"));
-    assert_eq!(cache(&mut browser, "/strict").await[0].as_deref(), Some("no-store"));
+    assert_eq!(
+        cache(&mut browser, CART).await[0].as_deref(),
+        Some("private")
+    );
+    assert_eq!(
+        cache(&mut browser, "/strict").await[0].as_deref(),
+        Some("no-store")
+    );
     let [control, surrogate, _] = cache(&mut door.browser(), "/public/shared").await;
-    assert_eq!(control.as_deref(), Some("public, max-age=60, s-maxage=600"), "nobody was named");
+    assert_eq!(
+        control.as_deref(),
+        Some("public, max-age=60, s-maxage=600"),
+        "nobody was named"
+    );
     assert_eq!(surrogate.as_deref(), Some("max-age=600"));
 }
 
@@ -123,12 +183,17 @@ async fn what_was_answered_to_somebody_is_not_for_shared_caches() {
 async fn a_switch_of_protocols_that_nobody_asked_for_is_a_502() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let switch = Answer { status: 101, ..Answer::default() }
-        .with_header("Connection", "Upgrade")
-        .with_header("Upgrade", "websocket");
+    let switch = Answer {
+        status: 101,
+        ..Answer::default()
+    }
+    .with_header("Connection", "Upgrade")
+    .with_header("Upgrade", "websocket");
     door.store.answer("/switch", switch);
     let asked = browser.send(Ask::new(Kind::Fetch, &door.store_url("/switch")));
-    let page = tokio::time::timeout(SOON, asked).await.expect("an answer in time");
+    let page = tokio::time::timeout(SOON, asked)
+        .await
+        .expect("an answer in time");
     assert_problem(&page, 502, "upstream_bad_response");
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
 }
@@ -141,9 +206,13 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
     ask.headers = upgrade_headers();
     // Not a WebSocket for the backend of this test: it answers like any page.
     ask.headers.retain(|(name, _)| name != "Upgrade");
-    ask.headers.push(("Upgrade".to_owned(), "something/1".to_owned()));
+    ask.headers
+        .push(("Upgrade".to_owned(), "something/1".to_owned()));
     let page = browser.send(ask).await;
     assert_eq!(page.status(), 200, "{page}");
     let seen = door.store.last();
-    assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
+    assert_eq!(
+        (seen.header("upgrade"), seen.header("connection")),
+        (None, None)
+    );
 }

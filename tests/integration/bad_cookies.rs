@@ -1,7 +1,9 @@
 //! Cookies that are not what Doorward gave: the answer is a login or a 401, never an error page, and what was good
 //! stays good.
 
-use crate::support::answers::{CART, Dialogue, alice, assert_login_starts, assert_problem, fetched};
+use crate::support::answers::{
+    CART, Dialogue, alice, assert_login_starts, assert_problem, fetched,
+};
 use crate::support::browser::Browser;
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
@@ -12,7 +14,12 @@ const REFRESH: &str = "doorward_refresh";
 const SEEN: &str = "doorward_seen";
 
 fn value(browser: &Browser, host: &str, name: &str) -> String {
-    browser.jar.get(host, name).unwrap_or_else(|| panic!("no cookie {name}")).value.clone()
+    browser
+        .jar
+        .get(host, name)
+        .unwrap_or_else(|| panic!("no cookie {name}"))
+        .value
+        .clone()
 }
 
 fn set(browser: &mut Browser, name: &str, value: &str) {
@@ -28,8 +35,16 @@ async fn assert_nobody(door: &Doorward, mut browser: Browser, what: &str) {
     assert_login_starts(door, &page);
     let answer = fetched(&mut browser, &door.store_url(CART)).await;
     assert_eq!(answer.status(), 401, "{what}: {answer}");
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
-    assert_eq!(door.store.count(), before, "{what}: a request reached the app");
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json"),
+        "{what}"
+    );
+    assert_eq!(
+        door.store.count(),
+        before,
+        "{what}: a request reached the app"
+    );
     let public = browser.step(&door.store_url("/public/page")).await;
     assert_eq!(public.status(), 200, "{what}: {public}");
     assert_eq!(door.store.last().header("x-forwarded-user"), None, "{what}");
@@ -38,7 +53,11 @@ async fn assert_nobody(door: &Doorward, mut browser: Browser, what: &str) {
 async fn assert_somebody(door: &Doorward, browser: &mut Browser, what: &str) {
     let page = browser.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{what}: {page}");
-    assert_eq!(door.store.last().header("x-forwarded-user"), Some("alice-id"), "{what}");
+    assert_eq!(
+        door.store.last().header("x-forwarded-user"),
+        Some("alice-id"),
+        "{what}"
+    );
 }
 
 fn part(text: &str, from: usize, to: usize) -> String {
@@ -69,10 +88,18 @@ fn spoiled(good: &str) -> Vec<(String, String)> {
     .map(|(what, value)| (what.to_owned(), value))
     .into();
     for at in [0, 1, 2, 8, 20, middle, good.len() - 2] {
-        let flipped = if good.as_bytes()[at] == b'A' { "B" } else { "A" };
+        let flipped = if good.as_bytes()[at] == b'A' {
+            "B"
+        } else {
+            "A"
+        };
         cases.push((
             format!("another character at {at}"),
-            format!("{}{flipped}{}", part(good, 0, at), part(good, at + 1, good.len())),
+            format!(
+                "{}{flipped}{}",
+                part(good, 0, at),
+                part(good, at + 1, good.len())
+            ),
         ));
     }
     cases
@@ -130,22 +157,53 @@ async fn cookies_of_another_purpose_or_app_or_deployment_open_nothing() {
     assert_eq!(forum.status(), 200, "{forum}");
     let foreign = alice(&elsewhere).await;
     let attempt = door.browser().step(&door.store_url(CART)).await;
-    let attempt_cookie = attempt.chain[0].set_cookies.iter().find(|line| line.starts_with("doorward_login_"));
-    let attempt_value = attempt_cookie.and_then(|line| line.split(['=', ';']).nth(1)).expect("an attempt").to_owned();
-    let location: url::Url = attempt.header("location").expect("a redirect").parse().expect("an URL");
-    let state = location.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+    let attempt_cookie = attempt.chain[0]
+        .set_cookies
+        .iter()
+        .find(|line| line.starts_with("doorward_login_"));
+    let attempt_value = attempt_cookie
+        .and_then(|line| line.split(['=', ';']).nth(1))
+        .expect("an attempt")
+        .to_owned();
+    let location: url::Url = attempt
+        .header("location")
+        .expect("a redirect")
+        .parse()
+        .expect("an URL");
+    let state = location
+        .query_pairs()
+        .find(|(name, _)| name == "state")
+        .expect("a state")
+        .1
+        .into_owned();
 
     let of_store = |name| value(&good, HOST, name);
     let of_forum = |name| value(&good, "forum.localhost", name);
     let of_elsewhere = |name| value(&foreign, HOST, name);
     let cases = [
-        ("the refresh cookie as JWT and the JWT cookie as refresh", of_store(REFRESH), of_store(JWT)),
+        (
+            "the refresh cookie as JWT and the JWT cookie as refresh",
+            of_store(REFRESH),
+            of_store(JWT),
+        ),
         ("the clock's cookie as both", of_store(SEEN), of_store(SEEN)),
-        ("the ID token for logout as both", of_store("doorward_hint"), of_store("doorward_hint")),
-        ("a login attempt as both", attempt_value.clone(), attempt_value),
+        (
+            "the ID token for logout as both",
+            of_store("doorward_hint"),
+            of_store("doorward_hint"),
+        ),
+        (
+            "a login attempt as both",
+            attempt_value.clone(),
+            attempt_value,
+        ),
         ("a state parameter as both", state.clone(), state),
         ("the forum's", of_forum(JWT), of_forum(REFRESH)),
-        ("another deployment's", of_elsewhere(JWT), of_elsewhere(REFRESH)),
+        (
+            "another deployment's",
+            of_elsewhere(JWT),
+            of_elsewhere(REFRESH),
+        ),
     ];
     for (what, jwt, refresh) in cases {
         let mut browser = good.clone();
@@ -169,9 +227,16 @@ async fn a_cookie_twice_is_a_session_only_if_both_agree() {
 
     let (mut two, mut reversed) = (good.clone(), good.clone());
     for browser in [&mut two, &mut reversed] {
-        browser.jar.remove(HOST, |cookie| cookie.name == REFRESH || cookie.name == JWT);
+        browser
+            .jar
+            .remove(HOST, |cookie| cookie.name == REFRESH || cookie.name == JWT);
     }
-    let mut pairs = vec![(JWT, same.as_str()), (JWT, "garbage"), (REFRESH, refresh.as_str()), (REFRESH, "garbage")];
+    let mut pairs = vec![
+        (JWT, same.as_str()),
+        (JWT, "garbage"),
+        (REFRESH, refresh.as_str()),
+        (REFRESH, "garbage"),
+    ];
     for (name, value) in &pairs {
         two.jar.plant(Cookie::host_only(HOST, name, value));
     }
@@ -191,7 +256,11 @@ async fn the_cookies_of_two_sessions_do_not_mix() {
     door.pass(301);
     let mut mixed = one.clone();
     set(&mut mixed, REFRESH, &value(&other, HOST, REFRESH));
-    assert_problem(&fetched(&mut mixed, &door.store_url(CART)).await, 401, "mixed_cookies");
+    assert_problem(
+        &fetched(&mut mixed, &door.store_url(CART)).await,
+        401,
+        "mixed_cookies",
+    );
     assert_nobody(&door, mixed, "two sessions").await;
     assert_eq!(door.provider.grants("refresh_token"), 0);
     assert_somebody(&door, &mut one, "the good cookies after all that").await;
@@ -202,19 +271,53 @@ async fn the_way_cookies_are_written_does_not_matter() {
     let door = Setup::plain().start();
     let good = alice(&door).await;
     let (jwt, seen) = (value(&good, HOST, JWT), value(&good, HOST, SEEN));
-    let junk: String = (0..200).map(|number| format!("junk{number}={}; ", "x".repeat(100))).collect();
+    let junk: String = (0..200)
+        .map(|number| format!("junk{number}={}; ", "x".repeat(100)))
+        .collect();
     let cases = [
-        ("plain", format!("Cookie: {JWT}={jwt}; {SEEN}={seen}\r\n"), 200),
-        ("two fields", format!("Cookie: {SEEN}={seen}\r\nCookie: {JWT}={jwt}\r\n"), 200),
-        ("no blanks", format!("Cookie: {SEEN}={seen};{JWT}={jwt}\r\n"), 200),
-        ("blanks and nothing between", format!("Cookie: ;; =; a;  {JWT}={jwt} ;;=x\r\n"), 200),
-        ("among much of others", format!("Cookie: {junk}{JWT}={jwt}\r\n"), 200),
-        ("beside a field that is not ASCII", format!("Cookie: x=Grüße\r\nCookie: {JWT}={jwt}\r\n"), 200),
-        ("another case", format!("Cookie: DOORWARD_JWT={jwt}\r\n"), 401),
+        (
+            "plain",
+            format!("Cookie: {JWT}={jwt}; {SEEN}={seen}\r\n"),
+            200,
+        ),
+        (
+            "two fields",
+            format!("Cookie: {SEEN}={seen}\r\nCookie: {JWT}={jwt}\r\n"),
+            200,
+        ),
+        (
+            "no blanks",
+            format!("Cookie: {SEEN}={seen};{JWT}={jwt}\r\n"),
+            200,
+        ),
+        (
+            "blanks and nothing between",
+            format!("Cookie: ;; =; a;  {JWT}={jwt} ;;=x\r\n"),
+            200,
+        ),
+        (
+            "among much of others",
+            format!("Cookie: {junk}{JWT}={jwt}\r\n"),
+            200,
+        ),
+        (
+            "beside a field that is not ASCII",
+            format!("Cookie: x=Grüße\r\nCookie: {JWT}={jwt}\r\n"),
+            200,
+        ),
+        (
+            "another case",
+            format!("Cookie: DOORWARD_JWT={jwt}\r\n"),
+            401,
+        ),
         ("an empty field", "Cookie:\r\n".to_owned(), 401),
         ("only separators", "Cookie: ;;;===;;;\r\n".to_owned(), 401),
         ("a name without value", format!("Cookie: {JWT}\r\n"), 401),
-        ("more than any request may be long", format!("Cookie: {}\r\n", "a=b; ".repeat(20_000)), 431),
+        (
+            "more than any request may be long",
+            format!("Cookie: {}\r\n", "a=b; ".repeat(20_000)),
+            431,
+        ),
     ];
     for (what, fields, status) in cases {
         let mut dialogue = Dialogue::with(&good, &door.site().store).await;
@@ -234,15 +337,29 @@ async fn sessions_outlive_the_key_that_sealed_them_as_long_as_it_is_in_the_ring(
     let mut browser = door.moved_to(rotated, old.clone());
     assert_somebody(&door, &mut browser, "an older key opens").await;
     let mut hasty = door.moved_to(finished, old.clone());
-    assert_eq!(fetched(&mut hasty, &door.store_url(CART)).await.status(), 401, "a key that is gone opens nothing");
+    assert_eq!(
+        fetched(&mut hasty, &door.store_url(CART)).await.status(),
+        401,
+        "a key that is gone opens nothing"
+    );
     assert_nobody(&door, hasty.clone(), "a key that is gone").await;
     let mut back = door.moved_to(rotated, hasty);
-    assert_somebody(&door, &mut back, "what one replica cannot read it does not take away").await;
+    assert_somebody(
+        &door,
+        &mut back,
+        "what one replica cannot read it does not take away",
+    )
+    .await;
 
     door.pass(301);
     let mut browser = door.moved_to(rotated, old);
     assert_somebody(&door, &mut browser, "a refresh under the older key").await;
     let mut browser = door.moved_to(finished, browser);
-    assert_somebody(&door, &mut browser, "sealed anew, the older key is not needed").await;
+    assert_somebody(
+        &door,
+        &mut browser,
+        "sealed anew, the older key is not needed",
+    )
+    .await;
     assert_eq!(door.provider.grants("refresh_token"), 1);
 }

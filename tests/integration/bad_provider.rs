@@ -23,10 +23,18 @@ async fn assert_login_fails(door: &Doorward, what: &str, status: u16, code: &str
     let page = browser.visit(&door.store_url(CART)).await;
     assert_eq!(page.status(), status, "{what}: {page}");
     let reference = assert_error_page(&page, status, code);
-    assert_eq!(secrets(&browser, door), [None, None], "{what}: a session in spite of it");
+    assert_eq!(
+        secrets(&browser, door),
+        [None, None],
+        "{what}: a session in spite of it"
+    );
     assert_eq!(door.store.count(), 0, "{what}: a request reached the app");
     let path = page.url.path().to_owned();
-    assert_eq!(door.log.line(&path, code).await["ref"], reference.as_str(), "{what}");
+    assert_eq!(
+        door.log.line(&path, code).await["ref"],
+        reference.as_str(),
+        "{what}"
+    );
 }
 
 #[tokio::test]
@@ -45,19 +53,40 @@ async fn a_login_with_a_flawed_token_ends_on_a_page_that_names_the_flaw() {
         (Flaw::Without("aud"), "token_aud_missing"),
         (Flaw::Without("sub"), "token_sub_missing"),
         (Flaw::Without("nonce"), "token_nonce_missing"),
-        (Flaw::Claim("exp", json!("9999999999")), "token_exp_malformed"),
+        (
+            Flaw::Claim("exp", json!("9999999999")),
+            "token_exp_malformed",
+        ),
         (Flaw::Claim("exp", Value::Null), "token_exp_malformed"),
         (Flaw::Claim("sub", json!(7)), "token_sub_malformed"),
-        (Flaw::Claim("sub", json!(["alice-id"])), "token_sub_malformed"),
+        (
+            Flaw::Claim("sub", json!(["alice-id"])),
+            "token_sub_malformed",
+        ),
         (Flaw::Claim("sub", json!("")), "token_sub_malformed"),
-        (Flaw::Claim("aud", json!(["store", "somebody"])), "token_azp_mismatch"),
+        (
+            Flaw::Claim("aud", json!(["store", "somebody"])),
+            "token_azp_mismatch",
+        ),
         (Flaw::Claim("azp", json!("somebody")), "token_azp_mismatch"),
-        (Flaw::Claim("nbf", json!(1_900_000_000)), "token_not_yet_valid"),
-        (Flaw::Claim("iat", json!(1_900_000_000)), "token_issued_in_future"),
-        (Flaw::Claim("at_hash", json!("AAAA")), "token_at_hash_mismatch"),
+        (
+            Flaw::Claim("nbf", json!(1_900_000_000)),
+            "token_not_yet_valid",
+        ),
+        (
+            Flaw::Claim("iat", json!(1_900_000_000)),
+            "token_issued_in_future",
+        ),
+        (
+            Flaw::Claim("at_hash", json!("AAAA")),
+            "token_at_hash_mismatch",
+        ),
         (Flaw::Header("crit", json!(["exp"])), "token_extension"),
         (Flaw::Header("typ", json!("at+jwt")), "token_kind_mismatch"),
-        (Flaw::Header("alg", json!("RS256")), "token_algorithm_mismatch"),
+        (
+            Flaw::Header("alg", json!("RS256")),
+            "token_algorithm_mismatch",
+        ),
         (Flaw::Header("alg", json!(7)), "token_algorithm_not_allowed"),
     ];
     let door = Setup::plain().start();
@@ -65,20 +94,31 @@ async fn a_login_with_a_flawed_token_ends_on_a_page_that_names_the_flaw() {
     let mut references = Vec::new();
     for (flaw, code) in cases {
         let mut browser = door.browser();
-        door.provider.behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
+        door.provider
+            .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
         let asked = door.provider.calls(Endpoint::Authorize);
         let page = browser.visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 502, "{flaw:?}: {page}");
         references.push((assert_error_page(&page, 502, code), code));
         assert_eq!(page.url.path(), "/.doorward/callback", "{flaw:?}");
-        assert_eq!(door.provider.calls(Endpoint::Authorize), asked + 1, "{flaw:?}: the login ran in circles");
+        assert_eq!(
+            door.provider.calls(Endpoint::Authorize),
+            asked + 1,
+            "{flaw:?}: the login ran in circles"
+        );
         assert_eq!(secrets(&browser, &door), [None, None], "{flaw:?}");
         assert_eq!(door.store.count(), 0, "{flaw:?}: a request reached the app");
     }
-    door.provider.behave(|provider| provider.id_token_flaws.clear());
+    door.provider
+        .behave(|provider| provider.id_token_flaws.clear());
     alice(&door).await;
     for (reference, code) in references {
-        let logged = || door.log.lines().iter().any(|line| line["ref"] == reference.as_str() && line["code"] == code);
+        let logged = || {
+            door.log
+                .lines()
+                .iter()
+                .any(|line| line["ref"] == reference.as_str() && line["code"] == code)
+        };
         eventually(&format!("a line {reference} with {code}"), logged).await;
     }
 }
@@ -99,24 +139,35 @@ async fn with_the_access_token_as_session_jwt_it_is_held_to_the_same() {
         (Flaw::Claim("sub", json!("bob-id")), "subject_changed"),
     ];
     for (flaw, code) in cases {
-        door.provider.behave(|provider| provider.access_token_flaws = vec![flaw.clone()]);
+        door.provider
+            .behave(|provider| provider.access_token_flaws = vec![flaw.clone()]);
         let mut browser = door.browser();
         let page = browser.visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 502, "{flaw:?}: {page}");
         assert_error_page(&page, 502, code);
         assert_eq!(secrets(&browser, &door), [None, None], "{flaw:?}");
     }
-    door.provider.behave(|provider| provider.access_token_flaws.clear());
-    door.provider.behave(|provider| provider.opaque_access_token = true);
-    assert_login_fails(&door, "an opaque access token", 502, "access_token_not_a_jwt").await;
-    door.provider.behave(|provider| provider.opaque_access_token = false);
+    door.provider
+        .behave(|provider| provider.access_token_flaws.clear());
+    door.provider
+        .behave(|provider| provider.opaque_access_token = true);
+    assert_login_fails(
+        &door,
+        "an opaque access token",
+        502,
+        "access_token_not_a_jwt",
+    )
+    .await;
+    door.provider
+        .behave(|provider| provider.opaque_access_token = false);
     alice(&door).await;
 }
 
 #[tokio::test]
 async fn an_opaque_access_token_is_fine_where_the_id_token_is_the_session() {
     let door = Setup::plain().start();
-    door.provider.behave(|provider| provider.opaque_access_token = true);
+    door.provider
+        .behave(|provider| provider.opaque_access_token = true);
     alice(&door).await;
 }
 
@@ -138,18 +189,37 @@ async fn a_token_endpoint_that_fails_at_login_gives_a_page_and_no_session() {
     door.sign_in("alice");
     for (fault, status, code) in cases {
         let what = format!("{fault:?}");
-        let (asked, calls) = (door.provider.calls(Endpoint::Authorize), door.provider.calls(Endpoint::Token));
+        let (asked, calls) = (
+            door.provider.calls(Endpoint::Authorize),
+            door.provider.calls(Endpoint::Token),
+        );
         door.provider.fault(Endpoint::Token, fault);
         let mut browser = door.browser();
         let page = browser.visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), status, "{what}: {page}");
         assert_error_page(&page, status, code);
-        assert_eq!(page.header("retry-after").is_some(), status == 503, "{what}");
+        assert_eq!(
+            page.header("retry-after").is_some(),
+            status == 503,
+            "{what}"
+        );
         assert_eq!(secrets(&browser, &door), [None, None], "{what}");
-        assert_eq!(door.provider.calls(Endpoint::Authorize), asked + 1, "{what}: the login ran in circles");
-        assert_eq!(door.provider.calls(Endpoint::Token), calls + 1, "{what}: a code is sent once");
+        assert_eq!(
+            door.provider.calls(Endpoint::Authorize),
+            asked + 1,
+            "{what}: the login ran in circles"
+        );
+        assert_eq!(
+            door.provider.calls(Endpoint::Token),
+            calls + 1,
+            "{what}: a code is sent once"
+        );
         door.provider.heal(Endpoint::Token);
-        assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200, "{what}: the next login");
+        assert_eq!(
+            browser.visit(&door.store_url(CART)).await.status(),
+            200,
+            "{what}: the next login"
+        );
     }
 }
 
@@ -159,13 +229,28 @@ async fn secrets_do_not_follow_a_redirect() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     for endpoint in [Endpoint::Token, Endpoint::Revocation, Endpoint::Userinfo] {
-        door.provider.fault(endpoint, Fault::Redirect(format!("{}/token", elsewhere.url())));
+        door.provider.fault(
+            endpoint,
+            Fault::Redirect(format!("{}/token", elsewhere.url())),
+        );
     }
-    assert_error_page(&door.browser().visit(&door.store_url(CART)).await, 502, "token_answer_malformed");
+    assert_error_page(
+        &door.browser().visit(&door.store_url(CART)).await,
+        502,
+        "token_answer_malformed",
+    );
     door.pass(301);
-    assert_error_page(&browser.step(&door.store_url(CART)).await, 503, "token_answer_malformed");
+    assert_error_page(
+        &browser.step(&door.store_url(CART)).await,
+        503,
+        "token_answer_malformed",
+    );
     journey::log_out(&mut browser, &door.site().store).await;
-    assert_eq!((elsewhere.connections(), elsewhere.count()), (0, 0), "somebody else was asked");
+    assert_eq!(
+        (elsewhere.connections(), elsewhere.count()),
+        (0, 0),
+        "somebody else was asked"
+    );
 }
 
 #[tokio::test]
@@ -173,7 +258,8 @@ async fn a_provider_that_is_slow_at_login_is_not_waited_for_for_ever() {
     let door = Setup::plain().provider("request_timeout = \"1s\"").start();
     door.sign_in("alice");
     let gate = Gate::default();
-    door.provider.fault(Endpoint::Token, Fault::Held(gate.clone()));
+    door.provider
+        .fault(Endpoint::Token, Fault::Held(gate.clone()));
     let mut browser = door.browser();
     let page = browser.visit(&door.store_url(CART)).await;
     assert_error_page(&page, 503, "provider_no_answer");
@@ -203,18 +289,35 @@ async fn a_provider_that_cannot_be_discovered_stops_logins_and_nothing_else() {
         assert_eq!(page.status(), 503, "{what}: {page}");
         assert_error_page(&page, 503, code);
         assert!(page.header("retry-after").is_some(), "{what}");
-        assert_problem(&fetched(&mut door.browser(), &door.store_url(CART)).await, 401, "no_session");
-        assert_eq!(door.browser().visit(&door.store_url("/public/page")).await.status(), 200, "{what}");
+        assert_problem(
+            &fetched(&mut door.browser(), &door.store_url(CART)).await,
+            401,
+            "no_session",
+        );
+        assert_eq!(
+            door.browser()
+                .visit(&door.store_url("/public/page"))
+                .await
+                .status(),
+            200,
+            "{what}"
+        );
         door.provider.heal(Endpoint::Discovery);
         door.pass(3);
-        assert_eq!(door.browser().visit(&door.store_url(CART)).await.status(), 200, "{what}: healed");
+        assert_eq!(
+            door.browser().visit(&door.store_url(CART)).await.status(),
+            200,
+            "{what}: healed"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_discovery_document_of_another_issuer_is_refused() {
     let mut door = Setup::plain().without_provider().start();
-    door.provider.behave(|provider| provider.discovery_issuer = Some("https://somebody.else.test".to_owned()));
+    door.provider.behave(|provider| {
+        provider.discovery_issuer = Some("https://somebody.else.test".to_owned())
+    });
     door.provider.restart();
     door.pass(3);
     let page = door.browser().visit(&door.store_url(CART)).await;
@@ -225,20 +328,33 @@ async fn a_discovery_document_of_another_issuer_is_refused() {
 async fn an_answer_of_another_issuer_or_without_one_is_refused() {
     let door = Setup::plain().start();
     door.sign_in("alice");
-    door.provider.behave(|provider| provider.iss_parameter = IssParameter::Wrong);
+    door.provider
+        .behave(|provider| provider.iss_parameter = IssParameter::Wrong);
     assert_login_fails(&door, "wrong", 400, "callback_issuer_mismatch").await;
-    assert_eq!(door.provider.calls(Endpoint::Token), 0, "the code stays here");
+    assert_eq!(
+        door.provider.calls(Endpoint::Token),
+        0,
+        "the code stays here"
+    );
     let door = Setup::plain().start();
     door.sign_in("alice");
-    door.provider.behave(|provider| provider.iss_parameter = IssParameter::Missing);
+    door.provider
+        .behave(|provider| provider.iss_parameter = IssParameter::Missing);
     assert_login_fails(&door, "missing", 400, "callback_issuer_missing").await;
-    assert_eq!(door.provider.calls(Endpoint::Token), 0, "the code stays here");
+    assert_eq!(
+        door.provider.calls(Endpoint::Token),
+        0,
+        "the code stays here"
+    );
 }
 
 #[tokio::test]
 async fn keys_that_cannot_be_had_are_an_outage_and_a_broken_one_beside_good_ones_does_no_harm() {
     let door = Setup::plain().start();
-    eventually("the keys are known", || door.provider.calls(Endpoint::Jwks) > 0).await;
+    eventually("the keys are known", || {
+        door.provider.calls(Endpoint::Jwks) > 0
+    })
+    .await;
     alice(&door).await;
     let mut door = Setup::plain().without_provider().start();
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
@@ -248,9 +364,13 @@ async fn keys_that_cannot_be_had_are_an_outage_and_a_broken_one_beside_good_ones
     let page = door.browser().visit(&door.store_url(CART)).await;
     assert_error_page(&page, 503, "provider_keys_unavailable");
     door.provider.heal(Endpoint::Jwks);
-    door.provider.behave(|provider| provider.junk_in_jwks = true);
+    door.provider
+        .behave(|provider| provider.junk_in_jwks = true);
     door.pass(3);
-    assert_eq!(door.browser().visit(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        door.browser().visit(&door.store_url(CART)).await.status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -263,8 +383,14 @@ async fn a_refresh_that_fails_keeps_the_session_and_says_come_back() {
         (Fault::Page(400), "token_answer_malformed"),
         (Fault::Page(403), "token_answer_malformed"),
         (Fault::Page(404), "token_answer_malformed"),
-        (Fault::Json(403, r#"{"message":"blocked by policy"}"#), "token_answer_malformed"),
-        (Fault::Json(404, r#"{"message":"no route matched"}"#), "token_answer_malformed"),
+        (
+            Fault::Json(403, r#"{"message":"blocked by policy"}"#),
+            "token_answer_malformed",
+        ),
+        (
+            Fault::Json(404, r#"{"message":"no route matched"}"#),
+            "token_answer_malformed",
+        ),
         (Fault::Json(404, ""), "token_answer_malformed"),
         (Fault::Page(500), "provider_unavailable"),
         (Fault::Status(503), "provider_unavailable"),
@@ -276,21 +402,47 @@ async fn a_refresh_that_fails_keeps_the_session_and_says_come_back() {
         let what = format!("{fault:?}");
         door.pass(301);
         door.provider.fault(Endpoint::Token, fault);
-        let (before, authorized, reached) =
-            (secrets(&browser, &door), door.provider.calls(Endpoint::Authorize), door.store.count());
+        let (before, authorized, reached) = (
+            secrets(&browser, &door),
+            door.provider.calls(Endpoint::Authorize),
+            door.store.count(),
+        );
         let page = browser.visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{what}: {page}");
         let reference = assert_error_page(&page, 503, code);
         assert!(page.header("retry-after").is_some(), "{what}");
-        assert!(page.chain[0].set_cookies.is_empty(), "{what}: {:?}", page.chain[0].set_cookies);
+        assert!(
+            page.chain[0].set_cookies.is_empty(),
+            "{what}: {:?}",
+            page.chain[0].set_cookies
+        );
         let answer = fetched(&mut browser, &door.store_url(CART)).await;
         assert_problem(&answer, 503, code);
         assert!(answer.header("retry-after").is_some(), "{what}");
-        assert_eq!(secrets(&browser, &door), before, "{what}: the session stays");
-        assert_eq!(door.provider.calls(Endpoint::Authorize), authorized, "{what}: no login is begun");
-        assert_eq!(door.store.count(), reached, "{what}: a request reached the app");
-        eventually("the log has the page's reference", || door.log.text().contains(&reference)).await;
-        assert_eq!(browser.step(&door.store_url("/public/page")).await.status(), 200, "{what}: public pages go on");
+        assert_eq!(
+            secrets(&browser, &door),
+            before,
+            "{what}: the session stays"
+        );
+        assert_eq!(
+            door.provider.calls(Endpoint::Authorize),
+            authorized,
+            "{what}: no login is begun"
+        );
+        assert_eq!(
+            door.store.count(),
+            reached,
+            "{what}: a request reached the app"
+        );
+        eventually("the log has the page's reference", || {
+            door.log.text().contains(&reference)
+        })
+        .await;
+        assert_eq!(
+            browser.step(&door.store_url("/public/page")).await.status(),
+            200,
+            "{what}: public pages go on"
+        );
         door.provider.heal(Endpoint::Token);
         let page = browser.step(&door.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{what}: healed: {page}");
@@ -312,13 +464,19 @@ async fn a_refresh_with_a_flawed_token_keeps_the_session() {
     let mut browser = alice(&door).await;
     for (flaw, code) in cases {
         door.pass(301);
-        door.provider.behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
+        door.provider
+            .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
         let page = browser.visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{flaw:?}: {page}");
         assert_error_page(&page, 503, code);
-        door.provider.behave(|provider| provider.id_token_flaws.clear());
+        door.provider
+            .behave(|provider| provider.id_token_flaws.clear());
         let page = browser.step(&door.store_url(CART)).await;
-        assert_eq!(page.status(), 200, "{flaw:?}: the new refresh token was not lost: {page}");
+        assert_eq!(
+            page.status(),
+            200,
+            "{flaw:?}: the new refresh token was not lost: {page}"
+        );
     }
     door.provider.assert_no_dead_refresh_token_was_sent();
 }
@@ -329,7 +487,8 @@ async fn a_provider_that_is_slow_at_a_refresh_is_waited_for_in_vain_and_then_fou
     let mut browser = alice(&door).await;
     door.pass(301);
     let gate = Gate::default();
-    door.provider.fault(Endpoint::Token, Fault::Held(gate.clone()));
+    door.provider
+        .fault(Endpoint::Token, Fault::Held(gate.clone()));
     let (mut person, mut script) = (browser.clone(), browser.clone());
     let (url, same) = (door.store_url(CART), door.store_url(CART));
     let (page, answer) = tokio::join!(person.step(&url), fetched(&mut script, &same));
@@ -339,34 +498,58 @@ async fn a_provider_that_is_slow_at_a_refresh_is_waited_for_in_vain_and_then_fou
     gate.open();
     door.provider.heal(Endpoint::Token);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    assert_eq!(door.provider.grants("refresh_token"), 1, "the late answer was not lost");
+    assert_eq!(
+        door.provider.grants("refresh_token"),
+        1,
+        "the late answer was not lost"
+    );
 }
 
 #[tokio::test]
 async fn a_refused_grant_ends_the_session_and_an_operators_mistake_does_not() {
     let door = Setup::plain().start();
     let refused = |status, error| Some(RefreshRefusal { status, error });
-    for refusal in [refused(400, Some("invalid_grant")), refused(403, Some("invalid_grant")), refused(400, None)] {
+    for refusal in [
+        refused(400, Some("invalid_grant")),
+        refused(403, Some("invalid_grant")),
+        refused(400, None),
+    ] {
         let browser = alice(&door).await;
         door.pass(301);
-        door.provider.behave(|provider| provider.refresh_refusal = refusal);
+        door.provider
+            .behave(|provider| provider.refresh_refusal = refusal);
         let mut script = browser.clone();
         let answer = fetched(&mut script, &door.store_url(CART)).await;
         assert_problem(&answer, 401, "refresh_refused");
         assert_eq!(secrets(&script, &door), [None, None], "{refusal:?}");
         let page = browser.clone().step(&door.store_url(CART)).await;
         assert_login_starts(&door, &page);
-        door.provider.behave(|provider| provider.refresh_refusal = None);
+        door.provider
+            .behave(|provider| provider.refresh_refusal = None);
     }
-    for refusal in [refused(401, Some("invalid_client")), refused(400, Some("invalid_scope")), refused(401, None)] {
+    for refusal in [
+        refused(401, Some("invalid_client")),
+        refused(400, Some("invalid_scope")),
+        refused(401, None),
+    ] {
         let mut browser = alice(&door).await;
         door.pass(301);
         let before = secrets(&browser, &door);
-        door.provider.behave(|provider| provider.refresh_refusal = refusal);
-        assert_error_page(&browser.step(&door.store_url(CART)).await, 503, "client_rejected");
+        door.provider
+            .behave(|provider| provider.refresh_refusal = refusal);
+        assert_error_page(
+            &browser.step(&door.store_url(CART)).await,
+            503,
+            "client_rejected",
+        );
         assert_eq!(secrets(&browser, &door), before, "{refusal:?}");
-        door.provider.behave(|provider| provider.refresh_refusal = None);
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "{refusal:?}");
+        door.provider
+            .behave(|provider| provider.refresh_refusal = None);
+        assert_eq!(
+            browser.step(&door.store_url(CART)).await.status(),
+            200,
+            "{refusal:?}"
+        );
     }
 }
 
@@ -374,11 +557,21 @@ async fn a_refused_grant_ends_the_session_and_an_operators_mistake_does_not() {
 async fn tokens_that_do_not_fit_into_cookies_are_refused_at_login() {
     let door = Setup::plain().start();
     let much = "x".repeat(9000);
-    door.provider.sign_in(Person::new("alice", &[]).with_claim("portrait", json!(much)));
+    door.provider
+        .sign_in(Person::new("alice", &[]).with_claim("portrait", json!(much)));
     assert_login_fails(&door, "a large claim", 502, "session_too_large").await;
     let fits = "x".repeat(3000);
-    let mut browser = signed_in(&door, Person::new("alice", &[]).with_claim("portrait", json!(fits))).await;
-    let sent = browser.jar.of(door.store_host()).iter().map(|one| one.name.len() + one.value.len() + 3).sum::<usize>();
+    let mut browser = signed_in(
+        &door,
+        Person::new("alice", &[]).with_claim("portrait", json!(fits)),
+    )
+    .await;
+    let sent = browser
+        .jar
+        .of(door.store_host())
+        .iter()
+        .map(|one| one.name.len() + one.value.len() + 3)
+        .sum::<usize>();
     assert!(sent <= 2 * 7 * 1024, "{sent} bytes of cookies");
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
 }
@@ -389,9 +582,23 @@ async fn living_sessions_and_public_pages_need_no_provider() {
     let mut browser = alice(&door).await;
     door.provider.stop();
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    assert_eq!(door.browser().step(&door.store_url("/public/page")).await.status(), 200);
+    assert_eq!(
+        door.browser()
+            .step(&door.store_url("/public/page"))
+            .await
+            .status(),
+        200
+    );
     door.pass(301);
-    assert_error_page(&browser.step(&door.store_url(CART)).await, 503, "provider_unreachable");
+    assert_error_page(
+        &browser.step(&door.store_url(CART)).await,
+        503,
+        "provider_unreachable",
+    );
     door.provider.restart();
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "found again");
+    assert_eq!(
+        browser.step(&door.store_url(CART)).await.status(),
+        200,
+        "found again"
+    );
 }

@@ -21,19 +21,29 @@ async fn a_gibibyte_up_and_down_takes_less_than_ten_mebibytes_of_memory() {
     let backend = Listening::start(0, |stream| async move {
         let _gone = take_or_give(stream).await;
     });
-    let folder = Folder::with("doorward.toml", &one_public_app(&format!("http://127.0.0.1:{}", backend.port())));
+    let folder = Folder::with(
+        "doorward.toml",
+        &one_public_app(&format!("http://127.0.0.1:{}", backend.port())),
+    );
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
     let port = process.port("address");
     for coding in [Coding::Length, Coding::Chunked] {
         assert_eq!(up(port, WARM_UP, coding).await.expect("taken"), WARM_UP);
         assert_eq!(down(port, WARM_UP).await.expect("given"), WARM_UP);
         let before = peak_kib(&process);
-        let size = if coding == Coding::Length { GIB } else { GIB / 4 };
+        let size = if coding == Coding::Length {
+            GIB
+        } else {
+            GIB / 4
+        };
         assert_eq!(up(port, size, coding).await.expect("taken"), size);
         let uploaded = peak_kib(&process).saturating_sub(before);
         assert_eq!(down(port, size).await.expect("given"), size);
         let grown = peak_kib(&process).saturating_sub(before);
-        assert!(grown < MOST_GROWTH_KIB, "{coding:?}: grew by {uploaded} KiB up, {grown} KiB up and down");
+        assert!(
+            grown < MOST_GROWTH_KIB,
+            "{coding:?}: grew by {uploaded} KiB up, {grown} KiB up and down"
+        );
     }
 }
 
@@ -45,9 +55,16 @@ enum Coding {
 
 /// The most memory that the process ever had in use.
 fn peak_kib(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("the system tells");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("such a line");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    let status =
+        fs::read_to_string(format!("/proc/{}/status", process.id())).expect("the system tells");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .expect("such a line");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("a number")
 }
 
 /// Sends so many bytes; gives how many the backend counted.
@@ -57,7 +74,9 @@ async fn up(port: u16, size: u64, coding: Coding) -> io::Result<u64> {
         Coding::Length => format!("Content-Length: {size}"),
         Coding::Chunked => "Transfer-Encoding: chunked".to_owned(),
     };
-    let head = format!("POST /public/up HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n{framing}\r\n\r\n");
+    let head = format!(
+        "POST /public/up HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n{framing}\r\n\r\n"
+    );
     write.write_all(head.as_bytes()).await?;
     let part = vec![b'x'; PART];
     for _ in 0..size / PART as u64 {
@@ -82,7 +101,9 @@ async fn up(port: u16, size: u64, coding: Coding) -> io::Result<u64> {
 /// Asks for so many bytes, and counts them.
 async fn down(port: u16, size: u64) -> io::Result<u64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let head = format!("GET /public/{size} HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "GET /public/{size} HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await?;
     let (start, begun) = head_of(&mut stream).await?;
     assert!(start.starts_with("HTTP/1.1 200"), "{start}");
@@ -93,8 +114,12 @@ async fn down(port: u16, size: u64) -> io::Result<u64> {
 async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
     let (head, begun) = head_of(&mut stream).await?;
     let lower = head.to_lowercase();
-    if let Some(size) = head.strip_prefix("GET /public/").and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok()) {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
+    if let Some(size) = head
+        .strip_prefix("GET /public/")
+        .and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+    {
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\nConnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         let part = vec![b'x'; PART];
         for _ in 0..size / PART as u64 {
@@ -102,7 +127,9 @@ async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
         }
         return Ok(());
     }
-    let length = lower.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()?.parse::<u64>().ok());
+    let length = lower
+        .split_once("content-length: ")
+        .and_then(|(_, rest)| rest.lines().next()?.parse::<u64>().ok());
     let count = match length {
         Some(length) => {
             let mut limited = (&mut stream).take(length - begun.len() as u64);
@@ -110,8 +137,10 @@ async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
         }
         None => count_chunks(&mut stream, begun).await?,
     };
-    let answer =
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{count}", count.to_string().len());
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{count}",
+        count.to_string().len()
+    );
     stream.write_all(answer.as_bytes()).await
 }
 

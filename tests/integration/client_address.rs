@@ -13,9 +13,18 @@ async fn dialogue(door: &Doorward) -> Dialogue {
 /// The address that the store is told of a request that begins with these bytes and has these fields.
 async fn told(door: &Doorward, before: &[u8], fields: &str) -> String {
     let mut dialogue = dialogue(door).await;
-    let reply = dialogue.ask("GET", [before, GET.as_bytes(), fields.as_bytes(), b"\r\n"].concat()).await;
+    let reply = dialogue
+        .ask(
+            "GET",
+            [before, GET.as_bytes(), fields.as_bytes(), b"\r\n"].concat(),
+        )
+        .await;
     assert_eq!(reply.status(), 200, "{}", reply.text());
-    door.store.last().header("x-forwarded-for").expect("an address").to_owned()
+    door.store
+        .last()
+        .header("x-forwarded-for")
+        .expect("an address")
+        .to_owned()
 }
 
 fn second(client: [u8; 4]) -> Vec<u8> {
@@ -25,20 +34,48 @@ fn second(client: [u8; 4]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_trusted_load_balancer_names_the_client_in_both_versions() {
-    let door = Setup::plain().server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]").start();
+    let door = Setup::plain()
+        .server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]")
+        .start();
     assert_eq!(told(&door, FIRST, "").await, "198.51.100.7");
-    assert_eq!(told(&door, &second([198, 51, 100, 8]), "").await, "198.51.100.8");
+    assert_eq!(
+        told(&door, &second([198, 51, 100, 8]), "").await,
+        "198.51.100.8"
+    );
     assert_eq!(told(&door, b"PROXY UNKNOWN\r\n", "").await, "127.0.0.1");
     // The client that it names is no proxy of ours, whatever it says itself.
-    assert_eq!(told(&door, FIRST, "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n").await, "198.51.100.7");
+    assert_eq!(
+        told(
+            &door,
+            FIRST,
+            "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n"
+        )
+        .await,
+        "198.51.100.7"
+    );
     // Another proxy of ours before it is.
-    assert_eq!(told(&door, &second([127, 0, 0, 9]), "X-Forwarded-For: 6.6.6.6\r\n").await, "6.6.6.6, 127.0.0.9");
-    assert_eq!(door.log.line("/public/x", "forward").await["client"].as_str().map(str::is_empty), Some(false));
+    assert_eq!(
+        told(
+            &door,
+            &second([127, 0, 0, 9]),
+            "X-Forwarded-For: 6.6.6.6\r\n"
+        )
+        .await,
+        "6.6.6.6, 127.0.0.9"
+    );
+    assert_eq!(
+        door.log.line("/public/x", "forward").await["client"]
+            .as_str()
+            .map(str::is_empty),
+        Some(false)
+    );
 }
 
 #[tokio::test]
 async fn without_the_header_or_trust_nobody_is_served() {
-    let door = Setup::plain().server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]").start();
+    let door = Setup::plain()
+        .server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]")
+        .start();
     for bytes in [
         format!("{GET}\r\n").into_bytes(),
         b"PROXY TCP4 198.51.100.7\r\n".to_vec(),
@@ -49,49 +86,95 @@ async fn without_the_header_or_trust_nobody_is_served() {
         dialogue.0.shut().await.expect("its end");
         assert!(dialogue.hear_end().await.is_empty());
     }
-    metric_reaches(&door, r#"doorward_protocol_refusals_total{reason="proxy_protocol"}"#, 3.0).await;
+    metric_reaches(
+        &door,
+        r#"doorward_protocol_refusals_total{reason="proxy_protocol"}"#,
+        3.0,
+    )
+    .await;
     // Twice: the second one is a request that cannot be read.
     let mut twice = dialogue(&door).await;
-    twice.say([FIRST, FIRST, GET.as_bytes(), b"\r\n"].concat()).await;
-    assert!(twice.try_hear("GET").await.is_none_or(|reply| reply.status() == 400));
+    twice
+        .say([FIRST, FIRST, GET.as_bytes(), b"\r\n"].concat())
+        .await;
+    assert!(
+        twice
+            .try_hear("GET")
+            .await
+            .is_none_or(|reply| reply.status() == 400)
+    );
 
-    let strict = Setup::plain().server("proxy_protocol = true\ntrusted_proxies = [\"10.0.0.0/8\"]").start();
+    let strict = Setup::plain()
+        .server("proxy_protocol = true\ntrusted_proxies = [\"10.0.0.0/8\"]")
+        .start();
     let mut dialogue = Dialogue::with(&strict.browser(), &strict.site().store).await;
-    dialogue.say([FIRST, GET.as_bytes(), b"\r\n"].concat()).await;
+    dialogue
+        .say([FIRST, GET.as_bytes(), b"\r\n"].concat())
+        .await;
     assert!(dialogue.hear_end().await.is_empty());
-    metric_reaches(&strict, r#"doorward_protocol_refusals_total{reason="proxy_protocol_untrusted"}"#, 1.0).await;
+    metric_reaches(
+        &strict,
+        r#"doorward_protocol_refusals_total{reason="proxy_protocol_untrusted"}"#,
+        1.0,
+    )
+    .await;
     assert_eq!(door.store.count() + strict.store.count(), 0);
 }
 
 #[tokio::test]
 async fn where_it_is_off_the_header_is_no_request() {
-    let door = Setup::plain().server("trusted_proxies = [\"127.0.0.0/8\"]").start();
+    let door = Setup::plain()
+        .server("trusted_proxies = [\"127.0.0.0/8\"]")
+        .start();
     for header in [FIRST.to_vec(), second([198, 51, 100, 7])] {
         let mut dialogue = dialogue(&door).await;
-        dialogue.say([&header[..], GET.as_bytes(), b"\r\n"].concat()).await;
-        assert!(dialogue.try_hear("GET").await.is_none_or(|reply| reply.status() == 400));
+        dialogue
+            .say([&header[..], GET.as_bytes(), b"\r\n"].concat())
+            .await;
+        assert!(
+            dialogue
+                .try_hear("GET")
+                .await
+                .is_none_or(|reply| reply.status() == 400)
+        );
     }
     assert_eq!(door.store.count(), 0);
 }
 
 #[tokio::test]
 async fn who_does_not_say_whose_the_connection_is_is_cut() {
-    let more = "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nfirst_byte_timeout = \"1s\"";
+    let more =
+        "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nfirst_byte_timeout = \"1s\"";
     let door = Setup::plain().server(more).start();
     let mut dialogue = dialogue(&door).await;
     dialogue.say("PROXY TCP4 ").await;
     assert!(dialogue.hear_end().await.is_empty());
-    metric_reaches(&door, r#"doorward_protocol_refusals_total{reason="proxy_protocol_timeout"}"#, 1.0).await;
+    metric_reaches(
+        &door,
+        r#"doorward_protocol_refusals_total{reason="proxy_protocol_timeout"}"#,
+        1.0,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn one_field_is_believed_and_never_the_other() {
     let both = "X-Forwarded-For: 198.51.100.1\r\nForwarded: for=198.51.100.2\r\n";
-    let trusting = |more: &str| Setup::plain().server(&format!("trusted_proxies = [\"127.0.0.0/8\"]\n{more}")).start();
-    assert_eq!(told(&trusting(""), b"", both).await, "198.51.100.1, 127.0.0.1");
+    let trusting = |more: &str| {
+        Setup::plain()
+            .server(&format!("trusted_proxies = [\"127.0.0.0/8\"]\n{more}"))
+            .start()
+    };
+    assert_eq!(
+        told(&trusting(""), b"", both).await,
+        "198.51.100.1, 127.0.0.1"
+    );
     let door = trusting("forwarded_in = \"forwarded\"");
     assert_eq!(told(&door, b"", both).await, "198.51.100.2, 127.0.0.1");
-    assert_eq!(told(&door, b"", "X-Forwarded-For: 198.51.100.1\r\n").await, "127.0.0.1");
+    assert_eq!(
+        told(&door, b"", "X-Forwarded-For: 198.51.100.1\r\n").await,
+        "127.0.0.1"
+    );
     assert_eq!(door.store.last().header("forwarded"), None);
 }
 
@@ -101,14 +184,31 @@ async fn one_client_cannot_take_all_connections_and_others_are_served() {
     let door = Setup::plain().server(more).start();
     let (mut first, mut second_one) = (dialogue(&door).await, dialogue(&door).await);
     for dialogue in [&mut first, &mut second_one] {
-        assert_eq!(dialogue.ask("GET", [FIRST, GET.as_bytes(), b"\r\n"].concat()).await.status(), 200);
+        assert_eq!(
+            dialogue
+                .ask("GET", [FIRST, GET.as_bytes(), b"\r\n"].concat())
+                .await
+                .status(),
+            200
+        );
     }
     let mut third = dialogue(&door).await;
     third.say([FIRST, GET.as_bytes(), b"\r\n"].concat()).await;
     assert!(third.hear_end().await.is_empty());
-    metric_reaches(&door, r#"doorward_protocol_refusals_total{reason="client_connections"}"#, 1.0).await;
-    assert_eq!(told(&door, &second([198, 51, 100, 8]), "").await, "198.51.100.8");
-    assert_eq!(second_one.ask("GET", format!("{GET}\r\n")).await.status(), 200);
+    metric_reaches(
+        &door,
+        r#"doorward_protocol_refusals_total{reason="client_connections"}"#,
+        1.0,
+    )
+    .await;
+    assert_eq!(
+        told(&door, &second([198, 51, 100, 8]), "").await,
+        "198.51.100.8"
+    );
+    assert_eq!(
+        second_one.ask("GET", format!("{GET}\r\n")).await.status(),
+        200
+    );
     drop(first);
     metric_reaches(&door, "doorward_connections", 2.0).await;
     assert_eq!(told(&door, FIRST, "").await, "198.51.100.7");

@@ -13,7 +13,12 @@ use crate::support::process::{DemoProcess, Process};
 #[tokio::test]
 async fn it_says_where_to_go_and_tells_what_happens_there() {
     let demo = DemoProcess::start(60);
-    for part in ["alice / alice", "bob / bob", &format!("{}/shopping-cart", demo.store), "60 s"] {
+    for part in [
+        "alice / alice",
+        "bob / bob",
+        &format!("{}/shopping-cart", demo.store),
+        "60 s",
+    ] {
         demo.process.line_with(part);
     }
     let mut browser = Browser::new(Arc::new(SystemClock));
@@ -22,9 +27,13 @@ async fn it_says_where_to_go_and_tells_what_happens_there() {
         assert_eq!((page.status(), page.chain.len()), (200, 1), "{page}");
     }
     journey::log_in(&mut browser, &format!("{}/admin", demo.store), "bob").await;
-    let told: Vec<String> =
-        ["bob signed in for store", "store exchanged its code"].map(|part| demo.process.line_with(part)).into();
-    assert!(told[0].starts_with("login ") && told[1].starts_with("code "), "{told:?}");
+    let told: Vec<String> = ["bob signed in for store", "store exchanged its code"]
+        .map(|part| demo.process.line_with(part))
+        .into();
+    assert!(
+        told[0].starts_with("login ") && told[1].starts_with("code "),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -47,7 +56,8 @@ fn a_port_that_is_taken_is_named() {
     let url = taken.url();
     let port = url.rsplit(':').next().expect("a port");
     for (own, provider) in [(port, "0"), ("0", port)] {
-        let mut process = Process::start(&["demo", "--port", own, "--provider-port", provider], &[]);
+        let mut process =
+            Process::start(&["demo", "--port", own, "--provider-port", provider], &[]);
         assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
         process.line_with(&format!("127.0.0.1:{port}"));
     }
@@ -55,8 +65,18 @@ fn a_port_that_is_taken_is_named() {
 
 #[test]
 fn what_makes_no_sense_is_a_wrong_command_line() {
-    for arguments in [["--port", "80000"], ["--jwt-lifetime", "soon"], ["--jwt-lifetime", "0s"], ["--listen", "::"]] {
+    for arguments in [
+        ["--port", "80000"],
+        ["--jwt-lifetime", "soon"],
+        ["--jwt-lifetime", "0s"],
+        ["--listen", "::"],
+    ] {
         let mut process = Process::start(&["demo", arguments[0], arguments[1]], &[]);
-        assert_eq!(process.ended().code(), Some(64), "{arguments:?}: {:?}", process.said());
+        assert_eq!(
+            process.ended().code(),
+            Some(64),
+            "{arguments:?}: {:?}",
+            process.said()
+        );
     }
 }

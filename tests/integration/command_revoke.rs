@@ -14,19 +14,31 @@ const CART: &str = "/shopping-cart";
 async fn an_operator_ends_the_sessions_of_a_person_and_a_session_and_an_app() {
     let replicas = Replicas::start(1, Setup::plain());
     let admin = format!("127.0.0.1:{}", replicas.processes[0].port("admin"));
-    let revoke = |words: &[&str]| replicas.command(&[&["revoke", "--admin", &admin], words].concat());
+    let revoke =
+        |words: &[&str]| replicas.command(&[&["revoke", "--admin", &admin], words].concat());
     let mut alice = replicas.logged_in(0, "alice", CART).await;
     let mut bob = replicas.logged_in(0, "bob", CART).await;
 
     let said = revoke(&["--sub", "alice-id"]).expect("an order that is followed");
-    assert!(said.contains("`alice-id`") && said.contains("2 apps"), "{said}");
+    assert!(
+        said.contains("`alice-id`") && said.contains("2 apps"),
+        "{said}"
+    );
     is_over(&mut alice).await;
     goes_on(&mut bob).await;
 
     let mut carol = replicas.logged_in(0, "carol", CART).await;
-    let line =
-        replicas.processes[0].said().into_iter().rfind(|line| line.contains("carol-id")).expect("a line of hers");
-    let sid = line.split_once("sid=").map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default().to_owned());
+    let line = replicas.processes[0]
+        .said()
+        .into_iter()
+        .rfind(|line| line.contains("carol-id"))
+        .expect("a line of hers");
+    let sid = line.split_once("sid=").map(|(_, rest)| {
+        rest.split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    });
     revoke(&["--sid", &sid.expect("a session in the line")]).expect("an order that is followed");
     is_over(&mut carol).await;
 
@@ -44,7 +56,11 @@ async fn an_operator_ends_the_sessions_of_a_person_and_a_session_and_an_app() {
         assert!(said.contains(told), "{words:?}: {said}");
     }
     let nobody = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
-    assert!(nobody.expect_err("nobody is there").contains("nothing is known to have ended"));
+    assert!(
+        nobody
+            .expect_err("nobody is there")
+            .contains("nothing is known to have ended")
+    );
 }
 
 #[tokio::test]
@@ -53,8 +69,13 @@ async fn orders_without_the_key_or_of_yesterday_end_nothing() {
     let mut alice = doorward.logged_in("alice", CART).await;
     let order = |doorward: &Doorward| {
         let apps = server::guarded_apps(&doorward.config()).expect("apps");
-        let store = apps.iter().find(|app| app.app.name.as_str() == "store").expect("the store");
-        store.order(&Named::Subject(Subject::new("alice-id")), doorward.now()).expect("an order")
+        let store = apps
+            .iter()
+            .find(|app| app.app.name.as_str() == "store")
+            .expect("the store");
+        store
+            .order(&Named::Subject(Subject::new("alice-id")), doorward.now())
+            .expect("an order")
     };
     let old = order(&doorward);
     doorward.pass(61);
@@ -62,7 +83,11 @@ async fn orders_without_the_key_or_of_yesterday_end_nothing() {
         let stranger = Setup::plain().start();
         order(&stranger)
     };
-    for (order, told) in [(old, "more than a minute"), (foreign, "not sealed"), ("junk".to_owned(), "not sealed")] {
+    for (order, told) in [
+        (old, "more than a minute"),
+        (foreign, "not sealed"),
+        ("junk".to_owned(), "not sealed"),
+    ] {
         let page = post(&doorward, order).await;
         assert_eq!(page.status(), 403, "{page}");
         assert!(page.text().contains(told), "{page}");
@@ -72,14 +97,24 @@ async fn orders_without_the_key_or_of_yesterday_end_nothing() {
     let replica = doorward.add_replica();
     let mut elsewhere = doorward.moved_to(replica, alice.clone());
     let page = post(&doorward, order(&doorward)).await;
-    assert_eq!((page.status(), page.text().as_str()), (200, "followed: 1\n"), "{page}");
+    assert_eq!(
+        (page.status(), page.text().as_str()),
+        (200, "followed: 1\n"),
+        "{page}"
+    );
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 302);
-    assert_eq!(elsewhere.step(&doorward.store_url(CART)).await.status(), 200, "`memory:` is each replica's own");
+    assert_eq!(
+        elsewhere.step(&doorward.store_url(CART)).await.status(),
+        200,
+        "`memory:` is each replica's own"
+    );
 }
 
 async fn post(doorward: &Doorward, order: String) -> Page {
     let url = format!("http://{}/revoke", doorward.admin_address());
-    let ask = Ask::new(Kind::Program, &url).method("POST").body("text/plain", order);
+    let ask = Ask::new(Kind::Program, &url)
+        .method("POST")
+        .body("text/plain", order);
     Browser::new(doorward.clock.clone()).send(ask).await
 }
 

@@ -20,7 +20,13 @@ use crate::support::tls::Authority;
 async fn sigterm_lets_requests_end_and_the_process_ends_well() {
     let backend = Backend::start();
     let gate = Gate::default();
-    backend.answer("/public/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    backend.answer(
+        "/public/slow",
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
     let folder = Folder::with("doorward.toml", &one_public_app(&backend.url()));
     let mut process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
     let (port, admin) = (process.port("address"), process.port("admin"));
@@ -31,7 +37,9 @@ async fn sigterm_lets_requests_end_and_the_process_ends_well() {
     process.terminate();
     process.line_with("draining");
     let refuses = async { while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(10), refuses).await.expect("nobody new is let in");
+    tokio::time::timeout(Duration::from_secs(10), refuses)
+        .await
+        .expect("nobody new is let in");
     gate.open();
     assert_eq!(slow.await.expect("an answer"), 200);
     assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
@@ -63,7 +71,16 @@ fn everything_that_is_wrong_is_said_at_once_and_nothing_is_started() {
         process.line_with("nothing was started");
         said.push(process.said().join("\n"));
     }
-    for part in ["nowhere", "workrs", "absent.key", "soon", "lgin", "store", "ftp://x", "http://login.example.com"] {
+    for part in [
+        "nowhere",
+        "workrs",
+        "absent.key",
+        "soon",
+        "lgin",
+        "store",
+        "ftp://x",
+        "http://login.example.com",
+    ] {
         assert!(said[0].contains(part), "nothing of `{part}`:\n{}", said[0]);
     }
     assert_eq!(said[0], said[1], "`check` says what `run` would");
@@ -76,7 +93,10 @@ fn a_port_that_is_taken_is_named() {
     let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
     let variables = [("DOORWARD_SERVER__LISTEN", address.as_str()), ANY_PORTS[1]];
     let file = folder.path("doorward.toml");
-    let mut process = Process::start(&["run", "--config", file.to_str().expect("a plain name")], &variables);
+    let mut process = Process::start(
+        &["run", "--config", file.to_str().expect("a plain name")],
+        &variables,
+    );
     assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
     process.line_with(&address);
 }
@@ -84,14 +104,28 @@ fn a_port_that_is_taken_is_named() {
 #[tokio::test]
 async fn the_shipped_configurations_start_without_their_provider() {
     let authority = Authority::fresh();
-    let certificate =
-        authority.certificate_for(&["store.example.com", "forum.example.com", "localhost", "store.internal"]);
+    let certificate = authority.certificate_for(&[
+        "store.example.com",
+        "forum.example.com",
+        "localhost",
+        "store.internal",
+    ]);
     let (plain, tls) = (Backend::start(), Backend::start_tls(&certificate));
     // What each has open to everybody, if anything, and the app behind it.
     let shipped = [
         ("sidecar.toml", "http", None, plain.url()),
-        ("store-and-forum.toml", "https", Some("/products/lantern"), plain.url()),
-        ("reference.toml", "https", Some("/assets/logo.svg"), tls.url_as("localhost")),
+        (
+            "store-and-forum.toml",
+            "https",
+            Some("/products/lantern"),
+            plain.url(),
+        ),
+        (
+            "reference.toml",
+            "https",
+            Some("/assets/logo.svg"),
+            tls.url_as("localhost"),
+        ),
     ];
     for (name, scheme, public, upstream) in shipped {
         let text = fs::read_to_string(Path::new("config").join(name)).expect("a shipped file");
@@ -108,14 +142,24 @@ async fn the_shipped_configurations_start_without_their_provider() {
         ]);
         if name == "reference.toml" {
             variables.push(("DOORWARD_PROVIDERS__MEMBERS__DISCOVERY_URL", &discovery));
-            for secret in ["fusionauth", "webhook-signature", "webhook-password", "webhook-key"] {
-                folder.write(&format!("secrets/{secret}"), "a secret of more than thirty-two bytes\n");
+            for secret in [
+                "fusionauth",
+                "webhook-signature",
+                "webhook-password",
+                "webhook-key",
+            ] {
+                folder.write(
+                    &format!("secrets/{secret}"),
+                    "a secret of more than thirty-two bytes\n",
+                );
             }
         }
         let process = Process::run(folder.path(name).as_os_str(), &variables);
         let (port, admin) = (process.port("address"), process.port("admin"));
         let shown = if scheme == "https" { 443 } else { 80 };
-        let mut browser = Browser::new(Arc::new(SystemClock)).trusting(&authority).with_port(shown, port);
+        let mut browser = Browser::new(Arc::new(SystemClock))
+            .trusting(&authority)
+            .with_port(shown, port);
         let store = format!("{scheme}://store.example.com");
         if let Some(public) = public {
             let page = browser.step(&format!("{store}{public}")).await;
@@ -123,7 +167,10 @@ async fn the_shipped_configurations_start_without_their_provider() {
         }
         let refused = browser.step(&format!("{store}/shopping-cart")).await;
         assert_eq!(refused.status(), 503, "{name}: {refused}");
-        assert!(refused.header("retry-after").is_some() && refused.header("location").is_none(), "{name}: {refused}");
+        assert!(
+            refused.header("retry-after").is_some() && refused.header("location").is_none(),
+            "{name}: {refused}"
+        );
         for probe in ["/livez", "/readyz"] {
             assert_eq!(at("127.0.0.1", admin, probe).await, 200, "{name}: {probe}");
         }

@@ -12,11 +12,18 @@ use crate::support::provider::{Endpoint, Flaw, Person};
 
 /// The longest `Cookie` field that this browser sends to the store: on a page, at the callback, at the logout.
 fn most_sent(door: &Doorward, browser: &Browser) -> usize {
-    let situation = Situation { same_site: true, top_level: true, safe_method: true };
+    let situation = Situation {
+        same_site: true,
+        top_level: true,
+        safe_method: true,
+    };
     let paths = [CART, "/.doorward/callback", "/.doorward/logout"];
     let fields = paths.iter().map(|path| {
         let url = door.store_url(path).parse().expect("an URL");
-        browser.jar.header(&url, door.now(), situation).unwrap_or_default()
+        browser
+            .jar
+            .header(&url, door.now(), situation)
+            .unwrap_or_default()
     });
     fields.map(|field| field.len()).max().unwrap_or_default()
 }
@@ -40,13 +47,19 @@ async fn no_request_carries_more_than_the_budget_whatever_is_in_the_tokens() {
         door.provider.sign_in(well_known(bytes));
         let page = browser.visit(&door.store_url(CART)).await;
         let sent = most_sent(&door, &browser);
-        assert!(sent <= MAX_ALL, "{bytes} bytes of claims: {sent} bytes of cookies");
+        assert!(
+            sent <= MAX_ALL,
+            "{bytes} bytes of claims: {sent} bytes of cookies"
+        );
         match page.status() {
             200 => fitted += 1,
             _ => refused += 1,
         }
     }
-    assert!(fitted >= 10 && refused >= 2, "{fitted} fitted, {refused} did not");
+    assert!(
+        fitted >= 10 && refused >= 2,
+        "{fitted} fitted, {refused} did not"
+    );
 }
 
 #[tokio::test]
@@ -62,8 +75,14 @@ async fn a_login_in_another_tab_that_lost_its_attempt_to_the_budget_still_leads_
     assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200);
     for (number, tab) in tabs.iter().enumerate() {
         let at_provider = browser.next(tab).await;
-        let page = browser.visit(at_provider.header("location").expect("a redirect")).await;
-        assert_eq!((page.status(), page.url.path()), (200, format!("/tab/{number}").as_str()), "{page}");
+        let page = browser
+            .visit(at_provider.header("location").expect("a redirect"))
+            .await;
+        assert_eq!(
+            (page.status(), page.url.path()),
+            (200, format!("/tab/{number}").as_str()),
+            "{page}"
+        );
     }
 }
 
@@ -73,7 +92,10 @@ async fn what_is_too_large_is_named_on_the_page_and_counted() {
     let groups: Vec<String> = (0..600).map(|number| format!("group-{number}")).collect();
     let bytes = json!(groups).to_string().len();
     let cases = [
-        (json!({ "groups": groups }), format!("the claim `groups` ({bytes} bytes)")),
+        (
+            json!({ "groups": groups }),
+            format!("the claim `groups` ({bytes} bytes)"),
+        ),
         (
             json!({ "realm_access": { "roles": groups, "x": 1 } }),
             format!("the claim `realm_access.roles` ({bytes} bytes)"),
@@ -81,17 +103,32 @@ async fn what_is_too_large_is_named_on_the_page_and_counted() {
     ];
     for (claims, named) in cases {
         let mut person = Person::new("alice", &[]);
-        person.claims.extend(claims.as_object().expect("an object").clone());
+        person
+            .claims
+            .extend(claims.as_object().expect("an object").clone());
         door.provider.sign_in(person);
         let page = door.browser().visit(&door.store_url(CART)).await;
         assert_error_page(&page, 502, "session_too_large");
-        assert!(page.words().contains(&format!("What takes the most room is {named}.")), "{page}");
+        assert!(
+            page.words()
+                .contains(&format!("What takes the most room is {named}.")),
+            "{page}"
+        );
     }
     alice(&door).await;
     for (series, expected) in [
-        (r#"doorward_logins_total{app="store",outcome="session_too_large"}"#, 2.0),
-        (r#"doorward_session_cookie_bytes_bucket{app="store",le="3072"}"#, 1.0),
-        (r#"doorward_session_cookie_bytes_bucket{app="store",le="7168"}"#, 1.0),
+        (
+            r#"doorward_logins_total{app="store",outcome="session_too_large"}"#,
+            2.0,
+        ),
+        (
+            r#"doorward_session_cookie_bytes_bucket{app="store",le="3072"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_session_cookie_bytes_bucket{app="store",le="7168"}"#,
+            1.0,
+        ),
         (r#"doorward_session_cookie_bytes_count{app="store"}"#, 3.0),
     ] {
         assert_eq!(door.metric(series).await, expected, "{series}");
@@ -103,7 +140,14 @@ async fn an_id_token_that_leaves_no_room_for_itself_beside_the_session_is_no_hin
     let door = Setup::over_tls().start();
     for (bytes, has_hint) in [(0, true), (2_500, false)] {
         let mut browser = signed_in(&door, well_known(bytes)).await;
-        assert_eq!(browser.jar.get(door.store_host(), "__Secure-doorward_hint").is_some(), has_hint, "{bytes} bytes");
+        assert_eq!(
+            browser
+                .jar
+                .get(door.store_host(), "__Secure-doorward_hint")
+                .is_some(),
+            has_hint,
+            "{bytes} bytes"
+        );
         assert!(most_sent(&door, &browser) <= MAX_ALL);
         let form = browser.visit(&door.store_url("/.doorward/logout")).await;
         let page = browser.submit(&form, &[]).await;
@@ -116,15 +160,22 @@ async fn an_id_token_that_leaves_no_room_for_itself_beside_the_session_is_no_hin
 async fn beside_the_jwt_only_what_the_app_uses_is_kept() {
     let door = Setup::plain()
         .store("session_jwt = \"access\"")
-        .more("[apps.store.headers]\nX-Forwarded-User = \"{sub}\"\nX-Roles = \"{apps.store.roles}\"")
+        .more(
+            "[apps.store.headers]\nX-Forwarded-User = \"{sub}\"\nX-Roles = \"{apps.store.roles}\"",
+        )
         .start();
-    door.provider.behave(|provider| provider.access_token_flaws = vec![Flaw::Without("apps")]);
+    door.provider
+        .behave(|provider| provider.access_token_flaws = vec![Flaw::Without("apps")]);
     let apps = json!({ "store": { "roles": ["a", "b"], "x": 1 }, "forum": { "roles": vec!["moderator"; 500] } });
     let mut browser = signed_in(&door, Person::new("alice", &[]).with_claim("apps", apps)).await;
     assert_eq!(door.store.last().header("x-roles"), Some("a,b"));
     door.pass(300);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    assert_eq!(door.store.last().header("x-roles"), Some("a,b"), "after a refresh");
+    assert_eq!(
+        door.store.last().header("x-roles"),
+        Some("a,b"),
+        "after a refresh"
+    );
 }
 
 #[tokio::test]
@@ -135,19 +186,32 @@ async fn nothing_that_cannot_navigate_begins_an_attempt() {
     let mut asks: Vec<Ask> = [Kind::Frame, Kind::Fetch, Kind::Image, Kind::Program]
         .into_iter()
         .flat_map(|kind| {
-            [&cart, &door.store_url("/.doorward/login?return_to=/x")].map(|url| Ask::new(kind, url).from(&page))
+            [&cart, &door.store_url("/.doorward/login?return_to=/x")]
+                .map(|url| Ask::new(kind, url).from(&page))
         })
         .collect();
     asks.push(Ask::new(Kind::Navigation, &cart).method("POST").from(&page));
     asks.push(Ask::new(Kind::Navigation, &cart).method("HEAD").from(&page));
-    asks.push(Ask::new(Kind::Navigation, &cart).header("Sec-Purpose", "prefetch;prerender").from(&page));
+    asks.push(
+        Ask::new(Kind::Navigation, &cart)
+            .header("Sec-Purpose", "prefetch;prerender")
+            .from(&page),
+    );
     for ask in asks {
         let what = format!("{:?} {} {:?}", ask.kind, ask.method, ask.headers);
         let answer = door.browser().send(ask).await;
-        assert_eq!((answer.status(), answer.head.all("set-cookie").len()), (401, 0), "{what}: {answer}");
+        assert_eq!(
+            (answer.status(), answer.head.all("set-cookie").len()),
+            (401, 0),
+            "{what}: {answer}"
+        );
     }
     assert_eq!(door.provider.calls(Endpoint::Authorize), 0);
     assert_eq!(door.metric("doorward_store_entries").await, 0.0);
-    let script: Value = door.browser().send(Ask::new(Kind::Fetch, &cart).from(&page)).await.json();
+    let script: Value = door
+        .browser()
+        .send(Ask::new(Kind::Fetch, &cart).from(&page))
+        .await
+        .json();
     assert_eq!(script["code"], "no_session");
 }

@@ -20,7 +20,10 @@ fn end(door: Doorward) -> JoinHandle<()> {
 }
 
 async fn ended(ending: JoinHandle<()>) {
-    timeout(SOON, ending).await.expect("the end in time").expect("an orderly end");
+    timeout(SOON, ending)
+        .await
+        .expect("the end in time")
+        .expect("an orderly end");
 }
 
 /// Waits until nobody listens there any more.
@@ -30,7 +33,9 @@ async fn refuses(address: std::net::SocketAddr) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(SOON, refused).await.expect("no new connections in time");
+    timeout(SOON, refused)
+        .await
+        .expect("no new connections in time");
 }
 
 #[tokio::test]
@@ -38,17 +43,33 @@ async fn answers_under_way_are_finished_and_nothing_new_begins() {
     let door = Setup::plain().start();
     let gate = Gate::default();
     let body = Content::Bytes(vec![b'z'; 200_000]);
-    door.store.answer("/public/slow", Answer { gate: Some(gate.clone()), body, ..Answer::default() });
+    door.store.answer(
+        "/public/slow",
+        Answer {
+            gate: Some(gate.clone()),
+            body,
+            ..Answer::default()
+        },
+    );
     let (address, browser) = (door.address(), door.browser());
     let mut idle = Dialogue::with(&browser, &door.site().store).await;
-    assert_eq!(idle.ask("GET", format!("GET /public/x HTTP/1.1\r\n{HOST}\r\n")).await.status(), 200);
+    assert_eq!(
+        idle.ask("GET", format!("GET /public/x HTTP/1.1\r\n{HOST}\r\n"))
+            .await
+            .status(),
+        200
+    );
     let mut busy = Dialogue::with(&browser, &door.site().store).await;
-    busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n")).await;
+    busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n"))
+        .await;
     gate.reached(1).await;
 
     let ending = end(door);
     refuses(address).await;
-    assert!(idle.hear_end().await.is_empty(), "a kept connection is closed");
+    assert!(
+        idle.hear_end().await.is_empty(),
+        "a kept connection is closed"
+    );
     assert!(!ending.is_finished(), "somebody is still being answered");
     gate.open();
     let reply = busy.hear("GET").await;
@@ -64,8 +85,15 @@ async fn a_refresh_under_way_still_reaches_its_browser() {
     let mut browser = alice(&door).await;
     door.pass(301);
     let gate = Gate::default();
-    door.provider.fault(crate::support::provider::Endpoint::Token, crate::support::provider::Fault::Held(gate.clone()));
-    let (url, address, host) = (door.store_url("/shopping-cart"), door.address(), door.store_host());
+    door.provider.fault(
+        crate::support::provider::Endpoint::Token,
+        crate::support::provider::Fault::Held(gate.clone()),
+    );
+    let (url, address, host) = (
+        door.store_url("/shopping-cart"),
+        door.address(),
+        door.store_host(),
+    );
     let before = crate::support::journey::cookie(&browser, host, "refresh");
     let asking = tokio::spawn(async move {
         let page = browser.step(&url).await;
@@ -77,7 +105,10 @@ async fn a_refresh_under_way_still_reaches_its_browser() {
     gate.open();
     let (status, browser) = asking.await.expect("an answer");
     let after = crate::support::journey::cookie(&browser, host, "refresh");
-    assert!(status == 200 && after.is_some() && after != before, "{status}: the new token was lost");
+    assert!(
+        status == 200 && after.is_some() && after != before,
+        "{status}: the new token was lost"
+    );
     ended(ending).await;
 }
 
@@ -86,22 +117,59 @@ async fn what_never_ends_is_cut_at_the_deadline() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
-    let mut talk = WebSocket::open(&mut browser, ask.clone()).await.expect("a socket");
-    let mut stuck = browser.stream(Ask { headers: upgrade_headers(), ..ask }).await.expect("a socket").into_wire();
+    let mut talk = WebSocket::open(&mut browser, ask.clone())
+        .await
+        .expect("a socket");
+    let mut stuck = browser
+        .stream(Ask {
+            headers: upgrade_headers(),
+            ..ask
+        })
+        .await
+        .expect("a socket")
+        .into_wire();
     let for_ever = Duration::from_secs(3600);
-    door.store.answer("/events", Answer { body: Content::Events { count: 2, every: for_ever }, ..Answer::default() });
-    let mut events = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events"))).await.expect("an answer");
+    door.store.answer(
+        "/events",
+        Answer {
+            body: Content::Events {
+                count: 2,
+                every: for_ever,
+            },
+            ..Answer::default()
+        },
+    );
+    let mut events = browser
+        .stream(Ask::new(Kind::Fetch, &door.store_url("/events")))
+        .await
+        .expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
 
     // The head of a frame that never becomes whole.
-    stuck.write(&[0x82, 0xfe, 1, 0, 0, 0, 0, 0, 7]).await.expect("sent");
+    stuck
+        .write(&[0x82, 0xfe, 1, 0, 0, 0, 0, 0, 7])
+        .await
+        .expect("sent");
     let ending = end(door);
-    let close = timeout(SOON, talk.hear_close()).await.expect("the socket is closed in time").expect("a close frame");
+    let close = timeout(SOON, talk.hear_close())
+        .await
+        .expect("the socket is closed in time")
+        .expect("a close frame");
     assert_eq!(close, (1001, "server going away".to_owned()));
-    let rest = timeout(SOON, stuck.read_body(Framing::UntilClose)).await.expect("the stuck socket is cut in time");
-    assert!(rest.is_ok_and(|rest| rest.starts_with(&[0x88])), "the client's side is between frames, and is told");
-    let rest = timeout(SOON, events.next()).await.expect("the stream is cut in time");
-    assert!(rest.is_err(), "a stream that was cut looked whole: {rest:?}");
+    let rest = timeout(SOON, stuck.read_body(Framing::UntilClose))
+        .await
+        .expect("the stuck socket is cut in time");
+    assert!(
+        rest.is_ok_and(|rest| rest.starts_with(&[0x88])),
+        "the client's side is between frames, and is told"
+    );
+    let rest = timeout(SOON, events.next())
+        .await
+        .expect("the stream is cut in time");
+    assert!(
+        rest.is_err(),
+        "a stream that was cut looked whole: {rest:?}"
+    );
     ended(ending).await;
 }
 
@@ -109,7 +177,13 @@ async fn what_never_ends_is_cut_at_the_deadline() {
 async fn readiness_goes_when_the_end_begins() {
     let door = Setup::plain().start();
     let gate = Gate::default();
-    door.store.answer("/public/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    door.store.answer(
+        "/public/slow",
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
     let admin = door.admin_address();
     let mut probe = Browser::new(door.clock.clone());
     for (path, text) in [("/livez", "alive\n"), ("/readyz", "ready\n")] {
@@ -117,11 +191,15 @@ async fn readiness_goes_when_the_end_begins() {
         assert_eq!((page.status(), page.text().as_str()), (200, text), "{path}");
     }
     let mut busy = Dialogue::with(&door.browser(), &door.site().store).await;
-    busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n")).await;
+    busy.say(format!("GET /public/slow HTTP/1.1\r\n{HOST}\r\n"))
+        .await;
     gate.reached(1).await;
     let ending = end(door);
     let gone = async {
-        while let Ok(page) = probe.try_send(Ask::new(Kind::Program, &format!("http://{admin}/readyz"))).await {
+        while let Ok(page) = probe
+            .try_send(Ask::new(Kind::Program, &format!("http://{admin}/readyz")))
+            .await
+        {
             if page.status() == 503 {
                 break;
             }

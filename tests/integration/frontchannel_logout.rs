@@ -12,13 +12,17 @@ use crate::support::eventually;
 const PATH: &str = "/.doorward/frontchannel-logout";
 
 fn door() -> Doorward {
-    Setup::over_tls().store("frontchannel_logout = true").start()
+    Setup::over_tls()
+        .store("frontchannel_logout = true")
+        .start()
 }
 
 /// What a page of this origin gets in a frame.
 async fn framed(door: &Doorward, browser: &mut Browser, query: &str, page: &str) -> Page {
     let page = Url::parse(page).expect("an URL");
-    browser.send(Ask::new(Kind::Frame, &door.store_url(&format!("{PATH}{query}"))).from(&page)).await
+    browser
+        .send(Ask::new(Kind::Frame, &door.store_url(&format!("{PATH}{query}"))).from(&page))
+        .await
 }
 
 /// On the store's site, as a provider must be for this.
@@ -37,20 +41,41 @@ async fn the_session_whose_cookies_arrive_ends_and_no_other() {
         let mut copy = browser.clone();
         let mut elsewhere = door.browser();
         assert_eq!(elsewhere.visit(&door.store_url(CART)).await.status(), 200);
-        let iss: String = url::form_urlencoded::byte_serialize(door.provider.issuer().as_bytes()).collect();
+        let iss: String =
+            url::form_urlencoded::byte_serialize(door.provider.issuer().as_bytes()).collect();
         let sid = door.provider.session();
-        let query = query.replace("iss", &format!("iss={iss}")).replace("sid", &format!("sid={sid}"));
+        let query = query
+            .replace("iss", &format!("iss={iss}"))
+            .replace("sid", &format!("sid={sid}"));
         let answer = framed(&door, &mut browser, &query, LOGOUT_PAGE).await;
-        assert_eq!((answer.status(), answer.text().as_str()), (200, ""), "{answer}");
+        assert_eq!(
+            (answer.status(), answer.text().as_str()),
+            (200, ""),
+            "{answer}"
+        );
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer}");
         let policy = answer.header("content-security-policy").expect("a policy");
-        assert_eq!(policy, format!("default-src 'none'; frame-ancestors {}", door.provider.issuer()));
+        assert_eq!(
+            policy,
+            format!(
+                "default-src 'none'; frame-ancestors {}",
+                door.provider.issuer()
+            )
+        );
         assert_eq!(answer.header("x-frame-options"), None);
         assert_eq!(door.cookie(&browser, "jwt"), None, "{query}");
         assert_login_starts(&door, &copy.step(&door.store_url(CART)).await);
         lives(&door, &mut elsewhere).await;
-        eventually("the refresh token is revoked", || door.provider.revoked().len() == 1).await;
-        metric_reaches(&door, "doorward_revocations_total{app=\"store\",outcome=\"front_channel\"}", 1.0).await;
+        eventually("the refresh token is revoked", || {
+            door.provider.revoked().len() == 1
+        })
+        .await;
+        metric_reaches(
+            &door,
+            "doorward_revocations_total{app=\"store\",outcome=\"front_channel\"}",
+            1.0,
+        )
+        .await;
     }
 }
 
@@ -58,42 +83,86 @@ async fn the_session_whose_cookies_arrive_ends_and_no_other() {
 async fn the_apps_own_session_goes_with_it() {
     let lines = "frontchannel_logout = true\napp_cookies = [{ name = \"SHOPSESSID\" }]\napp_logout_url = \"/bye\"";
     let door = Setup::over_tls().store(lines).start();
-    door.store.answer(CART, Answer::default().with_header("Set-Cookie", "SHOPSESSID=alices; Path=/; SameSite=Lax"));
+    door.store.answer(
+        CART,
+        Answer::default().with_header("Set-Cookie", "SHOPSESSID=alices; Path=/; SameSite=Lax"),
+    );
     let mut browser = alice(&door).await;
-    let answer = framed(&door, &mut browser, "?iss=https://elsewhere.test", LOGOUT_PAGE).await;
+    let answer = framed(
+        &door,
+        &mut browser,
+        "?iss=https://elsewhere.test",
+        LOGOUT_PAGE,
+    )
+    .await;
     assert_eq!(answer.status(), 400, "{answer}");
     assert!(browser.jar.get(door.store_host(), "SHOPSESSID").is_some());
     let answer = framed(&door, &mut browser, "", LOGOUT_PAGE).await;
     assert_eq!(answer.status(), 200, "{answer}");
-    assert!(browser.jar.get(door.store_host(), "SHOPSESSID").is_none(), "{answer}");
+    assert!(
+        browser.jar.get(door.store_host(), "SHOPSESSID").is_none(),
+        "{answer}"
+    );
     let told = door.store.last();
-    assert_eq!((told.target.as_str(), told.header("cookie")), ("/bye", Some("SHOPSESSID=alices")));
+    assert_eq!(
+        (told.target.as_str(), told.header("cookie")),
+        ("/bye", Some("SHOPSESSID=alices"))
+    );
 }
 
 #[tokio::test]
 async fn another_issuer_or_session_is_not_meant() {
     let door = door();
     let mut browser = alice(&door).await;
-    let iss: String = url::form_urlencoded::byte_serialize(door.provider.issuer().as_bytes()).collect();
+    let iss: String =
+        url::form_urlencoded::byte_serialize(door.provider.issuer().as_bytes()).collect();
     let sid = door.provider.session();
     for (query, code) in [
-        ("?iss=https://evil.example".to_owned(), "front_channel_issuer_mismatch"),
-        (format!("?iss={iss}&iss=https://evil.example&sid={sid}"), "front_channel_issuer_mismatch"),
-        (format!("?iss={iss}&sid=another"), "front_channel_sid_mismatch"),
-        (format!("?iss={iss}&sid={sid}&sid=another"), "front_channel_sid_mismatch"),
+        (
+            "?iss=https://evil.example".to_owned(),
+            "front_channel_issuer_mismatch",
+        ),
+        (
+            format!("?iss={iss}&iss=https://evil.example&sid={sid}"),
+            "front_channel_issuer_mismatch",
+        ),
+        (
+            format!("?iss={iss}&sid=another"),
+            "front_channel_sid_mismatch",
+        ),
+        (
+            format!("?iss={iss}&sid={sid}&sid=another"),
+            "front_channel_sid_mismatch",
+        ),
         ("?sid=".to_owned(), "front_channel_sid_mismatch"),
     ] {
         let answer = framed(&door, &mut browser, &query, LOGOUT_PAGE).await;
-        assert_eq!((answer.status(), answer.text().as_str()), (400, ""), "{query}: {answer}");
+        assert_eq!(
+            (answer.status(), answer.text().as_str()),
+            (400, ""),
+            "{query}: {answer}"
+        );
         assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
         lives(&door, &mut browser).await;
         door.log.line(PATH, code).await;
     }
-    for (code, times) in [("front_channel_issuer_mismatch", 2.0), ("front_channel_sid_mismatch", 3.0)] {
-        metric_reaches(&door, &format!("doorward_revocations_total{{app=\"store\",outcome=\"{code}\"}}"), times).await;
+    for (code, times) in [
+        ("front_channel_issuer_mismatch", 2.0),
+        ("front_channel_sid_mismatch", 3.0),
+    ] {
+        metric_reaches(
+            &door,
+            &format!("doorward_revocations_total{{app=\"store\",outcome=\"{code}\"}}"),
+            times,
+        )
+        .await;
     }
     let answer = framed(&door, &mut door.browser(), "", LOGOUT_PAGE).await;
-    assert_eq!((answer.status(), answer.chain[0].set_cookies.len()), (200, 0), "nobody was signed in: {answer}");
+    assert_eq!(
+        (answer.status(), answer.chain[0].set_cookies.len()),
+        (200, 0),
+        "nobody was signed in: {answer}"
+    );
 }
 
 #[tokio::test]
@@ -116,15 +185,27 @@ async fn nothing_but_a_frame_of_the_same_site_ends_anything() {
         assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
         lives(&door, &mut browser).await;
     }
-    let posted =
-        browser.send(Ask::new(Kind::Frame, &url).method("POST").from(&Url::parse(LOGOUT_PAGE).expect("an URL"))).await;
-    assert_eq!((posted.status(), posted.header("allow")), (405, Some("GET")), "{posted}");
+    let posted = browser
+        .send(
+            Ask::new(Kind::Frame, &url)
+                .method("POST")
+                .from(&Url::parse(LOGOUT_PAGE).expect("an URL")),
+        )
+        .await;
+    assert_eq!(
+        (posted.status(), posted.header("allow")),
+        (405, Some("GET")),
+        "{posted}"
+    );
     lives(&door, &mut browser).await;
 }
 
 #[tokio::test]
 async fn an_app_that_does_not_want_it_has_no_such_endpoint() {
     let door = Setup::over_tls().start();
-    let answer = door.browser().send(Ask::new(Kind::Program, &door.store_url(PATH))).await;
+    let answer = door
+        .browser()
+        .send(Ask::new(Kind::Program, &door.store_url(PATH)))
+        .await;
     assert_problem(&answer, 404, "no_such_endpoint");
 }

@@ -50,12 +50,30 @@ async fn ends(browser: &mut Browser, url: &str) {
 #[tokio::test]
 async fn the_whole_workflow_by_the_token_endpoint() {
     for (one_time_use, with_key) in [(true, true), (false, false)] {
-        let fusionauth =
-            if with_key { Emulated::start(one_time_use, &[]).await } else { without_key(one_time_use, &[]).await };
+        let fusionauth = if with_key {
+            Emulated::start(one_time_use, &[]).await
+        } else {
+            without_key(one_time_use, &[]).await
+        };
         let mut browser = fusionauth.browser();
-        journey::whole(&mut browser, &fusionauth.site(), "alice", async || fusionauth.pass(61)).await;
-        assert_eq!((fusionauth.provider().code_calls(), fusionauth.provider().refresh_calls()), (2, 2));
-        assert_eq!((fusionauth.provider().forms_shown(), fusionauth.provider().revocation_calls()), (2, 1));
+        journey::whole(&mut browser, &fusionauth.site(), "alice", async || {
+            fusionauth.pass(61)
+        })
+        .await;
+        assert_eq!(
+            (
+                fusionauth.provider().code_calls(),
+                fusionauth.provider().refresh_calls()
+            ),
+            (2, 2)
+        );
+        assert_eq!(
+            (
+                fusionauth.provider().forms_shown(),
+                fusionauth.provider().revocation_calls()
+            ),
+            (2, 1)
+        );
     }
 }
 
@@ -68,17 +86,29 @@ async fn the_whole_workflow_by_the_refresh_api() {
             without_key(one_time_use, &[JWT_REFRESH]).await
         };
         let mut browser = fusionauth.browser();
-        journey::whole(&mut browser, &fusionauth.site(), "alice", async || fusionauth.pass(61)).await;
-        assert_eq!((fusionauth.provider().code_calls(), fusionauth.provider().refresh_calls()), (2, 2));
+        journey::whole(&mut browser, &fusionauth.site(), "alice", async || {
+            fusionauth.pass(61)
+        })
+        .await;
+        assert_eq!(
+            (
+                fusionauth.provider().code_calls(),
+                fusionauth.provider().refresh_calls()
+            ),
+            (2, 2)
+        );
         assert_eq!(fusionauth.provider().revocation_calls(), 1);
     }
 }
 
 #[tokio::test]
 async fn many_refreshes_in_a_row_with_tokens_that_are_good_once_or_ever() {
-    for (one_time_use, edits) in
-        [(true, vec![]), (false, vec![JWT_REFRESH]), (true, vec![JWT_REFRESH]), (false, vec![])]
-    {
+    for (one_time_use, edits) in [
+        (true, vec![]),
+        (false, vec![JWT_REFRESH]),
+        (true, vec![JWT_REFRESH]),
+        (false, vec![]),
+    ] {
         let fusionauth = Emulated::start(one_time_use, &edits).await;
         let mut browser = at_both(&fusionauth).await;
         for round in 1..6 {
@@ -101,14 +131,27 @@ async fn roles_are_those_of_the_access_token_and_who_is_not_registered_is_told_s
     journey::load_with_refresh(&mut browser, &admin, "bob").await;
     let mut browser = fusionauth.browser();
     let form = journey::is_asked(&mut browser, &cart(&fusionauth)).await;
-    let page = browser.submit(&form, &[("username", "carol"), ("password", "carol")]).await;
-    assert!(page.url.query().is_some_and(|query| query.contains("userState=AuthenticatedNotRegistered")), "{page}");
+    let page = browser
+        .submit(&form, &[("username", "carol"), ("password", "carol")])
+        .await;
+    assert!(
+        page.url
+            .query()
+            .is_some_and(|query| query.contains("userState=AuthenticatedNotRegistered")),
+        "{page}"
+    );
     assert_error_page(&page, 403, "not_registered");
     let edit = [("refresh_by = \"token\"", "require_registration = false")];
     let fusionauth = Emulated::start(true, &edit).await;
     let mut browser = fusionauth.browser();
     journey::log_in(&mut browser, &cart(&fusionauth), "carol").await;
-    assert_eq!(browser.step(&format!("{}/admin", fusionauth.site().store)).await.status(), 403);
+    assert_eq!(
+        browser
+            .step(&format!("{}/admin", fusionauth.site().store))
+            .await
+            .status(),
+        403
+    );
 }
 
 #[tokio::test]
@@ -121,7 +164,11 @@ async fn all_of_a_persons_tokens_revoked_end_the_sessions_at_both_apps_by_one_we
     ends(&mut browser, &cart(&fusionauth)).await;
     assert!(is_over(&mut browser, &posts(&fusionauth)).await);
     journey::load(&mut bob, &cart(&fusionauth), "bob").await;
-    assert_eq!(fusionauth.provider().refresh_calls(), 0, "nobody had to ask");
+    assert_eq!(
+        fusionauth.provider().refresh_calls(),
+        0,
+        "nobody had to ask"
+    );
     // The session at the provider has ended too; a new login lives.
     fusionauth.pass(1);
     journey::log_in(&mut browser, &cart(&fusionauth), "alice").await;
@@ -176,8 +223,15 @@ async fn a_stolen_refresh_cookie_that_comes_again_ends_the_session_of_both() {
         fusionauth.pass(31);
         assert!(is_over(&mut thief, &cart(&fusionauth)).await);
         assert!(is_over(&mut browser, &cart(&fusionauth)).await);
-        assert_eq!(fusionauth.provider().refresh_calls(), 1, "a used token was never sent");
-        eventually("the newest token is revoked", || fusionauth.provider().revocation_calls() == 1).await;
+        assert_eq!(
+            fusionauth.provider().refresh_calls(),
+            1,
+            "a used token was never sent"
+        );
+        eventually("the newest token is revoked", || {
+            fusionauth.provider().revocation_calls() == 1
+        })
+        .await;
         journey::load_with_refresh(&mut browser, &posts(&fusionauth), "alice").await;
     }
 }
@@ -200,9 +254,14 @@ async fn a_stream_ends_with_the_session_that_a_webhook_ends() {
     let fusionauth = Emulated::start(true, &[("\"/clock\", \"/ticker\", ", "")]).await;
     let mut browser = at_both(&fusionauth).await;
     let ticker = format!("{}/ticker", fusionauth.site().store);
-    let page = browser.step(&format!("{}/clock", fusionauth.site().store)).await;
+    let page = browser
+        .step(&format!("{}/clock", fusionauth.site().store))
+        .await;
     assert_eq!(page.status(), 200, "{page}");
-    let mut stream = browser.stream(Ask::new(Kind::Fetch, &ticker).from(&page.url)).await.expect("a stream");
+    let mut stream = browser
+        .stream(Ask::new(Kind::Fetch, &ticker).from(&page.url))
+        .await
+        .expect("a stream");
     assert_eq!(stream.head.status(), 200);
     assert!(stream.next().await.is_ok_and(|tick| tick.is_some()));
     fusionauth.provider().revoke_all_of("alice");
@@ -222,6 +281,7 @@ async fn the_demonstration_shows_it_by_its_option() {
     journey::log_in(&mut browser, &cart, "alice").await;
     let welcome = browser.visit(&format!("{}/", demo.provider)).await;
     browser.submit(&welcome, &[]).await;
-    demo.process.line_with("the apps are told that tokens were revoked");
+    demo.process
+        .line_with("the apps are told that tokens were revoked");
     ends(&mut browser, &cart).await;
 }

@@ -30,17 +30,29 @@ fn before(service: &Service, more: &str) -> Doorward {
 /// A client that sends alice's token, and what it should not.
 async fn alice(door: &Doorward) -> Client {
     let token = format!("Bearer {}", door.provider.access_token(&json!({}), &[]));
-    client(door.address(), ORIGIN, &[("authorization", &token), ("x-forwarded-user", "mallory")]).await
+    client(
+        door.address(),
+        ORIGIN,
+        &[("authorization", &token), ("x-forwarded-user", "mallory")],
+    )
+    .await
 }
 
 fn method(path: &'static str) -> PathAndQuery {
     PathAndQuery::from_static(path)
 }
 
-async fn say(client: &mut Client, path: &'static str, message: &'static str) -> Result<Bytes, Status> {
+async fn say(
+    client: &mut Client,
+    path: &'static str,
+    message: &'static str,
+) -> Result<Bytes, Status> {
     client.ready().await.expect("a connection");
     let request = Request::new(Bytes::from_static(message.as_bytes()));
-    client.unary(request, method(path), Raw).await.map(tonic::Response::into_inner)
+    client
+        .unary(request, method(path), Raw)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 #[tokio::test]
@@ -48,20 +60,37 @@ async fn a_call_arrives_with_who_is_asking_and_its_answer_with_its_status() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;
-    assert_eq!(say(&mut client, "/echo.Echo/Say", "hello").await.unwrap(), "alice-id: hello");
+    assert_eq!(
+        say(&mut client, "/echo.Echo/Say", "hello").await.unwrap(),
+        "alice-id: hello"
+    );
     let head = service.heads().pop().unwrap();
     assert_eq!(
         (&head["te"], &head["content-type"]),
-        (&"trailers".parse().unwrap(), &"application/grpc".parse().unwrap())
+        (
+            &"trailers".parse().unwrap(),
+            &"application/grpc".parse().unwrap()
+        )
     );
     assert!(!head.contains_key("authorization"));
 
-    let failed = say(&mut client, "/echo.Echo/Say", "fail").await.unwrap_err();
-    assert_eq!((failed.code(), failed.message()), (Code::NotFound, "not hére: 100 %"));
+    let failed = say(&mut client, "/echo.Echo/Say", "fail")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (failed.code(), failed.message()),
+        (Code::NotFound, "not hére: 100 %")
+    );
     assert_eq!(failed.metadata().get("cause").unwrap(), "wish");
-    assert!(failed.metadata().get("doorward-access-token").is_none(), "{failed:?}");
+    assert!(
+        failed.metadata().get("doorward-access-token").is_none(),
+        "{failed:?}"
+    );
     let unknown = say(&mut client, "/echo.Echo/Other", "x").await.unwrap_err();
-    assert_eq!((unknown.code(), unknown.message()), (Code::Unimplemented, "no such method"));
+    assert_eq!(
+        (unknown.code(), unknown.message()),
+        (Code::Unimplemented, "no such method")
+    );
 }
 
 #[tokio::test]
@@ -70,8 +99,12 @@ async fn a_client_streams() {
     let door = before(&service, "");
     let mut client = alice(&door).await;
     client.ready().await.unwrap();
-    let messages = tokio_stream::iter(["one", "two", "three"].map(|word| Bytes::from_static(word.as_bytes())));
-    let answer = client.client_streaming(Request::new(messages), method("/echo.Echo/Collect"), Raw).await.unwrap();
+    let messages =
+        tokio_stream::iter(["one", "two", "three"].map(|word| Bytes::from_static(word.as_bytes())));
+    let answer = client
+        .client_streaming(Request::new(messages), method("/echo.Echo/Collect"), Raw)
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner(), "one,two,three");
 }
 
@@ -82,13 +115,19 @@ async fn a_service_streams_and_can_fail_in_the_middle() {
     let mut client = alice(&door).await;
     client.ready().await.unwrap();
     let request = Request::new(Bytes::from_static(b"one,two,fail,three"));
-    let answer = client.server_streaming(request, method("/echo.Echo/Split"), Raw).await.unwrap();
+    let answer = client
+        .server_streaming(request, method("/echo.Echo/Split"), Raw)
+        .await
+        .unwrap();
     let mut messages = answer.into_inner();
     for word in ["one", "two"] {
         assert_eq!(messages.message().await.unwrap().unwrap(), word);
     }
     let failed = messages.message().await.unwrap_err();
-    assert_eq!((failed.code(), failed.message()), (Code::DataLoss, "half of it"));
+    assert_eq!(
+        (failed.code(), failed.message()),
+        (Code::DataLoss, "half of it")
+    );
 }
 
 /// Each message is answered before the next is sent: nothing on the way waits for more.
@@ -100,7 +139,11 @@ async fn both_stream_at_once() {
     client.ready().await.unwrap();
     let (sender, messages) = mpsc::channel(1);
     let request = Request::new(ReceiverStream::new(messages));
-    let mut heard = client.streaming(request, method("/echo.Echo/Talk"), Raw).await.unwrap().into_inner();
+    let mut heard = client
+        .streaming(request, method("/echo.Echo/Talk"), Raw)
+        .await
+        .unwrap()
+        .into_inner();
     for n in 0..20 {
         let word = Bytes::from(format!("word {n}"));
         sender.send(word.clone()).await.unwrap();
@@ -120,7 +163,10 @@ async fn messages_of_many_mebibytes_pass_both_ways() {
     client.ready().await.unwrap();
     let part = Bytes::from(vec![b'x'; 3 << 20]);
     let messages = tokio_stream::iter(vec![part; 8]);
-    let answer = client.client_streaming(Request::new(messages), method("/echo.Echo/Collect"), Raw).await.unwrap();
+    let answer = client
+        .client_streaming(Request::new(messages), method("/echo.Echo/Collect"), Raw)
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().len(), 8 * (3 << 20) + 7);
 }
 
@@ -128,24 +174,57 @@ async fn messages_of_many_mebibytes_pass_both_ways() {
 async fn who_may_not_is_told_in_a_status_and_never_sent_to_log_in() {
     let service = Service::start();
     let door = before(&service, "");
-    let browserish = [("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let browserish = [
+        ("accept", "text/html"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ];
     let mut stranger = client(door.address(), ORIGIN, &browserish).await;
-    let refused = say(&mut stranger, "/echo.Echo/Say", "hello").await.unwrap_err();
+    let refused = say(&mut stranger, "/echo.Echo/Say", "hello")
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
-    assert!(refused.message().starts_with("Please log in (no_session "), "{}", refused.message());
-    assert!(refused.metadata().get("www-authenticate").is_some() && refused.metadata().get("location").is_none());
+    assert!(
+        refused.message().starts_with("Please log in (no_session "),
+        "{}",
+        refused.message()
+    );
+    assert!(
+        refused.metadata().get("www-authenticate").is_some()
+            && refused.metadata().get("location").is_none()
+    );
     let _ = door.log.line("/echo.Echo/Say", "no_session").await;
 
     let mut forged = client(door.address(), ORIGIN, &[("authorization", "Bearer a.b.c")]).await;
-    assert_eq!(say(&mut forged, "/echo.Echo/Say", "hello").await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(
+        say(&mut forged, "/echo.Echo/Say", "hello")
+            .await
+            .unwrap_err()
+            .code(),
+        Code::Unauthenticated
+    );
     let mut alice = alice(&door).await;
-    let forbidden = say(&mut alice, "/admin.Echo/Say", "hello").await.unwrap_err();
+    let forbidden = say(&mut alice, "/admin.Echo/Say", "hello")
+        .await
+        .unwrap_err();
     assert_eq!(forbidden.code(), Code::PermissionDenied);
-    assert!(forbidden.message().contains("(forbidden "), "{}", forbidden.message());
-    let odd = say(&mut alice, "/echo.Echo//Say", "hello").await.unwrap_err();
+    assert!(
+        forbidden.message().contains("(forbidden "),
+        "{}",
+        forbidden.message()
+    );
+    let odd = say(&mut alice, "/echo.Echo//Say", "hello")
+        .await
+        .unwrap_err();
     assert_eq!(odd.code(), Code::Internal);
     let mut elsewhere = client(door.address(), "http://stranger.example", &[]).await;
-    assert_eq!(say(&mut elsewhere, "/echo.Echo/Say", "hello").await.unwrap_err().code(), Code::Unknown);
+    assert_eq!(
+        say(&mut elsewhere, "/echo.Echo/Say", "hello")
+            .await
+            .unwrap_err()
+            .code(),
+        Code::Unknown
+    );
     assert!(service.heads().is_empty());
 }
 
@@ -156,7 +235,9 @@ async fn a_service_that_is_down_is_unavailable() {
     let mut client = alice(&door).await;
     say(&mut client, "/echo.Echo/Say", "hello").await.unwrap();
     service.stop();
-    let down = say(&mut client, "/echo.Echo/Say", "hello").await.unwrap_err();
+    let down = say(&mut client, "/echo.Echo/Say", "hello")
+        .await
+        .unwrap_err();
     assert_eq!(down.code(), Code::Unavailable);
     assert!(down.message().contains("upstream_"), "{}", down.message());
 }
@@ -170,7 +251,11 @@ async fn a_call_that_is_cancelled_ends_at_the_service_too() {
     client.ready().await.unwrap();
     let (sender, messages) = mpsc::channel(1);
     let request = Request::new(ReceiverStream::new(messages));
-    let mut heard = client.streaming(request, method("/echo.Echo/Talk"), Raw).await.unwrap().into_inner();
+    let mut heard = client
+        .streaming(request, method("/echo.Echo/Talk"), Raw)
+        .await
+        .unwrap()
+        .into_inner();
     sender.send(Bytes::from_static(b"hello")).await.unwrap();
     heard.message().await.unwrap();
     assert_eq!(door.metric("doorward_upstream_http2_streams").await, 1.0);

@@ -24,7 +24,9 @@ type Client = SendRequest<Bytes>;
 /// Prior knowledge.
 async fn connect(door: &Doorward) -> Client {
     let (client, connection) =
-        h2::client::handshake(TcpStream::connect(door.address()).await.expect("a port")).await.expect("HTTP/2");
+        h2::client::handshake(TcpStream::connect(door.address()).await.expect("a port"))
+            .await
+            .expect("HTTP/2");
     tokio::spawn(connection);
     client
 }
@@ -32,10 +34,16 @@ async fn connect(door: &Doorward) -> Client {
 /// A body as DATA frames, and whether its length was said.
 type Parts<'a> = (&'a [&'a str], bool);
 
-async fn ask(client: &Client, mut request: Request<()>, body: Option<Parts<'_>>) -> Result<Answer, h2::Error> {
+async fn ask(
+    client: &Client,
+    mut request: Request<()>,
+    body: Option<Parts<'_>>,
+) -> Result<Answer, h2::Error> {
     if let Some((parts, true)) = body {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        request.headers_mut().insert("content-length", length.into());
+        request
+            .headers_mut()
+            .insert("content-length", length.into());
     }
     let mut client = client.clone().ready().await?;
     let (answer, mut stream) = client.send_request(request, body.is_none())?;
@@ -53,7 +61,11 @@ async fn ask(client: &Client, mut request: Request<()>, body: Option<Parts<'_>>)
         all.extend_from_slice(&part);
     }
     let body = String::from_utf8_lossy(&all).into_owned();
-    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+    })
 }
 
 fn request(method: &str, url: &str, fields: &[(&'static str, &str)]) -> Request<()> {
@@ -74,9 +86,21 @@ async fn a_session_in_crumbs_is_one_and_the_app_gets_one_cookie_field() {
         let value = door.cookie(&browser, kind).expect("a cookie");
         fields.push(("cookie", format!("{}={value}", door.cookie_name(kind))));
     }
-    fields.extend([("cookie", "cart=7".to_owned()), ("x-forwarded-user", "mallory".to_owned())]);
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let answer = ask(&client, request("GET", &format!("{STORE}/shopping-cart?a=b"), &fields), None).await.unwrap();
+    fields.extend([
+        ("cookie", "cart=7".to_owned()),
+        ("x-forwarded-user", "mallory".to_owned()),
+    ]);
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let answer = ask(
+        &client,
+        request("GET", &format!("{STORE}/shopping-cart?a=b"), &fields),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
     let seen = door.store.last();
     assert_eq!(seen.head.all("cookie"), ["theme=dark; cart=7"]);
@@ -84,7 +108,10 @@ async fn a_session_in_crumbs_is_one_and_the_app_gets_one_cookie_field() {
     assert_ne!(seen.header("x-forwarded-user"), Some("mallory"));
     assert_eq!(
         (seen.head.start.as_str(), seen.head.all("host")),
-        ("GET /shopping-cart?a=b HTTP/1.1", vec!["store.localhost:8080"])
+        (
+            "GET /shopping-cart?a=b HTTP/1.1",
+            vec!["store.localhost:8080"]
+        )
     );
 }
 
@@ -97,21 +124,53 @@ async fn without_a_session_the_same_answers_come_as_over_http_1() {
         request(
             "GET",
             &format!("{STORE}/shopping-cart"),
-            &[("accept", "text/html"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")],
+            &[
+                ("accept", "text/html"),
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "document"),
+            ],
         ),
         None,
     )
     .await
     .unwrap();
     assert_eq!(page.status, 302);
-    assert!(page.headers["location"].to_str().unwrap().starts_with(door.provider.issuer()));
-    let script = ask(&client, request("GET", &format!("{STORE}/shopping-cart"), &[("sec-fetch-mode", "cors")]), None)
-        .await
-        .unwrap();
-    assert_eq!((script.status, script.headers["content-type"].as_bytes()), (401, &b"application/problem+json"[..]));
-    let head = ask(&client, request("HEAD", &format!("{STORE}/shopping-cart"), &[]), None).await.unwrap();
+    assert!(
+        page.headers["location"]
+            .to_str()
+            .unwrap()
+            .starts_with(door.provider.issuer())
+    );
+    let script = ask(
+        &client,
+        request(
+            "GET",
+            &format!("{STORE}/shopping-cart"),
+            &[("sec-fetch-mode", "cors")],
+        ),
+        None,
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        (script.status, script.headers["content-type"].as_bytes()),
+        (401, &b"application/problem+json"[..])
+    );
+    let head = ask(
+        &client,
+        request("HEAD", &format!("{STORE}/shopping-cart"), &[]),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!((head.status, head.body.as_str()), (401, ""));
-    let stranger = ask(&client, request("GET", "http://stranger.example/", &[]), None).await.unwrap();
+    let stranger = ask(
+        &client,
+        request("GET", "http://stranger.example/", &[]),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!(stranger.status, 421);
     assert_eq!(door.store.count(), 0);
 }
@@ -122,28 +181,74 @@ async fn what_has_no_form_in_http_1_is_refused() {
     let client = connect(&door).await;
     let page = &format!("{STORE}/public/x");
     for (name, request, statuses) in [
-        ("another host beside", request("GET", page, &[("host", "forum.localhost:8080")]), &[400][..]),
+        (
+            "another host beside",
+            request("GET", page, &[("host", "forum.localhost:8080")]),
+            &[400][..],
+        ),
         (
             "two hosts",
-            request("GET", page, &[("host", "store.localhost:8080"), ("host", "store.localhost:8080")]),
+            request(
+                "GET",
+                page,
+                &[
+                    ("host", "store.localhost:8080"),
+                    ("host", "store.localhost:8080"),
+                ],
+            ),
             &[400],
         ),
-        ("no authority", request("GET", "/public/x", &[("host", "store.localhost:8080")]), &[400]),
-        ("userinfo", request("GET", "http://admin@store.localhost:8080/public/x", &[]), &[400]),
-        ("another scheme", request("GET", "ftp://store.localhost:8080/public/x", &[]), &[400]),
-        ("dot segments", request("GET", &format!("{STORE}/public/../admin"), &[]), &[400]),
+        (
+            "no authority",
+            request("GET", "/public/x", &[("host", "store.localhost:8080")]),
+            &[400],
+        ),
+        (
+            "userinfo",
+            request("GET", "http://admin@store.localhost:8080/public/x", &[]),
+            &[400],
+        ),
+        (
+            "another scheme",
+            request("GET", "ftp://store.localhost:8080/public/x", &[]),
+            &[400],
+        ),
+        (
+            "dot segments",
+            request("GET", &format!("{STORE}/public/../admin"), &[]),
+            &[400],
+        ),
         ("lower-case method", request("get", page, &[]), &[501]),
         ("TRACE", request("TRACE", page, &[]), &[501]),
-        ("lengths in a list", request("POST", page, &[("content-length", "0, 0")]), &[400]),
-        ("an expectation", request("POST", page, &[("expect", "200-ok")]), &[417]),
+        (
+            "lengths in a list",
+            request("POST", page, &[("content-length", "0, 0")]),
+            &[400],
+        ),
+        (
+            "an expectation",
+            request("POST", page, &[("expect", "200-ok")]),
+            &[417],
+        ),
     ] {
         match ask(&client, request, None).await {
-            Ok(answer) => assert!(statuses.contains(&answer.status), "{name}: {} {}", answer.status, answer.body),
+            Ok(answer) => assert!(
+                statuses.contains(&answer.status),
+                "{name}: {} {}",
+                answer.status,
+                answer.body
+            ),
             Err(error) => assert!(error.is_reset(), "{name}: {error}"),
         }
     }
     assert_eq!(door.store.count(), 0);
-    assert_eq!(ask(&client, request("GET", page, &[]), None).await.unwrap().status, 200);
+    assert_eq!(
+        ask(&client, request("GET", page, &[]), None)
+            .await
+            .unwrap()
+            .status,
+        200
+    );
 }
 
 /// Every method with every form of a body: exactly one framing of our own goes to the app, and the next request is whole.
@@ -158,14 +263,31 @@ async fn bodies_are_framed_anew_for_every_method() {
         ("unsized", Some((&["hel", "lo"], false)), "hello"),
         ("sized empty", Some((&[], true)), ""),
     ];
-    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"] {
+    for method in [
+        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",
+    ] {
         for (form, parts, body) in forms {
-            let answer = ask(&client, request(method, &format!("{STORE}/public/x"), &[]), parts).await.unwrap();
+            let answer = ask(
+                &client,
+                request(method, &format!("{STORE}/public/x"), &[]),
+                parts,
+            )
+            .await
+            .unwrap();
             let seen = door.store.last();
-            assert_eq!((answer.status, seen.method.as_str()), (200, method), "{form}");
+            assert_eq!(
+                (answer.status, seen.method.as_str()),
+                (200, method),
+                "{form}"
+            );
             assert_eq!(String::from_utf8_lossy(&seen.body), body, "{method} {form}");
-            let framings = seen.head.all("content-length").len() + seen.head.all("transfer-encoding").len();
-            assert!(framings <= 1 && (framings == 1 || body.is_empty()), "{method} {form}: {:?}", seen.head.headers);
+            let framings =
+                seen.head.all("content-length").len() + seen.head.all("transfer-encoding").len();
+            assert!(
+                framings <= 1 && (framings == 1 || body.is_empty()),
+                "{method} {form}: {:?}",
+                seen.head.headers
+            );
             if form == "sized" {
                 assert_eq!(seen.head.request_framing(), Framing::Length(5), "{method}");
             }
@@ -180,11 +302,24 @@ async fn a_body_that_is_not_as_long_as_said_is_refused() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
     for (length, parts) in [("2", &["hello"][..]), ("9", &["hello"]), ("5", &[])] {
-        let asked = request("POST", &format!("{STORE}/public/x"), &[("content-length", length)]);
+        let asked = request(
+            "POST",
+            &format!("{STORE}/public/x"),
+            &[("content-length", length)],
+        );
         let answer = ask(&client, asked, Some((parts, false))).await;
-        assert!(answer.as_ref().map_or(true, |answer| answer.status >= 400), "{length}: {}", answer.unwrap().status);
+        assert!(
+            answer.as_ref().map_or(true, |answer| answer.status >= 400),
+            "{length}: {}",
+            answer.unwrap().status
+        );
     }
-    let answer = ask(&client, request("POST", &format!("{STORE}/public/y"), &[]), Some((&["whole"], false))).await;
+    let answer = ask(
+        &client,
+        request("POST", &format!("{STORE}/public/y"), &[]),
+        Some((&["whole"], false)),
+    )
+    .await;
     assert_eq!(answer.unwrap().status, 200);
     assert_eq!(door.store.last().body, b"whole");
 }
@@ -196,14 +331,29 @@ async fn over_tls_it_is_agreed_on() {
     tls.alpn_protocols = vec![b"h2".to_vec()];
     let name = rustls_pki_types::ServerName::try_from("store.example.test").unwrap();
     let stream = TcpStream::connect(door.address()).await.unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls))
+        .connect(name, stream)
+        .await
+        .unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let answer = ask(&client, request("GET", "https://store.example.test/public/x", &[]), None).await.unwrap();
+    let answer = ask(
+        &client,
+        request("GET", "https://store.example.test/public/x", &[]),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(door.store.last().header("x-forwarded-proto"), Some("https"));
-    let answer = ask(&client, request("GET", "http://store.example.test/public/x", &[]), None).await.unwrap();
+    let answer = ask(
+        &client,
+        request("GET", "http://store.example.test/public/x", &[]),
+        None,
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.status, 400);
     metric_reaches(&door, "doorward_http2_streams", 0.0).await;
 }

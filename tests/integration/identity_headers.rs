@@ -68,9 +68,15 @@ async fn the_usual_headers_need_no_configuration() {
         assert_eq!(seen.head.all(name), [value]);
     }
     let page = browser.step(&door.store_url("/public/page")).await;
-    assert_eq!((page.status(), door.store.last().header("x-forwarded-user")), (200, Some("alice-id")));
+    assert_eq!(
+        (page.status(), door.store.last().header("x-forwarded-user")),
+        (200, Some("alice-id"))
+    );
     let page = door.browser().step(&door.store_url("/public/page")).await;
-    assert_eq!((page.status(), door.store.last().header("x-forwarded-user")), (200, None));
+    assert_eq!(
+        (page.status(), door.store.last().header("x-forwarded-user")),
+        (200, None)
+    );
 }
 
 async fn forwarded(door: &Doorward, fields: &str) -> Received {
@@ -92,23 +98,46 @@ async fn nobody_is_believed_about_where_a_request_came_from() {
     assert_eq!(seen.head.all("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.head.all("x-forwarded-host"), ["store.localhost:8080"]);
-    for name in ["forwarded", "x-real-ip", "x-forwarded-prefix", "x-forwarded-port"] {
+    for name in [
+        "forwarded",
+        "x-real-ip",
+        "x-forwarded-prefix",
+        "x-forwarded-port",
+    ] {
         assert_eq!(seen.header(name), None, "{name}");
     }
-    assert_eq!(door.log.line("/public/x", "forward").await["client"], "127.0.0.1");
+    assert_eq!(
+        door.log.line("/public/x", "forward").await["client"],
+        "127.0.0.1"
+    );
 }
 
 #[tokio::test]
 async fn a_trusted_proxy_is_believed_about_the_address_and_nothing_else() {
-    let door = Setup::plain().server("trusted_proxies = [\"127.0.0.0/8\"]").start();
+    let door = Setup::plain()
+        .server("trusted_proxies = [\"127.0.0.0/8\"]")
+        .start();
     let seen = forwarded(&door, CLAIMED).await;
-    assert_eq!(seen.head.all("x-forwarded-for"), ["198.51.100.7, 127.0.0.1"]);
+    assert_eq!(
+        seen.head.all("x-forwarded-for"),
+        ["198.51.100.7, 127.0.0.1"]
+    );
     assert_eq!(seen.head.all("x-forwarded-proto"), ["http"]);
     assert_eq!(seen.head.all("x-forwarded-host"), ["store.localhost:8080"]);
-    assert_eq!(door.log.line("/public/x", "forward").await["client"], "198.51.100.7");
-    for junk in ["X-Forwarded-For: nonsense\r\n", "X-Forwarded-For: 198.51.100.7, nonsense\r\n", "X-Forwarded-For:\r\n"]
-    {
-        assert_eq!(forwarded(&door, junk).await.head.all("x-forwarded-for"), ["127.0.0.1"], "{junk}");
+    assert_eq!(
+        door.log.line("/public/x", "forward").await["client"],
+        "198.51.100.7"
+    );
+    for junk in [
+        "X-Forwarded-For: nonsense\r\n",
+        "X-Forwarded-For: 198.51.100.7, nonsense\r\n",
+        "X-Forwarded-For:\r\n",
+    ] {
+        assert_eq!(
+            forwarded(&door, junk).await.head.all("x-forwarded-for"),
+            ["127.0.0.1"],
+            "{junk}"
+        );
     }
 }
 
@@ -120,7 +149,8 @@ impl Dice {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(sides).expect("few sides")).expect("few sides")
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(sides).expect("few sides"))
+            .expect("few sides")
     }
 
     fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
@@ -197,10 +227,19 @@ fn request(dice: &mut Dice, cookies: &str) -> (String, String) {
             _ => {}
         }
     }
-    fields
-        .push(dice.pick(&["Accept: */*", "Accept: text/html", "Sec-Fetch-Mode: navigate", "X-Nothing: 1"]).to_owned());
+    fields.push(
+        dice.pick(&[
+            "Accept: */*",
+            "Accept: text/html",
+            "Sec-Fetch-Mode: navigate",
+            "X-Nothing: 1",
+        ])
+        .to_owned(),
+    );
     match dice.roll(4) {
-        0 if !cookies.is_empty() => fields.extend(cookies.split("; ").map(|pair| format!("Cookie: {pair}"))),
+        0 if !cookies.is_empty() => {
+            fields.extend(cookies.split("; ").map(|pair| format!("Cookie: {pair}")))
+        }
         1 => fields.push(format!("Cookie: mine=1; {cookies}; other=2")),
         _ if !cookies.is_empty() => fields.push(format!("Cookie: {cookies}")),
         _ => {}
@@ -211,27 +250,54 @@ fn request(dice: &mut Dice, cookies: &str) -> (String, String) {
     // Order decides nothing either: the host may stand anywhere.
     let at = dice.roll(fields.len());
     fields.swap(0, at);
-    (method.to_owned(), format!("{method} {} HTTP/1.1\r\n{}\r\n\r\n", dice.pick(&PATHS), fields.join("\r\n")))
+    (
+        method.to_owned(),
+        format!(
+            "{method} {} HTTP/1.1\r\n{}\r\n\r\n",
+            dice.pick(&PATHS),
+            fields.join("\r\n")
+        ),
+    )
 }
 
 fn cookies_of(browser: &Browser, door: &Doorward) -> String {
     let cookies = browser.jar.of(door.store_host());
-    cookies.iter().map(|cookie| format!("{}={}", cookie.name, cookie.value)).collect::<Vec<_>>().join("; ")
+    cookies
+        .iter()
+        .map(|cookie| format!("{}={}", cookie.name, cookie.value))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Nothing that reached either app has a secret, a cookie of ours or a forged value in it.
 fn assert_clean(door: &Doorward, canaries: &[String]) {
-    let canaries: Vec<&str> = canaries.iter().map(String::as_str).chain([FORGED, "doorward_"]).collect();
+    let canaries: Vec<&str> = canaries
+        .iter()
+        .map(String::as_str)
+        .chain([FORGED, "doorward_"])
+        .collect();
     door.store.assert_never_saw(&canaries);
     door.forum.assert_never_saw(&canaries);
     for seen in door.store.received() {
-        let folded =
-            |name: &str| name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-").to_ascii_lowercase();
-        let mut names: Vec<String> = seen.head.headers.iter().map(|(name, _)| folded(name)).collect();
+        let folded = |name: &str| {
+            name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+                .to_ascii_lowercase()
+        };
+        let mut names: Vec<String> = seen
+            .head
+            .headers
+            .iter()
+            .map(|(name, _)| folded(name))
+            .collect();
         names.sort_unstable();
         let total = names.len();
         names.dedup();
-        assert_eq!(names.len(), total, "two fields that a backend may take for one: {:?}", seen.head.headers);
+        assert_eq!(
+            names.len(),
+            total,
+            "two fields that a backend may take for one: {:?}",
+            seen.head.headers
+        );
         let user = seen.header("x-forwarded-user");
         assert!(user.is_none_or(|user| user == "alice-id"), "{user:?}");
         let path = seen.target.split('?').next().unwrap_or_default();
@@ -255,7 +321,11 @@ async fn no_request_that_reaches_the_app_has_a_secret_or_a_forgery_in_it() {
         let mut browser = alice(&door).await;
         let live = cookies_of(&browser, &door);
         let garbage = live.replace('A', "B");
-        let half = live.split("; ").filter(|pair| !pair.contains("_refresh")).collect::<Vec<_>>().join("; ");
+        let half = live
+            .split("; ")
+            .filter(|pair| !pair.contains("_refresh"))
+            .collect::<Vec<_>>()
+            .join("; ");
         for number in 0..120 {
             // From the middle on the JWT is old, so that the first protected page refreshes.
             if number == 60 {
@@ -268,19 +338,35 @@ async fn no_request_that_reaches_the_app_has_a_secret_or_a_forgery_in_it() {
                 3 => format!("{live}; doorward_jwt=planted"),
                 _ => live.clone(),
             };
-            canaries
-                .extend(state.split("; ").filter_map(|pair| pair.split_once('=')).map(|(_, value)| value.to_owned()));
+            canaries.extend(
+                state
+                    .split("; ")
+                    .filter_map(|pair| pair.split_once('='))
+                    .map(|(_, value)| value.to_owned()),
+            );
             let (method, bytes) = request(&mut dice, &state);
             let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
             let reply = dialogue.ask(&method, &bytes).await;
-            assert!(reply.status() < 500, "round {round}, {number}: {bytes}\n{}", reply.text());
             assert!(
-                !reply.text().contains(FORGED) || reply.head.header("content-type") != Some("text/html; charset=utf-8")
+                reply.status() < 500,
+                "round {round}, {number}: {bytes}\n{}",
+                reply.text()
+            );
+            assert!(
+                !reply.text().contains(FORGED)
+                    || reply.head.header("content-type") != Some("text/html; charset=utf-8")
             );
         }
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "round {round}: the session lives");
+        assert_eq!(
+            browser.step(&door.store_url(CART)).await.status(),
+            200,
+            "round {round}: the session lives"
+        );
         canaries.extend(
-            cookies_of(&browser, &door).split("; ").filter_map(|pair| pair.split_once('=')).map(|(_, v)| v.to_owned()),
+            cookies_of(&browser, &door)
+                .split("; ")
+                .filter_map(|pair| pair.split_once('='))
+                .map(|(_, v)| v.to_owned()),
         );
         door.pass(61);
     }
@@ -294,6 +380,9 @@ async fn no_request_that_reaches_the_app_has_a_secret_or_a_forgery_in_it() {
         door.store.count(),
         canaries.len()
     );
-    assert!(door.provider.grants("refresh_token") > 0, "nothing was refreshed");
+    assert!(
+        door.provider.grants("refresh_token") > 0,
+        "nothing was refreshed"
+    );
     assert_clean(&door, &canaries);
 }

@@ -8,7 +8,10 @@ use crate::support::{eventually, journey};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_logout_outlives_the_process() {
-    let mut replicas = Replicas::start(1, Setup::plain().remembering("journal_file = \"ended.journal\""));
+    let mut replicas = Replicas::start(
+        1,
+        Setup::plain().remembering("journal_file = \"ended.journal\""),
+    );
     let mut alice = replicas.logged_in(0, "alice", CART).await;
     let (stolen, bob) = (alice.clone(), replicas.logged_in(0, "bob", CART).await);
     journey::log_out(&mut alice, "http://store.localhost:8080").await;
@@ -17,13 +20,18 @@ async fn a_logout_outlives_the_process() {
     eventually("the logout is written down", written).await;
 
     let in_use = replicas.command(&["run"]).expect_err("a second process");
-    assert!(in_use.contains("ended.journal") && in_use.contains("another process"), "{in_use}");
+    assert!(
+        in_use.contains("ended.journal") && in_use.contains("another process"),
+        "{in_use}"
+    );
 
     // Killed in the middle of writing, so to speak.
     drop(replicas.processes.remove(0));
     let torn = std::fs::read_to_string(&journal).expect("the journal") + "{\"ends_at\":18";
     std::fs::write(&journal, torn).expect("the journal");
-    replicas.processes.push(Process::run(replicas.around.file.as_os_str(), &[]));
+    replicas
+        .processes
+        .push(Process::run(replicas.around.file.as_os_str(), &[]));
     replicas.processes[0].line_with("journal_lines_unreadable");
 
     let cart = Replicas::store_url(CART);

@@ -19,7 +19,11 @@ async fn old_sessions_become(door: &Doorward, replica: usize, number: f64) {
         }
     };
     let in_time = tokio::time::timeout(SOON, become_so).await;
-    assert!(in_time.is_ok(), "{OLD_KEYS} is {}", door.metric_of(replica, OLD_KEYS).await);
+    assert!(
+        in_time.is_ok(),
+        "{OLD_KEYS} is {}",
+        door.metric_of(replica, OLD_KEYS).await
+    );
 }
 
 /// Somebody who clicks without end, wherever the traffic goes.
@@ -60,27 +64,57 @@ async fn a_key_is_rotated_under_load_without_one_logout_and_the_gauge_reaches_ze
     }
     let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);
     let finished = door.add_replica_with_keys(&["new.key"]);
-    let before = (door.provider.calls(Endpoint::Authorize), door.provider.calls(Endpoint::Token));
+    let before = (
+        door.provider.calls(Endpoint::Authorize),
+        door.provider.calls(Endpoint::Token),
+    );
 
-    let (to, enough) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-    let ports: Vec<u16> = [0, both, finished].iter().map(|replica| door.port_of(*replica)).collect();
+    let (to, enough) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let ports: Vec<u16> = [0, both, finished]
+        .iter()
+        .map(|replica| door.port_of(*replica))
+        .collect();
     let clickers: Vec<Clicker> = browsers
         .into_iter()
-        .map(|browser| Clicker::start(browser, door.store_url("/item"), ports.clone(), to.clone(), enough.clone()))
+        .map(|browser| {
+            Clicker::start(
+                browser,
+                door.store_url("/item"),
+                ports.clone(),
+                to.clone(),
+                enough.clone(),
+            )
+        })
         .collect();
     door.clicked(SESSIONS * 5).await;
     // A session that does not come back for now holds the gauge up.
     let mut absent = alice(&door).await;
     to.store(1, Ordering::SeqCst);
     door.clicked(SESSIONS * 5).await;
-    let first = door.moved_to(both, absent.clone()).step(&door.store_url(CART)).await;
-    assert!(first.head.all("set-cookie").iter().any(|line| line.contains("doorward_refresh=")), "{first}");
+    let first = door
+        .moved_to(both, absent.clone())
+        .step(&door.store_url(CART))
+        .await;
+    assert!(
+        first
+            .head
+            .all("set-cookie")
+            .iter()
+            .any(|line| line.contains("doorward_refresh=")),
+        "{first}"
+    );
     assert_eq!(first.header("cache-control"), Some("no-store"));
     old_sessions_become(&door, both, 1.0).await;
     absent = door.moved_to(both, absent);
     assert_eq!(absent.step(&door.store_url(CART)).await.status(), 200);
     let again = absent.step(&door.store_url(CART)).await;
-    assert!(again.head.all("set-cookie").is_empty(), "once is enough: {again}");
+    assert!(
+        again.head.all("set-cookie").is_empty(),
+        "once is enough: {again}"
+    );
     old_sessions_become(&door, both, 0.0).await;
 
     to.store(2, Ordering::SeqCst);
@@ -89,11 +123,27 @@ async fn a_key_is_rotated_under_load_without_one_logout_and_the_gauge_reaches_ze
     for clicker in clickers {
         let mut browser = clicker.clicking.await.expect("nobody was logged out");
         let page = browser.step(&door.store_url(CART)).await;
-        assert!(page.status() == 200 && page.head.all("set-cookie").is_empty(), "{page}");
+        assert!(
+            page.status() == 200 && page.head.all("set-cookie").is_empty(),
+            "{page}"
+        );
     }
-    assert_eq!(door.moved_to(finished, absent).step(&door.store_url(CART)).await.status(), 200);
-    let after = (door.provider.calls(Endpoint::Authorize), door.provider.calls(Endpoint::Token));
-    assert_eq!(after, (before.0 + 1, before.1 + 1), "nothing but one login was asked of the provider");
+    assert_eq!(
+        door.moved_to(finished, absent)
+            .step(&door.store_url(CART))
+            .await
+            .status(),
+        200
+    );
+    let after = (
+        door.provider.calls(Endpoint::Authorize),
+        door.provider.calls(Endpoint::Token),
+    );
+    assert_eq!(
+        after,
+        (before.0 + 1, before.1 + 1),
+        "nothing but one login was asked of the provider"
+    );
 }
 
 #[tokio::test]
@@ -104,18 +154,37 @@ async fn what_is_sealed_anew_is_what_was_there_and_only_where_cookies_may_be_set
     let mut browser = door.moved_to(both, old.clone());
     for path in ["/", "/public/x", "/.doorward/signed-out"] {
         let page = browser.step(&door.store_url(path)).await;
-        assert!(page.status() == 200 && page.head.all("set-cookie").is_empty(), "{page}");
+        assert!(
+            page.status() == 200 && page.head.all("set-cookie").is_empty(),
+            "{page}"
+        );
     }
     old_sessions_become(&door, both, 1.0).await;
     let mut half = browser.clone();
-    half.jar.remove(door.store_host(), |cookie| cookie.name == "doorward_refresh");
-    half.jar.plant(Cookie::host_only(door.store_host(), "doorward_refresh", "garbage"));
+    half.jar.remove(door.store_host(), |cookie| {
+        cookie.name == "doorward_refresh"
+    });
+    half.jar.plant(Cookie::host_only(
+        door.store_host(),
+        "doorward_refresh",
+        "garbage",
+    ));
     let page = half.step(&door.store_url(CART)).await;
-    assert!(page.status() == 200 && page.head.all("set-cookie").is_empty(), "what cannot be read stays: {page}");
+    assert!(
+        page.status() == 200 && page.head.all("set-cookie").is_empty(),
+        "what cannot be read stays: {page}"
+    );
     // Shortly before the last fifth of the JWT's life newer tokens are near: they will be sealed anew.
     door.pass(231);
     let page = browser.step(&door.store_url(CART)).await;
-    assert!(!page.head.all("set-cookie").iter().any(|line| !line.starts_with("doorward_seen=")), "{page}");
+    assert!(
+        !page
+            .head
+            .all("set-cookie")
+            .iter()
+            .any(|line| !line.starts_with("doorward_seen=")),
+        "{page}"
+    );
     door.pass(69);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
     assert_eq!(door.provider.grants("refresh_token"), 1);
@@ -130,7 +199,13 @@ async fn sessions_under_an_old_key_that_nobody_uses_any_more_are_not_waited_for(
     let mut door = Setup::plain().session("idle_timeout = \"4m\"").start();
     let old = alice(&door).await;
     let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);
-    assert_eq!(door.moved_to(both, old.clone()).step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        door.moved_to(both, old.clone())
+            .step(&door.store_url(CART))
+            .await
+            .status(),
+        200
+    );
     old_sessions_become(&door, both, 1.0).await;
     door.pass(241);
     let idle = door.moved_to(both, old).step(&door.store_url(CART)).await;
@@ -141,5 +216,7 @@ async fn sessions_under_an_old_key_that_nobody_uses_any_more_are_not_waited_for(
         }
     };
     // Forgetting happens every ten seconds.
-    tokio::time::timeout(SOON * 2, gone).await.expect("it is forgotten");
+    tokio::time::timeout(SOON * 2, gone)
+        .await
+        .expect("it is forgotten");
 }

@@ -47,7 +47,9 @@ enum Move {
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let at = 0..2_usize;
-    let secs = prop::sample::select(vec![1, 29, 31, 59, 240, 299, 300, 301, 1000, 1619, 1801, 5000]);
+    let secs = prop::sample::select(vec![
+        1, 29, 31, 59, 240, 299, 300, 301, 1000, 1619, 1801, 5000,
+    ]);
     let one = prop_oneof![
         8 => secs.prop_map(Move::Pass),
         8 => at.clone().prop_map(Move::Load),
@@ -98,12 +100,20 @@ impl Model {
         let refreshes = self.now >= self.jwt_until;
         // What a copy was given before is given to the browser, too.
         let was_asked = self.ahead || self.loose;
-        if self.over || age >= ABSOLUTE || idle >= IDLE || (refreshes && self.grants_ended && !was_asked) {
+        if self.over
+            || age >= ABSOLUTE
+            || idle >= IDLE
+            || (refreshes && self.grants_ended && !was_asked)
+        {
             return Must::Refuse;
         }
         // What an ahead-of-time refresh that was refused ends, is over somewhat earlier.
         let ahead = self.grants_ended && (self.ahead || self.now + 60 >= self.jwt_until);
-        if idle * 10 >= IDLE * 9 || self.loose || ahead { Must::Either } else { Must::Show }
+        if idle * 10 >= IDLE * 9 || self.loose || ahead {
+            Must::Either
+        } else {
+            Must::Show
+        }
     }
 
     fn shown(&mut self) {
@@ -128,7 +138,9 @@ impl World {
     async fn new() -> Self {
         let redis = RedisServer::start();
         let limits = format!("idle_timeout = \"{IDLE}s\"\nabsolute_timeout = \"{ABSOLUTE}s\"");
-        let setup = Setup::plain().session(&limits).remembering(&format!("url = \"{}\"", redis.url()));
+        let setup = Setup::plain()
+            .session(&limits)
+            .remembering(&format!("url = \"{}\"", redis.url()));
         let mut doorward = setup.start();
         doorward.add_replica();
         let browser = doorward.logged_in("alice", CART).await;
@@ -145,7 +157,13 @@ impl World {
             undelivered: false,
             revoked_at: 0,
         };
-        Self { doorward, redis, browser, copies: Vec::new(), model }
+        Self {
+            doorward,
+            redis,
+            browser,
+            copies: Vec::new(),
+            model,
+        }
     }
 
     async fn make(&mut self, step: Move) {
@@ -177,14 +195,21 @@ impl World {
     /// Whether somebody has the lease of a session; what is given back leaves an entry that has ended.
     fn is_refreshing(&self) -> bool {
         let leases = self.redis.command(&["--scan", "--pattern", "*:refresh/*"]);
-        leases
-            .lines()
-            .any(|lease| !self.redis.command(&["GETRANGE", lease, "0", "19"]).starts_with("00000000000000000000"))
+        leases.lines().any(|lease| {
+            !self
+                .redis
+                .command(&["GETRANGE", lease, "0", "19"])
+                .starts_with("00000000000000000000")
+        })
     }
 
     async fn load(&mut self, at: usize) {
         let must = self.model.must();
-        let shown = if must == Must::Refuse { self.is_shown_at_last(at).await } else { self.is_shown(at).await };
+        let shown = if must == Must::Refuse {
+            self.is_shown_at_last(at).await
+        } else {
+            self.is_shown(at).await
+        };
         self.judge(must, shown);
     }
 
@@ -224,10 +249,16 @@ impl World {
     async fn load_together(&mut self) {
         let must = self.model.must();
         let url = self.doorward.store_url(CART);
-        let mut tabs: Vec<_> = (0..6).map(|tab| self.doorward.moved_to(tab % 2, self.browser.clone())).collect();
+        let mut tabs: Vec<_> = (0..6)
+            .map(|tab| self.doorward.moved_to(tab % 2, self.browser.clone()))
+            .collect();
         let pages = futures_of(&mut tabs, &url).await;
         if must == Must::Show {
-            assert!(pages.iter().all(|status| *status == 200), "{pages:?} {:?}", self.model);
+            assert!(
+                pages.iter().all(|status| *status == 200),
+                "{pages:?} {:?}",
+                self.model
+            );
         }
         // The last tab's cookies are what the browser has in the end.
         if let Some(last) = tabs.pop() {
@@ -246,12 +277,29 @@ impl World {
             // Who logs in knows that the session is over, and by then so does every replica.
             self.load(0).await;
         }
-        let page = self.browser.visit(&self.doorward.store_url("/.doorward/login?return_to=/shopping-cart")).await;
+        let page = self
+            .browser
+            .visit(
+                &self
+                    .doorward
+                    .store_url("/.doorward/login?return_to=/shopping-cart"),
+            )
+            .await;
         if page.status() == 200 && page.chain.len() > 2 {
             let now = self.model.now;
             self.copies.clear();
-            self.model = Model { started: now, active: now, jwt_until: now + 300, over: false, ..self.model.clone() };
-            (self.model.grants_ended, self.model.ahead, self.model.undelivered) = (false, false, false);
+            self.model = Model {
+                started: now,
+                active: now,
+                jwt_until: now + 300,
+                over: false,
+                ..self.model.clone()
+            };
+            (
+                self.model.grants_ended,
+                self.model.ahead,
+                self.model.undelivered,
+            ) = (false, false, false);
             self.model.loose = self.model.revoked_at == now;
         } else if page.status() == 200 {
             self.judge(lives, true);
@@ -276,10 +324,20 @@ impl World {
 
     async fn revoke(&mut self, at: usize) {
         let apps = server::guarded_apps(&self.doorward.config()).expect("apps");
-        let store = apps.iter().find(|app| app.app.name.as_str() == "store").expect("the store");
-        let order = store.order(&Named::Subject(Subject::new("alice-id")), self.doorward.now()).expect("an order");
+        let store = apps
+            .iter()
+            .find(|app| app.app.name.as_str() == "store")
+            .expect("the store");
+        let order = store
+            .order(
+                &Named::Subject(Subject::new("alice-id")),
+                self.doorward.now(),
+            )
+            .expect("an order");
         let url = format!("http://{}/revoke", self.doorward.admin_address_of(at));
-        let ask = Ask::new(Kind::Program, &url).method("POST").body("text/plain", order);
+        let ask = Ask::new(Kind::Program, &url)
+            .method("POST")
+            .body("text/plain", order);
         let page = Browser::new(self.doorward.clock.clone()).send(ask).await;
         assert_eq!(page.status(), 200, "{page}");
         (self.model.over, self.model.revoked_at) = (true, self.model.now);
@@ -287,7 +345,9 @@ impl World {
 
     /// A copy is never shown more than the session itself would be.
     async fn load_copy(&mut self, at: usize) {
-        let Some(copy) = self.copies.pop() else { return };
+        let Some(copy) = self.copies.pop() else {
+            return;
+        };
         let must = self.model.must();
         let mut copy = self.doorward.moved_to(at, copy);
         let begun = std::time::Instant::now();
@@ -296,7 +356,11 @@ impl World {
             if page.status() != 200 || must != Must::Refuse {
                 break;
             }
-            assert!(begun.elapsed() <= BOUND, "a copy of what is over is shown; {:?}", self.model);
+            assert!(
+                begun.elapsed() <= BOUND,
+                "a copy of what is over is shown; {:?}",
+                self.model
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.model.loose = true;
@@ -323,10 +387,17 @@ async fn futures_of(tabs: &mut [Browser], url: &str) -> Vec<u16> {
 
 #[test]
 fn what_is_over_is_honoured_nowhere_and_what_lives_is_never_lost() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let mut runner =
-        TestRunner::new(Config { cases: 100, max_shrink_iters: 20, failure_persistence: None, ..Config::default() });
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let mut runner = TestRunner::new(Config {
+        cases: 100,
+        max_shrink_iters: 20,
+        failure_persistence: None,
+        ..Config::default()
+    });
     let result = runner.run(&moves(), |steps| {
         let told = format!("{steps:?}");
         let walked = runtime.block_on(runtime.spawn(async move {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::answers::{CART, Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches};
+use crate::support::answers::{
+    CART, Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches,
+};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::{Doorward, Setup};
@@ -32,7 +34,9 @@ async fn a_head_that_is_too_long_is_a_431() {
     assert_eq!(asked(&door, &fitting).await.status(), 200);
     let reached = door.store.count();
     let long = format!("X-Long: {}\r\n", "x".repeat(70_000));
-    let many: String = (0..20).map(|number| format!("X-{number}: {}\r\n", "x".repeat(4_000))).collect();
+    let many: String = (0..20)
+        .map(|number| format!("X-{number}: {}\r\n", "x".repeat(4_000)))
+        .collect();
     let cookies = format!("Cookie: {}\r\n", "a=b; ".repeat(15_000));
     for more in [long, many, cookies] {
         let mut dialogue = dialogue(&door).await;
@@ -40,24 +44,49 @@ async fn a_head_that_is_too_long_is_a_431() {
         dialogue.hear_end().await;
     }
     assert_eq!(door.store.count(), reached);
-    metric_reaches(&door, r#"doorward_protocol_refusals_total{reason="header_too_large"}"#, 3.0).await;
+    metric_reaches(
+        &door,
+        r#"doorward_protocol_refusals_total{reason="header_too_large"}"#,
+        3.0,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn too_many_fields_are_a_431() {
     let door = Setup::plain().start();
-    let fields = |count: usize| (0..count).map(|number| format!("X-{number}: 1\r\n")).collect::<String>();
+    let fields = |count: usize| {
+        (0..count)
+            .map(|number| format!("X-{number}: 1\r\n"))
+            .collect::<String>()
+    };
     assert_eq!(asked(&door, &fields(90)).await.status(), 200);
     assert_eq!(asked(&door, &fields(150)).await.status(), 431);
 }
 
 #[tokio::test]
 async fn how_much_a_head_may_hold_is_a_setting() {
-    let door = Setup::plain().server("max_header_bytes = 16384\nmax_header_count = 30").start();
-    let fields = |count: usize| (0..count).map(|number| format!("X-{number}: 1\r\n")).collect::<String>();
+    let door = Setup::plain()
+        .server("max_header_bytes = 16384\nmax_header_count = 30")
+        .start();
+    let fields = |count: usize| {
+        (0..count)
+            .map(|number| format!("X-{number}: 1\r\n"))
+            .collect::<String>()
+    };
     let long = |bytes: usize| format!("X-Long: {}\r\n", "x".repeat(bytes));
-    for (more, status) in [(fields(25), 200), (fields(35), 431), (long(15_000), 200), (long(20_000), 431)] {
-        assert_eq!(asked(&door, &more).await.status(), status, "{} bytes", more.len());
+    for (more, status) in [
+        (fields(25), 200),
+        (fields(35), 431),
+        (long(15_000), 200),
+        (long(20_000), 431),
+    ] {
+        assert_eq!(
+            asked(&door, &more).await.status(),
+            status,
+            "{} bytes",
+            more.len()
+        );
     }
 }
 
@@ -67,10 +96,22 @@ async fn a_target_that_is_too_long_is_refused() {
     for (length, accepted) in [(8_000, true), (20_000, false), (100_000, false)] {
         let request = format!("GET /public/{} HTTP/1.1\r\n{HOST}\r\n", "x".repeat(length));
         let status = dialogue(&door).await.ask("GET", request).await.status();
-        assert!(if accepted { status == 200 } else { matches!(status, 414 | 431) }, "{length}: {status}");
+        assert!(
+            if accepted {
+                status == 200
+            } else {
+                matches!(status, 414 | 431)
+            },
+            "{length}: {status}"
+        );
     }
     assert_eq!(door.store.count(), 1);
-    metric_reaches(&door, r#"doorward_requests_total{app="",code="target_too_long",status="4xx"}"#, 1.0).await;
+    metric_reaches(
+        &door,
+        r#"doorward_requests_total{app="",code="target_too_long",status="4xx"}"#,
+        1.0,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -96,7 +137,11 @@ async fn what_is_no_http_is_a_400_and_the_end() {
         let mut dialogue = dialogue(&door).await;
         dialogue.say(bytes).await;
         if let Some(reply) = dialogue.try_hear("GET").await {
-            assert!(matches!(reply.status(), 400 | 501 | 505), "{bytes:?}: {:?}", reply.head.start);
+            assert!(
+                matches!(reply.status(), 400 | 501 | 505),
+                "{bytes:?}: {:?}",
+                reply.head.start
+            );
         }
         dialogue.hear_end().await;
         assert_eq!(door.store.count(), 0, "{bytes:?} reached the app");
@@ -116,28 +161,50 @@ async fn a_body_that_is_no_body_spoils_nobody_elses_request() {
     ];
     for body in bodies {
         let mut dialogue = dialogue(&door).await;
-        dialogue.say(format!("POST /public/x HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{body}")).await;
+        dialogue
+            .say(format!(
+                "POST /public/x HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n{body}"
+            ))
+            .await;
         if let Some(reply) = dialogue.try_hear("POST").await {
             assert_eq!(reply.status(), 400, "{body:?}: {}", reply.text());
         }
         assert_eq!(asked(&door, "").await.status(), 200, "after {body:?}");
         let received = door.store.received();
         let gets: Vec<_> = received.iter().filter(|one| one.method == "GET").collect();
-        assert!(gets.iter().all(|one| one.target == "/public/x" && one.body.is_empty()), "after {body:?}: {gets:?}");
+        assert!(
+            gets.iter()
+                .all(|one| one.target == "/public/x" && one.body.is_empty()),
+            "after {body:?}: {gets:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn who_dawdles_over_a_head_is_cut() {
-    let times = "first_byte_timeout = \"1s\"\nheader_read_timeout = \"2s\"\nkeep_alive_timeout = \"1s\"";
+    let times =
+        "first_byte_timeout = \"1s\"\nheader_read_timeout = \"2s\"\nkeep_alive_timeout = \"1s\"";
     let door = Setup::plain().server(times).start();
-    let (mut silent, mut slow, mut idle) = (dialogue(&door).await, dialogue(&door).await, dialogue(&door).await);
-    slow.say(format!("GET /public/x HTTP/1.1\r\n{HOST}X-Slow: ")).await;
+    let (mut silent, mut slow, mut idle) = (
+        dialogue(&door).await,
+        dialogue(&door).await,
+        dialogue(&door).await,
+    );
+    slow.say(format!("GET /public/x HTTP/1.1\r\n{HOST}X-Slow: "))
+        .await;
     assert_eq!(idle.ask("GET", get("")).await.status(), 200);
-    assert_eq!(asked(&door, "").await.status(), 200, "everybody else is served meanwhile");
+    assert_eq!(
+        asked(&door, "").await.status(),
+        200,
+        "everybody else is served meanwhile"
+    );
     let (one, two, three) = tokio::join!(silent.hear_end(), slow.hear_end(), idle.hear_end());
     for rest in [one, two, three] {
-        assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{:?}", String::from_utf8_lossy(&rest));
+        assert!(
+            rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"),
+            "{:?}",
+            String::from_utf8_lossy(&rest)
+        );
     }
     assert_eq!(door.store.count(), 2);
 }
@@ -145,14 +212,20 @@ async fn who_dawdles_over_a_head_is_cut() {
 /// A kept connection that was idle for a while is served on as if nothing had been, and so is the session.
 #[tokio::test]
 async fn who_idles_rests_and_goes_on_in_the_session() {
-    let door = Setup::plain().server("header_read_timeout = \"1s\"").start();
+    let door = Setup::plain()
+        .server("header_read_timeout = \"1s\"")
+        .start();
     let browser = alice(&door).await;
-    let page = Ask::new(Kind::Fetch, &door.store_url(CART)).from(&door.store_url("/").parse().expect("an URL"));
+    let page = Ask::new(Kind::Fetch, &door.store_url(CART))
+        .from(&door.store_url("/").parse().expect("an URL"));
     let mut dialogue = dialogue(&door).await;
     for _ in 0..2 {
         let reply = dialogue.ask("GET", browser.request_bytes(&page, &[])).await;
         assert_eq!(reply.status(), 200, "{}", reply.text());
-        assert_eq!(door.store.last().header("x-forwarded-user"), Some("alice-id"));
+        assert_eq!(
+            door.store.last().header("x-forwarded-user"),
+            Some("alice-id")
+        );
         metric_reaches(&door, "doorward_connections_at_rest", 1.0).await;
     }
     assert_eq!(asked(&door, "").await.status(), 200);
@@ -171,9 +244,17 @@ async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees()
     third.say(get("X-Third: 1\r\n")).await;
     let early = timeout(Duration::from_millis(300), third.0.read_head()).await;
     assert!(early.is_err(), "a third connection was served: {early:?}");
-    assert_eq!(door.metric("doorward_connections").await, 3.0, "two of the apps', one of the operator's own");
+    assert_eq!(
+        door.metric("doorward_connections").await,
+        3.0,
+        "two of the apps', one of the operator's own"
+    );
     assert!(door.metric("doorward_accept_pauses_total").await >= 1.0);
-    assert_eq!(second.ask("GET", get("")).await.status(), 200, "who is in is served");
+    assert_eq!(
+        second.ask("GET", get("")).await.status(),
+        200,
+        "who is in is served"
+    );
     drop(first);
     assert_eq!(third.hear("GET").await.status(), 200);
     assert_eq!(door.store.last().header("x-third"), Some("1"));
@@ -182,7 +263,13 @@ async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees()
 /// Holds this many requests at the store's backend, and gives what lets them go.
 async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
     let gate = Gate::default();
-    door.store.answer("/public/held", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    door.store.answer(
+        "/public/held",
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
     let mut held = Vec::new();
     for _ in 0..count {
         let mut one = dialogue(door).await;
@@ -195,12 +282,17 @@ async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
 
 #[tokio::test]
 async fn beyond_the_most_requests_some_wait_and_others_get_503() {
-    let door = Setup::plain().server("max_requests = 2\nmax_waiting_requests = 1\nrequest_wait = \"1h\"").start();
+    let door = Setup::plain()
+        .server("max_requests = 2\nmax_waiting_requests = 1\nrequest_wait = \"1h\"")
+        .start();
     let (gate, held) = hold(&door, 2).await;
     let mut waiting = dialogue(&door).await;
     waiting.say(get("X-Waited: 1\r\n")).await;
     metric_reaches(&door, r#"doorward_requests_waiting{app=""}"#, 1.0).await;
-    assert_eq!(door.metric(r#"doorward_requests_under_way{app=""}"#).await, 2.0);
+    assert_eq!(
+        door.metric(r#"doorward_requests_under_way{app=""}"#).await,
+        2.0
+    );
     let reached = door.store.count();
     let forum = Ask::new(Kind::Navigation, &door.forum_url("/"));
     let page = door.browser().send(forum).await;
@@ -213,7 +305,12 @@ async fn beyond_the_most_requests_some_wait_and_others_get_503() {
     }
     assert_eq!(waiting.hear("GET").await.status(), 200);
     assert_eq!(door.store.last().header("x-waited"), Some("1"));
-    metric_reaches(&door, r#"doorward_requests_total{app="forum",code="server_busy",status="5xx"}"#, 1.0).await;
+    metric_reaches(
+        &door,
+        r#"doorward_requests_total{app="forum",code="server_busy",status="5xx"}"#,
+        1.0,
+    )
+    .await;
     metric_reaches(&door, r#"doorward_requests_under_way{app=""}"#, 0.0).await;
 }
 
@@ -228,9 +325,23 @@ async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
     let program = Ask::new(Kind::Program, &door.store_url("/public/x"));
     let page = door.browser().send(program).await;
     assert_problem(&page, 503, "app_busy");
-    assert_eq!(door.metric(r#"doorward_requests_under_way{app="store"}"#).await, 1.0);
-    assert_eq!(door.browser().step(&door.forum_url("/")).await.status(), 200);
-    assert_ne!(door.browser().step(&door.store_url("/.doorward/signed-out")).await.status(), 503, "a page of our own");
+    assert_eq!(
+        door.metric(r#"doorward_requests_under_way{app="store"}"#)
+            .await,
+        1.0
+    );
+    assert_eq!(
+        door.browser().step(&door.forum_url("/")).await.status(),
+        200
+    );
+    assert_ne!(
+        door.browser()
+            .step(&door.store_url("/.doorward/signed-out"))
+            .await
+            .status(),
+        503,
+        "a page of our own"
+    );
     gate.open();
     assert_eq!(held[0].hear("GET").await.status(), 200);
     assert_eq!(asked(&door, "").await.status(), 200);
@@ -238,15 +349,32 @@ async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
 
 #[tokio::test]
 async fn streams_take_no_place_for_long() {
-    let door = Setup::plain().server("max_requests = 1\nmax_waiting_requests = 1").start();
+    let door = Setup::plain()
+        .server("max_requests = 1\nmax_waiting_requests = 1")
+        .start();
     let mut browser = alice(&door).await;
     let for_ever = Duration::from_secs(3600);
-    door.store.answer("/events", Answer { body: Content::Events { count: 2, every: for_ever }, ..Answer::default() });
-    let mut events = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events"))).await.expect("an answer");
+    door.store.answer(
+        "/events",
+        Answer {
+            body: Content::Events {
+                count: 2,
+                every: for_ever,
+            },
+            ..Answer::default()
+        },
+    );
+    let mut events = browser
+        .stream(Ask::new(Kind::Fetch, &door.store_url("/events")))
+        .await
+        .expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
     let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
     let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
     assert_eq!(asked(&door, "").await.status(), 200);
     talk.say("still here").await.expect("said");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("still here"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("still here")
+    );
 }

@@ -33,8 +33,14 @@ impl Events {
     fn capture() -> Self {
         let events = Self::default();
         let writer = events.clone();
-        let subscriber = tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false);
-        subscriber.with_writer(move || writer.clone()).finish().try_init().expect("the only log of this process");
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter("trace")
+            .with_ansi(false);
+        subscriber
+            .with_writer(move || writer.clone())
+            .finish()
+            .try_init()
+            .expect("the only log of this process");
         events
     }
 
@@ -53,7 +59,13 @@ struct Gathered {
 impl Gathered {
     fn cookies(&mut self, browser: &Browser, door: &Doorward) {
         for host in [door.store_host(), door.forum_host()] {
-            self.secrets.extend(browser.jar.of(host).iter().map(|cookie| cookie.value.clone()));
+            self.secrets.extend(
+                browser
+                    .jar
+                    .of(host)
+                    .iter()
+                    .map(|cookie| cookie.value.clone()),
+            );
         }
     }
 
@@ -62,17 +74,31 @@ impl Gathered {
         const SECRET: [&str; 5] = ["state", "nonce", "code", "code_verifier", "refresh_token"];
         for endpoint in Endpoint::ALL {
             for visit in door.provider.visits(endpoint) {
-                let named = visit.parameters.iter().filter(|(name, _)| SECRET.contains(&name.as_str()));
+                let named = visit
+                    .parameters
+                    .iter()
+                    .filter(|(name, _)| SECRET.contains(&name.as_str()));
                 self.secrets.extend(named.map(|(_, value)| value.clone()));
-                self.secrets.extend(visit.header("authorization").and_then(|v| v.split(' ').nth(1)).map(str::to_owned));
+                self.secrets.extend(
+                    visit
+                        .header("authorization")
+                        .and_then(|v| v.split(' ').nth(1))
+                        .map(str::to_owned),
+                );
             }
         }
     }
 
     /// Whole secrets, and each part of a JWT by itself.
     fn canaries(&self) -> Vec<String> {
-        let parts = self.secrets.iter().flat_map(|secret| secret.split('.').map(str::to_owned));
-        let mut all: Vec<String> = parts.chain(self.secrets.iter().cloned()).filter(|part| part.len() >= 16).collect();
+        let parts = self
+            .secrets
+            .iter()
+            .flat_map(|secret| secret.split('.').map(str::to_owned));
+        let mut all: Vec<String> = parts
+            .chain(self.secrets.iter().cloned())
+            .filter(|part| part.len() >= 16)
+            .collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -96,39 +122,80 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     gathered.cookies(&browser, door);
     assert_eq!(browser.visit(&door.forum_url("/posts")).await.status(), 200);
     gathered.cookies(&browser, door);
-    gathered.pages.push(browser.step(&door.store_url("/admin")).await.text());
-    for fault in [Fault::Status(500), Fault::Html, Fault::CutBefore, Fault::Huge(3_000_000)] {
+    gathered
+        .pages
+        .push(browser.step(&door.store_url("/admin")).await.text());
+    for fault in [
+        Fault::Status(500),
+        Fault::Html,
+        Fault::CutBefore,
+        Fault::Huge(3_000_000),
+    ] {
         door.pass(301);
         door.provider.fault(Endpoint::Token, fault);
-        gathered.pages.push(browser.step(&door.store_url(CART)).await.text());
-        gathered.pages.push(fetched(&mut browser, &door.store_url(CART)).await.text());
+        gathered
+            .pages
+            .push(browser.step(&door.store_url(CART)).await.text());
+        gathered
+            .pages
+            .push(fetched(&mut browser, &door.store_url(CART)).await.text());
         let mut stranger = door.browser();
-        gathered.pages.push(stranger.visit(&door.store_url(CART)).await.text());
+        gathered
+            .pages
+            .push(stranger.visit(&door.store_url(CART)).await.text());
         gathered.cookies(&stranger, door);
         door.provider.heal(Endpoint::Token);
     }
     for flaw in [Flaw::WrongSignature, Flaw::WrongNonce, Flaw::WrongAudience] {
-        door.provider.behave(|provider| provider.id_token_flaws = vec![flaw]);
+        door.provider
+            .behave(|provider| provider.id_token_flaws = vec![flaw]);
         let mut stranger = door.browser();
-        gathered.pages.push(stranger.visit(&door.store_url(CART)).await.text());
+        gathered
+            .pages
+            .push(stranger.visit(&door.store_url(CART)).await.text());
         gathered.cookies(&stranger, door);
     }
-    door.provider.behave(|provider| provider.id_token_flaws.clear());
-    let replayed = format!("{}?code=stolen-code-0123456789&state=stolen-state-0123456789", "/.doorward/callback");
-    gathered.secrets.extend(["stolen-code-0123456789".to_owned(), "stolen-state-0123456789".to_owned()]);
-    let page = browser.step(&door.store_url(&format!("{replayed}&iss={}", door.provider.issuer()))).await;
+    door.provider
+        .behave(|provider| provider.id_token_flaws.clear());
+    let replayed = format!(
+        "{}?code=stolen-code-0123456789&state=stolen-state-0123456789",
+        "/.doorward/callback"
+    );
+    gathered.secrets.extend([
+        "stolen-code-0123456789".to_owned(),
+        "stolen-state-0123456789".to_owned(),
+    ]);
+    let page = browser
+        .step(&door.store_url(&format!("{replayed}&iss={}", door.provider.issuer())))
+        .await;
     gathered.pages.push(page.text());
     door.store.stop();
-    gathered.pages.push(browser.step(&door.store_url("/public/x?token=in-the-query-0123456789")).await.text());
+    gathered.pages.push(
+        browser
+            .step(&door.store_url("/public/x?token=in-the-query-0123456789"))
+            .await
+            .text(),
+    );
     gathered.secrets.push("in-the-query-0123456789".to_owned());
     door.store.restart();
-    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "the session lives through it all");
+    assert_eq!(
+        browser.step(&door.store_url(CART)).await.status(),
+        200,
+        "the session lives through it all"
+    );
     gathered.cookies(&browser, door);
     door.pass(31 * 60);
     let field = "a-field-that-nobody-may-see-0123456789";
     gathered.secrets.push(field.to_owned());
-    let form = Ask::new(Kind::Navigation, &door.store_url(CART)).method("POST").from(&page.url);
-    let form = form.body("application/x-www-form-urlencoded", format!("comment={field}")).following();
+    let form = Ask::new(Kind::Navigation, &door.store_url(CART))
+        .method("POST")
+        .from(&page.url);
+    let form = form
+        .body(
+            "application/x-www-form-urlencoded",
+            format!("comment={field}"),
+        )
+        .following();
     let page = browser.send(form).await;
     assert_eq!(page.url.path(), "/.doorward/form", "{page}");
     gathered.pages.push(page.text());
@@ -138,7 +205,9 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     gathered.pages.push(page.text());
     gathered.parameters(door);
     gathered.secrets.extend(door.provider.secrets());
-    gathered.secrets.extend(["store-secret", "forum-secret"].map(str::to_owned));
+    gathered
+        .secrets
+        .extend(["store-secret", "forum-secret"].map(str::to_owned));
 }
 
 #[tokio::test]
@@ -150,15 +219,28 @@ async fn no_secret_is_in_any_log_number_or_page() {
     let (held, answers) = secrets::live(&door).await;
     gathered.secrets.extend(held);
     gathered.pages.extend(answers);
-    eventually("the log has the logout", || door.log.text().contains("/.doorward/signed-out")).await;
-    let canaries: Vec<String> = gathered.canaries().into_iter().chain(["store-secret".to_owned()]).collect();
+    eventually("the log has the logout", || {
+        door.log.text().contains("/.doorward/signed-out")
+    })
+    .await;
+    let canaries: Vec<String> = gathered
+        .canaries()
+        .into_iter()
+        .chain(["store-secret".to_owned()])
+        .collect();
     assert!(canaries.len() > 60, "only {} canaries", canaries.len());
     let (log, numbers, told) = (door.log.text(), metrics(&door).await, events.text());
     assert!(
-        told.contains("login_finished") && told.contains("refresh_failed") && told.contains("password_login"),
+        told.contains("login_finished")
+            && told.contains("refresh_failed")
+            && told.contains("password_login"),
         "the events were not captured"
     );
-    let places = [("access log", &log), ("metrics", &numbers), ("events", &told)];
+    let places = [
+        ("access log", &log),
+        ("metrics", &numbers),
+        ("events", &told),
+    ];
     let pages = gathered.pages.iter().map(|page| ("page", page));
     for (place, text) in places.into_iter().chain(pages) {
         for canary in &canaries {
@@ -167,7 +249,10 @@ async fn no_secret_is_in_any_log_number_or_page() {
         }
     }
     for line in door.log.lines() {
-        assert!(line["ref"].is_string() && line["status"].is_u64() && line["code"].is_string(), "{line}");
+        assert!(
+            line["ref"].is_string() && line["status"].is_u64() && line["code"].is_string(),
+            "{line}"
+        );
     }
 }
 
@@ -177,26 +262,71 @@ async fn the_counters_tell_what_happened() {
     let mut gathered = Gathered::default();
     whole_life(&mut door, &mut gathered).await;
     let expected = [
-        (r#"doorward_logins_total{app="store",outcome="signed_in"}"#, 2.0),
+        (
+            r#"doorward_logins_total{app="store",outcome="signed_in"}"#,
+            2.0,
+        ),
         (r#"doorward_forms_total{app="store",outcome="sent"}"#, 1.0),
-        (r#"doorward_logins_total{app="forum",outcome="signed_in"}"#, 1.0),
-        (r#"doorward_logins_total{app="store",outcome="token_signature_invalid"}"#, 1.0),
-        (r#"doorward_logins_total{app="store",outcome="provider_unavailable"}"#, 1.0),
-        (r#"doorward_logins_total{app="store",outcome="foreign_state"}"#, 1.0),
-        (r#"doorward_refreshes_total{app="store",outcome="provider_unavailable"}"#, 2.0),
-        (r#"doorward_logouts_total{app="store",outcome="refresh_token_revoked"}"#, 1.0),
-        (r#"doorward_requests_total{app="store",code="forbidden",status="4xx"}"#, 1.0),
-        (r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#, 1.0),
+        (
+            r#"doorward_logins_total{app="forum",outcome="signed_in"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_logins_total{app="store",outcome="token_signature_invalid"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_logins_total{app="store",outcome="provider_unavailable"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_logins_total{app="store",outcome="foreign_state"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_refreshes_total{app="store",outcome="provider_unavailable"}"#,
+            2.0,
+        ),
+        (
+            r#"doorward_logouts_total{app="store",outcome="refresh_token_revoked"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_requests_total{app="store",code="forbidden",status="4xx"}"#,
+            1.0,
+        ),
+        (
+            r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#,
+            1.0,
+        ),
         (r#"doorward_access_lines_dropped_total"#, 0.0),
     ];
     let text = metrics(&door).await;
     for (series, value) in expected {
         assert_eq!(door.metric(series).await, value, "{series} in\n{text}");
     }
-    assert!(door.metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#).await >= 2.0, "{text}");
-    assert!(door.metric(r#"doorward_requests_total{app="store",code="forward",status="2xx"}"#).await >= 3.0, "{text}");
-    assert!(door.metric(r#"doorward_request_seconds_count{app="store"}"#).await >= 10.0, "{text}");
-    assert!(door.metric("doorward_connections_accepted_total").await >= 10.0, "{text}");
+    assert!(
+        door.metric(r#"doorward_refreshes_total{app="store",outcome="renewed"}"#)
+            .await
+            >= 2.0,
+        "{text}"
+    );
+    assert!(
+        door.metric(r#"doorward_requests_total{app="store",code="forward",status="2xx"}"#)
+            .await
+            >= 3.0,
+        "{text}"
+    );
+    assert!(
+        door.metric(r#"doorward_request_seconds_count{app="store"}"#)
+            .await
+            >= 10.0,
+        "{text}"
+    );
+    assert!(
+        door.metric("doorward_connections_accepted_total").await >= 10.0,
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -224,13 +354,26 @@ async fn every_line_is_one_object_whatever_was_sent() {
         let mut dialogue = Dialogue::with(&browser, &door.site().store).await;
         dialogue.say(bytes).await;
         if let Some(reply) = dialogue.try_hear("GET").await {
-            assert!(reply.status() < 500 || reply.status() == 501, "{bytes:?}: {:?}", reply.head.start);
+            assert!(
+                reply.status() < 500 || reply.status() == 501,
+                "{bytes:?}: {:?}",
+                reply.head.start
+            );
         }
     }
-    assert_eq!(door.browser().step(&door.store_url("/public/last")).await.status(), 200);
+    assert_eq!(
+        door.browser()
+            .step(&door.store_url("/public/last"))
+            .await
+            .status(),
+        200
+    );
     door.log.line("/public/last", "forward").await;
     let text = door.log.text();
-    assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "raw bytes of a client: {text:?}");
+    assert!(
+        text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')),
+        "raw bytes of a client: {text:?}"
+    );
     assert!(!text.contains("secret=query"), "{text}");
     for line in door.log.lines() {
         assert!(line.is_object() && line.get("forged").is_none(), "{line}");
@@ -242,8 +385,11 @@ async fn every_line_is_one_object_whatever_was_sent() {
 async fn the_reference_on_a_page_leads_to_its_line() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let cases =
-        [("/admin/1", 403, "forbidden"), ("/public/a;b", 400, "odd_path"), ("/.doorward/x", 404, "no_such_endpoint")];
+    let cases = [
+        ("/admin/1", 403, "forbidden"),
+        ("/public/a;b", 400, "odd_path"),
+        ("/.doorward/x", 404, "no_such_endpoint"),
+    ];
     for (path, status, code) in cases {
         let reference = assert_error_page(&browser.step(&door.store_url(path)).await, status, code);
         let line = door.log.line(path, code).await;
@@ -251,8 +397,18 @@ async fn the_reference_on_a_page_leads_to_its_line() {
             (line["ref"].as_str(), line["status"].as_u64()),
             (Some(reference.as_str()), Some(u64::from(status)))
         );
-        assert_eq!((line["app"].as_str(), line["method"].as_str()), (Some("store"), Some("GET")));
-        let problem = browser.send(Ask::new(Kind::Program, &door.store_url(path))).await.json();
-        assert_ne!(problem["reference"], reference.as_str(), "a reference names one request");
+        assert_eq!(
+            (line["app"].as_str(), line["method"].as_str()),
+            (Some("store"), Some("GET"))
+        );
+        let problem = browser
+            .send(Ask::new(Kind::Program, &door.store_url(path)))
+            .await
+            .json();
+        assert_ne!(
+            problem["reference"],
+            reference.as_str(),
+            "a reference names one request"
+        );
     }
 }

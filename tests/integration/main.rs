@@ -1,5 +1,8 @@
 //! Doorward from outside: a browser before it, a provider and an app behind it.
-#![expect(missing_docs, reason = "members of fixtures are named for what they are")]
+#![expect(
+    missing_docs,
+    reason = "members of fixtures are named for what they are"
+)]
 
 #[cfg(test)]
 mod access_rules;

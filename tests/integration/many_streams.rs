@@ -29,13 +29,25 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
     let backend = Listening::start(0, |stream| async move {
         let _gone = talk(Wire::new(stream)).await;
     });
-    let folder = Folder::with("doorward.toml", &one_public_app(&format!("http://127.0.0.1:{}", backend.port())));
-    let more = [("DOORWARD_SERVER__MAX_CONNECTIONS_PER_CLIENT", "5000"), ("DOORWARD_SERVER__MAX_REQUESTS", "100")];
-    let process = Process::run(folder.path("doorward.toml").as_os_str(), &[&ANY_PORTS[..], &more].concat());
+    let folder = Folder::with(
+        "doorward.toml",
+        &one_public_app(&format!("http://127.0.0.1:{}", backend.port())),
+    );
+    let more = [
+        ("DOORWARD_SERVER__MAX_CONNECTIONS_PER_CLIENT", "5000"),
+        ("DOORWARD_SERVER__MAX_REQUESTS", "100"),
+    ];
+    let process = Process::run(
+        folder.path("doorward.toml").as_os_str(),
+        &[&ANY_PORTS[..], &more].concat(),
+    );
     let (port, admin) = (process.port("address"), process.port("admin"));
 
     // All open before the time begins to run.
-    let (opening, open) = (Arc::new(Semaphore::new(50)), Arc::new(tokio::sync::Barrier::new(2 * OF_EACH + 1)));
+    let (opening, open) = (
+        Arc::new(Semaphore::new(50)),
+        Arc::new(tokio::sync::Barrier::new(2 * OF_EACH + 1)),
+    );
     let mut streams = JoinSet::new();
     for number in 0..2 * OF_EACH {
         let (opening, open) = (Arc::clone(&opening), Arc::clone(&open));
@@ -51,7 +63,10 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
                 for word in 0.. {
                     let word = format!("{number} {word}");
                     socket.say(&word).await.expect("said");
-                    let heard = timeout(PATIENCE, socket.hear()).await.expect("an echo in time").expect("an echo");
+                    let heard = timeout(PATIENCE, socket.hear())
+                        .await
+                        .expect("an echo in time")
+                        .expect("an echo");
                     assert_eq!(heard, Some(word));
                     if Instant::now() >= end {
                         break;
@@ -65,7 +80,10 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
                 open.wait().await;
                 let end = Instant::now() + Duration::from_secs(seconds);
                 for number in 0.. {
-                    let event = timeout(PATIENCE, events.next()).await.expect("an event in time").expect("an event");
+                    let event = timeout(PATIENCE, events.next())
+                        .await
+                        .expect("an event in time")
+                        .expect("an event");
                     assert_eq!(event, Some(format!("data: {number}\n\n").into_bytes()));
                     if Instant::now() >= end {
                         break;
@@ -74,9 +92,14 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
             }
         });
     }
-    timeout(PATIENCE, open.wait()).await.expect("all of them open in time");
+    timeout(PATIENCE, open.wait())
+        .await
+        .expect("all of them open in time");
     let mut operator = Browser::new(Arc::new(SystemClock));
-    let numbers = operator.step(&format!("http://127.0.0.1:{admin}/metrics")).await.text();
+    let numbers = operator
+        .step(&format!("http://127.0.0.1:{admin}/metrics"))
+        .await
+        .text();
     let tunnels = format!("doorward_tunnels {OF_EACH}");
     assert!(numbers.lines().any(|line| line == tunnels), "not {tunnels}");
     while let Some(stream) = streams.join_next().await {
@@ -84,24 +107,38 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test has no configuration to read it from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test has no configuration to read it from"
+)]
 fn seconds() -> u64 {
-    std::env::var("DOORWARD_STREAM_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(5)
+    std::env::var("DOORWARD_STREAM_SECONDS")
+        .ok()
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(5)
 }
 
 /// Echoes on a WebSocket, or tells the time on a stream of events.
 async fn talk(mut wire: Wire) -> std::io::Result<()> {
-    let Some(head) = wire.read_head().await? else { return Ok(()) };
+    let Some(head) = wire.read_head().await? else {
+        return Ok(());
+    };
     if let Some(key) = head.header("sec-websocket-key") {
         let accept = websocket::accept_key(key);
-        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-        wire.write(format!("{switch}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes()).await?;
+        let switch =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        wire.write(format!("{switch}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes())
+            .await?;
         return websocket::echo(&mut wire, |_| ()).await;
     }
-    wire.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    wire.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+    )
+    .await?;
     for number in 0.. {
         let event = format!("data: {number}\n\n");
-        wire.write(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes()).await?;
+        wire.write(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes())
+            .await?;
         sleep(EVERY).await;
     }
     Ok(())

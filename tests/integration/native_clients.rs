@@ -38,7 +38,8 @@ impl RealStore {
         let backend = Backend::start();
         let folder = tempfile::tempdir().expect("a folder");
         let key = SealingKey::generate().expect("a key");
-        key.write_new(&folder.path().join("session.key")).expect("a key file");
+        key.write_new(&folder.path().join("session.key"))
+            .expect("a key file");
         let text = format!(
             r#"
 [server]
@@ -69,52 +70,109 @@ inline_refresh = true
             origin = Self::ORIGIN,
             upstream = backend.url(),
             secret = secret_of("store"),
-            session_jwt = if access_token == "jwt" { "access" } else { "id" },
+            session_jwt = if access_token == "jwt" {
+                "access"
+            } else {
+                "id"
+            },
         );
         std::fs::write(folder.path().join("doorward.toml"), text).expect("a file");
         let loaded = config::load(&folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
         let server = Server::start(&loaded.config, Arc::new(SystemClock), None).expect("it starts");
-        Self { provider, backend, server: Some(server), _folder: folder }
+        Self {
+            provider,
+            backend,
+            server: Some(server),
+            _folder: folder,
+        }
     }
 
     fn port(&self) -> u16 {
-        self.server.as_ref().and_then(Server::address).expect("a port").port()
+        self.server
+            .as_ref()
+            .and_then(Server::address)
+            .expect("a port")
+            .port()
     }
 
     /// The provider knows the refresh tokens of all that was done, and each was used once.
     fn had_an_easy_time(&self, logins: usize, refreshes: usize) {
-        assert_eq!(self.provider.count("grant.success", Some("password")), logins, "{:?}", self.provider.events());
-        assert_eq!(self.provider.count("grant.success", Some("refresh_token")), refreshes);
+        assert_eq!(
+            self.provider.count("grant.success", Some("password")),
+            logins,
+            "{:?}",
+            self.provider.events()
+        );
+        assert_eq!(
+            self.provider.count("grant.success", Some("refresh_token")),
+            refreshes
+        );
         assert_eq!(self.provider.count("grant.error", Some("refresh_token")), 0);
-        assert_eq!(self.provider.count("server_error", None), 0, "{:?}", self.provider.events());
-        self.backend.assert_never_saw(&["authorization", "doorward-refresh-token", "doorward_at_", "doorward_rt_"]);
+        assert_eq!(
+            self.provider.count("server_error", None),
+            0,
+            "{:?}",
+            self.provider.events()
+        );
+        self.backend.assert_never_saw(&[
+            "authorization",
+            "doorward-refresh-token",
+            "doorward_at_",
+            "doorward_rt_",
+        ]);
     }
 }
 
 impl Drop for RealStore {
     fn drop(&mut self) {
-        let Some(server) = self.server.take() else { return };
+        let Some(server) = self.server.take() else {
+            return;
+        };
         // It blocks, which no runtime's thread may.
         let _ended = std::thread::spawn(|| server.shut_down()).join();
     }
 }
 
 fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) {
-    let output = Command::new(program).args(arguments).envs(environment.iter().copied()).output();
-    let output = output.unwrap_or_else(|error| panic!("`{program}` does not start ({error}): run ./tests/run once"));
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{said}", output.status);
+    let output = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .output();
+    let output = output.unwrap_or_else(|error| {
+        panic!("`{program}` does not start ({error}): run ./tests/run once")
+    });
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}\n{said}",
+        output.status
+    );
 }
 
 fn journey(origin: &str, curl_options: &str) {
-    let script = Path::new("tests/native/journey").to_str().expect("a plain name");
-    run("bash", &[script, origin, "alice", "alice", &SECONDS.to_string()], &[("CURL_OPTIONS", curl_options)]);
+    let script = Path::new("tests/native/journey")
+        .to_str()
+        .expect("a plain name");
+    run(
+        "bash",
+        &[script, origin, "alice", "alice", &SECONDS.to_string()],
+        &[("CURL_OPTIONS", curl_options)],
+    );
 }
 
 fn libraries(origin: &str, port: u16) {
     // Debian's own Python has the libraries.
-    let arguments = ["tests/native/oauth_libraries.py", origin, &port.to_string(), "store", "alice", "alice"];
+    let arguments = [
+        "tests/native/oauth_libraries.py",
+        origin,
+        &port.to_string(),
+        "store",
+        "alice",
+        "alice",
+    ];
     run("/usr/bin/python3", &arguments, &[]);
 }
 
@@ -122,24 +180,38 @@ fn libraries(origin: &str, port: u16) {
 fn the_journey_in_curl_walks_through_the_demo() {
     let demo = DemoProcess::start(SECONDS);
     journey(&demo.store, "");
-    demo.process.line_with("store got alice's tokens by password");
-    demo.process.line_with("store gave alice's refresh token back");
+    demo.process
+        .line_with("store got alice's tokens by password");
+    demo.process
+        .line_with("store gave alice's refresh token back");
 }
 
 #[test]
 fn the_journey_in_curl_walks_through_a_real_provider_with_the_password_grant() {
     for access_token in ["jwt", "opaque"] {
         let store = RealStore::open(access_token);
-        journey(RealStore::ORIGIN, &format!("--connect-to ::127.0.0.1:{}", store.port()));
+        journey(
+            RealStore::ORIGIN,
+            &format!("--connect-to ::127.0.0.1:{}", store.port()),
+        );
         store.had_an_easy_time(2, 3);
-        assert_eq!(store.provider.count("grant.error", Some("password")), 1, "the wrong password");
+        assert_eq!(
+            store.provider.count("grant.error", Some("password")),
+            1,
+            "the wrong password"
+        );
     }
 }
 
 #[test]
 fn oauth_libraries_log_in_and_refresh_at_the_demo_unchanged() {
     let demo = DemoProcess::start(60);
-    let port = demo.store.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let port = demo
+        .store
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .expect("a port");
     libraries(&demo.store, port);
 }
 

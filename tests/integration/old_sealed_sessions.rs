@@ -82,15 +82,24 @@ fn sessions() -> HashMap<String, RecordedSession> {
 /// The recorded deployment, served by this version.
 fn upgraded() -> Setup {
     let deployment: Deployment = read(DEPLOYMENT);
-    assert_eq!(deployment.recorded_at, BEGIN.secs(), "cookies are as old as the test's clock expects");
-    Setup::plain().deployed_as(deployment).store("session_jwt = \"access\"").more(NATIVE)
+    assert_eq!(
+        deployment.recorded_at,
+        BEGIN.secs(),
+        "cookies are as old as the test's clock expects"
+    );
+    Setup::plain()
+        .deployed_as(deployment)
+        .store("session_jwt = \"access\"")
+        .more(NATIVE)
 }
 
 /// A browser with these cookies.
 fn browser_with(door: &Doorward, cookies: &BTreeMap<String, String>) -> Browser {
     let mut browser = door.browser();
     for (name, value) in cookies {
-        browser.jar.plant(Cookie::host_only(door.store_host(), name, value));
+        browser
+            .jar
+            .plant(Cookie::host_only(door.store_host(), name, value));
     }
     browser
 }
@@ -98,18 +107,27 @@ fn browser_with(door: &Doorward, cookies: &BTreeMap<String, String>) -> Browser 
 /// The provider still knows the grant of this session.
 fn restore_grant(door: &Doorward, name: &str, session: &RecordedSession) {
     let person = Person::new(name, &[]);
-    door.provider.restore_refresh_token(&session.refresh_token, "store", person, &session.provider_sid);
+    door.provider.restore_refresh_token(
+        &session.refresh_token,
+        "store",
+        person,
+        &session.provider_sid,
+    );
 }
 
 async fn native_call(door: &Doorward, endpoint: &str, body: &serde_json::Value) -> Page {
     let url = door.store_url(&format!("/.doorward/native/{endpoint}"));
-    let ask = Ask::new(Kind::Program, &url).method("POST").body("application/json", body.to_string());
+    let ask = Ask::new(Kind::Program, &url)
+        .method("POST")
+        .body("application/json", body.to_string());
     door.browser().send(ask).await
 }
 
 async fn load_with_token(door: &Doorward, access_token: &str) -> Page {
     let ask = Ask::new(Kind::Program, &door.store_url(CART));
-    door.browser().send(ask.header("Authorization", &format!("Bearer {access_token}"))).await
+    door.browser()
+        .send(ask.header("Authorization", &format!("Bearer {access_token}")))
+        .await
 }
 
 #[tokio::test]
@@ -121,10 +139,18 @@ async fn old_sealed_session_is_accepted() {
         let page = browser.step(&door.store_url(CART)).await;
         assert_eq!(page.status(), 200, "{page}");
         assert_eq!(door.store_saw(), Some(format!("{name}-id")));
-        let email = door.store.last().header("x-forwarded-email").map(str::to_owned);
+        let email = door
+            .store
+            .last()
+            .header("x-forwarded-email")
+            .map(str::to_owned);
         assert_eq!(email, Some(format!("{name}@example.com")));
     }
-    assert_eq!(door.provider.calls(Endpoint::Token), 0, "the session is valid without a refresh");
+    assert_eq!(
+        door.provider.calls(Endpoint::Token),
+        0,
+        "the session is valid without a refresh"
+    );
     assert_eq!(door.provider.calls(Endpoint::Authorize), 0);
 }
 
@@ -140,8 +166,14 @@ async fn old_sealed_refresh_token_refreshes_an_expired_session() {
     assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
     assert_eq!(door.provider.grants("refresh_token"), 1);
     for name in ["doorward_jwt", "doorward_refresh"] {
-        let value = browser.jar.get(door.store_host(), name).map(|cookie| &cookie.value);
-        assert!(value.is_some() && value != recorded.cookies.get(name), "no new {name}: {page}");
+        let value = browser
+            .jar
+            .get(door.store_host(), name)
+            .map(|cookie| &cookie.value);
+        assert!(
+            value.is_some() && value != recorded.cookies.get(name),
+            "no new {name}: {page}"
+        );
     }
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
     door.provider.assert_no_dead_refresh_token_was_sent();
@@ -149,7 +181,9 @@ async fn old_sealed_refresh_token_refreshes_an_expired_session() {
 
 #[tokio::test]
 async fn old_sealed_session_keeps_its_absolute_timeout() {
-    let door = upgraded().session("idle_timeout = \"30m\"\nabsolute_timeout = \"1h\"").start();
+    let door = upgraded()
+        .session("idle_timeout = \"30m\"\nabsolute_timeout = \"1h\"")
+        .start();
     let recorded = &sessions()["alice"];
     restore_grant(&door, "alice", recorded);
     let mut browser = browser_with(&door, &recorded.cookies);
@@ -169,7 +203,10 @@ async fn old_sealed_session_can_log_out() {
     let mut browser = browser_with(&door, &recorded.cookies);
     let form = browser.visit(&door.store_url("/.doorward/logout")).await;
     browser.submit(&form, &[]).await;
-    assert!(!door.provider.is_live(&recorded.refresh_token), "the provider revoked it");
+    assert!(
+        !door.provider.is_live(&recorded.refresh_token),
+        "the provider revoked it"
+    );
     let mut copy = browser_with(&door, &recorded.cookies);
     assert_login_starts(&door, &copy.step(&door.store_url(CART)).await);
 }
@@ -179,17 +216,31 @@ async fn old_native_tokens_are_accepted() {
     let door = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
     let grace = Person::new("grace", &[]);
-    door.provider.restore_refresh_token(&recorded.provider_refresh_token, "store", grace, &recorded.provider_sid);
+    door.provider.restore_refresh_token(
+        &recorded.provider_refresh_token,
+        "store",
+        grace,
+        &recorded.provider_sid,
+    );
     let page = load_with_token(&door, &recorded.access_token).await;
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(door.store_saw().as_deref(), Some("grace-id"));
 
     door.pass(301);
-    let page = native_call(&door, "refresh", &json!({ "refresh_token": recorded.refresh_token })).await;
+    let page = native_call(
+        &door,
+        "refresh",
+        &json!({ "refresh_token": recorded.refresh_token }),
+    )
+    .await;
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(door.provider.grants("refresh_token"), 1);
     let tokens = page.json();
-    let page = load_with_token(&door, tokens["access_token"].as_str().expect("an access token")).await;
+    let page = load_with_token(
+        &door,
+        tokens["access_token"].as_str().expect("an access token"),
+    )
+    .await;
     assert_eq!(page.status(), 200, "{page}");
 }
 
@@ -197,7 +248,8 @@ async fn old_native_tokens_are_accepted() {
 async fn old_device_token_exempts_from_the_account_throttle() {
     let door = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
-    door.provider.knows("grace", "secret", Person::new("grace", &[]));
+    door.provider
+        .knows("grace", "secret", Person::new("grace", &[]));
     let login = async |password: &str, device_token: Option<&str>| {
         let mut body = json!({ "username": "grace", "password": password });
         if let Some(token) = device_token {
@@ -217,22 +269,35 @@ async fn old_login_attempt_finishes() {
     door.sign_in("alice");
     let mut browser = browser_with(&door, &recorded.cookies);
     let authorize = door.provider.url(Endpoint::Authorize);
-    let page = browser.visit(&format!("{authorize}?{}", recorded.authorization_request)).await;
+    let page = browser
+        .visit(&format!("{authorize}?{}", recorded.authorization_request))
+        .await;
     assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
     assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
-    assert_eq!(door.provider.calls(Endpoint::Authorize), 1, "the login did not start again");
+    assert_eq!(
+        door.provider.calls(Endpoint::Authorize),
+        1,
+        "the login did not start again"
+    );
 }
 
 #[tokio::test]
 async fn old_journal_keeps_sessions_revoked() {
-    let door = upgraded().remembering("journal_file = \"ended.journal\"").file("ended.journal", JOURNAL).start();
+    let door = upgraded()
+        .remembering("journal_file = \"ended.journal\"")
+        .file("ended.journal", JOURNAL)
+        .start();
     // By logout, by `sub`, by the provider's `sid`.
     for name in ["carol", "erin", "frank"] {
         let mut browser = browser_with(&door, &sessions()[name].cookies);
         assert_login_starts(&door, &browser.step(&door.store_url(CART)).await);
     }
     let mut alice = browser_with(&door, &sessions()["alice"].cookies);
-    assert_eq!(alice.step(&door.store_url(CART)).await.status(), 200, "not revoked");
+    assert_eq!(
+        alice.step(&door.store_url(CART)).await.status(),
+        200,
+        "not revoked"
+    );
 }
 
 #[tokio::test]
@@ -241,7 +306,11 @@ async fn old_sessions_of_the_journal_are_accepted_without_it() {
     let door = upgraded().start();
     for name in ["carol", "erin", "frank"] {
         let mut browser = browser_with(&door, &sessions()[name].cookies);
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "{name}");
+        assert_eq!(
+            browser.step(&door.store_url(CART)).await.status(),
+            200,
+            "{name}"
+        );
     }
 }
 
@@ -250,7 +319,9 @@ async fn old_redis_entries_are_accepted() {
     let redis = RedisServer::start();
     let recorded: RecordedRedis = read(REDIS);
     fill(&redis, &recorded).await;
-    let door = upgraded().remembering(&format!("url = \"{}\"", redis.url())).start();
+    let door = upgraded()
+        .remembering(&format!("url = \"{}\"", redis.url()))
+        .start();
     let mut gina = browser_with(&door, &recorded.sessions["gina"].cookies);
     assert_login_starts(&door, &gina.step(&door.store_url(CART)).await);
 
@@ -260,7 +331,11 @@ async fn old_redis_entries_are_accepted() {
     let page = dave.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(door.store_saw().as_deref(), Some("dave-id"));
-    assert_eq!(door.provider.calls(Endpoint::Token), 0, "the stored successor is used");
+    assert_eq!(
+        door.provider.calls(Endpoint::Token),
+        0,
+        "the stored successor is used"
+    );
 }
 
 #[tokio::test]
@@ -269,7 +344,11 @@ async fn old_sessions_of_the_redis_are_accepted_without_it() {
     let door = upgraded().start();
     for name in ["gina", "dave"] {
         let mut browser = browser_with(&door, &recorded.sessions[name].cookies);
-        assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200, "{name}");
+        assert_eq!(
+            browser.step(&door.store_url(CART)).await.status(),
+            200,
+            "{name}"
+        );
     }
 }
 
@@ -290,6 +369,12 @@ async fn fill(server: &RedisServer, recorded: &RecordedRedis) {
         }
     }
     let client = redis::Client::open(server.url()).expect("a client");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
-    let () = pipeline.query_async(&mut connection).await.expect("it is filled");
+    let mut connection = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection");
+    let () = pipeline
+        .query_async(&mut connection)
+        .await
+        .expect("it is filled");
 }

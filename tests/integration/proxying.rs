@@ -26,11 +26,31 @@ async fn an_answer_begins_to_arrive_before_the_backend_is_done() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let for_ever = Duration::from_secs(3600);
-    door.store.answer("/events", Answer { body: Content::Events { count: 2, every: for_ever }, ..Answer::default() });
-    let asked = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream"));
-    let mut answer = timeout(SOON, asked).await.expect("a head in time").expect("an answer");
-    assert_eq!(answer.head.header("content-type"), Some("text/event-stream"));
-    let first = timeout(SOON, answer.next()).await.expect("an event in time").expect("an event");
+    door.store.answer(
+        "/events",
+        Answer {
+            body: Content::Events {
+                count: 2,
+                every: for_ever,
+            },
+            ..Answer::default()
+        },
+    );
+    let asked = browser.stream(
+        Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream"),
+    );
+    let mut answer = timeout(SOON, asked)
+        .await
+        .expect("a head in time")
+        .expect("an answer");
+    assert_eq!(
+        answer.head.header("content-type"),
+        Some("text/event-stream")
+    );
+    let first = timeout(SOON, answer.next())
+        .await
+        .expect("an event in time")
+        .expect("an event");
     assert_eq!(first.as_deref(), Some(&b"data: 0\n\n"[..]));
 }
 
@@ -39,13 +59,25 @@ async fn events_pass_one_by_one_to_the_end() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let every = Duration::from_millis(30);
-    door.store.answer("/events", Answer { body: Content::Events { count: 5, every }, ..Answer::default() });
-    let mut answer = browser.stream(Ask::new(Kind::Fetch, &door.store_url("/events"))).await.expect("an answer");
+    door.store.answer(
+        "/events",
+        Answer {
+            body: Content::Events { count: 5, every },
+            ..Answer::default()
+        },
+    );
+    let mut answer = browser
+        .stream(Ask::new(Kind::Fetch, &door.store_url("/events")))
+        .await
+        .expect("an answer");
     let mut events = Vec::new();
     while let Some(part) = answer.next().await.expect("the rest") {
         events.push(String::from_utf8(part).expect("text"));
     }
-    assert_eq!(events.concat(), "data: 0\n\ndata: 1\n\ndata: 2\n\ndata: 3\n\ndata: 4\n\n");
+    assert_eq!(
+        events.concat(),
+        "data: 0\n\ndata: 1\n\ndata: 2\n\ndata: 3\n\ndata: 4\n\n"
+    );
     assert!(events.len() > 1, "all came in one piece");
 }
 
@@ -53,13 +85,26 @@ async fn events_pass_one_by_one_to_the_end() {
 async fn an_upload_begins_to_arrive_before_the_client_is_done() {
     let door = Setup::plain().start();
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
-    dialogue.say(format!("POST /public/up HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")).await;
-    eventually("the first part is there", || door.store.received().iter().any(|one| one.body == b"first")).await;
+    dialogue
+        .say(format!(
+            "POST /public/up HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"
+        ))
+        .await;
+    eventually("the first part is there", || {
+        door.store.received().iter().any(|one| one.body == b"first")
+    })
+    .await;
     let reply = dialogue.ask("POST", "5\r\n then\r\n0\r\n\r\n").await;
     assert_eq!(reply.status(), 200, "{}", reply.text());
     let seen = door.store.last();
     assert_eq!(seen.body, b"first then");
-    assert_eq!((seen.header("transfer-encoding"), seen.header("content-length")), (Some("chunked"), None));
+    assert_eq!(
+        (
+            seen.header("transfer-encoding"),
+            seen.header("content-length")
+        ),
+        (Some("chunked"), None)
+    );
 }
 
 /// A third app whose backend is this listener.
@@ -94,7 +139,11 @@ async fn a_client_that_reads_slowly_slows_the_backend_down() {
         async move {
             let mut head = [0; 4096];
             let _ = stream.read(&mut head).await;
-            let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {OFFERED}\r\n\r\n").as_bytes()).await;
+            let _ = stream
+                .write_all(
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {OFFERED}\r\n\r\n").as_bytes(),
+                )
+                .await;
             while let Ok(count @ 1..) = stream.write(&[b'x'; 65536]).await {
                 sent.fetch_add(count, Ordering::Relaxed);
             }
@@ -102,11 +151,26 @@ async fn a_client_that_reads_slowly_slows_the_backend_down() {
     });
     let door = with_app_at(&backend);
     let mut dialogue = Dialogue::with(&door.browser(), "http://raw.localhost:8080").await;
-    dialogue.say("GET / HTTP/1.1\r\nHost: raw.localhost:8080\r\n\r\n").await;
-    let head = dialogue.0.read_head().await.expect("an answer").expect("a head");
-    assert_eq!(head.header("content-length"), Some(OFFERED.to_string().as_str()));
-    let held = timeout(SOON, stands_still(&sent)).await.expect("the backend has to wait");
-    assert!(held < HELD_AT_MOST, "{held} bytes were taken for a client that reads none");
+    dialogue
+        .say("GET / HTTP/1.1\r\nHost: raw.localhost:8080\r\n\r\n")
+        .await;
+    let head = dialogue
+        .0
+        .read_head()
+        .await
+        .expect("an answer")
+        .expect("a head");
+    assert_eq!(
+        head.header("content-length"),
+        Some(OFFERED.to_string().as_str())
+    );
+    let held = timeout(SOON, stands_still(&sent))
+        .await
+        .expect("the backend has to wait");
+    assert!(
+        held < HELD_AT_MOST,
+        "{held} bytes were taken for a client that reads none"
+    );
 }
 
 #[tokio::test]
@@ -117,9 +181,15 @@ async fn a_backend_that_reads_slowly_slows_the_client_down() {
     });
     let door = with_app_at(&backend);
     let address = door.address();
-    let mut client = tokio::net::TcpStream::connect(address).await.expect("a connection");
-    let head = format!("PUT / HTTP/1.1\r\nHost: raw.localhost:8080\r\nContent-Length: {OFFERED}\r\n\r\n");
-    client.write_all(head.as_bytes()).await.expect("the head goes out");
+    let mut client = tokio::net::TcpStream::connect(address)
+        .await
+        .expect("a connection");
+    let head =
+        format!("PUT / HTTP/1.1\r\nHost: raw.localhost:8080\r\nContent-Length: {OFFERED}\r\n\r\n");
+    client
+        .write_all(head.as_bytes())
+        .await
+        .expect("the head goes out");
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
     let sending = tokio::spawn(async move {
@@ -127,9 +197,14 @@ async fn a_backend_that_reads_slowly_slows_the_client_down() {
             counter.fetch_add(count, Ordering::Relaxed);
         }
     });
-    let held = timeout(SOON, stands_still(&sent)).await.expect("the client has to wait");
+    let held = timeout(SOON, stands_still(&sent))
+        .await
+        .expect("the client has to wait");
     sending.abort();
-    assert!(held < HELD_AT_MOST, "{held} bytes were taken for a backend that reads none");
+    assert!(
+        held < HELD_AT_MOST,
+        "{held} bytes were taken for a backend that reads none"
+    );
 }
 
 #[tokio::test]
@@ -137,14 +212,25 @@ async fn large_bodies_pass_whole_both_ways() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
-    door.store.answer("/large", Answer { body: Content::Bytes(large.clone()), ..Answer::default() });
-    let ask = Ask::new(Kind::Fetch, &door.store_url("/large")).method("PUT").body("application/x", large.clone());
+    door.store.answer(
+        "/large",
+        Answer {
+            body: Content::Bytes(large.clone()),
+            ..Answer::default()
+        },
+    );
+    let ask = Ask::new(Kind::Fetch, &door.store_url("/large"))
+        .method("PUT")
+        .body("application/x", large.clone());
     let page = browser.send(ask).await;
     assert_eq!(page.status(), 200);
     assert!(page.body == large, "the download came changed");
     let seen = door.store.last();
     assert!(seen.body == large, "the upload came changed");
-    assert_eq!(seen.header("content-length"), Some(large.len().to_string().as_str()));
+    assert_eq!(
+        seen.header("content-length"),
+        Some(large.len().to_string().as_str())
+    );
 }
 
 #[tokio::test]
@@ -152,15 +238,23 @@ async fn connections_are_kept_on_both_sides() {
     let door = Setup::plain().start();
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     for number in 0..5 {
-        let reply = dialogue.ask("GET", format!("GET /public/{number} HTTP/1.1\r\n{HOST}\r\n")).await;
+        let reply = dialogue
+            .ask(
+                "GET",
+                format!("GET /public/{number} HTTP/1.1\r\n{HOST}\r\n"),
+            )
+            .await;
         assert_eq!(reply.status(), 200, "{}", reply.text());
         assert_eq!(door.store.last().target, format!("/public/{number}"));
     }
     assert_eq!(door.store.connections(), 1);
-    let two = format!("GET /public/a HTTP/1.1\r\n{HOST}\r\nGET /public/b HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n");
+    let two = format!(
+        "GET /public/a HTTP/1.1\r\n{HOST}\r\nGET /public/b HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n"
+    );
     dialogue.say(two).await;
     for path in ["/public/a", "/public/b"] {
-        let body: serde_json::Value = serde_json::from_slice(&dialogue.hear("GET").await.body).expect("an echo");
+        let body: serde_json::Value =
+            serde_json::from_slice(&dialogue.hear("GET").await.body).expect("an echo");
         assert_eq!(body["target"], path);
     }
     assert!(dialogue.hear_end().await.is_empty());
@@ -169,27 +263,75 @@ async fn connections_are_kept_on_both_sides() {
 #[tokio::test]
 async fn answers_without_a_body_leave_the_connection_in_step() {
     let door = Setup::plain().start();
-    door.store.answer("/public/none", Answer { status: 204, ..Answer::default() });
-    let not_modified = Answer { status: 304, ..Answer::default() }.with_header("ETag", "\"1\"");
+    door.store.answer(
+        "/public/none",
+        Answer {
+            status: 204,
+            ..Answer::default()
+        },
+    );
+    let not_modified = Answer {
+        status: 304,
+        ..Answer::default()
+    }
+    .with_header("ETag", "\"1\"");
     door.store.answer("/public/same", not_modified);
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
-    let head = dialogue.ask("HEAD", format!("HEAD /public/page HTTP/1.1\r\n{HOST}\r\n")).await;
-    let length: usize = head.head.header("content-length").expect("the length of the body").parse().expect("a number");
-    assert!(head.status() == 200 && length > 0 && head.body.is_empty(), "{:?}", head.head);
-    let none = dialogue.ask("GET", format!("GET /public/none HTTP/1.1\r\n{HOST}\r\n")).await;
-    assert_eq!((none.status(), none.head.header("content-length")), (204, None), "{:?}", none.head);
+    let head = dialogue
+        .ask("HEAD", format!("HEAD /public/page HTTP/1.1\r\n{HOST}\r\n"))
+        .await;
+    let length: usize = head
+        .head
+        .header("content-length")
+        .expect("the length of the body")
+        .parse()
+        .expect("a number");
+    assert!(
+        head.status() == 200 && length > 0 && head.body.is_empty(),
+        "{:?}",
+        head.head
+    );
+    let none = dialogue
+        .ask("GET", format!("GET /public/none HTTP/1.1\r\n{HOST}\r\n"))
+        .await;
+    assert_eq!(
+        (none.status(), none.head.header("content-length")),
+        (204, None),
+        "{:?}",
+        none.head
+    );
     assert_eq!(none.head.header("transfer-encoding"), None);
-    let same = dialogue.ask("GET", format!("GET /public/same HTTP/1.1\r\n{HOST}If-None-Match: \"1\"\r\n\r\n")).await;
-    assert_eq!((same.status(), same.head.header("etag")), (304, Some("\"1\"")));
+    let same = dialogue
+        .ask(
+            "GET",
+            format!("GET /public/same HTTP/1.1\r\n{HOST}If-None-Match: \"1\"\r\n\r\n"),
+        )
+        .await;
+    assert_eq!(
+        (same.status(), same.head.header("etag")),
+        (304, Some("\"1\""))
+    );
     assert_eq!(door.store.last().header("if-none-match"), Some("\"1\""));
-    assert_eq!(dialogue.ask("GET", format!("GET /public/last HTTP/1.1\r\n{HOST}\r\n")).await.status(), 200);
+    assert_eq!(
+        dialogue
+            .ask("GET", format!("GET /public/last HTTP/1.1\r\n{HOST}\r\n"))
+            .await
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
 async fn parts_of_a_file_pass() {
     let door = Setup::plain().start();
-    let part = Answer { status: 206, body: Content::Bytes(b"cde".to_vec()), ..Answer::default() };
-    let part = part.with_header("Content-Range", "bytes 2-4/26").with_header("Accept-Ranges", "bytes");
+    let part = Answer {
+        status: 206,
+        body: Content::Bytes(b"cde".to_vec()),
+        ..Answer::default()
+    };
+    let part = part
+        .with_header("Content-Range", "bytes 2-4/26")
+        .with_header("Accept-Ranges", "bytes");
     door.store.answer("/public/file", part);
     let page = door
         .browser()
@@ -199,26 +341,45 @@ async fn parts_of_a_file_pass() {
                 .header("If-Range", "\"1\""),
         )
         .await;
-    assert_eq!((page.status(), page.text().as_str(), page.header("content-range")), (206, "cde", Some("bytes 2-4/26")));
+    assert_eq!(
+        (
+            page.status(),
+            page.text().as_str(),
+            page.header("content-range")
+        ),
+        (206, "cde", Some("bytes 2-4/26"))
+    );
     let seen = door.store.last();
-    assert_eq!((seen.header("range"), seen.header("if-range")), (Some("bytes=2-4"), Some("\"1\"")));
+    assert_eq!(
+        (seen.header("range"), seen.header("if-range")),
+        (Some("bytes=2-4"), Some("\"1\""))
+    );
 }
 
 #[tokio::test]
 async fn every_method_passes_with_its_body() {
     let door = Setup::plain().start();
     let mut browser = door.browser();
-    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY", "M-SEARCH"] {
-        let ask = Ask::new(Kind::Program, &door.store_url("/public/x")).method(method).body("text/plain", "body");
+    for method in [
+        "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY", "M-SEARCH",
+    ] {
+        let ask = Ask::new(Kind::Program, &door.store_url("/public/x"))
+            .method(method)
+            .body("text/plain", "body");
         let page = browser.send(ask).await;
         assert_eq!(page.status(), 200, "{method}: {page}");
         let seen = door.store.last();
-        assert_eq!((seen.method.as_str(), seen.body.as_slice()), (method, &b"body"[..]));
+        assert_eq!(
+            (seen.method.as_str(), seen.body.as_slice()),
+            (method, &b"body"[..])
+        );
         assert_eq!(seen.header("content-type"), Some("text/plain"), "{method}");
     }
     for method in ["TRACE", "CONNECT", "TRACK"] {
         let reached = door.store.count();
-        let page = browser.send(Ask::new(Kind::Program, &door.store_url("/public/x")).method(method)).await;
+        let page = browser
+            .send(Ask::new(Kind::Program, &door.store_url("/public/x")).method(method))
+            .await;
         assert!(matches!(page.status(), 400 | 405 | 501), "{method}: {page}");
         assert_eq!(door.store.count(), reached, "{method}");
     }
@@ -228,20 +389,37 @@ async fn every_method_passes_with_its_body() {
 async fn who_expects_100_gets_it_when_the_body_is_wanted() {
     let door = Setup::plain().start();
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
-    let expecting =
-        |path: &str| format!("POST {path} HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    let expecting = |path: &str| {
+        format!("POST {path} HTTP/1.1\r\n{HOST}Expect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    };
     dialogue.say(expecting("/public/up")).await;
-    let go_on = timeout(SOON, dialogue.0.read_head()).await.expect("word in time").expect("word").expect("a head");
+    let go_on = timeout(SOON, dialogue.0.read_head())
+        .await
+        .expect("word in time")
+        .expect("word")
+        .expect("a head");
     assert_eq!(go_on.status(), 100);
     assert_eq!(dialogue.ask("POST", "body").await.status(), 200);
     let seen = door.store.last();
-    assert_eq!((seen.body.as_slice(), seen.header("expect")), (&b"body"[..], None));
+    assert_eq!(
+        (seen.body.as_slice(), seen.header("expect")),
+        (&b"body"[..], None)
+    );
 
     let reached = door.store.count();
     dialogue.say(expecting(CART)).await;
-    let refused = timeout(SOON, dialogue.0.read_head()).await.expect("word in time").expect("word").expect("a head");
-    assert_eq!(refused.status(), 401, "nobody asks for a body that will not be passed on");
-    let other = format!("POST /public/up HTTP/1.1\r\n{HOST}Expect: a-miracle\r\nContent-Length: 0\r\n\r\n");
+    let refused = timeout(SOON, dialogue.0.read_head())
+        .await
+        .expect("word in time")
+        .expect("word")
+        .expect("a head");
+    assert_eq!(
+        refused.status(),
+        401,
+        "nobody asks for a body that will not be passed on"
+    );
+    let other =
+        format!("POST /public/up HTTP/1.1\r\n{HOST}Expect: a-miracle\r\nContent-Length: 0\r\n\r\n");
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     assert_eq!(dialogue.ask("POST", other).await.status(), 417);
     assert_eq!(door.store.count(), reached);
@@ -251,7 +429,9 @@ async fn who_expects_100_gets_it_when_the_body_is_wanted() {
 async fn a_refused_upload_is_answered_though_its_body_is_not_read() {
     let door = Setup::plain().start();
     let body = vec![b'x'; 4_000_000];
-    let ask = Ask::new(Kind::Program, &door.store_url(CART)).method("POST").body("application/x", body);
+    let ask = Ask::new(Kind::Program, &door.store_url(CART))
+        .method("POST")
+        .body("application/x", body);
     assert_problem(&door.browser().send(ask).await, 401, "no_session");
     assert_eq!(door.store.count(), 0);
 }
@@ -288,11 +468,20 @@ async fn what_belongs_to_one_hop_ends_there() {
     }
     let page = door.browser().send(ask).await;
     let seen = door.store.last();
-    for (name, _) in fields.iter().filter(|(name, _)| !["X-Kept", "Cookie", "Connection"].contains(name)) {
+    for (name, _) in fields
+        .iter()
+        .filter(|(name, _)| !["X-Kept", "Cookie", "Connection"].contains(name))
+    {
         assert_eq!(seen.header(name), None, "{name}");
     }
-    assert!(seen.header("connection").is_none_or(|value| value.eq_ignore_ascii_case("keep-alive")));
-    assert_eq!((seen.header("x-kept"), seen.header("cookie")), (Some("yes"), Some("mine=1")));
+    assert!(
+        seen.header("connection")
+            .is_none_or(|value| value.eq_ignore_ascii_case("keep-alive"))
+    );
+    assert_eq!(
+        (seen.header("x-kept"), seen.header("cookie")),
+        (Some("yes"), Some("mine=1"))
+    );
     assert_eq!(seen.header("host"), Some("store.localhost:8080"));
     for name in ["x-private", "keep-alive", "proxy-authenticate"] {
         assert_eq!(page.header(name), None, "{name}");

@@ -52,7 +52,9 @@ struct RunsAhead(AtomicU64);
 
 impl Clock for RunsAhead {
     fn now(&self) -> Timestamp {
-        SystemClock.now().plus(Duration::from_secs(self.0.load(Ordering::SeqCst)))
+        SystemClock
+            .now()
+            .plus(Duration::from_secs(self.0.load(Ordering::SeqCst)))
     }
 }
 
@@ -70,18 +72,30 @@ async fn whole_journey(jwt: SessionJwt) {
     let house = House::build(jwt, 5);
     let doorward = house.doorward();
     let mut browser = doorward.browser(&house);
-    let site = Site { store: STORE.to_owned(), forum: FORUM.to_owned() };
-    journey::whole(&mut browser, &site, "alice", async || house.past_the_jwt().await).await;
+    let site = Site {
+        store: STORE.to_owned(),
+        forum: FORUM.to_owned(),
+    };
+    journey::whole(&mut browser, &site, "alice", async || {
+        house.past_the_jwt().await
+    })
+    .await;
 
     // At the beginning and after the logout.
     house.tells("form", None, 2).await;
     house.tells("login", None, 1).await;
-    house.tells("grant.success", Some("authorization_code"), 2).await;
+    house
+        .tells("grant.success", Some("authorization_code"), 2)
+        .await;
     house.tells("grant.success", Some("refresh_token"), 2).await;
     house.tells("grant.revoked", None, 1).await;
     house.tells("end_session.success", None, 1).await;
     let events = house.provider.events();
-    let trouble = events.iter().filter(|event| event["event"].as_str().is_some_and(|name| name.ends_with("error")));
+    let trouble = events.iter().filter(|event| {
+        event["event"]
+            .as_str()
+            .is_some_and(|name| name.ends_with("error"))
+    });
     assert_eq!(trouble.count(), 0, "{events:?}");
 
     let mut bob = doorward.browser(&house);
@@ -89,13 +103,22 @@ async fn whole_journey(jwt: SessionJwt) {
     let received = house.backend.last();
     assert_eq!(received.target, "/admin", "{admin}");
     assert_eq!(received.header("x-forwarded-user"), Some("bob"));
-    assert_eq!(received.header("x-forwarded-email"), Some("bob@example.com"));
-    assert_eq!(received.header("x-forwarded-groups"), Some("customers,staff"));
-    house.backend.assert_never_saw(&["doorward_", "eyJhbGciOi", "Bearer"]);
+    assert_eq!(
+        received.header("x-forwarded-email"),
+        Some("bob@example.com")
+    );
+    assert_eq!(
+        received.header("x-forwarded-groups"),
+        Some("customers,staff")
+    );
+    house
+        .backend
+        .assert_never_saw(&["doorward_", "eyJhbGciOi", "Bearer"]);
 }
 
 #[tokio::test]
-async fn a_stolen_refresh_cookie_after_rotation_ends_the_session_and_never_reaches_the_token_endpoint() {
+async fn a_stolen_refresh_cookie_after_rotation_ends_the_session_and_never_reaches_the_token_endpoint()
+ {
     let house = House::build(SessionJwt::AccessToken, 2);
     let doorward = house.doorward();
     let mut owner = doorward.browser(&house);
@@ -116,7 +139,12 @@ async fn a_stolen_refresh_cookie_after_rotation_ends_the_session_and_never_reach
     house.sent_to_log_in(&owner.step(CART).await);
     house.sent_to_log_in(&quick.step(CART).await);
     assert!(house.provider.count("grant.success", Some("refresh_token")) <= calls + 1);
-    assert_eq!(house.provider.count("grant.error", None), 0, "{:?}", house.provider.events());
+    assert_eq!(
+        house.provider.count("grant.error", None),
+        0,
+        "{:?}",
+        house.provider.events()
+    );
 }
 
 #[tokio::test]
@@ -151,7 +179,10 @@ async fn a_copy_from_before_the_logout_is_refused_here_and_by_the_provider() {
     house.past_the_jwt().await;
     house.sent_to_log_in(&elsewhere.step(CART).await);
     house.tells("grant.error", Some("refresh_token"), 1).await;
-    assert_eq!(house.provider.count("grant.success", Some("refresh_token")), 0);
+    assert_eq!(
+        house.provider.count("grant.success", Some("refresh_token")),
+        0
+    );
 }
 
 #[tokio::test]
@@ -168,7 +199,8 @@ async fn a_logout_at_one_app_ends_the_others_session_by_its_person() {
 async fn the_other_app_is_told(by_sid: bool) {
     let clients = [("store", STORE), ("forum", FORUM)].map(|(id, public_url)| {
         let mut client = registration(id, public_url);
-        client["backchannel_logout_uri"] = json!(format!("{public_url}/.doorward/backchannel-logout"));
+        client["backchannel_logout_uri"] =
+            json!(format!("{public_url}/.doorward/backchannel-logout"));
         client["backchannel_logout_session_required"] = json!(by_sid);
         client
     });
@@ -185,15 +217,28 @@ async fn the_other_app_is_told(by_sid: bool) {
     house.tells("backchannel.success", None, 2).await;
     house.sent_to_log_in(&alice.step(&posts).await);
     journey::load(&mut bob, &posts, "bob").await;
-    assert_eq!(house.provider.count("backchannel.error", None), 0, "{:?}", house.provider.events());
+    assert_eq!(
+        house.provider.count("backchannel.error", None),
+        0,
+        "{:?}",
+        house.provider.events()
+    );
     for outcome in ["grant.success", "grant.error"] {
-        assert_eq!(house.provider.count(outcome, Some("refresh_token")), 0, "nobody had to ask the provider");
+        assert_eq!(
+            house.provider.count(outcome, Some("refresh_token")),
+            0,
+            "nobody had to ask the provider"
+        );
     }
 }
 
 impl House {
     fn build(jwt: SessionJwt, jwt_lifetime: u64) -> Self {
-        Self::build_for(jwt, jwt_lifetime, [registration("store", STORE), registration("forum", FORUM)])
+        Self::build_for(
+            jwt,
+            jwt_lifetime,
+            [registration("store", STORE), registration("forum", FORUM)],
+        )
     }
 
     fn build_for(jwt: SessionJwt, jwt_lifetime: u64, clients: [Value; 2]) -> Self {
@@ -208,20 +253,40 @@ impl House {
         }));
         let backend = Backend::start();
         let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
-        write("session.key", &SealingKey::generate().expect("a key").to_text());
-        write("doorward.toml", &config(provider.issuer(), &backend.url(), session_jwt));
-        let (clock, jwt_lifetime) = (Arc::new(RunsAhead::default()), Duration::from_secs(jwt_lifetime));
-        Self { provider, backend, clock, jwt_lifetime, folder }
+        let write =
+            |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+        write(
+            "session.key",
+            &SealingKey::generate().expect("a key").to_text(),
+        );
+        write(
+            "doorward.toml",
+            &config(provider.issuer(), &backend.url(), session_jwt),
+        );
+        let (clock, jwt_lifetime) = (
+            Arc::new(RunsAhead::default()),
+            Duration::from_secs(jwt_lifetime),
+        );
+        Self {
+            provider,
+            backend,
+            clock,
+            jwt_lifetime,
+            folder,
+        }
     }
 
     /// One more Doorward with the same key, which knows nothing of the others.
     fn doorward(&self) -> Replica {
         let loaded = config::load(&self.folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
-        let server = Server::start(&loaded.config, Arc::<RunsAhead>::clone(&self.clock), None).expect("it starts");
+        let server = Server::start(&loaded.config, Arc::<RunsAhead>::clone(&self.clock), None)
+            .expect("it starts");
         let port = server.address().expect("a port").port();
-        Replica { server: Some(server), port }
+        Replica {
+            server: Some(server),
+            port,
+        }
     }
 
     async fn past_the_jwt(&self) {
@@ -247,7 +312,9 @@ impl Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
-        let Some(server) = self.server.take() else { return };
+        let Some(server) = self.server.take() else {
+            return;
+        };
         // It blocks, which no runtime's thread may.
         let _ended = std::thread::spawn(|| server.shut_down()).join();
     }

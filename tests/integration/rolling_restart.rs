@@ -18,7 +18,8 @@ use crate::support::wire::Wire;
 const REQUESTS: usize = 20_000;
 const RESTARTS: usize = 3;
 const ASK: &[u8] = b"GET /public/x HTTP/1.1\r\nHost: store.localhost\r\n\r\n";
-const ASK_ONCE: &[u8] = b"GET /public/x HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n\r\n";
+const ASK_ONCE: &[u8] =
+    b"GET /public/x HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n\r\n";
 
 /// What the clients have done.
 #[derive(Default)]
@@ -32,7 +33,10 @@ async fn a_rolling_restart_under_load_loses_no_request() {
     let backend = Listening::start(0, |stream| async move {
         let _gone = answer_all(stream).await;
     });
-    let folder = Folder::with("doorward.toml", &one_public_app(&format!("http://127.0.0.1:{}", backend.port())));
+    let folder = Folder::with(
+        "doorward.toml",
+        &one_public_app(&format!("http://127.0.0.1:{}", backend.port())),
+    );
     let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = socket.local_addr().expect("an address");
     let start = || {
@@ -45,8 +49,9 @@ async fn a_rolling_restart_under_load_loses_no_request() {
     };
     let mut running = start();
     let tally = Arc::new(Tally::default());
-    let clients: Vec<_> =
-        (0..16).map(|number| tokio::spawn(client(address, number % 4 == 0, Arc::clone(&tally)))).collect();
+    let clients: Vec<_> = (0..16)
+        .map(|number| tokio::spawn(client(address, number % 4 == 0, Arc::clone(&tally))))
+        .collect();
     for restart in 1..=RESTARTS {
         answered(&tally, restart * REQUESTS / (RESTARTS + 1)).await;
         let mut old = std::mem::replace(&mut running, tokio::task::block_in_place(start));
@@ -54,13 +59,19 @@ async fn a_rolling_restart_under_load_loses_no_request() {
         let before = tally.answered.load(Ordering::Relaxed);
         let status = tokio::task::block_in_place(|| old.ended());
         assert_eq!(status.code(), Some(0), "{:?}", old.said());
-        assert!(tally.answered.load(Ordering::Relaxed) > before, "there was no load meanwhile");
+        assert!(
+            tally.answered.load(Ordering::Relaxed) > before,
+            "there was no load meanwhile"
+        );
     }
     answered(&tally, REQUESTS).await;
     tally.enough.store(true, Ordering::Relaxed);
     for client in clients {
         if let Err(failed) = client.await.expect("a client that ends") {
-            panic!("after {} requests: {failed}", tally.answered.load(Ordering::Relaxed));
+            panic!(
+                "after {} requests: {failed}",
+                tally.answered.load(Ordering::Relaxed)
+            );
         }
     }
     assert!(tally.answered.load(Ordering::Relaxed) >= REQUESTS);
@@ -72,25 +83,50 @@ async fn answered(tally: &Tally, count: usize) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(60), enough).await.expect("the load in time");
+    timeout(Duration::from_secs(60), enough)
+        .await
+        .expect("the load in time");
 }
 
 /// Asks on and on: each time on a new connection, or on a kept one until an answer says that it ends.
 async fn client(address: SocketAddr, is_always_new: bool, tally: Arc<Tally>) -> Result<(), String> {
     while !tally.enough.load(Ordering::Relaxed) {
-        let stream = TcpStream::connect(address).await.map_err(|error| format!("not let in: {error}"))?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|error| format!("not let in: {error}"))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
         let mut wire = Wire::new(stream);
-        let (ask, mut ends) = if is_always_new { (ASK_ONCE, true) } else { (ASK, false) };
+        let (ask, mut ends) = if is_always_new {
+            (ASK_ONCE, true)
+        } else {
+            (ASK, false)
+        };
         loop {
-            wire.write(ask).await.map_err(|error| format!("not taken: {error}"))?;
-            let head = wire.read_head().await.map_err(|error| format!("no head: {error}"))?.ok_or("no answer")?;
-            let body = wire.read_body(head.answer_framing("GET")).await.map_err(|error| format!("no body: {error}"))?;
+            wire.write(ask)
+                .await
+                .map_err(|error| format!("not taken: {error}"))?;
+            let head = wire
+                .read_head()
+                .await
+                .map_err(|error| format!("no head: {error}"))?
+                .ok_or("no answer")?;
+            let body = wire
+                .read_body(head.answer_framing("GET"))
+                .await
+                .map_err(|error| format!("no body: {error}"))?;
             if (head.status(), body.as_slice()) != (200, b"ok") {
-                return Err(format!("{}: {}", head.start, String::from_utf8_lossy(&body)));
+                return Err(format!(
+                    "{}: {}",
+                    head.start,
+                    String::from_utf8_lossy(&body)
+                ));
             }
             tally.answered.fetch_add(1, Ordering::Relaxed);
-            ends |= head.header("connection").is_some_and(|options| options.eq_ignore_ascii_case("close"));
+            ends |= head
+                .header("connection")
+                .is_some_and(|options| options.eq_ignore_ascii_case("close"));
             if ends || tally.enough.load(Ordering::Relaxed) {
                 break;
             }
@@ -104,7 +140,8 @@ async fn answer_all(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut wire = Wire::new(stream);
     while wire.read_head().await?.is_some() {
-        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await?;
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            .await?;
     }
     Ok(())
 }

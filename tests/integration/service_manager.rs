@@ -28,16 +28,34 @@ async fn sockets_that_were_opened_before_it_began_are_served() {
     let ((listen, port), (admin, admin_port)) = (socket(), socket());
     let folder = Folder::with(FILE, &one_public_app(&backend.url()));
     // Nobody is there yet: the connection waits in the socket's queue.
-    let mut early = Wire::new(TcpStream::connect(("127.0.0.1", port)).await.expect("a connection"));
+    let mut early = Wire::new(
+        TcpStream::connect(("127.0.0.1", port))
+            .await
+            .expect("a connection"),
+    );
     early.write(ASK).await.expect("sent");
     // One is known by its name, the other by its address.
-    let sockets = vec![("listen", listen.into()), ("doorward-admin.socket", admin.into())];
+    let sockets = vec![
+        ("listen", listen.into()),
+        ("doorward-admin.socket", admin.into()),
+    ];
     let address = format!("127.0.0.1:{admin_port}");
     let mut variables = ANY_PORTS;
     variables[1].1 = &address;
     let process = Process::run_on(sockets, folder.path(FILE).as_os_str(), &variables);
-    assert_eq!((process.port("address"), process.port("admin")), (port, admin_port));
-    assert_eq!(early.read_head().await.expect("an answer").expect("a head").status(), 200);
+    assert_eq!(
+        (process.port("address"), process.port("admin")),
+        (port, admin_port)
+    );
+    assert_eq!(
+        early
+            .read_head()
+            .await
+            .expect("an answer")
+            .expect("a head")
+            .status(),
+        200
+    );
     assert_eq!(at("127.0.0.1", admin_port, "/readyz").await, 200);
 }
 
@@ -57,7 +75,9 @@ fn the_service_manager_is_told_what_happens() {
     let folder = Folder::with(FILE, &one_public_app("http://127.0.0.1:1"));
     let place = folder.path("notify.sock");
     let manager = UnixDatagram::bind(&place).expect("a socket");
-    manager.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    manager
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a limit");
     let told = || {
         let mut room = [0; 1024];
         let count = manager.recv(&mut room).expect("a message in time");
@@ -66,16 +86,25 @@ fn the_service_manager_is_told_what_happens() {
     let place = place.to_str().expect("a plain name").to_owned();
     let mut variables = ANY_PORTS.to_vec();
     variables[2].1 = "1s";
-    variables.extend([("NOTIFY_SOCKET", place.as_str()), ("WATCHDOG_USEC", "20000")]);
+    variables.extend([
+        ("NOTIFY_SOCKET", place.as_str()),
+        ("WATCHDOG_USEC", "20000"),
+    ]);
     let mut process = Process::run(folder.path(FILE).as_os_str(), &variables);
     assert_eq!(told(), "READY=1\nSTATUS=serving\n");
     for _ in 0..3 {
         assert_eq!(told(), "WATCHDOG=1\n");
     }
     process.terminate();
-    let stopping: Vec<_> = std::iter::repeat_with(told).filter(|told| told != "WATCHDOG=1\n").take(2).collect();
+    let stopping: Vec<_> = std::iter::repeat_with(told)
+        .filter(|told| told != "WATCHDOG=1\n")
+        .take(2)
+        .collect();
     let stages = ["not ready any more, serving on", "draining"];
-    assert_eq!(stopping, stages.map(|stage| format!("STOPPING=1\nSTATUS={stage}\n")));
+    assert_eq!(
+        stopping,
+        stages.map(|stage| format!("STOPPING=1\nSTATUS={stage}\n"))
+    );
     assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
 }
 
@@ -87,12 +116,20 @@ async fn after_the_signal_it_is_not_ready_but_serves_on_until_the_next() {
     variables[2].1 = "1d";
     let mut process = Process::run(folder.path(FILE).as_os_str(), &variables);
     let (port, admin) = (process.port("address"), process.port("admin"));
-    let connect = || async { Wire::new(TcpStream::connect(("127.0.0.1", port)).await.expect("a connection")) };
+    let connect = || async {
+        Wire::new(
+            TcpStream::connect(("127.0.0.1", port))
+                .await
+                .expect("a connection"),
+        )
+    };
     let mut kept = connect().await;
     let ask = async |wire: &mut Wire| {
         wire.write(ASK).await.expect("sent");
         let head = wire.read_head().await.expect("an answer").expect("a head");
-        wire.read_body(head.answer_framing("GET")).await.expect("a body");
+        wire.read_body(head.answer_framing("GET"))
+            .await
+            .expect("a body");
         (head.status(), head.header("connection").map(str::to_owned))
     };
     assert_eq!(ask(&mut kept).await, (200, None));
@@ -104,7 +141,10 @@ async fn after_the_signal_it_is_not_ready_but_serves_on_until_the_next() {
         assert_eq!(at("127.0.0.1", admin, probe).await, 200, "{probe}");
     }
     let (mut new, close) = (connect().await, Some("close".to_owned()));
-    assert_eq!((ask(&mut kept).await, ask(&mut new).await), ((200, close.clone()), (200, close)));
+    assert_eq!(
+        (ask(&mut kept).await, ask(&mut new).await),
+        ((200, close.clone()), (200, close))
+    );
     assert!(kept.read_head().await.expect("an orderly end").is_none());
 
     process.interrupt();
@@ -118,15 +158,29 @@ fn as_many_files_as_may_be_are_opened() {
     let file = folder.path(FILE);
     let arguments = ["run", "--config", file.to_str().expect("a plain name")];
     for (most, is_enough) in [("150", true), ("151", false)] {
-        let variables = [&ANY_PORTS[..], &[("DOORWARD_SERVER__MAX_CONNECTIONS", most)]].concat();
+        let variables = [
+            &ANY_PORTS[..],
+            &[("DOORWARD_SERVER__MAX_CONNECTIONS", most)],
+        ]
+        .concat();
         let process = Process::start_after("ulimit -n 400; ulimit -Sn 200", &arguments, &variables);
         process.line_with("serving");
         process.line_with("descriptor_limit_raised");
-        let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("the system tells");
-        let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("such a limit");
-        let limits: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let limits =
+            fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("the system tells");
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .expect("such a limit");
+        let limits: Vec<u64> = line
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
         assert_eq!(limits, [400, 400]);
-        let warned = process.said().iter().any(|line| line.contains("descriptors_too_few"));
+        let warned = process
+            .said()
+            .iter()
+            .any(|line| line.contains("descriptors_too_few"));
         assert_eq!(warned, !is_enough, "{most}: {:?}", process.said());
     }
 }

@@ -9,11 +9,23 @@ use crate::support::redis::RedisServer;
 const PASSWORD: &str = "correct-horse-battery";
 
 fn redis() -> RedisServer {
-    RedisServer::start_with(&["--requirepass", PASSWORD, "--appendonly", "yes", "--appendfsync", "always"])
+    RedisServer::start_with(&[
+        "--requirepass",
+        PASSWORD,
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ])
 }
 
 fn sharing(redis: &RedisServer) -> Doorward {
-    Setup::plain().remembering(&format!("url = \"redis://:{PASSWORD}@127.0.0.1:{}\"", redis.port())).start()
+    Setup::plain()
+        .remembering(&format!(
+            "url = \"redis://:{PASSWORD}@127.0.0.1:{}\"",
+            redis.port()
+        ))
+        .start()
 }
 
 fn asked(redis: &RedisServer, words: &[&str]) -> String {
@@ -28,11 +40,18 @@ async fn what_one_replica_refreshed_another_hands_out() {
     let browser = door.logged_in("alice", CART).await;
     door.pass(300);
     // Its answer is lost.
-    assert_eq!(browser.clone().step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        browser.clone().step(&door.store_url(CART)).await.status(),
+        200
+    );
     let mut browser = door.moved_to(other, browser);
     let page = browser.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(door.provider.visits(Endpoint::Token).len(), 2, "the code and one refresh");
+    assert_eq!(
+        door.provider.visits(Endpoint::Token).len(),
+        2,
+        "the code and one refresh"
+    );
     door.provider.assert_no_dead_refresh_token_was_sent();
 }
 
@@ -45,25 +64,47 @@ async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_
     door.pass(31 * 60);
     let from = door.store_url("/orders/new").parse().expect("an URL");
     let field = "note=a-field-that-nobody-may-see";
-    let form = Ask::new(Kind::Navigation, &door.store_url("/orders")).method("POST").from(&from);
-    let form = form.body("application/x-www-form-urlencoded", field).following();
+    let form = Ask::new(Kind::Navigation, &door.store_url("/orders"))
+        .method("POST")
+        .from(&from);
+    let form = form
+        .body("application/x-www-form-urlencoded", field)
+        .following();
     let page = browser.send(form.clone()).await;
-    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/form"), "{page}");
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "{page}"
+    );
     let keys = asked(&redis, &["KEYS", "*form*"]);
     assert_eq!(keys.lines().count(), 1, "{keys}");
     assert!(!asked(&redis, &["GET", keys.trim()]).contains("nobody-may-see"));
     let mut browser = door.moved_to(other, browser);
     let page = browser.step(page.url.as_str()).await;
-    let sent = || door.store.received().into_iter().filter(|one| one.method == "POST").collect::<Vec<_>>();
+    let sent = || {
+        door.store
+            .received()
+            .into_iter()
+            .filter(|one| one.method == "POST")
+            .collect::<Vec<_>>()
+    };
     assert_eq!(browser.send(page.filled(&[])).await.status(), 200);
     let mut browser = door.moved_to(0, browser);
     assert_error_page(&browser.send(page.filled(&[])).await, 404, "no_form");
-    assert_eq!((sent().len(), sent()[0].body.as_slice()), (1, field.as_bytes()));
+    assert_eq!(
+        (sent().len(), sent()[0].body.as_slice()),
+        (1, field.as_bytes())
+    );
 
     // Without a store nothing is kept, and that is said.
     door.pass(31 * 60);
     redis.stop();
-    let page = browser.send(Ask { follow: false, ..form }).await;
+    let page = browser
+        .send(Ask {
+            follow: false,
+            ..form
+        })
+        .await;
     assert!(matches!(page.status(), 401 | 503), "{page}");
     assert_eq!(sent().len(), 1);
 }
@@ -74,11 +115,21 @@ async fn nothing_in_the_redis_is_of_use_to_who_reads_it() {
     let door = sharing(&redis);
     let browser = door.logged_in("alice", CART).await;
     door.pass(300);
-    assert_eq!(browser.clone().step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        browser.clone().step(&door.store_url(CART)).await.status(),
+        200
+    );
     let keys = asked(&redis, &["KEYS", "*"]);
-    assert!(keys.lines().count() >= 2 && keys.lines().all(|key| key.starts_with("doorward:")), "{keys}");
-    let entries = keys.lines().filter(|key| asked(&redis, &["TYPE", key]) == "string");
-    let all: String = entries.map(|key| format!("{key} {}\n", asked(&redis, &["GET", key]))).collect();
+    assert!(
+        keys.lines().count() >= 2 && keys.lines().all(|key| key.starts_with("doorward:")),
+        "{keys}"
+    );
+    let entries = keys
+        .lines()
+        .filter(|key| asked(&redis, &["TYPE", key]) == "string");
+    let all: String = entries
+        .map(|key| format!("{key} {}\n", asked(&redis, &["GET", key])))
+        .collect();
     let secrets = door.provider.secrets();
     assert!(secrets.len() >= 4);
     for secret in secrets.iter().filter(|secret| secret.len() >= 16) {
@@ -86,8 +137,15 @@ async fn nothing_in_the_redis_is_of_use_to_who_reads_it() {
             assert!(!all.contains(part), "`{part}` is in\n{all}");
         }
     }
-    let ttl = |key| asked(&redis, &["TTL", key]).parse::<i64>().expect("a number");
-    assert!(keys.lines().all(|key| ttl(key) > 0), "everything ends by itself");
+    let ttl = |key| {
+        asked(&redis, &["TTL", key])
+            .parse::<i64>()
+            .expect("a number")
+    };
+    assert!(
+        keys.lines().all(|key| ttl(key) > 0),
+        "everything ends by itself"
+    );
 }
 
 #[tokio::test]
@@ -114,5 +172,8 @@ async fn without_the_redis_living_sessions_go_on_and_nobody_is_sent_to_log_in() 
     }
     metric_reaches(&door, "doorward_store_up", 1.0).await;
     let (log, told) = (door.log.text(), page.text());
-    assert!(!log.contains(PASSWORD) && !told.contains(PASSWORD), "{log}\n{told}");
+    assert!(
+        !log.contains(PASSWORD) && !told.contains(PASSWORD),
+        "{log}\n{told}"
+    );
 }

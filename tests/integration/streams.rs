@@ -28,12 +28,22 @@ struct Open {
 impl Open {
     async fn at(door: &Doorward, browser: &mut Browser, folder: &str, every: Duration) -> Self {
         let path = format!("{folder}/events");
-        door.store.answer(&path, Answer { body: Content::Events { count: 1000, every }, ..Answer::default() });
-        let ask = |path: &str| Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store);
+        door.store.answer(
+            &path,
+            Answer {
+                body: Content::Events { count: 1000, every },
+                ..Answer::default()
+            },
+        );
+        let ask = |path: &str| {
+            Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store)
+        };
         let mut events = browser.stream(ask(&path)).await.expect("an answer");
         assert_eq!(events.head.status(), 200);
         assert!(events.next().await.expect("an event").is_some());
-        let talk = WebSocket::open(browser, ask(&format!("{folder}/chat"))).await.expect("a socket");
+        let talk = WebSocket::open(browser, ask(&format!("{folder}/chat")))
+            .await
+            .expect("a socket");
         let mut open = Self { events, talk };
         open.is_answered().await;
         open
@@ -41,22 +51,33 @@ impl Open {
 
     async fn is_answered(&mut self) {
         self.talk.say("still here").await.expect("sent");
-        let heard = timeout(SOON, self.talk.hear()).await.expect("an echo in time").expect("an echo");
+        let heard = timeout(SOON, self.talk.hear())
+            .await
+            .expect("an echo in time")
+            .expect("an echo");
         assert_eq!(heard.as_deref(), Some("still here"));
     }
 
     /// More than two looks at the session pass, and nothing happens.
     async fn goes_on(&mut self) {
         for _ in 0..12 {
-            let event = timeout(SOON, self.events.next()).await.expect("an event in time").expect("an event");
+            let event = timeout(SOON, self.events.next())
+                .await
+                .expect("an event in time")
+                .expect("an event");
             assert!(event.is_some(), "the stream ended");
         }
         self.is_answered().await;
     }
 
     async fn is_cut(&mut self) {
-        let close = timeout(SOON, self.talk.hear_close()).await.expect("the socket is closed in time");
-        assert_eq!(close.expect("a close frame"), (1008, "session ended".to_owned()));
+        let close = timeout(SOON, self.talk.hear_close())
+            .await
+            .expect("the socket is closed in time");
+        assert_eq!(
+            close.expect("a close frame"),
+            (1008, "session ended".to_owned())
+        );
         let end = async {
             loop {
                 match self.events.next().await {
@@ -77,7 +98,11 @@ async fn they_outlive_the_jwt_and_end_at_the_logout_of_the_refreshed_session() {
     let mut open = Open::at(&door, &mut browser, "", BUSY).await;
     door.pass(301);
     open.goes_on().await;
-    assert_eq!(door.provider.grants("refresh_token"), 0, "a stream refreshes nothing");
+    assert_eq!(
+        door.provider.grants("refresh_token"),
+        0,
+        "a stream refreshes nothing"
+    );
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
     assert_eq!(door.provider.grants("refresh_token"), 1);
     journey::log_out(&mut browser, &door.site().store).await;
@@ -98,7 +123,12 @@ async fn they_end_when_their_session_is_refused_a_refresh_and_not_before() {
     door.provider.heal(Endpoint::Token);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 302);
     open.is_cut().await;
-    metric_reaches(&door, r#"doorward_tunnels_ended_total{app="store",reason="session_over"}"#, 1.0).await;
+    metric_reaches(
+        &door,
+        r#"doorward_tunnels_ended_total{app="store",reason="session_over"}"#,
+        1.0,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -106,22 +136,49 @@ async fn a_stream_of_events_has_a_head_and_so_is_refreshed_like_any_request_befo
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.pass(301);
-    let body = Content::Events { count: 1000, every: BUSY };
-    door.store.answer("/events", Answer { body, ..Answer::default() });
-    let ask = Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream");
+    let body = Content::Events {
+        count: 1000,
+        every: BUSY,
+    };
+    door.store.answer(
+        "/events",
+        Answer {
+            body,
+            ..Answer::default()
+        },
+    );
+    let ask =
+        Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream");
     let mut events = browser.stream(ask).await.expect("an answer");
-    assert_eq!((events.head.status(), door.provider.grants("refresh_token")), (200, 1));
+    assert_eq!(
+        (events.head.status(), door.provider.grants("refresh_token")),
+        (200, 1)
+    );
     assert!(
-        events.head.all("set-cookie").iter().any(|line| line.starts_with("doorward_refresh=")),
+        events
+            .head
+            .all("set-cookie")
+            .iter()
+            .any(|line| line.starts_with("doorward_refresh=")),
         "{:?}",
         events.head
     );
     assert_eq!(events.head.header("cache-control"), Some("no-store"));
     door.pass(301);
     for _ in 0..12 {
-        assert!(timeout(SOON, events.next()).await.expect("an event in time").expect("an event").is_some());
+        assert!(
+            timeout(SOON, events.next())
+                .await
+                .expect("an event in time")
+                .expect("an event")
+                .is_some()
+        );
     }
-    assert_eq!(door.provider.grants("refresh_token"), 1, "and never again while it lasts");
+    assert_eq!(
+        door.provider.grants("refresh_token"),
+        1,
+        "and never again while it lasts"
+    );
 }
 
 #[tokio::test]
@@ -129,11 +186,18 @@ async fn they_last_no_longer_than_their_app_lets_them_whoever_opened_them() {
     let door = Setup::plain().store("stream_max_age = \"1s\"").start();
     for (mut browser, folder) in [(alice(&door).await, ""), (door.browser(), "/public")] {
         let mut open = Open::at(&door, &mut browser, folder, BUSY).await;
-        let close = timeout(SOON, open.talk.hear_close()).await.expect("the socket is closed in time");
-        assert_eq!(close.expect("a close frame"), (1001, "connection too old".to_owned()));
+        let close = timeout(SOON, open.talk.hear_close())
+            .await
+            .expect("the socket is closed in time");
+        assert_eq!(
+            close.expect("a close frame"),
+            (1001, "connection too old".to_owned())
+        );
         let end = async { while let Ok(Some(_)) = open.events.next().await {} };
         timeout(SOON, end).await.expect("the stream is cut in time");
-        door.log.line(&format!("{folder}/events"), "stream_max_age").await;
+        door.log
+            .line(&format!("{folder}/events"), "stream_max_age")
+            .await;
     }
     let mut other = Open::at(&door, &mut alice(&door).await, "/other", BUSY).await;
     other.is_answered().await;
@@ -143,9 +207,16 @@ async fn they_last_no_longer_than_their_app_lets_them_whoever_opened_them() {
 async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
     let door = Setup::plain().store("stream_idle_timeout = \"1s\"").start();
     let mut browser = alice(&door).await;
-    let mut talk =
-        WebSocket::open(&mut browser, Ask::new(Kind::Fetch, &door.store_url("/chat"))).await.expect("a socket");
-    let close = timeout(SOON, talk.hear_close()).await.expect("it is closed in time").expect("a close frame");
+    let mut talk = WebSocket::open(
+        &mut browser,
+        Ask::new(Kind::Fetch, &door.store_url("/chat")),
+    )
+    .await
+    .expect("a socket");
+    let close = timeout(SOON, talk.hear_close())
+        .await
+        .expect("it is closed in time")
+        .expect("a close frame");
     assert_eq!(close, (1001, "idle for too long".to_owned()));
 }
 
@@ -153,8 +224,10 @@ async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
 async fn those_that_rest_end_at_a_logout_too_and_only_those_of_that_session() {
     let door = Setup::plain().start();
     let (mut here, mut there) = (alice(&door).await, alice(&door).await);
-    let (mut open, mut other) =
-        (Open::at(&door, &mut here, "", RESTING).await, Open::at(&door, &mut there, "/other", BUSY).await);
+    let (mut open, mut other) = (
+        Open::at(&door, &mut here, "", RESTING).await,
+        Open::at(&door, &mut there, "/other", BUSY).await,
+    );
     journey::log_out(&mut here, &door.site().store).await;
     open.is_cut().await;
     other.goes_on().await;
@@ -189,8 +262,15 @@ async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
     let mut bob = door.logged_in("bob", CART).await;
     let mut open = Open::at(&door, &mut browser, "", RESTING).await;
     let mut other = Open::at(&door, &mut bob, "/other", BUSY).await;
-    let ask = Ask::new(Kind::Program, &door.store_url("/.doorward/backchannel-logout")).method("POST");
-    let ask = ask.body("application/x-www-form-urlencoded", format!("logout_token={token}"));
+    let ask = Ask::new(
+        Kind::Program,
+        &door.store_url("/.doorward/backchannel-logout"),
+    )
+    .method("POST");
+    let ask = ask.body(
+        "application/x-www-form-urlencoded",
+        format!("logout_token={token}"),
+    );
     assert_eq!(door.browser().send(ask).await.status(), 200);
     open.is_cut().await;
     other.goes_on().await;
@@ -201,9 +281,23 @@ async fn what_was_permitted_before_a_logout_is_delivered_whole_however_slow() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let (gate, body) = (Gate::default(), Content::Bytes(vec![b'z'; 200_000]));
-    door.store.answer("/late", Answer { gate: Some(gate.clone()), body: body.clone(), ..Answer::default() });
+    door.store.answer(
+        "/late",
+        Answer {
+            gate: Some(gate.clone()),
+            body: body.clone(),
+            ..Answer::default()
+        },
+    );
     let body_delay = Duration::from_millis(1200);
-    door.store.answer("/slow", Answer { body, body_delay, ..Answer::default() });
+    door.store.answer(
+        "/slow",
+        Answer {
+            body,
+            body_delay,
+            ..Answer::default()
+        },
+    );
     let ask = |path: &str| Ask::new(Kind::Fetch, &door.store_url(path));
     let mut slow = browser.stream(ask("/slow")).await.expect("a head");
     let (mut waits, late) = (browser.clone(), ask("/late"));
@@ -211,7 +305,11 @@ async fn what_was_permitted_before_a_logout_is_delivered_whole_however_slow() {
     gate.reached(1).await;
     journey::log_out(&mut browser, &door.site().store).await;
     let mut bytes = 0;
-    while let Some(part) = timeout(SOON, slow.next()).await.expect("in time").expect("a part") {
+    while let Some(part) = timeout(SOON, slow.next())
+        .await
+        .expect("in time")
+        .expect("a part")
+    {
         bytes += part.len();
     }
     assert_eq!(bytes, 200_000);

@@ -34,7 +34,10 @@ fn write(folder: &Path, shown: &Certificate) {
 
 /// The lines that show the certificate of the folder.
 fn showing(folder: &TempDir) -> String {
-    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let (cert, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
     format!("upstream_cert_file = {cert:?}\nupstream_key_file = {key:?}")
 }
 
@@ -47,18 +50,29 @@ async fn say(door: &Doorward) -> Result<Bytes, Status> {
     client.ready().await.expect("a connection");
     let request = Request::new(Bytes::from_static(b"hello"));
     let path = PathAndQuery::from_static("/echo.Echo/Say");
-    client.unary(request, path, Raw).await.map(tonic::Response::into_inner)
+    client
+        .unary(request, path, Raw)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 async fn socket(door: &Doorward) -> Result<WebSocket, u16> {
     let ask = Ask::new(Kind::Fetch, &format!("{ORIGIN}/chat")).header("Origin", ORIGIN);
-    WebSocket::open(&mut door.browser(), ask).await.map_err(|head| head.status())
+    WebSocket::open(&mut door.browser(), ask)
+        .await
+        .map_err(|head| head.status())
 }
 
 #[tokio::test]
 async fn a_backend_that_asks_who_connects_is_shown_the_apps_certificate() {
-    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::fresh(), Authority::fresh());
-    let server = authority.certificate_for(&["127.0.0.1"]).server_for_clients_of(&clients, &["http/1.1"]);
+    let (folder, authority, clients) = (
+        tempfile::tempdir().unwrap(),
+        Authority::fresh(),
+        Authority::fresh(),
+    );
+    let server = authority
+        .certificate_for(&["127.0.0.1"])
+        .server_for_clients_of(&clients, &["http/1.1"]);
     let backend = Backend::start_over(server);
     let door = before(&backend.url(), &folder, &authority, "");
     assert_eq!((status(&door).await, backend.count()), (502, 0));
@@ -72,15 +86,26 @@ async fn a_backend_that_asks_who_connects_is_shown_the_apps_certificate() {
 /// Over HTTP/2 too; a service that speaks nothing else cannot be talked to over a WebSocket.
 #[tokio::test]
 async fn a_service_that_asks_who_connects_is_shown_it_too() {
-    let (folder, authority, clients) = (tempfile::tempdir().unwrap(), Authority::fresh(), Authority::fresh());
-    let server = authority.certificate_for(&["127.0.0.1"]).server_for_clients_of(&clients, &["h2"]);
+    let (folder, authority, clients) = (
+        tempfile::tempdir().unwrap(),
+        Authority::fresh(),
+        Authority::fresh(),
+    );
+    let server = authority
+        .certificate_for(&["127.0.0.1"])
+        .server_for_clients_of(&clients, &["h2"]);
     let service = Service::start_over(server);
     write(folder.path(), &clients.certificate_for(&["doorward"]));
     let lines = format!("upstream_protocol = \"http2\"\n{}", showing(&folder));
     let door = before(&service.url(), &folder, &authority, &lines);
     assert_eq!(say(&door).await.unwrap(), "nobody: hello");
     assert_eq!(socket(&door).await.err(), Some(502));
-    let door = before(&service.url(), &folder, &authority, "upstream_protocol = \"http2\"");
+    let door = before(
+        &service.url(),
+        &folder,
+        &authority,
+        "upstream_protocol = \"http2\"",
+    );
     assert_eq!(say(&door).await.unwrap_err().code(), Code::Unavailable);
 }
 
@@ -88,7 +113,9 @@ async fn a_service_that_asks_who_connects_is_shown_it_too() {
 async fn a_renewed_certificate_is_shown_on_new_connections() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let (old, new) = (Authority::fresh(), Authority::fresh());
-    let server = authority.certificate_for(&["127.0.0.1"]).server_for_clients_of(&new, &["http/1.1"]);
+    let server = authority
+        .certificate_for(&["127.0.0.1"])
+        .server_for_clients_of(&new, &["http/1.1"]);
     let backend = Backend::start_over(server);
     write(folder.path(), &old.certificate_for(&["doorward"]));
     let door = before(&backend.url(), &folder, &authority, &showing(&folder));
@@ -99,8 +126,14 @@ async fn a_renewed_certificate_is_shown_on_new_connections() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), renewed).await.expect("it is taken within seconds");
-    assert!(door.metric("doorward_certificate_reloads_total{outcome=\"loaded\"}").await >= 1.0);
+    tokio::time::timeout(std::time::Duration::from_secs(10), renewed)
+        .await
+        .expect("it is taken within seconds");
+    assert!(
+        door.metric("doorward_certificate_reloads_total{outcome=\"loaded\"}")
+            .await
+            >= 1.0
+    );
 }
 
 #[tokio::test]
@@ -110,9 +143,19 @@ async fn a_backend_has_the_name_that_it_is_asked_for() {
     let door = before(&backend.url(), &folder, &authority, "");
     assert_eq!(status(&door).await, 502);
     let _ = door.log.line("/x", "upstream_tls").await;
-    let door = before(&backend.url(), &folder, &authority, "upstream_server_name = \"vault.internal\"");
+    let door = before(
+        &backend.url(),
+        &folder,
+        &authority,
+        "upstream_server_name = \"vault.internal\"",
+    );
     assert_eq!(status(&door).await, 200);
-    let door = before(&backend.url_as("localhost"), &folder, &authority, "upstream_server_name = \"other.internal\"");
+    let door = before(
+        &backend.url_as("localhost"),
+        &folder,
+        &authority,
+        "upstream_server_name = \"other.internal\"",
+    );
     assert_eq!((status(&door).await, backend.count()), (502, 1));
 }
 
@@ -120,11 +163,20 @@ async fn a_backend_has_the_name_that_it_is_asked_for() {
 async fn a_backend_that_does_not_agree_to_http_2_is_spoken_to_in_http_1() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let backend = Backend::start_tls(&authority.certificate_for(&["127.0.0.1"]));
-    let door = before(&backend.url(), &folder, &authority, "upstream_protocol = \"http2\"");
+    let door = before(
+        &backend.url(),
+        &folder,
+        &authority,
+        "upstream_protocol = \"http2\"",
+    );
     for _ in 0..20 {
         assert_eq!(status(&door).await, 200);
     }
     // One attempt and one connection that is kept, for each of the two workers.
-    assert!((2..=4).contains(&backend.connections()), "{}", backend.connections());
+    assert!(
+        (2..=4).contains(&backend.connections()),
+        "{}",
+        backend.connections()
+    );
     assert!(socket(&door).await.is_ok());
 }

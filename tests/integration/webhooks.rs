@@ -18,9 +18,13 @@ const REVOKE: &str = "jwt.refresh-token.revoke";
 
 /// A store and a forum at a FusionAuth whose webhooks prove where they come from in this way.
 fn setup(proofs: &str) -> Setup {
-    let provider =
-        format!("kind = \"fusionauth\"\nrequire_registration = false\n[providers.login.webhooks]\n{proofs}\n");
-    Setup::plain().provider(&provider).store("session_jwt = \"access\"").forum("session_jwt = \"access\"")
+    let provider = format!(
+        "kind = \"fusionauth\"\nrequire_registration = false\n[providers.login.webhooks]\n{proofs}\n"
+    );
+    Setup::plain()
+        .provider(&provider)
+        .store("session_jwt = \"access\"")
+        .forum("session_jwt = \"access\"")
 }
 
 fn signed() -> Doorward {
@@ -33,7 +37,10 @@ fn event(door: &Doorward, kind: &str, members: Value) -> Value {
         "id": random_name(16), "type": kind, "createInstant": door.now().secs() * 1000 + 999,
         "tenantId": "30663132-6464-6665-3032-326466613934", "info": { "ipAddress": "192.0.2.7" },
     });
-    event.as_object_mut().expect("an object").extend(members.as_object().expect("an object").clone());
+    event
+        .as_object_mut()
+        .expect("an object")
+        .extend(members.as_object().expect("an object").clone());
     event
 }
 
@@ -57,7 +64,11 @@ async fn sent(door: &Doorward, ask: Ask) -> Page {
 /// FusionAuth says that this has happened.
 async fn told(door: &Doorward, origin: &str, event: &Value) {
     let answer = sent(door, webhook(door, origin, event)).await;
-    assert_eq!((answer.status(), answer.text().as_str()), (200, ""), "{answer}");
+    assert_eq!(
+        (answer.status(), answer.text().as_str()),
+        (200, ""),
+        "{answer}"
+    );
 }
 
 fn assert_refused(answer: &Page, status: u16, code: &str) {
@@ -73,7 +84,11 @@ async fn lives(browser: &mut Browser, url: &str) {
 async fn is_over(door: &Doorward, browser: &mut Browser, url: &str) {
     let reached = (door.store.count(), door.forum.count());
     assert_login_starts(door, &browser.step(url).await);
-    assert_eq!((door.store.count(), door.forum.count()), reached, "a request reached the app");
+    assert_eq!(
+        (door.store.count(), door.forum.count()),
+        reached,
+        "a request reached the app"
+    );
 }
 
 fn outcomes(app: &str, outcome: &str) -> String {
@@ -108,7 +123,8 @@ async fn a_refresh_token_of_no_application_is_the_sign_on_and_ends_what_bears_it
     let mut browser = alice(&door).await;
     assert_eq!(browser.visit(&posts).await.status(), 200);
     let token = json!({ "id": door.provider.session(), "userId": "alice-id" });
-    let members = json!({ "userId": "alice-id", "user": { "id": "alice-id" }, "refreshToken": token });
+    let members =
+        json!({ "userId": "alice-id", "user": { "id": "alice-id" }, "refreshToken": token });
     told(&door, &door.site().store, &event(&door, REVOKE, members)).await;
     is_over(&door, &mut browser, &cart).await;
     is_over(&door, &mut browser, &posts).await;
@@ -142,8 +158,14 @@ async fn what_happens_to_a_person_ends_all_that_person_has_at_all_apps() {
 #[tokio::test]
 async fn a_person_or_everybody_at_one_application_keeps_the_sessions_at_others() {
     for (members, bob_stays) in [
-        (json!({ "applicationId": "store", "userId": "alice-id", "user": { "id": "alice-id" } }), true),
-        (json!({ "applicationId": "store", "applicationTimeToLiveInSeconds": { "store": 600 } }), false),
+        (
+            json!({ "applicationId": "store", "userId": "alice-id", "user": { "id": "alice-id" } }),
+            true,
+        ),
+        (
+            json!({ "applicationId": "store", "applicationTimeToLiveInSeconds": { "store": 600 } }),
+            false,
+        ),
     ] {
         let door = signed();
         let (cart, posts) = (door.store_url(CART), door.forum_url("/posts"));
@@ -162,7 +184,8 @@ async fn a_person_or_everybody_at_one_application_keeps_the_sessions_at_others()
 }
 
 #[tokio::test]
-async fn sessions_that_began_at_or_before_it_end_and_a_later_one_lives_however_late_the_webhook_is() {
+async fn sessions_that_began_at_or_before_it_end_and_a_later_one_lives_however_late_the_webhook_is()
+{
     let door = signed();
     let cart = door.store_url(CART);
     let mut same_second = alice(&door).await;
@@ -181,7 +204,11 @@ async fn the_same_event_counts_once() {
     let door = signed();
     let cart = door.store_url(CART);
     let mut browser = alice(&door).await;
-    let event = event(&door, "user.password.update", json!({ "user": { "id": "alice-id" } }));
+    let event = event(
+        &door,
+        "user.password.update",
+        json!({ "user": { "id": "alice-id" } }),
+    );
     told(&door, &door.site().store, &event).await;
     door.pass(1);
     door.sign_in("alice");
@@ -203,10 +230,18 @@ async fn what_is_too_old_or_of_the_future_ends_nothing() {
     let mut browser = alice(&door).await;
     let store = door.site().store;
     for (seconds, code) in [(-3700, "webhook_too_old"), (40, "webhook_in_future")] {
-        let mut event = event(&door, "user.delete", json!({ "user": { "id": "alice-id" } }));
+        let mut event = event(
+            &door,
+            "user.delete",
+            json!({ "user": { "id": "alice-id" } }),
+        );
         let now = i64::try_from(door.now().secs()).expect("a time of this age");
         event["createInstant"] = json!((now + seconds) * 1000);
-        assert_refused(&sent(&door, webhook(&door, &store, &event)).await, 400, code);
+        assert_refused(
+            &sent(&door, webhook(&door, &store, &event)).await,
+            400,
+            code,
+        );
         lives(&mut browser, &door.store_url(CART)).await;
         metric_reaches(&door, &outcomes("store", code), 1.0).await;
     }
@@ -223,13 +258,21 @@ async fn events_of_other_types_and_tenants_are_taken_and_ignored() {
         .start();
     let mut browser = alice(&door).await;
     for kind in ["jwt.refresh", "user.login.success", "test"] {
-        let event = event(&door, kind, json!({ "userId": "alice-id", "token": "canary", "refreshToken": "canary" }));
+        let event = event(
+            &door,
+            kind,
+            json!({ "userId": "alice-id", "token": "canary", "refreshToken": "canary" }),
+        );
         told(&door, &door.site().store, &event).await;
         lives(&mut browser, &door.store_url(CART)).await;
     }
     metric_reaches(&door, &outcomes("store", "webhook_of_no_interest"), 3.0).await;
     let mut browser = alice(&other).await;
-    let event = event(&other, "user.delete", json!({ "user": { "id": "alice-id" } }));
+    let event = event(
+        &other,
+        "user.delete",
+        json!({ "user": { "id": "alice-id" } }),
+    );
     told(&other, &other.site().store, &event).await;
     lives(&mut browser, &other.store_url(CART)).await;
 }
@@ -239,33 +282,65 @@ async fn what_is_not_signed_by_the_provider_over_this_body_ends_nothing() {
     let door = signed();
     let mut browser = alice(&door).await;
     let store = door.site().store;
-    let event = event(&door, "user.delete", json!({ "user": { "id": "alice-id" } }));
+    let event = event(
+        &door,
+        "user.delete",
+        json!({ "user": { "id": "alice-id" } }),
+    );
     let body = json!({ "event": event }).to_string();
-    let post =
-        || Ask::new(Kind::Program, &format!("{store}{PATH}")).method("POST").body("application/json", body.clone());
+    let post = || {
+        Ask::new(Kind::Program, &format!("{store}{PATH}"))
+            .method("POST")
+            .body("application/json", body.clone())
+    };
     assert_refused(&sent(&door, post()).await, 401, "webhook_signature_missing");
     let cases = [
         (Flaw::WrongSignature, "token_signature_invalid"),
         (Flaw::AlgNone, "token_malformed"),
         (Flaw::HmacWithPublicKey, "token_algorithm_not_allowed"),
         (Flaw::KeyMissing, "token_key_unknown"),
-        (Flaw::Without("request_body_sha256"), "webhook_body_hash_missing"),
-        (Flaw::Claim("request_body_sha256", json!(STANDARD.encode([7; 32]))), "webhook_body_mismatch"),
+        (
+            Flaw::Without("request_body_sha256"),
+            "webhook_body_hash_missing",
+        ),
+        (
+            Flaw::Claim("request_body_sha256", json!(STANDARD.encode([7; 32]))),
+            "webhook_body_mismatch",
+        ),
     ];
     for (flaw, code) in cases {
-        let signature = door.provider.webhook_signature(&body, std::slice::from_ref(&flaw));
+        let signature = door
+            .provider
+            .webhook_signature(&body, std::slice::from_ref(&flaw));
         let answer = sent(&door, post().header(SIGNATURE, &signature)).await;
         assert_refused(&answer, 401, code);
         assert!(answer.header("www-authenticate").is_some(), "{answer}");
         lives(&mut browser, &door.store_url(CART)).await;
     }
-    let other_body = webhook(&door, &store, &event).body("application/json", body.replace("alice", "alicf"));
-    let answer = sent(&door, Ask { headers: webhook(&door, &store, &event).headers, ..other_body }).await;
+    let other_body =
+        webhook(&door, &store, &event).body("application/json", body.replace("alice", "alicf"));
+    let answer = sent(
+        &door,
+        Ask {
+            headers: webhook(&door, &store, &event).headers,
+            ..other_body
+        },
+    )
+    .await;
     assert_refused(&answer, 401, "webhook_body_mismatch");
     // A person's own JWT is signed with the same key.
-    let jwts: Vec<String> = door.provider.secrets().into_iter().filter(|secret| secret.starts_with("eyJ")).collect();
+    let jwts: Vec<String> = door
+        .provider
+        .secrets()
+        .into_iter()
+        .filter(|secret| secret.starts_with("eyJ"))
+        .collect();
     for jwt in jwts {
-        assert_refused(&sent(&door, post().header(SIGNATURE, &jwt)).await, 401, "webhook_body_hash_missing");
+        assert_refused(
+            &sent(&door, post().header(SIGNATURE, &jwt)).await,
+            401,
+            "webhook_body_hash_missing",
+        );
     }
     lives(&mut browser, &door.store_url(CART)).await;
     metric_reaches(&door, &outcomes("store", "webhook_signature_missing"), 1.0).await;
@@ -276,10 +351,21 @@ async fn what_is_not_signed_by_the_provider_over_this_body_ends_nothing() {
 #[tokio::test]
 async fn a_shared_secret_a_password_and_a_header_will_do_too_each_where_it_is_configured() {
     let hmac = |secret: &str, body: &str| {
-        let hash = STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes()));
-        let parts = [json!({ "alg": "HS256", "typ": "JWT" }), json!({ "request_body_sha256": hash })];
-        let message = parts.map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), message.as_bytes());
+        let hash = STANDARD.encode(aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            body.as_bytes(),
+        ));
+        let parts = [
+            json!({ "alg": "HS256", "typ": "JWT" }),
+            json!({ "request_body_sha256": hash }),
+        ];
+        let message = parts
+            .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+            .join(".");
+        let tag = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+            message.as_bytes(),
+        );
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
     };
     let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("hook:{password}")));
@@ -306,13 +392,23 @@ async fn a_shared_secret_a_password_and_a_header_will_do_too_each_where_it_is_co
     for (proofs, proof, code) in cases {
         let door = setup(proofs).start();
         let mut browser = alice(&door).await;
-        let event = event(&door, "user.delete", json!({ "user": { "id": "alice-id" } }));
+        let event = event(
+            &door,
+            "user.delete",
+            json!({ "user": { "id": "alice-id" } }),
+        );
         let body = json!({ "event": event }).to_string();
         let post = |(name, value): (&str, String)| {
-            let ask = Ask::new(Kind::Program, &format!("{}{PATH}", door.site().store)).method("POST");
-            ask.header(name, &value).body("application/json", body.clone())
+            let ask =
+                Ask::new(Kind::Program, &format!("{}{PATH}", door.site().store)).method("POST");
+            ask.header(name, &value)
+                .body("application/json", body.clone())
         };
-        for wrong in [proof("store-secreT", &body), proof("", &body), ("x-other", secret.to_owned())] {
+        for wrong in [
+            proof("store-secreT", &body),
+            proof("", &body),
+            ("x-other", secret.to_owned()),
+        ] {
             let answer = sent(&door, post(wrong.clone())).await;
             let missing = if code == "webhook_signature_invalid" && wrong.0 == "x-other" {
                 "webhook_signature_missing"
@@ -325,7 +421,11 @@ async fn a_shared_secret_a_password_and_a_header_will_do_too_each_where_it_is_co
         // The provider's own key is of another family, and nothing where a secret is wanted.
         let by_key = (SIGNATURE, door.provider.webhook_signature(&body, &[]));
         assert_eq!(sent(&door, post(by_key)).await.status(), 401);
-        assert_eq!(sent(&door, post(proof(secret, &body))).await.status(), 200, "{proofs}");
+        assert_eq!(
+            sent(&door, post(proof(secret, &body))).await.status(),
+            200,
+            "{proofs}"
+        );
         is_over(&door, &mut browser, &door.store_url(CART)).await;
     }
 }
@@ -336,17 +436,30 @@ async fn a_body_that_is_too_large_broken_or_no_event_ends_nothing() {
     let mut browser = alice(&door).await;
     let basic = format!("Basic {}", STANDARD.encode("hook:store-secret"));
     let padding = "x".repeat(600_000);
-    let good = json!({ "event": event(&door, "user.delete", json!({ "user": { "id": "alice-id" } })) }).to_string();
+    let good =
+        json!({ "event": event(&door, "user.delete", json!({ "user": { "id": "alice-id" } })) })
+            .to_string();
     for (body, code) in [
         (String::new(), "webhook_malformed"),
         ("[]".to_owned(), "webhook_malformed"),
         (good.replace("\"event\"", "\"evnt\""), "webhook_malformed"),
-        (good.replace("\"alice-id\"", "7"), "webhook_member_malformed"),
-        (good.replace("createInstant", "created"), "webhook_member_malformed"),
+        (
+            good.replace("\"alice-id\"", "7"),
+            "webhook_member_malformed",
+        ),
+        (
+            good.replace("createInstant", "created"),
+            "webhook_member_malformed",
+        ),
         (format!("{good}{padding}"), "webhook_unreadable"),
     ] {
         let ask = Ask::new(Kind::Program, &format!("{}{PATH}", door.site().store)).method("POST");
-        let answer = sent(&door, ask.header("authorization", &basic).body("application/json", body)).await;
+        let answer = sent(
+            &door,
+            ask.header("authorization", &basic)
+                .body("application/json", body),
+        )
+        .await;
         assert_refused(&answer, 400, code);
         lives(&mut browser, &door.store_url(CART)).await;
     }
@@ -354,16 +467,27 @@ async fn a_body_that_is_too_large_broken_or_no_event_ends_nothing() {
 
 #[tokio::test]
 async fn where_none_are_expected_there_is_no_such_endpoint() {
-    for door in
-        [Setup::plain().start(), Setup::plain().provider("kind = \"fusionauth\"\nrequire_registration = false").start()]
-    {
-        let event = event(&door, "user.delete", json!({ "user": { "id": "alice-id" } }));
+    for door in [
+        Setup::plain().start(),
+        Setup::plain()
+            .provider("kind = \"fusionauth\"\nrequire_registration = false")
+            .start(),
+    ] {
+        let event = event(
+            &door,
+            "user.delete",
+            json!({ "user": { "id": "alice-id" } }),
+        );
         let answer = sent(&door, webhook(&door, &door.site().store, &event)).await;
         assert_problem(&answer, 404, "no_such_endpoint");
     }
     let door = signed();
     let asked = sent(&door, Ask::new(Kind::Program, &door.store_url(PATH))).await;
-    assert_eq!((asked.status(), asked.header("allow")), (405, Some("POST")), "{asked}");
+    assert_eq!(
+        (asked.status(), asked.header("allow")),
+        (405, Some("POST")),
+        "{asked}"
+    );
 }
 
 #[tokio::test]
@@ -372,13 +496,21 @@ async fn while_the_providers_keys_cannot_be_had_it_is_told_to_come_back() {
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();
     door.pass(3);
-    let event = event(&door, "user.delete", json!({ "user": { "id": "alice-id" } }));
+    let event = event(
+        &door,
+        "user.delete",
+        json!({ "user": { "id": "alice-id" } }),
+    );
     let answer = sent(&door, webhook(&door, &door.site().store, &event)).await;
     assert_refused(&answer, 503, "provider_keys_unavailable");
     door.provider.heal(Endpoint::Jwks);
     // It did not count, and a fetch that failed just before is remembered for two seconds.
     let mut tries = 0;
-    while sent(&door, webhook(&door, &door.site().store, &event)).await.status() != 200 {
+    while sent(&door, webhook(&door, &door.site().store, &event))
+        .await
+        .status()
+        != 200
+    {
         tries += 1;
         assert!(tries < 10, "the keys are there again");
         door.pass(3);

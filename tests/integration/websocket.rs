@@ -19,30 +19,49 @@ async fn refusal(opened: Result<WebSocket, Head>) -> u16 {
 async fn who_is_signed_in_talks_to_the_app() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat?room=1")).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat?room=1"))
+        .await
+        .expect("a socket");
     let seen = door.store.last();
-    assert_eq!((seen.target.as_str(), seen.header("x-forwarded-user")), ("/chat?room=1", Some("alice-id")));
+    assert_eq!(
+        (seen.target.as_str(), seen.header("x-forwarded-user")),
+        ("/chat?room=1", Some("alice-id"))
+    );
     assert_eq!(seen.header("cookie"), None, "nothing of ours goes along");
     let long = "x".repeat(300_000);
     for text in ["hello", "", "Grüße ✓", &long] {
         talk.say(text).await.expect("sent");
-        let heard = tokio::time::timeout(SOON, talk.hear()).await.expect("an echo in time").expect("an echo");
-        assert!(heard.as_deref() == Some(text), "{} bytes came back changed", text.len());
+        let heard = tokio::time::timeout(SOON, talk.hear())
+            .await
+            .expect("an echo in time")
+            .expect("an echo");
+        assert!(
+            heard.as_deref() == Some(text),
+            "{} bytes came back changed",
+            text.len()
+        );
     }
     assert_eq!(door.metric("doorward_tunnels").await, 1.0);
     drop(talk);
     metric_reaches(&door, "doorward_tunnels", 0.0).await;
     let canaries = door.provider.secrets();
-    door.store.assert_never_saw(&canaries.iter().map(String::as_str).collect::<Vec<_>>());
+    door.store
+        .assert_never_saw(&canaries.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn who_is_not_signed_in_does_not_reach_the_app() {
     let door = Setup::plain().start();
-    assert_eq!(refusal(WebSocket::open(&mut door.browser(), socket(&door, "/chat")).await).await, 401);
+    assert_eq!(
+        refusal(WebSocket::open(&mut door.browser(), socket(&door, "/chat")).await).await,
+        401
+    );
     // Frames that were sent without waiting for the answer are no request of anybody's either.
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
-    let fields: String = upgrade_headers().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields: String = upgrade_headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     dialogue
         .say(format!(
             "GET /chat HTTP/1.1\r\nHost: store.localhost:8080\r\n{fields}\r\n\
@@ -55,18 +74,36 @@ async fn who_is_not_signed_in_does_not_reach_the_app() {
         assert_eq!(second.status(), 200);
         assert_eq!(door.store.last().header("x-forwarded-user"), None);
     }
-    assert!(door.store.received().iter().all(|one| one.target == "/public/smuggled"), "{:?}", door.store.received());
+    assert!(
+        door.store
+            .received()
+            .iter()
+            .all(|one| one.target == "/public/smuggled"),
+        "{:?}",
+        door.store.received()
+    );
 }
 
 #[tokio::test]
 async fn a_page_of_another_origin_does_not_reach_the_app_with_its_visitors_cookies() {
-    let door = Setup::plain().store("websocket_origins = [\"https://chat.example.com\"]").start();
+    let door = Setup::plain()
+        .store("websocket_origins = [\"https://chat.example.com\"]")
+        .start();
     let mut browser = alice(&door).await;
     let before = door.store.count();
     for path in ["/chat", "/public/chat"] {
-        for origin in ["https://evil.example", "null", "http://store.localhost", "http://forum.localhost:8080"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "http://store.localhost",
+            "http://forum.localhost:8080",
+        ] {
             let ask = Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", origin);
-            assert_eq!(refusal(WebSocket::open(&mut browser, ask).await).await, 403, "{path} {origin}");
+            assert_eq!(
+                refusal(WebSocket::open(&mut browser, ask).await).await,
+                403,
+                "{path} {origin}"
+            );
         }
     }
     assert_eq!(door.store.count(), before);
@@ -82,19 +119,33 @@ async fn what_may_not_be_seen_may_not_be_talked_to() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let reached = door.store.count();
-    assert_eq!(refusal(WebSocket::open(&mut browser, socket(&door, "/admin/feed")).await).await, 403);
+    assert_eq!(
+        refusal(WebSocket::open(&mut browser, socket(&door, "/admin/feed")).await).await,
+        403
+    );
     assert_eq!(door.store.count(), reached);
 }
 
 #[tokio::test]
 async fn a_public_socket_needs_nobody_and_names_nobody() {
     let door = Setup::plain().start();
-    let ask = socket(&door, "/public/feed").header("X-Forwarded-User", "eve").header("X_Forwarded_User", "eve");
-    let mut talk = WebSocket::open(&mut door.browser(), ask).await.expect("a socket");
+    let ask = socket(&door, "/public/feed")
+        .header("X-Forwarded-User", "eve")
+        .header("X_Forwarded_User", "eve");
+    let mut talk = WebSocket::open(&mut door.browser(), ask)
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
     let seen = door.store.last();
-    assert!(!String::from_utf8_lossy(&seen.head.raw).contains("eve"), "{:?}", seen.head);
+    assert!(
+        !String::from_utf8_lossy(&seen.head.raw).contains("eve"),
+        "{:?}",
+        seen.head
+    );
 }
 
 #[tokio::test]
@@ -103,24 +154,45 @@ async fn a_switch_of_protocols_delivers_no_cookie_and_so_never_refreshes() {
     let mut browser = alice(&door).await;
     door.pass(301);
     let reached = door.store.count();
-    assert_eq!(refusal(WebSocket::open(&mut browser, socket(&door, "/chat")).await).await, 401);
-    assert_eq!((door.provider.grants("refresh_token"), door.store.count()), (0, reached));
+    assert_eq!(
+        refusal(WebSocket::open(&mut browser, socket(&door, "/chat")).await).await,
+        401
+    );
+    assert_eq!(
+        (door.provider.grants("refresh_token"), door.store.count()),
+        (0, reached)
+    );
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat")).await.expect("a socket after the refresh");
+    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat"))
+        .await
+        .expect("a socket after the refresh");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
 }
 
 #[tokio::test]
 async fn a_backend_that_goes_away_ends_the_socket() {
     let mut door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat")).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat"))
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
     door.store.stop();
-    let end = tokio::time::timeout(SOON, talk.hear()).await.expect("an end in time");
+    let end = tokio::time::timeout(SOON, talk.hear())
+        .await
+        .expect("an end in time");
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
     door.store.restart();
-    eventually("the log has the socket", || door.log.lines().iter().any(|line| line["status"] == 101)).await;
+    eventually("the log has the socket", || {
+        door.log.lines().iter().any(|line| line["status"] == 101)
+    })
+    .await;
 }

@@ -25,11 +25,15 @@ const HOPS: [&str; 12] = [
 const TRUSTED: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
 
 fn is_trusted(address: IpAddr) -> bool {
-    TRUSTED.iter().any(|network| network.parse::<ipnet::IpNet>().unwrap().contains(&address))
+    TRUSTED
+        .iter()
+        .any(|network| network.parse::<ipnet::IpNet>().unwrap().contains(&address))
 }
 
 fn address(hop: &str) -> Option<IpAddr> {
-    hop.parse().ok().map(|address: IpAddr| address.to_canonical())
+    hop.parse()
+        .ok()
+        .map(|address: IpAddr| address.to_canonical())
 }
 
 proptest! {

@@ -55,9 +55,14 @@ fn slipped(slips: Vec<Slip>) -> String {
     for slip in slips {
         match slip {
             Slip::Remove(line) => drop(lines.remove(line.index(lines.len()))),
-            Slip::Repeat(from, to) => lines.insert(to.index(lines.len()), lines[from.index(lines.len())].clone()),
+            Slip::Repeat(from, to) => lines.insert(
+                to.index(lines.len()),
+                lines[from.index(lines.len())].clone(),
+            ),
             Slip::Swap(line, value) => {
-                let keys: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].contains(" = ")).collect();
+                let keys: Vec<usize> = (0..lines.len())
+                    .filter(|at| lines[*at].contains(" = "))
+                    .collect();
                 let line = &mut lines[keys[line.index(keys.len())]];
                 *line = format!("{} = {value}", line.split(" = ").next().unwrap_or_default());
             }

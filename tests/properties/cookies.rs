@@ -1,6 +1,8 @@
 //! Cookies: what was cut comes back whole, whatever else a browser sends with it.
 
-use doorward::session::cookie::{MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks};
+use doorward::session::cookie::{
+    MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks,
+};
 use doorward::session::jwt::PackedJwt;
 use http::HeaderValue;
 use proptest::collection::vec;

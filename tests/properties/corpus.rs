@@ -8,8 +8,11 @@ use crate::checks;
 
 /// Runs `check` on the corpus of `target`.
 fn replay(target: &str, check: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("no corpus of `{target}`: {error}"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let files =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("no corpus of `{target}`: {error}"));
     let mut seen = 0;
     for file in files {
         let path = file.unwrap().path();

@@ -20,7 +20,9 @@ use doorward::session::assess::{Limits, LiveSession, Outside, Session, Why};
 use doorward::session::cookie::CookieNames;
 use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, assess};
 use doorward::types::net::Origin;
-use doorward::types::oauth::{AppName, ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
+use doorward::types::oauth::{
+    AppName, ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject,
+};
 use doorward::types::time::Timestamp;
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
@@ -75,11 +77,16 @@ const HEADERS: [(&str, &str); 18] = [
     ("referer", "https://store.example.com/.doorward/logout"),
     ("referer", "https://store.example.com.evil.example/a"),
 ];
-const LIMITS: Limits =
-    Limits { idle: std::time::Duration::from_secs(1800), absolute: std::time::Duration::from_secs(43200) };
+const LIMITS: Limits = Limits {
+    idle: std::time::Duration::from_secs(1800),
+    absolute: std::time::Duration::from_secs(43200),
+};
 const START: Timestamp = Timestamp::from_secs(1_800_000_000);
-const TOKEN_REFUSED: TokenRefusal =
-    TokenRefusal { code: "token_expired", error: TokenError::InvalidToken, scheme: Scheme::Bearer };
+const TOKEN_REFUSED: TokenRefusal = TokenRefusal {
+    code: "token_expired",
+    error: TokenError::InvalidToken,
+    scheme: Scheme::Bearer,
+};
 const WHYS: [Why; 10] = [
     Why::NoCookie,
     Why::Unreadable,
@@ -94,7 +101,10 @@ const WHYS: [Why; 10] = [
 ];
 
 fn accesses() -> impl Strategy<Value = Access> {
-    let condition = |role: &str| ClaimCondition { claim: "roles".into(), any_of: vec![role.into()] };
+    let condition = |role: &str| ClaimCondition {
+        claim: "roles".into(),
+        any_of: vec![role.into()],
+    };
     select(vec![
         Access::Everyone,
         Access::SignedIn,
@@ -107,12 +117,20 @@ fn accesses() -> impl Strategy<Value = Access> {
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let patterns = select(vec!["/", "/**", "/a", "/a/**", "/b/*"]);
     let methods = select(vec![vec![], vec![Method::GET], vec![Method::POST]]);
-    let ways = select(vec![Via::BOTH, Via::BROWSER, Via { browser: false, bearer: true }]);
-    let rule = (patterns, methods, accesses(), ways).prop_map(|(pattern, methods, access, via)| Rule {
-        paths: vec![PathPattern::parse(pattern).unwrap()],
-        methods,
-        allow: Admission { access, via },
-    });
+    let ways = select(vec![
+        Via::BOTH,
+        Via::BROWSER,
+        Via {
+            browser: false,
+            bearer: true,
+        },
+    ]);
+    let rule =
+        (patterns, methods, accesses(), ways).prop_map(|(pattern, methods, access, via)| Rule {
+            paths: vec![PathPattern::parse(pattern).unwrap()],
+            methods,
+            allow: Admission { access, via },
+        });
     vec(rule, 0..4)
 }
 
@@ -142,13 +160,20 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
 }
 
 fn native() -> Native {
-    let failures = Failures { free: 5, longest_wait: std::time::Duration::from_secs(900) };
+    let failures = Failures {
+        free: 5,
+        longest_wait: std::time::Duration::from_secs(900),
+    };
     Native {
         client_id: ClientId::new("store"),
         tokens: Tokens::Sealed,
         inline_refresh: true,
         cors_origins: vec![LISTED.to_owned()],
-        throttle: Throttle { account: failures, address: failures, all: Calls { per_minute: 600 } },
+        throttle: Throttle {
+            account: failures,
+            address: failures,
+            all: Calls { per_minute: 600 },
+        },
     }
 }
 
@@ -164,7 +189,13 @@ enum Shows {
 struct World;
 
 impl Outside for World {
-    fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, _: Timestamp) -> bool {
+    fn is_revoked(
+        &self,
+        _: &SessionId,
+        _: &Subject,
+        _: Option<&ProviderSid>,
+        _: Timestamp,
+    ) -> bool {
         false
     }
     fn knows_key(&self, _: &KeyFingerprint) -> bool {
@@ -173,10 +204,18 @@ impl Outside for World {
 }
 
 fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
-    let Some(shows) = shows else { return Caller::Anonymous(why) };
-    let claims = Claims::new(Map::from_iter([("roles".to_owned(), json!(roles))]), Map::new());
+    let Some(shows) = shows else {
+        return Caller::Anonymous(why);
+    };
+    let claims = Claims::new(
+        Map::from_iter([("roles".to_owned(), json!(roles))]),
+        Map::new(),
+    );
     let identity = Arc::new(Identity::new(Subject::new("alice"), claims, &[]));
-    let (key, until) = (Some(KeyFingerprint::new([0; 16])), START.plus(std::time::Duration::from_secs(300)));
+    let (key, until) = (
+        Some(KeyFingerprint::new([0; 16])),
+        START.plus(std::time::Duration::from_secs(300)),
+    );
     let token = |is_persons| {
         let token = Token {
             identity: Arc::clone(&identity),
@@ -189,7 +228,10 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
             name: SessionId::new("t"),
             bound_to: None,
         };
-        let limits = TokenLimits { sessions: LIMITS, dpop_required: false };
+        let limits = TokenLimits {
+            sessions: LIMITS,
+            dpop_required: false,
+        };
         Caller::WithToken(assess(&Arc::new(token), Scheme::Bearer, START, &limits, &World).unwrap())
     };
     match shows {
@@ -211,7 +253,9 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
             let live = LiveSession::just_verified(Arc::new(session), START);
             match shows {
                 Shows::NativeToken => Caller::WithNativeToken(live),
-                Shows::Cookies | Shows::PersonsToken | Shows::ClientsToken => Caller::Authenticated(live),
+                Shows::Cookies | Shows::PersonsToken | Shows::ClientsToken => {
+                    Caller::Authenticated(live)
+                }
             }
         }
     }
@@ -221,11 +265,12 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
 fn known<'c>(admission: &Admission, caller: &'c Caller) -> Option<(&'c Identity, bool)> {
     match caller {
         Caller::Anonymous(_) => None,
-        Caller::Authenticated(live) => Some((&*live.session().identity, true)).filter(|_| admission.via.browser),
-        Caller::WithNativeToken(live) => Some((&*live.session().identity, true)),
-        Caller::WithToken(live) => {
-            Some((&*live.token().identity, live.token().is_persons)).filter(|_| admission.via.bearer)
+        Caller::Authenticated(live) => {
+            Some((&*live.session().identity, true)).filter(|_| admission.via.browser)
         }
+        Caller::WithNativeToken(live) => Some((&*live.session().identity, true)),
+        Caller::WithToken(live) => Some((&*live.token().identity, live.token().is_persons))
+            .filter(|_| admission.via.bearer),
     }
 }
 
@@ -236,41 +281,82 @@ fn fulfils(admission: &Admission, caller: &Caller) -> bool {
         (Access::SignedIn, Some((_, is_person))) => is_person,
         (Access::Claims(conditions), Some((identity, _))) => {
             let roles = identity.claims.texts("roles");
-            conditions.iter().all(|condition| roles.contains(&condition.any_of[0]))
+            conditions
+                .iter()
+                .all(|condition| roles.contains(&condition.any_of[0]))
         }
     }
 }
 
 /// What must hold of a decision about `route`, which is the same as the one that was decided about.
-fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &HeaderMap, caller: &Caller) {
-    let is_signed_in = matches!(caller, Caller::Authenticated(_) | Caller::WithNativeToken(_));
+fn check(
+    decision: &Decision<'_>,
+    route: &Route<'_>,
+    facts: &Facts,
+    headers: &HeaderMap,
+    caller: &Caller,
+) {
+    let is_signed_in = matches!(
+        caller,
+        Caller::Authenticated(_) | Caller::WithNativeToken(_)
+    );
     let mut is_known = is_signed_in;
     if let Route::Page(_, admission) = route {
         let forwards = matches!(decision, Decision::Forward(_));
         let is_strangers = doorward::policy::asker::is_strangers_socket(headers, ORIGIN, &[]);
-        assert_eq!(forwards, fulfils(admission, caller) && !is_strangers, "{admission:?} {decision:?}");
+        assert_eq!(
+            forwards,
+            fulfils(admission, caller) && !is_strangers,
+            "{admission:?} {decision:?}"
+        );
         is_known = known(admission, caller).is_some();
     }
     match decision {
         Decision::Forward(permit) => {
-            assert!(matches!(route, Route::Page(..)), "only pages are forwarded: {route:?}");
-            assert_eq!(permit.identity().is_some(), is_known, "who asked is who is told");
-            assert!(std::ptr::eq(permit.facts(), facts), "what was judged is what is sent");
+            assert!(
+                matches!(route, Route::Page(..)),
+                "only pages are forwarded: {route:?}"
+            );
+            assert_eq!(
+                permit.identity().is_some(),
+                is_known,
+                "who asked is who is told"
+            );
+            assert!(
+                std::ptr::eq(permit.facts(), facts),
+                "what was judged is what is sent"
+            );
         }
         Decision::StartLogin(_, to, _) => {
-            assert!(!is_known && facts.asker == Asker::Navigation && facts.method == Method::GET, "{facts:?}");
+            assert!(
+                !is_known && facts.asker == Asker::Navigation && facts.method == Method::GET,
+                "{facts:?}"
+            );
             if let (Route::Page(_, admission), Caller::Anonymous(why)) = (route, caller) {
-                assert!(admission.via.browser && *why != Why::TokenRefused(TOKEN_REFUSED), "a login helps no program");
+                assert!(
+                    admission.via.browser && *why != Why::TokenRefused(TOKEN_REFUSED),
+                    "a login helps no program"
+                );
             }
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
         Decision::KeepForm(_, to, _) => {
-            assert!(!is_signed_in && facts.asker == Asker::FormNavigation && facts.method == Method::POST, "{facts:?}");
-            assert!(doorward::policy::asker::is_same_origin(headers, ORIGIN), "{headers:?}");
+            assert!(
+                !is_signed_in
+                    && facts.asker == Asker::FormNavigation
+                    && facts.method == Method::POST,
+                "{facts:?}"
+            );
+            assert!(
+                doorward::policy::asker::is_same_origin(headers, ORIGIN),
+                "{headers:?}"
+            );
             crate::checks::return_to::check(to.as_str());
         }
-        Decision::ShowForm(..) => assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form))),
+        Decision::ShowForm(..) => {
+            assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form)))
+        }
         Decision::AlreadySignedIn(_, to) => {
             assert!(is_signed_in);
             crate::checks::return_to::check(to.as_str());
@@ -279,13 +365,23 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert_eq!(facts.method, Method::POST);
             let said: Vec<_> = headers.get_all("origin").iter().collect();
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-            assert!(said == [ORIGIN] || (said.is_empty() && site == Some(b"same-origin")), "{headers:?}");
+            assert!(
+                said == [ORIGIN] || (said.is_empty() && site == Some(b"same-origin")),
+                "{headers:?}"
+            );
         }
         Decision::Native(_, _, _, listed) => {
-            assert!(matches!(route, Route::Own(_, Endpoint::Native(_))) && facts.method == Method::POST);
+            assert!(
+                matches!(route, Route::Own(_, Endpoint::Native(_))) && facts.method == Method::POST
+            );
             let said: Vec<_> = headers.get_all("origin").iter().collect();
-            assert!(said.is_empty() || said == [ORIGIN] || (said == [LISTED] && listed.is_some()), "{headers:?}");
-            let elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin");
+            assert!(
+                said.is_empty() || said == [ORIGIN] || (said == [LISTED] && listed.is_some()),
+                "{headers:?}"
+            );
+            let elsewhere = headers
+                .get("sec-fetch-site")
+                .is_some_and(|site| site != "same-origin");
             assert!(said == [LISTED] || !elsewhere, "{headers:?}");
         }
         Decision::AllowOrigin(_, origin) => {
@@ -295,11 +391,18 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
         Decision::FinishLogin(..) => assert!(matches!(route, Route::Own(_, Endpoint::Callback))),
         Decision::ConfirmLogout(_, person) => assert_eq!(person.is_some(), is_signed_in),
         Decision::EndSessions(_) => {
-            assert!(matches!(route, Route::Own(_, Endpoint::BackchannelLogout)) && facts.method == Method::POST);
+            assert!(
+                matches!(route, Route::Own(_, Endpoint::BackchannelLogout))
+                    && facts.method == Method::POST
+            );
         }
         Decision::EndOwnSession(place) => {
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-            assert!(facts.method == Method::GET && facts.asker == Asker::Frame && site != Some(b"cross-site"));
+            assert!(
+                facts.method == Method::GET
+                    && facts.asker == Asker::Frame
+                    && site != Some(b"cross-site")
+            );
             assert!(place.app.offers.frontchannel_logout && site.is_some());
         }
         Decision::ReceiveWebhook(place) => {
@@ -310,15 +413,25 @@ fn check(decision: &Decision<'_>, route: &Route<'_>, facts: &Facts, headers: &He
             assert!(matches!(route, Route::Alias(_)) && facts.method == Method::GET);
         }
         Decision::Refuse(refusal) => {
-            assert!(refusal.reason.status().is_client_error(), "{:?}", refusal.reason);
+            assert!(
+                refusal.reason.status().is_client_error(),
+                "{:?}",
+                refusal.reason
+            );
             let wants_login = matches!(
                 refusal.reason,
                 Reason::SignInFirst(_) | Reason::FormNotSent(..) | Reason::SignInOutsideFrame(_)
             );
-            assert!(!wants_login || !is_known, "a login for somebody who is known");
+            assert!(
+                !wants_login || !is_known,
+                "a login for somebody who is known"
+            );
             let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::PersonRequired);
             assert_eq!(refusal.person.is_some(), may_not);
-            assert_eq!(refusal.token.is_some(), may_not && matches!(caller, Caller::WithToken(_)));
+            assert_eq!(
+                refusal.token.is_some(),
+                may_not && matches!(caller, Caller::WithToken(_))
+            );
         }
     }
 }

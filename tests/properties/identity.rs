@@ -11,7 +11,10 @@ fn header(template: &str, claim: Value) -> Option<String> {
     let claims = Claims::new(Map::from_iter([("c".to_owned(), claim)]), Map::new());
     let templates = [HeaderTemplate::parse("X-Test", template).unwrap()];
     let identity = Identity::new(Subject::new("alice"), claims, &templates);
-    identity.headers.first().map(|(_, value)| String::from_utf8(value.as_bytes().to_vec()).unwrap())
+    identity
+        .headers
+        .first()
+        .map(|(_, value)| String::from_utf8(value.as_bytes().to_vec()).unwrap())
 }
 
 fn is_fit_to_be_sent(value: &str) -> bool {
@@ -19,11 +22,17 @@ fn is_fit_to_be_sent(value: &str) -> bool {
 }
 
 fn decoded(value: &str) -> String {
-    let pairs = value.split('%').enumerate().map(|(at, part)| match (at, part.split_at_checked(2)) {
-        (0, _) => part.as_bytes().to_vec(),
-        (_, Some((hex, rest))) => [&[u8::from_str_radix(hex, 16).unwrap()], rest.as_bytes()].concat(),
-        (_, None) => panic!("an incomplete escape in {value:?}"),
-    });
+    let pairs =
+        value
+            .split('%')
+            .enumerate()
+            .map(|(at, part)| match (at, part.split_at_checked(2)) {
+                (0, _) => part.as_bytes().to_vec(),
+                (_, Some((hex, rest))) => {
+                    [&[u8::from_str_radix(hex, 16).unwrap()], rest.as_bytes()].concat()
+                }
+                (_, None) => panic!("an incomplete escape in {value:?}"),
+            });
     String::from_utf8(pairs.collect::<Vec<_>>().concat()).unwrap()
 }
 

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use doorward::policy::claims::Claims;
 use doorward::policy::identity::Identity;
-use doorward::session::assess::{Limits, LiveSession, Outside, Presented, Session, Standing, Why, assess};
+use doorward::session::assess::{
+    Limits, LiveSession, Outside, Presented, Session, Standing, Why, assess,
+};
 use doorward::session::grant::{RefreshGrant, Seen};
-use doorward::types::oauth::{Generation, KeyFingerprint, ProviderSid, RefreshToken, SessionId, Subject};
+use doorward::types::oauth::{
+    Generation, KeyFingerprint, ProviderSid, RefreshToken, SessionId, Subject,
+};
 use doorward::types::time::Timestamp;
 use proptest::option;
 use proptest::prelude::*;
@@ -20,7 +24,13 @@ struct World {
 }
 
 impl Outside for World {
-    fn is_revoked(&self, _: &SessionId, _: &Subject, _: Option<&ProviderSid>, started_at: Timestamp) -> bool {
+    fn is_revoked(
+        &self,
+        _: &SessionId,
+        _: &Subject,
+        _: Option<&ProviderSid>,
+        started_at: Timestamp,
+    ) -> bool {
         started_at.secs() <= self.revoked_up_to
     }
 
@@ -40,10 +50,18 @@ struct Tokens {
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
-    (0..2_u8, 0..2_u8, 0..12_u64, 0..12_u64, 0..24_u64).prop_map(|(sid, generation, started, later, life)| {
-        let sealed = started + later;
-        Tokens { sid, generation, started, sealed, valid_until: sealed + life }
-    })
+    (0..2_u8, 0..2_u8, 0..12_u64, 0..12_u64, 0..24_u64).prop_map(
+        |(sid, generation, started, later, life)| {
+            let sealed = started + later;
+            Tokens {
+                sid,
+                generation,
+                started,
+                sealed,
+                valid_until: sealed + life,
+            }
+        },
+    )
 }
 
 fn sid(number: u8) -> SessionId {
@@ -166,7 +184,14 @@ struct Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = (-120..250_i64, any::<bool>(), any::<bool>());
-    prop::collection::vec(step.prop_map(|(seconds, is_activity, renews)| Step { seconds, is_activity, renews }), 1..60)
+    prop::collection::vec(
+        step.prop_map(|(seconds, is_activity, renews)| Step {
+            seconds,
+            is_activity,
+            renews,
+        }),
+        1..60,
+    )
 }
 
 proptest! {

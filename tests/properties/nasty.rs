@@ -119,7 +119,15 @@ const REDIRECT_FRAGMENTS: [&str; 52] = [
 
 /// A path that some rule protects or leads to one, with some of its characters in other spellings and fragments between.
 fn disguised() -> impl Strategy<Value = String> {
-    let base = select(&["/admin", "/admin/x", "/public/../admin", "/public/./admin/x", "/public/x"][..]);
+    let base = select(
+        &[
+            "/admin",
+            "/admin/x",
+            "/public/../admin",
+            "/public/./admin/x",
+            "/public/x",
+        ][..],
+    );
     let insertions = vec((any::<Index>(), select(PATH_FRAGMENTS.as_slice())), 0..3);
     (base, vec(0..24_u8, 24), insertions).prop_map(|(base, spellings, insertions)| {
         let spell = |(character, spelling): (char, u8)| match (spelling, u32::from(character)) {
@@ -140,7 +148,8 @@ fn disguised() -> impl Strategy<Value = String> {
 
 /// Request paths, most of them beginning with `/`.
 pub(crate) fn paths() -> impl Strategy<Value = String> {
-    let fragments = vec(select(PATH_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());
+    let fragments =
+        vec(select(PATH_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());
     prop_oneof![
         8 => disguised(),
         8 => fragments.clone().prop_map(|path| format!("/{path}")),
@@ -152,7 +161,8 @@ pub(crate) fn paths() -> impl Strategy<Value = String> {
 
 /// Return targets as an attacker would have them.
 pub(crate) fn redirects() -> impl Strategy<Value = String> {
-    let fragments = vec(select(REDIRECT_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());
+    let fragments =
+        vec(select(REDIRECT_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());
     prop_oneof![
         4 => fragments.clone().prop_map(|rest| format!("/{rest}")),
         4 => fragments,

@@ -5,18 +5,26 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-const PATTERN_SEGMENTS: [&str; 16] =
-    ["a", "b", "ab", "A", "*", "**", "**", "a*", "*b", "a*b", "*a*", "a*a", "*ab*b", "a*b*a", "*.b", "b*"];
-const PATH_SEGMENTS: [&str; 12] = ["a", "b", "ab", "A", "aB", "aa", "aab", "aba", "abba", "a.b", ".b", "bab"];
+const PATTERN_SEGMENTS: [&str; 16] = [
+    "a", "b", "ab", "A", "*", "**", "**", "a*", "*b", "a*b", "*a*", "a*a", "*ab*b", "a*b*a", "*.b",
+    "b*",
+];
+const PATH_SEGMENTS: [&str; 12] = [
+    "a", "b", "ab", "A", "aB", "aa", "aab", "aba", "abba", "a.b", ".b", "bab",
+];
 
 fn segments(text: &str) -> Vec<&str> {
-    text.split('/').filter(|segment| !segment.is_empty()).collect()
+    text.split('/')
+        .filter(|segment| !segment.is_empty())
+        .collect()
 }
 
 fn matches_by_definition(pattern: &[&str], path: &[&str]) -> bool {
     match (pattern, path) {
         ([], rest) => rest.is_empty(),
-        (["**", later @ ..], _) => (0..=path.len()).any(|taken| matches_by_definition(later, &path[taken..])),
+        (["**", later @ ..], _) => {
+            (0..=path.len()).any(|taken| matches_by_definition(later, &path[taken..]))
+        }
         ([_, ..], []) => false,
         ([first, later @ ..], [segment, rest @ ..]) => {
             fits(first.as_bytes(), segment.as_bytes()) && matches_by_definition(later, rest)
@@ -35,7 +43,11 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
 
 fn joined(segments: &[&str], slash: bool) -> String {
     let text = format!("/{}", segments.join("/"));
-    if slash && !segments.is_empty() { text + "/" } else { text }
+    if slash && !segments.is_empty() {
+        text + "/"
+    } else {
+        text
+    }
 }
 
 proptest! {

@@ -36,7 +36,10 @@ fn signed(header: &Value, claims: &Value) -> String {
 }
 
 /// Right for the request more often than not.
-fn mostly<T: Clone + std::fmt::Debug + 'static>(right: T, others: Vec<T>) -> impl Strategy<Value = T> {
+fn mostly<T: Clone + std::fmt::Debug + 'static>(
+    right: T,
+    others: Vec<T>,
+) -> impl Strategy<Value = T> {
     prop_oneof![4 => Just(right), 1 => select(others)]
 }
 

@@ -56,7 +56,10 @@ fn values() -> impl Strategy<Value = Value> {
         1 => Just(Value::Null),
     ];
     leaf.prop_recursive(3, 24, 6, |inner| {
-        prop_oneof![vec(inner.clone(), 0..4).prop_map(Value::from), members(inner).prop_map(Value::from)]
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            members(inner).prop_map(Value::from)
+        ]
     })
 }
 
@@ -116,7 +119,13 @@ fn answer() -> Value {
 
 /// What a provider may say in the place of an endpoint.
 fn endpoints() -> impl Strategy<Value = Map<String, Value>> {
-    let names = select(vec!["issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "end_session_endpoint"]);
+    let names = select(vec![
+        "issuer",
+        "authorization_endpoint",
+        "token_endpoint",
+        "jwks_uri",
+        "end_session_endpoint",
+    ]);
     let said = select(vec![
         json!(ISSUER),
         json!("https://login.example.com/x?tenant=1"),
@@ -128,7 +137,12 @@ fn endpoints() -> impl Strategy<Value = Map<String, Value>> {
         json!(""),
         Value::Null,
     ]);
-    hash_map(names.prop_map(str::to_owned), prop_oneof![3 => said, 1 => values()], 0..3).prop_map(Map::from_iter)
+    hash_map(
+        names.prop_map(str::to_owned),
+        prop_oneof![3 => said, 1 => values()],
+        0..3,
+    )
+    .prop_map(Map::from_iter)
 }
 
 /// A good key with something else about it, or anything.

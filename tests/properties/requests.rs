@@ -64,7 +64,10 @@ fn field() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
         1 => vec(any::<u8>(), 0..20),
     ];
     (select(NAMES.as_slice()), value).prop_filter_map("not a field value", |(name, value)| {
-        Some((HeaderName::from_static(name), HeaderValue::from_bytes(&value).ok()?))
+        Some((
+            HeaderName::from_static(name),
+            HeaderValue::from_bytes(&value).ok()?,
+        ))
     })
 }
 

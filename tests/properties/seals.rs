@@ -26,8 +26,15 @@ fn key(material: [u8; 32]) -> Key {
 }
 
 fn seal<P: Purpose>(keys: &[[u8; 32]], [origin, issuer, client]: [&str; 3]) -> Seal<P> {
-    let ring = KeyRing::new(key(keys[0]), keys[1..].iter().map(|material| key(*material)).collect());
-    let binding = Binding { origin: origin.into(), issuer: Issuer::new(issuer), client_id: ClientId::new(client) };
+    let ring = KeyRing::new(
+        key(keys[0]),
+        keys[1..].iter().map(|material| key(*material)).collect(),
+    );
+    let binding = Binding {
+        origin: origin.into(),
+        issuer: Issuer::new(issuer),
+        client_id: ClientId::new(client),
+    };
     Seal::new(Arc::new(ring), &binding)
 }
 

@@ -12,7 +12,10 @@ pub(crate) struct File {
 pub(crate) fn repository() -> Vec<File> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
-    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "the repository was not found");
+    assert!(
+        files.iter().any(|file| file.path == "src/lib.rs"),
+        "the repository was not found"
+    );
     files
 }
 
@@ -21,7 +24,8 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<File>) {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let path = format!("{prefix}{name}");
-        if [".git", "target", "node_modules"].contains(&name.as_str()) || path == "tests/artefacts" {
+        if [".git", "target", "node_modules"].contains(&name.as_str()) || path == "tests/artefacts"
+        {
             continue;
         }
         if entry.file_type().unwrap().is_dir() {
@@ -43,18 +47,31 @@ pub(crate) fn code(text: &str) -> String {
 pub(crate) fn lines_without_tests(text: &str) -> usize {
     let bare = without_words(text);
     let kept = without_test_modules(&bare);
-    text.lines().count() - bare.lines().zip(kept.lines()).filter(|(before, after)| before != after).count()
+    text.lines().count()
+        - bare
+            .lines()
+            .zip(kept.lines())
+            .filter(|(before, after)| before != after)
+            .count()
 }
 
 /// The paths that `file` declares as test modules of their own file, with all below them: `#[cfg(test)] mod tests;`.
 pub(crate) fn test_files(file: &File) -> Vec<String> {
-    let folder = file.path.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/lib");
+    let folder = file
+        .path
+        .trim_end_matches(".rs")
+        .trim_end_matches("/mod")
+        .trim_end_matches("/lib");
     let bare = without_words(&file.text);
     let declared = bare.split("#[cfg(test)]").skip(1).filter_map(|from| {
         let name = from.split_once(';')?.0.trim().rsplit_once("mod ")?.1;
-        name.chars().all(|c| c.is_alphanumeric() || c == '_').then(|| format!("{folder}/{name}"))
+        name.chars()
+            .all(|c| c.is_alphanumeric() || c == '_')
+            .then(|| format!("{folder}/{name}"))
     });
-    declared.flat_map(|path| [format!("{path}.rs"), format!("{path}/")]).collect()
+    declared
+        .flat_map(|path| [format!("{path}.rs"), format!("{path}/")])
+        .collect()
 }
 
 fn without_words(text: &str) -> String {
@@ -67,7 +84,11 @@ fn without_words(text: &str) -> String {
             out.push(chars[at]);
             at += 1;
         } else {
-            out.extend(chars[at..end].iter().map(|&c| if c == '\n' { c } else { ' ' }));
+            out.extend(
+                chars[at..end]
+                    .iter()
+                    .map(|&c| if c == '\n' { c } else { ' ' }),
+            );
             at = end;
         }
     }
@@ -79,7 +100,9 @@ fn end_of_words(chars: &[char], at: usize) -> usize {
     let rest = &chars[at..];
     let in_word = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
     let find = |from: usize, end: &[char]| {
-        (from..rest.len()).find(|&i| rest[i..].starts_with(end)).map_or(rest.len(), |i| i + end.len())
+        (from..rest.len())
+            .find(|&i| rest[i..].starts_with(end))
+            .map_or(rest.len(), |i| i + end.len())
     };
     match rest {
         ['/', '/', ..] => at + rest.iter().position(|&c| c == '\n').unwrap_or(rest.len()),
@@ -89,7 +112,9 @@ fn end_of_words(chars: &[char], at: usize) -> usize {
             if rest.get(1 + hashes) != Some(&'"') {
                 return at; // a raw identifier
             }
-            let end: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+            let end: Vec<char> = std::iter::once('"')
+                .chain(std::iter::repeat_n('#', hashes))
+                .collect();
             at + find(2 + hashes, &end)
         }
         ['"', ..] => at + end_of_quote(rest, '"'),
@@ -112,9 +137,16 @@ fn without_test_modules(bare: &str) -> String {
     let mut rest = bare;
     while let Some((before, from)) = rest.split_once(MARK) {
         let body = from.find('{').filter(|&open| !from[..open].contains(';'));
-        let end = body.map_or_else(|| from.find(';').map_or(from.len(), |end| end + 1), |open| closing(from, open));
+        let end = body.map_or_else(
+            || from.find(';').map_or(from.len(), |end| end + 1),
+            |open| closing(from, open),
+        );
         out.push_str(before);
-        out.extend(format!("{MARK}{}", &from[..end]).chars().map(|c| if c == '\n' { c } else { ' ' }));
+        out.extend(
+            format!("{MARK}{}", &from[..end])
+                .chars()
+                .map(|c| if c == '\n' { c } else { ' ' }),
+        );
         rest = &from[end..];
     }
     out + rest
@@ -144,18 +176,33 @@ fn only_code_is_left() {
         ("for x in r { r#type }", "for x in r { r#type }"),
     ] {
         let words: Vec<_> = left.split_whitespace().collect();
-        assert_eq!(code(text).split_whitespace().collect::<Vec<_>>(), words, "{text}");
+        assert_eq!(
+            code(text).split_whitespace().collect::<Vec<_>>(),
+            words,
+            "{text}"
+        );
         assert_eq!(code(text).lines().count(), text.lines().count(), "{text}");
     }
-    assert_eq!(lines_without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"), 2);
+    assert_eq!(
+        lines_without_tests("a\nb\n#[cfg(test)]\nmod tests {\n}\n"),
+        2
+    );
 }
 
 #[test]
 fn test_modules_in_files_of_their_own_are_found() {
     let text = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\npub(crate) mod testing;\n#[cfg(test)]\nmod inline { use x; }\nmod real;";
-    for (path, folder) in [("src/oidc/mod.rs", "src/oidc"), ("src/oidc.rs", "src/oidc"), ("src/lib.rs", "src")] {
-        let found = test_files(&File { path: path.into(), text: text.into() });
-        let expected = ["tests.rs", "tests/", "testing.rs", "testing/"].map(|name| format!("{folder}/{name}"));
+    for (path, folder) in [
+        ("src/oidc/mod.rs", "src/oidc"),
+        ("src/oidc.rs", "src/oidc"),
+        ("src/lib.rs", "src"),
+    ] {
+        let found = test_files(&File {
+            path: path.into(),
+            text: text.into(),
+        });
+        let expected =
+            ["tests.rs", "tests/", "testing.rs", "testing/"].map(|name| format!("{folder}/{name}"));
         assert_eq!(found, expected, "{path}");
     }
 }

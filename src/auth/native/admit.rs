@@ -52,13 +52,22 @@ impl Auth {
     ///
     /// # Errors
     /// It has to wait, or cannot be counted.
-    pub(super) async fn admit(&self, app: &AppAuth, throttle: Throttle, tried: &Tried) -> Result<(), NativeFailure> {
+    pub(super) async fn admit(
+        &self,
+        app: &AppAuth,
+        throttle: Throttle,
+        tried: &Tried,
+    ) -> Result<(), NativeFailure> {
         let buckets = self.buckets(app, throttle, tried);
         buckets.ask().await?;
         for bucket in &buckets.failures {
-            buckets.take(&bucket.limit, &bucket.key, bucket.code).await?;
+            buckets
+                .take(&bucket.limit, &bucket.key, bucket.code)
+                .await?;
         }
-        buckets.take(&buckets.throttle.all, &buckets.all, "throttled_in_all").await
+        buckets
+            .take(&buckets.throttle.all, &buckets.all, "throttled_in_all")
+            .await
     }
 
     /// The password was right.
@@ -96,12 +105,21 @@ impl Auth {
         let failures = match tried {
             Tried::Account(account, address) => {
                 let account = persons("account", account, "throttled_account");
-                [account].into_iter().chain(address.map(by_address)).collect()
+                [account]
+                    .into_iter()
+                    .chain(address.map(by_address))
+                    .collect()
             }
             Tried::KnownDevice(device) => vec![persons("device", device, "throttled_device")],
             Tried::Unnamed(address) => address.map(by_address).into_iter().collect(),
         };
-        Buckets { store: &*self.stores.strangers, throttle, failures, all: key("all", "logins"), now: self.now() }
+        Buckets {
+            store: &*self.stores.strangers,
+            throttle,
+            failures,
+            all: key("all", "logins"),
+            now: self.now(),
+        }
     }
 }
 
@@ -110,22 +128,39 @@ impl Buckets<'_> {
     async fn ask(&self) -> Result<(), NativeFailure> {
         let mut longest: Option<(&'static str, Duration)> = None;
         for bucket in &self.failures {
-            let wait = self.read(&bucket.limit, &bucket.key).await?.and_then(|(_, next)| next.err());
+            let wait = self
+                .read(&bucket.limit, &bucket.key)
+                .await?
+                .and_then(|(_, next)| next.err());
             longest = longest.max_by_wait(wait.map(|wait| (bucket.code, wait)));
         }
-        let wait = self.read(&self.throttle.all, &self.all).await?.and_then(|(_, next)| next.err());
+        let wait = self
+            .read(&self.throttle.all, &self.all)
+            .await?
+            .and_then(|(_, next)| next.err());
         longest = longest.max_by_wait(wait.map(|wait| ("throttled_in_all", wait)));
-        longest.map_or(Ok(()), |(code, wait)| Err(NativeFailure::Throttled(code, wait)))
+        longest.map_or(Ok(()), |(code, wait)| {
+            Err(NativeFailure::Throttled(code, wait))
+        })
     }
 
-    async fn take<L: Limit>(&self, limit: &L, key: &str, code: &'static str) -> Result<(), NativeFailure> {
+    async fn take<L: Limit>(
+        &self,
+        limit: &L,
+        key: &str,
+        code: &'static str,
+    ) -> Result<(), NativeFailure> {
         for _ in 0..TRIES {
             let (before, next) = match self.read(limit, key).await? {
                 Some((before, next)) => (Some(before), next),
                 None => (None, limit.take(None, self.now)),
             };
             let next = next.map_err(|wait| NativeFailure::Throttled(code, wait))?;
-            if self.write(limit, key, before.as_ref(), &next).await.map_err(outage)? {
+            if self
+                .write(limit, key, before.as_ref(), &next)
+                .await
+                .map_err(outage)?
+            {
                 return Ok(());
             }
         }
@@ -135,7 +170,9 @@ impl Buckets<'_> {
     async fn give_back(&self, bucket: &Bucket, all: bool) -> Result<(), StoreError> {
         let Bucket { limit, key, .. } = bucket;
         for _ in 0..TRIES {
-            let Some(before) = self.store.get(key, self.now).await? else { return Ok(()) };
+            let Some(before) = self.store.get(key, self.now).await? else {
+                return Ok(());
+            };
             let level = postcard::from_bytes(&before).ok().filter(|_| !all);
             let done = match level.and_then(|level| limit.give_back(&level)) {
                 Some(level) => self.write(limit, key, Some(&before), &level).await?,
@@ -170,11 +207,22 @@ impl Buckets<'_> {
         before: Option<&Bytes>,
         level: &L::Level,
     ) -> Result<bool, StoreError> {
-        let bytes = postcard::to_allocvec(level).map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let ends_at = limit.empty_at(level).max(self.now.plus(Duration::from_secs(1)));
+        let bytes = postcard::to_allocvec(level)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let ends_at = limit
+            .empty_at(level)
+            .max(self.now.plus(Duration::from_secs(1)));
         match before {
-            Some(before) => self.store.swap(key, before, bytes.into(), ends_at, self.now).await,
-            None => Ok(self.store.put_if_absent(key, bytes.into(), ends_at, self.now).await?.is_none()),
+            Some(before) => {
+                self.store
+                    .swap(key, before, bytes.into(), ends_at, self.now)
+                    .await
+            }
+            None => Ok(self
+                .store
+                .put_if_absent(key, bytes.into(), ends_at, self.now)
+                .await?
+                .is_none()),
         }
     }
 }
@@ -221,7 +269,10 @@ mod tests {
     #[test]
     fn an_address_of_ipv6_stands_for_its_network() {
         let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_eq!(
+            of("2001:db8:1:2::1"),
+            of("2001:db8:1:2:ffff:ffff:ffff:ffff")
+        );
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));

@@ -39,11 +39,20 @@ impl Auth {
         proving: Proving<'_>,
     ) -> Result<Option<JwkThumbprint>, NativeFailure> {
         if !proving.headers.contains_key(DPOP) {
-            let required = app.app.bearer.as_ref().is_some_and(|bearer| bearer.dpop_required);
-            return if required { Err(NativeFailure::Unproven(NotProven::Missing, None)) } else { Ok(None) };
+            let required = app
+                .app
+                .bearer
+                .as_ref()
+                .is_some_and(|bearer| bearer.dpop_required);
+            return if required {
+                Err(NativeFailure::Unproven(NotProven::Missing, None))
+            } else {
+                Ok(None)
+            };
         }
         let key = self.prove(app, proving, None, None).await;
-        key.map(Some).map_err(|(error, nonce)| NativeFailure::Unproven(error, nonce))
+        key.map(Some)
+            .map_err(|(error, nonce)| NativeFailure::Unproven(error, nonce))
     }
 
     /// Whether who shows an access token of ours, bound to `bound_to`, may use it.
@@ -54,14 +63,31 @@ impl Auth {
         shown: Shown<'_>,
         proving: Proving<'_>,
     ) -> Result<(), Unproven> {
-        let refused = |code, error| Err(Unproven::Refused(TokenRefusal { code, error, scheme: shown.scheme }, None));
-        let required = app.app.bearer.as_ref().is_some_and(|bearer| bearer.dpop_required);
+        let refused = |code, error| {
+            Err(Unproven::Refused(
+                TokenRefusal {
+                    code,
+                    error,
+                    scheme: shown.scheme,
+                },
+                None,
+            ))
+        };
+        let required = app
+            .app
+            .bearer
+            .as_ref()
+            .is_some_and(|bearer| bearer.dpop_required);
         match (bound_to, shown.scheme) {
             (None, Scheme::Bearer) if !required => Ok(()),
-            (None, Scheme::Bearer | Scheme::DPoP) => refused("token_not_bound", TokenError::InvalidToken),
+            (None, Scheme::Bearer | Scheme::DPoP) => {
+                refused("token_not_bound", TokenError::InvalidToken)
+            }
             (Some(_), Scheme::Bearer) => refused("token_is_bound", TokenError::InvalidToken),
             (Some(key), Scheme::DPoP) => {
-                let proven = self.prove(app, proving, Some(shown.access_token), Some(key)).await;
+                let proven = self
+                    .prove(app, proving, Some(shown.access_token), Some(key))
+                    .await;
                 proven.map(|_| ()).map_err(|(error, nonce)| match error {
                     NotProven::Outage(outage) => Unproven::Outage(outage),
                     NotProven::Missing
@@ -69,9 +95,16 @@ impl Auth {
                     | NotProven::Refused(_)
                     | NotProven::OtherKey
                     | NotProven::Replayed => {
-                        let kind =
-                            if error.wants_nonce() { TokenError::UseDpopNonce } else { TokenError::InvalidDpopProof };
-                        let refusal = TokenRefusal { code: error.code(), error: kind, scheme: Scheme::DPoP };
+                        let kind = if error.wants_nonce() {
+                            TokenError::UseDpopNonce
+                        } else {
+                            TokenError::InvalidDpopProof
+                        };
+                        let refusal = TokenRefusal {
+                            code: error.code(),
+                            error: kind,
+                            scheme: Scheme::DPoP,
+                        };
                         Unproven::Refused(refusal, nonce)
                     }
                 })
@@ -88,15 +121,27 @@ impl Auth {
         expected: Option<&JwkThumbprint>,
     ) -> Result<JwkThumbprint, (NotProven, Option<HeaderValue>)> {
         let with_nonce = app.bearer.as_ref().is_some_and(|bearer| bearer.dpop_nonce);
-        let place = ProofPlace { method: proving.method, path: proving.path, access_token };
-        let proof = self.check_proof(app, proving.headers, place, with_nonce).map_err(|error| {
-            let nonce = if error.wants_nonce() { self.new_nonce(app) } else { None };
-            (error, nonce)
-        })?;
+        let place = ProofPlace {
+            method: proving.method,
+            path: proving.path,
+            access_token,
+        };
+        let proof = self
+            .check_proof(app, proving.headers, place, with_nonce)
+            .map_err(|error| {
+                let nonce = if error.wants_nonce() {
+                    self.new_nonce(app)
+                } else {
+                    None
+                };
+                (error, nonce)
+            })?;
         if expected.is_some_and(|expected| *expected != proof.key) {
             return Err((NotProven::OtherKey, None));
         }
-        self.spend_proof(app, &proof).await.map_err(|error| (error, None))?;
+        self.spend_proof(app, &proof)
+            .await
+            .map_err(|error| (error, None))?;
         Ok(proof.key)
     }
 }

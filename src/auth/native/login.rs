@@ -37,9 +37,14 @@ impl Auth {
         came: &RequestCookies<'_>,
         proving: Proving<'_>,
     ) -> Result<NativeEnd, NativeFailure> {
-        let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
+        let app = self
+            .app(place.index)
+            .ok_or(NativeFailure::Provider("internal_error"))?;
         let end = match self.key_for(app, native, credentials.mode, proving).await {
-            Ok(key) => self.log_in(app, native, credentials, address, came, key).await,
+            Ok(key) => {
+                self.log_in(app, native, credentials, address, came, key)
+                    .await
+            }
             Err(failure) => Err(failure),
         };
         let outcome = match &end {
@@ -60,11 +65,21 @@ impl Auth {
         came: &RequestCookies<'_>,
         key: Option<JwkThumbprint>,
     ) -> Result<NativeEnd, NativeFailure> {
-        let Credentials { username, password, scope, device_token, mode } = credentials;
+        let Credentials {
+            username,
+            password,
+            scope,
+            device_token,
+            mode,
+        } = credentials;
         let scope = scope_at_login(app, scope.as_deref())?;
         let account = account_key(&username);
-        let device = device_token.as_ref().and_then(|token| read(&app.seals.device, token));
-        let device = device.filter(|device| device.is_known_for(&account, self.now())).map(|device| device.id);
+        let device = device_token
+            .as_ref()
+            .and_then(|token| read(&app.seals.device, token));
+        let device = device
+            .filter(|device| device.is_known_for(&account, self.now()))
+            .map(|device| device.id);
         let tried = match &device {
             Some(device) => Tried::KnownDevice(device.clone()),
             None => Tried::Account(account.clone(), address),
@@ -92,18 +107,31 @@ impl Auth {
             return Err(NativeFailure::SessionOver(Why::Revoked));
         }
         grant.jwt.bound_to = key;
-        let id = device.map_or_else(entropy::name, Ok).map_err(|_| NativeFailure::Provider("internal_error"))?;
-        let device = Device { id, account, issued_at: now };
+        let id = device
+            .map_or_else(entropy::name, Ok)
+            .map_err(|_| NativeFailure::Provider("internal_error"))?;
+        let device = Device {
+            id,
+            account,
+            issued_at: now,
+        };
         let device_token = sealed(&app.seals.device, &device, "device token")?;
         match mode {
             Mode::Cookies => {
                 let lines = self.put_in_place(app, &grant, came)?.lines;
-                Ok(NativeEnd::Cookies { lines, lasts: app.app.limits.absolute, device_token })
+                Ok(NativeEnd::Cookies {
+                    lines,
+                    lasts: app.app.limits.absolute,
+                    device_token,
+                })
             }
             Mode::Tokens => {
                 let tokens = hand_over(app, native.tokens, &grant, scope, now)?;
                 note_beginning(app, &grant);
-                Ok(NativeEnd::Tokens(NativeTokens { device_token: Some(device_token), ..tokens }))
+                Ok(NativeEnd::Tokens(NativeTokens {
+                    device_token: Some(device_token),
+                    ..tokens
+                }))
             }
         }
     }
@@ -130,7 +158,10 @@ impl Auth {
         password: &Password,
         scope: &str,
     ) -> Result<(Grant, String), NativeFailure> {
-        let answer = app.provider.password_grant(&app.client, username, password, scope).await;
+        let answer = app
+            .provider
+            .password_grant(&app.client, username, password, scope)
+            .await;
         let answer = answer.map_err(|error| match error {
             PasswordError::Refused(refusal) => NativeFailure::Refused(refusal),
             PasswordError::Failed(error) => {
@@ -148,9 +179,9 @@ impl Auth {
 /// What it means for an app that the provider gave no tokens.
 pub(super) fn of_token_error(error: &TokenError) -> NativeFailure {
     match error {
-        TokenError::ClientRejected { .. } | TokenError::BadAnswer(_) | TokenError::Refused { .. } => {
-            NativeFailure::Provider(error.code())
-        }
+        TokenError::ClientRejected { .. }
+        | TokenError::BadAnswer(_)
+        | TokenError::Refused { .. } => NativeFailure::Provider(error.code()),
         TokenError::Unavailable { .. } | TokenError::Unreachable(_) | TokenError::Ambiguous(_) => {
             NativeFailure::Outage(Outage::new(error.code()))
         }

@@ -26,20 +26,41 @@ impl Auth {
         asked: LogoutRequest,
         came: &RequestCookies<'_>,
     ) -> Result<NativeEnd, NativeFailure> {
-        let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
+        let app = self
+            .app(place.index)
+            .ok_or(NativeFailure::Provider("internal_error"))?;
         let token = match asked {
-            LogoutRequest::OfCookies => return Ok(NativeEnd::LoggedOut(self.logout(place, came).await.lines)),
+            LogoutRequest::OfCookies => {
+                return Ok(NativeEnd::LoggedOut(self.logout(place, came).await.lines));
+            }
             LogoutRequest::OfToken(token) => token,
         };
         let (session, refresh) = match native.tokens {
             Tokens::Sealed => {
                 let held = read(&app.seals.native_refresh, &token);
                 let by_refresh = held.map(|held| (held.jwt, Some(held.refresh.token)));
-                let found = by_refresh.or_else(|| Some((read(&app.seals.native_access, &token)?, None)));
-                let Some((SessionJwt { sid, subject, started_at, .. }, refresh)) = found else {
+                let found =
+                    by_refresh.or_else(|| Some((read(&app.seals.native_access, &token)?, None)));
+                let Some((
+                    SessionJwt {
+                        sid,
+                        subject,
+                        started_at,
+                        ..
+                    },
+                    refresh,
+                )) = found
+                else {
                     return Ok(NativeEnd::LoggedOut(Vec::new()));
                 };
-                (Some(Named { sid, subject, started_at }), refresh)
+                (
+                    Some(Named {
+                        sid,
+                        subject,
+                        started_at,
+                    }),
+                    refresh,
+                )
             }
             Tokens::Plain => (None, Some(RefreshToken::new(token.as_str()))),
         };

@@ -90,7 +90,9 @@ impl NativeFailure {
             Self::Unproven(error, _) => error.code(),
             Self::Scope => "invalid_scope",
             Self::Provider(code) => code,
-            Self::TokenTooLarge(..) | Self::TooLarge(Unwritable::TooLarge { .. }) => "session_too_large",
+            Self::TokenTooLarge(..) | Self::TooLarge(Unwritable::TooLarge { .. }) => {
+                "session_too_large"
+            }
             Self::TooLarge(Unwritable::Unsealed) => "internal_error",
             Self::Outage(outage) => outage.code,
         }

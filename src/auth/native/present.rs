@@ -31,11 +31,24 @@ impl Auth {
         effort: Effort,
         cache: &SessionCache,
     ) -> Resumed {
-        let Some(app) = self.app(place.index) else { return Resumed::nobody_asked() };
+        let Some(app) = self.app(place.index) else {
+            return Resumed::nobody_asked();
+        };
         let now = self.now();
-        let sealed = shown.access_token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
-        let opened = self.session_of(app, place.index, (&app.seals.native_access, sealed), cache, now);
-        let Some((session, key_age)) = opened else { return refused(shown, UNKNOWN) };
+        let sealed = shown
+            .access_token
+            .strip_prefix(NativeAccess::PREFIX)
+            .unwrap_or_default();
+        let opened = self.session_of(
+            app,
+            place.index,
+            (&app.seals.native_access, sealed),
+            cache,
+            now,
+        );
+        let Some((session, key_age)) = opened else {
+            return refused(shown, UNKNOWN);
+        };
         if session.bound_to.is_some() && effort == Effort::Look {
             // A proof is not worth the time.
             return Resumed::nobody_asked();
@@ -43,17 +56,31 @@ impl Auth {
         let bound_to = session.bound_to.clone();
         // Nobody notes when a token is used, so that only its end and the session's count here.
         let (sid, generation) = (session.sid.clone(), session.generation);
-        let seen = Some(Seen { sid: sid.clone(), generation, last_activity: now });
-        let presented = Presented { jwt: Some(session), refresh: None, seen, unreadable: false };
+        let seen = Some(Seen {
+            sid: sid.clone(),
+            generation,
+            last_activity: now,
+        });
+        let presented = Presented {
+            jwt: Some(session),
+            refresh: None,
+            seen,
+            unreadable: false,
+        };
         let standing = assess(presented, now, &app.app.limits, &World::now(app));
         if matches!(standing, Standing::Live(_) | Standing::None(Why::Expired)) {
-            match self.check_possession(app, bound_to.as_ref(), shown, proving).await {
+            match self
+                .check_possession(app, bound_to.as_ref(), shown, proving)
+                .await
+            {
                 Ok(()) => {}
                 Err(Unproven::Refused(refusal, nonce)) => {
                     let resumed = Resumed::refused(refusal);
                     return Resumed { nonce, ..resumed };
                 }
-                Err(Unproven::Outage(outage)) => return Resumed::new(Err(outage), Afterwards::Nothing),
+                Err(Unproven::Outage(outage)) => {
+                    return Resumed::new(Err(outage), Afterwards::Nothing);
+                }
             }
         }
         let resumed = match standing {
@@ -64,7 +91,9 @@ impl Auth {
             },
             Standing::None(Why::Expired) if native.inline_refresh && effort == Effort::Refresh => {
                 match shown.refresh_token {
-                    Some(refresh_token) => self.refreshed_native(app, &sid, shown, refresh_token).await,
+                    Some(refresh_token) => {
+                        self.refreshed_native(app, &sid, shown, refresh_token).await
+                    }
                     None => refused(shown, Why::Expired.code()),
                 }
             }
@@ -84,14 +113,20 @@ impl Auth {
         shown: Shown<'_>,
         refresh_token: &str,
     ) -> Resumed {
-        let held = read(&app.seals.native_refresh, refresh_token).filter(|held| held.refresh.sid == *sid);
-        let Some(held) = held else { return refused(shown, UNKNOWN) };
+        let held =
+            read(&app.seals.native_refresh, refresh_token).filter(|held| held.refresh.sid == *sid);
+        let Some(held) = held else {
+            return refused(shown, UNKNOWN);
+        };
         let scope = held.scope.clone();
         match self.renew_native(app, held).await {
             Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
                 Some(session) => {
                     let live = LiveSession::just_verified(Arc::new(session), self.now());
-                    Resumed::new(Ok(Caller::WithNativeToken(live)), Afterwards::HandOver(grant, scope))
+                    Resumed::new(
+                        Ok(Caller::WithNativeToken(live)),
+                        Afterwards::HandOver(grant, scope),
+                    )
                 }
                 None => refused(shown, UNKNOWN),
             },
@@ -112,8 +147,14 @@ impl Auth {
 
     /// The tokens that an answer carries, decided when its head is written: none if there are newer ones by then, or if
     /// the session has ended.
-    pub fn handed_over(&self, place: Place<'_>, (afterwards, at): (&Afterwards, Timestamp)) -> Option<NativeTokens> {
-        let Afterwards::HandOver(grant, scope) = afterwards else { return None };
+    pub fn handed_over(
+        &self,
+        place: Place<'_>,
+        (afterwards, at): (&Afterwards, Timestamp),
+    ) -> Option<NativeTokens> {
+        let Afterwards::HandOver(grant, scope) = afterwards else {
+            return None;
+        };
         let (app, native) = (self.app(place.index)?, place.app.native.as_ref()?);
         let revoked = app.revocations.snapshot();
         if self.is_outdated(grant, at) || revoked.contains(whose(&grant.jwt)) {
@@ -128,5 +169,9 @@ impl Auth {
 }
 
 fn refused(shown: Shown<'_>, code: &'static str) -> Resumed {
-    Resumed::refused(TokenRefusal { code, error: TokenError::InvalidToken, scheme: shown.scheme })
+    Resumed::refused(TokenRefusal {
+        code,
+        error: TokenError::InvalidToken,
+        scheme: shown.scheme,
+    })
 }

@@ -34,11 +34,17 @@ impl Auth {
         address: Option<IpAddr>,
         proving: Proving<'_>,
     ) -> Result<NativeEnd, NativeFailure> {
-        let app = self.app(place.index).ok_or(NativeFailure::Provider("internal_error"))?;
-        let RefreshRequest { refresh_token, scope: wanted } = asked;
+        let app = self
+            .app(place.index)
+            .ok_or(NativeFailure::Provider("internal_error"))?;
+        let RefreshRequest {
+            refresh_token,
+            scope: wanted,
+        } = asked;
         let (grant, scope) = match native.tokens {
             Tokens::Sealed => {
-                let held = read(&app.seals.native_refresh, &refresh_token).ok_or(NativeFailure::UnknownToken)?;
+                let held = read(&app.seals.native_refresh, &refresh_token)
+                    .ok_or(NativeFailure::UnknownToken)?;
                 check_scope_at_refresh(&held.scope, wanted.as_deref())?;
                 if let Some(key) = &held.jwt.bound_to {
                     let proven = self.proven_key(app, proving).await?;
@@ -56,7 +62,13 @@ impl Auth {
                 (Arc::new(grant), scope)
             }
         };
-        Ok(NativeEnd::Tokens(hand_over(app, native.tokens, &grant, scope, self.now())?))
+        Ok(NativeEnd::Tokens(hand_over(
+            app,
+            native.tokens,
+            &grant,
+            scope,
+            self.now(),
+        )?))
     }
 
     /// The next tokens of the session of `held`, if it goes on.
@@ -70,7 +82,8 @@ impl Auth {
             generation: held.refresh.generation,
             last_activity: held.last_activity(),
         };
-        let session = Session::of(&held.jwt, &app.app.headers).ok_or(NativeFailure::UnknownToken)?;
+        let session =
+            Session::of(&held.jwt, &app.app.headers).ok_or(NativeFailure::UnknownToken)?;
         let presented = Presented {
             jwt: Some(Arc::new(session)),
             refresh: Some(held.refresh.clone()),
@@ -108,19 +121,30 @@ impl Auth {
             auth.admit(&app, throttle, &tried).await?;
             let answer = match app.provider.refresh(&app.client, &token).await {
                 Ok(answer) => answer,
-                Err(TokenError::Refused { .. }) => return Err(NativeFailure::SessionOver(Why::RefreshRefused)),
+                Err(TokenError::Refused { .. }) => {
+                    return Err(NativeFailure::SessionOver(Why::RefreshRefused));
+                }
                 Err(error) => {
                     auth.discount(&app, throttle, &tried).await;
                     return Err(of_token_error(&error));
                 }
             };
             auth.discount(&app, throttle, &tried).await;
-            let scope = answer.scope.clone().unwrap_or_else(|| app.client.scopes.join(" "));
+            let scope = answer
+                .scope
+                .clone()
+                .unwrap_or_else(|| app.client.scopes.join(" "));
             let kept = answer.refresh_token.is_none().then_some(token);
-            let answer = TokenAnswer { refresh_token: answer.refresh_token.or(kept), ..answer };
+            let answer = TokenAnswer {
+                refresh_token: answer.refresh_token.or(kept),
+                ..answer
+            };
             let grant = grant::of_login(&app, answer, None, auth.now()).await;
             Ok((grant.map_err(|error| of_grant_error(&app, &error))?, scope))
         };
-        self.passwords.run(LOGIN_PATIENCE, task).await.unwrap_or_else(|error| Err(NativeFailure::Outage(error.into())))
+        self.passwords
+            .run(LOGIN_PATIENCE, task)
+            .await
+            .unwrap_or_else(|error| Err(NativeFailure::Outage(error.into())))
     }
 }

@@ -43,19 +43,33 @@ pub(super) fn hand_over(
     let (access_token, refresh_token) = match form {
         Tokens::Sealed => {
             let native = NativeGrant::of(grant, scope.clone());
-            let refresh =
-                native.map(|native| sealed(&app.seals.native_refresh, &native, "refresh token")).transpose()?;
-            (sealed(&app.seals.native_access, &grant.jwt, "provider's JWT")?, refresh)
+            let refresh = native
+                .map(|native| sealed(&app.seals.native_refresh, &native, "refresh token"))
+                .transpose()?;
+            (
+                sealed(&app.seals.native_access, &grant.jwt, "provider's JWT")?,
+                refresh,
+            )
         }
         Tokens::Plain => {
-            let refresh = grant.refresh.as_ref().map(|refresh| Zeroizing::new(refresh.token.expose().to_owned()));
+            let refresh = grant
+                .refresh
+                .as_ref()
+                .map(|refresh| Zeroizing::new(refresh.token.expose().to_owned()));
             (Zeroizing::new(grant.jwt.jwt.unpack()), refresh)
         }
     };
     let session_ends = grant.jwt.started_at.plus(app.app.limits.absolute);
     let expires_in = grant.jwt.valid_until.min(session_ends).since(now);
     let is_bound = grant.jwt.bound_to.is_some();
-    Ok(NativeTokens { access_token, refresh_token, expires_in, scope, is_bound, device_token: None })
+    Ok(NativeTokens {
+        access_token,
+        refresh_token,
+        expires_in,
+        scope,
+        is_bound,
+        device_token: None,
+    })
 }
 
 /// Each has to fit into a header's line.
@@ -64,7 +78,9 @@ pub(super) fn sealed<T: Token>(
     payload: &T::Payload,
     what: &'static str,
 ) -> Result<Zeroizing<String>, NativeFailure> {
-    let sealed = entropy::bytes().ok().and_then(|nonce| write(seal, payload, nonce));
+    let sealed = entropy::bytes()
+        .ok()
+        .and_then(|nonce| write(seal, payload, nonce));
     let text = Zeroizing::new(sealed.ok_or(NativeFailure::TooLarge(Unwritable::Unsealed))?);
     if text.len() > MAX_ALL {
         return Err(NativeFailure::TokenTooLarge(what, text.len()));
@@ -76,9 +92,14 @@ pub(super) fn sealed<T: Token>(
 /// which many providers tell nothing about the person.
 pub(super) fn scope_at_login(app: &AppAuth, wanted: Option<&str>) -> Result<String, NativeFailure> {
     let granted = &app.client.scopes;
-    let Some(wanted) = wanted else { return Ok(granted.join(" ")) };
+    let Some(wanted) = wanted else {
+        return Ok(granted.join(" "));
+    };
     let mut scope: Vec<&str> = Vec::new();
-    for word in ["openid"].into_iter().chain(wanted.split_ascii_whitespace()) {
+    for word in ["openid"]
+        .into_iter()
+        .chain(wanted.split_ascii_whitespace())
+    {
         if !granted.iter().any(|granted| granted == word) {
             return Err(NativeFailure::Scope);
         }
@@ -90,7 +111,18 @@ pub(super) fn scope_at_login(app: &AppAuth, wanted: Option<&str>) -> Result<Stri
 }
 
 /// A refresh may ask for less than was granted, and for nothing more (RFC 6749 section 6). It gets what it had.
-pub(super) fn check_scope_at_refresh(granted: &str, wanted: Option<&str>) -> Result<(), NativeFailure> {
-    let has = |word: &str| granted.split_ascii_whitespace().any(|granted| granted == word);
-    if wanted.unwrap_or_default().split_ascii_whitespace().all(has) { Ok(()) } else { Err(NativeFailure::Scope) }
+pub(super) fn check_scope_at_refresh(
+    granted: &str,
+    wanted: Option<&str>,
+) -> Result<(), NativeFailure> {
+    let has = |word: &str| {
+        granted
+            .split_ascii_whitespace()
+            .any(|granted| granted == word)
+    };
+    if wanted.unwrap_or_default().split_ascii_whitespace().all(has) {
+        Ok(())
+    } else {
+        Err(NativeFailure::Scope)
+    }
 }

@@ -34,7 +34,11 @@ pub(super) struct Verification {
 impl Verification {
     /// With the app's own provider and audiences where none are listed.
     pub(super) fn of_app(self, provider: &ProviderName, audiences: &[String]) -> BearerConfig {
-        let Self { introspection, dpop_nonce, .. } = self;
+        let Self {
+            introspection,
+            dpop_nonce,
+            ..
+        } = self;
         BearerConfig {
             providers: self.providers.unwrap_or_else(|| vec![provider.clone()]),
             audiences: self.audiences.unwrap_or_else(|| audiences.to_vec()),
@@ -50,13 +54,19 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &At<'_>) -> Option<Bea
     let providers = raw.providers.map(|list| {
         let at = at.key("providers");
         if list.is_empty() {
-            at.refuse("no token is of nobody", "leave the key out for the app's own provider");
+            at.refuse(
+                "no token is of nobody",
+                "leave the key out for the app's own provider",
+            );
         }
         let mut names: Vec<ProviderName> = Vec::new();
         for (at, name) in elements(Some(list), &at) {
             let name = ProviderName::new(name);
             if names.contains(&name) {
-                at.refuse(format!("{} is there twice", quoted(name.as_str())), "name each provider once");
+                at.refuse(
+                    format!("{} is there twice", quoted(name.as_str())),
+                    "name each provider once",
+                );
             }
             names.push(name);
         }
@@ -70,8 +80,16 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &At<'_>) -> Option<Bea
     let client_header = client_header(raw.client_header, headers, &at.key("client_header"));
     let dpop_nonce = raw.dpop_nonce.unwrap_or(false);
     Some(Bearer {
-        policy: BearerPolicy { client_header: client_header?, dpop_required },
-        verification: Verification { providers, audiences, introspection, dpop_nonce },
+        policy: BearerPolicy {
+            client_header: client_header?,
+            dpop_required,
+        },
+        verification: Verification {
+            providers,
+            audiences,
+            introspection,
+            dpop_nonce,
+        },
     })
 }
 
@@ -81,13 +99,17 @@ fn introspection(raw: &RawBearer, at: &At<'_>) -> Option<Duration> {
     match raw.opaque_tokens.unwrap_or(OpaqueTokens::Refuse) {
         OpaqueTokens::Refuse => {
             if cache.is_some() {
-                cache_at.refuse("nobody is asked about opaque tokens", "write `opaque_tokens = \"introspect\"`");
+                cache_at.refuse(
+                    "nobody is asked about opaque tokens",
+                    "write `opaque_tokens = \"introspect\"`",
+                );
             }
             None
         }
         OpaqueTokens::Introspect => {
             if let Some(Span(cache)) = cache.filter(|cache| *cache > LONGEST_CACHE).map(Span) {
-                let hint = "at most `\"1h\"`; so long would a token count that the provider has revoked";
+                let hint =
+                    "at most `\"1h\"`; so long would a token count that the provider has revoked";
                 cache_at.refuse(format!("{} s is too long", cache.as_secs()), hint);
             }
             Some(cache.unwrap_or(INTROSPECTION_CACHE))
@@ -100,10 +122,18 @@ fn client_header(raw: Option<String>, headers: &[&str], at: &At<'_>) -> Option<H
     let name = raw.unwrap_or_else(|| CLIENT_HEADER.to_owned());
     let folded_name = folded(&name);
     if is_reserved(&folded_name) {
-        at.refuse(format!("the header {} has a meaning of its own", quoted(&name)), HINT);
+        at.refuse(
+            format!("the header {} has a meaning of its own", quoted(&name)),
+            HINT,
+        );
     } else if headers.iter().any(|header| folded(header) == folded_name) {
-        at.refuse(format!("the header {} tells the app of people", quoted(&name)), HINT);
+        at.refuse(
+            format!("the header {} tells the app of people", quoted(&name)),
+            HINT,
+        );
     }
     let template = HeaderTemplate::parse(&name, "{client_id}");
-    template.inspect_err(|error| at.refuse(format!("{}: {error}", quoted(&name)), HINT)).ok()
+    template
+        .inspect_err(|error| at.refuse(format!("{}: {error}", quoted(&name)), HINT))
+        .ok()
 }

@@ -14,12 +14,24 @@ use crate::types::oauth::{ClientId, ClientSecret};
 const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
 /// Takes the client's keys out of `raw`. `callback` is where the browser comes back to, once that is known.
-pub(super) fn check(raw: &mut RawApp, callback: Option<Url>, at: &At<'_>, folder: &Folder) -> Option<ClientSettings> {
-    let id = at.required("client_id", raw.client_id.take(), "the id that the provider gave this app's registration");
+pub(super) fn check(
+    raw: &mut RawApp,
+    callback: Option<Url>,
+    at: &At<'_>,
+    folder: &Folder,
+) -> Option<ClientSettings> {
+    let id = at.required(
+        "client_id",
+        raw.client_id.take(),
+        "the id that the provider gave this app's registration",
+    );
     let id = id.filter(|id| {
         let good = !id.is_empty() && id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if !good {
-            at.key("client_id").refuse(format!("{} cannot be a client id", quoted(id)), "visible ASCII (RFC 6749)");
+            at.key("client_id").refuse(
+                format!("{} cannot be a client id", quoted(id)),
+                "visible ASCII (RFC 6749)",
+            );
         }
         good
     });
@@ -42,19 +54,25 @@ pub(super) fn check(raw: &mut RawApp, callback: Option<Url>, at: &At<'_>, folder
 fn authentication(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientAuth> {
     let given = raw.client_secret.is_some() || raw.client_secret_file.is_some();
     let secret = secret(raw, at, folder);
-    let how = raw.token_auth.unwrap_or(if given { TokenAuth::Basic } else { TokenAuth::None });
+    let how = raw.token_auth.unwrap_or(if given {
+        TokenAuth::Basic
+    } else {
+        TokenAuth::None
+    });
     match (how, given) {
         (TokenAuth::Basic, true) => secret.map(ClientAuth::Basic),
         (TokenAuth::Post, true) => secret.map(ClientAuth::Post),
         (TokenAuth::None, false) => Some(ClientAuth::None),
         (TokenAuth::Basic | TokenAuth::Post, false) => {
             let hint = "name its file with `client_secret_file`, or write `token_auth = \"none\"` for a public client";
-            at.key("token_auth").refuse("this needs a client secret, and there is none", hint);
+            at.key("token_auth")
+                .refuse("this needs a client secret, and there is none", hint);
             None
         }
         (TokenAuth::None, true) => {
             let hint = "take the secret away, or write `token_auth = \"basic\"`";
-            at.key("token_auth").refuse("`none` sends no client secret, but there is one", hint);
+            at.key("token_auth")
+                .refuse("`none` sends no client secret, but there is one", hint);
             None
         }
     }
@@ -64,7 +82,10 @@ fn secret(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientSecret
     let (inline, file) = (raw.client_secret.take(), raw.client_secret_file.take());
     let inline_at = at.key("client_secret");
     if inline.is_some() && file.is_some() {
-        inline_at.refuse("there is a `client_secret_file` too", "keep one of the two, best the file");
+        inline_at.refuse(
+            "there is a `client_secret_file` too",
+            "keep one of the two, best the file",
+        );
     } else if inline.is_some() && !inline_at.is_from_environment() {
         let hint = "put it into a file of its own and name that with `client_secret_file`";
         inline_at.advise("whoever may read this file can read the secret", hint);
@@ -76,35 +97,52 @@ fn secret(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientSecret
     inline.filter(|secret| {
         let good = !secret.expose().trim().is_empty();
         if !good {
-            inline_at.refuse("the client secret is empty", "leave it out for a public client");
+            inline_at.refuse(
+                "the client secret is empty",
+                "leave it out for a public client",
+            );
         }
         good
     })
 }
 
 fn scopes(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
-    let Some(list) = raw else { return SCOPES.map(str::to_owned).into() };
+    let Some(list) = raw else {
+        return SCOPES.map(str::to_owned).into();
+    };
     let mut scopes: Vec<String> = Vec::new();
     // A gap is a value that was reported already: it may have been meant as `openid`.
     let complete = list.iter().all(Option::is_some);
     for (at, scope) in elements(Some(list), at) {
         if !is_scope(&scope) {
-            at.refuse(format!("{} is not one scope", quoted(&scope)), "each scope is an element of the list");
+            at.refuse(
+                format!("{} is not one scope", quoted(&scope)),
+                "each scope is an element of the list",
+            );
         } else if scopes.contains(&scope) {
-            at.refuse(format!("{} is there twice", quoted(&scope)), "name each scope once");
+            at.refuse(
+                format!("{} is there twice", quoted(&scope)),
+                "name each scope once",
+            );
         } else {
             scopes.push(scope);
         }
     }
     if complete && !scopes.iter().any(|scope| scope == "openid") {
-        at.refuse("the scope `openid` is missing", "without it the provider issues no ID token");
+        at.refuse(
+            "the scope `openid` is missing",
+            "without it the provider issues no ID token",
+        );
     }
     scopes
 }
 
 /// `scope-token` (RFC 6749 section 3.3).
 pub(super) fn is_scope(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
 fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
@@ -113,9 +151,11 @@ fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
         let Some(value) = value else { continue };
         if is_reserved(&name) {
             let hint = "such as `prompt`, `audience` or `access_type`";
-            at.key(&name).refuse_key(format!("{} is set by doorward itself", quoted(&name)), hint);
+            at.key(&name)
+                .refuse_key(format!("{} is set by doorward itself", quoted(&name)), hint);
         } else if name.is_empty() {
-            at.key(&name).refuse_key("a parameter needs a name", "such as `prompt`");
+            at.key(&name)
+                .refuse_key("a parameter needs a name", "such as `prompt`");
         } else {
             params.push((name, value));
         }
@@ -126,12 +166,18 @@ fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
 pub(super) fn audiences(raw: Option<List<String>>, at: &At<'_>) -> Option<Vec<String>> {
     let list = raw?;
     if list.is_empty() {
-        at.refuse("no token is for nobody", "leave the key out for the client id, which is what most providers write");
+        at.refuse(
+            "no token is for nobody",
+            "leave the key out for the client id, which is what most providers write",
+        );
     }
     let mut audiences = Vec::new();
     for (at, audience) in elements(Some(list), at) {
         if audience.is_empty() {
-            at.refuse("an audience needs a name", "the `aud` that the provider puts into this app's access tokens");
+            at.refuse(
+                "an audience needs a name",
+                "the `aud` that the provider puts into this app's access tokens",
+            );
         } else {
             audiences.push(audience);
         }

@@ -22,13 +22,17 @@ pub(super) fn dialect(raw: &mut RawProvider, at: &At<'_>, folder: &Folder) -> Op
             strangers(raw, at);
             Some(Dialect::Standard)
         }
-        ProviderKind::FusionAuth => fusionauth(raw, at, folder).map(|own| Dialect::FusionAuth(Box::new(own))),
+        ProviderKind::FusionAuth => {
+            fusionauth(raw, at, folder).map(|own| Dialect::FusionAuth(Box::new(own)))
+        }
     }
 }
 
 /// An app has the endpoint for webhooks if its provider sends any.
 pub(super) fn offer_webhooks(app: &mut AppConfig, providers: &[ProviderSettings]) {
-    let provider = providers.iter().find(|provider| provider.name == app.provider);
+    let provider = providers
+        .iter()
+        .find(|provider| provider.name == app.provider);
     let own = provider.and_then(|provider| provider.dialect.fusionauth());
     app.policy.offers.fusionauth_webhooks = own.is_some_and(|own| own.webhooks.is_some());
 }
@@ -39,10 +43,14 @@ pub(super) fn check_app(provider: &RawProvider, app: &RawApp, at: &At<'_>) {
     if !is_fusionauth || app.session_jwt == Some(words::SessionJwt::Access) {
         return;
     }
-    const HINT: &str = "write `session_jwt = \"access\"`: FusionAuth's access tokens are JWTs for the app";
+    const HINT: &str =
+        "write `session_jwt = \"access\"`: FusionAuth's access tokens are JWTs for the app";
     let at = at.key("session_jwt");
     if provider.refresh_by == Some(words::RefreshBy::JwtRefresh) {
-        at.refuse("`refresh_by = \"jwt-refresh\"` brings no ID token, which this app's sessions rest on", HINT);
+        at.refuse(
+            "`refresh_by = \"jwt-refresh\"` brings no ID token, which this app's sessions rest on",
+            HINT,
+        );
     } else if provider.require_registration.unwrap_or(true) {
         let hint = format!("{HINT}; or `require_registration = false` for the provider");
         at.refuse("an ID token does not say whether the person is registered for this app, nor with which roles", hint);
@@ -59,18 +67,27 @@ fn strangers(raw: &RawProvider, at: &At<'_>) {
     ];
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {
         let hint = "write `kind = \"fusionauth\"`, or take the key away";
-        at.key(key).refuse_key(format!("{} is for FusionAuth only", quoted(key)), hint);
+        at.key(key)
+            .refuse_key(format!("{} is for FusionAuth only", quoted(key)), hint);
     }
 }
 
 fn fusionauth(raw: &mut RawProvider, at: &At<'_>, folder: &Folder) -> Option<FusionAuth> {
     let tenant_id = raw.tenant_id.take();
     if let Some(tenant) = tenant_id.as_deref().filter(|tenant| !is_uuid(tenant)) {
-        let hint = "such as `30663132-6464-6665-3032-326466613934`; FusionAuth shows it under Tenants";
-        at.key("tenant_id").refuse(format!("{} is not a tenant's id", quoted(tenant)), hint);
+        let hint =
+            "such as `30663132-6464-6665-3032-326466613934`; FusionAuth shows it under Tenants";
+        at.key("tenant_id")
+            .refuse(format!("{} is not a tenant's id", quoted(tenant)), hint);
     }
-    let api_key = raw.api_key_file.take().map(|name| visible(&at.key("api_key_file"), &name, folder));
-    let webhooks = raw.webhooks.take().map(|raw| proofs(raw, &at.key("webhooks"), folder));
+    let api_key = raw
+        .api_key_file
+        .take()
+        .map(|name| visible(&at.key("api_key_file"), &name, folder));
+    let webhooks = raw
+        .webhooks
+        .take()
+        .map(|raw| proofs(raw, &at.key("webhooks"), folder));
     Some(FusionAuth {
         tenant_id,
         refresh_by: match raw.refresh_by.unwrap_or(words::RefreshBy::Token) {
@@ -96,9 +113,14 @@ fn proofs(raw: RawWebhooks, at: &At<'_>, folder: &Folder) -> Option<SenderProofs
         && name == header::AUTHORIZATION
     {
         let hint = "keep one of the two, or let FusionAuth send another header";
-        at.key("header").refuse("the user name and password go into this header too", hint);
+        at.key("header")
+            .refuse("the user name and password go into this header too", hint);
     }
-    Some(SenderProofs { signature: signature?, basic: basic?, header: header? })
+    Some(SenderProofs {
+        signature: signature?,
+        basic: basic?,
+        header: header?,
+    })
 }
 
 /// `None`: cannot be used; `Some(None)`: not wanted.
@@ -115,16 +137,27 @@ fn signature(
         (Some(words::WebhookSignature::Hmac), Some(name)) => {
             let secret = folder.secret(&secret_at, &name)?;
             if secret.len() < GOOD_SECRET {
-                secret_at.advise("so short a secret can be guessed from one webhook", "take 32 random bytes or more");
+                secret_at.advise(
+                    "so short a secret can be guessed from one webhook",
+                    "take 32 random bytes or more",
+                );
             }
-            Some(Some(SignatureKey::Shared(Secret::new(secret.as_bytes().to_vec()))))
+            Some(Some(SignatureKey::Shared(Secret::new(
+                secret.as_bytes().to_vec(),
+            ))))
         }
         (Some(words::WebhookSignature::Hmac), None) => {
-            at.refuse_missing("signature_secret_file", "the file of the secret that FusionAuth signs with");
+            at.refuse_missing(
+                "signature_secret_file",
+                "the file of the secret that FusionAuth signs with",
+            );
             None
         }
         (Some(words::WebhookSignature::Jwks) | None, Some(_)) => {
-            secret_at.refuse("a secret is for signatures by HMAC", "write `signature = \"hmac\"`, or take it away");
+            secret_at.refuse(
+                "a secret is for signatures by HMAC",
+                "write `signature = \"hmac\"`, or take it away",
+            );
             None
         }
     }
@@ -140,7 +173,10 @@ fn basic(
         (None, None) => return Some(None),
         (Some(username), Some(file)) => (username, file),
         (Some(_), None) => {
-            at.refuse_missing("password_file", "the file of the password that goes with `username`");
+            at.refuse_missing(
+                "password_file",
+                "the file of the password that goes with `username`",
+            );
             return None;
         }
         (None, Some(_)) => {
@@ -150,11 +186,15 @@ fn basic(
     };
     if username.is_empty() || username.contains(':') || username.contains(char::is_control) {
         let hint = "as in FusionAuth's webhook settings; a `:` cannot be in it (RFC 7617)";
-        at.key("username").refuse(format!("{} cannot be a user name", quoted(&username)), hint);
+        at.key("username")
+            .refuse(format!("{} cannot be a user name", quoted(&username)), hint);
         return None;
     }
     let password = folder.secret(&at.key("password_file"), &file)?;
-    Some(Some(Secret::new(format!("{username}:{}", password.as_str()))))
+    Some(Some(Secret::new(format!(
+        "{username}:{}",
+        password.as_str()
+    ))))
 }
 
 fn secret_header(
@@ -167,7 +207,10 @@ fn secret_header(
         (None, None) => return Some(None),
         (Some(name), Some(file)) => (name, file),
         (Some(_), None) => {
-            at.refuse_missing("header_secret_file", "the file of the value that the header must have");
+            at.refuse_missing(
+                "header_secret_file",
+                "the file of the value that the header must have",
+            );
             return None;
         }
         (None, Some(_)) => {
@@ -177,7 +220,8 @@ fn secret_header(
     };
     let name = HeaderName::from_bytes(name.as_bytes());
     if name.is_err() {
-        at.key("header").refuse("this cannot be a header's name", "such as `X-Webhook-Key`");
+        at.key("header")
+            .refuse("this cannot be a header's name", "such as `X-Webhook-Key`");
     }
     let secret = visible(&at.key("header_secret_file"), &file, folder);
     Some(Some((name.ok()?, secret?)))
@@ -186,8 +230,14 @@ fn secret_header(
 /// A secret that goes into a header.
 fn visible(at: &At<'_>, name: &str, folder: &Folder) -> Option<Secret<String>> {
     let secret = folder.secret(at, name)?;
-    if !secret.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
-        at.refuse(format!("the file {} holds what a header cannot", quoted(name)), "visible ASCII");
+    if !secret
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
+        at.refuse(
+            format!("the file {} holds what a header cannot", quoted(name)),
+            "visible ASCII",
+        );
         return None;
     }
     Some(Secret::new(secret.as_str().to_owned()))
@@ -197,8 +247,7 @@ fn is_uuid(text: &str) -> bool {
     let lengths = [8, 4, 4, 4, 12];
     let parts: Vec<&str> = text.split('-').collect();
     parts.len() == lengths.len()
-        && parts
-            .iter()
-            .zip(lengths)
-            .all(|(part, length)| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        && parts.iter().zip(lengths).all(|(part, length)| {
+            part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
 }

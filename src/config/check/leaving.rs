@@ -15,12 +15,18 @@ use crate::types::net::Origin;
 const MOST: usize = 16;
 
 /// Takes the keys out of `raw`. `origin` is where the app is, once that is known.
-pub(super) fn check(raw: &mut RawApp, origin: Option<&Origin>, prefix: &str, at: &At<'_>) -> Leaving {
+pub(super) fn check(
+    raw: &mut RawApp,
+    origin: Option<&Origin>,
+    prefix: &str,
+    at: &At<'_>,
+) -> Leaving {
     let cookies = cookies(raw.app_cookies.take(), origin, &at.key("app_cookies"));
     let url = raw.app_logout_url.take();
     if url.is_none() && raw.app_logout_method.is_some() {
         let hint = "name the app's own logout with `app_logout_url`, or take the key away";
-        at.key("app_logout_method").refuse("there is no `app_logout_url`", hint);
+        at.key("app_logout_method")
+            .refuse("there is no `app_logout_url`", hint);
     }
     let method = match raw.app_logout_method.unwrap_or(AppLogoutMethod::Get) {
         AppLogoutMethod::Get => Method::GET,
@@ -33,17 +39,28 @@ pub(super) fn check(raw: &mut RawApp, origin: Option<&Origin>, prefix: &str, at:
     }
 }
 
-fn cookies(raw: Option<List<RawAppCookie>>, origin: Option<&Origin>, at: &At<'_>) -> Vec<AppCookie> {
+fn cookies(
+    raw: Option<List<RawAppCookie>>,
+    origin: Option<&Origin>,
+    at: &At<'_>,
+) -> Vec<AppCookie> {
     let mut cookies: Vec<AppCookie> = Vec::new();
     if raw.as_ref().is_some_and(|list| list.len() > MOST) {
-        at.refuse("these are too many cookies", format!("at most {MOST}: those that hold the app's own session"));
+        at.refuse(
+            "these are too many cookies",
+            format!("at most {MOST}: those that hold the app's own session"),
+        );
     }
     for (at, raw) in elements(raw, at) {
         let hint = "as the app sets it: `{ name = \"PHPSESSID\" }`, with `path` and `domain` if it has them";
-        let (Some(name), Some(origin)) = (at.required("name", raw.name, hint), origin) else { continue };
+        let (Some(name), Some(origin)) = (at.required("name", raw.name, hint), origin) else {
+            continue;
+        };
         let path = raw.path.as_deref().unwrap_or("/");
         match AppCookie::new(&name, path, raw.domain.as_deref(), origin) {
-            Ok(cookie) if cookies.contains(&cookie) => at.refuse("this cookie is there twice", "name each once"),
+            Ok(cookie) if cookies.contains(&cookie) => {
+                at.refuse("this cookie is there twice", "name each once")
+            }
             Ok(cookie) => cookies.push(cookie),
             Err(error) => {
                 let (key, value) = match error {
@@ -51,7 +68,10 @@ fn cookies(raw: Option<List<RawAppCookie>>, origin: Option<&Origin>, at: &At<'_>
                     NotAnAppCookie::Path => ("path", path),
                     NotAnAppCookie::Domain => ("domain", raw.domain.as_deref().unwrap_or_default()),
                 };
-                at.key(key).refuse(format!("{} cannot be a cookie of this app: {error}", quoted(value)), hint);
+                at.key(key).refuse(
+                    format!("{} cannot be a cookie of this app: {error}", quoted(value)),
+                    hint,
+                );
             }
         }
     }
@@ -60,15 +80,29 @@ fn cookies(raw: Option<List<RawAppCookie>>, origin: Option<&Origin>, at: &At<'_>
 
 /// A path of the backend, in the one form in which every request is sent.
 fn target(url: String, prefix: &str, at: &At<'_>) -> Option<String> {
-    let (path, query) = url.split_once('?').map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
-    let read = Target::parse(path, query).ok().filter(|target| target.as_str() == url && !url.contains('#'));
+    let (path, query) = url
+        .split_once('?')
+        .map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
+    let read = Target::parse(path, query)
+        .ok()
+        .filter(|target| target.as_str() == url && !url.contains('#'));
     let Some(read) = read else {
         let hint = "a path at the app's own address, such as `/account/logout`";
-        at.refuse(format!("{} is not a path that can be asked for", quoted(&url)), hint);
+        at.refuse(
+            format!("{} is not a path that can be asked for", quoted(&url)),
+            hint,
+        );
         return None;
     };
-    if read.path().strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        at.refuse(format!("{} is doorward's own", quoted(&url)), "the app's logout, which doorward asks for itself");
+    if read
+        .path()
+        .strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    {
+        at.refuse(
+            format!("{} is doorward's own", quoted(&url)),
+            "the app's logout, which doorward asks for itself",
+        );
         return None;
     }
     Some(url)

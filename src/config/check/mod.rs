@@ -49,7 +49,15 @@ pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Co
     for app in &mut apps {
         fusionauth::offer_webhooks(app, &providers);
     }
-    Some(Config { server: server?, log, keys: keys?, max_cached_sessions, store: store?, providers, apps })
+    Some(Config {
+        server: server?,
+        log,
+        keys: keys?,
+        max_cached_sessions,
+        store: store?,
+        providers,
+        apps,
+    })
 }
 
 /// A name of the operator's choice: it becomes part of log lines, metric labels and variables' names.
@@ -71,7 +79,10 @@ fn elements<'r, T>(list: Option<List<T>>, at: &At<'r>) -> impl Iterator<Item = (
 /// A wait, which must not be zero.
 fn wait(Span(span): Span, at: &At<'_>) -> Duration {
     if span.is_zero() {
-        at.refuse("`0` is no time at all", "to wait long, write a long time, such as `\"1d\"`");
+        at.refuse(
+            "`0` is no time at all",
+            "to wait long, write a long time, such as `\"1d\"`",
+        );
     }
     span
 }
@@ -79,7 +90,10 @@ fn wait(Span(span): Span, at: &At<'_>) -> Duration {
 /// A URL at the provider: https, or http to this machine, or http by the operator's explicit wish.
 fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
     let Ok(url) = Url::parse(text) else {
-        at.refuse(format!("{} is not a URL", quoted(text)), "such as `https://login.example.com`");
+        at.refuse(
+            format!("{} is not a URL", quoted(text)),
+            "such as `https://login.example.com`",
+        );
         return None;
     };
     let loopback = match url.host() {
@@ -93,8 +107,15 @@ fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
         at.refuse(format!("{} is not an https URL", quoted(text)), hint);
         return None;
     }
-    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() || url.password().is_some() {
-        at.refuse(format!("{} has more than host and path", quoted(text)), "no query, fragment or user name");
+    if url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        at.refuse(
+            format!("{} has more than host and path", quoted(text)),
+            "no query, fragment or user name",
+        );
         return None;
     }
     Some(url)
@@ -104,15 +125,23 @@ fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
 fn web_origins(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
     let mut origins = Vec::new();
     for (at, text) in elements(raw, at) {
-        let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte);
+        let good = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte)
+        };
         let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-            let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
-            !scheme.is_empty() && scheme.bytes().all(word) && !host.is_empty() && host.bytes().all(good)
+            let word = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
+            };
+            !scheme.is_empty()
+                && scheme.bytes().all(word)
+                && !host.is_empty()
+                && host.bytes().all(good)
         });
         if is_origin {
             origins.push(text);
         } else {
-            let hint = "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
+            let hint =
+                "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
             at.refuse(format!("{} is not an origin", quoted(&text)), hint);
         }
     }

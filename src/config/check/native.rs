@@ -18,19 +18,38 @@ const LOGINS_PER_MINUTE: u32 = 600;
 const MOST: u32 = 60_000;
 
 /// What is configured, if it is turned on. `bearer`: whether the provider's own access tokens count here.
-pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>, bearer: bool) -> Option<Native> {
-    let longest_wait = raw.longest_wait.map_or(LONGEST_WAIT, |span| wait(span, &at.key("longest_wait")));
+pub(super) fn check(
+    raw: RawNative,
+    at: &At<'_>,
+    client: Option<&ClientSettings>,
+    bearer: bool,
+) -> Option<Native> {
+    let longest_wait = raw
+        .longest_wait
+        .map_or(LONGEST_WAIT, |span| wait(span, &at.key("longest_wait")));
     let number = |key: &str, given: Option<u32>, default| {
         if given.is_some_and(|given| given == 0 || given > MOST) {
-            at.key(key).refuse(format!("`{}` is out of range", given.unwrap_or_default()), format!("1 to {MOST}"));
+            at.key(key).refuse(
+                format!("`{}` is out of range", given.unwrap_or_default()),
+                format!("1 to {MOST}"),
+            );
         }
         given.unwrap_or(default)
     };
-    let failures = |key, given, default| Failures { free: number(key, given, default), longest_wait };
+    let failures = |key, given, default| Failures {
+        free: number(key, given, default),
+        longest_wait,
+    };
     let throttle = Throttle {
         account: failures("account_failures", raw.account_failures, ACCOUNT_FAILURES),
         address: failures("address_failures", raw.address_failures, ADDRESS_FAILURES),
-        all: Calls { per_minute: number("logins_per_minute", raw.logins_per_minute, LOGINS_PER_MINUTE) },
+        all: Calls {
+            per_minute: number(
+                "logins_per_minute",
+                raw.logins_per_minute,
+                LOGINS_PER_MINUTE,
+            ),
+        },
     };
     let cors_origins = web_origins(raw.cors_origins, &at.key("cors_origins"));
     let inline_refresh = raw.inline_refresh.unwrap_or(false);
@@ -53,7 +72,10 @@ pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>
             "leave tokens sealed, or let apps refresh at the token endpoint",
         );
     }
-    let client_id = raw.client_id.map(ClientId::new).or(client.map(|client| client.client_id.clone()));
+    let client_id = raw
+        .client_id
+        .map(ClientId::new)
+        .or(client.map(|client| client.client_id.clone()));
     if raw.password_grant != Some(true) {
         return None;
     }
@@ -62,5 +84,11 @@ pub(super) fn check(raw: RawNative, at: &At<'_>, client: Option<&ClientSettings>
         "where they can, let them open the system's browser instead (authorization code with PKCE, RFC 8252)",
     );
     let tokens = if plain { Tokens::Plain } else { Tokens::Sealed };
-    Some(Native { client_id: client_id?, tokens, inline_refresh, cors_origins, throttle })
+    Some(Native {
+        client_id: client_id?,
+        tokens,
+        inline_refresh,
+        cors_origins,
+        throttle,
+    })
 }

@@ -18,32 +18,62 @@ const LONGEST_LEEWAY: Duration = Duration::from_secs(5 * 60);
 /// Longest time for a refresh that can be set.
 const LONGEST_REFRESH: Duration = Duration::from_secs(60);
 
-pub(super) fn check(name: &str, mut raw: RawProvider, at: &At<'_>, folder: &Folder) -> Option<ProviderSettings> {
+pub(super) fn check(
+    name: &str,
+    mut raw: RawProvider,
+    at: &At<'_>,
+    folder: &Folder,
+) -> Option<ProviderSettings> {
     name_is_good(name, at);
     let dialect = fusionauth::dialect(&mut raw, at, folder);
     let kind = raw.kind.unwrap_or(ProviderKind::Oidc);
     let allow_http = raw.dangerously_allow_http_issuer.unwrap_or(false);
     let has_discovery_url = raw.discovery_url.is_some();
     let discovery_at = at.key("discovery_url");
-    let discovery_url = raw.discovery_url.and_then(|url| provider_url(&url, &discovery_at, allow_http));
+    let discovery_url = raw
+        .discovery_url
+        .and_then(|url| provider_url(&url, &discovery_at, allow_http));
     let introspection_at = at.key("introspection_endpoint");
-    let introspection_endpoint =
-        raw.introspection_endpoint.and_then(|url| provider_url(&url, &introspection_at, allow_http));
-    let issuer = at.required("issuer", raw.issuer, "such as `https://login.example.com`: the `iss` of its tokens");
-    let issuer = issuer.and_then(|issuer| self::issuer(issuer, kind, &at.key("issuer"), allow_http, has_discovery_url));
-    let ca = raw.ca_file.map(|name| folder.certificates(&at.key("ca_file"), &name));
+    let introspection_endpoint = raw
+        .introspection_endpoint
+        .and_then(|url| provider_url(&url, &introspection_at, allow_http));
+    let issuer = at.required(
+        "issuer",
+        raw.issuer,
+        "such as `https://login.example.com`: the `iss` of its tokens",
+    );
+    let issuer = issuer.and_then(|issuer| {
+        self::issuer(
+            issuer,
+            kind,
+            &at.key("issuer"),
+            allow_http,
+            has_discovery_url,
+        )
+    });
+    let ca = raw
+        .ca_file
+        .map(|name| folder.certificates(&at.key("ca_file"), &name));
     let leeway = raw.leeway.map(|span| span.0);
     if let Some(leeway) = leeway.filter(|leeway| *leeway > LONGEST_LEEWAY) {
         let hint = "at most `\"5m\"`; so long would expired tokens be accepted";
-        at.key("leeway").refuse(format!("{} s is too much leeway", leeway.as_secs()), hint);
+        at.key("leeway")
+            .refuse(format!("{} s is too much leeway", leeway.as_secs()), hint);
     }
-    let request_timeout = raw.request_timeout.map(|span| wait(span, &at.key("request_timeout")));
-    let refresh_timeout = raw.refresh_timeout.map(|span| wait(span, &at.key("refresh_timeout")));
+    let request_timeout = raw
+        .request_timeout
+        .map(|span| wait(span, &at.key("request_timeout")));
+    let refresh_timeout = raw
+        .refresh_timeout
+        .map(|span| wait(span, &at.key("refresh_timeout")));
     if refresh_timeout.is_some_and(|timeout| timeout > LONGEST_REFRESH) {
         let hint = "at most `\"60s\"`; for so long would nobody else refresh the session of a replica that died";
-        at.key("refresh_timeout").refuse("so long does no refresh take", hint);
+        at.key("refresh_timeout")
+            .refuse("so long does no refresh take", hint);
     }
-    let algorithms = raw.algorithms.map(|list| algorithms(list, &at.key("algorithms")));
+    let algorithms = raw
+        .algorithms
+        .map(|list| algorithms(list, &at.key("algorithms")));
 
     let (name, issuer) = (ProviderName::new(name), issuer?);
     let mut settings = match discovery_url {
@@ -51,8 +81,10 @@ pub(super) fn check(name: &str, mut raw: RawProvider, at: &At<'_>, folder: &Fold
         None => match ProviderSettings::new(name, issuer) {
             Ok(settings) => settings,
             Err(error) => {
-                at.key("issuer")
-                    .refuse(format!("the metadata's place cannot be told: {error}"), "give `discovery_url`");
+                at.key("issuer").refuse(
+                    format!("the metadata's place cannot be told: {error}"),
+                    "give `discovery_url`",
+                );
                 return None;
             }
         },
@@ -70,15 +102,26 @@ pub(super) fn check(name: &str, mut raw: RawProvider, at: &At<'_>, folder: &Fold
     settings.request_timeout = request_timeout.unwrap_or(settings.request_timeout);
     settings.refresh_timeout = refresh_timeout.unwrap_or(settings.refresh_timeout);
     // A call that fails to connect is known not to have been sent, so that must show before the whole call is given up.
-    settings.connect_timeout =
-        settings.connect_timeout.min(settings.request_timeout / 2).min(settings.refresh_timeout / 2);
+    settings.connect_timeout = settings
+        .connect_timeout
+        .min(settings.request_timeout / 2)
+        .min(settings.refresh_timeout / 2);
     Some(settings)
 }
 
-fn issuer(text: String, kind: ProviderKind, at: &At<'_>, allow_http: bool, has_discovery_url: bool) -> Option<Issuer> {
+fn issuer(
+    text: String,
+    kind: ProviderKind,
+    at: &At<'_>,
+    allow_http: bool,
+    has_discovery_url: bool,
+) -> Option<Issuer> {
     if let Some(issuer) = text.strip_suffix("/.well-known/openid-configuration") {
         let hint = format!("write `{issuer}`; where the metadata is follows from it");
-        at.refuse("this is the address of the provider's metadata, not its issuer", hint);
+        at.refuse(
+            "this is the address of the provider's metadata, not its issuer",
+            hint,
+        );
         return None;
     }
     // FusionAuth's tenants name themselves as they like; then the metadata's place must be given.
@@ -90,7 +133,10 @@ fn issuer(text: String, kind: ProviderKind, at: &At<'_>, allow_http: bool, has_d
         (true, true) => return Some(Issuer::new(text)),
         (true, false) => {
             let hint = "such as `https://login.example.com/.well-known/openid-configuration`";
-            at.refuse(format!("{} is no URL, so `discovery_url` is needed", quoted(&text)), hint);
+            at.refuse(
+                format!("{} is no URL, so `discovery_url` is needed", quoted(&text)),
+                hint,
+            );
             return None;
         }
         (false, _) => {}
@@ -100,7 +146,10 @@ fn issuer(text: String, kind: ProviderKind, at: &At<'_>, allow_http: bool, has_d
 
 fn algorithms(list: List<String>, at: &At<'_>) -> Vec<Algorithm> {
     if list.is_empty() {
-        at.refuse("without an algorithm no token can be accepted", "leave the key out for all that are safe");
+        at.refuse(
+            "without an algorithm no token can be accepted",
+            "leave the key out for all that are safe",
+        );
     }
     let mut algorithms = Vec::new();
     for (at, name) in elements(Some(list), at) {
@@ -111,7 +160,10 @@ fn algorithms(list: List<String>, at: &At<'_>) -> Vec<Algorithm> {
             at.refuse(format!("{} is not safe here", quoted(&name)), hint);
         } else {
             let known = did_you_mean(&name, Algorithm::ALL.map(Algorithm::name));
-            at.refuse(format!("{} is not an algorithm that is known here", quoted(&name)), known);
+            at.refuse(
+                format!("{} is not an algorithm that is known here", quoted(&name)),
+                known,
+            );
         }
     }
     algorithms

@@ -49,7 +49,9 @@ const RESERVED: [&str; 26] = [
     "x-forwarded-proto",
 ];
 
-const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+];
 
 const ALLOW_HINT: &str = "`allow = \"everyone\"`, `\"signed-in\"`, `\"nobody\"`, `{ roles = [\"admin\"] }`, \
                           `{ scopes = [\"orders:read\"] }` or `{ claim = \"department\", any_of = [\"sales\"] }`";
@@ -63,29 +65,48 @@ pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Ru
         if raw.paths.is_none() {
             at.refuse_missing("paths", "such as `paths = [\"/admin/**\"]`");
         } else if raw.paths.as_ref().is_some_and(Vec::is_empty) {
-            at.key("paths").refuse("a rule without paths does nothing", "such as `paths = [\"/admin/**\"]`");
+            at.key("paths").refuse(
+                "a rule without paths does nothing",
+                "such as `paths = [\"/admin/**\"]`",
+            );
         }
         let mut paths = Vec::new();
         for (at, text) in elements(raw.paths, &at.key("paths")) {
             match PathPattern::parse(&text) {
                 Ok(pattern) => {
-                    if let Some(earlier) = rules.iter().find_map(|rule| taken(rule, &pattern, &methods)) {
+                    if let Some(earlier) = rules
+                        .iter()
+                        .find_map(|rule| taken(rule, &pattern, &methods))
+                    {
                         at.refuse(
-                            format!("{} is never reached: an earlier rule takes {}", quoted(&text), quoted(earlier)),
+                            format!(
+                                "{} is never reached: an earlier rule takes {}",
+                                quoted(&text),
+                                quoted(earlier)
+                            ),
                             "the first rule that matches wins; put the narrower one first",
                         );
                     }
                     paths.push(pattern);
                 }
-                Err(error) => at.refuse(format!("{} is not a path pattern: {error}", quoted(&text)), ""),
+                Err(error) => at.refuse(
+                    format!("{} is not a path pattern: {error}", quoted(&text)),
+                    "",
+                ),
             }
         }
         if raw.allow.is_none() {
             at.refuse_missing("allow", ALLOW_HINT);
         }
-        let via = raw.via.map_or(via, |listed| self::via(listed, via, &at.key("via")));
+        let via = raw
+            .via
+            .map_or(via, |listed| self::via(listed, via, &at.key("via")));
         if let Some(access) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
-            rules.push(Rule { paths, methods, allow: Admission { access, via } });
+            rules.push(Rule {
+                paths,
+                methods,
+                allow: Admission { access, via },
+            });
         }
     }
     rules
@@ -101,7 +122,10 @@ pub(super) fn polling(raw: Option<List<String>>, at: &At<'_>) -> Vec<PathPattern
         }
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            at.refuse(format!("{} is not a path pattern: {error}", quoted(&text)), "");
+            at.refuse(
+                format!("{} is not a path pattern: {error}", quoted(&text)),
+                "",
+            );
             None
         }
     };
@@ -111,10 +135,15 @@ pub(super) fn polling(raw: Option<List<String>>, at: &At<'_>) -> Vec<PathPattern
 /// The pattern of `rule` that takes every request that `pattern` and `methods` would.
 fn taken<'r>(rule: &'r Rule, pattern: &PathPattern, methods: &[Method]) -> Option<&'r str> {
     let all_methods = rule.methods.is_empty();
-    if !all_methods && (methods.is_empty() || !methods.iter().all(|method| rule.methods.contains(method))) {
+    if !all_methods
+        && (methods.is_empty() || !methods.iter().all(|method| rule.methods.contains(method)))
+    {
         return None;
     }
-    rule.paths.iter().find(|earlier| contains(earlier, pattern)).map(PathPattern::as_str)
+    rule.paths
+        .iter()
+        .find(|earlier| contains(earlier, pattern))
+        .map(PathPattern::as_str)
 }
 
 /// Whether `outer` matches all that `inner` matches, as far as that can be seen at a glance.
@@ -122,13 +151,22 @@ fn contains(outer: &PathPattern, inner: &PathPattern) -> bool {
     if outer.matches_everything() || outer == inner {
         return true;
     }
-    let Some(folder) = outer.as_str().strip_suffix("**").filter(|folder| !folder.contains('*')) else { return false };
+    let Some(folder) = outer
+        .as_str()
+        .strip_suffix("**")
+        .filter(|folder| !folder.contains('*'))
+    else {
+        return false;
+    };
     inner.as_str().starts_with(folder) || folder.strip_suffix('/') == Some(inner.as_str())
 }
 
 fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
     if raw.as_ref().is_some_and(Vec::is_empty) {
-        at.refuse("a rule for no method does nothing", "leave `methods` out for all methods");
+        at.refuse(
+            "a rule for no method does nothing",
+            "leave `methods` out for all methods",
+        );
     }
     let mut methods = Vec::new();
     for (at, name) in elements(raw, at) {
@@ -139,7 +177,10 @@ fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
         }
         match Method::from_bytes(name.as_bytes()) {
             Ok(method) if method != Method::CONNECT => methods.push(method),
-            Ok(_) | Err(_) => at.refuse(format!("{} is not a method", quoted(&name)), did_you_mean(&name, METHODS)),
+            Ok(_) | Err(_) => at.refuse(
+                format!("{} is not a method", quoted(&name)),
+                did_you_mean(&name, METHODS),
+            ),
         }
     }
     methods
@@ -148,14 +189,23 @@ fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
 /// `most` is what the app takes at all.
 fn via(list: List<words::Via>, most: Via, at: &At<'_>) -> Via {
     if list.is_empty() {
-        at.refuse("nobody could be known by nothing", "`[\"browser\"]`, `[\"bearer\"]`, or leave the key out for both");
+        at.refuse(
+            "nobody could be known by nothing",
+            "`[\"browser\"]`, `[\"bearer\"]`, or leave the key out for both",
+        );
     }
-    let mut via = Via { browser: false, bearer: false };
+    let mut via = Via {
+        browser: false,
+        bearer: false,
+    };
     for (at, way) in elements(Some(list), at) {
         match way {
             words::Via::Browser => via.browser = true,
             words::Via::Bearer if !most.bearer => {
-                at.refuse("this app takes no access tokens", "add the table `[apps.….bearer]`; it may be empty");
+                at.refuse(
+                    "this app takes no access tokens",
+                    "add the table `[apps.….bearer]`; it may be empty",
+                );
             }
             words::Via::Bearer => via.bearer = true,
         }
@@ -170,7 +220,12 @@ fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
         RawAllow::Nobody => return Some(Access::Nobody),
         RawAllow::If(condition) => condition,
     };
-    let RawCondition { roles, scopes, claim, any_of } = condition;
+    let RawCondition {
+        roles,
+        scopes,
+        claim,
+        any_of,
+    } = condition;
     let (claim, values, key) = match (roles, scopes, claim, any_of) {
         (Some(roles), None, None, None) => ("roles".to_owned(), roles, "roles"),
         (None, Some(scopes), None, None) => return Some(self::scopes(scopes, &at.key("scopes"))),
@@ -190,44 +245,65 @@ fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
         }
     };
     if claim.is_empty() {
-        at.key("claim").refuse("a claim needs a name", "such as `department`");
+        at.key("claim")
+            .refuse("a claim needs a name", "such as `department`");
     }
     if values.is_empty() {
-        at.key(key).refuse("nobody has one of no values", "to let nobody in, write `allow = \"nobody\"`");
+        at.key(key).refuse(
+            "nobody has one of no values",
+            "to let nobody in, write `allow = \"nobody\"`",
+        );
     }
-    let any_of = elements(Some(values), &at.key(key)).map(|(_, value)| value).collect();
+    let any_of = elements(Some(values), &at.key(key))
+        .map(|(_, value)| value)
+        .collect();
     Some(Access::Claims(vec![ClaimCondition { claim, any_of }]))
 }
 
 /// What a token has to be granted: all of these.
 fn scopes(list: List<String>, at: &At<'_>) -> Access {
     if list.is_empty() {
-        at.refuse("every token has all of no scopes", "for whoever is known, write `allow = \"signed-in\"`");
+        at.refuse(
+            "every token has all of no scopes",
+            "for whoever is known, write `allow = \"signed-in\"`",
+        );
     }
     let mut conditions = Vec::new();
     for (at, scope) in elements(Some(list), at) {
         if !is_scope(&scope) {
-            at.refuse(format!("{} is not one scope", quoted(&scope)), "each scope is an element of the list");
+            at.refuse(
+                format!("{} is not one scope", quoted(&scope)),
+                "each scope is an element of the list",
+            );
         }
-        conditions.push(ClaimCondition { claim: SCOPE.to_owned(), any_of: vec![scope] });
+        conditions.push(ClaimCondition {
+            claim: SCOPE.to_owned(),
+            any_of: vec![scope],
+        });
     }
     Access::Claims(conditions)
 }
 
 /// A name in the form in which names are compared: many servers do not tell `-` from `_` and other signs in it.
 pub(super) fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace(|sign: char| !sign.is_ascii_alphanumeric(), "-")
+    name.to_ascii_lowercase()
+        .replace(|sign: char| !sign.is_ascii_alphanumeric(), "-")
 }
 
 /// Whether a folded name has a meaning of its own.
 pub(super) fn is_reserved(folded: &str) -> bool {
-    RESERVED.contains(&folded) || folded.starts_with("secure-session-") || folded.starts_with("sec-")
+    RESERVED.contains(&folded)
+        || folded.starts_with("secure-session-")
+        || folded.starts_with("sec-")
 }
 
 /// The identity headers of an app.
 pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemplate> {
     let Some(raw) = raw else {
-        return HEADERS.iter().filter_map(|(name, template)| HeaderTemplate::parse(name, template).ok()).collect();
+        return HEADERS
+            .iter()
+            .filter_map(|(name, template)| HeaderTemplate::parse(name, template).ok())
+            .collect();
     };
     let mut templates: Vec<HeaderTemplate> = Vec::new();
     let mut names: Vec<String> = Vec::new();
@@ -236,13 +312,22 @@ pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemp
         let folded = folded(&name);
         if is_reserved(&folded) {
             let hint = "choose a name of your own, such as `X-Forwarded-User`";
-            at.refuse_key(format!("the header {} has a meaning of its own", quoted(&name)), hint);
+            at.refuse_key(
+                format!("the header {} has a meaning of its own", quoted(&name)),
+                hint,
+            );
         } else if names.contains(&folded) {
-            at.refuse_key(format!("the header {} is there twice", quoted(&name)), "case and `_` for `-` do not count");
+            at.refuse_key(
+                format!("the header {} is there twice", quoted(&name)),
+                "case and `_` for `-` do not count",
+            );
         } else if let Some(template) = template {
             match HeaderTemplate::parse(&name, &template) {
                 Ok(parsed) => templates.push(parsed),
-                Err(error) => at.refuse(format!("{}: {error}", quoted(&template)), "such as `\"{email}\"`"),
+                Err(error) => at.refuse(
+                    format!("{}: {error}", quoted(&template)),
+                    "such as `\"{email}\"`",
+                ),
             }
         }
         names.push(folded);

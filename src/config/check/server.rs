@@ -41,11 +41,18 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<ServerConfig> {
     let listen = listen(raw.listen.as_deref().unwrap_or(LISTEN), &at.key("listen"));
-    let admin_listen = self::listen(raw.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN), &at.key("admin_listen"));
+    let admin_listen = self::listen(
+        raw.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN),
+        &at.key("admin_listen"),
+    );
     if let (Some(one), Some(other)) = (&listen, &admin_listen)
         && collide(one, other)
     {
-        let key = if raw.admin_listen.is_some() { "admin_listen" } else { "listen" };
+        let key = if raw.admin_listen.is_some() {
+            "admin_listen"
+        } else {
+            "listen"
+        };
         at.key(key).refuse(
             "`listen` and `admin_listen` are the same address",
             "probes and metrics have an address of their own, which the outside should not reach",
@@ -54,20 +61,24 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
     let tls = raw.tls.map(|raw| tls(raw, &at.key("tls"), folder));
     let workers = workers(raw.workers, &at.key("workers"));
     if raw.max_connections == Some(0) {
-        at.key("max_connections").refuse("`0` connections would serve nobody", "the default is 10000");
+        at.key("max_connections")
+            .refuse("`0` connections would serve nobody", "the default is 10000");
     }
     if raw.max_connections_per_client == Some(0) {
         let hint = format!("the default is {MAX_CONNECTIONS_PER_CLIENT}");
-        at.key("max_connections_per_client").refuse("`0` connections would serve nobody", hint);
+        at.key("max_connections_per_client")
+            .refuse("`0` connections would serve nobody", hint);
     }
     let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
     let limits = ListenerSettings {
-        max_connections: raw
-            .max_connections
-            .map_or(MAX_CONNECTIONS, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        max_connections: raw.max_connections.map_or(MAX_CONNECTIONS, |most| {
+            usize::try_from(most).unwrap_or(usize::MAX)
+        }),
         max_connections_per_client: raw
             .max_connections_per_client
-            .map_or(MAX_CONNECTIONS_PER_CLIENT, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+            .map_or(MAX_CONNECTIONS_PER_CLIENT, |most| {
+                usize::try_from(most).unwrap_or(usize::MAX)
+            }),
         trusted_proxies: trusted_proxies.clone(),
         proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         max_header_bytes: size(bounded(
@@ -91,19 +102,24 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
             MAX_HTTP2_STREAMS,
             1..=1000,
         ),
-        first_byte_timeout: raw
-            .first_byte_timeout
-            .map_or(FIRST_BYTE_TIMEOUT, |span| wait(span, &at.key("first_byte_timeout"))),
-        header_read_timeout: raw
-            .header_read_timeout
-            .map_or(HEADER_READ_TIMEOUT, |span| wait(span, &at.key("header_read_timeout"))),
-        keep_alive_timeout: raw
-            .keep_alive_timeout
-            .map_or(KEEP_ALIVE_TIMEOUT, |span| wait(span, &at.key("keep_alive_timeout"))),
-        drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
+        first_byte_timeout: raw.first_byte_timeout.map_or(FIRST_BYTE_TIMEOUT, |span| {
+            wait(span, &at.key("first_byte_timeout"))
+        }),
+        header_read_timeout: raw.header_read_timeout.map_or(HEADER_READ_TIMEOUT, |span| {
+            wait(span, &at.key("header_read_timeout"))
+        }),
+        keep_alive_timeout: raw.keep_alive_timeout.map_or(KEEP_ALIVE_TIMEOUT, |span| {
+            wait(span, &at.key("keep_alive_timeout"))
+        }),
+        drain_timeout: raw
+            .drain_timeout
+            .map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
         ..ListenerSettings::default()
     };
-    if limits.proxy_protocol && trusted_proxies.is_empty() && matches!(listen, Some(ListenAddr::Tcp(_))) {
+    if limits.proxy_protocol
+        && trusted_proxies.is_empty()
+        && matches!(listen, Some(ListenAddr::Tcp(_)))
+    {
         at.key("proxy_protocol").refuse(
             "`proxy_protocol` without `trusted_proxies` would serve nobody",
             "name the load balancers' addresses in `trusted_proxies`: only they are believed",
@@ -118,9 +134,14 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
             MAX_WAITING_REQUESTS,
             0..=100_000,
         )),
-        patience: raw.request_wait.map_or(REQUEST_WAIT, |span| wait(span, &at.key("request_wait"))),
+        patience: raw
+            .request_wait
+            .map_or(REQUEST_WAIT, |span| wait(span, &at.key("request_wait"))),
     };
-    let forwarded_in = match raw.forwarded_in.unwrap_or(words::ForwardedIn::XForwardedFor) {
+    let forwarded_in = match raw
+        .forwarded_in
+        .unwrap_or(words::ForwardedIn::XForwardedFor)
+    {
         words::ForwardedIn::XForwardedFor => ForwardedIn::XForwardedFor,
         words::ForwardedIn::Forwarded => ForwardedIn::Forwarded,
     };
@@ -133,7 +154,9 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         forwarded_in,
         workers,
         requests,
-        shutdown_delay: raw.shutdown_delay.map_or(SHUTDOWN_DELAY, |words::Span(delay)| delay),
+        shutdown_delay: raw
+            .shutdown_delay
+            .map_or(SHUTDOWN_DELAY, |words::Span(delay)| delay),
         limits,
     })
 }
@@ -150,14 +173,21 @@ pub(super) fn check_log(raw: RawLog) -> LogConfig {
         LogLevel::Debug => "debug",
         LogLevel::Trace => "trace",
     };
-    LogConfig { format, filter, access: raw.access.unwrap_or(true) }
+    LogConfig {
+        format,
+        filter,
+        access: raw.access.unwrap_or(true),
+    }
 }
 
 fn listen(text: &str, at: &At<'_>) -> Option<ListenAddr> {
     let address = text.parse().ok();
     if address.is_none() {
         let hint = "an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080`, or `unix:/run/doorward.sock`";
-        at.refuse(format!("{} is not an address to listen at", quoted(text)), hint);
+        at.refuse(
+            format!("{} is not an address to listen at", quoted(text)),
+            hint,
+        );
     }
     address
 }
@@ -165,33 +195,58 @@ fn listen(text: &str, at: &At<'_>) -> Option<ListenAddr> {
 fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
     match (one, other) {
         (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
-            let same_host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+            let same_host =
+                one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
             one.port() != 0 && one.port() == other.port() && same_host
         }
         (ListenAddr::Unix(one), ListenAddr::Unix(other)) => one == other,
-        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => false,
+        (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => {
+            false
+        }
     }
 }
 
 fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let Some(wanted) = raw else { return cores };
-    match usize::try_from(wanted).ok().filter(|wanted| *wanted <= MOST_WORKERS).and_then(NonZeroUsize::new) {
+    match usize::try_from(wanted)
+        .ok()
+        .filter(|wanted| *wanted <= MOST_WORKERS)
+        .and_then(NonZeroUsize::new)
+    {
         Some(workers) => workers,
         None => {
-            let hint = format!("from 1 to {MOST_WORKERS}; this machine has {cores} cores, which is the default");
-            at.refuse(format!("{} is not a number of workers", quoted(wanted)), hint);
+            let hint = format!(
+                "from 1 to {MOST_WORKERS}; this machine has {cores} cores, which is the default"
+            );
+            at.refuse(
+                format!("{} is not a number of workers", quoted(wanted)),
+                hint,
+            );
             cores
         }
     }
 }
 
 /// A number within bounds beyond which Doorward could not keep its promises.
-fn bounded(raw: Option<u32>, at: &At<'_>, what: &str, default: u32, bounds: RangeInclusive<u32>) -> u32 {
+fn bounded(
+    raw: Option<u32>,
+    at: &At<'_>,
+    what: &str,
+    default: u32,
+    bounds: RangeInclusive<u32>,
+) -> u32 {
     match raw {
         Some(number) if !bounds.contains(&number) => {
-            let hint = format!("from {} to {}; the default is {default}", bounds.start(), bounds.end());
-            at.refuse(format!("{} is not a number of {what}", quoted(number)), hint);
+            let hint = format!(
+                "from {} to {}; the default is {default}",
+                bounds.start(),
+                bounds.end()
+            );
+            at.refuse(
+                format!("{} is not a number of {what}", quoted(number)),
+                hint,
+            );
             default
         }
         Some(number) => number,
@@ -202,7 +257,15 @@ fn bounded(raw: Option<u32>, at: &At<'_>, what: &str, default: u32, bounds: Rang
 /// How many requests may be under way: in all, or at an app.
 pub(super) fn max_requests(raw: Option<u32>, at: &At<'_>) -> Option<usize> {
     let bounds = 1..=1_000_000;
-    raw.map(|most| size(bounded(Some(most), at, "requests under way", MAX_REQUESTS, bounds)))
+    raw.map(|most| {
+        size(bounded(
+            Some(most),
+            at,
+            "requests under way",
+            MAX_REQUESTS,
+            bounds,
+        ))
+    })
 }
 
 fn size(number: u32) -> usize {
@@ -212,7 +275,10 @@ fn size(number: u32) -> usize {
 fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (at, text) in elements(raw, at) {
-        match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+        match text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        {
             Ok(network) if network.prefix_len() == 0 => at.refuse(
                 format!("{} is everybody", quoted(&text)),
                 "name the proxies' addresses; whoever is trusted can pretend to be any client",
@@ -222,14 +288,24 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> 
                 format!("did you mean `{}`?", network.trunc()),
             ),
             Ok(network) => networks.push(network),
-            Err(_) => at.refuse(format!("{} is not a network", quoted(&text)), "such as `10.0.0.0/8` or `fd00::/8`"),
+            Err(_) => at.refuse(
+                format!("{} is not a network", quoted(&text)),
+                "such as `10.0.0.0/8` or `fd00::/8`",
+            ),
         }
     }
     networks
 }
 
 fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
-    let first = pair(RawCertificate { cert_file: raw.cert_file, key_file: raw.key_file }, at, folder);
+    let first = pair(
+        RawCertificate {
+            cert_file: raw.cert_file,
+            key_file: raw.key_file,
+        },
+        at,
+        folder,
+    );
     let more: Vec<_> = elements(raw.certificates, &at.key("certificates"))
         .map(|(at, certificate)| pair(certificate, &at, folder))
         .collect();
@@ -237,27 +313,56 @@ fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
         folder.certificates(&at.key("client_ca_file"), &name)?;
         Some(folder.path(&name))
     });
-    let files = std::iter::once(first).chain(more).collect::<Option<Vec<_>>>()?;
+    let files = std::iter::once(first)
+        .chain(more)
+        .collect::<Option<Vec<_>>>()?;
     let client_ca_file = client_ca_file.map_or(Some(None), |file| file.map(Some))?;
     let read = Certificates::read_with(files, client_ca_file).and_then(|certificates| {
         let config = certificates.server_config()?;
-        Ok(TlsConfig { certificates, config })
+        Ok(TlsConfig {
+            certificates,
+            config,
+        })
     });
-    read.map_err(|error| at.refuse(error.to_string(), "the files changed while they were read: try again")).ok()
+    read.map_err(|error| {
+        at.refuse(
+            error.to_string(),
+            "the files changed while they were read: try again",
+        )
+    })
+    .ok()
 }
 
 /// A certificate and its key, which fit together.
 fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<CertificateFiles> {
-    let cert_file = at.required("cert_file", raw.cert_file, "the certificate and its chain, in PEM");
-    let key_file = at.required("key_file", raw.key_file, "the certificate's private key, in PEM");
-    let chain = cert_file.as_deref().and_then(|name| folder.certificates(&at.key("cert_file"), name));
-    let key = key_file.as_deref().and_then(|name| private_key(&at.key("key_file"), name, folder));
+    let cert_file = at.required(
+        "cert_file",
+        raw.cert_file,
+        "the certificate and its chain, in PEM",
+    );
+    let key_file = at.required(
+        "key_file",
+        raw.key_file,
+        "the certificate's private key, in PEM",
+    );
+    let chain = cert_file
+        .as_deref()
+        .and_then(|name| folder.certificates(&at.key("cert_file"), name));
+    let key = key_file
+        .as_deref()
+        .and_then(|name| private_key(&at.key("key_file"), name, folder));
     let (_, ()) = (chain?, key?);
-    let files = CertificateFiles { cert_file: folder.path(&cert_file?), key_file: folder.path(&key_file?) };
+    let files = CertificateFiles {
+        cert_file: folder.path(&cert_file?),
+        key_file: folder.path(&key_file?),
+    };
     match Certificates::read(vec![files.clone()]) {
         Ok(_) => Some(files),
         Err(error) => {
-            at.key("key_file").refuse(error.to_string(), "the key must be the one that the certificate was issued for");
+            at.key("key_file").refuse(
+                error.to_string(),
+                "the key must be the one that the certificate was issued for",
+            );
             None
         }
     }
@@ -270,7 +375,13 @@ pub(super) fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<()
         Ok(_) => Some(()),
         Err(_) => {
             let hint = "in PEM, without a password; it begins with `-----BEGIN PRIVATE KEY-----`";
-            at.refuse(format!("the file {} holds no private key that can be read", quoted(name)), hint);
+            at.refuse(
+                format!(
+                    "the file {} holds no private key that can be read",
+                    quoted(name)
+                ),
+                hint,
+            );
             None
         }
     }

@@ -15,21 +15,39 @@ const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
 const MAX_CACHED: u32 = 10_000;
 
 /// The keys, never none, and the limits: apps are checked against those even if there is no key.
-pub(super) fn check(raw: RawSession, at: &At<'_>, folder: &Folder) -> (Option<Vec<SealingKey>>, Limits) {
-    let defaults = Limits { idle: IDLE_TIMEOUT, absolute: ABSOLUTE_TIMEOUT };
+pub(super) fn check(
+    raw: RawSession,
+    at: &At<'_>,
+    folder: &Folder,
+) -> (Option<Vec<SealingKey>>, Limits) {
+    let defaults = Limits {
+        idle: IDLE_TIMEOUT,
+        absolute: ABSOLUTE_TIMEOUT,
+    };
     let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
     let keys = keys(raw.key_files, at, folder);
     ((!keys.is_empty()).then_some(keys), limits)
 }
 
 /// The limits of a session; what is not given is taken from `defaults`.
-pub(super) fn limits(idle: Option<Span>, absolute: Option<Span>, at: &At<'_>, defaults: Limits) -> Limits {
+pub(super) fn limits(
+    idle: Option<Span>,
+    absolute: Option<Span>,
+    at: &At<'_>,
+    defaults: Limits,
+) -> Limits {
     let limits = Limits {
         idle: idle.map_or(defaults.idle, |span| wait(span, &at.key("idle_timeout"))),
-        absolute: absolute.map_or(defaults.absolute, |span| wait(span, &at.key("absolute_timeout"))),
+        absolute: absolute.map_or(defaults.absolute, |span| {
+            wait(span, &at.key("absolute_timeout"))
+        }),
     };
     if limits.idle > limits.absolute && (idle.is_some() || absolute.is_some()) {
-        let key = if idle.is_some() { "idle_timeout" } else { "absolute_timeout" };
+        let key = if idle.is_some() {
+            "idle_timeout"
+        } else {
+            "absolute_timeout"
+        };
         at.key(key).refuse(
             format!(
                 "the idle limit of {} s is longer than the absolute limit of {} s",
@@ -51,10 +69,15 @@ fn keys(files: Option<List<String>>, at: &At<'_>, folder: &Folder) -> Vec<Sealin
     }
     let mut keys: Vec<SealingKey> = Vec::new();
     for (at, name) in elements(files, &at.key("key_files")) {
-        let Some(text) = folder.private_text(&at, &name) else { continue };
+        let Some(text) = folder.private_text(&at, &name) else {
+            continue;
+        };
         match SealingKey::parse(&text) {
             Ok(key) if keys.contains(&key) => {
-                at.refuse(format!("{} holds the same key as a file before it", quoted(&name)), "name each key once");
+                at.refuse(
+                    format!("{} holds the same key as a file before it", quoted(&name)),
+                    "name each key once",
+                );
             }
             Ok(key) => keys.push(key),
             Err(error) => at.refuse(format!("{}: {error}", quoted(&name)), HINT),
@@ -71,7 +94,10 @@ pub(super) fn max_cached(raw: Option<u32>, at: &At<'_>) -> usize {
 /// A limit that must not be zero.
 pub(super) fn most(given: Option<u32>, default: u32, at: &At<'_>) -> usize {
     if given == Some(0) {
-        at.refuse("`0` would keep nothing, and without it nobody stays signed in", format!("the default is {default}"));
+        at.refuse(
+            "`0` would keep nothing, and without it nobody stays signed in",
+            format!("the default is {default}"),
+        );
     }
     usize::try_from(given.unwrap_or(default)).unwrap_or(usize::MAX)
 }

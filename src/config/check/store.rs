@@ -32,21 +32,34 @@ pub(super) fn check(raw: RawStore, at: &At<'_>, folder: &Folder) -> Option<Store
     let redis_at = at.key("redis");
     let place = if url == "memory:" {
         if let Some(unused) = raw.redis {
-            redis_at.advise("`memory:` uses nothing of this", "write `url = \"redis://…\"` to use it");
+            redis_at.advise(
+                "`memory:` uses nothing of this",
+                "write `url = \"redis://…\"` to use it",
+            );
             redis(unused, None, &redis_at, folder);
         }
         let at = at.key("journal_file");
         let journal_file = raw.journal_file.map(|name| journal(&name, &at, folder));
-        journal_file.map_or(Some(None), |file| file.map(Some)).map(|journal_file| StorePlace::Memory { journal_file })
+        journal_file
+            .map_or(Some(None), |file| file.map(Some))
+            .map(|journal_file| StorePlace::Memory { journal_file })
     } else {
         if raw.journal_file.is_some() {
-            let hint = "take it away: what is in a Redis is kept there, as far as that is persistent";
-            at.key("journal_file").refuse("a journal is for `memory:`", hint);
+            let hint =
+                "take it away: what is in a Redis is kept there, as far as that is persistent";
+            at.key("journal_file")
+                .refuse("a journal is for `memory:`", hint);
         }
         let url = store_url(url, &at.key("url"));
-        redis(raw.redis.unwrap_or_default(), url, &redis_at, folder).map(Box::new).map(StorePlace::Redis)
+        redis(raw.redis.unwrap_or_default(), url, &redis_at, folder)
+            .map(Box::new)
+            .map(StorePlace::Redis)
     };
-    Some(StoreConfig { place: place?, max_entries, max_revoked })
+    Some(StoreConfig {
+        place: place?,
+        max_entries,
+        max_revoked,
+    })
 }
 
 /// Where a journal can be: it need not be there yet.
@@ -54,7 +67,9 @@ fn journal(name: &str, at: &At<'_>, folder: &Folder) -> Option<PathBuf> {
     let path = folder.path(name);
     if name.is_empty()
         || path.is_dir()
-        || !path.parent().is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
+        || !path
+            .parent()
+            .is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
     {
         let hint = "a file in a folder that is there and that doorward may write to, such as `ended.journal`";
         at.refuse(format!("{} cannot be a journal", quoted(name)), hint);
@@ -85,7 +100,9 @@ fn store_url(text: &str, at: &At<'_>) -> Option<RedisUrl> {
         at.refuse(format!("{} {what}", quoted(text)), HINT);
         None
     };
-    let Ok(url) = Url::parse(text) else { return refuse("is not a store") };
+    let Ok(url) = Url::parse(text) else {
+        return refuse("is not a store");
+    };
     let tls = match url.scheme() {
         "redis" => false,
         "rediss" => true,
@@ -94,12 +111,23 @@ fn store_url(text: &str, at: &At<'_>) -> Option<RedisUrl> {
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("has more than address and database");
     }
-    let Some(node) = node_of(&url) else { return refuse("names no host") };
+    let Some(node) = node_of(&url) else {
+        return refuse("names no host");
+    };
     let database = url.path().trim_start_matches('/');
-    let Ok(database) = (if database.is_empty() { Ok(0) } else { database.parse() }) else {
+    let Ok(database) = (if database.is_empty() {
+        Ok(0)
+    } else {
+        database.parse()
+    }) else {
         return refuse("ends with something that is no number of a database");
     };
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned());
+    let decoded = |text: &str| {
+        percent_decode_str(text)
+            .decode_utf8()
+            .ok()
+            .map(|text| text.into_owned())
+    };
     let username = Some(url.username()).filter(|name| !name.is_empty());
     let (username, password) = (username.map(decoded), url.password().map(decoded));
     if username == Some(None) || password == Some(None) {
@@ -107,48 +135,94 @@ fn store_url(text: &str, at: &At<'_>) -> Option<RedisUrl> {
     }
     let password = password.flatten().map(Secret::new);
     if !tls && password.is_some() && !is_loopback_host(url.host_str().unwrap_or_default()) {
-        at.advise("the password goes over the network as it is", "use `rediss://`");
+        at.advise(
+            "the password goes over the network as it is",
+            "use `rediss://`",
+        );
     }
-    Some(RedisUrl { tls, node, database, username: username.flatten(), password })
+    Some(RedisUrl {
+        tls,
+        node,
+        database,
+        username: username.flatten(),
+        password,
+    })
 }
 
 fn node_of(url: &Url) -> Option<RedisUrlNode> {
     let host = url.host_str().filter(|host| !host.is_empty())?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Some(RedisUrlNode { host, port: url.port() })
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    Some(RedisUrlNode {
+        host,
+        port: url.port(),
+    })
 }
 
 /// Checks everything; `None` if there is no usable `url`, or something needed could not be made.
-fn redis(raw: RawRedis, url: Option<RedisUrl>, at: &At<'_>, folder: &Folder) -> Option<RedisSettings> {
+fn redis(
+    raw: RawRedis,
+    url: Option<RedisUrl>,
+    at: &At<'_>,
+    folder: &Folder,
+) -> Option<RedisSettings> {
     let topology = topology(&raw, at, folder);
     let more_nodes = more_nodes(&raw, &topology, at);
     let ca = raw.ca_file.map(|name| {
         let at = at.key("ca_file");
         if url.as_ref().is_some_and(|url| !url.tls) {
-            at.refuse("there is no TLS to this store", "take the key away, or make the store's `url` `rediss://…`");
+            at.refuse(
+                "there is no TLS to this store",
+                "take the key away, or make the store's `url` `rediss://…`",
+            );
         }
-        folder.certificates(&at, &name).map(|certificates| certificates.pem)
+        folder
+            .certificates(&at, &name)
+            .map(|certificates| certificates.pem)
     });
     let key_prefix = key_prefix(raw.key_prefix, &at.key("key_prefix"));
-    let timeout = raw.timeout.map_or(TIMEOUT, |span| wait(span, &at.key("timeout")));
+    let timeout = raw
+        .timeout
+        .map_or(TIMEOUT, |span| wait(span, &at.key("timeout")));
     if timeout > LONGEST_TIMEOUT {
         let hint = "at most `\"5s\"`: so long does a request wait for a refresh";
-        at.key("timeout").refuse(format!("{} s is too long", timeout.as_secs()), hint);
+        at.key("timeout")
+            .refuse(format!("{} s is too long", timeout.as_secs()), hint);
     }
-    let in_file = password(raw.username, raw.password_file, at, "username", "password_file", folder);
+    let in_file = password(
+        raw.username,
+        raw.password_file,
+        at,
+        "username",
+        "password_file",
+        folder,
+    );
 
     let url = url?;
     if raw.cluster == Some(true) && url.database != 0 {
-        at.key("cluster").refuse("a Cluster has the database 0 only", "take the number away from the store's `url`");
+        at.key("cluster").refuse(
+            "a Cluster has the database 0 only",
+            "take the number away from the store's `url`",
+        );
     }
-    let in_url = url.password.map(|password| RedisLogin { username: url.username.clone(), password });
+    let in_url = url.password.map(|password| RedisLogin {
+        username: url.username.clone(),
+        password,
+    });
     if in_url.is_none() && url.username.is_some() {
-        at.beside("url")
-            .refuse("there is a user name without a password", "give both here, or both in `[store.redis]`");
+        at.beside("url").refuse(
+            "there is a user name without a password",
+            "give both here, or both in `[store.redis]`",
+        );
     }
     let login = match (in_url, in_file) {
         (Some(_), Some(_)) => {
-            at.key("password_file").refuse("the store's `url` has a password too", "give it once, better in a file");
+            at.key("password_file").refuse(
+                "the store's `url` has a password too",
+                "give it once, better in a file",
+            );
             return None;
         }
         (in_url, in_file) => in_url.or(in_file.map_or(Some(None), |login| login.map(Some))?),
@@ -157,36 +231,73 @@ fn redis(raw: RawRedis, url: Option<RedisUrl>, at: &At<'_>, folder: &Folder) -> 
         Topology::Sentinel { .. } => SENTINEL_PORT,
         Topology::Single | Topology::Cluster => REDIS_PORT,
     };
-    let tls = url.tls.then_some(RedisTls { ca_certificates: ca.map_or(Some(None), |pem| pem.map(Some))? });
+    let tls = url.tls.then_some(RedisTls {
+        ca_certificates: ca.map_or(Some(None), |pem| pem.map(Some))?,
+    });
     let nodes = std::iter::once(url.node).chain(more_nodes);
-    let nodes = nodes.map(|node| RedisNode { host: node.host, port: node.port.unwrap_or(port) }).collect();
-    Some(RedisSettings { nodes, topology: topology?, tls, login, database: url.database, key_prefix, timeout })
+    let nodes = nodes
+        .map(|node| RedisNode {
+            host: node.host,
+            port: node.port.unwrap_or(port),
+        })
+        .collect();
+    Some(RedisSettings {
+        nodes,
+        topology: topology?,
+        tls,
+        login,
+        database: url.database,
+        key_prefix,
+        timeout,
+    })
 }
 
 fn topology(raw: &RawRedis, at: &At<'_>, folder: &Folder) -> Option<Topology> {
-    let (name, file) = (raw.sentinel_username.clone(), raw.sentinel_password_file.clone());
+    let (name, file) = (
+        raw.sentinel_username.clone(),
+        raw.sentinel_password_file.clone(),
+    );
     for key in ["sentinel_username", "sentinel_password_file"] {
-        let given = if key == "sentinel_username" { name.is_some() } else { file.is_some() };
+        let given = if key == "sentinel_username" {
+            name.is_some()
+        } else {
+            file.is_some()
+        };
         if given && raw.sentinel_master.is_none() {
-            at.key(key).refuse("there is no Sentinel", "name what the Sentinels call the Redis: `sentinel_master`");
+            at.key(key).refuse(
+                "there is no Sentinel",
+                "name what the Sentinels call the Redis: `sentinel_master`",
+            );
         }
     }
-    let login = password(name, file, at, "sentinel_username", "sentinel_password_file", folder);
+    let login = password(
+        name,
+        file,
+        at,
+        "sentinel_username",
+        "sentinel_password_file",
+        folder,
+    );
     let is_cluster = raw.cluster == Some(true);
     match &raw.sentinel_master {
         Some(_) if is_cluster => {
             let hint = "a Cluster needs no Sentinels: take one of the two away";
-            at.key("sentinel_master").refuse("`cluster` is set too", hint);
+            at.key("sentinel_master")
+                .refuse("`cluster` is set too", hint);
             None
         }
         Some(master) if master.is_empty() || master.contains(char::is_whitespace) => {
             let hint = "as in `sentinel monitor NAME …`";
-            at.key("sentinel_master").refuse(format!("{} cannot be a name", quoted(master)), hint);
+            at.key("sentinel_master")
+                .refuse(format!("{} cannot be a name", quoted(master)), hint);
             None
         }
         Some(master) => {
             let login = login.map_or(Some(None), |login| login.map(Some))?;
-            Some(Topology::Sentinel { master: master.clone(), login })
+            Some(Topology::Sentinel {
+                master: master.clone(),
+                login,
+            })
         }
         None if is_cluster => Some(Topology::Cluster),
         None => Some(Topology::Single),
@@ -204,11 +315,16 @@ fn more_nodes(raw: &RawRedis, topology: &Option<Topology>, at: &At<'_>) -> Vec<R
     let mut found = Vec::new();
     for (at, text) in elements(raw.nodes.clone(), &at) {
         let url = Url::parse(&format!("redis://{text}")).ok();
-        let bare = url.filter(|url| url.username().is_empty() && url.password().is_none() && url.path().is_empty());
+        let bare = url.filter(|url| {
+            url.username().is_empty() && url.password().is_none() && url.path().is_empty()
+        });
         let bare = bare.filter(|url| url.query().is_none() && url.fragment().is_none());
         match bare.and_then(|url| node_of(&url)) {
             Some(node) => found.push(node),
-            None => at.refuse(format!("{} is no host and port", quoted(&text)), "such as `redis-2.internal:6379`"),
+            None => at.refuse(
+                format!("{} is no host and port", quoted(&text)),
+                "such as `redis-2.internal:6379`",
+            ),
         }
     }
     found
@@ -227,22 +343,32 @@ fn password(
         (None, None) => None,
         (Some(_), None) => {
             let hint = format!("put the password into a file, and name it as `{file_key}`");
-            at.key(username_key).refuse("there is a user name without a password", hint);
+            at.key(username_key)
+                .refuse("there is a user name without a password", hint);
             Some(None)
         }
         (username, Some(file)) => {
             let password = folder.secret(&at.key(file_key), &file);
-            Some(password.map(|password| RedisLogin { username, password: Secret::new(String::clone(&password)) }))
+            Some(password.map(|password| RedisLogin {
+                username,
+                password: Secret::new(String::clone(&password)),
+            }))
         }
     }
 }
 
 fn key_prefix(raw: Option<String>, at: &At<'_>) -> String {
-    let Some(prefix) = raw else { return KEY_PREFIX.to_owned() };
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'_' | b'-' | b'/');
+    let Some(prefix) = raw else {
+        return KEY_PREFIX.to_owned();
+    };
+    let good =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'_' | b'-' | b'/');
     if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(good) {
         let hint = "such as `doorward:`: letters, digits and `:._-/`, at most 64 of them";
-        at.refuse(format!("{} cannot be what keys begin with", quoted(&prefix)), hint);
+        at.refuse(
+            format!("{} cannot be what keys begin with", quoted(&prefix)),
+            hint,
+        );
     }
     prefix
 }

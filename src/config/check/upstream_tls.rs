@@ -36,11 +36,16 @@ pub(super) fn check(
         ] {
             if is_set {
                 let hint = "take the key away, or make the upstream `https://…`";
-                at.key(name).refuse("there is no TLS to this upstream", hint);
+                at.key(name)
+                    .refuse("there is no TLS to this upstream", hint);
             }
         }
     }
-    let ca = ca.map(|name| folder.certificates(&at.key("upstream_ca_file"), &name).map(|found| found.pem));
+    let ca = ca.map(|name| {
+        folder
+            .certificates(&at.key("upstream_ca_file"), &name)
+            .map(|found| found.pem)
+    });
     let name = name.map(|name| server_name(name, &at.key("upstream_server_name")));
     let shown = match (cert, key) {
         (None, None) => None,
@@ -62,7 +67,10 @@ fn server_name(name: String, at: &At<'_>) -> Option<ServerName<'static>> {
     let text = quoted(&name);
     let parsed = ServerName::try_from(name).ok();
     if parsed.is_none() {
-        at.refuse(format!("{text} is no name that a certificate could have"), "a host name such as `store.internal`");
+        at.refuse(
+            format!("{text} is no name that a certificate could have"),
+            "a host name such as `store.internal`",
+        );
     }
     parsed
 }
@@ -74,10 +82,22 @@ fn client_certificate(
     at: &At<'_>,
     folder: &Folder,
 ) -> Option<Arc<ClientCertificate>> {
-    let cert = at.required("upstream_cert_file", cert, "the certificate that `upstream_key_file` belongs to, in PEM");
-    let key = at.required("upstream_key_file", key, "the private key of `upstream_cert_file`, in PEM");
-    let chain = cert.as_deref().and_then(|name| folder.certificates(&at.key("upstream_cert_file"), name));
-    let fits = key.as_deref().and_then(|name| private_key(&at.key("upstream_key_file"), name, folder));
+    let cert = at.required(
+        "upstream_cert_file",
+        cert,
+        "the certificate that `upstream_key_file` belongs to, in PEM",
+    );
+    let key = at.required(
+        "upstream_key_file",
+        key,
+        "the private key of `upstream_cert_file`, in PEM",
+    );
+    let chain = cert
+        .as_deref()
+        .and_then(|name| folder.certificates(&at.key("upstream_cert_file"), name));
+    let fits = key
+        .as_deref()
+        .and_then(|name| private_key(&at.key("upstream_key_file"), name, folder));
     let (_, ()) = (chain?, fits?);
     match ClientCertificate::read(folder.path(&cert?), folder.path(&key?)) {
         Ok(certificate) => Some(certificate),

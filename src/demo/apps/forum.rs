@@ -13,7 +13,9 @@ use url::form_urlencoded;
 use super::render::Pages;
 use super::visitor::Visitor;
 use super::{Links, RunningApp};
-use crate::demo::serve::{Answer, Asked, Site, StartError, bare, method_not_allowed, redirect, serve, whole};
+use crate::demo::serve::{
+    Answer, Asked, Site, StartError, bare, method_not_allowed, redirect, serve, whole,
+};
 
 const MAX_POSTS: usize = 200;
 const MAX_TITLE: usize = 120;
@@ -44,7 +46,10 @@ struct Forum {
 /// # Errors
 /// The listener is not bound to a loopback address.
 pub fn start(listener: TcpListener, links: Links) -> Result<RunningApp, StartError> {
-    let forum = Forum { pages: Pages::new(&TEMPLATES, links)?, posts: Mutex::new(first_posts()) };
+    let forum = Forum {
+        pages: Pages::new(&TEMPLATES, links)?,
+        posts: Mutex::new(first_posts()),
+    };
     serve(listener, Arc::new(forum)).map(RunningApp)
 }
 
@@ -58,14 +63,31 @@ impl Site for Forum {
             "/headers" => self.pages.show_headers(asked, visitor),
             _ if !asked.reads() => method_not_allowed("GET, HEAD"),
             "/" => {
-                let titles: Vec<String> = self.posts().iter().take(5).map(|post| post.title.clone()).collect();
-                self.pages.show(StatusCode::OK, "Welcome", "home.html", visitor, context! { titles })
+                let titles: Vec<String> = self
+                    .posts()
+                    .iter()
+                    .take(5)
+                    .map(|post| post.title.clone())
+                    .collect();
+                self.pages.show(
+                    StatusCode::OK,
+                    "Welcome",
+                    "home.html",
+                    visitor,
+                    context! { titles },
+                )
             }
             "/posts" => self.show_posts(StatusCode::OK, visitor, None),
-            "/assets/forum.css" => {
-                whole(StatusCode::OK, "text/css; charset=utf-8", include_str!("pages/forum/forum.css"))
-            }
-            "/favicon.ico" => whole(StatusCode::OK, "image/svg+xml", include_str!("pages/forum/icon.svg")),
+            "/assets/forum.css" => whole(
+                StatusCode::OK,
+                "text/css; charset=utf-8",
+                include_str!("pages/forum/forum.css"),
+            ),
+            "/favicon.ico" => whole(
+                StatusCode::OK,
+                "image/svg+xml",
+                include_str!("pages/forum/icon.svg"),
+            ),
             _ => bare(StatusCode::NOT_FOUND),
         }
     }
@@ -76,7 +98,12 @@ impl Forum {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show_posts(&self, status: StatusCode, visitor: Option<&Visitor>, problem: Option<&str>) -> Answer {
+    fn show_posts(
+        &self,
+        status: StatusCode,
+        visitor: Option<&Visitor>,
+        problem: Option<&str>,
+    ) -> Answer {
         if visitor.is_none() {
             return self.nobody();
         }
@@ -92,10 +119,20 @@ impl Forum {
 
     /// `POST /posts` with `title` and `text`.
     fn write(&self, asked: &Asked, visitor: Option<&Visitor>) -> Answer {
-        let Some(person) = visitor else { return self.nobody() };
+        let Some(person) = visitor else {
+            return self.nobody();
+        };
         let form: HashMap<_, _> = form_urlencoded::parse(&asked.body).collect();
-        let field = |name: &str| form.get(name).map(|value| value.trim().to_owned()).unwrap_or_default();
-        let post = Post { author: person.name.clone(), title: field("title"), text: field("text") };
+        let field = |name: &str| {
+            form.get(name)
+                .map(|value| value.trim().to_owned())
+                .unwrap_or_default()
+        };
+        let post = Post {
+            author: person.name.clone(),
+            title: field("title"),
+            text: field("text"),
+        };
         let fits = |text: &str, limit: usize| !text.is_empty() && text.chars().count() <= limit;
         if !fits(&post.title, MAX_TITLE) || !fits(&post.text, MAX_TEXT) {
             let problem = "A post needs a title of at most 120 letters and a text of at most 2000.";
@@ -108,7 +145,13 @@ impl Forum {
     }
 
     fn nobody(&self) -> Answer {
-        self.pages.show(StatusCode::FORBIDDEN, "Who are you?", "nobody.html", None, context! {})
+        self.pages.show(
+            StatusCode::FORBIDDEN,
+            "Who are you?",
+            "nobody.html",
+            None,
+            context! {},
+        )
     }
 }
 
@@ -129,6 +172,10 @@ fn first_posts() -> VecDeque<Post> {
             "Which doormat survives a dog?",
             "We are on our third this year. Coir sheds, rubber gets eaten. Ideas?",
         ),
-        post("mira", "Welcome to the Porch", "Be kind, knock first, and say where you found it."),
+        post(
+            "mira",
+            "Welcome to the Porch",
+            "Be kind, knock first, and say where you found it.",
+        ),
     ])
 }

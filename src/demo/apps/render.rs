@@ -18,12 +18,19 @@ pub(super) struct Pages {
 
 impl Pages {
     /// Compiles `templates`, one of which must be called `layout.html`.
-    pub(super) fn new(templates: &[(&'static str, &'static str)], links: Links) -> Result<Self, StartError> {
+    pub(super) fn new(
+        templates: &[(&'static str, &'static str)],
+        links: Links,
+    ) -> Result<Self, StartError> {
         let mut environment = Environment::new();
         for (name, source) in templates {
-            environment.add_template(name, source).map_err(|_| StartError::Page)?;
+            environment
+                .add_template(name, source)
+                .map_err(|_| StartError::Page)?;
         }
-        environment.add_template("headers.html", include_str!("pages/headers.html")).map_err(|_| StartError::Page)?;
+        environment
+            .add_template("headers.html", include_str!("pages/headers.html"))
+            .map_err(|_| StartError::Page)?;
         Ok(Self { environment, links })
     }
 
@@ -39,10 +46,16 @@ impl Pages {
         let visitor = Value::from(Serde(visitor));
         let links = context! { store => &self.links.store, forum => &self.links.forum };
         let fill = |name: &str, values: Value| self.environment.get_template(name)?.render(values);
-        let content = fill(template, context! { visitor => visitor.clone(), links => links.clone(), ..values });
+        let content = fill(
+            template,
+            context! { visitor => visitor.clone(), links => links.clone(), ..values },
+        );
         let html = content.and_then(|content| {
             let content = Value::from_safe_string(content);
-            fill("layout.html", context! { title, template, content, visitor, links })
+            fill(
+                "layout.html",
+                context! { title, template, content, visitor, links },
+            )
         });
         match html {
             Ok(html) => page(status, html, POLICY),
@@ -52,7 +65,11 @@ impl Pages {
 
     /// `/headers`: everything that was received.
     pub(super) fn show_headers(&self, asked: &Asked, visitor: Option<&Visitor>) -> Answer {
-        let query = if asked.query.is_empty() { String::new() } else { format!("?{}", asked.query) };
+        let query = if asked.query.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", asked.query)
+        };
         let line = format!("{} {}{query}", asked.method, asked.path);
         let values = context! { line, fields => Value::from(Serde(fields(asked))) };
         self.show(StatusCode::OK, "Headers", "headers.html", visitor, values)

@@ -14,7 +14,9 @@ use super::render::Pages;
 use super::visitor::Visitor;
 use super::{Links, RunningApp};
 use crate::demo::bounded::Bounded;
-use crate::demo::serve::{Answer, Asked, Site, StartError, bare, method_not_allowed, redirect, serve, ticks, whole};
+use crate::demo::serve::{
+    Answer, Asked, Site, StartError, bare, method_not_allowed, redirect, serve, ticks, whole,
+};
 
 const MAX_CARTS: usize = 1_000;
 const MAX_OF_A_KIND: u32 = 99;
@@ -30,12 +32,42 @@ const TEMPLATES: [(&str, &str); 6] = [
 
 /// What is for sale.
 const PRODUCTS: [Product; 6] = [
-    Product { id: "knocker", name: "Lion door knocker", about: "Cast brass, 14 cm", cents: 3_950 },
-    Product { id: "lantern", name: "Porch lantern", about: "Copper, for E27 bulbs", cents: 6_400 },
-    Product { id: "doormat", name: "Coir doormat", about: "60 × 40 cm, says nothing", cents: 1_890 },
-    Product { id: "key", name: "Spare key", about: "Cut while you wait", cents: 650 },
-    Product { id: "bell", name: "Pull bell", about: "With a spring, quite loud", cents: 4_275 },
-    Product { id: "letterbox", name: "Letter box", about: "Powder-coated steel", cents: 5_120 },
+    Product {
+        id: "knocker",
+        name: "Lion door knocker",
+        about: "Cast brass, 14 cm",
+        cents: 3_950,
+    },
+    Product {
+        id: "lantern",
+        name: "Porch lantern",
+        about: "Copper, for E27 bulbs",
+        cents: 6_400,
+    },
+    Product {
+        id: "doormat",
+        name: "Coir doormat",
+        about: "60 × 40 cm, says nothing",
+        cents: 1_890,
+    },
+    Product {
+        id: "key",
+        name: "Spare key",
+        about: "Cut while you wait",
+        cents: 650,
+    },
+    Product {
+        id: "bell",
+        name: "Pull bell",
+        about: "With a spring, quite loud",
+        cents: 4_275,
+    },
+    Product {
+        id: "letterbox",
+        name: "Letter box",
+        about: "Powder-coated steel",
+        cents: 5_120,
+    },
 ];
 
 #[derive(Clone, Copy, Serialize)]
@@ -64,7 +96,10 @@ struct Store {
 /// The listener is not bound to a loopback address.
 pub fn start(listener: TcpListener, links: Links) -> Result<RunningApp, StartError> {
     let pages = Pages::new(&TEMPLATES, links)?;
-    let store = Store { pages, carts: Mutex::new(Bounded::new(MAX_CARTS)) };
+    let store = Store {
+        pages,
+        carts: Mutex::new(Bounded::new(MAX_CARTS)),
+    };
     serve(listener, Arc::new(store)).map(RunningApp)
 }
 
@@ -77,19 +112,45 @@ impl Site for Store {
             "/shopping-cart" if !asked.reads() => method_not_allowed("GET, HEAD, POST"),
             "/headers" => self.pages.show_headers(asked, visitor),
             _ if !asked.reads() => method_not_allowed("GET, HEAD"),
-            "/" => self.pages.show(StatusCode::OK, "Welcome", "home.html", visitor, context! { products => shelf() }),
+            "/" => self.pages.show(
+                StatusCode::OK,
+                "Welcome",
+                "home.html",
+                visitor,
+                context! { products => shelf() },
+            ),
             "/shopping-cart" => self.show_cart(visitor),
             "/admin" => self.show_admin(visitor),
-            "/clock" => self.pages.show(StatusCode::OK, "Shop clock", "clock.html", visitor, context! {}),
-            "/ticker" => ticks(visitor.map_or_else(|| "nobody".to_owned(), |visitor| visitor.name.clone())),
-            "/assets/store.css" => {
-                whole(StatusCode::OK, "text/css; charset=utf-8", include_str!("pages/store/store.css"))
+            "/clock" => self.pages.show(
+                StatusCode::OK,
+                "Shop clock",
+                "clock.html",
+                visitor,
+                context! {},
+            ),
+            "/ticker" => {
+                ticks(visitor.map_or_else(|| "nobody".to_owned(), |visitor| visitor.name.clone()))
             }
-            "/assets/goods.svg" => whole(StatusCode::OK, "image/svg+xml", include_str!("pages/store/goods.svg")),
-            "/assets/clock.js" => {
-                whole(StatusCode::OK, "text/javascript; charset=utf-8", include_str!("pages/store/clock.js"))
-            }
-            "/favicon.ico" => whole(StatusCode::OK, "image/svg+xml", include_str!("pages/store/icon.svg")),
+            "/assets/store.css" => whole(
+                StatusCode::OK,
+                "text/css; charset=utf-8",
+                include_str!("pages/store/store.css"),
+            ),
+            "/assets/goods.svg" => whole(
+                StatusCode::OK,
+                "image/svg+xml",
+                include_str!("pages/store/goods.svg"),
+            ),
+            "/assets/clock.js" => whole(
+                StatusCode::OK,
+                "text/javascript; charset=utf-8",
+                include_str!("pages/store/clock.js"),
+            ),
+            "/favicon.ico" => whole(
+                StatusCode::OK,
+                "image/svg+xml",
+                include_str!("pages/store/icon.svg"),
+            ),
             _ => bare(StatusCode::NOT_FOUND),
         }
     }
@@ -101,12 +162,20 @@ impl Store {
     }
 
     fn show_cart(&self, visitor: Option<&Visitor>) -> Answer {
-        let Some(person) = visitor else { return self.nobody() };
+        let Some(person) = visitor else {
+            return self.nobody();
+        };
         let carts = self.carts();
-        let items = carts.get(&person.id).map(|cart| cart.items.clone()).unwrap_or_default();
+        let items = carts
+            .get(&person.id)
+            .map(|cart| cart.items.clone())
+            .unwrap_or_default();
         drop(carts);
         let count = |product: &Product| items.get(product.id).copied().unwrap_or_default();
-        let total = PRODUCTS.iter().map(|product| product.cents.saturating_mul(count(product))).sum();
+        let total = PRODUCTS
+            .iter()
+            .map(|product| product.cents.saturating_mul(count(product)))
+            .sum();
         let rows: Vec<Value> = PRODUCTS
             .iter()
             .filter(|product| count(product) > 0)
@@ -116,12 +185,20 @@ impl Store {
             })
             .collect();
         let values = context! { rows, total => price(total), products => shelf() };
-        self.pages.show(StatusCode::OK, "Shopping cart", "cart.html", visitor, values)
+        self.pages.show(
+            StatusCode::OK,
+            "Shopping cart",
+            "cart.html",
+            visitor,
+            values,
+        )
     }
 
     /// `POST /shopping-cart` with `product` and `action`, `add` or `remove`.
     fn change_cart(&self, asked: &Asked, visitor: Option<&Visitor>) -> Answer {
-        let Some(person) = visitor else { return self.nobody() };
+        let Some(person) = visitor else {
+            return self.nobody();
+        };
         let form: BTreeMap<_, _> = form_urlencoded::parse(&asked.body).collect();
         let wanted = form.get("product").map(AsRef::as_ref);
         let Some(product) = PRODUCTS.iter().find(|product| Some(product.id) == wanted) else {
@@ -129,9 +206,17 @@ impl Store {
         };
         let mut carts = self.carts();
         if carts.get(&person.id).is_none() {
-            carts.insert(person.id.clone(), Cart { owner: person.name.clone(), items: BTreeMap::new() });
+            carts.insert(
+                person.id.clone(),
+                Cart {
+                    owner: person.name.clone(),
+                    items: BTreeMap::new(),
+                },
+            );
         }
-        let Some(cart) = carts.get_mut(&person.id) else { return bare(StatusCode::INTERNAL_SERVER_ERROR) };
+        let Some(cart) = carts.get_mut(&person.id) else {
+            return bare(StatusCode::INTERNAL_SERVER_ERROR);
+        };
         let count = cart.items.entry(product.id).or_default();
         match form.get("action").map(AsRef::as_ref) {
             Some("add") => *count = count.saturating_add(1).min(MAX_OF_A_KIND),
@@ -149,13 +234,27 @@ impl Store {
         let carts: Vec<Value> = self
             .carts()
             .values_mut()
-            .map(|cart| context! { owner => &cart.owner, count => cart.items.values().sum::<u32>() })
+            .map(
+                |cart| context! { owner => &cart.owner, count => cart.items.values().sum::<u32>() },
+            )
             .collect();
-        self.pages.show(StatusCode::OK, "Administration", "admin.html", visitor, context! { carts })
+        self.pages.show(
+            StatusCode::OK,
+            "Administration",
+            "admin.html",
+            visitor,
+            context! { carts },
+        )
     }
 
     fn nobody(&self) -> Answer {
-        self.pages.show(StatusCode::FORBIDDEN, "Who are you?", "nobody.html", None, context! {})
+        self.pages.show(
+            StatusCode::FORBIDDEN,
+            "Who are you?",
+            "nobody.html",
+            None,
+            context! {},
+        )
     }
 }
 

@@ -7,7 +7,10 @@ use crate::demo::serve::StartError;
 use crate::demo::test_client::Browser;
 
 fn links() -> Links {
-    Links { store: "http://store.localhost:8080".into(), forum: "http://forum.localhost:8080".into() }
+    Links {
+        store: "http://store.localhost:8080".into(),
+        forum: "http://forum.localhost:8080".into(),
+    }
 }
 
 async fn listener() -> TcpListener {
@@ -32,14 +35,35 @@ async fn each_person_has_a_cart() {
     let store = store::start(listener().await, links()).unwrap();
     let (mut alice, mut bob) = (visit(&store, Some("alice")), visit(&store, Some("bob")));
     for action in ["add", "add", "remove", "add"] {
-        let reply = alice.post("/shopping-cart", &[("product", "key"), ("action", action)]).await;
-        assert_eq!((reply.status.as_u16(), reply.header("location")), (303, "/shopping-cart"));
+        let reply = alice
+            .post("/shopping-cart", &[("product", "key"), ("action", action)])
+            .await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("location")),
+            (303, "/shopping-cart")
+        );
     }
     let cart = alice.get("/shopping-cart").await.text;
-    assert!(cart.contains("id=\"total\">€ 13.00<") && cart.contains("alice@example.com"), "{cart}");
-    assert!(bob.get("/shopping-cart").await.text.contains("Your cart is empty"));
-    assert!(bob.get("/admin").await.text.contains("<th scope=\"row\">alice</th><td>2</td>"));
-    for form in [[("product", "moon"), ("action", "add")], [("product", "key"), ("action", "burn")]] {
+    assert!(
+        cart.contains("id=\"total\">€ 13.00<") && cart.contains("alice@example.com"),
+        "{cart}"
+    );
+    assert!(
+        bob.get("/shopping-cart")
+            .await
+            .text
+            .contains("Your cart is empty")
+    );
+    assert!(
+        bob.get("/admin")
+            .await
+            .text
+            .contains("<th scope=\"row\">alice</th><td>2</td>")
+    );
+    for form in [
+        [("product", "moon"), ("action", "add")],
+        [("product", "key"), ("action", "burn")],
+    ] {
         assert_eq!(alice.post("/shopping-cart", &form).await.status, 400);
     }
 }
@@ -49,21 +73,52 @@ async fn every_page_says_whom_the_headers_name_and_leads_on() {
     let store = store::start(listener().await, links()).unwrap();
     let forum = forum::start(listener().await, links()).unwrap();
     for (app, paths, other) in [
-        (&store, &["/", "/shopping-cart", "/admin", "/clock", "/headers"][..], "http://forum.localhost:8080/"),
-        (&forum, &["/", "/posts", "/headers"], "http://store.localhost:8080/"),
+        (
+            &store,
+            &["/", "/shopping-cart", "/admin", "/clock", "/headers"][..],
+            "http://forum.localhost:8080/",
+        ),
+        (
+            &forum,
+            &["/", "/posts", "/headers"],
+            "http://store.localhost:8080/",
+        ),
     ] {
         for path in paths {
             let page = visit(app, Some("alice")).get(path).await;
             assert_eq!(page.status, 200, "{path}");
-            assert!(page.text.contains("<strong id=\"visitor\">alice</strong>"), "{path}");
+            assert!(
+                page.text.contains("<strong id=\"visitor\">alice</strong>"),
+                "{path}"
+            );
             assert!(page.text.contains("href=\"/.doorward/logout\""), "{path}");
-            assert!(page.text.replace("&#x2f;", "/").contains(&format!("href=\"{other}\"")), "{path}: {}", page.text);
+            assert!(
+                page.text
+                    .replace("&#x2f;", "/")
+                    .contains(&format!("href=\"{other}\"")),
+                "{path}: {}",
+                page.text
+            );
         }
-        assert!(visit(app, None).get("/").await.text.contains("Not signed in"));
+        assert!(
+            visit(app, None)
+                .get("/")
+                .await
+                .text
+                .contains("Not signed in")
+        );
     }
-    for (app, path) in [(&store, "/shopping-cart"), (&store, "/admin"), (&forum, "/posts")] {
+    for (app, path) in [
+        (&store, "/shopping-cart"),
+        (&store, "/admin"),
+        (&forum, "/posts"),
+    ] {
         assert_eq!(visit(app, None).get(path).await.status, 403, "{path}");
-        assert_eq!(visit(app, None).post(path, &[]).await.status, if path == "/admin" { 405 } else { 403 }, "{path}");
+        assert_eq!(
+            visit(app, None).post(path, &[]).await.status,
+            if path == "/admin" { 405 } else { 403 },
+            "{path}"
+        );
     }
 }
 
@@ -73,7 +128,10 @@ async fn headers_shows_everything_and_escapes_it() {
     let mut browser = visit(&store, Some("<b>alice</b>"));
     browser.headers.push(("x-odd", "<script>\"&".to_owned()));
     let page = browser.get("/headers?a=1&b=2").await.text;
-    assert!(page.contains("<code>x-odd</code>") && page.contains("&lt;script&gt;&quot;&amp;"), "{page}");
+    assert!(
+        page.contains("<code>x-odd</code>") && page.contains("&lt;script&gt;&quot;&amp;"),
+        "{page}"
+    );
     for raw in ["<script>\"", "<b>alice", "&b=2"] {
         assert!(!page.contains(raw), "{raw}");
     }
@@ -84,15 +142,40 @@ async fn headers_shows_everything_and_escapes_it() {
 async fn posts_are_written_read_and_bounded() {
     let forum = forum::start(listener().await, links()).unwrap();
     let mut alice = visit(&forum, Some("alice"));
-    let reply = alice.post("/posts", &[("title", "A <fine> day"), ("text", "Is it not?")]).await;
-    assert_eq!((reply.status.as_u16(), reply.header("location")), (303, "/posts"));
-    assert!(visit(&forum, Some("bob")).get("/posts").await.text.contains("A &lt;fine&gt; day"));
+    let reply = alice
+        .post(
+            "/posts",
+            &[("title", "A <fine> day"), ("text", "Is it not?")],
+        )
+        .await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("location")),
+        (303, "/posts")
+    );
+    assert!(
+        visit(&forum, Some("bob"))
+            .get("/posts")
+            .await
+            .text
+            .contains("A &lt;fine&gt; day")
+    );
     let long = "x".repeat(121);
     for (title, text) in [("", "text"), ("title", " "), (long.as_str(), "text")] {
-        assert_eq!(alice.post("/posts", &[("title", title), ("text", text)]).await.status, 422);
+        assert_eq!(
+            alice
+                .post("/posts", &[("title", title), ("text", text)])
+                .await
+                .status,
+            422
+        );
     }
     for number in 0..210 {
-        alice.post("/posts", &[("title", &format!("post {number}")), ("text", "text")]).await;
+        alice
+            .post(
+                "/posts",
+                &[("title", &format!("post {number}")), ("text", "text")],
+            )
+            .await;
     }
     let page = alice.get("/posts").await.text;
     assert_eq!(page.matches("<article>").count(), 200);
@@ -103,8 +186,13 @@ async fn posts_are_written_read_and_bounded() {
 async fn the_ticker_streams() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let store = store::start(listener().await, links()).unwrap();
-    let mut stream = tokio::net::TcpStream::connect(store.address()).await.unwrap();
-    stream.write_all(b"GET /ticker HTTP/1.1\r\nhost: a\r\nx-forwarded-user: alice\r\n\r\n").await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(store.address())
+        .await
+        .unwrap();
+    stream
+        .write_all(b"GET /ticker HTTP/1.1\r\nhost: a\r\nx-forwarded-user: alice\r\n\r\n")
+        .await
+        .unwrap();
     let mut received = String::new();
     while !received.contains("\"tick\":1") {
         let mut buffer = [0; 1024];
@@ -112,11 +200,17 @@ async fn the_ticker_streams() {
         assert!(count > 0, "the stream ended: {received}");
         received.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
     }
-    assert!(received.contains("text/event-stream") && received.contains("\"note\":\"alice\""), "{received}");
+    assert!(
+        received.contains("text/event-stream") && received.contains("\"note\":\"alice\""),
+        "{received}"
+    );
 }
 
 #[tokio::test]
 async fn only_loopback_is_served() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    assert!(matches!(store::start(listener, links()), Err(StartError::NotLoopback(_))));
+    assert!(matches!(
+        store::start(listener, links()),
+        Err(StartError::NotLoopback(_))
+    ));
 }

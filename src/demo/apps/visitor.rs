@@ -6,8 +6,12 @@ use serde::Serialize;
 use crate::demo::serve::Asked;
 
 /// The fields an app is told about a person by.
-const IDENTITY: [&str; 4] =
-    ["x-forwarded-user", "x-forwarded-email", "x-forwarded-preferred-username", "x-forwarded-groups"];
+const IDENTITY: [&str; 4] = [
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-preferred-username",
+    "x-forwarded-groups",
+];
 
 /// Who the headers say is asking.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +37,12 @@ impl Visitor {
     pub(super) fn of(asked: &Asked) -> Option<Self> {
         let [user, email, name, groups] = IDENTITY.map(|name| text(&asked.headers, name));
         let id = user?;
-        Some(Self { name: name.unwrap_or_else(|| id.clone()), id, email, groups })
+        Some(Self {
+            name: name.unwrap_or_else(|| id.clone()),
+            id,
+            email,
+            groups,
+        })
     }
 }
 

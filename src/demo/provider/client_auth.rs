@@ -27,10 +27,20 @@ impl TokenError {
 
     pub(super) fn into_answer(self) -> Answer {
         let unknown_client = self.error == "invalid_client";
-        let status = if unknown_client { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
-        let mut answer = private_json(status, &json!({ "error": self.error, "error_description": self.description }));
+        let status = if unknown_client {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        let mut answer = private_json(
+            status,
+            &json!({ "error": self.error, "error_description": self.description }),
+        );
         if unknown_client {
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"provider\""));
+            answer.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"provider\""),
+            );
         }
         answer
     }
@@ -38,35 +48,57 @@ impl TokenError {
 
 impl Provider {
     /// The client that makes this call.
-    pub(super) fn calling_client(&self, asked: &Asked, params: &Params) -> Result<&Client, TokenError> {
+    pub(super) fn calling_client(
+        &self,
+        asked: &Asked,
+        params: &Params,
+    ) -> Result<&Client, TokenError> {
         let basic = asked.header("authorization").map(basic_credentials);
         let (id, secret) = match (basic, params.get("client_secret")) {
             (Some(_), Some(_)) => {
-                return Err(TokenError::new("invalid_request", "the client authenticates in two ways at once"));
+                return Err(TokenError::new(
+                    "invalid_request",
+                    "the client authenticates in two ways at once",
+                ));
             }
             (Some(credentials), None) => credentials.unwrap_or_default(),
-            (None, Some(secret)) => (params.get("client_id").unwrap_or_default().to_owned(), secret.to_owned()),
+            (None, Some(secret)) => (
+                params.get("client_id").unwrap_or_default().to_owned(),
+                secret.to_owned(),
+            ),
             (None, None) => Default::default(),
         };
         let named = params.get("client_id").is_none_or(|named| named == id);
-        let client = self
-            .client(&id)
-            .filter(|client| same_bytes(&sha256(client.secret.expose().as_bytes()), &sha256(secret.as_bytes())));
-        client.filter(|_| named).ok_or(TokenError::new("invalid_client", "no client has this id and secret"))
+        let client = self.client(&id).filter(|client| {
+            same_bytes(
+                &sha256(client.secret.expose().as_bytes()),
+                &sha256(secret.as_bytes()),
+            )
+        });
+        client.filter(|_| named).ok_or(TokenError::new(
+            "invalid_client",
+            "no client has this id and secret",
+        ))
     }
 }
 
 /// Id and secret, each form-encoded before they went into the field.
 fn basic_credentials(field: &str) -> Option<(String, String)> {
     let (scheme, encoded) = field.split_once(' ')?;
-    let decoded = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let decoded = STANDARD
+        .decode(encoded.trim())
+        .ok()
+        .filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let (id, secret) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
     Some((form_decode(id), form_decode(secret)))
 }
 
 fn form_decode(text: &str) -> String {
     // A bare word reads as a name without a value; `=` and `&` cannot be in what was form-encoded.
-    form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name.into_owned()).next().unwrap_or_default()
+    form_urlencoded::parse(text.as_bytes())
+        .map(|(name, _)| name.into_owned())
+        .next()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -75,9 +107,16 @@ mod tests {
 
     #[test]
     fn credentials_are_form_encoded_inside_basic() {
-        for (plain, id, secret) in [("store:s3cret", "store", "s3cret"), ("a%3Ab:c+d%2B%3D", "a:b", "c d+=")] {
+        for (plain, id, secret) in [
+            ("store:s3cret", "store", "s3cret"),
+            ("a%3Ab:c+d%2B%3D", "a:b", "c d+="),
+        ] {
             let field = format!("Basic {}", STANDARD.encode(plain));
-            assert_eq!(basic_credentials(&field), Some((id.to_owned(), secret.to_owned())), "{plain}");
+            assert_eq!(
+                basic_credentials(&field),
+                Some((id.to_owned(), secret.to_owned())),
+                "{plain}"
+            );
         }
         for field in ["Basic", "Basic !!", "Bearer YTpi", "Basic YWI="] {
             assert_eq!(basic_credentials(field), None, "{field}");

@@ -18,8 +18,13 @@ impl Provider {
         } else {
             Params::read(asked.query.as_bytes())
         };
-        let hint = match params.get("id_token_hint").map(|token| self.key.verify(ID_TOKEN, token)) {
-            Some(None) => return self.refuse_logout("The request has a hint that is no ID token of ours."),
+        let hint = match params
+            .get("id_token_hint")
+            .map(|token| self.key.verify(ID_TOKEN, token))
+        {
+            Some(None) => {
+                return self.refuse_logout("The request has a hint that is no ID token of ours.");
+            }
             Some(Some(claims)) => Some(claims),
             None => None,
         };
@@ -38,9 +43,15 @@ impl Provider {
                 let (token, cookie) = self.form_token(asked)?;
                 let action = format!("/end_session/confirm?{}", params.to_query());
                 let user = self.username(&session.subject);
-                let origin = target.as_deref().and_then(|url| Some(Url::parse(url).ok()?.origin()));
-                let origin = origin.map(|origin| origin.ascii_serialization()).unwrap_or_default();
-                let mut answer = self.pages.confirm_sign_out(&user, &action, &token, &origin)?;
+                let origin = target
+                    .as_deref()
+                    .and_then(|url| Some(Url::parse(url).ok()?.origin()));
+                let origin = origin
+                    .map(|origin| origin.ascii_serialization())
+                    .unwrap_or_default();
+                let mut answer = self
+                    .pages
+                    .confirm_sign_out(&user, &action, &token, &origin)?;
                 set_cookie(&mut answer, cookie);
                 Ok(answer)
             }
@@ -51,7 +62,9 @@ impl Provider {
     /// `POST /end_session/confirm`: the person said yes.
     pub(super) fn confirm_end_session(&self, asked: &Asked) -> Result<Answer, Failure> {
         let params = Params::read(asked.query.as_bytes());
-        let hint = params.get("id_token_hint").and_then(|token| self.key.verify(ID_TOKEN, token));
+        let hint = params
+            .get("id_token_hint")
+            .and_then(|token| self.key.verify(ID_TOKEN, token));
         let target = match self.logout_target(&params, hint.as_ref()) {
             Ok(target) => target,
             Err(why) => return self.refuse_logout(why),
@@ -68,12 +81,18 @@ impl Provider {
     fn end(&self, sid: &str) {
         let ended = self.state().end_session(sid);
         if let Some(subject) = ended {
-            self.tell(Event::SignedOut { user: self.username(&subject) });
+            self.tell(Event::SignedOut {
+                user: self.username(&subject),
+            });
         }
     }
 
     /// Where to land, with `state`: an address registered by the client that the hint or `client_id` names.
-    fn logout_target(&self, params: &Params, hint: Option<&Value>) -> Result<Option<String>, &'static str> {
+    fn logout_target(
+        &self,
+        params: &Params,
+        hint: Option<&Value>,
+    ) -> Result<Option<String>, &'static str> {
         if params.repeats() {
             return Err("The request says something twice.");
         }
@@ -84,12 +103,22 @@ impl Provider {
             }
             (named, audience) => named.or(audience),
         };
-        let Some(wanted) = params.get("post_logout_redirect_uri") else { return Ok(None) };
-        let client = id.and_then(|id| self.client(id)).ok_or("The request does not say which client it comes from.")?;
-        if !client.post_logout_redirect_uris.iter().any(|uri| uri == wanted) {
+        let Some(wanted) = params.get("post_logout_redirect_uri") else {
+            return Ok(None);
+        };
+        let client = id
+            .and_then(|id| self.client(id))
+            .ok_or("The request does not say which client it comes from.")?;
+        if !client
+            .post_logout_redirect_uris
+            .iter()
+            .any(|uri| uri == wanted)
+        {
             return Err("The request wants to land at an address that is not registered.");
         }
-        let Some(state) = params.get("state") else { return Ok(Some(wanted.to_owned())) };
+        let Some(state) = params.get("state") else {
+            return Ok(Some(wanted.to_owned()));
+        };
         let mut url = Url::parse(wanted).map_err(|_| "The registered address is no URL.")?;
         url.query_pairs_mut().append_pair("state", state);
         Ok(Some(url.into()))

@@ -25,14 +25,24 @@ impl SigningKey {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
         let private = pair.to_pkcs8v1().ok()?;
         // An uncompressed point: 0x04, then both coordinates (SEC 1 section 2.3.3).
-        let (x, y) = pair.public_key().as_ref().strip_prefix(&[4])?.split_at_checked(32)?;
+        let (x, y) = pair
+            .public_key()
+            .as_ref()
+            .strip_prefix(&[4])?
+            .split_at_checked(32)?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         // RFC 7638 section 3: the thumbprint of exactly this text.
-        let thumbprint = sha256(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes());
+        let thumbprint =
+            sha256(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes());
         let kid = URL_SAFE_NO_PAD.encode(thumbprint);
         let jwk = json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "use": "sig", "alg": "ES256" });
         let decoding = DecodingKey::from_ec_components(&x, &y).ok()?;
-        Some(Self { kid, jwk, encoding: EncodingKey::from_ec_der(private.as_ref()), decoding })
+        Some(Self {
+            kid,
+            jwk,
+            encoding: EncodingKey::from_ec_der(private.as_ref()),
+            decoding,
+        })
     }
 
     /// The key set as published (RFC 7517 section 5).
@@ -88,7 +98,10 @@ mod tests {
 
     #[test]
     fn only_its_own_tokens_of_the_right_type_verify() {
-        let (ours, other) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let (ours, other) = (
+            SigningKey::generate().unwrap(),
+            SigningKey::generate().unwrap(),
+        );
         let token = ours.sign("JWT", &json!({ "sub": "a" })).unwrap();
         assert_eq!(ours.verify("JWT", &token).unwrap()["sub"], "a");
         assert!(ours.verify("at+jwt", &token).is_none());

@@ -35,12 +35,23 @@ impl Provider {
         Counters::count(&self.counters.forms);
         let (token, cookie) = self.form_token(asked)?;
         let action = format!("/login?{}", params.to_query());
-        let (status, problem) = problem.map_or((StatusCode::OK, None), |(status, text)| (status, Some(text)));
+        let (status, problem) = problem.map_or((StatusCode::OK, None), |(status, text)| {
+            (status, Some(text))
+        });
         let hint = request.login_hint.as_deref().unwrap_or_default();
         // Browsers hold the redirect after a form to `form-action` too.
-        let target = Url::parse(&request.redirect_uri).map(|url| url.origin().ascii_serialization());
+        let target =
+            Url::parse(&request.redirect_uri).map(|url| url.origin().ascii_serialization());
         let target = target.unwrap_or_default();
-        let mut answer = self.pages.login(status, &request.client.name, &action, &token, hint, problem, &target)?;
+        let mut answer = self.pages.login(
+            status,
+            &request.client.name,
+            &action,
+            &token,
+            hint,
+            problem,
+            &target,
+        )?;
         set_cookie(&mut answer, cookie);
         Ok(answer)
     }
@@ -54,19 +65,39 @@ impl Provider {
         };
         let form = Params::read(&asked.body);
         if !asked.is_form() || !self.is_own_form(asked, &form) {
-            return self.show_form(asked, &request, &params, Some((StatusCode::FORBIDDEN, STALE)));
+            return self.show_form(
+                asked,
+                &request,
+                &params,
+                Some((StatusCode::FORBIDDEN, STALE)),
+            );
         }
-        let (username, password) = (form.get("username").unwrap_or_default(), form.get("password").unwrap_or_default());
+        let (username, password) = (
+            form.get("username").unwrap_or_default(),
+            form.get("password").unwrap_or_default(),
+        );
         let Some(user) = self.check_password(username, password) else {
-            self.tell(Event::SignInRefused { client: request.client.name.clone() });
-            return self.show_form(asked, &request, &params, Some((StatusCode::UNPROCESSABLE_ENTITY, WRONG)));
+            self.tell(Event::SignInRefused {
+                client: request.client.name.clone(),
+            });
+            return self.show_form(
+                asked,
+                &request,
+                &params,
+                Some((StatusCode::UNPROCESSABLE_ENTITY, WRONG)),
+            );
         };
         let now = self.now();
         let current = self.current_sign_on(asked, now);
         let words = [self.new_id()?, random_word()?];
         let lifetime = self.settings.sign_on_lifetime;
-        let (session, cookie) = self.state().start_sign_on(current.as_ref(), &user.subject, words, now, lifetime);
-        self.tell(Event::SignedIn { user: user.username.clone(), client: request.client.name.clone() });
+        let (session, cookie) =
+            self.state()
+                .start_sign_on(current.as_ref(), &user.subject, words, now, lifetime);
+        self.tell(Event::SignedIn {
+            user: user.username.clone(),
+            client: request.client.name.clone(),
+        });
         // 303, so that no browser can send the password on (RFC 9700 section 4.12).
         let mut answer = self.send_code(StatusCode::SEE_OTHER, request, &session, now)?;
         set_cookie(&mut answer, self.cookie(SIGN_ON_COOKIE, &cookie));
@@ -97,7 +128,10 @@ impl Provider {
     }
 
     /// A token for a form, and the cookie it belongs to where the browser has none yet.
-    pub(super) fn form_token(&self, asked: &Asked) -> Result<(String, Option<HeaderValue>), Failure> {
+    pub(super) fn form_token(
+        &self,
+        asked: &Asked,
+    ) -> Result<(String, Option<HeaderValue>), Failure> {
         if let Some(value) = asked.cookie(FORM_COOKIE) {
             return Ok((self.mac(value), None));
         }
@@ -108,7 +142,9 @@ impl Provider {
     /// Whether a form was shown in the browser that sends it.
     pub(super) fn is_own_form(&self, asked: &Asked, form: &Params) -> bool {
         match (asked.cookie(FORM_COOKIE), form.get("form_token")) {
-            (Some(cookie), Some(token)) => same_bytes(self.mac(cookie).as_bytes(), token.as_bytes()),
+            (Some(cookie), Some(token)) => {
+                same_bytes(self.mac(cookie).as_bytes(), token.as_bytes())
+            }
             (None | Some(_), None) | (None, Some(_)) => false,
         }
     }
@@ -119,8 +155,15 @@ impl Provider {
     }
 
     fn cookie(&self, name: &str, value: &str) -> Option<HeaderValue> {
-        let secure = if self.settings.issuer.is_secure() { "; Secure" } else { "" };
-        HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")).ok()
+        let secure = if self.settings.issuer.is_secure() {
+            "; Secure"
+        } else {
+            ""
+        };
+        HeaderValue::from_str(&format!(
+            "{name}={value}; Path=/; HttpOnly; SameSite=Lax{secure}"
+        ))
+        .ok()
     }
 }
 

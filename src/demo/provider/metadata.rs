@@ -48,14 +48,21 @@ impl Provider {
 
 pub(super) fn cacheable(value: &Value) -> Answer {
     let mut answer = whole(StatusCode::OK, "application/json", value.to_string());
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    answer.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=60"),
+    );
     answer
 }
 
 /// JSON that no cache may keep (RFC 6749 section 5.1).
 pub(super) fn private_json(status: StatusCode, value: &Value) -> Answer {
     let mut answer = whole(status, "application/json", value.to_string());
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+        .headers_mut()
+        .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     answer
 }

@@ -31,7 +31,9 @@ use self::fusionauth::Webhooks;
 use self::keys::SigningKey;
 use self::pages::Pages;
 use self::state::State;
-use super::serve::{Answer, Asked, Running, Site, StartError, bare, method_not_allowed, redirect, serve};
+use super::serve::{
+    Answer, Asked, Running, Site, StartError, bare, method_not_allowed, redirect, serve,
+};
 use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
 
@@ -82,7 +84,10 @@ impl Provider {
     /// # Errors
     /// The listener is not bound to a loopback address, or no key could be made.
     pub fn start(settings: Settings, listener: TcpListener) -> Result<RunningProvider, StartError> {
-        let webhooks = settings.fusionauth.as_ref().map(|own| Webhooks::start(own.webhooks.clone()));
+        let webhooks = settings
+            .fusionauth
+            .as_ref()
+            .map(|own| Webhooks::start(own.webhooks.clone()));
         let provider = Arc::new(Self {
             settings,
             webhooks,
@@ -110,15 +115,22 @@ impl Provider {
     }
 
     fn client(&self, id: &str) -> Option<&Client> {
-        self.settings.clients.iter().find(|client| client.id.as_str() == id)
+        self.settings
+            .clients
+            .iter()
+            .find(|client| client.id.as_str() == id)
     }
 
     fn user(&self, subject: &Subject) -> Option<&User> {
-        self.settings.users.iter().find(|user| user.subject == *subject)
+        self.settings
+            .users
+            .iter()
+            .find(|user| user.subject == *subject)
     }
 
     fn username(&self, subject: &Subject) -> String {
-        self.user(subject).map_or_else(String::new, |user| user.username.clone())
+        self.user(subject)
+            .map_or_else(String::new, |user| user.username.clone())
     }
 
     fn route(&self, asked: &Asked) -> Result<Answer, Failure> {
@@ -134,7 +146,10 @@ impl Provider {
             "/authorize" if get || post => self.authorize(asked),
             "/login" if post => self.sign_in(asked),
             // A page that was refused is reloaded without its form: back to the beginning.
-            "/login" if get => Ok(redirect(StatusCode::FOUND, &format!("/authorize?{}", asked.query))),
+            "/login" if get => Ok(redirect(
+                StatusCode::FOUND,
+                &format!("/authorize?{}", asked.query),
+            )),
             "/token" if post => self.token(asked),
             "/userinfo" if get || post => Ok(self.userinfo(asked)),
             "/revoke" if post => Ok(self.revoke(asked)),
@@ -143,7 +158,9 @@ impl Provider {
             "/" | "/provider.css" | "/.well-known/openid-configuration" | "/jwks.json" => {
                 Ok(method_not_allowed("GET, HEAD"))
             }
-            "/authorize" | "/login" | "/userinfo" | "/end_session" => Ok(method_not_allowed("GET, HEAD, POST")),
+            "/authorize" | "/login" | "/userinfo" | "/end_session" => {
+                Ok(method_not_allowed("GET, HEAD, POST"))
+            }
             "/token" | "/revoke" | "/end_session/confirm" => Ok(method_not_allowed("POST")),
             _ => Ok(bare(StatusCode::NOT_FOUND)),
         }
@@ -194,10 +211,23 @@ impl RunningProvider {
     /// Gives how many grants (families of refresh tokens) were alive.
     pub fn revoke_all_of(&self, username: &str) -> usize {
         let provider = &self.provider;
-        let Some(user) = provider.settings.users.iter().find(|user| user.username == username) else { return 0 };
+        let Some(user) = provider
+            .settings
+            .users
+            .iter()
+            .find(|user| user.username == username)
+        else {
+            return 0;
+        };
         let revoked = provider.state().revoke_all_of(&user.subject);
-        if let Some(own) = provider.settings.fusionauth.as_ref().filter(|_| revoked > 0)
-            && provider.webhooks_tell_of_person(own, &user.subject, None).is_err()
+        if let Some(own) = provider
+            .settings
+            .fusionauth
+            .as_ref()
+            .filter(|_| revoked > 0)
+            && provider
+                .webhooks_tell_of_person(own, &user.subject, None)
+                .is_err()
         {
             tracing::error!("the demonstration's provider could not tell of a revocation");
         }

@@ -23,12 +23,17 @@ impl Pages {
     pub(super) fn new() -> Result<Self, Failure> {
         let mut environment = Environment::new();
         for (name, source) in TEMPLATES {
-            environment.add_template(name, source).map_err(|_| Failure::Page)?;
+            environment
+                .add_template(name, source)
+                .map_err(|_| Failure::Page)?;
         }
         Ok(Self(environment))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one place of the form, named in the template")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is one place of the form, named in the template"
+    )]
     pub(super) fn login(
         &self,
         status: StatusCode,
@@ -50,15 +55,33 @@ impl Pages {
         token: &str,
         target: &str,
     ) -> Result<Answer, Failure> {
-        self.render(StatusCode::OK, "Sign out?", "sign_out.html", context! { user, action, token }, target)
+        self.render(
+            StatusCode::OK,
+            "Sign out?",
+            "sign_out.html",
+            context! { user, action, token },
+            target,
+        )
     }
 
     pub(super) fn signed_out(&self) -> Result<Answer, Failure> {
-        self.render(StatusCode::OK, "Signed out", "signed_out.html", context! {}, "")
+        self.render(
+            StatusCode::OK,
+            "Signed out",
+            "signed_out.html",
+            context! {},
+            "",
+        )
     }
 
     pub(super) fn problem(&self, status: StatusCode, why: &str) -> Result<Answer, Failure> {
-        self.render(status, "This does not work", "problem.html", context! { why }, "")
+        self.render(
+            status,
+            "This does not work",
+            "problem.html",
+            context! { why },
+            "",
+        )
     }
 
     /// `form_target` is the one other origin that this page's form may lead to.
@@ -71,7 +94,10 @@ impl Pages {
         form_target: &str,
     ) -> Result<Answer, Failure> {
         let fill = |name: &str, values: Value| {
-            self.0.get_template(name).and_then(|template| template.render(values)).map_err(|_| Failure::Page)
+            self.0
+                .get_template(name)
+                .and_then(|template| template.render(values))
+                .map_err(|_| Failure::Page)
         };
         let content = Value::from_safe_string(fill(template, values)?);
         let html = fill("layout.html", context! { title, content })?;
@@ -96,12 +122,18 @@ impl Provider {
             fusionauth => self.settings.fusionauth.is_some(),
             token,
         };
-        let mut answer = self.pages.render(StatusCode::OK, "Gatehouse", "welcome.html", values, "")?;
+        let mut answer =
+            self.pages
+                .render(StatusCode::OK, "Gatehouse", "welcome.html", values, "")?;
         set_cookie(&mut answer, cookie);
         Ok(answer)
     }
 }
 
 pub(super) fn style() -> Answer {
-    whole(StatusCode::OK, "text/css; charset=utf-8", include_str!("pages/provider.css"))
+    whole(
+        StatusCode::OK,
+        "text/css; charset=utf-8",
+        include_str!("pages/provider.css"),
+    )
 }

@@ -11,22 +11,34 @@ impl Params {
     /// Reads `application/x-www-form-urlencoded` text. A parameter without a value counts as omitted.
     pub(super) fn read(text: &[u8]) -> Self {
         let pairs = form_urlencoded::parse(text).filter(|(_, value)| !value.is_empty());
-        Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        Self(
+            pairs
+                .map(|(name, value)| (name.into_owned(), value.into_owned()))
+                .collect(),
+        )
     }
 
     /// The value of the parameter `name`; the first where it is repeated.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find_map(|(key, value)| (key == name).then_some(value.as_str()))
+        self.0
+            .iter()
+            .find_map(|(key, value)| (key == name).then_some(value.as_str()))
     }
 
     /// The space-separated words of the parameter `name`.
     pub(super) fn words(&self, name: &str) -> Vec<String> {
-        self.get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect()
+        self.get(name)
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Whether one of `names` is there more than once.
     pub(super) fn repeats_any(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| self.0.iter().filter(|(key, _)| key == name).count() > 1)
+        names
+            .iter()
+            .any(|name| self.0.iter().filter(|(key, _)| key == name).count() > 1)
     }
 
     /// Whether any parameter is there more than once.
@@ -37,7 +49,9 @@ impl Params {
 
     /// The parameters as a query again.
     pub(super) fn to_query(&self) -> String {
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.0)
+            .finish()
     }
 }
 
@@ -51,7 +65,9 @@ mod tests {
         assert_eq!(params.get("state"), None);
         assert_eq!(params.get("nonce"), Some("a&b"));
         assert_eq!(params.words("scope"), ["openid", "email"]);
-        assert!(params.repeats() && params.repeats_any(&["nonce"]) && !params.repeats_any(&["scope"]));
+        assert!(
+            params.repeats() && params.repeats_any(&["nonce"]) && !params.repeats_any(&["scope"])
+        );
         assert_eq!(params.to_query(), "scope=openid+email&nonce=a%26b&nonce=c");
     }
 }

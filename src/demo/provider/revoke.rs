@@ -22,16 +22,29 @@ impl Provider {
     fn try_revoke(&self, asked: &Asked) -> Result<(), TokenError> {
         let params = Params::read(&asked.body);
         if !asked.is_form() || params.repeats() {
-            return Err(TokenError::new("invalid_request", "a form is wanted, with each parameter once"));
+            return Err(TokenError::new(
+                "invalid_request",
+                "a form is wanted, with each parameter once",
+            ));
         }
         let client = self.calling_client(asked, &params)?;
-        let token = params.get("token").ok_or(TokenError::new("invalid_request", "token is missing"))?;
-        let Some(grant) = self.grant_of_any_token(token) else { return Ok(()) };
+        let token = params
+            .get("token")
+            .ok_or(TokenError::new("invalid_request", "token is missing"))?;
+        let Some(grant) = self.grant_of_any_token(token) else {
+            return Ok(());
+        };
         if grant.client != client.id {
-            return Err(TokenError::new("invalid_request", "the token belongs to another client"));
+            return Err(TokenError::new(
+                "invalid_request",
+                "the token belongs to another client",
+            ));
         }
         if self.state().revoke(&grant.id) {
-            self.tell(Event::Revoked { user: self.username(&grant.subject), client: client.name.clone() });
+            self.tell(Event::Revoked {
+                user: self.username(&grant.subject),
+                client: client.name.clone(),
+            });
         }
         Ok(())
     }
@@ -41,6 +54,9 @@ impl Provider {
         let claims = self.key.verify(ACCESS_TOKEN, token);
         let state = self.state();
         let of_access_token = || state.grant(grant_id(claims.as_ref()?)?);
-        state.grant_of_refresh_token(token).or_else(of_access_token).cloned()
+        state
+            .grant_of_refresh_token(token)
+            .or_else(of_access_token)
+            .cloned()
     }
 }

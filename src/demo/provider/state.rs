@@ -115,7 +115,8 @@ impl State {
     pub(super) fn sign_on(&self, cookie: &str, now: Timestamp) -> Option<SignOn> {
         let (sid, key) = cookie.split_once('.')?;
         let session = self.sign_ons.get(sid)?;
-        (same_bytes(session.key.as_bytes(), key.as_bytes()) && now < session.expires).then(|| session.clone())
+        (same_bytes(session.key.as_bytes(), key.as_bytes()) && now < session.expires)
+            .then(|| session.clone())
     }
 
     /// Signs a person on and gives the session with its new cookie. A session that the browser has
@@ -137,8 +138,13 @@ impl State {
             None => sid,
         };
         let cookie = format!("{sid}.{key}");
-        let session =
-            SignOn { sid: sid.clone(), subject: subject.clone(), auth_time: now, key, expires: now.plus(lifetime) };
+        let session = SignOn {
+            sid: sid.clone(),
+            subject: subject.clone(),
+            auth_time: now,
+            key,
+            expires: now.plus(lifetime),
+        };
         self.sign_ons.insert(sid, session.clone());
         (session, cookie)
     }
@@ -164,15 +170,37 @@ impl State {
 
     /// Ends the grants that `which` says yes to; gives how many of them were alive.
     pub(super) fn revoke_where(&mut self, which: impl Fn(&Grant) -> bool) -> usize {
-        let living = self.grants.values_mut().filter(|grant| !grant.revoked && which(grant));
+        let living = self
+            .grants
+            .values_mut()
+            .filter(|grant| !grant.revoked && which(grant));
         living.map(|grant| grant.revoked = true).count()
     }
 
     pub(super) fn issue_code(&mut self, code: String, request: CodeRequest, now: Timestamp) {
-        let CodeRequest { client, redirect_uri, challenge, nonce, scope, sid } = request;
+        let CodeRequest {
+            client,
+            redirect_uri,
+            challenge,
+            nonce,
+            scope,
+            sid,
+        } = request;
         let fate = Fate::Waiting;
         let issued = now;
-        self.codes.insert(code, Code { client, redirect_uri, challenge, nonce, scope, sid, issued, fate });
+        self.codes.insert(
+            code,
+            Code {
+                client,
+                redirect_uri,
+                challenge,
+                nonce,
+                scope,
+                sid,
+                issued,
+                fate,
+            },
+        );
     }
 
     /// Spends a code (RFC 6749 section 4.1.3, RFC 7636 section 4.6): one attempt by its client, right or wrong, and
@@ -186,7 +214,11 @@ impl State {
         grant_id: String,
         now: Timestamp,
     ) -> Result<(Grant, Option<String>), Refused> {
-        let code = self.codes.get_mut(code).filter(|code| code.client == *client).ok_or(Refused::Unknown)?;
+        let code = self
+            .codes
+            .get_mut(code)
+            .filter(|code| code.client == *client)
+            .ok_or(Refused::Unknown)?;
         if let Fate::Spent { grant } = &code.fate {
             if let Some(grant) = grant.as_deref().and_then(|id| self.grants.get_mut(id)) {
                 grant.revoked = true;
@@ -197,11 +229,15 @@ impl State {
         if now >= code.issued.plus(CODE_LIFETIME) {
             return Err(Refused::Expired);
         }
-        if code.redirect_uri != redirect_uri || !same_bytes(code.challenge.as_bytes(), challenge.as_bytes()) {
+        if code.redirect_uri != redirect_uri
+            || !same_bytes(code.challenge.as_bytes(), challenge.as_bytes())
+        {
             return Err(Refused::Mismatch);
         }
         let session = self.sign_ons.get(&code.sid).ok_or(Refused::Revoked)?;
-        code.fate = Fate::Spent { grant: Some(grant_id.clone()) };
+        code.fate = Fate::Spent {
+            grant: Some(grant_id.clone()),
+        };
         let nonce = code.nonce.clone();
         let grant = Grant {
             id: grant_id,
@@ -226,13 +262,28 @@ impl State {
         now: Timestamp,
     ) -> Grant {
         let (client, subject) = (client.clone(), subject.clone());
-        let grant = Grant { id, client, subject, sid, scope, auth_time: now, revoked: false };
+        let grant = Grant {
+            id,
+            client,
+            subject,
+            sid,
+            scope,
+            auth_time: now,
+            revoked: false,
+        };
         self.grants.insert(grant.id.clone(), grant.clone());
         grant
     }
 
     pub(super) fn issue_refresh_token(&mut self, token: String, grant: &Grant, expires: Timestamp) {
-        self.refresh_tokens.insert(token, Refresh { grant: grant.id.clone(), expires, spent: false });
+        self.refresh_tokens.insert(
+            token,
+            Refresh {
+                grant: grant.id.clone(),
+                expires,
+                spent: false,
+            },
+        );
     }
 
     /// Gives the grant of a refresh token, which `spends` says to be its last use; one that was spent before ends its
@@ -245,7 +296,10 @@ impl State {
         now: Timestamp,
     ) -> Result<Grant, Refused> {
         let refresh = self.refresh_tokens.get_mut(token).ok_or(Refused::Unknown)?;
-        let grant = self.grants.get_mut(&refresh.grant).ok_or(Refused::Unknown)?;
+        let grant = self
+            .grants
+            .get_mut(&refresh.grant)
+            .ok_or(Refused::Unknown)?;
         if client.is_some_and(|client| grant.client != *client) {
             return Err(Refused::Unknown);
         }
@@ -278,7 +332,9 @@ impl State {
 
     /// Revokes a grant with all its tokens; says whether it was alive.
     pub(super) fn revoke(&mut self, id: &str) -> bool {
-        self.grants.get_mut(id).is_some_and(|grant| !std::mem::replace(&mut grant.revoked, true))
+        self.grants
+            .get_mut(id)
+            .is_some_and(|grant| !std::mem::replace(&mut grant.revoked, true))
     }
 }
 

@@ -26,7 +26,10 @@ impl Provider {
     ) -> Result<String, Failure> {
         let mut claims = common_claims(&self.settings, grant, now);
         claims.extend(person(user, scope));
-        claims.insert("jti".into(), json!(format!("{}.{}", grant.id, random_word()?)));
+        claims.insert(
+            "jti".into(),
+            json!(format!("{}.{}", grant.id, random_word()?)),
+        );
         claims.insert("client_id".into(), json!(grant.client));
         claims.insert("scope".into(), json!(scope.join(" ")));
         self.key.sign(ACCESS_TOKEN, &claims)
@@ -54,20 +57,36 @@ impl Provider {
     }
 
     /// The grant and scope of an access token that is ours, alive and not revoked.
-    pub(super) fn live_access_token(&self, token: &str, now: Timestamp) -> Option<(Grant, Vec<String>)> {
+    pub(super) fn live_access_token(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Option<(Grant, Vec<String>)> {
         let claims = self.key.verify(ACCESS_TOKEN, token)?;
         let expires = claims.get("exp")?.as_u64()?;
         if now.secs() >= expires {
             return None;
         }
-        let scope = claims.get("scope")?.as_str()?.split(' ').map(str::to_owned).collect();
-        Some((self.state().living_grant(grant_id(&claims)?)?.clone(), scope))
+        let scope = claims
+            .get("scope")?
+            .as_str()?
+            .split(' ')
+            .map(str::to_owned)
+            .collect();
+        Some((
+            self.state().living_grant(grant_id(&claims)?)?.clone(),
+            scope,
+        ))
     }
 }
 
 /// The id of the grant that an access token's claims name.
 pub(super) fn grant_id(claims: &Value) -> Option<&str> {
-    claims.get("jti")?.as_str()?.split_once('.').map(|(id, _)| id)
+    claims
+        .get("jti")?
+        .as_str()?
+        .split_once('.')
+        .map(|(id, _)| id)
 }
 
 fn common_claims(settings: &Settings, grant: &Grant, now: Timestamp) -> Map<String, Value> {

@@ -14,9 +14,14 @@ impl Provider {
             return unauthorized(StatusCode::UNAUTHORIZED, "Bearer realm=\"provider\"");
         };
         let Some((grant, scope)) = self.live_access_token(token, self.now()) else {
-            return unauthorized(StatusCode::UNAUTHORIZED, "Bearer realm=\"provider\", error=\"invalid_token\"");
+            return unauthorized(
+                StatusCode::UNAUTHORIZED,
+                "Bearer realm=\"provider\", error=\"invalid_token\"",
+            );
         };
-        let user = self.user(&grant.subject).filter(|_| scope.iter().any(|word| word == "openid"));
+        let user = self
+            .user(&grant.subject)
+            .filter(|_| scope.iter().any(|word| word == "openid"));
         let Some(user) = user else {
             let field = "Bearer realm=\"provider\", error=\"insufficient_scope\", scope=\"openid\"";
             return unauthorized(StatusCode::FORBIDDEN, field);
@@ -35,6 +40,8 @@ fn bearer(field: &str) -> Option<&str> {
 /// RFC 6750 section 3.
 fn unauthorized(status: StatusCode, field: &'static str) -> Answer {
     let mut answer = bare(status);
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(field));
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(field));
     answer
 }

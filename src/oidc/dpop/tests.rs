@@ -24,7 +24,13 @@ fn proof_of(signer: &Signer, header: &Value, claims: &Value) -> String {
 fn judge_with(proof: &str, freshness: Freshness<'_>) -> Result<Proof, ProofError> {
     let origin = Origin::parse("https://store.example.com").unwrap();
     let access_token = Some(TOKEN);
-    let expected = ProofExpectation { method: "GET", origin: &origin, path: "/orders/7", access_token, freshness };
+    let expected = ProofExpectation {
+        method: "GET",
+        origin: &origin,
+        path: "/orders/7",
+        access_token,
+        freshness,
+    };
     verify(proof, expected, Timestamp::from_secs(NOW))
 }
 
@@ -34,7 +40,11 @@ fn judge(proof: &str) -> Result<Proof, ProofError> {
 
 fn with_claim(name: &str, value: Option<Value>) -> Result<Proof, ProofError> {
     let signer = Signer::es256("k");
-    judge(&proof_of(&signer, &header(&signer), &with(&base(), name, value)))
+    judge(&proof_of(
+        &signer,
+        &header(&signer),
+        &with(&base(), name, value),
+    ))
 }
 
 #[test]
@@ -42,8 +52,14 @@ fn a_proof_names_the_key_that_made_it_whatever_its_kind() {
     for algorithm in ALGORITHMS {
         let signer = Signer::new("k", algorithm);
         let proof = judge(&proof_of(&signer, &header(&signer), &base())).unwrap();
-        assert_eq!((proof.id.as_str(), proof.counts_until.secs()), ("e1j3V_bKic8-LAEB", NOW + 60));
-        assert_eq!((Some(proof.key.clone()), proof.key.as_str().len()), (thumbprint(&signer.jwk()), 43));
+        assert_eq!(
+            (proof.id.as_str(), proof.counts_until.secs()),
+            ("e1j3V_bKic8-LAEB", NOW + 60)
+        );
+        assert_eq!(
+            (Some(proof.key.clone()), proof.key.as_str().len()),
+            (thumbprint(&signer.jwk()), 43)
+        );
     }
 }
 
@@ -55,7 +71,10 @@ fn the_thumbprints_are_those_of_the_standards() {
                6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU\
                8awapJzKnqDKgw";
     let cases = [
-        (json!({"kty": "RSA", "n": rsa, "e": "AQAB", "alg": "RS256"}), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"),
+        (
+            json!({"kty": "RSA", "n": rsa, "e": "AQAB", "alg": "RS256"}),
+            "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
+        ),
         (
             json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
             "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
@@ -84,13 +103,20 @@ fn the_proof_of_the_standard_passes_where_and_when_it_was_made() {
         freshness: Freshness::IssuedAt,
     };
     let proof = verify(proof, expected, Timestamp::from_secs(1_562_262_618)).unwrap();
-    assert_eq!(proof.key.as_str(), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
+    assert_eq!(
+        proof.key.as_str(),
+        "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
+    );
 }
 
 #[test]
 fn a_proof_is_for_one_method_and_address() {
     for other in ["POST", "get", "HEAD", "", " GET"] {
-        assert_eq!(with_claim("htm", Some(json!(other))), Err(ProofError::MethodMismatch), "{other}");
+        assert_eq!(
+            with_claim("htm", Some(json!(other))),
+            Err(ProofError::MethodMismatch),
+            "{other}"
+        );
     }
     for same in [
         "https://store.example.com/orders/7?page=2#top",
@@ -118,7 +144,11 @@ fn a_proof_is_for_one_method_and_address() {
         "/orders/7",
         "",
     ] {
-        assert_eq!(with_claim("htu", Some(json!(other))), Err(ProofError::AddressMismatch), "{other}");
+        assert_eq!(
+            with_claim("htu", Some(json!(other))),
+            Err(ProofError::AddressMismatch),
+            "{other}"
+        );
     }
 }
 
@@ -145,23 +175,45 @@ fn with_a_nonce_of_ours_the_clock_of_the_device_does_not_matter() {
     let signer = Signer::es256("k");
     let judge = |claims: &Value| {
         let ours = |nonce: &str| (nonce == "n-1").then(|| Timestamp::from_secs(NOW + 7));
-        judge_with(&proof_of(&signer, &header(&signer), claims), Freshness::Nonce(&ours))
+        judge_with(
+            &proof_of(&signer, &header(&signer), claims),
+            Freshness::Nonce(&ours),
+        )
     };
     let claims = with(&base(), "nonce", Some(json!("n-1")));
     for iat in [0, NOW, NOW + 100_000] {
         let proof = judge(&with(&claims, "iat", Some(json!(iat)))).unwrap();
         assert_eq!(proof.counts_until.secs(), NOW + 7, "as long as the nonce");
     }
-    assert_eq!(judge(&with(&claims, "iat", None)), Err(ProofError::Malformed));
+    assert_eq!(
+        judge(&with(&claims, "iat", None)),
+        Err(ProofError::Malformed)
+    );
     assert_eq!(judge(&base()), Err(ProofError::NonceWanted));
-    assert_eq!(judge(&with(&claims, "nonce", Some(json!("n-2")))), Err(ProofError::NonceWanted));
-    assert_eq!(judge(&with(&claims, "nonce", Some(json!(7)))), Err(ProofError::Malformed));
+    assert_eq!(
+        judge(&with(&claims, "nonce", Some(json!("n-2")))),
+        Err(ProofError::NonceWanted)
+    );
+    assert_eq!(
+        judge(&with(&claims, "nonce", Some(json!(7)))),
+        Err(ProofError::Malformed)
+    );
 }
 
 #[test]
 fn a_proof_is_for_one_access_token_where_there_is_one() {
-    for wrong in [None, Some(json!("")), Some(json!(TOKEN)), Some(json!(ATH.to_lowercase())), Some(json!([ATH]))] {
-        assert_eq!(with_claim("ath", wrong.clone()), Err(ProofError::AccessTokenMismatch), "{wrong:?}");
+    for wrong in [
+        None,
+        Some(json!("")),
+        Some(json!(TOKEN)),
+        Some(json!(ATH.to_lowercase())),
+        Some(json!([ATH])),
+    ] {
+        assert_eq!(
+            with_claim("ath", wrong.clone()),
+            Err(ProofError::AccessTokenMismatch),
+            "{wrong:?}"
+        );
     }
     let signer = Signer::es256("k");
     let origin = Origin::parse("https://store.example.com").unwrap();
@@ -179,12 +231,25 @@ fn a_proof_is_for_one_access_token_where_there_is_one() {
 #[test]
 fn every_claim_is_required_and_typed() {
     for name in ["htm", "htu", "jti", "iat"] {
-        for wrong in [None, Some(Value::Null), Some(json!(true)), Some(json!(["GET"])), Some(json!({}))] {
-            assert_eq!(with_claim(name, wrong.clone()), Err(ProofError::Malformed), "{name} {wrong:?}");
+        for wrong in [
+            None,
+            Some(Value::Null),
+            Some(json!(true)),
+            Some(json!(["GET"])),
+            Some(json!({})),
+        ] {
+            assert_eq!(
+                with_claim(name, wrong.clone()),
+                Err(ProofError::Malformed),
+                "{name} {wrong:?}"
+            );
         }
     }
     for id in [String::new(), "x".repeat(MAX_ID_BYTES + 1)] {
-        assert_eq!(with_claim("jti", Some(json!(id))), Err(ProofError::Malformed));
+        assert_eq!(
+            with_claim("jti", Some(json!(id))),
+            Err(ProofError::Malformed)
+        );
     }
     assert!(with_claim("jti", Some(json!("x".repeat(MAX_ID_BYTES)))).is_ok());
 }
@@ -195,7 +260,10 @@ fn only_the_key_that_the_proof_brings_can_have_made_it() {
     let jwk = |value: Option<Value>| with(&header(&mine), "jwk", value);
     let judge_header = |header: Value| judge(&proof_of(&mine, &header, &base()));
     assert!(judge_header(jwk(Some(mine.jwk()))).is_ok());
-    assert_eq!(judge_header(jwk(Some(other.jwk()))), Err(ProofError::BadSignature));
+    assert_eq!(
+        judge_header(jwk(Some(other.jwk()))),
+        Err(ProofError::BadSignature)
+    );
     let private = |name: &str| Some(with(&mine.jwk(), name, Some(json!("AQ"))));
     let unusable = [
         None,
@@ -213,13 +281,27 @@ fn only_the_key_that_the_proof_brings_can_have_made_it() {
         private("k"),
     ];
     for jwk_of in unusable {
-        assert_eq!(judge_header(jwk(jwk_of.clone())), Err(ProofError::BadKey), "{jwk_of:?}");
+        assert_eq!(
+            judge_header(jwk(jwk_of.clone())),
+            Err(ProofError::BadKey),
+            "{jwk_of:?}"
+        );
     }
-    for (name, value) in [("ext", json!(true)), ("key_ops", json!(["verify"])), ("kid", json!("x"))] {
-        assert!(judge_header(jwk(Some(with(&mine.jwk(), name, Some(value))))).is_ok(), "as browsers export keys");
+    for (name, value) in [
+        ("ext", json!(true)),
+        ("key_ops", json!(["verify"])),
+        ("kid", json!("x")),
+    ] {
+        assert!(
+            judge_header(jwk(Some(with(&mine.jwk(), name, Some(value))))).is_ok(),
+            "as browsers export keys"
+        );
     }
     let ed = Signer::new("k", Algorithm::EdDsa);
-    assert_eq!(judge_header(jwk(Some(ed.jwk()))), Err(ProofError::AlgorithmNotAllowed));
+    assert_eq!(
+        judge_header(jwk(Some(ed.jwk()))),
+        Err(ProofError::AlgorithmNotAllowed)
+    );
 }
 
 #[test]
@@ -227,17 +309,27 @@ fn other_tokens_are_no_proofs_and_no_algorithm_is_the_proofs_choice() {
     let signer = Signer::es256("k");
     for typ in [Some("JWT"), Some("at+jwt"), Some("dpop"), Some(""), None] {
         let header = with(&header(&signer), "typ", typ.map(|typ| json!(typ)));
-        assert_eq!(judge(&proof_of(&signer, &header, &base())), Err(ProofError::Malformed), "{typ:?}");
+        assert_eq!(
+            judge(&proof_of(&signer, &header, &base())),
+            Err(ProofError::Malformed),
+            "{typ:?}"
+        );
     }
     for alg in ["none", "HS256", "RS512", "ES512", "es256", ""] {
         let header = with(&header(&signer), "alg", Some(json!(alg)));
         let proof = proof_of(&signer, &header, &base());
         assert_eq!(judge(&proof), Err(ProofError::AlgorithmNotAllowed), "{alg}");
-        let unsigned = proof.rsplit_once('.').map(|(signed, _)| format!("{signed}.")).unwrap();
+        let unsigned = proof
+            .rsplit_once('.')
+            .map(|(signed, _)| format!("{signed}."))
+            .unwrap();
         assert!(judge(&unsigned).is_err(), "{alg}");
     }
     let header = with(&header(&signer), "crit", Some(json!(["htm"])));
-    assert_eq!(judge(&proof_of(&signer, &header, &base())), Err(ProofError::Malformed));
+    assert_eq!(
+        judge(&proof_of(&signer, &header, &base())),
+        Err(ProofError::Malformed)
+    );
 }
 
 #[test]
@@ -248,9 +340,22 @@ fn what_is_no_jwt_or_too_large_is_refused_before_it_is_read() {
     let first = if signature.starts_with('A') { "B" } else { "A" };
     let changed = format!("{head}.{first}{}", signature.split_at(1).1);
     assert_eq!(judge(&changed), Err(ProofError::BadSignature));
-    for malformed in [String::new(), head.to_owned(), format!("{good}, {good}"), format!("{good}."), "a.b.c".into()] {
-        assert_eq!(judge(&malformed), Err(ProofError::Malformed), "{malformed:.40}");
+    for malformed in [
+        String::new(),
+        head.to_owned(),
+        format!("{good}, {good}"),
+        format!("{good}."),
+        "a.b.c".into(),
+    ] {
+        assert_eq!(
+            judge(&malformed),
+            Err(ProofError::Malformed),
+            "{malformed:.40}"
+        );
     }
     let large = with(&base(), "more", Some(json!("x".repeat(MAX_PROOF_BYTES))));
-    assert_eq!(judge(&proof_of(&signer, &header(&signer), &large)), Err(ProofError::TooLarge));
+    assert_eq!(
+        judge(&proof_of(&signer, &header(&signer), &large)),
+        Err(ProofError::TooLarge)
+    );
 }

@@ -11,26 +11,40 @@ use crate::types::oauth::{AccessToken, ProviderSid, RefreshToken};
 ///
 /// # Errors
 /// Everything but tokens.
-pub(in crate::oidc) fn parse(grant: Grant, status: u16, body: &[u8]) -> Result<TokenAnswer, TokenError> {
+pub(in crate::oidc) fn parse(
+    grant: Grant,
+    status: u16,
+    body: &[u8],
+) -> Result<TokenAnswer, TokenError> {
     let answer = json::object(body);
     match token::parse_answer(grant, status, body) {
         Ok(tokens) => {
             let refresh_token_id = text(answer.as_ref(), "refresh_token_id").map(ProviderSid::new);
-            Ok(TokenAnswer { refresh_token_id, ..tokens })
+            Ok(TokenAnswer {
+                refresh_token_id,
+                ..tokens
+            })
         }
-        Err(error @ (TokenError::Unavailable { .. } | TokenError::Unreachable(_) | TokenError::Ambiguous(_))) => {
-            Err(error)
-        }
+        Err(
+            error @ (TokenError::Unavailable { .. }
+            | TokenError::Unreachable(_)
+            | TokenError::Ambiguous(_)),
+        ) => Err(error),
         Err(error @ TokenError::BadAnswer(_)) => match (grant, status) {
             (Grant::Refresh, 404) if is_own(body) => Err(gone(status, answer.as_ref())),
             (Grant::Refresh | Grant::Code | Grant::Password, _) => Err(error),
         },
-        Err(TokenError::Refused { error, description, .. }) => {
-            Err(refined(error, description, Meaning::Gone, answer.as_ref()))
-        }
-        Err(TokenError::ClientRejected { error, description, .. }) => {
-            Err(refined(error, description, Meaning::Registration, answer.as_ref()))
-        }
+        Err(TokenError::Refused {
+            error, description, ..
+        }) => Err(refined(error, description, Meaning::Gone, answer.as_ref())),
+        Err(TokenError::ClientRejected {
+            error, description, ..
+        }) => Err(refined(
+            error,
+            description,
+            Meaning::Registration,
+            answer.as_ref(),
+        )),
     }
 }
 
@@ -39,11 +53,16 @@ pub(in crate::oidc) fn parse(grant: Grant, status: u16, body: &[u8]) -> Result<T
 ///
 /// # Errors
 /// Everything but tokens.
-pub(in crate::oidc) fn parse_jwt_refresh(status: u16, body: &[u8]) -> Result<TokenAnswer, TokenError> {
+pub(in crate::oidc) fn parse_jwt_refresh(
+    status: u16,
+    body: &[u8],
+) -> Result<TokenAnswer, TokenError> {
     let answer = json::object(body);
     match status {
         200..=299 => {
-            let answer = answer.as_ref().ok_or(TokenError::BadAnswer("not a JSON object"))?;
+            let answer = answer
+                .as_ref()
+                .ok_or(TokenError::BadAnswer("not a JSON object"))?;
             let token = text(Some(answer), "token").ok_or(TokenError::BadAnswer("no `token`"))?;
             Ok(TokenAnswer {
                 access_token: AccessToken::new(token),
@@ -56,11 +75,15 @@ pub(in crate::oidc) fn parse_jwt_refresh(status: u16, body: &[u8]) -> Result<Tok
             })
         }
         400 | 404 if is_own(body) => Err(gone(status, answer.as_ref())),
-        401 | 403 => {
-            Err(TokenError::ClientRejected { error: format!("http_{status}"), description: None, reason: None })
-        }
+        401 | 403 => Err(TokenError::ClientRejected {
+            error: format!("http_{status}"),
+            description: None,
+            reason: None,
+        }),
         429 | 500.. => Err(TokenError::Unavailable { status }),
-        _ => Err(TokenError::BadAnswer("neither tokens nor errors of FusionAuth")),
+        _ => Err(TokenError::BadAnswer(
+            "neither tokens nor errors of FusionAuth",
+        )),
     }
 }
 
@@ -72,10 +95,20 @@ fn refined(
 ) -> TokenError {
     let known = text(answer, "error_reason").and_then(reason::named);
     let reason = known.map(|known| known.word);
-    let by_reason = known.map(|known| known.meaning).filter(|meaning| *meaning != Meaning::AsTheErrorSays);
+    let by_reason = known
+        .map(|known| known.meaning)
+        .filter(|meaning| *meaning != Meaning::AsTheErrorSays);
     match by_reason.unwrap_or(by_error) {
-        Meaning::Gone | Meaning::AsTheErrorSays => TokenError::Refused { error, description, reason },
-        Meaning::Registration => TokenError::ClientRejected { error, description, reason },
+        Meaning::Gone | Meaning::AsTheErrorSays => TokenError::Refused {
+            error,
+            description,
+            reason,
+        },
+        Meaning::Registration => TokenError::ClientRejected {
+            error,
+            description,
+            reason,
+        },
     }
 }
 
@@ -83,19 +116,33 @@ fn refined(
 fn is_own(body: &[u8]) -> bool {
     const MEMBERS: [&str; 3] = ["fieldErrors", "generalErrors", "error"];
     body.trim_ascii().is_empty()
-        || json::object(body)
-            .is_some_and(|errors| errors.is_empty() || MEMBERS.iter().any(|member| errors.contains_key(*member)))
+        || json::object(body).is_some_and(|errors| {
+            errors.is_empty() || MEMBERS.iter().any(|member| errors.contains_key(*member))
+        })
 }
 
 /// The first of the errors names what is wrong.
 fn gone(status: u16, errors: Option<&Map<String, Value>>) -> TokenError {
-    let fields = errors.and_then(|errors| errors.get("fieldErrors")).and_then(Value::as_object);
-    let of_fields = fields.and_then(|fields| fields.values().next()).and_then(Value::as_array);
-    let general = errors.and_then(|errors| errors.get("generalErrors")).and_then(Value::as_array);
-    let first = of_fields.or(general).and_then(|errors| errors.first()).and_then(Value::as_object);
+    let fields = errors
+        .and_then(|errors| errors.get("fieldErrors"))
+        .and_then(Value::as_object);
+    let of_fields = fields
+        .and_then(|fields| fields.values().next())
+        .and_then(Value::as_array);
+    let general = errors
+        .and_then(|errors| errors.get("generalErrors"))
+        .and_then(Value::as_array);
+    let first = of_fields
+        .or(general)
+        .and_then(|errors| errors.first())
+        .and_then(Value::as_object);
     let word = text(first, "code").map(|code| json::printable(code, 80));
     let description = text(first, "message").map(|message| json::printable(message, 300));
-    TokenError::Refused { error: word.unwrap_or_else(|| format!("http_{status}")), description, reason: None }
+    TokenError::Refused {
+        error: word.unwrap_or_else(|| format!("http_{status}")),
+        description,
+        reason: None,
+    }
 }
 
 fn text<'a>(answer: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
@@ -124,7 +171,8 @@ mod tests {
         }
     }
 
-    const OWN: &str = r#"{"fieldErrors":{"refreshToken":[{"code":"[invalid]refreshToken","message":"gone\n"}]}}"#;
+    const OWN: &str =
+        r#"{"fieldErrors":{"refreshToken":[{"code":"[invalid]refreshToken","message":"gone\n"}]}}"#;
 
     #[test]
     fn the_reason_counts_for_more_than_the_error() {
@@ -135,7 +183,12 @@ mod tests {
                 "gone",
                 "refresh_token_not_found",
             ),
-            (400, r#"{"error":"server_error","error_reason":"user_locked"}"#, "unavailable", "provider_unavailable"),
+            (
+                400,
+                r#"{"error":"server_error","error_reason":"user_locked"}"#,
+                "unavailable",
+                "provider_unavailable",
+            ),
             (
                 400,
                 r#"{"error":"invalid_grant","error_reason":"grant_type_disabled"}"#,
@@ -148,19 +201,43 @@ mod tests {
                 "registration",
                 "invalid_client_authentication",
             ),
-            (400, r#"{"error":"invalid_grant","error_reason":"unheard_of"}"#, "gone", "grant_refused"),
-            (400, r#"{"error":"invalid_grant","error_reason":7}"#, "gone", "grant_refused"),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_reason":"unheard_of"}"#,
+                "gone",
+                "grant_refused",
+            ),
+            (
+                400,
+                r#"{"error":"invalid_grant","error_reason":7}"#,
+                "gone",
+                "grant_refused",
+            ),
             (
                 400,
                 r#"{"error":"invalid_request","error_reason":"missing_code_verifier"}"#,
                 "registration",
                 "missing_code_verifier",
             ),
-            (400, r#"{"error":"invalid_request"}"#, "registration", "client_rejected"),
-            (503, r#"{"error":"invalid_grant","error_reason":"user_locked"}"#, "unavailable", "provider_unavailable"),
+            (
+                400,
+                r#"{"error":"invalid_request"}"#,
+                "registration",
+                "client_rejected",
+            ),
+            (
+                503,
+                r#"{"error":"invalid_grant","error_reason":"user_locked"}"#,
+                "unavailable",
+                "provider_unavailable",
+            ),
         ] {
             let error = at_token(status, body);
-            assert_eq!((kind(&error), error.code()), (verdict, code), "{status} {body}");
+            assert_eq!(
+                (kind(&error), error.code()),
+                (verdict, code),
+                "{status} {body}"
+            );
         }
     }
 
@@ -170,15 +247,26 @@ mod tests {
             assert_eq!(kind(&at_token(status, body)), "gone", "{status} {body}");
             assert_eq!(kind(&at_refresh(status, body)), "gone", "{status} {body}");
         }
-        for (status, body) in
-            [(404, r#"{"message":"no route"}"#), (404, "<html>"), (403, r#"{"message":"no"}"#), (405, "")]
-        {
+        for (status, body) in [
+            (404, r#"{"message":"no route"}"#),
+            (404, "<html>"),
+            (403, r#"{"message":"no"}"#),
+            (405, ""),
+        ] {
             assert_ne!(kind(&at_token(status, body)), "gone", "{status} {body}");
             assert_ne!(kind(&at_refresh(status, body)), "gone", "{status} {body}");
         }
         assert_eq!(kind(&parse(Grant::Code, 404, b"").unwrap_err()), "nonsense");
-        let TokenError::Refused { error, description, .. } = at_refresh(400, OWN) else { panic!("gone") };
-        assert_eq!((error.as_str(), description.as_deref()), ("[invalid]refreshToken", Some("gone")));
+        let TokenError::Refused {
+            error, description, ..
+        } = at_refresh(400, OWN)
+        else {
+            panic!("gone")
+        };
+        assert_eq!(
+            (error.as_str(), description.as_deref()),
+            ("[invalid]refreshToken", Some("gone"))
+        );
     }
 
     #[test]
@@ -205,9 +293,22 @@ mod tests {
         assert_eq!(answer.refresh_token_id.unwrap().as_str(), "id");
         let body = r#"{"token":"a.b.c","refreshToken":"rt","refreshTokenId":"id"}"#;
         let answer = parse_jwt_refresh(200, body.as_bytes()).unwrap();
-        assert_eq!((answer.access_token.expose(), answer.expires_in), ("a.b.c", None));
-        assert_eq!((answer.refresh_token.unwrap().expose(), answer.refresh_token_id.unwrap().as_str()), ("rt", "id"));
+        assert_eq!(
+            (answer.access_token.expose(), answer.expires_in),
+            ("a.b.c", None)
+        );
+        assert_eq!(
+            (
+                answer.refresh_token.unwrap().expose(),
+                answer.refresh_token_id.unwrap().as_str()
+            ),
+            ("rt", "id")
+        );
         let bare = parse_jwt_refresh(200, br#"{"token":"a.b.c"}"#).unwrap();
-        assert!(bare.refresh_token.is_none() && bare.refresh_token_id.is_none() && bare.id_token.is_none());
+        assert!(
+            bare.refresh_token.is_none()
+                && bare.refresh_token_id.is_none()
+                && bare.id_token.is_none()
+        );
     }
 }

@@ -56,17 +56,32 @@ impl FusionAuth {
             let url = at(metadata, "/api/jwt/refresh");
             // In the form, since addresses end up in logs.
             let payload = Payload::Form(&form);
-            let asked = Request { endpoint, method: "DELETE", url: &url, headers: &headers, payload, timeout };
+            let asked = Request {
+                endpoint,
+                method: "DELETE",
+                url: &url,
+                headers: &headers,
+                payload,
+                timeout,
+            };
             let answer = http.call(asked).await?;
             match answer.status {
                 200..=299 | 404 => return Ok(Revoked::Done),
                 status => tracing::warn!(status, "fusionauth_api_key_refused"),
             }
         }
-        let payload = Payload::Json(json!({ "global": false, "refreshToken": token.expose() }).to_string());
+        let payload =
+            Payload::Json(json!({ "global": false, "refreshToken": token.expose() }).to_string());
         let url = at(metadata, "/api/logout");
         let answer = http
-            .call(Request { endpoint, method: "POST", url: &url, headers: &self.tenant(), payload, timeout })
+            .call(Request {
+                endpoint,
+                method: "POST",
+                url: &url,
+                headers: &self.tenant(),
+                payload,
+                timeout,
+            })
             .await?;
         match answer.status {
             200..=299 => Ok(Revoked::Done),
@@ -75,6 +90,9 @@ impl FusionAuth {
     }
 
     fn tenant(&self) -> Vec<(&'static str, &str)> {
-        self.tenant_id.iter().map(|tenant| (TENANT, tenant.as_str())).collect()
+        self.tenant_id
+            .iter()
+            .map(|tenant| (TENANT, tenant.as_str()))
+            .collect()
     }
 }

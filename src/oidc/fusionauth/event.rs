@@ -65,16 +65,27 @@ impl BadEvent {
 /// [`BadEvent`].
 pub fn read(body: &[u8]) -> Result<Option<Event>, BadEvent> {
     let body = json::object(body).ok_or(BadEvent::Malformed)?;
-    let event = body.get("event").and_then(Value::as_object).ok_or(BadEvent::Malformed)?;
-    let (word, concerns) = match event.get("type").and_then(Value::as_str).ok_or(BadEvent::Malformed)? {
+    let event = body
+        .get("event")
+        .and_then(Value::as_object)
+        .ok_or(BadEvent::Malformed)?;
+    let (word, concerns) = match event
+        .get("type")
+        .and_then(Value::as_str)
+        .ok_or(BadEvent::Malformed)?
+    {
         "jwt.refresh-token.revoke" => ("refresh_token_revoked", of_revocation(event)?),
         "user.deactivate" => ("user_deactivated", of_person(event)?),
         "user.delete" => ("user_deleted", of_person(event)?),
         "user.password.update" => ("password_updated", of_person(event)?),
         _ => return Ok(None),
     };
-    let id = text(event, "id")?.filter(|id| id.len() <= MAX_ID && id.bytes().all(|byte| byte.is_ascii_graphic()));
-    let created = event.get("createInstant").and_then(Value::as_u64).filter(|millis| *millis <= LATEST);
+    let id = text(event, "id")?
+        .filter(|id| id.len() <= MAX_ID && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    let created = event
+        .get("createInstant")
+        .and_then(Value::as_u64)
+        .filter(|millis| *millis <= LATEST);
     Ok(Some(Event {
         id: id.ok_or(BadEvent::Member("id"))?.to_owned(),
         created_at: Timestamp::from_secs(created.ok_or(BadEvent::Member("createInstant"))? / 1000),
@@ -115,7 +126,10 @@ fn person(event: &Map<String, Value>) -> Result<Option<Subject>, BadEvent> {
     }
 }
 
-fn text<'e>(object: &'e Map<String, Value>, name: &'static str) -> Result<Option<&'e str>, BadEvent> {
+fn text<'e>(
+    object: &'e Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'e str>, BadEvent> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
@@ -123,7 +137,10 @@ fn text<'e>(object: &'e Map<String, Value>, name: &'static str) -> Result<Option
     }
 }
 
-fn object<'e>(event: &'e Map<String, Value>, name: &'static str) -> Result<Option<&'e Map<String, Value>>, BadEvent> {
+fn object<'e>(
+    event: &'e Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'e Map<String, Value>>, BadEvent> {
     match event.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(object)) => Ok(Some(object)),
@@ -144,7 +161,10 @@ mod tests {
             "id": "e502168a-b469-45d9-a079-fd45f83e0406", "type": kind, "createInstant": 1_505_762_615_956_u64,
             "tenantId": "t", "info": {"ipAddress": "42.42.42.42"},
         });
-        event.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        event
+            .as_object_mut()
+            .unwrap()
+            .extend(members.as_object().unwrap().clone());
         json!({ "event": event })
     }
 
@@ -155,24 +175,45 @@ mod tests {
 
     #[test]
     fn a_revocation_has_three_shapes() {
-        let (sid, app, user) = (ProviderSid::new("rt-1"), ClientId::new(APP), Subject::new("u-1"));
-        let secret = json!({"id": "rt-1", "applicationId": APP, "userId": "u-1", "token": "living secret"});
+        let (sid, app, user) = (
+            ProviderSid::new("rt-1"),
+            ClientId::new(APP),
+            Subject::new("u-1"),
+        );
+        let secret =
+            json!({"id": "rt-1", "applicationId": APP, "userId": "u-1", "token": "living secret"});
         let times = json!({ APP: 600 });
         for (members, expected) in [
             (
                 json!({"applicationId": APP, "userId": "u-1", "user": {"id": "u-1"}, "refreshToken": secret}),
                 Concerned::RefreshToken(sid.clone(), Some(app.clone())),
             ),
-            (json!({"userId": "u-1", "refreshToken": {"id": "rt-1"}}), Concerned::RefreshToken(sid, None)),
+            (
+                json!({"userId": "u-1", "refreshToken": {"id": "rt-1"}}),
+                Concerned::RefreshToken(sid, None),
+            ),
             (
                 json!({"userId": "u-1", "user": {"id": "u-1"}, "applicationTimeToLiveInSeconds": times}),
                 Concerned::Person(user.clone(), None),
             ),
-            (json!({"user": {"id": "u-1"}, "applicationId": null}), Concerned::Person(user.clone(), None)),
-            (json!({"applicationId": APP, "userId": "u-1"}), Concerned::Person(user, Some(app.clone()))),
-            (json!({"applicationId": APP, "applicationTimeToLiveInSeconds": times}), Concerned::Application(app)),
+            (
+                json!({"user": {"id": "u-1"}, "applicationId": null}),
+                Concerned::Person(user.clone(), None),
+            ),
+            (
+                json!({"applicationId": APP, "userId": "u-1"}),
+                Concerned::Person(user, Some(app.clone())),
+            ),
+            (
+                json!({"applicationId": APP, "applicationTimeToLiveInSeconds": times}),
+                Concerned::Application(app),
+            ),
         ] {
-            assert_eq!(concerns("jwt.refresh-token.revoke", &members), Ok(Some(expected)), "{members}");
+            assert_eq!(
+                concerns("jwt.refresh-token.revoke", &members),
+                Ok(Some(expected)),
+                "{members}"
+            );
         }
     }
 
@@ -183,7 +224,11 @@ mod tests {
             ("user.delete", "user_deleted"),
             ("user.password.update", "password_updated"),
         ] {
-            let text = event(kind, &json!({"user": {"id": "u-1", "email": "a@example.com"}})).to_string();
+            let text = event(
+                kind,
+                &json!({"user": {"id": "u-1", "email": "a@example.com"}}),
+            )
+            .to_string();
             let event = read(text.as_bytes()).unwrap().unwrap();
             assert_eq!((event.word, event.created_at.secs()), (word, 1_505_762_615));
             assert_eq!(event.concerns, Concerned::Person(Subject::new("u-1"), None));
@@ -194,16 +239,26 @@ mod tests {
     #[test]
     fn nothing_living_is_kept() {
         let token = json!({"id": "rt-1", "token": "living secret"});
-        let text = event("jwt.refresh-token.revoke", &json!({"refreshToken": token, "original": "old.jwt.here"}));
+        let text = event(
+            "jwt.refresh-token.revoke",
+            &json!({"refreshToken": token, "original": "old.jwt.here"}),
+        );
         let event = read(text.to_string().as_bytes()).unwrap().unwrap();
         let kept = format!("{event:?}");
-        assert!(!kept.contains("living") && !kept.contains("old.jwt"), "{kept}");
+        assert!(
+            !kept.contains("living") && !kept.contains("old.jwt"),
+            "{kept}"
+        );
     }
 
     #[test]
     fn other_types_are_of_no_interest_whatever_they_hold() {
         for kind in ["jwt.refresh", "user.update", "test", "USER.DELETE", ""] {
-            assert_eq!(concerns(kind, &json!({"id": 7, "createInstant": "x"})), Ok(None), "{kind}");
+            assert_eq!(
+                concerns(kind, &json!({"id": 7, "createInstant": "x"})),
+                Ok(None),
+                "{kind}"
+            );
         }
     }
 
@@ -226,16 +281,48 @@ mod tests {
             ("user.delete", json!({"user": {}}), "user.id"),
             ("user.delete", json!({"user": {"id": 7}}), "id"),
             ("user.delete", json!({"user": "u-1"}), "user"),
-            ("user.delete", json!({"user": {"id": "u-1"}, "userId": "u-2"}), "userId"),
+            (
+                "user.delete",
+                json!({"user": {"id": "u-1"}, "userId": "u-2"}),
+                "userId",
+            ),
             ("jwt.refresh-token.revoke", json!({}), "userId"),
-            ("jwt.refresh-token.revoke", json!({"userId": ["u-1"], "applicationId": APP}), "userId"),
-            ("jwt.refresh-token.revoke", json!({"userId": "", "applicationId": APP}), "userId"),
-            ("jwt.refresh-token.revoke", json!({"userId": "u-1", "refreshToken": {"id": 7}}), "id"),
-            ("jwt.refresh-token.revoke", json!({"userId": "u-1", "refreshToken": {}}), "refreshToken.id"),
-            ("jwt.refresh-token.revoke", json!({"userId": "u-1", "refreshToken": "rt"}), "refreshToken"),
-            ("jwt.refresh-token.revoke", json!({"userId": "u-1", "applicationId": 7}), "applicationId"),
+            (
+                "jwt.refresh-token.revoke",
+                json!({"userId": ["u-1"], "applicationId": APP}),
+                "userId",
+            ),
+            (
+                "jwt.refresh-token.revoke",
+                json!({"userId": "", "applicationId": APP}),
+                "userId",
+            ),
+            (
+                "jwt.refresh-token.revoke",
+                json!({"userId": "u-1", "refreshToken": {"id": 7}}),
+                "id",
+            ),
+            (
+                "jwt.refresh-token.revoke",
+                json!({"userId": "u-1", "refreshToken": {}}),
+                "refreshToken.id",
+            ),
+            (
+                "jwt.refresh-token.revoke",
+                json!({"userId": "u-1", "refreshToken": "rt"}),
+                "refreshToken",
+            ),
+            (
+                "jwt.refresh-token.revoke",
+                json!({"userId": "u-1", "applicationId": 7}),
+                "applicationId",
+            ),
         ] {
-            assert_eq!(concerns(kind, &members), Err(BadEvent::Member(member)), "{kind} {members}");
+            assert_eq!(
+                concerns(kind, &members),
+                Err(BadEvent::Member(member)),
+                "{kind} {members}"
+            );
         }
         for (name, value) in [
             ("id", json!(null)),
@@ -250,7 +337,11 @@ mod tests {
         ] {
             let mut members = good.clone();
             members[name] = value.clone();
-            assert_eq!(concerns("user.delete", &members), Err(BadEvent::Member(name)), "{name} {value}");
+            assert_eq!(
+                concerns("user.delete", &members),
+                Err(BadEvent::Member(name)),
+                "{name} {value}"
+            );
         }
     }
 }

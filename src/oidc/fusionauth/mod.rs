@@ -67,9 +67,24 @@ impl FusionAuth {
     }
 
     /// `/oauth2/logout`. An `id_token_hint` would count only without `client_id`, so there is none.
-    pub(super) fn logout_url(&self, metadata: &Metadata, hint: LogoutHint<'_>, return_to: Option<&Url>) -> Url {
-        let endpoint = metadata.end_session_endpoint.clone().unwrap_or_else(|| at(metadata, "/oauth2/logout"));
-        let mut url = end_session_url(&endpoint, LogoutRequest { hint, return_to, state: None });
+    pub(super) fn logout_url(
+        &self,
+        metadata: &Metadata,
+        hint: LogoutHint<'_>,
+        return_to: Option<&Url>,
+    ) -> Url {
+        let endpoint = metadata
+            .end_session_endpoint
+            .clone()
+            .unwrap_or_else(|| at(metadata, "/oauth2/logout"));
+        let mut url = end_session_url(
+            &endpoint,
+            LogoutRequest {
+                hint,
+                return_to,
+                state: None,
+            },
+        );
         if let Some(tenant) = &self.tenant_id {
             url.query_pairs_mut().append_pair("tenantId", tenant);
         }

@@ -89,10 +89,19 @@ const OTHERS: [&str; 22] = [
 
 /// The reason that FusionAuth calls so. Words from outside never become words of ours unless they are listed.
 pub(in crate::oidc) fn named(word: &str) -> Option<Reason> {
-    let lists: [(&[&'static str], Meaning); 3] =
-        [(&GONE, Meaning::Gone), (&REGISTRATION, Meaning::Registration), (&OTHERS, Meaning::AsTheErrorSays)];
+    let lists: [(&[&'static str], Meaning); 3] = [
+        (&GONE, Meaning::Gone),
+        (&REGISTRATION, Meaning::Registration),
+        (&OTHERS, Meaning::AsTheErrorSays),
+    ];
     lists.into_iter().find_map(|(words, meaning)| {
-        words.iter().find(|known| **known == word).map(|known| Reason { word: known, meaning })
+        words
+            .iter()
+            .find(|known| **known == word)
+            .map(|known| Reason {
+                word: known,
+                meaning,
+            })
     })
 }
 

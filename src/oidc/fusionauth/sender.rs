@@ -96,7 +96,9 @@ impl SenderProofs {
     /// What is missing or wrong.
     pub fn check(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
         if let Some(expected) = &self.basic {
-            let given = only(headers, &header::AUTHORIZATION).and_then(basic).ok_or(NotTheSender::Basic)?;
+            let given = only(headers, &header::AUTHORIZATION)
+                .and_then(basic)
+                .ok_or(NotTheSender::Basic)?;
             if !same_bytes(&given, expected.expose().as_bytes()) {
                 return Err(NotTheSender::Basic);
             }
@@ -107,12 +109,16 @@ impl SenderProofs {
                 return Err(NotTheSender::Header);
             }
         }
-        let Some(key) = &self.signature else { return Ok(Checked::Sender(Sender { body_sha256: None })) };
-        let token = only(headers, &HeaderName::from_static(SIGNATURE)).ok_or(NotTheSender::NoSignature)?;
+        let Some(key) = &self.signature else {
+            return Ok(Checked::Sender(Sender { body_sha256: None }));
+        };
+        let token =
+            only(headers, &HeaderName::from_static(SIGNATURE)).ok_or(NotTheSender::NoSignature)?;
         match key {
             SignatureKey::KeySet => Ok(Checked::ToVerify(token.to_owned())),
             SignatureKey::Shared(secret) => {
-                let claims = shared_secret::verify(token, secret.expose()).ok_or(NotTheSender::NotShared)?;
+                let claims =
+                    shared_secret::verify(token, secret.expose()).ok_or(NotTheSender::NotShared)?;
                 Sender::of_claims(&claims).map(Checked::Sender)
             }
         }
@@ -132,8 +138,12 @@ impl Sender {
     /// From the claims of a signature that was verified.
     pub(in crate::oidc) fn of_claims(claims: &Map<String, Value>) -> Result<Self, NotTheSender> {
         let hash = claims.get("request_body_sha256").and_then(Value::as_str);
-        let hash = hash.and_then(|hash| STANDARD.decode(hash).ok()).and_then(|hash| <[u8; 32]>::try_from(hash).ok());
-        Ok(Self { body_sha256: Some(hash.ok_or(NotTheSender::NoBodyHash)?) })
+        let hash = hash
+            .and_then(|hash| STANDARD.decode(hash).ok())
+            .and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+        Ok(Self {
+            body_sha256: Some(hash.ok_or(NotTheSender::NoBodyHash)?),
+        })
     }
 
     /// Whether `body` is the one that the proof is about.
@@ -158,7 +168,10 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
 
 fn basic(field: &str) -> Option<Vec<u8>> {
     let (scheme, credentials) = field.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(credentials.trim()).ok()).flatten()
+    scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| STANDARD.decode(credentials.trim()).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -168,11 +181,18 @@ mod tests {
     use super::*;
 
     fn proofs() -> SenderProofs {
-        SenderProofs { signature: None, basic: None, header: None }
+        SenderProofs {
+            signature: None,
+            basic: None,
+            header: None,
+        }
     }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     fn code(proofs: &SenderProofs, lines: &[(&'static str, &str)]) -> &'static str {
@@ -186,15 +206,37 @@ mod tests {
     #[test]
     fn basic_credentials_are_compared_whole() {
         let field = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
-        let wanted = SenderProofs { basic: Some(Secret::new("hook:s3:cret".into())), ..proofs() };
-        for right in [field("hook:s3:cret"), format!("bAsIc {}", STANDARD.encode("hook:s3:cret"))] {
+        let wanted = SenderProofs {
+            basic: Some(Secret::new("hook:s3:cret".into())),
+            ..proofs()
+        };
+        for right in [
+            field("hook:s3:cret"),
+            format!("bAsIc {}", STANDARD.encode("hook:s3:cret")),
+        ] {
             assert_eq!(code(&wanted, &[("authorization", &right)]), "");
         }
-        for wrong in [field("hook:s3:cre"), field("hook:s3:cret "), field(""), "Basic".into(), "Basic !".into()] {
-            assert_eq!(code(&wanted, &[("authorization", &wrong)]), "webhook_basic_wrong", "{wrong}");
+        for wrong in [
+            field("hook:s3:cre"),
+            field("hook:s3:cret "),
+            field(""),
+            "Basic".into(),
+            "Basic !".into(),
+        ] {
+            assert_eq!(
+                code(&wanted, &[("authorization", &wrong)]),
+                "webhook_basic_wrong",
+                "{wrong}"
+            );
         }
-        let twice = [("authorization", field("hook:s3:cret")), ("authorization", field("hook:s3:cret"))];
-        assert_eq!(code(&wanted, &twice.each_ref().map(|(n, v)| (*n, v.as_str()))), "webhook_basic_wrong");
+        let twice = [
+            ("authorization", field("hook:s3:cret")),
+            ("authorization", field("hook:s3:cret")),
+        ];
+        assert_eq!(
+            code(&wanted, &twice.each_ref().map(|(n, v)| (*n, v.as_str()))),
+            "webhook_basic_wrong"
+        );
         assert_eq!(code(&wanted, &[]), "webhook_basic_wrong");
     }
 
@@ -206,11 +248,27 @@ mod tests {
             signature: Some(SignatureKey::KeySet),
             ..proofs()
         };
-        assert_eq!(code(&both, &[("x-hook", "key"), (SIGNATURE, "a.b.c")]), "to_verify");
-        assert_eq!(code(&both, &[("x-hook", "key")]), "webhook_signature_missing");
-        assert_eq!(code(&both, &[("x-hook", "key"), (SIGNATURE, "a"), (SIGNATURE, "a")]), "webhook_signature_missing");
+        assert_eq!(
+            code(&both, &[("x-hook", "key"), (SIGNATURE, "a.b.c")]),
+            "to_verify"
+        );
+        assert_eq!(
+            code(&both, &[("x-hook", "key")]),
+            "webhook_signature_missing"
+        );
+        assert_eq!(
+            code(
+                &both,
+                &[("x-hook", "key"), (SIGNATURE, "a"), (SIGNATURE, "a")]
+            ),
+            "webhook_signature_missing"
+        );
         for wrong in ["", "kex", "key2", "KEY"] {
-            assert_eq!(code(&both, &[("x-hook", wrong), (SIGNATURE, "a.b.c")]), "webhook_header_wrong", "{wrong}");
+            assert_eq!(
+                code(&both, &[("x-hook", wrong), (SIGNATURE, "a.b.c")]),
+                "webhook_header_wrong",
+                "{wrong}"
+            );
         }
         assert_eq!(code(&both, &[(SIGNATURE, "a.b.c")]), "webhook_header_wrong");
     }
@@ -218,21 +276,40 @@ mod tests {
     #[test]
     fn a_signature_is_about_one_body_and_no_login_is_a_signature() {
         let hash = |body: &[u8]| STANDARD.encode(digest::digest(&digest::SHA256, body));
-        let claims = |hash: Value| json!({ "request_body_sha256": hash }).as_object().unwrap().clone();
+        let claims = |hash: Value| {
+            json!({ "request_body_sha256": hash })
+                .as_object()
+                .unwrap()
+                .clone()
+        };
         let sender = Sender::of_claims(&claims(json!(hash(b"{}")))).unwrap();
         assert_eq!(sender.vouches_for(b"{}"), Ok(()));
         assert_eq!(sender.vouches_for(b"{} "), Err(NotTheSender::OtherBody));
         let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([0xfb; 32]);
-        for wrong in [json!(url_safe), json!(""), json!("AAAA"), json!(7), json!(null)] {
-            assert_eq!(Sender::of_claims(&claims(wrong)).unwrap_err(), NotTheSender::NoBodyHash);
+        for wrong in [
+            json!(url_safe),
+            json!(""),
+            json!("AAAA"),
+            json!(7),
+            json!(null),
+        ] {
+            assert_eq!(
+                Sender::of_claims(&claims(wrong)).unwrap_err(),
+                NotTheSender::NoBodyHash
+            );
         }
         let login = json!({"sub": "alice", "iss": "acme.com"});
-        assert_eq!(Sender::of_claims(login.as_object().unwrap()).unwrap_err(), NotTheSender::NoBodyHash);
+        assert_eq!(
+            Sender::of_claims(login.as_object().unwrap()).unwrap_err(),
+            NotTheSender::NoBodyHash
+        );
     }
 
     #[test]
     fn without_a_signature_any_body_will_do() {
-        let Ok(Checked::Sender(sender)) = proofs().check(&HeaderMap::new()) else { panic!("nothing is wanted") };
+        let Ok(Checked::Sender(sender)) = proofs().check(&HeaderMap::new()) else {
+            panic!("nothing is wanted")
+        };
         assert_eq!(sender.vouches_for(b"anything"), Ok(()));
     }
 }

@@ -17,7 +17,9 @@ pub(super) fn verify(token: &str, secret: &[u8]) -> Option<Map<String, Value>> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
     let header = json::object(&URL_SAFE_NO_PAD.decode(header).ok()?)?;
-    let demands_more = ["crit", "zip", "b64"].iter().any(|name| header.contains_key(*name));
+    let demands_more = ["crit", "zip", "b64"]
+        .iter()
+        .any(|name| header.contains_key(*name));
     let algorithm = match header.get("alg").and_then(Value::as_str) {
         Some("HS256") => hmac::HMAC_SHA256,
         Some("HS384") => hmac::HMAC_SHA384,
@@ -26,7 +28,12 @@ pub(super) fn verify(token: &str, secret: &[u8]) -> Option<Map<String, Value>> {
     };
     let key = hmac::Key::new(algorithm, secret);
     // In constant time.
-    hmac::verify(&key, signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+    hmac::verify(
+        &key,
+        signed.as_bytes(),
+        &URL_SAFE_NO_PAD.decode(signature).ok()?,
+    )
+    .ok()?;
     if demands_more {
         return None;
     }
@@ -48,11 +55,16 @@ mod tests {
 
     #[test]
     fn each_algorithm_of_the_family_verifies_and_no_other() {
-        for (name, algorithm) in
-            [("HS256", hmac::HMAC_SHA256), ("HS384", hmac::HMAC_SHA384), ("HS512", hmac::HMAC_SHA512)]
-        {
+        for (name, algorithm) in [
+            ("HS256", hmac::HMAC_SHA256),
+            ("HS384", hmac::HMAC_SHA384),
+            ("HS512", hmac::HMAC_SHA512),
+        ] {
             let header = format!(r#"{{"alg":"{name}","kid":"k","typ":"JWT"}}"#);
-            assert_eq!(verify(&token(&header, r#"{"a":1}"#, algorithm, SECRET), SECRET).unwrap()["a"], 1);
+            assert_eq!(
+                verify(&token(&header, r#"{"a":1}"#, algorithm, SECRET), SECRET).unwrap()["a"],
+                1
+            );
             assert!(verify(&token(&header, "{}", algorithm, b"another secret"), SECRET).is_none());
         }
         for header in [
@@ -65,7 +77,10 @@ mod tests {
             r#"{"alg":"HS256","alg":"HS256"}"#,
             "{}",
         ] {
-            assert!(verify(&token(header, "{}", hmac::HMAC_SHA256, SECRET), SECRET).is_none(), "{header}");
+            assert!(
+                verify(&token(header, "{}", hmac::HMAC_SHA256, SECRET), SECRET).is_none(),
+                "{header}"
+            );
         }
     }
 
@@ -73,7 +88,16 @@ mod tests {
     fn what_is_no_such_token_is_none() {
         let good = token(r#"{"alg":"HS256"}"#, "{}", hmac::HMAC_SHA256, SECRET);
         let (signed, _) = good.rsplit_once('.').unwrap();
-        for bad in ["", ".", "..", "a.b", signed, &format!("{signed}."), &format!("{good}.x"), &"x".repeat(20_000)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a.b",
+            signed,
+            &format!("{signed}."),
+            &format!("{good}.x"),
+            &"x".repeat(20_000),
+        ] {
             assert!(verify(bad, SECRET).is_none(), "{bad}");
         }
     }

@@ -39,39 +39,73 @@ impl World {
         let plan = Arc::clone(&script);
         let server = FakeProvider::start(move |seen| {
             let asked = format!("{} {}", seen.head.split(' ').next().unwrap(), seen.path);
-            match plan.lock().unwrap().iter().find(|(path, ..)| *path == asked) {
+            match plan
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|(path, ..)| *path == asked)
+            {
                 Some((_, status, body)) => Reply::Json(*status, body.clone()),
                 None => usual(seen, &keys),
             }
         })
         .await;
-        let discovery = Url::parse(&format!("http://login.localhost:{}{DISCOVERY}", server.address.port())).unwrap();
-        let mut settings = ProviderSettings::at(ProviderName::new("login"), Issuer::new("acme.com"), discovery);
-        let mut own = FusionAuth { tenant_id: Some(TENANT.to_owned()), ..Default::default() };
+        let discovery = Url::parse(&format!(
+            "http://login.localhost:{}{DISCOVERY}",
+            server.address.port()
+        ))
+        .unwrap();
+        let mut settings = ProviderSettings::at(
+            ProviderName::new("login"),
+            Issuer::new("acme.com"),
+            discovery,
+        );
+        let mut own = FusionAuth {
+            tenant_id: Some(TENANT.to_owned()),
+            ..Default::default()
+        };
         change(&mut own);
         settings.dialect = Dialect::FusionAuth(Box::new(own));
-        let clock = Arc::new(ManualClock::starting_at(Timestamp::from_secs(1_800_000_000)));
+        let clock = Arc::new(ManualClock::starting_at(Timestamp::from_secs(
+            1_800_000_000,
+        )));
         let secret = ClientAuth::Post(ClientSecret::new("s3cret"));
         let back = Url::parse("https://store.example.com/cb").unwrap();
         let client = ClientSettings::new(ClientId::new("store-id"), secret, back);
-        Self { server, provider: Provider::new(settings, clock), script, client }
+        Self {
+            server,
+            provider: Provider::new(settings, clock),
+            script,
+            client,
+        }
     }
 
     fn on(&self, asked: &'static str, status: u16, body: &str) {
-        self.script.lock().unwrap().insert(0, (asked, status, body.to_owned()));
+        self.script
+            .lock()
+            .unwrap()
+            .insert(0, (asked, status, body.to_owned()));
     }
 
     async fn refresh(&self) -> Result<TokenAnswer, TokenError> {
-        self.provider.refresh(&self.client, &RefreshToken::new("r&t")).await
+        self.provider
+            .refresh(&self.client, &RefreshToken::new("r&t"))
+            .await
     }
 
     async fn revoke(&self) -> Result<Revoked, crate::oidc::ProviderError> {
-        self.provider.revoke(&self.client, &RefreshToken::new("r&t")).await
+        self.provider
+            .revoke(&self.client, &RefreshToken::new("r&t"))
+            .await
     }
 }
 
 fn usual(seen: &Seen, keys: &str) -> Reply {
-    let port = seen.head.lines().find_map(|line| line.strip_prefix("host: login.localhost:")).unwrap();
+    let port = seen
+        .head
+        .lines()
+        .find_map(|line| line.strip_prefix("host: login.localhost:"))
+        .unwrap();
     let at = |path| format!("http://login.localhost:{port}/fa{path}");
     let discovery = format!("{DISCOVERY}?tenantId={TENANT}");
     match seen.path.as_str() {
@@ -98,7 +132,10 @@ fn usual(seen: &Seen, keys: &str) -> Reply {
 /// The value of a header, if the request has it.
 fn field(seen: &Seen, name: &str) -> Option<String> {
     let lines = seen.head.lines().filter_map(|line| line.split_once(": "));
-    lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    lines
+        .into_iter()
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.to_owned())
 }
 
 #[tokio::test]
@@ -107,28 +144,62 @@ async fn by_the_token_endpoint_the_client_and_the_tenant_are_named() {
     let answer = world.refresh().await.unwrap();
     assert_eq!(answer.refresh_token_id.unwrap().as_str(), "id");
     let body = world.server.last("/fa/oauth2/token").body;
-    for part in ["grant_type=refresh_token", "refresh_token=r%26t", "client_secret=s3cret", "tenantId=30663132"] {
+    for part in [
+        "grant_type=refresh_token",
+        "refresh_token=r%26t",
+        "client_secret=s3cret",
+        "tenantId=30663132",
+    ] {
         assert!(body.contains(part), "{part} in {body}");
     }
     assert_eq!(world.server.count("/fa/api/jwt/refresh"), 0);
-    world.on("POST /fa/oauth2/token", 400, r#"{"error":"invalid_grant","error_reason":"refresh_token_not_found"}"#);
-    assert_eq!(world.refresh().await.unwrap_err().code(), "refresh_token_not_found");
+    world.on(
+        "POST /fa/oauth2/token",
+        400,
+        r#"{"error":"invalid_grant","error_reason":"refresh_token_not_found"}"#,
+    );
+    assert_eq!(
+        world.refresh().await.unwrap_err().code(),
+        "refresh_token_not_found"
+    );
 }
 
 #[tokio::test]
 async fn by_the_api_the_token_is_all_that_is_sent() {
-    let world = World::new(&Signer::es256("k"), |own| own.refresh_by = RefreshBy::JwtRefresh).await;
+    let world = World::new(&Signer::es256("k"), |own| {
+        own.refresh_by = RefreshBy::JwtRefresh
+    })
+    .await;
     let answer = world.refresh().await.unwrap();
-    assert_eq!((answer.access_token.expose(), answer.refresh_token.unwrap().expose()), ("a.b.c", "new"));
+    assert_eq!(
+        (
+            answer.access_token.expose(),
+            answer.refresh_token.unwrap().expose()
+        ),
+        ("a.b.c", "new")
+    );
     let seen = world.server.last("/fa/api/jwt/refresh");
-    assert_eq!(serde_json::from_str::<Value>(&seen.body).unwrap(), json!({"refreshToken": "r&t"}));
-    assert_eq!(field(&seen, "content-type").as_deref(), Some("application/json"));
-    assert_eq!(field(&seen, "x-fusionauth-tenantid").as_deref(), Some(TENANT));
+    assert_eq!(
+        serde_json::from_str::<Value>(&seen.body).unwrap(),
+        json!({"refreshToken": "r&t"})
+    );
+    assert_eq!(
+        field(&seen, "content-type").as_deref(),
+        Some("application/json")
+    );
+    assert_eq!(
+        field(&seen, "x-fusionauth-tenantid").as_deref(),
+        Some(TENANT)
+    );
     for absent in ["authorization", "cookie"] {
         assert_eq!(field(&seen, absent), None);
     }
     assert_eq!(world.server.count("/fa/oauth2/token"), 0);
-    for (status, code) in [(400, "grant_refused"), (404, "grant_refused"), (500, "provider_unavailable")] {
+    for (status, code) in [
+        (400, "grant_refused"),
+        (404, "grant_refused"),
+        (500, "provider_unavailable"),
+    ] {
         world.on("POST /fa/api/jwt/refresh", status, "");
         assert_eq!(world.refresh().await.unwrap_err().code(), code, "{status}");
     }
@@ -139,8 +210,14 @@ async fn without_an_api_key_a_token_is_revoked_by_logging_it_out() {
     let world = World::new(&Signer::es256("k"), |_| {}).await;
     assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
     let seen = world.server.last("/fa/api/logout");
-    assert_eq!(serde_json::from_str::<Value>(&seen.body).unwrap(), json!({"global": false, "refreshToken": "r&t"}));
-    assert_eq!((field(&seen, "authorization"), field(&seen, "cookie")), (None, None));
+    assert_eq!(
+        serde_json::from_str::<Value>(&seen.body).unwrap(),
+        json!({"global": false, "refreshToken": "r&t"})
+    );
+    assert_eq!(
+        (field(&seen, "authorization"), field(&seen, "cookie")),
+        (None, None)
+    );
     assert_eq!(world.server.count("/fa/api/jwt/refresh"), 0);
     world.on("POST /fa/api/logout", 500, "");
     assert_eq!(world.revoke().await.unwrap_err().code(), "provider_status");
@@ -152,39 +229,67 @@ async fn with_an_api_key_it_is_deleted_and_logged_out_where_the_key_may_not() {
     let world = World::new(&Signer::es256("k"), key).await;
     assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
     let seen = world.server.last("/fa/api/jwt/refresh");
-    assert!(seen.head.starts_with("DELETE /fa/api/jwt/refresh HTTP"), "{}", seen.head);
-    assert_eq!((seen.body.as_str(), field(&seen, "authorization").as_deref()), ("token=r%26t", Some("the-key")));
+    assert!(
+        seen.head.starts_with("DELETE /fa/api/jwt/refresh HTTP"),
+        "{}",
+        seen.head
+    );
+    assert_eq!(
+        (seen.body.as_str(), field(&seen, "authorization").as_deref()),
+        ("token=r%26t", Some("the-key"))
+    );
     world.on("DELETE /fa/api/jwt/refresh", 404, "");
     assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
     assert_eq!(world.server.count("/fa/api/logout"), 0);
     world.on("DELETE /fa/api/jwt/refresh", 401, "");
     assert_eq!(world.revoke().await.unwrap(), Revoked::Done);
     assert_eq!(world.server.count("/fa/api/logout"), 1);
-    assert_eq!(field(&world.server.last("/fa/api/logout"), "authorization"), None);
+    assert_eq!(
+        field(&world.server.last("/fa/api/logout"), "authorization"),
+        None
+    );
 }
 
 #[tokio::test]
 async fn a_webhook_is_signed_by_a_published_key_over_its_body_and_nothing_else_will_do() {
     let signer = Signer::new("k", Algorithm::Rs256);
-    let proofs = SenderProofs { signature: Some(SignatureKey::KeySet), basic: None, header: None };
+    let proofs = SenderProofs {
+        signature: Some(SignatureKey::KeySet),
+        basic: None,
+        header: None,
+    };
     let world = World::new(&signer, |own| own.webhooks = Some(proofs)).await;
     let body = br#"{"event":{}}"#;
-    let claims = json!({ "request_body_sha256": STANDARD.encode(digest::digest(&digest::SHA256, body)) });
+    let claims =
+        json!({ "request_body_sha256": STANDARD.encode(digest::digest(&digest::SHA256, body)) });
     let sent = async |token: &str| {
         let mut headers = HeaderMap::new();
         headers.insert("x-fusionauth-signature-jwt", token.parse().unwrap());
-        let Checked::ToVerify(signature) = world.provider.check_webhook(&headers)? else { panic!("unsigned") };
+        let Checked::ToVerify(signature) = world.provider.check_webhook(&headers)? else {
+            panic!("unsigned")
+        };
         world.provider.verify_webhook_signature(&signature).await
     };
     let sender = sent(&signer.sign(&claims)).await.unwrap();
     assert!(sender.vouches_for(body).is_ok() && sender.vouches_for(b"{}").is_err());
 
-    let login = json!({"iss": "acme.com", "sub": "alice", "aud": "store-id", "exp": 1_800_000_060_u64});
+    let login =
+        json!({"iss": "acme.com", "sub": "alice", "aud": "store-id", "exp": 1_800_000_060_u64});
     let public_as_secret = {
-        let signed = [r#"{"alg":"HS256","kid":"k"}"#.to_owned(), claims.to_string()].map(crate::oidc::testing::b64);
+        let signed = [
+            r#"{"alg":"HS256","kid":"k"}"#.to_owned(),
+            claims.to_string(),
+        ]
+        .map(crate::oidc::testing::b64);
         let signed = signed.join(".");
-        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, signer.jwk().to_string().as_bytes());
-        format!("{signed}.{}", crate::oidc::testing::b64(aws_lc_rs::hmac::sign(&key, signed.as_bytes())))
+        let key = aws_lc_rs::hmac::Key::new(
+            aws_lc_rs::hmac::HMAC_SHA256,
+            signer.jwk().to_string().as_bytes(),
+        );
+        format!(
+            "{signed}.{}",
+            crate::oidc::testing::b64(aws_lc_rs::hmac::sign(&key, signed.as_bytes()))
+        )
     };
     let good = signer.sign(&claims);
     let (signed, _) = good.rsplit_once('.').unwrap();
@@ -193,11 +298,20 @@ async fn a_webhook_is_signed_by_a_published_key_over_its_body_and_nothing_else_w
         (Signer::es256("other").sign(&claims), "token_key_unknown"),
         (Signer::es256("k").sign(&claims), "token_algorithm_mismatch"),
         (public_as_secret, "token_algorithm_not_allowed"),
-        (format!("{signed}.{}", crate::oidc::testing::b64([0; 256])), "token_signature_invalid"),
+        (
+            format!("{signed}.{}", crate::oidc::testing::b64([0; 256])),
+            "token_signature_invalid",
+        ),
         ("a.b.c".to_owned(), "token_malformed"),
     ] {
         assert_eq!(sent(&token).await.unwrap_err().code(), code);
     }
     let bare = World::new(&signer, |_| {}).await;
-    assert_eq!(bare.provider.check_webhook(&HeaderMap::new()).unwrap_err().code(), "webhook_not_expected");
+    assert_eq!(
+        bare.provider
+            .check_webhook(&HeaderMap::new())
+            .unwrap_err()
+            .code(),
+        "webhook_not_expected"
+    );
 }

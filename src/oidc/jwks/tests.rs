@@ -15,34 +15,79 @@ fn a_bad_key_is_skipped_and_counted_and_the_good_ones_stay() {
     let bad = [
         (json!(7), SkipReason::Malformed),
         (json!({}), SkipReason::Malformed),
-        (json!({"kty": "oct", "kid": "h", "k": "c2VjcmV0"}), SkipReason::Symmetric),
+        (
+            json!({"kty": "oct", "kid": "h", "k": "c2VjcmV0"}),
+            SkipReason::Symmetric,
+        ),
         (with(&ec, "d", Some(json!("AQ"))), SkipReason::Private),
-        (with(&ec, "use", Some(json!("enc"))), SkipReason::NotForSignatures),
-        (with(&ec, "key_ops", Some(json!(["encrypt"]))), SkipReason::NotForSignatures),
-        (with(&ec, "key_ops", Some(json!("verify"))), SkipReason::Malformed),
-        (with(&ec, "crv", Some(json!("P-521"))), SkipReason::Unsupported),
-        (with(&ec, "crv", Some(json!("P-384"))), SkipReason::Malformed),
+        (
+            with(&ec, "use", Some(json!("enc"))),
+            SkipReason::NotForSignatures,
+        ),
+        (
+            with(&ec, "key_ops", Some(json!(["encrypt"]))),
+            SkipReason::NotForSignatures,
+        ),
+        (
+            with(&ec, "key_ops", Some(json!("verify"))),
+            SkipReason::Malformed,
+        ),
+        (
+            with(&ec, "crv", Some(json!("P-521"))),
+            SkipReason::Unsupported,
+        ),
+        (
+            with(&ec, "crv", Some(json!("P-384"))),
+            SkipReason::Malformed,
+        ),
         (with(&ec, "y", Some(ec["x"].clone())), SkipReason::Malformed),
         (with(&ec, "x", None), SkipReason::Malformed),
         (with(&ec, "kid", Some(json!(1))), SkipReason::Malformed),
-        (with(&ec, "alg", Some(json!("ECDH-ES"))), SkipReason::Unsupported),
-        (with(&ec, "alg", Some(json!("RS256"))), SkipReason::Unsupported),
-        (with(&rsa, "alg", Some(json!("HS256"))), SkipReason::Unsupported),
+        (
+            with(&ec, "alg", Some(json!("ECDH-ES"))),
+            SkipReason::Unsupported,
+        ),
+        (
+            with(&ec, "alg", Some(json!("RS256"))),
+            SkipReason::Unsupported,
+        ),
+        (
+            with(&rsa, "alg", Some(json!("HS256"))),
+            SkipReason::Unsupported,
+        ),
         (with(&rsa, "n", Some(json!(b64(small)))), SkipReason::Weak),
-        (with(&rsa, "n", Some(json!(b64(vec![0xff; 1025])))), SkipReason::TooLarge),
+        (
+            with(&rsa, "n", Some(json!(b64(vec![0xff; 1025])))),
+            SkipReason::TooLarge,
+        ),
         (with(&rsa, "e", Some(json!("AQ"))), SkipReason::Weak),
         (with(&rsa, "e", Some(json!("Ag"))), SkipReason::Weak),
         (with(&rsa, "e", Some(json!(""))), SkipReason::Weak),
         (with(&rsa, "n", Some(json!("a+b="))), SkipReason::Malformed),
         (with(&ed, "x", Some(json!("AAAA"))), SkipReason::Malformed),
-        (with(&ed, "crv", Some(json!("X25519"))), SkipReason::Unsupported),
+        (
+            with(&ed, "crv", Some(json!("X25519"))),
+            SkipReason::Unsupported,
+        ),
     ];
     for (key, reason) in bad {
-        let set = KeySet::parse(jwks(&[key.clone(), ec.clone(), rsa.clone(), ed.clone()]).as_bytes()).unwrap();
+        let set =
+            KeySet::parse(jwks(&[key.clone(), ec.clone(), rsa.clone(), ed.clone()]).as_bytes())
+                .unwrap();
         assert_eq!(set.usable(), 3, "{key}");
-        assert_eq!(set.skipped().iter().map(|skipped| skipped.reason).collect::<Vec<_>>(), [reason], "{key}");
+        assert_eq!(
+            set.skipped()
+                .iter()
+                .map(|skipped| skipped.reason)
+                .collect::<Vec<_>>(),
+            [reason],
+            "{key}"
+        );
         assert!(set.has_kid("ec") && set.has_kid("rsa") && !set.has_kid("h"));
-        assert_eq!(KeySet::parse(jwks(&[key]).as_bytes()).unwrap_err(), KeysError::NoUsableKey);
+        assert_eq!(
+            KeySet::parse(jwks(&[key]).as_bytes()).unwrap_err(),
+            KeysError::NoUsableKey
+        );
     }
 }
 
@@ -55,9 +100,19 @@ fn what_providers_add_does_no_harm() {
         with(&rsa, "key_ops", Some(json!(["verify"]))),
         with(&rsa, "x5c", Some(json!(["MIIB"]))),
         with(&rsa, "kid", None),
-        with(&rsa, "n", Some(json!(b64([&[0], modulus.as_slice()].concat())))),
+        with(
+            &rsa,
+            "n",
+            Some(json!(b64([&[0], modulus.as_slice()].concat()))),
+        ),
     ] {
-        assert_eq!(KeySet::parse(jwks(std::slice::from_ref(&key)).as_bytes()).unwrap().usable(), 1, "{key}");
+        assert_eq!(
+            KeySet::parse(jwks(std::slice::from_ref(&key)).as_bytes())
+                .unwrap()
+                .usable(),
+            1,
+            "{key}"
+        );
     }
     let same = |key: &Value| Key::parse(key).unwrap().fingerprint();
     assert_eq!(same(&rsa), same(&with(&rsa, "kid", Some(json!("renamed")))));
@@ -69,7 +124,18 @@ fn a_set_is_bounded_and_has_to_be_one() {
     let ec = Signer::es256("ec").jwk();
     let many = KeySet::parse(jwks(&vec![ec; MAX_KEYS + 5]).as_bytes()).unwrap();
     assert_eq!((many.usable(), many.skipped().len()), (MAX_KEYS, 1));
-    for bad in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":null}"#, "<html>"] {
-        assert_eq!(KeySet::parse(bad.as_bytes()).unwrap_err(), KeysError::NotAKeySet, "{bad}");
+    for bad in [
+        "",
+        "[]",
+        "{}",
+        r#"{"keys":{}}"#,
+        r#"{"keys":null}"#,
+        "<html>",
+    ] {
+        assert_eq!(
+            KeySet::parse(bad.as_bytes()).unwrap_err(),
+            KeysError::NotAKeySet,
+            "{bad}"
+        );
     }
 }

@@ -12,18 +12,31 @@ fn judge(token: &str, keys: &KeySet) -> Result<Signed, JwsError> {
 
 #[test]
 fn every_family_verifies_and_a_changed_token_does_not() {
-    for algorithm in [Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::Es384, Algorithm::EdDsa] {
+    for algorithm in [
+        Algorithm::Rs256,
+        Algorithm::Ps256,
+        Algorithm::Es256,
+        Algorithm::Es384,
+        Algorithm::EdDsa,
+    ] {
         let signer = Signer::new("k", algorithm);
         let keys = key_set(&[&signer]);
         let token = signer.sign(&json!({"sub": "a"}));
         let signed = judge(&token, &keys).unwrap();
-        assert_eq!((signed.algorithm, signed.kid.as_deref()), (algorithm, Some("k")));
+        assert_eq!(
+            (signed.algorithm, signed.kid.as_deref()),
+            (algorithm, Some("k"))
+        );
         assert_eq!(signed.claims.get("sub").unwrap(), "a");
         assert!(keys.contains(&signed.key));
         let (head, signature) = token.rsplit_once('.').unwrap();
         let (header, _) = head.split_once('.').unwrap();
         let other = format!("{header}.{}.{signature}", b64(r#"{"sub":"b"}"#));
-        assert_eq!(judge(&other, &keys).unwrap_err(), JwsError::BadSignature, "{algorithm:?}");
+        assert_eq!(
+            judge(&other, &keys).unwrap_err(),
+            JwsError::BadSignature,
+            "{algorithm:?}"
+        );
     }
 }
 
@@ -33,17 +46,31 @@ fn no_algorithm_but_a_listed_one_in_any_spelling() {
     let signer = Signer::es256("k");
     let keys = key_set(&[&signer]);
     for alg in [
-        "none", "None", "NONE", "nOnE", "", " ES256", "es256", "hs256", "HS256", "HS512", "ES256K", "ES512", "RSA-OAEP",
+        "none", "None", "NONE", "nOnE", "", " ES256", "es256", "hs256", "HS256", "HS512", "ES256K",
+        "ES512", "RSA-OAEP",
     ] {
         let header = json!({"alg": alg, "kid": "k"}).to_string();
         let token = signer.sign_raw(&header, "{}");
         let error = judge(&token, &keys).unwrap_err();
-        let expected = if alg.starts_with("HS") { JwsError::Symmetric } else { JwsError::AlgorithmNotAllowed };
-        assert_eq!((error, error.code()), (expected, "token_algorithm_not_allowed"), "{alg}");
+        let expected = if alg.starts_with("HS") {
+            JwsError::Symmetric
+        } else {
+            JwsError::AlgorithmNotAllowed
+        };
+        assert_eq!(
+            (error, error.code()),
+            (expected, "token_algorithm_not_allowed"),
+            "{alg}"
+        );
         let unsigned = format!("{}.{}.", b64(&header), b64("{}"));
         assert!(judge(&unsigned, &keys).is_err(), "{alg}");
     }
-    for header in [r#"{"kid":"k"}"#, r#"{"alg":null}"#, r#"{"alg":["ES256"]}"#, r#"{"alg":7}"#] {
+    for header in [
+        r#"{"kid":"k"}"#,
+        r#"{"alg":null}"#,
+        r#"{"alg":["ES256"]}"#,
+        r#"{"alg":7}"#,
+    ] {
         assert_eq!(
             judge(&signer.sign_raw(header, "{}"), &keys).unwrap_err(),
             JwsError::AlgorithmNotAllowed,
@@ -51,7 +78,10 @@ fn no_algorithm_but_a_listed_one_in_any_spelling() {
         );
     }
     let good = signer.sign(&json!({}));
-    assert_eq!(Jws::parse(&good, &[Algorithm::Rs256]).unwrap_err(), JwsError::AlgorithmNotAllowed);
+    assert_eq!(
+        Jws::parse(&good, &[Algorithm::Rs256]).unwrap_err(),
+        JwsError::AlgorithmNotAllowed
+    );
 }
 
 #[test]
@@ -61,8 +91,14 @@ fn a_public_key_is_never_an_hmac_secret() {
     let jwk = signer.jwk();
     for secret in [jwk["n"].as_str().unwrap().to_owned(), jwk.to_string()] {
         let input = format!("{}.{}", b64(r#"{"alg":"HS256","kid":"k"}"#), b64("{}"));
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), input.as_bytes());
-        assert_eq!(judge(&format!("{input}.{}", b64(tag)), &keys).unwrap_err(), JwsError::Symmetric);
+        let tag = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
+            input.as_bytes(),
+        );
+        assert_eq!(
+            judge(&format!("{input}.{}", b64(tag)), &keys).unwrap_err(),
+            JwsError::Symmetric
+        );
     }
 }
 
@@ -71,15 +107,24 @@ fn the_key_decides_which_algorithms_fit_it() {
     let (ec, rsa) = (Signer::es256("ec"), Signer::new("rsa", Algorithm::Rs256));
     let keys = key_set(&[&ec, &rsa]);
     let crossed = ec.sign_raw(r#"{"alg":"ES256","kid":"rsa"}"#, "{}");
-    assert_eq!(judge(&crossed, &keys).unwrap_err(), JwsError::AlgorithmMismatch);
+    assert_eq!(
+        judge(&crossed, &keys).unwrap_err(),
+        JwsError::AlgorithmMismatch
+    );
     let wider = ec.sign_raw(r#"{"alg":"ES384","kid":"ec"}"#, "{}");
-    assert_eq!(judge(&wider, &keys).unwrap_err(), JwsError::AlgorithmMismatch);
+    assert_eq!(
+        judge(&wider, &keys).unwrap_err(),
+        JwsError::AlgorithmMismatch
+    );
     // A key that says RS256 verifies no PS256, although the family is the same.
     let mut jwk = rsa.jwk();
     jwk["alg"] = json!("RS256");
     let pss = Signer::new("rsa", Algorithm::Ps256).sign(&json!({}));
     let narrow = KeySet::parse(jwks(&[jwk]).as_bytes()).unwrap();
-    assert_eq!(judge(&pss, &narrow).unwrap_err(), JwsError::AlgorithmMismatch);
+    assert_eq!(
+        judge(&pss, &narrow).unwrap_err(),
+        JwsError::AlgorithmMismatch
+    );
     assert!(judge(&pss, &keys).is_ok());
 }
 
@@ -93,7 +138,10 @@ fn keys_that_a_token_brings_are_not_looked_at() {
         "x5u": "https://evil.example/cert", "x5c": ["MIIB"],
     });
     let claims = json!({"sub": "a"}).to_string();
-    assert_eq!(judge(&evil.sign_raw(&header.to_string(), &claims), &keys).unwrap_err(), JwsError::BadSignature);
+    assert_eq!(
+        judge(&evil.sign_raw(&header.to_string(), &claims), &keys).unwrap_err(),
+        JwsError::BadSignature
+    );
     assert!(judge(&provider.sign_raw(&header.to_string(), &claims), &keys).is_ok());
 }
 
@@ -101,11 +149,20 @@ fn keys_that_a_token_brings_are_not_looked_at() {
 fn extensions_are_refused_rather_than_ignored() {
     let signer = Signer::es256("k");
     let keys = key_set(&[&signer]);
-    for extra in
-        [r#""crit":["exp"]"#, r#""crit":[]"#, r#""crit":null"#, r#""b64":false"#, r#""b64":"true""#, r#""zip":"DEF""#]
-    {
+    for extra in [
+        r#""crit":["exp"]"#,
+        r#""crit":[]"#,
+        r#""crit":null"#,
+        r#""b64":false"#,
+        r#""b64":"true""#,
+        r#""zip":"DEF""#,
+    ] {
         let header = format!(r#"{{"alg":"ES256","kid":"k",{extra}}}"#);
-        assert_eq!(judge(&signer.sign_raw(&header, "{}"), &keys).unwrap_err(), JwsError::Extension, "{extra}");
+        assert_eq!(
+            judge(&signer.sign_raw(&header, "{}"), &keys).unwrap_err(),
+            JwsError::Extension,
+            "{extra}"
+        );
     }
 }
 
@@ -139,24 +196,45 @@ fn only_three_segments_of_strict_base64url_of_unambiguous_json() {
         ".".repeat(MAX_TOKEN_BYTES),
     ];
     for token in &malformed {
-        assert_eq!(judge(token, &keys).unwrap_err(), JwsError::Malformed, "{token:.60}");
+        assert_eq!(
+            judge(token, &keys).unwrap_err(),
+            JwsError::Malformed,
+            "{token:.60}"
+        );
     }
     // Padding and left-over bits in the signature are other spellings of the same bytes.
     assert!(judge(&format!("{good}=="), &keys).is_err());
     assert!(judge(&format!("{good}A"), &keys).is_err());
     assert_eq!(judge("a.b.c.d.e", &keys).unwrap_err(), JwsError::Encrypted);
-    assert_eq!(judge(&"a".repeat(MAX_TOKEN_BYTES + 1), &keys).unwrap_err(), JwsError::TooLarge);
+    assert_eq!(
+        judge(&"a".repeat(MAX_TOKEN_BYTES + 1), &keys).unwrap_err(),
+        JwsError::TooLarge
+    );
 }
 
 #[test]
 fn a_jwt_is_told_from_what_is_opaque_however_bad_it_is() {
     let header = b64(r#"{"alg":"none"}"#);
-    for jwt in
-        [Signer::es256("k").sign(&json!({})), format!("{header}.e30."), format!("{header}.."), format!("{header}.?.!")]
-    {
+    for jwt in [
+        Signer::es256("k").sign(&json!({})),
+        format!("{header}.e30."),
+        format!("{header}.."),
+        format!("{header}.?.!"),
+    ] {
         assert!(is_jwt(&jwt), "{jwt}");
     }
-    for opaque in ["", ".", "..", "abc", "a.b.c", "e30", "e30.", "e30.x.y.z", "W10.x.y", "2YotnFZFEjr1zCsicMWpAA"] {
+    for opaque in [
+        "",
+        ".",
+        "..",
+        "abc",
+        "a.b.c",
+        "e30",
+        "e30.",
+        "e30.x.y.z",
+        "W10.x.y",
+        "2YotnFZFEjr1zCsicMWpAA",
+    ] {
         assert!(!is_jwt(opaque), "{opaque}");
     }
 }
@@ -170,10 +248,21 @@ fn keys_are_found_by_kid_and_without_one_by_trying() {
         assert!(judge(&signer.sign_raw(r#"{"alg":"ES256"}"#, "{}"), &keys).is_ok());
     }
     let stranger = Signer::es256("3");
-    assert_eq!(judge(&stranger.sign(&json!({})), &keys).unwrap_err(), JwsError::UnknownKey);
+    assert_eq!(
+        judge(&stranger.sign(&json!({})), &keys).unwrap_err(),
+        JwsError::UnknownKey
+    );
     let unnamed = stranger.sign_raw(r#"{"alg":"ES256"}"#, "{}");
     assert_eq!(judge(&unnamed, &keys).unwrap_err(), JwsError::BadSignature);
-    assert!(Jws::parse(&unnamed, &Algorithm::ALL).unwrap().is_cured_by_new_keys(JwsError::BadSignature));
+    assert!(
+        Jws::parse(&unnamed, &Algorithm::ALL)
+            .unwrap()
+            .is_cured_by_new_keys(JwsError::BadSignature)
+    );
     let named = first.sign(&json!({}));
-    assert!(!Jws::parse(&named, &Algorithm::ALL).unwrap().is_cured_by_new_keys(JwsError::BadSignature));
+    assert!(
+        !Jws::parse(&named, &Algorithm::ALL)
+            .unwrap()
+            .is_cured_by_new_keys(JwsError::BadSignature)
+    );
 }

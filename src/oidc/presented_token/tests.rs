@@ -15,9 +15,20 @@ fn base() -> Value {
 }
 
 fn judge_as(claims: &Value, typ: Option<&str>) -> Result<PresentedToken, ClaimError> {
-    let (issuer, client_id) = (Issuer::new("https://login.example.com"), ClientId::new("store"));
-    let (audiences, leeway) = ([String::from("store"), String::from("https://api.example")], Duration::from_secs(30));
-    let profile = PresentedTokenProfile { issuer: &issuer, audiences: &audiences, client_id: &client_id, leeway };
+    let (issuer, client_id) = (
+        Issuer::new("https://login.example.com"),
+        ClientId::new("store"),
+    );
+    let (audiences, leeway) = (
+        [String::from("store"), String::from("https://api.example")],
+        Duration::from_secs(30),
+    );
+    let profile = PresentedTokenProfile {
+        issuer: &issuer,
+        audiences: &audiences,
+        client_id: &client_id,
+        leeway,
+    };
     check(signed(claims, typ), profile, Timestamp::from_secs(NOW))
 }
 
@@ -26,34 +37,73 @@ fn judge(claims: &Value) -> Result<PresentedToken, ClaimError> {
 }
 
 fn without(names: &[&str]) -> Value {
-    names.iter().fold(base(), |claims, name| with(&claims, name, None))
+    names
+        .iter()
+        .fold(base(), |claims, name| with(&claims, name, None))
 }
 
 #[test]
 fn a_good_token_says_who_until_when_and_by_which_key() {
     let token = judge(&base()).unwrap();
     assert_eq!(token.holder(), &Holder::Person(Subject::new("alice")));
-    assert_eq!((token.ends_at().unwrap().secs(), token.issued_at().unwrap().secs()), (NOW + 90, NOW));
-    assert_eq!((token.sid().unwrap().as_str(), token.key().is_some()), ("s-1", true));
-    assert_eq!((token.bound_to(), token.claims().get("scope").unwrap().as_str()), (None, Some("read")));
+    assert_eq!(
+        (
+            token.ends_at().unwrap().secs(),
+            token.issued_at().unwrap().secs()
+        ),
+        (NOW + 90, NOW)
+    );
+    assert_eq!(
+        (token.sid().unwrap().as_str(), token.key().is_some()),
+        ("s-1", true)
+    );
+    assert_eq!(
+        (
+            token.bound_to(),
+            token.claims().get("scope").unwrap().as_str()
+        ),
+        (None, Some("read"))
+    );
 }
 
 #[test]
 fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
     for claim in [Claim::Iss, Claim::Aud, Claim::Exp] {
         let name = claim.name();
-        assert_eq!(judge(&with(&base(), name, None)).unwrap_err(), ClaimError::Missing(claim));
+        assert_eq!(
+            judge(&with(&base(), name, None)).unwrap_err(),
+            ClaimError::Missing(claim)
+        );
         for wrong in [Value::Null, json!(false), json!({}), json!([]), json!("")] {
             let claims = with(&base(), name, Some(wrong.clone()));
-            assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{name} {wrong}");
+            assert_eq!(
+                judge(&claims).unwrap_err(),
+                ClaimError::Malformed(claim),
+                "{name} {wrong}"
+            );
         }
     }
-    assert_eq!(judge(&with(&base(), "iat", None)).unwrap_err(), ClaimError::Missing(Claim::Iat));
+    assert_eq!(
+        judge(&with(&base(), "iat", None)).unwrap_err(),
+        ClaimError::Missing(Claim::Iat)
+    );
     assert!(judge(&without(&["iat", "sub"])).is_ok(), "of a client");
-    for claim in [Claim::Sub, Claim::ClientId, Claim::Azp, Claim::Iat, Claim::Nbf, Claim::Sid, Claim::AuthTime] {
+    for claim in [
+        Claim::Sub,
+        Claim::ClientId,
+        Claim::Azp,
+        Claim::Iat,
+        Claim::Nbf,
+        Claim::Sid,
+        Claim::AuthTime,
+    ] {
         for wrong in [Value::Null, json!(false), json!({}), json!([1]), json!("")] {
             let claims = with(&base(), claim.name(), Some(wrong.clone()));
-            assert_eq!(judge(&claims).unwrap_err(), ClaimError::Malformed(claim), "{claim:?} {wrong}");
+            assert_eq!(
+                judge(&claims).unwrap_err(),
+                ClaimError::Malformed(claim),
+                "{claim:?} {wrong}"
+            );
         }
     }
 }
@@ -61,9 +111,17 @@ fn a_required_claim_that_is_absent_null_or_wrong_typed_is_refused() {
 #[test]
 fn wrong_values_are_refused() {
     let cases = [
-        ("iss", json!("https://login.example.com/"), ClaimError::IssuerMismatch),
+        (
+            "iss",
+            json!("https://login.example.com/"),
+            ClaimError::IssuerMismatch,
+        ),
         ("aud", json!("api"), ClaimError::AudienceMismatch),
-        ("aud", json!(["store", null]), ClaimError::Malformed(Claim::Aud)),
+        (
+            "aud",
+            json!(["store", null]),
+            ClaimError::Malformed(Claim::Aud),
+        ),
         ("exp", json!(NOW - 30), ClaimError::Expired),
         ("nbf", json!(NOW + 31), ClaimError::NotYetValid),
         ("iat", json!(NOW + 31), ClaimError::IssuedInFuture),
@@ -72,33 +130,69 @@ fn wrong_values_are_refused() {
         ("token_use", json!("id"), ClaimError::WrongKind),
     ];
     for (name, value, error) in cases {
-        assert_eq!(judge(&with(&base(), name, Some(value.clone()))).unwrap_err(), error, "{name} {value}");
+        assert_eq!(
+            judge(&with(&base(), name, Some(value.clone()))).unwrap_err(),
+            error,
+            "{name} {value}"
+        );
     }
 }
 
 #[test]
 fn no_other_kind_of_token_passes_for_an_access_token() {
     // RFC 8725 section 3.12, RFC 9068 section 5.
-    for typ in [None, Some("JWT"), Some("at+jwt"), Some("application/at+jwt")] {
+    for typ in [
+        None,
+        Some("JWT"),
+        Some("at+jwt"),
+        Some("application/at+jwt"),
+    ] {
         assert!(judge_as(&base(), typ).is_ok(), "{typ:?}");
     }
     for typ in ["logout+jwt", "dpop+jwt", "secevent+jwt", "id_token", ""] {
-        assert_eq!(judge_as(&base(), Some(typ)).unwrap_err(), ClaimError::WrongKind, "{typ}");
+        assert_eq!(
+            judge_as(&base(), Some(typ)).unwrap_err(),
+            ClaimError::WrongKind,
+            "{typ}"
+        );
     }
     let id_token = without(&["client_id", "scope"]);
     for telling in ["nonce", "at_hash", "c_hash"] {
         let claims = with(&base(), telling, Some(json!("x")));
-        assert_eq!(judge_as(&claims, Some("JWT")).unwrap_err(), ClaimError::WrongKind, "{telling}");
+        assert_eq!(
+            judge_as(&claims, Some("JWT")).unwrap_err(),
+            ClaimError::WrongKind,
+            "{telling}"
+        );
     }
     // One that a refresh brought has nothing that would give it away, but nothing of an access token either.
-    assert_eq!(judge_as(&id_token, Some("JWT")).unwrap_err(), ClaimError::WrongKind);
-    assert_eq!(judge_as(&id_token, None).unwrap_err(), ClaimError::WrongKind);
-    for own in [("scope", json!("read")), ("scp", json!(["read"])), ("client_id", json!("x")), ("typ", json!("Bearer"))]
-    {
-        assert!(judge_as(&with(&id_token, own.0, Some(own.1.clone())), None).is_ok(), "{own:?}");
+    assert_eq!(
+        judge_as(&id_token, Some("JWT")).unwrap_err(),
+        ClaimError::WrongKind
+    );
+    assert_eq!(
+        judge_as(&id_token, None).unwrap_err(),
+        ClaimError::WrongKind
+    );
+    for own in [
+        ("scope", json!("read")),
+        ("scp", json!(["read"])),
+        ("client_id", json!("x")),
+        ("typ", json!("Bearer")),
+    ] {
+        assert!(
+            judge_as(&with(&id_token, own.0, Some(own.1.clone())), None).is_ok(),
+            "{own:?}"
+        );
     }
     // What is not for our own client cannot be an ID token of ours.
-    assert!(judge_as(&with(&id_token, "aud", Some(json!("https://api.example"))), None).is_ok());
+    assert!(
+        judge_as(
+            &with(&id_token, "aud", Some(json!("https://api.example"))),
+            None
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -107,21 +201,45 @@ fn nobody_is_behind_a_token_of_the_client_itself() {
     let phone = Holder::Client(ClientId::new("phone"));
     assert_eq!(client(without(&["sub"])), phone);
     assert_eq!(client(with(&base(), "sub", Some(json!("phone")))), phone);
-    assert_eq!(client(with(&without(&["client_id", "sub"]), "azp", Some(json!("phone")))), phone);
+    assert_eq!(
+        client(with(
+            &without(&["client_id", "sub"]),
+            "azp",
+            Some(json!("phone"))
+        )),
+        phone
+    );
     let by_azp = with(&without(&["client_id"]), "azp", Some(json!("alice")));
     assert_eq!(client(by_azp), Holder::Client(ClientId::new("alice")));
-    let auth0 = with(&with(&base(), "sub", Some(json!("phone@clients"))), "gty", Some(json!("client-credentials")));
+    let auth0 = with(
+        &with(&base(), "sub", Some(json!("phone@clients"))),
+        "gty",
+        Some(json!("client-credentials")),
+    );
     assert_eq!(client(auth0), phone);
     assert_eq!(client(with(&base(), "idtyp", Some(json!("app")))), phone);
-    assert_eq!(client(with(&base(), "idtyp", Some(json!("user")))), Holder::Person(Subject::new("alice")));
-    assert_eq!(judge(&without(&["sub", "client_id"])).unwrap_err(), ClaimError::Missing(Claim::Sub));
-    assert_eq!(client(without(&["client_id"])), Holder::Person(Subject::new("alice")));
+    assert_eq!(
+        client(with(&base(), "idtyp", Some(json!("user")))),
+        Holder::Person(Subject::new("alice"))
+    );
+    assert_eq!(
+        judge(&without(&["sub", "client_id"])).unwrap_err(),
+        ClaimError::Missing(Claim::Sub)
+    );
+    assert_eq!(
+        client(without(&["client_id"])),
+        Holder::Person(Subject::new("alice"))
+    );
 }
 
 #[test]
 fn a_binding_is_understood_or_the_token_refused() {
-    let bound = |cnf| judge(&with(&base(), "cnf", Some(cnf))).map(|token| token.bound_to().cloned());
-    assert_eq!(bound(json!({"jkt": "k"})), Ok(Some(JwkThumbprint::new("k"))));
+    let bound =
+        |cnf| judge(&with(&base(), "cnf", Some(cnf))).map(|token| token.bound_to().cloned());
+    assert_eq!(
+        bound(json!({"jkt": "k"})),
+        Ok(Some(JwkThumbprint::new("k")))
+    );
     for other in [
         Value::Null,
         json!("k"),
@@ -132,6 +250,10 @@ fn a_binding_is_understood_or_the_token_refused() {
         json!({"jkt": "k", "x5t#S256": "k"}),
         json!({"kid": "k"}),
     ] {
-        assert_eq!(bound(other.clone()), Err(ClaimError::Malformed(Claim::Cnf)), "{other}");
+        assert_eq!(
+            bound(other.clone()),
+            Err(ClaimError::Malformed(Claim::Cnf)),
+            "{other}"
+        );
     }
 }

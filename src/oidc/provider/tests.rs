@@ -49,12 +49,23 @@ impl World {
             special.unwrap_or_else(|| usual(seen, &published.lock().unwrap()))
         })
         .await;
-        let discovery = Url::parse(&format!("http://login.localhost:{}/d", server.address.port())).unwrap();
-        let mut settings = ProviderSettings::at(ProviderName::new("login"), Issuer::new(ISSUER), discovery);
+        let discovery = Url::parse(&format!(
+            "http://login.localhost:{}/d",
+            server.address.port()
+        ))
+        .unwrap();
+        let mut settings =
+            ProviderSettings::at(ProviderName::new("login"), Issuer::new(ISSUER), discovery);
         change(&mut settings);
         let clock = Arc::new(ManualClock::starting_at(Timestamp::from_secs(NOW)));
         let provider = Provider::new(settings, Arc::clone(&clock) as Arc<dyn Clock>);
-        Self { server, provider, clock, script, keys }
+        Self {
+            server,
+            provider,
+            clock,
+            script,
+            keys,
+        }
     }
 
     fn on(&self, path: &'static str, reply: impl Fn() -> Reply + Send + 'static) {
@@ -68,22 +79,34 @@ impl World {
 
     fn client(&self) -> ClientSettings {
         let secret = ClientAuth::Post(ClientSecret::new("s3cret"));
-        ClientSettings::new(ClientId::new("store"), secret, Url::parse("https://store.example.com/cb").unwrap())
+        ClientSettings::new(
+            ClientId::new("store"),
+            secret,
+            Url::parse("https://store.example.com/cb").unwrap(),
+        )
     }
 
     async fn verify(&self, token: &str) -> Result<VerifiedToken, TokenRejected> {
-        self.provider.verify_access_token(&self.client(), &AccessToken::new(token)).await
+        self.provider
+            .verify_access_token(&self.client(), &AccessToken::new(token))
+            .await
     }
 
     async fn refresh(&self) -> Result<TokenAnswer, TokenError> {
-        self.provider.refresh(&self.client(), &RefreshToken::new("rt")).await
+        self.provider
+            .refresh(&self.client(), &RefreshToken::new("rt"))
+            .await
     }
 }
 
 fn usual(seen: &Seen, keys: &str) -> Reply {
     match seen.path.as_str() {
         "/d" => {
-            let port = seen.head.lines().find_map(|line| line.strip_prefix("host: login.localhost:")).unwrap();
+            let port = seen
+                .head
+                .lines()
+                .find_map(|line| line.strip_prefix("host: login.localhost:"))
+                .unwrap();
             Reply::Json(200, metadata(port).to_string())
         }
         "/keys" => Reply::Json(200, keys.to_owned()),
@@ -111,18 +134,36 @@ async fn a_code_and_a_refresh_token_are_exchanged_in_one_call_each() {
     let world = World::new().await;
     let verifier = PkceVerifier::from_sealed("v".repeat(43));
     let code = AuthorizationCode::new("c&d");
-    let tokens = world.provider.exchange_code(&world.client(), code, verifier).await.unwrap();
+    let tokens = world
+        .provider
+        .exchange_code(&world.client(), code, verifier)
+        .await
+        .unwrap();
     assert_eq!(tokens.access_token.expose(), "at");
     let seen = world.server.last("/token");
-    for part in ["grant_type=authorization_code", "code=c%26d", "client_secret=s3cret", "code_verifier=vvv"] {
+    for part in [
+        "grant_type=authorization_code",
+        "code=c%26d",
+        "client_secret=s3cret",
+        "code_verifier=vvv",
+    ] {
         assert!(seen.body.contains(part), "{part} in {}", seen.body);
     }
     for field in ["referer:", "cookie:", "authorization:"] {
         assert!(!seen.head.to_lowercase().contains(field), "{field}");
     }
     world.refresh().await.unwrap();
-    assert!(world.server.last("/token").body.contains("grant_type=refresh_token&refresh_token=rt"));
-    assert_eq!((world.server.count("/token"), world.server.count("/d")), (2, 1));
+    assert!(
+        world
+            .server
+            .last("/token")
+            .body
+            .contains("grant_type=refresh_token&refresh_token=rt")
+    );
+    assert_eq!(
+        (world.server.count("/token"), world.server.count("/d")),
+        (2, 1)
+    );
 }
 
 #[tokio::test]
@@ -133,18 +174,45 @@ async fn an_answer_gone_wrong_is_told_apart_by_what_it_means_for_the_token() {
     })
     .await;
     world.provider.metadata().await.unwrap();
-    let head = |rest: &str| format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{rest}").into_bytes();
-    let huge = [head("transfer-encoding: chunked\r\n\r\n8000\r\n"), vec![b' '; 0x8000]].concat();
+    let head = |rest: &str| {
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{rest}").into_bytes()
+    };
+    let huge = [
+        head("transfer-encoding: chunked\r\n\r\n8000\r\n"),
+        vec![b' '; 0x8000],
+    ]
+    .concat();
     let cases: Vec<Case> = vec![
-        ("token_answer_malformed", Box::new(move || Reply::Raw(head("connection: close\r\n\r\n<html>")))),
-        ("provider_unavailable", Box::new(|| Reply::Json(500, String::from("oops")))),
-        ("token_answer_malformed", Box::new(move || Reply::Stall(huge.clone()))),
-        ("token_answer_malformed", Box::new(move || Reply::Stall(head("content-length: 10001\r\n\r\n")))),
+        (
+            "token_answer_malformed",
+            Box::new(move || Reply::Raw(head("connection: close\r\n\r\n<html>"))),
+        ),
+        (
+            "provider_unavailable",
+            Box::new(|| Reply::Json(500, String::from("oops"))),
+        ),
+        (
+            "token_answer_malformed",
+            Box::new(move || Reply::Stall(huge.clone())),
+        ),
+        (
+            "token_answer_malformed",
+            Box::new(move || Reply::Stall(head("content-length: 10001\r\n\r\n"))),
+        ),
         ("provider_no_answer", Box::new(|| Reply::Stall(Vec::new()))),
-        ("provider_no_answer", Box::new(move || Reply::Stall(head("content-length: 100\r\n\r\n{")))),
+        (
+            "provider_no_answer",
+            Box::new(move || Reply::Stall(head("content-length: 100\r\n\r\n{"))),
+        ),
         ("provider_no_answer", Box::new(|| Reply::Raw(Vec::new()))),
-        ("provider_no_answer", Box::new(move || Reply::Raw(head("content-length: 100\r\n\r\n{")))),
-        ("provider_no_answer", Box::new(|| Reply::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec()))),
+        (
+            "provider_no_answer",
+            Box::new(move || Reply::Raw(head("content-length: 100\r\n\r\n{"))),
+        ),
+        (
+            "provider_no_answer",
+            Box::new(|| Reply::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec())),
+        ),
     ];
     for (number, (code, reply)) in cases.into_iter().enumerate() {
         world.on("/token", reply);
@@ -152,7 +220,11 @@ async fn an_answer_gone_wrong_is_told_apart_by_what_it_means_for_the_token() {
         assert_eq!(error.code(), code, "case {number}: {error}");
         let is_ambiguous = matches!(error, TokenError::Ambiguous(_));
         assert_eq!(is_ambiguous, code == "provider_no_answer", "case {number}");
-        assert_eq!(world.server.count("/token"), number + 1, "a token call is never repeated");
+        assert_eq!(
+            world.server.count("/token"),
+            number + 1,
+            "a token call is never repeated"
+        );
     }
 }
 
@@ -162,17 +234,38 @@ async fn a_redirect_is_not_followed() {
     let world = World::new().await;
     let elsewhere = FakeProvider::start(|_| Reply::Json(200, String::from("{}"))).await;
     let location = format!("http://{}/stolen", elsewhere.address);
-    for (status, path) in [(302, "/token"), (307, "/token"), (308, "/revoke"), (301, "/userinfo")] {
-        let answer = format!("HTTP/1.1 {status} X\r\nlocation: {location}\r\nconnection: close\r\n\r\n").into_bytes();
+    for (status, path) in [
+        (302, "/token"),
+        (307, "/token"),
+        (308, "/revoke"),
+        (301, "/userinfo"),
+    ] {
+        let answer =
+            format!("HTTP/1.1 {status} X\r\nlocation: {location}\r\nconnection: close\r\n\r\n")
+                .into_bytes();
         world.on(path, move || Reply::Raw(answer.clone()));
         let (client, token) = (world.client(), RefreshToken::new("rt"));
         match path {
-            "/token" => assert_eq!(world.refresh().await.unwrap_err().code(), "token_answer_malformed"),
+            "/token" => assert_eq!(
+                world.refresh().await.unwrap_err().code(),
+                "token_answer_malformed"
+            ),
             "/revoke" => {
-                assert_eq!(world.provider.revoke(&client, &token).await.unwrap_err().code(), "provider_status");
+                assert_eq!(
+                    world
+                        .provider
+                        .revoke(&client, &token)
+                        .await
+                        .unwrap_err()
+                        .code(),
+                    "provider_status"
+                );
             }
             _ => {
-                let verdict = world.provider.userinfo(&AccessToken::new("at"), &Subject::new("alice")).await;
+                let verdict = world
+                    .provider
+                    .userinfo(&AccessToken::new("at"), &Subject::new("alice"))
+                    .await;
                 assert_eq!(verdict.unwrap_err().code(), "provider_status");
             }
         }
@@ -185,21 +278,42 @@ async fn a_provider_that_is_not_there_got_nothing() {
     let world = World::new().await;
     world.provider.metadata().await.unwrap();
     let port = world.server.address.port();
-    let World { server, provider, clock, .. } = world;
+    let World {
+        server,
+        provider,
+        clock,
+        ..
+    } = world;
     drop(server);
     // The port stays free: a listener that shut just now is not taken over by this process.
-    while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+    while tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
+        .is_ok()
+    {
         tokio::task::yield_now().await;
     }
-    let client = ClientSettings::new(ClientId::new("a"), ClientAuth::None, Url::parse("https://a.example/cb").unwrap());
-    let error = provider.refresh(&client, &RefreshToken::new("rt")).await.unwrap_err();
+    let client = ClientSettings::new(
+        ClientId::new("a"),
+        ClientAuth::None,
+        Url::parse("https://a.example/cb").unwrap(),
+    );
+    let error = provider
+        .refresh(&client, &RefreshToken::new("rt"))
+        .await
+        .unwrap_err();
     assert!(matches!(&error, TokenError::Unreachable(_)), "{error}");
     assert_eq!(error.code(), "provider_unreachable");
     let signer = Signer::es256("k");
-    let rejected = provider.verify_access_token(&client, &AccessToken::new(signer.sign(&claims()))).await.unwrap_err();
+    let rejected = provider
+        .verify_access_token(&client, &AccessToken::new(signer.sign(&claims())))
+        .await
+        .unwrap_err();
     assert!(rejected.is_outage(), "{rejected}");
     // What is no token at all is the token's fault, outage or not.
-    let rejected = provider.verify_access_token(&client, &AccessToken::new("garbage")).await.unwrap_err();
+    let rejected = provider
+        .verify_access_token(&client, &AccessToken::new("garbage"))
+        .await
+        .unwrap_err();
     assert_eq!(rejected, TokenRejected::Signature(JwsError::Malformed));
     drop(clock);
 }
@@ -208,19 +322,44 @@ async fn a_provider_that_is_not_there_got_nothing() {
 async fn bad_discovery_documents_are_named_and_not_asked_for_again_at_once() {
     let world = World::new().await;
     let cases: [Case; 5] = [
-        ("discovery_not_json", Box::new(|| Reply::Json(200, String::from("<!doctype html>")))),
-        ("provider_status", Box::new(|| Reply::Json(500, String::from("{}")))),
-        ("provider_answer_too_large", Box::new(|| Reply::Json(200, " ".repeat(1024 * 1024 + 1)))),
+        (
+            "discovery_not_json",
+            Box::new(|| Reply::Json(200, String::from("<!doctype html>"))),
+        ),
+        (
+            "provider_status",
+            Box::new(|| Reply::Json(500, String::from("{}"))),
+        ),
+        (
+            "provider_answer_too_large",
+            Box::new(|| Reply::Json(200, " ".repeat(1024 * 1024 + 1))),
+        ),
         (
             "discovery_issuer_mismatch",
             Box::new(|| {
-                Reply::Json(200, with(&metadata("1"), "issuer", Some(json!("https://evil.example"))).to_string())
+                Reply::Json(
+                    200,
+                    with(
+                        &metadata("1"),
+                        "issuer",
+                        Some(json!("https://evil.example")),
+                    )
+                    .to_string(),
+                )
             }),
         ),
         (
             "discovery_endpoint_insecure",
             Box::new(|| {
-                Reply::Json(200, with(&metadata("1"), "jwks_uri", Some(json!("http://192.0.2.1/keys"))).to_string())
+                Reply::Json(
+                    200,
+                    with(
+                        &metadata("1"),
+                        "jwks_uri",
+                        Some(json!("http://192.0.2.1/keys")),
+                    )
+                    .to_string(),
+                )
             }),
         ),
     ];
@@ -233,7 +372,10 @@ async fn bad_discovery_documents_are_named_and_not_asked_for_again_at_once() {
         world.clock.advance(Duration::from_secs(2));
     }
     *world.script.lock().unwrap() = Box::new(|_| None);
-    assert_eq!(world.provider.metadata().await.unwrap().issuer.as_str(), ISSUER);
+    assert_eq!(
+        world.provider.metadata().await.unwrap().issuer.as_str(),
+        ISSUER
+    );
 }
 
 #[tokio::test]
@@ -260,7 +402,9 @@ async fn a_rotated_key_is_found_and_a_flood_of_unknown_ones_is_not_passed_on() {
     world.clock.advance(Duration::from_secs(10));
     let token = world.verify(&new.sign(&claims())).await.unwrap();
     assert_eq!((token.kid(), world.server.count("/keys")), (Some("new"), 2));
-    assert!(!at_first.contains(&token.key()) && world.provider.keys().unwrap().contains(&token.key()));
+    assert!(
+        !at_first.contains(&token.key()) && world.provider.keys().unwrap().contains(&token.key())
+    );
     for number in 0..50 {
         let stranger = Signer::es256(&format!("unknown-{number}"));
         let rejected = world.verify(&stranger.sign(&claims())).await.unwrap_err();
@@ -268,8 +412,14 @@ async fn a_rotated_key_is_found_and_a_flood_of_unknown_ones_is_not_passed_on() {
     }
     assert_eq!(world.server.count("/keys"), 2, "rate-limited");
     world.clock.advance(Duration::from_secs(10));
-    world.verify(&Signer::es256("unknown").sign(&claims())).await.unwrap_err();
-    world.verify(&Signer::es256("unknown").sign(&claims())).await.unwrap_err();
+    world
+        .verify(&Signer::es256("unknown").sign(&claims()))
+        .await
+        .unwrap_err();
+    world
+        .verify(&Signer::es256("unknown").sign(&claims()))
+        .await
+        .unwrap_err();
     assert_eq!(world.server.count("/keys"), 3);
 }
 
@@ -288,9 +438,17 @@ async fn the_last_good_keys_outlive_a_bad_answer() {
     ] {
         world.on("/keys", move || Reply::Json(status, String::from(reply)));
         world.clock.advance(Duration::from_secs(10));
-        let unknown = world.verify(&Signer::es256("unknown").sign(&claims())).await.unwrap_err();
+        let unknown = world
+            .verify(&Signer::es256("unknown").sign(&claims()))
+            .await
+            .unwrap_err();
         assert!(unknown.is_outage(), "{unknown}");
-        assert!(world.verify(&good.sign(&with(&claims(), "exp", Some(json!(NOW + 600))))).await.is_ok());
+        assert!(
+            world
+                .verify(&good.sign(&with(&claims(), "exp", Some(json!(NOW + 600)))))
+                .await
+                .is_ok()
+        );
     }
 }
 
@@ -303,12 +461,28 @@ async fn a_provider_that_comes_back_with_another_key_is_followed_at_once() {
     world.publish(&[&new]);
     world.on("/keys", || Reply::Json(503, String::new()));
     world.clock.advance(Duration::from_secs(10));
-    assert!(world.verify(&new.sign(&claims())).await.unwrap_err().is_outage());
+    assert!(
+        world
+            .verify(&new.sign(&claims()))
+            .await
+            .unwrap_err()
+            .is_outage()
+    );
     *world.script.lock().unwrap() = Box::new(|_| None);
-    assert!(world.verify(&new.sign(&claims())).await.unwrap_err().is_outage(), "it is not hammered");
+    assert!(
+        world
+            .verify(&new.sign(&claims()))
+            .await
+            .unwrap_err()
+            .is_outage(),
+        "it is not hammered"
+    );
     world.clock.advance(REMEMBER_FAILURE);
     let token = world.verify(&new.sign(&claims())).await.unwrap();
-    assert_eq!(world.verify(&old.sign(&claims())).await.unwrap_err().code(), "token_key_unknown");
+    assert_eq!(
+        world.verify(&old.sign(&claims())).await.unwrap_err().code(),
+        "token_key_unknown"
+    );
     assert!(world.provider.keys().unwrap().contains(&token.key()));
 }
 
@@ -320,12 +494,22 @@ async fn the_keys_are_kept_fresh_while_discovery_fails_and_the_other_way_round()
     world.provider.freshen().await.unwrap();
     world.on("/d", || Reply::Json(500, String::new()));
     world.publish(&[&new]);
-    assert_eq!(world.provider.freshen().await.unwrap_err().code(), "provider_status");
-    assert!(world.provider.keys().unwrap().has_kid("new") && world.provider.known_metadata().is_some());
+    assert_eq!(
+        world.provider.freshen().await.unwrap_err().code(),
+        "provider_status"
+    );
+    assert!(
+        world.provider.keys().unwrap().has_kid("new") && world.provider.known_metadata().is_some()
+    );
     world.on("/keys", || Reply::Json(500, String::new()));
     let before = world.server.count("/d");
-    assert_eq!(world.provider.freshen().await.unwrap_err().code(), "provider_status");
-    assert!(world.provider.keys().unwrap().has_kid("new") && world.server.count("/d") == before + 1);
+    assert_eq!(
+        world.provider.freshen().await.unwrap_err().code(),
+        "provider_status"
+    );
+    assert!(
+        world.provider.keys().unwrap().has_kid("new") && world.server.count("/d") == before + 1
+    );
 }
 
 #[tokio::test]
@@ -349,19 +533,43 @@ async fn an_id_token_is_verified_for_one_login_and_one_client() {
     world.publish(&[&signer]);
     let token = IdToken::new(signer.sign(&with(&claims(), "nonce", Some(json!("n")))));
     let (right, wrong) = (Nonce::new("n"), Nonce::new("m"));
-    let expect = |nonce| IdTokenExpectation { nonce: Some(nonce), ..Default::default() };
+    let expect = |nonce| IdTokenExpectation {
+        nonce: Some(nonce),
+        ..Default::default()
+    };
     let client = world.client();
-    assert!(world.provider.verify_id_token(&client, &token, expect(&right)).await.is_ok());
-    let rejected = world.provider.verify_id_token(&client, &token, expect(&wrong)).await.unwrap_err();
-    assert_eq!((rejected.code(), rejected.is_outage()), ("token_nonce_mismatch", false));
+    assert!(
+        world
+            .provider
+            .verify_id_token(&client, &token, expect(&right))
+            .await
+            .is_ok()
+    );
+    let rejected = world
+        .provider
+        .verify_id_token(&client, &token, expect(&wrong))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (rejected.code(), rejected.is_outage()),
+        ("token_nonce_mismatch", false)
+    );
     // `audiences` is about access tokens: an ID token is for the client and nobody else.
     let mut other = world.client();
     other.client_id = ClientId::new("forum");
     other.audiences = vec![String::from("store")];
-    let rejected = world.provider.verify_id_token(&other, &token, expect(&right)).await.unwrap_err();
+    let rejected = world
+        .provider
+        .verify_id_token(&other, &token, expect(&right))
+        .await
+        .unwrap_err();
     assert_eq!(rejected.code(), "token_audience_mismatch");
     world.clock.advance(Duration::from_secs(90));
-    let rejected = world.provider.verify_id_token(&client, &token, expect(&right)).await.unwrap_err();
+    let rejected = world
+        .provider
+        .verify_id_token(&client, &token, expect(&right))
+        .await
+        .unwrap_err();
     assert_eq!(rejected.code(), "token_expired");
 }
 
@@ -369,8 +577,24 @@ async fn an_id_token_is_verified_for_one_login_and_one_client() {
 async fn userinfo_is_about_the_same_person_and_sent_with_the_token() {
     let world = World::new().await;
     let (token, alice) = (AccessToken::new("at"), Subject::new("alice"));
-    assert_eq!(world.provider.userinfo(&token, &alice).await.unwrap().get("email").unwrap(), "a@example.com");
-    assert!(world.server.last("/userinfo").head.to_lowercase().contains("authorization: bearer at"));
+    assert_eq!(
+        world
+            .provider
+            .userinfo(&token, &alice)
+            .await
+            .unwrap()
+            .get("email")
+            .unwrap(),
+        "a@example.com"
+    );
+    assert!(
+        world
+            .server
+            .last("/userinfo")
+            .head
+            .to_lowercase()
+            .contains("authorization: bearer at")
+    );
     for (body, code) in [
         (r#"{"sub":"bob"}"#, "userinfo_subject_mismatch"),
         (r#"{"email":"a"}"#, "userinfo_subject_mismatch"),
@@ -379,7 +603,16 @@ async fn userinfo_is_about_the_same_person_and_sent_with_the_token() {
         ("eyJhbGciOiJub25lIn0.e30.", "provider_answer_not_json"),
     ] {
         world.on("/userinfo", move || Reply::Json(200, String::from(body)));
-        assert_eq!(world.provider.userinfo(&token, &alice).await.unwrap_err().code(), code, "{body}");
+        assert_eq!(
+            world
+                .provider
+                .userinfo(&token, &alice)
+                .await
+                .unwrap_err()
+                .code(),
+            code,
+            "{body}"
+        );
     }
 }
 
@@ -387,13 +620,27 @@ async fn userinfo_is_about_the_same_person_and_sent_with_the_token() {
 async fn a_refresh_token_is_revoked_where_that_is_offered() {
     let world = World::new().await;
     let (client, token) = (world.client(), RefreshToken::new("rt"));
-    assert_eq!(world.provider.revoke(&client, &token).await.unwrap(), Revoked::Done);
+    assert_eq!(
+        world.provider.revoke(&client, &token).await.unwrap(),
+        Revoked::Done
+    );
     let body = world.server.last("/revoke").body;
-    assert!(body.contains("token=rt&token_type_hint=refresh_token") && body.contains("client_id=store"), "{body}");
+    assert!(
+        body.contains("token=rt&token_type_hint=refresh_token") && body.contains("client_id=store"),
+        "{body}"
+    );
     let bare = World::new().await;
     let port = bare.server.address.port().to_string();
-    bare.on("/d", move || Reply::Json(200, with(&metadata(&port), "revocation_endpoint", None).to_string()));
-    assert_eq!(bare.provider.revoke(&client, &token).await.unwrap(), Revoked::NotOffered);
+    bare.on("/d", move || {
+        Reply::Json(
+            200,
+            with(&metadata(&port), "revocation_endpoint", None).to_string(),
+        )
+    });
+    assert_eq!(
+        bare.provider.revoke(&client, &token).await.unwrap(),
+        Revoked::NotOffered
+    );
 }
 
 #[tokio::test]
@@ -425,7 +672,12 @@ async fn plain_http_to_another_machine_is_not_even_tried() {
     })
     .await;
     let error = world.provider.metadata().await.unwrap_err();
-    assert_eq!(error, ProviderError::Insecure { endpoint: Endpoint::Discovery });
+    assert_eq!(
+        error,
+        ProviderError::Insecure {
+            endpoint: Endpoint::Discovery
+        }
+    );
 }
 
 #[tokio::test]
@@ -434,8 +686,15 @@ async fn every_call_can_be_spawned() {
     fn spawnable<F: Future + Send>(_: &F) {}
     let world = World::new().await;
     let (provider, client) = (&world.provider, world.client());
-    let (access, id, refresh) = (AccessToken::new("a"), IdToken::new("i"), RefreshToken::new("r"));
-    let (code, verifier) = (AuthorizationCode::new("c"), PkceVerifier::from_entropy([0; 32]));
+    let (access, id, refresh) = (
+        AccessToken::new("a"),
+        IdToken::new("i"),
+        RefreshToken::new("r"),
+    );
+    let (code, verifier) = (
+        AuthorizationCode::new("c"),
+        PkceVerifier::from_entropy([0; 32]),
+    );
     let alice = Subject::new("alice");
     spawnable(&provider.exchange_code(&client, code, verifier));
     spawnable(&provider.refresh(&client, &refresh));
@@ -443,5 +702,9 @@ async fn every_call_can_be_spawned() {
     spawnable(&provider.userinfo(&access, &alice));
     spawnable(&provider.verify_access_token(&client, &access));
     spawnable(&provider.verify_id_token(&client, &id, IdTokenExpectation::default()));
-    assert_eq!(world.server.count("/d"), 0, "nothing is asked before a call is awaited");
+    assert_eq!(
+        world.server.count("/d"),
+        0,
+        "nothing is asked before a call is awaited"
+    );
 }

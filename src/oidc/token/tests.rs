@@ -18,11 +18,29 @@ fn parse(answer: &Value) -> Result<TokenAnswer, TokenError> {
 #[test]
 fn tokens_are_read_as_the_wild_writes_them() {
     let all = parse(&answer()).unwrap();
-    assert_eq!((all.access_token.expose(), all.token_type), ("at", TokenType::Bearer));
+    assert_eq!(
+        (all.access_token.expose(), all.token_type),
+        ("at", TokenType::Bearer)
+    );
     assert_eq!(all.expires_in, Some(Duration::from_secs(3600)));
-    assert_eq!((all.refresh_token.unwrap().expose(), all.id_token.unwrap().expose()), ("rt", "id"));
-    for (kind, read) in [("bearer", TokenType::Bearer), ("BEARER", TokenType::Bearer), ("dpop", TokenType::DPoP)] {
-        assert_eq!(parse(&with(&answer(), "token_type", Some(json!(kind)))).unwrap().token_type, read);
+    assert_eq!(
+        (
+            all.refresh_token.unwrap().expose(),
+            all.id_token.unwrap().expose()
+        ),
+        ("rt", "id")
+    );
+    for (kind, read) in [
+        ("bearer", TokenType::Bearer),
+        ("BEARER", TokenType::Bearer),
+        ("dpop", TokenType::DPoP),
+    ] {
+        assert_eq!(
+            parse(&with(&answer(), "token_type", Some(json!(kind))))
+                .unwrap()
+                .token_type,
+            read
+        );
     }
     for (value, seconds) in [
         (json!("3600"), Some(3600)),
@@ -32,11 +50,18 @@ fn tokens_are_read_as_the_wild_writes_them() {
         (json!("18446744073709551615"), Some(LONGEST_LIFE.as_secs())),
         (Value::Null, None),
     ] {
-        let read = parse(&with(&answer(), "expires_in", Some(value.clone()))).unwrap().expires_in;
+        let read = parse(&with(&answer(), "expires_in", Some(value.clone())))
+            .unwrap()
+            .expires_in;
         assert_eq!(read.map(|life| life.as_secs()), seconds, "{value}");
     }
     for none in [Some(json!("")), Some(Value::Null), None] {
-        assert!(parse(&with(&answer(), "refresh_token", none)).unwrap().refresh_token.is_none());
+        assert!(
+            parse(&with(&answer(), "refresh_token", none))
+                .unwrap()
+                .refresh_token
+                .is_none()
+        );
     }
     let listed = parse(&with(&answer(), "scope", Some(json!(["openid", "email"])))).unwrap();
     assert_eq!(listed.scope.as_deref(), Some("openid email"));
@@ -61,16 +86,31 @@ fn an_answer_that_makes_no_sense_is_neither_tokens_nor_a_refusal() {
     ];
     for (name, value) in cases {
         let verdict = parse(&with(&answer(), name, value.clone()));
-        assert!(matches!(verdict, Err(TokenError::BadAnswer(_))), "{name} {value:?}");
+        assert!(
+            matches!(verdict, Err(TokenError::BadAnswer(_))),
+            "{name} {value:?}"
+        );
     }
-    for (status, body) in [(200, "<html>"), (200, ""), (302, ""), (200, "[]"), (400, "<html>"), (404, "not here")] {
+    for (status, body) in [
+        (200, "<html>"),
+        (200, ""),
+        (302, ""),
+        (200, "[]"),
+        (400, "<html>"),
+        (404, "not here"),
+    ] {
         let verdict = parse_answer(Grant::Refresh, status, body.as_bytes());
-        assert!(matches!(verdict, Err(TokenError::BadAnswer(_))), "{status} {body}");
+        assert!(
+            matches!(verdict, Err(TokenError::BadAnswer(_))),
+            "{status} {body}"
+        );
     }
 }
 
 fn code_of(grant: Grant, status: u16, body: &str) -> &'static str {
-    parse_answer(grant, status, body.as_bytes()).unwrap_err().code()
+    parse_answer(grant, status, body.as_bytes())
+        .unwrap_err()
+        .code()
 }
 
 #[test]
@@ -90,34 +130,62 @@ fn only_a_grant_that_is_gone_ends_a_session() {
         (403, r#"{"message":"blocked"}"#, "token_answer_malformed"),
         (404, r#"{"message":"no route"}"#, "token_answer_malformed"),
         (404, "", "token_answer_malformed"),
-        (400, r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#, "client_rejected"),
+        (
+            400,
+            r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#,
+            "client_rejected",
+        ),
         (401, r#"{"error":"invalid_client"}"#, "client_rejected"),
         (400, r#"{"error":"invalid_client"}"#, "client_rejected"),
         (400, r#"{"error":"unauthorized_client"}"#, "client_rejected"),
         (400, r#"{"error":"invalid_scope"}"#, "client_rejected"),
         (400, r#"{"error":"invalid_request"}"#, "client_rejected"),
         (401, "", "client_rejected"),
-        (400, r#"{"error":"temporarily_unavailable"}"#, "provider_unavailable"),
+        (
+            400,
+            r#"{"error":"temporarily_unavailable"}"#,
+            "provider_unavailable",
+        ),
         (500, r#"{"error":"invalid_grant"}"#, "provider_unavailable"),
         (503, "<html>", "provider_unavailable"),
         (429, "", "provider_unavailable"),
         (405, "", "token_answer_malformed"),
-        (404, "<html>default backend</html>", "token_answer_malformed"),
+        (
+            404,
+            "<html>default backend</html>",
+            "token_answer_malformed",
+        ),
         (400, r#"{"error":7}"#, "grant_refused"),
     ];
     for (status, body, code) in cases {
-        assert_eq!(code_of(Grant::Refresh, status, body), code, "{status} {body}");
+        assert_eq!(
+            code_of(Grant::Refresh, status, body),
+            code,
+            "{status} {body}"
+        );
     }
     assert_eq!(code_of(Grant::Code, 404, ""), "token_answer_malformed");
-    assert_eq!(code_of(Grant::Code, 400, r#"{"error":"invalid_grant"}"#), "grant_refused");
+    assert_eq!(
+        code_of(Grant::Code, 400, r#"{"error":"invalid_grant"}"#),
+        "grant_refused"
+    );
 }
 
 #[test]
 fn descriptions_are_fit_to_be_shown() {
     let body = json!({"error": "invalid_grant", "error_description": format!("a\n\u{1b}[0m{}", "b".repeat(900))});
     let error = parse_answer(Grant::Refresh, 400, body.to_string().as_bytes()).unwrap_err();
-    let TokenError::Refused { description: Some(description), .. } = error else { panic!("{error:?}") };
-    assert!(description.len() == 300 && description.starts_with("a[0mb"), "{description}");
+    let TokenError::Refused {
+        description: Some(description),
+        ..
+    } = error
+    else {
+        panic!("{error:?}")
+    };
+    assert!(
+        description.len() == 300 && description.starts_with("a[0mb"),
+        "{description}"
+    );
 }
 
 #[test]
@@ -128,21 +196,36 @@ fn a_client_shows_who_it_is_as_registered() {
     let basic = client(ClientAuth::Basic(secret()));
     let proof = client_proof(&basic);
     let encoded = STANDARD.encode("a%3Ab:p%25s+w%C3%B6rd");
-    assert_eq!(proof.authorization.unwrap().as_str(), format!("Basic {encoded}"));
+    assert_eq!(
+        proof.authorization.unwrap().as_str(),
+        format!("Basic {encoded}")
+    );
     assert!(proof.parameters.is_empty());
     let post = client(ClientAuth::Post(secret()));
-    assert_eq!(client_proof(&post).parameters, [("client_id", "a:b"), ("client_secret", "p%s w\u{f6}rd")]);
+    assert_eq!(
+        client_proof(&post).parameters,
+        [("client_id", "a:b"), ("client_secret", "p%s w\u{f6}rd")]
+    );
     let public = client(ClientAuth::None);
     assert_eq!(client_proof(&public).parameters, [("client_id", "a:b")]);
-    assert!(!format!("{basic:?}").contains("p%s"), "secrets are redacted");
+    assert!(
+        !format!("{basic:?}").contains("p%s"),
+        "secrets are redacted"
+    );
 }
 
 #[test]
 fn a_revocation_is_done_or_not_offered_or_failed() {
     let unsupported = br#"{"error":"unsupported_token_type"}"#;
     assert_eq!(revocation_outcome(200, b"").unwrap(), Revoked::Done);
-    assert_eq!(revocation_outcome(400, unsupported).unwrap(), Revoked::NotOffered);
+    assert_eq!(
+        revocation_outcome(400, unsupported).unwrap(),
+        Revoked::NotOffered
+    );
     for (status, body) in [(400, "{}"), (401, ""), (500, ""), (302, "")] {
-        assert!(revocation_outcome(status, body.as_bytes()).is_err(), "{status}");
+        assert!(
+            revocation_outcome(status, body.as_bytes()).is_err(),
+            "{status}"
+        );
     }
 }

@@ -7,7 +7,10 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
     let home = &Href::on_our_origin("/").unwrap();
     let login = &Href::on_our_origin("/.doorward/login?return_to=%2Fposts&x=\"'<b>").unwrap();
     let status = StatusCode::BAD_GATEWAY;
-    let link = Some(Link { label: text, href: login });
+    let link = Some(Link {
+        label: text,
+        href: login,
+    });
     let error = ErrorPage {
         site: text,
         status,
@@ -20,21 +23,68 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
     };
     vec![
         ("error", pages.error(&error)),
-        ("error without detail", pages.error(&ErrorPage { detail: None, ..error.clone() })),
-        ("error without link", pages.error(&ErrorPage { link: None, ..error.clone() })),
+        (
+            "error without detail",
+            pages.error(&ErrorPage {
+                detail: None,
+                ..error.clone()
+            }),
+        ),
+        (
+            "error without link",
+            pages.error(&ErrorPage {
+                link: None,
+                ..error.clone()
+            }),
+        ),
         ("forbidden", {
-            pages.forbidden(&ForbiddenPage { site: text, person: text, log_out: login, home, reference: text })
+            pages.forbidden(&ForbiddenPage {
+                site: text,
+                person: text,
+                log_out: login,
+                home,
+                reference: text,
+            })
         }),
-        ("signed_out", pages.signed_out(&SignedOutPage { site: text, provider_may_remember: false, home })),
-        ("signed_out here", pages.signed_out(&SignedOutPage { site: text, provider_may_remember: true, home })),
+        (
+            "signed_out",
+            pages.signed_out(&SignedOutPage {
+                site: text,
+                provider_may_remember: false,
+                home,
+            }),
+        ),
+        (
+            "signed_out here",
+            pages.signed_out(&SignedOutPage {
+                site: text,
+                provider_may_remember: true,
+                home,
+            }),
+        ),
         ("logout_confirm", {
-            pages.logout_confirm(&LogoutConfirmPage { site: text, person: Some(text), action: login, home })
+            pages.logout_confirm(&LogoutConfirmPage {
+                site: text,
+                person: Some(text),
+                action: login,
+                home,
+            })
         }),
         ("logout_confirm of nobody", {
-            pages.logout_confirm(&LogoutConfirmPage { site: text, person: None, action: login, home })
+            pages.logout_confirm(&LogoutConfirmPage {
+                site: text,
+                person: None,
+                action: login,
+                home,
+            })
         }),
         ("form_not_sent", {
-            pages.form_not_sent(&FormNotSentPage { site: text, because: text, login, reference: text })
+            pages.form_not_sent(&FormNotSentPage {
+                site: text,
+                because: text,
+                login,
+                reference: text,
+            })
         }),
         ("send_form", {
             let page = SendFormPage {
@@ -52,7 +102,14 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
             };
             pages.send_form(&page)
         }),
-        ("frame_login", pages.frame_login(&FrameLoginPage { site: text, login, reference: text })),
+        (
+            "frame_login",
+            pages.frame_login(&FrameLoginPage {
+                site: text,
+                login,
+                reference: text,
+            }),
+        ),
     ]
 }
 
@@ -60,13 +117,31 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
 fn every_page_is_whole_and_loads_nothing() {
     for (name, page) in every_page(&Pages::new().unwrap(), "store.example.com") {
         let html = page.html.as_str();
-        for (part, times) in [("<h1>", 1), ("<main", 1), ("</html>", 1), ("<style>", 1), ("<title>", 1)] {
+        for (part, times) in [
+            ("<h1>", 1),
+            ("<main", 1),
+            ("</html>", 1),
+            ("<style>", 1),
+            ("<title>", 1),
+        ] {
             assert_eq!(html.matches(part).count(), times, "{part} in {name}");
         }
-        assert!(html.starts_with("<!doctype html>\n<html lang=\"en\">"), "{name}");
-        for part in
-            ["<script", " style=", "javascript:", "<img", "<link", "@import", "url(", "http:", "https:", " onclick"]
-        {
+        assert!(
+            html.starts_with("<!doctype html>\n<html lang=\"en\">"),
+            "{name}"
+        );
+        for part in [
+            "<script",
+            " style=",
+            "javascript:",
+            "<img",
+            "<link",
+            "@import",
+            "url(",
+            "http:",
+            "https:",
+            " onclick",
+        ] {
             assert!(!html.contains(part), "{part} in {name}");
         }
     }
@@ -90,7 +165,11 @@ fn hostile_text_stays_text() {
         for ((name, page), (_, plain)) in every_page(&pages, hostile).iter().zip(&plain) {
             for mark in ['<', '>', '"', '\''] {
                 let count = |html: &str| html.matches(mark).count();
-                assert_eq!(count(&page.html), count(&plain.html), "{mark} of {hostile} in {name}");
+                assert_eq!(
+                    count(&page.html),
+                    count(&plain.html),
+                    "{mark} of {hostile} in {name}"
+                );
             }
             assert_eq!(page.html.matches(STYLE).count(), 1, "{hostile} in {name}");
         }
@@ -102,10 +181,15 @@ fn marks_that_turn_the_writing_around_are_replaced() {
     let hostile = "alice\u{202E}\u{2066}moc.live\u{200F}\r\n\0\u{1b}[2J\u{85}\u{2028}";
     for (name, page) in every_page(&Pages::new().unwrap(), hostile) {
         assert!(
-            page.html.contains("alice\u{FFFD}\u{FFFD}moc.live\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}[2J"),
+            page.html.contains(
+                "alice\u{FFFD}\u{FFFD}moc.live\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}\u{FFFD}[2J"
+            ),
             "{name}"
         );
-        assert!(!page.html.chars().any(|c| c != '\n' && is_disruptive(c)), "{name}");
+        assert!(
+            !page.html.chars().any(|c| c != '\n' && is_disruptive(c)),
+            "{name}"
+        );
     }
     assert_eq!(clean("Ελένη علي 山田 नमस्ते 👩‍🚀"), "Ελένη علي 山田 नमस्ते 👩‍🚀");
 }
@@ -113,20 +197,47 @@ fn marks_that_turn_the_writing_around_are_replaced() {
 #[test]
 fn ten_kibibytes_are_cut() {
     let pages = Pages::new().unwrap();
-    let sizes = |text: &str| -> Vec<usize> { every_page(&pages, text).iter().map(|(_, p)| p.html.len()).collect() };
+    let sizes = |text: &str| -> Vec<usize> {
+        every_page(&pages, text)
+            .iter()
+            .map(|(_, p)| p.html.len())
+            .collect()
+    };
     for (long, short) in sizes(&"<".repeat(10 * 1024)).into_iter().zip(sizes("x")) {
-        assert!(long - short < 11 * LONGEST_TEXT * "&lt;".len(), "{long} bytes");
+        assert!(
+            long - short < 11 * LONGEST_TEXT * "&lt;".len(),
+            "{long} bytes"
+        );
     }
     assert_eq!(clean(&"é".repeat(LONGEST_TEXT)), "é".repeat(LONGEST_TEXT));
-    assert_eq!(clean(&"é".repeat(LONGEST_TEXT + 1)), format!("{}…", "é".repeat(LONGEST_TEXT)));
+    assert_eq!(
+        clean(&"é".repeat(LONGEST_TEXT + 1)),
+        format!("{}…", "é".repeat(LONGEST_TEXT))
+    );
 }
 
 #[test]
 fn a_link_is_shown_whole_and_escaped() {
-    let long = Href::on_our_origin(format!("/.doorward/login?a=1&return_to=%2F{}\"", "x".repeat(2000))).unwrap();
-    let page = Pages::new().unwrap().frame_login(&FrameLoginPage { site: "a", login: &long, reference: "r" });
-    let escaped = long.as_str().replace('&', "&amp;").replace('"', "&quot;").replace('/', "&#x2f;");
-    assert!(page.html.contains(&format!("href=\"{escaped}\"")), "{}", page.html);
+    let long = Href::on_our_origin(format!(
+        "/.doorward/login?a=1&return_to=%2F{}\"",
+        "x".repeat(2000)
+    ))
+    .unwrap();
+    let page = Pages::new().unwrap().frame_login(&FrameLoginPage {
+        site: "a",
+        login: &long,
+        reference: "r",
+    });
+    let escaped = long
+        .as_str()
+        .replace('&', "&amp;")
+        .replace('"', "&quot;")
+        .replace('/', "&#x2f;");
+    assert!(
+        page.html.contains(&format!("href=\"{escaped}\"")),
+        "{}",
+        page.html
+    );
 }
 
 /// Lessons: return targets that a browser reads differently (oauth2-proxy `/\evil`, white space between slashes).
@@ -135,28 +246,68 @@ fn a_link_cannot_leave_our_origin() {
     for path in ["/", "/.doorward/logout", "/a?b=c&d=%0a#e", "/a//b"] {
         assert_eq!(Href::on_our_origin(path).unwrap().as_str(), path);
     }
-    for path in ["", "a", "//evil.example", "https://evil.example/", "javascript:alert(1)", " /", "\t//evil"] {
-        assert_eq!(Href::on_our_origin(path), Err(NotAnHref::NotAPath), "{path}");
+    for path in [
+        "",
+        "a",
+        "//evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        " /",
+        "\t//evil",
+    ] {
+        assert_eq!(
+            Href::on_our_origin(path),
+            Err(NotAnHref::NotAPath),
+            "{path}"
+        );
     }
-    for path in ["/\\evil.example", "/\t/evil.example", "/a b", "/a\n", "/é", "/a\\b", "/\0"] {
+    for path in [
+        "/\\evil.example",
+        "/\t/evil.example",
+        "/a b",
+        "/a\n",
+        "/é",
+        "/a\\b",
+        "/\0",
+    ] {
         assert_eq!(Href::on_our_origin(path), Err(NotAnHref::Byte), "{path}");
     }
-    assert_eq!(Href::on_our_origin(format!("/{}", "a".repeat(LONGEST_LINK))), Err(NotAnHref::TooLong));
+    assert_eq!(
+        Href::on_our_origin(format!("/{}", "a".repeat(LONGEST_LINK))),
+        Err(NotAnHref::TooLong)
+    );
 }
 
 #[test]
 fn the_policy_names_the_style_that_is_in_the_page() {
     for (name, page) in every_page(&Pages::new().unwrap(), "store.example.com") {
-        let style = page.html.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+        let style = page
+            .html
+            .split_once("<style>")
+            .unwrap()
+            .1
+            .split_once("</style>")
+            .unwrap()
+            .0;
         let hash = STANDARD.encode(digest::digest(&digest::SHA256, style.as_bytes()));
         let policy = page.content_security_policy.to_str().unwrap();
         assert!(
-            policy.starts_with(&format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'")),
+            policy.starts_with(&format!(
+                "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'"
+            )),
             "{name}"
         );
         let has_form = page.html.contains("<form");
-        assert_eq!(policy.contains("frame-ancestors 'none'"), has_form || name.starts_with("signed_out"), "{name}");
-        assert_eq!(policy.contains("frame-ancestors"), name != "frame_login", "{name}");
+        assert_eq!(
+            policy.contains("frame-ancestors 'none'"),
+            has_form || name.starts_with("signed_out"),
+            "{name}"
+        );
+        assert_eq!(
+            policy.contains("frame-ancestors"),
+            name != "frame_login",
+            "{name}"
+        );
         // A form's POST is redirected on to the provider, which Chromium would refuse under `form-action`.
         assert!(!(has_form && policy.contains("form-action")), "{name}");
     }
@@ -164,11 +315,23 @@ fn the_policy_names_the_style_that_is_in_the_page() {
 
 #[test]
 fn a_page_says_who_may_not_and_offers_no_login() {
-    let (log_out, home) = (Href::on_our_origin("/.doorward/logout").unwrap(), Href::on_our_origin("/").unwrap());
-    let page =
-        ForbiddenPage { site: "s", person: "alice@example.com", log_out: &log_out, home: &home, reference: "R-1" };
+    let (log_out, home) = (
+        Href::on_our_origin("/.doorward/logout").unwrap(),
+        Href::on_our_origin("/").unwrap(),
+    );
+    let page = ForbiddenPage {
+        site: "s",
+        person: "alice@example.com",
+        log_out: &log_out,
+        home: &home,
+        reference: "R-1",
+    };
     let html = Pages::new().unwrap().forbidden(&page).html;
-    for part in ["<bdi>alice@example.com</bdi>", "href=\"&#x2f;.doorward&#x2f;logout\"", "<code>R-1</code>"] {
+    for part in [
+        "<bdi>alice@example.com</bdi>",
+        "href=\"&#x2f;.doorward&#x2f;logout\"",
+        "<code>R-1</code>",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.to_lowercase().contains("log in"));

@@ -46,9 +46,20 @@ pub(super) fn refusal(trouble: &Trouble<'_>) -> Response<Body> {
     let headers = response.headers_mut();
     insert(headers, header::CONTENT_TYPE, "application/grpc");
     insert(headers, header::CACHE_CONTROL, "no-store");
-    headers.insert(GRPC_STATUS, HeaderValue::from(Status::of(trouble.status) as u16));
-    let message = format!("{} ({})", trouble.words.title, shown(trouble.code, trouble.reference));
-    insert(headers, GRPC_MESSAGE, &utf8_percent_encode(&message, ESCAPED).to_string());
+    headers.insert(
+        GRPC_STATUS,
+        HeaderValue::from(Status::of(trouble.status) as u16),
+    );
+    let message = format!(
+        "{} ({})",
+        trouble.words.title,
+        shown(trouble.code, trouble.reference)
+    );
+    insert(
+        headers,
+        GRPC_MESSAGE,
+        &utf8_percent_encode(&message, ESCAPED).to_string(),
+    );
     response
 }
 
@@ -58,10 +69,22 @@ mod tests {
 
     #[test]
     fn statuses_are_mapped_as_grpc_says() {
-        for (http, grpc) in
-            [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14), (421, 2)]
-        {
-            assert_eq!(Status::of(StatusCode::from_u16(http).unwrap()) as u16, grpc, "{http}");
+        for (http, grpc) in [
+            (400, 13),
+            (401, 16),
+            (403, 7),
+            (404, 12),
+            (429, 14),
+            (502, 14),
+            (503, 14),
+            (504, 14),
+            (421, 2),
+        ] {
+            assert_eq!(
+                Status::of(StatusCode::from_u16(http).unwrap()) as u16,
+                grpc,
+                "{http}"
+            );
         }
     }
 }

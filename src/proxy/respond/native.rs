@@ -55,9 +55,17 @@ impl Answer {
         let Some(tokens) = tokens else { return self };
         let headers = self.response.headers_mut();
         insert(headers, header::CACHE_CONTROL, "no-store");
-        insert(headers, const { HeaderName::from_static("doorward-access-token") }, &tokens.access_token);
+        insert(
+            headers,
+            const { HeaderName::from_static("doorward-access-token") },
+            &tokens.access_token,
+        );
         if let Some(refresh_token) = &tokens.refresh_token {
-            insert(headers, const { HeaderName::from_static(REFRESH_TOKEN) }, refresh_token);
+            insert(
+                headers,
+                const { HeaderName::from_static(REFRESH_TOKEN) },
+                refresh_token,
+            );
         }
         self
     }
@@ -65,10 +73,16 @@ impl Answer {
     /// The same, for a page of this origin to read (Fetch section 3.2).
     #[must_use]
     pub fn readable_by(mut self, origin: Option<&str>) -> Self {
-        let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else { return self };
+        let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
+            return self;
+        };
         let headers = self.response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        insert(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, "Retry-After, WWW-Authenticate");
+        insert(
+            headers,
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "Retry-After, WWW-Authenticate",
+        );
         headers.append(header::VARY, const { HeaderValue::from_static("Origin") });
         self
     }
@@ -78,13 +92,25 @@ impl Respond {
     /// What a call led to.
     pub fn native(&self, end: NativeEnd, code: &'static str) -> Answer {
         match end {
-            NativeEnd::Tokens(tokens) => Answer { code, response: of_json(StatusCode::OK, &of_tokens(&tokens)) },
-            NativeEnd::Cookies { lines, lasts, device_token } => {
+            NativeEnd::Tokens(tokens) => Answer {
+                code,
+                response: of_json(StatusCode::OK, &of_tokens(&tokens)),
+            },
+            NativeEnd::Cookies {
+                lines,
+                lasts,
+                device_token,
+            } => {
                 let body = json!({ "session_expires_in": lasts.as_secs(), "device_token": device_token.as_str() });
-                Answer { code, response: of_json(StatusCode::OK, &body) }.with_cookies(lines)
+                Answer {
+                    code,
+                    response: of_json(StatusCode::OK, &body),
+                }
+                .with_cookies(lines)
             }
             NativeEnd::LoggedOut(lines) => {
-                let mut response = of_text(StatusCode::NO_CONTENT, "application/json", String::new());
+                let mut response =
+                    of_text(StatusCode::NO_CONTENT, "application/json", String::new());
                 response.headers_mut().remove(header::CONTENT_TYPE);
                 Answer { code, response }.with_cookies(lines)
             }
@@ -92,22 +118,51 @@ impl Respond {
     }
 
     /// A call that led to nothing.
-    pub fn native_failed(&self, app: &App, call: NativeCall, failure: &NativeFailure, reference: Reference) -> Answer {
+    pub fn native_failed(
+        &self,
+        app: &App,
+        call: NativeCall,
+        failure: &NativeFailure,
+        reference: Reference,
+    ) -> Answer {
         self.tell_app(app, call, &of_failure(failure), reference)
     }
 
     /// A body that is no request.
-    pub fn native_unreadable(&self, app: &App, call: NativeCall, why: BadRequest, reference: Reference) -> Answer {
+    pub fn native_unreadable(
+        &self,
+        app: &App,
+        call: NativeCall,
+        why: BadRequest,
+        reference: Reference,
+    ) -> Answer {
         self.tell_app(app, call, &of_bad_request(why), reference)
     }
 
     /// A body that could not be had.
-    pub fn native_without_body(&self, app: &App, call: NativeCall, why: NoBody, reference: Reference) -> Answer {
+    pub fn native_without_body(
+        &self,
+        app: &App,
+        call: NativeCall,
+        why: NoBody,
+        reference: Reference,
+    ) -> Answer {
         let (status, code, words) = match why {
-            NoBody::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large."),
-            NoBody::Broke => (StatusCode::REQUEST_TIMEOUT, "body_broke_off", "The body did not arrive in time."),
+            NoBody::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The body is too large.",
+            ),
+            NoBody::Broke => (
+                StatusCode::REQUEST_TIMEOUT,
+                "body_broke_off",
+                "The body did not arrive in time.",
+            ),
         };
-        let failed = Failed { status, ..Failed::new("invalid_request", code, words) };
+        let failed = Failed {
+            status,
+            ..Failed::new("invalid_request", code, words)
+        };
         let mut answer = self.tell_app(app, call, &failed, reference);
         // What is left of it is not read.
         insert(answer.response.headers_mut(), header::CONNECTION, "close");
@@ -120,18 +175,35 @@ impl Respond {
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
         insert(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "POST");
-        insert(headers, header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type, Authorization, DPoP");
-        insert(headers, header::ACCESS_CONTROL_MAX_AGE, &PREFLIGHT_AGE.as_secs().to_string());
+        insert(
+            headers,
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Content-Type, Authorization, DPoP",
+        );
+        insert(
+            headers,
+            header::ACCESS_CONTROL_MAX_AGE,
+            &PREFLIGHT_AGE.as_secs().to_string(),
+        );
         Answer { code, response }.readable_by(Some(origin))
     }
 
-    fn tell_app(&self, app: &App, call: NativeCall, failed: &Failed<'_>, reference: Reference) -> Answer {
+    fn tell_app(
+        &self,
+        app: &App,
+        call: NativeCall,
+        failed: &Failed<'_>,
+        reference: Reference,
+    ) -> Answer {
         let mut members = failed.members.cloned().unwrap_or_default();
         members.insert("code".to_owned(), json!(failed.code));
         members.insert("reference".to_owned(), json!(reference.to_string()));
         if failed.login {
             let login = login_path(app, &ReturnTo::root());
-            members.insert("login_url".to_owned(), json!(format!("{}{login}", app.origin)));
+            members.insert(
+                "login_url".to_owned(),
+                json!(format!("{}{login}", app.origin)),
+            );
         }
         let mut response = match call {
             NativeCall::Token => {
@@ -141,16 +213,27 @@ impl Respond {
             }
             NativeCall::Login | NativeCall::Refresh | NativeCall::Logout => {
                 members.insert("type".to_owned(), json!("about:blank"));
-                members.insert("title".to_owned(), json!(failed.status.canonical_reason().unwrap_or_default()));
+                members.insert(
+                    "title".to_owned(),
+                    json!(failed.status.canonical_reason().unwrap_or_default()),
+                );
                 members.insert("status".to_owned(), json!(failed.status.as_u16()));
                 members.insert("detail".to_owned(), json!(failed.words));
-                of_text(failed.status, "application/problem+json", Value::Object(members).to_string())
+                of_text(
+                    failed.status,
+                    "application/problem+json",
+                    Value::Object(members).to_string(),
+                )
             }
         };
         let status = response.status();
         let headers = response.headers_mut();
         if let Some(retry_after) = failed.retry_after {
-            insert(headers, header::RETRY_AFTER, &retry_after.as_secs().to_string());
+            insert(
+                headers,
+                header::RETRY_AFTER,
+                &retry_after.as_secs().to_string(),
+            );
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = match (call, failed.token_is_dead) {
@@ -160,7 +243,11 @@ impl Respond {
             };
             insert(headers, header::WWW_AUTHENTICATE, challenge);
         }
-        Answer { code: failed.code, response }.with_nonce(failed.nonce.clone())
+        Answer {
+            code: failed.code,
+            response,
+        }
+        .with_nonce(failed.nonce.clone())
     }
 }
 
@@ -169,7 +256,9 @@ fn status_of_rfc_6749(failed: &Failed<'_>) -> StatusCode {
     match failed.error {
         "invalid_client" => StatusCode::UNAUTHORIZED,
         "slow_down" | "temporarily_unavailable" | "server_error" => failed.status,
-        _ if failed.status == StatusCode::PAYLOAD_TOO_LARGE || failed.status == StatusCode::REQUEST_TIMEOUT => {
+        _ if failed.status == StatusCode::PAYLOAD_TOO_LARGE
+            || failed.status == StatusCode::REQUEST_TIMEOUT =>
+        {
             failed.status
         }
         _ => StatusCode::BAD_REQUEST,
@@ -200,7 +289,11 @@ fn of_failure(failure: &NativeFailure) -> Failed<'_> {
             status: StatusCode::TOO_MANY_REQUESTS,
             retry_after: Some(*wait),
             login: true,
-            ..Failed::new("slow_down", code, "Too many logins were tried. Wait, or log in with the browser.")
+            ..Failed::new(
+                "slow_down",
+                code,
+                "Too many logins were tried. Wait, or log in with the browser.",
+            )
         },
         NativeFailure::Refused(refusal) => Failed {
             status: match refusal.why {
@@ -222,7 +315,11 @@ fn of_failure(failure: &NativeFailure) -> Failed<'_> {
             status: StatusCode::UNAUTHORIZED,
             login: true,
             token_is_dead: true,
-            ..Failed::new("invalid_grant", code, "The refresh token is not one of this app. Log in again.")
+            ..Failed::new(
+                "invalid_grant",
+                code,
+                "The refresh token is not one of this app. Log in again.",
+            )
         },
         NativeFailure::SessionOver(why) => Failed {
             status: StatusCode::UNAUTHORIZED,
@@ -230,18 +327,32 @@ fn of_failure(failure: &NativeFailure) -> Failed<'_> {
             token_is_dead: true,
             ..Failed::new("invalid_grant", code, of_end(*why))
         },
-        NativeFailure::Scope => {
-            Failed::new("invalid_scope", code, "A scope was asked for that this app does not have.")
-        }
-        NativeFailure::Provider(_) | NativeFailure::TokenTooLarge(..) | NativeFailure::TooLarge(_) => Failed {
+        NativeFailure::Scope => Failed::new(
+            "invalid_scope",
+            code,
+            "A scope was asked for that this app does not have.",
+        ),
+        NativeFailure::Provider(_)
+        | NativeFailure::TokenTooLarge(..)
+        | NativeFailure::TooLarge(_) => Failed {
             status: StatusCode::BAD_GATEWAY,
-            ..Failed::new("server_error", code, "The login service gave nothing that can be used.")
+            ..Failed::new(
+                "server_error",
+                code,
+                "The login service gave nothing that can be used.",
+            )
         },
-        NativeFailure::Unproven(NotProven::Outage(outage), _) | NativeFailure::Outage(outage) => of_outage(*outage),
+        NativeFailure::Unproven(NotProven::Outage(outage), _) | NativeFailure::Outage(outage) => {
+            of_outage(*outage)
+        }
         NativeFailure::Unproven(error, nonce) => Failed {
             nonce: nonce.clone(),
             ..Failed::new(
-                if error.wants_nonce() { "use_dpop_nonce" } else { "invalid_dpop_proof" },
+                if error.wants_nonce() {
+                    "use_dpop_nonce"
+                } else {
+                    "invalid_dpop_proof"
+                },
                 code,
                 "The device has to prove possession of its key.",
             )
@@ -265,22 +376,34 @@ const fn of_refusal(why: WhyRefused) -> &'static str {
     match why {
         WhyRefused::WrongCredentials => "The name or the password is wrong.",
         WhyRefused::TwoFactorRequired => "A second factor is required. Log in with the browser.",
-        WhyRefused::ChangePasswordRequired => "The password has to be changed first. Log in with the browser.",
-        WhyRefused::VerificationRequired => "An address or number has to be verified first. Log in with the browser.",
+        WhyRefused::ChangePasswordRequired => {
+            "The password has to be changed first. Log in with the browser."
+        }
+        WhyRefused::VerificationRequired => {
+            "An address or number has to be verified first. Log in with the browser."
+        }
         WhyRefused::RegistrationRequired => "The person is not registered for this app.",
         WhyRefused::AccountLocked => "The account is locked.",
         WhyRefused::AccountExpired => "The account has expired.",
         WhyRefused::LoginPrevented => "The login service does not let this person in.",
-        WhyRefused::InteractionRequired => "The person has to do something first. Log in with the browser.",
+        WhyRefused::InteractionRequired => {
+            "The person has to do something first. Log in with the browser."
+        }
     }
 }
 
 const fn of_end(why: Why) -> &'static str {
     match why {
-        Why::Reused => "This refresh token was used before, so the session was ended. Log in again.",
+        Why::Reused => {
+            "This refresh token was used before, so the session was ended. Log in again."
+        }
         Why::Idle | Why::TooOld | Why::Expired => "The session is too old. Log in again.",
-        Why::Revoked | Why::RevocationsUnknown | Why::RefreshRefused => "The session was ended. Log in again.",
-        Why::NoCookie | Why::Unreadable | Why::Mixed | Why::TokenRefused(_) => "There is no session. Log in again.",
+        Why::Revoked | Why::RevocationsUnknown | Why::RefreshRefused => {
+            "The session was ended. Log in again."
+        }
+        Why::NoCookie | Why::Unreadable | Why::Mixed | Why::TokenRefused(_) => {
+            "There is no session. Log in again."
+        }
     }
 }
 
@@ -289,15 +412,25 @@ fn of_bad_request(why: BadRequest) -> Failed<'static> {
     match why {
         BadRequest::MediaType => Failed {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ..Failed::new("invalid_request", code, "This endpoint takes another media type.")
+            ..Failed::new(
+                "invalid_request",
+                code,
+                "This endpoint takes another media type.",
+            )
         },
         BadRequest::Malformed => Failed::new("invalid_request", code, "The body cannot be read."),
         BadRequest::Missing(_) => Failed::new("invalid_request", code, "A parameter is missing."),
         BadRequest::Repeated => Failed::new("invalid_request", code, "A parameter came twice."),
-        BadRequest::Unfit(_) => Failed::new("invalid_request", code, "A parameter is too long or has odd characters."),
-        BadRequest::GrantType => {
-            Failed::new("unsupported_grant_type", code, "grant_type must be password or refresh_token.")
-        }
+        BadRequest::Unfit(_) => Failed::new(
+            "invalid_request",
+            code,
+            "A parameter is too long or has odd characters.",
+        ),
+        BadRequest::GrantType => Failed::new(
+            "unsupported_grant_type",
+            code,
+            "grant_type must be password or refresh_token.",
+        ),
         BadRequest::Client => Failed::new(
             "invalid_client",
             code,
@@ -314,9 +447,14 @@ fn of_tokens(tokens: &NativeTokens) -> Value {
         "scope": tokens.scope,
     });
     if let Value::Object(members) = &mut body {
-        let optional = [("refresh_token", &tokens.refresh_token), ("device_token", &tokens.device_token)];
+        let optional = [
+            ("refresh_token", &tokens.refresh_token),
+            ("device_token", &tokens.device_token),
+        ];
         members.extend(
-            optional.into_iter().filter_map(|(name, token)| Some((name.to_owned(), json!(token.as_ref()?.as_str())))),
+            optional.into_iter().filter_map(|(name, token)| {
+                Some((name.to_owned(), json!(token.as_ref()?.as_str())))
+            }),
         );
     }
     body
@@ -325,6 +463,10 @@ fn of_tokens(tokens: &NativeTokens) -> Value {
 fn of_json(status: StatusCode, body: &Value) -> http::Response<crate::types::body::Body> {
     let mut response = of_text(status, "application/json", body.to_string());
     // RFC 6749 section 5.1.
-    insert(response.headers_mut(), HeaderName::from_static("pragma"), "no-cache");
+    insert(
+        response.headers_mut(),
+        HeaderName::from_static("pragma"),
+        "no-cache",
+    );
     response
 }

@@ -7,8 +7,8 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _,
-    RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
+    IntoConnectionInfo as _, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
 };
 
 use super::settings::{RedisLogin, RedisNode, RedisSettings, Topology};
@@ -46,14 +46,20 @@ impl Dialler {
 
     pub(super) async fn dial(&self) -> RedisResult<Connection> {
         // Time is taken outside.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None);
         match self {
-            Self::Single(client) => {
-                client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::One)
-            }
-            Self::Sentinel(client) => {
-                client.lock().await.get_async_connection_with_config(&config).await.map(Connection::One)
-            }
+            Self::Single(client) => client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map(Connection::One),
+            Self::Sentinel(client) => client
+                .lock()
+                .await
+                .get_async_connection_with_config(&config)
+                .await
+                .map(Connection::One),
             Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
         }
     }
@@ -91,7 +97,11 @@ fn cluster(settings: &RedisSettings) -> RedisResult<ClusterClient> {
     .build()
 }
 
-fn sentinel(settings: &RedisSettings, master: &str, login: Option<&RedisLogin>) -> RedisResult<SentinelClient> {
+fn sentinel(
+    settings: &RedisSettings,
+    master: &str,
+    login: Option<&RedisLogin>,
+) -> RedisResult<SentinelClient> {
     let sentinels = settings.nodes.iter().map(|node| address(node, settings));
     let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
         .set_client_to_redis_db(i64::from(settings.database));
@@ -104,11 +114,16 @@ fn sentinel(settings: &RedisSettings, master: &str, login: Option<&RedisLogin>) 
     }
     if let Some(RedisLogin { username, password }) = &settings.login {
         builder = builder.set_client_to_redis_password(password.expose());
-        builder = username.iter().fold(builder, SentinelClientBuilder::set_client_to_redis_username);
+        builder = username
+            .iter()
+            .fold(builder, SentinelClientBuilder::set_client_to_redis_username);
     }
     if let Some(RedisLogin { username, password }) = login {
         builder = builder.set_client_to_sentinel_password(password.expose());
-        builder = username.iter().fold(builder, SentinelClientBuilder::set_client_to_sentinel_username);
+        builder = username.iter().fold(
+            builder,
+            SentinelClientBuilder::set_client_to_sentinel_username,
+        );
     }
     builder.build()
 }
@@ -117,23 +132,37 @@ fn nodes(settings: &RedisSettings) -> RedisResult<Vec<ConnectionInfo>> {
     let mut info = RedisConnectionInfo::default().set_db(i64::from(settings.database));
     if let Some(RedisLogin { username, password }) = &settings.login {
         info = info.set_password(password.expose());
-        info = username.iter().fold(info, RedisConnectionInfo::set_username);
+        info = username
+            .iter()
+            .fold(info, RedisConnectionInfo::set_username);
     }
-    let node = |node| Ok(address(node, settings).into_connection_info()?.set_redis_settings(info.clone()));
+    let node = |node| {
+        Ok(address(node, settings)
+            .into_connection_info()?
+            .set_redis_settings(info.clone()))
+    };
     settings.nodes.iter().map(node).collect()
 }
 
 fn address(node: &RedisNode, settings: &RedisSettings) -> ConnectionAddr {
     let (host, port) = (node.host.clone(), node.port);
     match &settings.tls {
-        Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+        Some(_) => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        },
         None => ConnectionAddr::Tcp(host, port),
     }
 }
 
 fn certificates(settings: &RedisSettings) -> Option<TlsCertificates> {
     let tls = settings.tls.as_ref()?;
-    Some(TlsCertificates { client_tls: None, root_cert: tls.ca_certificates.clone() })
+    Some(TlsCertificates {
+        client_tls: None,
+        root_cert: tls.ca_certificates.clone(),
+    })
 }
 
 fn millis(span: Duration) -> u64 {

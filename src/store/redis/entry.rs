@@ -70,9 +70,17 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        for (secs, value) in [(0, &b""[..]), (1_800_000_000, b"\0\xff\r\n"), (u64::MAX, &[7; MAX_VALUE])] {
+        for (secs, value) in [
+            (0, &b""[..]),
+            (1_800_000_000, b"\0\xff\r\n"),
+            (u64::MAX, &[7; MAX_VALUE]),
+        ] {
             let entry = write(Timestamp::from_secs(secs), CALL, value);
-            assert_eq!(read(&entry), Some((Timestamp::from_secs(secs), Bytes::copy_from_slice(value))), "{secs}");
+            assert_eq!(
+                read(&entry),
+                Some((Timestamp::from_secs(secs), Bytes::copy_from_slice(value))),
+                "{secs}"
+            );
         }
     }
 
@@ -94,8 +102,17 @@ mod tests {
 
     #[test]
     fn redis_keeps_longer_than_clocks_differ_and_not_for_ever() {
-        assert_eq!(time_to_live(Timestamp::from_secs(100), Timestamp::from_secs(40)), 60 + 300);
-        assert_eq!(time_to_live(Timestamp::from_secs(40), Timestamp::from_secs(100)), 300);
-        assert_eq!(time_to_live(Timestamp::from_secs(u64::MAX), Timestamp::from_secs(0)), LONGEST.as_secs());
+        assert_eq!(
+            time_to_live(Timestamp::from_secs(100), Timestamp::from_secs(40)),
+            60 + 300
+        );
+        assert_eq!(
+            time_to_live(Timestamp::from_secs(40), Timestamp::from_secs(100)),
+            300
+        );
+        assert_eq!(
+            time_to_live(Timestamp::from_secs(u64::MAX), Timestamp::from_secs(0)),
+            LONGEST.as_secs()
+        );
     }
 }

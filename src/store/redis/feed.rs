@@ -34,7 +34,10 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(keys: &str) -> Self {
-        Self { state: format!("{keys}{{feed}}:state"), stream: format!("{keys}{{feed}}:items") }
+        Self {
+            state: format!("{keys}{{feed}}:state"),
+            stream: format!("{keys}{{feed}}:items"),
+        }
     }
 }
 
@@ -50,12 +53,26 @@ struct Page {
 impl Redis {
     pub(super) async fn announce_item(&self, item: Item) -> Result<(), StoreError> {
         let mut command = self.feed_script(ANNOUNCE)?;
-        command.arg(seconds_to_keep(self.limits.longest_life)).arg(self.limits.max_items).arg(text_of(&item)?);
-        if yes_or_no(&self.ask(&command).await?)? { Ok(()) } else { Err(StoreError::Full) }
+        command
+            .arg(seconds_to_keep(self.limits.longest_life))
+            .arg(self.limits.max_items)
+            .arg(text_of(&item)?);
+        if yes_or_no(&self.ask(&command).await?)? {
+            Ok(())
+        } else {
+            Err(StoreError::Full)
+        }
     }
 
-    pub(super) async fn read_news(&self, since: &Cursor, now: Timestamp) -> Result<News, StoreError> {
-        let mut news = News { cursor: since.clone(), ..News::default() };
+    pub(super) async fn read_news(
+        &self,
+        since: &Cursor,
+        now: Timestamp,
+    ) -> Result<News, StoreError> {
+        let mut news = News {
+            cursor: since.clone(),
+            ..News::default()
+        };
         loop {
             let page = self.page_after(&news.cursor).await?;
             if page.lost {
@@ -63,7 +80,10 @@ impl Redis {
                 news.lost = !since.epoch.is_empty();
             }
             if page.lost || page.epoch != news.cursor.epoch {
-                news.cursor = Cursor { epoch: page.epoch, position: String::new() };
+                news.cursor = Cursor {
+                    epoch: page.epoch,
+                    position: String::new(),
+                };
             }
             news.held = page.held;
             let is_last = page.items.len() < AT_ONCE;
@@ -80,21 +100,39 @@ impl Redis {
     async fn page_after(&self, since: &Cursor) -> Result<Page, StoreError> {
         let mut command = self.feed_script(NEWS)?;
         let readable = since.position.is_empty() || is_id(&since.position);
-        command.arg(if readable { since.epoch.as_str() } else { NO_EPOCH }).arg(&since.position);
+        command
+            .arg(if readable {
+                since.epoch.as_str()
+            } else {
+                NO_EPOCH
+            })
+            .arg(&since.position);
         command.arg(AT_ONCE).arg(DIGITS + MAX_ITEM);
         let answer = self.ask(&command).await?;
         page(&answer).ok_or_else(|| unexpected(&answer))
     }
 
-    pub(super) async fn condense_items(&self, until: &Cursor, items: Vec<Item>) -> Result<(), StoreError> {
+    pub(super) async fn condense_items(
+        &self,
+        until: &Cursor,
+        items: Vec<Item>,
+    ) -> Result<(), StoreError> {
         let texts: Vec<Vec<u8>> = items.iter().map(text_of).collect::<Result<_, _>>()?;
-        let position = if is_id(&until.position) { until.position.as_str() } else { BEGINNING };
+        let position = if is_id(&until.position) {
+            until.position.as_str()
+        } else {
+            BEGINNING
+        };
         let mut rest = texts.as_slice();
         loop {
             // The old ones go with the last of the new ones: whoever breaks off in between leaves some twice.
             let (these, later) = rest.split_at(rest.len().min(AT_ONCE));
             let mut command = self.feed_script(CONDENSE)?;
-            command.arg(&until.epoch).arg(position).arg(i32::from(later.is_empty())).arg(these);
+            command
+                .arg(&until.epoch)
+                .arg(position)
+                .arg(i32::from(later.is_empty()))
+                .arg(these);
             // No: this is another memory.
             if !yes_or_no(&self.ask(&command).await?)? || later.is_empty() {
                 return Ok(());
@@ -109,8 +147,14 @@ impl Redis {
         aws_lc_rs::rand::fill(&mut epoch)
             .map_err(|_| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
         let mut command = redis::cmd("EVAL");
-        command.arg(script).arg(2).arg(&self.feed.state).arg(&self.feed.stream);
-        command.arg(hex(&epoch)).arg(seconds_to_keep(self.limits.longest_life));
+        command
+            .arg(script)
+            .arg(2)
+            .arg(&self.feed.state)
+            .arg(&self.feed.stream);
+        command
+            .arg(hex(&epoch))
+            .arg(seconds_to_keep(self.limits.longest_life));
         Ok(command)
     }
 }
@@ -123,20 +167,37 @@ fn text_of(item: &Item) -> Result<Vec<u8>, StoreError> {
 }
 
 fn page(answer: &Value) -> Option<Page> {
-    let Value::Array(parts) = answer else { return None };
-    let [Value::BulkString(epoch), Value::Int(lost), Value::Int(held), Value::Array(items)] = parts.as_slice() else {
+    let Value::Array(parts) = answer else {
+        return None;
+    };
+    let [
+        Value::BulkString(epoch),
+        Value::Int(lost),
+        Value::Int(held),
+        Value::Array(items),
+    ] = parts.as_slice()
+    else {
         return None;
     };
     if items.len() > AT_ONCE {
         return None;
     }
-    let epoch = std::str::from_utf8(epoch).ok().filter(|epoch| (1..=64).contains(&epoch.len()))?;
+    let epoch = std::str::from_utf8(epoch)
+        .ok()
+        .filter(|epoch| (1..=64).contains(&epoch.len()))?;
     let items = items.iter().map(|item| {
-        let Value::Array(item) = item else { return None };
-        let [Value::BulkString(id), Value::BulkString(text)] = item.as_slice() else { return None };
+        let Value::Array(item) = item else {
+            return None;
+        };
+        let [Value::BulkString(id), Value::BulkString(text)] = item.as_slice() else {
+            return None;
+        };
         let id = std::str::from_utf8(id).ok().filter(|id| is_id(id))?;
         let item = entry::read_end(text).filter(|(_, value)| value.len() <= MAX_ITEM);
-        let item = item.map(|(ends_at, value)| Item { value: Bytes::copy_from_slice(value), ends_at });
+        let item = item.map(|(ends_at, value)| Item {
+            value: Bytes::copy_from_slice(value),
+            ends_at,
+        });
         Some((id.to_owned(), item))
     });
     Some(Page {
@@ -149,6 +210,9 @@ fn page(answer: &Value) -> Option<Page> {
 
 /// Whether a text is the id of a stream's item.
 fn is_id(text: &str) -> bool {
-    let number = |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    text.split_once('-').is_some_and(|(time, sequence)| number(time) && number(sequence))
+    let number = |part: &str| {
+        (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    text.split_once('-')
+        .is_some_and(|(time, sequence)| number(time) && number(sequence))
 }

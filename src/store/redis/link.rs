@@ -41,16 +41,36 @@ struct State {
 }
 
 enum Stage {
-    Up { connection: Connection, since: Instant },
-    Dialling { done: watch::Receiver<()>, since: Instant },
-    Down { until: Instant, why: String },
+    Up {
+        connection: Connection,
+        since: Instant,
+    },
+    Dialling {
+        done: watch::Receiver<()>,
+        since: Instant,
+    },
+    Down {
+        until: Instant,
+        why: String,
+    },
 }
 
 impl Link {
     pub(super) fn new(dialler: Dialler, timeout: Duration) -> Self {
-        let stage = Stage::Down { until: Instant::now(), why: String::new() };
-        let state = State { stage, failures: 0, number: 0 };
-        Self { dialler: Arc::new(dialler), timeout, state: Arc::new(Mutex::new(state)) }
+        let stage = Stage::Down {
+            until: Instant::now(),
+            why: String::new(),
+        };
+        let state = State {
+            stage,
+            failures: 0,
+            number: 0,
+        };
+        Self {
+            dialler: Arc::new(dialler),
+            timeout,
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// The time that one call has.
@@ -74,7 +94,11 @@ impl Link {
         Err(failed.error)
     }
 
-    async fn ask_once(&self, command: &Cmd, deadline: Instant) -> Result<Result<Value, Failed>, StoreError> {
+    async fn ask_once(
+        &self,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Result<Value, Failed>, StoreError> {
         let (connection, number) = self.connection(deadline).await?;
         let asked = match timeout_at(deadline, connection.send(command)).await {
             Ok(Ok(value)) => return Ok(Ok(value)),
@@ -82,7 +106,9 @@ impl Link {
             Err(_) => {
                 // Nothing may ever come over it again.
                 self.drop_connection(number, "it did not answer in time");
-                return Err(StoreError::Unavailable("it did not answer in time".to_owned()));
+                return Err(StoreError::Unavailable(
+                    "it did not answer in time".to_owned(),
+                ));
             }
         };
         if asked.is_over {
@@ -102,7 +128,9 @@ impl Link {
         match self.stage(false) {
             Found::Up(connection, number) => Ok((connection, number)),
             Found::Down(why) => Err(StoreError::Unavailable(why)),
-            Found::Dialling(..) => Err(StoreError::Unavailable("connecting takes too long".to_owned())),
+            Found::Dialling(..) => Err(StoreError::Unavailable(
+                "connecting takes too long".to_owned(),
+            )),
         }
     }
 
@@ -114,15 +142,26 @@ impl Link {
             Stage::Dialling { done, since } if done.has_changed().is_ok() => {
                 return Found::Dialling(done.clone(), *since);
             }
-            Stage::Down { until, why } if !may_dial || Instant::now() < *until => return Found::Down(why.clone()),
-            Stage::Dialling { .. } if !may_dial => return Found::Down("connecting broke off".to_owned()),
+            Stage::Down { until, why } if !may_dial || Instant::now() < *until => {
+                return Found::Down(why.clone());
+            }
+            Stage::Dialling { .. } if !may_dial => {
+                return Found::Down("connecting broke off".to_owned());
+            }
             Stage::Dialling { .. } | Stage::Down { .. } => {}
         }
         let (tell, done) = watch::channel(());
         let since = Instant::now();
-        state.stage = Stage::Dialling { done: done.clone(), since };
+        state.stage = Stage::Dialling {
+            done: done.clone(),
+            since,
+        };
         drop(state);
-        let (dialler, limit, state) = (Arc::clone(&self.dialler), self.timeout * DIAL_CALLS, Arc::clone(&self.state));
+        let (dialler, limit, state) = (
+            Arc::clone(&self.dialler),
+            self.timeout * DIAL_CALLS,
+            Arc::clone(&self.state),
+        );
         tokio::spawn(async move {
             let dialled = timeout(limit, dialler.dial()).await;
             lock(&state).take(match dialled {
@@ -145,7 +184,10 @@ impl Link {
                 state.fail(why.to_owned());
             } else {
                 state.failures = 0;
-                state.stage = Stage::Down { until: Instant::now(), why: why.to_owned() };
+                state.stage = Stage::Down {
+                    until: Instant::now(),
+                    why: why.to_owned(),
+                };
             }
         }
     }
@@ -178,11 +220,20 @@ struct Failed {
 impl Failed {
     fn of(error: &RedisError) -> Self {
         // What was a master is one no longer: the next dial finds the one that is.
-        let is_over = error.is_unrecoverable_error() || error.is_io_error() || error.code() == Some("READONLY");
+        let is_over = error.is_unrecoverable_error()
+            || error.is_io_error()
+            || error.code() == Some("READONLY");
         let text = describe(error);
         // Older ones quote what went wrong within a script.
         let no_room = error.code() == Some("OOM") || text.contains("-OOM ");
-        Self { error: if no_room { StoreError::Full } else { StoreError::Unavailable(text) }, is_over }
+        Self {
+            error: if no_room {
+                StoreError::Full
+            } else {
+                StoreError::Unavailable(text)
+            },
+            is_over,
+        }
     }
 }
 
@@ -191,16 +242,25 @@ impl State {
         match dialled {
             Ok(connection) => {
                 self.number += 1;
-                self.stage = Stage::Up { connection, since: Instant::now() };
+                self.stage = Stage::Up {
+                    connection,
+                    since: Instant::now(),
+                };
             }
             Err(why) => self.fail(why),
         }
     }
 
     fn fail(&mut self, why: String) {
-        let pause = PAUSES.0.saturating_mul(1 << self.failures.min(8)).min(PAUSES.1);
+        let pause = PAUSES
+            .0
+            .saturating_mul(1 << self.failures.min(8))
+            .min(PAUSES.1);
         self.failures = self.failures.saturating_add(1);
-        self.stage = Stage::Down { until: Instant::now() + pause.mul_f64(some_part()), why };
+        self.stage = Stage::Down {
+            until: Instant::now() + pause.mul_f64(some_part()),
+            why,
+        };
     }
 }
 
@@ -223,5 +283,8 @@ pub(super) fn describe(error: &RedisError) -> String {
         None => error.to_string(),
     };
     let told = text.split(", with args").next().unwrap_or_default();
-    told.chars().filter(|c| !c.is_control()).take(LONGEST_ERROR).collect()
+    told.chars()
+        .filter(|c| !c.is_control())
+        .take(LONGEST_ERROR)
+        .collect()
 }

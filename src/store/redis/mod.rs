@@ -68,11 +68,26 @@ impl Redis {
     ///
     /// # Errors
     /// The settings contradict each other, a certificate is none, or the system gives no randomness.
-    pub fn new(settings: &RedisSettings, space: &str, places: usize, limits: FeedLimits) -> Result<Self, BadRedis> {
+    pub fn new(
+        settings: &RedisSettings,
+        space: &str,
+        places: usize,
+        limits: FeedLimits,
+    ) -> Result<Self, BadRedis> {
         let dialler = Dialler::new(settings).map_err(|error| BadRedis(describe(&error)))?;
-        let calls = Calls::new().ok_or_else(|| BadRedis("the system gives no randomness".to_owned()))?;
-        let shared = Arc::new(Shared { link: Link::new(dialler, settings.timeout), calls });
-        Ok(Self::with(shared, &settings.key_prefix, space, places, limits))
+        let calls =
+            Calls::new().ok_or_else(|| BadRedis("the system gives no randomness".to_owned()))?;
+        let shared = Arc::new(Shared {
+            link: Link::new(dialler, settings.timeout),
+            calls,
+        });
+        Ok(Self::with(
+            shared,
+            &settings.key_prefix,
+            space,
+            places,
+            limits,
+        ))
     }
 
     /// Another space of the same Redis, over the same connection, with places of its own.
@@ -80,13 +95,31 @@ impl Redis {
     /// `key_prefix` is that of the settings.
     #[must_use]
     pub fn beside(&self, key_prefix: &str, space: &str, places: usize) -> Self {
-        Self::with(Arc::clone(&self.shared), key_prefix, space, places, self.limits)
+        Self::with(
+            Arc::clone(&self.shared),
+            key_prefix,
+            space,
+            places,
+            self.limits,
+        )
     }
 
-    fn with(shared: Arc<Shared>, key_prefix: &str, space: &str, places: usize, limits: FeedLimits) -> Self {
+    fn with(
+        shared: Arc<Shared>,
+        key_prefix: &str,
+        space: &str,
+        places: usize,
+        limits: FeedLimits,
+    ) -> Self {
         let keys = format!("{key_prefix}{space}:");
         let feed = Feed::new(&keys);
-        Self { shared, keys, places: Semaphore::new(places), feed, limits }
+        Self {
+            shared,
+            keys,
+            places: Semaphore::new(places),
+            feed,
+            limits,
+        }
     }
 
     fn key(&self, key: &str) -> String {
@@ -96,7 +129,13 @@ impl Redis {
     /// A script on the entry `key`, as far as all have it in common.
     fn entry_script(&self, script: &str, key: &str, call: &str, now: Timestamp) -> Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(script).arg(1).arg(self.key(key)).arg(digits(now)).arg(call).arg(HEAD + MAX_VALUE);
+        command
+            .arg(script)
+            .arg(1)
+            .arg(self.key(key))
+            .arg(digits(now))
+            .arg(call)
+            .arg(HEAD + MAX_VALUE);
         command
     }
 
@@ -106,10 +145,15 @@ impl Redis {
         self.shared.link.ask(command, deadline).await
     }
 
-    async fn place(&self, deadline: Instant) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
+    async fn place(
+        &self,
+        deadline: Instant,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
         match timeout_at(deadline, self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable("too many calls are under way".to_owned())),
+            Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(
+                "too many calls are under way".to_owned(),
+            )),
         }
     }
 }
@@ -129,13 +173,27 @@ impl Store for Redis {
         })
     }
 
-    fn put<'a>(&'a self, key: &'a str, value: Bytes, ends_at: Timestamp, now: Timestamp) -> Answer<'a, ()> {
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> Answer<'a, ()> {
         Box::pin(async move {
             let entry = entry::write(ends_at, &self.shared.calls.next(), fitting(&value)?);
             let mut command = redis::cmd("SET");
-            command.arg(self.key(key)).arg(entry).arg("EX").arg(time_to_live(ends_at, now));
+            command
+                .arg(self.key(key))
+                .arg(entry)
+                .arg("EX")
+                .arg(time_to_live(ends_at, now));
             let answer = self.ask(&command).await?;
-            if answer == Value::Okay { Ok(()) } else { Err(unexpected(&answer)) }
+            if answer == Value::Okay {
+                Ok(())
+            } else {
+                Err(unexpected(&answer))
+            }
         })
     }
 
@@ -173,7 +231,10 @@ impl Store for Redis {
             let call = self.shared.calls.next();
             let entry = entry::write(ends_at, &call, fitting(&value)?);
             let mut command = self.entry_script(SWAP, key, &call, now);
-            command.arg(entry).arg(time_to_live(ends_at, now)).arg(before);
+            command
+                .arg(entry)
+                .arg(time_to_live(ends_at, now))
+                .arg(before);
             yes_or_no(&self.ask(&command).await?)
         })
     }
@@ -194,7 +255,12 @@ impl Store for Redis {
         Box::pin(self.read_news(since, now))
     }
 
-    fn condense<'a>(&'a self, until: &'a Cursor, items: Vec<Item>, _now: Timestamp) -> Answer<'a, ()> {
+    fn condense<'a>(
+        &'a self,
+        until: &'a Cursor,
+        items: Vec<Item>,
+        _now: Timestamp,
+    ) -> Answer<'a, ()> {
         Box::pin(self.condense_items(until, items))
     }
 
@@ -210,12 +276,19 @@ impl Calls {
     fn new() -> Option<Self> {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).ok()?;
-        Some(Self { ours: hex(&random), next: AtomicU64::new(0) })
+        Some(Self {
+            ours: hex(&random),
+            next: AtomicU64::new(0),
+        })
     }
 
     /// 32 characters.
     fn next(&self) -> String {
-        format!("{}{:016x}", self.ours, self.next.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{}{:016x}",
+            self.ours,
+            self.next.fetch_add(1, Ordering::Relaxed)
+        )
     }
 }
 
@@ -228,7 +301,11 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn fitting(value: &Bytes) -> Result<&[u8], StoreError> {
-    if value.len() > MAX_VALUE { Err(StoreError::Full) } else { Ok(value) }
+    if value.len() > MAX_VALUE {
+        Err(StoreError::Full)
+    } else {
+        Ok(value)
+    }
 }
 
 fn yes_or_no(answer: &Value) -> Result<bool, StoreError> {
@@ -241,11 +318,19 @@ fn yes_or_no(answer: &Value) -> Result<bool, StoreError> {
 }
 
 fn number_of(answer: &Value) -> Option<i64> {
-    if let Value::Int(number) = answer { Some(*number) } else { None }
+    if let Value::Int(number) = answer {
+        Some(*number)
+    } else {
+        None
+    }
 }
 
 fn bytes_of(answer: Value) -> Result<Vec<u8>, StoreError> {
-    if let Value::BulkString(bytes) = answer { Ok(bytes) } else { Err(unexpected(&answer)) }
+    if let Value::BulkString(bytes) = answer {
+        Ok(bytes)
+    } else {
+        Err(unexpected(&answer))
+    }
 }
 
 fn foreign() -> StoreError {
@@ -256,5 +341,7 @@ fn foreign() -> StoreError {
 fn unexpected(answer: &Value) -> StoreError {
     let text = format!("{answer:?}");
     let kind: String = text.chars().take_while(char::is_ascii_alphabetic).collect();
-    StoreError::Unavailable(format!("it answered with something of another kind: {kind}"))
+    StoreError::Unavailable(format!(
+        "it answered with something of another kind: {kind}"
+    ))
 }

@@ -34,19 +34,30 @@ fn map(fields: &[(&str, &str)]) -> HeaderMap {
 }
 
 fn sent(client: &[(&str, &str)], identity: &[(&str, &str)]) -> Vec<(String, String)> {
-    let identity: Vec<_> = map(identity).into_iter().map(|(name, value)| (name.unwrap(), value)).collect();
+    let identity: Vec<_> = map(identity)
+        .into_iter()
+        .map(|(name, value)| (name.unwrap(), value))
+        .collect();
     let headers = policy().upstream_headers(&map(client), &passage(&identity));
-    let mut fields: Vec<_> =
-        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    let mut fields: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect();
     fields.sort();
     fields
 }
 
 fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    let forwarded =
-        [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-host", "store.test"), ("x-forwarded-proto", "https")];
-    let mut all: Vec<_> =
-        list.iter().chain(&forwarded).map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let forwarded = [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("x-forwarded-host", "store.test"),
+        ("x-forwarded-proto", "https"),
+    ];
+    let mut all: Vec<_> = list
+        .iter()
+        .chain(&forwarded)
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect();
     all.sort();
     all
 }
@@ -117,7 +128,11 @@ fn no_spelling_of_a_forged_field_arrives() {
         "secure_session_id",
         "Sec-Secure-Session-Id",
     ] {
-        assert_eq!(sent(&[(name, "forged"), (name, "again")], &[]), fields(&[]), "{name}");
+        assert_eq!(
+            sent(&[(name, "forged"), (name, "again")], &[]),
+            fields(&[]),
+            "{name}"
+        );
     }
 }
 
@@ -142,7 +157,12 @@ fn what_is_the_clients_own_arrives_unchanged() {
 
 #[test]
 fn our_value_is_the_only_one() {
-    let client = [("X-User", "mallory"), ("x_user", "mallory"), ("X-Forwarded-User", "a"), ("X-Forwarded-User", "b")];
+    let client = [
+        ("X-User", "mallory"),
+        ("x_user", "mallory"),
+        ("X-Forwarded-User", "a"),
+        ("X-Forwarded-User", "b"),
+    ];
     let ours = [("x-user", "alice"), ("x-forwarded-user", "alice")];
     assert_eq!(sent(&client, &ours), fields(&ours));
 }
@@ -151,14 +171,32 @@ fn our_value_is_the_only_one() {
 #[test]
 fn connection_takes_away_neither_our_fields_nor_what_was_judged() {
     let ours = [("x-forwarded-user", "alice")];
-    for nominated in
-        ["X-Forwarded-User", "x-forwarded-user, X-USER", "close, X-Forwarded-User", ",, X-Forwarded-For,", "Host"]
-    {
-        assert_eq!(sent(&[("Connection", nominated)], &ours), fields(&ours), "{nominated}");
+    for nominated in [
+        "X-Forwarded-User",
+        "x-forwarded-user, X-USER",
+        "close, X-Forwarded-User",
+        ",, X-Forwarded-For,",
+        "Host",
+    ] {
+        assert_eq!(
+            sent(&[("Connection", nominated)], &ours),
+            fields(&ours),
+            "{nominated}"
+        );
     }
-    let twice = [("Connection", ""), ("Connection", "X-Hop, X-Forwarded-User"), ("X-Hop", "gone")];
+    let twice = [
+        ("Connection", ""),
+        ("Connection", "X-Hop, X-Forwarded-User"),
+        ("X-Hop", "gone"),
+    ];
     assert_eq!(sent(&twice, &ours), fields(&ours));
-    for kept in ["cookie", "content-type", "origin", "sec-fetch-site", "referer"] {
+    for kept in [
+        "cookie",
+        "content-type",
+        "origin",
+        "sec-fetch-site",
+        "referer",
+    ] {
         let arrived = sent(&[("Connection", kept), (kept, "a=b")], &[]);
         assert_eq!(arrived, fields(&[(kept, "a=b")]), "{kept}");
     }
@@ -168,23 +206,54 @@ fn connection_takes_away_neither_our_fields_nor_what_was_judged() {
 fn authorization_passes_only_where_it_is_the_apps_own() {
     let policy = policy();
     let client = map(&[("Authorization", "Basic Zm9v")]);
-    let passage = Passage { consume_authorization: false, ..passage(&[]) };
-    assert_eq!(policy.upstream_headers(&client, &passage)[AUTHORIZATION], "Basic Zm9v");
+    let passage = Passage {
+        consume_authorization: false,
+        ..passage(&[])
+    };
+    assert_eq!(
+        policy.upstream_headers(&client, &passage)[AUTHORIZATION],
+        "Basic Zm9v"
+    );
 }
 
 #[test]
 fn an_access_token_that_is_our_business_goes_no_further_and_other_credentials_do() {
-    let passage = Passage { consume_authorization: false, ..passage(&[]) };
-    let arrives = |policy: HeaderPolicy, name, value| {
-        policy.upstream_headers(&map(&[(name, value)]), &passage).contains_key(name)
+    let passage = Passage {
+        consume_authorization: false,
+        ..passage(&[])
     };
-    let ours = ["Bearer x", "bearer  x", "BEARER", "DPoP x", "dpop,x", "Bearer\tx"];
-    for value in ours.into_iter().chain(["Basic Zm9v", "Bearers x", "Digest a=\"Bearer\""]) {
-        assert!(arrives(policy(), "authorization", value), "{value}: the app's own business");
-        assert_eq!(arrives(policy().taking_tokens(), "authorization", value), !ours.contains(&value), "{value}");
+    let arrives = |policy: HeaderPolicy, name, value| {
+        policy
+            .upstream_headers(&map(&[(name, value)]), &passage)
+            .contains_key(name)
+    };
+    let ours = [
+        "Bearer x",
+        "bearer  x",
+        "BEARER",
+        "DPoP x",
+        "dpop,x",
+        "Bearer\tx",
+    ];
+    for value in ours
+        .into_iter()
+        .chain(["Basic Zm9v", "Bearers x", "Digest a=\"Bearer\""])
+    {
+        assert!(
+            arrives(policy(), "authorization", value),
+            "{value}: the app's own business"
+        );
+        assert_eq!(
+            arrives(policy().taking_tokens(), "authorization", value),
+            !ours.contains(&value),
+            "{value}"
+        );
     }
     for name in ["DPoP", "dpop"] {
-        assert!(arrives(policy(), name, "x") && !arrives(policy().taking_tokens(), name, "x"), "{name}");
+        assert!(
+            arrives(policy(), name, "x") && !arrives(policy().taking_tokens(), name, "x"),
+            "{name}"
+        );
     }
 }
 
@@ -205,16 +274,27 @@ fn our_cookies_end_here_and_the_apps_cookies_do_not() {
         ("; __Host-doorward_jwt=x ;", None),
     ] {
         let expected: Vec<_> = left.into_iter().map(|left| ("cookie", left)).collect();
-        assert_eq!(sent(&[("cookie", given)], &[]), fields(&expected), "{given:?}");
+        assert_eq!(
+            sent(&[("cookie", given)], &[]),
+            fields(&expected),
+            "{given:?}"
+        );
     }
-    let several = [("cookie", "a=b"), ("cookie", "__Host-doorward_jwt=x"), ("cookie", "c=d")];
+    let several = [
+        ("cookie", "a=b"),
+        ("cookie", "__Host-doorward_jwt=x"),
+        ("cookie", "c=d"),
+    ];
     assert_eq!(sent(&several, &[]), fields(&[("cookie", "a=b; c=d")]));
 }
 
 fn cleaned(fields: &[(&str, &str)], on_identity: bool) -> Vec<(String, String)> {
     let mut headers = map(fields);
     policy().clean_response(&mut headers, on_identity);
-    headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+        .collect()
 }
 
 #[test]
@@ -235,8 +315,15 @@ fn an_answer_keeps_what_is_the_apps_and_loses_what_is_ours() {
         ("secure-session-registration", "(ES256);path=\"/x\""),
         ("secure-session-challenge", "c"),
     ];
-    let left = [("content-type", "text/html"), ("set-cookie", "a=b; Path=/"), ("set-cookie", "c=d")];
-    assert_eq!(cleaned(&answer, false), left.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let left = [
+        ("content-type", "text/html"),
+        ("set-cookie", "a=b; Path=/"),
+        ("set-cookie", "c=d"),
+    ];
+    assert_eq!(
+        cleaned(&answer, false),
+        left.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }
 
 #[test]
@@ -247,19 +334,41 @@ fn an_answer_to_somebody_stays_out_of_shared_caches() {
         (&["s-maxage=60", "max-age=5, PUBLIC"], "private, max-age=5"),
         (&["no-store"], "no-store"),
         (&["public, No-Store, s-maxage=1"], "No-Store"),
-        (&["private=\"set-cookie, public\", max-age=1"], "private, max-age=1"),
-        (&["max-age=1, foo=\"a, public\""], "private, max-age=1, foo=\"a, public\""),
+        (
+            &["private=\"set-cookie, public\", max-age=1"],
+            "private, max-age=1",
+        ),
+        (
+            &["max-age=1, foo=\"a, public\""],
+            "private, max-age=1, foo=\"a, public\"",
+        ),
         (&["private"], "private"),
         (&["no-cache"], "private, no-cache"),
         (&[",, public ,"], "private"),
     ] {
-        let mut answer: Vec<_> = given.iter().map(|value| ("cache-control", *value)).collect();
-        answer.extend([("cdn-cache-control", "public"), ("surrogate-control", "max-age=9"), ("expires", "0")]);
+        let mut answer: Vec<_> = given
+            .iter()
+            .map(|value| ("cache-control", *value))
+            .collect();
+        answer.extend([
+            ("cdn-cache-control", "public"),
+            ("surrogate-control", "max-age=9"),
+            ("expires", "0"),
+        ]);
         let mut expected = cleaned(&answer, true);
         expected.sort();
-        assert_eq!(expected, [("cache-control".to_owned(), kept.to_owned()), ("expires".to_owned(), "0".to_owned())]);
+        assert_eq!(
+            expected,
+            [
+                ("cache-control".to_owned(), kept.to_owned()),
+                ("expires".to_owned(), "0".to_owned())
+            ]
+        );
     }
-    let public = [("cache-control", "public, s-maxage=9"), ("cdn-cache-control", "public")];
+    let public = [
+        ("cache-control", "public, s-maxage=9"),
+        ("cdn-cache-control", "public"),
+    ];
     assert_eq!(cleaned(&public, false).len(), 2);
 }
 

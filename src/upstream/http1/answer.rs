@@ -64,10 +64,12 @@ impl Connection {
         let whole = match content.exact() {
             Some(0) => Some(Body::empty()),
             // All of it is here.
-            Some(length) if length <= self.read.len() as u64 => match content.take(&mut self.read) {
-                Ok(Next::Data(bytes)) => Some(Body::full(bytes)),
-                Ok(Next::More | Next::Over) | Err(_) => None,
-            },
+            Some(length) if length <= self.read.len() as u64 => {
+                match content.take(&mut self.read) {
+                    Ok(Next::Data(bytes)) => Some(Body::full(bytes)),
+                    Ok(Next::More | Next::Over) | Err(_) => None,
+                }
+            }
             Some(_) | None => None,
         };
         if let Some(whole) = whole {
@@ -80,7 +82,12 @@ impl Connection {
             None => (self, None),
             Some(upload) => {
                 let (reading, writing) = self.split();
-                (reading, Some(StillUploading(tokio::spawn(send_rest(writing, upload, idle)))))
+                (
+                    reading,
+                    Some(StillUploading(tokio::spawn(send_rest(
+                        writing, upload, idle,
+                    )))),
+                )
             }
         };
         Body::read_by(Box::pin(AnswerBody {
@@ -114,7 +121,11 @@ async fn send_rest(mut to: WriteHalf<Box<Socket>>, mut upload: Upload, idle: Dur
 impl AnswerBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(connection) = &mut self.connection else {
-            return Poll::Ready(self.failed.take().map(|error| Err(BodyError::Backend(error))));
+            return Poll::Ready(
+                self.failed
+                    .take()
+                    .map(|error| Err(BodyError::Backend(error))),
+            );
         };
         loop {
             match self.content.take(&mut connection.read) {
@@ -129,9 +140,15 @@ impl AnswerBody {
                     return Poll::Ready(None);
                 }
                 Ok(Next::More) => {}
-                Err(reason) => return self.fail(cx, io::Error::new(io::ErrorKind::InvalidData, reason)),
+                Err(reason) => {
+                    return self.fail(cx, io::Error::new(io::ErrorKind::InvalidData, reason));
+                }
             }
-            let needed = self.content.exact().and_then(|left| usize::try_from(left).ok()).unwrap_or(MOST);
+            let needed = self
+                .content
+                .exact()
+                .and_then(|left| usize::try_from(left).ok())
+                .unwrap_or(MOST);
             match connection.poll_more(cx, self.room.min(needed.max(LEAST))) {
                 Poll::Ready(Ok(0)) if self.content == Content::UntilClose => {
                     self.finish();
@@ -162,7 +179,11 @@ impl AnswerBody {
         }
     }
 
-    fn fail(&mut self, cx: &Context<'_>, error: io::Error) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(
+        &mut self,
+        cx: &Context<'_>,
+        error: io::Error,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.connection = None;
         self.failed = Some(error);
         cx.waker().wake_by_ref();
@@ -174,7 +195,10 @@ impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.get_mut().poll_next(cx)
     }
 
@@ -183,6 +207,9 @@ impl HttpBody for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.content.exact().map(SizeHint::with_exact).unwrap_or_default()
+        self.content
+            .exact()
+            .map(SizeHint::with_exact)
+            .unwrap_or_default()
     }
 }

@@ -68,7 +68,9 @@ pub(in crate::upstream) struct Patience(Option<Pin<Box<Sleep>>>);
 impl Patience {
     /// Ready once `deadline` has passed.
     pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let timer = self
+            .0
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
@@ -86,7 +88,15 @@ impl Connection {
     /// Over a socket that is connected; `slot` is freed with it.
     pub(in crate::upstream) fn new(socket: Socket, slot: OwnedSemaphorePermit) -> Self {
         let (read, head, patience) = (BytesMut::new(), Vec::new(), Patience::default());
-        Self { socket, read, head, patience, used_before: false, is_whole: true, slot }
+        Self {
+            socket,
+            read,
+            head,
+            patience,
+            used_before: false,
+            is_whole: true,
+            slot,
+        }
     }
 
     /// Whether it can be used again.
@@ -135,7 +145,13 @@ impl Connection {
     /// A connection that ends with this answer, and the half that still sends.
     pub(super) fn split(self) -> (Self, WriteHalf<Box<Socket>>) {
         let (reading, writing) = split(Box::new(self.socket));
-        (Self { socket: Socket::Half(reading), ..self }, writing)
+        (
+            Self {
+                socket: Socket::Half(reading),
+                ..self
+            },
+            writing,
+        )
     }
 
     /// The connection after both sides switched protocols.
@@ -144,7 +160,11 @@ impl Connection {
     }
 
     /// Reads more, up to `room` bytes: how many; zero once the backend has closed.
-    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        room: usize,
+    ) -> Poll<io::Result<usize>> {
         if self.read.capacity() - self.read.len() < room.min(LEAST_ROOM) {
             self.read.reserve(room);
         }
@@ -173,15 +193,23 @@ impl Exchange<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
         self.send(cx)?;
         if let Poll::Ready(answer) = self.poll_answer(cx) {
-            self.connection.is_whole = self.sent == self.connection.head.len() && self.broken.is_none();
+            self.connection.is_whole =
+                self.sent == self.connection.head.len() && self.broken.is_none();
             return Poll::Ready(answer);
         }
         // A long upload is no slow backend: its time to answer counts from the last byte that it took.
-        let awaits_client = self.broken.is_none() && self.upload.as_ref().is_some_and(Upload::awaits_client);
+        let awaits_client =
+            self.broken.is_none() && self.upload.as_ref().is_some_and(Upload::awaits_client);
         let (limit, error) = if awaits_client {
-            (self.settings.body_idle_timeout, UpstreamError::RequestStalled)
+            (
+                self.settings.body_idle_timeout,
+                UpstreamError::RequestStalled,
+            )
         } else {
-            (self.settings.response_timeout, UpstreamError::ResponseTimeout)
+            (
+                self.settings.response_timeout,
+                UpstreamError::ResponseTimeout,
+            )
         };
         ready!(self.connection.patience.poll_until(cx, self.moved + limit));
         Poll::Ready(Err(Failure::Failed(error)))
@@ -200,12 +228,18 @@ impl Exchange<'_> {
                 Poll::Pending => break,
                 Poll::Ready(Ok(count @ 1..)) => self.went_out(count),
                 Poll::Ready(failed) => {
-                    let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    let error = failed
+                        .err()
+                        .unwrap_or_else(|| io::ErrorKind::WriteZero.into());
                     if self.sent == 0 {
                         let error = UpstreamError::BrokeOff(error);
                         // A record may have gone out in the very call that failed.
                         let is_sure = !self.connection.socket.is_tls();
-                        return Err(if is_sure { Failure::Unsent(error) } else { Failure::Unanswered(error) });
+                        return Err(if is_sure {
+                            Failure::Unsent(error)
+                        } else {
+                            Failure::Unanswered(error)
+                        });
                     }
                     self.broken = Some(error);
                 }
@@ -250,7 +284,8 @@ impl Exchange<'_> {
                 let bytes = self.connection.read.split_to(end).freeze();
                 self.looked_at = 0;
                 let head = AnswerHead::parse(&bytes).map_err(bad)?;
-                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+                {
                     return Poll::Ready(Ok(head));
                 }
                 self.interim += 1;
@@ -271,9 +306,15 @@ impl Exchange<'_> {
     }
 
     fn broke_off(&mut self, error: Option<io::Error>) -> Failure {
-        let error = error.or_else(|| self.broken.take()).unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+        let error = error
+            .or_else(|| self.broken.take())
+            .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
         let error = UpstreamError::BrokeOff(error);
-        if self.heard { Failure::Failed(error) } else { Failure::Unanswered(error) }
+        if self.heard {
+            Failure::Failed(error)
+        } else {
+            Failure::Unanswered(error)
+        }
     }
 }
 

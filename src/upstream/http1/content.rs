@@ -44,8 +44,15 @@ pub(super) enum Next {
 impl Content {
     /// Reads the framing, leaves one `Content-Length` in canonical form at most, and says whether the connection may be
     /// used again afterwards.
-    pub(in crate::upstream) fn of(head: &mut AnswerHead, method: &Method) -> Result<(Self, bool), String> {
-        let AnswerHead { status, version, headers } = head;
+    pub(in crate::upstream) fn of(
+        head: &mut AnswerHead,
+        method: &Method,
+    ) -> Result<(Self, bool), String> {
+        let AnswerHead {
+            status,
+            version,
+            headers,
+        } = head;
         let codings = is_chunked(headers)?;
         let length = length(headers);
         headers.remove(CONTENT_LENGTH);
@@ -112,14 +119,22 @@ impl Chunk {
         loop {
             match self {
                 Self::Line => {
-                    let Some(line) = line(bytes, MAX_CHUNK_LINE)? else { return Ok(Next::More) };
+                    let Some(line) = line(bytes, MAX_CHUNK_LINE)? else {
+                        return Ok(Next::More);
+                    };
                     let length = chunk_length(&line)?;
-                    *self = if length == 0 { Self::Trailers(0) } else { Self::Data(length) };
+                    *self = if length == 0 {
+                        Self::Trailers(0)
+                    } else {
+                        Self::Data(length)
+                    };
                 }
                 Self::Data(0) => *self = Self::DataEnd,
                 Self::Data(left) => return Ok(data(bytes, left)),
                 Self::DataEnd => {
-                    let Some(line) = line(bytes, 0)? else { return Ok(Next::More) };
+                    let Some(line) = line(bytes, 0)? else {
+                        return Ok(Next::More);
+                    };
                     if !line.is_empty() {
                         return Err("a chunk is longer than it said".to_owned());
                     }
@@ -129,7 +144,11 @@ impl Chunk {
                     let Some(line) = line(bytes, MAX_TRAILERS.saturating_sub(*skipped))? else {
                         return Ok(Next::More);
                     };
-                    *self = if line.is_empty() { Self::Over } else { Self::Trailers(*skipped + line.len()) };
+                    *self = if line.is_empty() {
+                        Self::Over
+                    } else {
+                        Self::Trailers(*skipped + line.len())
+                    };
                 }
                 Self::Over => return Ok(Next::Over),
             }
@@ -141,7 +160,9 @@ fn data(bytes: &mut BytesMut, left: &mut u64) -> Next {
     if bytes.is_empty() {
         return Next::More;
     }
-    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    let length = usize::try_from(*left)
+        .unwrap_or(usize::MAX)
+        .min(bytes.len());
     *left -= length as u64;
     Next::Data(bytes.split_to(length).freeze())
 }
@@ -165,7 +186,11 @@ fn line(bytes: &mut BytesMut, longest: usize) -> Result<Option<Bytes>, String> {
 
 /// Hexadecimal digits; extensions (RFC 9112 section 7.1.1) are ignored.
 fn chunk_length(line: &[u8]) -> Result<u64, String> {
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let digits = line
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii_end();
     let is_number = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let number = std::str::from_utf8(digits).ok().filter(|_| is_number);
     number
@@ -187,8 +212,13 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, String> {
 fn length(headers: &HeaderMap) -> Result<Option<u64>, String> {
     let mut agreed = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let length: u64 = digits.and_then(|text| text.parse().ok()).ok_or("an unreadable length")?;
+        let digits = value
+            .to_str()
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let length: u64 = digits
+            .and_then(|text| text.parse().ok())
+            .ok_or("an unreadable length")?;
         if *agreed.get_or_insert(length) != length {
             return Err("two lengths".to_owned());
         }
@@ -199,7 +229,9 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, String> {
 /// RFC 9112 section 9.3.
 fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
     let fields = headers.get_all(CONNECTION).iter();
-    let mut options = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut options = fields
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
     if version == Version::HTTP_10 {
         options.any(|option| option.eq_ignore_ascii_case(b"keep-alive"))
     } else {

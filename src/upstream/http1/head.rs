@@ -38,11 +38,13 @@ pub(in crate::upstream) fn write_field(out: &mut Vec<u8>, name: &HeaderName, val
 pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     // An end that began before goes on here.
     let from = from.saturating_sub(3);
-    memchr::memchr_iter(b'\n', bytes.get(from..)?).map(|at| from + at + 1).find_map(|next| {
-        let rest = bytes.get(next..)?;
-        let blank = if rest.starts_with(b"\n") { 1 } else { 2 };
-        (blank == 1 || rest.starts_with(b"\r\n")).then_some(next + blank)
-    })
+    memchr::memchr_iter(b'\n', bytes.get(from..)?)
+        .map(|at| from + at + 1)
+        .find_map(|next| {
+            let rest = bytes.get(next..)?;
+            let blank = if rest.starts_with(b"\n") { 1 } else { 2 };
+            (blank == 1 || rest.starts_with(b"\r\n")).then_some(next + blank)
+        })
 }
 
 impl AnswerHead {
@@ -58,14 +60,26 @@ impl AnswerHead {
         }
         let code = parsed.code.unwrap_or_default();
         let status = StatusCode::from_u16(code).map_err(|_| format!("the status {code}"))?;
-        let version = if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 };
+        let version = if parsed.version == Some(0) {
+            Version::HTTP_10
+        } else {
+            Version::HTTP_11
+        };
         let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 2);
         for field in parsed.headers.iter() {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|error| error.to_string())?;
+            let name =
+                HeaderName::from_bytes(field.name.as_bytes()).map_err(|error| error.to_string())?;
             let value = bytes.slice_ref(field.value);
-            let value = HeaderValue::from_maybe_shared(value).map_err(|_| format!("a bad value of {name}"))?;
-            headers.try_append(name, value).map_err(|error| error.to_string())?;
+            let value = HeaderValue::from_maybe_shared(value)
+                .map_err(|_| format!("a bad value of {name}"))?;
+            headers
+                .try_append(name, value)
+                .map_err(|error| error.to_string())?;
         }
-        Ok(Self { status, version, headers })
+        Ok(Self {
+            status,
+            version,
+            headers,
+        })
     }
 }

@@ -66,7 +66,11 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Self::Half(half) = &mut *self {
             return Pin::new(half).poll_read(cx, buf);
         }
@@ -75,7 +79,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         on_stream!(self, stream => stream.poll_write(cx, bytes), half => written_by_another())
     }
 
@@ -116,12 +124,20 @@ pub(in crate::upstream) struct Switched<T> {
 
 impl<T> Switched<T> {
     pub(super) const fn new(ahead: BytesMut, socket: Socket, kept: T) -> Self {
-        Self { ahead, socket, _kept: kept }
+        Self {
+            ahead,
+            socket,
+            _kept: kept,
+        }
     }
 }
 
 impl<T: Unpin> AsyncRead for Switched<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
             return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
@@ -133,7 +149,11 @@ impl<T: Unpin> AsyncRead for Switched<T> {
 }
 
 impl<T: Unpin> AsyncWrite for Switched<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 

@@ -36,8 +36,12 @@ enum Heard {
 
 fn fields(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     let framing = ["content-length", "transfer-encoding"];
-    let fields = headers.iter().filter(|(name, _)| !framing.contains(&name.as_str()));
-    fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+    let fields = headers
+        .iter()
+        .filter(|(name, _)| !framing.contains(&name.as_str()));
+    fields
+        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 fn settings() -> UpstreamSettings {
@@ -81,11 +85,22 @@ where
 async fn by_us(method: &Method, pieces: Vec<Vec<u8>>) -> (Heard, bool) {
     let (mut connection, theirs) = connection().await;
     say(theirs, pieces);
-    connection.head().extend_from_slice(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
-    let Ok(mut head) = connection.exchange(&mut None, &settings()).await else { return (Heard::Nothing, false) };
-    let Ok((content, keeps)) = Content::of(&mut head, method) else { return (Heard::Nothing, false) };
+    connection
+        .head()
+        .extend_from_slice(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
+    let Ok(mut head) = connection.exchange(&mut None, &settings()).await else {
+        return (Heard::Nothing, false);
+    };
+    let Ok((content, keeps)) = Content::of(&mut head, method) else {
+        return (Heard::Nothing, false);
+    };
     let shelf = Arc::new(Shelf::new(1, Duration::from_secs(60)));
-    let body = connection.into_body(content, Some(&shelf).filter(|_| keeps), None, Duration::from_secs(5));
+    let body = connection.into_body(
+        content,
+        Some(&shelf).filter(|_| keeps),
+        None,
+        Duration::from_secs(5),
+    );
     let heard = collect(head.status, &head.headers, body).await;
     (heard, shelf.resting() == 1)
 }
@@ -93,9 +108,16 @@ async fn by_us(method: &Method, pieces: Vec<Vec<u8>>) -> (Heard, bool) {
 async fn by_hyper(method: &Method, pieces: Vec<Vec<u8>>) -> Heard {
     let (ours, theirs) = UnixStream::pair().unwrap();
     say(theirs, pieces);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
+        .await
+        .unwrap();
     tokio::spawn(connection);
-    let request = Request::builder().method(method).uri("/").header("host", "a").body(Empty::<Bytes>::new()).unwrap();
+    let request = Request::builder()
+        .method(method)
+        .uri("/")
+        .header("host", "a")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     match sender.send_request(request).await {
         Ok(answer) => {
             let (head, body) = answer.into_parts();
@@ -120,9 +142,14 @@ async fn both(method: &Method, pieces: &[Vec<u8>]) -> Heard {
 
 /// The same bytes in one piece, in two at every place, and byte by byte.
 fn ways(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
-    let halves = (1..bytes.len()).step_by(7).map(|at| vec![bytes[..at].to_vec(), bytes[at..].to_vec()]);
+    let halves = (1..bytes.len())
+        .step_by(7)
+        .map(|at| vec![bytes[..at].to_vec(), bytes[at..].to_vec()]);
     let single = bytes.iter().map(|byte| vec![*byte]).collect();
-    [vec![bytes.to_vec()], single].into_iter().chain(halves).collect()
+    [vec![bytes.to_vec()], single]
+        .into_iter()
+        .chain(halves)
+        .collect()
 }
 
 #[tokio::test]
@@ -165,10 +192,15 @@ async fn whatever_a_backend_says_is_heard_as_hyper_hears_it() {
     ];
     for answer in answers {
         for pieces in ways(answer) {
-            timeout(Duration::from_secs(20), both(&Method::GET, &pieces)).await.expect("both come to an end");
+            timeout(Duration::from_secs(20), both(&Method::GET, &pieces))
+                .await
+                .expect("both come to an end");
         }
     }
-    for answer in [&b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n"[..], b"HTTP/1.1 404 No\r\n\r\n"] {
+    for answer in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n"[..],
+        b"HTTP/1.1 404 No\r\n\r\n",
+    ] {
         let heard = both(&Method::HEAD, &[answer.to_vec()]).await;
         assert!(matches!(heard, Heard::Whole(_, _, body) if body.is_empty()));
     }
@@ -195,17 +227,49 @@ async fn what_hyper_lets_pass_is_refused() {
         b"2 x\r\nok\r\n0\r\n\r\n",
         b" 2\r\nok\r\n0\r\n\r\n",
     ] {
-        let answer = [&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..], body].concat();
+        let answer = [
+            &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+            body,
+        ]
+        .concat();
         let (heard, _) = by_us(&Method::GET, vec![answer]).await;
-        assert!(matches!(heard, Heard::Broken(..)), "{}: {heard:?}", body.escape_ascii());
+        assert!(
+            matches!(heard, Heard::Broken(..)),
+            "{}: {heard:?}",
+            body.escape_ascii()
+        );
     }
-    let endless = [&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;"[..], &[b'x'; 100_000]].concat();
-    assert!(matches!(by_us(&Method::GET, vec![endless]).await.0, Heard::Broken(..)), "no end of extensions");
+    let endless = [
+        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;"[..],
+        &[b'x'; 100_000],
+    ]
+    .concat();
+    assert!(
+        matches!(
+            by_us(&Method::GET, vec![endless]).await.0,
+            Heard::Broken(..)
+        ),
+        "no end of extensions"
+    );
     let trailers = b"X-T: 0123456789\r\n".repeat(10_000);
-    let endless = [&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"[..], &trailers].concat();
-    assert!(matches!(by_us(&Method::GET, vec![endless]).await.0, Heard::Broken(..)), "no end of trailers");
+    let endless = [
+        &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"[..],
+        &trailers,
+    ]
+    .concat();
+    assert!(
+        matches!(
+            by_us(&Method::GET, vec![endless]).await.0,
+            Heard::Broken(..)
+        ),
+        "no end of trailers"
+    );
     let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
-    assert_eq!(by_us(&Method::GET, vec![interim]).await.0, Heard::Nothing, "no end of interim answers");
+    assert_eq!(
+        by_us(&Method::GET, vec![interim]).await.0,
+        Heard::Nothing,
+        "no end of interim answers"
+    );
 }
 
 #[tokio::test]
@@ -234,7 +298,11 @@ async fn only_a_connection_that_nothing_is_left_on_is_used_again() {
 }
 
 /// A backend that takes and tells what it got, and answers after the head.
-async fn uploaded(framing: Framing, body: Body, answer: &'static [u8]) -> (Result<StatusCode, Failure>, Vec<u8>) {
+async fn uploaded(
+    framing: Framing,
+    body: Body,
+    answer: &'static [u8],
+) -> (Result<StatusCode, Failure>, Vec<u8>) {
     let (mut connection, mut theirs) = connection().await;
     let backend = tokio::spawn(async move {
         let mut got = Vec::new();
@@ -246,8 +314,12 @@ async fn uploaded(framing: Framing, body: Body, answer: &'static [u8]) -> (Resul
         let _ = theirs.write_all(answer).await;
         got
     });
-    connection.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-    let answer = connection.exchange(&mut Upload::of(framing, body), &settings()).await;
+    connection
+        .head()
+        .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+    let answer = connection
+        .exchange(&mut Upload::of(framing, body), &settings())
+        .await;
     drop(connection);
     (answer.map(|head| head.status), backend.await.unwrap())
 }
@@ -256,11 +328,17 @@ async fn uploaded(framing: Framing, body: Body, answer: &'static [u8]) -> (Resul
 async fn a_body_goes_out_in_the_framing_that_was_said() {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let (status, got) = uploaded(Framing::Length(7), Body::full("the end"), answer).await;
-    assert_eq!((status.unwrap(), got.as_slice()), (StatusCode::OK, &b"POST / HTTP/1.1\r\n\r\nthe end"[..]));
+    assert_eq!(
+        (status.unwrap(), got.as_slice()),
+        (StatusCode::OK, &b"POST / HTTP/1.1\r\n\r\nthe end"[..])
+    );
     let (status, got) = uploaded(Framing::Chunked, Body::full("the end"), answer).await;
     assert_eq!(status.unwrap(), StatusCode::OK);
     assert_eq!(got, b"POST / HTTP/1.1\r\n\r\n7\r\nthe end\r\n0\r\n\r\n");
-    assert!(Upload::of(Framing::None, Body::full("x")).is_none() && Upload::of(Framing::Zero, Body::empty()).is_none());
+    assert!(
+        Upload::of(Framing::None, Body::full("x")).is_none()
+            && Upload::of(Framing::Zero, Body::empty()).is_none()
+    );
 }
 
 /// LESSONS, smuggling: what a body owes is filled by the next request on the connection.
@@ -268,11 +346,22 @@ async fn a_body_goes_out_in_the_framing_that_was_said() {
 async fn a_body_that_is_shorter_or_longer_than_it_said_ends_the_connection() {
     for body in ["four", "seven_b"] {
         let (mut connection, mut theirs) = connection().await;
-        theirs.write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-        connection.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+        theirs
+            .write_all(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        connection
+            .head()
+            .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
         let mut upload = Upload::of(Framing::Length(6), Body::full(body));
-        let failure = connection.exchange(&mut upload, &settings()).await.unwrap_err();
-        assert!(matches!(failure, Failure::Failed(UpstreamError::RequestBroke)), "{failure:?}");
+        let failure = connection
+            .exchange(&mut upload, &settings())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(failure, Failure::Failed(UpstreamError::RequestBroke)),
+            "{failure:?}"
+        );
         drop(connection);
         let mut got = String::new();
         // Nobody read what it said, so the end may be a reset.
@@ -284,9 +373,14 @@ async fn a_body_that_is_shorter_or_longer_than_it_said_ends_the_connection() {
 #[tokio::test]
 async fn a_connection_on_which_a_head_is_owed_is_not_used_again() {
     let (mut connection, mut theirs) = connection().await;
-    theirs.write_all(b"HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    theirs
+        .write_all(b"HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
     let long = "x".repeat(4 << 20);
-    connection.head().extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
+    connection
+        .head()
+        .extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
     let mut head = connection.exchange(&mut None, &settings()).await.unwrap();
     let (content, keeps) = Content::of(&mut head, &Method::GET).unwrap();
     let shelf = Arc::new(Shelf::new(1, Duration::from_secs(60)));
@@ -299,11 +393,16 @@ async fn an_upload_goes_on_beside_the_answer_that_came_early() {
     let (mut connection, mut theirs) = connection().await;
     let long = vec![b'x'; 4 << 20];
     let length = long.len();
-    connection.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+    connection
+        .head()
+        .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
     let backend = tokio::spawn(async move {
         let mut head = [0; 19];
         theirs.read_exact(&mut head).await.unwrap();
-        theirs.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n").await.unwrap();
+        theirs
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n")
+            .await
+            .unwrap();
         let mut body = vec![0; length];
         theirs.read_exact(&mut body).await.unwrap();
         theirs.write_all(b"4\r\nlate\r\n0\r\n\r\n").await.unwrap();
@@ -321,14 +420,23 @@ async fn an_upload_goes_on_beside_the_answer_that_came_early() {
         Heard::Whole(StatusCode::OK, vec![], b"earlylate".to_vec())
     );
     assert!(backend.await.unwrap());
-    assert_eq!(shelf.resting(), 0, "a connection in two halves is not used again");
+    assert_eq!(
+        shelf.resting(),
+        0,
+        "a connection in two halves is not used again"
+    );
 }
 
 #[tokio::test]
 async fn a_refusal_is_heard_though_the_backend_stopped_reading() {
     let (mut connection, mut theirs) = connection().await;
-    connection.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-    theirs.write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    connection
+        .head()
+        .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+    theirs
+        .write_all(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .unwrap();
     theirs.shutdown().await.unwrap();
     let mut upload = Upload::of(Framing::Length(8 << 20), Body::full(vec![0; 8 << 20]));
     let head = connection.exchange(&mut upload, &settings()).await.unwrap();
@@ -341,9 +449,17 @@ async fn a_connection_that_closed_at_rest_is_told_apart() {
     assert!(connection.is_quiet());
     drop(theirs);
     tokio::task::yield_now().await;
-    connection.head().extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
-    let failure = connection.exchange(&mut None, &settings()).await.unwrap_err();
-    assert!(matches!(failure, Failure::Unsent(UpstreamError::BrokeOff(_))), "{failure:?}");
+    connection
+        .head()
+        .extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+    let failure = connection
+        .exchange(&mut None, &settings())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(failure, Failure::Unsent(UpstreamError::BrokeOff(_))),
+        "{failure:?}"
+    );
     assert!(!connection.is_quiet());
 }
 

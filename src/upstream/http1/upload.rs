@@ -34,7 +34,15 @@ impl Upload {
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,
         };
-        Some(Self { body, left, frame: Vec::new(), piece: Bytes::new(), tail: &[], ended: false, awaits_client: false })
+        Some(Self {
+            body,
+            left,
+            frame: Vec::new(),
+            piece: Bytes::new(),
+            tail: &[],
+            ended: false,
+            awaits_client: false,
+        })
     }
 
     /// Whether all of it went out.
@@ -68,7 +76,9 @@ impl Upload {
     /// The backend takes what follows for the next request, or waits: never is more or less sent than was said.
     fn take(&mut self, piece: Bytes) -> Result<(), BodyError> {
         if let Some(left) = &mut self.left {
-            *left = left.checked_sub(piece.len() as u64).ok_or(BodyError::CutShort)?;
+            *left = left
+                .checked_sub(piece.len() as u64)
+                .ok_or(BodyError::CutShort)?;
             self.ended = *left == 0;
         } else if !piece.is_empty() {
             // Writing to a Vec cannot fail.
@@ -90,13 +100,20 @@ impl Upload {
     }
 
     /// Sends a part of it. Whether there is more.
-    pub(super) async fn send_some(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<bool> {
+    pub(super) async fn send_some(
+        &mut self,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<bool> {
         let went_out = poll_fn(|cx| self.poll_send(cx, Pin::new(&mut *to))).await?;
         to.flush().await?;
         Ok(went_out > 0)
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, to: Pin<&mut impl AsyncWrite>) -> Poll<io::Result<usize>> {
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: Pin<&mut impl AsyncWrite>,
+    ) -> Poll<io::Result<usize>> {
         ready!(self.poll_fill(cx)).map_err(io::Error::other)?;
         if self.is_over() {
             return Poll::Ready(Ok(0));
@@ -111,7 +128,11 @@ impl Upload {
 
     /// What goes out now.
     pub(super) fn parts(&self) -> [IoSlice<'_>; 3] {
-        [IoSlice::new(&self.frame), IoSlice::new(&self.piece), IoSlice::new(self.tail)]
+        [
+            IoSlice::new(&self.frame),
+            IoSlice::new(&self.piece),
+            IoSlice::new(self.tail),
+        ]
     }
 
     /// `count` bytes of it went out.
@@ -120,6 +141,9 @@ impl Upload {
         self.frame.drain(..of_frame);
         let of_piece = (count - of_frame).min(self.piece.len());
         self.piece.advance(of_piece);
-        self.tail = self.tail.get(count - of_frame - of_piece..).unwrap_or_default();
+        self.tail = self
+            .tail
+            .get(count - of_frame - of_piece..)
+            .unwrap_or_default();
     }
 }

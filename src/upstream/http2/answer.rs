@@ -26,7 +26,10 @@ pub(in crate::upstream) struct Sending {
 
 impl Sending {
     pub(super) fn new(body: Outgoing, plan: &Arc<UpstreamPlan>) -> Self {
-        Self { body, plan: Arc::clone(plan) }
+        Self {
+            body,
+            plan: Arc::clone(plan),
+        }
     }
 }
 
@@ -34,7 +37,10 @@ impl HttpBody for Sending {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let next = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(judged(next, &self.plan, Toward::Backend))
     }
@@ -70,20 +76,41 @@ impl Answer {
         progress: Option<Arc<Progress>>,
         takes_trailers: bool,
     ) -> Self {
-        let limit = plan.settings.body_idle_timeout.max(plan.settings.response_timeout);
+        let limit = plan
+            .settings
+            .body_idle_timeout
+            .max(plan.settings.response_timeout);
         let (plan, moved) = (Arc::clone(plan), Instant::now());
-        Self { incoming, stream, plan, takes_trailers, progress, limit, moved, timer: None }
+        Self {
+            incoming,
+            stream,
+            plan,
+            takes_trailers,
+            progress,
+            limit,
+            moved,
+            timer: None,
+        }
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
         loop {
-            let silence = self.progress.as_ref().map_or(Duration::MAX, |progress| progress.idle());
+            let silence = self
+                .progress
+                .as_ref()
+                .map_or(Duration::MAX, |progress| progress.idle());
             let silence = silence.min(self.moved.elapsed());
-            let Some(left) = self.limit.checked_sub(silence).filter(|left| !left.is_zero()) else {
+            let Some(left) = self
+                .limit
+                .checked_sub(silence)
+                .filter(|left| !left.is_zero())
+            else {
                 return Poll::Ready(BodyError::Stalled);
             };
             let deadline = Instant::now() + left;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
             timer.as_mut().reset(deadline);
         }
@@ -94,7 +121,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             return self.poll_stalled(cx).map(|error| Some(Err(error)));
         };
@@ -105,8 +135,13 @@ impl HttpBody for Answer {
             return Poll::Ready(Some(Err(BodyError::CutShort)));
         }
         let next = next.map(|frame| frame.map_err(BodyError::Stream));
-        let unwanted = !self.takes_trailers && matches!(&next, Some(Ok(frame)) if frame.is_trailers());
-        Poll::Ready(if unwanted { None } else { judged(next, &self.plan, Toward::Client) })
+        let unwanted =
+            !self.takes_trailers && matches!(&next, Some(Ok(frame)) if frame.is_trailers());
+        Poll::Ready(if unwanted {
+            None
+        } else {
+            judged(next, &self.plan, Toward::Client)
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -124,9 +159,9 @@ type Next = Option<Result<Frame<Bytes>, BodyError>>;
 fn judged(next: Next, plan: &UpstreamPlan, toward: Toward) -> Next {
     match next?.map(Frame::into_trailers) {
         Ok(Ok(trailers)) => match trailers::clean(trailers, &plan.headers, toward) {
-            Ok(trailers) => {
-                Some(trailers).filter(|trailers: &HeaderMap| !trailers.is_empty()).map(|t| Ok(Frame::trailers(t)))
-            }
+            Ok(trailers) => Some(trailers)
+                .filter(|trailers: &HeaderMap| !trailers.is_empty())
+                .map(|t| Ok(Frame::trailers(t))),
             Err(error) => Some(Err(error)),
         },
         Ok(Err(data)) => Some(Ok(data)),

@@ -93,7 +93,10 @@ impl Links {
     }
 
     /// A place for one request; `None` if the backend chose HTTP/1.1.
-    pub(in crate::upstream) async fn stream(&self, plan: &UpstreamPlan) -> Result<Option<OpenStream>, UpstreamError> {
+    pub(in crate::upstream) async fn stream(
+        &self,
+        plan: &UpstreamPlan,
+    ) -> Result<Option<OpenStream>, UpstreamError> {
         if let Some(stream) = self.take() {
             return Ok(Some(stream));
         }
@@ -102,7 +105,9 @@ impl Links {
             if self.shared.speaks_http1_only() {
                 return Ok(None);
             }
-            let turn = timeout_at(deadline, self.dialling.lock()).await.map_err(|_| UpstreamError::ConnectTimeout)?;
+            let turn = timeout_at(deadline, self.dialling.lock())
+                .await
+                .map_err(|_| UpstreamError::ConnectTimeout)?;
             if let Some(stream) = self.take() {
                 return Ok(Some(stream));
             }
@@ -125,15 +130,23 @@ impl Links {
     fn take(&self) -> Option<OpenStream> {
         let mut links = lock(&self.shared.links);
         links.retain(|link| link.is_usable());
-        let link = links.iter().find(|link| link.open.load(Ordering::Relaxed) < link.most.load(Ordering::Relaxed))?;
+        let link = links
+            .iter()
+            .find(|link| link.open.load(Ordering::Relaxed) < link.most.load(Ordering::Relaxed))?;
         Some(OpenStream::on(Arc::clone(link), &self.streams))
     }
 
-    async fn dial(&self, plan: &UpstreamPlan, slot: OwnedSemaphorePermit) -> Result<Option<Arc<Link>>, UpstreamError> {
+    async fn dial(
+        &self,
+        plan: &UpstreamPlan,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Option<Arc<Link>>, UpstreamError> {
         self.opened.inc();
         let link = match &plan.settings.url {
             UpstreamUrl::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(UpstreamError::ConnectRefused)?;
+                let stream = UnixStream::connect(path)
+                    .await
+                    .map_err(UpstreamError::ConnectRefused)?;
                 greet(plan, stream, slot).await?
             }
             UpstreamUrl::Http(place) | UpstreamUrl::Https(place) => {
@@ -142,7 +155,10 @@ impl Links {
                     None => greet(plan, stream, slot).await?,
                     Some(tls) => {
                         let connector = TlsConnector::from(Arc::clone(&tls.http2));
-                        let stream = connector.connect(tls.name.clone(), stream).await.map_err(UpstreamError::Tls)?;
+                        let stream = connector
+                            .connect(tls.name.clone(), stream)
+                            .await
+                            .map_err(UpstreamError::Tls)?;
                         if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
                             return Ok(None);
                         }
@@ -155,12 +171,19 @@ impl Links {
     }
 }
 
-async fn greet<S>(plan: &UpstreamPlan, stream: S, slot: OwnedSemaphorePermit) -> Result<Arc<Link>, UpstreamError>
+async fn greet<S>(
+    plan: &UpstreamPlan,
+    stream: S,
+    slot: OwnedSemaphorePermit,
+) -> Result<Arc<Link>, UpstreamError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let settings = &plan.settings;
-    let limit = settings.body_idle_timeout.max(settings.response_timeout).max(UNUSED);
+    let limit = settings
+        .body_idle_timeout
+        .max(settings.response_timeout)
+        .max(UNUSED);
     let io = TokioIo::new(Stalling::new(stream, limit, slot));
     let mut client = http2::Builder::new(TokioExecutor::new());
     client
@@ -188,7 +211,10 @@ where
         let mut connection = std::pin::pin!(connection);
         let _ = std::future::poll_fn(|cx| {
             if let Some(link) = known.upgrade() {
-                link.most.store(connection.current_max_send_streams().min(MOST_STREAMS), Ordering::Relaxed);
+                link.most.store(
+                    connection.current_max_send_streams().min(MOST_STREAMS),
+                    Ordering::Relaxed,
+                );
             }
             connection.as_mut().poll(cx)
         })
@@ -212,7 +238,9 @@ impl Shared {
     async fn sweep(shared: Weak<Self>) {
         loop {
             sleep(UNUSED / 4).await;
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
             let mut links = lock(&shared.links);
             links.retain(|link| link.is_usable());
             if links.is_empty() {
@@ -231,7 +259,8 @@ impl Link {
     /// Once it is not, it ends by itself when the last stream on it does.
     fn is_usable(&self) -> bool {
         let unused = self.now().saturating_sub(self.used.load(Ordering::Relaxed));
-        let is_forgotten = self.open.load(Ordering::Relaxed) == 0 && Duration::from_millis(unused) > UNUSED;
+        let is_forgotten =
+            self.open.load(Ordering::Relaxed) == 0 && Duration::from_millis(unused) > UNUSED;
         !self.sender.is_closed() && !self.retired.load(Ordering::Relaxed) && !is_forgotten
     }
 }
@@ -242,7 +271,11 @@ impl OpenStream {
         link.open.fetch_add(1, Ordering::Relaxed);
         link.used.store(began, Ordering::Relaxed);
         streams.inc();
-        Self { link, began, streams: streams.clone() }
+        Self {
+            link,
+            began,
+            streams: streams.clone(),
+        }
     }
 
     pub(super) fn sender(&self) -> SendRequest<Sending> {

@@ -31,7 +31,10 @@ pub(super) struct Progress {
 
 impl Outgoing {
     pub(super) fn empty() -> Self {
-        Self { body: Body::empty(), progress: None }
+        Self {
+            body: Body::empty(),
+            progress: None,
+        }
     }
 
     pub(super) fn new(body: Body) -> (Self, Arc<Progress>) {
@@ -41,7 +44,13 @@ impl Outgoing {
             awaits_client: AtomicBool::new(false),
             broke: AtomicBool::new(false),
         });
-        (Self { body, progress: Some(Arc::clone(&progress)) }, progress)
+        (
+            Self {
+                body,
+                progress: Some(Arc::clone(&progress)),
+            },
+            progress,
+        )
     }
 }
 
@@ -58,15 +67,19 @@ impl Progress {
 
     /// How long nothing has moved.
     pub(super) fn idle(&self) -> Duration {
-        self.start.elapsed().saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
+        self.start
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)))
     }
 
     fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyError>>>) {
-        self.awaits_client.store(polled.is_pending(), Ordering::Relaxed);
+        self.awaits_client
+            .store(polled.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(next) = polled {
             let moved = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.moved.store(moved, Ordering::Relaxed);
-            self.broke.store(matches!(next, Some(Err(_))), Ordering::Relaxed);
+            self.broke
+                .store(matches!(next, Some(Err(_))), Ordering::Relaxed);
         }
     }
 }
@@ -75,7 +88,10 @@ impl HttpBody for Outgoing {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Some(progress) = &self.progress {
             progress.note(&polled);

@@ -24,7 +24,9 @@ pub(super) async fn wait<T>(
         if let Ok(answer) = timeout(wait, &mut answer).await {
             return Ok(answer);
         }
-        let Some(progress) = progress else { return Err(UpstreamError::ResponseTimeout) };
+        let Some(progress) = progress else {
+            return Err(UpstreamError::ResponseTimeout);
+        };
         let (limit, error) = if progress.awaits_client() {
             (settings.body_idle_timeout, UpstreamError::RequestStalled)
         } else {

@@ -22,13 +22,21 @@ pub(super) struct Stalling<S> {
 
 impl<S> Stalling<S> {
     pub(super) fn new(stream: S, limit: Duration, slot: OwnedSemaphorePermit) -> Self {
-        Self { stream, limit, moved: Instant::now(), timer: None, _slot: slot }
+        Self {
+            stream,
+            limit,
+            moved: Instant::now(),
+            timer: None,
+            _slot: slot,
+        }
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
             let deadline = self.moved + self.limit;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
             ready!(timer.as_mut().poll(cx));
             if Instant::now() >= deadline {
                 return Poll::Ready(io::Error::from(io::ErrorKind::TimedOut));
@@ -39,7 +47,11 @@ impl<S> Stalling<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Pending => self.poll_stalled(cx).map(Err),
             done => {
@@ -51,7 +63,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.moved = Instant::now();
         Poll::Ready(written)

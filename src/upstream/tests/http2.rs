@@ -53,13 +53,23 @@ impl Backend {
         }
     }
 
-    async fn answer(self: Arc<Self>, request: Request<h2::RecvStream>, mut respond: SendResponse<Bytes>, on: usize) {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<h2::RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        on: usize,
+    ) {
         let (head, mut incoming) = request.into_parts();
         let path = head.uri.path().to_owned();
         let is_first = {
             let mut got = self.got.lock().unwrap();
             let earlier = got.iter().filter(|got| got.head.uri.path() == path).count();
-            got.push(Got { connection: on, head, body: Vec::new(), trailers: None });
+            got.push(Got {
+                connection: on,
+                head,
+                body: Vec::new(),
+                trailers: None,
+            });
             earlier == 0
         };
         let index = self.got.lock().unwrap().len() - 1;
@@ -68,22 +78,32 @@ impl Backend {
         }
         while let Some(part) = incoming.data().await {
             let Ok(part) = part else { return };
-            incoming.flow_control().release_capacity(part.len()).unwrap();
-            self.got.lock().unwrap()[index].body.extend_from_slice(&part);
+            incoming
+                .flow_control()
+                .release_capacity(part.len())
+                .unwrap();
+            self.got.lock().unwrap()[index]
+                .body
+                .extend_from_slice(&part);
         }
         let trailers = incoming.trailers().await.ok().flatten();
         self.got.lock().unwrap()[index].trailers = trailers;
         match path.as_str() {
             "/hang" => return std::future::pending().await,
             "/hints" => {
-                let hints = Response::builder().status(103).header("link", "</a>").body(()).unwrap();
+                let hints = Response::builder()
+                    .status(103)
+                    .header("link", "</a>")
+                    .body(())
+                    .unwrap();
                 respond.send_informational(hints).unwrap();
             }
             "/slow" => sleep(Duration::from_millis(100)).await,
             _ => {}
         }
-        let head =
-            Response::builder().header("set-cookie", "__Host-doorward_jwt=x").header("trailer", "sum, content-length");
+        let head = Response::builder()
+            .header("set-cookie", "__Host-doorward_jwt=x")
+            .header("trailer", "sum, content-length");
         let status = match path.as_str() {
             "/304" => 304,
             "/204" => 204,
@@ -93,7 +113,9 @@ impl Backend {
             }
             _ => 200,
         };
-        let mut body = respond.send_response(head.status(status).body(()).unwrap(), status != 200).unwrap();
+        let mut body = respond
+            .send_response(head.status(status).body(()).unwrap(), status != 200)
+            .unwrap();
         if status != 200 {
             return;
         }
@@ -105,7 +127,12 @@ impl Backend {
             return std::future::pending().await;
         }
         let mut trailers = HeaderMap::new();
-        for (name, value) in [("sum", "42"), ("content-length", "9"), ("set-cookie", "a=b"), ("doorward-x", "y")] {
+        for (name, value) in [
+            ("sum", "42"),
+            ("content-length", "9"),
+            ("set-cookie", "a=b"),
+            ("doorward-x", "y"),
+        ] {
             trailers.insert(name, value.parse().unwrap());
         }
         body.send_trailers(trailers).unwrap();
@@ -115,18 +142,27 @@ impl Backend {
         let mut left = STREAM;
         while left > 0 {
             body.reserve_capacity(left.min(64 * 1024));
-            let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else { return };
-            body.send_data(vec![b'x'; room].into(), left == room).unwrap();
+            let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
+                return;
+            };
+            body.send_data(vec![b'x'; room].into(), left == room)
+                .unwrap();
             left -= room;
             self.written.fetch_add(room, AtomicOrdering::SeqCst);
         }
     }
 }
 
-async fn front(backend: Backend, adjust: impl FnOnce(&mut UpstreamSettings)) -> (Front, Arc<Backend>) {
+async fn front(
+    backend: Backend,
+    adjust: impl FnOnce(&mut UpstreamSettings),
+) -> (Front, Arc<Backend>) {
     let backend = Arc::new(backend);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://app.localhost:{}", socket.local_addr().unwrap().port());
+    let url = format!(
+        "http://app.localhost:{}",
+        socket.local_addr().unwrap().port()
+    );
     let theirs = Arc::clone(&backend);
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
@@ -150,16 +186,29 @@ async fn a_request_arrives_as_it_was_judged() {
                 Authorization: Bearer s3cret\r\nx_forwarded_user: mallory\r\nConnection: close, X-Forwarded-User, te\r\n\
                 X-Forwarded-For: 6.6.6.6\r\nTE: gzip, trailers\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let answer = front.say(head).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("doorward"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("doorward"),
+        "{answer}"
+    );
     let got = backend.got.lock().unwrap();
     let head = &got[0].head;
     let uri = format!("http://{}/a%20b//c;d?x=%zz&y", "store.test");
     assert_eq!(head.uri.to_string(), uri);
-    assert!(!format!("{:?}", head.headers).contains("mallory") && !format!("{:?}", head.headers).contains("s3cret"));
-    for (name, value) in
-        [("x-forwarded-user", "alice"), ("x-forwarded-for", "192.0.2.1"), ("cookie", "a=b"), ("te", "trailers")]
-    {
-        assert_eq!(head.headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+    assert!(
+        !format!("{:?}", head.headers).contains("mallory")
+            && !format!("{:?}", head.headers).contains("s3cret")
+    );
+    for (name, value) in [
+        ("x-forwarded-user", "alice"),
+        ("x-forwarded-for", "192.0.2.1"),
+        ("cookie", "a=b"),
+        ("te", "trailers"),
+    ] {
+        assert_eq!(
+            head.headers.get_all(name).iter().collect::<Vec<_>>(),
+            [value],
+            "{name}"
+        );
     }
     for name in ["host", "connection", "transfer-encoding", "content-length"] {
         assert!(!head.headers.contains_key(name), "{name}");
@@ -169,18 +218,44 @@ async fn a_request_arrives_as_it_was_judged() {
 #[tokio::test]
 async fn every_body_arrives_whole_and_no_length_is_made_up() {
     let (front, backend) = front(Backend::default(), |_| {}).await;
-    for method in ["GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "PROPFIND"] {
+    for method in [
+        "GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "PROPFIND",
+    ] {
         for (framing, body, length) in [
             ("Content-Length: 5\r\n", "hello", Some("5")),
-            ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n", None),
+            (
+                "Transfer-Encoding: chunked\r\n",
+                "5\r\nhello\r\n0\r\n\r\n",
+                None,
+            ),
             ("Content-Length: 0\r\n", "", Some("0")),
         ] {
-            let bytes = format!("{method} /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}\r\n{body}");
-            assert!(front.say(&bytes).await.starts_with("HTTP/1.1 200 OK"), "{method} {framing}");
+            let bytes = format!(
+                "{method} /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}\r\n{body}"
+            );
+            assert!(
+                front.say(&bytes).await.starts_with("HTTP/1.1 200 OK"),
+                "{method} {framing}"
+            );
             let got = backend.got.lock().unwrap().pop().unwrap();
-            let whole = if length == Some("0") { &b""[..] } else { b"hello" };
-            assert_eq!((got.head.method.as_str(), got.body.as_slice()), (method, whole), "{framing}");
-            assert_eq!(got.head.headers.get("content-length").map(|value| value.to_str().unwrap()), length, "{method}");
+            let whole = if length == Some("0") {
+                &b""[..]
+            } else {
+                b"hello"
+            };
+            assert_eq!(
+                (got.head.method.as_str(), got.body.as_slice()),
+                (method, whole),
+                "{framing}"
+            );
+            assert_eq!(
+                got.head
+                    .headers
+                    .get("content-length")
+                    .map(|value| value.to_str().unwrap()),
+                length,
+                "{method}"
+            );
         }
     }
     assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
@@ -192,12 +267,22 @@ async fn trailers_pass_both_ways_without_those_that_no_header_could_be() {
     let head = "POST /t HTTP/1.1\r\nHost: x\r\nConnection: close, TE\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
                 2\r\nhi\r\n0\r\nChecksum: 7\r\nX-Forwarded-User: mallory\r\nContent-Length: 9\r\nCookie: a=b\r\n\r\n";
     let answer = front.say(head).await;
-    assert!(answer.contains("\r\ntrailer: sum\r\n") && answer.contains("2\r\nok\r\n0\r\nsum: 42\r\n\r\n"), "{answer}");
+    assert!(
+        answer.contains("\r\ntrailer: sum\r\n")
+            && answer.contains("2\r\nok\r\n0\r\nsum: 42\r\n\r\n"),
+        "{answer}"
+    );
     let trailers = backend.got.lock().unwrap()[0].trailers.clone().unwrap();
-    assert_eq!((trailers.len(), &trailers["checksum"]), (1, &"7".parse().unwrap()));
+    assert_eq!(
+        (trailers.len(), &trailers["checksum"]),
+        (1, &"7".parse().unwrap())
+    );
     // Who does not ask for them gets none, and is promised none.
     let answer = front.get("/t").await;
-    assert!(answer.ends_with("2\r\nok\r\n0\r\n\r\n") && !answer.contains("trailer"), "{answer}");
+    assert!(
+        answer.ends_with("2\r\nok\r\n0\r\n\r\n") && !answer.contains("trailer"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -205,11 +290,17 @@ async fn answers_without_a_body_and_hints_before_them_pass_as_over_http_1() {
     let (front, _backend) = front(Backend::default(), |_| {}).await;
     for (path, status) in [("/204", "204 No Content"), ("/304", "304 Not Modified")] {
         let answer = front.get(path).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with("\r\n\r\n"), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with("\r\n\r\n"),
+            "{answer}"
+        );
     }
     for path in ["/hints", "/200-ended"] {
         let answer = front.get(path).await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("</a>"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("</a>"),
+            "{answer}"
+        );
     }
 }
 
@@ -231,12 +322,26 @@ async fn many_requests_share_one_connection() {
     at_once(40, &front).await;
     assert_eq!(backend.got.lock().unwrap().len(), 41);
     assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
-    soon(|| front.metrics.text().unwrap().contains("doorward_upstream_http2_streams 0")).await;
+    soon(|| {
+        front
+            .metrics
+            .text()
+            .unwrap()
+            .contains("doorward_upstream_http2_streams 0")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_backend_that_takes_few_streams_gets_no_more_and_all_are_answered() {
-    let (front, backend) = front(Backend { most_streams: Some(2), ..Backend::default() }, |_| {}).await;
+    let (front, backend) = front(
+        Backend {
+            most_streams: Some(2),
+            ..Backend::default()
+        },
+        |_| {},
+    )
+    .await;
     let front = Arc::new(front);
     // What it takes is known by the second.
     for path in ["/first", "/second"] {
@@ -251,8 +356,14 @@ async fn what_the_backend_did_not_look_at_is_sent_once_more_and_nothing_else() {
     let (front, backend) = front(Backend::default(), |_| {}).await;
     assert!(front.get("/refuse-once").await.starts_with("HTTP/1.1 200"));
     assert_eq!(backend.got.lock().unwrap().len(), 2);
-    let empty = "POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    assert!(front.say(empty).await.contains("upstream_broke_off sent=true"));
+    let empty =
+        "POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    assert!(
+        front
+            .say(empty)
+            .await
+            .contains("upstream_broke_off sent=true")
+    );
     assert_eq!(backend.got.lock().unwrap().len(), 4);
     // Its body has gone.
     assert!(front.post("/refuse").await.contains("upstream_broke_off"));
@@ -281,11 +392,17 @@ async fn what_a_goodbye_leaves_out_goes_to_another_connection() {
         leaving.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
         let mut read = vec![0; 16 * 1024];
         let mut seen = Vec::new();
-        while !seen.windows(9).any(|nine| nine[3] == 1 && nine[5..9] == [0, 0, 0, 1]) {
+        while !seen
+            .windows(9)
+            .any(|nine| nine[3] == 1 && nine[5..9] == [0, 0, 0, 1])
+        {
             let length = leaving.read(&mut read).await.unwrap();
             seen.extend_from_slice(&read[..length]);
         }
-        leaving.write_all(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0").await.unwrap();
+        leaving
+            .write_all(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0")
+            .await
+            .unwrap();
         while let Ok((stream, _)) = socket.accept().await {
             tokio::spawn(Arc::clone(&theirs).serve(stream));
         }
@@ -304,15 +421,32 @@ async fn a_backend_that_is_silent_is_left_and_its_connection_too() {
         settings.body_idle_timeout = Duration::from_millis(200);
     })
     .await;
-    assert!(front.get("/hang").await.contains("upstream_response_timeout"));
+    assert!(
+        front
+            .get("/hang")
+            .await
+            .contains("upstream_response_timeout")
+    );
     assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
-    let connections: Vec<_> = backend.got.lock().unwrap().iter().map(|got| got.connection).collect();
+    let connections: Vec<_> = backend
+        .got
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|got| got.connection)
+        .collect();
     assert_eq!(connections, [0, 1]);
     let mut client = front.connect().await;
-    client.write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    client
+        .write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut all = Vec::new();
     let read = timeout(Duration::from_secs(5), client.read_to_end(&mut all)).await;
-    assert!(read.is_ok() && !String::from_utf8_lossy(&all).ends_with("0\r\n\r\n"), "{all:?}");
+    assert!(
+        read.is_ok() && !String::from_utf8_lossy(&all).ends_with("0\r\n\r\n"),
+        "{all:?}"
+    );
 }
 
 #[tokio::test]
@@ -336,11 +470,20 @@ async fn a_backend_that_answers_no_ping_is_gone() {
     .await;
     let begun = Instant::now();
     let mut client = front.connect().await;
-    client.write_all(b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
+    client
+        .write_all(
+            b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        )
+        .await
+        .unwrap();
     let mut all = Vec::new();
     client.read_to_end(&mut all).await.unwrap();
     assert!(String::from_utf8_lossy(&all).contains("upstream_response_timeout"));
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -349,12 +492,17 @@ async fn what_is_no_http_2_is_no_answer() {
     let url = format!("http://127.0.0.1:{}", socket.local_addr().unwrap().port());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = socket.accept().await {
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                .await;
         }
     });
     let front = before(&url, |_| {}).await;
     let answer = front.get("/a").await;
-    assert!(answer.starts_with("HTTP/1.1 502") && answer.contains("upstream_"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 502") && answer.contains("upstream_"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -369,9 +517,15 @@ async fn a_socket_in_the_file_system_will_do() {
             tokio::spawn(Arc::clone(&theirs).serve(stream));
         }
     });
-    let front = before(&format!("unix:{}", path.display()), |settings| settings.preserve_host = false).await;
+    let front = before(&format!("unix:{}", path.display()), |settings| {
+        settings.preserve_host = false
+    })
+    .await;
     assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
-    assert_eq!(backend.got.lock().unwrap()[0].head.uri.to_string(), "http://localhost/a");
+    assert_eq!(
+        backend.got.lock().unwrap()[0].head.uri.to_string(),
+        "http://localhost/a"
+    );
 }
 
 /// What a client leaves unread waits at the backend, and holds up nobody on the same connection.
@@ -381,7 +535,10 @@ async fn a_client_that_reads_nothing_slows_its_own_answer_down_and_no_other() {
     let mut slow = Vec::new();
     for _ in 0..4 {
         let mut client = front.connect().await;
-        client.write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
         slow.push(client);
     }
     let written = || backend.written.load(AtomicOrdering::SeqCst);
@@ -406,11 +563,26 @@ async fn a_client_that_breaks_off_is_to_blame_and_the_backend_is_told() {
     let mut client = front.connect().await;
     let head = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n";
     client.write_all(head.as_bytes()).await.unwrap();
-    soon(|| backend.got.lock().unwrap().iter().any(|got| got.body == b"hi")).await;
+    soon(|| {
+        backend
+            .got
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|got| got.body == b"hi")
+    })
+    .await;
     client.write_all(b"zz\r\n").await.unwrap();
     let answer = heard(&mut client).await;
     assert!(answer.contains("request_broke_off"), "{answer}");
-    soon(|| front.metrics.text().unwrap().contains("doorward_upstream_http2_streams 0")).await;
+    soon(|| {
+        front
+            .metrics
+            .text()
+            .unwrap()
+            .contains("doorward_upstream_http2_streams 0")
+    })
+    .await;
     assert_eq!(backend.got.lock().unwrap()[0].trailers, None);
     assert!(front.get("/b").await.starts_with("HTTP/1.1 200"));
     assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);

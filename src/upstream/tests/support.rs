@@ -28,8 +28,15 @@ pub(super) struct Got {
 impl Got {
     /// The values of a field.
     pub(super) fn field(&self, name: &str) -> Vec<&str> {
-        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
-        lines.filter(|(found, _)| *found == name).map(|(_, value)| value).collect()
+        let lines = self
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(": "));
+        lines
+            .filter(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+            .collect()
     }
 }
 
@@ -56,7 +63,11 @@ impl Backend {
         let mut served = 0;
         while let Some((head, body)) = read_request(&mut stream, &mut buffer).await {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            self.got.lock().unwrap().push(Got { connection, head, body });
+            self.got.lock().unwrap().push(Got {
+                connection,
+                head,
+                body,
+            });
             served += 1;
             if !self.answer(&mut stream, &path, served).await {
                 return;
@@ -65,25 +76,42 @@ impl Backend {
     }
 
     /// Whether the connection stays.
-    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: &mut S, path: &str, served: usize) -> bool {
+    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut S,
+        path: &str,
+        served: usize,
+    ) -> bool {
         let plain = match path {
             "/hang" => return std::future::pending().await,
             // As if it had closed the idle connection just when the request came.
             "/once" if served > 1 => return false,
             "/close-idle" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .await
+                    .unwrap();
                 return false;
             }
             "/cut" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+                    .await
+                    .unwrap();
                 return false;
             }
             "/cut-head" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-")
+                    .await
+                    .unwrap();
                 return false;
             }
             "/silent-body" => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+                    .await
+                    .unwrap();
                 return std::future::pending().await;
             }
             "/stream" => {
@@ -104,28 +132,44 @@ impl Backend {
                 stream.write_all(head.as_bytes()).await.unwrap();
                 let mut part = [0; 1024];
                 while let Ok(length @ 1..) = stream.read(&mut part).await {
-                    self.tunnelled.lock().unwrap().extend_from_slice(&part[..length]);
+                    self.tunnelled
+                        .lock()
+                        .unwrap()
+                        .extend_from_slice(&part[..length]);
                     stream.write_all(&part[..length]).await.unwrap();
                 }
                 return false;
             }
-            "/switch" => "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
-            "/ws-no" => "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nnoHTTP/1.1 200 OK\r\n\r\n",
+            "/switch" => {
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+            }
+            "/ws-no" => {
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nnoHTTP/1.1 200 OK\r\n\r\n"
+            }
             "/chunked" => {
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Forwarded-User: t\r\n\r\n"
             }
-            "/both" => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "/both" => {
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+            }
             "/twice" => "HTTP/1.1 200 OK\r\nContent-Length: 02\r\nContent-Length: 2\r\n\r\nok",
             "/differ" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-            "/gzip" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "/gzip" => {
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+            }
             "/no-http" => "SSH-2.0-OpenSSH_9.9\r\n\r\n",
             "/huge-head" => &format!("HTTP/1.1 200 OK\r\nX-A: {}\r\n\r\n", "a".repeat(MIB)),
             "/204" => "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
             "/304" => "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n",
             "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n",
-            "/hints" => "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            "/hints" => {
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+            }
             "/old" => {
-                stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nok").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.0 200 OK\r\n\r\nok")
+                    .await
+                    .unwrap();
                 return false;
             }
             _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
@@ -135,10 +179,15 @@ impl Backend {
 }
 
 /// The head, and the body as it was framed on the wire.
-async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> Option<(String, String)> {
+async fn read_request<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+) -> Option<(String, String)> {
     let end = find(stream, buffer, b"\r\n\r\n").await?;
     let head = String::from_utf8(buffer.drain(..end).collect()).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
     let body = match length {
         Some(length) => {
             let length: usize = length.parse().unwrap();
@@ -163,7 +212,11 @@ async fn read_request<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>
     Some((head, String::from_utf8(body).unwrap()))
 }
 
-async fn find<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, what: &[u8]) -> Option<usize> {
+async fn find<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+    what: &[u8],
+) -> Option<usize> {
     loop {
         if let Some(at) = buffer.windows(what.len()).position(|window| window == what) {
             return Some(at + what.len());
@@ -187,7 +240,10 @@ pub(super) struct Front {
 pub(super) async fn front(adjust: impl FnOnce(&mut UpstreamSettings)) -> Front {
     let backend = Arc::new(Backend::default());
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://app.localhost:{}", socket.local_addr().unwrap().port());
+    let url = format!(
+        "http://app.localhost:{}",
+        socket.local_addr().unwrap().port()
+    );
     let theirs = Arc::clone(&backend);
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
@@ -219,16 +275,32 @@ pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettin
                 async move { Ok::<_, Infallible>(pass_on(&upstream, request, &held).await) }
             });
             let server = hyper::server::conn::http1::Builder::new();
-            tokio::spawn(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            tokio::spawn(
+                server
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades(),
+            );
         }
     });
-    Front { address, backend, tunnels, metrics, holds }
+    Front {
+        address,
+        backend,
+        tunnels,
+        metrics,
+        holds,
+    }
 }
 
 /// Failures are answered with their code.
 async fn pass_on(upstream: &Upstream, request: Request<Incoming>, holds: &Holds) -> Response<Body> {
-    let target = request.uri().path_and_query().map_or(String::new(), ToString::to_string);
-    let identity = [(HeaderName::from_static("x-forwarded-user"), HeaderValue::from_static("alice"))];
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(String::new(), ToString::to_string);
+    let identity = [(
+        HeaderName::from_static("x-forwarded-user"),
+        HeaderValue::from_static("alice"),
+    )];
     let passage = Passage {
         target: &target,
         identity_headers: &identity,
@@ -240,11 +312,17 @@ async fn pass_on(upstream: &Upstream, request: Request<Incoming>, holds: &Holds)
         holds: Some(holds),
     };
     let (mut parts, body) = request.into_parts();
-    send(upstream, passage, &mut parts, Body::streamed(body)).await.unwrap_or_else(|error| {
-        let mut answer = Response::new(Body::full(format!("{} sent={}", error.code(), error.was_sent())));
-        *answer.status_mut() = StatusCode::BAD_GATEWAY;
-        answer
-    })
+    send(upstream, passage, &mut parts, Body::streamed(body))
+        .await
+        .unwrap_or_else(|error| {
+            let mut answer = Response::new(Body::full(format!(
+                "{} sent={}",
+                error.code(),
+                error.was_sent()
+            )));
+            *answer.status_mut() = StatusCode::BAD_GATEWAY;
+            answer
+        })
 }
 
 impl Front {
@@ -260,11 +338,16 @@ impl Front {
     }
 
     pub(super) async fn get(&self, path: &str) -> String {
-        self.say(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
+        self.say(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+        .await
     }
 
     pub(super) async fn post(&self, path: &str) -> String {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+        );
         self.say(&format!("{head}hi")).await
     }
 }

@@ -86,20 +86,39 @@ async fn ask(
         body.flow_control().release_capacity(part.len())?;
         all.extend_from_slice(&part);
     }
-    Ok((head.status.as_u16(), head.headers, String::from_utf8_lossy(&all).into_owned()))
+    Ok((
+        head.status.as_u16(),
+        head.headers,
+        String::from_utf8_lossy(&all).into_owned(),
+    ))
 }
 
 fn request(method: &str, path: &str) -> Request<()> {
-    Request::builder().method(method).uri(format!("http://a{path}")).body(()).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(format!("http://a{path}"))
+        .body(())
+        .unwrap()
 }
 
 #[tokio::test]
 async fn prior_knowledge_is_heard_and_http_1_beside_it() {
     let server = start(ListenerSettings::default(), None);
     let client = client(&server).await;
-    let (status, _, body) = ask(&client, request("POST", "/two"), Some("hello")).await.unwrap();
-    assert_eq!((status, body.as_str()), (200, "[POST http://a/two body=hello secure=false]"));
-    assert!(server.say("GET /one HTTP/1.1\r\nHost: a\r\n\r\n").await.0.contains("[GET /one"));
+    let (status, _, body) = ask(&client, request("POST", "/two"), Some("hello"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (status, body.as_str()),
+        (200, "[POST http://a/two body=hello secure=false]")
+    );
+    assert!(
+        server
+            .say("GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .0
+            .contains("[GET /one")
+    );
     assert_eq!(server.metrics.http2_streams.get(), 0);
 }
 
@@ -113,42 +132,70 @@ async fn the_preface_may_come_byte_by_byte() {
         tokio::task::yield_now().await;
     }
     let (frames, closed) = frames(&mut stream).await;
-    assert!(!closed && frames.iter().any(|(kind, _, stream, _)| (*kind, *stream) == (DATA, 1)), "{frames:?}");
+    assert!(
+        !closed
+            && frames
+                .iter()
+                .any(|(kind, _, stream, _)| (*kind, *stream) == (DATA, 1)),
+        "{frames:?}"
+    );
 }
 
 #[tokio::test]
 async fn who_says_nothing_or_half_a_preface_is_cut() {
-    let settings = ListenerSettings { first_byte_timeout: Duration::from_millis(200), ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        first_byte_timeout: Duration::from_millis(200),
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
     for bytes in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
         let mut stream = server.connect().await;
         stream.write_all(bytes).await.unwrap();
         let mut rest = Vec::new();
-        timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
+            .await
+            .unwrap()
+            .unwrap();
         assert!(rest.is_empty());
     }
     assert_eq!(server.refused("first_byte_timeout"), 2);
     // A preface in the middle of a connection, or in a body, opens nothing.
-    let smuggled =
-        format!("POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 24\r\n\r\n{}", str::from_utf8(PREFACE).unwrap());
-    let (heard, _) = server.say([smuggled.as_bytes(), &opening(), &get(1)].concat()).await;
-    assert!(heard.contains("[POST /body") && answers(&heard) <= 2, "{heard}");
+    let smuggled = format!(
+        "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 24\r\n\r\n{}",
+        str::from_utf8(PREFACE).unwrap()
+    );
+    let (heard, _) = server
+        .say([smuggled.as_bytes(), &opening(), &get(1)].concat())
+        .await;
+    assert!(
+        heard.contains("[POST /body") && answers(&heard) <= 2,
+        "{heard}"
+    );
     assert_eq!(server.seen(), ["POST /body"]);
 }
 
 #[tokio::test]
 async fn without_a_request_a_connection_ends_in_time() {
     let limit = Duration::from_millis(300);
-    let settings =
-        ListenerSettings { header_read_timeout: limit, keep_alive_timeout: limit, ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        header_read_timeout: limit,
+        keep_alive_timeout: limit,
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
-    for bytes in
-        [PREFACE.to_vec(), opening(), [opening(), get(1)].concat(), [opening(), frame(HEADERS, 0, 1, GET)].concat()]
-    {
+    for bytes in [
+        PREFACE.to_vec(),
+        opening(),
+        [opening(), get(1)].concat(),
+        [opening(), frame(HEADERS, 0, 1, GET)].concat(),
+    ] {
         let mut stream = server.connect().await;
         stream.write_all(&bytes).await.unwrap();
         let mut rest = Vec::new();
-        timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(5), stream.read_to_end(&mut rest))
+            .await
+            .unwrap()
+            .unwrap();
     }
     sleep(Duration::from_millis(50)).await;
     assert_eq!(server.metrics.connections.get(), 0);
@@ -158,8 +205,11 @@ async fn without_a_request_a_connection_ends_in_time() {
 #[tokio::test]
 async fn pings_keep_no_connection() {
     let limit = Duration::from_millis(300);
-    let settings =
-        ListenerSettings { header_read_timeout: limit, keep_alive_timeout: limit, ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        header_read_timeout: limit,
+        keep_alive_timeout: limit,
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
     for bytes in [opening(), [opening(), get(1)].concat()] {
         let (mut reading, mut writing) = server.connect().await.into_split();
@@ -171,35 +221,54 @@ async fn pings_keep_no_connection() {
         });
         let mut rest = Vec::new();
         // It may be reset, since we go on writing.
-        let _ = timeout(Duration::from_secs(5), reading.read_to_end(&mut rest)).await.unwrap();
+        let _ = timeout(Duration::from_secs(5), reading.read_to_end(&mut rest))
+            .await
+            .unwrap();
         pinging.abort();
     }
     let server = start(ListenerSettings::default(), None);
     let mut silent = server.connect().await;
-    silent.write_all(&[opening(), get(1)].concat()).await.unwrap();
+    silent
+        .write_all(&[opening(), get(1)].concat())
+        .await
+        .unwrap();
     frames(&mut silent).await;
     server.trigger.start();
     // Its GOAWAY comes with a ping that is never answered.
-    timeout(Duration::from_secs(10), server.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(10), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
 async fn an_answer_to_head_has_a_length_and_no_body() {
     let server = start(ListenerSettings::default(), None);
-    let (status, headers, body) = ask(&client(&server).await, request("HEAD", "/early"), None).await.unwrap();
-    assert_eq!((status, headers["content-length"].as_bytes(), body.as_str()), (200, &b"5"[..], ""));
+    let (status, headers, body) = ask(&client(&server).await, request("HEAD", "/early"), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        (status, headers["content-length"].as_bytes(), body.as_str()),
+        (200, &b"5"[..], "")
+    );
 }
 
 #[tokio::test]
 async fn heads_have_the_same_limits_as_over_http_1() {
-    let settings =
-        ListenerSettings { max_header_bytes: 16 * 1024, max_header_count: 40, ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        max_header_bytes: 16 * 1024,
+        max_header_count: 40,
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
     let client = client(&server).await;
     let with = |fields: usize, name: &'static str, length: usize| {
         let mut request = request("GET", "/");
         for _ in 0..fields {
-            request.headers_mut().append(name, "x".repeat(length).parse().unwrap());
+            request
+                .headers_mut()
+                .append(name, "x".repeat(length).parse().unwrap());
         }
         request
     };
@@ -212,10 +281,18 @@ async fn heads_have_the_same_limits_as_over_http_1() {
         (257, "cookie", 3, 431),
     ] {
         let answer = ask(&client, with(fields, name, length), None).await;
-        assert_eq!(answer.map(|answer| answer.0).map_err(|error| error.to_string()), Ok(status), "{fields} × {name}");
+        assert_eq!(
+            answer
+                .map(|answer| answer.0)
+                .map_err(|error| error.to_string()),
+            Ok(status),
+            "{fields} × {name}"
+        );
     }
     assert_eq!(server.seen().len(), 2);
-    ask(&client, with(5_000, "cookie", 1), None).await.expect_err("way too many end the connection");
+    ask(&client, with(5_000, "cookie", 1), None)
+        .await
+        .expect_err("way too many end the connection");
 }
 
 /// CVE-2023-44487: all at once, so that no request is seen before it is cancelled.
@@ -223,24 +300,44 @@ async fn heads_have_the_same_limits_as_over_http_1() {
 async fn requests_cancelled_at_once_end_the_connection() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
-    let storm: Vec<u8> =
-        (0..2000).flat_map(|n| [get(2 * n + 1), frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8])].concat()).collect();
+    let storm: Vec<u8> = (0..2000)
+        .flat_map(|n| {
+            [
+                get(2 * n + 1),
+                frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]),
+            ]
+            .concat()
+        })
+        .collect();
     // The server may close before it has read everything.
     let _ = stream.write_all(&[opening(), storm].concat()).await;
     let (frames, closed) = frames(&mut stream).await;
-    assert!(closed || frames.iter().any(|frame| frame.0 == GOAWAY), "{frames:?}");
+    assert!(
+        closed || frames.iter().any(|frame| frame.0 == GOAWAY),
+        "{frames:?}"
+    );
     assert!(server.seen().len() < 400, "{}", server.seen().len());
 }
 
 /// The same in the client's own time: each request is begun before it is cancelled.
 #[tokio::test]
 async fn requests_cancelled_one_by_one_end_the_connection() {
-    let server = start(ListenerSettings { max_http2_cancelled: 30, ..ListenerSettings::default() }, None);
+    let server = start(
+        ListenerSettings {
+            max_http2_cancelled: 30,
+            ..ListenerSettings::default()
+        },
+        None,
+    );
     let client = client(&server).await;
     let mut cancelled = 0;
     while cancelled < 500 {
-        let Ok(mut ready) = client.clone().ready().await else { break };
-        let Ok((answer, mut stream)) = ready.send_request(request("GET", "/slow"), false) else { break };
+        let Ok(mut ready) = client.clone().ready().await else {
+            break;
+        };
+        let Ok((answer, mut stream)) = ready.send_request(request("GET", "/slow"), false) else {
+            break;
+        };
         sleep(Duration::from_millis(2)).await;
         stream.send_reset(h2::Reason::CANCEL);
         drop(answer);
@@ -249,23 +346,43 @@ async fn requests_cancelled_one_by_one_end_the_connection() {
     assert!((30..100).contains(&cancelled), "{cancelled}");
     assert_eq!(server.refused("http2_resets"), 1);
     sleep(Duration::from_millis(50)).await;
-    assert_eq!((server.metrics.connections.get(), server.metrics.http2_streams.get()), (0, 0));
+    assert_eq!(
+        (
+            server.metrics.connections.get(),
+            server.metrics.http2_streams.get()
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
 async fn endless_heads_are_cut() {
-    let server = start(ListenerSettings { max_header_bytes: 16 * 1024, ..ListenerSettings::default() }, None);
-    let filler: Vec<u8> = (0..40).flat_map(|_| field("x-filler", &"x".repeat(100))).collect();
+    let server = start(
+        ListenerSettings {
+            max_header_bytes: 16 * 1024,
+            ..ListenerSettings::default()
+        },
+        None,
+    );
+    let filler: Vec<u8> = (0..40)
+        .flat_map(|_| field("x-filler", &"x".repeat(100)))
+        .collect();
     for piece in [filler, Vec::new()] {
         let mut stream = server.connect().await;
-        let _ = stream.write_all(&[opening(), frame(HEADERS, END_STREAM, 1, GET)].concat()).await;
+        let _ = stream
+            .write_all(&[opening(), frame(HEADERS, END_STREAM, 1, GET)].concat())
+            .await;
         let endless = frame(CONTINUATION, 0, 1, &piece).repeat(20);
         let mut sent = 0;
         while sent < 5000 && stream.write_all(&endless).await.is_ok() {
             sent += 20;
             tokio::task::yield_now().await;
         }
-        assert!(sent < 5000, "a head of {} bytes was heard out", sent * piece.len());
+        assert!(
+            sent < 5000,
+            "a head of {} bytes was heard out",
+            sent * piece.len()
+        );
     }
     assert_eq!(server.seen(), Vec::<String>::new());
 }
@@ -274,32 +391,74 @@ async fn endless_heads_are_cut() {
 #[tokio::test]
 async fn odd_frames_harm_nobody() {
     let server = start(ListenerSettings::default(), None);
-    let unknown: Vec<u8> = (0x0a..=0x0f).flat_map(|kind| frame(kind, 0xff, 0, b"odd")).collect();
+    let unknown: Vec<u8> = (0x0a..=0x0f)
+        .flat_map(|kind| frame(kind, 0xff, 0, b"odd"))
+        .collect();
     let mut stream = server.connect().await;
-    stream.write_all(&[opening(), unknown, get(1)].concat()).await.unwrap();
-    assert!(frames(&mut stream).await.0.iter().any(|frame| (frame.0, frame.2) == (DATA, 1)));
+    stream
+        .write_all(&[opening(), unknown, get(1)].concat())
+        .await
+        .unwrap();
+    assert!(
+        frames(&mut stream)
+            .await
+            .0
+            .iter()
+            .any(|frame| (frame.0, frame.2) == (DATA, 1))
+    );
 
     let head = |fields: &[u8]| frame(HEADERS, END_HEADERS | END_STREAM, 1, fields);
     let extra = |more: &[u8]| head(&[GET, more].concat());
     let connect = [&[0x42, 7][..], b"CONNECT", &[0x41, 1, b'a']].concat();
     for (name, bytes) in [
-        ("frame size 0", [frame(SETTINGS, 0, 0, &[0, 5, 0, 0, 0, 0]), get(1)].concat()),
+        (
+            "frame size 0",
+            [frame(SETTINGS, 0, 0, &[0, 5, 0, 0, 0, 0]), get(1)].concat(),
+        ),
         ("two methods", extra(&[0x83])),
-        ("pseudo-header after a field", head(&[&field("x-a", "b"), GET].concat())),
+        (
+            "pseudo-header after a field",
+            head(&[&field("x-a", "b"), GET].concat()),
+        ),
         ("invented pseudo-header", extra(&field(":user", "admin"))),
         ("no path", head(&[0x82, 0x86, 0x41, 1, b'a'])),
-        ("connection", extra(&field("connection", "x-forwarded-user"))),
-        ("transfer-encoding", extra(&field("transfer-encoding", "chunked"))),
+        (
+            "connection",
+            extra(&field("connection", "x-forwarded-user")),
+        ),
+        (
+            "transfer-encoding",
+            extra(&field("transfer-encoding", "chunked")),
+        ),
         ("upper case", extra(&field("X-A", "b"))),
-        ("line break in a value", extra(&field("x-a", "b\r\nx-forwarded-user: admin"))),
-        ("extended CONNECT", head(&[&connect[..], &[0x86, 0x84], &field(":protocol", "websocket")].concat())),
+        (
+            "line break in a value",
+            extra(&field("x-a", "b\r\nx-forwarded-user: admin")),
+        ),
+        (
+            "extended CONNECT",
+            head(
+                &[
+                    &connect[..],
+                    &[0x86, 0x84],
+                    &field(":protocol", "websocket"),
+                ]
+                .concat(),
+            ),
+        ),
     ] {
         let mut stream = server.connect().await;
         let before = server.seen().len();
         let _ = stream.write_all(&[opening(), bytes].concat()).await;
         let (frames, closed) = frames(&mut stream).await;
-        let refused = closed || frames.iter().any(|frame| [RST_STREAM, GOAWAY].contains(&frame.0));
-        assert!(refused && server.seen().len() == before, "{name}: {frames:?}");
+        let refused = closed
+            || frames
+                .iter()
+                .any(|frame| [RST_STREAM, GOAWAY].contains(&frame.0));
+        assert!(
+            refused && server.seen().len() == before,
+            "{name}: {frames:?}"
+        );
     }
 }
 
@@ -307,25 +466,43 @@ async fn odd_frames_harm_nobody() {
 async fn floods_of_pings_and_settings_are_not_kept() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
-    let flood = [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 0, 0, &[])].concat().repeat(500);
+    let flood = [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 0, 0, &[])]
+        .concat()
+        .repeat(500);
     stream.write_all(&opening()).await.unwrap();
     let mut rounds = 0;
     // Nobody reads the acknowledgements: at some point no more is taken.
-    while rounds < 2000 && matches!(timeout(Duration::from_millis(500), stream.write_all(&flood)).await, Ok(Ok(()))) {
+    while rounds < 2000
+        && matches!(
+            timeout(Duration::from_millis(500), stream.write_all(&flood)).await,
+            Ok(Ok(()))
+        )
+    {
         rounds += 1;
     }
-    assert!(rounds < 2000, "{} MB were taken", rounds * flood.len() / 1_000_000);
+    assert!(
+        rounds < 2000,
+        "{} MB were taken",
+        rounds * flood.len() / 1_000_000
+    );
 }
 
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
-    let settings = ListenerSettings { write_stall_timeout: Duration::from_millis(300), ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        write_stall_timeout: Duration::from_millis(300),
+        ..ListenerSettings::default()
+    };
     let server = start(settings, None);
     let client = client(&server).await;
     let mut ready = client.clone().ready().await.unwrap();
     // The client's window is 64 KiB and never opened again.
-    let (answer, mut stream) = ready.send_request(request("POST", "/mirror"), false).unwrap();
-    stream.send_data(vec![b'x'; 256 * 1024].into(), false).unwrap();
+    let (answer, mut stream) = ready
+        .send_request(request("POST", "/mirror"), false)
+        .unwrap();
+    stream
+        .send_data(vec![b'x'; 256 * 1024].into(), false)
+        .unwrap();
     let mut body = answer.await.unwrap().into_body();
     sleep(Duration::from_millis(100)).await;
     assert_eq!(server.metrics.http2_streams.get(), 1);
@@ -340,7 +517,13 @@ async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
         body.flow_control().release_capacity(part.len()).unwrap();
     }
     assert_eq!(server.metrics.http2_streams.get(), 0);
-    assert_eq!(ask(&client, request("GET", "/early"), None).await.unwrap().0, 200);
+    assert_eq!(
+        ask(&client, request("GET", "/early"), None)
+            .await
+            .unwrap()
+            .0,
+        200
+    );
 }
 
 #[tokio::test]
@@ -351,5 +534,9 @@ async fn draining_says_goaway_and_finishes_what_was_asked() {
     sleep(Duration::from_millis(50)).await;
     server.trigger.start();
     assert_eq!(asking.await.unwrap().unwrap().0, 200);
-    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(1), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
 }

@@ -13,7 +13,10 @@ const GET: &[u8] = b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Rests whenever it may, and for ever.
 fn restless() -> ListenerSettings {
-    ListenerSettings { rest_after: Duration::ZERO, ..ListenerSettings::default() }
+    ListenerSettings {
+        rest_after: Duration::ZERO,
+        ..ListenerSettings::default()
+    }
 }
 
 impl Running {
@@ -27,7 +30,9 @@ impl Running {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(Duration::from_secs(10), reached).await.unwrap_or_else(|_| panic!("{} rest", self.at_rest()));
+        timeout(Duration::from_secs(10), reached)
+            .await
+            .unwrap_or_else(|_| panic!("{} rest", self.at_rest()));
     }
 }
 
@@ -35,29 +40,57 @@ impl Running {
 async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     loop {
-        text.push(timeout(Duration::from_secs(10), stream.read_u8()).await.unwrap().unwrap());
+        text.push(
+            timeout(Duration::from_secs(10), stream.read_u8())
+                .await
+                .unwrap()
+                .unwrap(),
+        );
         if text.ends_with(b"\r\n\r\n") {
             break;
         }
     }
     let head = String::from_utf8(text).unwrap();
-    let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap().parse().unwrap();
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .unwrap()
+        .split("\r\n")
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let mut body = vec![0; length];
-    timeout(Duration::from_secs(10), stream.read_exact(&mut body)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(10), stream.read_exact(&mut body))
+        .await
+        .unwrap()
+        .unwrap();
     head + str::from_utf8(&body).unwrap()
 }
 
 async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> bool {
     let mut rest = Vec::new();
-    timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.is_ok_and(|end| end.is_ok())
+    timeout(Duration::from_secs(10), stream.read_to_end(&mut rest))
+        .await
+        .is_ok_and(|end| end.is_ok())
         && rest.is_empty()
 }
 
 async fn over_tls(settings: ListenerSettings) -> (Running, TlsStream<TcpStream>) {
     let folder = tempfile::tempdir().unwrap();
     let (files, certificate) = issue(folder.path(), "one", "localhost");
-    let server = start(settings, Some(Certificates::read(vec![files]).unwrap().server_config().unwrap()));
-    let stream = connect(&server, "localhost", &[&certificate]).await.unwrap();
+    let server = start(
+        settings,
+        Some(
+            Certificates::read(vec![files])
+                .unwrap()
+                .server_config()
+                .unwrap(),
+        ),
+    );
+    let stream = connect(&server, "localhost", &[&certificate])
+        .await
+        .unwrap();
     (server, stream)
 }
 
@@ -85,7 +118,11 @@ async fn a_tls_session_outlives_the_rest() {
     for _ in 0..20 {
         server.until_at_rest(1).await;
         stream.write_all(GET).await.unwrap();
-        assert!(answer(&mut stream).await.contains("[GET /again body= secure=true]"));
+        assert!(
+            answer(&mut stream)
+                .await
+                .contains("[GET /again body= secure=true]")
+        );
     }
     // Several requests in one record: what was decrypted already is not seen at the socket.
     for _ in 0..20 {
@@ -101,7 +138,10 @@ async fn a_tls_session_outlives_the_rest() {
 
 #[tokio::test]
 async fn a_rest_ends_with_the_time_for_the_next_request() {
-    let settings = ListenerSettings { keep_alive_timeout: Duration::from_millis(300), ..restless() };
+    let settings = ListenerSettings {
+        keep_alive_timeout: Duration::from_millis(300),
+        ..restless()
+    };
     let server = start(settings.clone(), None);
     let mut stream = server.connect().await;
     stream.write_all(GET).await.unwrap();
@@ -109,7 +149,14 @@ async fn a_rest_ends_with_the_time_for_the_next_request() {
     server.until_at_rest(1).await;
     assert!(closed(&mut stream).await);
     assert_eq!((server.metrics.connections.get(), server.at_rest()), (0, 0));
-    assert_eq!((server.refused("header_timeout"), server.refused("first_byte_timeout")), (0, 0), "nobody did wrong");
+    assert_eq!(
+        (
+            server.refused("header_timeout"),
+            server.refused("first_byte_timeout")
+        ),
+        (0, 0),
+        "nobody did wrong"
+    );
 
     // Over TLS the end is said, or it could be somebody's cut.
     let (server, mut stream) = over_tls(settings).await;
@@ -141,8 +188,17 @@ async fn the_time_for_the_next_request_is_not_that_for_a_head() {
 async fn a_head_in_crumbs_is_cut_in_time() {
     for before in [0, 1, 3] {
         for rest_after in [Duration::ZERO, Duration::from_secs(10)] {
-            let times = ListenerSettings { header_read_timeout: Duration::from_millis(300), ..restless() };
-            let server = start(ListenerSettings { rest_after, ..times }, None);
+            let times = ListenerSettings {
+                header_read_timeout: Duration::from_millis(300),
+                ..restless()
+            };
+            let server = start(
+                ListenerSettings {
+                    rest_after,
+                    ..times
+                },
+                None,
+            );
             let mut stream = server.connect().await;
             for _ in 0..before {
                 stream.write_all(GET).await.unwrap();
@@ -154,7 +210,10 @@ async fn a_head_in_crumbs_is_cut_in_time() {
                 sleep(Duration::from_millis(20)).await;
             }
             assert!(began.elapsed() < Duration::from_secs(5));
-            assert_eq!((server.refused("header_timeout"), server.seen().len()), (1, before));
+            assert_eq!(
+                (server.refused("header_timeout"), server.seen().len()),
+                (1, before)
+            );
         }
     }
 }
@@ -162,16 +221,39 @@ async fn a_head_in_crumbs_is_cut_in_time() {
 /// The beginning of a head that came together with the request before it.
 #[tokio::test]
 async fn a_head_that_began_behind_another_is_cut_in_time_and_finished_if_it_goes_on() {
-    let times = ListenerSettings { header_read_timeout: Duration::from_millis(400), ..ListenerSettings::default() };
-    for rest_after in [Duration::ZERO, Duration::from_millis(100), Duration::from_secs(10)] {
+    let times = ListenerSettings {
+        header_read_timeout: Duration::from_millis(400),
+        ..ListenerSettings::default()
+    };
+    for rest_after in [
+        Duration::ZERO,
+        Duration::from_millis(100),
+        Duration::from_secs(10),
+    ] {
         let keep_alive_timeout = Duration::from_millis(400);
-        let server = start(ListenerSettings { rest_after, keep_alive_timeout, ..times.clone() }, None);
+        let server = start(
+            ListenerSettings {
+                rest_after,
+                keep_alive_timeout,
+                ..times.clone()
+            },
+            None,
+        );
         let mut stream = server.connect().await;
-        stream.write_all(&[GET, b"GET /again HTTP/1.1\r\nHo"].concat()).await.unwrap();
+        stream
+            .write_all(&[GET, b"GET /again HTTP/1.1\r\nHo"].concat())
+            .await
+            .unwrap();
         answer(&mut stream).await;
         sleep(Duration::from_millis(150)).await;
-        stream.write_all(&[b"st: a\r\n\r\n", GET, b"GET /never"].concat()).await.unwrap();
-        assert!(answer(&mut stream).await.contains("[GET /again") && answer(&mut stream).await.contains("[GET /again"));
+        stream
+            .write_all(&[b"st: a\r\n\r\n", GET, b"GET /never"].concat())
+            .await
+            .unwrap();
+        assert!(
+            answer(&mut stream).await.contains("[GET /again")
+                && answer(&mut stream).await.contains("[GET /again")
+        );
         assert!(closed(&mut stream).await);
         assert_eq!(server.seen().len(), 3);
     }
@@ -179,7 +261,10 @@ async fn a_head_that_began_behind_another_is_cut_in_time_and_finished_if_it_goes
 
 #[tokio::test]
 async fn after_a_handshake_the_first_byte_has_its_time() {
-    let settings = ListenerSettings { first_byte_timeout: Duration::from_millis(300), ..ListenerSettings::default() };
+    let settings = ListenerSettings {
+        first_byte_timeout: Duration::from_millis(300),
+        ..ListenerSettings::default()
+    };
     let (server, mut stream) = over_tls(settings).await;
     assert!(closed(&mut stream).await);
     assert_eq!(server.refused("first_byte_timeout"), 1);
@@ -197,7 +282,11 @@ async fn draining_reaches_who_rests_at_once() {
     }
     server.until_at_rest(200).await;
     server.trigger.start();
-    timeout(Duration::from_secs(1), server.task).await.unwrap().unwrap().unwrap();
+    timeout(Duration::from_secs(1), server.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     for stream in &mut sleepers {
         assert!(closed(stream).await);
     }
@@ -208,11 +297,22 @@ async fn draining_reaches_who_rests_at_once() {
 async fn a_stream_in_either_direction_and_a_tunnel_never_rest() {
     let server = start(restless(), None);
     let mut upload = server.connect().await;
-    upload.write_all(b"POST /mirror HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc").await.unwrap();
+    upload
+        .write_all(b"POST /mirror HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+        .await
+        .unwrap();
     let mut answer_first = server.connect().await;
-    answer_first.write_all(b"POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc").await.unwrap();
+    answer_first
+        .write_all(b"POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+        .await
+        .unwrap();
     let mut tunnel = server.connect().await;
-    tunnel.write_all(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").await.unwrap();
+    tunnel
+        .write_all(
+            b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
+        )
+        .await
+        .unwrap();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(server.at_rest(), 0);
     tunnel.write_all(b"echo").await.unwrap();
@@ -223,7 +323,11 @@ async fn a_stream_in_either_direction_and_a_tunnel_never_rest() {
     }
     assert!(heard(&mut upload).await.0.contains("[GET /again"));
     assert!(heard(&mut answer_first).await.0.contains("[GET /again"));
-    assert!(server.seen().contains(&"abcdef was read later".to_owned()), "{:?}", server.seen());
+    assert!(
+        server.seen().contains(&"abcdef was read later".to_owned()),
+        "{:?}",
+        server.seen()
+    );
     server.until_at_rest(2).await;
 }
 
@@ -232,7 +336,10 @@ async fn a_stream_in_either_direction_and_a_tunnel_never_rest() {
 async fn who_does_not_read_its_answer_does_not_rest() {
     let server = start(restless(), None);
     let mut stream = server.connect().await;
-    stream.write_all(&[b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n", GET].concat()).await.unwrap();
+    stream
+        .write_all(&[b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n", GET].concat())
+        .await
+        .unwrap();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(server.at_rest(), 0);
     let mut all = vec![0; 32 << 20];
@@ -245,7 +352,10 @@ async fn who_does_not_read_its_answer_does_not_rest() {
 async fn an_answer_ahead_of_its_requests_end_is_not_lost() {
     let server = start(restless(), None);
     let mut stream = server.connect().await;
-    stream.write_all(b"POST /later/big HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc").await.unwrap();
+    stream
+        .write_all(b"POST /later/big HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
+        .await
+        .unwrap();
     sleep(Duration::from_millis(100)).await;
     stream.write_all(b"def").await.unwrap();
     sleep(Duration::from_millis(300)).await;
@@ -261,11 +371,22 @@ async fn an_answer_ahead_of_its_requests_end_is_not_lost() {
 #[tokio::test]
 async fn whatever_is_sent_in_whatever_pieces_is_answered_in_order() {
     for rest_after in [Duration::ZERO, Duration::from_millis(1)] {
-        let server = start(ListenerSettings { rest_after, ..ListenerSettings::default() }, None);
-        let clients: Vec<_> = (1..=40).map(|seed| tokio::spawn(converse(server.address, Dice(seed)))).collect();
+        let server = start(
+            ListenerSettings {
+                rest_after,
+                ..ListenerSettings::default()
+            },
+            None,
+        );
+        let clients: Vec<_> = (1..=40)
+            .map(|seed| tokio::spawn(converse(server.address, Dice(seed))))
+            .collect();
         let mut asked = 0;
         for client in clients {
-            asked += timeout(Duration::from_secs(60), client).await.unwrap().unwrap();
+            asked += timeout(Duration::from_secs(60), client)
+                .await
+                .unwrap()
+                .unwrap();
         }
         assert_eq!(server.seen().len(), asked);
         assert!(server.seen().iter().all(|line| line != "broken body"));
@@ -296,8 +417,14 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Send + 'static, mut dice: Di
         let body = "b".repeat(dice.below(300));
         let head = match dice.below(4) {
             0 => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n"),
-            1 => format!("\r\nGET /{number} HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n", "x".repeat(dice.below(20_000))),
-            2 => format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n", body.len()),
+            1 => format!(
+                "\r\nGET /{number} HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n",
+                "x".repeat(dice.below(20_000))
+            ),
+            2 => format!(
+                "POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n",
+                body.len()
+            ),
             _ => format!("PUT /{number} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"),
         };
         let method = head.trim_start().split(' ').next().unwrap().to_owned();
@@ -333,7 +460,10 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Send + 'static, mut dice: Di
     });
     for expected in &expected {
         let answer = answer(&mut read).await;
-        assert!(answer.contains(expected.as_str()), "{answer}\nis not the answer to {expected}");
+        assert!(
+            answer.contains(expected.as_str()),
+            "{answer}\nis not the answer to {expected}"
+        );
     }
     drop(writing.await.unwrap());
     expected.len()
@@ -344,7 +474,9 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Send + 'static, mut dice: Di
 async fn a_connection_at_rest_is_small() {
     let settings = restless();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
     let (metrics, (_trigger, drain)) = (Arc::new(Metrics::new().unwrap()), drain());
     let server = Arc::new(accepted::Server {
@@ -357,11 +489,25 @@ async fn a_connection_at_rest_is_small() {
         drain,
         clients: clients::Clients::default(),
     });
-    let slot = Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap();
+    let slot = Arc::new(tokio::sync::Semaphore::new(1))
+        .acquire_owned()
+        .await
+        .unwrap();
     let place = guard::Place::new(slot, &metrics.connections);
     let stream = guard::Guarded::new(stream, server.sweeper.watch(), place);
-    let serving = connection::serve(stream, Arrival { peer: Some(peer), secure: false }, server);
-    assert!(size_of_val(&*serving) <= 400, "{} bytes", size_of_val(&*serving));
+    let serving = connection::serve(
+        stream,
+        Arrival {
+            peer: Some(peer),
+            secure: false,
+        },
+        server,
+    );
+    assert!(
+        size_of_val(&*serving) <= 400,
+        "{} bytes",
+        size_of_val(&*serving)
+    );
 }
 
 /// A linear congruential generator: the same throws in every run.
@@ -369,7 +515,10 @@ struct Dice(u64);
 
 impl Dice {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 }

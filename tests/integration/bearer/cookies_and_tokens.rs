@@ -3,7 +3,10 @@
 
 use serde_json::json;
 
-use super::{CART, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, of_bob, sent, token, with_token};
+use super::{
+    CART, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, of_bob, sent, token,
+    with_token,
+};
 use crate::support::answers::{alice, assert_login_starts, assert_problem};
 use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::Setup;
@@ -15,16 +18,32 @@ async fn a_session_that_lives_wins_and_the_token_is_not_even_read() {
     let door = door();
     let mut browser = alice(&door).await;
     let bob = token(&door, of_bob());
-    for authorization in [format!("Bearer {bob}"), "Bearer garbage".to_owned(), format!("DPoP {bob}")] {
+    for authorization in [
+        format!("Bearer {bob}"),
+        "Bearer garbage".to_owned(),
+        format!("DPoP {bob}"),
+    ] {
         let answer = sent(&mut browser, ask(&door, CART, &authorization)).await;
         assert_eq!(answer.status(), 200, "{authorization:.20}: {answer}");
-        assert_eq!(door.store_saw().as_deref(), Some("alice-id"), "{authorization:.20}");
+        assert_eq!(
+            door.store_saw().as_deref(),
+            Some("alice-id"),
+            "{authorization:.20}"
+        );
     }
     door.pass(301);
     let refreshed = sent(&mut browser, ask(&door, CART, &format!("Bearer {bob}"))).await;
-    assert_eq!((refreshed.status(), door.provider.grants("refresh_token")), (200, 1), "{refreshed}");
+    assert_eq!(
+        (refreshed.status(), door.provider.grants("refresh_token")),
+        (200, 1),
+        "{refreshed}"
+    );
     assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
-    assert_eq!(door.metric(r#"doorward_tokens_refused_total{app="store",reason="token_malformed"}"#).await, 0.0);
+    assert_eq!(
+        door.metric(r#"doorward_tokens_refused_total{app="store",reason="token_malformed"}"#)
+            .await,
+        0.0
+    );
     assert_no_token_reached_the_app(&door);
 }
 
@@ -33,13 +52,25 @@ async fn where_no_session_lives_the_token_counts() {
     let door = door();
     let mut browser = alice(&door).await;
     let mut spoiled = browser.clone();
-    spoiled.jar.tamper(door.store_host(), &door.cookie_name("jwt"), |value| value.to_ascii_lowercase());
+    spoiled
+        .jar
+        .tamper(door.store_host(), &door.cookie_name("jwt"), |value| {
+            value.to_ascii_lowercase()
+        });
     door.pass(1801);
     for (browser, is_told) in [(&mut browser, true), (&mut spoiled, false)] {
         let bob = token(&door, of_bob());
         let answer = sent(browser, ask(&door, CART, &format!("Bearer {bob}"))).await;
-        assert_eq!((answer.status(), door.store_saw().as_deref()), (200, Some("bob-id")), "{answer}");
-        let forgets = answer.head.all("set-cookie").iter().any(|line| line.starts_with("doorward_jwt=;"));
+        assert_eq!(
+            (answer.status(), door.store_saw().as_deref()),
+            (200, Some("bob-id")),
+            "{answer}"
+        );
+        let forgets = answer
+            .head
+            .all("set-cookie")
+            .iter()
+            .any(|line| line.starts_with("doorward_jwt=;"));
         assert_eq!(forgets, is_told, "that its session is over: {answer}");
     }
 }
@@ -50,14 +81,33 @@ async fn a_rule_for_programs_takes_no_session() {
     let mut browser = alice(&door).await;
     let reached = door.store.count();
     assert_eq!(browser.step(&door.store_url(PROFILE)).await.status(), 401);
-    let fetched = browser.send(Ask::new(Kind::Fetch, &door.store_url(PROFILE))).await;
+    let fetched = browser
+        .send(Ask::new(Kind::Fetch, &door.store_url(PROFILE)))
+        .await;
     assert_problem(&fetched, 401, "token_missing");
-    assert!(challenges(&fetched).iter().all(|way| !way.starts_with("Cookie")), "{fetched}");
+    assert!(
+        challenges(&fetched)
+            .iter()
+            .all(|way| !way.starts_with("Cookie")),
+        "{fetched}"
+    );
     assert_eq!(door.store.count(), reached, "a request reached the app");
     let bob = token(&door, of_bob());
-    assert_eq!(sent(&mut browser, ask(&door, PROFILE, &format!("Bearer {bob}"))).await.status(), 200);
-    assert_eq!(door.store_saw().as_deref(), Some("bob-id"), "only the token counts there");
-    assert!(cookie(&browser, door.store_host(), "jwt").is_some(), "and the session is left alone");
+    assert_eq!(
+        sent(&mut browser, ask(&door, PROFILE, &format!("Bearer {bob}")))
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        door.store_saw().as_deref(),
+        Some("bob-id"),
+        "only the token counts there"
+    );
+    assert!(
+        cookie(&browser, door.store_host(), "jwt").is_some(),
+        "and the session is left alone"
+    );
     assert_no_token_reached_the_app(&door);
 }
 
@@ -70,17 +120,28 @@ async fn a_rule_for_browsers_takes_no_token() {
     assert_eq!(challenges(&answer), [r#"Cookie realm="doorward""#]);
     let navigation = Ask::new(Kind::Navigation, &door.store_url("/pages/1"));
     let bearer = format!("Bearer {good}");
-    let page = sent(&mut door.browser(), navigation.header("Authorization", &bearer)).await;
+    let page = sent(
+        &mut door.browser(),
+        navigation.header("Authorization", &bearer),
+    )
+    .await;
     assert_login_starts(&door, &page);
     assert_eq!(door.store.count(), 0);
     let mut browser = alice(&door).await;
-    assert_eq!(sent(&mut browser, ask(&door, "/pages/1", &bearer)).await.status(), 200);
+    assert_eq!(
+        sent(&mut browser, ask(&door, "/pages/1", &bearer))
+            .await
+            .status(),
+        200
+    );
     assert_no_token_reached_the_app(&door);
 }
 
 #[tokio::test]
 async fn an_odd_spelling_is_for_who_every_rule_takes_and_so_for_nobody_here() {
-    let door = super::setup("").store("tolerate_paths = [\"double-slash\"]").start();
+    let door = super::setup("")
+        .store("tolerate_paths = [\"double-slash\"]")
+        .start();
     let all = json!({ "roles": ["admin"], "scope": "orders:read" });
     let answer = with_token(&door, "//public/news", &token(&door, all)).await;
     assert_problem(&answer, 403, "for_nobody");
@@ -95,7 +156,10 @@ async fn our_own_pages_are_for_browsers() {
     assert_problem(&answer, 401, "no_session");
     let logout = ask(&door, "/.doorward/logout", &format!("Bearer {good}"));
     let page = sent(&mut door.browser(), logout).await;
-    assert!(page.status() == 200 && !page.text().contains("alice"), "{page}");
+    assert!(
+        page.status() == 200 && !page.text().contains("alice"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -104,17 +168,36 @@ async fn the_apps_own_credentials_stay_its_own() {
     let door = super::setup("").more(OPEN).start();
     // An app that takes no tokens gets whatever is sent, a token among it.
     let own = token(&door, json!({}));
-    for value in ["Basic eDp5".to_owned(), format!("Bearer {own}"), format!("DPoP {own}"), "Custom x".to_owned()] {
-        let ask = Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", &value);
+    for value in [
+        "Basic eDp5".to_owned(),
+        format!("Bearer {own}"),
+        format!("DPoP {own}"),
+        "Custom x".to_owned(),
+    ] {
+        let ask =
+            Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", &value);
         let ask = ask.header("DPoP", "proof");
-        assert_eq!(sent(&mut door.browser(), ask).await.status(), 200, "{value:.12}");
+        assert_eq!(
+            sent(&mut door.browser(), ask).await.status(),
+            200,
+            "{value:.12}"
+        );
         let seen = door.forum.last();
-        assert_eq!((seen.header("authorization"), seen.header("dpop")), (Some(value.as_str()), Some("proof")));
+        assert_eq!(
+            (seen.header("authorization"), seen.header("dpop")),
+            (Some(value.as_str()), Some("proof"))
+        );
         assert_eq!(seen.header("x-forwarded-user"), None);
     }
     // One that takes tokens keeps what is none.
     for value in ["Basic eDp5", "Digest username=\"x\"", "Custom x"] {
-        assert_eq!(sent(&mut door.browser(), ask(&door, "/public/x", value)).await.status(), 200, "{value}");
+        assert_eq!(
+            sent(&mut door.browser(), ask(&door, "/public/x", value))
+                .await
+                .status(),
+            200,
+            "{value}"
+        );
         assert_eq!(door.store.last().header("authorization"), Some(value));
         let answer = sent(&mut door.browser(), ask(&door, CART, value)).await;
         assert_problem(&answer, 401, "no_session");

@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, sent, setup, token, with_token};
+use super::{
+    CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, sent, setup, token,
+    with_token,
+};
 use crate::support::answers::{Dialogue, assert_problem};
 use crate::support::browser::{Ask, Kind, Page};
 use crate::support::device::Device;
@@ -14,7 +17,10 @@ use crate::support::websocket::WebSocket;
 fn bound(door: &Doorward, more: Value) -> (Device, String) {
     let device = Device::new();
     let mut claims = device.binding();
-    claims.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+    claims
+        .as_object_mut()
+        .expect("an object")
+        .extend(more.as_object().cloned().unwrap_or_default());
     let token = token(door, claims);
     (device, token)
 }
@@ -49,11 +55,24 @@ async fn a_device_that_proves_its_key_gets_in_and_the_app_sees_neither_token_nor
     for path in [CART, PROFILE, ORDERS, "/shopping-cart?page=2&q=%41"] {
         let answer = answer(&door, proven(&door, &device, path, &token, &json!({}))).await;
         assert_eq!(answer.status(), 200, "{path}: {answer}");
-        assert_eq!((door.store_saw().as_deref(), answer.header("dpop-nonce")), (Some("alice-id"), None));
+        assert_eq!(
+            (door.store_saw().as_deref(), answer.header("dpop-nonce")),
+            (Some("alice-id"), None)
+        );
     }
     let whole = door.store_url("/shopping-cart?page=3");
-    let with_query = proven(&door, &device, "/shopping-cart?page=2", &token, &json!({ "htu": whole }));
-    assert_eq!(answer(&door, with_query).await.status(), 200, "the query is no part of what is proven");
+    let with_query = proven(
+        &door,
+        &device,
+        "/shopping-cart?page=2",
+        &token,
+        &json!({ "htu": whole }),
+    );
+    assert_eq!(
+        answer(&door, with_query).await.status(),
+        200,
+        "the query is no part of what is proven"
+    );
     assert_no_token_reached_the_app(&door);
 }
 
@@ -65,21 +84,50 @@ async fn a_stolen_token_without_the_key_opens_nothing() {
     let as_bearer = with_token(&door, CART, &token).await;
     assert_problem(&as_bearer, 401, "token_bound_to_key");
     let dpop = format!("DPoP {token}");
-    assert_refused(&door, ask(&door, CART, &dpop), "invalid_dpop_proof", "dpop_proof_missing").await;
+    assert_refused(
+        &door,
+        ask(&door, CART, &dpop),
+        "invalid_dpop_proof",
+        "dpop_proof_missing",
+    )
+    .await;
     let own_key = proven(&door, &thief, CART, &token, &none);
     assert_refused(&door, own_key, "invalid_dpop_proof", "dpop_key_mismatch").await;
     let mut own_token = bound(&door, json!({})).1;
     let other_token = proven(&door, &device, CART, &own_token, &none);
-    assert_refused(&door, other_token, "invalid_dpop_proof", "dpop_key_mismatch").await;
+    assert_refused(
+        &door,
+        other_token,
+        "invalid_dpop_proof",
+        "dpop_key_mismatch",
+    )
+    .await;
     // A proof that the device made for another of its tokens.
     own_token = super::token(&door, device.binding());
     let url = door.store_url(CART);
-    let proof = device.proof(("GET", &url), &own_token, door.now(), &json!({ "ath": null }));
+    let proof = device.proof(
+        ("GET", &url),
+        &own_token,
+        door.now(),
+        &json!({ "ath": null }),
+    );
     let unbound = ask(&door, CART, &dpop).header("DPoP", &proof);
-    assert_refused(&door, unbound, "invalid_dpop_proof", "dpop_access_token_mismatch").await;
+    assert_refused(
+        &door,
+        unbound,
+        "invalid_dpop_proof",
+        "dpop_access_token_mismatch",
+    )
+    .await;
     let proof = device.proof(("GET", &url), &own_token, door.now(), &none);
     let crossed = ask(&door, CART, &dpop).header("DPoP", &proof);
-    assert_refused(&door, crossed, "invalid_dpop_proof", "dpop_access_token_mismatch").await;
+    assert_refused(
+        &door,
+        crossed,
+        "invalid_dpop_proof",
+        "dpop_access_token_mismatch",
+    )
+    .await;
     for nonsense in ["", "x", "a.b.c", token.as_str()] {
         let answer = answer(&door, ask(&door, CART, &dpop).header("DPoP", nonsense)).await;
         assert_eq!(answer.status(), 401, "{nonsense:.10}: {answer}");
@@ -93,22 +141,35 @@ async fn a_captured_request_opens_nothing_a_second_time() {
     let (device, token) = bound(&door, json!({}));
     let captured = proven(&door, &device, CART, &token, &json!({}));
     assert_eq!(answer(&door, captured.clone()).await.status(), 200);
-    let replay = async |ask: Ask, code| assert_refused(&door, ask, "invalid_dpop_proof", code).await;
+    let replay =
+        async |ask: Ask, code| assert_refused(&door, ask, "invalid_dpop_proof", code).await;
     for seconds in [0, 1, 57, 1, 1, 30] {
         door.pass(seconds);
-        let code = if door.now().secs() < 1_800_000_060 { "dpop_proof_replayed" } else { "dpop_proof_too_old" };
+        let code = if door.now().secs() < 1_800_000_060 {
+            "dpop_proof_replayed"
+        } else {
+            "dpop_proof_too_old"
+        };
         replay(captured.clone(), code).await;
     }
     let fresh = proven(&door, &device, CART, &token, &json!({}));
     let to = |method: &str, path: &str| {
-        Ask { url: Ask::new(Kind::Program, &door.store_url(path)).url, ..fresh.clone() }.method(method)
+        Ask {
+            url: Ask::new(Kind::Program, &door.store_url(path)).url,
+            ..fresh.clone()
+        }
+        .method(method)
     };
     replay(to("POST", CART), "dpop_method_mismatch").await;
     assert_eq!(answer(&door, to("HEAD", CART)).await.status(), 401);
     replay(to("GET", "/orders"), "dpop_address_mismatch").await;
     replay(to("GET", "/shopping-cart/"), "dpop_address_mismatch").await;
     assert_eq!(door.store.count(), 1, "a captured proof passed again");
-    assert_eq!(answer(&door, fresh).await.status(), 200, "and was not used up by the attempts");
+    assert_eq!(
+        answer(&door, fresh).await.status(),
+        200,
+        "and was not used up by the attempts"
+    );
 }
 
 #[tokio::test]
@@ -131,11 +192,19 @@ async fn a_proof_for_another_site_shows_nothing_here() {
 #[tokio::test]
 async fn what_is_proven_is_the_public_address_whatever_the_request_says() {
     // As behind something that ends TLS: the request itself says http, or a spelling of the host that is ours too.
-    let door = Setup::over_tls().store_rules(super::RULES).more("[apps.store.bearer]\n").start();
+    let door = Setup::over_tls()
+        .store_rules(super::RULES)
+        .more("[apps.store.bearer]\n")
+        .start();
     let (device, token) = bound(&door, json!({}));
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     for host in ["store.example.test", "STORE.example.test:443"] {
-        let proof = device.proof(("GET", &door.store_url(CART)), &token, door.now(), &json!({}));
+        let proof = device.proof(
+            ("GET", &door.store_url(CART)),
+            &token,
+            door.now(),
+            &json!({}),
+        );
         let request = format!(
             "GET {CART} HTTP/1.1\r\nHost: {host}\r\nAuthorization: DPoP {token}\r\nDPoP: {proof}\r\n\
              X-Forwarded-Proto: http\r\nX-Forwarded-Host: evil.example\r\n\r\n"
@@ -151,9 +220,21 @@ async fn exactly_one_proof_comes_with_a_token() {
     let door = super::door();
     let (device, token) = bound(&door, json!({}));
     let twice = proven(&door, &device, CART, &token, &json!({}));
-    let second = device.proof(("GET", &door.store_url(CART)), &token, door.now(), &json!({}));
-    assert_refused(&door, twice.header("DPoP", &second), "invalid_dpop_proof", "dpop_proof_repeated").await;
-    let listed = ask(&door, CART, &format!("DPoP {token}")).header("DPoP", &format!("{second}, {second}"));
+    let second = device.proof(
+        ("GET", &door.store_url(CART)),
+        &token,
+        door.now(),
+        &json!({}),
+    );
+    assert_refused(
+        &door,
+        twice.header("DPoP", &second),
+        "invalid_dpop_proof",
+        "dpop_proof_repeated",
+    )
+    .await;
+    let listed =
+        ask(&door, CART, &format!("DPoP {token}")).header("DPoP", &format!("{second}, {second}"));
     assert_refused(&door, listed, "invalid_dpop_proof", "dpop_proof_malformed").await;
     assert_eq!(door.store.count(), 0);
 }
@@ -176,10 +257,18 @@ async fn where_a_binding_is_required_no_bearer_gets_in() {
     let plain = with_token(&door, CART, &token(&door, json!({}))).await;
     assert_problem(&plain, 401, "token_not_bound");
     let ways = challenges(&plain);
-    assert!(ways.iter().all(|way| !way.starts_with("Bearer")) && ways[0].starts_with("DPoP"), "{ways:?}");
+    assert!(
+        ways.iter().all(|way| !way.starts_with("Bearer")) && ways[0].starts_with("DPoP"),
+        "{ways:?}"
+    );
     assert_eq!(door.store.count(), 0);
     let (device, token) = bound(&door, json!({}));
-    assert_eq!(answer(&door, proven(&door, &device, CART, &token, &json!({}))).await.status(), 200);
+    assert_eq!(
+        answer(&door, proven(&door, &device, CART, &token, &json!({})))
+            .await
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -189,11 +278,20 @@ async fn an_opaque_token_is_bound_by_what_the_provider_says() {
     let mut claims = device.binding();
     claims["token_type"] = json!("DPoP");
     let token = door.provider.opaque_token(&claims);
-    assert_problem(&with_token(&door, CART, &token).await, 401, "token_bound_to_key");
+    assert_problem(
+        &with_token(&door, CART, &token).await,
+        401,
+        "token_bound_to_key",
+    );
     let stolen = proven(&door, &thief, CART, &token, &json!({}));
     assert_refused(&door, stolen, "invalid_dpop_proof", "dpop_key_mismatch").await;
     assert_eq!(door.store.count(), 0);
-    assert_eq!(answer(&door, proven(&door, &device, CART, &token, &json!({}))).await.status(), 200);
+    assert_eq!(
+        answer(&door, proven(&door, &device, CART, &token, &json!({})))
+            .await
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -202,13 +300,29 @@ async fn a_page_of_everyones_and_a_socket() {
     let (device, token) = bound(&door, json!({}));
     let public = proven(&door, &device, "/public/news", &token, &json!({}));
     assert_eq!(answer(&door, public.clone()).await.status(), 200);
-    assert_eq!(door.store_saw(), None, "nothing is remembered for a page of everyone's, so nobody is known there");
+    assert_eq!(
+        door.store_saw(),
+        None,
+        "nothing is remembered for a page of everyone's, so nobody is known there"
+    );
     assert_eq!(answer(&door, public).await.status(), 200);
     let ask = proven(&door, &device, "/api/feed", &token, &json!({}));
-    let mut talk = WebSocket::open(&mut door.browser(), ask.clone()).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut door.browser(), ask.clone())
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
     assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
-    assert_eq!(WebSocket::open(&mut door.browser(), ask).await.err().expect("no socket").status(), 401);
+    assert_eq!(
+        WebSocket::open(&mut door.browser(), ask)
+            .await
+            .err()
+            .expect("no socket")
+            .status(),
+        401
+    );
     assert_no_token_reached_the_app(&door);
 }

@@ -19,13 +19,19 @@ impl<'d> Phone<'d> {
     fn of(door: &'d Doorward) -> Self {
         let device = Device::new();
         let token = token(door, device.binding());
-        Self { door, device, token }
+        Self {
+            door,
+            device,
+            token,
+        }
     }
 
     /// Asks with a proof that has these claims over its own.
     async fn asks(&self, more: Value) -> Page {
         let url = self.door.store_url(CART);
-        let proof = self.device.proof(("GET", &url), &self.token, self.door.now(), &more);
+        let proof = self
+            .device
+            .proof(("GET", &url), &self.token, self.door.now(), &more);
         let ask = ask(self.door, CART, &format!("DPoP {}", self.token)).header("DPoP", &proof);
         sent(&mut self.door.browser(), ask).await
     }
@@ -33,7 +39,12 @@ impl<'d> Phone<'d> {
     async fn nonce(&self) -> String {
         let answer = self.asks(json!({})).await;
         assert_problem(&answer, 401, "dpop_nonce_wanted");
-        assert!(challenges(&answer).iter().any(|way| way.contains(r#"error="use_dpop_nonce""#)), "{answer}");
+        assert!(
+            challenges(&answer)
+                .iter()
+                .any(|way| way.contains(r#"error="use_dpop_nonce""#)),
+            "{answer}"
+        );
         answer.header("dpop-nonce").expect("a nonce").to_owned()
     }
 }
@@ -49,7 +60,11 @@ async fn a_device_is_given_a_nonce_and_gets_in_with_it_whatever_its_clock_says()
     let nonce = phone.nonce().await;
     for iat in [door.now().secs(), 0, door.now().secs() + 86_400] {
         let answer = phone.asks(json!({ "nonce": nonce, "iat": iat })).await;
-        assert_eq!((answer.status(), answer.header("dpop-nonce")), (200, None), "{answer}");
+        assert_eq!(
+            (answer.status(), answer.header("dpop-nonce")),
+            (200, None),
+            "{answer}"
+        );
     }
     assert_eq!(door.store.count(), 3);
 }
@@ -75,10 +90,21 @@ async fn the_next_nonce_comes_before_the_last_one_ends() {
     let first = phone.nonce().await;
     door.pass(151);
     let answer = phone.asks(json!({ "nonce": first })).await;
-    assert_eq!((answer.status(), answer.header("cache-control")), (200, Some("no-store")), "{answer}");
-    let next = answer.header("dpop-nonce").expect("the next nonce").to_owned();
+    assert_eq!(
+        (answer.status(), answer.header("cache-control")),
+        (200, Some("no-store")),
+        "{answer}"
+    );
+    let next = answer
+        .header("dpop-nonce")
+        .expect("the next nonce")
+        .to_owned();
     door.pass(149);
-    assert_problem(&phone.asks(json!({ "nonce": first })).await, 401, "dpop_nonce_wanted");
+    assert_problem(
+        &phone.asks(json!({ "nonce": first })).await,
+        401,
+        "dpop_nonce_wanted",
+    );
     assert_eq!(phone.asks(json!({ "nonce": next })).await.status(), 200);
 }
 
@@ -89,10 +115,23 @@ async fn a_nonce_is_ours_and_of_this_app() {
     let nonce = phone.nonce().await;
     let elsewhere = setup("dpop_nonce = true").start();
     let foreign = Phone::of(&elsewhere).nonce().await;
-    for other in [foreign, nonce.to_lowercase(), nonce.split_at(1).1.to_owned(), "x".to_owned()] {
-        assert_problem(&phone.asks(json!({ "nonce": other })).await, 401, "dpop_nonce_wanted");
+    for other in [
+        foreign,
+        nonce.to_lowercase(),
+        nonce.split_at(1).1.to_owned(),
+        "x".to_owned(),
+    ] {
+        assert_problem(
+            &phone.asks(json!({ "nonce": other })).await,
+            401,
+            "dpop_nonce_wanted",
+        );
     }
-    assert_problem(&phone.asks(json!({ "nonce": 7 })).await, 401, "dpop_proof_malformed");
+    assert_problem(
+        &phone.asks(json!({ "nonce": 7 })).await,
+        401,
+        "dpop_proof_malformed",
+    );
     assert_eq!(door.store.count(), 0);
     assert_eq!(phone.asks(json!({ "nonce": nonce })).await.status(), 200);
 }

@@ -18,15 +18,24 @@ async fn a_flood_of_made_up_tokens_keeps_nobody_else_out() {
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);
     door.pass(11);
     let gate = Gate::default();
-    door.provider.fault(Endpoint::Jwks, Fault::Held(gate.clone()));
+    door.provider
+        .fault(Endpoint::Jwks, Fault::Held(gate.clone()));
     let fetched = door.provider.calls(Endpoint::Jwks);
     let made_up = door.provider.access_token(&json!({}), &[Flaw::KeyMissing]);
     let mut waiting = Vec::new();
     for _ in 0..ROOM {
-        let (mut program, ask) = (door.browser(), super::ask(&door, CART, &format!("Bearer {made_up}")));
-        waiting.push(tokio::spawn(async move { program.send(ask).await.status() }));
+        let (mut program, ask) = (
+            door.browser(),
+            super::ask(&door, CART, &format!("Bearer {made_up}")),
+        );
+        waiting.push(tokio::spawn(
+            async move { program.send(ask).await.status() },
+        ));
     }
-    eventually("the keys are asked for", || door.provider.calls(Endpoint::Jwks) == fetched + 1).await;
+    eventually("the keys are asked for", || {
+        door.provider.calls(Endpoint::Jwks) == fetched + 1
+    })
+    .await;
     // Whether they have all arrived by now cannot be seen from outside; one too many gets its answer at once.
     let refused = loop {
         let answer = with_token(&door, CART, &made_up).await;
@@ -37,7 +46,9 @@ async fn a_flood_of_made_up_tokens_keeps_nobody_else_out() {
     assert_problem(&refused, 503, "too_many_provider_calls");
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);
     assert_eq!(
-        with_token(&door, CART, &token(&door, of_bob())).await.status(),
+        with_token(&door, CART, &token(&door, of_bob()))
+            .await
+            .status(),
         200,
         "never seen, of a key that is known"
     );
@@ -47,5 +58,9 @@ async fn a_flood_of_made_up_tokens_keeps_nobody_else_out() {
         let status = one.await.expect("an answer");
         assert!(matches!(status, 401 | 503), "{status}");
     }
-    assert_eq!(door.provider.calls(Endpoint::Jwks), fetched + 1, "one fetch for all of them");
+    assert_eq!(
+        door.provider.calls(Endpoint::Jwks),
+        fetched + 1,
+        "one fetch for all of them"
+    );
 }

@@ -52,7 +52,9 @@ allow = "signed-in"
 
 /// A store that takes tokens, with these lines about them.
 fn setup(bearer: &str) -> Setup {
-    Setup::plain().store_rules(RULES).more(&format!("[apps.store.bearer]\n{bearer}\n"))
+    Setup::plain()
+        .store_rules(RULES)
+        .more(&format!("[apps.store.bearer]\n{bearer}\n"))
 }
 
 fn door() -> Doorward {
@@ -66,7 +68,11 @@ fn ask(door: &Doorward, path: &str, authorization: &str) -> Ask {
 
 /// What a program with this token is answered.
 async fn with_token(door: &Doorward, path: &str, token: &str) -> Page {
-    sent(&mut door.browser(), ask(door, path, &format!("Bearer {token}"))).await
+    sent(
+        &mut door.browser(),
+        ask(door, path, &format!("Bearer {token}")),
+    )
+    .await
 }
 
 async fn sent(browser: &mut Browser, ask: Ask) -> Page {
@@ -84,7 +90,11 @@ fn of_bob() -> Value {
 
 /// The challenges of an answer, in order.
 fn challenges(page: &Page) -> Vec<String> {
-    page.head.all("www-authenticate").into_iter().map(str::to_owned).collect()
+    page.head
+        .all("www-authenticate")
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Nothing that was ever given out, nor a field that could hold it, has reached an app.

@@ -28,24 +28,43 @@ fn asked(door: &Doorward) -> usize {
 #[tokio::test]
 async fn the_provider_is_asked_once_and_its_word_counts_for_a_minute() {
     let door = door();
-    let token = door.provider.opaque_token(&json!({ "scope": "openid orders:read" }));
+    let token = door
+        .provider
+        .opaque_token(&json!({ "scope": "openid orders:read" }));
     for path in [CART, ORDERS, CART] {
-        assert_eq!(with_token(&door, path, &token).await.status(), 200, "{path}");
+        assert_eq!(
+            with_token(&door, path, &token).await.status(),
+            200,
+            "{path}"
+        );
         assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
     }
     assert_problem(&with_token(&door, "/admin", &token).await, 403, "forbidden");
     assert_eq!(asked(&door), 1);
     let visit = &door.provider.visits(Endpoint::Introspection)[0];
     assert_eq!(visit.parameter("token_type_hint"), Some("access_token"));
-    assert!(visit.header("authorization").is_some_and(|value| value.starts_with("Basic ")), "{visit:?}");
+    assert!(
+        visit
+            .header("authorization")
+            .is_some_and(|value| value.starts_with("Basic ")),
+        "{visit:?}"
+    );
     door.pass(59);
-    assert_eq!((with_token(&door, CART, &token).await.status(), asked(&door)), (200, 1));
+    assert_eq!(
+        (with_token(&door, CART, &token).await.status(), asked(&door)),
+        (200, 1)
+    );
     door.provider.forget_opaque_token(&token);
     door.pass(1);
-    assert_problem(&with_token(&door, CART, &token).await, 401, "token_inactive");
+    assert_problem(
+        &with_token(&door, CART, &token).await,
+        401,
+        "token_inactive",
+    );
     assert_eq!(asked(&door), 2);
-    let outcomes = ["active", "inactive"]
-        .map(|outcome| format!(r#"doorward_introspections_total{{app="store",outcome="{outcome}"}}"#));
+    let outcomes = ["active", "inactive"].map(|outcome| {
+        format!(r#"doorward_introspections_total{{app="store",outcome="{outcome}"}}"#)
+    });
     for series in outcomes {
         assert_eq!(door.metric(&series).await, 1.0, "{series}");
     }
@@ -63,7 +82,9 @@ async fn the_end_of_a_token_comes_before_the_end_of_the_memory() {
     assert_problem(&with_token(&door, CART, &token).await, 401, "token_expired");
     assert_eq!(asked(&door), 1);
     // One without an end counts as long as the provider says.
-    let endless = door.provider.opaque_token(&json!({ "exp": null, "iat": null }));
+    let endless = door
+        .provider
+        .opaque_token(&json!({ "exp": null, "iat": null }));
     for _ in 0..3 {
         assert_eq!(with_token(&door, CART, &endless).await.status(), 200);
         door.pass(3600);
@@ -80,16 +101,22 @@ async fn nothing_but_a_boolean_true_is_active() {
         (claims(json!("true")), 503, "introspection_malformed"),
         (claims(json!(1)), 503, "introspection_malformed"),
         (claims(json!([true])), 503, "introspection_malformed"),
-        (json!({ "sub": "alice-id", "aud": "store" }), 503, "introspection_malformed"),
+        (
+            json!({ "sub": "alice-id", "aud": "store" }),
+            503,
+            "introspection_malformed",
+        ),
         (json!([claims(json!(true))]), 503, "introspection_malformed"),
     ];
     for (index, (answer, status, code)) in answers.into_iter().enumerate() {
-        door.provider.behave(|behaviour| behaviour.introspection_answer = Some(answer.clone()));
+        door.provider
+            .behave(|behaviour| behaviour.introspection_answer = Some(answer.clone()));
         let told = with_token(&door, CART, &format!("opaque-{index}")).await;
         assert_problem(&told, status, code);
     }
     assert_eq!(door.store.count(), 0, "a request reached the app");
-    door.provider.behave(|behaviour| behaviour.introspection_answer = Some(claims(json!(true))));
+    door.provider
+        .behave(|behaviour| behaviour.introspection_answer = Some(claims(json!(true))));
     assert_eq!(with_token(&door, CART, "opaque").await.status(), 200);
 }
 
@@ -99,10 +126,19 @@ async fn an_active_token_of_or_for_somebody_else_is_refused() {
     let cases = [
         (json!({ "aud": "forum" }), "token_audience_mismatch"),
         (json!({ "aud": null }), "token_audience_mismatch"),
-        (json!({ "iss": "https://evil.example" }), "token_issuer_mismatch"),
+        (
+            json!({ "iss": "https://evil.example" }),
+            "token_issuer_mismatch",
+        ),
         (json!({ "exp": 1 }), "token_expired"),
-        (json!({ "token_type": "refresh_token" }), "token_kind_mismatch"),
-        (json!({ "sub": null, "client_id": null }), "token_sub_missing"),
+        (
+            json!({ "token_type": "refresh_token" }),
+            "token_kind_mismatch",
+        ),
+        (
+            json!({ "sub": null, "client_id": null }),
+            "token_sub_missing",
+        ),
     ];
     for (claims, code) in cases {
         let token = door.provider.opaque_token(&claims);
@@ -110,7 +146,9 @@ async fn an_active_token_of_or_for_somebody_else_is_refused() {
     }
     assert_eq!(door.store.count(), 0);
     // What the app's own client obtained is for the app, whether the provider says so or not.
-    let own = door.provider.opaque_token(&json!({ "aud": null, "client_id": "store" }));
+    let own = door
+        .provider
+        .opaque_token(&json!({ "aud": null, "client_id": "store" }));
     assert_eq!(with_token(&door, CART, &own).await.status(), 200);
 }
 
@@ -119,11 +157,17 @@ async fn whoever_comes_while_the_provider_is_being_asked_waits_for_that_answer()
     let door = door();
     let token = door.provider.opaque_token(&json!({}));
     let gate = Gate::default();
-    door.provider.fault(Endpoint::Introspection, Fault::Held(gate.clone()));
+    door.provider
+        .fault(Endpoint::Introspection, Fault::Held(gate.clone()));
     let mut waiting = Vec::new();
     for _ in 0..20 {
-        let (mut program, ask) = (door.browser(), super::ask(&door, CART, &format!("Bearer {token}")));
-        waiting.push(tokio::spawn(async move { program.send(ask).await.status() }));
+        let (mut program, ask) = (
+            door.browser(),
+            super::ask(&door, CART, &format!("Bearer {token}")),
+        );
+        waiting.push(tokio::spawn(
+            async move { program.send(ask).await.status() },
+        ));
     }
     eventually("the provider is asked", || asked(&door) == 1).await;
     gate.open();
@@ -137,15 +181,25 @@ async fn whoever_comes_while_the_provider_is_being_asked_waits_for_that_answer()
 #[tokio::test]
 async fn while_the_provider_is_away_what_it_said_counts_and_nothing_else() {
     let mut door = door();
-    let (known, unknown) = (door.provider.opaque_token(&json!({})), door.provider.opaque_token(&json!({})));
+    let (known, unknown) = (
+        door.provider.opaque_token(&json!({})),
+        door.provider.opaque_token(&json!({})),
+    );
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);
     door.provider.stop();
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);
     let answer = with_token(&door, CART, &unknown).await;
     assert_problem(&answer, 503, "provider_unreachable");
-    assert!(answer.header("retry-after").is_some() && challenges(&answer).is_empty(), "{answer}");
+    assert!(
+        answer.header("retry-after").is_some() && challenges(&answer).is_empty(),
+        "{answer}"
+    );
     door.pass(60);
-    assert_problem(&with_token(&door, CART, &known).await, 503, "provider_unreachable");
+    assert_problem(
+        &with_token(&door, CART, &known).await,
+        503,
+        "provider_unreachable",
+    );
     door.provider.restart();
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);
 }
@@ -154,32 +208,56 @@ async fn while_the_provider_is_away_what_it_said_counts_and_nothing_else() {
 async fn a_page_of_everyones_waits_for_no_answer() {
     let door = door();
     let token = door.provider.opaque_token(&json!({}));
-    assert_eq!(with_token(&door, "/public/news", &token).await.status(), 200);
+    assert_eq!(
+        with_token(&door, "/public/news", &token).await.status(),
+        200
+    );
     assert_eq!((asked(&door), door.store_saw()), (0, None));
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    assert_eq!(with_token(&door, "/public/news", &token).await.status(), 200);
-    assert_eq!((asked(&door), door.store_saw().as_deref()), (1, Some("alice-id")), "what is known is told");
+    assert_eq!(
+        with_token(&door, "/public/news", &token).await.status(),
+        200
+    );
+    assert_eq!(
+        (asked(&door), door.store_saw().as_deref()),
+        (1, Some("alice-id")),
+        "what is known is told"
+    );
 }
 
 #[tokio::test]
 async fn what_one_app_was_told_says_nothing_at_another() {
-    let door = setup(INTROSPECT).more(&format!("[apps.forum.bearer]\n{INTROSPECT}\n")).start();
+    let door = setup(INTROSPECT)
+        .more(&format!("[apps.forum.bearer]\n{INTROSPECT}\n"))
+        .start();
     let token = door.provider.opaque_token(&json!({}));
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
     let ask = Ask::new(Kind::Program, &door.forum_url("/posts"));
-    let answer = sent(&mut door.browser(), ask.header("Authorization", &format!("Bearer {token}"))).await;
+    let answer = sent(
+        &mut door.browser(),
+        ask.header("Authorization", &format!("Bearer {token}")),
+    )
+    .await;
     assert_problem(&answer, 401, "token_audience_mismatch");
-    assert_eq!((asked(&door), door.forum.count()), (2, 0), "the forum asked for itself");
+    assert_eq!(
+        (asked(&door), door.forum.count()),
+        (2, 0),
+        "the forum asked for itself"
+    );
 }
 
 #[tokio::test]
 async fn a_provider_that_answers_no_questions_is_a_mistake_in_the_setup_and_no_verdict() {
     let door = setup(INTROSPECT).start();
-    door.provider.behave(|behaviour| behaviour.has_introspection = false);
+    door.provider
+        .behave(|behaviour| behaviour.has_introspection = false);
     let token = door.provider.opaque_token(&json!({}));
     // Its metadata were read before: they say where, and there is nothing.
     let answer = with_token(&door, CART, &token).await;
-    assert!(answer.status() == 503 && door.store.count() == 0, "{answer}");
+    assert!(
+        answer.status() == 503 && door.store.count() == 0,
+        "{answer}"
+    );
     let jwt = door.provider.access_token(&json!({}), &[]);
     assert_eq!(with_token(&door, CART, &jwt).await.status(), 200);
 }
@@ -187,12 +265,19 @@ async fn a_provider_that_answers_no_questions_is_a_mistake_in_the_setup_and_no_v
 #[tokio::test]
 async fn the_operator_may_say_where_to_ask() {
     // Some providers do not say in their metadata that they answer questions.
-    let elsewhere = FakeProvider::start_as("asked.localhost", Arc::new(ManualClock::starting_at(BEGIN)));
+    let elsewhere =
+        FakeProvider::start_as("asked.localhost", Arc::new(ManualClock::starting_at(BEGIN)));
     elsewhere.register(Client::of_app("store", "http://store.localhost:8080"));
-    let line = format!("introspection_endpoint = \"{}\"", elsewhere.url(Endpoint::Introspection));
+    let line = format!(
+        "introspection_endpoint = \"{}\"",
+        elsewhere.url(Endpoint::Introspection)
+    );
     let door = setup(INTROSPECT).provider(&line).start();
     let claims = json!({ "iss": door.provider.issuer(), "sub": "carol-id" });
     let token = elsewhere.opaque_token(&claims);
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    assert_eq!((door.store_saw().as_deref(), asked(&door)), (Some("carol-id"), 0));
+    assert_eq!(
+        (door.store_saw().as_deref(), asked(&door)),
+        (Some("carol-id"), 0)
+    );
 }

@@ -37,17 +37,29 @@ impl House {
     /// With access tokens that are `jwt` or `opaque`.
     fn build(access_token: &str) -> Self {
         let mut client = registration("store", STORE);
-        client["grant_types"] = json!(["authorization_code", "refresh_token", "client_credentials"]);
-        let provider = RealProvider::start(&json!({ "clients": [client], "access_token": access_token }));
+        client["grant_types"] =
+            json!(["authorization_code", "refresh_token", "client_credentials"]);
+        let provider =
+            RealProvider::start(&json!({ "clients": [client], "access_token": access_token }));
         let (backend, folder) = (Backend::start(), tempfile::tempdir().expect("a folder"));
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
-        write("session.key", &SealingKey::generate().expect("a key").to_text());
+        let write =
+            |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+        write(
+            "session.key",
+            &SealingKey::generate().expect("a key").to_text(),
+        );
         write("doorward.toml", &config(provider.issuer(), &backend.url()));
         let loaded = config::load(&folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
         let server = Server::start(&loaded.config, Arc::new(SystemClock), None).expect("it starts");
         let port = server.address().expect("a port").port();
-        Self { provider, backend, server: Some(server), port, _folder: folder }
+        Self {
+            provider,
+            backend,
+            server: Some(server),
+            port,
+            _folder: folder,
+        }
     }
 
     fn browser(&self) -> Browser {
@@ -59,10 +71,17 @@ impl House {
         let url = format!("{}/token", self.provider.issuer());
         let basic = STANDARD.encode(format!("store:{}", secret_of("store")));
         let form = "grant_type=client_credentials&scope=groups";
-        let ask = Ask::new(Kind::Program, &url).method("POST").body("application/x-www-form-urlencoded", form);
+        let ask = Ask::new(Kind::Program, &url)
+            .method("POST")
+            .body("application/x-www-form-urlencoded", form);
         let mut ask = ask.header("Authorization", &format!("Basic {basic}"));
         if let Some(device) = device {
-            let proof = device.proof(("POST", &url), "", SystemClock.now(), &json!({ "ath": null }));
+            let proof = device.proof(
+                ("POST", &url),
+                "",
+                SystemClock.now(),
+                &json!({ "ath": null }),
+            );
             ask = ask.header("DPoP", &proof);
         }
         let answer = self.browser().send(ask).await;
@@ -72,20 +91,30 @@ impl House {
 
     async fn asked(&self, path: &str, fields: &[(&str, &str)]) -> Page {
         let ask = Ask::new(Kind::Program, &format!("{STORE}{path}"));
-        let ask = fields.iter().fold(ask, |ask, (name, value)| ask.header(name, value));
+        let ask = fields
+            .iter()
+            .fold(ask, |ask, (name, value)| ask.header(name, value));
         self.browser().send(ask).await
     }
 
     fn assert_saw_the_client(&self) {
         let seen = self.backend.last();
-        let told = ["x-forwarded-client", "x-forwarded-user", "authorization", "dpop"].map(|name| seen.header(name));
+        let told = [
+            "x-forwarded-client",
+            "x-forwarded-user",
+            "authorization",
+            "dpop",
+        ]
+        .map(|name| seen.header(name));
         assert_eq!(told, [Some("store"), None, None, None]);
     }
 }
 
 impl Drop for House {
     fn drop(&mut self) {
-        let Some(server) = self.server.take() else { return };
+        let Some(server) = self.server.take() else {
+            return;
+        };
         // It blocks, which no runtime's thread may.
         let _ended = std::thread::spawn(|| server.shut_down()).join();
     }
@@ -107,13 +136,26 @@ async fn a_client_is_a_client_and_no_person(access_token: &str) {
     let token = granted["access_token"].as_str().expect("a token");
     assert_eq!(token.matches('.').count() == 2, access_token == "jwt");
     let bearer = format!("Bearer {token}");
-    assert_eq!(house.asked(REPORTS, &[("Authorization", &bearer)]).await.status(), 200);
+    assert_eq!(
+        house
+            .asked(REPORTS, &[("Authorization", &bearer)])
+            .await
+            .status(),
+        200
+    );
     house.assert_saw_the_client();
-    assert_problem(&house.asked(CART, &[("Authorization", &bearer)]).await, 403, "person_required");
+    assert_problem(
+        &house.asked(CART, &[("Authorization", &bearer)]).await,
+        403,
+        "person_required",
+    );
     let spoilt = format!("{bearer}x");
     let refused = house.asked(REPORTS, &[("Authorization", &spoilt)]).await;
     assert_eq!(refused.status(), 401, "{refused}");
-    assert!(challenges(&refused)[0].contains(r#"error="invalid_token""#), "{refused}");
+    assert!(
+        challenges(&refused)[0].contains(r#"error="invalid_token""#),
+        "{refused}"
+    );
     assert_eq!(house.backend.count(), 1);
 }
 
@@ -127,20 +169,40 @@ async fn what_the_provider_bound_to_a_key_opens_for_that_key_only() {
         let token = granted["access_token"].as_str().expect("a token");
         let (bearer, dpop) = (format!("Bearer {token}"), format!("DPoP {token}"));
         let url = format!("{STORE}{REPORTS}");
-        let proof = |device: &Device| device.proof(("GET", &url), token, SystemClock.now(), &json!({}));
+        let proof =
+            |device: &Device| device.proof(("GET", &url), token, SystemClock.now(), &json!({}));
         let (good, stolen) = (proof(&device), proof(&thief));
         let refused = [
-            (house.asked(REPORTS, &[("Authorization", &bearer)]).await, "token_bound_to_key"),
-            (house.asked(REPORTS, &[("Authorization", &dpop)]).await, "dpop_proof_missing"),
-            (house.asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &stolen)]).await, "dpop_key_mismatch"),
+            (
+                house.asked(REPORTS, &[("Authorization", &bearer)]).await,
+                "token_bound_to_key",
+            ),
+            (
+                house.asked(REPORTS, &[("Authorization", &dpop)]).await,
+                "dpop_proof_missing",
+            ),
+            (
+                house
+                    .asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &stolen)])
+                    .await,
+                "dpop_key_mismatch",
+            ),
         ];
         for (answer, code) in &refused {
             assert_problem(answer, 401, code);
         }
         assert_eq!(house.backend.count(), 0);
-        assert_eq!(house.asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)]).await.status(), 200);
+        assert_eq!(
+            house
+                .asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)])
+                .await
+                .status(),
+            200
+        );
         house.assert_saw_the_client();
-        let again = house.asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)]).await;
+        let again = house
+            .asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)])
+            .await;
         assert_problem(&again, 401, "dpop_proof_replayed");
         assert_eq!(house.backend.count(), 1);
     }

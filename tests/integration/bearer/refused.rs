@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup, token, with_token,
+    CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup,
+    token, with_token,
 };
 use crate::support::answers::{Dialogue, alice, assert_problem};
 use crate::support::browser::{Ask, Kind};
@@ -14,9 +15,19 @@ async fn assert_refused(door: &Doorward, token: &str, code: &str) {
     let answer = with_token(door, CART, token).await;
     assert_problem(&answer, 401, code);
     let challenges = challenges(&answer);
-    let told = format!(r#"Bearer realm="store.localhost", error="invalid_token", error_description="{code}""#);
-    assert_eq!((challenges.len(), challenges[0].as_str()), (3, told.as_str()), "{answer}");
-    assert_eq!(answer.json().get("login_url"), None, "a login helps no program: {answer}");
+    let told = format!(
+        r#"Bearer realm="store.localhost", error="invalid_token", error_description="{code}""#
+    );
+    assert_eq!(
+        (challenges.len(), challenges[0].as_str()),
+        (3, told.as_str()),
+        "{answer}"
+    );
+    assert_eq!(
+        answer.json().get("login_url"),
+        None,
+        "a login helps no program: {answer}"
+    );
     assert!(answer.head.all("set-cookie").is_empty(), "{answer}");
 }
 
@@ -31,7 +42,10 @@ async fn a_token_with_any_flaw_is_refused() {
         (Flaw::WrongAudience, "token_audience_mismatch"),
         (Flaw::WrongSignature, "token_signature_invalid"),
         (Flaw::AlgNone, "token_malformed"),
-        (Flaw::Header("alg", json!("none")), "token_algorithm_not_allowed"),
+        (
+            Flaw::Header("alg", json!("none")),
+            "token_algorithm_not_allowed",
+        ),
         (Flaw::HmacWithPublicKey, "token_algorithm_not_allowed"),
         (Flaw::KeyMissing, "token_key_unknown"),
         (Flaw::Expired, "token_expired"),
@@ -44,7 +58,10 @@ async fn a_token_with_any_flaw_is_refused() {
         (claim("sub", json!(7)), "token_sub_malformed"),
         (claim("nbf", json!(now + 31)), "token_not_yet_valid"),
         (claim("iat", json!(now + 31)), "token_issued_in_future"),
-        (claim("cnf", json!({ "x5t#S256": "x" })), "token_cnf_malformed"),
+        (
+            claim("cnf", json!({ "x5t#S256": "x" })),
+            "token_cnf_malformed",
+        ),
         (claim("events", json!({})), "token_kind_mismatch"),
         (typ("logout+jwt"), "token_kind_mismatch"),
         (typ("dpop+jwt"), "token_kind_mismatch"),
@@ -62,7 +79,11 @@ async fn a_token_with_any_flaw_is_refused() {
 async fn an_id_token_of_the_app_itself_is_no_access_token() {
     let door = door();
     alice(&door).await;
-    let id_tokens = door.provider.secrets().into_iter().filter(|secret| secret.matches('.').count() == 2);
+    let id_tokens = door
+        .provider
+        .secrets()
+        .into_iter()
+        .filter(|secret| secret.matches('.').count() == 2);
     let reached = door.store.count();
     let mut refused = 0;
     for token in id_tokens {
@@ -74,7 +95,9 @@ async fn an_id_token_of_the_app_itself_is_no_access_token() {
     assert_eq!((refused, door.store.count()), (1, reached + 1));
     // Nor is one that a refresh brought, which has neither nonce nor hash that would give it away.
     let bare = json!({ "client_id": null, "scope": null });
-    let refreshed = door.provider.access_token(&bare, &[Flaw::Header("typ", json!("JWT"))]);
+    let refreshed = door
+        .provider
+        .access_token(&bare, &[Flaw::Header("typ", json!("JWT"))]);
     assert_refused(&door, &refreshed, "token_kind_mismatch").await;
 }
 
@@ -86,12 +109,30 @@ async fn what_is_no_token_is_refused_without_asking_anybody() {
     let asked = door.provider.calls(Endpoint::Jwks);
     let long = "a".repeat(12 * 1024);
     let two = format!("{good}, {good}");
-    for nonsense in ["", "opaque", "a b", "..", "\"x\"", &two, good.split_at(1).1, &long] {
+    for nonsense in [
+        "",
+        "opaque",
+        "a b",
+        "..",
+        "\"x\"",
+        &two,
+        good.split_at(1).1,
+        &long,
+    ] {
         let answer = with_token(&door, CART, nonsense).await;
         assert_eq!(answer.status(), 401, "{nonsense:.20}: {answer}");
-        assert!(challenges(&answer)[0].contains(r#"error="invalid_token""#), "{answer}");
+        assert!(
+            challenges(&answer)[0].contains(r#"error="invalid_token""#),
+            "{answer}"
+        );
     }
-    assert_eq!((door.provider.calls(Endpoint::Jwks), door.provider.calls(Endpoint::Introspection)), (asked, 0));
+    assert_eq!(
+        (
+            door.provider.calls(Endpoint::Jwks),
+            door.provider.calls(Endpoint::Introspection)
+        ),
+        (asked, 0)
+    );
     assert_eq!(door.store.count(), 1);
 }
 
@@ -100,8 +141,16 @@ async fn a_key_that_the_token_brings_or_points_at_is_not_looked_at() {
     let door = door();
     let evil = door.forum.url();
     for header in ["jku", "x5u"] {
-        let flaws = [Flaw::KeyMissing, Flaw::Header(header, json!(format!("{evil}/keys")))];
-        assert_refused(&door, &door.provider.access_token(&json!({}), &flaws), "token_key_unknown").await;
+        let flaws = [
+            Flaw::KeyMissing,
+            Flaw::Header(header, json!(format!("{evil}/keys"))),
+        ];
+        assert_refused(
+            &door,
+            &door.provider.access_token(&json!({}), &flaws),
+            "token_key_unknown",
+        )
+        .await;
     }
     assert_eq!(door.forum.count(), 0, "nothing was fetched from there");
 }
@@ -112,10 +161,15 @@ async fn two_authorization_fields_are_one_too_many() {
     let (good, cookie) = (token(&door, json!({})), alice(&door).await);
     let reached = door.store.count();
     let second = format!("Authorization: Bearer {good}\r\n");
-    for first in ["Authorization: Basic eDp5\r\n", "authorization: Bearer x\r\n", second.as_str()] {
+    for first in [
+        "Authorization: Basic eDp5\r\n",
+        "authorization: Bearer x\r\n",
+        second.as_str(),
+    ] {
         for browser in [&door.browser(), &cookie] {
             let mut dialogue = Dialogue::with(browser, &door.site().store).await;
-            let request = format!("GET {CART} HTTP/1.1\r\nHost: store.localhost:8080\r\n{first}{second}\r\n");
+            let request =
+                format!("GET {CART} HTTP/1.1\r\nHost: store.localhost:8080\r\n{first}{second}\r\n");
             assert_eq!(dialogue.ask("GET", request).await.status(), 400, "{first}");
         }
     }
@@ -129,31 +183,54 @@ async fn who_sends_none_is_told_how() {
     let algorithms = r#"algs="ES256 ES384 EdDSA PS256 RS256""#;
     let bearer = r#"Bearer realm="store.localhost""#;
     let dpop = format!(r#"DPoP realm="store.localhost", {algorithms}"#);
-    let answer = sent(&mut door.browser(), Ask::new(Kind::Program, &door.store_url(CART))).await;
+    let answer = sent(
+        &mut door.browser(),
+        Ask::new(Kind::Program, &door.store_url(CART)),
+    )
+    .await;
     assert_problem(&answer, 401, "no_session");
     assert_eq!(ways(&answer), [bearer, &dpop, r#"Cookie realm="doorward""#]);
-    let answer = sent(&mut door.browser(), Ask::new(Kind::Program, &door.store_url(ORDERS))).await;
+    let answer = sent(
+        &mut door.browser(),
+        Ask::new(Kind::Program, &door.store_url(ORDERS)),
+    )
+    .await;
     assert_problem(&answer, 401, "token_missing");
     let scoped = |way: &str| format!(r#"{way}, scope="orders:read""#);
     assert_eq!(ways(&answer), [scoped(bearer), scoped(&dpop)]);
     assert_eq!(answer.json().get("login_url"), None, "{answer}");
     // An app that takes no tokens says nothing of them.
-    let forum = Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", "Bearer x");
-    assert_eq!(ways(&sent(&mut door.browser(), forum).await), [r#"Cookie realm="doorward""#]);
+    let forum =
+        Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", "Bearer x");
+    assert_eq!(
+        ways(&sent(&mut door.browser(), forum).await),
+        [r#"Cookie realm="doorward""#]
+    );
     assert_eq!(door.store.count(), 0);
 }
 
 #[tokio::test]
 async fn a_token_never_leads_to_a_login_whatever_else_the_program_sends() {
     let door = door();
-    for (name, value) in [("Accept", "text/html"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")] {
+    for (name, value) in [
+        ("Accept", "text/html"),
+        ("Sec-Fetch-Mode", "navigate"),
+        ("Sec-Fetch-Dest", "document"),
+    ] {
         let ask = ask(&door, CART, "Bearer x").header(name, value);
-        assert_problem(&sent(&mut door.browser(), ask).await, 401, "token_malformed");
+        assert_problem(
+            &sent(&mut door.browser(), ask).await,
+            401,
+            "token_malformed",
+        );
     }
     // A person who opens a page that is for programs is told so, and not sent to log in.
     let page = door.browser().step(&door.store_url(PROFILE)).await;
     assert_eq!(page.status(), 401, "{page}");
-    assert!(page.words().contains("access token") && page.links().is_empty(), "{page}");
+    assert!(
+        page.words().contains("access token") && page.links().is_empty(),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -161,16 +238,31 @@ async fn without_the_providers_keys_nothing_is_known_of_a_token() {
     let mut door = setup("").without_provider().start();
     let good = token(&door, json!({}));
     let unknown = with_token(&door, CART, &good).await;
-    assert_eq!((unknown.status(), unknown.header("retry-after")), (503, Some("5")), "{unknown}");
+    assert_eq!(
+        (unknown.status(), unknown.header("retry-after")),
+        (503, Some("5")),
+        "{unknown}"
+    );
     assert!(challenges(&unknown).is_empty(), "{unknown}");
     assert_eq!(with_token(&door, "/public/news", &good).await.status(), 200);
-    assert_eq!((door.store.count(), door.store.last().header("x-forwarded-user")), (1, None));
+    assert_eq!(
+        (
+            door.store.count(),
+            door.store.last().header("x-forwarded-user")
+        ),
+        (1, None)
+    );
     door.provider.restart();
     door.pass(3);
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
     // Once there are keys, they do while the provider is away.
     door.provider.stop();
-    assert_eq!(with_token(&door, CART, &token(&door, super::of_bob())).await.status(), 200);
+    assert_eq!(
+        with_token(&door, CART, &token(&door, super::of_bob()))
+            .await
+            .status(),
+        200
+    );
     assert_no_token_reached_the_app(&door);
 }
 
@@ -181,13 +273,27 @@ async fn a_new_key_is_fetched_and_what_an_old_one_signed_falls_with_it() {
     assert_eq!(with_token(&door, CART, &old).await.status(), 200);
     door.pass(11);
     door.provider.rotate_keys(true);
-    assert_eq!(with_token(&door, CART, &token(&door, json!({}))).await.status(), 200, "of the new key");
-    assert_eq!(with_token(&door, CART, &old).await.status(), 200, "the old key is still there");
+    assert_eq!(
+        with_token(&door, CART, &token(&door, json!({})))
+            .await
+            .status(),
+        200,
+        "of the new key"
+    );
+    assert_eq!(
+        with_token(&door, CART, &old).await.status(),
+        200,
+        "the old key is still there"
+    );
     door.pass(11);
     door.provider.rotate_keys(false);
     let newest = token(&door, json!({}));
     door.provider.fault_once(Endpoint::Jwks, Fault::Status(500));
-    assert_eq!(with_token(&door, CART, &newest).await.status(), 503, "it may yet be good");
+    assert_eq!(
+        with_token(&door, CART, &newest).await.status(),
+        503,
+        "it may yet be good"
+    );
     door.pass(11);
     assert_eq!(with_token(&door, CART, &newest).await.status(), 200);
     assert_refused(&door, &old, "token_key_unknown").await;
@@ -205,16 +311,32 @@ async fn claims_are_those_of_the_token_alone() {
 #[tokio::test]
 async fn who_is_not_registered_for_a_fusionauth_application_does_not_get_in_by_a_token_either() {
     let door = setup("opaque_tokens = \"introspect\"").provider("kind = \"fusionauth\"");
-    let door = door.store("session_jwt = \"access\"").forum("session_jwt = \"access\"").start();
+    let door = door
+        .store("session_jwt = \"access\"")
+        .forum("session_jwt = \"access\"")
+        .start();
     let typ = [Flaw::Header("typ", json!("JWT"))];
     let registered = json!({ "client_id": null, "applicationId": "store" });
-    for claims in [json!({ "client_id": null }), json!({ "client_id": null, "applicationId": "forum" })] {
+    for claims in [
+        json!({ "client_id": null }),
+        json!({ "client_id": null, "applicationId": "forum" }),
+    ] {
         let jwt = door.provider.access_token(&claims, &typ);
         assert_refused(&door, &jwt, "not_registered").await;
-        assert_refused(&door, &door.provider.opaque_token(&claims), "not_registered").await;
+        assert_refused(
+            &door,
+            &door.provider.opaque_token(&claims),
+            "not_registered",
+        )
+        .await;
     }
     assert_eq!(door.store.count(), 0);
     let jwt = door.provider.access_token(&registered, &typ);
     assert_eq!(with_token(&door, CART, &jwt).await.status(), 200);
-    assert_eq!(with_token(&door, CART, &door.provider.opaque_token(&registered)).await.status(), 200);
+    assert_eq!(
+        with_token(&door, CART, &door.provider.opaque_token(&registered))
+            .await
+            .status(),
+        200
+    );
 }

@@ -13,7 +13,9 @@ use crate::support::redis::RedisServer;
 const REPLICAS: usize = 3;
 
 fn replicas(redis: &RedisServer) -> Doorward {
-    let mut door = setup("").remembering(&format!("url = \"{}\"", redis.url())).start();
+    let mut door = setup("")
+        .remembering(&format!("url = \"{}\"", redis.url()))
+        .start();
     for _ in 1..REPLICAS {
         door.add_replica();
     }
@@ -24,7 +26,12 @@ fn replicas(redis: &RedisServer) -> Doorward {
 fn request(door: &Doorward) -> Ask {
     let device = Device::new();
     let token = token(door, device.binding());
-    let proof = device.proof(("GET", &door.store_url(CART)), &token, door.now(), &json!({}));
+    let proof = device.proof(
+        ("GET", &door.store_url(CART)),
+        &token,
+        door.now(),
+        &json!({}),
+    );
     ask(door, CART, &format!("DPoP {token}")).header("DPoP", &proof)
 }
 
@@ -41,7 +48,10 @@ async fn a_captured_proof_sent_to_all_of_them_at_once_passes_once() {
     let statuses = running.join_all().await;
     let passed = statuses.iter().filter(|status| **status == 200).count();
     assert_eq!((passed, door.store.count()), (1, 1), "{statuses:?}");
-    assert!(statuses.iter().all(|status| matches!(status, 200 | 401)), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| matches!(status, 200 | 401)),
+        "{statuses:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,7 +61,11 @@ async fn while_the_store_is_away_no_proof_counts_and_bearers_do() {
     redis.stop();
     let refused = door.browser().send(request(&door)).await;
     assert_problem(&refused, 503, "store_unavailable");
-    assert_eq!((refused.header("retry-after").is_some(), door.store.count()), (true, 0), "{refused}");
+    assert_eq!(
+        (refused.header("retry-after").is_some(), door.store.count()),
+        (true, 0),
+        "{refused}"
+    );
     let bearer = token(&door, json!({}));
     assert_eq!(super::with_token(&door, CART, &bearer).await.status(), 200);
     redis.restart();

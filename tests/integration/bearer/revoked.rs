@@ -11,16 +11,26 @@ use crate::support::websocket::WebSocket;
 
 async fn ends(door: &Doorward, claims: Value) {
     let token = door.provider.logout_token("store", &claims, &[]);
-    let ask = Ask::new(Kind::Program, &door.store_url("/.doorward/backchannel-logout")).method("POST");
+    let ask = Ask::new(
+        Kind::Program,
+        &door.store_url("/.doorward/backchannel-logout"),
+    )
+    .method("POST");
     let form = format!("logout_token={token}");
-    let answer = door.browser().send(ask.body("application/x-www-form-urlencoded", form)).await;
+    let answer = door
+        .browser()
+        .send(ask.body("application/x-www-form-urlencoded", form))
+        .await;
     assert_eq!(answer.status(), 200, "{answer}");
 }
 
 #[tokio::test]
 async fn by_the_session_every_token_of_it_ends_and_no_other() {
     let door = super::door();
-    let (ended, other) = (token(&door, json!({ "sid": "s-1" })), token(&door, json!({ "sid": "s-2" })));
+    let (ended, other) = (
+        token(&door, json!({ "sid": "s-1" })),
+        token(&door, json!({ "sid": "s-2" })),
+    );
     let never_seen = token(&door, json!({ "sid": "s-1" }));
     for token in [&ended, &other] {
         assert_eq!(with_token(&door, CART, token).await.status(), 200);
@@ -39,7 +49,11 @@ async fn by_the_person_what_was_issued_before_ends_and_what_comes_later_lives() 
     assert_eq!(with_token(&door, CART, &before).await.status(), 200);
     door.pass(60);
     ends(&door, json!({ "sub": "alice-id" })).await;
-    assert_problem(&with_token(&door, PROFILE, &before).await, 401, "token_revoked");
+    assert_problem(
+        &with_token(&door, PROFILE, &before).await,
+        401,
+        "token_revoked",
+    );
     assert_eq!(with_token(&door, CART, &of_bob).await.status(), 200);
     door.pass(31);
     let later = token(&door, json!({}));
@@ -48,16 +62,29 @@ async fn by_the_person_what_was_issued_before_ends_and_what_comes_later_lives() 
 
 #[tokio::test]
 async fn a_persons_token_outlives_no_memory_of_its_revocation() {
-    let door = setup("").session("absolute_timeout = \"1h\"\nidle_timeout = \"30m\"").start();
+    let door = setup("")
+        .session("absolute_timeout = \"1h\"\nidle_timeout = \"30m\"")
+        .start();
     let end = door.now().secs() + 30 * 24 * 3600;
     let person = token(&door, json!({ "exp": end, "scope": "orders:read" }));
-    let client = token(&door, json!({ "exp": end, "scope": "orders:read", "sub": null }));
+    let client = token(
+        &door,
+        json!({ "exp": end, "scope": "orders:read", "sub": null }),
+    );
     ends(&door, json!({ "sub": "alice-id" })).await;
-    assert_problem(&with_token(&door, ORDERS, &person).await, 401, "token_revoked");
+    assert_problem(
+        &with_token(&door, ORDERS, &person).await,
+        401,
+        "token_revoked",
+    );
     door.pass(3600);
     let late = with_token(&door, ORDERS, &person).await;
     assert!(late.status() == 401 && door.store.count() == 0, "{late}");
-    assert_eq!(with_token(&door, ORDERS, &client).await.status(), 200, "a client has no sessions that could be ended");
+    assert_eq!(
+        with_token(&door, ORDERS, &client).await.status(),
+        200,
+        "a client has no sessions that could be ended"
+    );
 }
 
 #[tokio::test]
@@ -65,9 +92,14 @@ async fn an_open_socket_is_cut_with_its_token() {
     let door = super::door();
     let bearer = format!("Bearer {}", token(&door, json!({ "sid": "s-1" })));
     let mut program = door.browser();
-    let mut talk = WebSocket::open(&mut program, ask(&door, "/api/feed", &bearer)).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut program, ask(&door, "/api/feed", &bearer))
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
     ends(&door, json!({ "sid": "s-1" })).await;
     let end = talk.hear().await;
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");

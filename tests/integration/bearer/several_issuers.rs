@@ -12,26 +12,50 @@ use crate::support::provider::FakeProvider;
 
 /// A store that takes the tokens of these, and beside its own provider one for machines.
 fn door_with(providers: &str) -> (Doorward, FakeProvider) {
-    let machines = FakeProvider::start_as("machines.localhost", Arc::new(ManualClock::starting_at(BEGIN)));
-    let table = format!("\n[providers.machines]\nissuer = \"{}\"\n", machines.issuer());
-    let bearer = format!("providers = {providers}\naudiences = [\"https://api.example.com\", \"store\"]\n{table}");
+    let machines = FakeProvider::start_as(
+        "machines.localhost",
+        Arc::new(ManualClock::starting_at(BEGIN)),
+    );
+    let table = format!(
+        "\n[providers.machines]\nissuer = \"{}\"\n",
+        machines.issuer()
+    );
+    let bearer = format!(
+        "providers = {providers}\naudiences = [\"https://api.example.com\", \"store\"]\n{table}"
+    );
     (setup(&bearer).start(), machines)
 }
 
 #[tokio::test]
 async fn each_listed_provider_vouches_for_its_own_tokens() {
     let (door, machines) = door_with(r#"["login", "machines"]"#);
-    assert_eq!(with_token(&door, CART, &token(&door, json!({}))).await.status(), 200);
-    let other = machines.access_token(&json!({ "aud": "https://api.example.com", "sub": "robot-7" }), &[]);
+    assert_eq!(
+        with_token(&door, CART, &token(&door, json!({})))
+            .await
+            .status(),
+        200
+    );
+    let other = machines.access_token(
+        &json!({ "aud": "https://api.example.com", "sub": "robot-7" }),
+        &[],
+    );
     assert_eq!(with_token(&door, CART, &other).await.status(), 200);
     assert_eq!(door.store_saw().as_deref(), Some("robot-7"));
     // Neither can speak for the other.
     for (forger, victim) in [(&machines, &door.provider), (&door.provider, &machines)] {
         let forged = forger.access_token(&json!({ "iss": victim.issuer() }), &[]);
-        assert_problem(&with_token(&door, CART, &forged).await, 401, "token_key_unknown");
+        assert_problem(
+            &with_token(&door, CART, &forged).await,
+            401,
+            "token_key_unknown",
+        );
     }
     let nobodys = machines.access_token(&json!({ "iss": "https://evil.example" }), &[]);
-    assert_problem(&with_token(&door, CART, &nobodys).await, 401, "token_issuer_mismatch");
+    assert_problem(
+        &with_token(&door, CART, &nobodys).await,
+        401,
+        "token_issuer_mismatch",
+    );
     assert_eq!(door.store.count(), 2);
     assert_no_token_reached_the_app(&door);
 }
@@ -39,8 +63,17 @@ async fn each_listed_provider_vouches_for_its_own_tokens() {
 #[tokio::test]
 async fn a_provider_that_is_not_listed_vouches_for_nothing_not_even_the_apps_own() {
     let (door, machines) = door_with(r#"["machines"]"#);
-    assert_eq!(with_token(&door, CART, &machines.access_token(&json!({}), &[])).await.status(), 200);
-    assert_problem(&with_token(&door, CART, &token(&door, json!({}))).await, 401, "token_key_unknown");
+    assert_eq!(
+        with_token(&door, CART, &machines.access_token(&json!({}), &[]))
+            .await
+            .status(),
+        200
+    );
+    assert_problem(
+        &with_token(&door, CART, &token(&door, json!({}))).await,
+        401,
+        "token_key_unknown",
+    );
     assert_eq!(door.store.count(), 1);
     // People log in there all the same.
     door.logged_in("alice", CART).await;
@@ -53,5 +86,10 @@ async fn when_one_is_away_the_others_tokens_count() {
     let unknown = with_token(&door, CART, &machines.access_token(&json!({}), &[])).await;
     // Its keys may have been fetched before it went.
     assert!(matches!(unknown.status(), 200 | 503), "{unknown}");
-    assert_eq!(with_token(&door, CART, &token(&door, json!({}))).await.status(), 200);
+    assert_eq!(
+        with_token(&door, CART, &token(&door, json!({})))
+            .await
+            .status(),
+        200
+    );
 }

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{
-    CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup, token, with_token,
+    CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup,
+    token, with_token,
 };
 use crate::support::answers::assert_problem;
 use crate::support::provider::Endpoint;
@@ -13,36 +14,65 @@ use crate::support::websocket::WebSocket;
 async fn a_program_gets_in_as_the_person_whose_token_it_sends() {
     let door = door();
     for path in [CART, PROFILE, "/public/news"] {
-        let answer = with_token(&door, path, &token(&door, json!({ "email": "alice@example.com" }))).await;
+        let answer = with_token(
+            &door,
+            path,
+            &token(&door, json!({ "email": "alice@example.com" })),
+        )
+        .await;
         assert_eq!(answer.status(), 200, "{path}: {answer}");
-        assert!(answer.head.all("set-cookie").is_empty(), "{path}: a program has no session");
+        assert!(
+            answer.head.all("set-cookie").is_empty(),
+            "{path}: a program has no session"
+        );
         let seen = door.store.last();
         assert_eq!(
-            (seen.header("x-forwarded-user"), seen.header("x-forwarded-email"), seen.header("x-forwarded-client")),
+            (
+                seen.header("x-forwarded-user"),
+                seen.header("x-forwarded-email"),
+                seen.header("x-forwarded-client")
+            ),
             (Some("alice-id"), Some("alice@example.com"), None),
             "{path}"
         );
     }
     let private = with_token(&door, CART, &token(&door, json!({}))).await;
-    assert_eq!(private.header("cache-control"), Some("private"), "no shared cache may keep it");
+    assert_eq!(
+        private.header("cache-control"),
+        Some("private"),
+        "no shared cache may keep it"
+    );
     assert_no_token_reached_the_app(&door);
 }
 
 #[tokio::test]
 async fn the_same_token_is_verified_once_and_judged_every_time() {
     let door = door();
-    let (plain, admin) = (token(&door, json!({})), token(&door, json!({ "roles": ["admin"] })));
+    let (plain, admin) = (
+        token(&door, json!({})),
+        token(&door, json!({ "roles": ["admin"] })),
+    );
     for _ in 0..3 {
         assert_eq!(with_token(&door, CART, &plain).await.status(), 200);
         assert_problem(&with_token(&door, "/admin", &plain).await, 403, "forbidden");
         assert_eq!(with_token(&door, "/admin", &admin).await.status(), 200);
     }
     door.pass(329);
-    assert_eq!(with_token(&door, CART, &plain).await.status(), 200, "within the leeway");
+    assert_eq!(
+        with_token(&door, CART, &plain).await.status(),
+        200,
+        "within the leeway"
+    );
     door.pass(1);
     let expired = with_token(&door, CART, &plain).await;
     assert_problem(&expired, 401, "token_expired");
-    assert_eq!((door.provider.calls(Endpoint::Token), door.provider.calls(Endpoint::Introspection)), (0, 0));
+    assert_eq!(
+        (
+            door.provider.calls(Endpoint::Token),
+            door.provider.calls(Endpoint::Introspection)
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
@@ -50,7 +80,12 @@ async fn a_scope_opens_what_was_granted_and_its_lack_is_told() {
     let door = door();
     let granted = token(&door, json!({ "scope": "openid orders:read" }));
     assert_eq!(with_token(&door, ORDERS, &granted).await.status(), 200);
-    let lacking = with_token(&door, ORDERS, &token(&door, json!({ "scope": "openid orders:write" }))).await;
+    let lacking = with_token(
+        &door,
+        ORDERS,
+        &token(&door, json!({ "scope": "openid orders:write" })),
+    )
+    .await;
     assert_problem(&lacking, 403, "forbidden");
     assert_eq!(
         challenges(&lacking),
@@ -71,18 +106,29 @@ async fn a_client_without_a_person_is_never_taken_for_one() {
     ];
     for claims in clients {
         let client = token(&door, claims.clone());
-        let forged = ask(&door, ORDERS, &format!("Bearer {client}")).header("X-Forwarded-User", "alice-id");
-        assert_eq!(sent(&mut door.browser(), forged).await.status(), 200, "{claims}");
+        let forged =
+            ask(&door, ORDERS, &format!("Bearer {client}")).header("X-Forwarded-User", "alice-id");
+        assert_eq!(
+            sent(&mut door.browser(), forged).await.status(),
+            200,
+            "{claims}"
+        );
         let seen = door.store.last();
         assert_eq!(
-            (seen.header("x-forwarded-user"), seen.header("x-forwarded-client")),
+            (
+                seen.header("x-forwarded-user"),
+                seen.header("x-forwarded-client")
+            ),
             (None, Some("reports")),
             "{claims}"
         );
         for path in [CART, PROFILE] {
             let refused = with_token(&door, path, &client).await;
             assert_problem(&refused, 403, "person_required");
-            assert!(challenges(&refused)[0].contains(r#"error="insufficient_scope""#), "{refused}");
+            assert!(
+                challenges(&refused)[0].contains(r#"error="insufficient_scope""#),
+                "{refused}"
+            );
         }
     }
     assert_eq!(door.store.count(), 3);
@@ -95,7 +141,10 @@ async fn a_client_without_a_person_is_never_taken_for_one() {
 #[tokio::test]
 async fn the_header_of_a_client_bears_the_name_that_the_operator_gave_it() {
     let door = setup("client_header = \"X-Machine\"").start();
-    let client = token(&door, json!({ "sub": null, "client_id": "caf\u{e9}", "scope": "orders:read" }));
+    let client = token(
+        &door,
+        json!({ "sub": null, "client_id": "caf\u{e9}", "scope": "orders:read" }),
+    );
     assert_eq!(with_token(&door, ORDERS, &client).await.status(), 200);
     assert_eq!(door.store.last().header("x-machine"), Some("caf%C3%A9"));
     for spelling in ["X-Machine", "x_machine"] {
@@ -111,10 +160,24 @@ async fn a_page_of_everyones_is_shown_whatever_the_token_and_names_only_who_is_k
     let (good, expired) = (token(&door, json!({})), token(&door, json!({ "exp": 1 })));
     // The keys are fetched for who must be known, and not for a page of everyone's.
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
-    let cases = [(good.as_str(), Some("alice-id")), (&expired, None), ("opaque", None), ("", None), ("a b", None)];
+    let cases = [
+        (good.as_str(), Some("alice-id")),
+        (&expired, None),
+        ("opaque", None),
+        ("", None),
+        ("a b", None),
+    ];
     for (token, user) in cases {
-        assert_eq!(with_token(&door, "/public/news", token).await.status(), 200, "{token}");
-        assert_eq!(door.store.last().header("x-forwarded-user"), user, "{token}");
+        assert_eq!(
+            with_token(&door, "/public/news", token).await.status(),
+            200,
+            "{token}"
+        );
+        assert_eq!(
+            door.store.last().header("x-forwarded-user"),
+            user,
+            "{token}"
+        );
     }
     assert_no_token_reached_the_app(&door);
 }
@@ -124,10 +187,18 @@ async fn a_socket_is_opened_by_a_token_and_lasts_as_long_as_that() {
     let door = door();
     let mut program = door.browser();
     let bearer = format!("Bearer {}", token(&door, json!({})));
-    let mut talk = WebSocket::open(&mut program, ask(&door, "/api/feed", &bearer)).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut program, ask(&door, "/api/feed", &bearer))
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
-    assert_eq!(door.store.last().header("x-forwarded-user"), Some("alice-id"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
+    assert_eq!(
+        door.store.last().header("x-forwarded-user"),
+        Some("alice-id")
+    );
     door.pass(330);
     let end = talk.hear().await;
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
@@ -139,21 +210,36 @@ async fn a_socket_is_opened_by_a_token_and_lasts_as_long_as_that() {
 #[tokio::test]
 async fn the_log_names_a_token_without_telling_it() {
     let door = door();
-    let (good, bad) = (token(&door, json!({})), token(&door, json!({ "aud": "forum" })));
+    let (good, bad) = (
+        token(&door, json!({})),
+        token(&door, json!({ "aud": "forum" })),
+    );
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
     assert_eq!(with_token(&door, CART, &bad).await.status(), 401);
     let line = door.log.line(CART, "token_audience_mismatch").await;
-    assert_eq!(line.get("session").and_then(serde_json::Value::as_str), None, "{line}");
+    assert_eq!(
+        line.get("session").and_then(serde_json::Value::as_str),
+        None,
+        "{line}"
+    );
     let line = door.log.line(CART, "forward").await;
     let name = line["session"].as_str().expect("a name");
     assert!(name.len() == 8 && !good.contains(name), "{name}");
     let text = door.log.text();
-    assert!(![&good, &bad].into_iter().any(|token| text.contains(token.as_str())), "{text}");
+    assert!(
+        ![&good, &bad]
+            .into_iter()
+            .any(|token| text.contains(token.as_str())),
+        "{text}"
+    );
     let refused = r#"doorward_tokens_refused_total{app="store",reason="token_audience_mismatch"}"#;
     assert_eq!(door.metric(refused).await, 1.0);
     assert_eq!(
-        door.metric(r#"doorward_sessions_refused_total{app="store",reason="token_audience_mismatch"}"#).await,
+        door.metric(
+            r#"doorward_sessions_refused_total{app="store",reason="token_audience_mismatch"}"#
+        )
+        .await,
         0.0
     );
 }

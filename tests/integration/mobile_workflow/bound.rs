@@ -19,27 +19,59 @@ struct Keyed<'d> {
 
 impl<'d> Keyed<'d> {
     async fn logged_in(door: &'d Doorward) -> Self {
-        let mut keyed = Self { door, phone: Phone::of(door), device: Device::new() };
-        let page = keyed.post("native/login", &json!({ "username": "alice", "password": PASSWORD })).await;
-        assert_eq!((page.status(), page.json()["token_type"].as_str()), (200, Some("DPoP")), "{page}");
+        let mut keyed = Self {
+            door,
+            phone: Phone::of(door),
+            device: Device::new(),
+        };
+        let page = keyed
+            .post(
+                "native/login",
+                &json!({ "username": "alice", "password": PASSWORD }),
+            )
+            .await;
+        assert_eq!(
+            (page.status(), page.json()["token_type"].as_str()),
+            (200, Some("DPoP")),
+            "{page}"
+        );
         keyed.phone.keep(&page.json());
         keyed
     }
 
     fn proof(&self, method: &str, path: &str, token: Option<&str>) -> String {
         let url = self.door.store_url(path);
-        let more = if token.is_some() { json!({}) } else { json!({ "ath": Value::Null }) };
-        self.device.proof((method, &url), token.unwrap_or_default(), self.door.now(), &more)
+        let more = if token.is_some() {
+            json!({})
+        } else {
+            json!({ "ath": Value::Null })
+        };
+        self.device.proof(
+            (method, &url),
+            token.unwrap_or_default(),
+            self.door.now(),
+            &more,
+        )
     }
 
     async fn post(&mut self, endpoint: &str, body: &Value) -> Page {
         let path = format!("/.doorward/{endpoint}");
-        let ask = self.phone.ask("POST", &path).header("DPoP", &self.proof("POST", &path, None));
-        self.phone.send(ask.body("application/json", body.to_string())).await
+        let ask = self
+            .phone
+            .ask("POST", &path)
+            .header("DPoP", &self.proof("POST", &path, None));
+        self.phone
+            .send(ask.body("application/json", body.to_string()))
+            .await
     }
 
     async fn refresh(&mut self) -> Page {
-        let page = self.post("native/refresh", &json!({ "refresh_token": self.phone.refresh_token })).await;
+        let page = self
+            .post(
+                "native/refresh",
+                &json!({ "refresh_token": self.phone.refresh_token }),
+            )
+            .await;
         if page.status() == 200 {
             self.phone.keep(&page.json());
         }
@@ -47,8 +79,14 @@ impl<'d> Keyed<'d> {
     }
 
     fn asking(&self, path: &str) -> Ask {
-        let ask = self.phone.ask("GET", path).header("Authorization", &format!("DPoP {}", self.phone.access_token));
-        ask.header("DPoP", &self.proof("GET", path, Some(&self.phone.access_token)))
+        let ask = self.phone.ask("GET", path).header(
+            "Authorization",
+            &format!("DPoP {}", self.phone.access_token),
+        );
+        ask.header(
+            "DPoP",
+            &self.proof("GET", path, Some(&self.phone.access_token)),
+        )
     }
 
     async fn load(&mut self, path: &str) -> Page {
@@ -58,9 +96,16 @@ impl<'d> Keyed<'d> {
 }
 
 fn is_refused(page: &Page, code: &str, error: &str) {
-    assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some(code)), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (401, Some(code)),
+        "{page}"
+    );
     let challenges = page.head.all("www-authenticate").join(", ");
-    assert!(challenges.contains(&format!("error=\"{error}\"")), "{challenges}");
+    assert!(
+        challenges.contains(&format!("error=\"{error}\"")),
+        "{challenges}"
+    );
 }
 
 #[tokio::test]
@@ -69,22 +114,38 @@ async fn a_phone_that_proves_its_key_logs_in_loads_the_cart_and_refreshes() {
     let mut keyed = Keyed::logged_in(&doorward).await;
     shows_the_cart(&keyed.load(CART).await);
     let received = doorward.store.last();
-    assert_eq!((received.header("authorization"), received.header("dpop")), (None, None));
+    assert_eq!(
+        (received.header("authorization"), received.header("dpop")),
+        (None, None)
+    );
     doorward.pass(300);
     let page = keyed.refresh().await;
-    assert_eq!((page.status(), page.json()["token_type"].as_str()), (200, Some("DPoP")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["token_type"].as_str()),
+        (200, Some("DPoP")),
+        "{page}"
+    );
     shows_the_cart(&keyed.load(CART).await);
     doorward.pass(300);
-    let ask = keyed.asking(CART).header("Doorward-Refresh-Token", &keyed.phone.refresh_token);
+    let ask = keyed
+        .asking(CART)
+        .header("Doorward-Refresh-Token", &keyed.phone.refresh_token);
     let page = keyed.phone.send(ask).await;
     shows_the_cart(&page);
-    let token = page.header("doorward-access-token").expect("a new token").to_owned();
+    let token = page
+        .header("doorward-access-token")
+        .expect("a new token")
+        .to_owned();
     let old = std::mem::replace(&mut keyed.phone.access_token, token);
     shows_the_cart(&keyed.load(CART).await);
     assert_ne!(old, keyed.phone.access_token);
     assert_eq!(calls(&doorward), (1, 2));
     assert!(
-        doorward.provider.visits(crate::support::provider::Endpoint::Token).iter().all(|v| v.header("dpop").is_none())
+        doorward
+            .provider
+            .visits(crate::support::provider::Endpoint::Token)
+            .iter()
+            .all(|v| v.header("dpop").is_none())
     );
 }
 
@@ -96,17 +157,53 @@ async fn step_7_a_stolen_refresh_token_without_the_key_opens_nothing_and_ends_no
     doorward.pass(300);
     let token = thief.refresh_token.clone();
     let page = thief.refresh().await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (400, Some("dpop_proof_missing")), "{page}");
-    let page = thief.post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)]).await;
-    assert_eq!((page.status(), page.json()["error"].as_str()), (400, Some("invalid_dpop_proof")), "{page}");
-    let mut with_own_key = Keyed { door: &doorward, phone: thief.copy(), device: Device::new() };
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (400, Some("dpop_proof_missing")),
+        "{page}"
+    );
+    let page = thief
+        .post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)])
+        .await;
+    assert_eq!(
+        (page.status(), page.json()["error"].as_str()),
+        (400, Some("invalid_dpop_proof")),
+        "{page}"
+    );
+    let mut with_own_key = Keyed {
+        door: &doorward,
+        phone: thief.copy(),
+        device: Device::new(),
+    };
     let page = with_own_key.refresh().await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (400, Some("dpop_key_mismatch")), "{page}");
-    let ask = with_own_key.asking(CART).header("Doorward-Refresh-Token", &token);
-    is_refused(&with_own_key.phone.send(ask).await, "dpop_key_mismatch", "invalid_dpop_proof");
-    is_refused(&thief.load_with_both(CART).await, "token_is_bound", "invalid_token");
-    assert_eq!((calls(&doorward), doorward.store.count()), ((1, 0), 0), "none of it reached anybody");
-    assert_eq!(owner.refresh().await.status(), 200, "the owner notices nothing");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (400, Some("dpop_key_mismatch")),
+        "{page}"
+    );
+    let ask = with_own_key
+        .asking(CART)
+        .header("Doorward-Refresh-Token", &token);
+    is_refused(
+        &with_own_key.phone.send(ask).await,
+        "dpop_key_mismatch",
+        "invalid_dpop_proof",
+    );
+    is_refused(
+        &thief.load_with_both(CART).await,
+        "token_is_bound",
+        "invalid_token",
+    );
+    assert_eq!(
+        (calls(&doorward), doorward.store.count()),
+        ((1, 0), 0),
+        "none of it reached anybody"
+    );
+    assert_eq!(
+        owner.refresh().await.status(),
+        200,
+        "the owner notices nothing"
+    );
     shows_the_cart(&owner.load(CART).await);
 }
 
@@ -116,35 +213,77 @@ async fn step_8_a_stolen_jwt_without_the_key_opens_nothing_and_a_captured_proof_
     let mut owner = Keyed::logged_in(&doorward).await;
     let mut thief = owner.phone.copy();
     is_refused(&thief.load(CART).await, "token_is_bound", "invalid_token");
-    let mut with_own_key = Keyed { door: &doorward, phone: thief.copy(), device: Device::new() };
-    is_refused(&with_own_key.load(CART).await, "dpop_key_mismatch", "invalid_dpop_proof");
-    let without_proof = thief.ask("GET", CART).header("Authorization", &format!("DPoP {}", thief.access_token));
-    is_refused(&thief.send(without_proof).await, "dpop_proof_missing", "invalid_dpop_proof");
+    let mut with_own_key = Keyed {
+        door: &doorward,
+        phone: thief.copy(),
+        device: Device::new(),
+    };
+    is_refused(
+        &with_own_key.load(CART).await,
+        "dpop_key_mismatch",
+        "invalid_dpop_proof",
+    );
+    let without_proof = thief
+        .ask("GET", CART)
+        .header("Authorization", &format!("DPoP {}", thief.access_token));
+    is_refused(
+        &thief.send(without_proof).await,
+        "dpop_proof_missing",
+        "invalid_dpop_proof",
+    );
 
     let captured = owner.asking(CART);
     shows_the_cart(&owner.phone.send(captured.clone()).await);
     let passed = doorward.store.count();
     for _ in 0..3 {
-        is_refused(&thief.send(captured.clone()).await, "dpop_proof_replayed", "invalid_dpop_proof");
+        is_refused(
+            &thief.send(captured.clone()).await,
+            "dpop_proof_replayed",
+            "invalid_dpop_proof",
+        );
     }
     // For another page, or with another token, it is none.
     let proof = owner.proof("GET", CART, Some(&owner.phone.access_token));
-    let elsewhere = thief.ask("GET", "/orders").header("Authorization", &format!("DPoP {}", thief.access_token));
-    is_refused(&thief.send(elsewhere.header("DPoP", &proof)).await, "dpop_address_mismatch", "invalid_dpop_proof");
+    let elsewhere = thief
+        .ask("GET", "/orders")
+        .header("Authorization", &format!("DPoP {}", thief.access_token));
+    is_refused(
+        &thief.send(elsewhere.header("DPoP", &proof)).await,
+        "dpop_address_mismatch",
+        "invalid_dpop_proof",
+    );
     let other = Phone::logged_in(&doorward).await;
-    let unbound = thief.ask("GET", CART).header("Authorization", &format!("DPoP {}", other.access_token));
-    is_refused(&thief.send(unbound.header("DPoP", &proof)).await, "token_not_bound", "invalid_token");
+    let unbound = thief
+        .ask("GET", CART)
+        .header("Authorization", &format!("DPoP {}", other.access_token));
+    is_refused(
+        &thief.send(unbound.header("DPoP", &proof)).await,
+        "token_not_bound",
+        "invalid_token",
+    );
     assert_eq!(doorward.store.count(), passed);
-    let public = thief.ask("GET", "/public/x").header("Authorization", &format!("DPoP {}", thief.access_token));
+    let public = thief
+        .ask("GET", "/public/x")
+        .header("Authorization", &format!("DPoP {}", thief.access_token));
     assert_eq!(thief.send(public).await.status(), 200);
     let received = doorward.store.last();
-    assert_eq!((received.header("x-forwarded-user"), received.header("authorization")), (None, None));
+    assert_eq!(
+        (
+            received.header("x-forwarded-user"),
+            received.header("authorization")
+        ),
+        (None, None)
+    );
 }
 
 #[tokio::test]
 async fn a_proof_that_is_none_is_no_login() {
     let doorward = started(store(""));
-    let mut keyed = Keyed { door: &doorward, phone: Phone::of(&doorward), device: Device::new() };
+    let mut keyed = Keyed {
+        door: &doorward,
+        phone: Phone::of(&doorward),
+        device: Device::new(),
+    };
     let login = json!({ "username": "alice", "password": PASSWORD }).to_string();
     let ask = keyed.phone.ask("POST", "/.doorward/native/login");
     let good = keyed.proof("POST", "/.doorward/native/login", None);
@@ -155,14 +294,27 @@ async fn a_proof_that_is_none_is_no_login() {
         (vec![good.as_str(), good.as_str()], "dpop_proof_repeated"),
     ];
     for (proofs, code) in cases {
-        let ask = proofs.iter().fold(ask.clone(), |ask, proof| ask.header("DPoP", proof));
-        let page = keyed.phone.send(ask.body("application/json", login.clone())).await;
-        assert_eq!((page.status(), page.json()["code"].as_str()), (400, Some(code)), "{page}");
+        let ask = proofs
+            .iter()
+            .fold(ask.clone(), |ask, proof| ask.header("DPoP", proof));
+        let page = keyed
+            .phone
+            .send(ask.body("application/json", login.clone()))
+            .await;
+        assert_eq!(
+            (page.status(), page.json()["code"].as_str()),
+            (400, Some(code)),
+            "{page}"
+        );
     }
     let ask = ask.header("DPoP", &good).body("application/json", login);
     assert_eq!(keyed.phone.send(ask.clone()).await.status(), 200);
     let page = keyed.phone.send(ask).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (400, Some("dpop_proof_replayed")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (400, Some("dpop_proof_replayed")),
+        "{page}"
+    );
     assert_eq!(calls(&doorward), (1, 0));
 }
 
@@ -172,23 +324,58 @@ async fn where_proofs_are_required_nobody_logs_in_without_one_and_nonces_are_han
     let doorward = started(store("").more(bearer));
     let mut phone = Phone::of(&doorward);
     let page = phone.log_in("alice", PASSWORD).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (400, Some("dpop_proof_missing")), "{page}");
-    let mut keyed = Keyed { door: &doorward, phone, device: Device::new() };
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (400, Some("dpop_proof_missing")),
+        "{page}"
+    );
+    let mut keyed = Keyed {
+        door: &doorward,
+        phone,
+        device: Device::new(),
+    };
     let body = json!({ "username": "alice", "password": PASSWORD });
     let page = keyed.post("native/login", &body).await;
-    let nonce = page.header("dpop-nonce").unwrap_or_else(|| panic!("no nonce: {page}")).to_owned();
-    assert_eq!((page.status(), page.json()["code"].as_str()), (400, Some("dpop_nonce_wanted")), "{page}");
+    let nonce = page
+        .header("dpop-nonce")
+        .unwrap_or_else(|| panic!("no nonce: {page}"))
+        .to_owned();
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (400, Some("dpop_nonce_wanted")),
+        "{page}"
+    );
     let url = doorward.store_url("/.doorward/native/login");
-    let proof = keyed.device.proof(("POST", &url), "", doorward.now(), &json!({ "ath": null, "nonce": nonce }));
-    let ask = keyed.phone.ask("POST", "/.doorward/native/login").header("DPoP", &proof);
-    let page = keyed.phone.send(ask.body("application/json", body.to_string())).await;
+    let proof = keyed.device.proof(
+        ("POST", &url),
+        "",
+        doorward.now(),
+        &json!({ "ath": null, "nonce": nonce }),
+    );
+    let ask = keyed
+        .phone
+        .ask("POST", "/.doorward/native/login")
+        .header("DPoP", &proof);
+    let page = keyed
+        .phone
+        .send(ask.body("application/json", body.to_string()))
+        .await;
     assert_eq!(page.status(), 200, "{page}");
     keyed.phone.keep(&page.json());
     let page = keyed.load(CART).await;
     is_refused(&page, "dpop_nonce_wanted", "use_dpop_nonce");
     let nonce = page.header("dpop-nonce").expect("a nonce").to_owned();
     let (url, token) = (doorward.store_url(CART), keyed.phone.access_token.clone());
-    let proof = keyed.device.proof(("GET", &url), &token, doorward.now(), &json!({ "nonce": nonce }));
-    let ask = keyed.phone.ask("GET", CART).header("Authorization", &format!("DPoP {token}")).header("DPoP", &proof);
+    let proof = keyed.device.proof(
+        ("GET", &url),
+        &token,
+        doorward.now(),
+        &json!({ "nonce": nonce }),
+    );
+    let ask = keyed
+        .phone
+        .ask("GET", CART)
+        .header("Authorization", &format!("DPoP {token}"))
+        .header("DPoP", &proof);
     shows_the_cart(&keyed.phone.send(ask).await);
 }

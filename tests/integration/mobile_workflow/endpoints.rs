@@ -6,7 +6,11 @@ use super::{CART, PASSWORD, Phone, calls, last_asked, shows_the_cart, started, s
 use crate::support::browser::Page;
 use crate::support::doorward::Setup;
 
-const LOGIN: [(&str, &str); 3] = [("grant_type", "password"), ("username", "alice"), ("password", PASSWORD)];
+const LOGIN: [(&str, &str); 3] = [
+    ("grant_type", "password"),
+    ("username", "alice"),
+    ("password", PASSWORD),
+];
 
 fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     LOGIN.iter().chain(more).copied().collect()
@@ -14,28 +18,69 @@ fn with<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 
 /// RFC 6749 section 5.2.
 fn is_error(page: &Page, status: u16, error: &str) {
-    assert_eq!((page.status(), page.json()["error"].as_str()), (status, Some(error)), "{page}");
-    assert_eq!(page.header("content-type"), Some("application/json"), "{page}");
-    assert_eq!((page.header("cache-control"), page.header("pragma")), (Some("no-store"), Some("no-cache")));
-    let words = page.json()["error_description"].as_str().expect("words").to_owned();
-    assert!(words.bytes().all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')), "{words}");
-    assert_eq!(page.header("www-authenticate").is_some(), status == 401, "{page}");
+    assert_eq!(
+        (page.status(), page.json()["error"].as_str()),
+        (status, Some(error)),
+        "{page}"
+    );
+    assert_eq!(
+        page.header("content-type"),
+        Some("application/json"),
+        "{page}"
+    );
+    assert_eq!(
+        (page.header("cache-control"), page.header("pragma")),
+        (Some("no-store"), Some("no-cache"))
+    );
+    let words = page.json()["error_description"]
+        .as_str()
+        .expect("words")
+        .to_owned();
+    assert!(
+        words
+            .bytes()
+            .all(|byte| matches!(byte, b' ' | b'!' | b'#'..=b'[' | b']'..=b'~')),
+        "{words}"
+    );
+    assert_eq!(
+        page.header("www-authenticate").is_some(),
+        status == 401,
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn a_login_and_a_refresh_by_form_answer_as_the_standard_has_it() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
-    let page = phone.post_form(&with(&[("client_id", "store"), ("unknown", "parameter")])).await;
-    assert_eq!((page.status(), page.header("content-type")), (200, Some("application/json")), "{page}");
-    assert_eq!((page.header("cache-control"), page.header("pragma")), (Some("no-store"), Some("no-cache")));
+    let page = phone
+        .post_form(&with(&[("client_id", "store"), ("unknown", "parameter")]))
+        .await;
+    assert_eq!(
+        (page.status(), page.header("content-type")),
+        (200, Some("application/json")),
+        "{page}"
+    );
+    assert_eq!(
+        (page.header("cache-control"), page.header("pragma")),
+        (Some("no-store"), Some("no-cache"))
+    );
     phone.keep(&page.json());
     shows_the_cart(&phone.load(CART).await);
     doorward.pass(300);
     let token = phone.refresh_token.clone();
-    let page = phone.post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)]).await;
-    assert_eq!((page.status(), page.json()["token_type"].as_str()), (200, Some("Bearer")), "{page}");
-    assert_eq!(page.json()["scope"].as_str(), Some("openid email profile offline_access"));
+    let page = phone
+        .post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)])
+        .await;
+    assert_eq!(
+        (page.status(), page.json()["token_type"].as_str()),
+        (200, Some("Bearer")),
+        "{page}"
+    );
+    assert_eq!(
+        page.json()["scope"].as_str(),
+        Some("openid email profile offline_access")
+    );
     phone.keep(&page.json());
     shows_the_cart(&phone.load(CART).await);
     assert_eq!(calls(&doorward), (1, 1));
@@ -54,15 +99,54 @@ async fn errors_have_the_standards_words_and_a_finer_code() {
             "unsupported_grant_type",
             "unsupported_grant_type",
         ),
-        (with(&[("username", "bob")]), 400, "invalid_request", "field_repeated"),
-        (with(&[("scope", "openid admin")]), 400, "invalid_scope", "invalid_scope"),
-        (with(&[("client_id", "forum")]), 401, "invalid_client", "invalid_client"),
-        (with(&[("client_secret", "guessed")]), 401, "invalid_client", "invalid_client"),
-        (vec![("grant_type", "password"), ("username", "alice")], 400, "invalid_request", "field_missing"),
-        (vec![("grant_type", "refresh_token"), ("refresh_token", "x")], 400, "invalid_grant", "unknown_refresh_token"),
-        (vec![("grant_type", "refresh_token")], 400, "invalid_request", "field_missing"),
         (
-            vec![("grant_type", "password"), ("username", "alice"), ("password", "x")],
+            with(&[("username", "bob")]),
+            400,
+            "invalid_request",
+            "field_repeated",
+        ),
+        (
+            with(&[("scope", "openid admin")]),
+            400,
+            "invalid_scope",
+            "invalid_scope",
+        ),
+        (
+            with(&[("client_id", "forum")]),
+            401,
+            "invalid_client",
+            "invalid_client",
+        ),
+        (
+            with(&[("client_secret", "guessed")]),
+            401,
+            "invalid_client",
+            "invalid_client",
+        ),
+        (
+            vec![("grant_type", "password"), ("username", "alice")],
+            400,
+            "invalid_request",
+            "field_missing",
+        ),
+        (
+            vec![("grant_type", "refresh_token"), ("refresh_token", "x")],
+            400,
+            "invalid_grant",
+            "unknown_refresh_token",
+        ),
+        (
+            vec![("grant_type", "refresh_token")],
+            400,
+            "invalid_request",
+            "field_missing",
+        ),
+        (
+            vec![
+                ("grant_type", "password"),
+                ("username", "alice"),
+                ("password", "x"),
+            ],
             400,
             "invalid_grant",
             "wrong_credentials",
@@ -73,7 +157,11 @@ async fn errors_have_the_standards_words_and_a_finer_code() {
         is_error(&page, status, error);
         assert_eq!(page.json()["code"].as_str(), Some(code), "{page}");
     }
-    assert_eq!(calls(&doorward), (1, 0), "only the wrong password was worth a call");
+    assert_eq!(
+        calls(&doorward),
+        (1, 0),
+        "only the wrong password was worth a call"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +170,9 @@ async fn a_session_that_is_over_is_an_invalid_grant() {
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.provider.end_grants_of("alice-id");
     let token = phone.refresh_token.clone();
-    let page = phone.post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)]).await;
+    let page = phone
+        .post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)])
+        .await;
     is_error(&page, 400, "invalid_grant");
     assert_eq!(page.json()["code"].as_str(), Some("refresh_refused"));
 }
@@ -91,29 +181,60 @@ async fn a_session_that_is_over_is_an_invalid_grant() {
 async fn less_scope_may_be_asked_for_and_openid_is_asked_for_in_any_case() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
-    let page = phone.post_form(&with(&[("scope", "email offline_access")])).await;
+    let page = phone
+        .post_form(&with(&[("scope", "email offline_access")]))
+        .await;
     assert_eq!(page.status(), 200, "{page}");
-    assert_eq!(last_asked(&doorward, "scope").as_deref(), Some("openid email offline_access"));
-    assert_eq!(page.json()["scope"].as_str(), Some("openid email offline_access"), "what was granted is said");
+    assert_eq!(
+        last_asked(&doorward, "scope").as_deref(),
+        Some("openid email offline_access")
+    );
+    assert_eq!(
+        page.json()["scope"].as_str(),
+        Some("openid email offline_access"),
+        "what was granted is said"
+    );
     phone.keep(&page.json());
     let token = phone.refresh_token.clone();
-    let refresh = |scope| [("grant_type", "refresh_token"), ("refresh_token", token.as_str()), ("scope", scope)];
-    is_error(&phone.post_form(&refresh("openid profile")).await, 400, "invalid_scope");
+    let refresh = |scope| {
+        [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.as_str()),
+            ("scope", scope),
+        ]
+    };
+    is_error(
+        &phone.post_form(&refresh("openid profile")).await,
+        400,
+        "invalid_scope",
+    );
     assert_eq!(phone.post_form(&refresh("email")).await.status(), 200);
 }
 
 #[tokio::test]
 async fn without_the_setting_there_are_no_such_endpoints() {
-    let doorward =
-        started(Setup::plain().more("\n[apps.forum.native]\npassword_grant = false\ninline_refresh = true\n"));
+    let doorward = started(
+        Setup::plain()
+            .more("\n[apps.forum.native]\npassword_grant = false\ninline_refresh = true\n"),
+    );
     for store in [doorward.site().store, doorward.site().forum] {
-        let mut phone = Phone { store, ..Phone::of(&doorward) };
+        let mut phone = Phone {
+            store,
+            ..Phone::of(&doorward)
+        };
         assert_eq!(phone.post_form(&LOGIN).await.status(), 404);
         for endpoint in ["native/login", "native/refresh", "native/logout"] {
-            let page = phone.post_json(endpoint, &json!({ "username": "alice", "password": PASSWORD })).await;
+            let page = phone
+                .post_json(
+                    endpoint,
+                    &json!({ "username": "alice", "password": PASSWORD }),
+                )
+                .await;
             assert_eq!(page.status(), 404, "{page}");
         }
-        let ask = phone.ask("GET", CART).header("Authorization", "Bearer doorward_at_AAAA");
+        let ask = phone
+            .ask("GET", CART)
+            .header("Authorization", "Bearer doorward_at_AAAA");
         assert_eq!(phone.send(ask).await.status(), 401);
     }
     assert_eq!(calls(&doorward), (0, 0));
@@ -124,8 +245,16 @@ async fn one_method_and_one_media_type_each_and_bodies_of_some_size() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     for (endpoint, right, wrong) in [
-        ("token", "application/x-www-form-urlencoded", "application/json"),
-        ("native/login", "application/json", "application/x-www-form-urlencoded"),
+        (
+            "token",
+            "application/x-www-form-urlencoded",
+            "application/json",
+        ),
+        (
+            "native/login",
+            "application/json",
+            "application/x-www-form-urlencoded",
+        ),
         ("native/refresh", "application/json", "text/plain"),
         ("native/logout", "application/json", "text/plain"),
     ] {
@@ -133,18 +262,32 @@ async fn one_method_and_one_media_type_each_and_bodies_of_some_size() {
         for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"] {
             let ask = phone.ask(method, &path);
             let page = phone.send(ask).await;
-            assert_eq!((page.status(), page.header("allow")), (405, Some("POST")), "{method} {endpoint} {page}");
+            assert_eq!(
+                (page.status(), page.header("allow")),
+                (405, Some("POST")),
+                "{method} {endpoint} {page}"
+            );
         }
         let body = r#"{"username":"alice","password":"x","refresh_token":"x"}"#;
         let ask = phone.ask("POST", &path).body(wrong, body);
         let page = phone.send(ask).await;
-        assert_eq!(page.status(), if endpoint == "token" { 400 } else { 415 }, "{endpoint} {page}");
+        assert_eq!(
+            page.status(),
+            if endpoint == "token" { 400 } else { 415 },
+            "{endpoint} {page}"
+        );
         let filling = "x".repeat(33 * 1024);
         let ask = phone.ask("POST", &path).body(right, filling);
         let page = phone.send(ask).await;
-        assert_eq!((page.status(), page.json()["code"].as_str()), (413, Some("body_too_large")), "{endpoint} {page}");
+        assert_eq!(
+            (page.status(), page.json()["code"].as_str()),
+            (413, Some("body_too_large")),
+            "{endpoint} {page}"
+        );
         for length in [0, 2] {
-            let ask = phone.ask("POST", &path).body(right, "{}".get(..length).unwrap_or_default());
+            let ask = phone
+                .ask("POST", &path)
+                .body(right, "{}".get(..length).unwrap_or_default());
             assert_eq!(phone.send(ask).await.status(), 400, "{endpoint} {length}");
         }
     }
@@ -163,12 +306,20 @@ async fn pages_of_other_sites_may_not_call_and_listed_ones_may_read_the_answer()
         ("https://evil.example", 403, None),
         ("null", 403, None),
     ] {
-        let ask = phone.ask("POST", "/.doorward/native/login").header("Origin", origin);
+        let ask = phone
+            .ask("POST", "/.doorward/native/login")
+            .header("Origin", origin);
         let page = phone.send(ask.body("application/json", body.clone())).await;
         assert_eq!(page.status(), status, "{origin} {page}");
-        assert_eq!(page.header("access-control-allow-origin"), readable, "{origin} {page}");
+        assert_eq!(
+            page.header("access-control-allow-origin"),
+            readable,
+            "{origin} {page}"
+        );
         assert_eq!(page.header("access-control-allow-credentials"), None);
-        let ask = phone.ask("OPTIONS", "/.doorward/token").header("Origin", origin);
+        let ask = phone
+            .ask("OPTIONS", "/.doorward/token")
+            .header("Origin", origin);
         let ask = ask.header("Access-Control-Request-Method", "POST");
         let page = phone.send(ask).await;
         let expected = if readable.is_some() {
@@ -183,12 +334,27 @@ async fn pages_of_other_sites_may_not_call_and_listed_ones_may_read_the_answer()
             (expected, readable),
             "{origin} {page}"
         );
-        assert_eq!(page.header("access-control-allow-methods").is_some(), readable.is_some(), "{page}");
+        assert_eq!(
+            page.header("access-control-allow-methods").is_some(),
+            readable.is_some(),
+            "{page}"
+        );
     }
-    let failed = phone.ask("POST", "/.doorward/token").header("Origin", "capacitor://localhost");
-    let page = phone.send(failed.body("application/x-www-form-urlencoded", "grant_type=x")).await;
-    assert_eq!(page.header("access-control-allow-origin"), Some("capacitor://localhost"), "an error can be read too");
-    assert!(page.head.all("vary").join(", ").contains("Origin"), "{page}");
+    let failed = phone
+        .ask("POST", "/.doorward/token")
+        .header("Origin", "capacitor://localhost");
+    let page = phone
+        .send(failed.body("application/x-www-form-urlencoded", "grant_type=x"))
+        .await;
+    assert_eq!(
+        page.header("access-control-allow-origin"),
+        Some("capacitor://localhost"),
+        "an error can be read too"
+    );
+    assert!(
+        page.head.all("vary").join(", ").contains("Origin"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -196,15 +362,25 @@ async fn a_logout_with_a_token_that_is_none_is_done_and_one_without_a_token_is_n
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     for token in ["", "x", "doorward_rt_AAAA"] {
-        assert_eq!(phone.post_json("native/logout", &json!({ "refresh_token": token })).await.status(), 204);
+        assert_eq!(
+            phone
+                .post_json("native/logout", &json!({ "refresh_token": token }))
+                .await
+                .status(),
+            204
+        );
     }
-    assert_eq!(phone.post_json("native/logout", &json!({})).await.status(), 400);
+    assert_eq!(
+        phone.post_json("native/logout", &json!({})).await.status(),
+        400
+    );
     assert_eq!(doorward.provider.revoked().len(), 0);
 }
 
 #[tokio::test]
 async fn the_providers_own_tokens_are_handed_out_only_where_that_is_wished() {
-    let doorward = started(store("dangerously_plain_tokens = true").more("\n[apps.store.bearer]\n"));
+    let doorward =
+        started(store("dangerously_plain_tokens = true").more("\n[apps.store.bearer]\n"));
     let mut phone = Phone::logged_in(&doorward).await;
     let issued = doorward.provider.secrets();
     for token in [&phone.access_token, &phone.refresh_token] {
@@ -214,13 +390,29 @@ async fn the_providers_own_tokens_are_handed_out_only_where_that_is_wished() {
     assert_eq!(doorward.store.last().header("authorization"), None);
     let old = phone.clone();
     let page = phone.refresh().await;
-    assert_eq!((page.status(), page.json()["expires_in"].as_u64()), (200, Some(300)), "{page}");
-    assert!(phone.refresh_token != old.refresh_token && doorward.provider.is_live(&phone.refresh_token));
+    assert_eq!(
+        (page.status(), page.json()["expires_in"].as_u64()),
+        (200, Some(300)),
+        "{page}"
+    );
+    assert!(
+        phone.refresh_token != old.refresh_token && doorward.provider.is_live(&phone.refresh_token)
+    );
     // What comes twice is for the provider to judge.
     let page = old.copy().refresh().await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("refresh_refused")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (401, Some("refresh_refused")),
+        "{page}"
+    );
     let mut phone = Phone::logged_in(&doorward).await;
     let token = phone.refresh_token.clone();
-    assert_eq!(phone.post_json("native/logout", &json!({ "refresh_token": token })).await.status(), 204);
+    assert_eq!(
+        phone
+            .post_json("native/logout", &json!({ "refresh_token": token }))
+            .await
+            .status(),
+        204
+    );
     assert_eq!(doorward.provider.revoked(), [token]);
 }

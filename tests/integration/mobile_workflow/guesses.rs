@@ -11,7 +11,12 @@ use crate::support::doorward::Doorward;
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 
 /// Guesses from so many addresses, so many each, all at once as far as the machine goes. How many got which status.
-async fn guess(doorward: &Doorward, addresses: usize, each: usize, name: impl Fn(usize) -> String) -> Vec<u16> {
+async fn guess(
+    doorward: &Doorward,
+    addresses: usize,
+    each: usize,
+    name: impl Fn(usize) -> String,
+) -> Vec<u16> {
     let room = Arc::new(Semaphore::new(64));
     let mut guessing = JoinSet::new();
     for address in 0..addresses {
@@ -22,7 +27,12 @@ async fn guess(doorward: &Doorward, addresses: usize, each: usize, name: impl Fn
             let mut statuses = Vec::with_capacity(each);
             for guess in 0..each {
                 let _place = room.acquire().await.expect("open");
-                statuses.push(phone.log_in(&name, &format!("guess {address} {guess}")).await.status());
+                statuses.push(
+                    phone
+                        .log_in(&name, &format!("guess {address} {guess}"))
+                        .await
+                        .status(),
+                );
             }
             statuses
         });
@@ -35,32 +45,58 @@ fn count(statuses: &[u16], status: u16) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider_and_the_owner_gets_in() {
+async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider_and_the_owner_gets_in()
+ {
     let doorward = started(store("").server(TRUSTED));
     let mut owner = Phone::logged_in(&doorward).await;
     let before = calls(&doorward).0;
     let statuses = guess(&doorward, 1000, 10, |_| "alice".to_owned()).await;
     let reached = calls(&doorward).0 - before;
-    assert_eq!(reached, 5, "`account_failures` of them reached the provider");
+    assert_eq!(
+        reached, 5,
+        "`account_failures` of them reached the provider"
+    );
     assert_eq!((count(&statuses, 401), count(&statuses, 429)), (5, 9995));
 
     // From a new device the owner has to wait like everybody, and is told how long.
     let mut elsewhere = Phone::of(&doorward);
     let page = elsewhere.log_in("alice", PASSWORD).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (429, Some("throttled_account")), "{page}");
-    let wait: u64 = page.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (429, Some("throttled_account")),
+        "{page}"
+    );
+    let wait: u64 = page
+        .header("retry-after")
+        .and_then(|wait| wait.parse().ok())
+        .expect("seconds");
     assert!((1..=15).contains(&wait), "{wait}");
-    let page = elsewhere.post_form(&[("grant_type", "password"), ("username", "alice"), ("password", PASSWORD)]).await;
-    assert_eq!((page.status(), page.json()["error"].as_str()), (429, Some("slow_down")), "{page}");
+    let page = elsewhere
+        .post_form(&[
+            ("grant_type", "password"),
+            ("username", "alice"),
+            ("password", PASSWORD),
+        ])
+        .await;
+    assert_eq!(
+        (page.status(), page.json()["error"].as_str()),
+        (429, Some("slow_down")),
+        "{page}"
+    );
 
     // From the known one not, and a mistake does not matter.
-    assert_eq!(owner.log_in("alice", "a typing mistake").await.status(), 401);
+    assert_eq!(
+        owner.log_in("alice", "a typing mistake").await.status(),
+        401
+    );
     assert_eq!(owner.log_in("alice", PASSWORD).await.status(), 200);
     shows_the_cart(&owner.load(CART).await);
 
     doorward.pass(wait);
     assert_eq!(elsewhere.log_in("alice", PASSWORD).await.status(), 200);
-    let throttled = doorward.metric(r#"doorward_password_logins_total{app="store",outcome="throttled_account"}"#).await;
+    let throttled = doorward
+        .metric(r#"doorward_password_logins_total{app="store",outcome="throttled_account"}"#)
+        .await;
     assert!((throttled - 9997.0).abs() < f64::EPSILON, "{throttled}");
 }
 
@@ -87,7 +123,11 @@ async fn every_spelling_of_a_name_counts_together_and_other_names_apart() {
         assert_eq!(phone.log_in(spelling, "wrong").await.status(), 401);
     }
     for spelling in ["alice", "\u{ff21}lice", "a lice"] {
-        assert_eq!(phone.log_in(spelling, PASSWORD).await.status(), 429, "{spelling}");
+        assert_eq!(
+            phone.log_in(spelling, PASSWORD).await.status(),
+            429,
+            "{spelling}"
+        );
     }
     assert_eq!(phone.log_in("bob", "bob").await.status(), 200);
 }
@@ -101,11 +141,21 @@ async fn one_address_that_tries_one_password_on_many_accounts_has_to_wait() {
         // A login of its own in between takes nothing back but itself.
         assert_eq!(sprayer.log_in("bob", "bob").await.status(), 200);
         sprayer.device_token = None;
-        assert_eq!(sprayer.log_in(&format!("user{account}"), "Spring2026!").await.status(), 401);
+        assert_eq!(
+            sprayer
+                .log_in(&format!("user{account}"), "Spring2026!")
+                .await
+                .status(),
+            401
+        );
     }
     sprayer.address = Some("2001:db8:7:7:ffff::2".to_owned());
     let page = sprayer.log_in("user10", "Spring2026!").await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (429, Some("throttled_address")), "the same /64: {page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (429, Some("throttled_address")),
+        "the same /64: {page}"
+    );
     sprayer.address = Some("2001:db8:7:8::1".to_owned());
     assert_eq!(sprayer.log_in("user10", "Spring2026!").await.status(), 401);
 }
@@ -130,28 +180,53 @@ async fn a_device_token_counts_for_its_own_account_and_has_a_limit_of_its_own() 
         assert_eq!(thief.log_in("alice", "wrong").await.status(), 401);
     }
     let page = thief.log_in("alice", PASSWORD).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (429, Some("throttled_device")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (429, Some("throttled_device")),
+        "{page}"
+    );
     // The account itself is as it was.
-    assert_eq!(Phone::of(&doorward).log_in("alice", PASSWORD).await.status(), 200);
+    assert_eq!(
+        Phone::of(&doorward)
+            .log_in("alice", PASSWORD)
+            .await
+            .status(),
+        200
+    );
 
     // For bob's account alice's device is any device.
     let mut phone = owner.copy();
     for _ in 0..3 {
         assert_eq!(phone.log_in("bob", "wrong").await.status(), 401);
     }
-    assert_eq!(phone.log_in("bob", "bob").await.json()["code"].as_str(), Some("throttled_account"));
+    assert_eq!(
+        phone.log_in("bob", "bob").await.json()["code"].as_str(),
+        Some("throttled_account")
+    );
     // Nor does one count that is made up, of another app, or from long ago.
     for device_token in ["doorward_dt_AAAA", "", "x"] {
         let mut phone = Phone::of(&doorward);
         phone.device_token = Some(device_token.to_owned());
-        assert_eq!(phone.log_in("bob", "bob").await.status(), 429, "{device_token}");
+        assert_eq!(
+            phone.log_in("bob", "bob").await.status(),
+            429,
+            "{device_token}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_store_without_room_lets_no_password_through() {
-    let doorward = started(store("").server(TRUSTED).more("\n[store]\nmax_entries = 3\n"));
+    let doorward = started(
+        store("")
+            .server(TRUSTED)
+            .more("\n[store]\nmax_entries = 3\n"),
+    );
     let statuses = guess(&doorward, 4, 1, |address| format!("user{address}")).await;
-    assert_eq!((count(&statuses, 401), count(&statuses, 503)), (1, 3), "{statuses:?}");
+    assert_eq!(
+        (count(&statuses, 401), count(&statuses, 503)),
+        (1, 3),
+        "{statuses:?}"
+    );
     assert_eq!(calls(&doorward).0, 1, "what cannot be counted is not sent");
 }

@@ -35,7 +35,9 @@ struct Phone {
 
 /// A store whose native app may log in with a password, and `lines` more about that.
 fn store(lines: &str) -> Setup {
-    Setup::plain().store("session_jwt = \"access\"").more(&native(lines))
+    Setup::plain()
+        .store("session_jwt = \"access\"")
+        .more(&native(lines))
 }
 
 fn native(lines: &str) -> String {
@@ -45,8 +47,12 @@ fn native(lines: &str) -> String {
 /// Starts it; alice and bob have passwords.
 fn started(setup: Setup) -> Doorward {
     let doorward = setup.start();
-    doorward.provider.knows("alice", PASSWORD, Person::new("alice", &[]));
-    doorward.provider.knows("bob", "bob", Person::new("bob", &["admin"]));
+    doorward
+        .provider
+        .knows("alice", PASSWORD, Person::new("alice", &[]));
+    doorward
+        .provider
+        .knows("bob", "bob", Person::new("bob", &["admin"]));
     doorward
 }
 
@@ -89,12 +95,17 @@ impl Phone {
 
     async fn post_json(&mut self, endpoint: &str, body: &Value) -> Page {
         let ask = self.ask("POST", &format!("/.doorward/{endpoint}"));
-        self.send(ask.body("application/json", body.to_string())).await
+        self.send(ask.body("application/json", body.to_string()))
+            .await
     }
 
     async fn post_form(&mut self, fields: &[(&str, &str)]) -> Page {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let ask = self.ask("POST", "/.doorward/token").body("application/x-www-form-urlencoded", body);
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let ask = self
+            .ask("POST", "/.doorward/token")
+            .body("application/x-www-form-urlencoded", body);
         self.send(ask).await
     }
 
@@ -113,7 +124,12 @@ impl Phone {
 
     /// Calls the refresh API, and keeps what it gives.
     async fn refresh(&mut self) -> Page {
-        let page = self.post_json("native/refresh", &json!({ "refresh_token": self.refresh_token })).await;
+        let page = self
+            .post_json(
+                "native/refresh",
+                &json!({ "refresh_token": self.refresh_token }),
+            )
+            .await;
         if page.status() == 200 {
             self.keep(&page.json());
         }
@@ -129,14 +145,20 @@ impl Phone {
 
     /// Loads a page with the access token alone.
     async fn load(&mut self, path: &str) -> Page {
-        let ask = self.ask("GET", path).header("Authorization", &format!("Bearer {}", self.access_token));
+        let ask = self
+            .ask("GET", path)
+            .header("Authorization", &format!("Bearer {}", self.access_token));
         self.send(ask).await
     }
 
     /// Loads a page with the refresh token beside, and keeps the new ones if some come.
     async fn load_with_both(&mut self, path: &str) -> Page {
-        let ask = self.ask("GET", path).header("Authorization", &format!("Bearer {}", self.access_token));
-        let page = self.send(ask.header("Doorward-Refresh-Token", &self.refresh_token)).await;
+        let ask = self
+            .ask("GET", path)
+            .header("Authorization", &format!("Bearer {}", self.access_token));
+        let page = self
+            .send(ask.header("Doorward-Refresh-Token", &self.refresh_token))
+            .await;
         if let Some(token) = page.header("doorward-access-token") {
             token.clone_into(&mut self.access_token);
         }
@@ -149,29 +171,59 @@ impl Phone {
 
 /// Whether the answer is the cart, as the store's backend gave it to alice.
 fn shows_the_cart(page: &Page) {
-    assert_eq!((page.status(), page.json()["target"].as_str()), (200, Some(CART)), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["target"].as_str()),
+        (200, Some(CART)),
+        "{page}"
+    );
     let headers = page.json()["headers"].to_string();
-    assert!(headers.contains(r#"["x-forwarded-user","alice-id"]"#), "{headers}");
+    assert!(
+        headers.contains(r#"["x-forwarded-user","alice-id"]"#),
+        "{headers}"
+    );
 }
 
 /// 401 with a problem document that says where to log in, and the challenge of RFC 6750.
 fn is_told_to_log_in(page: &Page, code: &str) {
-    assert_eq!((page.status(), page.header("content-type")), (401, Some("application/problem+json")), "{page}");
+    assert_eq!(
+        (page.status(), page.header("content-type")),
+        (401, Some("application/problem+json")),
+        "{page}"
+    );
     let challenge = page.header("www-authenticate").unwrap_or_default();
-    assert!(challenge.starts_with("Bearer realm=") && challenge.contains("error=\"invalid_token\""), "{page}");
+    assert!(
+        challenge.starts_with("Bearer realm=") && challenge.contains("error=\"invalid_token\""),
+        "{page}"
+    );
     assert_eq!(page.json()["code"].as_str(), Some(code), "{page}");
-    let login_url = page.json()["login_url"].as_str().unwrap_or_default().to_owned();
+    let login_url = page.json()["login_url"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     assert!(login_url.contains("/.doorward/login"), "{page}");
-    assert_eq!((page.header("set-cookie"), page.header("doorward-access-token")), (None, None), "{page}");
+    assert_eq!(
+        (
+            page.header("set-cookie"),
+            page.header("doorward-access-token")
+        ),
+        (None, None),
+        "{page}"
+    );
 }
 
 /// How often the provider was asked for tokens for a password, and for a refresh token.
 fn calls(doorward: &Doorward) -> (usize, usize) {
-    (doorward.provider.grants("password"), doorward.provider.grants("refresh_token"))
+    (
+        doorward.provider.grants("password"),
+        doorward.provider.grants("refresh_token"),
+    )
 }
 
 /// A parameter of the last call of the token endpoint.
 fn last_asked(doorward: &Doorward, name: &str) -> Option<String> {
     let visits = doorward.provider.visits(Endpoint::Token);
-    visits.last().and_then(|visit| visit.parameter(name)).map(str::to_owned)
+    visits
+        .last()
+        .and_then(|visit| visit.parameter(name))
+        .map(str::to_owned)
 }

@@ -14,19 +14,40 @@ async fn a_token_of_ours_never_reaches_the_backend_whatever_it_is_worth() {
     let dead = "doorward_at_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned();
     for token in [phone.access_token.clone(), dead] {
         for scheme in ["Bearer", "bearer", "BEARER"] {
-            let ask = phone.ask("GET", "/public/x").header("Authorization", &format!("{scheme} {token}"));
-            let ask = ask.header("Doorward-Refresh-Token", &phone.refresh_token).header("doorward_refresh.token", "x");
+            let ask = phone
+                .ask("GET", "/public/x")
+                .header("Authorization", &format!("{scheme} {token}"));
+            let ask = ask
+                .header("Doorward-Refresh-Token", &phone.refresh_token)
+                .header("doorward_refresh.token", "x");
             let page = phone.send(ask).await;
-            assert_eq!(page.status(), 200, "everyone's page fails for no token: {page}");
+            assert_eq!(
+                page.status(),
+                200,
+                "everyone's page fails for no token: {page}"
+            );
         }
     }
     for received in doorward.store.received() {
-        for name in ["authorization", "doorward-refresh-token", "doorward_refresh.token", "doorward-access-token"] {
+        for name in [
+            "authorization",
+            "doorward-refresh-token",
+            "doorward_refresh.token",
+            "doorward-access-token",
+        ] {
             assert_eq!(received.header(name), None, "{received:?}");
         }
     }
-    doorward.store.assert_never_saw(&[&phone.access_token, &phone.refresh_token, "doorward_at_", "doorward_rt_"]);
-    assert_eq!(doorward.store.received()[0].header("x-forwarded-user"), Some("alice-id"));
+    doorward.store.assert_never_saw(&[
+        &phone.access_token,
+        &phone.refresh_token,
+        "doorward_at_",
+        "doorward_rt_",
+    ]);
+    assert_eq!(
+        doorward.store.received()[0].header("x-forwarded-user"),
+        Some("alice-id")
+    );
     assert_eq!(doorward.store.last().header("x-forwarded-user"), None);
 }
 
@@ -36,7 +57,11 @@ async fn everyones_page_never_waits_for_a_refresh_nor_delivers_one() {
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
     let page = phone.load_with_both("/public/x").await;
-    assert_eq!((page.status(), page.header("doorward-access-token")), (200, None), "{page}");
+    assert_eq!(
+        (page.status(), page.header("doorward-access-token")),
+        (200, None),
+        "{page}"
+    );
     assert_eq!(doorward.provider.grants("refresh_token"), 0);
 }
 
@@ -47,11 +72,17 @@ async fn a_dead_token_is_answered_with_401_also_to_what_looks_like_a_browser() {
     doorward.pass(300);
     for kind in [Kind::Navigation, Kind::Frame, Kind::Fetch, Kind::Program] {
         let ask = Ask::new(kind, &doorward.store_url(CART));
-        let page = phone.send(ask.header("Authorization", &format!("Bearer {}", phone.access_token))).await;
+        let page = phone
+            .send(ask.header("Authorization", &format!("Bearer {}", phone.access_token)))
+            .await;
         is_told_to_log_in(&page, "jwt_expired");
     }
-    let ask = phone.ask("POST", CART).header("Authorization", &format!("Bearer {}", phone.access_token));
-    let page = phone.send(ask.body("application/x-www-form-urlencoded", "item=7")).await;
+    let ask = phone
+        .ask("POST", CART)
+        .header("Authorization", &format!("Bearer {}", phone.access_token));
+    let page = phone
+        .send(ask.body("application/x-www-form-urlencoded", "item=7"))
+        .await;
     is_told_to_log_in(&page, "jwt_expired");
     assert_eq!(doorward.store.count(), 0);
 }
@@ -63,10 +94,14 @@ async fn a_session_of_cookies_wins_over_a_token() {
     phone.log_in("bob", "bob").await;
     let mut browser = doorward.logged_in("alice", CART).await;
     for token in [phone.access_token.as_str(), "doorward_at_AAAA"] {
-        let ask =
-            Ask::new(Kind::Navigation, &doorward.store_url(CART)).header("Authorization", &format!("Bearer {token}"));
+        let ask = Ask::new(Kind::Navigation, &doorward.store_url(CART))
+            .header("Authorization", &format!("Bearer {token}"));
         let page = browser.send(ask).await;
-        assert_eq!((page.status(), doorward.store_saw().as_deref()), (200, Some("alice-id")), "{page}");
+        assert_eq!(
+            (page.status(), doorward.store_saw().as_deref()),
+            (200, Some("alice-id")),
+            "{page}"
+        );
     }
     assert_eq!(doorward.store.last().header("authorization"), None);
 }
@@ -75,8 +110,13 @@ async fn a_session_of_cookies_wins_over_a_token() {
 async fn cookies_that_are_no_session_do_not_stand_in_a_tokens_way() {
     let doorward = started(store(""));
     let phone = Phone::logged_in(&doorward).await;
-    let ask = phone.ask("GET", CART).header("Authorization", &format!("Bearer {}", phone.access_token));
-    let page = phone.copy().send(ask.header("Cookie", "doorward_jwt=garbage; other=1")).await;
+    let ask = phone
+        .ask("GET", CART)
+        .header("Authorization", &format!("Bearer {}", phone.access_token));
+    let page = phone
+        .copy()
+        .send(ask.header("Cookie", "doorward_jwt=garbage; other=1"))
+        .await;
     shows_the_cart(&page);
     assert_eq!(doorward.store.last().header("cookie"), Some("other=1"));
 }
@@ -85,18 +125,32 @@ async fn cookies_that_are_no_session_do_not_stand_in_a_tokens_way() {
 async fn a_backend_can_neither_hand_out_tokens_nor_keep_ours_from_the_app() {
     let doorward = started(store(INLINE));
     doorward.store.answer_all(
-        Answer { status: 500, ..Answer::default() }
-            .with_header("Doorward-Access-Token", "doorward_at_forged")
-            .with_header("Doorward-Refresh-Token", "doorward_rt_forged")
-            .with_header("Cache-Control", "public, max-age=600"),
+        Answer {
+            status: 500,
+            ..Answer::default()
+        }
+        .with_header("Doorward-Access-Token", "doorward_at_forged")
+        .with_header("Doorward-Refresh-Token", "doorward_rt_forged")
+        .with_header("Cache-Control", "public, max-age=600"),
     );
     let mut phone = Phone::logged_in(&doorward).await;
     let page = phone.load(CART).await;
-    assert_eq!((page.header("doorward-access-token"), page.header("doorward-refresh-token")), (None, None), "{page}");
+    assert_eq!(
+        (
+            page.header("doorward-access-token"),
+            page.header("doorward-refresh-token")
+        ),
+        (None, None),
+        "{page}"
+    );
     doorward.pass(300);
     let before = phone.clone();
     let page = phone.load_with_both(CART).await;
-    assert_eq!((page.status(), page.header("cache-control")), (500, Some("no-store")), "{page}");
+    assert_eq!(
+        (page.status(), page.header("cache-control")),
+        (500, Some("no-store")),
+        "{page}"
+    );
     assert_eq!(page.head.all("doorward-access-token").len(), 1, "{page}");
     assert!(phone.access_token != before.access_token && !phone.access_token.contains("forged"));
 }
@@ -106,10 +160,18 @@ async fn a_body_is_passed_on_whole_when_its_request_is_refreshed() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
-    let ask = phone.ask("POST", CART).header("Authorization", &format!("Bearer {}", phone.access_token));
-    let ask = ask.header("Doorward-Refresh-Token", &phone.refresh_token).body("application/json", r#"{"item":7}"#);
+    let ask = phone
+        .ask("POST", CART)
+        .header("Authorization", &format!("Bearer {}", phone.access_token));
+    let ask = ask
+        .header("Doorward-Refresh-Token", &phone.refresh_token)
+        .body("application/json", r#"{"item":7}"#);
     let page = phone.send(ask).await;
-    assert_eq!((page.status(), doorward.store.last().body.as_slice()), (200, r#"{"item":7}"#.as_bytes()), "{page}");
+    assert_eq!(
+        (page.status(), doorward.store.last().body.as_slice()),
+        (200, r#"{"item":7}"#.as_bytes()),
+        "{page}"
+    );
     assert!(page.header("doorward-access-token").is_some(), "{page}");
 }
 
@@ -123,9 +185,14 @@ async fn a_socket_opens_with_a_living_token_and_is_no_place_for_a_refresh() {
             .header("Doorward-Refresh-Token", &phone.refresh_token)
     };
     let ask = socket(&phone);
-    let mut talk = WebSocket::open(&mut phone.http, ask).await.expect("a socket");
+    let mut talk = WebSocket::open(&mut phone.http, ask)
+        .await
+        .expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!(talk.hear().await.expect("an echo").as_deref(), Some("hello"));
+    assert_eq!(
+        talk.hear().await.expect("an echo").as_deref(),
+        Some("hello")
+    );
     assert_eq!(doorward.store.last().header("authorization"), None);
     doorward.pass(300);
     let ask = socket(&phone);
@@ -142,8 +209,14 @@ async fn other_authorization_is_the_backends_own_on_everyones_pages() {
         assert_eq!(phone.send(ask).await.status(), 200);
         assert_eq!(doorward.store.last().header("authorization"), Some(value));
     }
-    let two = phone.ask("GET", CART).header("Authorization", &format!("Bearer {}", phone.access_token));
+    let two = phone
+        .ask("GET", CART)
+        .header("Authorization", &format!("Bearer {}", phone.access_token));
     let page = phone.send(two.header("Authorization", "Basic YTpi")).await;
-    assert_eq!(page.status(), 400, "which of two counts cannot be told: {page}");
+    assert_eq!(
+        page.status(),
+        400,
+        "which of two counts cannot be told: {page}"
+    );
     let _ = PASSWORD;
 }

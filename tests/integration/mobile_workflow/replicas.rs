@@ -16,7 +16,10 @@ fn replicas(redis: &RedisServer, lines: &str) -> Doorward {
 
 /// The same phone at another replica.
 fn at(doorward: &Doorward, replica: usize, phone: &Phone) -> Phone {
-    Phone { http: doorward.browser_of(replica), ..phone.clone() }
+    Phone {
+        http: doorward.browser_of(replica),
+        ..phone.clone()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,11 +30,19 @@ async fn guesses_at_all_replicas_at_once_are_counted_together() {
     let mut guessing = tokio::task::JoinSet::new();
     for guess in 0..60 {
         let mut phone = at(&doorward, guess % REPLICAS, &phone);
-        guessing.spawn(async move { phone.log_in("alice", &format!("guess {guess}")).await.status() });
+        guessing.spawn(async move {
+            phone
+                .log_in("alice", &format!("guess {guess}"))
+                .await
+                .status()
+        });
     }
     let statuses = guessing.join_all().await;
     let reached = statuses.iter().filter(|status| **status == 401).count();
-    assert!(statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| matches!(status, 401 | 429)),
+        "{statuses:?}"
+    );
     // A crowd at one bucket is sent away rather than let through.
     assert!((1..=5).contains(&reached), "{statuses:?}");
     assert_eq!(calls(&doorward).0, reached);
@@ -56,7 +67,12 @@ async fn a_phone_logs_in_at_one_replica_refreshes_at_another_and_is_logged_out_a
     let mut phone = at(&doorward, 1, &phones[0]);
     shows_the_cart(&phone.load(CART).await);
     let token = phone.refresh_token.clone();
-    let page = phone.post_json("native/logout", &serde_json::json!({ "refresh_token": token })).await;
+    let page = phone
+        .post_json(
+            "native/logout",
+            &serde_json::json!({ "refresh_token": token }),
+        )
+        .await;
     assert_eq!(page.status(), 204, "{page}");
     let mut elsewhere = at(&doorward, 2, &phone);
     let begun = std::time::Instant::now();
@@ -73,8 +89,16 @@ async fn while_the_store_is_away_no_password_is_tried_and_living_tokens_pass() {
     let mut phone = Phone::logged_in(&doorward).await;
     redis.stop();
     let page = Phone::of(&doorward).log_in("alice", PASSWORD).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (503, Some("store_unavailable")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (503, Some("store_unavailable")),
+        "{page}"
+    );
     assert!(page.header("retry-after").is_some(), "{page}");
-    assert_eq!(calls(&doorward), (1, 0), "what cannot be counted is not sent");
+    assert_eq!(
+        calls(&doorward),
+        (1, 0),
+        "what cannot be counted is not sent"
+    );
     shows_the_cart(&phone.load(CART).await);
 }

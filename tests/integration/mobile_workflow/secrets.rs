@@ -7,13 +7,16 @@ use crate::support::doorward::Doorward;
 use crate::support::provider::{Endpoint, Fault, Person};
 
 /// Lines of a configuration for [`live`].
-pub(crate) const NATIVE: &str = "\n[apps.store.native]\npassword_grant = true\ninline_refresh = true\n";
+pub(crate) const NATIVE: &str =
+    "\n[apps.store.native]\npassword_grant = true\ninline_refresh = true\n";
 
 const WRONG: &str = "a-wrong-password-that-is-a-near-miss";
 
 /// A native app's life with all that can go wrong in it. What was secret in it, and all that was answered.
 pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
-    doorward.provider.knows("alice", PASSWORD, Person::new("alice", &[]));
+    doorward
+        .provider
+        .knows("alice", PASSWORD, Person::new("alice", &[]));
     let (mut secrets, mut answers) = (vec![PASSWORD.to_owned(), WRONG.to_owned()], Vec::new());
     let mut phone = Phone::of(doorward);
     let mut keep = |phone: &Phone| {
@@ -37,20 +40,33 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     keep(&phone);
     answers.push(phone.load(CART).await.text());
     // JSON that is none, with a password in it; a form with one that comes twice.
-    let ask =
-        phone.ask("POST", "/.doorward/native/login").body("application/json", format!("{{\"password\":\"{WRONG}\""));
+    let ask = phone
+        .ask("POST", "/.doorward/native/login")
+        .body("application/json", format!("{{\"password\":\"{WRONG}\""));
     answers.push(phone.send(ask).await.text());
-    let fields = [("grant_type", "password"), ("username", "alice"), ("password", WRONG), ("password", PASSWORD)];
+    let fields = [
+        ("grant_type", "password"),
+        ("username", "alice"),
+        ("password", WRONG),
+        ("password", PASSWORD),
+    ];
     answers.push(phone.post_form(&fields).await.text());
-    let ask = phone.ask("GET", CART).header("Authorization", &format!("Bearer {}x", phone.access_token));
+    let ask = phone
+        .ask("GET", CART)
+        .header("Authorization", &format!("Bearer {}x", phone.access_token));
     answers.push(phone.send(ask).await.text());
     doorward.pass(31);
     answers.push(old.copy().refresh().await.text());
     phone.log_in("alice", PASSWORD).await;
     keep(&phone);
     let token = phone.refresh_token.clone();
-    phone.post_json("native/logout", &json!({ "refresh_token": token })).await;
-    secrets.extend([PASSWORD, WRONG].map(|secret| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()));
+    phone
+        .post_json("native/logout", &json!({ "refresh_token": token }))
+        .await;
+    secrets.extend(
+        [PASSWORD, WRONG]
+            .map(|secret| url::form_urlencoded::byte_serialize(secret.as_bytes()).collect()),
+    );
     secrets.extend(doorward.provider.secrets());
     secrets.extend(["store-secret".to_owned()]);
     (secrets, answers)
@@ -60,13 +76,29 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
 async fn an_echoing_backend_never_sees_a_token_a_password_or_a_header_of_ours() {
     let doorward = started(store("inline_refresh = true"));
     let (secrets, answers) = live(&doorward).await;
-    assert!(secrets.len() > 15 && doorward.store.count() >= 3, "{}", secrets.len());
-    let names = ["authorization", "doorward-refresh-token", "doorward-access-token", "doorward_at_", "doorward_rt_"];
+    assert!(
+        secrets.len() > 15 && doorward.store.count() >= 3,
+        "{}",
+        secrets.len()
+    );
+    let names = [
+        "authorization",
+        "doorward-refresh-token",
+        "doorward-access-token",
+        "doorward_at_",
+        "doorward_rt_",
+    ];
     let canaries: Vec<&str> = secrets.iter().map(String::as_str).chain(names).collect();
     doorward.store.assert_never_saw(&canaries);
-    for (answer, secret) in answers.iter().flat_map(|answer| secrets.iter().map(move |secret| (answer, secret))) {
+    for (answer, secret) in answers
+        .iter()
+        .flat_map(|answer| secrets.iter().map(move |secret| (answer, secret)))
+    {
         assert!(!answer.contains(secret.as_str()), "`{secret}` in {answer}");
     }
     let log = doorward.log.text();
-    assert!(secrets.iter().all(|secret| !log.contains(secret.as_str())), "{log}");
+    assert!(
+        secrets.iter().all(|secret| !log.contains(secret.as_str())),
+        "{log}"
+    );
 }

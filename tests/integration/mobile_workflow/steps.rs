@@ -4,7 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{CART, PASSWORD, Phone, calls, is_told_to_log_in, last_asked, shows_the_cart, started, store};
+use super::{
+    CART, PASSWORD, Phone, calls, is_told_to_log_in, last_asked, shows_the_cart, started, store,
+};
 use crate::support::doorward::Setup;
 use crate::support::provider::Endpoint;
 
@@ -16,39 +18,78 @@ async fn step_1_open_the_app_which_shows_its_own_form_and_finds_the_cart_closed(
     let mut phone = Phone::of(&doorward);
     let ask = phone.ask("GET", CART);
     let page = phone.send(ask).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("no_session")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (401, Some("no_session")),
+        "{page}"
+    );
     assert_eq!((doorward.store.count(), calls(&doorward)), (0, (0, 0)));
 }
 
 #[tokio::test]
-async fn step_2_the_login_api_sends_name_password_secret_and_scopes_to_the_provider_and_answers_with_json() {
+async fn step_2_the_login_api_sends_name_password_secret_and_scopes_to_the_provider_and_answers_with_json()
+ {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     let page = phone.log_in("alice", PASSWORD).await;
-    assert_eq!((page.status(), page.header("content-type")), (200, Some("application/json")), "{page}");
-    assert_eq!((page.header("cache-control"), page.header("pragma")), (Some("no-store"), Some("no-cache")));
+    assert_eq!(
+        (page.status(), page.header("content-type")),
+        (200, Some("application/json")),
+        "{page}"
+    );
+    assert_eq!(
+        (page.header("cache-control"), page.header("pragma")),
+        (Some("no-store"), Some("no-cache"))
+    );
     assert_eq!(page.header("set-cookie"), None, "{page}");
     let answer = page.json();
-    assert_eq!((answer["token_type"].as_str(), answer["expires_in"].as_u64()), (Some("Bearer"), Some(300)));
-    assert_eq!(answer["scope"].as_str(), Some("openid email profile offline_access"));
-    for (name, prefix) in
-        [("access_token", "doorward_at_"), ("refresh_token", "doorward_rt_"), ("device_token", "doorward_dt_")]
-    {
-        assert!(answer[name].as_str().is_some_and(|token| token.starts_with(prefix)), "{name}: {page}");
+    assert_eq!(
+        (answer["token_type"].as_str(), answer["expires_in"].as_u64()),
+        (Some("Bearer"), Some(300))
+    );
+    assert_eq!(
+        answer["scope"].as_str(),
+        Some("openid email profile offline_access")
+    );
+    for (name, prefix) in [
+        ("access_token", "doorward_at_"),
+        ("refresh_token", "doorward_rt_"),
+        ("device_token", "doorward_dt_"),
+    ] {
+        assert!(
+            answer[name]
+                .as_str()
+                .is_some_and(|token| token.starts_with(prefix)),
+            "{name}: {page}"
+        );
     }
 
     let asked = |name| last_asked(&doorward, name);
     assert_eq!(asked("grant_type").as_deref(), Some("password"));
-    assert_eq!((asked("username").as_deref(), asked("password").as_deref()), (Some("alice"), Some(PASSWORD)));
-    assert_eq!(asked("scope").as_deref(), Some("openid email profile offline_access"));
+    assert_eq!(
+        (asked("username").as_deref(), asked("password").as_deref()),
+        (Some("alice"), Some(PASSWORD))
+    );
+    assert_eq!(
+        asked("scope").as_deref(),
+        Some("openid email profile offline_access")
+    );
     let visits = doorward.provider.visits(Endpoint::Token);
     let secret = format!("Basic {}", STANDARD.encode("store:store-secret"));
-    assert_eq!((visits.len(), visits[0].header("authorization")), (1, Some(secret.as_str())));
-    assert_eq!(doorward.store.count(), 0, "the store's API hears nothing of logins");
+    assert_eq!(
+        (visits.len(), visits[0].header("authorization")),
+        (1, Some(secret.as_str()))
+    );
+    assert_eq!(
+        doorward.store.count(),
+        0,
+        "the store's API hears nothing of logins"
+    );
 }
 
 #[tokio::test]
-async fn step_3_the_cart_with_the_jwt_is_forwarded_with_identity_headers_and_without_authorization() {
+async fn step_3_the_cart_with_the_jwt_is_forwarded_with_identity_headers_and_without_authorization()
+{
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     let before = doorward.provider.calls(Endpoint::Token);
@@ -56,12 +97,23 @@ async fn step_3_the_cart_with_the_jwt_is_forwarded_with_identity_headers_and_wit
         let page = phone.load(CART).await;
         shows_the_cart(&page);
         assert_eq!(page.header("doorward-access-token"), None, "{page}");
-        assert!(page.header("cache-control").is_some_and(|value| value.contains("private")), "{page}");
+        assert!(
+            page.header("cache-control")
+                .is_some_and(|value| value.contains("private")),
+            "{page}"
+        );
     }
     let received = doorward.store.last();
-    assert_eq!(received.header("x-forwarded-email"), Some("alice@example.com"));
+    assert_eq!(
+        received.header("x-forwarded-email"),
+        Some("alice@example.com")
+    );
     assert_eq!(received.header("authorization"), None);
-    assert_eq!(doorward.provider.calls(Endpoint::Token), before, "the provider is not asked again");
+    assert_eq!(
+        doorward.provider.calls(Endpoint::Token),
+        before,
+        "the provider is not asked again"
+    );
 }
 
 #[tokio::test]
@@ -69,12 +121,19 @@ async fn step_3_rules_hold_for_tokens_as_for_cookies() {
     let doorward = started(store(""));
     let mut alice = Phone::logged_in(&doorward).await;
     let page = alice.load("/admin/x").await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (403, Some("forbidden")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (403, Some("forbidden")),
+        "{page}"
+    );
     let mut bob = Phone::of(&doorward);
     bob.log_in("bob", "bob").await;
     assert_eq!(bob.load("/admin/x").await.status(), 200);
     let session = alice.load("/.doorward/session").await.json();
-    assert_eq!((session["sub"].as_str(), session["jwt_expires_in"].as_u64()), (Some("alice-id"), Some(300)));
+    assert_eq!(
+        (session["sub"].as_str(), session["jwt_expires_in"].as_u64()),
+        (Some("alice-id"), Some(300))
+    );
 }
 
 #[tokio::test]
@@ -87,15 +146,27 @@ async fn step_4_an_expired_jwt_with_the_refresh_token_beside_is_refreshed_in_the
     shows_the_cart(&page);
     assert_eq!(page.header("cache-control"), Some("no-store"), "{page}");
     assert_ne!(phone.access_token, old.access_token);
-    assert_ne!(phone.refresh_token, old.refresh_token, "the rotated refresh token comes along");
+    assert_ne!(
+        phone.refresh_token, old.refresh_token,
+        "the rotated refresh token comes along"
+    );
     assert_eq!(calls(&doorward), (1, 1));
     let received = doorward.store.last();
-    assert_eq!((received.header("authorization"), received.header("doorward-refresh-token")), (None, None));
+    assert_eq!(
+        (
+            received.header("authorization"),
+            received.header("doorward-refresh-token")
+        ),
+        (None, None)
+    );
 
     // While the JWT lives, a refresh token beside it is of no interest.
     let page = phone.load_with_both(CART).await;
     shows_the_cart(&page);
-    assert_eq!((page.header("doorward-access-token"), calls(&doorward)), (None, (1, 1)));
+    assert_eq!(
+        (page.header("doorward-access-token"), calls(&doorward)),
+        (None, (1, 1))
+    );
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
@@ -125,18 +196,33 @@ async fn step_4_the_refresh_api_does_the_same_where_the_app_prefers_to_ask() {
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
     is_told_to_log_in(&phone.load_with_both(CART).await, "jwt_expired");
-    assert_eq!(calls(&doorward), (1, 0), "without `inline_refresh` the header means nothing");
+    assert_eq!(
+        calls(&doorward),
+        (1, 0),
+        "without `inline_refresh` the header means nothing"
+    );
     let page = phone.refresh().await;
-    assert_eq!((page.status(), page.json()["expires_in"].as_u64()), (200, Some(300)), "{page}");
-    assert_eq!(page.json()["device_token"].as_str(), None, "a refresh makes no device known");
+    assert_eq!(
+        (page.status(), page.json()["expires_in"].as_u64()),
+        (200, Some(300)),
+        "{page}"
+    );
+    assert_eq!(
+        page.json()["device_token"].as_str(),
+        None,
+        "a refresh makes no device known"
+    );
     shows_the_cart(&phone.load(CART).await);
     assert_eq!(calls(&doorward), (1, 1));
 }
 
 #[tokio::test]
-async fn step_4_a_provider_that_rotates_nothing_and_brings_no_id_token_is_refreshed_again_and_again() {
+async fn step_4_a_provider_that_rotates_nothing_and_brings_no_id_token_is_refreshed_again_and_again()
+ {
     for session_jwt in ["access", "id"] {
-        let setup = Setup::plain().store(&format!("session_jwt = \"{session_jwt}\"")).more(&super::native(INLINE));
+        let setup = Setup::plain()
+            .store(&format!("session_jwt = \"{session_jwt}\""))
+            .more(&super::native(INLINE));
         let doorward = started(setup);
         doorward.provider.behave(|provider| {
             provider.rotates_refresh_tokens = false;
@@ -150,7 +236,10 @@ async fn step_4_a_provider_that_rotates_nothing_and_brings_no_id_token_is_refres
             let page = phone.refresh().await;
             assert_eq!(page.status(), 200, "{session_jwt} {page}");
             shows_the_cart(&phone.load(CART).await);
-            assert_eq!(doorward.store.last().header("x-forwarded-email"), Some("alice@example.com"));
+            assert_eq!(
+                doorward.store.last().header("x-forwarded-email"),
+                Some("alice@example.com")
+            );
             assert_eq!(calls(&doorward), (1, 2 * round), "{session_jwt}");
         }
     }
@@ -174,7 +263,8 @@ async fn step_5_without_a_refresh_token_or_with_one_that_the_provider_ended_log_
 
 #[tokio::test]
 async fn step_5_a_session_ends_by_its_age_and_by_disuse_after_the_jwt() {
-    let doorward = started(store(INLINE).session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\""));
+    let doorward =
+        started(store(INLINE).session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\""));
     let mut phone = Phone::logged_in(&doorward).await;
     let unused = phone.copy();
     // Nobody notes that a JWT is used: the time without use begins when it ends.
@@ -186,10 +276,16 @@ async fn step_5_a_session_ends_by_its_age_and_by_disuse_after_the_jwt() {
     is_told_to_log_in(&phone.load_with_both(CART).await, "idle_timeout");
     is_told_to_log_in(&unused.copy().refresh().await, "idle_timeout");
 
-    doorward.provider.behave(|provider| provider.token_lifetime = std::time::Duration::from_secs(7200));
+    doorward
+        .provider
+        .behave(|provider| provider.token_lifetime = std::time::Duration::from_secs(7200));
     let mut phone = Phone::of(&doorward);
     let page = phone.log_in("alice", PASSWORD).await;
-    assert_eq!(page.json()["expires_in"].as_u64(), Some(3600), "no token outlives its session");
+    assert_eq!(
+        page.json()["expires_in"].as_u64(),
+        Some(3600),
+        "no token outlives its session"
+    );
     doorward.pass(3599);
     shows_the_cart(&phone.load(CART).await);
     doorward.pass(1);
@@ -202,15 +298,24 @@ async fn step_6_logout_ends_the_session_here_and_the_refresh_token_at_the_provid
     for by in ["refresh_token", "access_token"] {
         let doorward = started(store(INLINE));
         let mut phone = Phone::logged_in(&doorward).await;
-        let token = if by == "refresh_token" { phone.refresh_token.clone() } else { phone.access_token.clone() };
-        let page = phone.post_json("native/logout", &serde_json::json!({ by: token })).await;
+        let token = if by == "refresh_token" {
+            phone.refresh_token.clone()
+        } else {
+            phone.access_token.clone()
+        };
+        let page = phone
+            .post_json("native/logout", &serde_json::json!({ by: token }))
+            .await;
         assert_eq!((page.status(), page.text().as_str()), (204, ""), "{page}");
         is_told_to_log_in(&phone.load(CART).await, "session_revoked");
         is_told_to_log_in(&phone.refresh().await, "session_revoked");
         doorward.pass(300);
         is_told_to_log_in(&phone.load_with_both(CART).await, "session_revoked");
         // By the access token alone the provider's refresh token is not known here.
-        assert_eq!(doorward.provider.revoked().len(), usize::from(by == "refresh_token"));
+        assert_eq!(
+            doorward.provider.revoked().len(),
+            usize::from(by == "refresh_token")
+        );
         assert_eq!(calls(&doorward), (1, 0));
     }
 }

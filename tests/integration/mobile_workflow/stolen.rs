@@ -3,7 +3,9 @@
 
 use serde_json::json;
 
-use super::{CART, PASSWORD, Phone, calls, is_told_to_log_in, native, shows_the_cart, started, store};
+use super::{
+    CART, PASSWORD, Phone, calls, is_told_to_log_in, native, shows_the_cart, started, store,
+};
 use crate::support::browser::{Ask, Kind};
 use crate::support::doorward::Setup;
 use crate::support::provider::{Endpoint, Standing};
@@ -20,14 +22,23 @@ async fn step_7_a_stolen_refresh_token_used_after_the_owner_refreshed_ends_the_s
         shows_the_cart(&owner.load_with_both(CART).await);
         shows_the_cart(&owner.load(CART).await);
         doorward.pass(31);
-        let page = if inline { thief.load_with_both(CART).await } else { thief.refresh().await };
+        let page = if inline {
+            thief.load_with_both(CART).await
+        } else {
+            thief.refresh().await
+        };
         is_told_to_log_in(&page, "refresh_token_reused");
         is_told_to_log_in(&owner.load(CART).await, "session_revoked");
         is_told_to_log_in(&owner.refresh().await, "session_revoked");
-        let reused =
-            doorward.metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#).await;
+        let reused = doorward
+            .metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#)
+            .await;
         assert!((reused - 1.0).abs() < f64::EPSILON);
-        assert_eq!(doorward.provider.revoked().len(), 1, "the provider's token is of no use any more");
+        assert_eq!(
+            doorward.provider.revoked().len(),
+            1,
+            "the provider's token is of no use any more"
+        );
         doorward.provider.assert_no_dead_refresh_token_was_sent();
 
         let page = owner.log_in("alice", PASSWORD).await;
@@ -65,7 +76,8 @@ async fn step_7_an_answer_that_was_lost_on_the_way_is_not_taken_for_theft() {
 }
 
 #[tokio::test]
-async fn step_8_a_stolen_jwt_works_until_it_expires_the_owner_logs_out_or_the_provider_ends_the_session() {
+async fn step_8_a_stolen_jwt_works_until_it_expires_the_owner_logs_out_or_the_provider_ends_the_session()
+ {
     let doorward = started(store(INLINE));
     let mut owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
@@ -78,15 +90,27 @@ async fn step_8_a_stolen_jwt_works_until_it_expires_the_owner_logs_out_or_the_pr
     shows_the_cart(&owner.load_with_both(CART).await);
     let mut thief = owner.copy();
     let token = owner.refresh_token.clone();
-    assert_eq!(owner.post_json("native/logout", &json!({ "refresh_token": token })).await.status(), 204);
+    assert_eq!(
+        owner
+            .post_json("native/logout", &json!({ "refresh_token": token }))
+            .await
+            .status(),
+        204
+    );
     is_told_to_log_in(&thief.load(CART).await, "session_revoked");
 
     doorward.pass(1);
     let mut owner = Phone::logged_in(&doorward).await;
     shows_the_cart(&owner.load(CART).await);
-    let token = doorward.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
-    let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &token).finish();
-    let ask = owner.ask("POST", "/.doorward/backchannel-logout").body("application/x-www-form-urlencoded", body);
+    let token = doorward
+        .provider
+        .logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("logout_token", &token)
+        .finish();
+    let ask = owner
+        .ask("POST", "/.doorward/backchannel-logout")
+        .body("application/x-www-form-urlencoded", body);
     assert_eq!(owner.send(ask).await.status(), 200);
     is_told_to_log_in(&owner.load(CART).await, "session_revoked");
 }
@@ -109,7 +133,9 @@ async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something
             ("client_id", "store"),
             ("client_secret", "store-secret"),
         ];
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
         let ask = Ask::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
         ask.body("application/x-www-form-urlencoded", body)
     };
@@ -117,16 +143,27 @@ async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something
         let page = doorward.browser().send(form(token)).await;
         assert_eq!(page.status(), 400, "{page}");
     }
-    assert!(doorward.provider.presented().iter().all(|presented| presented.standing == Standing::Unknown));
+    assert!(
+        doorward
+            .provider
+            .presented()
+            .iter()
+            .all(|presented| presented.standing == Standing::Unknown)
+    );
 
     // One kind is not another, and no kind is a cookie.
-    let swapped =
-        Phone { access_token: phone.refresh_token.clone(), refresh_token: phone.access_token.clone(), ..phone.copy() };
+    let swapped = Phone {
+        access_token: phone.refresh_token.clone(),
+        refresh_token: phone.access_token.clone(),
+        ..phone.copy()
+    };
     assert_eq!(swapped.copy().load(CART).await.status(), 401);
     is_told_to_log_in(&swapped.copy().refresh().await, "unknown_refresh_token");
     let seal = phone.access_token.trim_start_matches("doorward_at_");
     for cookie in [seal, &phone.access_token] {
-        let ask = phone.ask("GET", CART).header("Cookie", &format!("doorward_jwt={cookie}"));
+        let ask = phone
+            .ask("GET", CART)
+            .header("Cookie", &format!("doorward_jwt={cookie}"));
         assert_eq!(phone.copy().send(ask).await.status(), 401);
     }
     doorward.sign_in("alice");
@@ -145,20 +182,30 @@ async fn whoever_mixes_tokens_of_two_sessions_gets_neither() {
     let mut bob = Phone::of(&doorward);
     bob.log_in("bob", "bob").await;
     doorward.pass(300);
-    let mut mixed = Phone { refresh_token: bob.refresh_token.clone(), ..alice.copy() };
+    let mut mixed = Phone {
+        refresh_token: bob.refresh_token.clone(),
+        ..alice.copy()
+    };
     is_told_to_log_in(&mixed.load_with_both(CART).await, "unknown_token");
     assert_eq!(calls(&doorward), (2, 0));
 }
 
 #[tokio::test]
 async fn every_changed_character_spoils_a_token_and_a_new_key_in_front_spoils_none() {
-    let mut doorward = started(Setup::plain().store("session_jwt = \"access\"").more(&native(INLINE)));
+    let mut doorward = started(
+        Setup::plain()
+            .store("session_jwt = \"access\"")
+            .more(&native(INLINE)),
+    );
     let phone = Phone::logged_in(&doorward).await;
     let length = phone.access_token.len();
     for at in [0, 5, 12, 13, 20, 40, length / 2, length - 30, length - 2] {
         let mut bytes = phone.access_token.clone().into_bytes();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-        let mut forged = Phone { access_token: String::from_utf8(bytes).expect("ASCII"), ..phone.copy() };
+        let mut forged = Phone {
+            access_token: String::from_utf8(bytes).expect("ASCII"),
+            ..phone.copy()
+        };
         assert_eq!(forged.load(CART).await.status(), 401, "changed at {at}");
     }
     assert_eq!(doorward.store.count(), 0);

@@ -7,10 +7,22 @@ use crate::support::browser::{Ask, Browser, Kind, Page};
 use crate::support::doorward::Doorward;
 
 /// A page of the store in the web view calls.
-async fn call(browser: &mut Browser, doorward: &Doorward, endpoint: &str, body: &serde_json::Value) -> Page {
+async fn call(
+    browser: &mut Browser,
+    doorward: &Doorward,
+    endpoint: &str,
+    body: &serde_json::Value,
+) -> Page {
     let page = url::Url::parse(&doorward.store_url("/")).expect("an URL");
-    let ask = Ask::new(Kind::Fetch, &doorward.store_url(&format!("/.doorward/{endpoint}"))).method("POST").from(&page);
-    browser.send(ask.body("application/json", body.to_string())).await
+    let ask = Ask::new(
+        Kind::Fetch,
+        &doorward.store_url(&format!("/.doorward/{endpoint}")),
+    )
+    .method("POST")
+    .from(&page);
+    browser
+        .send(ask.body("application/json", body.to_string()))
+        .await
 }
 
 fn login(name: &str, password: &str) -> serde_json::Value {
@@ -21,15 +33,32 @@ fn login(name: &str, password: &str) -> serde_json::Value {
 async fn a_web_view_gets_the_two_cookies_and_no_token() {
     let doorward = started(store(""));
     let mut view = doorward.browser();
-    let page = call(&mut view, &doorward, "native/login", &login("alice", PASSWORD)).await;
-    assert_eq!((page.status(), page.json()["session_expires_in"].as_u64()), (200, Some(43_200)), "{page}");
-    assert!(page.json()["device_token"].is_string() && page.json().get("access_token").is_none(), "{page}");
+    let page = call(
+        &mut view,
+        &doorward,
+        "native/login",
+        &login("alice", PASSWORD),
+    )
+    .await;
+    assert_eq!(
+        (page.status(), page.json()["session_expires_in"].as_u64()),
+        (200, Some(43_200)),
+        "{page}"
+    );
+    assert!(
+        page.json()["device_token"].is_string() && page.json().get("access_token").is_none(),
+        "{page}"
+    );
     for kind in ["jwt", "refresh", "seen"] {
         assert!(doorward.cookie(&view, kind).is_some(), "{kind} {page}");
     }
     let page = view.visit(&doorward.store_url(CART)).await;
     assert_eq!(
-        (page.status(), page.chain.len(), doorward.store_saw().as_deref()),
+        (
+            page.status(),
+            page.chain.len(),
+            doorward.store_saw().as_deref()
+        ),
         (200, 1, Some("alice-id")),
         "{page}"
     );
@@ -41,8 +70,18 @@ async fn a_web_view_gets_the_two_cookies_and_no_token() {
         "refreshed like any session: {page}"
     );
 
-    let page = call(&mut view, &doorward, "native/logout", &json!({ "mode": "cookies" })).await;
-    assert_eq!((page.status(), doorward.cookie(&view, "jwt")), (204, None), "{page}");
+    let page = call(
+        &mut view,
+        &doorward,
+        "native/logout",
+        &json!({ "mode": "cookies" }),
+    )
+    .await;
+    assert_eq!(
+        (page.status(), doorward.cookie(&view, "jwt")),
+        (204, None),
+        "{page}"
+    );
     assert_eq!(doorward.provider.revoked().len(), 1);
     let page = view.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 302, "{page}");
@@ -52,12 +91,22 @@ async fn a_web_view_gets_the_two_cookies_and_no_token() {
 async fn a_login_puts_an_end_to_the_session_that_the_web_view_had() {
     let doorward = started(store(""));
     let mut view = doorward.browser();
-    call(&mut view, &doorward, "native/login", &login("alice", PASSWORD)).await;
+    call(
+        &mut view,
+        &doorward,
+        "native/login",
+        &login("alice", PASSWORD),
+    )
+    .await;
     let mut copied = view.clone();
     call(&mut view, &doorward, "native/login", &login("bob", "bob")).await;
     view.visit(&doorward.store_url(CART)).await;
     assert_eq!(doorward.store_saw().as_deref(), Some("bob-id"));
-    assert_eq!(copied.step(&doorward.store_url(CART)).await.status(), 302, "no id outlives a login");
+    assert_eq!(
+        copied.step(&doorward.store_url(CART)).await.status(),
+        302,
+        "no id outlives a login"
+    );
 }
 
 /// Login CSRF: nobody else's page may log a visitor in as somebody else, nor out.
@@ -66,20 +115,41 @@ async fn only_pages_of_the_app_itself_get_cookies() {
     let doorward = started(store("cors_origins = [\"https://partner.example\"]"));
     for origin in ["https://evil.example", "https://partner.example", "null"] {
         let mut phone = Phone::of(&doorward);
-        for (endpoint, body) in [("native/login", login("bob", "bob")), ("native/logout", json!({ "mode": "cookies" }))]
-        {
-            let ask = phone.ask("POST", &format!("/.doorward/{endpoint}")).header("Origin", origin);
-            let page = phone.send(ask.body("application/json", body.to_string())).await;
-            assert_eq!((page.status(), page.json()["code"].as_str()), (403, Some("cross_site")), "{origin} {page}");
+        for (endpoint, body) in [
+            ("native/login", login("bob", "bob")),
+            ("native/logout", json!({ "mode": "cookies" })),
+        ] {
+            let ask = phone
+                .ask("POST", &format!("/.doorward/{endpoint}"))
+                .header("Origin", origin);
+            let page = phone
+                .send(ask.body("application/json", body.to_string()))
+                .await;
+            assert_eq!(
+                (page.status(), page.json()["code"].as_str()),
+                (403, Some("cross_site")),
+                "{origin} {page}"
+            );
             assert_eq!(page.header("set-cookie"), None, "{origin} {page}");
         }
     }
     // A form can be sent from anywhere, but not as JSON.
     let mut phone = Phone::of(&doorward);
-    let ask = phone.ask("POST", "/.doorward/native/login").body("text/plain", login("bob", "bob").to_string());
+    let ask = phone
+        .ask("POST", "/.doorward/native/login")
+        .body("text/plain", login("bob", "bob").to_string());
     assert_eq!(phone.send(ask).await.status(), 415);
-    let form = [("grant_type", "password"), ("username", "bob"), ("password", "bob"), ("mode", "cookies")];
+    let form = [
+        ("grant_type", "password"),
+        ("username", "bob"),
+        ("password", "bob"),
+        ("mode", "cookies"),
+    ];
     let page = phone.post_form(&form).await;
-    assert_eq!((page.status(), page.header("set-cookie")), (200, None), "the token endpoint gives tokens: {page}");
+    assert_eq!(
+        (page.status(), page.header("set-cookie")),
+        (200, None),
+        "the token endpoint gives tokens: {page}"
+    );
     assert_eq!(calls(&doorward), (1, 0));
 }

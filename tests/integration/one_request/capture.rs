@@ -60,8 +60,15 @@ impl Capture {
     /// Takes the requests so far; an error if any connection had bytes that are part of none.
     pub(super) fn take(&self) -> Result<Vec<Seen>, String> {
         let mut shared = lock(&self.shared);
-        let (requests, wrong) = (std::mem::take(&mut shared.requests), std::mem::take(&mut shared.wrong));
-        if wrong.is_empty() { Ok(requests) } else { Err(format!("not in canonical form: {wrong:?}")) }
+        let (requests, wrong) = (
+            std::mem::take(&mut shared.requests),
+            std::mem::take(&mut shared.wrong),
+        );
+        if wrong.is_empty() {
+            Ok(requests)
+        } else {
+            Err(format!("not in canonical form: {wrong:?}"))
+        }
     }
 }
 
@@ -82,7 +89,10 @@ impl Seen {
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -97,8 +107,15 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
             Ok(Some((seen, length))) => {
                 ahead.drain(..length);
                 // The answer names the target, so that an answer that went to another request would be seen.
-                let body = if seen.method == "HEAD" { "" } else { seen.target.as_str() };
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", seen.target.len());
+                let body = if seen.method == "HEAD" {
+                    ""
+                } else {
+                    seen.target.as_str()
+                };
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                    seen.target.len()
+                );
                 lock(&shared).requests.push(seen);
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
@@ -121,14 +138,23 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
 /// The request at the beginning of `bytes` and its length, if it is whole.
 fn read(bytes: &[u8]) -> Result<Option<(Seen, usize)>, String> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
-        return if bytes.len() < 100_000 { Ok(None) } else { Err("a head without an end".to_owned()) };
+        return if bytes.len() < 100_000 {
+            Ok(None)
+        } else {
+            Err("a head without an end".to_owned())
+        };
     };
     let head = std::str::from_utf8(&bytes[..end]).map_err(|error| error.to_string())?;
     let mut lines = head.split("\r\n");
     let (method, target) = read_start(lines.next().unwrap_or_default())?;
     let fields = lines.map(read_field).collect::<Result<Vec<_>, _>>()?;
     check_single(&fields)?;
-    let value = |name: &str| fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+    let value = |name: &str| {
+        fields
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.as_str())
+    };
     if value("host") != Some("raw.localhost:8080") {
         return Err(format!("the host is {:?}", value("host")));
     }
@@ -145,16 +171,35 @@ fn read(bytes: &[u8]) -> Result<Option<(Seen, usize)>, String> {
         (None, Some("chunked")) => read_chunks(rest)?,
         (length, coding) => return Err(format!("framed by {length:?} and {coding:?}")),
     };
-    let Some((body, length)) = body else { return Ok(None) };
+    let Some((body, length)) = body else {
+        return Ok(None);
+    };
     let raw_body = rest[..length].to_vec();
-    Ok(Some((Seen { method, target, fields, raw_body, body }, end + 4 + length)))
+    Ok(Some((
+        Seen {
+            method,
+            target,
+            fields,
+            raw_body,
+            body,
+        },
+        end + 4 + length,
+    )))
 }
 
 fn read_start(line: &str) -> Result<(String, String), String> {
     let words: Vec<&str> = line.split(' ').collect();
-    let [method, target, "HTTP/1.1"] = words[..] else { return Err(format!("the request line {line:?}")) };
-    let is_method = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
-    let is_target = target.starts_with('/') && target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#');
+    let [method, target, "HTTP/1.1"] = words[..] else {
+        return Err(format!("the request line {line:?}"));
+    };
+    let is_method = !method.is_empty()
+        && method
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    let is_target = target.starts_with('/')
+        && target
+            .bytes()
+            .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#');
     if !is_method || !is_target {
         return Err(format!("the request line {line:?}"));
     }
@@ -162,11 +207,20 @@ fn read_start(line: &str) -> Result<(String, String), String> {
 }
 
 fn read_field(line: &str) -> Result<(String, String), String> {
-    let (name, value) = line.split_once(':').ok_or_else(|| format!("the line {line:?}"))?;
-    let is_name =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    let (name, value) = line
+        .split_once(':')
+        .ok_or_else(|| format!("the line {line:?}"))?;
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
     let value = value.strip_prefix(' ').unwrap_or(value);
-    if !is_name || value.trim() != value || value.bytes().any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f) {
+    if !is_name
+        || value.trim() != value
+        || value
+            .bytes()
+            .any(|byte| byte < b' ' && byte != b'\t' || byte == 0x7f)
+    {
         return Err(format!("the line {line:?}"));
     }
     Ok((name.to_ascii_lowercase(), value.to_owned()))
@@ -175,7 +229,10 @@ fn read_field(line: &str) -> Result<(String, String), String> {
 fn check_single(fields: &[(String, String)]) -> Result<(), String> {
     let fold = |name: &str| name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     for single in SINGLE {
-        let alike: Vec<_> = fields.iter().filter(|(name, _)| fold(name) == single).collect();
+        let alike: Vec<_> = fields
+            .iter()
+            .filter(|(name, _)| fold(name) == single)
+            .collect();
         if alike.len() > 1 || alike.iter().any(|(name, _)| name != single) {
             return Err(format!("several may be {single}: {alike:?}"));
         }
@@ -189,16 +246,25 @@ fn read_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
     loop {
         let rest = &bytes[at..];
         let Some(end) = rest.windows(2).position(|two| two == b"\r\n") else {
-            return if rest.len() < 20 { Ok(None) } else { Err("a chunk size without an end".to_owned()) };
+            return if rest.len() < 20 {
+                Ok(None)
+            } else {
+                Err("a chunk size without an end".to_owned())
+            };
         };
         let digits = String::from_utf8_lossy(&rest[..end]).into_owned();
         let is_size = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let size = usize::from_str_radix(&digits, 16).ok().filter(|_| is_size);
         let size = size.ok_or_else(|| format!("the chunk size {digits:?}"))?;
         at += end + 2;
-        let Some(chunk) = bytes.get(at..at + size + 2) else { return Ok(None) };
+        let Some(chunk) = bytes.get(at..at + size + 2) else {
+            return Ok(None);
+        };
         if &chunk[size..] != b"\r\n" {
-            return Err(format!("a chunk that ends otherwise: {}", chunk.escape_ascii()));
+            return Err(format!(
+                "a chunk that ends otherwise: {}",
+                chunk.escape_ascii()
+            ));
         }
         body.extend_from_slice(&chunk[..size]);
         at += size + 2;
@@ -213,8 +279,16 @@ fn it_is_strict() {
     let host = "Host: raw.localhost:8080\r\n";
     let good = [
         (format!("GET /x HTTP/1.1\r\n{host}\r\n"), "GET /x"),
-        (format!("POST /x?y HTTP/1.1\r\n{host}content-length: 2\r\n\r\nab"), "POST /x?y length 2 ab"),
-        (format!("PUT / HTTP/1.1\r\n{host}transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"), "PUT / chunked ab"),
+        (
+            format!("POST /x?y HTTP/1.1\r\n{host}content-length: 2\r\n\r\nab"),
+            "POST /x?y length 2 ab",
+        ),
+        (
+            format!(
+                "PUT / HTTP/1.1\r\n{host}transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+            ),
+            "PUT / chunked ab",
+        ),
     ];
     for (text, told) in good {
         let (seen, length) = read(text.as_bytes()).unwrap().expect("a whole request");

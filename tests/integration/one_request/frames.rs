@@ -30,8 +30,14 @@ impl Message {
         let mut parts = text.split("\n\n");
         let fields = |part: &str| part.lines().map(field).collect::<Vec<_>>();
         let head = fields(parts.next().expect("fields"));
-        let body = parts.next().map(|body| unescaped(body.strip_suffix('\n').unwrap_or(body)));
-        Self { fields: head, body, trailers: parts.next().map(fields) }
+        let body = parts
+            .next()
+            .map(|body| unescaped(body.strip_suffix('\n').unwrap_or(body)));
+        Self {
+            fields: head,
+            body,
+            trailers: parts.next().map(fields),
+        }
     }
 
     /// The frames of stream 1, behind the preface.
@@ -44,7 +50,12 @@ impl Message {
             bytes.extend(frame(DATA, last, 1, body));
         }
         if let Some(trailers) = &self.trailers {
-            bytes.extend(frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(trailers)));
+            bytes.extend(frame(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &block(trailers),
+            ));
         }
         bytes
     }
@@ -76,7 +87,9 @@ impl Message {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .expect("a short frame")
+        .to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
     frame.extend(stream.to_be_bytes());
     frame.extend_from_slice(payload);
@@ -121,7 +134,12 @@ fn digits(coded: &[u8]) -> Option<u16> {
         let five = u16::from_str_radix(rest.get(..5)?, 2).ok()?;
         let (digit, length) = match five {
             0..=2 => (five, 5),
-            _ => (u16::from_str_radix(rest.get(..6)?, 2).ok()?.checked_sub(0b01_1001 - 3)?, 6),
+            _ => (
+                u16::from_str_radix(rest.get(..6)?, 2)
+                    .ok()?
+                    .checked_sub(0b01_1001 - 3)?,
+                6,
+            ),
         };
         number = number * 10 + digit;
         rest = rest.get(length..)?;
@@ -131,12 +149,17 @@ fn digits(coded: &[u8]) -> Option<u16> {
 
 fn field(line: &str) -> Field {
     // Names of pseudo-header fields begin with a colon.
-    let pseudo = line.strip_prefix(':').and_then(|rest| rest.split_once(": "));
+    let pseudo = line
+        .strip_prefix(':')
+        .and_then(|rest| rest.split_once(": "));
     let (colon, (name, value)) = match pseudo {
         Some(field) => (":", field),
         None => ("", line.split_once(": ").expect("a field")),
     };
-    ([colon.as_bytes(), &unescaped(name)].concat(), unescaped(value))
+    (
+        [colon.as_bytes(), &unescaped(name)].concat(),
+        unescaped(value),
+    )
 }
 
 /// `\r`, `\n`, `\t`, `\0`, `\\` and `\x41` as the bytes they stand for.
@@ -154,7 +177,8 @@ fn unescaped(text: &str) -> Vec<u8> {
                 b'\\' => b'\\',
                 b'x' => {
                     let digits = [rest.next().expect("a digit"), rest.next().expect("a digit")];
-                    u8::from_str_radix(std::str::from_utf8(&digits).expect("digits"), 16).expect("digits")
+                    u8::from_str_radix(std::str::from_utf8(&digits).expect("digits"), 16)
+                        .expect("digits")
                 }
                 other => panic!("an unknown escape: {}", char::from(other)),
             },
@@ -166,14 +190,23 @@ fn unescaped(text: &str) -> Vec<u8> {
 #[test]
 fn statuses_and_files_are_read() {
     assert_eq!(status_of(&[0x88]), Some(200));
-    assert_eq!(status_of(&[0x3f, 0x20, 0x48, 3, b'4', b'2', b'1']), Some(421));
+    assert_eq!(
+        status_of(&[0x3f, 0x20, 0x48, 3, b'4', b'2', b'1']),
+        Some(421)
+    );
     assert_eq!(status_of(&[0x20, 0x48, 3, b'4', b'2', b'1']), Some(421));
     // RFC 7541 section C.6 has `302`.
     assert_eq!(status_of(&[0x48, 0x82, 0x64, 0x02]), Some(302));
     assert_eq!(status_of(&[0x48, 0x82, 0x68, 0x41]), Some(421));
     let message = Message::read(":path: /x\nx-a: b\\r\\x41\n\nhello\n\nx-t: 1\n");
-    let expected = [(b":path".to_vec(), b"/x".to_vec()), (b"x-a".to_vec(), b"b\rA".to_vec())];
+    let expected = [
+        (b":path".to_vec(), b"/x".to_vec()),
+        (b"x-a".to_vec(), b"b\rA".to_vec()),
+    ];
     assert_eq!(message.fields, expected);
     assert_eq!(message.body.as_deref(), Some(&b"hello"[..]));
-    assert_eq!(message.trailers, Some(vec![(b"x-t".to_vec(), b"1".to_vec())]));
+    assert_eq!(
+        message.trailers,
+        Some(vec![(b"x-t".to_vec(), b"1".to_vec())])
+    );
 }

@@ -30,7 +30,13 @@ enum Protocol {
     Http2,
 }
 
-const BODIES: [Body; 5] = [Body::None, Body::Zero, Body::Length, Body::Chunked, Body::ChunkedEmpty];
+const BODIES: [Body; 5] = [
+    Body::None,
+    Body::Zero,
+    Body::Length,
+    Body::Chunked,
+    Body::ChunkedEmpty,
+];
 
 #[tokio::test]
 async fn every_method_with_every_body_over_every_protocol_is_framed_in_one_way() {
@@ -47,7 +53,9 @@ async fn every_method_with_every_body_over_every_protocol_is_framed_in_one_way()
                 };
                 let seen = backend.take().unwrap_or_else(|why| panic!("{what}: {why}"));
                 // HTTP/1.0 has no transfer codings (RFC 9112 section 6.1).
-                if protocol == Protocol::Http10 && matches!(body, Body::Chunked | Body::ChunkedEmpty) {
+                if protocol == Protocol::Http10
+                    && matches!(body, Body::Chunked | Body::ChunkedEmpty)
+                {
                     assert_eq!((status, seen.len()), (Some(400), 0), "{what}");
                     continue;
                 }
@@ -60,10 +68,23 @@ async fn every_method_with_every_body_over_every_protocol_is_framed_in_one_way()
 
 /// Head and body as they came, fields in the order of their names.
 fn bytes(seen: &Seen) -> String {
-    let mut lines: Vec<String> = seen.fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let mut lines: Vec<String> = seen
+        .fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     lines.sort_unstable();
-    let body = seen.raw_body.escape_ascii().to_string().replace("\\r\\n", "\r\n");
-    format!("{} {} HTTP/1.1\r\n{}\r\n{body}", seen.method, seen.target, lines.concat())
+    let body = seen
+        .raw_body
+        .escape_ascii()
+        .to_string()
+        .replace("\\r\\n", "\r\n");
+    format!(
+        "{} {} HTTP/1.1\r\n{}\r\n{body}",
+        seen.method,
+        seen.target,
+        lines.concat()
+    )
 }
 
 fn expected(method: &str, body: Body) -> String {
@@ -93,8 +114,9 @@ async fn over_http_1(door: &Doorward, method: &str, body: Body, version: &str) -
         Body::Chunked => ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         Body::ChunkedEmpty => ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
     };
-    let request =
-        format!("{method} /public/x HTTP/{version}\r\nHost: raw.localhost:8080\r\nX-A: b\r\n{framing}\r\n{body}");
+    let request = format!(
+        "{method} /public/x HTTP/{version}\r\nHost: raw.localhost:8080\r\nX-A: b\r\n{framing}\r\n{body}"
+    );
     let mut dialogue = Dialogue(Wire::new(connection(door).await));
     dialogue.say(request).await;
     let reply = dialogue.try_hear(method).await?;
@@ -124,10 +146,18 @@ async fn over_http_2(door: &Doorward, method: &str, body: Body) -> Option<u16> {
         Body::Length | Body::Chunked => Some(b"hello".to_vec()),
         Body::ChunkedEmpty => Some(Vec::new()),
     };
-    let message = Message { fields, body, trailers: None };
-    timeout(PATIENCE, message.ask(connection(door).await)).await.expect("an answer in time")
+    let message = Message {
+        fields,
+        body,
+        trailers: None,
+    };
+    timeout(PATIENCE, message.ask(connection(door).await))
+        .await
+        .expect("an answer in time")
 }
 
 async fn connection(door: &Doorward) -> TcpStream {
-    TcpStream::connect(door.address()).await.expect("a connection")
+    TcpStream::connect(door.address())
+        .await
+        .expect("a connection")
 }

@@ -7,7 +7,8 @@ use super::capture::Capture;
 use super::frames::Message;
 use super::{PATIENCE, before, cases, judge};
 
-const PROBE: &str = ":method: GET\n:scheme: http\n:authority: raw.localhost:8080\n:path: /public/probe\n";
+const PROBE: &str =
+    ":method: GET\n:scheme: http\n:authority: raw.localhost:8080\n:path: /public/probe\n";
 
 #[tokio::test]
 async fn whatever_fields_come_what_goes_on_is_one_canonical_request() {
@@ -20,13 +21,17 @@ async fn whatever_fields_come_what_goes_on_is_one_canonical_request() {
         let text = std::str::from_utf8(bytes).expect("text");
         let mut answers = Vec::new();
         for text in [text, PROBE] {
-            let stream = TcpStream::connect(door.address()).await.expect("a connection");
+            let stream = TcpStream::connect(door.address())
+                .await
+                .expect("a connection");
             let answer = timeout(PATIENCE, Message::read(text).ask(stream)).await;
             answers.extend(answer.map_err(|_| complaints.push(format!("{name}: no answer"))));
         }
         let expected = vec![case.answers.first().copied(), Some(200)];
         if answers != expected {
-            complaints.push(format!("{name}: answered {answers:?} instead of {expected:?}"));
+            complaints.push(format!(
+                "{name}: answered {answers:?} instead of {expected:?}"
+            ));
         }
         if let Err(why) = judge(case, &backend) {
             complaints.push(format!("{name}: {why}"));

@@ -52,15 +52,22 @@ fn folder() -> PathBuf {
 /// The cases whose file has this ending, each with its bytes.
 fn cases(ending: &str) -> Vec<(String, Case, Vec<u8>)> {
     let text = std::fs::read_to_string(folder().join("cases.toml")).expect("the list of cases");
-    let cases: BTreeMap<String, Case> = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
-    let files = std::fs::read_dir(folder()).expect("the folder").map(|entry| entry.expect("a file").file_name());
-    for file in files.map(|name| name.into_string().expect("a name")).filter(|name| name != "cases.toml") {
+    let cases: BTreeMap<String, Case> =
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{error}"));
+    let files = std::fs::read_dir(folder())
+        .expect("the folder")
+        .map(|entry| entry.expect("a file").file_name());
+    for file in files
+        .map(|name| name.into_string().expect("a name"))
+        .filter(|name| name != "cases.toml")
+    {
         assert!(cases.contains_key(&file), "{file} is in no list");
     }
     let of_kind = cases.into_iter().filter(|(name, _)| name.ends_with(ending));
     of_kind
         .map(|(name, case)| {
-            let bytes = std::fs::read(folder().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let bytes = std::fs::read(folder().join(&name))
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             (name, case, bytes)
         })
         .collect()
@@ -82,10 +89,15 @@ fn judge(case: &Case, backend: &Capture) -> Result<(), String> {
     let probe = seen.pop().map(|probe| probe.told());
     let told: Vec<String> = seen.iter().map(capture::Seen::told).collect();
     if probe.as_deref() != Some("GET /public/probe") || told != case.upstream {
-        return Err(format!("{told:?} and then {probe:?} went upstream instead of {:?}", case.upstream));
+        return Err(format!(
+            "{told:?} and then {probe:?} went upstream instead of {:?}",
+            case.upstream
+        ));
     }
     let mut fields = seen.iter().flat_map(|request| &request.fields);
-    if let Some(forged) = fields.find(|(name, value)| name.contains(FORGED) || value.contains(FORGED)) {
+    if let Some(forged) =
+        fields.find(|(name, value)| name.contains(FORGED) || value.contains(FORGED))
+    {
         return Err(format!("{forged:?} went upstream"));
     }
     for line in &case.fields {

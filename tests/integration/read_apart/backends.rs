@@ -27,8 +27,13 @@ pub(super) enum Place {
     Socket(PathBuf),
 }
 
-const ON_SOCKETS: [&str; 5] =
-    ["nginx-files", "nginx-unmerged", "nginx-places", "nginx-before-python", "nginx-any-case"];
+const ON_SOCKETS: [&str; 5] = [
+    "nginx-files",
+    "nginx-unmerged",
+    "nginx-places",
+    "nginx-before-python",
+    "nginx-any-case",
+];
 
 impl Backends {
     pub(super) async fn start() -> Self {
@@ -45,28 +50,48 @@ impl Backends {
             std::fs::write(file, text).expect("a file");
         }
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/read_apart");
-        let mut backends = Self { places: BTreeMap::new(), processes: Vec::new(), folder };
+        let mut backends = Self {
+            places: BTreeMap::new(),
+            processes: Vec::new(),
+            folder,
+        };
         backends.on_ports(Command::new("node").arg(sources.join("server.mjs")));
-        backends.on_ports(Command::new("python3").arg(sources.join("server.py")).arg(&files));
-        backends.on_sockets(&sources.join("nginx.conf"), &files).await;
+        backends.on_ports(
+            Command::new("python3")
+                .arg(sources.join("server.py"))
+                .arg(&files),
+        );
+        backends
+            .on_sockets(&sources.join("nginx.conf"), &files)
+            .await;
         backends
     }
 
     /// A process that tells its ports.
     fn on_ports(&mut self, command: &mut Command) {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node and python3");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node and python3");
         let mut line = String::new();
         let read = BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line);
         self.processes.push(child);
         read.expect("a line");
         let ports: BTreeMap<String, u16> =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        self.places.extend(ports.into_iter().map(|(name, port)| (name, Place::Port(port))));
+        self.places.extend(
+            ports
+                .into_iter()
+                .map(|(name, port)| (name, Place::Port(port))),
+        );
     }
 
     async fn on_sockets(&mut self, template: &Path, files: &Path) {
         let folder = self.folder.path().to_owned();
-        let Some(Place::Port(python)) = self.places.get("python-files") else { panic!("Python comes first") };
+        let Some(Place::Port(python)) = self.places.get("python-files") else {
+            panic!("Python comes first")
+        };
         let text = std::fs::read_to_string(template).expect("the configuration");
         let text = text
             .replace("@folder@", &folder.display().to_string())
@@ -75,8 +100,14 @@ impl Backends {
         let file = folder.join("nginx.conf");
         std::fs::write(&file, text).expect("a file");
         // Its workers may be somebody else, who must be able to read the files.
-        let readable = Command::new("chmod").args(["-R", "a+rX"]).arg(&folder).status();
-        assert!(readable.is_ok_and(|status| status.success()), "the folder could not be made readable");
+        let readable = Command::new("chmod")
+            .args(["-R", "a+rX"])
+            .arg(&folder)
+            .status();
+        assert!(
+            readable.is_ok_and(|status| status.success()),
+            "the folder could not be made readable"
+        );
         let start = |program: &str| {
             Command::new(program)
                 .arg("-e")
@@ -87,11 +118,20 @@ impl Backends {
                 .spawn()
         };
         // Debian keeps it where only root looks.
-        let child = start("nginx").or_else(|_| start("/usr/sbin/nginx")).expect("nginx");
+        let child = start("nginx")
+            .or_else(|_| start("/usr/sbin/nginx"))
+            .expect("nginx");
         self.processes.push(child);
         let sockets = ON_SOCKETS.map(|name| (name, folder.join(format!("{name}.sock"))));
-        eventually("nginx listens", || sockets.iter().all(|(_, socket)| socket.exists())).await;
-        self.places.extend(sockets.into_iter().map(|(name, socket)| (name.to_owned(), Place::Socket(socket))));
+        eventually("nginx listens", || {
+            sockets.iter().all(|(_, socket)| socket.exists())
+        })
+        .await;
+        self.places.extend(
+            sockets
+                .into_iter()
+                .map(|(name, socket)| (name.to_owned(), Place::Socket(socket))),
+        );
     }
 }
 
@@ -117,7 +157,11 @@ impl Place {
     /// A connection without Doorward between.
     pub(super) async fn dialogue(&self) -> Dialogue {
         Dialogue(match self {
-            Self::Port(port) => Wire::new(TcpStream::connect(("127.0.0.1", *port)).await.expect("a connection")),
+            Self::Port(port) => Wire::new(
+                TcpStream::connect(("127.0.0.1", *port))
+                    .await
+                    .expect("a connection"),
+            ),
             Self::Socket(path) => Wire::new(UnixStream::connect(path).await.expect("a connection")),
         })
     }

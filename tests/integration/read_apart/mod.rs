@@ -125,11 +125,18 @@ const KNOWN: [&str; 96] = [
 
 fn targets() -> Vec<String> {
     let mut runner = TestRunner::deterministic();
-    let made_up = || nasty::paths().new_tree(&mut runner).expect("a path").current();
+    let made_up = || {
+        nasty::paths()
+            .new_tree(&mut runner)
+            .expect("a path")
+            .current()
+    };
     let made_up: Vec<String> = std::iter::repeat_with(made_up).take(GENERATED).collect();
     let targets = KNOWN.iter().map(|&target| target.to_owned()).chain(made_up);
     // A line's end would be two lines, and an empty target none.
-    targets.filter(|target| !target.is_empty() && !target.contains(['\r', '\n'])).collect()
+    targets
+        .filter(|target| !target.is_empty() && !target.contains(['\r', '\n']))
+        .collect()
 }
 
 /// Every backend behind an app of its own that takes no odd spellings, and one that takes all of them.
@@ -162,7 +169,11 @@ async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
     dialogue.0.write(request.as_bytes()).await.ok()?;
     let reply = dialogue.try_hear("GET").await?;
-    let closes = reply.head.all("connection").iter().any(|value| value.eq_ignore_ascii_case("close"));
+    let closes = reply
+        .head
+        .all("connection")
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case("close"));
     if !closes && reply.status() < 400 {
         *kept = Some(dialogue);
     }
@@ -181,23 +192,31 @@ async fn no_server_gives_away_what_the_rules_protect_however_it_reads_a_path() {
             let mut kept = None;
             for target in &targets {
                 if kept.is_none() {
-                    let stream = TcpStream::connect(door.address()).await.expect("a connection");
+                    let stream = TcpStream::connect(door.address())
+                        .await
+                        .expect("a connection");
                     stream.set_nodelay(true).expect("no delay");
                     kept = Some(Dialogue(Wire::new(stream)));
                 }
                 let asked = target.replace("app.localhost:8080", &host);
-                let Some((status, text)) = ask(&mut kept, &host, &asked).await else { continue };
+                let Some((status, text)) = ask(&mut kept, &host, &asked).await else {
+                    continue;
+                };
                 if text.contains(PROTECTED) {
                     holes.push(format!("{host}: {target:?} gave {status} {text}"));
                 }
-                *served.entry(name).or_default() += usize::from(status < 400 && text.contains("public"));
+                *served.entry(name).or_default() +=
+                    usize::from(status < 400 && text.contains("public"));
             }
         }
     }
     assert!(holes.is_empty(), "{}", holes.join("\n"));
     for name in backends.places.keys() {
         let served = served.get(name.as_str()).copied().unwrap_or_default();
-        assert!(served > 50, "{name} served {served} public paths only: nothing was tried");
+        assert!(
+            served > 50,
+            "{name} served {served} public paths only: nothing was tried"
+        );
     }
 }
 
@@ -205,7 +224,11 @@ async fn no_server_gives_away_what_the_rules_protect_however_it_reads_a_path() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_servers_do_read_these_paths_apart() {
     let backends = Backends::start().await;
-    let looks_protected = |target: &str| target.strip_prefix("/admin").is_some_and(|rest| !rest.starts_with('.'));
+    let looks_protected = |target: &str| {
+        target
+            .strip_prefix("/admin")
+            .is_some_and(|rest| !rest.starts_with('.'))
+    };
     for (name, place) in &backends.places {
         let (mut kept, mut disguises) = (None, Vec::new());
         for target in targets().iter().filter(|target| !looks_protected(target)) {
@@ -218,6 +241,9 @@ async fn the_same_servers_do_read_these_paths_apart() {
                 disguises.push(target.clone());
             }
         }
-        assert!(disguises.len() >= 10, "{name} gives it away under {disguises:?} only");
+        assert!(
+            disguises.len() >= 10,
+            "{name} gives it away under {disguises:?} only"
+        );
     }
 }

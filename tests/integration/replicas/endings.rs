@@ -31,13 +31,21 @@ async fn a_logout_by_the_provider_is_known_at_the_other_replica_within_a_second(
     let doorward = two(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut elsewhere = doorward.moved_to(1, browser.clone());
-    let token = doorward.provider.logout_token("store", &json!({ "sub": "alice-id" }), &[]);
+    let token = doorward
+        .provider
+        .logout_token("store", &json!({ "sub": "alice-id" }), &[]);
     for (replica, status) in [(1, 200), (0, 400)] {
         let url = doorward.store_url("/.doorward/backchannel-logout");
         let body = format!("logout_token={token}");
-        let ask = Ask::new(Kind::Program, &url).method("POST").body("application/x-www-form-urlencoded", body);
+        let ask = Ask::new(Kind::Program, &url)
+            .method("POST")
+            .body("application/x-www-form-urlencoded", body);
         let page = doorward.browser_of(replica).send(ask).await;
-        assert_eq!(page.status(), status, "its `jti` counts once, at whichever replica: {page}");
+        assert_eq!(
+            page.status(),
+            status,
+            "its `jti` counts once, at whichever replica: {page}"
+        );
     }
     assert!(until_refused(&mut elsewhere, &doorward.store_url(CART)).await < BOUND);
     assert!(until_refused(&mut browser, &doorward.store_url(CART)).await < BOUND);
@@ -48,7 +56,10 @@ async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once
     let redis = RedisServer::start();
     let fusionauth = "kind = \"fusionauth\"\nrequire_registration = false\n\
                       [providers.login.webhooks]\nsignature = \"jwks\"\n";
-    let mut doorward = Setup::plain().provider(fusionauth).remembering(&store(&redis)).start();
+    let mut doorward = Setup::plain()
+        .provider(fusionauth)
+        .remembering(&store(&redis))
+        .start();
     doorward.add_replica();
     let browser = doorward.logged_in("alice", CART).await;
     let mut elsewhere = doorward.moved_to(1, browser.clone());
@@ -60,8 +71,13 @@ async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once
     let signature = doorward.provider.webhook_signature(&body, &[]);
     let told = async |replica| {
         let url = doorward.forum_url("/.doorward/webhooks/fusionauth");
-        let ask = Ask::new(Kind::Program, &url).method("POST").header("x-fusionauth-signature-jwt", &signature);
-        let page = doorward.browser_of(replica).send(ask.body("application/json", body.clone())).await;
+        let ask = Ask::new(Kind::Program, &url)
+            .method("POST")
+            .header("x-fusionauth-signature-jwt", &signature);
+        let page = doorward
+            .browser_of(replica)
+            .send(ask.body("application/json", body.clone()))
+            .await;
         assert_eq!(page.status(), 200, "{page}");
     };
     told(0).await;
@@ -69,7 +85,11 @@ async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once
     doorward.pass(1);
     let mut again = doorward.logged_in("alice", CART).await;
     told(1).await;
-    assert_eq!(again.step(&doorward.store_url(CART)).await.status(), 200, "what came before ends nothing new");
+    assert_eq!(
+        again.step(&doorward.store_url(CART)).await.status(),
+        200,
+        "what came before ends nothing new"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,10 +99,15 @@ async fn a_socket_ends_within_a_second_of_the_logout_at_another_replica() {
     let browser = doorward.logged_in("alice", CART).await;
     let mut elsewhere = doorward.moved_to(1, browser.clone());
     let ask = Ask::new(Kind::Program, &doorward.store_url("/socket"));
-    let mut socket = WebSocket::open(&mut elsewhere, ask).await.expect("a socket");
+    let mut socket = WebSocket::open(&mut elsewhere, ask)
+        .await
+        .expect("a socket");
     let begun = std::time::Instant::now();
     super::log_out(&doorward, browser).await;
-    assert!(!matches!(socket.hear().await, Ok(Some(_))), "nothing more is heard");
+    assert!(
+        !matches!(socket.hear().await, Ok(Some(_))),
+        "nothing more is heard"
+    );
     assert!(begun.elapsed() < BOUND * 2, "{:?}", begun.elapsed());
 }
 
@@ -96,7 +121,11 @@ async fn a_replica_that_starts_later_knows_what_was_ended_before() {
     until_refused(&mut thief, &doorward.store_url(CART)).await;
     let newcomer = doorward.add_replica();
     let mut thief = doorward.moved_to(newcomer, thief);
-    assert_eq!(thief.step(&doorward.store_url(CART)).await.status(), 302, "at its first answer");
+    assert_eq!(
+        thief.step(&doorward.store_url(CART)).await.status(),
+        302,
+        "at its first answer"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +137,10 @@ async fn a_store_that_forgot_is_told_again_what_was_ended() {
     super::log_out(&doorward, browser).await;
     until_refused(&mut thief, &doorward.store_url(CART)).await;
     redis.command(&["FLUSHALL"]);
-    crate::support::eventually("the store knows again", || redis.command(&["DBSIZE"]) != "0").await;
+    crate::support::eventually("the store knows again", || {
+        redis.command(&["DBSIZE"]) != "0"
+    })
+    .await;
     let newcomer = doorward.add_replica();
     let mut thief = doorward.moved_to(newcomer, thief);
     assert!(until_refused(&mut thief, &doorward.store_url(CART)).await < BOUND);

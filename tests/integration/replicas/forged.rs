@@ -14,9 +14,15 @@ async fn tokens_that_are_moved_to_anothers_session_are_nobodys() {
     let mut bob = doorward.logged_in("bob", CART).await;
     let mut alice = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
-    assert_eq!(bob.clone().step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        bob.clone().step(&doorward.store_url(CART)).await.status(),
+        200
+    );
     let of_bob = one(&redis, "*:successor/*");
-    assert_eq!(alice.clone().step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        alice.clone().step(&doorward.store_url(CART)).await.status(),
+        200
+    );
     let both = redis.command(&["--scan", "--pattern", "*:successor/*"]);
     let of_alice = both.lines().find(|key| *key != of_bob).expect("hers");
     assert_eq!(redis.command(&["COPY", &of_bob, of_alice, "REPLACE"]), "1");
@@ -36,13 +42,26 @@ async fn what_a_login_brought_is_for_its_own_attempt_only() {
     let mut thief = doorward.browser();
     let page = thief.step(&doorward.store_url(CART)).await;
     let location = Url::parse(page.header("location").expect("a redirect")).expect("an URL");
-    let state = location.query_pairs().find(|(name, _)| name == "state").expect("a state").1.into_owned();
+    let state = location
+        .query_pairs()
+        .find(|(name, _)| name == "state")
+        .expect("a state")
+        .1
+        .into_owned();
     let cookies = thief.jar.of(doorward.store_host());
-    let attempt = cookies.iter().find_map(|cookie| cookie.name.strip_prefix("doorward_login_")).expect("an attempt");
+    let attempt = cookies
+        .iter()
+        .find_map(|cookie| cookie.name.strip_prefix("doorward_login_"))
+        .expect("an attempt");
     let (space, _) = of_bob.rsplit_once('/').expect("a key");
-    assert_eq!(redis.command(&["COPY", &of_bob, &format!("{space}/{attempt}")]), "1");
+    assert_eq!(
+        redis.command(&["COPY", &of_bob, &format!("{space}/{attempt}")]),
+        "1"
+    );
     let issuer = doorward.provider.issuer();
-    let callback = doorward.store_url(&format!("/.doorward/callback?code=made-up&state={state}&iss={issuer}"));
+    let callback = doorward.store_url(&format!(
+        "/.doorward/callback?code=made-up&state={state}&iss={issuer}"
+    ));
     let page = thief.step(&callback).await;
     assert_eq!(page.status(), 400, "{page}");
     assert!(doorward.cookie(&thief, "jwt").is_none(), "{page}");
@@ -54,7 +73,11 @@ async fn words_that_no_key_sealed_end_nothing_and_are_counted() {
     let doorward = Setup::plain().remembering(&store(&redis)).start();
     let mut alice = doorward.logged_in("alice", CART).await;
     let feed = one(&redis, "*{feed}:items");
-    for junk in ["99999999999999999999", "00000000001900000000store AAAA", "00000000001900000000no seal at all"] {
+    for junk in [
+        "99999999999999999999",
+        "00000000001900000000store AAAA",
+        "00000000001900000000no seal at all",
+    ] {
         redis.command(&["XADD", &feed, "*", "i", junk]);
     }
     tokio::time::sleep(BOUND).await;

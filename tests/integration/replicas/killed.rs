@@ -16,11 +16,19 @@ use crate::support::replicas::Replicas;
 const LEASE: Duration = Duration::from_secs(25);
 
 async fn expired(redis: &RedisServer) -> (Replicas, Browser) {
-    let setup = Setup::plain().provider("refresh_timeout = \"2s\"").remembering(&store(redis));
+    let setup = Setup::plain()
+        .provider("refresh_timeout = \"2s\"")
+        .remembering(&store(redis));
     let replicas = Replicas::start(3, setup);
-    replicas.around.provider.behave(|behaviour| behaviour.token_lifetime = Duration::from_secs(1));
+    replicas
+        .around
+        .provider
+        .behave(|behaviour| behaviour.token_lifetime = Duration::from_secs(1));
     let browser = replicas.logged_in(0, "alice", CART).await;
-    replicas.around.provider.behave(|behaviour| behaviour.token_lifetime = Duration::from_secs(300));
+    replicas
+        .around
+        .provider
+        .behave(|behaviour| behaviour.token_lifetime = Duration::from_secs(300));
     tokio::time::sleep(Duration::from_millis(1100)).await;
     (replicas, browser)
 }
@@ -46,8 +54,14 @@ async fn before_the_provider_did_anything_the_others_refresh_when_its_lease_ends
     let (mut replicas, browser) = expired(&redis).await;
     // Doorward's call hangs before the provider has done anything; the replica that made it dies.
     let gate = Gate::default();
-    replicas.around.provider.fault_once(Endpoint::Token, Fault::HeldBefore(gate.clone()));
-    let (mut dying, url) = (replicas.moved_to(0, browser.clone()), Replicas::store_url(CART));
+    replicas
+        .around
+        .provider
+        .fault_once(Endpoint::Token, Fault::HeldBefore(gate.clone()));
+    let (mut dying, url) = (
+        replicas.moved_to(0, browser.clone()),
+        Replicas::store_url(CART),
+    );
     let cut = tokio::spawn(async move { dying.step(&url).await.status() });
     gate.reached(1).await;
     replicas.processes[0].kill();
@@ -55,8 +69,15 @@ async fn before_the_provider_did_anything_the_others_refresh_when_its_lease_ends
     let mut browser = shown_at_last(&replicas, 1, &browser).await;
     browser = replicas.moved_to(2, browser);
     assert_eq!(browser.step(&Replicas::store_url(CART)).await.status(), 200);
-    assert_eq!(refreshes(&replicas.around.provider), 2, "the one that died, and one more");
-    replicas.around.provider.assert_no_dead_refresh_token_was_sent();
+    assert_eq!(
+        refreshes(&replicas.around.provider),
+        2,
+        "the one that died, and one more"
+    );
+    replicas
+        .around
+        .provider
+        .assert_no_dead_refresh_token_was_sent();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,8 +86,17 @@ async fn after_its_result_was_stored_the_others_answer_with_it() {
     let (mut replicas, browser) = expired(&redis).await;
     // The backend never answers, so the new cookies never reach the browser.
     let gate = Gate::default();
-    replicas.around.store.answer(CART, Answer { gate: Some(gate.clone()), ..Answer::default() });
-    let (mut dying, url) = (replicas.moved_to(0, browser.clone()), Replicas::store_url(CART));
+    replicas.around.store.answer(
+        CART,
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
+    let (mut dying, url) = (
+        replicas.moved_to(0, browser.clone()),
+        Replicas::store_url(CART),
+    );
     let cut = tokio::spawn(async move { dying.step(&url).await.status() });
     gate.reached(1).await;
     replicas.processes[0].kill();
@@ -75,5 +105,8 @@ async fn after_its_result_was_stored_the_others_answer_with_it() {
     shown_at_last(&replicas, 1, &browser).await;
     shown_at_last(&replicas, 2, &browser).await;
     assert_eq!(refreshes(&replicas.around.provider), 1);
-    replicas.around.provider.assert_no_dead_refresh_token_was_sent();
+    replicas
+        .around
+        .provider
+        .assert_no_dead_refresh_token_was_sent();
 }

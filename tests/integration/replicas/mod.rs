@@ -55,9 +55,13 @@ async fn all_at_once(browsers: &[Browser], count: usize, url: &str) -> (Vec<u16>
 /// Logs out at the first replica, by the form of its confirmation page.
 async fn log_out(doorward: &Doorward, browser: Browser) {
     let mut browser = doorward.moved_to(0, browser);
-    let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let form = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     let url = Url::parse(&doorward.store_url("/.doorward/logout")).expect("an URL");
-    let ask = Ask::new(Kind::Navigation, url.as_str()).method("POST").from(&form.url);
+    let ask = Ask::new(Kind::Navigation, url.as_str())
+        .method("POST")
+        .from(&form.url);
     let page = browser.send(ask).await;
     assert_eq!(page.status(), 303, "{page}");
 }
@@ -71,7 +75,10 @@ async fn until_refused(browser: &mut Browser, url: &str) -> Duration {
             assert_eq!(status, 302, "it is refused by sending to the login");
             return begun.elapsed();
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "it is never refused");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "it is never refused"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -20,7 +20,9 @@ async fn five_hundred_requests_at_expiry_are_one_refresh_and_nobody_is_logged_ou
     let mut newest = browser;
     for round in 1..=3 {
         doorward.pass(300);
-        let browsers: Vec<_> = (0..3).map(|replica| doorward.moved_to(replica, newest.clone())).collect();
+        let browsers: Vec<_> = (0..3)
+            .map(|replica| doorward.moved_to(replica, newest.clone()))
+            .collect();
         let (statuses, last) = all_at_once(&browsers, 500, &doorward.store_url(CART)).await;
         assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
         assert_eq!(refreshes(&doorward.provider), round);
@@ -36,7 +38,14 @@ async fn a_client_that_vanished_gets_its_tokens_at_another_replica_minutes_later
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     // The answer of this one is lost on its way.
-    assert_eq!(browser.clone().step(&doorward.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        browser
+            .clone()
+            .step(&doorward.store_url(CART))
+            .await
+            .status(),
+        200
+    );
     doorward.pass(240);
     browser = doorward.moved_to(1, browser);
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
@@ -60,7 +69,13 @@ async fn a_token_that_is_used_again_at_another_replica_after_the_grace_is_theft(
     }
     let within = |replica| {
         let (doorward, thief) = (&doorward, &thief);
-        async move { doorward.moved_to(replica, thief.clone()).step(&doorward.store_url(CART)).await.status() }
+        async move {
+            doorward
+                .moved_to(replica, thief.clone())
+                .step(&doorward.store_url(CART))
+                .await
+                .status()
+        }
     };
     doorward.pass(29);
     assert_eq!(within(1).await, 200);
@@ -79,7 +94,9 @@ async fn a_provider_that_answers_503_for_ten_seconds_logs_nobody_out() {
     let browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));
-    let browsers: Vec<_> = (0..3).map(|replica| doorward.moved_to(replica, browser.clone())).collect();
+    let browsers: Vec<_> = (0..3)
+        .map(|replica| doorward.moved_to(replica, browser.clone()))
+        .collect();
     for _ in 0..10 {
         let (statuses, _) = all_at_once(&browsers, 30, &doorward.store_url(CART)).await;
         assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
@@ -96,11 +113,17 @@ async fn a_provider_that_answers_503_for_ten_seconds_logs_nobody_out() {
 async fn an_answer_that_is_cut_off_is_asked_for_once_more_by_one_replica() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
-    doorward.provider.behave(|behaviour| behaviour.rotates_refresh_tokens = false);
+    doorward
+        .provider
+        .behave(|behaviour| behaviour.rotates_refresh_tokens = false);
     let browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
-    doorward.provider.fault_once(Endpoint::Token, Fault::CutAfter);
-    let browsers: Vec<_> = (0..3).map(|replica| doorward.moved_to(replica, browser.clone())).collect();
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::CutAfter);
+    let browsers: Vec<_> = (0..3)
+        .map(|replica| doorward.moved_to(replica, browser.clone()))
+        .collect();
     let (statuses, _) = all_at_once(&browsers, 60, &doorward.store_url(CART)).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     assert_eq!(refreshes(&doorward.provider), 2);
@@ -116,6 +139,9 @@ async fn without_a_shared_store_replicas_do_not_know_of_each_other() {
     doorward.pass(300);
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     // The provider has seen this token: it ends the session, as it would for a thief.
-    assert_eq!(elsewhere.step(&doorward.store_url(CART)).await.status(), 302);
+    assert_eq!(
+        elsewhere.step(&doorward.store_url(CART)).await.status(),
+        302
+    );
     assert_eq!(refreshes(&doorward.provider), 2);
 }

@@ -8,9 +8,19 @@ use crate::support::redis::RedisServer;
 
 async fn status(doorward: &Doorward, browser: &mut Browser) -> u16 {
     let page = browser.step(&doorward.store_url(CART)).await;
-    let deleted = page.head.all("set-cookie").iter().any(|line| line.contains("Max-Age=0"));
-    assert!(!deleted, "no cookie is taken away because the store is: {page}");
-    assert!(page.status() != 503 || page.header("retry-after").is_some(), "{page}");
+    let deleted = page
+        .head
+        .all("set-cookie")
+        .iter()
+        .any(|line| line.contains("Max-Age=0"));
+    assert!(
+        !deleted,
+        "no cookie is taken away because the store is: {page}"
+    );
+    assert!(
+        page.status() != 503 || page.header("retry-after").is_some(),
+        "{page}"
+    );
     page.status()
 }
 
@@ -44,7 +54,12 @@ async fn living_jwts_pass_dead_ones_wait_and_nobody_is_logged_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_hangs_is_as_good_as_gone() {
     let redis = RedisServer::start();
-    let doorward = Setup::plain().remembering(&format!("{}\nredis = {{ timeout = \"1s\" }}", store(&redis))).start();
+    let doorward = Setup::plain()
+        .remembering(&format!(
+            "{}\nredis = {{ timeout = \"1s\" }}",
+            store(&redis)
+        ))
+        .start();
     let mut alice = doorward.logged_in("alice", CART).await;
     redis.pause();
     assert_eq!(status(&doorward, &mut alice).await, 200);
@@ -66,8 +81,19 @@ async fn a_logout_while_the_store_is_away_is_announced_when_it_is_back() {
     let mut thief = doorward.moved_to(1, browser.clone());
     redis.stop();
     super::log_out(&doorward, browser).await;
-    assert_eq!(doorward.moved_to(0, thief.clone()).step(&doorward.store_url(CART)).await.status(), 302);
-    assert_eq!(status(&doorward, &mut thief).await, 200, "the other replica cannot know yet");
+    assert_eq!(
+        doorward
+            .moved_to(0, thief.clone())
+            .step(&doorward.store_url(CART))
+            .await
+            .status(),
+        302
+    );
+    assert_eq!(
+        status(&doorward, &mut thief).await,
+        200,
+        "the other replica cannot know yet"
+    );
     redis.restart();
     until_refused(&mut thief, &doorward.store_url(CART)).await;
 }
@@ -75,7 +101,9 @@ async fn a_logout_while_the_store_is_away_is_announced_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
     let mut redis = RedisServer::start_persistent();
-    let setup = Setup::plain().store("revocation = \"strict\"").remembering(&store(&redis));
+    let setup = Setup::plain()
+        .store("revocation = \"strict\"")
+        .remembering(&store(&redis));
     let doorward = setup.start();
     let mut alice = doorward.logged_in("alice", CART).await;
     redis.stop();
@@ -85,8 +113,23 @@ async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(status(&doorward, &mut alice).await, 503);
-    assert_eq!(alice.step(&doorward.store_url("/public/page")).await.status(), 200, "what is everybody's goes on");
-    assert_eq!(alice.clone().visit(&doorward.forum_url("/posts")).await.status(), 503, "a code is redeemed once only");
+    assert_eq!(
+        alice
+            .step(&doorward.store_url("/public/page"))
+            .await
+            .status(),
+        200,
+        "what is everybody's goes on"
+    );
+    assert_eq!(
+        alice
+            .clone()
+            .visit(&doorward.forum_url("/posts"))
+            .await
+            .status(),
+        503,
+        "a code is redeemed once only"
+    );
     assert!(doorward.metric("doorward_revocations_known").await < 0.5);
     redis.restart();
     let begun = std::time::Instant::now();
@@ -98,9 +141,13 @@ async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn for_a_provider_that_tolerates_it_replicas_refresh_by_themselves_meanwhile() {
     let mut redis = RedisServer::start();
-    let setup = Setup::plain().provider("on_store_outage = \"local-lease\"").remembering(&store(&redis));
+    let setup = Setup::plain()
+        .provider("on_store_outage = \"local-lease\"")
+        .remembering(&store(&redis));
     let doorward = setup.start();
-    doorward.provider.behave(|behaviour| behaviour.rotates_refresh_tokens = false);
+    doorward
+        .provider
+        .behave(|behaviour| behaviour.rotates_refresh_tokens = false);
     let mut alice = doorward.logged_in("alice", CART).await;
     redis.stop();
     doorward.pass(300);

@@ -43,40 +43,65 @@ pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(SOON, reached).await.unwrap_or_else(|_| panic!("{series} did not become {value}"));
+    timeout(SOON, reached)
+        .await
+        .unwrap_or_else(|_| panic!("{series} did not become {value}"));
 }
 
 /// The answer sends the browser to log in.
 pub fn assert_login_starts(door: &Doorward, page: &Page) {
     let location = page.header("location").unwrap_or_default();
     let authorize = door.provider.url(Endpoint::Authorize);
-    assert!(page.status() == 302 && location.starts_with(&authorize), "no login: {page}");
+    assert!(
+        page.status() == 302 && location.starts_with(&authorize),
+        "no login: {page}"
+    );
 }
 
 /// A page for people with this status that names `code`; returned is its reference.
 pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
     assert_own_answer(page, status);
-    assert!(page.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{page}");
+    assert!(
+        page.header("content-type")
+            .is_some_and(|kind| kind.starts_with("text/html")),
+        "{page}"
+    );
     assert!(page.header("content-security-policy").is_some(), "{page}");
     let words = page.words();
-    let shown = words.rsplit_once("Reference ").map_or(words.as_str(), |(_, shown)| shown);
-    let after = shown.strip_prefix(code).unwrap_or_else(|| panic!("not `{code}` is on the page, but: {shown}"));
+    let shown = words
+        .rsplit_once("Reference ")
+        .map_or(words.as_str(), |(_, shown)| shown);
+    let after = shown
+        .strip_prefix(code)
+        .unwrap_or_else(|| panic!("not `{code}` is on the page, but: {shown}"));
     reference(after.split_whitespace().next().unwrap_or_default())
 }
 
 /// A problem document (RFC 9457) with this status and `code`; returned is its reference.
 pub fn assert_problem(page: &Page, status: u16, code: &str) -> String {
     assert_own_answer(page, status);
-    assert_eq!(page.header("content-type"), Some("application/problem+json"), "{page}");
+    assert_eq!(
+        page.header("content-type"),
+        Some("application/problem+json"),
+        "{page}"
+    );
     let problem = page.json();
-    assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(u64::from(status)), Some(code)), "{page}");
+    assert_eq!(
+        (problem["status"].as_u64(), problem["code"].as_str()),
+        (Some(u64::from(status)), Some(code)),
+        "{page}"
+    );
     reference(problem["reference"].as_str().unwrap_or_default())
 }
 
 fn assert_own_answer(page: &Page, status: u16) {
     assert_eq!(page.status(), status, "{page}");
     assert_eq!(page.header("cache-control"), Some("no-store"), "{page}");
-    assert_eq!(page.header("x-content-type-options"), Some("nosniff"), "{page}");
+    assert_eq!(
+        page.header("x-content-type-options"),
+        Some("nosniff"),
+        "{page}"
+    );
 }
 
 fn reference(text: &str) -> String {
@@ -116,7 +141,10 @@ impl Dialogue {
 
     /// Sends these bytes.
     pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write(bytes.as_ref()).await.expect("the connection takes it");
+        self.0
+            .write(bytes.as_ref())
+            .await
+            .expect("the connection takes it");
     }
 
     /// Sends a request of `method` and reads its answer.
@@ -147,7 +175,9 @@ impl Dialogue {
 
     /// Waits for the other side to close; what still comes is returned.
     pub async fn hear_end(&mut self) -> Vec<u8> {
-        let rest = timeout(SOON, self.0.read_body(Framing::UntilClose)).await.expect("an end in time");
+        let rest = timeout(SOON, self.0.read_body(Framing::UntilClose))
+            .await
+            .expect("an end in time");
         // A reset is an end too.
         rest.unwrap_or_default()
     }

@@ -128,7 +128,11 @@ impl Backend {
 
     fn start_with(tls: Option<Arc<ServerConfig>>) -> Self {
         let shared = Arc::new(Mutex::new(Shared::default()));
-        Self { listening: listen(0, &shared, tls.clone()), shared, tls }
+        Self {
+            listening: listen(0, &shared, tls.clone()),
+            shared,
+            tls,
+        }
     }
 
     /// `http://127.0.0.1:PORT`, or https.
@@ -169,7 +173,9 @@ impl Backend {
 
     /// The last request; there must be one.
     pub fn last(&self) -> Received {
-        self.received().pop().expect("a request reached the backend")
+        self.received()
+            .pop()
+            .expect("a request reached the backend")
     }
 
     /// How many requests came.
@@ -185,12 +191,16 @@ impl Backend {
     /// No head, body or tunnelled byte so far contains one of `canaries`, as it is or percent-encoded.
     pub fn assert_never_saw(&self, canaries: &[&str]) {
         let shared = self.shared();
-        let seen = shared.received.iter().flat_map(|request| [request.head.raw.as_slice(), request.body.as_slice()]);
+        let seen = shared
+            .received
+            .iter()
+            .flat_map(|request| [request.head.raw.as_slice(), request.body.as_slice()]);
         for bytes in seen.chain([shared.tunnelled.as_slice()]) {
             let text = String::from_utf8_lossy(bytes).to_lowercase();
             for canary in canaries {
                 assert!(!canary.is_empty(), "an empty canary is everywhere");
-                let encoded: String = url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
+                let encoded: String =
+                    url::form_urlencoded::byte_serialize(canary.as_bytes()).collect();
                 for form in [canary.to_lowercase(), encoded.to_lowercase()] {
                     assert!(!text.contains(&form), "the backend saw `{form}` in\n{text}");
                 }
@@ -215,7 +225,11 @@ fn listen(port: u16, shared: &Arc<Mutex<Shared>>, tls: Option<Arc<ServerConfig>>
     })
 }
 
-async fn accept(stream: TcpStream, tls: Option<TlsAcceptor>, shared: &Mutex<Shared>) -> io::Result<()> {
+async fn accept(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    shared: &Mutex<Shared>,
+) -> io::Result<()> {
     match tls {
         Some(tls) => serve(Wire::new(tls.accept(stream).await?), shared).await,
         None => serve(Wire::new(stream), shared).await,
@@ -231,10 +245,19 @@ async fn serve(mut wire: Wire, shared: &Mutex<Shared>) -> io::Result<()> {
     };
     while let Some(head) = wire.read_head().await? {
         let mut words = head.start.split(' ').map(str::to_owned);
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let index = {
             let mut shared = lock();
-            shared.received.push(Received { method, target, head: head.clone(), body: Vec::new(), connection });
+            shared.received.push(Received {
+                method,
+                target,
+                head: head.clone(),
+                body: Vec::new(),
+                connection,
+            });
             shared.received.len() - 1
         };
         if head.header("expect").is_some() {
@@ -258,11 +281,18 @@ async fn serve(mut wire: Wire, shared: &Mutex<Shared>) -> io::Result<()> {
         if answer.cut == Some(Cut::BeforeHead) {
             return Ok(());
         }
-        if head.header("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
-            let accept = websocket::accept_key(head.header("sec-websocket-key").unwrap_or_default());
-            let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-            wire.write(format!("{switch}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes()).await?;
-            return websocket::echo(&mut wire, |heard| lock().tunnelled.extend_from_slice(heard)).await;
+        if head
+            .header("upgrade")
+            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        {
+            let accept =
+                websocket::accept_key(head.header("sec-websocket-key").unwrap_or_default());
+            let switch =
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+            wire.write(format!("{switch}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes())
+                .await?;
+            return websocket::echo(&mut wire, |heard| lock().tunnelled.extend_from_slice(heard))
+                .await;
         }
         respond(&mut wire, &request, &answer).await?;
         if answer.cut == Some(Cut::InsideBody) {
@@ -279,7 +309,12 @@ async fn respond(wire: &mut Wire, request: &Received, answer: &Answer) -> io::Re
         Content::Big(_) | Content::Events { .. } => None,
     };
     let mut lines = vec![format!("HTTP/1.1 {} Test", answer.status)];
-    lines.extend(answer.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    lines.extend(
+        answer
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}")),
+    );
     lines.push(match &answer.body {
         Content::Echo => "Content-Type: application/json".to_owned(),
         Content::Events { .. } => "Content-Type: text/event-stream".to_owned(),
@@ -289,13 +324,18 @@ async fn respond(wire: &mut Wire, request: &Received, answer: &Answer) -> io::Re
         Some(bytes) => format!("Content-Length: {}", bytes.len()),
         None => "Transfer-Encoding: chunked".to_owned(),
     });
-    wire.write(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await?;
+    wire.write(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes())
+        .await?;
     tokio::time::sleep(answer.body_delay).await;
     let has_body = request.method != "HEAD" && !matches!(answer.status, 204 | 304);
     match (&answer.body, whole) {
         _ if !has_body => Ok(()),
         (_, Some(bytes)) => {
-            let sent = if answer.cut == Some(Cut::InsideBody) { bytes.len() / 2 } else { bytes.len() };
+            let sent = if answer.cut == Some(Cut::InsideBody) {
+                bytes.len() / 2
+            } else {
+                bytes.len()
+            };
             wire.write(&bytes[..sent]).await
         }
         (Content::Big(size), None) => big(wire, *size, answer.cut).await,
@@ -307,7 +347,8 @@ async fn respond(wire: &mut Wire, request: &Received, answer: &Answer) -> io::Re
 fn echo(request: &Received) -> String {
     let body = String::from_utf8_lossy(&request.body);
     let headers = &request.head.headers;
-    json!({ "method": request.method, "target": request.target, "headers": headers, "body": body }).to_string()
+    json!({ "method": request.method, "target": request.target, "headers": headers, "body": body })
+        .to_string()
 }
 
 async fn big(wire: &mut Wire, size: usize, cut: Option<Cut>) -> io::Result<()> {
@@ -318,15 +359,28 @@ async fn big(wire: &mut Wire, size: usize, cut: Option<Cut>) -> io::Result<()> {
         chunk(wire, &vec![b'x'; part]).await?;
         left -= part;
     }
-    if cut.is_some() { Ok(()) } else { wire.write(b"0\r\n\r\n").await }
+    if cut.is_some() {
+        Ok(())
+    } else {
+        wire.write(b"0\r\n\r\n").await
+    }
 }
 
-async fn events(wire: &mut Wire, count: usize, every: Duration, cut: Option<Cut>) -> io::Result<()> {
+async fn events(
+    wire: &mut Wire,
+    count: usize,
+    every: Duration,
+    cut: Option<Cut>,
+) -> io::Result<()> {
     for number in 0..count {
         chunk(wire, format!("data: {number}\n\n").as_bytes()).await?;
         tokio::time::sleep(every).await;
     }
-    if cut.is_some() { Ok(()) } else { wire.write(b"0\r\n\r\n").await }
+    if cut.is_some() {
+        Ok(())
+    } else {
+        wire.write(b"0\r\n\r\n").await
+    }
 }
 
 async fn chunk(wire: &mut Wire, bytes: &[u8]) -> io::Result<()> {

@@ -74,7 +74,15 @@ impl Ask {
     pub fn new(kind: Kind, url: &str) -> Self {
         let url = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
         let (headers, body) = (Vec::new(), Vec::new());
-        Self { kind, method: "GET".to_owned(), url, headers, body, initiator: None, follow: false }
+        Self {
+            kind,
+            method: "GET".to_owned(),
+            url,
+            headers,
+            body,
+            initiator: None,
+            follow: false,
+        }
     }
 
     /// Another method.
@@ -111,7 +119,12 @@ impl Ask {
 impl Browser {
     /// An empty profile. Cookies age by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { jar: Jar::default(), clock, tls: None, ports: HashMap::new() }
+        Self {
+            jar: Jar::default(),
+            clock,
+            tls: None,
+            ports: HashMap::new(),
+        }
     }
 
     /// Speaks TLS, and trusts this authority.
@@ -138,8 +151,15 @@ impl Browser {
 
     /// Goes one redirect further.
     pub async fn next(&mut self, page: &Page) -> Page {
-        let ask = page.redirect().unwrap_or_else(|| panic!("no redirect: {page}"));
-        let mut further = self.send(Ask { follow: false, ..ask }).await;
+        let ask = page
+            .redirect()
+            .unwrap_or_else(|| panic!("no redirect: {page}"));
+        let mut further = self
+            .send(Ask {
+                follow: false,
+                ..ask
+            })
+            .await;
         further.chain.splice(0..0, page.chain.iter().cloned());
         further
     }
@@ -147,7 +167,12 @@ impl Browser {
     /// Clicks a link (`href` as in the page); redirects are followed.
     pub async fn click(&mut self, page: &Page, href: &str) -> Page {
         let target = page.resolve(href);
-        self.send(Ask::new(Kind::Navigation, target.as_str()).from(&page.url).following()).await
+        self.send(
+            Ask::new(Kind::Navigation, target.as_str())
+                .from(&page.url)
+                .following(),
+        )
+        .await
     }
 
     /// Fills the form that has these fields and sends it; redirects are followed.
@@ -157,13 +182,21 @@ impl Browser {
 
     /// A script's request from `page`; redirects are followed, as `fetch()` does.
     pub async fn fetch(&mut self, page: &Url, method: &str, url: &str) -> Page {
-        self.send(Ask::new(Kind::Fetch, url).method(method).from(page).following()).await
+        self.send(
+            Ask::new(Kind::Fetch, url)
+                .method(method)
+                .from(page)
+                .following(),
+        )
+        .await
     }
 
     /// Sends; panics where the connection fails.
     pub async fn send(&mut self, ask: Ask) -> Page {
         let what = format!("{} {}", ask.method, ask.url);
-        self.try_send(ask).await.unwrap_or_else(|error| panic!("{what}: {error}"))
+        self.try_send(ask)
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
     /// Sends; the error is the connection's.
@@ -171,14 +204,24 @@ impl Browser {
         let mut chain = Vec::new();
         let mut ask = ask;
         loop {
-            let (head, body) = tokio::time::timeout(PATIENCE, self.exchange(&ask, &chain)).await??;
+            let (head, body) =
+                tokio::time::timeout(PATIENCE, self.exchange(&ask, &chain)).await??;
             chain.push(self.keep_cookies(&ask, &chain, &head));
-            let page = Page { url: ask.url.clone(), head, body, chain: chain.clone(), ask: ask.clone() };
+            let page = Page {
+                url: ask.url.clone(),
+                head,
+                body,
+                chain: chain.clone(),
+                ask: ask.clone(),
+            };
             match page.redirect() {
                 Some(next) if ask.follow => ask = next,
                 _ => return Ok(page),
             }
-            assert!(chain.len() <= MOST_REDIRECTS, "redirected in circles: {page}");
+            assert!(
+                chain.len() <= MOST_REDIRECTS,
+                "redirected in circles: {page}"
+            );
         }
     }
 
@@ -186,7 +229,10 @@ impl Browser {
     pub async fn stream(&mut self, ask: Ask) -> io::Result<Streaming> {
         let mut wire = self.connect(&ask.url).await?;
         wire.write(&self.request_bytes(&ask, &[])).await?;
-        let head = wire.read_head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let head = wire
+            .read_head()
+            .await?
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         self.keep_cookies(&ask, &[], &head);
         let rest = head.answer_framing(&ask.method);
         Ok(Streaming { head, wire, rest })
@@ -194,23 +240,34 @@ impl Browser {
 
     /// A bare connection to the URL's port, TLS where it says so: for bytes by hand.
     pub async fn connect(&self, url: &Url) -> io::Result<Wire> {
-        let shown = url.port_or_known_default().ok_or(io::ErrorKind::InvalidInput)?;
+        let shown = url
+            .port_or_known_default()
+            .ok_or(io::ErrorKind::InvalidInput)?;
         let port = self.ports.get(&shown).copied().unwrap_or(shown);
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.set_nodelay(true)?;
         if url.scheme() != "https" {
             return Ok(Wire::new(stream));
         }
-        let tls = self.tls.clone().ok_or_else(|| io::Error::other("this browser trusts no authority"))?;
-        let name = ServerName::try_from(url.host_str().unwrap_or_default().to_owned()).map_err(io::Error::other)?;
-        Ok(Wire::new(TlsConnector::from(tls).connect(name, stream).await?))
+        let tls = self
+            .tls
+            .clone()
+            .ok_or_else(|| io::Error::other("this browser trusts no authority"))?;
+        let name = ServerName::try_from(url.host_str().unwrap_or_default().to_owned())
+            .map_err(io::Error::other)?;
+        Ok(Wire::new(
+            TlsConnector::from(tls).connect(name, stream).await?,
+        ))
     }
 
     async fn exchange(&self, ask: &Ask, before: &[Hop]) -> io::Result<(Head, Vec<u8>)> {
         let mut wire = self.connect(&ask.url).await?;
         wire.write(&self.request_bytes(ask, before)).await?;
         loop {
-            let head = wire.read_head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let head = wire
+                .read_head()
+                .await?
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
             if head.status() < 200 && head.status() != 101 {
                 continue;
             }
@@ -225,10 +282,24 @@ impl Browser {
             Some(query) => format!("{}?{query}", ask.url.path()),
             None => ask.url.path().to_owned(),
         };
-        let mut lines = vec![format!("{} {target} HTTP/1.1", ask.method), format!("Host: {}", authority(&ask.url))];
-        lines.extend(implied_headers(ask, before).into_iter().map(|(name, value)| format!("{name}: {value}")));
-        lines.extend(ask.headers.iter().map(|(name, value)| format!("{name}: {value}")));
-        if let Some(cookies) = self.jar.header(&ask.url, self.clock.now(), situation(ask, before)) {
+        let mut lines = vec![
+            format!("{} {target} HTTP/1.1", ask.method),
+            format!("Host: {}", authority(&ask.url)),
+        ];
+        lines.extend(
+            implied_headers(ask, before)
+                .into_iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
+        lines.extend(
+            ask.headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
+        if let Some(cookies) = self
+            .jar
+            .header(&ask.url, self.clock.now(), situation(ask, before))
+        {
             lines.push(format!("Cookie: {cookies}"));
         }
         if !ask.body.is_empty() || matches!(ask.method.as_str(), "POST" | "PUT" | "PATCH") {
@@ -241,18 +312,31 @@ impl Browser {
     }
 
     fn keep_cookies(&mut self, ask: &Ask, before: &[Hop], head: &Head) -> Hop {
-        let set_cookies: Vec<String> = head.all("set-cookie").into_iter().map(str::to_owned).collect();
+        let set_cookies: Vec<String> = head
+            .all("set-cookie")
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         let mut refused = Vec::new();
         for line in &set_cookies {
             if ask.kind == Kind::Program {
                 continue;
             }
-            if let Err(why) = self.jar.take(&ask.url, line, self.clock.now(), situation(ask, before)) {
+            if let Err(why) =
+                self.jar
+                    .take(&ask.url, line, self.clock.now(), situation(ask, before))
+            {
                 refused.push((line.clone(), why));
             }
         }
         let location = head.header("location").map(str::to_owned);
-        Hop { url: ask.url.clone(), status: head.status(), location, set_cookies, refused }
+        Hop {
+            url: ask.url.clone(),
+            status: head.status(),
+            location,
+            set_cookies,
+            refused,
+        }
     }
 }
 
@@ -270,5 +354,6 @@ impl Streaming {
 
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }

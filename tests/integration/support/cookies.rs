@@ -46,13 +46,22 @@ pub struct Jar(Vec<Cookie>);
 
 impl Jar {
     /// Takes one `Set-Cookie` line; the error says why a browser would not.
-    pub fn take(&mut self, url: &Url, line: &str, now: Timestamp, situation: Situation) -> Result<(), &'static str> {
+    pub fn take(
+        &mut self,
+        url: &Url,
+        line: &str,
+        now: Timestamp,
+        situation: Situation,
+    ) -> Result<(), &'static str> {
         let cookie = parse(url, line, now)?;
         if cookie.same_site != SameSite::None && !situation.same_site && !situation.top_level {
             return Err("a SameSite cookie on a cross-site answer that is no top-level navigation");
         }
         if url.scheme() != "https"
-            && self.0.iter().any(|old| old.secure && old.name == cookie.name && related(old, &cookie))
+            && self
+                .0
+                .iter()
+                .any(|old| old.secure && old.name == cookie.name && related(old, &cookie))
         {
             return Err("would overlay a Secure cookie from an insecure origin");
         }
@@ -74,25 +83,44 @@ impl Jar {
 
     /// The `Cookie` header for a request, if any: longer paths first, then older ones.
     pub fn header(&self, url: &Url, now: Timestamp, situation: Situation) -> Option<String> {
-        let mut sent: Vec<&Cookie> = self.0.iter().filter(|cookie| goes_to(cookie, url, now, situation)).collect();
+        let mut sent: Vec<&Cookie> = self
+            .0
+            .iter()
+            .filter(|cookie| goes_to(cookie, url, now, situation))
+            .collect();
         sent.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
-        let pairs: Vec<String> = sent.iter().map(|cookie| format!("{}={}", cookie.name, cookie.value)).collect();
-        if pairs.is_empty() { None } else { Some(pairs.join("; ")) }
+        let pairs: Vec<String> = sent
+            .iter()
+            .map(|cookie| format!("{}={}", cookie.name, cookie.value))
+            .collect();
+        if pairs.is_empty() {
+            None
+        } else {
+            Some(pairs.join("; "))
+        }
     }
 
     /// The cookie of this name that this host set for itself or got from a parent.
     pub fn get(&self, host: &str, name: &str) -> Option<&Cookie> {
-        self.0.iter().find(|cookie| cookie.name == name && covers(cookie, host))
+        self.0
+            .iter()
+            .find(|cookie| cookie.name == name && covers(cookie, host))
     }
 
     /// All cookies that requests to this host may carry.
     pub fn of(&self, host: &str) -> Vec<&Cookie> {
-        self.0.iter().filter(|cookie| covers(cookie, host)).collect()
+        self.0
+            .iter()
+            .filter(|cookie| covers(cookie, host))
+            .collect()
     }
 
     /// Changes the value of a cookie; it must be there.
     pub fn tamper(&mut self, host: &str, name: &str, change: impl FnOnce(&str) -> String) {
-        let found = self.0.iter_mut().find(|cookie| cookie.name == name && covers(cookie, host));
+        let found = self
+            .0
+            .iter_mut()
+            .find(|cookie| cookie.name == name && covers(cookie, host));
         let cookie = found.unwrap_or_else(|| panic!("no cookie {name} for {host}"));
         cookie.value = change(&cookie.value);
     }
@@ -104,7 +132,8 @@ impl Jar {
 
     /// Takes out the cookies of this host for which `which` holds.
     pub fn remove(&mut self, host: &str, which: impl Fn(&Cookie) -> bool) {
-        self.0.retain(|cookie| !(covers(cookie, host) && which(cookie)));
+        self.0
+            .retain(|cookie| !(covers(cookie, host) && which(cookie)));
     }
 
     /// What closing the browser does.
@@ -164,21 +193,28 @@ fn covers(cookie: &Cookie, host: &str) -> bool {
 }
 
 fn related(one: &Cookie, other: &Cookie) -> bool {
-    one.domain == other.domain || is_below(&one.domain, &other.domain) || is_below(&other.domain, &one.domain)
+    one.domain == other.domain
+        || is_below(&one.domain, &other.domain)
+        || is_below(&other.domain, &one.domain)
 }
 
 fn is_below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+    host.strip_suffix(domain)
+        .is_some_and(|rest| rest.ends_with('.'))
 }
 
 fn path_matches(cookie: &str, path: &str) -> bool {
-    path.strip_prefix(cookie).is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
+    path.strip_prefix(cookie)
+        .is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
 }
 
 fn parse(url: &Url, line: &str, now: Timestamp) -> Result<Cookie, &'static str> {
     let host = url.host_str().ok_or("an URL without a host")?;
     let mut parts = line.split(';');
-    let (name, value) = parts.next().and_then(|pair| pair.split_once('=')).ok_or("no name and value")?;
+    let (name, value) = parts
+        .next()
+        .and_then(|pair| pair.split_once('='))
+        .ok_or("no name and value")?;
     let mut cookie = Cookie::host_only(host, name.trim(), value.trim());
     cookie.http_only = false;
     cookie.path = default_path(url.path());
@@ -217,7 +253,9 @@ fn parse(url: &Url, line: &str, now: Timestamp) -> Result<Cookie, &'static str> 
     if lower.starts_with("__secure-") && !cookie.secure {
         return Err("__Secure- without Secure");
     }
-    if lower.starts_with("__host-") && !(cookie.secure && cookie.host_only && path_attribute_is_root(line)) {
+    if lower.starts_with("__host-")
+        && !(cookie.secure && cookie.host_only && path_attribute_is_root(line))
+    {
         return Err("__Host- needs Secure, Path=/ and no Domain");
     }
     Ok(cookie)
@@ -240,7 +278,10 @@ fn take_domain(cookie: &mut Cookie, host: &str, domain: &str) -> Result<(), &'st
 }
 
 fn path_attribute_is_root(line: &str) -> bool {
-    let mut attributes = line.split(';').skip(1).filter_map(|attribute| attribute.split_once('='));
+    let mut attributes = line
+        .split(';')
+        .skip(1)
+        .filter_map(|attribute| attribute.split_once('='));
     attributes.any(|(key, value)| key.trim().eq_ignore_ascii_case("path") && value.trim() == "/")
 }
 
@@ -261,14 +302,22 @@ fn default_path(path: &str) -> String {
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 section 5.6.7), also with dashes.
 fn http_date(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let words: Vec<&str> = text.split_once(", ")?.1.split([' ', '-', ':']).collect();
     let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
     let (day, year) = (number(0)?, number(2)?);
     let month = MONTHS.iter().position(|name| Some(name) == words.get(1))? as u64 + 1;
     // Days since 1970 after Howard Hinnant's civil calendar; the year begins in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let days = days.checked_sub(719_468)?;
-    Some(Timestamp::from_secs(days * 86_400 + number(3)? * 3600 + number(4)? * 60 + number(5)?))
+    Some(Timestamp::from_secs(
+        days * 86_400 + number(3)? * 3600 + number(4)? * 60 + number(5)?,
+    ))
 }

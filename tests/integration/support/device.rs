@@ -21,14 +21,22 @@ impl Device {
     }
 
     fn coordinates(&self) -> [String; 2] {
-        let (x, y) = self.0.public_key().as_ref().get(1..).expect("a point").split_at(32);
+        let (x, y) = self
+            .0
+            .public_key()
+            .as_ref()
+            .get(1..)
+            .expect("a point")
+            .split_at(32);
         [x, y].map(|part| URL_SAFE_NO_PAD.encode(part))
     }
 
     /// The key's thumbprint (RFC 7638), to which a token can be bound.
     pub fn thumbprint(&self) -> String {
         let [x, y] = self.coordinates();
-        sha256(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
+        sha256(&format!(
+            r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#
+        ))
     }
 
     /// The claims by which a token is bound to the key (section 6.1).
@@ -37,7 +45,13 @@ impl Device {
     }
 
     /// A proof for one request, with `more` over its claims; `null` leaves one out.
-    pub fn proof(&self, request: (&str, &str), token: &str, now: Timestamp, more: &Value) -> String {
+    pub fn proof(
+        &self,
+        request: (&str, &str),
+        token: &str,
+        now: Timestamp,
+        more: &Value,
+    ) -> String {
         let (method, url) = request;
         let mut claims = json!({
             "jti": random_name(12), "htm": method, "htu": url, "iat": now.secs(), "ath": sha256(token),
@@ -52,8 +66,13 @@ impl Device {
         let [x, y] = self.coordinates();
         let jwk = json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y });
         let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
-        let message = [&header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
-        let signature = self.0.sign(&SystemRandom::new(), message.as_bytes()).expect("a signature");
+        let message = [&header, claims]
+            .map(|part| URL_SAFE_NO_PAD.encode(part.to_string()))
+            .join(".");
+        let signature = self
+            .0
+            .sign(&SystemRandom::new(), message.as_bytes())
+            .expect("a signature");
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }

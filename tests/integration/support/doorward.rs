@@ -95,7 +95,10 @@ impl Setup {
 
     /// `https://store.example.test` and `https://forum.example.test`, with certificates of an authority of their own.
     pub fn over_tls() -> Self {
-        Self { secure: true, ..Self::plain() }
+        Self {
+            secure: true,
+            ..Self::plain()
+        }
     }
 
     /// More lines in `[session]`.
@@ -164,7 +167,11 @@ impl Setup {
     }
 
     fn lines(&self, name: &str) -> String {
-        let lines = self.sections.iter().filter(|(section, _)| *section == name).map(|(_, lines)| lines.as_str());
+        let lines = self
+            .sections
+            .iter()
+            .filter(|(section, _)| *section == name)
+            .map(|(_, lines)| lines.as_str());
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -207,7 +214,8 @@ impl Setup {
             Some(deployment) => deployment.sealing_key(),
             None => SealingKey::generate().expect("randomness"),
         };
-        key.write_new(&folder.path().join("doorward.key")).expect("a key file");
+        key.write_new(&folder.path().join("doorward.key"))
+            .expect("a key file");
         for (name, text) in &self.files {
             write(&folder, name, text);
         }
@@ -215,13 +223,28 @@ impl Setup {
             write(&folder, &format!("{id}.secret"), &format!("{id}-secret\n"));
         }
         if self.secure {
-            let hosts = ["store.example.test", "forum.example.test", "www.store.example.test"];
+            let hosts = [
+                "store.example.test",
+                "forum.example.test",
+                "www.store.example.test",
+            ];
             let certificate = authority.certificate_for(&hosts);
             write(&folder, "chain.pem", &certificate.chain_pem);
             write(&folder, "tls.pem", &certificate.key_pem);
         }
-        write(&folder, "doorward.toml", &self.text(&site, &provider, &store, &forum));
-        Surroundings { provider, store, forum, authority, file: folder.path().join("doorward.toml"), folder }
+        write(
+            &folder,
+            "doorward.toml",
+            &self.text(&site, &provider, &store, &forum),
+        );
+        Surroundings {
+            provider,
+            store,
+            forum,
+            authority,
+            file: folder.path().join("doorward.toml"),
+            folder,
+        }
     }
 
     /// The issuer's own address leads nowhere where a fixture gives it.
@@ -232,10 +255,24 @@ impl Setup {
         format!("discovery_url = \"{}\"", provider.url(Endpoint::Discovery))
     }
 
-    fn text(&self, site: &Site, provider: &FakeProvider, store: &Backend, forum: &Backend) -> String {
-        let tls = if self.secure { "[server.tls]\ncert_file = \"chain.pem\"\nkey_file = \"tls.pem\"" } else { "" };
+    fn text(
+        &self,
+        site: &Site,
+        provider: &FakeProvider,
+        store: &Backend,
+        forum: &Backend,
+    ) -> String {
+        let tls = if self.secure {
+            "[server.tls]\ncert_file = \"chain.pem\"\nkey_file = \"tls.pem\""
+        } else {
+            ""
+        };
         let remembering = self.lines("remembering");
-        let remembering = if remembering.is_empty() { remembering } else { format!("[store]\n{remembering}") };
+        let remembering = if remembering.is_empty() {
+            remembering
+        } else {
+            format!("[store]\n{remembering}")
+        };
         let app = |name: &str, origin: &str, upstream: &str| {
             format!(
                 "[apps.{name}]\nprovider = \"login\"\npublic_url = \"{origin}\"\nupstream = \"{upstream}\"\n\
@@ -286,12 +323,20 @@ impl Doorward {
 
     /// The store's host, as cookies know it.
     pub fn store_host(&self) -> &'static str {
-        if self.secure { "store.example.test" } else { "store.localhost" }
+        if self.secure {
+            "store.example.test"
+        } else {
+            "store.localhost"
+        }
     }
 
     /// The forum's host.
     pub fn forum_host(&self) -> &'static str {
-        if self.secure { "forum.example.test" } else { "forum.localhost" }
+        if self.secure {
+            "forum.example.test"
+        } else {
+            "forum.localhost"
+        }
     }
 
     /// The name of a cookie of Doorward's that is for the whole host: `jwt`, `refresh`, `seen`, `browser`.
@@ -319,12 +364,17 @@ impl Doorward {
 
     /// What its file says.
     pub fn config(&self) -> Config {
-        config::load(&self.file, []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}")).config
+        config::load(&self.file, [])
+            .unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"))
+            .config
     }
 
     /// Where a replica is really served.
     pub fn port_of(&self, replica: usize) -> u16 {
-        self.servers[replica].address().expect("a TCP listener").port()
+        self.servers[replica]
+            .address()
+            .expect("a TCP listener")
+            .port()
     }
 
     /// Waits until the store has answered so many requests more.
@@ -336,18 +386,32 @@ impl Doorward {
     /// Starts one more Doorward with the same file and keys; returns its number. The first is 0.
     pub fn add_replica(&mut self) -> usize {
         let log: Box<dyn Write + Send> = Box::new(self.log.clone());
-        self.servers.push(Server::start(&self.config(), self.clock.clone(), Some(log)).expect("a server"));
+        self.servers
+            .push(Server::start(&self.config(), self.clock.clone(), Some(log)).expect("a server"));
         self.servers.len() - 1
     }
 
     /// Starts one more with this ring of keys; the first of them seals. Those that there are not yet are made.
     pub fn add_replica_with_keys(&mut self, key_files: &[&str]) -> usize {
-        for file in key_files.iter().map(|name| self.file.with_file_name(name)).filter(|file| !file.exists()) {
-            SealingKey::generate().expect("randomness").write_new(&file).expect("a key file");
+        for file in key_files
+            .iter()
+            .map(|name| self.file.with_file_name(name))
+            .filter(|file| !file.exists())
+        {
+            SealingKey::generate()
+                .expect("randomness")
+                .write_new(&file)
+                .expect("a key file");
         }
         let text = std::fs::read_to_string(&self.file).expect("the file");
         let ring = format!("key_files = {key_files:?}");
-        let lines = text.lines().map(|line| if line.starts_with("key_files = ") { &ring } else { line });
+        let lines = text.lines().map(|line| {
+            if line.starts_with("key_files = ") {
+                &ring
+            } else {
+                line
+            }
+        });
         std::fs::write(&self.file, lines.collect::<Vec<_>>().join("\n")).expect("the file");
         self.add_replica()
     }
@@ -362,13 +426,20 @@ impl Doorward {
         self.sign_in(name);
         let mut browser = self.browser();
         let page = browser.visit(&self.store_url(path)).await;
-        assert_eq!((page.status(), page.url.as_str()), (200, self.store_url(path).as_str()), "{page}");
+        assert_eq!(
+            (page.status(), page.url.as_str()),
+            (200, self.store_url(path).as_str()),
+            "{page}"
+        );
         browser
     }
 
     /// Who the store's backend was last told is asking: the first identity header, if there was one.
     pub fn store_saw(&self) -> Option<String> {
-        self.store.last().header("x-forwarded-user").map(str::to_owned)
+        self.store
+            .last()
+            .header("x-forwarded-user")
+            .map(str::to_owned)
     }
 
     /// The value of the browser's cookie of this kind at the store, chunks joined.
@@ -398,7 +469,9 @@ impl Doorward {
 
     /// Where those of this replica are.
     pub fn admin_address_of(&self, replica: usize) -> SocketAddr {
-        self.servers[replica].admin_address().expect("a TCP listener")
+        self.servers[replica]
+            .admin_address()
+            .expect("a TCP listener")
     }
 
     /// The value of a counter or gauge such as `doorward_thefts_total{app="store",outcome="session_ended"}`; 0 if absent.
@@ -408,10 +481,17 @@ impl Doorward {
 
     /// The same of another replica.
     pub async fn metric_of(&self, replica: usize, series: &str) -> f64 {
-        let admin = self.servers[replica].admin_address().expect("a TCP listener");
+        let admin = self.servers[replica]
+            .admin_address()
+            .expect("a TCP listener");
         let metrics = format!("http://{admin}/metrics");
-        let text = Browser::new(self.clock.clone()).visit(&metrics).await.text();
-        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let text = Browser::new(self.clock.clone())
+            .visit(&metrics)
+            .await
+            .text();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 }
@@ -420,8 +500,12 @@ impl Drop for Doorward {
     fn drop(&mut self) {
         let servers = std::mem::take(&mut self.servers);
         // Draining blocks, which a test's runtime does not allow.
-        let ended = std::thread::spawn(move || servers.into_iter().for_each(Server::shut_down)).join();
-        assert!(ended.is_ok() || std::thread::panicking(), "doorward broke off while ending");
+        let ended =
+            std::thread::spawn(move || servers.into_iter().for_each(Server::shut_down)).join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "doorward broke off while ending"
+        );
     }
 }
 
@@ -433,13 +517,19 @@ impl Log {
 
     /// The lines as JSON.
     pub fn lines(&self) -> Vec<Value> {
-        self.text().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+        self.text()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
     }
 
     /// Waits for a line about this path with this code, and returns the last such.
     pub async fn line(&self, path: &str, code: &str) -> Value {
         let fits = |line: &Value| line["path"] == path && line["code"] == code;
-        super::eventually(&format!("a log line {path} {code}"), || self.lines().iter().any(fits)).await;
+        super::eventually(&format!("a log line {path} {code}"), || {
+            self.lines().iter().any(fits)
+        })
+        .await;
         self.lines().into_iter().rfind(fits).expect("it was there")
     }
 }
@@ -455,9 +545,17 @@ impl Write for Log {
 }
 
 fn site(secure: bool) -> Site {
-    let origin =
-        |name| if secure { format!("https://{name}.example.test") } else { format!("http://{name}.localhost:8080") };
-    Site { store: origin("store"), forum: origin("forum") }
+    let origin = |name| {
+        if secure {
+            format!("https://{name}.example.test")
+        } else {
+            format!("http://{name}.localhost:8080")
+        }
+    };
+    Site {
+        store: origin("store"),
+        forum: origin("forum"),
+    }
 }
 
 fn write(folder: &TempDir, name: &str, text: &str) {

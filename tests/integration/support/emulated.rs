@@ -34,24 +34,40 @@ impl Emulated {
             fusionauth: Some(Habits { one_time_use }),
         };
         let demo_clock = clock.clone();
-        let started = super::runtime().spawn(async move { Demo::start(&options, demo_clock).await });
+        let started =
+            super::runtime().spawn(async move { Demo::start(&options, demo_clock).await });
         let (demo, _narration) = started.await.expect("no panic").expect("a demonstration");
-        let files = DemoFiles::write(&demo, &SealingKey::generate().expect("randomness").to_text()).expect("files");
+        let files = DemoFiles::write(
+            &demo,
+            &SealingKey::generate().expect("randomness").to_text(),
+        )
+        .expect("files");
         let mut text = std::fs::read_to_string(files.config_file()).expect("the file");
         for (from, to) in edits {
             assert_eq!(text.matches(from).count(), 1, "`{from}` in:\n{text}");
             text = text.replace(from, to);
         }
         std::fs::write(files.config_file(), text).expect("the file");
-        let loaded = config::load(&files.config_file(), []).unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
+        let loaded = config::load(&files.config_file(), [])
+            .unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"));
         let server = Server::start(&loaded.config, clock.clone(), None).expect("a server");
-        let api_key = std::fs::read_to_string(files.key_file().with_file_name("api-key.secret")).expect("the key");
-        Self { clock, api_key, demo, server: Some(server), _files: files }
+        let api_key = std::fs::read_to_string(files.key_file().with_file_name("api-key.secret"))
+            .expect("the key");
+        Self {
+            clock,
+            api_key,
+            demo,
+            server: Some(server),
+            _files: files,
+        }
     }
 
     /// The apps' origins.
     pub fn site(&self) -> Site {
-        Site { store: self.demo.links().store.clone(), forum: self.demo.links().forum.clone() }
+        Site {
+            store: self.demo.links().store.clone(),
+            forum: self.demo.links().forum.clone(),
+        }
     }
 
     /// The provider.
@@ -61,7 +77,10 @@ impl Emulated {
 
     /// An address at the provider.
     pub fn at_provider(&self, path: &str) -> String {
-        format!("http://login.localhost:{}{path}", self.provider().address().port())
+        format!(
+            "http://login.localhost:{}{path}",
+            self.provider().address().port()
+        )
     }
 
     /// A browser with nothing in it.
@@ -77,7 +96,9 @@ impl Emulated {
     /// A call of the provider's API with its key.
     pub async fn call_api(&self, method: &str, path: &str) -> Page {
         let ask = Ask::new(Kind::Program, &self.at_provider(path)).method(method);
-        self.browser().send(ask.header("authorization", &self.api_key)).await
+        self.browser()
+            .send(ask.header("authorization", &self.api_key))
+            .await
     }
 }
 
@@ -85,7 +106,11 @@ impl Drop for Emulated {
     fn drop(&mut self) {
         let server = self.server.take();
         // Draining blocks, which a test's runtime does not allow.
-        let ended = std::thread::spawn(move || server.into_iter().for_each(Server::shut_down)).join();
-        assert!(ended.is_ok() || std::thread::panicking(), "doorward broke off while ending");
+        let ended =
+            std::thread::spawn(move || server.into_iter().for_each(Server::shut_down)).join();
+        assert!(
+            ended.is_ok() || std::thread::panicking(),
+            "doorward broke off while ending"
+        );
     }
 }

@@ -30,7 +30,12 @@ impl Folder {
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
             folder.write(key, &SealingKey::generate().expect("a key").to_text());
         }
-        for secret in ["store.secret", "secrets/store", "secrets/forum", "secrets/redis"] {
+        for secret in [
+            "store.secret",
+            "secrets/store",
+            "secrets/forum",
+            "secrets/redis",
+        ] {
             folder.write(secret, "a-secret-of-this-test-only\n");
         }
         folder.write(name, config);

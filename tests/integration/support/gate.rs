@@ -16,7 +16,10 @@ struct Inner {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self(Arc::new(Inner { open: watch::Sender::new(false), waiting: watch::Sender::new(0) }))
+        Self(Arc::new(Inner {
+            open: watch::Sender::new(false),
+            waiting: watch::Sender::new(0),
+        }))
     }
 }
 
@@ -34,7 +37,10 @@ impl Gate {
     /// Waits until at least `count` came to the closed gate since it was made.
     pub async fn reached(&self, count: usize) {
         let mut waiting = self.0.waiting.subscribe();
-        waiting.wait_for(|arrived| *arrived >= count).await.expect("the gate is alive");
+        waiting
+            .wait_for(|arrived| *arrived >= count)
+            .await
+            .expect("the gate is alive");
     }
 
     /// Waits for the gate to open.
@@ -44,6 +50,8 @@ impl Gate {
             return;
         }
         self.0.waiting.send_modify(|arrived| *arrived += 1);
-        open.wait_for(|open| *open).await.expect("the gate is alive");
+        open.wait_for(|open| *open)
+            .await
+            .expect("the gate is alive");
     }
 }

@@ -21,7 +21,9 @@ use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::server::{ClientStreamingService, ServerStreamingService, StreamingService, UnaryService};
+use tonic::server::{
+    ClientStreamingService, ServerStreamingService, StreamingService, UnaryService,
+};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::listening::Listening;
@@ -106,7 +108,11 @@ impl Service {
                 let _gone = server.serve_connection(TokioIo::new(stream), answer).await;
             }
         });
-        Self { listening, heads, scheme }
+        Self {
+            listening,
+            heads,
+            scheme,
+        }
     }
 
     /// `http://127.0.0.1:PORT`, or https.
@@ -125,8 +131,13 @@ impl Service {
     }
 }
 
-async fn answer(request: http::Request<Incoming>, seen: &Mutex<Vec<HeaderMap>>) -> http::Response<Body> {
-    seen.lock().expect("no test panicked inside").push(request.headers().clone());
+async fn answer(
+    request: http::Request<Incoming>,
+    seen: &Mutex<Vec<HeaderMap>>,
+) -> http::Response<Body> {
+    seen.lock()
+        .expect("no test panicked inside")
+        .push(request.headers().clone());
     let mut grpc = tonic::server::Grpc::new(Raw);
     match request.uri().path() {
         "/echo.Echo/Say" => grpc.unary(Echo, request).await,
@@ -155,10 +166,20 @@ impl UnaryService<Bytes> for Echo {
                 metadata.insert("cause", "wish".parse().expect("ASCII"));
                 // What no backend may say, before a body or behind it.
                 metadata.insert("doorward-access-token", "forged".parse().expect("ASCII"));
-                return Err(Status::with_metadata(tonic::Code::NotFound, "not hére: 100 %", metadata));
+                return Err(Status::with_metadata(
+                    tonic::Code::NotFound,
+                    "not hére: 100 %",
+                    metadata,
+                ));
             }
-            let person = person.as_ref().and_then(|person| person.to_str().ok()).unwrap_or("nobody");
-            Ok(Response::new(Bytes::from(format!("{person}: {}", String::from_utf8_lossy(&message)))))
+            let person = person
+                .as_ref()
+                .and_then(|person| person.to_str().ok())
+                .unwrap_or("nobody");
+            Ok(Response::new(Bytes::from(format!(
+                "{person}: {}",
+                String::from_utf8_lossy(&message)
+            ))))
         })
     }
 }
@@ -192,7 +213,11 @@ impl ServerStreamingService<Bytes> for Echo {
                 word => Ok(Bytes::copy_from_slice(word)),
             })
             .collect();
-        Box::pin(async move { Ok(Response::new(Box::pin(tokio_stream::iter(words)) as Messages)) })
+        Box::pin(async move {
+            Ok(Response::new(
+                Box::pin(tokio_stream::iter(words)) as Messages
+            ))
+        })
     }
 }
 
@@ -214,15 +239,27 @@ pub struct Channel {
 }
 
 /// A client of the service at `origin`, that really is at `address`.
-pub async fn client(address: SocketAddr, origin: &str, metadata: &[(&str, &str)]) -> tonic::client::Grpc<Channel> {
+pub async fn client(
+    address: SocketAddr,
+    origin: &str,
+    metadata: &[(&str, &str)],
+) -> tonic::client::Grpc<Channel> {
     let stream = TcpStream::connect(address).await.expect("a port");
     let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
     tokio::spawn(connection);
-    let metadata = metadata
-        .iter()
-        .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value")));
-    let channel = Channel { sender, metadata: metadata.collect() };
+    let metadata = metadata.iter().map(|(name, value)| {
+        (
+            name.parse().expect("a name"),
+            HeaderValue::from_str(value).expect("a value"),
+        )
+    });
+    let channel = Channel {
+        sender,
+        metadata: metadata.collect(),
+    };
     tonic::client::Grpc::with_origin(channel, origin.parse().expect("an origin"))
 }
 

@@ -31,7 +31,10 @@ pub fn forms(html: &str) -> Vec<Form> {
                 inside = true;
                 forms.push(Form {
                     id: tag.attribute("id"),
-                    method: tag.attribute("method").unwrap_or_else(|| "GET".to_owned()).to_ascii_uppercase(),
+                    method: tag
+                        .attribute("method")
+                        .unwrap_or_else(|| "GET".to_owned())
+                        .to_ascii_uppercase(),
                     action: tag.attribute("action").unwrap_or_default(),
                     fields: Vec::new(),
                     buttons: Vec::new(),
@@ -62,34 +65,61 @@ pub fn forms(html: &str) -> Vec<Form> {
 impl Form {
     /// Whether it has a control of this name.
     pub fn has(&self, name: &str) -> bool {
-        self.fields.iter().chain(&self.buttons).any(|(control, _)| control == name)
+        self.fields
+            .iter()
+            .chain(&self.buttons)
+            .any(|(control, _)| control == name)
     }
 
     /// What it sends with these values typed in; the button is the one among them, else the first.
     pub fn filled(&self, values: &[(&str, &str)]) -> Vec<(String, String)> {
-        let typed = |name: &str| values.iter().find(|(field, _)| *field == name).map(|(_, value)| (*value).to_owned());
-        let fields =
-            self.fields.iter().map(|(name, value)| (name.clone(), typed(name).unwrap_or_else(|| value.clone())));
-        let pressed = self.buttons.iter().find(|(name, value)| values.contains(&(name.as_str(), value.as_str())));
-        fields.chain(pressed.or(self.buttons.first()).cloned()).collect()
+        let typed = |name: &str| {
+            values
+                .iter()
+                .find(|(field, _)| *field == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        let fields = self
+            .fields
+            .iter()
+            .map(|(name, value)| (name.clone(), typed(name).unwrap_or_else(|| value.clone())));
+        let pressed = self
+            .buttons
+            .iter()
+            .find(|(name, value)| values.contains(&(name.as_str(), value.as_str())));
+        fields
+            .chain(pressed.or(self.buttons.first()).cloned())
+            .collect()
     }
 }
 
 /// All links of a page: target and text.
 pub fn links(html: &str) -> Vec<(String, String)> {
     let anchors = tags(html).into_iter().filter(|tag| tag.name == "a");
-    anchors.filter_map(|tag| Some((tag.attribute("href")?, tag.text.trim().to_owned()))).collect()
+    anchors
+        .filter_map(|tag| Some((tag.attribute("href")?, tag.text.trim().to_owned())))
+        .collect()
 }
 
 /// The text of a page without its tags.
 pub fn text(html: &str) -> String {
-    let words: Vec<String> = tags(html).into_iter().map(|tag| tag.text.trim().to_owned()).collect();
-    words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(" ")
+    let words: Vec<String> = tags(html)
+        .into_iter()
+        .map(|tag| tag.text.trim().to_owned())
+        .collect();
+    words
+        .into_iter()
+        .filter(|words| !words.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 impl Tag {
     fn attribute(&self, name: &str) -> Option<String> {
-        self.attributes.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone())
+        self.attributes
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.clone())
     }
 }
 
@@ -98,8 +128,14 @@ fn tags(html: &str) -> Vec<Tag> {
         .skip(1)
         .filter_map(|piece| {
             let (inside, text) = piece.split_once('>')?;
-            let (name, rest) = inside.split_once(char::is_whitespace).unwrap_or((inside.trim_end_matches('/'), ""));
-            Some(Tag { name: name.to_ascii_lowercase(), attributes: attributes(rest), text: unescape(text) })
+            let (name, rest) = inside
+                .split_once(char::is_whitespace)
+                .unwrap_or((inside.trim_end_matches('/'), ""));
+            Some(Tag {
+                name: name.to_ascii_lowercase(),
+                attributes: attributes(rest),
+                text: unescape(text),
+            })
         })
         .collect()
 }
@@ -111,7 +147,9 @@ fn attributes(mut rest: &str) -> Vec<(String, String)> {
         if rest.is_empty() {
             return found;
         }
-        let end = rest.find(|c: char| c == '=' || c.is_whitespace()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c == '=' || c.is_whitespace())
+            .unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         let (value, after) = match after.strip_prefix('=') {
             Some(after) => attribute_value(after),
@@ -136,7 +174,9 @@ fn unescape(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {
         plain.push_str(before);
-        let known = after.split_once(';').and_then(|(entity, after)| Some((character(entity)?, after)));
+        let known = after
+            .split_once(';')
+            .and_then(|(entity, after)| Some((character(entity)?, after)));
         match known {
             Some((c, after)) => {
                 plain.push(c);

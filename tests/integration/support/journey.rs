@@ -14,7 +14,12 @@ pub struct Site {
 
 /// Walks all of it as `name`, whose password is the same, and who may not see the store's `/admin`.
 /// `past_the_jwt` must outlast (or move a clock over) the life of the JWT, and not that of the refresh token.
-pub async fn whole(browser: &mut Browser, site: &Site, name: &str, past_the_jwt: impl AsyncFnOnce()) {
+pub async fn whole(
+    browser: &mut Browser,
+    site: &Site,
+    name: &str,
+    past_the_jwt: impl AsyncFnOnce(),
+) {
     let cart = format!("{}/shopping-cart", site.store);
     let posts = format!("{}/posts", site.forum);
     log_in(browser, &cart, name).await;
@@ -24,7 +29,13 @@ pub async fn whole(browser: &mut Browser, site: &Site, name: &str, past_the_jwt:
     past_the_jwt().await;
     load_with_refresh(browser, &cart, name).await;
     load_with_refresh(browser, &posts, name).await;
-    assert_eq!(browser.step(&format!("{}/admin", site.store)).await.status(), 403);
+    assert_eq!(
+        browser
+            .step(&format!("{}/admin", site.store))
+            .await
+            .status(),
+        403
+    );
     log_out(browser, &site.store).await;
     is_asked(browser, &cart).await;
 }
@@ -32,11 +43,16 @@ pub async fn whole(browser: &mut Browser, site: &Site, name: &str, past_the_jwt:
 /// Opens a protected page, is sent to the provider's form, fills it, and lands on the page.
 pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
     let form = is_asked(browser, url).await;
-    let page = browser.submit(&form, &[("username", name), ("password", name)]).await;
+    let page = browser
+        .submit(&form, &[("username", name), ("password", name)])
+        .await;
     assert_shows(&page, url, name);
     let host = host_of(url);
     for kind in ["jwt", "refresh"] {
-        assert!(cookie(browser, &host, kind).is_some(), "no {kind} cookie after login: {page}");
+        assert!(
+            cookie(browser, &host, kind).is_some(),
+            "no {kind} cookie after login: {page}"
+        );
     }
     page
 }
@@ -44,9 +60,16 @@ pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
 /// Opens a protected page and is sent to the provider, which shows its form: returned is that page.
 pub async fn is_asked(browser: &mut Browser, url: &str) -> Page {
     let page = browser.visit(url).await;
-    let has_form = page.forms().iter().any(|form| form.fields.iter().any(|(field, _)| field == "password"));
+    let has_form = page
+        .forms()
+        .iter()
+        .any(|form| form.fields.iter().any(|(field, _)| field == "password"));
     assert!(has_form, "no login form: {page}");
-    assert_ne!(page.url.origin(), Url::parse(url).expect("an URL").origin(), "the form is the provider's: {page}");
+    assert_ne!(
+        page.url.origin(),
+        Url::parse(url).expect("an URL").origin(),
+        "the form is the provider's: {page}"
+    );
     page
 }
 
@@ -78,7 +101,10 @@ pub async fn load_with_refresh(browser: &mut Browser, url: &str, name: &str) -> 
     assert_eq!(page.chain.len(), 1, "{page}");
     for (kind, before) in kinds.into_iter().zip(before) {
         let now = cookie(browser, &host, kind);
-        assert!(now.is_some() && now != before, "the {kind} cookie is not new: {page}");
+        assert!(
+            now.is_some() && now != before,
+            "the {kind} cookie is not new: {page}"
+        );
     }
     page
 }
@@ -94,7 +120,11 @@ pub async fn log_out(browser: &mut Browser, app: &str) -> Page {
         }
     }
     assert_eq!(page.url.origin(), origin, "{page}");
-    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/signed-out"), "{page}");
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/signed-out"),
+        "{page}"
+    );
     for kind in ["jwt", "refresh", "seen"] {
         assert_eq!(cookie(browser, &host_of(app), kind), None, "{page}");
     }
@@ -104,7 +134,11 @@ pub async fn log_out(browser: &mut Browser, app: &str) -> Page {
 /// All values of Doorward's cookie of this kind, chunks joined, whatever prefix the scheme gives it.
 pub fn cookie(browser: &Browser, host: &str, kind: &str) -> Option<String> {
     let name = format!("doorward_{kind}");
-    let cookies = browser.jar.of(host).into_iter().filter(|cookie| cookie.name.contains(&name));
+    let cookies = browser
+        .jar
+        .of(host)
+        .into_iter()
+        .filter(|cookie| cookie.name.contains(&name));
     let value: String = cookies.map(|cookie| cookie.value.as_str()).collect();
     if value.is_empty() { None } else { Some(value) }
 }
@@ -112,9 +146,15 @@ pub fn cookie(browser: &Browser, host: &str, kind: &str) -> Option<String> {
 fn assert_shows(page: &Page, url: &str, name: &str) {
     assert_eq!(page.url.as_str(), url, "{page}");
     assert_eq!(page.status(), 200, "{page}");
-    assert!(page.text().to_lowercase().contains(name), "nothing of {name}: {page}");
+    assert!(
+        page.text().to_lowercase().contains(name),
+        "nothing of {name}: {page}"
+    );
 }
 
 fn host_of(url: &str) -> String {
-    Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).expect("an URL with a host")
+    Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_owned))
+        .expect("an URL with a host")
 }

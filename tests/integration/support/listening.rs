@@ -26,10 +26,15 @@ impl Listening {
         let _inside = runtime().enter();
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.set_reuseaddr(true).expect("SO_REUSEADDR");
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).expect("a free port");
+        socket
+            .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .expect("a free port");
         let listener = socket.listen(1024).expect("a listener");
         let port = listener.local_addr().expect("a bound address").port();
-        Self { port, accepting: runtime().spawn(accept(listener, Arc::new(serve))) }
+        Self {
+            port,
+            accepting: runtime().spawn(accept(listener, Arc::new(serve))),
+        }
     }
 
     /// The port on 127.0.0.1.

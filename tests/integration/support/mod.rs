@@ -48,7 +48,10 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "waited in vain: {what}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "waited in vain: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

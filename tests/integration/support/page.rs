@@ -46,7 +46,8 @@ impl Page {
 
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
     }
 
     /// The text that a person reads.
@@ -66,24 +67,37 @@ impl Page {
 
     /// `href` as seen from this page.
     pub fn resolve(&self, href: &str) -> Url {
-        self.url.join(href).unwrap_or_else(|error| panic!("{href}: {error}"))
+        self.url
+            .join(href)
+            .unwrap_or_else(|error| panic!("{href}: {error}"))
     }
 
     /// The hosts that answered, without repetition.
     pub fn hosts(&self) -> Vec<&str> {
-        let mut hosts: Vec<&str> = self.chain.iter().filter_map(|hop| hop.url.host_str()).collect();
+        let mut hosts: Vec<&str> = self
+            .chain
+            .iter()
+            .filter_map(|hop| hop.url.host_str())
+            .collect();
         hosts.dedup();
         hosts
     }
 
     /// The request that sends the form which has all the named fields (`values` may be empty: the first form).
     pub fn filled(&self, values: &[(&str, &str)]) -> Ask {
-        let form = self.forms().into_iter().find(|form| values.iter().all(|(name, _)| form.has(name)));
+        let form = self
+            .forms()
+            .into_iter()
+            .find(|form| values.iter().all(|(name, _)| form.has(name)));
         let form = form.unwrap_or_else(|| panic!("no form with {values:?}: {self}"));
-        let pairs = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form.filled(values)).finish();
+        let pairs = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form.filled(values))
+            .finish();
         let mut target = self.resolve(&form.action);
         if form.method == "POST" {
-            let ask = Ask::new(Kind::Navigation, target.as_str()).method("POST").from(&self.url);
+            let ask = Ask::new(Kind::Navigation, target.as_str())
+                .method("POST")
+                .from(&self.url);
             return ask.body("application/x-www-form-urlencoded", pairs);
         }
         target.set_query(Some(&pairs));
@@ -93,7 +107,10 @@ impl Page {
     /// The request that follows this answer, if it is a redirect.
     pub(super) fn redirect(&self) -> Option<Ask> {
         let location = self.header("location")?;
-        let mut ask = Ask { url: self.resolve(location), ..self.ask.clone() };
+        let mut ask = Ask {
+            url: self.resolve(location),
+            ..self.ask.clone()
+        };
         let becomes_get = match self.status() {
             303 => true,
             301 | 302 => ask.method == "POST",
@@ -103,7 +120,8 @@ impl Page {
         if becomes_get {
             ask.method = "GET".to_owned();
             ask.body.clear();
-            ask.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+            ask.headers
+                .retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
         }
         Some(ask)
     }
@@ -112,7 +130,13 @@ impl Page {
 impl std::fmt::Display for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for hop in &self.chain {
-            writeln!(f, "{} {} -> {}", hop.status, hop.url, hop.location.as_deref().unwrap_or("(here)"))?;
+            writeln!(
+                f,
+                "{} {} -> {}",
+                hop.status,
+                hop.url,
+                hop.location.as_deref().unwrap_or("(here)")
+            )?;
         }
         let shown: String = self.text().chars().take(2000).collect();
         write!(f, "{}\n{shown}", self.head.start)

@@ -28,27 +28,50 @@ impl Process {
     /// Starts it with these arguments, and these variables as its whole environment.
     pub fn start<A: AsRef<OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Self {
         Self::spawn(
-            Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()),
+            Command::new(env!("CARGO_BIN_EXE_doorward"))
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped()),
             environment,
         )
     }
 
     /// The same after these commands of the shell, such as `ulimit`.
-    pub fn start_after<A: AsRef<OsStr>>(shell: &str, arguments: &[A], environment: &[(&str, &str)]) -> Self {
-        Self::spawn(prepared(shell, arguments).stdin(Stdio::null()).stdout(Stdio::piped()), environment)
+    pub fn start_after<A: AsRef<OsStr>>(
+        shell: &str,
+        arguments: &[A],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self::spawn(
+            prepared(shell, arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped()),
+            environment,
+        )
     }
 
     /// `doorward run` with this configuration file and one or two sockets, with their names, that were opened for it, as
     /// systemd hands them over.
-    pub fn run_on(sockets: Vec<(&str, OwnedFd)>, config: &OsStr, environment: &[(&str, &str)]) -> Self {
+    pub fn run_on(
+        sockets: Vec<(&str, OwnedFd)>,
+        config: &OsStr,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let process = Self::start_on(sockets, config, environment);
         process.line_with("serving");
         process
     }
 
     /// The same, which may fail to start.
-    pub fn start_on(sockets: Vec<(&str, OwnedFd)>, config: &OsStr, environment: &[(&str, &str)]) -> Self {
-        let (count, names) = (sockets.len().to_string(), sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    pub fn start_on(
+        sockets: Vec<(&str, OwnedFd)>,
+        config: &OsStr,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let (count, names) = (
+            sockets.len().to_string(),
+            sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        );
         let names = names.join(":");
         let mut descriptors = sockets.into_iter().map(|(_, socket)| Stdio::from(socket));
         // The standard streams are what can be handed to a child; the shell then puts them where systemd does.
@@ -60,11 +83,21 @@ impl Process {
         if let Some(second) = descriptors.next() {
             command.stdout(second);
         }
-        Self::spawn(&mut command, &[environment, &[("LISTEN_FDS", &count), ("LISTEN_FDNAMES", &names)]].concat())
+        Self::spawn(
+            &mut command,
+            &[
+                environment,
+                &[("LISTEN_FDS", &count), ("LISTEN_FDNAMES", &names)],
+            ]
+            .concat(),
+        )
     }
 
     fn spawn(command: &mut Command, environment: &[(&str, &str)]) -> Self {
-        command.env_clear().envs(environment.iter().copied()).stderr(Stdio::piped());
+        command
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let said = Arc::new(Mutex::new(Vec::new()));
         if let Some(stdout) = child.stdout.take() {
@@ -81,7 +114,10 @@ impl Process {
 
     /// `doorward run` with this configuration file, listening.
     pub fn run(config: &OsStr, environment: &[(&str, &str)]) -> Self {
-        let process = Self::start(&[OsStr::new("run"), OsStr::new("--config"), config], environment);
+        let process = Self::start(
+            &[OsStr::new("run"), OsStr::new("--config"), config],
+            environment,
+        );
         process.line_with("serving");
         process
     }
@@ -99,7 +135,11 @@ impl Process {
             if let Some(line) = said.iter().find(|line| line.contains(part)) {
                 return line.clone();
             }
-            assert!(begun.elapsed() < PATIENCE, "`{part}` was not said:\n{}", said.join("\n"));
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "`{part}` was not said:\n{}",
+                said.join("\n")
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -108,7 +148,9 @@ impl Process {
     pub fn port(&self, name: &str) -> u16 {
         let line = self.line_with("serving");
         // As text `address=127.0.0.1:1`, as JSON `"address":"127.0.0.1:1"`.
-        let words = line.split(['"', '=', ',', ' ']).filter(|word| !matches!(*word, "" | ":"));
+        let words = line
+            .split(['"', '=', ',', ' '])
+            .filter(|word| !matches!(*word, "" | ":"));
         let port = words.skip_while(|word| *word != name).nth(1);
         let port = port.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
         port.unwrap_or_else(|| panic!("no port under `{name}` in `{line}`"))
@@ -116,12 +158,20 @@ impl Process {
 
     /// Sends SIGTERM, as a service manager does.
     pub fn terminate(&self) {
-        assert!(self.signal("TERM"), "the process is gone:\n{}", self.said().join("\n"));
+        assert!(
+            self.signal("TERM"),
+            "the process is gone:\n{}",
+            self.said().join("\n")
+        );
     }
 
     /// Sends SIGINT, as the terminal does for Ctrl-C.
     pub fn interrupt(&self) {
-        assert!(self.signal("INT"), "the process is gone:\n{}", self.said().join("\n"));
+        assert!(
+            self.signal("INT"),
+            "the process is gone:\n{}",
+            self.said().join("\n")
+        );
     }
 
     /// Ends it at once: it gets no chance to do anything any more.
@@ -132,7 +182,11 @@ impl Process {
 
     fn signal(&self, name: &str) -> bool {
         let kill = format!("kill -{name} {}", self.child.id());
-        Command::new("sh").arg("-c").arg(kill).status().is_ok_and(|status| status.success())
+        Command::new("sh")
+            .arg("-c")
+            .arg(kill)
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     /// Waits for its end.
@@ -176,23 +230,49 @@ impl DemoProcess {
     /// The same with more arguments.
     pub fn start_with(jwt_lifetime: u64, more: &[&str]) -> Self {
         let lifetime = format!("{jwt_lifetime}s");
-        let arguments = ["demo", "--port", "0", "--provider-port", "0", "--jwt-lifetime", &lifetime];
+        let arguments = [
+            "demo",
+            "--port",
+            "0",
+            "--provider-port",
+            "0",
+            "--jwt-lifetime",
+            &lifetime,
+        ];
         let process = Process::start(&[&arguments, more].concat(), &[]);
         let origin = |of: &str| {
             let line = process.line_with(of);
-            let address = line.split_whitespace().last().and_then(|address| address.strip_suffix('/'));
-            address.unwrap_or_else(|| panic!("no address in `{line}`")).to_owned()
+            let address = line
+                .split_whitespace()
+                .last()
+                .and_then(|address| address.strip_suffix('/'));
+            address
+                .unwrap_or_else(|| panic!("no address in `{line}`"))
+                .to_owned()
         };
-        let (store, forum, provider) = (origin("The store"), origin("The forum"), origin("The provider"));
+        let (store, forum, provider) = (
+            origin("The store"),
+            origin("The forum"),
+            origin("The provider"),
+        );
         process.line_with("Sign in at");
-        Self { store, forum, provider, process }
+        Self {
+            store,
+            forum,
+            provider,
+            process,
+        }
     }
 }
 
 /// The binary, after these commands of the shell, whose process becomes its own.
 fn prepared<A: AsRef<OsStr>>(shell: &str, arguments: &[A]) -> Command {
     let mut command = Command::new("/bin/sh");
-    command.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_doorward")).args(arguments);
+    command
+        .arg("-c")
+        .arg(format!("{shell}; exec \"$0\" \"$@\""))
+        .arg(env!("CARGO_BIN_EXE_doorward"))
+        .args(arguments);
     command
 }
 

@@ -40,7 +40,10 @@ impl RealProvider {
     pub fn start(options: &Value) -> Self {
         // Cargo runs tests in the package's folder; a path compiled in would outlive a cached build directory.
         let folder = Path::new("tests/provider");
-        assert!(folder.join("node_modules/oidc-provider").exists(), "run ./tests/run once: it installs the provider");
+        assert!(
+            folder.join("node_modules/oidc-provider").exists(),
+            "run ./tests/run once: it installs the provider"
+        );
         let mut process = Command::new("node")
             .arg("server.mjs")
             .arg(options.to_string())
@@ -57,16 +60,26 @@ impl RealProvider {
         let collected = Arc::clone(&events);
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
+                let Ok(event) = serde_json::from_str::<Value>(&line) else {
+                    continue;
+                };
                 if event["event"] == "ready" {
                     // The test may have given up waiting.
-                    let _nobody = ready.send(event["issuer"].as_str().unwrap_or_default().to_owned());
+                    let _nobody =
+                        ready.send(event["issuer"].as_str().unwrap_or_default().to_owned());
                 }
                 collected.lock().expect("no reader panicked").push(event);
             }
         });
-        let issuer = wait.recv_timeout(Duration::from_secs(30)).expect("the provider's ready line");
-        Self { issuer, process, lifeline, events }
+        let issuer = wait
+            .recv_timeout(Duration::from_secs(30))
+            .expect("the provider's ready line");
+        Self {
+            issuer,
+            process,
+            lifeline,
+            events,
+        }
     }
 
     /// The issuer identifier.
@@ -86,8 +99,9 @@ impl RealProvider {
 
     /// How many events have this name, and this `grant_type` if given.
     pub fn count(&self, event: &str, grant_type: Option<&str>) -> usize {
-        let fits =
-            |found: &&Value| found["event"] == event && grant_type.is_none_or(|wanted| found["grant_type"] == wanted);
+        let fits = |found: &&Value| {
+            found["event"] == event && grant_type.is_none_or(|wanted| found["grant_type"] == wanted)
+        };
         self.events().iter().filter(fits).count()
     }
 }

@@ -28,7 +28,13 @@ impl RedisServer {
 
     /// With more options, such as `["--requirepass", "secret"]`.
     pub fn start_with(options: &[&str]) -> Self {
-        Self::on_a_free_port(|_, port| [&["--port", port], options].concat().into_iter().map(str::to_owned).collect())
+        Self::on_a_free_port(|_, port| {
+            [&["--port", port], options]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect()
+        })
     }
 
     /// With a memory that a restart does not lose.
@@ -41,9 +47,13 @@ impl RedisServer {
         Self::on_a_free_port(|folder, port| {
             fs::write(folder.path().join("cert.pem"), chain_pem).expect("a file");
             fs::write(folder.path().join("key.pem"), key_pem).expect("a file");
-            let files = "--tls-cert-file cert.pem --tls-key-file key.pem --tls-ca-cert-file cert.pem";
+            let files =
+                "--tls-cert-file cert.pem --tls-key-file key.pem --tls-ca-cert-file cert.pem";
             let tls = format!("--port 0 --tls-port {port} {files} --tls-auth-clients no");
-            tls.split(' ').chain(options.iter().copied()).map(str::to_owned).collect()
+            tls.split(' ')
+                .chain(options.iter().copied())
+                .map(str::to_owned)
+                .collect()
         })
     }
 
@@ -56,20 +66,34 @@ impl RedisServer {
     /// The same over TLS.
     pub fn start_tls_cluster(chain_pem: &str, key_pem: &str) -> Self {
         let bus = free_port().to_string();
-        let options = ["--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", &bus];
+        let options = [
+            "--cluster-enabled",
+            "yes",
+            "--tls-cluster",
+            "yes",
+            "--cluster-port",
+            &bus,
+        ];
         Self::start_tls(chain_pem, key_pem, &options).with_all_slots()
     }
 
     fn with_all_slots(self) -> Self {
         self.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-        until("the cluster comes up", || self.command(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+        until("the cluster comes up", || {
+            self.command(&["CLUSTER", "INFO"])
+                .contains("cluster_state:ok")
+        });
         self
     }
 
     /// A replica of this server.
     pub fn start_replica(&self) -> Self {
         let replica = Self::start_with(&["--replicaof", "127.0.0.1", &self.port.to_string()]);
-        until("the replica follows", || replica.try_command(&["ROLE"]).is_ok_and(|role| role.contains("connected")));
+        until("the replica follows", || {
+            replica
+                .try_command(&["ROLE"])
+                .is_ok_and(|role| role.contains("connected"))
+        });
         replica
     }
 
@@ -81,7 +105,9 @@ impl RedisServer {
             fs::write(folder.path().join("sentinel.conf"), told).expect("a file");
             vec!["sentinel.conf".to_owned(), "--sentinel".to_owned()]
         });
-        until("the sentinel knows the master", || sentinel.command(&["SENTINEL", "MASTERS"]).contains(master));
+        until("the sentinel knows the master", || {
+            sentinel.command(&["SENTINEL", "MASTERS"]).contains(master)
+        });
         sentinel
     }
 
@@ -89,7 +115,12 @@ impl RedisServer {
         for _ in 0..TRIES {
             let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
             let arguments = arguments(&folder, &port.to_string());
-            let mut server = Self { folder, port, arguments, process: None };
+            let mut server = Self {
+                folder,
+                port,
+                arguments,
+                process: None,
+            };
             if server.try_start() {
                 return server;
             }
@@ -102,7 +133,14 @@ impl RedisServer {
         let log = self.folder.path().join("redis.log");
         // There is none at the first start.
         let _absent = fs::remove_file(&log);
-        let always = ["--bind", "127.0.0.1", "--save", "", "--logfile", "redis.log"];
+        let always = [
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--logfile",
+            "redis.log",
+        ];
         let process = Command::new("redis-server")
             .args(&self.arguments)
             .args(always)
@@ -139,17 +177,34 @@ impl RedisServer {
 
     /// What `redis-cli` answers to a command.
     pub fn command(&self, words: &[&str]) -> String {
-        self.try_command(words).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+        self.try_command(words)
+            .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// The same where it may be that nobody answers: a server that changes its role closes its connections.
     pub fn try_command(&self, words: &[&str]) -> Result<String, String> {
         let port = self.port.to_string();
-        let is_tls = self.arguments.iter().any(|argument| argument == "--tls-port");
-        let how = if is_tls { &["--tls", "--insecure"][..] } else { &[] };
-        let output = Command::new("redis-cli").args(["-p", &port]).args(how).args(words).output().expect("redis-cli");
+        let is_tls = self
+            .arguments
+            .iter()
+            .any(|argument| argument == "--tls-port");
+        let how = if is_tls {
+            &["--tls", "--insecure"][..]
+        } else {
+            &[]
+        };
+        let output = Command::new("redis-cli")
+            .args(["-p", &port])
+            .args(how)
+            .args(words)
+            .output()
+            .expect("redis-cli");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 
     /// Ends it; what is not persistent is lost.
@@ -179,7 +234,13 @@ impl RedisServer {
     fn signal(&self, name: &str) {
         let process = self.process.as_ref().expect("it runs");
         let kill = format!("kill -{name} {}", process.id());
-        assert!(Command::new("sh").arg("-c").arg(kill).status().is_ok_and(|status| status.success()));
+        assert!(
+            Command::new("sh")
+                .arg("-c")
+                .arg(kill)
+                .status()
+                .is_ok_and(|status| status.success())
+        );
     }
 }
 

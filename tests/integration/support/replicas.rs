@@ -21,7 +21,9 @@ impl Replicas {
     /// Starts `count` of them. The origins are those of [`Setup::plain`].
     pub fn start(count: usize, setup: Setup) -> Self {
         let around = setup.surround(Arc::new(SystemClock));
-        let processes = (0..count).map(|_| Process::run(around.file.as_os_str(), &[])).collect();
+        let processes = (0..count)
+            .map(|_| Process::run(around.file.as_os_str(), &[]))
+            .collect();
         Self { around, processes }
     }
 
@@ -35,7 +37,11 @@ impl Replicas {
         self.around.provider.sign_in(Person::new(name, &[]));
         let mut browser = self.moved_to(replica, Browser::new(Arc::new(SystemClock)));
         let page = browser.visit(&Self::store_url(path)).await;
-        assert_eq!((page.status(), page.url.as_str()), (200, Self::store_url(path).as_str()), "{page}");
+        assert_eq!(
+            (page.status(), page.url.as_str()),
+            (200, Self::store_url(path).as_str()),
+            "{page}"
+        );
         browser
     }
 
@@ -49,10 +55,17 @@ impl Replicas {
         let file = self.around.file.to_str().expect("a plain name");
         let (command, rest) = words.split_first().expect("a command");
         let arguments = [&[*command, "--config", file], rest].concat();
-        let output = Command::new(env!("CARGO_BIN_EXE_doorward")).args(arguments).env_clear().output();
+        let output = Command::new(env!("CARGO_BIN_EXE_doorward"))
+            .args(arguments)
+            .env_clear()
+            .output();
         let output = output.expect("the binary starts");
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8(said).expect("text");
-        if output.status.success() { Ok(said) } else { Err(said) }
+        if output.status.success() {
+            Ok(said)
+        } else {
+            Err(said)
+        }
     }
 }

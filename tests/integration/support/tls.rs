@@ -6,7 +6,9 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _,
+};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -32,8 +34,11 @@ impl Authority {
     pub fn fresh() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Doorward test authority");
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Doorward test authority");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key"))
+            .expect("an authority");
         Self { issuer }
     }
 
@@ -60,7 +65,9 @@ impl Authority {
     pub fn client(&self) -> Arc<ClientConfig> {
         let own = self.certificate_for(&["client.test"]);
         let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).expect("an authority's certificate");
+        roots
+            .add(self.issuer.der().clone())
+            .expect("an authority's certificate");
         let client = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
@@ -89,11 +96,18 @@ impl Certificate {
     }
 
     /// The same, for clients only that show a certificate of this authority; `protocols` are what it speaks.
-    pub fn server_for_clients_of(&self, authority: &Authority, protocols: &[&str]) -> Arc<ServerConfig> {
+    pub fn server_for_clients_of(
+        &self,
+        authority: &Authority,
+        protocols: &[&str],
+    ) -> Arc<ServerConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(authority.issuer.der().clone()).expect("an authority's certificate");
+        roots
+            .add(authority.issuer.der().clone())
+            .expect("an authority's certificate");
         let provider = Arc::new(default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -101,12 +115,18 @@ impl Certificate {
             .with_client_cert_verifier(verifier.build().expect("a verifier"))
             .with_single_cert(self.chain.clone(), key)
             .expect("a certificate and its key");
-        server.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        server.alpn_protocols = protocols
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
         Arc::new(server)
     }
 
     /// Base64 of the SHA-256 of the public key: what Chromium's `--ignore-certificate-errors-spki-list` takes.
     pub fn spki_sha256(&self) -> String {
-        STANDARD.encode(digest::digest(&digest::SHA256, &self.key.subject_public_key_info()))
+        STANDARD.encode(digest::digest(
+            &digest::SHA256,
+            &self.key.subject_public_key_info(),
+        ))
     }
 }

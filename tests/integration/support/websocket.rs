@@ -29,38 +29,59 @@ pub fn upgrade_headers() -> Vec<(String, String)> {
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", &key),
     ];
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
 }
 
 /// `Sec-WebSocket-Accept` for a key (section 4.2.2).
 pub fn accept_key(key: &str) -> String {
     let joined = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, joined.as_bytes()))
+    STANDARD.encode(digest::digest(
+        &digest::SHA1_FOR_LEGACY_USE_ONLY,
+        joined.as_bytes(),
+    ))
 }
 
 impl WebSocket {
     /// Opens one with the browser's cookies; the error is the answer that refused.
     pub async fn open(browser: &mut Browser, ask: Ask) -> Result<Self, Head> {
-        let ask = Ask { headers: [ask.headers, upgrade_headers()].concat(), ..ask };
-        let key = ask.headers.iter().rfind(|(name, _)| name == "Sec-WebSocket-Key").map(|(_, key)| key.clone());
+        let ask = Ask {
+            headers: [ask.headers, upgrade_headers()].concat(),
+            ..ask
+        };
+        let key = ask
+            .headers
+            .iter()
+            .rfind(|(name, _)| name == "Sec-WebSocket-Key")
+            .map(|(_, key)| key.clone());
         let answer = browser.stream(ask).await.expect("an answer");
         if answer.head.status() != 101 {
             return Err(answer.head);
         }
-        assert_eq!(answer.head.header("sec-websocket-accept"), key.as_deref().map(accept_key).as_deref());
-        Ok(Self { wire: answer.into_wire() })
+        assert_eq!(
+            answer.head.header("sec-websocket-accept"),
+            key.as_deref().map(accept_key).as_deref()
+        );
+        Ok(Self {
+            wire: answer.into_wire(),
+        })
     }
 
     /// Sends a text message.
     pub async fn say(&mut self, text: &str) -> io::Result<()> {
-        self.wire.write(&frame(TEXT, text.as_bytes(), Some([1, 2, 3, 4]))).await
+        self.wire
+            .write(&frame(TEXT, text.as_bytes(), Some([1, 2, 3, 4])))
+            .await
     }
 
     /// The next text message; `None` when the other side closed.
     pub async fn hear(&mut self) -> io::Result<Option<String>> {
         loop {
             match read_frame(&mut self.wire).await {
-                Ok((TEXT, payload)) => return Ok(Some(String::from_utf8_lossy(&payload).into_owned())),
+                Ok((TEXT, payload)) => {
+                    return Ok(Some(String::from_utf8_lossy(&payload).into_owned()));
+                }
                 Ok((CLOSE, _)) => return Ok(None),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
@@ -74,7 +95,9 @@ impl WebSocket {
         loop {
             let (kind, payload) = read_frame(&mut self.wire).await?;
             if kind == CLOSE {
-                self.wire.write(&frame(CLOSE, &payload, Some([5, 6, 7, 8]))).await?;
+                self.wire
+                    .write(&frame(CLOSE, &payload, Some([5, 6, 7, 8])))
+                    .await?;
                 let (code, reason) = payload.split_at(payload.len().min(2));
                 let code = code.iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
                 return Ok((code, String::from_utf8_lossy(reason).into_owned()));
@@ -112,18 +135,42 @@ fn frame(kind: u8, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
     }
     bytes.extend(mask.iter().flatten());
     let mask = mask.unwrap_or_default();
-    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     bytes
 }
 
 async fn read_frame(wire: &mut Wire) -> io::Result<(u8, Vec<u8>)> {
     let start = wire.read_exactly(2).await?;
     let length = match start[1] & 0x7f {
-        126 => wire.read_exactly(2).await?.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
-        127 => wire.read_exactly(8).await?.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+        126 => wire
+            .read_exactly(2)
+            .await?
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+        127 => wire
+            .read_exactly(8)
+            .await?
+            .iter()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
         short => usize::from(short),
     };
-    let mask = if start[1] & 0x80 == 0 { vec![0; 4] } else { wire.read_exactly(4).await? };
+    let mask = if start[1] & 0x80 == 0 {
+        vec![0; 4]
+    } else {
+        wire.read_exactly(4).await?
+    };
     let payload = wire.read_exactly(length).await?;
-    Ok((start[0] & 0x0f, payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()))
+    Ok((
+        start[0] & 0x0f,
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask)
+            .collect(),
+    ))
 }

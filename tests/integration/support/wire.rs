@@ -41,7 +41,11 @@ impl Head {
 
     /// All headers of this name, in order.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect()
     }
 
     /// Framing of a request with this head.
@@ -60,14 +64,23 @@ impl Head {
 
     /// The status of an answer.
     pub fn status(&self) -> u16 {
-        self.start.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+        self.start
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .unwrap_or(0)
     }
 
     fn declared_framing(&self) -> Option<Framing> {
-        if self.header("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+        if self
+            .header("transfer-encoding")
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+        {
             return Some(Framing::Chunked);
         }
-        self.header("content-length").and_then(|length| length.parse().ok()).map(Framing::Length)
+        self.header("content-length")
+            .and_then(|length| length.parse().ok())
+            .map(Framing::Length)
     }
 
     fn parse(raw: Vec<u8>) -> Self {
@@ -78,14 +91,21 @@ impl Head {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
-        Self { raw, start, headers }
+        Self {
+            raw,
+            start,
+            headers,
+        }
     }
 }
 
 impl Wire {
     /// Reads and writes `stream`.
     pub fn new(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), ahead: Vec::new() }
+        Self {
+            stream: Box::new(stream),
+            ahead: Vec::new(),
+        }
     }
 
     /// Sends and flushes.
@@ -106,7 +126,11 @@ impl Wire {
                 return Ok(Some(Head::parse(self.take(end + 4))));
             }
             if self.fill().await? == 0 {
-                return if self.ahead.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if self.ahead.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
             }
         }
     }
@@ -140,7 +164,8 @@ impl Wire {
             Framing::Chunked => {
                 let line = self.read_line().await?;
                 let size = line.split(';').next().unwrap_or_default().trim();
-                let size = usize::from_str_radix(size, 16).map_err(|_| io::Error::other(format!("chunk {line:?}")))?;
+                let size = usize::from_str_radix(size, 16)
+                    .map_err(|_| io::Error::other(format!("chunk {line:?}")))?;
                 if size > 0 {
                     let chunk = self.read_exactly(size).await?;
                     self.read_line().await?;

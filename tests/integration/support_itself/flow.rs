@@ -26,7 +26,8 @@ const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-1234";
 impl Flow {
     /// Where the browser is sent.
     pub(super) fn authorize_url(&self) -> String {
-        let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()));
+        let challenge =
+            URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()));
         let mut url = Url::parse(&self.authorize).unwrap();
         url.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
@@ -44,32 +45,52 @@ impl Flow {
     /// Exchanges a code.
     pub(super) async fn exchange(&self, code: &str) -> Page {
         let redirect_uri = self.redirect_uri.as_str();
-        let parameters = [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect_uri)];
-        self.call(&[&parameters[..], &[("code_verifier", VERIFIER)]].concat()).await
+        let parameters = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redirect_uri),
+        ];
+        self.call(&[&parameters[..], &[("code_verifier", VERIFIER)]].concat())
+            .await
     }
 
     /// Refreshes.
     pub(super) async fn refresh(&self, refresh_token: &str) -> Page {
-        self.call(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token)]).await
+        self.call(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token),
+        ])
+        .await
     }
 
     /// Calls the token endpoint as this client.
     pub(super) async fn call(&self, parameters: &[(&str, &str)]) -> Page {
-        Browser::new(Arc::new(SystemClock)).send(self.ask(&self.token, parameters)).await
+        Browser::new(Arc::new(SystemClock))
+            .send(self.ask(&self.token, parameters))
+            .await
     }
 
     /// A form request to `url` as this client.
     pub(super) fn ask(&self, url: &str, parameters: &[(&str, &str)]) -> Ask {
-        let body = Serializer::new(String::new()).extend_pairs(parameters).finish();
-        let basic = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", self.client_id, self.secret));
-        let ask = Ask::new(Kind::Program, url).method("POST").header("Authorization", &format!("Basic {basic}"));
+        let body = Serializer::new(String::new())
+            .extend_pairs(parameters)
+            .finish();
+        let basic = base64::engine::general_purpose::STANDARD
+            .encode(format!("{}:{}", self.client_id, self.secret));
+        let ask = Ask::new(Kind::Program, url)
+            .method("POST")
+            .header("Authorization", &format!("Basic {basic}"));
         ask.body("application/x-www-form-urlencoded", body)
     }
 }
 
 /// A parameter of the callback in this redirect or address.
 pub(super) fn parameter(url: &str, name: &str) -> Option<String> {
-    Url::parse(url).unwrap().query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+    Url::parse(url)
+        .unwrap()
+        .query_pairs()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 /// The claims of a JWT, unverified.

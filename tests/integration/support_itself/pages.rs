@@ -15,18 +15,38 @@ fn forms_have_their_controls_inside_and_outside() {
         id: Some("one".to_owned()),
         method: "POST".to_owned(),
         action: "/go".to_owned(),
-        fields: vec![field("xsrf", "a\"bA"), field("user", ""), field("note", "well & good")],
+        fields: vec![
+            field("xsrf", "a\"bA"),
+            field("user", ""),
+            field("note", "well & good"),
+        ],
         buttons: vec![field("logout", "yes"), field("logout", "no")],
     };
-    let second = Form { method: "GET".to_owned(), fields: vec![field("q", "&unknown;")], ..Form::default() };
+    let second = Form {
+        method: "GET".to_owned(),
+        fields: vec![field("q", "&unknown;")],
+        ..Form::default()
+    };
     assert_eq!(forms(PAGE), [first.clone(), second]);
-    let pressed = |values| first.filled(values).into_iter().filter(|(name, _)| name == "logout").collect::<Vec<_>>();
+    let pressed = |values| {
+        first
+            .filled(values)
+            .into_iter()
+            .filter(|(name, _)| name == "logout")
+            .collect::<Vec<_>>()
+    };
     assert_eq!(pressed(&[("user", "x")]), [field("logout", "yes")]);
     assert_eq!(pressed(&[("logout", "no")]), [field("logout", "no")]);
 }
 
 #[test]
 fn links_and_text() {
-    assert_eq!(links(PAGE), [("/a?b=1&c=2".to_owned(), "Sign out".to_owned())]);
-    assert_eq!(text(PAGE), "T & co Sign out no link well & good Yes &mdash; go No");
+    assert_eq!(
+        links(PAGE),
+        [("/a?b=1&c=2".to_owned(), "Sign out".to_owned())]
+    );
+    assert_eq!(
+        text(PAGE),
+        "T & co Sign out no link well & good Yes &mdash; go No"
+    );
 }

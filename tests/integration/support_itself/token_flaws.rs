@@ -13,13 +13,25 @@ use crate::support::provider::{Endpoint, FakeProvider, Flaw};
 /// Whether the signature is good under the published key that the token names.
 async fn verifies(provider: &FakeProvider, jwt: &Value) -> bool {
     let mut browser = Browser::new(std::sync::Arc::new(doorward::types::time::SystemClock));
-    let set = browser.send(Ask::new(Kind::Program, &provider.url(Endpoint::Jwks))).await.json();
+    let set = browser
+        .send(Ask::new(Kind::Program, &provider.url(Endpoint::Jwks)))
+        .await
+        .json();
     let keys = set["keys"].as_array().unwrap();
-    let Some(key) = keys.iter().find(|key| key["kid"] == header(jwt)["kid"]) else { return false };
+    let Some(key) = keys.iter().find(|key| key["kid"] == header(jwt)["kid"]) else {
+        return false;
+    };
     let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
-    let point = [vec![4], decoded(key["x"].as_str().unwrap()), decoded(key["y"].as_str().unwrap())].concat();
+    let point = [
+        vec![4],
+        decoded(key["x"].as_str().unwrap()),
+        decoded(key["y"].as_str().unwrap()),
+    ]
+    .concat();
     let (message, signature) = jwt.as_str().unwrap().rsplit_once('.').unwrap();
-    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message.as_bytes(), &decoded(signature)).is_ok()
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(message.as_bytes(), &decoded(signature))
+        .is_ok()
 }
 
 async fn flawed(provider: &FakeProvider, flow: &Flow, flaw: Flaw) -> Value {
@@ -38,9 +50,15 @@ async fn good_tokens_verify() {
     assert!(verifies(&provider, &tokens["access_token"]).await);
     assert_eq!(header(&tokens["access_token"])["typ"], "at+jwt");
     provider.rotate_keys(true);
-    assert!(verifies(&provider, &tokens["id_token"]).await, "the old key is kept");
+    assert!(
+        verifies(&provider, &tokens["id_token"]).await,
+        "the old key is kept"
+    );
     provider.rotate_keys(false);
-    assert!(!verifies(&provider, &tokens["id_token"]).await, "the old key is gone");
+    assert!(
+        !verifies(&provider, &tokens["id_token"]).await,
+        "the old key is gone"
+    );
 }
 
 #[tokio::test]
@@ -48,12 +66,20 @@ async fn claims_are_wrong_under_a_good_signature() {
     let (provider, flow) = start();
     let now = 1_800_000_000;
     let cases = [
-        (Flaw::WrongIssuer, "iss", Some(json!("https://somebody.else.test"))),
+        (
+            Flaw::WrongIssuer,
+            "iss",
+            Some(json!("https://somebody.else.test")),
+        ),
         (Flaw::WrongAudience, "aud", Some(json!("somebody-else"))),
         (Flaw::Expired, "exp", Some(json!(now - 3600))),
         (Flaw::Without("exp"), "exp", None),
         (Flaw::Without("nonce"), "nonce", None),
-        (Flaw::Claim("exp", json!("soon")), "exp", Some(json!("soon"))),
+        (
+            Flaw::Claim("exp", json!("soon")),
+            "exp",
+            Some(json!("soon")),
+        ),
     ];
     for (flaw, name, value) in cases {
         let token = flawed(&provider, &flow, flaw.clone()).await;

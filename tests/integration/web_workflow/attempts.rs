@@ -7,11 +7,16 @@ use crate::support::provider::Endpoint;
 
 fn attempts(doorward: &Doorward, browser: &Browser) -> Vec<String> {
     let cookies = browser.jar.of(doorward.store_host()).into_iter();
-    cookies.filter(|cookie| cookie.name.contains("_login_")).map(|cookie| cookie.name.clone()).collect()
+    cookies
+        .filter(|cookie| cookie.name.contains("_login_"))
+        .map(|cookie| cookie.name.clone())
+        .collect()
 }
 
 fn lose(doorward: &Doorward, browser: &mut Browser) {
-    browser.jar.remove(doorward.store_host(), |cookie| cookie.name.contains("_login_"));
+    browser.jar.remove(doorward.store_host(), |cookie| {
+        cookie.name.contains("_login_")
+    });
 }
 
 #[tokio::test]
@@ -23,7 +28,11 @@ async fn an_attempt_whose_cookie_is_lost_begins_anew_and_still_knows_where_to() 
     lose(&doorward, &mut browser);
     let at_provider = browser.next(&start).await;
     let page = browser.visit(location(&at_provider)).await;
-    assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(CART).as_str()), "{page}");
+    assert_eq!(
+        (page.status(), page.url.as_str()),
+        (200, doorward.store_url(CART).as_str()),
+        "{page}"
+    );
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2);
 }
@@ -41,9 +50,16 @@ async fn an_attempt_that_is_lost_twice_ends_on_a_page_that_names_the_cause() {
         page = browser.step(location(&at_provider)).await;
     }
     assert_eq!(page.status(), 400, "{page}");
-    assert!(page.text().contains("login_attempt_lost") && page.words().to_lowercase().contains("cookie"), "{page}");
+    assert!(
+        page.text().contains("login_attempt_lost")
+            && page.words().to_lowercase().contains("cookie"),
+        "{page}"
+    );
     assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2, "no loop");
-    doorward.log.line("/.doorward/callback", "login_attempt_lost").await;
+    doorward
+        .log
+        .line("/.doorward/callback", "login_attempt_lost")
+        .await;
 }
 
 #[tokio::test]
@@ -56,11 +72,18 @@ async fn an_attempt_that_comes_back_in_another_browser_twice_ends_on_a_page_that
         assert_eq!(page.status(), 302, "{page}");
         let at_provider = browser.next(&page).await;
         let turned = |value: &str| value.chars().rev().collect();
-        browser.jar.tamper(doorward.store_host(), &doorward.cookie_name("browser"), turned);
+        browser.jar.tamper(
+            doorward.store_host(),
+            &doorward.cookie_name("browser"),
+            turned,
+        );
         page = browser.step(location(&at_provider)).await;
     }
     assert_eq!(page.status(), 400, "{page}");
-    assert!(page.text().contains("login_of_other_browser") && !sets_session(&page), "{page}");
+    assert!(
+        page.text().contains("login_of_other_browser") && !sets_session(&page),
+        "{page}"
+    );
     assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2, "no loop");
 }
 
@@ -89,7 +112,11 @@ async fn an_attempt_that_took_too_long_begins_anew_whether_or_not_its_cookie_is_
         let at_provider = browser.next(&start).await;
         if keeps_cookie {
             let name = attempts(&doorward, &browser).pop().expect("an attempt");
-            let mut cookie = browser.jar.get(doorward.store_host(), &name).expect("its cookie").clone();
+            let mut cookie = browser
+                .jar
+                .get(doorward.store_host(), &name)
+                .expect("its cookie")
+                .clone();
             lose(&doorward, &mut browser);
             cookie.expires = None;
             browser.jar.plant(cookie);
@@ -97,9 +124,16 @@ async fn an_attempt_that_took_too_long_begins_anew_whether_or_not_its_cookie_is_
         doorward.pass(601);
         let page = browser.step(location(&at_provider)).await;
         assert!(page.status() == 302 && !sets_session(&page), "{page}");
-        assert!(location(&page).starts_with(&doorward.provider.url(Endpoint::Authorize)), "{page}");
+        assert!(
+            location(&page).starts_with(&doorward.provider.url(Endpoint::Authorize)),
+            "{page}"
+        );
         let page = browser.visit(location(&page)).await;
-        assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(CART).as_str()), "{page}");
+        assert_eq!(
+            (page.status(), page.url.as_str()),
+            (200, doorward.store_url(CART).as_str()),
+            "{page}"
+        );
     }
 }
 
@@ -121,10 +155,27 @@ async fn attempts_are_capped_and_the_oldest_goes_first() {
     let mut started = Vec::new();
     for number in 0..12 {
         let page = browser.step(&doorward.store_url(CART)).await;
-        started.extend(set(&page).into_iter().filter(|name| name.contains("_login_")));
+        started.extend(
+            set(&page)
+                .into_iter()
+                .filter(|name| name.contains("_login_")),
+        );
         let gone: Vec<String> = expired(&page);
-        assert_eq!(gone, started.iter().nth_back(8).cloned().into_iter().collect::<Vec<_>>(), "after {number}");
-        assert_eq!(page.chain.iter().flat_map(|hop| &hop.refused).count(), 0, "{page}");
+        assert_eq!(
+            gone,
+            started
+                .iter()
+                .nth_back(8)
+                .cloned()
+                .into_iter()
+                .collect::<Vec<_>>(),
+            "after {number}"
+        );
+        assert_eq!(
+            page.chain.iter().flat_map(|hop| &hop.refused).count(),
+            0,
+            "{page}"
+        );
     }
     assert_eq!(attempts(&doorward, &browser), started[4..]);
 }
@@ -135,7 +186,11 @@ async fn attempts_are_sent_to_the_callback_only() {
     let mut browser = doorward.browser();
     is_sent_to_log_in(&doorward, &mut browser).await;
     for cookie in browser.jar.of(doorward.store_host()) {
-        let expected = if cookie.name.contains("_login_") { "/.doorward/callback" } else { "/" };
+        let expected = if cookie.name.contains("_login_") {
+            "/.doorward/callback"
+        } else {
+            "/"
+        };
         assert_eq!(
             (cookie.path.as_str(), cookie.host_only, cookie.http_only),
             (expected, true, true),

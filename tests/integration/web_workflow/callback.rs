@@ -31,7 +31,11 @@ async fn a_replayed_callback_leads_to_the_page_and_redeems_nothing_again() {
     let first = browser.next(&at_provider).await;
     assert!(sets_session(&first), "{first}");
     let again = browser.step(location(&at_provider)).await;
-    assert_eq!((again.status(), location(&again)), (302, doorward.store_url(CART).as_str()), "{again}");
+    assert_eq!(
+        (again.status(), location(&again)),
+        (302, doorward.store_url(CART).as_str()),
+        "{again}"
+    );
     assert!(!sets_session(&again), "{again}");
     assert_eq!(exchanges(&doorward), 1);
     load(&doorward, &mut browser, "alice").await;
@@ -42,7 +46,9 @@ async fn a_callback_submitted_twice_at_the_same_time_lets_both_in_with_one_excha
     let doorward = Setup::over_tls().start();
     let (mut browser, at_provider) = before_callback(&doorward).await;
     let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     let mut tab = browser.clone();
     let callback = at_provider.clone();
     let first = tokio::spawn(async move { tab.next(&callback).await });
@@ -52,8 +58,15 @@ async fn a_callback_submitted_twice_at_the_same_time_lets_both_in_with_one_excha
     let mut third = browser.clone();
     load_public(&doorward, &mut third).await;
     gate.open();
-    for page in [first.await.expect("an answer"), second.await.expect("an answer")] {
-        assert_eq!((page.status(), location(&page)), (302, doorward.store_url(CART).as_str()), "{page}");
+    for page in [
+        first.await.expect("an answer"),
+        second.await.expect("an answer"),
+    ] {
+        assert_eq!(
+            (page.status(), location(&page)),
+            (302, doorward.store_url(CART).as_str()),
+            "{page}"
+        );
         assert!(sets_session(&page), "{page}");
         arrive(&doorward, &mut browser, &page);
         load(&doorward, &mut browser.clone(), "alice").await;
@@ -70,15 +83,40 @@ async fn load_public(doorward: &Doorward, browser: &mut Browser) {
 async fn a_declined_login_is_told_and_tried_again_only_by_the_person() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
-    doorward.provider.behave(|provider| provider.authorize_error = Some("access_denied"));
+    doorward
+        .provider
+        .behave(|provider| provider.authorize_error = Some("access_denied"));
     let mut browser = doorward.browser();
     let page = browser.visit(&doorward.store_url(CART)).await;
-    assert_eq!((page.status(), page.url.path()), (403, "/.doorward/callback"), "{page}");
-    assert!(page.text().contains("declined_by_provider") && !sets_session(&page), "{page}");
-    assert_eq!(attempts(&doorward, &browser), 0, "a finished attempt leaves no cookie");
-    assert_eq!((exchanges(&doorward), doorward.provider.calls(Endpoint::Authorize)), (0, 1));
-    doorward.provider.behave(|provider| provider.authorize_error = None);
-    let login = page.links().into_iter().find(|(target, _)| target.contains("/.doorward/login")).expect("a link");
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (403, "/.doorward/callback"),
+        "{page}"
+    );
+    assert!(
+        page.text().contains("declined_by_provider") && !sets_session(&page),
+        "{page}"
+    );
+    assert_eq!(
+        attempts(&doorward, &browser),
+        0,
+        "a finished attempt leaves no cookie"
+    );
+    assert_eq!(
+        (
+            exchanges(&doorward),
+            doorward.provider.calls(Endpoint::Authorize)
+        ),
+        (0, 1)
+    );
+    doorward
+        .provider
+        .behave(|provider| provider.authorize_error = None);
+    let login = page
+        .links()
+        .into_iter()
+        .find(|(target, _)| target.contains("/.doorward/login"))
+        .expect("a link");
     assert_eq!(browser.click(&page, &login.0).await.status(), 200);
     load(&doorward, &mut browser, "alice").await;
 }
@@ -86,10 +124,17 @@ async fn a_declined_login_is_told_and_tried_again_only_by_the_person() {
 #[tokio::test]
 async fn an_unknown_parameter_does_no_harm() {
     let doorward = Setup::plain().start();
-    let extra = [("session_state", "abc"), ("scope", "openid"), ("hd", "example.com"), ("x", "%00 y")];
+    let extra = [
+        ("session_state", "abc"),
+        ("scope", "openid"),
+        ("hd", "example.com"),
+        ("x", "%00 y"),
+    ];
     doorward.provider.behave(|provider| {
-        provider.extra_callback_parameters =
-            extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        provider.extra_callback_parameters = extra
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
     });
     let mut browser = doorward.logged_in("alice", CART).await;
     load(&doorward, &mut browser, "alice").await;
@@ -102,38 +147,83 @@ async fn a_malformed_callback_is_refused_by_name_and_redeems_nothing() {
     let push = |pairs: &mut Vec<(String, String)>, name: &str, value: &str| {
         pairs.push((name.to_owned(), value.to_owned()));
     };
-    let drop_one = |pairs: &mut Vec<(String, String)>, name: &str| pairs.retain(|(found, _)| found != name);
+    let drop_one =
+        |pairs: &mut Vec<(String, String)>, name: &str| pairs.retain(|(found, _)| found != name);
     let repeated = "callback_parameter_repeated";
     let cases = [
-        (changed(&page, |pairs| push(pairs, "code", "other")), repeated),
-        (changed(&page, |pairs| push(pairs, "state", "other")), repeated),
-        (changed(&page, |pairs| push(pairs, "iss", "https://x.test")), repeated),
-        (changed(&page, |pairs| drop_one(pairs, "state")), "callback_state_missing"),
-        (changed(&page, |pairs| drop_one(pairs, "code")), "callback_malformed"),
-        (changed(&page, |pairs| push(pairs, "error", "access_denied")), "callback_malformed"),
-        (changed(&page, |pairs| drop_one(pairs, "iss")), "callback_issuer_missing"),
-        (doorward.store_url("/.doorward/callback"), "callback_issuer_missing"),
-        (changed(&page, |pairs| pairs[1].1 = "garbage".to_owned()), "foreign_state"),
-        (changed(&page, |pairs| pairs[1].1.truncate(40)), "foreign_state"),
-        (changed(&page, |pairs| pairs[1].1 = "A".repeat(9000)), "foreign_state"),
+        (
+            changed(&page, |pairs| push(pairs, "code", "other")),
+            repeated,
+        ),
+        (
+            changed(&page, |pairs| push(pairs, "state", "other")),
+            repeated,
+        ),
+        (
+            changed(&page, |pairs| push(pairs, "iss", "https://x.test")),
+            repeated,
+        ),
+        (
+            changed(&page, |pairs| drop_one(pairs, "state")),
+            "callback_state_missing",
+        ),
+        (
+            changed(&page, |pairs| drop_one(pairs, "code")),
+            "callback_malformed",
+        ),
+        (
+            changed(&page, |pairs| push(pairs, "error", "access_denied")),
+            "callback_malformed",
+        ),
+        (
+            changed(&page, |pairs| drop_one(pairs, "iss")),
+            "callback_issuer_missing",
+        ),
+        (
+            doorward.store_url("/.doorward/callback"),
+            "callback_issuer_missing",
+        ),
+        (
+            changed(&page, |pairs| pairs[1].1 = "garbage".to_owned()),
+            "foreign_state",
+        ),
+        (
+            changed(&page, |pairs| pairs[1].1.truncate(40)),
+            "foreign_state",
+        ),
+        (
+            changed(&page, |pairs| pairs[1].1 = "A".repeat(9000)),
+            "foreign_state",
+        ),
     ];
     for (url, code) in cases {
         let answer = browser.step(&url).await;
         assert_eq!(answer.status(), 400, "{code}: {answer}");
-        assert!(answer.text().contains(code) && !sets_session(&answer), "{code}: {answer}");
+        assert!(
+            answer.text().contains(code) && !sets_session(&answer),
+            "{code}: {answer}"
+        );
     }
     assert_eq!(exchanges(&doorward), 0);
     let good = browser.next(&page).await;
-    assert!(sets_session(&good), "none of it used the attempt up: {good}");
+    assert!(
+        sets_session(&good),
+        "none of it used the attempt up: {good}"
+    );
 }
 
 #[tokio::test]
 async fn an_answer_of_another_provider_or_of_none_is_refused_where_iss_is_announced() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
-    let cases = [(IssParameter::Wrong, "callback_issuer_mismatch"), (IssParameter::Missing, "callback_issuer_missing")];
+    let cases = [
+        (IssParameter::Wrong, "callback_issuer_mismatch"),
+        (IssParameter::Missing, "callback_issuer_missing"),
+    ];
     for (iss, code) in cases {
-        doorward.provider.behave(|provider| provider.iss_parameter = iss);
+        doorward
+            .provider
+            .behave(|provider| provider.iss_parameter = iss);
         let page = doorward.browser().visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 400, "{page}");
         assert!(page.text().contains(code), "{page}");
@@ -153,5 +243,10 @@ async fn a_state_of_another_app_is_foreign() {
 }
 
 fn attempts(doorward: &Doorward, browser: &Browser) -> usize {
-    browser.jar.of(doorward.store_host()).iter().filter(|cookie| cookie.name.contains("_login_")).count()
+    browser
+        .jar
+        .of(doorward.store_host())
+        .iter()
+        .filter(|cookie| cookie.name.contains("_login_"))
+        .count()
 }

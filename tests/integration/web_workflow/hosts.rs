@@ -6,29 +6,57 @@ use crate::support::doorward::Setup;
 
 #[tokio::test]
 async fn a_navigation_to_an_alias_moves_to_the_apps_own_name_with_path_and_query() {
-    let doorward = Setup::over_tls().store("aliases = [\"https://www.store.example.test\"]").start();
+    let doorward = Setup::over_tls()
+        .store("aliases = [\"https://www.store.example.test\"]")
+        .start();
     let mut browser = doorward.browser();
     let alias = format!("https://www.store.example.test{CART}");
     let page = browser.step(&alias).await;
-    assert_eq!((page.status(), location(&page)), (308, doorward.store_url(CART).as_str()), "{page}");
+    assert_eq!(
+        (page.status(), location(&page)),
+        (308, doorward.store_url(CART).as_str()),
+        "{page}"
+    );
     assert!(page.head.all("set-cookie").is_empty(), "{page}");
     let from = url::Url::parse("https://www.store.example.test/").unwrap();
-    let page = browser.send(Ask::new(Kind::Fetch, &alias).from(&from)).await;
+    let page = browser
+        .send(Ask::new(Kind::Fetch, &alias).from(&from))
+        .await;
     assert_eq!(page.status(), 421, "{page}");
     doorward.sign_in("alice");
     let page = browser.visit(&alias).await;
-    assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(CART).as_str()), "{page}");
+    assert_eq!(
+        (page.status(), page.url.as_str()),
+        (200, doorward.store_url(CART).as_str()),
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn a_stranger_gets_421_and_never_a_default_app() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
-    let strangers = ["evil.localhost", "localhost", "127.0.0.1", "store.localhost.evil.test", "xstore.localhost"];
+    let strangers = [
+        "evil.localhost",
+        "localhost",
+        "127.0.0.1",
+        "store.localhost.evil.test",
+        "xstore.localhost",
+    ];
     for host in strangers {
-        for path in ["/", CART, "/.doorward/login", "/.doorward/callback?code=x&state=y", "/.doorward/logout"] {
+        for path in [
+            "/",
+            CART,
+            "/.doorward/login",
+            "/.doorward/callback?code=x&state=y",
+            "/.doorward/logout",
+        ] {
             let page = browser.step(&format!("http://{host}:8080{path}")).await;
-            assert_eq!((page.status(), page.head.all("set-cookie").len()), (421, 0), "{host}{path}: {page}");
+            assert_eq!(
+                (page.status(), page.head.all("set-cookie").len()),
+                (421, 0),
+                "{host}{path}: {page}"
+            );
         }
     }
     assert_eq!((doorward.store.count(), doorward.forum.count()), (0, 0));

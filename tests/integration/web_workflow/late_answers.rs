@@ -12,7 +12,13 @@ use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
 /// Another tab opens a page that the backend holds back until the gate opens.
 async fn slow_tab(doorward: &Doorward, browser: &Browser) -> (Gate, JoinHandle<Page>) {
     let gate = Gate::default();
-    doorward.store.answer("/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    doorward.store.answer(
+        "/slow",
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
     let (mut tab, url) = (browser.clone(), doorward.store_url("/slow"));
     let late = tokio::spawn(async move { tab.step(&url).await });
     gate.reached(1).await;
@@ -20,7 +26,9 @@ async fn slow_tab(doorward: &Doorward, browser: &Browser) -> (Gate, JoinHandle<P
 }
 
 async fn log_out(doorward: &Doorward, browser: &mut Browser) {
-    let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let form = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     let page = browser.submit(&form, &[]).await;
     assert_eq!(page.status(), 200, "{page}");
 }
@@ -98,14 +106,21 @@ async fn a_late_answer_across_a_login_of_another_person_changes_nobody() {
 
 #[tokio::test]
 async fn a_refresh_that_ends_late_does_not_take_away_the_cookies_of_a_new_login() {
-    let refusal = RefreshRefusal { status: 400, error: Some("invalid_grant") };
+    let refusal = RefreshRefusal {
+        status: 400,
+        error: Some("invalid_grant"),
+    };
     for refusal in [None, Some(refusal)] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
         doorward.pass(300);
         let gate = Gate::default();
-        doorward.provider.behave(|provider| provider.refresh_refusal = refusal);
-        doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+        doorward
+            .provider
+            .behave(|provider| provider.refresh_refusal = refusal);
+        doorward
+            .provider
+            .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
         let mut tab = browser.clone();
         let page = url::Url::parse(&doorward.store_url("/")).unwrap();
         let ask = Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
@@ -131,7 +146,9 @@ async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_l
     doorward.sign_in("bob");
     browser.visit(&doorward.store_url(CART)).await;
     let page = url::Url::parse(&doorward.store_url("/")).unwrap();
-    let page = tab.send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page)).await;
+    let page = tab
+        .send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page))
+        .await;
     assert_eq!(page.status(), 401, "{page}");
     arrive(&doorward, &mut browser, &page);
     load(&doorward, &mut browser, "bob").await;
@@ -166,7 +183,11 @@ async fn an_answer_under_a_rule_for_everyone_never_carries_a_cookie_nor_waits_fo
     for wait in [250, 50, 2000, 43_200] {
         doorward.pass(wait);
         let page = browser.step(&doorward.store_url("/public/logo.svg")).await;
-        assert_eq!((page.status(), page.head.all("set-cookie").len()), (200, 0), "{page}");
+        assert_eq!(
+            (page.status(), page.head.all("set-cookie").len()),
+            (200, 0),
+            "{page}"
+        );
     }
     assert_eq!(refreshes(&doorward), 0);
 }

@@ -9,23 +9,35 @@ use crate::support::doorward::{Doorward, Setup};
 
 /// A provider whose JWTs outlive every test, so that the other two clocks show.
 fn long_lived(doorward: &Doorward) {
-    doorward.provider.behave(|provider| provider.token_lifetime = Duration::from_secs(1_000_000));
+    doorward
+        .provider
+        .behave(|provider| provider.token_lifetime = Duration::from_secs(1_000_000));
 }
 
 /// The same browser, were it to keep cookies past their age.
 fn hoarding(doorward: &Doorward, browser: &Browser) -> Browser {
     let mut hoarder = browser.clone();
-    let cookies: Vec<_> = browser.jar.of(doorward.store_host()).into_iter().cloned().collect();
+    let cookies: Vec<_> = browser
+        .jar
+        .of(doorward.store_host())
+        .into_iter()
+        .cloned()
+        .collect();
     hoarder.jar.remove(doorward.store_host(), |_| true);
     for cookie in cookies {
-        hoarder.jar.plant(Cookie { expires: None, ..cookie });
+        hoarder.jar.plant(Cookie {
+            expires: None,
+            ..cookie
+        });
     }
     hoarder
 }
 
 async fn session(doorward: &Doorward, browser: &mut Browser) -> serde_json::Value {
     let from = url::Url::parse(&doorward.store_url("/")).unwrap();
-    let page = browser.send(Ask::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from)).await;
+    let page = browser
+        .send(Ask::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from))
+        .await;
     assert_eq!(page.status(), 200, "{page}");
     page.json()
 }
@@ -43,14 +55,19 @@ async fn an_idle_session_ends_between_nine_tenths_and_all_of_the_setting() {
         load(&doorward, &mut early, "alice").await;
         doorward.pass(60);
         let page = is_sent_to_log_in(&doorward, &mut browser).await;
-        assert!(expired(&page).contains(&doorward.cookie_name("refresh")), "{page}");
+        assert!(
+            expired(&page).contains(&doorward.cookie_name("refresh")),
+            "{page}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_session_in_use_outlasts_the_idle_limit_and_not_the_absolute_one() {
     for jwts_live_long in [true, false] {
-        let doorward = Setup::plain().session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"").start();
+        let doorward = Setup::plain()
+            .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
+            .start();
         if jwts_live_long {
             long_lived(&doorward);
         }
@@ -65,7 +82,10 @@ async fn a_session_in_use_outlasts_the_idle_limit_and_not_the_absolute_one() {
         doorward.pass(1);
         is_sent_to_log_in(&doorward, &mut browser).await;
         let page = is_sent_to_log_in(&doorward, &mut hoarder).await;
-        assert!(expired(&page).contains(&doorward.cookie_name("jwt")), "{page}");
+        assert!(
+            expired(&page).contains(&doorward.cookie_name("jwt")),
+            "{page}"
+        );
     }
 }
 
@@ -89,7 +109,9 @@ async fn the_last_activity_is_written_at_most_every_tenth_of_the_idle_limit() {
 
 #[tokio::test]
 async fn the_session_endpoint_shows_the_three_clocks() {
-    let doorward = Setup::plain().session("idle_timeout = \"30m\"\nabsolute_timeout = \"12h\"").start();
+    let doorward = Setup::plain()
+        .session("idle_timeout = \"30m\"\nabsolute_timeout = \"12h\"")
+        .start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(100);
     let shown = session(&doorward, &mut browser).await;
@@ -101,7 +123,10 @@ async fn the_session_endpoint_shows_the_three_clocks() {
     doorward.pass(200);
     let shown = session(&doorward, &mut browser).await;
     assert_eq!(shown["jwt_expires_in"], 300);
-    assert_eq!(shown["idle_expires_in"], 1500, "a refresh is no activity by itself");
+    assert_eq!(
+        shown["idle_expires_in"], 1500,
+        "a refresh is no activity by itself"
+    );
     assert_eq!(shown["session_expires_in"], 42_900);
     let text = shown.to_string();
     for secret in doorward.provider.secrets() {
@@ -115,7 +140,11 @@ async fn the_session_endpoint_tells_nobody_how_to_log_in_and_starts_nothing() {
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
     let ask = Ask::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from);
     let page = doorward.browser().send(ask).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("no_session")), "{page}");
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (401, Some("no_session")),
+        "{page}"
+    );
     assert!(page.head.all("set-cookie").is_empty(), "{page}");
 }
 
@@ -137,20 +166,35 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
             let left = session(&doorward, &mut browser).await["idle_expires_in"].as_u64();
             assert_eq!(left, Some(600 - minute * 60));
             let page = browser.step(&doorward.store_url("/API/news?since=3")).await;
-            assert_eq!((page.status(), doorward.store_saw().as_deref()), (200, Some("alice-id")), "{page}");
+            assert_eq!(
+                (page.status(), doorward.store_saw().as_deref()),
+                (200, Some("alice-id")),
+                "{page}"
+            );
             assert_eq!(doorward.cookie(&browser, "seen"), seen, "{page}");
         }
-        assert_eq!(doorward.provider.grants("refresh_token") > 0, !jwts_live_long);
+        assert_eq!(
+            doorward.provider.grants("refresh_token") > 0,
+            !jwts_live_long
+        );
         let mut back = browser.clone();
         load(&doorward, &mut back, "alice").await;
-        assert_ne!(doorward.cookie(&back, "seen"), seen, "somebody is there again");
+        assert_ne!(
+            doorward.cookie(&back, "seen"),
+            seen,
+            "somebody is there again"
+        );
         doorward.pass(60);
         load(&doorward, &mut back, "alice").await;
         let from = url::Url::parse(&doorward.store_url("/")).unwrap();
         for path in ["/.doorward/session", "/api/news"] {
             let ask = Ask::new(Kind::Fetch, &doorward.store_url(path)).from(&from);
             let page = browser.clone().send(ask).await;
-            assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("idle_timeout")), "{page}");
+            assert_eq!(
+                (page.status(), page.json()["code"].as_str()),
+                (401, Some("idle_timeout")),
+                "{page}"
+            );
         }
     }
 }
@@ -161,19 +205,30 @@ async fn who_leaves_the_last_activity_out_gains_nothing_by_polling() {
     let mut browser = doorward.logged_in("alice", CART).await;
     let name = doorward.cookie_name("seen");
     for _ in 1..=10 {
-        browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
-        let page = browser.step(&doorward.store_url("/.doorward/session")).await;
+        browser
+            .jar
+            .remove(doorward.store_host(), |cookie| cookie.name == name);
+        let page = browser
+            .step(&doorward.store_url("/.doorward/session"))
+            .await;
         assert_eq!(page.status(), 200, "{page}");
         doorward.pass(60);
     }
-    assert!(doorward.provider.grants("refresh_token") > 0, "polling refreshed");
-    browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+    assert!(
+        doorward.provider.grants("refresh_token") > 0,
+        "polling refreshed"
+    );
+    browser
+        .jar
+        .remove(doorward.store_host(), |cookie| cookie.name == name);
     is_sent_to_log_in(&doorward, &mut browser).await;
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
-    let doorward = Setup::plain().session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"").start();
+    let doorward = Setup::plain()
+        .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
+        .start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(320);
     load(&doorward, &mut browser, "alice").await;
@@ -197,9 +252,18 @@ async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
 
 #[tokio::test]
 async fn a_clock_that_jumps_ahead_ends_what_is_over_by_then_and_nothing_else() {
-    let doorward = Setup::plain().session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"").start();
+    let doorward = Setup::plain()
+        .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
+        .start();
     let browser = doorward.logged_in("alice", CART).await;
-    for (ahead, lives) in [(0, true), (301, true), (599, true), (600, false), (3600, false), (1_000_000, false)] {
+    for (ahead, lives) in [
+        (0, true),
+        (301, true),
+        (599, true),
+        (600, false),
+        (3600, false),
+        (1_000_000, false),
+    ] {
         doorward.pass(ahead);
         let mut browser = hoarding(&doorward, &browser);
         if lives {
@@ -214,11 +278,17 @@ async fn a_clock_that_jumps_ahead_ends_what_is_over_by_then_and_nothing_else() {
 
 #[tokio::test]
 async fn an_app_may_have_limits_of_its_own() {
-    let doorward = Setup::plain().session("idle_timeout = \"10m\"").forum("idle_timeout = \"2h\"").start();
+    let doorward = Setup::plain()
+        .session("idle_timeout = \"10m\"")
+        .forum("idle_timeout = \"2h\"")
+        .start();
     long_lived(&doorward);
     let mut browser = doorward.logged_in("alice", CART).await;
     browser.visit(&doorward.forum_url("/posts")).await;
     doorward.pass(700);
     is_sent_to_log_in(&doorward, &mut browser).await;
-    assert_eq!(browser.step(&doorward.forum_url("/posts")).await.status(), 200);
+    assert_eq!(
+        browser.step(&doorward.forum_url("/posts")).await.status(),
+        200
+    );
 }

@@ -8,13 +8,17 @@ use crate::support::provider::{Endpoint, Fault, Standing};
 
 /// The person fills the confirmation form; the first answer is returned.
 async fn log_out(doorward: &Doorward, browser: &mut Browser) -> Page {
-    let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let form = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     assert_eq!(form.status(), 200, "{form}");
     browser.send(form.filled(&[])).await
 }
 
 fn has_session(doorward: &Doorward, browser: &Browser) -> bool {
-    ["jwt", "refresh", "seen"].iter().any(|kind| doorward.cookie(browser, kind).is_some())
+    ["jwt", "refresh", "seen"]
+        .iter()
+        .any(|kind| doorward.cookie(browser, kind).is_some())
 }
 
 #[tokio::test]
@@ -25,19 +29,38 @@ async fn logout_ends_the_session_here_and_at_the_provider_and_does_not_bounce_ba
         let mut copy = browser.clone();
         let page = log_out(&doorward, &mut browser).await;
         assert_eq!(page.status(), 303, "{page}");
-        assert!(location(&page).starts_with(&doorward.provider.url(Endpoint::EndSession)), "{page}");
+        assert!(
+            location(&page).starts_with(&doorward.provider.url(Endpoint::EndSession)),
+            "{page}"
+        );
         let hint = parameter(location(&page), "id_token_hint").expect("a hint");
-        assert!(doorward.provider.secrets().contains(&hint), "the hint is the ID token");
+        assert!(
+            doorward.provider.secrets().contains(&hint),
+            "the hint is the ID token"
+        );
         let signed_out = doorward.store_url("/.doorward/signed-out");
-        assert_eq!(parameter(location(&page), "post_logout_redirect_uri"), Some(signed_out.clone()));
+        assert_eq!(
+            parameter(location(&page), "post_logout_redirect_uri"),
+            Some(signed_out.clone())
+        );
         assert!(!has_session(&doorward, &browser), "{page}");
-        assert!(expired(&page).iter().any(|name| name.ends_with("_hint")), "{page}");
+        assert!(
+            expired(&page).iter().any(|name| name.ends_with("_hint")),
+            "{page}"
+        );
         let revoked = doorward.provider.revoked();
         assert_eq!(revoked.len(), 1);
 
         let page = browser.visit(location(&page)).await;
-        assert_eq!((page.status(), page.url.as_str()), (200, signed_out.as_str()), "{page}");
-        assert!(page.head.all("set-cookie").is_empty() && !page.text().contains("http-equiv"), "{page}");
+        assert_eq!(
+            (page.status(), page.url.as_str()),
+            (200, signed_out.as_str()),
+            "{page}"
+        );
+        assert!(
+            page.head.all("set-cookie").is_empty() && !page.text().contains("http-equiv"),
+            "{page}"
+        );
         is_sent_to_log_in(&doorward, &mut browser).await;
         is_sent_to_log_in(&doorward, &mut copy).await;
         doorward.pass(300);
@@ -50,7 +73,9 @@ async fn logout_ends_the_session_here_and_at_the_provider_and_does_not_bounce_ba
 async fn a_get_asks_first_and_changes_nothing() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    let page = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let page = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     assert_eq!((page.status(), page.forms().len()), (200, 1), "{page}");
     assert!(page.words().contains("alice"), "{page}");
     super::load(&doorward, &mut browser, "alice").await;
@@ -62,13 +87,28 @@ async fn a_logout_from_elsewhere_is_refused() {
     let mut browser = doorward.logged_in("alice", CART).await;
     let logout = doorward.store_url("/.doorward/logout");
     let post = || Ask::new(Kind::Navigation, &logout).method("POST");
-    let elsewhere = ["https://evil.test/", "https://forum.example.test/", "http://store.example.test/"];
-    let mut asks: Vec<Ask> = elsewhere.iter().map(|from| post().from(&url::Url::parse(from).unwrap())).collect();
+    let elsewhere = [
+        "https://evil.test/",
+        "https://forum.example.test/",
+        "http://store.example.test/",
+    ];
+    let mut asks: Vec<Ask> = elsewhere
+        .iter()
+        .map(|from| post().from(&url::Url::parse(from).unwrap()))
+        .collect();
     asks.push(Ask::new(Kind::Program, &logout).method("POST"));
-    asks.push(Ask::new(Kind::Program, &logout).method("POST").header("Origin", "null"));
+    asks.push(
+        Ask::new(Kind::Program, &logout)
+            .method("POST")
+            .header("Origin", "null"),
+    );
     for ask in asks {
         let page = browser.send(ask).await;
-        assert_eq!((page.status(), page.head.all("set-cookie").len()), (403, 0), "{page}");
+        assert_eq!(
+            (page.status(), page.head.all("set-cookie").len()),
+            (403, 0),
+            "{page}"
+        );
         assert!(page.text().contains("cross_site"), "{page}");
     }
     super::load(&doorward, &mut browser, "alice").await;
@@ -78,7 +118,9 @@ async fn a_logout_from_elsewhere_is_refused() {
 #[tokio::test]
 async fn without_end_session_the_signed_out_page_says_that_the_provider_may_remember() {
     let doorward = Setup::plain().start();
-    doorward.provider.behave(|provider| provider.has_end_session = false);
+    doorward
+        .provider
+        .behave(|provider| provider.has_end_session = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     let page = log_out(&doorward, &mut browser).await;
     assert_eq!(location(&page), doorward.store_url("/.doorward/signed-out"));
@@ -91,7 +133,9 @@ async fn without_end_session_the_signed_out_page_says_that_the_provider_may_reme
 #[tokio::test]
 async fn without_revocation_a_copy_of_the_cookies_is_refused_all_the_same() {
     let doorward = Setup::plain().start();
-    doorward.provider.behave(|provider| provider.has_revocation = false);
+    doorward
+        .provider
+        .behave(|provider| provider.has_revocation = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut copy = browser.clone();
     log_out(&doorward, &mut browser).await;
@@ -104,9 +148,17 @@ async fn the_cookies_go_even_if_the_provider_fails() {
     type Break = fn(&Doorward);
     let breaks: [Break; 4] = [
         |doorward| doorward.provider.stop(),
-        |doorward| doorward.provider.fault(Endpoint::Revocation, Fault::Status(500)),
+        |doorward| {
+            doorward
+                .provider
+                .fault(Endpoint::Revocation, Fault::Status(500))
+        },
         |doorward| doorward.provider.fault(Endpoint::Revocation, Fault::Html),
-        |doorward| doorward.provider.fault(Endpoint::Revocation, Fault::CutBefore),
+        |doorward| {
+            doorward
+                .provider
+                .fault(Endpoint::Revocation, Fault::CutBefore)
+        },
     ];
     for break_it in breaks {
         let doorward = Setup::plain().start();
@@ -126,7 +178,10 @@ async fn a_logout_while_the_provider_is_gone_ends_on_our_own_page_which_says_so(
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
     let page = log_out(&doorward, &mut browser).await;
-    assert!(location(&page).starts_with(&doorward.store_url("/.doorward/signed-out")), "{page}");
+    assert!(
+        location(&page).starts_with(&doorward.store_url("/.doorward/signed-out")),
+        "{page}"
+    );
     let page = browser.visit(location(&page)).await;
     assert_eq!(page.status(), 200, "{page}");
     assert!(page.words().contains("may still remember"), "{page}");
@@ -138,7 +193,9 @@ async fn a_logout_during_a_refresh_sets_no_cookies_and_revokes_the_new_token() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     let (mut tab, cart) = (browser.clone(), doorward.store_url(CART));
     let late = tokio::spawn(async move { tab.step(&cart).await });
     gate.reached(1).await;
@@ -150,8 +207,15 @@ async fn a_logout_during_a_refresh_sets_no_cookies_and_revokes_the_new_token() {
     assert_eq!(consumed.len(), 1);
     assert_eq!(consumed[0].standing, Standing::Live);
     let revoked = doorward.provider.revoked();
-    assert!(revoked.iter().any(|token| *token != consumed[0].token), "only the used-up token was revoked: {revoked:?}");
-    assert!(revoked.iter().all(|token| !doorward.provider.is_live(token)));
+    assert!(
+        revoked.iter().any(|token| *token != consumed[0].token),
+        "only the used-up token was revoked: {revoked:?}"
+    );
+    assert!(
+        revoked
+            .iter()
+            .all(|token| !doorward.provider.is_live(token))
+    );
     is_sent_to_log_in(&doorward, &mut browser).await;
 }
 
@@ -164,28 +228,47 @@ async fn a_logout_after_a_lost_refresh_revokes_the_newest_token() {
     log_out(&doorward, &mut browser).await;
     let revoked = doorward.provider.revoked();
     let used = doorward.provider.presented();
-    assert!(revoked.len() == 1 && revoked[0] != used[0].token, "{revoked:?}");
+    assert!(
+        revoked.len() == 1 && revoked[0] != used[0].token,
+        "{revoked:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_logout_without_a_session_lands_on_the_signed_out_page_too() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
-    let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+    let form = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
     let page = browser.submit(&form, &[]).await;
-    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/signed-out"), "{page}");
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/signed-out"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
 async fn a_logout_whose_hint_is_lost_names_the_client_instead() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    browser.jar.remove(doorward.store_host(), |cookie| cookie.name.ends_with("_hint"));
+    browser.jar.remove(doorward.store_host(), |cookie| {
+        cookie.name.ends_with("_hint")
+    });
     let page = log_out(&doorward, &mut browser).await;
     assert_eq!(parameter(location(&page), "id_token_hint"), None);
-    assert_eq!(parameter(location(&page), "client_id").as_deref(), Some("store"), "{page}");
+    assert_eq!(
+        parameter(location(&page), "client_id").as_deref(),
+        Some("store"),
+        "{page}"
+    );
     let page = browser.visit(location(&page)).await;
-    assert_eq!((page.status(), page.url.path()), (200, "/.doorward/signed-out"), "{page}");
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/signed-out"),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -195,8 +278,14 @@ async fn a_logout_at_the_store_leaves_the_forums_own_session_to_its_clocks() {
     browser.visit(&doorward.forum_url("/posts")).await;
     let page = log_out(&doorward, &mut browser).await;
     browser.visit(location(&page)).await;
-    assert_eq!(browser.step(&doorward.forum_url("/posts")).await.status(), 200);
+    assert_eq!(
+        browser.step(&doorward.forum_url("/posts")).await.status(),
+        200
+    );
     doorward.pass(300);
     let page = browser.step(&doorward.forum_url("/posts")).await;
-    assert!(page.status() == 302 && !sets_session(&page), "the provider ended all: {page}");
+    assert!(
+        page.status() == 302 && !sets_session(&page),
+        "the provider ended all: {page}"
+    );
 }

@@ -16,7 +16,9 @@ type Loss = fn(&Doorward, &mut Browser);
 const SESSION: [&str; 3] = ["_jwt", "_refresh", "_seen"];
 
 fn loses_session(doorward: &Doorward, browser: &mut Browser) {
-    browser.jar.remove(doorward.store_host(), |cookie| SESSION.iter().any(|end| cookie.name.ends_with(end)));
+    browser.jar.remove(doorward.store_host(), |cookie| {
+        SESSION.iter().any(|end| cookie.name.ends_with(end))
+    });
 }
 
 /// Follows redirects, `lose` being asked before each request, until a page comes. Each request carries `header`.
@@ -46,9 +48,21 @@ async fn goes_on(
 /// The page, the access log and the metric say the same; the provider was asked so often.
 async fn ends_with(doorward: &Doorward, page: &Page, (status, code): (u16, &str), logins: usize) {
     let reference = assert_error_page(page, status, code);
-    assert_eq!(doorward.log.line(page.url.path(), code).await["ref"], reference.as_str());
-    metric_reaches(doorward, &format!(r#"doorward_logins_total{{app="store",outcome="{code}"}}"#), 1.0).await;
-    assert_eq!(doorward.provider.calls(Endpoint::Authorize), logins, "{page}");
+    assert_eq!(
+        doorward.log.line(page.url.path(), code).await["ref"],
+        reference.as_str()
+    );
+    metric_reaches(
+        doorward,
+        &format!(r#"doorward_logins_total{{app="store",outcome="{code}"}}"#),
+        1.0,
+    )
+    .await;
+    assert_eq!(
+        doorward.provider.calls(Endpoint::Authorize),
+        logins,
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -61,7 +75,11 @@ async fn a_session_that_does_not_come_back_ends_the_third_login_before_it_begins
         ends_with(&doorward, &page, (400, "login_loop_cookie_not_returned"), 2).await;
         assert_eq!(doorward.store.count(), 0);
         // Whoever then allows cookies and follows the link is let in.
-        let (login, _) = page.links().into_iter().find(|(target, _)| target.contains("/login")).expect("a link");
+        let (login, _) = page
+            .links()
+            .into_iter()
+            .find(|(target, _)| target.contains("/login"))
+            .expect("a link");
         assert_eq!(browser.click(&page, &login).await.status(), 200);
         load(&doorward, &mut browser, "alice").await;
     }
@@ -71,12 +89,18 @@ async fn a_session_that_does_not_come_back_ends_the_third_login_before_it_begins
 async fn a_large_session_that_does_not_come_back_is_named_as_too_large() {
     let chunk: Loss = |doorward, browser| {
         let name = format!("{}.1", doorward.cookie_name("jwt"));
-        browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+        browser
+            .jar
+            .remove(doorward.store_host(), |cookie| cookie.name == name);
     };
     for lose in [loses_session as Loss, chunk] {
         let doorward = Setup::over_tls().start();
-        doorward.provider.behave(|provider| provider.grants_refresh_token = false);
-        doorward.provider.sign_in(Person::new("alice", &[]).with_claim("portrait", json!("x".repeat(3_500))));
+        doorward
+            .provider
+            .behave(|provider| provider.grants_refresh_token = false);
+        doorward
+            .provider
+            .sign_in(Person::new("alice", &[]).with_claim("portrait", json!("x".repeat(3_500))));
         let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, None).await;
         ends_with(&doorward, &page, (500, "login_loop_too_large"), 2).await;
     }
@@ -86,7 +110,10 @@ async fn a_large_session_that_does_not_come_back_is_named_as_too_large() {
 async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
     let everything: Loss = |doorward, browser| browser.jar.remove(doorward.store_host(), |_| true);
     for (header, code) in [
-        (("X-Forwarded-Host", "shop.example.test"), "login_loop_wrong_host"),
+        (
+            ("X-Forwarded-Host", "shop.example.test"),
+            "login_loop_wrong_host",
+        ),
         (("X-Forwarded-Proto", "http"), "login_loop_secure_over_http"),
     ] {
         for lose in [loses_session as Loss, everything] {
@@ -94,8 +121,15 @@ async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
             doorward.sign_in("alice");
             let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, Some(header)).await;
             ends_with(&doorward, &page, (400, code), 2).await;
-            assert!(page.words().contains("own address is https://store.example.test."), "{page}");
-            assert!(!page.text().contains("shop.example.test"), "nobody else's words on our page: {page}");
+            assert!(
+                page.words()
+                    .contains("own address is https://store.example.test."),
+                "{page}"
+            );
+            assert!(
+                !page.text().contains("shop.example.test"),
+                "nobody else's words on our page: {page}"
+            );
         }
     }
 }
@@ -105,7 +139,10 @@ async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
 #[tokio::test]
 async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address() {
     let nothing: Loss = |_, _| {};
-    for (lose, code) in [(nothing, "login_loop_wrong_host"), (loses_session, "login_loop_cookie_not_returned")] {
+    for (lose, code) in [
+        (nothing, "login_loop_wrong_host"),
+        (loses_session, "login_loop_cookie_not_returned"),
+    ] {
         let doorward = Setup::over_tls().start();
         doorward.sign_in("alice");
         let (mut pages, mut callbacks) = (doorward.browser(), doorward.browser());
@@ -114,7 +151,11 @@ async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address
         let mut redirects = 0;
         let page = loop {
             lose(&doorward, &mut callbacks);
-            let browser = if url.starts_with(&callback) { &mut callbacks } else { &mut pages };
+            let browser = if url.starts_with(&callback) {
+                &mut callbacks
+            } else {
+                &mut pages
+            };
             let page = browser.step(&url).await;
             match page.header("location") {
                 Some(location) => url = location.to_owned(),
@@ -124,7 +165,10 @@ async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address
             assert!(redirects < 20, "more than a browser follows: {page}");
         };
         let reference = assert_error_page(&page, 400, code);
-        assert_eq!(doorward.log.line(page.url.path(), code).await["ref"], reference.as_str());
+        assert_eq!(
+            doorward.log.line(page.url.path(), code).await["ref"],
+            reference.as_str()
+        );
     }
 }
 
@@ -142,7 +186,13 @@ async fn a_session_that_is_over_when_it_is_first_seen_is_named_as_a_matter_of_cl
     let later: Loss = |doorward, _| doorward.pass(2);
     let page = goes_on(&doorward, &mut doorward.browser(), CART, later, None).await;
     let reference = assert_error_page(&page, 500, "login_loop_clock_off");
-    assert_eq!(doorward.log.line("/shopping-cart", "login_loop_clock_off").await["ref"], reference.as_str());
+    assert_eq!(
+        doorward
+            .log
+            .line("/shopping-cart", "login_loop_clock_off")
+            .await["ref"],
+        reference.as_str()
+    );
 }
 
 #[tokio::test]
@@ -150,12 +200,20 @@ async fn a_token_whose_time_is_not_now_names_the_clock_at_once() {
     use crate::support::provider::Flaw;
     for (flaw, code) in [
         (Flaw::Expired, "token_expired"),
-        (Flaw::Claim("nbf", json!(1_900_000_000)), "token_not_yet_valid"),
-        (Flaw::Claim("iat", json!(1_900_000_000)), "token_issued_in_future"),
+        (
+            Flaw::Claim("nbf", json!(1_900_000_000)),
+            "token_not_yet_valid",
+        ),
+        (
+            Flaw::Claim("iat", json!(1_900_000_000)),
+            "token_issued_in_future",
+        ),
     ] {
         let doorward = Setup::plain().start();
         doorward.sign_in("alice");
-        doorward.provider.behave(|provider| provider.id_token_flaws = vec![flaw]);
+        doorward
+            .provider
+            .behave(|provider| provider.id_token_flaws = vec![flaw]);
         let page = doorward.browser().visit(&doorward.store_url(CART)).await;
         ends_with(&doorward, &page, (502, code), 1).await;
         assert!(page.words().contains("A clock is wrong"), "{page}");
@@ -188,7 +246,10 @@ async fn a_session_that_the_provider_ends_before_its_first_page_is_named_so() {
     let doorward = Setup::plain().start();
     doorward.provider.behave(|provider| {
         provider.token_lifetime = std::time::Duration::from_secs(2);
-        provider.refresh_refusal = Some(RefreshRefusal { status: 400, error: Some("invalid_grant") });
+        provider.refresh_refusal = Some(RefreshRefusal {
+            status: 400,
+            error: Some("invalid_grant"),
+        });
     });
     doorward.sign_in("alice");
     let late: Loss = |doorward, _| doorward.pass(2);
@@ -201,10 +262,22 @@ async fn an_app_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let login = "/.doorward/login?return_to=/members";
-    doorward.store.answer("/members", Answer { status: 302, ..Answer::default() }.with_header("Location", login));
+    doorward.store.answer(
+        "/members",
+        Answer {
+            status: 302,
+            ..Answer::default()
+        }
+        .with_header("Location", login),
+    );
     let page = browser.visit(&doorward.store_url("/members")).await;
     ends_with(&doorward, &page, (403, "login_loop_not_allowed"), 1).await;
-    assert!(page.links().iter().any(|(target, label)| target == "/.doorward/logout" && label == "Log out"), "{page}");
+    assert!(
+        page.links()
+            .iter()
+            .any(|(target, label)| target == "/.doorward/logout" && label == "Log out"),
+        "{page}"
+    );
     load(&doorward, &mut browser, "alice").await;
 }
 
@@ -215,7 +288,11 @@ async fn a_script_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped_to
     let login = doorward.store_url("/.doorward/login?return_to=/members");
     for _ in 0..4 {
         let page = browser.visit(&login).await;
-        assert_eq!((page.status(), page.url.path()), (200, "/members"), "{page}");
+        assert_eq!(
+            (page.status(), page.url.path()),
+            (200, "/members"),
+            "{page}"
+        );
         doorward.pass(5);
     }
     assert_error_page(&browser.visit(&login).await, 403, "login_loop_not_allowed");
@@ -226,14 +303,26 @@ async fn a_link_to_the_login_may_be_used_by_who_is_signed_in() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 0..12 {
-        let page = browser.visit(&doorward.store_url("/.doorward/login?return_to=/account")).await;
-        assert_eq!((page.status(), page.url.path()), (200, "/account"), "round {round}: {page}");
+        let page = browser
+            .visit(&doorward.store_url("/.doorward/login?return_to=/account"))
+            .await;
+        assert_eq!(
+            (page.status(), page.url.path()),
+            (200, "/account"),
+            "round {round}: {page}"
+        );
         doorward.pass(16);
     }
     let many: Vec<String> = (0..12).map(|number| format!("/page/{number}")).collect();
     for path in &many {
-        let page = browser.visit(&doorward.store_url(&format!("/.doorward/login?return_to={path}"))).await;
-        assert_eq!((page.status(), page.url.path()), (200, path.as_str()), "{page}");
+        let page = browser
+            .visit(&doorward.store_url(&format!("/.doorward/login?return_to={path}")))
+            .await;
+        assert_eq!(
+            (page.status(), page.url.path()),
+            (200, path.as_str()),
+            "{page}"
+        );
     }
 }
 
@@ -246,7 +335,9 @@ async fn who_logs_in_often_with_a_session_each_time_is_let_in_each_time() {
         let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "round {round}: {page}");
         if round % 2 == 0 {
-            let form = browser.visit(&doorward.store_url("/.doorward/logout")).await;
+            let form = browser
+                .visit(&doorward.store_url("/.doorward/logout"))
+                .await;
             browser.submit(&form, &[]).await;
         } else {
             loses_session(&doorward, &mut browser);
@@ -288,19 +379,42 @@ async fn a_form_at_the_provider_that_takes_long_does_not_make_rounds_forgotten()
 async fn the_count_goes_with_the_first_page_and_spoilt_ones_count_nothing() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    let rounds = |browser: &Browser| browser.jar.get(doorward.store_host(), "__Host-doorward_rounds").cloned();
+    let rounds = |browser: &Browser| {
+        browser
+            .jar
+            .get(doorward.store_host(), "__Host-doorward_rounds")
+            .cloned()
+    };
     assert_eq!(rounds(&browser), None);
     loses_session(&doorward, &mut browser);
     let start = is_sent_to_log_in(&doorward, &mut browser).await;
     let at_provider = browser.next(&start).await;
     browser.next(&at_provider).await;
     let counted = rounds(&browser).expect("a count");
-    assert_eq!(counted.expires, Some(doorward.now().plus(std::time::Duration::from_secs(60))));
-    for junk in ["", "login", "login.99999.1", "login.-1.1", "back.1", "\u{1F9C1}", "login.2.1; x"] {
+    assert_eq!(
+        counted.expires,
+        Some(doorward.now().plus(std::time::Duration::from_secs(60)))
+    );
+    for junk in [
+        "",
+        "login",
+        "login.99999.1",
+        "login.-1.1",
+        "back.1",
+        "\u{1F9C1}",
+        "login.2.1; x",
+    ] {
         let mut spoilt = browser.clone();
         loses_session(&doorward, &mut spoilt);
-        spoilt.jar.tamper(doorward.store_host(), "__Host-doorward_rounds", |_| junk.to_owned());
+        spoilt
+            .jar
+            .tamper(doorward.store_host(), "__Host-doorward_rounds", |_| {
+                junk.to_owned()
+            });
         let page = spoilt.visit(&doorward.store_url(CART)).await;
-        assert!(page.status() == 200 || junk.contains("login.2"), "{junk}: {page}");
+        assert!(
+            page.status() == 200 || junk.contains("login.2"),
+            "{junk}: {page}"
+        );
     }
 }

@@ -34,12 +34,15 @@ const CART: &str = "/shopping-cart?item=7&size=a%20b";
 /// A parameter of an address.
 fn parameter(url: &str, name: &str) -> Option<String> {
     let url = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
-    url.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+    url.query_pairs()
+        .find(|(found, _)| found == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 /// Where an answer sends the browser.
 fn location(page: &Page) -> &str {
-    page.header("location").unwrap_or_else(|| panic!("no redirect: {page}"))
+    page.header("location")
+        .unwrap_or_else(|| panic!("no redirect: {page}"))
 }
 
 /// The names of the cookies that an answer gives a value.
@@ -55,19 +58,33 @@ fn expired(page: &Page) -> Vec<String> {
 fn named(page: &Page, which: impl Fn(&str) -> bool) -> Vec<String> {
     let lines = page.head.all("set-cookie").into_iter();
     let pairs = lines.filter_map(|line| line.split(';').next()?.split_once('='));
-    pairs.filter(|(_, value)| which(value)).map(|(name, _)| name.to_owned()).collect()
+    pairs
+        .filter(|(_, value)| which(value))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// Whether an answer gives one of the cookies that make a session.
 fn sets_session(page: &Page) -> bool {
-    set(page).iter().any(|name| ["_jwt", "_refresh", "_seen"].iter().any(|end| name.ends_with(end)))
+    set(page).iter().any(|name| {
+        ["_jwt", "_refresh", "_seen"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    })
 }
 
 /// The answer that another tab waited for arrives: its cookies go into the browser's one jar.
 fn arrive(doorward: &Doorward, browser: &mut Browser, page: &Page) {
-    let situation = Situation { same_site: true, top_level: true, safe_method: true };
+    let situation = Situation {
+        same_site: true,
+        top_level: true,
+        safe_method: true,
+    };
     for line in page.head.all("set-cookie") {
-        browser.jar.take(&page.url, line, doorward.now(), situation).unwrap_or_else(|why| panic!("{line}: {why}"));
+        browser
+            .jar
+            .take(&page.url, line, doorward.now(), situation)
+            .unwrap_or_else(|why| panic!("{line}: {why}"));
     }
 }
 
@@ -82,9 +99,11 @@ async fn load(doorward: &Doorward, browser: &mut Browser, name: &str) -> Page {
 /// Whom the echoing backend was told about.
 fn shown(page: &Page) -> Option<String> {
     let headers = page.json()["headers"].as_array()?.clone();
-    let user = headers
-        .into_iter()
-        .find(|pair| pair[0].as_str().is_some_and(|n| n.eq_ignore_ascii_case("x-forwarded-user")))?;
+    let user = headers.into_iter().find(|pair| {
+        pair[0]
+            .as_str()
+            .is_some_and(|n| n.eq_ignore_ascii_case("x-forwarded-user"))
+    })?;
     user[1].as_str().map(str::to_owned)
 }
 
@@ -92,13 +111,19 @@ fn shown(page: &Page) -> Option<String> {
 async fn is_sent_to_log_in(doorward: &Doorward, browser: &mut Browser) -> Page {
     let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 302, "{page}");
-    assert!(location(&page).starts_with(&doorward.provider.url(Endpoint::Authorize)), "{page}");
+    assert!(
+        location(&page).starts_with(&doorward.provider.url(Endpoint::Authorize)),
+        "{page}"
+    );
     page
 }
 
 /// How often the provider was called in whatever way.
 fn calls(doorward: &Doorward) -> usize {
-    Endpoint::ALL.iter().map(|endpoint| doorward.provider.calls(*endpoint)).sum()
+    Endpoint::ALL
+        .iter()
+        .map(|endpoint| doorward.provider.calls(*endpoint))
+        .sum()
 }
 
 /// How often it was asked to refresh.

@@ -7,27 +7,48 @@ use crate::support::doorward::Setup;
 #[tokio::test]
 async fn at_the_jwts_end_a_navigation_passes_through_the_provider_without_a_form() {
     let doorward = Setup::over_tls().start();
-    doorward.provider.behave(|provider| provider.grants_refresh_token = false);
+    doorward
+        .provider
+        .behave(|provider| provider.grants_refresh_token = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     assert_eq!(doorward.cookie(&browser, "refresh"), None);
     doorward.pass(299);
     load(&doorward, &mut browser, "alice").await;
     doorward.pass(1);
     let page = browser.visit(&doorward.store_url(CART)).await;
-    assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(CART).as_str()), "{page}");
-    assert_eq!((doorward.provider.forms_shown(), refreshes(&doorward), exchanges(&doorward)), (0, 0, 2));
+    assert_eq!(
+        (page.status(), page.url.as_str()),
+        (200, doorward.store_url(CART).as_str()),
+        "{page}"
+    );
+    assert_eq!(
+        (
+            doorward.provider.forms_shown(),
+            refreshes(&doorward),
+            exchanges(&doorward)
+        ),
+        (0, 0, 2)
+    );
     load(&doorward, &mut browser, "alice").await;
 }
 
 #[tokio::test]
 async fn at_the_jwts_end_a_script_gets_401() {
     let doorward = Setup::plain().start();
-    doorward.provider.behave(|provider| provider.grants_refresh_token = false);
+    doorward
+        .provider
+        .behave(|provider| provider.grants_refresh_token = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
-    let page = browser.send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&from)).await;
-    assert_eq!((page.status(), page.json()["code"].as_str()), (401, Some("jwt_expired")), "{page}");
+    let page = browser
+        .send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&from))
+        .await;
+    assert_eq!(
+        (page.status(), page.json()["code"].as_str()),
+        (401, Some("jwt_expired")),
+        "{page}"
+    );
     assert_eq!(set(&page), Vec::<String>::new());
 }
 
@@ -36,7 +57,9 @@ async fn a_login_without_refresh_token_takes_an_older_ones_cookie_away() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.end_grants_of("alice-id");
-    doorward.provider.behave(|provider| provider.grants_refresh_token = false);
+    doorward
+        .provider
+        .behave(|provider| provider.grants_refresh_token = false);
     doorward.pass(300);
     browser.visit(&doorward.store_url(CART)).await;
     assert_eq!(doorward.cookie(&browser, "refresh"), None);

@@ -15,7 +15,11 @@ fn with_grace() -> Setup {
 
 async fn is_told_to_wait(doorward: &Doorward, browser: &mut Browser) -> Page {
     let page = browser.step(&doorward.store_url(CART)).await;
-    assert_eq!((page.status(), page.head.all("set-cookie").len()), (503, 0), "{page}");
+    assert_eq!(
+        (page.status(), page.head.all("set-cookie").len()),
+        (503, 0),
+        "{page}"
+    );
     assert!(page.header("retry-after").is_some(), "{page}");
     page
 }
@@ -28,10 +32,21 @@ async fn sessions_go_on_for_the_grace_and_no_longer_and_nobody_is_logged_out() {
     for passed in [300, 60, 59] {
         doorward.pass(passed);
         let page = load(&doorward, &mut browser, "alice").await;
-        assert!(!page.head.all("set-cookie").iter().any(|line| line.contains("_jwt=") || line.contains("_refresh=")));
+        assert!(
+            !page
+                .head
+                .all("set-cookie")
+                .iter()
+                .any(|line| line.contains("_jwt=") || line.contains("_refresh="))
+        );
     }
-    doorward.log.line("/shopping-cart", "forward_in_grace").await;
-    let counted = doorward.metric(r#"doorward_requests_total{app="store",code="forward_in_grace",status="2xx"}"#).await;
+    doorward
+        .log
+        .line("/shopping-cart", "forward_in_grace")
+        .await;
+    let counted = doorward
+        .metric(r#"doorward_requests_total{app="store",code="forward_in_grace",status="2xx"}"#)
+        .await;
     assert_eq!(counted, 3.0);
     doorward.pass(1);
     is_told_to_wait(&doorward, &mut browser).await;
@@ -44,7 +59,13 @@ async fn sessions_go_on_for_the_grace_and_no_longer_and_nobody_is_logged_out() {
 
 #[tokio::test]
 async fn every_trouble_of_the_provider_counts_and_no_refusal_does() {
-    for fault in [Fault::Status(500), Fault::Status(503), Fault::Status(429), Fault::Html, Fault::CutBefore] {
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::Status(429),
+        Fault::Html,
+        Fault::CutBefore,
+    ] {
         let doorward = with_grace().start();
         let mut browser = doorward.logged_in("alice", CART).await;
         doorward.pass(300);
@@ -64,8 +85,13 @@ async fn every_trouble_of_the_provider_counts_and_no_refusal_does() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     let refuse = |status, error| {
-        let refusal = Some(RefreshRefusal { status, error: Some(error) });
-        doorward.provider.behave(|provider| provider.refresh_refusal = refusal);
+        let refusal = Some(RefreshRefusal {
+            status,
+            error: Some(error),
+        });
+        doorward
+            .provider
+            .behave(|provider| provider.refresh_refusal = refusal);
     };
     refuse(401, "invalid_client");
     is_told_to_wait(&doorward, &mut browser).await;
@@ -79,7 +105,9 @@ async fn only_the_first_request_waits_for_a_provider_that_hangs() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     load(&doorward, &mut browser, "alice").await;
     // The provider still hangs, and so does the one refresh.
     for _ in 0..20 {
@@ -88,7 +116,10 @@ async fn only_the_first_request_waits_for_a_provider_that_hangs() {
     let ask = Ask::new(Kind::Fetch, &doorward.store_url("/chat"));
     let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
     talk.say("hello").await.expect("sent");
-    assert_eq!((refreshes(&doorward), doorward.store_saw().as_deref()), (1, Some("alice-id")));
+    assert_eq!(
+        (refreshes(&doorward), doorward.store_saw().as_deref()),
+        (1, Some("alice-id"))
+    );
     gate.open();
     // A late success becomes the successor.
     doorward.pass(120);
@@ -103,7 +134,10 @@ async fn a_logout_and_the_absolute_limit_count_within_the_grace() {
         .session("idle_timeout = \"5m\"\nabsolute_timeout = \"310s\"")
         .store("idle_timeout = \"310s\"")
         .start();
-    let (mut alice, mut other) = (doorward.logged_in("alice", CART).await, doorward.logged_in("alice", CART).await);
+    let (mut alice, mut other) = (
+        doorward.logged_in("alice", CART).await,
+        doorward.logged_in("alice", CART).await,
+    );
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));
     doorward.pass(300);
     load(&doorward, &mut alice, "alice").await;
@@ -118,7 +152,11 @@ async fn a_logout_and_the_absolute_limit_count_within_the_grace() {
 }
 
 fn shown_or_none(page: &Page) -> Option<String> {
-    if page.status() == 200 { shown(page) } else { None }
+    if page.status() == 200 {
+        shown(page)
+    } else {
+        None
+    }
 }
 
 #[tokio::test]

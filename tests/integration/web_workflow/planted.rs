@@ -44,7 +44,11 @@ async fn a_planted_login_never_makes_the_victim_the_attacker() {
         toss(&attacker, &mut victim, &doorward);
         let page = victim.step(location(&planted)).await;
         assert!(!sets_session(&page), "{page}");
-        assert_eq!(exchanges(&doorward), 0, "the attacker's code must not be redeemed");
+        assert_eq!(
+            exchanges(&doorward),
+            0,
+            "the attacker's code must not be redeemed"
+        );
     }
 }
 
@@ -96,11 +100,24 @@ async fn a_code_of_somebody_else_under_an_own_state_is_refused_by_nonce_and_pkce
     let own = victim.next(&start).await;
     let mut callback = url::Url::parse(location(&own)).expect("an URL");
     let pairs: Vec<(String, String)> = callback.query_pairs().into_owned().collect();
-    callback.query_pairs_mut().clear().extend_pairs(
-        pairs.iter().map(|(name, value)| (name.as_str(), if name == "code" { code.as_str() } else { value.as_str() })),
-    );
+    callback
+        .query_pairs_mut()
+        .clear()
+        .extend_pairs(pairs.iter().map(|(name, value)| {
+            (
+                name.as_str(),
+                if name == "code" {
+                    code.as_str()
+                } else {
+                    value.as_str()
+                },
+            )
+        }));
     let page = victim.step(callback.as_str()).await;
     assert_eq!(page.status(), 400, "{page}");
-    assert!(!sets_session(&page) && page.text().contains("code_refused"), "{page}");
+    assert!(
+        !sets_session(&page) && page.text().contains("code_refused"),
+        "{page}"
+    );
     is_sent_to_log_in(&doorward, &mut victim).await;
 }

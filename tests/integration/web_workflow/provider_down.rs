@@ -19,11 +19,21 @@ async fn without_the_provider_living_sessions_and_public_pages_are_served() {
     let page = stranger.step(&doorward.store_url("/public/x")).await;
     assert_eq!((page.status(), shown(&page)), (200, None), "{page}");
     let page = stranger.step(&doorward.store_url(CART)).await;
-    assert_eq!((page.status(), page.head.all("set-cookie").len()), (503, 0), "{page}");
+    assert_eq!(
+        (page.status(), page.head.all("set-cookie").len()),
+        (503, 0),
+        "{page}"
+    );
     assert!(page.header("retry-after").is_some(), "{page}");
     let from = url::Url::parse(&doorward.store_url("/")).unwrap();
-    let page = stranger.send(Ask::new(Kind::Fetch, &doorward.store_url(CART)).from(&from)).await;
-    assert_eq!(page.status(), 401, "a script is told where to log in without the provider: {page}");
+    let page = stranger
+        .send(Ask::new(Kind::Fetch, &doorward.store_url(CART)).from(&from))
+        .await;
+    assert_eq!(
+        page.status(),
+        401,
+        "a script is told where to log in without the provider: {page}"
+    );
 }
 
 #[tokio::test]
@@ -33,7 +43,11 @@ async fn without_the_provider_an_expired_jwt_waits_and_is_not_lost() {
     doorward.provider.stop();
     doorward.pass(300);
     let page = browser.step(&doorward.store_url(CART)).await;
-    assert_eq!((page.status(), page.head.all("set-cookie").len()), (503, 0), "{page}");
+    assert_eq!(
+        (page.status(), page.head.all("set-cookie").len()),
+        (503, 0),
+        "{page}"
+    );
     doorward.provider.restart();
     load(&doorward, &mut browser, "alice").await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -42,8 +56,13 @@ async fn without_the_provider_an_expired_jwt_waits_and_is_not_lost() {
 #[tokio::test]
 async fn a_provider_that_comes_back_with_another_key_is_followed_and_nobody_is_logged_out() {
     for grace in ["0s", "1h"] {
-        let mut doorward = Setup::plain().store(&format!("outage_grace = \"{grace}\"")).start();
-        let (mut alice, mut bob) = (doorward.logged_in("alice", CART).await, doorward.logged_in("bob", CART).await);
+        let mut doorward = Setup::plain()
+            .store(&format!("outage_grace = \"{grace}\""))
+            .start();
+        let (mut alice, mut bob) = (
+            doorward.logged_in("alice", CART).await,
+            doorward.logged_in("bob", CART).await,
+        );
         doorward.provider.stop();
         doorward.pass(300);
         let status = alice.step(&doorward.store_url(CART)).await.status();
@@ -84,7 +103,10 @@ async fn a_provider_that_was_down_at_the_start_is_found_by_itself() {
     let page = doorward.browser().step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 503, "{page}");
     doorward.provider.restart();
-    eventually("the keys are fetched", || doorward.provider.calls(Endpoint::Jwks) > 0).await;
+    eventually("the keys are fetched", || {
+        doorward.provider.calls(Endpoint::Jwks) > 0
+    })
+    .await;
     is_sent_to_log_in(&doorward, &mut doorward.browser()).await;
     let mut browser = doorward.logged_in("alice", CART).await;
     load(&doorward, &mut browser, "alice").await;

@@ -14,10 +14,15 @@ async fn two_hundred_requests_at_the_moment_of_expiry_make_one_refresh_call_and_
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     let tabs: Vec<_> = (0..200)
         .map(|number| {
-            let (mut tab, url) = (browser.clone(), doorward.store_url(&format!("/item/{number}")));
+            let (mut tab, url) = (
+                browser.clone(),
+                doorward.store_url(&format!("/item/{number}")),
+            );
             tokio::spawn(async move { tab.step(&url).await })
         })
         .collect();
@@ -26,7 +31,11 @@ async fn two_hundred_requests_at_the_moment_of_expiry_make_one_refresh_call_and_
     gate.open();
     for (number, tab) in tabs.into_iter().enumerate() {
         let page = tab.await.expect("an answer");
-        assert_eq!((page.status(), shown(&page).as_deref()), (200, Some("alice-id")), "{number}: {page}");
+        assert_eq!(
+            (page.status(), shown(&page).as_deref()),
+            (200, Some("alice-id")),
+            "{number}: {page}"
+        );
         assert_eq!(page.json()["target"], format!("/item/{number}"));
         assert!(sets_session(&page), "{page}");
         super::arrive(&doorward, &mut browser, &page);
@@ -72,7 +81,9 @@ async fn a_browser_that_leaves_does_not_cancel_the_refresh() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
     let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     let (mut tab, cart) = (browser.clone(), doorward.store_url(CART));
     let left = tokio::spawn(async move { tab.step(&cart).await });
     gate.reached(1).await;
@@ -91,9 +102,18 @@ async fn a_provider_that_fails_ends_no_session_and_causes_no_login() {
     doorward.pass(300);
     let cart = doorward.store_url(CART);
     let from = url::Url::parse(&cart).unwrap();
-    for fault in [Fault::Status(500), Fault::Status(503), Fault::Html, Fault::BrokenJson, Fault::Status(429)] {
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::Html,
+        Fault::BrokenJson,
+        Fault::Status(429),
+    ] {
         doorward.provider.fault(Endpoint::Token, fault.clone());
-        for ask in [Ask::new(Kind::Navigation, &cart), Ask::new(Kind::Fetch, &cart).from(&from)] {
+        for ask in [
+            Ask::new(Kind::Navigation, &cart),
+            Ask::new(Kind::Fetch, &cart).from(&from),
+        ] {
             let page = browser.send(ask).await;
             assert_eq!(page.status(), 503, "{fault:?}: {page}");
             assert!(page.header("retry-after").is_some(), "{fault:?}: {page}");
@@ -109,7 +129,9 @@ async fn a_connection_cut_before_the_answer_is_tried_once_more() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
-    doorward.provider.fault_once(Endpoint::Token, Fault::CutBefore);
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::CutBefore);
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(refreshes(&doorward), 2);
     doorward.provider.assert_no_dead_refresh_token_was_sent();

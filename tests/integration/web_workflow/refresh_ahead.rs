@@ -22,7 +22,9 @@ async fn a_request_is_forwarded_at_once_while_the_refresh_is_still_under_way_and
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(240);
     let gate = Gate::default();
-    doorward.provider.fault_once(Endpoint::Token, Fault::Held(gate.clone()));
+    doorward
+        .provider
+        .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     let old = doorward.cookie(&browser, "refresh");
     load(&doorward, &mut browser, "alice").await;
     gate.reached(1).await;
@@ -43,7 +45,13 @@ async fn tokens_that_come_before_the_answers_head_ride_along() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(240);
     let gate = Gate::default();
-    doorward.store.answer("/slow", Answer { gate: Some(gate.clone()), ..Answer::default() });
+    doorward.store.answer(
+        "/slow",
+        Answer {
+            gate: Some(gate.clone()),
+            ..Answer::default()
+        },
+    );
     let (mut tab, url) = (browser.clone(), doorward.store_url("/slow"));
     let late = tokio::spawn(async move { tab.step(&url).await });
     gate.reached(1).await;

@@ -31,15 +31,23 @@ async fn a_jwt_whose_key_left_the_set_is_refreshed_before_its_end() {
 #[tokio::test]
 async fn another_person_over_a_refresh_ends_the_session() {
     for jwt in ["id", "access"] {
-        let doorward = Setup::plain().store(&format!("session_jwt = \"{jwt}\"")).start();
+        let doorward = Setup::plain()
+            .store(&format!("session_jwt = \"{jwt}\""))
+            .start();
         let mut browser = doorward.logged_in("alice", CART).await;
         let mut copy = browser.clone();
-        doorward.provider.behave(|provider| provider.refreshed_sub = Some("mallory-id".to_owned()));
+        doorward
+            .provider
+            .behave(|provider| provider.refreshed_sub = Some("mallory-id".to_owned()));
         doorward.pass(300);
         is_sent_to_log_in(&doorward, &mut browser).await;
         is_sent_to_log_in(&doorward, &mut copy).await;
         assert!(
-            doorward.store.received().iter().all(|request| request.header("x-forwarded-user") != Some("mallory-id"))
+            doorward
+                .store
+                .received()
+                .iter()
+                .all(|request| request.header("x-forwarded-user") != Some("mallory-id"))
         );
     }
 }
@@ -47,7 +55,9 @@ async fn another_person_over_a_refresh_ends_the_session() {
 #[tokio::test]
 async fn without_a_new_refresh_token_the_old_one_stays() {
     let doorward = Setup::plain().start();
-    doorward.provider.behave(|provider| provider.rotates_refresh_tokens = false);
+    doorward
+        .provider
+        .behave(|provider| provider.rotates_refresh_tokens = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 1..4 {
         doorward.pass(300);
@@ -62,13 +72,21 @@ async fn without_a_new_refresh_token_the_old_one_stays() {
 #[tokio::test]
 async fn without_a_new_jwt_the_claims_stay_with_a_new_end() {
     let doorward = Setup::plain().start();
-    doorward.provider.behave(|provider| provider.refresh_brings_id_token = false);
+    doorward
+        .provider
+        .behave(|provider| provider.refresh_brings_id_token = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 1..4 {
         doorward.pass(300);
         let page = load(&doorward, &mut browser, "alice").await;
-        assert_eq!((shown(&page).as_deref(), refreshes(&doorward)), (Some("alice-id"), round));
-        assert_eq!(doorward.store.last().header("x-forwarded-email"), Some("alice@example.com"));
+        assert_eq!(
+            (shown(&page).as_deref(), refreshes(&doorward)),
+            (Some("alice-id"), round)
+        );
+        assert_eq!(
+            doorward.store.last().header("x-forwarded-email"),
+            Some("alice@example.com")
+        );
     }
     let before = calls(&doorward);
     doorward.pass(200);
@@ -82,7 +100,9 @@ async fn a_refused_refresh_token_ends_the_session_however_the_provider_words_it(
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
         let mut copy = browser.clone();
-        doorward.provider.behave(|provider| provider.refresh_refusal = Some(RefreshRefusal { status, error }));
+        doorward
+            .provider
+            .behave(|provider| provider.refresh_refusal = Some(RefreshRefusal { status, error }));
         doorward.pass(300);
         is_sent_to_log_in(&doorward, &mut browser).await;
         is_sent_to_log_in(&doorward, &mut copy).await;
@@ -93,15 +113,29 @@ async fn a_refused_refresh_token_ends_the_session_however_the_provider_words_it(
 
 #[tokio::test]
 async fn a_flawed_token_over_a_refresh_is_never_used_and_the_next_good_one_is() {
-    for flaw in [Flaw::WrongSignature, Flaw::WrongIssuer, Flaw::WrongAudience, Flaw::AlgNone, Flaw::Expired] {
+    for flaw in [
+        Flaw::WrongSignature,
+        Flaw::WrongIssuer,
+        Flaw::WrongAudience,
+        Flaw::AlgNone,
+        Flaw::Expired,
+    ] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
         doorward.pass(300);
-        doorward.provider.behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
+        doorward
+            .provider
+            .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
         let before = doorward.store.count();
         let page = browser.step(&doorward.store_url(CART)).await;
-        assert_eq!((page.status(), doorward.store.count()), (503, before), "{flaw:?}: {page}");
-        doorward.provider.behave(|provider| provider.id_token_flaws.clear());
+        assert_eq!(
+            (page.status(), doorward.store.count()),
+            (503, before),
+            "{flaw:?}: {page}"
+        );
+        doorward
+            .provider
+            .behave(|provider| provider.id_token_flaws.clear());
         load(&doorward, &mut browser, "alice").await;
         doorward.provider.assert_no_dead_refresh_token_was_sent();
     }
@@ -130,7 +164,9 @@ async fn a_refresh_without_the_old_jwt_that_brings_no_good_one_never_sends_a_use
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
         let name = doorward.cookie_name("jwt");
-        browser.jar.remove(doorward.store_host(), |cookie| cookie.name == name);
+        browser
+            .jar
+            .remove(doorward.store_host(), |cookie| cookie.name == name);
         doorward.provider.behave(|provider| match flaws {
             Some(flaws) => provider.id_token_flaws = flaws,
             None => provider.refresh_brings_id_token = false,

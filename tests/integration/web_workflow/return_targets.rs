@@ -31,8 +31,15 @@ async fn a_login_never_ends_on_another_origin() {
     ];
     for wanted in bad {
         let query: String = url::form_urlencoded::byte_serialize(wanted.as_bytes()).collect();
-        let page = browser.clone().step(&doorward.store_url(&format!("/.doorward/login?return_to={query}"))).await;
-        assert_eq!((page.status(), location(&page)), (302, doorward.store_url("/").as_str()), "{wanted:?}: {page}");
+        let page = browser
+            .clone()
+            .step(&doorward.store_url(&format!("/.doorward/login?return_to={query}")))
+            .await;
+        assert_eq!(
+            (page.status(), location(&page)),
+            (302, doorward.store_url("/").as_str()),
+            "{wanted:?}: {page}"
+        );
     }
 }
 
@@ -40,12 +47,23 @@ async fn a_login_never_ends_on_another_origin() {
 async fn a_bad_target_is_not_carried_through_the_provider_either() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
-    for wanted in ["//evil.test", "https%3A%2F%2Fevil.test", "%2F%5Cevil.test", "%2F%252f%2Fevil.test"] {
+    for wanted in [
+        "//evil.test",
+        "https%3A%2F%2Fevil.test",
+        "%2F%5Cevil.test",
+        "%2F%252f%2Fevil.test",
+    ] {
         let mut browser = doorward.browser();
-        let start = browser.step(&doorward.store_url(&format!("/.doorward/login?return_to={wanted}"))).await;
+        let start = browser
+            .step(&doorward.store_url(&format!("/.doorward/login?return_to={wanted}")))
+            .await;
         let page = browser.next(&start).await;
         let page = browser.next(&page).await;
-        assert_eq!((page.status(), location(&page)), (302, doorward.store_url("/").as_str()), "{wanted}: {page}");
+        assert_eq!(
+            (page.status(), location(&page)),
+            (302, doorward.store_url("/").as_str()),
+            "{wanted}: {page}"
+        );
     }
 }
 
@@ -54,9 +72,16 @@ async fn a_page_of_our_own_is_kept_with_its_query() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
-    let query: String = url::form_urlencoded::byte_serialize(b"/a%20b?next=https://evil.test/&x=1").collect();
-    let page = browser.visit(&doorward.store_url(&format!("/.doorward/login?return_to={query}"))).await;
-    assert_eq!(page.url.as_str(), doorward.store_url("/a%20b?next=https://evil.test/&x=1"), "{page}");
+    let query: String =
+        url::form_urlencoded::byte_serialize(b"/a%20b?next=https://evil.test/&x=1").collect();
+    let page = browser
+        .visit(&doorward.store_url(&format!("/.doorward/login?return_to={query}")))
+        .await;
+    assert_eq!(
+        page.url.as_str(),
+        doorward.store_url("/a%20b?next=https://evil.test/&x=1"),
+        "{page}"
+    );
     load(&doorward, &mut browser, "alice").await;
 }
 
@@ -64,6 +89,13 @@ async fn a_page_of_our_own_is_kept_with_its_query() {
 async fn an_address_too_long_for_the_way_leads_to_the_front_page() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
-    let page = doorward.browser().visit(&doorward.store_url(&format!("/cart?x={}", "y".repeat(3000)))).await;
-    assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url("/").as_str()), "{page}");
+    let page = doorward
+        .browser()
+        .visit(&doorward.store_url(&format!("/cart?x={}", "y".repeat(3000))))
+        .await;
+    assert_eq!(
+        (page.status(), page.url.as_str()),
+        (200, doorward.store_url("/").as_str()),
+        "{page}"
+    );
 }

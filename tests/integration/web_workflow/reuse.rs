@@ -31,7 +31,10 @@ async fn after_confirmation_and_grace_reuse_ends_the_session_of_everybody_who_ha
     is_sent_to_log_in(&doorward, &mut browser).await;
     assert_eq!(refreshes(&doorward), 1);
     let newest = doorward.provider.revoked();
-    assert!(newest.len() == 1 && !doorward.provider.is_live(&newest[0]), "{newest:?}");
+    assert!(
+        newest.len() == 1 && !doorward.provider.is_live(&newest[0]),
+        "{newest:?}"
+    );
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
 
@@ -47,7 +50,10 @@ async fn an_old_refresh_cookie_beside_a_living_jwt_is_reuse_too() {
     load(&doorward, &mut browser, "alice").await;
     doorward.pass(31);
     load(&doorward, &mut old, "alice").await;
-    eventually("the session has ended", || !doorward.provider.revoked().is_empty()).await;
+    eventually("the session has ended", || {
+        !doorward.provider.revoked().is_empty()
+    })
+    .await;
     is_sent_to_log_in(&doorward, &mut old).await;
     is_sent_to_log_in(&doorward, &mut browser).await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();

@@ -11,7 +11,10 @@ use crate::support::provider::Endpoint;
 fn thief(doorward: &Doorward, victim: &Browser, kinds: &[&str]) -> Browser {
     let mut thief = doorward.browser();
     for kind in kinds {
-        let cookie = victim.jar.get(doorward.store_host(), &doorward.cookie_name(kind)).expect("the victim's cookie");
+        let cookie = victim
+            .jar
+            .get(doorward.store_host(), &doorward.cookie_name(kind))
+            .expect("the victim's cookie");
         thief.jar.plant(cookie.clone());
     }
     thief
@@ -38,7 +41,9 @@ async fn step_9_a_stolen_refresh_cookie_used_after_the_victim_refreshed_ends_the
     is_sent_to_log_in(&doorward, &mut thief).await;
     is_sent_to_log_in(&doorward, &mut victim).await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
-    let reused = doorward.metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#).await;
+    let reused = doorward
+        .metric(r#"doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}"#)
+        .await;
     assert!((reused - 1.0).abs() < f64::EPSILON);
 }
 
@@ -73,7 +78,8 @@ async fn step_10_a_stolen_jwt_cookie_works_elsewhere_for_the_jwts_life_and_canno
 }
 
 #[tokio::test]
-async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_revocation_plus_the_jwts_life() {
+async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_revocation_plus_the_jwts_life()
+ {
     let doorward = Setup::over_tls().start();
     let mut victim = doorward.logged_in("alice", CART).await;
     let mut stolen = thief(&doorward, &victim, &["jwt"]);
@@ -94,10 +100,20 @@ async fn steps_9_and_10_no_cookie_is_worth_anything_at_another_app_or_under_anot
     let victim = doorward.logged_in("alice", CART).await;
     let kinds = ["jwt", "refresh", "seen", "browser"];
     for kind in kinds {
-        let stolen = victim.jar.get(doorward.store_host(), &doorward.cookie_name(kind)).expect("a cookie").clone();
+        let stolen = victim
+            .jar
+            .get(doorward.store_host(), &doorward.cookie_name(kind))
+            .expect("a cookie")
+            .clone();
         for (host, url, name) in kinds.into_iter().flat_map(|name| {
-            let store = (kind != name).then(|| (doorward.store_host(), doorward.store_url(CART), name));
-            [store, Some((doorward.forum_host(), doorward.forum_url("/posts"), name))].into_iter().flatten()
+            let store =
+                (kind != name).then(|| (doorward.store_host(), doorward.store_url(CART), name));
+            [
+                store,
+                Some((doorward.forum_host(), doorward.forum_url("/posts"), name)),
+            ]
+            .into_iter()
+            .flatten()
         }) {
             let mut thief = doorward.browser();
             let mut cookie = Cookie::host_only(host, &doorward.cookie_name(name), &stolen.value);
@@ -119,14 +135,20 @@ async fn steps_9_and_10_no_cookie_is_worth_anything_at_the_provider_or_as_a_bear
         let mut thief = doorward.browser();
         let bearer = format!("Bearer {stolen}");
         let userinfo = doorward.provider.url(Endpoint::Userinfo);
-        let page = thief.send(Ask::new(Kind::Program, &userinfo).header("Authorization", &bearer)).await;
+        let page = thief
+            .send(Ask::new(Kind::Program, &userinfo).header("Authorization", &bearer))
+            .await;
         assert_eq!(page.status(), 401, "{page}");
-        let form =
-            format!("grant_type=refresh_token&client_id=store&client_secret=store-secret&refresh_token={stolen}");
+        let form = format!(
+            "grant_type=refresh_token&client_id=store&client_secret=store-secret&refresh_token={stolen}"
+        );
         let ask = Ask::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
-        let page = thief.send(ask.body("application/x-www-form-urlencoded", form)).await;
+        let page = thief
+            .send(ask.body("application/x-www-form-urlencoded", form))
+            .await;
         assert_eq!(page.status(), 400, "{page}");
-        let ask = Ask::new(Kind::Program, &doorward.store_url(CART)).header("Authorization", &bearer);
+        let ask =
+            Ask::new(Kind::Program, &doorward.store_url(CART)).header("Authorization", &bearer);
         assert_eq!(thief.send(ask).await.status(), 401);
     }
 }
@@ -138,7 +160,12 @@ async fn step_9_two_halves_of_different_sessions_are_no_session() {
     let bob = doorward.logged_in("bob", CART).await;
     doorward.pass(300);
     let mut mixed = thief(&doorward, &alice, &["jwt"]);
-    mixed.jar.plant(bob.jar.get(doorward.store_host(), &doorward.cookie_name("refresh")).expect("bob's").clone());
+    mixed.jar.plant(
+        bob.jar
+            .get(doorward.store_host(), &doorward.cookie_name("refresh"))
+            .expect("bob's")
+            .clone(),
+    );
     is_sent_to_log_in(&doorward, &mut mixed).await;
     let page = mixed.visit(&doorward.store_url("/public/x")).await;
     assert_eq!((page.status(), shown(&page)), (200, None), "{page}");

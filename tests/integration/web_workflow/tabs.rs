@@ -35,7 +35,11 @@ async fn tabs_of_a_known_browser_all_end_on_their_own_page() {
     let starts = open_at_once(&doorward, &mut browser, &paths).await;
     for (start, path) in starts.iter().zip(paths).rev() {
         let page = goes_on(&mut browser, start).await;
-        assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(path).as_str()), "{page}");
+        assert_eq!(
+            (page.status(), page.url.as_str()),
+            (200, doorward.store_url(path).as_str()),
+            "{page}"
+        );
     }
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(exchanges(&doorward), 3);
@@ -51,7 +55,11 @@ async fn tabs_of_a_first_visit_without_browser_cookie_all_end_signed_in() {
         let starts = open_at_once(&doorward, &mut browser, &paths).await;
         for (start, path) in starts.iter().zip(paths) {
             let page = goes_on(&mut browser, start).await;
-            assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(path).as_str()), "{page}");
+            assert_eq!(
+                (page.status(), page.url.as_str()),
+                (200, doorward.store_url(path).as_str()),
+                "{page}"
+            );
         }
         load(&doorward, &mut browser, "alice").await;
     }
@@ -85,7 +93,12 @@ async fn more_tabs_than_attempts_are_kept_for_all_end_on_their_own_page() {
     let mut browser = doorward.browser();
     is_sent_to_log_in(&doorward, &mut browser).await;
     let paths: Vec<String> = (0..12).map(|number| format!("/page/{number}")).collect();
-    let starts = open_at_once(&doorward, &mut browser, &paths.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let starts = open_at_once(
+        &doorward,
+        &mut browser,
+        &paths.iter().map(String::as_str).collect::<Vec<_>>(),
+    )
+    .await;
     let mut answers = Vec::new();
     for start in &starts {
         let at_provider = browser.next(start).await;
@@ -97,7 +110,11 @@ async fn more_tabs_than_attempts_are_kept_for_all_end_on_their_own_page() {
     }
     for (answer, path) in answers.iter().zip(&paths) {
         let page = goes_on(&mut browser, answer).await;
-        assert_eq!((page.status(), page.url.as_str()), (200, doorward.store_url(path).as_str()), "{page}");
+        assert_eq!(
+            (page.status(), page.url.as_str()),
+            (200, doorward.store_url(path).as_str()),
+            "{page}"
+        );
     }
     load(&doorward, &mut browser, "alice").await;
 }

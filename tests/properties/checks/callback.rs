@@ -15,7 +15,10 @@ pub(crate) fn check(query: &str) {
     };
     let all = |name: &str| -> Vec<String> {
         let pairs = url::form_urlencoded::parse(query.as_bytes());
-        pairs.filter(|(found, _)| found == name).map(|(_, value)| value.into_owned()).collect()
+        pairs
+            .filter(|(found, _)| found == name)
+            .map(|(_, value)| value.into_owned())
+            .collect()
     };
     assert_eq!(all("state"), [callback.state.expose()], "{query:?}");
     assert_eq!(promised, all("iss") == [ISSUER], "{query:?}");
@@ -24,10 +27,15 @@ pub(crate) fn check(query: &str) {
             assert_eq!(all("code"), [code.expose()], "{query:?}");
             assert!(all("error").is_empty(), "{query:?}");
         }
-        Outcome::Refused { error, description, .. } => {
+        Outcome::Refused {
+            error, description, ..
+        } => {
             assert!(all("code").is_empty(), "{query:?}");
             let shown = [error, description.unwrap_or_default()].concat();
-            assert!(shown.chars().count() <= 380 && !shown.chars().any(char::is_control), "{shown:?}");
+            assert!(
+                shown.chars().count() <= 380 && !shown.chars().any(char::is_control),
+                "{shown:?}"
+            );
         }
     }
 }

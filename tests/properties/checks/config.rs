@@ -23,9 +23,16 @@ pub(crate) fn check(text: &str) {
     for problem in diagnosis.problems() {
         assert!(!problem.message.is_empty());
         if let Some(line) = problem.place.line() {
-            assert!((1..=lines).contains(&line), "line {line} of {lines}: {}", problem.message);
+            assert!(
+                (1..=lines).contains(&line),
+                "line {line} of {lines}: {}",
+                problem.message
+            );
         }
-        assert!(!matches!(problem.place, Place::Variable(_)), "no variable was set");
+        assert!(
+            !matches!(problem.place, Place::Variable(_)),
+            "no variable was set"
+        );
     }
     assert!(!diagnosis.render(false).is_empty() || diagnosis.problems().is_empty());
 }

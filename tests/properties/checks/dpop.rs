@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use doorward::oidc::dpop::{Freshness, LEEWAY, MAX_AGE, MAX_ID_BYTES, MAX_PROOF_BYTES, ProofExpectation, verify};
+use doorward::oidc::dpop::{
+    Freshness, LEEWAY, MAX_AGE, MAX_ID_BYTES, MAX_PROOF_BYTES, ProofExpectation, verify,
+};
 use doorward::oidc::install_crypto;
 use doorward::types::net::Origin;
 use doorward::types::time::Timestamp;
@@ -16,7 +18,10 @@ const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
 pub(crate) fn check(text: &str) {
     install_crypto();
     let origin = |text| Origin::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-    let (here, elsewhere) = (origin("https://resource.example.org"), origin("https://other.example.org"));
+    let (here, elsewhere) = (
+        origin("https://resource.example.org"),
+        origin("https://other.example.org"),
+    );
     let expected = ProofExpectation {
         method: "GET",
         origin: &here,
@@ -25,18 +30,59 @@ pub(crate) fn check(text: &str) {
         freshness: Freshness::IssuedAt,
     };
     let nobodys = |_: &str| None;
-    assert!(verify(text, ProofExpectation { freshness: Freshness::Nonce(&nobodys), ..expected }, NOW).is_err());
-    let Ok(proof) = verify(text, expected, NOW) else { return };
+    assert!(
+        verify(
+            text,
+            ProofExpectation {
+                freshness: Freshness::Nonce(&nobodys),
+                ..expected
+            },
+            NOW
+        )
+        .is_err()
+    );
+    let Ok(proof) = verify(text, expected, NOW) else {
+        return;
+    };
     assert!(text.len() <= MAX_PROOF_BYTES && text.split('.').count() == 3);
-    assert!(!proof.id.is_empty() && proof.id.len() <= MAX_ID_BYTES && proof.key.as_str().len() == 43);
+    assert!(
+        !proof.id.is_empty() && proof.id.len() <= MAX_ID_BYTES && proof.key.as_str().len() == 43
+    );
     assert!(NOW < proof.counts_until && proof.counts_until <= NOW.plus(LEEWAY + MAX_AGE));
     let others = [
-        ProofExpectation { method: "POST", ..expected },
-        ProofExpectation { origin: &elsewhere, ..expected },
-        ProofExpectation { path: "/protectedresource/", ..expected },
-        ProofExpectation { access_token: Some("another"), ..expected },
+        ProofExpectation {
+            method: "POST",
+            ..expected
+        },
+        ProofExpectation {
+            origin: &elsewhere,
+            ..expected
+        },
+        ProofExpectation {
+            path: "/protectedresource/",
+            ..expected
+        },
+        ProofExpectation {
+            access_token: Some("another"),
+            ..expected
+        },
     ];
-    assert!(others.into_iter().all(|other| verify(text, other, NOW).is_err()), "{text}");
-    assert_eq!(verify(text, expected, proof.counts_until.minus(Duration::from_secs(1))), Ok(proof.clone()));
-    assert!(verify(text, expected, proof.counts_until).is_err(), "{text}");
+    assert!(
+        others
+            .into_iter()
+            .all(|other| verify(text, other, NOW).is_err()),
+        "{text}"
+    );
+    assert_eq!(
+        verify(
+            text,
+            expected,
+            proof.counts_until.minus(Duration::from_secs(1))
+        ),
+        Ok(proof.clone())
+    );
+    assert!(
+        verify(text, expected, proof.counts_until).is_err(),
+        "{text}"
+    );
 }

@@ -10,10 +10,17 @@ pub(crate) fn check(body: &[u8]) {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = &said["event"];
     assert_eq!(said["id"], event.id);
-    assert!(!event.id.is_empty() && event.id.len() <= 64 && event.id.bytes().all(|byte| byte.is_ascii_graphic()));
+    assert!(
+        !event.id.is_empty()
+            && event.id.len() <= 64
+            && event.id.bytes().all(|byte| byte.is_ascii_graphic())
+    );
     let millis = said["createInstant"].as_u64().unwrap_or(u64::MAX);
     let second = event.created_at.secs();
-    assert!(second * 1000 <= millis && millis < (second + 1) * 1000, "{millis} is not in {second}");
+    assert!(
+        second * 1000 <= millis && millis < (second + 1) * 1000,
+        "{millis} is not in {second}"
+    );
     let is_revocation = said["type"] == "jwt.refresh-token.revoke";
     let application = |id: &Option<ClientId>| match id {
         Some(id) => assert_eq!(said["applicationId"], id.as_str()),
@@ -32,7 +39,10 @@ pub(crate) fn check(body: &[u8]) {
         }
         Concerned::Application(id) => {
             assert!(is_revocation && said["applicationId"] == id.as_str());
-            assert!(said["userId"].is_null() && said["user"]["id"].is_null(), "a person is meant, not everybody");
+            assert!(
+                said["userId"].is_null() && said["user"]["id"].is_null(),
+                "a person is meant, not everybody"
+            );
         }
     }
 }

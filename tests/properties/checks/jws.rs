@@ -15,11 +15,17 @@ const KEYS: &str = r#"{"keys":[
 
 /// Fails if `text` is taken for a token that the provider signed, or one of its demands is passed over.
 pub(crate) fn check(text: &str) {
-    let Ok(jws) = Jws::parse(text, &Algorithm::ALL) else { return };
+    let Ok(jws) = Jws::parse(text, &Algorithm::ALL) else {
+        return;
+    };
     assert!(text.len() <= MAX_TOKEN_BYTES && text.split('.').count() == 3);
-    assert!(Jws::parse(text, &[]).is_err(), "an algorithm that nobody allowed");
+    assert!(
+        Jws::parse(text, &[]).is_err(),
+        "an algorithm that nobody allowed"
+    );
     install_crypto();
-    let keys = KeySet::parse(KEYS.as_bytes()).unwrap_or_else(|error| panic!("the keys of the standards: {error}"));
+    let keys = KeySet::parse(KEYS.as_bytes())
+        .unwrap_or_else(|error| panic!("the keys of the standards: {error}"));
     assert_eq!(keys.usable(), 3, "{:?}", keys.skipped());
     assert!(jws.verify(&keys).is_err(), "nobody signed {text:?}");
 }

@@ -11,18 +11,35 @@ const ORIGIN: &str = "https://store.example.com";
 
 /// Fails if `text` is taken and leads anywhere but to a page of the app.
 pub(crate) fn check(text: &str) {
-    let Some(to) = ReturnTo::parse(text, PREFIX) else { return };
+    let Some(to) = ReturnTo::parse(text, PREFIX) else {
+        return;
+    };
     assert_eq!(to.as_str(), text, "what was taken is what is kept");
-    assert!(text.len() <= MAX_RETURN_TO && HeaderValue::from_str(text).is_ok(), "{text:?} cannot be a Location");
+    assert!(
+        text.len() <= MAX_RETURN_TO && HeaderValue::from_str(text).is_ok(),
+        "{text:?} cannot be a Location"
+    );
     let callback = Url::parse(&format!("{ORIGIN}{PREFIX}/callback?code=c&state=s"));
     let relative = callback.and_then(|callback| callback.join(text));
     for url in [relative, Url::parse(&format!("{ORIGIN}{to}"))] {
         let url = url.unwrap_or_else(|error| panic!("{text:?} is no URL to a browser: {error}"));
-        assert_eq!(url.origin().ascii_serialization(), ORIGIN, "{text:?} leads to {url}");
-        assert!(url.username().is_empty() && url.password().is_none(), "{text:?} leads to {url}");
+        assert_eq!(
+            url.origin().ascii_serialization(),
+            ORIGIN,
+            "{text:?} leads to {url}"
+        );
+        assert!(
+            url.username().is_empty() && url.password().is_none(),
+            "{text:?} leads to {url}"
+        );
         let target = Target::parse(url.path(), url.query());
-        let target = target.unwrap_or_else(|error| panic!("{text:?} is {url} to a browser, which is refused: {error}"));
+        let target = target.unwrap_or_else(|error| {
+            panic!("{text:?} is {url} to a browser, which is refused: {error}")
+        });
         let mut rest = target.path().strip_prefix(PREFIX).into_iter();
-        assert!(!rest.any(|rest| rest.is_empty() || rest.starts_with('/')), "{text:?} is a page of our own: {url}");
+        assert!(
+            !rest.any(|rest| rest.is_empty() || rest.starts_with('/')),
+            "{text:?} is a page of our own: {url}"
+        );
     }
 }

@@ -24,11 +24,20 @@ struct Reading {
 
 /// Fails if `path` is let through by a rule that is not the one a backend would need.
 pub(crate) fn check(path: &str) {
-    let Ok(target) = Target::parse(path, None) else { return };
+    let Ok(target) = Target::parse(path, None) else {
+        return;
+    };
     let again = Target::parse(target.path(), None);
-    assert_eq!(again.as_ref(), Ok(&target), "canonical form is not a fixed point: {path:?}");
+    assert_eq!(
+        again.as_ref(),
+        Ok(&target),
+        "canonical form is not a fixed point: {path:?}"
+    );
     let is_open = rules(false).admission(&Method::GET, &target).access == Access::Everyone;
-    assert!(!is_open || target.oddities() == Oddities::NONE, "an oddity without the strictest access: {path:?}");
+    assert!(
+        !is_open || target.oddities() == Oddities::NONE,
+        "an oddity without the strictest access: {path:?}"
+    );
     check_in_any_case(&target);
     if !is_open {
         return;
@@ -36,7 +45,11 @@ pub(crate) fn check(path: &str) {
     for reading in readings() {
         let read = reading.read(target.path().as_bytes());
         let lossy = String::from_utf8_lossy(&read);
-        assert!(!is_protected(&read), "{path:?}, sent as {:?}, is {lossy:?} to {reading:?}", target.path());
+        assert!(
+            !is_protected(&read),
+            "{path:?}, sent as {:?}, is {lossy:?} to {reading:?}",
+            target.path()
+        );
     }
 }
 
@@ -47,7 +60,11 @@ fn check_in_any_case(target: &Target) {
     let is_open = rules(true).admission(&Method::GET, target).access == Access::Everyone;
     for read in [read.to_lowercase(), read.to_uppercase()] {
         let read = read.to_ascii_lowercase();
-        assert!(!is_open || !is_protected(read.as_bytes()), "{:?} is {read:?} in one case", target.path());
+        assert!(
+            !is_open || !is_protected(read.as_bytes()),
+            "{:?} is {read:?} in one case",
+            target.path()
+        );
     }
 }
 
@@ -55,10 +72,19 @@ fn rules(case_insensitive: bool) -> Rules {
     let rule = |pattern: &str, allow| Rule {
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
-        allow: Admission { access: allow, via: Via::BROWSER },
+        allow: Admission {
+            access: allow,
+            via: Via::BROWSER,
+        },
     };
-    let admin = ClaimCondition { claim: "roles".into(), any_of: vec!["admin".into()] };
-    let rules = vec![rule("/admin/**", Access::Claims(vec![admin])), rule("/**", Access::Everyone)];
+    let admin = ClaimCondition {
+        claim: "roles".into(),
+        any_of: vec!["admin".into()],
+    };
+    let rules = vec![
+        rule("/admin/**", Access::Claims(vec![admin])),
+        rule("/**", Access::Everyone),
+    ];
     assert!(rules.iter().all(|rule| !rule.paths.is_empty()));
     Rules::new(rules, case_insensitive, Via::BROWSER)
 }
@@ -92,10 +118,16 @@ impl Reading {
             read = with_overlong_forms(&read);
         }
         if self.cuts_at_delimiters {
-            read = read.split(|byte| matches!(byte, b'?' | b'#' | 0)).next().unwrap_or_default().to_vec();
+            read = read
+                .split(|byte| matches!(byte, b'?' | b'#' | 0))
+                .next()
+                .unwrap_or_default()
+                .to_vec();
         }
         if self.turns_backslashes {
-            read.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
+            read.iter_mut()
+                .filter(|byte| **byte == b'\\')
+                .for_each(|byte| *byte = b'/');
         }
         if self.strips_parameters_last {
             read = without_parameters(&read);
@@ -116,8 +148,17 @@ fn is_protected(read: &[u8]) -> bool {
 }
 
 fn without_parameters(path: &[u8]) -> Vec<u8> {
-    let bare = |segment: &[u8]| segment.split(|byte| *byte == b';').next().unwrap_or_default().to_vec();
-    path.split(|byte| *byte == b'/').map(bare).collect::<Vec<_>>().join(&b'/')
+    let bare = |segment: &[u8]| {
+        segment
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default()
+            .to_vec()
+    };
+    path.split(|byte| *byte == b'/')
+        .map(bare)
+        .collect::<Vec<_>>()
+        .join(&b'/')
 }
 
 fn decoded(path: &[u8]) -> Vec<u8> {

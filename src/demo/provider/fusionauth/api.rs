@@ -21,16 +21,27 @@ impl Provider {
         let body = json_of(asked);
         // The cookie wins over the body.
         let in_body = body.get("refreshToken").and_then(Value::as_str);
-        let Some(token) = asked.cookie("refresh_token").or(in_body) else { return Ok(errors("[missing]refreshToken")) };
+        let Some(token) = asked.cookie("refresh_token").or(in_body) else {
+            return Ok(errors("[missing]refreshToken"));
+        };
         let now = self.now();
         let Ok((grant, next)) = self.refreshed(own, token, None, now)? else {
             return Ok(errors("[invalid]refreshToken"));
         };
-        let Some(user) = self.user(&grant.subject) else { return Ok(errors("[invalid]refreshToken")) };
-        let issue = Issue { own, grant: &grant, user, by: By::RefreshToken, now };
+        let Some(user) = self.user(&grant.subject) else {
+            return Ok(errors("[invalid]refreshToken"));
+        };
+        let issue = Issue {
+            own,
+            grant: &grant,
+            user,
+            by: By::RefreshToken,
+            now,
+        };
         let access_token = self.fusionauth_access_token(issue)?;
         let token = next.unwrap_or_else(|| token.to_owned());
-        let answer = json!({ "token": access_token, "refreshToken": token, "refreshTokenId": grant.id });
+        let answer =
+            json!({ "token": access_token, "refreshToken": token, "refreshTokenId": grant.id });
         Ok(private_json(StatusCode::OK, &answer))
     }
 
@@ -40,11 +51,19 @@ impl Provider {
         let body = json_of(asked);
         let query = Params::read(asked.query.as_bytes());
         let in_body = body.get("refreshToken").and_then(Value::as_str);
-        let token = asked.cookie("refresh_token").or(in_body).or(query.get("refreshToken"));
-        let global = body.get("global") == Some(&Value::Bool(true)) || query.get("global") == Some("true");
+        let token = asked
+            .cookie("refresh_token")
+            .or(in_body)
+            .or(query.get("refreshToken"));
+        let global =
+            body.get("global") == Some(&Value::Bool(true)) || query.get("global") == Some("true");
         let grant = token.and_then(|token| self.state().grant_of_refresh_token(token).cloned());
         if let Some(grant) = grant {
-            let told = if global { self.revoke_person(own, &grant.subject) } else { self.revoke_grant(own, &grant) };
+            let told = if global {
+                self.revoke_person(own, &grant.subject)
+            } else {
+                self.revoke_grant(own, &grant)
+            };
             if told.is_err() {
                 return bare(StatusCode::INTERNAL_SERVER_ERROR);
             }
@@ -57,16 +76,29 @@ impl Provider {
     pub(super) fn delete_refresh_tokens(&self, own: &FusionAuth, asked: &Asked) -> Answer {
         Counters::count(&self.counters.revocations);
         let body = json_of(asked);
-        let form = if asked.is_form() { Params::read(&asked.body) } else { Params::read(b"") };
+        let form = if asked.is_form() {
+            Params::read(&asked.body)
+        } else {
+            Params::read(b"")
+        };
         let query = Params::read(asked.query.as_bytes());
         let said = |name: &str| {
             let in_json = body.get(name).and_then(Value::as_str);
-            query.get(name).or(form.get(name)).or(in_json).map(str::to_owned)
+            query
+                .get(name)
+                .or(form.get(name))
+                .or(in_json)
+                .map(str::to_owned)
         };
-        let by_id = asked.path.strip_prefix("/api/jwt/refresh/").filter(|id| !id.is_empty());
+        let by_id = asked
+            .path
+            .strip_prefix("/api/jwt/refresh/")
+            .filter(|id| !id.is_empty());
         let authorization = asked.header("authorization").unwrap_or_default();
         let by_key = same_bytes(authorization.as_bytes(), own.api_key.expose().as_bytes());
-        let owner = authorization.strip_prefix("Bearer ").and_then(|jwt| self.fusionauth_live(jwt, self.now()));
+        let owner = authorization
+            .strip_prefix("Bearer ")
+            .and_then(|jwt| self.fusionauth_live(jwt, self.now()));
         let owner = owner.and_then(|claims| claims.get("sub")?.as_str().map(Subject::new));
         if !by_key && owner.is_none() {
             return bare(StatusCode::UNAUTHORIZED);
@@ -84,20 +116,31 @@ impl Provider {
             (Some(Some(_)), ..) => return bare(StatusCode::UNAUTHORIZED),
             (None, ..) if !by_key => return bare(StatusCode::UNAUTHORIZED),
             (None, Some(user), None) => self.revoke_person(own, &Subject::new(user)),
-            (None, user, Some(application)) => {
-                self.revoke_application(own, user.map(Subject::new).as_ref(), &ClientId::new(application))
-            }
+            (None, user, Some(application)) => self.revoke_application(
+                own,
+                user.map(Subject::new).as_ref(),
+                &ClientId::new(application),
+            ),
             (None, None, None) => return errors("[missing]token"),
         };
-        bare(if revoked.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR })
+        bare(if revoked.is_ok() {
+            StatusCode::OK
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        })
     }
 
     fn revoke_grant(&self, own: &FusionAuth, grant: &Grant) -> Result<(), Failure> {
         if !self.state().revoke(&grant.id) {
             return Ok(());
         }
-        let client = self.client(grant.client.as_str()).map_or_else(String::new, |client| client.name.clone());
-        self.tell(Event::Revoked { user: self.username(&grant.subject), client });
+        let client = self
+            .client(grant.client.as_str())
+            .map_or_else(String::new, |client| client.name.clone());
+        self.tell(Event::Revoked {
+            user: self.username(&grant.subject),
+            client,
+        });
         self.webhooks_tell_of_token(own, grant)
     }
 
@@ -107,7 +150,9 @@ impl Provider {
         if revoked == 0 {
             return Ok(());
         }
-        self.tell(Event::SignedOut { user: self.username(subject) });
+        self.tell(Event::SignedOut {
+            user: self.username(subject),
+        });
         self.webhooks_tell_of_person(own, subject, None)
     }
 
@@ -134,5 +179,8 @@ fn json_of(asked: &Asked) -> Map<String, Value> {
 
 fn errors(code: &str) -> Answer {
     let error = json!({ "code": code, "message": "The request was not granted." });
-    private_json(StatusCode::BAD_REQUEST, &json!({ "fieldErrors": { "refreshToken": [error] } }))
+    private_json(
+        StatusCode::BAD_REQUEST,
+        &json!({ "fieldErrors": { "refreshToken": [error] } }),
+    )
 }

@@ -32,7 +32,9 @@ pub(super) struct Issue<'a> {
 impl Provider {
     /// The access token. `sid` is the refresh token's id, where there is one.
     pub(super) fn fusionauth_access_token(&self, issue: Issue<'_>) -> Result<String, Failure> {
-        let Issue { own, grant, user, .. } = issue;
+        let Issue {
+            own, grant, user, ..
+        } = issue;
         let mut claims = self.fusionauth_claims(issue)?;
         if own.is_registered(user) {
             claims.insert("applicationId".into(), json!(grant.client));
@@ -67,12 +69,21 @@ impl Provider {
     /// The claims of an access token that is ours and alive. Whether it was revoked is not asked: FusionAuth does not.
     pub(super) fn fusionauth_live(&self, token: &str, now: Timestamp) -> Option<Value> {
         let claims = self.key.verify(JWT, token)?;
-        let lives = claims.get("exp")?.as_u64().is_some_and(|end| now.secs() < end);
+        let lives = claims
+            .get("exp")?
+            .as_u64()
+            .is_some_and(|end| now.secs() < end);
         (lives && claims.get("at_hash").is_none()).then_some(claims)
     }
 
     fn fusionauth_claims(&self, issue: Issue<'_>) -> Result<Map<String, Value>, Failure> {
-        let Issue { own, grant, user, by, now } = issue;
+        let Issue {
+            own,
+            grant,
+            user,
+            by,
+            now,
+        } = issue;
         let by = match by {
             By::Password => "PASSWORD",
             By::RefreshToken => "REFRESH_TOKEN",

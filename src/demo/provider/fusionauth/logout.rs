@@ -11,7 +11,11 @@ use crate::demo::serve::{Answer, Asked, redirect};
 impl Provider {
     /// The browser's session at the provider ends, its refresh tokens live on.
     pub(super) fn fusionauth_logout(&self, asked: &Asked) -> Answer {
-        let params = Params::read(if asked.is_form() { &asked.body } else { asked.query.as_bytes() });
+        let params = Params::read(if asked.is_form() {
+            &asked.body
+        } else {
+            asked.query.as_bytes()
+        });
         let hinted = params.get("id_token_hint").and_then(|token| {
             let claims = self.key.verify("JWT", token)?;
             claims.get("aud")?.as_str().map(str::to_owned)
@@ -22,23 +26,39 @@ impl Provider {
         let wanted = params.get("post_logout_redirect_uri");
         let registered = |uri: &&str| {
             client.is_some_and(|client| {
-                client.redirect_uris.iter().chain(&client.post_logout_redirect_uris).any(|known| known == uri)
+                client
+                    .redirect_uris
+                    .iter()
+                    .chain(&client.post_logout_redirect_uris)
+                    .any(|known| known == uri)
             })
         };
         let session = self.current_sign_on(asked, self.now());
         if let Some(session) = session {
             self.state().end_sign_on(&session.sid);
-            self.tell(Event::SignedOut { user: self.username(&session.subject) });
+            self.tell(Event::SignedOut {
+                user: self.username(&session.subject),
+            });
         }
-        let mut answer = redirect(StatusCode::FOUND, &target(wanted.filter(registered), params.get("state")));
+        let mut answer = redirect(
+            StatusCode::FOUND,
+            &target(wanted.filter(registered), params.get("state")),
+        );
         self.forget_sign_on(&mut answer);
         answer
     }
 
     /// The button on the provider's own page: everything that the person has anywhere ends.
-    pub(super) fn sign_out_everywhere(&self, own: &FusionAuth, asked: &Asked) -> Result<Answer, Failure> {
+    pub(super) fn sign_out_everywhere(
+        &self,
+        own: &FusionAuth,
+        asked: &Asked,
+    ) -> Result<Answer, Failure> {
         if !asked.is_form() || !self.is_own_form(asked, &Params::read(&asked.body)) {
-            return self.pages.problem(StatusCode::BAD_REQUEST, "This form was not for this browser, or is too old.");
+            return self.pages.problem(
+                StatusCode::BAD_REQUEST,
+                "This form was not for this browser, or is too old.",
+            );
         }
         if let Some(session) = self.current_sign_on(asked, self.now()) {
             self.revoke_person(own, &session.subject)?;
@@ -50,7 +70,9 @@ impl Provider {
 }
 
 fn target(registered: Option<&str>, state: Option<&str>) -> String {
-    let Some(mut url) = registered.and_then(|uri| Url::parse(uri).ok()) else { return "/".to_owned() };
+    let Some(mut url) = registered.and_then(|uri| Url::parse(uri).ok()) else {
+        return "/".to_owned();
+    };
     if let Some(state) = state {
         url.query_pairs_mut().append_pair("state", state);
     }

@@ -15,7 +15,9 @@ pub(super) const DISCOVERY: &str = "/.well-known/openid-configuration";
 impl Provider {
     /// The discovery document; `?tenantId=` names the only tenant there is, if any.
     pub(super) fn fusionauth_configuration(&self, own: &FusionAuth, asked: &Asked) -> Answer {
-        let tenant = Params::read(asked.query.as_bytes()).get("tenantId").map(str::to_owned);
+        let tenant = Params::read(asked.query.as_bytes())
+            .get("tenantId")
+            .map(str::to_owned);
         if tenant.is_some_and(|tenant| tenant != own.tenant_id) {
             return bare(StatusCode::BAD_REQUEST);
         }

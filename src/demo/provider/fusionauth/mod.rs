@@ -48,14 +48,25 @@ impl FusionAuth {
 }
 
 impl Provider {
-    pub(super) fn route_fusionauth(&self, own: &FusionAuth, asked: &Asked) -> Result<Answer, Failure> {
-        let (get, post, delete) =
-            (asked.reads(), asked.method == http::Method::POST, asked.method == http::Method::DELETE);
+    pub(super) fn route_fusionauth(
+        &self,
+        own: &FusionAuth,
+        asked: &Asked,
+    ) -> Result<Answer, Failure> {
+        let (get, post, delete) = (
+            asked.reads(),
+            asked.method == http::Method::POST,
+            asked.method == http::Method::DELETE,
+        );
         let path = asked.path.as_str();
-        let by_tenant = path.strip_suffix(metadata::DISCOVERY).and_then(|tenant| tenant.strip_prefix('/'));
+        let by_tenant = path
+            .strip_suffix(metadata::DISCOVERY)
+            .and_then(|tenant| tenant.strip_prefix('/'));
         match path {
             metadata::DISCOVERY if get => Ok(self.fusionauth_configuration(own, asked)),
-            _ if get && by_tenant == Some(own.tenant_id.as_str()) => Ok(self.fusionauth_configuration(own, asked)),
+            _ if get && by_tenant == Some(own.tenant_id.as_str()) => {
+                Ok(self.fusionauth_configuration(own, asked))
+            }
             "/.well-known/jwks.json" if get => Ok(self.jwks()),
             "/oauth2/authorize" if get || post => self.authorize(asked),
             "/oauth2/token" if post => self.fusionauth_token(own, asked),
@@ -63,19 +74,26 @@ impl Provider {
             "/oauth2/logout" if get || post => Ok(self.fusionauth_logout(asked)),
             "/api/jwt/refresh" if post => self.jwt_refresh(own, asked),
             "/api/logout" if post => Ok(self.api_logout(own, asked)),
-            _ if delete && path.starts_with("/api/jwt/refresh") => Ok(self.delete_refresh_tokens(own, asked)),
+            _ if delete && path.starts_with("/api/jwt/refresh") => {
+                Ok(self.delete_refresh_tokens(own, asked))
+            }
             "/" if get => self.welcome(asked),
             "/account/sign-out-everywhere" if post => self.sign_out_everywhere(own, asked),
             "/provider.css" if get => Ok(super::pages::style()),
             "/login" if post => self.sign_in(asked),
-            "/login" if get => Ok(redirect(StatusCode::FOUND, &format!("/oauth2/authorize?{}", asked.query))),
+            "/login" if get => Ok(redirect(
+                StatusCode::FOUND,
+                &format!("/oauth2/authorize?{}", asked.query),
+            )),
             metadata::DISCOVERY | "/.well-known/jwks.json" | "/" | "/provider.css" => {
                 Ok(method_not_allowed("GET, HEAD"))
             }
             "/oauth2/authorize" | "/oauth2/userinfo" | "/oauth2/logout" | "/login" => {
                 Ok(method_not_allowed("GET, HEAD, POST"))
             }
-            "/oauth2/token" | "/api/logout" | "/account/sign-out-everywhere" => Ok(method_not_allowed("POST")),
+            "/oauth2/token" | "/api/logout" | "/account/sign-out-everywhere" => {
+                Ok(method_not_allowed("POST"))
+            }
             "/api/jwt/refresh" => Ok(method_not_allowed("POST, DELETE")),
             _ => Ok(bare(StatusCode::NOT_FOUND)),
         }
@@ -86,7 +104,11 @@ impl Provider {
         match (&self.settings.fusionauth, user) {
             (None, _) => vec![("iss", self.settings.issuer.to_string())],
             (Some(own), Some(user)) => {
-                let state = if own.is_registered(user) { "Authenticated" } else { "AuthenticatedNotRegistered" };
+                let state = if own.is_registered(user) {
+                    "Authenticated"
+                } else {
+                    "AuthenticatedNotRegistered"
+                };
                 vec![("locale", "en".to_owned()), ("userState", state.to_owned())]
             }
             (Some(_), None) => vec![("error_reason", "authentication_required".to_owned())],
@@ -109,6 +131,7 @@ fn uuid() -> Result<String, Failure> {
     *seventh = (*seventh & 0x0f) | 0x40;
     *ninth = (*ninth & 0x3f) | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
+    let parts =
+        [0..8, 8..12, 12..16, 16..20, 20..32].map(|range| hex.get(range).unwrap_or_default());
     Ok(parts.join("-"))
 }

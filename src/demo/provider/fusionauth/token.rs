@@ -39,7 +39,11 @@ const fn refused(error: &'static str, reason: &'static str) -> Outcome {
 }
 
 impl Provider {
-    pub(super) fn fusionauth_token(&self, own: &FusionAuth, asked: &Asked) -> Result<Answer, Failure> {
+    pub(super) fn fusionauth_token(
+        &self,
+        own: &FusionAuth,
+        asked: &Asked,
+    ) -> Result<Answer, Failure> {
         match self.fusionauth_grant(own, asked) {
             Ok(tokens) => Ok(private_json(StatusCode::OK, &tokens)),
             Err(Outcome::Refused(problem)) => Ok(problem.into_answer()),
@@ -52,7 +56,10 @@ impl Provider {
         if !asked.is_form() || params.repeats() {
             return Err(refused("invalid_request", "missing_grant_type"));
         }
-        if params.get("tenantId").is_some_and(|tenant| tenant != own.tenant_id) {
+        if params
+            .get("tenantId")
+            .is_some_and(|tenant| tenant != own.tenant_id)
+        {
             return Err(refused("invalid_request", "invalid_tenant_id"));
         }
         let grant_type = params.get("grant_type").unwrap_or_default();
@@ -88,14 +95,29 @@ impl Provider {
         let verifier = needed("code_verifier", "missing_code_verifier")?;
         let challenge = PkceVerifier::from_sealed(verifier.to_owned()).challenge_s256();
         let grant_id = self.new_id()?;
-        let redeemed = self.state().redeem(code, &client.id, redirect_uri, &challenge, grant_id, now);
+        let redeemed =
+            self.state()
+                .redeem(code, &client.id, redirect_uri, &challenge, grant_id, now);
         let (grant, nonce) = redeemed.map_err(|error| {
-            self.tell(Event::CodeRefused { client: client.name.clone(), reason: error.reason() });
+            self.tell(Event::CodeRefused {
+                client: client.name.clone(),
+                reason: error.reason(),
+            });
             refused("invalid_grant", "auth_code_not_found")
         })?;
-        self.tell(Event::CodeExchanged { user: self.username(&grant.subject), client: client.name.clone() });
+        self.tell(Event::CodeExchanged {
+            user: self.username(&grant.subject),
+            client: client.name.clone(),
+        });
         let refresh_token = self.first_refresh_token(&grant, now)?;
-        self.fusionauth_answer(own, &grant, By::Password, nonce.as_deref(), refresh_token, now)
+        self.fusionauth_answer(
+            own,
+            &grant,
+            By::Password,
+            nonce.as_deref(),
+            refresh_token,
+            now,
+        )
     }
 
     fn fusionauth_refresh(
@@ -105,7 +127,9 @@ impl Provider {
         params: &Params,
         now: Timestamp,
     ) -> Result<Value, Outcome> {
-        let token = params.get("refresh_token").ok_or(refused("invalid_request", "missing_refresh_token"))?;
+        let token = params
+            .get("refresh_token")
+            .ok_or(refused("invalid_request", "missing_refresh_token"))?;
         let (grant, next) = self
             .refreshed(own, token, Some(client), now)?
             .map_err(|_| refused("invalid_grant", "refresh_token_not_found"))?;
@@ -119,14 +143,22 @@ impl Provider {
         params: &Params,
         now: Timestamp,
     ) -> Result<Value, Outcome> {
-        let [username, password] = ["username", "password"].map(|name| params.get(name).unwrap_or_default());
+        let [username, password] =
+            ["username", "password"].map(|name| params.get(name).unwrap_or_default());
         let Some(user) = self.check_password(username, password) else {
-            self.tell(Event::SignInRefused { client: client.name.clone() });
+            self.tell(Event::SignInRefused {
+                client: client.name.clone(),
+            });
             return Err(refused("invalid_grant", "invalid_user_credentials"));
         };
         let ids = [self.new_id()?, self.new_id()?];
-        let grant = self.state().grant_directly(ids, &client.id, &user.subject, params.words("scope"), now);
-        self.tell(Event::PasswordGranted { user: user.username.clone(), client: client.name.clone() });
+        let grant =
+            self.state()
+                .grant_directly(ids, &client.id, &user.subject, params.words("scope"), now);
+        self.tell(Event::PasswordGranted {
+            user: user.username.clone(),
+            client: client.name.clone(),
+        });
         let refresh_token = self.first_refresh_token(&grant, now)?;
         self.fusionauth_answer(own, &grant, By::Password, None, refresh_token, now)
     }
@@ -142,36 +174,63 @@ impl Provider {
     ) -> Result<Result<(Grant, Option<String>), Refused>, Failure> {
         let id = client.map(|client| &client.id);
         let before = self.state().grant_of_refresh_token(token).cloned();
-        let used = self.state().use_refresh_token(token, id, own.one_time_use, now);
+        let used = self
+            .state()
+            .use_refresh_token(token, id, own.one_time_use, now);
         let name = |grant: &Option<Grant>| {
-            let of_grant = grant.as_ref().and_then(|grant| self.client(grant.client.as_str()));
-            client.or(of_grant).map_or_else(String::new, |client| client.name.clone())
+            let of_grant = grant
+                .as_ref()
+                .and_then(|grant| self.client(grant.client.as_str()));
+            client
+                .or(of_grant)
+                .map_or_else(String::new, |client| client.name.clone())
         };
         let grant = match used {
             Ok(grant) => grant,
             Err(Refused::Reused(subject)) => {
-                self.tell(Event::ReuseDetected { user: self.username(&subject), client: name(&before) });
+                self.tell(Event::ReuseDetected {
+                    user: self.username(&subject),
+                    client: name(&before),
+                });
                 if let Some(grant) = &before {
                     self.webhooks_tell_of_token(own, grant)?;
                 }
                 return Ok(Err(Refused::Reused(subject)));
             }
             Err(error) => {
-                self.tell(Event::RefreshRefused { client: name(&before), reason: error.reason() });
+                self.tell(Event::RefreshRefused {
+                    client: name(&before),
+                    reason: error.reason(),
+                });
                 return Ok(Err(error));
             }
         };
-        let next = if own.one_time_use { self.first_refresh_token(&grant, now)? } else { None };
-        self.tell(Event::Refreshed { user: self.username(&grant.subject), client: name(&Some(grant.clone())) });
+        let next = if own.one_time_use {
+            self.first_refresh_token(&grant, now)?
+        } else {
+            None
+        };
+        self.tell(Event::Refreshed {
+            user: self.username(&grant.subject),
+            client: name(&Some(grant.clone())),
+        });
         Ok(Ok((grant, next)))
     }
 
-    fn first_refresh_token(&self, grant: &Grant, now: Timestamp) -> Result<Option<String>, Failure> {
+    fn first_refresh_token(
+        &self,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Option<String>, Failure> {
         if !grant.scope.iter().any(|word| word == "offline_access") {
             return Ok(None);
         }
         let token = random_word()?;
-        self.state().issue_refresh_token(token.clone(), grant, now.plus(self.settings.refresh_lifetime));
+        self.state().issue_refresh_token(
+            token.clone(),
+            grant,
+            now.plus(self.settings.refresh_lifetime),
+        );
         Ok(Some(token))
     }
 
@@ -184,12 +243,23 @@ impl Provider {
         refresh_token: Option<String>,
         now: Timestamp,
     ) -> Result<Value, Outcome> {
-        let user = self.user(&grant.subject).ok_or(refused("invalid_grant", "user_not_found"))?;
-        let issue = Issue { own, grant, user, by, now };
+        let user = self
+            .user(&grant.subject)
+            .ok_or(refused("invalid_grant", "user_not_found"))?;
+        let issue = Issue {
+            own,
+            grant,
+            user,
+            by,
+            now,
+        };
         let access_token = self.fusionauth_access_token(issue)?;
         let mut answer = Map::from_iter([
             ("token_type".into(), json!("Bearer")),
-            ("expires_in".into(), json!(self.settings.jwt_lifetime.as_secs())),
+            (
+                "expires_in".into(),
+                json!(self.settings.jwt_lifetime.as_secs()),
+            ),
             ("userId".into(), json!(grant.subject)),
         ]);
         if by == By::Password {
@@ -209,10 +279,16 @@ impl Provider {
 
     /// The claims of the token, as in the `Compatibility` mode of scopes.
     pub(super) fn fusionauth_userinfo(&self, own: &FusionAuth, asked: &Asked) -> Answer {
-        let token = asked.header("authorization").and_then(|field| field.strip_prefix("Bearer "));
+        let token = asked
+            .header("authorization")
+            .and_then(|field| field.strip_prefix("Bearer "));
         let claims = token.and_then(|token| self.fusionauth_live(token, self.now()));
-        let subject = claims.as_ref().and_then(|claims| claims.get("sub")?.as_str()).map(Subject::new);
-        let Some((user, Some(Value::Object(mut claims)))) = subject.and_then(|sub| self.user(&sub)).zip(Some(claims))
+        let subject = claims
+            .as_ref()
+            .and_then(|claims| claims.get("sub")?.as_str())
+            .map(Subject::new);
+        let Some((user, Some(Value::Object(mut claims)))) =
+            subject.and_then(|sub| self.user(&sub)).zip(Some(claims))
         else {
             return bare(StatusCode::UNAUTHORIZED);
         };
@@ -225,13 +301,20 @@ impl Provider {
 impl Problem {
     fn into_answer(self) -> Answer {
         let unknown_client = self.error == "invalid_client";
-        let status = if unknown_client { StatusCode::UNAUTHORIZED } else { StatusCode::BAD_REQUEST };
+        let status = if unknown_client {
+            StatusCode::UNAUTHORIZED
+        } else {
+            StatusCode::BAD_REQUEST
+        };
         let body = json!({
             "error": self.error, "error_reason": self.reason, "error_description": "The request was not granted.",
         });
         let mut answer = private_json(status, &body);
         if unknown_client {
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"provider\""));
+            answer.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"provider\""),
+            );
         }
         answer
     }

@@ -25,7 +25,11 @@ use crate::types::oauth::{ClientId, Subject};
 const MAX_UNSENT: usize = 1_024;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The pauses before it is tried again.
-const PAUSES: [Duration; 3] = [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(5)];
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+];
 
 /// Sends what it is given until this is dropped.
 pub(in crate::demo::provider) struct Webhooks {
@@ -55,7 +59,11 @@ impl Drop for Webhooks {
 
 impl Provider {
     /// One refresh token was revoked.
-    pub(super) fn webhooks_tell_of_token(&self, own: &FusionAuth, grant: &Grant) -> Result<(), Failure> {
+    pub(super) fn webhooks_tell_of_token(
+        &self,
+        own: &FusionAuth,
+        grant: &Grant,
+    ) -> Result<(), Failure> {
         let token = json!({
             "id": grant.id, "applicationId": grant.client, "userId": grant.subject, "tenantId": own.tenant_id,
         });
@@ -86,18 +94,31 @@ impl Provider {
     }
 
     /// All refresh tokens of an application were.
-    pub(super) fn webhooks_tell_of_application(&self, own: &FusionAuth, application: &ClientId) -> Result<(), Failure> {
+    pub(super) fn webhooks_tell_of_application(
+        &self,
+        own: &FusionAuth,
+        application: &ClientId,
+    ) -> Result<(), Failure> {
         let lifetimes = self.lifetimes();
-        self.webhooks_tell(own, json!({ "applicationId": application, "applicationTimeToLiveInSeconds": lifetimes }))
+        self.webhooks_tell(
+            own,
+            json!({ "applicationId": application, "applicationTimeToLiveInSeconds": lifetimes }),
+        )
     }
 
     fn lifetimes(&self) -> Value {
         let lifetime = json!(self.settings.jwt_lifetime.as_secs());
-        self.settings.clients.iter().map(|client| (client.id.to_string(), lifetime.clone())).collect()
+        self.settings
+            .clients
+            .iter()
+            .map(|client| (client.id.to_string(), lifetime.clone()))
+            .collect()
     }
 
     fn webhooks_tell(&self, own: &FusionAuth, members: Value) -> Result<(), Failure> {
-        let Some(webhooks) = &self.webhooks else { return Ok(()) };
+        let Some(webhooks) = &self.webhooks else {
+            return Ok(());
+        };
         let mut event = json!({
             "type": "jwt.refresh-token.revoke", "id": uuid()?, "tenantId": own.tenant_id,
             "createInstant": self.now().secs().saturating_mul(1000), "info": {},
@@ -107,9 +128,18 @@ impl Provider {
         }
         let body = json!({ "event": event }).to_string();
         let hash = STANDARD.encode(sha256(body.as_bytes()));
-        let signature = self.key.sign("JWT", &json!({ "request_body_sha256": hash }))?;
-        let is_sent = webhooks.waiting.try_send(Signed { body, signature }).is_ok();
-        self.tell(if is_sent { Event::WebhookSent } else { Event::WebhookLost });
+        let signature = self
+            .key
+            .sign("JWT", &json!({ "request_body_sha256": hash }))?;
+        let is_sent = webhooks
+            .waiting
+            .try_send(Signed { body, signature })
+            .is_ok();
+        self.tell(if is_sent {
+            Event::WebhookSent
+        } else {
+            Event::WebhookLost
+        });
         Ok(())
     }
 }
@@ -130,10 +160,14 @@ async fn send_all(urls: Vec<String>, mut events: mpsc::Receiver<Signed>) {
 
 /// `None`: it did not arrive, or the answer was none of 2xx.
 async fn send(url: &Url, event: &Signed) -> Option<()> {
-    let host = url.host_str().filter(|host| url.scheme() == "http" && is_loopback_host(host))?;
+    let host = url
+        .host_str()
+        .filter(|host| url.scheme() == "http" && is_loopback_host(host))?;
     let port = url.port_or_known_default()?;
     let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .ok()?;
     let connection = tokio::spawn(connection).abort_handle();
     let request = Request::post(url.path())
         .header("host", format!("{host}:{port}"))
@@ -143,5 +177,8 @@ async fn send(url: &Url, event: &Signed) -> Option<()> {
         .ok()?;
     let answer = sender.send_request(request).await;
     connection.abort();
-    answer.ok().filter(|answer| answer.status().is_success()).map(drop)
+    answer
+        .ok()
+        .filter(|answer| answer.status().is_success())
+        .map(drop)
 }

@@ -11,21 +11,39 @@ async fn the_form_leads_back_with_code_state_and_issuer() {
     let policy = form.header("content-security-policy");
     assert!(policy.contains("default-src 'none'"), "{policy}");
     // Chromium holds the redirect after the form to this list as well.
-    assert!(policy.contains("form-action 'self' http://store.localhost:8080;"), "{policy}");
+    assert!(
+        policy.contains("form-action 'self' http://store.localhost:8080;"),
+        "{policy}"
+    );
     let reply = submit(&mut browser, &form, "alice", "alice").await;
     assert_eq!(reply.status, 303);
     let (target, query) = reply.location();
     assert_eq!(target, CALLBACK);
-    assert_eq!((query["state"].as_str(), query["iss"].as_str()), ("a state & more", ISSUER));
+    assert_eq!(
+        (query["state"].as_str(), query["iss"].as_str()),
+        ("a state & more", ISSUER)
+    );
     assert!(!query["code"].is_empty());
     let client = || "store".to_owned();
     let user = || "alice".to_owned();
     assert_eq!(
         setup.told(),
-        [Event::FormShown { client: client() }, Event::SignedIn { user: user(), client: client() }]
+        [
+            Event::FormShown { client: client() },
+            Event::SignedIn {
+                user: user(),
+                client: client()
+            }
+        ]
     );
     assert_eq!(setup.exchange("store", &query["code"]).await.status, 200);
-    assert_eq!(setup.told(), [Event::CodeExchanged { user: user(), client: client() }]);
+    assert_eq!(
+        setup.told(),
+        [Event::CodeExchanged {
+            user: user(),
+            client: client()
+        }]
+    );
 }
 
 #[tokio::test]
@@ -39,9 +57,15 @@ async fn a_second_app_gets_its_code_without_a_form() {
     assert_eq!(target, FORUM_CALLBACK);
     let forum = setup.exchange("forum", &query["code"]).await.json();
     let (store, forum) = (opened(&store["id_token"]).1, opened(&forum["id_token"]).1);
-    assert_eq!((&store["sub"], &store["sid"]), (&forum["sub"], &forum["sid"]));
+    assert_eq!(
+        (&store["sub"], &store["sid"]),
+        (&forum["sub"], &forum["sid"])
+    );
     assert_eq!(setup.provider.forms_shown(), 1);
-    assert!(setup.told().contains(&Event::SignOnReused { user: "alice".into(), client: "forum".into() }));
+    assert!(setup.told().contains(&Event::SignOnReused {
+        user: "alice".into(),
+        client: "forum".into()
+    }));
 }
 
 #[tokio::test]
@@ -49,21 +73,44 @@ async fn nothing_is_sent_to_an_address_that_is_not_registered() {
     let setup = setup().await;
     for changes in [
         [("redirect_uri", "http://evil.localhost/")],
-        [("redirect_uri", "http://store.localhost:8080/.doorward/callback/")],
-        [("redirect_uri", "http://store.localhost:8080/.doorward/callback?x")],
-        [("redirect_uri", "HTTP://store.localhost:8080/.doorward/callback")],
+        [(
+            "redirect_uri",
+            "http://store.localhost:8080/.doorward/callback/",
+        )],
+        [(
+            "redirect_uri",
+            "http://store.localhost:8080/.doorward/callback?x",
+        )],
+        [(
+            "redirect_uri",
+            "HTTP://store.localhost:8080/.doorward/callback",
+        )],
         [("redirect_uri", "")],
         [("client_id", "nobody")],
         [("client_id", "forum")],
         [("client_id", "")],
     ] {
         let reply = setup.browser().get(&authorize("store", &changes)).await;
-        assert_eq!((reply.status.as_u16(), reply.header("location")), (400, ""), "{changes:?}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("location")),
+            (400, ""),
+            "{changes:?}"
+        );
         let posted = authorize("store", &changes).replacen("/authorize", "/login", 1);
-        let reply = setup.browser().post(&posted, &[("username", "alice"), ("password", "alice")]).await;
-        assert_eq!((reply.status.as_u16(), reply.header("location")), (400, ""), "{changes:?}");
+        let reply = setup
+            .browser()
+            .post(&posted, &[("username", "alice"), ("password", "alice")])
+            .await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.header("location")),
+            (400, ""),
+            "{changes:?}"
+        );
     }
-    let twice = format!("{}&redirect_uri=http%3A%2F%2Fevil.localhost%2F", authorize("store", &[]));
+    let twice = format!(
+        "{}&redirect_uri=http%3A%2F%2Fevil.localhost%2F",
+        authorize("store", &[])
+    );
     assert_eq!(setup.browser().get(&twice).await.status, 400);
 }
 
@@ -71,7 +118,10 @@ async fn nothing_is_sent_to_an_address_that_is_not_registered() {
 async fn a_client_is_told_what_is_wrong_with_its_request() {
     let setup = setup().await;
     for (changes, error) in [
-        (vec![("response_type", "token")], "unsupported_response_type"),
+        (
+            vec![("response_type", "token")],
+            "unsupported_response_type",
+        ),
         (vec![("response_type", "")], "invalid_request"),
         (vec![("response_mode", "fragment")], "invalid_request"),
         (vec![("scope", "email")], "invalid_scope"),
@@ -85,12 +135,22 @@ async fn a_client_is_told_what_is_wrong_with_its_request() {
         (vec![("prompt", "dance")], "invalid_request"),
         (vec![("max_age", "-1")], "invalid_request"),
         (vec![("request", "e30.e30.")], "request_not_supported"),
-        (vec![("request_uri", "https://a.example/")], "request_uri_not_supported"),
+        (
+            vec![("request_uri", "https://a.example/")],
+            "request_uri_not_supported",
+        ),
     ] {
         let reply = setup.browser().get(&authorize("store", &changes)).await;
         let (target, query) = reply.location();
-        assert_eq!((target.as_str(), query["error"].as_str()), (CALLBACK, error), "{changes:?}");
-        assert_eq!((query["state"].as_str(), query["iss"].as_str()), ("a state & more", ISSUER));
+        assert_eq!(
+            (target.as_str(), query["error"].as_str()),
+            (CALLBACK, error),
+            "{changes:?}"
+        );
+        assert_eq!(
+            (query["state"].as_str(), query["iss"].as_str()),
+            ("a state & more", ISSUER)
+        );
         assert!(!query.contains_key("code"));
     }
     assert_eq!(setup.provider.forms_shown(), 0);
@@ -112,10 +172,18 @@ async fn prompt_and_max_age_decide_whether_a_session_will_do() {
         (vec![("prompt", "select_account")], 200),
         (vec![("prompt", "none"), ("max_age", "99")], 303),
     ] {
-        assert_eq!(browser.get(&authorize("store", &changes)).await.status, status, "{changes:?}");
+        assert_eq!(
+            browser.get(&authorize("store", &changes)).await.status,
+            status,
+            "{changes:?}"
+        );
     }
     setup.clock.advance(Duration::from_secs(3500));
-    assert_eq!(browser.get(&authorize("store", &[])).await.status, 200, "the session is over");
+    assert_eq!(
+        browser.get(&authorize("store", &[])).await.status,
+        200,
+        "the session is over"
+    );
 }
 
 #[tokio::test]
@@ -125,23 +193,42 @@ async fn signing_in_again_renews_the_cookie_and_keeps_the_session_of_the_same_pe
     let first = setup.log_in(&mut browser, "alice", "store").await;
     let old_cookies = browser.cookies.clone();
     setup.clock.advance(Duration::from_secs(5));
-    let form = browser.get(&authorize("store", &[("prompt", "login")])).await;
-    let answer = submit(&mut browser, &form, "alice", "alice").await.location().1;
+    let form = browser
+        .get(&authorize("store", &[("prompt", "login")]))
+        .await;
+    let answer = submit(&mut browser, &form, "alice", "alice")
+        .await
+        .location()
+        .1;
     let second = setup.exchange("store", &answer["code"]).await.json();
-    let (first_claims, second_claims) = (opened(&first["id_token"]).1, opened(&second["id_token"]).1);
+    let (first_claims, second_claims) =
+        (opened(&first["id_token"]).1, opened(&second["id_token"]).1);
     assert_eq!(first_claims["sid"], second_claims["sid"]);
     assert_eq!(
-        (first_claims["auth_time"].as_u64(), second_claims["auth_time"].as_u64()),
+        (
+            first_claims["auth_time"].as_u64(),
+            second_claims["auth_time"].as_u64()
+        ),
         (Some(START), Some(START + 5))
     );
     let mut thief = setup.browser();
     thief.cookies = old_cookies;
-    assert_eq!(thief.get(&authorize("store", &[])).await.status, 200, "the cookie from before is dead");
+    assert_eq!(
+        thief.get(&authorize("store", &[])).await.status,
+        200,
+        "the cookie from before is dead"
+    );
 
-    let form = browser.get(&authorize("store", &[("prompt", "login")])).await;
+    let form = browser
+        .get(&authorize("store", &[("prompt", "login")]))
+        .await;
     submit(&mut browser, &form, "bob", "bob").await;
     let token = first["refresh_token"].as_str().unwrap();
-    assert_eq!(setup.refresh("store", token).await.json()["error"], "invalid_grant", "alice's session is over");
+    assert_eq!(
+        setup.refresh("store", token).await.json()["error"],
+        "invalid_grant",
+        "alice's session is over"
+    );
 }
 
 #[tokio::test]
@@ -166,37 +253,79 @@ async fn a_form_works_only_in_the_browser_it_was_shown_in() {
     let setup = setup().await;
     let form = setup.browser().get(&authorize("store", &[])).await;
     let mut victim = setup.browser();
-    assert_eq!(submit(&mut victim, &form, "bob", "bob").await.status, 403, "no cookie");
-    assert_eq!(submit(&mut victim, &form, "bob", "bob").await.status, 403, "another cookie");
+    assert_eq!(
+        submit(&mut victim, &form, "bob", "bob").await.status,
+        403,
+        "no cookie"
+    );
+    assert_eq!(
+        submit(&mut victim, &form, "bob", "bob").await.status,
+        403,
+        "another cookie"
+    );
     assert!(!victim.cookies.contains_key("provider_session"));
 }
 
 #[tokio::test]
 async fn what_a_request_brings_is_escaped_on_the_page() {
     let setup = setup().await;
-    let reply = setup.browser().get(&authorize("store", &[("login_hint", "\"><script>alert(1)</script>")])).await;
-    assert!(!reply.text.contains("<script>") && reply.text.contains("&lt;script&gt;"), "{}", reply.text);
+    let reply = setup
+        .browser()
+        .get(&authorize(
+            "store",
+            &[("login_hint", "\"><script>alert(1)</script>")],
+        ))
+        .await;
+    assert!(
+        !reply.text.contains("<script>") && reply.text.contains("&lt;script&gt;"),
+        "{}",
+        reply.text
+    );
 }
 
 #[tokio::test]
 async fn metadata_names_the_configured_issuer_whatever_the_host() {
     let setup = setup().await;
     let mut browser = setup.browser();
-    let metadata = browser.get("/.well-known/openid-configuration").await.json();
+    let metadata = browser
+        .get("/.well-known/openid-configuration")
+        .await
+        .json();
     assert_eq!(metadata["issuer"], ISSUER);
-    for endpoint in ["authorization", "token", "userinfo", "revocation", "end_session"] {
+    for endpoint in [
+        "authorization",
+        "token",
+        "userinfo",
+        "revocation",
+        "end_session",
+    ] {
         let address = metadata[format!("{endpoint}_endpoint")].as_str().unwrap();
         let path = address.strip_prefix(ISSUER).unwrap();
         assert_ne!(browser.get(path).await.status, 404, "{path}");
     }
-    assert_eq!(metadata["authorization_response_iss_parameter_supported"], true);
+    assert_eq!(
+        metadata["authorization_response_iss_parameter_supported"],
+        true
+    );
     let keys = browser.get("/jwks.json").await.json();
-    assert_eq!((&keys["keys"][0]["kty"], &keys["keys"][0]["d"]), (&"EC".into(), &Value::Null));
+    assert_eq!(
+        (&keys["keys"][0]["kty"], &keys["keys"][0]["d"]),
+        (&"EC".into(), &Value::Null)
+    );
     let reloaded = browser.get("/login?client_id=store").await;
     assert_eq!(reloaded.header("location"), "/authorize?client_id=store");
-    assert_eq!(browser.send("PUT", "/token", String::new()).await.status, 405);
+    assert_eq!(
+        browser.send("PUT", "/token", String::new()).await.status,
+        405
+    );
     assert_eq!(browser.get("/nowhere").await.status, 404);
-    assert_eq!(browser.send("POST", "/token", "a".repeat(70_000)).await.status, 413);
+    assert_eq!(
+        browser
+            .send("POST", "/token", "a".repeat(70_000))
+            .await
+            .status,
+        413
+    );
 }
 
 #[tokio::test]
@@ -207,11 +336,26 @@ async fn a_hint_says_whose_session_will_do() {
     let alice = setup.log_in(&mut browser, "alice", "store").await;
     for (hint, prompt, status, error) in [
         (alice["id_token"].as_str().unwrap(), "none", 302, None),
-        (bob["id_token"].as_str().unwrap(), "none", 303, Some("login_required")),
+        (
+            bob["id_token"].as_str().unwrap(),
+            "none",
+            303,
+            Some("login_required"),
+        ),
         (bob["id_token"].as_str().unwrap(), "", 200, None),
-        (alice["access_token"].as_str().unwrap(), "none", 303, Some("invalid_request")),
+        (
+            alice["access_token"].as_str().unwrap(),
+            "none",
+            303,
+            Some("invalid_request"),
+        ),
     ] {
-        let reply = browser.get(&authorize("store", &[("id_token_hint", hint), ("prompt", prompt)])).await;
+        let reply = browser
+            .get(&authorize(
+                "store",
+                &[("id_token_hint", hint), ("prompt", prompt)],
+            ))
+            .await;
         assert_eq!(reply.status, status);
         if let Some(error) = error {
             assert_eq!(reply.location().1["error"], error);
@@ -222,7 +366,15 @@ async fn a_hint_says_whose_session_will_do() {
 #[tokio::test]
 async fn cookies_are_secure_under_a_secure_issuer() {
     for (issuer, secure) in [(ISSUER, false), ("https://login.example.com", true)] {
-        let reply = setup_at(issuer).await.browser().get(&authorize("store", &[])).await;
-        assert_eq!(reply.header("set-cookie").contains("; Secure"), secure, "{issuer}");
+        let reply = setup_at(issuer)
+            .await
+            .browser()
+            .get(&authorize("store", &[]))
+            .await;
+        assert_eq!(
+            reply.header("set-cookie").contains("; Secure"),
+            secure,
+            "{issuer}"
+        );
     }
 }

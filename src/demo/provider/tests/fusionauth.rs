@@ -12,7 +12,12 @@ const TENANT: &str = "30663132-6464-6665-3032-326466613934";
 const KEY: &str = "an api key";
 
 async fn emulated(one_time_use: bool, webhook: Option<&TcpListener>) -> Setup {
-    let url = |listener: &TcpListener| format!("http://store.localhost:{}/hook", listener.local_addr().unwrap().port());
+    let url = |listener: &TcpListener| {
+        format!(
+            "http://store.localhost:{}/hook",
+            listener.local_addr().unwrap().port()
+        )
+    };
     setup_with(ISSUER, |settings| {
         settings.users.push(User::carol());
         settings.fusionauth = Some(FusionAuth {
@@ -31,16 +36,27 @@ async fn emulated(one_time_use: bool, webhook: Option<&TcpListener>) -> Setup {
 async fn api(setup: &Setup, method: &str, path: &str, authorization: &str, body: &str) -> Reply {
     let mut http = setup.browser();
     if !authorization.is_empty() {
-        http.headers.push(("authorization", authorization.to_owned()));
+        http.headers
+            .push(("authorization", authorization.to_owned()));
     }
     if method != "POST" {
-        http.headers.push(("content-type", "application/x-www-form-urlencoded".to_owned()));
+        http.headers.push((
+            "content-type",
+            "application/x-www-form-urlencoded".to_owned(),
+        ));
     }
     http.send(method, path, body.to_owned()).await
 }
 
 async fn jwt_refresh(setup: &Setup, token: &str) -> Reply {
-    api(setup, "POST", "/api/jwt/refresh", "", &json!({ "refreshToken": token }).to_string()).await
+    api(
+        setup,
+        "POST",
+        "/api/jwt/refresh",
+        "",
+        &json!({ "refreshToken": token }).to_string(),
+    )
+    .await
 }
 
 fn authorize_at(client: &str) -> String {
@@ -48,11 +64,27 @@ fn authorize_at(client: &str) -> String {
 }
 
 /// A whole login: what came with the code, and the tokens.
-async fn login(setup: &Setup, browser: &mut Browser, user: &str, client: &str) -> (BTreeMap<String, String>, Value) {
+async fn login(
+    setup: &Setup,
+    browser: &mut Browser,
+    user: &str,
+    client: &str,
+) -> (BTreeMap<String, String>, Value) {
     let page = browser.get(&authorize_at(client)).await;
-    let reply = if page.status == 302 { page } else { submit(browser, &page, user, user).await };
+    let reply = if page.status == 302 {
+        page
+    } else {
+        submit(browser, &page, user, user).await
+    };
     let callback = reply.location().1;
-    let (verifier, uri) = (verifier(), if client == "store" { CALLBACK } else { FORUM_CALLBACK });
+    let (verifier, uri) = (
+        verifier(),
+        if client == "store" {
+            CALLBACK
+        } else {
+            FORUM_CALLBACK
+        },
+    );
     let form = [
         ("grant_type", "authorization_code"),
         ("code", &callback["code"]),
@@ -66,7 +98,13 @@ async fn login(setup: &Setup, browser: &mut Browser, user: &str, client: &str) -
 }
 
 async fn refresh(setup: &Setup, client: &str, token: &str) -> Reply {
-    setup.call(client, "/oauth2/token", &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+    setup
+        .call(
+            client,
+            "/oauth2/token",
+            &[("grant_type", "refresh_token"), ("refresh_token", token)],
+        )
+        .await
 }
 
 fn text(value: &Value) -> &str {
@@ -77,32 +115,72 @@ fn text(value: &Value) -> &str {
 async fn discovery_names_an_issuer_that_is_no_url_and_no_revocation() {
     let setup = emulated(true, None).await;
     let path = "/.well-known/openid-configuration";
-    for path in [path.to_owned(), format!("{path}?tenantId={TENANT}"), format!("/{TENANT}{path}")] {
+    for path in [
+        path.to_owned(),
+        format!("{path}?tenantId={TENANT}"),
+        format!("/{TENANT}{path}"),
+    ] {
         let document = setup.browser().get(&path).await.json();
         assert_eq!(document["issuer"], "acme.example", "{path}");
         assert_eq!(document["token_endpoint"], format!("{ISSUER}/oauth2/token"));
-        assert!(document.get("revocation_endpoint").is_none() && document.get("introspection_endpoint").is_none());
+        assert!(
+            document.get("revocation_endpoint").is_none()
+                && document.get("introspection_endpoint").is_none()
+        );
     }
-    assert_eq!(setup.browser().get(&format!("{path}?tenantId=other")).await.status, 400);
-    assert_eq!(setup.browser().get(&format!("/other{path}")).await.status, 404);
+    assert_eq!(
+        setup
+            .browser()
+            .get(&format!("{path}?tenantId=other"))
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        setup.browser().get(&format!("/other{path}")).await.status,
+        404
+    );
 }
 
 #[tokio::test]
 async fn tokens_name_two_sessions_and_roles_only_where_the_person_is_registered() {
     let setup = emulated(true, None).await;
     let (callback, tokens) = login(&setup, &mut setup.browser(), "bob", "store").await;
-    assert_eq!((callback["userState"].as_str(), callback["locale"].as_str()), ("Authenticated", "en"));
+    assert_eq!(
+        (callback["userState"].as_str(), callback["locale"].as_str()),
+        ("Authenticated", "en")
+    );
     assert!(!callback.contains_key("iss"));
-    let ((_, access), (header, id)) = (opened(&tokens["access_token"]), opened(&tokens["id_token"]));
+    let ((_, access), (header, id)) =
+        (opened(&tokens["access_token"]), opened(&tokens["id_token"]));
     assert_eq!(
         (&access["iss"], &access["aud"], &header["typ"]),
         (&json!("acme.example"), &json!("store"), &json!("JWT"))
     );
-    assert_eq!((&access["applicationId"], &access["roles"]), (&json!("store"), &json!(["customer", "admin"])));
-    assert_eq!((&access["authenticationType"], &access["tid"]), (&json!("PASSWORD"), &json!(TENANT)));
-    assert_eq!((&access["sid"], &tokens["userId"]), (&tokens["refresh_token_id"], &access["sub"]));
-    assert!(id["sid"] != access["sid"] && id.get("roles").is_none() && id.get("applicationId").is_none());
-    assert_eq!(text(&access["sid"]).split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+    assert_eq!(
+        (&access["applicationId"], &access["roles"]),
+        (&json!("store"), &json!(["customer", "admin"]))
+    );
+    assert_eq!(
+        (&access["authenticationType"], &access["tid"]),
+        (&json!("PASSWORD"), &json!(TENANT))
+    );
+    assert_eq!(
+        (&access["sid"], &tokens["userId"]),
+        (&tokens["refresh_token_id"], &access["sub"])
+    );
+    assert!(
+        id["sid"] != access["sid"]
+            && id.get("roles").is_none()
+            && id.get("applicationId").is_none()
+    );
+    assert_eq!(
+        text(&access["sid"])
+            .split('-')
+            .map(str::len)
+            .collect::<Vec<_>>(),
+        [8, 4, 4, 4, 12]
+    );
     let (callback, tokens) = login(&setup, &mut setup.browser(), "carol", "store").await;
     assert_eq!(callback["userState"], "AuthenticatedNotRegistered");
     let access = opened(&tokens["access_token"]).1;
@@ -117,8 +195,15 @@ async fn a_refresh_brings_a_refresh_token_only_where_each_is_good_once() {
         let first = text(&tokens["refresh_token"]);
         let answer = refresh(&setup, "store", first).await.json();
         assert_eq!(answer.get("refresh_token").is_some(), one_time_use);
-        assert_eq!(opened(&answer["access_token"]).1["sid"], tokens["refresh_token_id"], "constant over rotation");
-        assert_eq!(opened(&answer["access_token"]).1["authenticationType"], "REFRESH_TOKEN");
+        assert_eq!(
+            opened(&answer["access_token"]).1["sid"],
+            tokens["refresh_token_id"],
+            "constant over rotation"
+        );
+        assert_eq!(
+            opened(&answer["access_token"]).1["authenticationType"],
+            "REFRESH_TOKEN"
+        );
         let newest = answer.get("refresh_token").map_or(first, text);
         let by_api = jwt_refresh(&setup, newest).await.json();
         assert!(by_api.get("id_token").is_none() && by_api.get("expires_in").is_none());
@@ -130,7 +215,10 @@ async fn a_refresh_brings_a_refresh_token_only_where_each_is_good_once() {
             assert_eq!(again.json()["error_reason"], "refresh_token_not_found");
             let gone = jwt_refresh(&setup, text(&by_api["refreshToken"])).await;
             assert_eq!(
-                (gone.status.as_u16(), gone.json()["fieldErrors"]["refreshToken"][0]["code"].clone()),
+                (
+                    gone.status.as_u16(),
+                    gone.json()["fieldErrors"]["refreshToken"][0]["code"].clone()
+                ),
                 (400, json!("[invalid]refreshToken"))
             );
         }
@@ -141,17 +229,41 @@ async fn a_refresh_brings_a_refresh_token_only_where_each_is_good_once() {
 async fn errors_have_a_reason() {
     let setup = emulated(true, None).await;
     let wrong = setup
-        .call("store", "/oauth2/token", &[("grant_type", "password"), ("username", "alice"), ("password", "x")])
+        .call(
+            "store",
+            "/oauth2/token",
+            &[
+                ("grant_type", "password"),
+                ("username", "alice"),
+                ("password", "x"),
+            ],
+        )
         .await;
-    assert_eq!((wrong.status.as_u16(), wrong.json()["error_reason"].clone()), (400, json!("invalid_user_credentials")));
-    let none = setup.browser().post("/oauth2/token", &[("grant_type", "refresh_token")]).await;
+    assert_eq!(
+        (wrong.status.as_u16(), wrong.json()["error_reason"].clone()),
+        (400, json!("invalid_user_credentials"))
+    );
+    let none = setup
+        .browser()
+        .post("/oauth2/token", &[("grant_type", "refresh_token")])
+        .await;
     assert_eq!(
         (none.status.as_u16(), none.json()["error_reason"].clone()),
         (401, json!("invalid_client_authentication"))
     );
-    let form = [("grant_type", "refresh_token"), ("refresh_token", "x"), ("tenantId", "other")];
-    assert_eq!(setup.call("store", "/oauth2/token", &form).await.json()["error_reason"], "invalid_tenant_id");
-    let silent = setup.browser().get(&format!("{}&prompt=none", authorize_at("store"))).await;
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", "x"),
+        ("tenantId", "other"),
+    ];
+    assert_eq!(
+        setup.call("store", "/oauth2/token", &form).await.json()["error_reason"],
+        "invalid_tenant_id"
+    );
+    let silent = setup
+        .browser()
+        .get(&format!("{}&prompt=none", authorize_at("store")))
+        .await;
     let query = silent.location().1;
     assert_eq!(
         (query["error"].as_str(), query["error_reason"].as_str()),
@@ -179,16 +291,37 @@ async fn a_token_is_deleted_by_the_key_or_by_its_owner_and_by_nobody_else() {
         ("/api/jwt/refresh", KEY.to_owned(), "token=unknown", 404),
         ("/api/jwt/refresh", KEY.to_owned(), "", 400),
     ] {
-        assert_eq!(api(&setup, "DELETE", path, &authorization, body).await.status, status, "{path} {authorization}");
+        assert_eq!(
+            api(&setup, "DELETE", path, &authorization, body)
+                .await
+                .status,
+            status,
+            "{path} {authorization}"
+        );
     }
-    let answer = refresh(&setup, "store", text(&alices["refresh_token"])).await.json();
+    let answer = refresh(&setup, "store", text(&alices["refresh_token"]))
+        .await
+        .json();
     let newest = text(&answer["refresh_token"]);
     assert_eq!(
-        api(&setup, "DELETE", "/api/jwt/refresh", &bearer(&answer), &format!("token={newest}")).await.status,
+        api(
+            &setup,
+            "DELETE",
+            "/api/jwt/refresh",
+            &bearer(&answer),
+            &format!("token={newest}")
+        )
+        .await
+        .status,
         200
     );
     assert_eq!(refresh(&setup, "store", newest).await.status, 400);
-    assert_eq!(refresh(&setup, "store", text(&bobs["refresh_token"])).await.status, 200);
+    assert_eq!(
+        refresh(&setup, "store", text(&bobs["refresh_token"]))
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -197,24 +330,53 @@ async fn logging_out_at_the_provider_ends_no_refresh_token_and_logging_out_a_tok
     let mut browser = setup.browser();
     let (_, tokens) = login(&setup, &mut browser, "alice", "store").await;
     let back = form_urlencoded::byte_serialize(SIGNED_OUT.as_bytes()).collect::<String>();
-    let path = format!("/oauth2/logout?client_id=store&tenantId={TENANT}&post_logout_redirect_uri={back}&state=s");
+    let path = format!(
+        "/oauth2/logout?client_id=store&tenantId={TENANT}&post_logout_redirect_uri={back}&state=s"
+    );
     let reply = browser.get(&path).await;
     assert_eq!(
-        (reply.status.as_u16(), reply.location().0.as_str(), reply.location().1["state"].as_str()),
+        (
+            reply.status.as_u16(),
+            reply.location().0.as_str(),
+            reply.location().1["state"].as_str()
+        ),
         (302, SIGNED_OUT, "s")
     );
-    assert_eq!(browser.get(&authorize_at("store")).await.status, 200, "a form");
-    assert_eq!(refresh(&setup, "store", text(&tokens["refresh_token"])).await.status, 200);
-    let elsewhere = browser.get("/oauth2/logout?client_id=store&post_logout_redirect_uri=http://evil.localhost/").await;
+    assert_eq!(
+        browser.get(&authorize_at("store")).await.status,
+        200,
+        "a form"
+    );
+    assert_eq!(
+        refresh(&setup, "store", text(&tokens["refresh_token"]))
+            .await
+            .status,
+        200
+    );
+    let elsewhere = browser
+        .get("/oauth2/logout?client_id=store&post_logout_redirect_uri=http://evil.localhost/")
+        .await;
     assert_eq!(elsewhere.header("location"), "/");
 
     let (_, tokens) = login(&setup, &mut browser, "alice", "store").await;
     let body = json!({ "global": false, "refreshToken": tokens["refresh_token"] }).to_string();
     for _ in 0..2 {
-        assert_eq!(api(&setup, "POST", "/api/logout", "", &body).await.status, 200);
+        assert_eq!(
+            api(&setup, "POST", "/api/logout", "", &body).await.status,
+            200
+        );
     }
-    assert_eq!(refresh(&setup, "store", text(&tokens["refresh_token"])).await.status, 400);
-    assert_eq!(browser.get(&authorize_at("store")).await.status, 302, "signed on");
+    assert_eq!(
+        refresh(&setup, "store", text(&tokens["refresh_token"]))
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        browser.get(&authorize_at("store")).await.status,
+        302,
+        "signed on"
+    );
 }
 
 /// Takes one webhook and answers with `status`: its signature, and its body.
@@ -225,16 +387,31 @@ async fn take(listener: &TcpListener, status: &str) -> (Value, Value, Vec<u8>) {
         let mut buffer = [0; 4096];
         let read = stream.read(&mut buffer).await.unwrap();
         request.extend_from_slice(&buffer[..read]);
-        let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8(request[..end].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .unwrap();
         if request.len() >= end + 4 + length.parse::<usize>().unwrap() {
             break (head, request[end + 4..].to_vec());
         }
     };
-    stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
-    let signature = head.lines().find_map(|line| line.strip_prefix("x-fusionauth-signature-jwt: ")).unwrap();
-    (opened(&json!(signature)).1, serde_json::from_slice(&body).unwrap(), body)
+    stream
+        .write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let signature = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-fusionauth-signature-jwt: "))
+        .unwrap();
+    (
+        opened(&json!(signature)).1,
+        serde_json::from_slice(&body).unwrap(),
+        body,
+    )
 }
 
 #[tokio::test]
@@ -247,22 +424,47 @@ async fn a_webhook_tells_of_each_revocation_in_its_shape_signed_and_until_it_is_
     let (_, first, _) = take(&listener, "500 No").await;
     let (signature, again, body) = take(&listener, "200 OK").await;
     assert_eq!(first, again, "the same event comes again");
-    assert_eq!(signature["request_body_sha256"], STANDARD.encode(digest::digest(&digest::SHA256, &body)));
+    assert_eq!(
+        signature["request_body_sha256"],
+        STANDARD.encode(digest::digest(&digest::SHA256, &body))
+    );
     let event = &again["event"];
-    assert_eq!((&event["type"], &event["tenantId"]), (&json!("jwt.refresh-token.revoke"), &json!(TENANT)));
-    assert_eq!((&event["createInstant"], &event["userId"]), (&json!(START * 1000), &json!("user-1001")));
-    assert_eq!((&event["applicationId"], &event["refreshToken"]["id"]), (&json!("store"), &tokens["refresh_token_id"]));
+    assert_eq!(
+        (&event["type"], &event["tenantId"]),
+        (&json!("jwt.refresh-token.revoke"), &json!(TENANT))
+    );
+    assert_eq!(
+        (&event["createInstant"], &event["userId"]),
+        (&json!(START * 1000), &json!("user-1001"))
+    );
+    assert_eq!(
+        (&event["applicationId"], &event["refreshToken"]["id"]),
+        (&json!("store"), &tokens["refresh_token_id"])
+    );
     assert!(event["refreshToken"].get("token").is_none());
 
     login(&setup, &mut setup.browser(), "alice", "forum").await;
     assert_eq!(setup.provider.revoke_all_of("alice"), 1);
     let (_, all, _) = take(&listener, "204 No Content").await;
     assert_eq!(all["event"]["user"]["id"], "user-1001");
-    assert!(all["event"].get("applicationId").is_none() && all["event"].get("refreshToken").is_none());
-    assert_eq!(setup.provider.revoke_all_of("alice"), 0, "and no event is sent");
+    assert!(
+        all["event"].get("applicationId").is_none() && all["event"].get("refreshToken").is_none()
+    );
+    assert_eq!(
+        setup.provider.revoke_all_of("alice"),
+        0,
+        "and no event is sent"
+    );
 
     login(&setup, &mut setup.browser(), "bob", "forum").await;
-    api(&setup, "DELETE", "/api/jwt/refresh?applicationId=forum", KEY, "").await;
+    api(
+        &setup,
+        "DELETE",
+        "/api/jwt/refresh?applicationId=forum",
+        KEY,
+        "",
+    )
+    .await;
     let (_, everybody, _) = take(&listener, "200 OK").await;
     assert_eq!(everybody["event"]["applicationId"], "forum");
     assert!(everybody["event"].get("userId").is_none());
@@ -272,5 +474,8 @@ async fn a_webhook_tells_of_each_revocation_in_its_shape_signed_and_until_it_is_
         refresh(&setup, "store", text(&tokens["refresh_token"])).await;
     }
     let (_, reused, _) = take(&listener, "200 OK").await;
-    assert_eq!(reused["event"]["refreshToken"]["id"], tokens["refresh_token_id"], "reuse revokes that token");
+    assert_eq!(
+        reused["event"]["refreshToken"]["id"], tokens["refresh_token_id"],
+        "reuse revokes that token"
+    );
 }

@@ -56,7 +56,10 @@ async fn setup_with(issuer: &str, change: impl FnOnce(&mut Settings)) -> Setup {
     };
     let mut settings = Settings {
         issuer: Origin::parse(issuer).unwrap(),
-        clients: vec![client("store", "store s3cret+"), client("forum", "forum-secret")],
+        clients: vec![
+            client("store", "store s3cret+"),
+            client("forum", "forum-secret"),
+        ],
         users: User::alice_and_bob(),
         jwt_lifetime: Duration::from_secs(60),
         refresh_lifetime: Duration::from_secs(600),
@@ -67,7 +70,11 @@ async fn setup_with(issuer: &str, change: impl FnOnce(&mut Settings)) -> Setup {
     };
     change(&mut settings);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Setup { provider: Provider::start(settings, listener).unwrap(), clock, events }
+    Setup {
+        provider: Provider::start(settings, listener).unwrap(),
+        clock,
+        events,
+    }
 }
 
 impl Setup {
@@ -77,14 +84,25 @@ impl Setup {
 
     /// A call of a back-channel endpoint, authenticated by `client_secret_basic`.
     async fn call(&self, client: &str, path: &str, form: &[(&str, &str)]) -> Reply {
-        let secret = if client == "store" { "store+s3cret%2B" } else { "forum-secret" };
+        let secret = if client == "store" {
+            "store+s3cret%2B"
+        } else {
+            "forum-secret"
+        };
         let mut http = self.browser();
-        http.headers.push(("authorization", format!("Basic {}", STANDARD.encode(format!("{client}:{secret}")))));
+        http.headers.push((
+            "authorization",
+            format!("Basic {}", STANDARD.encode(format!("{client}:{secret}"))),
+        ));
         http.post(path, form).await
     }
 
     async fn exchange(&self, client: &str, code: &str) -> Reply {
-        let callback = if client == "store" { CALLBACK } else { FORUM_CALLBACK };
+        let callback = if client == "store" {
+            CALLBACK
+        } else {
+            FORUM_CALLBACK
+        };
         let verifier = verifier();
         let form = [
             ("grant_type", "authorization_code"),
@@ -96,11 +114,21 @@ impl Setup {
     }
 
     async fn refresh(&self, client: &str, token: &str) -> Reply {
-        self.call(client, "/token", &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+        self.call(
+            client,
+            "/token",
+            &[("grant_type", "refresh_token"), ("refresh_token", token)],
+        )
+        .await
     }
 
     /// Signs `user` in by the form and gives the answer that goes back to the client.
-    async fn sign_in(&self, browser: &mut Browser, user: &str, client: &str) -> BTreeMap<String, String> {
+    async fn sign_in(
+        &self,
+        browser: &mut Browser,
+        user: &str,
+        client: &str,
+    ) -> BTreeMap<String, String> {
         let form = browser.get(&authorize(client, &[])).await;
         let reply = submit(browser, &form, user, user).await;
         assert_eq!(reply.status, 303, "{}", reply.text);
@@ -127,7 +155,11 @@ fn verifier() -> PkceVerifier {
 /// An authorization request; `changes` replaces parameters, an empty value leaves one out.
 fn authorize(client: &str, changes: &[(&str, &str)]) -> String {
     let challenge = verifier().challenge_s256();
-    let callback = if client == "store" { CALLBACK } else { FORUM_CALLBACK };
+    let callback = if client == "store" {
+        CALLBACK
+    } else {
+        FORUM_CALLBACK
+    };
     let mut params = BTreeMap::from([
         ("response_type", "code"),
         ("client_id", client),
@@ -140,18 +172,37 @@ fn authorize(client: &str, changes: &[(&str, &str)]) -> String {
     ]);
     params.extend(changes.iter().copied());
     params.retain(|_, value| !value.is_empty());
-    format!("/authorize?{}", form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish())
+    format!(
+        "/authorize?{}",
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(params)
+            .finish()
+    )
 }
 
 async fn submit(browser: &mut Browser, form: &Reply, username: &str, password: &str) -> Reply {
-    let (action, token) = (form.attribute("action=\""), form.attribute("name=\"form_token\" value=\""));
-    browser.post(&action, &[("form_token", &token), ("username", username), ("password", password)]).await
+    let (action, token) = (
+        form.attribute("action=\""),
+        form.attribute("name=\"form_token\" value=\""),
+    );
+    browser
+        .post(
+            &action,
+            &[
+                ("form_token", &token),
+                ("username", username),
+                ("password", password),
+            ],
+        )
+        .await
 }
 
 /// The header and claims of a JWT, unverified.
 fn opened(token: &Value) -> (Value, Value) {
     let part = |text: &str| {
-        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap();
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(text)
+            .unwrap();
         serde_json::from_slice::<Value>(&bytes).unwrap()
     };
     let parts: Vec<&str> = token.as_str().unwrap().split('.').collect();

@@ -9,8 +9,12 @@ use super::*;
 async fn tokens_verify_with_the_published_key_and_say_what_the_standards_want() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "bob", "store").await;
-    assert_eq!((&tokens["token_type"], &tokens["expires_in"]), (&"Bearer".into(), &60.into()));
-    let keys: JwkSet = serde_json::from_value(setup.browser().get("/jwks.json").await.json()).unwrap();
+    assert_eq!(
+        (&tokens["token_type"], &tokens["expires_in"]),
+        (&"Bearer".into(), &60.into())
+    );
+    let keys: JwkSet =
+        serde_json::from_value(setup.browser().get("/jwks.json").await.json()).unwrap();
     let mut validation = Validation::new(Algorithm::ES256);
     validation.validate_exp = false;
     validation.set_audience(&["store"]);
@@ -20,7 +24,9 @@ async fn tokens_verify_with_the_published_key_and_say_what_the_standards_want() 
         let header = jsonwebtoken::decode_header(token).unwrap();
         assert_eq!(header.typ.as_deref(), Some(typ));
         let key = DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
-        let claims = jsonwebtoken::decode::<Value>(token, &key, &validation).unwrap().claims;
+        let claims = jsonwebtoken::decode::<Value>(token, &key, &validation)
+            .unwrap()
+            .claims;
         for (claim, value) in [
             ("sub", Value::from("user-1002")),
             ("iat", START.into()),
@@ -35,19 +41,36 @@ async fn tokens_verify_with_the_published_key_and_say_what_the_standards_want() 
         }
         assert!(claims["sid"].is_string());
     }
-    let (access, id) = (opened(&tokens["access_token"]).1, opened(&tokens["id_token"]).1);
-    assert_eq!((&access["client_id"], &access["scope"]), (&"store".into(), &SCOPE.into()));
+    let (access, id) = (
+        opened(&tokens["access_token"]).1,
+        opened(&tokens["id_token"]).1,
+    );
+    assert_eq!(
+        (&access["client_id"], &access["scope"]),
+        (&"store".into(), &SCOPE.into())
+    );
     assert!(access["jti"].is_string());
-    assert_eq!((&id["nonce"], &id["auth_time"]), (&"a nonce".into(), &START.into()));
-    assert_eq!(id["at_hash"], super::super::keys::at_hash(tokens["access_token"].as_str().unwrap()));
+    assert_eq!(
+        (&id["nonce"], &id["auth_time"]),
+        (&"a nonce".into(), &START.into())
+    );
+    assert_eq!(
+        id["at_hash"],
+        super::super::keys::at_hash(tokens["access_token"].as_str().unwrap())
+    );
 }
 
 #[tokio::test]
 async fn scope_decides_what_a_client_learns_and_whether_it_may_refresh() {
     let setup = setup().await;
     let mut browser = setup.browser();
-    let form = browser.get(&authorize("store", &[("scope", "openid")])).await;
-    let answer = submit(&mut browser, &form, "alice", "alice").await.location().1;
+    let form = browser
+        .get(&authorize("store", &[("scope", "openid")]))
+        .await;
+    let answer = submit(&mut browser, &form, "alice", "alice")
+        .await
+        .location()
+        .1;
     let tokens = setup.exchange("store", &answer["code"]).await.json();
     assert!(tokens.get("refresh_token").is_none());
     let id = opened(&tokens["id_token"]).1;
@@ -60,11 +83,19 @@ async fn a_code_that_comes_twice_takes_back_what_was_given_for_it() {
     let answer = setup.sign_in(&mut setup.browser(), "alice", "store").await;
     let first = setup.exchange("store", &answer["code"]).await.json();
     let second = setup.exchange("store", &answer["code"]).await;
-    assert_eq!((second.status.as_u16(), &second.json()["error"]), (400, &"invalid_grant".into()));
-    let refresh = setup.refresh("store", first["refresh_token"].as_str().unwrap()).await;
+    assert_eq!(
+        (second.status.as_u16(), &second.json()["error"]),
+        (400, &"invalid_grant".into())
+    );
+    let refresh = setup
+        .refresh("store", first["refresh_token"].as_str().unwrap())
+        .await;
     assert_eq!(refresh.json()["error"], "invalid_grant");
     assert_eq!(userinfo(&setup, &first["access_token"]).await.status, 401);
-    assert!(setup.told().contains(&Event::CodeRefused { client: "store".into(), reason: "used before" }));
+    assert!(setup.told().contains(&Event::CodeRefused {
+        client: "store".into(),
+        reason: "used before"
+    }));
 }
 
 #[tokio::test]
@@ -80,14 +111,30 @@ async fn a_code_wants_its_own_verifier_address_client_and_time() {
         ("forum", CALLBACK, Some(&right), 0),
         ("store", CALLBACK, Some(&right), 60),
     ] {
-        let code = setup.sign_in(&mut browser, "alice", "store").await.remove("code").unwrap();
+        let code = setup
+            .sign_in(&mut browser, "alice", "store")
+            .await
+            .remove("code")
+            .unwrap();
         browser.cookies.clear();
         setup.clock.advance(Duration::from_secs(seconds));
-        let mut form = vec![("grant_type", "authorization_code"), ("code", &code), ("redirect_uri", redirect_uri)];
+        let mut form = vec![
+            ("grant_type", "authorization_code"),
+            ("code", &code),
+            ("redirect_uri", redirect_uri),
+        ];
         form.extend(verifier.map(|verifier| ("code_verifier", verifier.expose())));
         let reply = setup.call(client, "/token", &form).await;
-        let error = if verifier.is_none() { "invalid_request" } else { "invalid_grant" };
-        assert_eq!((reply.status.as_u16(), &reply.json()["error"]), (400, &error.into()), "{client} {redirect_uri}");
+        let error = if verifier.is_none() {
+            "invalid_request"
+        } else {
+            "invalid_grant"
+        };
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["error"]),
+            (400, &error.into()),
+            "{client} {redirect_uri}"
+        );
         assert_eq!(reply.header("cache-control"), "no-store");
     }
     assert_eq!(setup.provider.code_calls(), 5);
@@ -97,12 +144,19 @@ async fn a_code_wants_its_own_verifier_address_client_and_time() {
 async fn a_client_proves_itself_by_basic_or_post_and_not_by_both() {
     let setup = setup().await;
     let form = |more: &[(&'static str, &'static str)]| {
-        let mut form = vec![("grant_type", "password"), ("username", "alice"), ("password", "alice")];
+        let mut form = vec![
+            ("grant_type", "password"),
+            ("username", "alice"),
+            ("password", "alice"),
+        ];
         form.extend_from_slice(more);
         form
     };
     let right = [("client_id", "store"), ("client_secret", "store s3cret+")];
-    assert_eq!(setup.browser().post("/token", &form(&right)).await.status, 200);
+    assert_eq!(
+        setup.browser().post("/token", &form(&right)).await.status,
+        200
+    );
     assert_eq!(setup.call("store", "/token", &form(&[])).await.status, 200);
     for more in [
         &[][..],
@@ -112,14 +166,26 @@ async fn a_client_proves_itself_by_basic_or_post_and_not_by_both() {
         &[("client_secret", "store s3cret+")],
     ] {
         let reply = setup.browser().post("/token", &form(more)).await;
-        assert_eq!((reply.status.as_u16(), &reply.json()["error"]), (401, &"invalid_client".into()), "{more:?}");
+        assert_eq!(
+            (reply.status.as_u16(), &reply.json()["error"]),
+            (401, &"invalid_client".into()),
+            "{more:?}"
+        );
         assert!(reply.header("www-authenticate").starts_with("Basic"));
     }
-    assert_eq!(setup.call("store", "/token", &form(&right)).await.json()["error"], "invalid_request");
-    let other = setup.call("store", "/token", &form(&[("client_id", "forum")])).await;
+    assert_eq!(
+        setup.call("store", "/token", &form(&right)).await.json()["error"],
+        "invalid_request"
+    );
+    let other = setup
+        .call("store", "/token", &form(&[("client_id", "forum")]))
+        .await;
     assert_eq!(other.json()["error"], "invalid_client");
     assert_eq!(
-        setup.call("store", "/token", &[("grant_type", "magic")]).await.json()["error"],
+        setup
+            .call("store", "/token", &[("grant_type", "magic")])
+            .await
+            .json()["error"],
         "unsupported_grant_type"
     );
 }
@@ -133,25 +199,50 @@ async fn a_refresh_token_is_spent_and_its_reuse_ends_the_family() {
     setup.clock.advance(Duration::from_secs(61));
     let renewed = setup.refresh("store", first).await.json();
     let id = opened(&renewed["id_token"]).1;
-    assert_eq!((&id["sub"], &id["iat"], &id["auth_time"]), (&"user-1001".into(), &(START + 61).into(), &START.into()));
+    assert_eq!(
+        (&id["sub"], &id["iat"], &id["auth_time"]),
+        (&"user-1001".into(), &(START + 61).into(), &START.into())
+    );
     assert!(id.get("nonce").is_none());
     let second = renewed["refresh_token"].as_str().unwrap();
     assert_ne!(first, second);
     assert_eq!(userinfo(&setup, &renewed["access_token"]).await.status, 200);
-    assert_eq!(setup.refresh("forum", second).await.json()["error"], "invalid_grant", "another client's");
+    assert_eq!(
+        setup.refresh("forum", second).await.json()["error"],
+        "invalid_grant",
+        "another client's"
+    );
 
-    assert_eq!(setup.refresh("store", first).await.json()["error"], "invalid_grant");
-    assert_eq!(setup.refresh("store", second).await.json()["error"], "invalid_grant");
+    assert_eq!(
+        setup.refresh("store", first).await.json()["error"],
+        "invalid_grant"
+    );
+    assert_eq!(
+        setup.refresh("store", second).await.json()["error"],
+        "invalid_grant"
+    );
     assert_eq!(userinfo(&setup, &renewed["access_token"]).await.status, 401);
     assert_eq!(setup.provider.refresh_calls(), 4);
     let (user, client) = (|| "alice".to_owned(), || "store".to_owned());
     assert_eq!(
         setup.told(),
         [
-            Event::Refreshed { user: user(), client: client() },
-            Event::RefreshRefused { client: "forum".into(), reason: "unknown" },
-            Event::ReuseDetected { user: user(), client: client() },
-            Event::RefreshRefused { client: client(), reason: "revoked" },
+            Event::Refreshed {
+                user: user(),
+                client: client()
+            },
+            Event::RefreshRefused {
+                client: "forum".into(),
+                reason: "unknown"
+            },
+            Event::ReuseDetected {
+                user: user(),
+                client: client()
+            },
+            Event::RefreshRefused {
+                client: client(),
+                reason: "revoked"
+            },
         ]
     );
 }
@@ -161,8 +252,20 @@ async fn refresh_may_narrow_the_scope_but_not_widen_it() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
     let token = tokens["refresh_token"].as_str().unwrap();
-    let form = |scope| [("grant_type", "refresh_token"), ("refresh_token", token), ("scope", scope)];
-    assert_eq!(setup.call("store", "/token", &form("openid admin")).await.json()["error"], "invalid_scope");
+    let form = |scope| {
+        [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token),
+            ("scope", scope),
+        ]
+    };
+    assert_eq!(
+        setup
+            .call("store", "/token", &form("openid admin"))
+            .await
+            .json()["error"],
+        "invalid_scope"
+    );
     let narrowed = setup.call("store", "/token", &form("openid")).await.json();
     assert_eq!(narrowed["scope"], "openid");
     assert!(opened(&narrowed["access_token"]).1.get("email").is_none());
@@ -173,19 +276,31 @@ async fn a_refresh_token_has_its_time() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
     setup.clock.advance(Duration::from_secs(600));
-    let reply = setup.refresh("store", tokens["refresh_token"].as_str().unwrap()).await;
+    let reply = setup
+        .refresh("store", tokens["refresh_token"].as_str().unwrap())
+        .await;
     assert_eq!(reply.json()["error"], "invalid_grant");
 }
 
 #[tokio::test]
 async fn the_password_grant_gives_tokens_for_the_right_password_only() {
     let setup = setup().await;
-    let form = |password| [("grant_type", "password"), ("username", "bob"), ("password", password), ("scope", SCOPE)];
+    let form = |password| {
+        [
+            ("grant_type", "password"),
+            ("username", "bob"),
+            ("password", password),
+            ("scope", SCOPE),
+        ]
+    };
     let tokens = setup.call("store", "/token", &form("bob")).await.json();
     assert_eq!(opened(&tokens["access_token"]).1["sub"], "user-1002");
     assert!(tokens["id_token"].is_string() && tokens["refresh_token"].is_string());
     let reply = setup.call("store", "/token", &form("alice")).await;
-    assert_eq!((reply.status.as_u16(), &reply.json()["error"]), (400, &"invalid_grant".into()));
+    assert_eq!(
+        (reply.status.as_u16(), &reply.json()["error"]),
+        (400, &"invalid_grant".into())
+    );
     assert_eq!(setup.provider.password_calls(), 2);
 }
 
@@ -194,9 +309,16 @@ async fn userinfo_answers_live_access_tokens_only() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
     let reply = userinfo(&setup, &tokens["access_token"]).await;
-    assert_eq!((&reply.json()["sub"], &reply.json()["email"]), (&"user-1001".into(), &"alice@example.com".into()));
+    assert_eq!(
+        (&reply.json()["sub"], &reply.json()["email"]),
+        (&"user-1001".into(), &"alice@example.com".into())
+    );
     assert_eq!(setup.browser().get("/userinfo").await.status, 401);
-    assert_eq!(userinfo(&setup, &tokens["id_token"]).await.status, 401, "an ID token is no access token");
+    assert_eq!(
+        userinfo(&setup, &tokens["id_token"]).await.status,
+        401,
+        "an ID token is no access token"
+    );
     setup.clock.advance(Duration::from_secs(60));
     let late = userinfo(&setup, &tokens["access_token"]).await;
     assert!(late.header("www-authenticate").contains("invalid_token"));
@@ -210,15 +332,46 @@ async fn either_token_revokes_the_family_and_unknown_ones_are_no_error() {
         let token = tokens[kind].as_str().unwrap();
         let foreign = setup.call("forum", "/revoke", &[("token", token)]).await;
         assert_eq!(foreign.status, 400, "another client's");
-        assert_eq!(setup.call("store", "/revoke", &[("token", token)]).await.status, 200);
-        assert_eq!(setup.call("store", "/revoke", &[("token", token)]).await.status, 200);
-        let refresh = setup.refresh("store", tokens["refresh_token"].as_str().unwrap()).await;
+        assert_eq!(
+            setup
+                .call("store", "/revoke", &[("token", token)])
+                .await
+                .status,
+            200
+        );
+        assert_eq!(
+            setup
+                .call("store", "/revoke", &[("token", token)])
+                .await
+                .status,
+            200
+        );
+        let refresh = setup
+            .refresh("store", tokens["refresh_token"].as_str().unwrap())
+            .await;
         assert_eq!(refresh.json()["error"], "invalid_grant");
-        let revoked = setup.told().into_iter().filter(|event| matches!(event, Event::Revoked { .. })).count();
+        let revoked = setup
+            .told()
+            .into_iter()
+            .filter(|event| matches!(event, Event::Revoked { .. }))
+            .count();
         assert_eq!(revoked, 1);
     }
-    assert_eq!(setup.call("store", "/revoke", &[("token", "what?")]).await.status, 200);
-    assert_eq!(setup.browser().post("/revoke", &[("token", "what?")]).await.status, 401);
+    assert_eq!(
+        setup
+            .call("store", "/revoke", &[("token", "what?")])
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        setup
+            .browser()
+            .post("/revoke", &[("token", "what?")])
+            .await
+            .status,
+        401
+    );
     assert_eq!(setup.provider.revocation_calls(), 8);
 }
 
@@ -230,14 +383,33 @@ async fn everything_of_one_person_can_be_revoked_at_once() {
     let other = setup.log_in(&mut bob, "bob", "store").await;
     assert_eq!(setup.provider.revoke_all_of("alice"), 1);
     assert_eq!(setup.provider.revoke_all_of("nobody"), 0);
-    assert_eq!(setup.refresh("store", store["refresh_token"].as_str().unwrap()).await.status, 400);
-    assert_eq!(setup.refresh("store", other["refresh_token"].as_str().unwrap()).await.status, 200);
-    assert_eq!(alice.get(&authorize("forum", &[])).await.status, 200, "alice is asked again");
+    assert_eq!(
+        setup
+            .refresh("store", store["refresh_token"].as_str().unwrap())
+            .await
+            .status,
+        400
+    );
+    assert_eq!(
+        setup
+            .refresh("store", other["refresh_token"].as_str().unwrap())
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        alice.get(&authorize("forum", &[])).await.status,
+        200,
+        "alice is asked again"
+    );
     assert_eq!(bob.get(&authorize("forum", &[])).await.status, 302);
 }
 
 async fn userinfo(setup: &Setup, token: &Value) -> Reply {
     let mut http = setup.browser();
-    http.headers.push(("authorization", format!("Bearer {}", token.as_str().unwrap())));
+    http.headers.push((
+        "authorization",
+        format!("Bearer {}", token.as_str().unwrap()),
+    ));
     http.get("/userinfo").await
 }

@@ -11,7 +11,9 @@ async fn the_providers_clock_is_read_off_its_answers() {
         ("((((((not a date))))))", Some(60)),
         ("Fri, 15 Jan 2027 07:59:04 GMT", Some(-60)),
     ] {
-        let answer = format!("HTTP/1.1 500 X\r\ndate: {date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let answer = format!(
+            "HTTP/1.1 500 X\r\ndate: {date}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         world.on("/d", move || Reply::Raw(answer.clone().into_bytes()));
         world.provider.metadata().await.unwrap_err();
         assert_eq!(world.provider.clock_skew(), skew, "{date}");
@@ -24,7 +26,10 @@ async fn the_providers_clock_is_read_off_its_answers() {
 async fn a_clock_that_is_too_far_off_is_logged_once_and_so_is_its_return() {
     let log = Sink::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
     let _here = tracing::subscriber::set_default(subscriber);
     let world = World::new().await;
     for (date, age) in [
@@ -34,17 +39,32 @@ async fn a_clock_that_is_too_far_off_is_logged_once_and_so_is_its_return() {
         ("Fri, 15 Jan 2027 07:00:00 GMT", 3600),
         ("Fri, 15 Jan 2027 08:00:10 GMT", 0),
     ] {
-        let head =
-            format!("HTTP/1.1 500 X\r\ndate: {date}\r\nage: {age}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 500 X\r\ndate: {date}\r\nage: {age}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
         world.on("/token", move || Reply::Raw(head.clone().into_bytes()));
         world.refresh().await.unwrap_err();
     }
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let said: Vec<&str> = text.lines().filter(|line| line.contains("provider_clock")).collect();
-    let [skewed, agrees] = said.as_slice() else { panic!("{text}") };
-    assert!(skewed.contains("WARN") && skewed.contains("provider_clock_skewed"), "{skewed}");
-    assert!(skewed.contains("provider=login") && skewed.contains("seconds_ahead=35"), "{skewed}");
-    assert!(agrees.contains("provider_clock_agrees") && agrees.contains("seconds_ahead=0"), "{agrees}");
+    let said: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("provider_clock"))
+        .collect();
+    let [skewed, agrees] = said.as_slice() else {
+        panic!("{text}")
+    };
+    assert!(
+        skewed.contains("WARN") && skewed.contains("provider_clock_skewed"),
+        "{skewed}"
+    );
+    assert!(
+        skewed.contains("provider=login") && skewed.contains("seconds_ahead=35"),
+        "{skewed}"
+    );
+    assert!(
+        agrees.contains("provider_clock_agrees") && agrees.contains("seconds_ahead=0"),
+        "{agrees}"
+    );
 }
 
 /// What is logged on this thread.

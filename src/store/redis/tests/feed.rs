@@ -3,12 +3,24 @@
 use super::*;
 
 async fn announce(store: &Redis, text: &str) {
-    store.announce(Item { value: Bytes::copy_from_slice(text.as_bytes()), ends_at: LATER }, NOW).await.unwrap();
+    store
+        .announce(
+            Item {
+                value: Bytes::copy_from_slice(text.as_bytes()),
+                ends_at: LATER,
+            },
+            NOW,
+        )
+        .await
+        .unwrap();
 }
 
 async fn news(store: &Redis, since: &Cursor) -> (Vec<String>, bool, Cursor) {
     let news = eventually(async || store.news(since, NOW).await).await;
-    let said = news.items.iter().map(|item| String::from_utf8_lossy(&item.value).into_owned());
+    let said = news
+        .items
+        .iter()
+        .map(|item| String::from_utf8_lossy(&item.value).into_owned());
     (said.collect(), news.lost, news.cursor)
 }
 
@@ -24,11 +36,17 @@ async fn a_memory_that_was_lost_shows() {
     assert_eq!((said, lost), (vec!["after".to_owned()], true));
     assert_ne!(now_read.epoch, read.epoch);
     assert!(!news(&other, &now_read).await.1, "said once");
-    assert!(!news(&other, &Cursor::default()).await.1, "never to who begins");
+    assert!(
+        !news(&other, &Cursor::default()).await.1,
+        "never to who begins"
+    );
 }
 
 async fn announce_again(store: &Redis, text: &str) {
-    let item = Item { value: Bytes::copy_from_slice(text.as_bytes()), ends_at: LATER };
+    let item = Item {
+        value: Bytes::copy_from_slice(text.as_bytes()),
+        ends_at: LATER,
+    };
     eventually(async || store.announce(item.clone(), NOW).await).await;
 }
 
@@ -77,7 +95,11 @@ async fn a_part_that_is_gone_is_a_memory_that_is_gone() {
         server.command(&["DEL", &format!("doorward:test:{{feed}}:{key}")]);
         let (said, lost, again) = news(&store, &read).await;
         assert_eq!((said, lost), (left, true), "{key}");
-        assert_eq!(news(&store, &again).await, (Vec::new(), false, again), "{key}");
+        assert_eq!(
+            news(&store, &again).await,
+            (Vec::new(), false, again),
+            "{key}"
+        );
     }
 }
 
@@ -105,18 +127,27 @@ async fn what_no_session_can_outlive_is_trimmed_and_nobody_takes_that_for_a_loss
 #[tokio::test]
 async fn the_feed_is_bounded() {
     let server = RedisServer::start();
-    let limits = FeedLimits { max_items: 3, ..LIMITS };
+    let limits = FeedLimits {
+        max_items: 3,
+        ..LIMITS
+    };
     let store = Redis::new(&at(&server), "test", 64, limits).unwrap();
     for text in ["a", "b", "c"] {
         announce(&store, text).await;
     }
-    let item = |length| Item { value: vec![b'x'; length].into(), ends_at: LATER };
+    let item = |length| Item {
+        value: vec![b'x'; length].into(),
+        ends_at: LATER,
+    };
     assert_eq!(store.announce(item(1), NOW).await, Err(StoreError::Full));
     let (_, _, read) = news(&store, &Cursor::default()).await;
     store.condense(&read, vec![item(1)], NOW).await.unwrap();
     announce(&store, "d").await;
     assert_eq!(news(&store, &read).await.0, ["x", "d"]);
-    assert_eq!(store.announce(item(1_000_000), NOW).await, Err(StoreError::Full));
+    assert_eq!(
+        store.announce(item(1_000_000), NOW).await,
+        Err(StoreError::Full)
+    );
 }
 
 #[tokio::test]
@@ -144,14 +175,26 @@ async fn the_replica_that_a_sentinel_makes_the_master_is_found() {
     let server = RedisServer::start();
     let replica = server.start_replica();
     let sentinel = server.start_sentinel("login-store");
-    let topology = Topology::Sentinel { master: "login-store".to_owned(), login: None };
-    let store = store(&RedisSettings { topology, ..at(&sentinel) });
-    store.put("a", Bytes::from_static(b"1"), LATER, NOW).await.unwrap();
+    let topology = Topology::Sentinel {
+        master: "login-store".to_owned(),
+        login: None,
+    };
+    let store = store(&RedisSettings {
+        topology,
+        ..at(&sentinel)
+    });
+    store
+        .put("a", Bytes::from_static(b"1"), LATER, NOW)
+        .await
+        .unwrap();
     announce(&store, "1").await;
     let (_, _, read) = news(&store, &Cursor::default()).await;
     let known = eventually(async || {
         let replicas = sentinel.command(&["SENTINEL", "REPLICAS", "login-store"]);
-        replicas.contains("master-link-status\nok").then_some(()).ok_or(StoreError::Full)
+        replicas
+            .contains("master-link-status\nok")
+            .then_some(())
+            .ok_or(StoreError::Full)
     });
     known.await;
     server.command(&["WAIT", "1", "5000"]);
@@ -159,7 +202,9 @@ async fn the_replica_that_a_sentinel_makes_the_master_is_found() {
     let written = eventually(async || {
         store.put("b", Bytes::from_static(b"2"), LATER, NOW).await?;
         let role = replica.try_command(&["ROLE"]).unwrap_or_default();
-        role.starts_with("master").then_some(()).ok_or(StoreError::Full)
+        role.starts_with("master")
+            .then_some(())
+            .ok_or(StoreError::Full)
     });
     written.await;
     let kept = eventually(async || store.get("a", NOW).await).await;

@@ -9,8 +9,14 @@ use super::state::{Client, Code, Grant, State};
 
 /// RFC 6749 section 4.1.1 with RFC 7636; PKCE with S256 is required.
 pub(super) fn authorize(state: &mut State, visit: &Visit) -> Reply {
-    let client = visit.parameter("client_id").and_then(|id| state.clients.get(id)).cloned();
-    let redirect_uri = visit.parameter("redirect_uri").unwrap_or_default().to_owned();
+    let client = visit
+        .parameter("client_id")
+        .and_then(|id| state.clients.get(id))
+        .cloned();
+    let redirect_uri = visit
+        .parameter("redirect_uri")
+        .unwrap_or_default()
+        .to_owned();
     let Some(client) = client.filter(|client| client.redirect_uris.contains(&redirect_uri)) else {
         return Reply::html(400, "<h1>Unknown client or redirect_uri</h1>");
     };
@@ -30,7 +36,12 @@ enum Stop {
     Form,
 }
 
-fn decide(state: &mut State, visit: &Visit, client: &Client, redirect_uri: &str) -> Result<String, Stop> {
+fn decide(
+    state: &mut State,
+    visit: &Visit,
+    client: &Client,
+    redirect_uri: &str,
+) -> Result<String, Stop> {
     if let Some(error) = state.behaviour.authorize_error {
         return Err(Stop::Error(error));
     }
@@ -38,14 +49,23 @@ fn decide(state: &mut State, visit: &Visit, client: &Client, redirect_uri: &str)
         return Err(Stop::Error("unsupported_response_type"));
     }
     let scope = visit.parameter("scope").unwrap_or_default().to_owned();
-    let challenge = visit.parameter("code_challenge").unwrap_or_default().to_owned();
-    let challenged = !challenge.is_empty() && visit.parameter("code_challenge_method") == Some("S256");
+    let challenge = visit
+        .parameter("code_challenge")
+        .unwrap_or_default()
+        .to_owned();
+    let challenged =
+        !challenge.is_empty() && visit.parameter("code_challenge_method") == Some("S256");
     if !challenged || !scope.split(' ').any(|word| word == "openid") {
         return Err(Stop::Error("invalid_request"));
     }
     let Some(session) = state.session.clone() else {
-        let silently = visit.parameter("prompt") == Some("none") && !state.behaviour.ignores_prompt_none;
-        return Err(if silently { Stop::Error("login_required") } else { Stop::Form });
+        let silently =
+            visit.parameter("prompt") == Some("none") && !state.behaviour.ignores_prompt_none;
+        return Err(if silently {
+            Stop::Error("login_required")
+        } else {
+            Stop::Form
+        });
     };
     let grant = Grant {
         client_id: client.id.clone(),
@@ -57,7 +77,12 @@ fn decide(state: &mut State, visit: &Visit, client: &Client, redirect_uri: &str)
         family: state.new_family(),
     };
     let code = state.secret();
-    let issued = Code { grant, redirect_uri: redirect_uri.to_owned(), challenge, used: false };
+    let issued = Code {
+        grant,
+        redirect_uri: redirect_uri.to_owned(),
+        challenge,
+        used: false,
+    };
     state.codes.insert(code.clone(), issued);
     Ok(code)
 }
@@ -83,13 +108,21 @@ fn back(state: &State, visit: &Visit, redirect_uri: &str, outcome: (&str, &str))
 /// RP-initiated logout: the session ends, with all its grants; then back, if the address is registered.
 pub(super) fn end_session(state: &mut State, visit: &Visit) -> Reply {
     let hinted = visit.parameter("id_token_hint").and_then(claims_of);
-    let hinted_client = hinted.as_ref().and_then(|claims| claims.get("aud")).and_then(Value::as_str).map(str::to_owned);
-    let client = visit.parameter("client_id").map(str::to_owned).or(hinted_client);
+    let hinted_client = hinted
+        .as_ref()
+        .and_then(|claims| claims.get("aud"))
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    let client = visit
+        .parameter("client_id")
+        .map(str::to_owned)
+        .or(hinted_client);
     if let Some(session) = state.session.take() {
         state.revoke_where(|grant| grant.sid == session.sid);
     }
-    let registered =
-        client.and_then(|id| state.clients.get(&id)).map(|client| client.post_logout_redirect_uris.clone());
+    let registered = client
+        .and_then(|id| state.clients.get(&id))
+        .map(|client| client.post_logout_redirect_uris.clone());
     let Some(target) = visit.parameter("post_logout_redirect_uri") else {
         return Reply::html(200, "<h1>Signed out</h1>");
     };
@@ -106,6 +139,8 @@ pub(super) fn end_session(state: &mut State, visit: &Visit) -> Reply {
 /// The claims of a JWT, unverified: the provider knows its own.
 fn claims_of(jwt: &str) -> Option<Value> {
     use base64::Engine as _;
-    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?;
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(jwt.split('.').nth(1)?)
+        .ok()?;
     serde_json::from_slice(&payload).ok()
 }

@@ -29,23 +29,41 @@ impl Reply {
     }
 
     pub(super) fn html(status: u16, body: &str) -> Self {
-        Self::typed(status, "text/html; charset=utf-8", format!("<!doctype html>{body}"))
+        Self::typed(
+            status,
+            "text/html; charset=utf-8",
+            format!("<!doctype html>{body}"),
+        )
     }
 
     pub(super) fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new() }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        }
     }
 
     pub(super) fn redirect(target: &str) -> Self {
-        Self { status: 302, headers: vec![(header::LOCATION, target.to_owned())], body: Bytes::new() }
+        Self {
+            status: 302,
+            headers: vec![(header::LOCATION, target.to_owned())],
+            body: Bytes::new(),
+        }
     }
 
     fn typed(status: u16, media_type: &str, body: impl Into<Bytes>) -> Self {
-        Self { status, headers: vec![(header::CONTENT_TYPE, media_type.to_owned())], body: body.into() }
+        Self {
+            status,
+            headers: vec![(header::CONTENT_TYPE, media_type.to_owned())],
+            body: body.into(),
+        }
     }
 
     fn into_response(self) -> Response<Full<Bytes>> {
-        let mut response = Response::builder().status(self.status).header(header::CACHE_CONTROL, "no-store");
+        let mut response = Response::builder()
+            .status(self.status)
+            .header(header::CACHE_CONTROL, "no-store");
         for (name, value) in self.headers {
             response = response.header(name, value);
         }
@@ -64,11 +82,19 @@ pub(super) async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
         async move { call(request, &state).await }
     });
     // A client that goes away ends its connection and nothing else.
-    let _gone = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _gone = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
-async fn call(request: Request<Incoming>, state: &Mutex<State>) -> Result<Response<Full<Bytes>>, Cut> {
-    let Some(endpoint) = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == request.uri().path()) else {
+async fn call(
+    request: Request<Incoming>,
+    state: &Mutex<State>,
+) -> Result<Response<Full<Bytes>>, Cut> {
+    let Some(endpoint) = Endpoint::ALL
+        .into_iter()
+        .find(|endpoint| endpoint.path() == request.uri().path())
+    else {
         return Ok(Reply::json(404, &json!({ "error": "not_found" })).into_response());
     };
     let visit = visit(endpoint, request).await.map_err(|_| Cut)?;
@@ -81,15 +107,30 @@ async fn call(request: Request<Incoming>, state: &Mutex<State>) -> Result<Respon
     match fault {
         None => Ok(answer(&mut lock(), &visit).into_response()),
         Some(Fault::Html) => Ok(Reply::html(200, "<h1>Maintenance</h1>").into_response()),
-        Some(Fault::Status(status)) => Ok(Reply::typed(status, "text/plain", "on purpose").into_response()),
+        Some(Fault::Status(status)) => {
+            Ok(Reply::typed(status, "text/plain", "on purpose").into_response())
+        }
         Some(Fault::Page(status)) => Ok(Reply::html(status, "<h1>On purpose</h1>").into_response()),
-        Some(Fault::Json(status, body)) => Ok(Reply::typed(status, "application/json", body).into_response()),
-        Some(Fault::Redirect(target)) => Ok(Reply { status: 307, ..Reply::redirect(&target) }.into_response()),
+        Some(Fault::Json(status, body)) => {
+            Ok(Reply::typed(status, "application/json", body).into_response())
+        }
+        Some(Fault::Redirect(target)) => Ok(Reply {
+            status: 307,
+            ..Reply::redirect(&target)
+        }
+        .into_response()),
         Some(Fault::Huge(size)) => {
             let filling = "x".repeat(size);
-            Ok(Reply::typed(200, "application/json", format!(r#"{{"filling":"{filling}"}}"#)).into_response())
+            Ok(Reply::typed(
+                200,
+                "application/json",
+                format!(r#"{{"filling":"{filling}"}}"#),
+            )
+            .into_response())
         }
-        Some(Fault::BrokenJson) => Ok(Reply::typed(200, "application/json", r#"{"access_token":"#).into_response()),
+        Some(Fault::BrokenJson) => {
+            Ok(Reply::typed(200, "application/json", r#"{"access_token":"#).into_response())
+        }
         Some(Fault::CutBefore) => Err(Cut),
         Some(Fault::CutAfter) => {
             answer(&mut lock(), &visit);
@@ -115,18 +156,32 @@ async fn call(request: Request<Incoming>, state: &Mutex<State>) -> Result<Respon
 async fn visit(endpoint: Endpoint, request: Request<Incoming>) -> Result<Visit, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let form = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
+    let form = head
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/x-www-form-urlencoded");
     let query = head.uri.query().unwrap_or_default().as_bytes();
-    let parsed = |bytes| url::form_urlencoded::parse(bytes).into_owned().collect::<Vec<(String, String)>>();
+    let parsed = |bytes| {
+        url::form_urlencoded::parse(bytes)
+            .into_owned()
+            .collect::<Vec<(String, String)>>()
+    };
     let mut parameters = parsed(query);
     if form {
         parameters.extend(parsed(&body));
     }
-    let headers = head
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    Ok(Visit { endpoint, method: head.method.to_string(), parameters, headers: headers.collect() })
+    let headers = head.headers.iter().map(|(name, value)| {
+        (
+            name.to_string(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
+    });
+    Ok(Visit {
+        endpoint,
+        method: head.method.to_string(),
+        parameters,
+        headers: headers.collect(),
+    })
 }
 
 fn answer(state: &mut State, visit: &Visit) -> Reply {

@@ -20,18 +20,29 @@ pub(super) struct Keys(Vec<SigningKey>);
 impl SigningKey {
     pub(super) fn new() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key");
-        Self { kid: random_name(6), pair }
+        Self {
+            kid: random_name(6),
+            pair,
+        }
     }
 
     /// A key that a fixture holds as PKCS #8 (RFC 5208).
     pub fn from_pkcs8(kid: &str, pkcs8: &[u8]) -> Self {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).expect("a key");
-        Self { kid: kid.to_owned(), pair }
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).expect("a key");
+        Self {
+            kid: kid.to_owned(),
+            pair,
+        }
     }
 
     /// `r || s` (RFC 7518 section 3.4).
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.pair.sign(&SystemRandom::new(), message).expect("a signature").as_ref().to_vec()
+        self.pair
+            .sign(&SystemRandom::new(), message)
+            .expect("a signature")
+            .as_ref()
+            .to_vec()
     }
 
     /// The uncompressed point.

@@ -44,7 +44,12 @@ impl FakeProvider {
         let state = Arc::new(Mutex::new(State::new(clock)));
         let listening = listen(0, &state);
         let address = format!("http://{host}:{}", listening.port());
-        let provider = Self { issuer: address.clone(), address, listening, state };
+        let provider = Self {
+            issuer: address.clone(),
+            address,
+            listening,
+            state,
+        };
         provider.state().issuer.clone_from(&provider.issuer);
         provider.state().address.clone_from(&provider.address);
         provider
@@ -85,7 +90,9 @@ impl FakeProvider {
 
     /// This person can log in with this name and password.
     pub fn knows(&self, name: &str, password: &str, person: Person) {
-        self.state().people.insert(name.to_owned(), (password.to_owned(), person));
+        self.state()
+            .people
+            .insert(name.to_owned(), (password.to_owned(), person));
     }
 
     /// Nobody is signed in: the authorization endpoint shows a form.
@@ -105,7 +112,11 @@ impl FakeProvider {
 
     /// The next call of `endpoint` fails like this; several are served in order.
     pub fn fault_once(&self, endpoint: Endpoint, fault: Fault) {
-        self.state().next_faults.entry(endpoint).or_default().push_back(fault);
+        self.state()
+            .next_faults
+            .entry(endpoint)
+            .or_default()
+            .push_back(fault);
     }
 
     /// Ends the faults of `endpoint`.
@@ -132,7 +143,11 @@ impl FakeProvider {
 
     /// The `sid` of whoever is signed in.
     pub fn session(&self) -> String {
-        self.state().session.as_ref().map(|session| session.sid.clone()).expect("somebody is signed in")
+        self.state()
+            .session
+            .as_ref()
+            .map(|session| session.sid.clone())
+            .expect("somebody is signed in")
     }
 
     /// A logout token for this client, with the claims that say who it is about, and what is wrong with it.
@@ -181,12 +196,21 @@ impl FakeProvider {
 
     /// Every call of an endpoint, in order.
     pub fn visits(&self, endpoint: Endpoint) -> Vec<Visit> {
-        self.state().record.visits.iter().filter(|visit| visit.endpoint == endpoint).cloned().collect()
+        self.state()
+            .record
+            .visits
+            .iter()
+            .filter(|visit| visit.endpoint == endpoint)
+            .cloned()
+            .collect()
     }
 
     /// How often the token endpoint was asked for this grant type.
     pub fn grants(&self, grant_type: &str) -> usize {
-        self.visits(Endpoint::Token).iter().filter(|visit| visit.parameter("grant_type") == Some(grant_type)).count()
+        self.visits(Endpoint::Token)
+            .iter()
+            .filter(|visit| visit.parameter("grant_type") == Some(grant_type))
+            .count()
     }
 
     /// How often the login form was shown.
@@ -202,8 +226,14 @@ impl FakeProvider {
     /// No refresh token was presented after it had been consumed or revoked.
     pub fn assert_no_dead_refresh_token_was_sent(&self) {
         let presented = self.presented();
-        let dead: Vec<&Presented> = presented.iter().filter(|one| one.standing != Standing::Live).collect();
-        assert!(dead.is_empty(), "refresh tokens sent although dead: {dead:?}");
+        let dead: Vec<&Presented> = presented
+            .iter()
+            .filter(|one| one.standing != Standing::Live)
+            .collect();
+        assert!(
+            dead.is_empty(),
+            "refresh tokens sent although dead: {dead:?}"
+        );
     }
 
     /// The tokens that were revoked through the revocation endpoint.

@@ -50,8 +50,13 @@ impl Person {
             "groups": ["customers"],
             "roles": roles,
         });
-        let Value::Object(claims) = claims else { panic!("an object") };
-        Self { sub: format!("{name}-id"), claims }
+        let Value::Object(claims) = claims else {
+            panic!("an object")
+        };
+        Self {
+            sub: format!("{name}-id"),
+            claims,
+        }
     }
 
     /// One claim more, or another value.
@@ -132,11 +137,18 @@ impl State {
     }
 
     pub(super) fn sign_in(&mut self, person: Person) {
-        self.session = Some(Session { person, sid: random_name(9), since: self.clock.now() });
+        self.session = Some(Session {
+            person,
+            sid: random_name(9),
+            since: self.clock.now(),
+        });
     }
 
     pub(super) fn next_fault(&mut self, endpoint: Endpoint) -> Option<Fault> {
-        let once = self.next_faults.get_mut(&endpoint).and_then(VecDeque::pop_front);
+        let once = self
+            .next_faults
+            .get_mut(&endpoint)
+            .and_then(VecDeque::pop_front);
         once.or_else(|| self.faults.get(&endpoint).cloned())
     }
 
@@ -154,7 +166,8 @@ impl State {
 
     pub(super) fn issue_refresh_token(&mut self, grant: &Grant) -> String {
         let token = self.secret();
-        self.refresh_tokens.insert(token.clone(), (grant.clone(), Standing::Live));
+        self.refresh_tokens
+            .insert(token.clone(), (grant.clone(), Standing::Live));
         token
     }
 
@@ -169,17 +182,24 @@ impl State {
             auth_time: self.clock.now(),
             family: self.new_family(),
         };
-        self.refresh_tokens.insert(token.to_owned(), (grant, Standing::Live));
+        self.refresh_tokens
+            .insert(token.to_owned(), (grant, Standing::Live));
     }
 
     pub(super) fn standing(&self, refresh_token: &str) -> Standing {
-        self.refresh_tokens.get(refresh_token).map_or(Standing::Unknown, |(_, standing)| *standing)
+        self.refresh_tokens
+            .get(refresh_token)
+            .map_or(Standing::Unknown, |(_, standing)| *standing)
     }
 
     /// Records that the token was presented, and hands out its grant if it is worth something.
     pub(super) fn present(&mut self, token: &str, client_id: &str) -> Option<Grant> {
         let standing = self.standing(token);
-        let presented = Presented { token: token.to_owned(), client_id: client_id.to_owned(), standing };
+        let presented = Presented {
+            token: token.to_owned(),
+            client_id: client_id.to_owned(),
+            standing,
+        };
         self.record.presented.push(presented);
         let grant = self.refresh_tokens.get(token)?.0.clone();
         if standing == Standing::Consumed && self.behaviour.detects_reuse {
@@ -190,7 +210,11 @@ impl State {
             Standing::Consumed => !self.behaviour.detects_reuse,
             Standing::Revoked | Standing::Unknown => false,
         };
-        if usable && grant.client_id == client_id { Some(grant) } else { None }
+        if usable && grant.client_id == client_id {
+            Some(grant)
+        } else {
+            None
+        }
     }
 
     pub(super) fn consume(&mut self, token: &str) {
@@ -202,7 +226,11 @@ impl State {
     /// RFC 7009: the whole login goes with its token.
     pub(super) fn revoke(&mut self, token: &str) {
         self.record.revoked.push(token.to_owned());
-        if let Some(family) = self.refresh_tokens.get(token).map(|(grant, _)| grant.family) {
+        if let Some(family) = self
+            .refresh_tokens
+            .get(token)
+            .map(|(grant, _)| grant.family)
+        {
             self.revoke_where(|grant| grant.family == family);
         }
         self.access_tokens.remove(token);

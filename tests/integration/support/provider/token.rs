@@ -31,10 +31,26 @@ pub(super) fn discovery(state: &State) -> Reply {
         "authorization_response_iss_parameter_supported": true,
     });
     let optional = [
-        ("end_session_endpoint", behaviour.has_end_session, Endpoint::EndSession),
-        ("revocation_endpoint", behaviour.has_revocation, Endpoint::Revocation),
-        ("userinfo_endpoint", behaviour.has_userinfo, Endpoint::Userinfo),
-        ("introspection_endpoint", behaviour.has_introspection, Endpoint::Introspection),
+        (
+            "end_session_endpoint",
+            behaviour.has_end_session,
+            Endpoint::EndSession,
+        ),
+        (
+            "revocation_endpoint",
+            behaviour.has_revocation,
+            Endpoint::Revocation,
+        ),
+        (
+            "userinfo_endpoint",
+            behaviour.has_userinfo,
+            Endpoint::Userinfo,
+        ),
+        (
+            "introspection_endpoint",
+            behaviour.has_introspection,
+            Endpoint::Introspection,
+        ),
     ];
     for (name, present, endpoint) in optional {
         if present {
@@ -62,7 +78,9 @@ pub(super) fn revocation(state: &mut State, visit: &Visit) -> Reply {
     if authenticated_client(state, visit).is_none() {
         return error(401, "invalid_client");
     }
-    let Some(token) = visit.parameter("token") else { return error(400, "invalid_request") };
+    let Some(token) = visit.parameter("token") else {
+        return error(400, "invalid_request");
+    };
     state.revoke(token);
     Reply::empty(200)
 }
@@ -75,7 +93,9 @@ pub(super) fn introspection(state: &State, visit: &Visit) -> Reply {
     if let Some(answer) = &state.behaviour.introspection_answer {
         return Reply::json(200, answer);
     }
-    let known = visit.parameter("token").and_then(|token| state.opaque_tokens.get(token));
+    let known = visit
+        .parameter("token")
+        .and_then(|token| state.opaque_tokens.get(token));
     let mut answer = known.cloned().unwrap_or_else(|| json!({}));
     answer["active"] = json!(known.is_some());
     Reply::json(200, &answer)
@@ -83,7 +103,9 @@ pub(super) fn introspection(state: &State, visit: &Visit) -> Reply {
 
 /// OpenID Connect Core section 5.3.
 pub(super) fn userinfo(state: &State, visit: &Visit) -> Reply {
-    let bearer = visit.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    let bearer = visit
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
     let Some(person) = bearer.and_then(|token| state.access_tokens.get(token)) else {
         return error(401, "invalid_token");
     };
@@ -95,7 +117,9 @@ pub(super) fn userinfo(state: &State, visit: &Visit) -> Reply {
 fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     let presented = visit.parameter("code").unwrap_or_default();
     let verifier = visit.parameter("code_verifier").unwrap_or_default();
-    let Some(code) = state.codes.get_mut(presented) else { return error(400, "invalid_grant") };
+    let Some(code) = state.codes.get_mut(presented) else {
+        return error(400, "invalid_grant");
+    };
     let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
     let fits = code.grant.client_id == client_id
         && visit.parameter("redirect_uri") == Some(&code.redirect_uri)
@@ -110,7 +134,11 @@ fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
         return error(400, "invalid_grant");
     }
     let granted = state.behaviour.grants_refresh_token;
-    let refresh_token = if granted { Some(state.issue_refresh_token(&grant)) } else { None };
+    let refresh_token = if granted {
+        Some(state.issue_refresh_token(&grant))
+    } else {
+        None
+    };
     answer(state, &grant, refresh_token, true)
 }
 
@@ -121,8 +149,13 @@ fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     }
     let [name, password, scope] =
         ["username", "password", "scope"].map(|name| visit.parameter(name).unwrap_or_default());
-    let known = state.people.get(name).filter(|(secret, _)| secret == password);
-    let Some((_, person)) = known.cloned() else { return error(400, "invalid_grant") };
+    let known = state
+        .people
+        .get(name)
+        .filter(|(secret, _)| secret == password);
+    let Some((_, person)) = known.cloned() else {
+        return error(400, "invalid_grant");
+    };
     let grant = Grant {
         client_id: client_id.to_owned(),
         person,
@@ -133,8 +166,17 @@ fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
         family: state.new_family(),
     };
     let granted = state.behaviour.grants_refresh_token;
-    let refresh_token = if granted { Some(state.issue_refresh_token(&grant)) } else { None };
-    answer(state, &grant, refresh_token, state.behaviour.password_brings_id_token)
+    let refresh_token = if granted {
+        Some(state.issue_refresh_token(&grant))
+    } else {
+        None
+    };
+    answer(
+        state,
+        &grant,
+        refresh_token,
+        state.behaviour.password_brings_id_token,
+    )
 }
 
 fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
@@ -146,10 +188,15 @@ fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
             None => Reply::empty(refusal.status),
         };
     }
-    let Some(mut grant) = grant else { return error(400, "invalid_grant") };
+    let Some(mut grant) = grant else {
+        return error(400, "invalid_grant");
+    };
     // The nonce belongs to the login (OpenID Connect Core section 12.2).
     grant.nonce = None;
-    let mut new = state.behaviour.repeats_refresh_token.then(|| presented.to_owned());
+    let mut new = state
+        .behaviour
+        .repeats_refresh_token
+        .then(|| presented.to_owned());
     if state.behaviour.rotates_refresh_tokens {
         state.consume(presented);
         new = Some(state.issue_refresh_token(&grant));
@@ -160,7 +207,12 @@ fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     answer(state, &grant, new, state.behaviour.refresh_brings_id_token)
 }
 
-fn answer(state: &mut State, grant: &Grant, refresh_token: Option<String>, with_id_token: bool) -> Reply {
+fn answer(
+    state: &mut State,
+    grant: &Grant,
+    refresh_token: Option<String>,
+    with_id_token: bool,
+) -> Reply {
     let access_token = if state.behaviour.opaque_access_token {
         state.secret()
     } else {
@@ -168,8 +220,11 @@ fn answer(state: &mut State, grant: &Grant, refresh_token: Option<String>, with_
         state.record.secrets.push(jwt.clone());
         jwt
     };
-    state.access_tokens.insert(access_token.clone(), grant.person.clone());
-    let mut body = json!({ "access_token": access_token, "token_type": "Bearer", "scope": grant.scope });
+    state
+        .access_tokens
+        .insert(access_token.clone(), grant.person.clone());
+    let mut body =
+        json!({ "access_token": access_token, "token_type": "Bearer", "scope": grant.scope });
     match state.behaviour.expires_in {
         ExpiresIn::Right => body["expires_in"] = json!(state.behaviour.token_lifetime.as_secs()),
         ExpiresIn::Seconds(seconds) => body["expires_in"] = json!(seconds),
@@ -188,22 +243,34 @@ fn answer(state: &mut State, grant: &Grant, refresh_token: Option<String>, with_
 
 /// RFC 6749 section 2.3.1: Basic (form-encoded parts) or in the body; a public client only names itself.
 fn authenticated_client(state: &State, visit: &Visit) -> Option<String> {
-    let basic = visit.header("authorization").and_then(|value| value.strip_prefix("Basic "));
+    let basic = visit
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("Basic "));
     let (id, secret) = match basic {
         Some(encoded) => {
             let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
             let (id, secret) = decoded.split_once(':')?;
             (form_decoded(id), Some(form_decoded(secret)))
         }
-        None => (visit.parameter("client_id")?.to_owned(), visit.parameter("client_secret").map(str::to_owned)),
+        None => (
+            visit.parameter("client_id")?.to_owned(),
+            visit.parameter("client_secret").map(str::to_owned),
+        ),
     };
     let client = state.clients.get(&id)?;
-    if client.secret == secret { Some(id) } else { None }
+    if client.secret == secret {
+        Some(id)
+    } else {
+        None
+    }
 }
 
 fn form_decoded(text: &str) -> String {
     let pair = format!("x={text}");
-    url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+    url::form_urlencoded::parse(pair.as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 fn address(state: &State, endpoint: Endpoint) -> String {

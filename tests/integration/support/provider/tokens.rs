@@ -26,7 +26,11 @@ pub(super) fn id_token(state: &State, grant: &Grant) -> String {
 /// The access token of a grant as a JWT (RFC 9068).
 pub(super) fn access_token(state: &State, grant: &Grant) -> String {
     let mut claims = common_claims(state, grant);
-    let audience = state.behaviour.access_token_audience.as_ref().unwrap_or(&grant.client_id);
+    let audience = state
+        .behaviour
+        .access_token_audience
+        .as_ref()
+        .unwrap_or(&grant.client_id);
     claims.insert("aud".to_owned(), json!(audience));
     claims.insert("client_id".to_owned(), json!(grant.client_id));
     claims.insert("scope".to_owned(), json!(grant.scope));
@@ -90,7 +94,10 @@ fn common_claims(state: &State, grant: &Grant) -> Map<String, Value> {
     claims.insert("sub".to_owned(), json!(grant.person.sub));
     claims.insert("sid".to_owned(), json!(grant.sid));
     claims.insert("iat".to_owned(), json!(now.secs()));
-    claims.insert("exp".to_owned(), json!(now.plus(state.behaviour.token_lifetime).secs()));
+    claims.insert(
+        "exp".to_owned(),
+        json!(now.plus(state.behaviour.token_lifetime).secs()),
+    );
     claims
 }
 
@@ -120,7 +127,11 @@ fn signed(state: &State, typ: &str, mut claims: Map<String, Value>, flaws: &[Fla
             }
             Flaw::Expired => {
                 let then = state.clock.now().minus(Duration::from_secs(3600));
-                set(&mut claims, "iat", json!(then.minus(state.behaviour.token_lifetime).secs()));
+                set(
+                    &mut claims,
+                    "iat",
+                    json!(then.minus(state.behaviour.token_lifetime).secs()),
+                );
                 set(&mut claims, "exp", json!(then.secs()));
             }
             Flaw::Claim(name, value) => set(&mut claims, name, value.clone()),
@@ -128,7 +139,8 @@ fn signed(state: &State, typ: &str, mut claims: Map<String, Value>, flaws: &[Fla
             Flaw::Header(name, value) => header[*name] = value.clone(),
         }
     }
-    let [header, claims] = [header, Value::Object(claims)].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let [header, claims] =
+        [header, Value::Object(claims)].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let message = format!("{header}.{claims}");
     let mut signature = signer.sign(message.as_bytes());
     if let (true, Some(first)) = (broken, signature.first_mut()) {
@@ -148,7 +160,9 @@ impl Signer<'_> {
         match self {
             Self::Key(key) => key.sign(message),
             Self::PublicKeyAsSecret(key) => {
-                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.public()), message).as_ref().to_vec()
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.public()), message)
+                    .as_ref()
+                    .to_vec()
             }
             Self::Nobody => Vec::new(),
         }
