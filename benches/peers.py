@@ -146,7 +146,7 @@ session_jwt = "access"
 
 [[apps.store.rules]]
 paths = ["/public", "/public/**", "/assets/**", "/favicon.ico"]
-allow = "everyone"
+allow = "public"
 
 [[apps.store.rules]]
 paths = ["/admin/**"]

@@ -11,20 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
-use doorward::policy::app::{App, Leaving, Offers};
-use doorward::policy::claims::ClaimCondition;
+use doorward::identity::claims::ClaimCondition;
+use doorward::identity::identity::{HeaderTemplate, Identity};
+use doorward::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
+use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::decide::{Caller, decide};
-use doorward::policy::facts::Facts;
-use doorward::policy::identity::{HeaderTemplate, Identity};
-use doorward::policy::polling::PollingPaths;
-use doorward::policy::route::Sites;
-use doorward::policy::rules::{Access, Admission, PathPattern, Rule, Rules, Via};
-use doorward::policy::target::{Oddities, Target};
-use doorward::session::assess::{Limits, LiveSession, Outside, Presented, Session, assess};
+use doorward::policy::request_info::RequestInfo;
+use doorward::policy::route::HostRouter;
+use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
+use doorward::policy::target::{PathAmbiguities, Target};
 use doorward::session::cookie::{CookieNames, RequestCookies};
 use doorward::session::jwt::{JwtCookie, PackedJwt, SessionJwt};
 use doorward::session::seal::{Binding, Key, KeyRing, Seal, read_payload};
+use doorward::session::validity::{
+    Limits, LiveSession, PresentedSession, Session, ValidityContext, validate,
+};
 use doorward::types::net::Origin;
 use doorward::types::oauth::{
     AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderSid, SessionId, Subject,
@@ -43,7 +45,7 @@ const LIMITS: Limits = Limits {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    facts(&mut criterion);
+    info(&mut criterion);
     cookies(&mut criterion);
     decision(&mut criterion);
     headers(&mut criterion);
@@ -82,11 +84,11 @@ fn parts(cookies: &str) -> Parts {
         .0
 }
 
-fn read(parts: &Parts, trusted: &TrustedProxies) -> Facts {
-    Facts::read(parts, Some("192.0.2.1".parse().unwrap()), trusted).unwrap()
+fn read(parts: &Parts, trusted: &TrustedProxies) -> RequestInfo {
+    RequestInfo::read(parts, Some("192.0.2.1".parse().unwrap()), trusted).unwrap()
 }
 
-fn facts(criterion: &mut Criterion) {
+fn info(criterion: &mut Criterion) {
     let (asked, trusted) = (parts("theme=dark"), TrustedProxies::default());
     criterion.bench_function("facts of a browser's request", |bench| {
         bench.iter(|| read(black_box(&asked), &trusted))
@@ -166,7 +168,8 @@ fn cookies(criterion: &mut Criterion) {
     criterion.bench_function("seal it", |bench| {
         bench.iter(|| seal.seal(black_box(&jwt), [2; 12]).unwrap())
     });
-    let field = format!("theme=dark; __Host-doorward_jwt={text}; cart=7; __Host-doorward_seen=x");
+    let field =
+        format!("theme=dark; __Host-doorward_jwt={text}; cart=7; __Host-doorward_activity=x");
     let fields = [HeaderValue::from_str(&field).unwrap()];
     criterion.bench_function("find it among the cookies", |bench| {
         bench.iter(|| {
@@ -191,16 +194,16 @@ fn templates() -> Vec<HeaderTemplate> {
         .collect()
 }
 
-fn sites() -> Sites {
+fn sites() -> HostRouter {
     let rule = |paths: &[&str], access| Rule {
         paths: paths
             .iter()
             .map(|path| PathPattern::parse(path).unwrap())
             .collect(),
         methods: Vec::new(),
-        allow: Admission {
+        allow: AccessRequirement {
             access,
-            via: Via::BOTH,
+            auth_methods: AuthMethods::BOTH,
         },
     };
     let admin = ClaimCondition {
@@ -210,27 +213,27 @@ fn sites() -> Sites {
     let rules = vec![
         rule(
             &["/assets/**", "/favicon.ico", "/public/**"],
-            Access::Everyone,
+            Access::Public,
         ),
         rule(&["/admin/**"], Access::Claims(vec![admin])),
-        rule(&["/api/**"], Access::SignedIn),
+        rule(&["/api/**"], Access::Authenticated),
     ];
     let origin = Origin::parse("https://store.example.com").unwrap();
-    Sites::new(vec![Arc::new(App {
+    HostRouter::new(vec![Arc::new(App {
         name: AppName::new("store"),
         aliases: Vec::new(),
         prefix: "/.doorward".to_owned(),
-        rules: Rules::new(rules, false, Via::BOTH),
-        polling: PollingPaths::default(),
-        tolerates: Oddities::NONE,
+        rules: Rules::new(rules, false, AuthMethods::BOTH),
+        background_paths: BackgroundPaths::default(),
+        allowed_ambiguities: PathAmbiguities::NONE,
         headers: templates(),
         cookies: CookieNames::new("doorward", &origin),
         native: None,
         limits: LIMITS,
-        offers: Offers::default(),
+        offers: OptionalEndpoints::default(),
         origin,
         bearer: None,
-        leaving: Leaving::default(),
+        app_logout: AppLogoutPolicy::default(),
         max_kept_form: 0,
         websocket_origins: Vec::new(),
     })])
@@ -239,7 +242,7 @@ fn sites() -> Sites {
 /// Nobody's session was ended, and every key counts.
 struct Calm;
 
-impl Outside for Calm {
+impl ValidityContext for Calm {
     fn is_revoked(
         &self,
         _: &SessionId,
@@ -250,26 +253,26 @@ impl Outside for Calm {
         false
     }
 
-    fn knows_key(&self, _: &KeyFingerprint) -> bool {
+    fn is_known_key(&self, _: &KeyFingerprint) -> bool {
         true
     }
 }
 
 fn decision(criterion: &mut Criterion) {
     let (sites, asked) = (sites(), parts("theme=dark"));
-    let facts = read(&asked, &TrustedProxies::default());
+    let info = read(&asked, &TrustedProxies::default());
     let session = Arc::new(Session::of(&jwt(), &templates()).unwrap());
     criterion.bench_function("route", |bench| {
-        bench.iter(|| sites.route(black_box(&facts)))
+        bench.iter(|| sites.route(black_box(&info)))
     });
     criterion.bench_function("assess a session", |bench| {
         bench.iter(|| {
             let jwt = Some(Arc::clone(&session));
-            assess(
-                Presented {
+            validate(
+                PresentedSession {
                     jwt,
                     refresh: None,
-                    seen: None,
+                    activity: None,
                     unreadable: false,
                 },
                 NOW,
@@ -281,11 +284,11 @@ fn decision(criterion: &mut Criterion) {
     criterion.bench_function("decide", |bench| {
         let known = || {
             (
-                sites.route(&facts),
+                sites.route(&info),
                 Caller::Authenticated(LiveSession::just_verified(Arc::clone(&session), NOW)),
             )
         };
-        let decide = |(route, caller)| decide(black_box(&facts), &asked.headers, route, caller);
+        let decide = |(route, caller)| decide(black_box(&info), &asked.headers, route, caller);
         bench.iter_batched(known, decide, BatchSize::SmallInput);
     });
 }

@@ -68,7 +68,7 @@ upstream = "http://127.0.0.1:{backend}"
 client_id = "store"
 [[apps.store.rules]]
 paths = ["/**"]
-allow = "everyone"
+allow = "public"
 """
 
 

@@ -10,11 +10,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
+use crate::downstream::Handler;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
-use crate::types::net::Arrival;
-use crate::wire::Handler;
+use crate::types::net::ConnectionInfo;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue =
@@ -25,13 +25,13 @@ pub const ORDERS: &str = "/revoke";
 
 /// Most bytes of an order, and how long it may take to arrive.
 const MAX_ORDER: usize = 1024 * 1024;
-const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sets those gauges that nobody sets when what they show changes.
-pub type ReadGauges = Arc<dyn Fn() + Send + Sync>;
+pub type GaugeRefresher = Arc<dyn Fn() + Send + Sync>;
 
 /// Who follows an operator's orders.
-pub trait Orders: Send + Sync {
+pub trait CommandHandler: Send + Sync {
     /// Follows `message`, and says how many orders there were in it.
     ///
     /// # Errors
@@ -43,8 +43,8 @@ pub trait Orders: Send + Sync {
 pub struct Admin {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    read_gauges: ReadGauges,
-    orders: Arc<dyn Orders>,
+    read_gauges: GaugeRefresher,
+    orders: Arc<dyn CommandHandler>,
 }
 
 impl Admin {
@@ -52,8 +52,8 @@ impl Admin {
     pub fn new(
         health: Arc<Health>,
         metrics: Arc<Metrics>,
-        read_gauges: ReadGauges,
-        orders: Arc<dyn Orders>,
+        read_gauges: GaugeRefresher,
+        orders: Arc<dyn CommandHandler>,
     ) -> Self {
         Self {
             health,
@@ -65,7 +65,7 @@ impl Admin {
 
     async fn order(&self, body: Body) -> Response<Body> {
         let whole =
-            tokio::time::timeout(ORDER_PATIENCE, Limited::new(body, MAX_ORDER).collect()).await;
+            tokio::time::timeout(ORDER_TIMEOUT, Limited::new(body, MAX_ORDER).collect()).await;
         let message = whole
             .ok()
             .and_then(Result::ok)
@@ -77,7 +77,7 @@ impl Admin {
         match obeyed {
             Ok(followed) => said(StatusCode::OK, TEXT, format!("followed: {followed}\n")),
             Err(error) => {
-                tracing::warn!(error, "order_refused");
+                tracing::warn!(error, "revocation_command_rejected");
                 said(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
             }
         }
@@ -133,7 +133,7 @@ impl Admin {
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request<Incoming>, _arrival: Arrival) -> Response<Body> {
+    async fn handle(&self, request: Request<Incoming>, _arrival: ConnectionInfo) -> Response<Body> {
         if request.method() == Method::POST && request.uri().path() == ORDERS {
             return self.order(Body::streamed(request.into_body())).await;
         }
@@ -159,7 +159,7 @@ mod tests {
     /// Follows one order only.
     struct Deaf;
 
-    impl Orders for Deaf {
+    impl CommandHandler for Deaf {
         fn obey(&self, message: &str) -> Result<usize, String> {
             if message == "sit" {
                 Ok(1)

@@ -145,7 +145,7 @@ pub fn check(
         Ok(loaded) => {
             output
                 .err
-                .write_all(loaded.advice.render(output.styled).as_bytes())?;
+                .write_all(loaded.warnings.render(output.styled).as_bytes())?;
             let apps = count(loaded.config.apps.len(), "app");
             let providers = count(loaded.config.providers.len(), "provider");
             writeln!(
@@ -225,7 +225,7 @@ fn load(
         Ok(loaded) => {
             output
                 .err
-                .write_all(loaded.advice.render(output.styled).as_bytes())?;
+                .write_all(loaded.warnings.render(output.styled).as_bytes())?;
             Ok(Ok(loaded.config))
         }
         Err(diagnosis) => {

@@ -14,16 +14,18 @@ use tokio::runtime::Runtime;
 use crate::admin::Admin;
 use crate::auth::app::AppAuth;
 use crate::config::Config;
-use crate::control::Control;
-use crate::store::BadRedis;
+use crate::downstream::{
+    self, ActivatedSockets, DrainTrigger, ListenError, Listener, ListenerSettings, Role,
+};
+use crate::runtime::BackgroundRuntime;
+use crate::store::RedisSettingsError;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::health::{Condition, Health};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::{Clock, SystemClock};
 use crate::upstream::{Tunnels, UpstreamPlanError};
-use crate::wire::{self, DrainTrigger, Inherited, ListenError, Listener, ListenerSettings, Role};
 use crate::worker::Worker;
-use compose::Composed;
+use compose::Components;
 
 /// A Doorward that serves.
 pub struct Server {
@@ -34,7 +36,7 @@ pub struct Server {
     serving: Condition,
     workers: Vec<JoinHandle<io::Result<()>>>,
     // Dropped after the workers have ended, in this order.
-    control: Runtime,
+    runtime: Runtime,
     access: Option<AccessLog>,
 }
 
@@ -45,7 +47,7 @@ pub struct Server {
 pub fn guarded_apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
     crate::oidc::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    compose::guarded(config, &clock).map(|guarded| guarded.apps)
+    compose::build_apps(config, &clock).map(|build_apps| build_apps.apps)
 }
 
 /// Why Doorward does not start.
@@ -71,7 +73,7 @@ pub enum StartError {
     Key,
     /// The store's settings cannot be used.
     #[error("the store: {0}")]
-    Store(#[from] BadRedis),
+    Store(#[from] RedisSettingsError),
     /// The journal cannot be used.
     #[error("the journal {0}: {1}")]
     Journal(PathBuf, io::Error),
@@ -96,7 +98,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         access_to: Option<Box<dyn io::Write + Send>>,
     ) -> Result<Self, StartError> {
-        Self::start_on(Inherited::default(), config, clock, access_to)
+        Self::start_on(ActivatedSockets::default(), config, clock, access_to)
     }
 
     /// The same, listening on the sockets that were handed over.
@@ -104,7 +106,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`]; nothing is left running then.
     pub fn start_on(
-        mut inherited: Inherited,
+        mut inherited: ActivatedSockets,
         config: &Config,
         clock: Arc<dyn Clock>,
         access_to: Option<Box<dyn io::Write + Send>>,
@@ -142,11 +144,11 @@ impl Server {
             .as_ref()
             .map(|tls| Arc::clone(&tls.config));
 
-        let (control, runtime) = Control::start()?;
-        let composed = Composed::new(config, &control, &metrics, Arc::clone(&clock))?;
-        composed.listen(&control);
-        let (trigger, drain) = wire::drain();
-        let (admin_trigger, admin_drain) = wire::drain();
+        let (background, runtime) = BackgroundRuntime::start()?;
+        let components = Components::new(config, &background, &metrics, Arc::clone(&clock))?;
+        components.listen(&background);
+        let (trigger, drain) = downstream::drain();
+        let (admin_trigger, admin_drain) = downstream::drain();
         let tunnels = Tunnels::new(&metrics);
         let mut workers = Vec::with_capacity(config.server.workers.get());
         for index in 0..config.server.workers.get() {
@@ -155,7 +157,7 @@ impl Server {
                 listener: listener.try_clone()?,
                 tls: tls.clone(),
                 settings: Arc::clone(&settings),
-                proxy: Arc::new(composed.proxy(buffer, &metrics, &tunnels)),
+                proxy: Arc::new(components.proxy(buffer, &metrics, &tunnels)),
                 tunnels: Arc::clone(&tunnels),
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
@@ -163,18 +165,18 @@ impl Server {
             workers.push(worker.start(index)?);
         }
         // After the workers, which need neither provider nor trust store to answer.
-        composed.keep_fresh(&control, &metrics);
+        components.keep_fresh(&background, &metrics);
         if let Some(tls) = &config.server.tls {
             runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
         }
         let admin_handler = Arc::new(Admin::new(
             Arc::new(health),
             Arc::clone(&metrics),
-            composed.gauges(&metrics),
-            composed.orders(),
+            components.gauges(&metrics),
+            components.orders(),
         ));
         runtime.spawn(async move {
-            if let Err(error) = wire::serve(
+            if let Err(error) = downstream::serve(
                 admin,
                 None,
                 admin_settings,
@@ -195,7 +197,7 @@ impl Server {
             admin_trigger,
             serving,
             workers,
-            control: runtime,
+            runtime,
             access,
         })
     }
@@ -211,13 +213,13 @@ impl Server {
     }
 
     /// Whether every worker still works.
-    pub fn is_whole(&self) -> bool {
+    pub fn all_workers_alive(&self) -> bool {
         self.workers.iter().all(|worker| !worker.is_finished())
     }
 
     /// Is not ready any more from now on, and says so with each answer, but serves on: whoever sends requests here has
     /// time to hear of it.
-    pub fn take_leave(&self) {
+    pub fn begin_shutdown(&self) {
         self.serving.unmet();
         self.trigger.announce();
     }
@@ -237,7 +239,7 @@ impl Server {
         // Last, so that probes and metrics could be read while everything else ended.
         self.admin_trigger.start();
         // A refresh under way may still be answered; nobody waits for it any more.
-        self.control.shutdown_background();
+        self.runtime.shutdown_background();
         drop(self.access);
     }
 }

@@ -10,12 +10,12 @@ use hyper::body::Incoming;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::downstream::{self, Drain, Handler, Listener, ListenerSettings};
 use crate::proxy::Proxy;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
-use crate::types::net::Arrival;
+use crate::types::net::ConnectionInfo;
 use crate::upstream::Tunnels;
-use crate::wire::{self, Drain, Handler, Listener, ListenerSettings};
 
 /// What a worker is made of.
 pub struct Worker {
@@ -36,13 +36,13 @@ pub struct Worker {
 }
 
 /// The proxy, which tells clients when to come back on another connection.
-struct Door {
+struct ProxyHandler {
     proxy: Arc<Proxy>,
     drain: Drain,
 }
 
-impl Handler for Door {
-    async fn handle(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+impl Handler for ProxyHandler {
+    async fn handle(&self, request: Request<Incoming>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
         let mut answer = self.proxy.answer(request, arrival).await;
         // HTTP/2 has GOAWAY for that, and a switch of protocols has left HTTP.
@@ -78,11 +78,11 @@ impl Worker {
             self.tunnels,
             self.settings.drain_timeout,
         );
-        let door = Arc::new(Door {
+        let door = Arc::new(ProxyHandler {
             proxy: self.proxy,
             drain: self.drain.clone(),
         });
-        let serving = wire::serve(
+        let serving = downstream::serve(
             self.listener,
             self.tls,
             self.settings,

@@ -34,7 +34,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Beyond the floors: who may not import whom, and why.
-const STRANGERS: [(&[&str], &[&str], &str); 3] = [
+const MAX_ANONYMOUS_TASKS: [(&[&str], &[&str], &str); 3] = [
     (
         FLOORS[2],
         FLOORS[2],
@@ -175,8 +175,8 @@ const SPAWNERS: &[&str] = &[
 ];
 
 const PERMIT_MAKER: &str = "src/policy/decide.rs";
-const LONGEST: usize = 500;
-const LONGEST_WITH_TESTS: usize = 600;
+const MAX_LINES: usize = 500;
+const MAX_LINES_WITH_TESTS: usize = 600;
 
 #[test]
 fn the_house_is_tidy() {
@@ -236,12 +236,14 @@ fn opening(file: &File) -> Vec<String> {
 
 fn size(file: &File) -> Vec<String> {
     let (whole, bare) = (file.text.lines().count(), lines_without_tests(&file.text));
-    let long = bare > LONGEST || whole > LONGEST_WITH_TESTS;
+    let long = bare > MAX_LINES || whole > MAX_LINES_WITH_TESTS;
     complain(
         long,
         file,
         whole,
-        &format!("{bare} lines, {whole} with tests: at most {LONGEST} and {LONGEST_WITH_TESTS}"),
+        &format!(
+            "{bare} lines, {whole} with tests: at most {MAX_LINES} and {MAX_LINES_WITH_TESTS}"
+        ),
     )
 }
 
@@ -267,7 +269,7 @@ fn floors(file: &File) -> Vec<String> {
             line,
             &format!("floor {floor} imports `{other}` of floor {below}"),
         ));
-        for (_, _, why) in STRANGERS
+        for (_, _, why) in MAX_ANONYMOUS_TASKS
             .iter()
             .filter(|(from, to, _)| from.contains(&module) && to.contains(&other))
         {

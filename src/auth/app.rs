@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bearer::BearerAuth;
-use super::feed::SealedWord;
-use super::order::SealedOrder;
-use super::possession::NonceField;
+use crate::auth::bearer::BearerAuth;
+use crate::auth::bearer::dpop::NonceField;
+use crate::auth::logout::command::SealedRevocationCommand;
+use crate::auth::logout::replication::SealedRevocationEvent;
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
-use crate::session::grant::{HintCookie, RefreshCookie, SeenCookie, StoredGrant};
+use crate::session::grant::{ActivityCookie, HintCookie, RefreshCookie, StoredGrant};
 use crate::session::jwt::JwtCookie;
-use crate::session::kept_form::StoredForm;
+use crate::session::last_user::LastUserCookie;
 use crate::session::native::{DeviceToken, NativeAccess, NativeRefresh};
-use crate::session::person::PersonCookie;
+use crate::session::preserved_post::StoredPost;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
 
@@ -42,7 +42,7 @@ pub struct AuthSettings {
     /// Whether claims that no token has are asked for at the userinfo endpoint.
     pub userinfo: Userinfo,
     /// What becomes of a session whose refresh token comes again long after it was replaced.
-    pub on_reuse: OnReuse,
+    pub on_refresh_token_reuse: OnReuse,
     /// How long sessions go on after their JWT expired while the provider cannot be asked.
     pub outage_grace: Duration,
     /// What counts while it cannot be known which sessions were ended elsewhere.
@@ -62,9 +62,9 @@ pub enum OnReuse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationMode {
     /// They do: what was ended elsewhere meanwhile ends when the store is back, or with its JWT.
-    Available,
+    FailOpen,
     /// They do not: every request of a session is answered with 503 until it is known.
-    Strict,
+    FailClosed,
 }
 
 /// When to ask the userinfo endpoint (OpenID Connect Core section 5.3).
@@ -84,7 +84,7 @@ pub struct Seals {
     /// The refresh cookie.
     pub refresh: Seal<RefreshCookie>,
     /// The last activity.
-    pub seen: Seal<SeenCookie>,
+    pub activity: Seal<ActivityCookie>,
     /// The ID token for logout.
     pub hint: Seal<HintCookie>,
     /// A login attempt.
@@ -100,13 +100,13 @@ pub struct Seals {
     /// A device that is known.
     pub device: Seal<DeviceToken>,
     /// Who was signed in last.
-    pub person: Seal<PersonCookie>,
+    pub user: Seal<LastUserCookie>,
     /// A form that waits for its sender.
-    pub form: Seal<StoredForm>,
+    pub form: Seal<StoredPost>,
     /// An operator's order.
-    pub order: Seal<SealedOrder>,
+    pub order: Seal<SealedRevocationCommand>,
     /// What replicas tell each other.
-    pub word: Seal<SealedWord>,
+    pub word: Seal<SealedRevocationEvent>,
     /// A nonce for proofs of possession.
     pub nonce: Seal<NonceField>,
 }
@@ -129,7 +129,7 @@ impl AppAuth {
         let seals = Seals {
             jwt: Seal::new(Arc::clone(ring), &binding),
             refresh: Seal::new(Arc::clone(ring), &binding),
-            seen: Seal::new(Arc::clone(ring), &binding),
+            activity: Seal::new(Arc::clone(ring), &binding),
             hint: Seal::new(Arc::clone(ring), &binding),
             attempt: Seal::new(Arc::clone(ring), &binding),
             state: Seal::new(Arc::clone(ring), &binding),
@@ -137,7 +137,7 @@ impl AppAuth {
             native_access: Seal::new(Arc::clone(ring), &binding),
             native_refresh: Seal::new(Arc::clone(ring), &binding),
             device: Seal::new(Arc::clone(ring), &binding),
-            person: Seal::new(Arc::clone(ring), &binding),
+            user: Seal::new(Arc::clone(ring), &binding),
             form: Seal::new(Arc::clone(ring), &binding),
             order: Seal::new(Arc::clone(ring), &binding),
             word: Seal::new(Arc::clone(ring), &binding),

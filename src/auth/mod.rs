@@ -1,63 +1,45 @@
-//! The flows that need the outside world: finding out who asks, logging in, refreshing, logging out.
+//! Authentication flows: login, session, refresh, logout, bearer tokens and native apps.
 
-mod another_person;
 pub mod app;
-mod away;
 pub mod bearer;
-pub mod entropy;
-pub mod feed;
-mod form_room;
-pub mod frontchannel;
-mod grant;
-pub mod introspect;
-pub mod kept_form;
-mod lease;
 pub mod login;
-pub mod login_finish;
-mod login_loop;
 pub mod logout;
 pub mod native;
-mod old_keys;
-pub mod order;
-pub mod possession;
+pub mod post_replay;
+pub mod random;
 pub mod refresh;
-mod renew;
-pub mod resume;
-pub mod revoke;
-mod rotation;
-pub mod set_cookies;
+pub mod session;
 #[cfg(test)]
 mod tests;
-pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
-use crate::control::{Control, NoResult};
-use crate::policy::route::Place;
+use crate::policy::route::AppRef;
+use crate::runtime::{BackgroundRuntime, TaskError};
 use crate::session::grant::Grant;
-use crate::store::{Ended, Store};
+use crate::store::{Revocation, Store};
 use crate::types::oauth::{Generation, SessionId, Subject};
 use crate::types::time::{Clock, Timestamp};
 use app::AppAuth;
-use feed::Feed;
-use login::Attempts;
-use old_keys::OldKeySessions;
-use refresh::Flights;
+use login::start::Attempts;
+use logout::replication::Feed;
+use refresh::single_flight::InFlightRefreshes;
+use session::key_rotation::PreviousKeySessions;
 
 /// How long somebody waits for the provider before being asked to come back.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many calls to the provider strangers may cause at once; sessions have room of their own.
-const STRANGERS: usize = 1024;
+const MAX_ANONYMOUS_TASKS: usize = 1024;
 
 /// How many passwords may be on their way to the provider at once, which is slow at checking them on purpose.
-const PASSWORDS: usize = 128;
+const MAX_PASSWORD_TASKS: usize = 128;
 
 /// How many calls to providers the tokens of programs may cause at once.
-const PROGRAMS: usize = 256;
+const MAX_BEARER_TASKS: usize = 256;
 
 /// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
 const NEWEST: usize = 50_000;
@@ -65,25 +47,25 @@ const NEWEST: usize = 50_000;
 /// Everything that the flows share in one process.
 pub struct Auth {
     apps: Vec<Arc<AppAuth>>,
-    control: Control,
-    /// The part of `control` that callers without a session may take: callbacks, logout tokens, first logins.
-    strangers: Control,
+    runtime: BackgroundRuntime,
+    /// The part of `runtime` that callers without a session may take: callbacks, logout tokens, first logins.
+    anonymous_tasks: BackgroundRuntime,
     /// The part that password logins may take: a flood of them leaves room for other logins.
-    passwords: Control,
+    password_tasks: BackgroundRuntime,
     /// The part for tokens that were never seen: anybody can make some up, and must not keep people from logging in.
-    programs: Control,
+    bearer_tasks: BackgroundRuntime,
     stores: Stores,
     feed: Feed,
     clock: Arc<dyn Clock>,
-    flights: Flights,
+    flights: InFlightRefreshes,
     attempts: Attempts,
-    forms: form_room::Room,
+    post_replays: post_replay::quota::PostQuota,
     newest: Cache<SessionId, Generation>,
     /// Until when no refresh of a session is begun ahead of time, because one failed.
-    cooling: Cache<SessionId, Timestamp>,
+    refresh_backoff: Cache<SessionId, Timestamp>,
     /// When the provider last failed a session whose JWT had expired.
-    away: Cache<SessionId, Timestamp>,
-    old_keys: OldKeySessions,
+    outage_grace: Cache<SessionId, Timestamp>,
+    key_rotation: PreviousKeySessions,
     /// Sessions in whose place a login put another: a late answer must not take that one's cookies away.
     superseded: Cache<SessionId, ()>,
     observer: Arc<dyn Observer>,
@@ -96,9 +78,9 @@ pub struct Stores {
     pub sessions: Arc<dyn Store>,
     /// Of login attempts whose code was brought. Anybody can begin a login and bring a code, and must not take the room
     /// that refreshed sessions need.
-    pub strangers: Arc<dyn Store>,
-    /// How many entries of `strangers` there may be. Forms that wait take a quarter of them at most.
-    pub max_strangers: usize,
+    pub anonymous: Arc<dyn Store>,
+    /// How many entries of `anonymous` there may be. Forms that wait take a quarter of them at most.
+    pub max_anonymous: usize,
     /// Of proofs of possession that were used. A program in a hurry brings one with every request.
     pub proofs: Arc<dyn Store>,
 }
@@ -106,16 +88,16 @@ pub struct Stores {
 /// Told of what happens, for logs and metrics.
 pub trait Observer: Send + Sync {
     /// A login, refresh or logout at `app` ended; `outcome` is a stable word.
-    fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str);
+    fn record_event(&self, app: &AppAuth, event: Event, outcome: &'static str);
 
     /// Whether all endings that were announced are known here, from now on.
-    fn knows_endings(&self, known: bool);
+    fn revocations_synced(&self, known: bool);
 
     /// So many living sessions were last seen under a key that only opens any more.
-    fn sessions_on_old_keys(&self, count: usize);
+    fn sessions_on_previous_keys(&self, count: usize);
 
     /// The cookies of a session at `app` take so many bytes of a request, those that do not fit included.
-    fn weighed(&self, app: &AppAuth, bytes: usize);
+    fn observe_cookie_size(&self, app: &AppAuth, bytes: usize);
 }
 
 /// What can happen.
@@ -134,13 +116,13 @@ pub enum Event {
     /// The provider ended sessions.
     Revocation,
     /// A refresh token was seen again after it had been replaced.
-    Theft,
+    RefreshTokenReuse,
     /// The provider was asked about an opaque token.
     Introspection,
     /// The app itself was told that a person left.
     AppLogout,
     /// A form met no session, or was called for after the login.
-    Form,
+    PostReplay,
 }
 
 impl Event {
@@ -153,17 +135,17 @@ impl Event {
             Self::Refresh => "refresh",
             Self::Logout => "logout",
             Self::Revocation => "revocation",
-            Self::Theft => "refresh_token_reuse",
+            Self::RefreshTokenReuse => "refresh_token_reuse",
             Self::Introspection => "introspection",
             Self::AppLogout => "app_logout",
-            Self::Form => "form",
+            Self::PostReplay => "form",
         }
     }
 }
 
 /// The provider could not be asked, so that nothing can be said about the person: neither a login page nor a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outage {
+pub struct Unavailable {
     /// The stable word for logs, metrics and pages.
     pub code: &'static str,
     /// When to try again.
@@ -172,11 +154,11 @@ pub struct Outage {
     pub is_providers: bool,
 }
 
-impl Outage {
+impl Unavailable {
     const fn new(code: &'static str) -> Self {
         Self {
             code,
-            retry_after: PATIENCE,
+            retry_after: TIMEOUT,
             is_providers: false,
         }
     }
@@ -189,37 +171,37 @@ impl Outage {
     }
 }
 
-impl From<NoResult> for Outage {
-    fn from(no_result: NoResult) -> Self {
+impl From<TaskError> for Unavailable {
+    fn from(no_result: TaskError) -> Self {
         Self::new(no_result.code())
     }
 }
 
 impl Auth {
-    /// The flows of `apps`, which stand in the order of [`crate::policy::route::Sites::apps`].
+    /// The flows of `apps`, which stand in the order of [`crate::policy::route::HostRouter::apps`].
     pub fn new(
         apps: Vec<Arc<AppAuth>>,
-        control: Control,
+        runtime: BackgroundRuntime,
         clock: Arc<dyn Clock>,
         stores: Stores,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         Arc::new(Self {
             apps,
-            strangers: control.narrowed(STRANGERS),
-            passwords: control.narrowed(PASSWORDS),
-            programs: control.narrowed(PROGRAMS),
-            control,
-            forms: form_room::Room::new(stores.max_strangers),
+            anonymous_tasks: runtime.with_limit(MAX_ANONYMOUS_TASKS),
+            password_tasks: runtime.with_limit(MAX_PASSWORD_TASKS),
+            bearer_tasks: runtime.with_limit(MAX_BEARER_TASKS),
+            runtime,
+            post_replays: post_replay::quota::PostQuota::new(stores.max_anonymous),
             stores,
             feed: Feed::default(),
             clock,
-            flights: Flights::default(),
+            flights: InFlightRefreshes::default(),
             attempts: Attempts::default(),
             newest: Cache::new(NEWEST),
-            cooling: Cache::new(NEWEST),
-            away: Cache::new(NEWEST),
-            old_keys: OldKeySessions::default(),
+            refresh_backoff: Cache::new(NEWEST),
+            outage_grace: Cache::new(NEWEST),
+            key_rotation: PreviousKeySessions::default(),
             superseded: Cache::new(NEWEST),
             observer,
         })
@@ -230,10 +212,10 @@ impl Auth {
         self.apps.get(index)
     }
 
-    /// The app at `place` itself was told that a person left; `outcome` is a stable word.
-    pub fn left_app(&self, place: Place<'_>, outcome: &'static str) {
-        if let Some(app) = self.app(place.index) {
-            self.observer.happened(app, Event::AppLogout, outcome);
+    /// The app at `app_ref` itself was told that a person left; `outcome` is a stable word.
+    pub fn observe_app_logout(&self, app_ref: AppRef<'_>, outcome: &'static str) {
+        if let Some(app) = self.app(app_ref.index) {
+            self.observer.record_event(app, Event::AppLogout, outcome);
         }
     }
 
@@ -252,12 +234,12 @@ impl Auth {
         let held = |store: &dyn Store| store.held().unwrap_or_default();
         let Stores {
             sessions,
-            strangers,
-            max_strangers: _,
+            anonymous,
+            max_anonymous: _,
             proofs,
         } = &self.stores;
         (
-            held(&**sessions) + held(&**strangers) + held(&**proofs),
+            held(&**sessions) + held(&**anonymous) + held(&**proofs),
             revoked,
         )
     }
@@ -269,7 +251,7 @@ impl Auth {
             .iter()
             .filter_map(|app| app.bearer.as_ref()?.introspection.as_ref());
         introspections
-            .map(introspect::Introspection::remembered)
+            .map(bearer::introspection::Introspection::remembered)
             .sum()
     }
 
@@ -277,14 +259,14 @@ impl Auth {
     pub fn sweep(&self) {
         let now = self.now();
         self.stores.sessions.sweep(now);
-        self.stores.strangers.sweep(now);
+        self.stores.anonymous.sweep(now);
         self.stores.proofs.sweep(now);
         self.sweep_old_keys(now);
-        self.forms.sweep(now);
+        self.post_replays.sweep(now);
     }
 
     /// Ends a session, for the rest of its life.
-    fn end_session(
+    fn revoke_session(
         self: &Arc<Self>,
         app: &AppAuth,
         sid: &SessionId,
@@ -292,22 +274,26 @@ impl Auth {
         started_at: Timestamp,
     ) {
         let ends_at = started_at.plus(app.app.limits.absolute);
-        self.end(app, Ended::Session(sid.clone(), subject.clone()), ends_at);
+        self.end(
+            app,
+            Revocation::Session(sid.clone(), subject.clone()),
+            ends_at,
+        );
     }
 
     /// Ends a session so that a refresh under way at another replica is of no use to it either. Returns the newest tokens
     /// that it had, if they are still kept.
-    async fn end_everywhere(
+    async fn revoke_session_and_rotation(
         self: &Arc<Self>,
         app: &AppAuth,
         sid: &SessionId,
         subject: &Subject,
         started_at: Timestamp,
     ) -> Option<Grant> {
-        self.end_session(app, sid, subject, started_at);
+        self.revoke_session(app, sid, subject, started_at);
         let newest = self.rotations(app).end(sid, started_at, self.now()).await;
         newest.unwrap_or_else(|error| {
-            tracing::warn!(app = %app.app.name, %sid, code = error.code(), %error, "end_not_stored");
+            tracing::warn!(app = %app.app.name, %sid, code = error.code(), %error, "revocation_write_failed");
             None
         })
     }

@@ -10,24 +10,24 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-use super::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
-use super::lease::Lease;
-use super::possession::NotProven;
-use super::refresh::Refreshed;
-use super::rotation::{GRACE, Rotation};
-use super::{Auth, Event, Observer, Stores, possession};
-use crate::control::Control;
+use crate::auth::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
+use crate::auth::bearer::dpop::DpopError;
+use crate::auth::refresh::lease::Lease;
+use crate::auth::refresh::rotation::{GRACE, Rotation};
+use crate::auth::refresh::single_flight::Refreshed;
+use crate::auth::{Auth, Event, Observer, Stores, bearer::dpop};
 use crate::oidc::dpop::Proof;
 use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
-use crate::policy::app::{App, Leaving, Offers};
-use crate::policy::polling::PollingPaths;
-use crate::policy::rules::{Rules, Via};
-use crate::policy::target::Oddities;
-use crate::session::assess::{Limits, Why};
+use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
+use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::rules::{AuthMethods, Rules};
+use crate::policy::target::PathAmbiguities;
+use crate::runtime::BackgroundRuntime;
 use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
 use crate::session::cookie::CookieNames;
 use crate::session::grant::RefreshGrant;
 use crate::session::seal::{Key, KeyRing};
+use crate::session::validity::{Limits, NoSessionReason};
 use crate::store::Memory;
 use crate::types::net::Origin;
 use crate::types::oauth::{
@@ -42,10 +42,10 @@ const START: Timestamp = Timestamp::from_secs(1_000_000);
 struct Nobody;
 
 impl Observer for Nobody {
-    fn happened(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
-    fn knows_endings(&self, _known: bool) {}
-    fn sessions_on_old_keys(&self, _count: usize) {}
-    fn weighed(&self, _app: &AppAuth, _bytes: usize) {}
+    fn record_event(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
+    fn revocations_synced(&self, _known: bool) {}
+    fn sessions_on_previous_keys(&self, _count: usize) {}
+    fn observe_cookie_size(&self, _app: &AppAuth, _bytes: usize) {}
 }
 
 struct Bench {
@@ -75,9 +75,9 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         origin,
         aliases: Vec::new(),
         prefix: "/.doorward".to_owned(),
-        rules: Rules::new(Vec::new(), false, Via::BROWSER),
-        polling: PollingPaths::default(),
-        tolerates: Oddities::NONE,
+        rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        background_paths: BackgroundPaths::default(),
+        allowed_ambiguities: PathAmbiguities::NONE,
         headers: Vec::new(),
         limits: Limits {
             idle: Duration::from_secs(1800),
@@ -85,16 +85,16 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
         },
         native: None,
         bearer: None,
-        offers: Offers::default(),
-        leaving: Leaving::default(),
+        offers: OptionalEndpoints::default(),
+        app_logout: AppLogoutPolicy::default(),
         max_kept_form: 1024,
         websocket_origins: Vec::new(),
     });
     let treated = AuthSettings {
         userinfo: Userinfo::Never,
-        on_reuse: OnReuse::EndSession,
+        on_refresh_token_reuse: OnReuse::EndSession,
         outage_grace: Duration::ZERO,
-        revocation: RevocationMode::Available,
+        revocation: RevocationMode::FailOpen,
     };
     let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();
     let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback);
@@ -104,17 +104,17 @@ fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     ));
     let provider = Provider::new(settings, clock.clone());
     let app = Arc::new(AppAuth::new(app, provider, client, treated, &ring, 10));
-    let control = Control::on(tokio::runtime::Handle::current());
+    let runtime = BackgroundRuntime::on(tokio::runtime::Handle::current());
     let memory = || Arc::new(Memory::new(10));
     let stores = Stores {
         sessions,
-        strangers: memory(),
-        max_strangers: 10,
+        anonymous: memory(),
+        max_anonymous: 10,
         proofs: memory(),
     };
     let auth = Auth::new(
         vec![app.clone()],
-        control,
+        runtime,
         clock.clone(),
         stores,
         Arc::new(Nobody),
@@ -164,10 +164,10 @@ async fn codes_that_are_none_take_no_room_of_sessions_and_are_soon_forgotten() {
         assert!(end.is_err());
     }
     assert_eq!(bench.auth.stores.sessions.held(), Some(0));
-    assert_eq!(bench.auth.stores.strangers.held(), Some(10));
+    assert_eq!(bench.auth.stores.anonymous.held(), Some(10));
     bench.clock.advance(Duration::from_secs(30));
     bench.auth.sweep();
-    assert_eq!(bench.auth.stores.strangers.held(), Some(0));
+    assert_eq!(bench.auth.stores.anonymous.held(), Some(0));
 }
 
 /// DESIGN section 3: a successor that no browser ever got and that is gone must not leave a session that is neither
@@ -186,7 +186,10 @@ async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_wait
         .note(&SessionId::new("sid"), &rotation, START, START)
         .await
         .unwrap();
-    assert!(matches!(refresh().await, Refreshed::Ended(Why::Expired)));
+    assert!(matches!(
+        refresh().await,
+        Refreshed::Revocation(NoSessionReason::Expired)
+    ));
 
     rotations
         .confirm(&SessionId::new("sid"), new, START, START)
@@ -194,10 +197,13 @@ async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_wait
         .unwrap();
     bench.clock.advance(GRACE);
     assert!(
-        matches!(refresh().await, Refreshed::Outage(outage) if outage.code == "successor_gone")
+        matches!(refresh().await, Refreshed::Unavailable(outage) if outage.code == "rotated_token_gone")
     );
     bench.clock.advance(Duration::from_secs(1));
-    assert!(matches!(refresh().await, Refreshed::Ended(Why::Reused)));
+    assert!(matches!(
+        refresh().await,
+        Refreshed::Revocation(NoSessionReason::RefreshTokenReused)
+    ));
 }
 
 #[tokio::test]
@@ -214,7 +220,7 @@ async fn two_generations_of_a_session_are_never_at_the_provider_at_once() {
     .map(|generation| bench.auth.refresh(&bench.app, used(generation), None));
     for flight in flights {
         assert!(
-            matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable")
+            matches!(flight.wait().await, Refreshed::Unavailable(outage) if outage.code == "provider_unavailable")
         );
     }
     assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
@@ -238,7 +244,7 @@ async fn replicas_that_share_a_store_take_turns_at_a_session() {
         .collect();
     for flight in flights {
         assert!(
-            matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unavailable")
+            matches!(flight.wait().await, Refreshed::Unavailable(outage) if outage.code == "provider_unavailable")
         );
     }
     assert_eq!(calls.load(Ordering::SeqCst) >> 32, 3, "token calls in all");
@@ -259,7 +265,7 @@ async fn nothing_is_sent_for_a_session_that_was_ended_at_another_replica() {
     assert!(
         there
             .auth
-            .end_everywhere(&there.app, &sid, &subject, START)
+            .revoke_session_and_rotation(&there.app, &sid, &subject, START)
             .await
             .is_none()
     );
@@ -268,7 +274,10 @@ async fn nothing_is_sent_for_a_session_that_was_ended_at_another_replica() {
         .refresh(&here.app, used(Generation::FIRST), None)
         .wait()
         .await;
-    assert!(matches!(refreshed, Refreshed::Ended(Why::Revoked)));
+    assert!(matches!(
+        refreshed,
+        Refreshed::Revocation(NoSessionReason::Revoked)
+    ));
     assert_eq!(calls.load(Ordering::SeqCst), 0);
 }
 
@@ -283,7 +292,7 @@ async fn the_lease_of_a_replica_that_died_is_waited_for_and_ends() {
     )
     .await;
     let lease = lease.unwrap().expect("nobody has it");
-    assert_eq!(lease.outlive(Duration::from_secs(30)).await, Ok(true));
+    assert_eq!(lease.extend_past(Duration::from_secs(30)).await, Ok(true));
     let flight = bench
         .auth
         .refresh(&bench.app, used(Generation::FIRST), None);
@@ -291,16 +300,16 @@ async fn the_lease_of_a_replica_that_died_is_waited_for_and_ends() {
         bench.clock.advance(Duration::from_secs(within));
         tokio::time::sleep(Duration::from_millis(250)).await;
         assert!(
-            flight.landed().is_none(),
+            flight.try_result().is_none(),
             "its turn has not come after {within} s"
         );
     }
     bench.clock.advance(Duration::from_secs(10));
     assert!(
-        matches!(flight.wait().await, Refreshed::Outage(outage) if outage.code == "provider_unreachable")
+        matches!(flight.wait().await, Refreshed::Unavailable(outage) if outage.code == "provider_unreachable")
     );
     assert_eq!(
-        lease.outlive(Duration::from_secs(30)).await,
+        lease.extend_past(Duration::from_secs(30)).await,
         Ok(false),
         "who lost it may send nothing"
     );
@@ -321,7 +330,7 @@ async fn a_proof_counts_once_and_none_passes_that_cannot_be_remembered() {
     for id in 0..8 {
         assert_eq!(spend("mine", id).await, Ok(()));
     }
-    assert_eq!(spend("mine", 0).await, Err(NotProven::Replayed));
+    assert_eq!(spend("mine", 0).await, Err(DpopError::Replayed));
     assert_eq!(
         spend("another's", 0).await,
         Ok(()),
@@ -329,12 +338,12 @@ async fn a_proof_counts_once_and_none_passes_that_cannot_be_remembered() {
     );
     assert_eq!(spend("mine", 8).await, Ok(()));
     assert!(
-        matches!(spend("mine", 9).await, Err(NotProven::Outage(outage)) if outage.code == "store_full")
+        matches!(spend("mine", 9).await, Err(DpopError::Unavailable(outage)) if outage.code == "store_full")
     );
     assert_eq!(
         (
             bench.auth.stores.sessions.held(),
-            bench.auth.stores.strangers.held()
+            bench.auth.stores.anonymous.held()
         ),
         (Some(0), Some(0))
     );
@@ -353,7 +362,7 @@ async fn a_nonce_is_of_one_app_and_counts_for_five_minutes() {
     let nonce = bench.auth.new_nonce(&bench.app).unwrap();
     let nonce = nonce.to_str().unwrap();
     let until = START.plus(Duration::from_secs(300));
-    let counts = possession::nonce_counts_until;
+    let counts = dpop::nonce_counts_until;
     assert_eq!(counts(&bench.app, nonce, START), Some(until));
     assert_eq!(counts(&bench.app, nonce, until), None);
     assert_eq!(counts(&bench.app, "", START), None);

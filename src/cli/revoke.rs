@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::{ConfigArgs, Exit, Output, count, fail};
 use crate::admin::ORDERS;
-use crate::auth::order::Named;
+use crate::auth::logout::command::RevocationTarget;
 use crate::config::Config;
 use crate::server;
 use crate::types::net::ListenAddr;
@@ -23,10 +23,10 @@ use crate::types::oauth::Subject;
 use crate::types::time::{Clock as _, SystemClock};
 
 /// How long the admin listener may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest `sub` or `sid` that replicas tell each other, in bytes.
-const LONGEST_NAME: usize = 1024;
+const MAX_NAME: usize = 1024;
 
 /// Most bytes of its answer that are read.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -65,20 +65,17 @@ pub fn revoke(
         Err(exit) => return Ok(exit),
     };
     let named = match (&arguments.sub, &arguments.sid) {
-        (Some(subject), _) => Named::Subject(Subject::new(subject.clone())),
-        (None, Some(session)) => Named::Session(session.clone()),
-        (None, None) => Named::Everyone,
+        (Some(subject), _) => RevocationTarget::Subject(Subject::new(subject.clone())),
+        (None, Some(session)) => RevocationTarget::Session(session.clone()),
+        (None, None) => RevocationTarget::Everyone,
     };
     if arguments
         .sub
         .iter()
         .chain(&arguments.sid)
-        .any(|name| name.is_empty() || name.len() > LONGEST_NAME)
+        .any(|name| name.is_empty() || name.len() > MAX_NAME)
     {
-        return fail(
-            output,
-            &format_args!("a name has 1 to {LONGEST_NAME} bytes"),
-        );
+        return fail(output, &format_args!("a name has 1 to {MAX_NAME} bytes"));
     }
     let (message, apps) = match orders(&config, &named, arguments.app.as_deref()) {
         Ok(orders) => orders,
@@ -109,7 +106,11 @@ pub fn revoke(
     }
 }
 
-fn orders(config: &Config, named: &Named, app: Option<&str>) -> Result<(String, usize), String> {
+fn orders(
+    config: &Config,
+    named: &RevocationTarget,
+    app: Option<&str>,
+) -> Result<(String, usize), String> {
     let apps = server::guarded_apps(config).map_err(|error| error.to_string())?;
     let now = SystemClock.now();
     let meant: Vec<_> = apps
@@ -126,11 +127,11 @@ fn orders(config: &Config, named: &Named, app: Option<&str>) -> Result<(String, 
     Ok((messages.collect::<Result<String, _>>()?, meant.len()))
 }
 
-fn told(named: &Named) -> String {
+fn told(named: &RevocationTarget) -> String {
     match named {
-        Named::Subject(subject) => format!("all sessions of `{subject}` until now"),
-        Named::Session(session) => format!("session `{session}`"),
-        Named::Everyone => "all sessions until now".to_owned(),
+        RevocationTarget::Subject(subject) => format!("all sessions of `{subject}` until now"),
+        RevocationTarget::Session(session) => format!("session `{session}`"),
+        RevocationTarget::Everyone => "all sessions until now".to_owned(),
     }
 }
 
@@ -155,7 +156,7 @@ async fn carry(admin: &ListenAddr, message: String) -> Result<(), String> {
             ListenAddr::Unix(path) => post(UnixStream::connect(path).await, message).await,
         }
     };
-    tokio::time::timeout(PATIENCE, carried)
+    tokio::time::timeout(TIMEOUT, carried)
         .await
         .unwrap_or_else(|_| Err("it takes too long".to_owned()))
 }

@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use super::{ConfigArgs, DemoArgs, Exit, Output, fail, load, refuse, service};
 use crate::config::{self, SealingKey};
 use crate::demo::{Demo, DemoFiles, DemoOptions, Habits};
+use crate::downstream::ActivatedSockets;
 use crate::server::Server;
 use crate::telemetry::log::{self, LogFormat};
 use crate::types::net::ListenAddr;
 use crate::types::time::SystemClock;
-use crate::wire::Inherited;
 
 /// What names the sockets that were handed over (`sd_listen_fds_with_names(3)`).
 const SOCKET_NAMES: &str = "LISTEN_FDNAMES";
@@ -37,7 +37,7 @@ pub fn run(
         .find(|(name, _)| name == SOCKET_NAMES)
         .and_then(|(_, names)| names.to_str());
     // While there is one thread only.
-    let inherited = match Inherited::take(names.unwrap_or_default()) {
+    let inherited = match ActivatedSockets::take(names.unwrap_or_default()) {
         Ok(inherited) => inherited,
         Err(error) => {
             return fail(
@@ -72,12 +72,12 @@ pub fn run(
     stop.runtime.block_on(async {
         tokio::select! {
             () = stop.signals.told() => {}
-            () = service::keep_alive(|| server.is_whole()) => {}
+            () = service::keep_alive(|| server.all_workers_alive()) => {}
         }
         let delay = config.server.shutdown_delay;
         if !delay.is_zero() {
             service::tell_stopping("not ready any more, serving on");
-            server.take_leave();
+            server.begin_shutdown();
             tracing::info!(
                 seconds = delay.as_secs(),
                 "not_ready: serving on before draining; another signal ends that"
@@ -170,12 +170,12 @@ struct Signals {
 impl Stop {
     fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let inside = runtime.enter();
+        let in_flight = runtime.enter();
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         };
-        drop(inside);
+        drop(in_flight);
         Ok(Self { signals, runtime })
     }
 }

@@ -51,13 +51,13 @@ pub(super) fn tell_stopping(doing: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(doing)]);
 }
 
-/// Shows the service manager that `is_whole` still holds, as often as it wants (`WatchdogSec=`), until this is dropped.
-pub(super) async fn keep_alive(is_whole: impl Fn() -> bool) {
+/// Shows the service manager that `all_workers_alive` still holds, as often as it wants (`WatchdogSec=`), until this is dropped.
+pub(super) async fn keep_alive(all_workers_alive: impl Fn() -> bool) {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| *limit > Duration::ZERO) else {
         return std::future::pending().await;
     };
     loop {
-        if is_whole() {
+        if all_workers_alive() {
             tell(&[NotifyState::Watchdog]);
         }
         sleep(limit / 2).await;
@@ -67,6 +67,6 @@ pub(super) async fn keep_alive(is_whole: impl Fn() -> bool) {
 /// Nobody need listen; where somebody does and cannot be told, that is worth a line and no more.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "service_manager_not_told");
+        tracing::warn!(%error, "sd_notify_failed");
     }
 }

@@ -6,7 +6,7 @@ use figment::value::{Empty, Tag, Value};
 use serde::Deserialize;
 
 use super::raw::RawConfig;
-use super::report::{At, Report, did_you_mean, nearest, quoted};
+use super::report::{Location, Report, did_you_mean, nearest, quoted};
 use super::source::names_a_secret;
 
 /// The typed tables of all that can be read, and the paths of unknown keys.
@@ -85,7 +85,7 @@ fn replace(value: &mut Value, path: &[String], new: Option<Value>) -> bool {
     }
 }
 
-fn explain(at: &At<'_>, kind: &Kind, key: &str) {
+fn explain(at: &Location<'_>, kind: &Kind, key: &str) {
     match kind {
         Kind::UnknownField(name, known) => {
             at.refuse_key(
@@ -98,7 +98,7 @@ fn explain(at: &At<'_>, kind: &Kind, key: &str) {
             }
         }
         Kind::UnknownVariant(word, known) => {
-            at.refuse(
+            at.error(
                 format!("{} is not known here", quoted(word)),
                 did_you_mean(word, known.iter().copied()),
             );
@@ -110,7 +110,7 @@ fn explain(at: &At<'_>, kind: &Kind, key: &str) {
                 plain_actual(found)
             };
             let (expected, hint) = expected.split_once("; ").unwrap_or((expected, ""));
-            at.refuse(
+            at.error(
                 format!("found {found}, expected {}", plain_expected(expected)),
                 hint,
             );
@@ -122,7 +122,7 @@ fn explain(at: &At<'_>, kind: &Kind, key: &str) {
         | Kind::ISizeOutOfRange(_)
         | Kind::USizeOutOfRange(_)
         | Kind::Unsupported(_)
-        | Kind::UnsupportedKey(..) => at.refuse("this value cannot be read", ""),
+        | Kind::UnsupportedKey(..) => at.error("this value cannot be read", ""),
     }
 }
 

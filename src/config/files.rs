@@ -11,7 +11,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
-use super::report::{At, quoted};
+use super::report::{Location, quoted};
 
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 1024 * 1024;
@@ -46,7 +46,7 @@ impl Folder {
     }
 
     /// The secret in the file `name`, without one newline at its end.
-    pub(super) fn secret(&self, at: &At<'_>, name: &str) -> Option<Zeroizing<String>> {
+    pub(super) fn secret(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
         let mut text = self.read(at, name, Kept::Secret)?;
         if text.ends_with('\n') {
             text.pop();
@@ -55,14 +55,14 @@ impl Folder {
             }
         }
         if text.trim().is_empty() {
-            at.refuse(
+            at.error(
                 format!("the file {} is empty", quoted(name)),
                 "put the secret into it, and nothing else",
             );
             return None;
         }
         if text.len() > LARGEST_SECRET || text.contains(char::is_control) {
-            at.refuse(
+            at.error(
                 format!("the file {} holds more than a secret", quoted(name)),
                 "one line, at most 4096 bytes",
             );
@@ -72,12 +72,12 @@ impl Folder {
     }
 
     /// The text of the file `name`, which others should not be able to read.
-    pub(super) fn private_text(&self, at: &At<'_>, name: &str) -> Option<Zeroizing<String>> {
+    pub(super) fn private_text(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
         self.read(at, name, Kept::Secret)
     }
 
     /// The PEM file `name`, and the certificates in it; never none.
-    pub(super) fn certificates(&self, at: &At<'_>, name: &str) -> Option<Certificates> {
+    pub(super) fn certificates(&self, at: &Location<'_>, name: &str) -> Option<Certificates> {
         let text = self.read(at, name, Kept::Public)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
         // Whatever a certificate is for, it must be one that TLS could work with.
@@ -93,7 +93,7 @@ impl Folder {
             }
             Ok(_) | Err(_) => {
                 let hint = "certificates in PEM begin with `-----BEGIN CERTIFICATE-----`";
-                at.refuse(
+                at.error(
                     format!(
                         "the file {} holds no certificates that can be read",
                         quoted(name)
@@ -105,7 +105,7 @@ impl Folder {
         }
     }
 
-    fn read(&self, at: &At<'_>, name: &str, kept: Kept) -> Option<Zeroizing<String>> {
+    fn read(&self, at: &Location<'_>, name: &str, kept: Kept) -> Option<Zeroizing<String>> {
         let path = self.path(name);
         match read_text(&path) {
             Ok((text, mode)) => {
@@ -127,7 +127,7 @@ impl Folder {
                 } else {
                     format!("looked at {}", path.display())
                 };
-                at.refuse(
+                at.error(
                     format!(
                         "the file {} cannot be read: {}",
                         quoted(name),
@@ -171,5 +171,5 @@ pub(super) fn plain(error: &io::Error) -> String {
         (io::ErrorKind::InvalidData, "it is not text"),
     ];
     let found = known.iter().find(|(kind, _)| *kind == error.kind());
-    found.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
+    found.map_or_else(|| error.to_string(), |(_, values)| (*values).to_owned())
 }

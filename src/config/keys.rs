@@ -22,7 +22,7 @@ pub struct SealingKey(Secret<[u8; 32]>);
 
 /// Why a text is not a key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKeyFile {
+pub enum KeyFileError {
     /// It does not begin as one.
     #[error("not a key file: it does not begin with `doorward-key-1:`")]
     Foreign,
@@ -34,7 +34,7 @@ pub enum BadKeyFile {
 /// The system's random generator failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the system gives no random numbers")]
-pub struct NoRandomness;
+pub struct RandomError;
 
 impl SealingKey {
     /// A key of these bytes.
@@ -50,28 +50,28 @@ impl SealingKey {
     /// A new key.
     ///
     /// # Errors
-    /// [`NoRandomness`].
-    pub fn generate() -> Result<Self, NoRandomness> {
+    /// [`RandomError`].
+    pub fn generate() -> Result<Self, RandomError> {
         let mut bytes = Zeroizing::new([0; 32]);
-        rand::fill(bytes.as_mut_slice()).map_err(|_| NoRandomness)?;
+        rand::fill(bytes.as_mut_slice()).map_err(|_| RandomError)?;
         Ok(Self::from_bytes(*bytes))
     }
 
     /// Reads the text of a key file; white space around it does not count.
     ///
     /// # Errors
-    /// [`BadKeyFile`].
-    pub fn parse(text: &str) -> Result<Self, BadKeyFile> {
+    /// [`KeyFileError`].
+    pub fn parse(text: &str) -> Result<Self, KeyFileError> {
         let encoded = text
             .trim()
             .strip_prefix(PREFIX)
-            .ok_or(BadKeyFile::Foreign)?;
+            .ok_or(KeyFileError::Foreign)?;
         let bytes = Zeroizing::new(
             URL_SAFE_NO_PAD
                 .decode(encoded)
-                .map_err(|_| BadKeyFile::Damaged)?,
+                .map_err(|_| KeyFileError::Damaged)?,
         );
-        let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| BadKeyFile::Damaged)?;
+        let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| KeyFileError::Damaged)?;
         Ok(Self::from_bytes(bytes))
     }
 
@@ -139,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(
                 SealingKey::parse(text).unwrap_err(),
-                BadKeyFile::Foreign,
+                KeyFileError::Foreign,
                 "{text}"
             );
         }
@@ -152,7 +152,7 @@ mod tests {
         ] {
             assert_eq!(
                 SealingKey::parse(text).unwrap_err(),
-                BadKeyFile::Damaged,
+                KeyFileError::Damaged,
                 "{text}"
             );
         }

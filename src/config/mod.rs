@@ -14,7 +14,7 @@ mod render;
 mod report;
 mod settings;
 mod source;
-mod words;
+mod values;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -24,20 +24,20 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 
-pub use self::keys::{BadKeyFile, NoRandomness, SealingKey};
-pub use self::problem::{Diagnosis, Place, Problem, Severity};
+pub use self::keys::{KeyFileError, RandomError, SealingKey};
+pub use self::problem::{Diagnosis, Problem, ProblemLocation, Severity};
 pub use self::settings::{
     AppConfig, BearerConfig, Config, LogConfig, ServerConfig, StoreConfig, StorePlace, TlsConfig,
 };
 
 use self::environment::Environment;
 use self::files::{Folder, plain, read_text};
-use self::report::{At, Report};
+use self::report::{Location, Report};
 use self::source::{Source, SyntaxError};
-use self::words::Span;
+use self::values::HumanDuration;
 
 /// Most syntax errors that are told at once.
-const MOST_SYNTAX_ERRORS: usize = 10;
+const MAX_SYNTAX_ERRORS: usize = 10;
 
 /// A configuration that can be used, and what an operator should know about it all the same.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// Advice only.
-    pub advice: Diagnosis,
+    pub warnings: Diagnosis,
 }
 
 /// Reads `file`, with those of `variables` that begin with `DOORWARD_` and have `__` in their name on top.
@@ -73,14 +73,14 @@ pub fn load(
     let (environment, not_text) = Environment::read(variables, &values);
     let report = Report::new(&source, &environment);
     for name in not_text {
-        report.root().refuse(
+        report.root().error(
             format!("the environment variable `{name}` is not UTF-8 text"),
             "",
         );
     }
     for path in unusable {
         let at = report.at(path);
-        at.refuse(
+        at.error(
             "no key takes a date or a number of this size",
             "dates and large numbers go in quotes",
         );
@@ -97,7 +97,7 @@ pub fn load(
     match config {
         Some(config) if !refused => Ok(Loaded {
             config,
-            advice: diagnosis,
+            warnings: diagnosis,
         }),
         Some(_) | None => Err(diagnosis),
     }
@@ -107,16 +107,18 @@ pub fn load(
 ///
 /// # Errors
 /// What a duration looks like.
-pub fn parse_duration(text: &str) -> Result<Duration, NotADuration> {
-    Span::parse(text).map(|span| span.0).ok_or(NotADuration)
+pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
+    HumanDuration::parse(text)
+        .map(|span| span.0)
+        .ok_or(ParseDurationError)
 }
 
 /// A text is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a duration is a whole number and a unit, such as `90s`, `30m`, `12h` or `1d`")]
-pub struct NotADuration;
+pub struct ParseDurationError;
 
-fn merged(file: Dict, environment: &Environment, root: &At<'_>) -> Value {
+fn merged(file: Dict, environment: &Environment, root: &Location<'_>) -> Value {
     let from = |dict: Dict| Serialized::from(dict, Profile::Default);
     match Figment::from(from(file))
         .merge(from(environment.values()))
@@ -124,7 +126,7 @@ fn merged(file: Dict, environment: &Environment, root: &At<'_>) -> Value {
     {
         Ok(values) => values,
         Err(error) => {
-            root.refuse(format!("the values cannot be read: {}", error.kind), "");
+            root.error(format!("the values cannot be read: {}", error.kind), "");
             Value::from(Dict::new())
         }
     }
@@ -133,7 +135,7 @@ fn merged(file: Dict, environment: &Environment, root: &At<'_>) -> Value {
 fn unreadable(file: &Path, message: String) -> Diagnosis {
     let problem = Problem {
         severity: Severity::Error,
-        place: Place::Nowhere,
+        place: ProblemLocation::Nowhere,
         key: String::new(),
         message,
         hint: None,
@@ -149,7 +151,9 @@ fn unreadable(file: &Path, message: String) -> Diagnosis {
 fn broken(source: &Source<'_>, mut errors: Vec<SyntaxError>) -> Diagnosis {
     let problem = |error: SyntaxError| Problem {
         severity: Severity::Error,
-        place: error.span.map_or(Place::Nowhere, |span| source.place(span)),
+        place: error
+            .span
+            .map_or(ProblemLocation::Nowhere, |span| source.place(span)),
         key: String::new(),
         message: format!("not TOML: {}", error.message),
         hint: None,
@@ -157,7 +161,7 @@ fn broken(source: &Source<'_>, mut errors: Vec<SyntaxError>) -> Diagnosis {
     errors.sort_by_key(|error| error.span.as_ref().map_or(0, |span| span.start));
     let mut problems: Vec<Problem> = errors.into_iter().map(problem).collect();
     problems.dedup_by_key(|problem| problem.place.line());
-    problems.truncate(MOST_SYNTAX_ERRORS);
+    problems.truncate(MAX_SYNTAX_ERRORS);
     Diagnosis {
         file: source.file.clone(),
         text: source.masked_unparsed(),

@@ -10,7 +10,7 @@ pub struct Problem {
     /// Whether the configuration is refused for it.
     pub severity: Severity,
     /// Where it is.
-    pub place: Place,
+    pub place: ProblemLocation,
     /// The key in dotted form, such as `apps.store.rules.1.paths`; empty where the file as a whole is meant.
     pub key: String,
     /// What was found and why it cannot be.
@@ -30,7 +30,7 @@ pub enum Severity {
 
 /// Where a [`Problem`] is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ProblemLocation {
     /// In the file; line and column count characters from 1, the span counts bytes from 0.
     File {
         /// The line, from 1.
@@ -46,7 +46,7 @@ pub enum Place {
     Nowhere,
 }
 
-impl Place {
+impl ProblemLocation {
     /// The line in the file, from 1.
     pub const fn line(&self) -> Option<usize> {
         match self {

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::words::{
-    AppLogoutMethod, Dpop, ForwardedIn, LogFormat, LogLevel, OnReuse, OnStoreOutage, OpaqueTokens,
-    ProviderKind, RefreshBy, Revocation, SessionJwt, Span, TokenAuth, UpstreamProtocol, Userinfo,
-    Via, WebhookSignature,
+use super::values::{
+    AppLogoutMethod, AuthMethods, Dpop, ForwardedHeader, HumanDuration, LogFormat, LogLevel,
+    OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, RefreshBy, RevocationMode,
+    SessionTokenSource, TokenEndpointAuthMethod, UpstreamProtocol, Userinfo, WebhookSignature,
 };
 use crate::types::oauth::ClientSecret;
 
@@ -42,18 +42,18 @@ pub(super) struct RawServer {
     pub(super) max_connections: Option<u32>,
     pub(super) max_connections_per_client: Option<u32>,
     pub(super) proxy_protocol: Option<bool>,
-    pub(super) forwarded_in: Option<ForwardedIn>,
+    pub(super) forwarded_header: Option<ForwardedHeader>,
     pub(super) max_header_bytes: Option<u32>,
     pub(super) max_header_count: Option<u32>,
     pub(super) max_http2_streams: Option<u32>,
-    pub(super) max_requests: Option<u32>,
-    pub(super) max_waiting_requests: Option<u32>,
-    pub(super) request_wait: Option<Span>,
-    pub(super) first_byte_timeout: Option<Span>,
-    pub(super) header_read_timeout: Option<Span>,
-    pub(super) keep_alive_timeout: Option<Span>,
-    pub(super) shutdown_delay: Option<Span>,
-    pub(super) drain_timeout: Option<Span>,
+    pub(super) max_in_flight_requests: Option<u32>,
+    pub(super) max_queued_requests: Option<u32>,
+    pub(super) queue_timeout: Option<HumanDuration>,
+    pub(super) first_byte_timeout: Option<HumanDuration>,
+    pub(super) header_read_timeout: Option<HumanDuration>,
+    pub(super) keep_alive_timeout: Option<HumanDuration>,
+    pub(super) shutdown_delay: Option<HumanDuration>,
+    pub(super) drain_timeout: Option<HumanDuration>,
     pub(super) tls: Option<RawTls>,
 }
 
@@ -85,9 +85,9 @@ pub(super) struct RawLog {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawSession {
     pub(super) key_files: Option<List<String>>,
-    pub(super) idle_timeout: Option<Span>,
-    pub(super) absolute_timeout: Option<Span>,
-    pub(super) max_cached: Option<u32>,
+    pub(super) idle_timeout: Option<HumanDuration>,
+    pub(super) absolute_timeout: Option<HumanDuration>,
+    pub(super) session_cache_size: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -109,7 +109,7 @@ pub(super) struct RawRedis {
     pub(super) password_file: Option<String>,
     pub(super) ca_file: Option<String>,
     pub(super) key_prefix: Option<String>,
-    pub(super) timeout: Option<Span>,
+    pub(super) timeout: Option<HumanDuration>,
     pub(super) sentinel_master: Option<String>,
     pub(super) sentinel_username: Option<String>,
     pub(super) sentinel_password_file: Option<String>,
@@ -124,9 +124,9 @@ pub(super) struct RawProvider {
     pub(super) kind: Option<ProviderKind>,
     pub(super) ca_file: Option<String>,
     pub(super) algorithms: Option<List<String>>,
-    pub(super) request_timeout: Option<Span>,
-    pub(super) refresh_timeout: Option<Span>,
-    pub(super) leeway: Option<Span>,
+    pub(super) request_timeout: Option<HumanDuration>,
+    pub(super) refresh_timeout: Option<HumanDuration>,
+    pub(super) leeway: Option<HumanDuration>,
     pub(super) on_store_outage: Option<OnStoreOutage>,
     pub(super) dangerously_allow_http_issuer: Option<bool>,
     pub(super) tenant_id: Option<String>,
@@ -156,41 +156,41 @@ pub(super) struct RawApp {
     pub(super) dangerously_allow_http_public_url: Option<bool>,
     pub(super) upstream: Option<String>,
     pub(super) upstream_protocol: Option<UpstreamProtocol>,
-    pub(super) upstream_ping_interval: Option<Span>,
+    pub(super) upstream_ping_interval: Option<HumanDuration>,
     pub(super) upstream_ca_file: Option<String>,
     pub(super) upstream_cert_file: Option<String>,
     pub(super) upstream_key_file: Option<String>,
     pub(super) upstream_server_name: Option<String>,
     pub(super) preserve_host: Option<bool>,
-    pub(super) connect_timeout: Option<Span>,
-    pub(super) response_timeout: Option<Span>,
-    pub(super) stream_idle_timeout: Option<Span>,
-    pub(super) stream_max_age: Option<Span>,
-    pub(super) max_requests: Option<u32>,
+    pub(super) connect_timeout: Option<HumanDuration>,
+    pub(super) response_timeout: Option<HumanDuration>,
+    pub(super) stream_idle_timeout: Option<HumanDuration>,
+    pub(super) stream_max_age: Option<HumanDuration>,
+    pub(super) max_in_flight_requests: Option<u32>,
     pub(super) client_id: Option<String>,
     pub(super) client_secret_file: Option<String>,
     pub(super) client_secret: Option<ClientSecret>,
-    pub(super) token_auth: Option<TokenAuth>,
+    pub(super) token_endpoint_auth_method: Option<TokenEndpointAuthMethod>,
     pub(super) scopes: Option<List<String>>,
-    pub(super) authorize_params: Option<Named<String>>,
-    pub(super) session_jwt: Option<SessionJwt>,
+    pub(super) extra_authorization_params: Option<Named<String>>,
+    pub(super) session_jwt: Option<SessionTokenSource>,
     pub(super) audiences: Option<List<String>>,
     pub(super) userinfo: Option<Userinfo>,
-    pub(super) on_reuse: Option<OnReuse>,
-    pub(super) revocation: Option<Revocation>,
+    pub(super) on_refresh_token_reuse: Option<OnReuse>,
+    pub(super) revocation_mode: Option<RevocationMode>,
     pub(super) frontchannel_logout: Option<bool>,
-    pub(super) idle_timeout: Option<Span>,
-    pub(super) absolute_timeout: Option<Span>,
-    pub(super) polling_paths: Option<List<String>>,
-    pub(super) outage_grace: Option<Span>,
-    pub(super) prefix: Option<String>,
+    pub(super) idle_timeout: Option<HumanDuration>,
+    pub(super) absolute_timeout: Option<HumanDuration>,
+    pub(super) background_paths: Option<List<String>>,
+    pub(super) outage_grace: Option<HumanDuration>,
+    pub(super) endpoint_prefix: Option<String>,
     pub(super) cookie_name: Option<String>,
-    pub(super) max_kept_form_bytes: Option<u32>,
+    pub(super) preserve_post_max_bytes: Option<u32>,
     pub(super) websocket_origins: Option<List<String>>,
     pub(super) app_cookies: Option<List<RawAppCookie>>,
-    pub(super) app_logout_url: Option<String>,
+    pub(super) app_logout_path: Option<String>,
     pub(super) app_logout_method: Option<AppLogoutMethod>,
-    pub(super) tolerate_paths: Option<List<String>>,
+    pub(super) allow_ambiguous_paths: Option<List<String>>,
     pub(super) case_insensitive_paths: Option<bool>,
     pub(super) native: Option<RawNative>,
     pub(super) headers: Option<Named<String>>,
@@ -204,7 +204,7 @@ pub(super) struct RawBearer {
     pub(super) providers: Option<List<String>>,
     pub(super) audiences: Option<List<String>>,
     pub(super) opaque_tokens: Option<OpaqueTokens>,
-    pub(super) introspection_cache: Option<Span>,
+    pub(super) introspection_cache: Option<HumanDuration>,
     pub(super) dpop: Option<Dpop>,
     pub(super) dpop_nonce: Option<bool>,
     pub(super) client_header: Option<String>,
@@ -218,9 +218,9 @@ pub(super) struct RawNative {
     pub(super) inline_refresh: Option<bool>,
     pub(super) dangerously_plain_tokens: Option<bool>,
     pub(super) cors_origins: Option<List<String>>,
-    pub(super) account_failures: Option<u32>,
-    pub(super) address_failures: Option<u32>,
-    pub(super) longest_wait: Option<Span>,
+    pub(super) failures_per_account: Option<u32>,
+    pub(super) failures_per_address: Option<u32>,
+    pub(super) max_backoff: Option<HumanDuration>,
     pub(super) logins_per_minute: Option<u32>,
 }
 
@@ -238,15 +238,15 @@ pub(super) struct RawRule {
     pub(super) paths: Option<List<String>>,
     pub(super) methods: Option<List<String>>,
     pub(super) allow: Option<RawAllow>,
-    pub(super) via: Option<List<Via>>,
+    pub(super) auth_methods: Option<List<AuthMethods>>,
 }
 
-/// `allow = "everyone"`, `allow = { roles = […] }`, `allow = { scopes = […] }` or
+/// `allow = "public"`, `allow = { roles = […] }`, `allow = { scopes = […] }` or
 /// `allow = { claim = "…", any_of = […] }`.
 pub(super) enum RawAllow {
-    Everyone,
-    SignedIn,
-    Nobody,
+    Public,
+    Authenticated,
+    Denied,
     If(RawCondition),
 }
 
@@ -268,19 +268,19 @@ impl<'de> Deserialize<'de> for RawAllow {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "a word or a condition; write `\"everyone\"`, `\"signed-in\"`, `\"nobody\"`, ",
+                    "a word or a condition; write `\"public\"`, `\"authenticated\"`, `\"deny\"`, ",
                 )?;
                 f.write_str("`{ roles = [\"…\"] }`, `{ scopes = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<RawAllow, E> {
                 match text {
-                    "everyone" => Ok(RawAllow::Everyone),
-                    "signed-in" => Ok(RawAllow::SignedIn),
-                    "nobody" => Ok(RawAllow::Nobody),
+                    "public" => Ok(RawAllow::Public),
+                    "authenticated" => Ok(RawAllow::Authenticated),
+                    "deny" => Ok(RawAllow::Denied),
                     _ => Err(E::unknown_variant(
                         text,
-                        &["everyone", "signed-in", "nobody"],
+                        &["public", "authenticated", "deny"],
                     )),
                 }
             }

@@ -2,7 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::problem::{Diagnosis, Place, Problem, Severity};
+use super::problem::{Diagnosis, Problem, ProblemLocation, Severity};
 
 pub(super) fn render(diagnosis: &Diagnosis, styled: bool) -> String {
     let renderer = if styled {
@@ -25,10 +25,10 @@ fn group<'a>(diagnosis: &'a Diagnosis, problem: &'a Problem) -> Group<'a> {
     };
     let file = diagnosis.file.to_string_lossy();
     let subject = match &problem.place {
-        Place::File { .. } => problem.key.clone(),
-        Place::Variable(name) => format!("environment variable {name}"),
-        Place::Nowhere if problem.key.is_empty() => file.clone().into_owned(),
-        Place::Nowhere => format!("{file}: {}", problem.key),
+        ProblemLocation::File { .. } => problem.key.clone(),
+        ProblemLocation::Variable(name) => format!("environment variable {name}"),
+        ProblemLocation::Nowhere if problem.key.is_empty() => file.clone().into_owned(),
+        ProblemLocation::Nowhere => format!("{file}: {}", problem.key),
     };
     let title = if subject.is_empty() {
         problem.message.clone()
@@ -36,7 +36,7 @@ fn group<'a>(diagnosis: &'a Diagnosis, problem: &'a Problem) -> Group<'a> {
         format!("{subject}: {}", problem.message)
     };
     let mut group = Group::with_title(level.primary_title(title));
-    if let Place::File { span, .. } = &problem.place {
+    if let ProblemLocation::File { span, .. } = &problem.place {
         let mark = AnnotationKind::Primary.span(span.clone());
         group = group.element(Snippet::source(&diagnosis.text).path(file).annotation(mark));
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 
 use super::environment::Environment;
-use super::problem::{Place, Problem, Severity};
+use super::problem::{Problem, ProblemLocation, Severity};
 use super::source::{Part, Source, has_credentials};
 
 /// Longest value that a message quotes, in characters.
@@ -20,7 +20,7 @@ pub(super) struct Report<'s> {
 
 /// A place in the configuration: what is said here is said of this key.
 #[derive(Clone)]
-pub(super) struct At<'r> {
+pub(super) struct Location<'r> {
     report: &'r Report<'r>,
     path: Vec<String>,
 }
@@ -37,25 +37,25 @@ impl<'s> Report<'s> {
     }
 
     /// The whole configuration.
-    pub(super) const fn root(&self) -> At<'_> {
-        At {
+    pub(super) const fn root(&self) -> Location<'_> {
+        Location {
             report: self,
             path: Vec::new(),
         }
     }
 
     /// The place of `path`.
-    pub(super) const fn at(&self, path: Vec<String>) -> At<'_> {
-        At { report: self, path }
+    pub(super) const fn at(&self, path: Vec<String>) -> Location<'_> {
+        Location { report: self, path }
     }
 
     /// The problems in the order of the file, and whether the configuration is refused for them.
     pub(super) fn into_problems(self) -> (Vec<Problem>, bool) {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| match &problem.place {
-            Place::Nowhere => (0, 0),
-            Place::Variable(_) => (1, 0),
-            Place::File { span, .. } => (2, span.start),
+            ProblemLocation::Nowhere => (0, 0),
+            ProblemLocation::Variable(_) => (1, 0),
+            ProblemLocation::File { span, .. } => (2, span.start),
         });
         let refused = problems
             .iter()
@@ -81,28 +81,28 @@ impl<'s> Report<'s> {
         });
     }
 
-    fn place(&self, path: &[String], part: Part) -> Place {
+    fn place(&self, path: &[String], part: Part) -> ProblemLocation {
         if let Some(variable) = self
             .environment
             .setter(path)
             .filter(|variable| path.starts_with(&variable.path))
         {
-            return Place::Variable(variable.name.clone());
+            return ProblemLocation::Variable(variable.name.clone());
         }
         if let Some(span) = self.source.span(path, part) {
             return self.source.place(span);
         }
         if let Some(variable) = self.environment.setter(path).filter(|_| !path.is_empty()) {
-            return Place::Variable(variable.name.clone());
+            return ProblemLocation::Variable(variable.name.clone());
         }
         let nearest = (1..path.len())
             .rev()
             .find_map(|length| self.source.span(path.get(..length)?, Part::Key));
-        nearest.map_or(Place::Nowhere, |span| self.source.place(span))
+        nearest.map_or(ProblemLocation::Nowhere, |span| self.source.place(span))
     }
 }
 
-impl<'r> At<'r> {
+impl<'r> Location<'r> {
     /// The key `key` in this table.
     pub(super) fn key(&self, key: &str) -> Self {
         let mut path = self.path.clone();
@@ -126,7 +126,7 @@ impl<'r> At<'r> {
     }
 
     /// Refuses the value here.
-    pub(super) fn refuse(&self, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
         self.report.add(
             Severity::Error,
             &self.path,
@@ -190,7 +190,7 @@ impl<'r> At<'r> {
             .iter()
             .any(|path| wanted.path.starts_with(path));
         if !reported {
-            wanted.refuse(format!("`{key}` is missing"), hint);
+            wanted.error(format!("`{key}` is missing"), hint);
         }
     }
 

@@ -9,16 +9,16 @@ use ipnet::IpNet;
 
 use super::keys::SealingKey;
 use crate::auth::app::AuthSettings;
+use crate::downstream::{Certificates, ListenerSettings};
 use crate::oidc::{ClientSettings, ProviderSettings};
 use crate::policy::app::App;
-use crate::policy::client_address::ForwardedIn;
-use crate::proxy::RoomSettings;
+use crate::policy::client_address::ForwardedHeader;
+use crate::proxy::LimiterSettings;
 use crate::store::RedisSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
 use crate::upstream::UpstreamSettings;
-use crate::wire::{Certificates, ListenerSettings};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -51,11 +51,11 @@ pub struct ServerConfig {
     /// Who is believed about clients' addresses.
     pub trusted_proxies: Vec<IpNet>,
     /// In which field they say it.
-    pub forwarded_in: ForwardedIn,
+    pub forwarded_header: ForwardedHeader,
     /// Worker threads.
     pub workers: NonZeroUsize,
     /// How many requests may be under way, and wait for that.
-    pub requests: RoomSettings,
+    pub requests: LimiterSettings,
     /// How long serving goes on when the process was told to end.
     pub shutdown_delay: Duration,
     /// Limits of connections.
@@ -117,7 +117,7 @@ pub struct AppConfig {
     /// How its sessions are treated.
     pub auth: AuthSettings,
     /// How many of its requests may be under way, if fewer than in all.
-    pub max_requests: Option<usize>,
+    pub max_in_flight_requests: Option<usize>,
     /// Its backend.
     pub upstream: UpstreamSettings,
     /// How access tokens are verified, if it takes any.

@@ -8,7 +8,7 @@ use figment::value::{Dict, Empty, Num, Tag, Value};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::problem::Place;
+use super::problem::ProblemLocation;
 
 /// One configuration file as it was read.
 pub(super) struct Source<'t> {
@@ -92,7 +92,7 @@ impl<'t> Source<'t> {
     }
 
     /// Line, column and span for `span`.
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> ProblemLocation {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before
@@ -102,7 +102,7 @@ impl<'t> Source<'t> {
             .chars()
             .count()
             + 1;
-        Place::File { line, column, span }
+        ProblemLocation::File { line, column, span }
     }
 
     /// The text of a file that does not parse, for showing.
@@ -284,8 +284,10 @@ paths = ["/c"]
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();
         let span = source.span(&path, part).unwrap();
         match source.place(span.clone()) {
-            Place::File { line, column, .. } => (TEXT.get(span).unwrap().to_owned(), line, column),
-            Place::Variable(_) | Place::Nowhere => panic!("not in the file"),
+            ProblemLocation::File { line, column, .. } => {
+                (TEXT.get(span).unwrap().to_owned(), line, column)
+            }
+            ProblemLocation::Variable(_) | ProblemLocation::Nowhere => panic!("not in the file"),
         }
     }
 

@@ -144,7 +144,7 @@ inline_refresh = true
 
 [[apps.store.rules]]
 paths = ["/", "/headers", "/clock", "/ticker", "/assets/**", "/favicon.ico"]
-allow = "everyone"
+allow = "public"
 
 [[apps.store.rules]]
 paths = ["/admin", "/admin/**"]
@@ -154,11 +154,11 @@ allow = { roles = ["admin"] }
 const FORUM_RULES: &str = r#"
 [[apps.forum.rules]]
 paths = ["/", "/headers", "/assets/**", "/favicon.ico"]
-allow = "everyone"
+allow = "public"
 
 [[apps.forum.rules]]
 paths = ["/posts", "/posts/**"]
-allow = "signed-in"
+allow = "authenticated"
 "#;
 
 fn secret_file(key_file: &Path, app: &str) -> PathBuf {

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::types::net::NotAnOrigin;
+use crate::types::net::ParseOriginError;
 
 const MAX_BODY: usize = 64 * 1024;
 const MAX_CONNECTIONS: usize = 1024;
@@ -86,7 +86,7 @@ pub enum StartError {
     Key,
     /// The provider's address is no origin.
     #[error("the provider's address cannot be used")]
-    Issuer(#[source] NotAnOrigin),
+    Issuer(#[source] ParseOriginError),
     /// A page's template is wrong.
     #[error("a page of the demonstration cannot be compiled")]
     Page,

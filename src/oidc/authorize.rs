@@ -31,7 +31,7 @@ pub struct AuthorizeRequest<'r> {
     pub nonce: &'r Nonce,
     /// `code_challenge`, by the method S256.
     pub code_challenge: &'r str,
-    /// More parameters for this attempt (`prompt`, `login_hint`); they win over the app's `authorize_params`.
+    /// More parameters for this attempt (`prompt`, `login_hint`); they win over the app's `extra_authorization_params`.
     pub extra: &'r [(&'r str, &'r str)],
 }
 
@@ -65,7 +65,7 @@ pub fn authorize_url(
             .filter(|(name, _)| !is_reserved(name))
     };
     let configured = client
-        .authorize_params
+        .extra_authorization_params
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_str()));
     let configured = configured
@@ -156,7 +156,7 @@ mod tests {
             ("code_challenge_method", "plain"),
         ] {
             client
-                .authorize_params
+                .extra_authorization_params
                 .push((name.to_owned(), value.to_owned()));
         }
         let extra = [

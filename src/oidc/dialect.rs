@@ -8,7 +8,7 @@ use super::discovery::Metadata;
 use super::fusionauth::{self, FusionAuth, answer, reason};
 use super::logout::{LogoutHint, LogoutRequest, end_session_url};
 use super::settings::ClientSettings;
-use super::token::{self, Grant, TokenAnswer, TokenError};
+use super::token::{self, Grant, TokenError, TokenResponse};
 use crate::types::oauth::{ClientId, IdToken, ProviderSid};
 
 /// What a provider speaks.
@@ -67,14 +67,14 @@ impl Dialect {
     }
 
     /// What the token endpoint's answer means.
-    pub(super) fn parse_answer(
+    pub(super) fn parse_response(
         &self,
         grant: Grant,
         status: u16,
         body: &[u8],
-    ) -> Result<TokenAnswer, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         match self {
-            Self::Standard => token::parse_answer(grant, status, body),
+            Self::Standard => token::parse_response(grant, status, body),
             Self::FusionAuth(_) => answer::parse(grant, status, body),
         }
     }

@@ -90,7 +90,7 @@ pub enum ProofError {
     AlgorithmNotAllowed,
     /// `jwk` is absent, no usable public key, or has a private part.
     #[error("the proof's key cannot be used")]
-    BadKey,
+    KeyError,
     /// `htm` is another method.
     #[error("the proof is for another method")]
     MethodMismatch,
@@ -121,12 +121,12 @@ impl ProofError {
             Self::TooLarge => "dpop_proof_too_large",
             Self::Malformed => "dpop_proof_malformed",
             Self::AlgorithmNotAllowed => "dpop_algorithm_not_allowed",
-            Self::BadKey => "dpop_key_unusable",
-            Self::MethodMismatch => "dpop_method_mismatch",
-            Self::AddressMismatch => "dpop_address_mismatch",
+            Self::KeyError => "dpop_key_unusable",
+            Self::MethodMismatch => "dpop_htm_mismatch",
+            Self::AddressMismatch => "dpop_htu_mismatch",
             Self::TooOld => "dpop_proof_too_old",
             Self::IssuedInFuture => "dpop_proof_issued_in_future",
-            Self::NonceWanted => "dpop_nonce_wanted",
+            Self::NonceWanted => "dpop_nonce_required",
             Self::AccessTokenMismatch => "dpop_access_token_mismatch",
             Self::BadSignature => "dpop_signature_invalid",
         }
@@ -141,7 +141,7 @@ impl From<JwsError> for ProofError {
             JwsError::AlgorithmNotAllowed | JwsError::Symmetric | JwsError::AlgorithmMismatch => {
                 Self::AlgorithmNotAllowed
             }
-            JwsError::UnknownKey => Self::BadKey,
+            JwsError::UnknownKey => Self::KeyError,
             JwsError::BadSignature => Self::BadSignature,
         }
     }
@@ -188,11 +188,11 @@ pub fn verify(
             return Err(ProofError::AccessTokenMismatch);
         }
     }
-    let jwk = header.get("jwk").ok_or(ProofError::BadKey)?;
-    let key = Key::parse(jwk).map_err(|_| ProofError::BadKey)?;
+    let jwk = header.get("jwk").ok_or(ProofError::KeyError)?;
+    let key = Key::parse(jwk).map_err(|_| ProofError::KeyError)?;
     jws.verify_possession(&key)?;
     Ok(Proof {
-        key: thumbprint(jwk).ok_or(ProofError::BadKey)?,
+        key: thumbprint(jwk).ok_or(ProofError::KeyError)?,
         id: id.to_owned(),
         counts_until,
     })

@@ -70,7 +70,7 @@ pub enum ProviderError {
     },
     /// A timeout or a cut after the request may have been sent: it may have had its effect.
     #[error("the provider's {endpoint} endpoint did not answer to the end: {cause}")]
-    Ambiguous {
+    TargetError {
         /// What was asked.
         endpoint: Endpoint,
         /// The network's words.
@@ -125,10 +125,10 @@ impl ProviderError {
             Self::Setup(_) => "provider_client_setup",
             Self::Insecure { .. } => "provider_insecure",
             Self::Unreachable { .. } => "provider_unreachable",
-            Self::Ambiguous { .. } => "provider_no_answer",
+            Self::TargetError { .. } => "provider_no_response",
             Self::Status { .. } => "provider_status",
-            Self::TooLarge { .. } => "provider_answer_too_large",
-            Self::NotJson { .. } => "provider_answer_not_json",
+            Self::TooLarge { .. } => "provider_response_too_large",
+            Self::NotJson { .. } => "provider_response_not_json",
             Self::Metadata(error) => error.code(),
             Self::Keys(error) => error.code(),
             Self::NotOffered { .. } => "provider_endpoint_missing",

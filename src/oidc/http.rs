@@ -350,7 +350,7 @@ fn failure(endpoint: Endpoint, error: reqwest::Error) -> ProviderError {
     if error.is_builder() {
         return ProviderError::Setup(cause);
     }
-    ProviderError::Ambiguous { endpoint, cause }
+    ProviderError::TargetError { endpoint, cause }
 }
 
 /// The innermost cause, which names what happened; the outer ones only say in which layer.

@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::oidc::claims::Claim;
-    use crate::oidc::presented_token::Holder;
+    use crate::oidc::presented_token::TokenSubject;
     use crate::oidc::testing::with;
     use crate::types::oauth::{ClientId, Issuer, JwkThumbprint, Subject};
 
@@ -205,7 +205,7 @@ mod tests {
     fn what_providers_leave_out_or_write_otherwise_is_understood() {
         assert_eq!(
             active(&with(&base(), "iss", None)).holder(),
-            &Holder::Person(Subject::new("alice"))
+            &TokenSubject::Person(Subject::new("alice"))
         );
         assert_eq!(active(&with(&base(), "exp", None)).ends_at(), None);
         let own = with(
@@ -214,7 +214,7 @@ mod tests {
             None,
         );
         assert!(
-            matches!(active(&own).holder(), Holder::Person(_)),
+            matches!(active(&own).holder(), TokenSubject::Person(_)),
             "what the app's own client obtained is for the app"
         );
         let milliseconds = with(&base(), "exp", Some(json!((NOW + 60) * 1000 + 500)));

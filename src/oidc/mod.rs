@@ -36,5 +36,5 @@ pub use crypto::install_crypto;
 pub use dialect::Dialect;
 pub use error::{ProviderError, TokenRejected};
 pub use provider::Provider;
-pub use settings::{ClientAuth, ClientSettings, ProviderSettings, SessionJwt};
+pub use settings::{ClientAuth, ClientSettings, ProviderSettings, SessionTokenSource};
 pub use verified::VerifiedToken;

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::json;
-use super::token::{TokenAnswer, TokenError};
+use super::token::{TokenError, TokenResponse};
 
 /// Why nobody was logged in.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,16 +155,16 @@ const BY_NUMBER: [(u64, WhyRefused); 9] = [
 
 /// Longest text and most methods that are passed on.
 const LONGEST: usize = 256;
-const MOST_METHODS: usize = 16;
+const MAX_METHODS: usize = 16;
 
 /// What the token endpoint's answer to a password means; `parsed` is what it is to any grant.
 ///
 /// # Errors
 /// See [`PasswordError`].
 pub fn read_password_answer(
-    parsed: Result<TokenAnswer, TokenError>,
+    parsed: Result<TokenResponse, TokenError>,
     body: &[u8],
-) -> Result<TokenAnswer, PasswordError> {
+) -> Result<TokenResponse, PasswordError> {
     let error = match parsed {
         Ok(answer) => return Ok(answer),
         Err(error) => error,
@@ -249,7 +249,7 @@ fn go_on_with(answer: &Map<String, Value>) -> Map<String, Value> {
                 .filter_map(|name| Some((name.to_owned(), plain(method.get(name)?)?)));
             Value::Object(members.collect())
         };
-        let methods: Vec<Value> = methods.iter().take(MOST_METHODS).map(method).collect();
+        let methods: Vec<Value> = methods.iter().take(MAX_METHODS).map(method).collect();
         members.insert("two_factor_methods".to_owned(), json!(methods));
     }
     members
@@ -261,17 +261,17 @@ fn is_plain(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::{Grant, parse_answer};
+    use super::super::token::{Grant, parse_response};
     use super::*;
 
-    fn read(status: u16, body: &str) -> Result<TokenAnswer, PasswordError> {
+    fn read(status: u16, body: &str) -> Result<TokenResponse, PasswordError> {
         read_password_answer(
-            parse_answer(Grant::Password, status, body.as_bytes()),
+            parse_response(Grant::Password, status, body.as_bytes()),
             body.as_bytes(),
         )
     }
 
-    fn parse(status: u16, body: &Value) -> Result<TokenAnswer, PasswordError> {
+    fn parse(status: u16, body: &Value) -> Result<TokenResponse, PasswordError> {
         read(status, &body.to_string())
     }
 

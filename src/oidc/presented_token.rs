@@ -37,7 +37,7 @@ const ACCESS_ONLY: [&str; 4] = ["scope", "client_id", "scp", "applicationId"];
 #[derive(Clone, Debug)]
 pub struct PresentedToken {
     claims: Map<String, Value>,
-    holder: Holder,
+    holder: TokenSubject,
     ends_at: Option<Timestamp>,
     issued_at: Option<Timestamp>,
     sid: Option<ProviderSid>,
@@ -47,7 +47,7 @@ pub struct PresentedToken {
 
 /// Who holds a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum TokenSubject {
     /// A client on behalf of a person.
     Person(Subject),
     /// A client on its own behalf (RFC 6749 section 4.4).
@@ -61,7 +61,7 @@ impl PresentedToken {
     }
 
     /// Who holds it.
-    pub const fn holder(&self) -> &Holder {
+    pub const fn holder(&self) -> &TokenSubject {
         &self.holder
     }
 
@@ -115,7 +115,7 @@ pub fn check(
     let ends_at = claims.required_date(Claim::Exp)?.plus(profile.leeway);
     let token = accept(claims, Some(ends_at), Some(signed.key))?;
     // Which of a person's tokens a revocation ends is told by when they were issued.
-    if matches!(token.holder, Holder::Person(_)) {
+    if matches!(token.holder, TokenSubject::Person(_)) {
         claims.required_date(Claim::Iat)?;
     }
     Ok(token)
@@ -195,7 +195,7 @@ fn is_access_token_type(kind: &Value) -> bool {
 
 /// No person is behind a token without `sub`, or whose `sub` is the client itself (RFC 9068 section 2.2), or that the
 /// provider marks so in its own way (Auth0's `gty`, Microsoft's `idtyp`).
-fn holder(claims: Claims<'_>) -> Result<Holder, ClaimError> {
+fn holder(claims: Claims<'_>) -> Result<TokenSubject, ClaimError> {
     let (client_id, azp) = (claims.text(Claim::ClientId)?, claims.text(Claim::Azp)?);
     let subject = if claims.has("sub") {
         Some(claims.subject()?)
@@ -207,11 +207,11 @@ fn holder(claims: Claims<'_>) -> Result<Holder, ClaimError> {
     let is_client = |subject| client_id == Some(subject) || azp == Some(subject);
     match subject {
         Some(subject) if !is_marked && !is_client(subject) => {
-            Ok(Holder::Person(Subject::new(subject)))
+            Ok(TokenSubject::Person(Subject::new(subject)))
         }
         Some(_) | None => {
             let client = client_id.or(azp).ok_or(ClaimError::Missing(Claim::Sub))?;
-            Ok(Holder::Client(ClientId::new(client)))
+            Ok(TokenSubject::Client(ClientId::new(client)))
         }
     }
 }

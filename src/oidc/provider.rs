@@ -14,7 +14,7 @@ use super::cached::Cached;
 use super::discovery::{Metadata, PlainHttp};
 use super::error::{Endpoint, ProviderError, TokenRejected};
 use super::fusionauth::RefreshBy;
-use super::fusionauth::sender::{Checked, NotTheSender, Sender};
+use super::fusionauth::sender::{Checked, Sender, SenderError};
 use super::http::{Answer, Http};
 use super::id_token::{self, IdTokenExpectation, IdTokenProfile};
 use super::introspection::{self, Introspected};
@@ -25,7 +25,7 @@ use super::logout_token::{self, LogoutToken, LogoutTokenProfile};
 use super::password::{PasswordError, read_password_answer};
 use super::presented_token::{self, PresentedToken, PresentedTokenProfile};
 use super::settings::{ClientSettings, ProviderSettings};
-use super::token::{Grant, Revoked, TokenAnswer, TokenError, client_proof, revocation_outcome};
+use super::token::{Grant, Revoked, TokenError, TokenResponse, client_proof, revocation_outcome};
 use super::verified::VerifiedToken;
 use crate::types::oauth::{
     AccessToken, AuthorizationCode, ClientId, IdToken, Password, PkceVerifier, RefreshToken,
@@ -35,7 +35,7 @@ use crate::types::time::Clock;
 
 /// The first and the longest pause between attempts to find a provider that is down.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// How old a logout token without `exp` may be.
 pub const LOGOUT_TOKEN_MAX_AGE: Duration = Duration::from_secs(300);
@@ -107,16 +107,16 @@ impl Provider {
             match self.freshen().await {
                 Ok(()) => {
                     if !is_found {
-                        tracing::info!(provider = %self.settings.name, "provider_found");
+                        tracing::info!(provider = %self.settings.name, "provider_discovered");
                     }
                     (pause, is_found) = (FIRST_PAUSE, true);
                     tokio::time::sleep(self.settings.keys_max_age.max(FIRST_PAUSE)).await;
                 }
                 Err(error) => {
-                    tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_not_fresh");
+                    tracing::warn!(provider = %self.settings.name, code = error.code(), %error, "provider_refresh_failed");
                     is_found = false;
                     tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                    pause = pause.saturating_mul(2).min(MAX_PAUSE);
                 }
             }
         }
@@ -131,7 +131,7 @@ impl Provider {
         client: &ClientSettings,
         code: AuthorizationCode,
         verifier: PkceVerifier,
-    ) -> Result<TokenAnswer, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         let form = [
             ("grant_type", "authorization_code"),
             ("code", code.expose()),
@@ -150,7 +150,7 @@ impl Provider {
         &self,
         client: &ClientSettings,
         token: &RefreshToken,
-    ) -> Result<TokenAnswer, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         let timeout = self.settings.refresh_timeout;
         if let Some(own) = self
             .settings
@@ -179,7 +179,7 @@ impl Provider {
         username: &str,
         password: &Password,
         scope: &str,
-    ) -> Result<TokenAnswer, PasswordError> {
+    ) -> Result<TokenResponse, PasswordError> {
         let form = [
             ("grant_type", "password"),
             ("username", username),
@@ -193,7 +193,7 @@ impl Provider {
         let parsed =
             self.settings
                 .dialect
-                .parse_answer(Grant::Password, answer.status, &answer.body);
+                .parse_response(Grant::Password, answer.status, &answer.body);
         read_password_answer(parsed, &answer.body)
     }
 
@@ -446,20 +446,20 @@ impl Provider {
     ///
     /// # Errors
     /// It was not.
-    pub fn check_webhook(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
+    pub fn check_webhook(&self, headers: &HeaderMap) -> Result<Checked, SenderError> {
         let proofs = self
             .settings
             .dialect
             .fusionauth()
             .and_then(|own| own.webhooks.as_ref());
-        proofs.ok_or(NotTheSender::NotExpected)?.check(headers)
+        proofs.ok_or(SenderError::NotExpected)?.check(headers)
     }
 
     /// Verifies the signature of a webhook with the provider's keys.
     ///
     /// # Errors
-    /// It is none, or ([`NotTheSender::is_outage`]) it cannot be told.
-    pub async fn verify_webhook_signature(&self, signature: &str) -> Result<Sender, NotTheSender> {
+    /// It is none, or ([`SenderError::is_outage`]) it cannot be told.
+    pub async fn verify_webhook_signature(&self, signature: &str) -> Result<Sender, SenderError> {
         Sender::of_claims(&self.verify_signature(signature).await?.claims)
     }
 
@@ -494,11 +494,11 @@ impl Provider {
         client: &ClientSettings,
         grant_form: &[(&str, &str)],
         timeout: Duration,
-    ) -> Result<TokenAnswer, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         let answer = self.post_token(client, grant_form, timeout).await?;
         self.settings
             .dialect
-            .parse_answer(grant, answer.status, &answer.body)
+            .parse_response(grant, answer.status, &answer.body)
     }
 
     async fn post_token(

@@ -102,11 +102,11 @@ pub struct ClientSettings {
     /// Where the browser comes back to: the app's callback, as registered.
     pub redirect_uri: Url,
     /// More parameters for the authorize endpoint; reserved ones are ignored ([`super::authorize::is_reserved`]).
-    pub authorize_params: Vec<(String, String)>,
+    pub extra_authorization_params: Vec<(String, String)>,
     /// The `aud` values of which an access token must carry one.
     pub audiences: Vec<String>,
     /// Which of the provider's tokens is the session's JWT.
-    pub session_jwt: SessionJwt,
+    pub session_jwt: SessionTokenSource,
 }
 
 impl ClientSettings {
@@ -118,8 +118,8 @@ impl ClientSettings {
             token_auth,
             scopes: vec![String::from("openid")],
             redirect_uri,
-            authorize_params: Vec::new(),
-            session_jwt: SessionJwt::Access,
+            extra_authorization_params: Vec::new(),
+            session_jwt: SessionTokenSource::Access,
         }
     }
 }
@@ -137,7 +137,7 @@ pub enum ClientAuth {
 
 /// Which JWT a session rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionJwt {
+pub enum SessionTokenSource {
     /// The access token, where the provider issues JWTs as such.
     Access,
     /// The ID token.

@@ -16,11 +16,11 @@ use super::settings::{ClientAuth, ClientSettings};
 use crate::types::oauth::{AccessToken, IdToken, ProviderSid, RefreshToken};
 
 /// The longest life of a token that is believed: ten years.
-const LONGEST_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const MAX_LIFE: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 /// A successful answer (RFC 6749 section 5.1).
 #[derive(Clone, Debug)]
-pub struct TokenAnswer {
+pub struct TokenResponse {
     /// `access_token`.
     pub access_token: AccessToken,
     /// `token_type`.
@@ -81,10 +81,10 @@ pub enum TokenError {
     Unreachable(ProviderError),
     /// It is not known whether the grant was used.
     #[error(transparent)]
-    Ambiguous(ProviderError),
+    TargetError(ProviderError),
     /// An answer, but none that is in the standard.
     #[error("the provider's token answer is not usable: {0}")]
-    BadAnswer(&'static str),
+    BadResponse(&'static str),
 }
 
 impl TokenError {
@@ -99,11 +99,11 @@ impl TokenError {
                 reason: Some(reason),
                 ..
             } => reason,
-            Self::Refused { reason: None, .. } => "grant_refused",
+            Self::Refused { reason: None, .. } => "grant_rejected",
             Self::ClientRejected { reason: None, .. } => "client_rejected",
             Self::Unavailable { .. } => "provider_unavailable",
-            Self::Unreachable(error) | Self::Ambiguous(error) => error.code(),
-            Self::BadAnswer(_) => "token_answer_malformed",
+            Self::Unreachable(error) | Self::TargetError(error) => error.code(),
+            Self::BadResponse(_) => "token_response_malformed",
         }
     }
 }
@@ -111,8 +111,8 @@ impl TokenError {
 impl From<ProviderError> for TokenError {
     fn from(error: ProviderError) -> Self {
         match error {
-            ProviderError::Ambiguous { .. } => Self::Ambiguous(error),
-            ProviderError::TooLarge { .. } => Self::BadAnswer("larger than the limit"),
+            ProviderError::TargetError { .. } => Self::TargetError(error),
+            ProviderError::TooLarge { .. } => Self::BadResponse("larger than the limit"),
             ProviderError::Setup(_)
             | ProviderError::Insecure { .. }
             | ProviderError::Unreachable { .. }
@@ -175,7 +175,7 @@ fn basic(id: &str, secret: &str) -> Zeroizing<String> {
 ///
 /// # Errors
 /// Everything but tokens.
-pub fn parse_answer(grant: Grant, status: u16, body: &[u8]) -> Result<TokenAnswer, TokenError> {
+pub fn parse_response(grant: Grant, status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
     if status >= 500 || status == 429 {
         return Err(TokenError::Unavailable { status });
     }
@@ -184,30 +184,30 @@ pub fn parse_answer(grant: Grant, status: u16, body: &[u8]) -> Result<TokenAnswe
     match (status, &answer) {
         // Some providers report errors with 200.
         (200..=299, Some(answer)) if !answer.contains_key("error") => read_tokens(answer),
-        (200..=299, None) => Err(TokenError::BadAnswer("not a JSON object")),
+        (200..=299, None) => Err(TokenError::BadResponse("not a JSON object")),
         (200..=299 | 400..=499, Some(answer)) => Err(read_error(grant, status, answer)),
         (400..=499, None) if is_empty => Err(read_error(grant, status, &Map::new())),
-        _ => Err(TokenError::BadAnswer(
+        _ => Err(TokenError::BadResponse(
             "neither tokens nor an error as of RFC 6749",
         )),
     }
 }
 
-fn read_tokens(answer: &Map<String, Value>) -> Result<TokenAnswer, TokenError> {
+fn read_tokens(answer: &Map<String, Value>) -> Result<TokenResponse, TokenError> {
     let token = |name, problem| match answer.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(token)) => Ok(Some(token.as_str()).filter(|token| !token.is_empty())),
-        Some(_) => Err(TokenError::BadAnswer(problem)),
+        Some(_) => Err(TokenError::BadResponse(problem)),
     };
     let access_token = token("access_token", "`access_token` is not a string")?;
-    let access_token = access_token.ok_or(TokenError::BadAnswer("no `access_token`"))?;
+    let access_token = access_token.ok_or(TokenError::BadResponse("no `access_token`"))?;
     let token_type = match token("token_type", "`token_type` is not a string")? {
         Some(word) if word.eq_ignore_ascii_case("bearer") => TokenType::Bearer,
         Some(word) if word.eq_ignore_ascii_case("dpop") => TokenType::DPoP,
-        Some(_) => return Err(TokenError::BadAnswer("unknown `token_type`")),
-        None => return Err(TokenError::BadAnswer("no `token_type`")),
+        Some(_) => return Err(TokenError::BadResponse("unknown `token_type`")),
+        None => return Err(TokenError::BadResponse("no `token_type`")),
     };
-    Ok(TokenAnswer {
+    Ok(TokenResponse {
         access_token: AccessToken::new(access_token),
         token_type,
         expires_in: lifetime(answer.get("expires_in"))?,
@@ -228,19 +228,19 @@ fn lifetime(value: Option<&Value>) -> Result<Option<Duration>, TokenError> {
         Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
     };
     let seconds = seconds.filter(|seconds| *seconds >= 0.0);
-    let seconds = seconds.ok_or(TokenError::BadAnswer(
+    let seconds = seconds.ok_or(TokenError::BadResponse(
         "`expires_in` is not a number of seconds",
     ))?;
     Ok(Some(
         Duration::try_from_secs_f64(seconds.floor())
-            .unwrap_or(LONGEST_LIFE)
-            .min(LONGEST_LIFE),
+            .unwrap_or(MAX_LIFE)
+            .min(MAX_LIFE),
     ))
 }
 
 /// `scope`: words with blanks between, or, with some providers, a list of words.
 fn scope(value: Option<&Value>) -> Result<Option<String>, TokenError> {
-    let malformed = TokenError::BadAnswer("`scope` is not a string");
+    let malformed = TokenError::BadResponse("`scope` is not a string");
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(scope)) => Ok(Some(scope.clone())),
@@ -284,7 +284,7 @@ fn read_error(grant: Grant, status: u16, answer: &Map<String, Value>) -> TokenEr
                 reason,
             },
             (Grant::Refresh | Grant::Code | Grant::Password, _) => {
-                TokenError::BadAnswer("an error that is not of RFC 6749")
+                TokenError::BadResponse("an error that is not of RFC 6749")
             }
         };
     };

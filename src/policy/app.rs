@@ -2,16 +2,16 @@
 
 use http::{HeaderValue, Method};
 
-use crate::session::assess::Limits;
 use crate::session::cookie::CookieNames;
+use crate::session::validity::Limits;
 use crate::types::net::Origin;
 use crate::types::oauth::AppName;
 
-use super::identity::HeaderTemplate;
+use super::background_paths::BackgroundPaths;
 use super::native::Native;
-use super::polling::PollingPaths;
 use super::rules::Rules;
-use super::target::Oddities;
+use super::target::PathAmbiguities;
+use crate::identity::identity::HeaderTemplate;
 
 /// One app behind Doorward.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ pub struct App {
     /// Who may do what.
     pub rules: Rules,
     /// Paths whose requests are no activity.
-    pub polling: PollingPaths,
+    pub background_paths: BackgroundPaths,
     /// Spellings of paths that this app needs.
-    pub tolerates: Oddities,
+    pub allowed_ambiguities: PathAmbiguities,
     /// The identity headers that its backend gets.
     pub headers: Vec<HeaderTemplate>,
     /// What our cookies are called here.
@@ -37,9 +37,9 @@ pub struct App {
     /// How long its sessions last.
     pub limits: Limits,
     /// Which of our endpoints it has besides those that every app has.
-    pub offers: Offers,
+    pub offers: OptionalEndpoints,
     /// What ends the backend's own session with a browser.
-    pub leaving: Leaving,
+    pub app_logout: AppLogoutPolicy,
     /// Longest form that is kept while its sender logs in, in bytes; 0: none is.
     pub max_kept_form: usize,
     /// Web origins besides its own whose pages may open WebSockets.
@@ -61,7 +61,7 @@ pub struct BearerPolicy {
 
 /// Endpoints that are there for some apps only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offers {
+pub struct OptionalEndpoints {
     /// Where FusionAuth tells what has happened.
     pub fusionauth_webhooks: bool,
     /// Where the provider's own pages end sessions, in a frame.
@@ -70,7 +70,7 @@ pub struct Offers {
 
 /// What ends the backend's own session with a browser, when a person logs out or another one logs in.
 #[derive(Clone, Debug, Default)]
-pub struct Leaving {
+pub struct AppLogoutPolicy {
     /// The lines that take the backend's own cookies from the browser.
     pub cookies: Vec<HeaderValue>,
     /// Where the backend itself is told.
@@ -86,7 +86,7 @@ pub struct AppLogout {
     pub target: String,
 }
 
-impl Leaving {
+impl AppLogoutPolicy {
     /// Whether there is nothing to end, and so nothing to remember a person for.
     pub const fn is_nothing(&self) -> bool {
         self.cookies.is_empty() && self.logout.is_none()

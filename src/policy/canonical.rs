@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 
-use super::facts::{Unreadable, served_method};
+use super::request_info::{InvalidRequest, served_method};
 
 /// Fields that speak of an HTTP/1.1 connection: a request with one is malformed (RFC 9113 section 8.2.2).
 const OF_THE_CONNECTION: [&str; 5] = [
@@ -20,8 +20,8 @@ const OF_THE_CONNECTION: [&str; 5] = [
 /// Brings a request to the one form; one that came over HTTP/1 has it already. `secure`: it came over TLS.
 ///
 /// # Errors
-/// [`Unreadable`]: no or several hosts, a user name in the host, another scheme than it came over, unequal lengths.
-pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> {
+/// [`InvalidRequest`]: no or several hosts, a user name in the host, another scheme than it came over, unequal lengths.
+pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> {
     if parts.version != Version::HTTP_2 {
         return Ok(());
     }
@@ -37,7 +37,7 @@ pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> {
             .iter()
             .any(|name| parts.headers.contains_key(*name))
     {
-        return Err(Unreadable::ConnectionField);
+        return Err(InvalidRequest::ConnectionField);
     }
     host_of_authority(parts, secure)?;
     one_length(&mut parts.headers)?;
@@ -58,25 +58,25 @@ fn trim(headers: &mut HeaderMap) {
 }
 
 /// `:authority` becomes `Host`, and the target a path. A `Host` beside it may say the same only.
-fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> {
+fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> {
     // Something before us may have ended the TLS of an `https` request, but over TLS nothing is `http`.
     if !matches!(
         (parts.uri.scheme_str(), secure),
         (Some("https"), _) | (Some("http"), false)
     ) {
-        return Err(Unreadable::HostMismatch);
+        return Err(InvalidRequest::HostMismatch);
     }
-    let authority = parts.uri.authority().ok_or(Unreadable::Host)?.as_str();
+    let authority = parts.uri.authority().ok_or(InvalidRequest::Host)?.as_str();
     let mut hosts = parts.headers.get_all(HOST).iter();
     if let Some(host) = hosts.next() {
         if hosts.next().is_some() {
-            return Err(Unreadable::Repeated);
+            return Err(InvalidRequest::Repeated);
         }
         if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
-            return Err(Unreadable::HostMismatch);
+            return Err(InvalidRequest::HostMismatch);
         }
     }
-    let host = HeaderValue::from_str(authority).map_err(|_| Unreadable::Host)?;
+    let host = HeaderValue::from_str(authority).map_err(|_| InvalidRequest::Host)?;
     parts.headers.insert(HOST, host);
     parts.uri = parts
         .uri
@@ -88,7 +88,7 @@ fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), Unreadable> 
 }
 
 /// One `Content-Length` without leading zeros, signs or repetition (RFC 9110 section 8.6).
-fn one_length(headers: &mut HeaderMap) -> Result<(), Unreadable> {
+fn one_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| {
         let digits = value
             .to_str()
@@ -96,7 +96,7 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), Unreadable> {
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         digits
             .and_then(|digits| digits.parse::<u64>().ok())
-            .ok_or(Unreadable::Length)
+            .ok_or(InvalidRequest::Length)
     });
     let Some(first) = lengths.next() else {
         return Ok(());
@@ -104,7 +104,7 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), Unreadable> {
     let first = first?;
     for other in lengths {
         if other? != first {
-            return Err(Unreadable::Length);
+            return Err(InvalidRequest::Length);
         }
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(first));
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    fn read(uri: &str, fields: &[(&str, &str)], secure: bool) -> Result<Parts, Unreadable> {
+    fn read(uri: &str, fields: &[(&str, &str)], secure: bool) -> Result<Parts, InvalidRequest> {
         let mut request = Request::builder().version(Version::HTTP_2).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
@@ -161,14 +161,17 @@ mod tests {
         assert_eq!(field(HERE, &[("host", "A.example")], "host"), ["a.example"]);
         assert_eq!(
             read(HERE, &[("host", "b.example")], true).unwrap_err(),
-            Unreadable::HostMismatch
+            InvalidRequest::HostMismatch
         );
         assert_eq!(
             read(HERE, &[("host", "a.example:443")], true).unwrap_err(),
-            Unreadable::HostMismatch
+            InvalidRequest::HostMismatch
         );
         let twice = [("host", "a.example"), ("host", "a.example")];
-        assert_eq!(read(HERE, &twice, true).unwrap_err(), Unreadable::Repeated);
+        assert_eq!(
+            read(HERE, &twice, true).unwrap_err(),
+            InvalidRequest::Repeated
+        );
         assert!(
             read("/x", &[("host", "a.example")], true).is_err(),
             "no authority"
@@ -182,11 +185,11 @@ mod tests {
         assert!(read("https://a.example/", &[], false).is_ok());
         assert_eq!(
             read("http://a.example/", &[], true).unwrap_err(),
-            Unreadable::HostMismatch
+            InvalidRequest::HostMismatch
         );
         assert_eq!(
             read("ftp://a.example/", &[], false).unwrap_err(),
-            Unreadable::HostMismatch
+            InvalidRequest::HostMismatch
         );
     }
 
@@ -223,7 +226,7 @@ mod tests {
             let fields = lengths.map(|length| ("content-length", length));
             assert_eq!(
                 read(HERE, &fields, true).unwrap_err(),
-                Unreadable::Length,
+                InvalidRequest::Length,
                 "{lengths:?}"
             );
         }
@@ -242,7 +245,7 @@ mod tests {
         ] {
             assert_eq!(
                 read(HERE, &[(name, value)], true).unwrap_err(),
-                Unreadable::ConnectionField,
+                InvalidRequest::ConnectionField,
                 "{name}: {value}"
             );
         }

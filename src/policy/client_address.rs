@@ -9,13 +9,13 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    said_in: ForwardedIn,
+    said_in: ForwardedHeader,
 }
 
 /// The one field in which they say it. Never both: a proxy that adds to the one passes on what a client wrote into the
 /// other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ForwardedIn {
+pub enum ForwardedHeader {
     /// `X-Forwarded-For`.
     #[default]
     XForwardedFor,
@@ -28,13 +28,13 @@ impl TrustedProxies {
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self {
             networks,
-            said_in: ForwardedIn::default(),
+            said_in: ForwardedHeader::default(),
         }
     }
 
     /// The same, believed in this field.
     #[must_use]
-    pub fn saying_in(self, said_in: ForwardedIn) -> Self {
+    pub fn reading(self, said_in: ForwardedHeader) -> Self {
         Self { said_in, ..self }
     }
 
@@ -74,8 +74,8 @@ impl ClientAddress {
         let mut chain = vec![peer];
         let mut client = peer;
         let said = match trusted.said_in {
-            ForwardedIn::XForwardedFor => said_from_the_right(headers),
-            ForwardedIn::Forwarded => forwarded_from_the_right(headers),
+            ForwardedHeader::XForwardedFor => said_from_the_right(headers),
+            ForwardedHeader::Forwarded => forwarded_from_the_right(headers),
         };
         for address in said {
             let (Some(address), true) = (address, trusted.contain(client)) else {
@@ -242,7 +242,7 @@ mod tests {
             "10.0.0.0/8".parse().unwrap(),
             "fd00::/8".parse().unwrap(),
         ]);
-        let trusted = trusted.saying_in(ForwardedIn::Forwarded);
+        let trusted = trusted.reading(ForwardedHeader::Forwarded);
         let address = ClientAddress::read(Some("10.0.0.2".parse().unwrap()), &headers, &trusted);
         (address.client.unwrap().to_string(), address.forwarded_for)
     }

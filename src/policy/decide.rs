@@ -5,34 +5,34 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode, header};
 
-use super::asker::{Asker, is_same_origin, is_same_site, is_strangers_socket};
-use super::facts::{Facts, Unreadable};
-use super::form::{FormId, NotKept, may_be_kept};
-use super::identity::Identity;
-use super::native::{From, Native, NativeCall};
-use super::return_to::ReturnTo;
-use super::route::{Endpoint, Place, Route};
-use super::rules::{Access, Admission};
-use super::target::Ambiguous;
-use crate::session::assess::{LiveSession, Why};
+use super::client_kind::{ClientKind, is_cross_origin_websocket, is_same_origin, is_same_site};
+use super::native::{Native, NativeCall, RequestOrigin};
+use super::post_replay::{PostId, PreservePostError, may_be_kept};
+use super::request_info::{InvalidRequest, RequestInfo};
+use super::route::{AppRef, Endpoint, Route};
+use super::rules::{Access, AccessRequirement};
+use super::target::TargetError;
+use crate::identity::identity::Identity;
+use crate::identity::return_to::ReturnTo;
 use crate::session::token::{LiveToken, TokenRefusal};
+use crate::session::validity::{LiveSession, NoSessionReason};
 
 /// Who asks.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// Nobody that we know, and why.
-    Anonymous(Why),
+    Anonymous(NoSessionReason),
     /// Somebody with a living session.
     Authenticated(LiveSession),
     /// Somebody with a living session whose access token is one of ours.
-    WithNativeToken(LiveSession),
+    NativeSession(LiveSession),
     /// A program with a good access token. Only pages of the app are ever asked for with one.
-    WithToken(LiveToken),
+    Bearer(LiveToken),
 }
 
 /// What a permit rests on.
 #[derive(Clone, Debug)]
-enum Shown {
+enum Credential {
     Session(LiveSession),
     Token(LiveToken),
 }
@@ -47,43 +47,43 @@ enum Shown {
 /// ```
 #[derive(Debug)]
 pub struct Permit<'a> {
-    place: Place<'a>,
-    facts: &'a Facts,
-    shown: Option<Shown>,
+    app_ref: AppRef<'a>,
+    info: &'a RequestInfo,
+    shown: Option<Credential>,
 }
 
 impl<'a> Permit<'a> {
     /// The app.
-    pub const fn place(&self) -> Place<'a> {
-        self.place
+    pub const fn app_ref(&self) -> AppRef<'a> {
+        self.app_ref
     }
 
     /// What was asked, in the form in which it was judged.
-    pub const fn facts(&self) -> &'a Facts {
-        self.facts
+    pub const fn info(&self) -> &'a RequestInfo {
+        self.info
     }
 
     /// The session of who asked, if it is one.
     pub const fn session(&self) -> Option<&LiveSession> {
         match &self.shown {
-            Some(Shown::Session(live)) => Some(live),
-            Some(Shown::Token(_)) | None => None,
+            Some(Credential::Session(live)) => Some(live),
+            Some(Credential::Token(_)) | None => None,
         }
     }
 
     /// The access token of who asked, if it is one.
     pub const fn token(&self) -> Option<&LiveToken> {
         match &self.shown {
-            Some(Shown::Token(live)) => Some(live),
-            Some(Shown::Session(_)) | None => None,
+            Some(Credential::Token(live)) => Some(live),
+            Some(Credential::Session(_)) | None => None,
         }
     }
 
     /// Who asked; on pages that are everyone's it may be nobody that is known.
     pub fn identity(&self) -> Option<&Arc<Identity>> {
         self.shown.as_ref().map(|shown| match shown {
-            Shown::Session(live) => &live.session().identity,
-            Shown::Token(live) => &live.token().identity,
+            Credential::Session(live) => &live.session().identity,
+            Credential::Token(live) => &live.token().identity,
         })
     }
 }
@@ -94,35 +94,35 @@ pub enum Decision<'a> {
     /// Forward it.
     Forward(Permit<'a>),
     /// Send the browser to log in, and why it has no session.
-    StartLogin(Place<'a>, ReturnTo, Why),
+    StartLogin(AppRef<'a>, ReturnTo, NoSessionReason),
     /// Keep the form that was sent, and send the browser to log in; the page it is on, and why there is no session.
-    KeepForm(Place<'a>, ReturnTo, Why),
+    PreservePost(AppRef<'a>, ReturnTo, NoSessionReason),
     /// Show the form that waits to be sent.
-    ShowForm(Place<'a>, LiveSession, FormId),
+    ConfirmPostReplay(AppRef<'a>, LiveSession, PostId),
     /// The browser comes back from the provider.
-    FinishLogin(Place<'a>, Caller),
+    FinishLogin(AppRef<'a>, Caller),
     /// Ask whether to log out.
-    ConfirmLogout(Place<'a>, Option<Arc<Identity>>),
+    ConfirmLogout(AppRef<'a>, Option<Arc<Identity>>),
     /// Log out.
-    Logout(Place<'a>),
+    Logout(AppRef<'a>),
     /// The provider says that sessions have ended.
-    EndSessions(Place<'a>),
+    BackchannelLogout(AppRef<'a>),
     /// A native app asks for something; its body says what. A listed web origin is told that it may read the answer.
-    Native(Place<'a>, &'a Native, NativeCall, Option<String>),
+    Native(AppRef<'a>, &'a Native, NativeCall, Option<String>),
     /// A listed web origin asks whether it may call.
-    AllowOrigin(Place<'a>, String),
+    CorsPreflight(AppRef<'a>, String),
     /// A page of the provider's ends the session of the browser it is shown in.
-    EndOwnSession(Place<'a>),
+    FrontchannelLogout(AppRef<'a>),
     /// FusionAuth says what has happened.
-    ReceiveWebhook(Place<'a>),
+    ReceiveWebhook(AppRef<'a>),
     /// Say that the person is signed out.
-    ShowSignedOut(Place<'a>),
+    ShowSignedOut(AppRef<'a>),
     /// Tell who is signed in.
-    ShowSession(Place<'a>, LiveSession),
+    ShowSession(AppRef<'a>, LiveSession),
     /// A login was asked for, and there is a session already.
-    AlreadySignedIn(Place<'a>, ReturnTo),
+    AlreadySignedIn(AppRef<'a>, ReturnTo),
     /// Send the browser to the app's canonical origin.
-    MoveToOrigin(Place<'a>),
+    RedirectToCanonicalOrigin(AppRef<'a>),
     /// Refuse it.
     Refuse(Refusal<'a>),
 }
@@ -133,15 +133,15 @@ pub struct Refusal<'a> {
     /// Why.
     pub reason: Reason,
     /// At which app, where that is known.
-    pub place: Option<Place<'a>>,
+    pub app_ref: Option<AppRef<'a>>,
     /// Who asked, and so in which form the answer comes.
-    pub asker: Asker,
+    pub client_kind: ClientKind,
     /// Who is known but may not.
-    pub person: Option<Arc<Identity>>,
+    pub user: Option<Arc<Identity>>,
     /// Where a login would lead.
     pub return_to: Option<ReturnTo>,
     /// Who would be let in.
-    pub admission: Option<&'a Admission>,
+    pub requirement: Option<&'a AccessRequirement>,
     /// The access token of who may not.
     pub token: Option<LiveToken>,
 }
@@ -150,31 +150,31 @@ pub struct Refusal<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It could not be read in one way only.
-    Unreadable(Unreadable),
+    InvalidRequest(InvalidRequest),
     /// Its path has a spelling that this app does not tolerate.
-    OddPath,
+    UnsupportedPath,
     /// No app has this host.
     Misdirected,
     /// Nobody is signed in.
-    SignInFirst(Why),
+    LoginRequired(NoSessionReason),
     /// Nobody is signed in, and a login would lose the form that was sent, since it is not kept.
-    FormNotSent(Why, NotKept),
+    PostNotPreserved(NoSessionReason, PreservePostError),
     /// No form waits to be sent, or none for this browser.
-    NoForm,
+    NoPreservedPost,
     /// The form was sent by another person than who has logged in.
-    FormOfAnotherPerson,
+    PostOfAnotherUser,
     /// Nobody is signed in, and a login cannot happen within a frame.
-    SignInOutsideFrame(Why),
+    LoginBlockedInFrame(NoSessionReason),
     /// Nobody shows an access token, and nothing else counts here.
-    TokenFirst,
+    TokenRequired,
     /// What was presented as an access token opens nothing.
     TokenRefused(TokenRefusal),
     /// The claims do not fulfil the rule.
     Forbidden,
     /// It takes a person, and behind the token there is none.
-    PersonRequired,
+    UserRequired,
     /// Nobody may.
-    ForNobody,
+    Denied,
     /// There is no such endpoint of ours.
     NoSuchEndpoint,
     /// Our endpoint takes these methods only.
@@ -187,19 +187,19 @@ impl Reason {
     /// The stable word for logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::Unreadable(why) => why.code(),
-            Self::OddPath => "odd_path",
+            Self::InvalidRequest(why) => why.code(),
+            Self::UnsupportedPath => "unsupported_path",
             Self::Misdirected => "misdirected",
-            Self::SignInFirst(why) => why.code(),
-            Self::FormNotSent(..) => "form_not_sent",
-            Self::NoForm => "no_form",
-            Self::FormOfAnotherPerson => "form_of_another_person",
-            Self::SignInOutsideFrame(_) => "sign_in_outside_frame",
-            Self::TokenFirst => "token_missing",
+            Self::LoginRequired(why) => why.code(),
+            Self::PostNotPreserved(..) => "post_not_preserved",
+            Self::NoPreservedPost => "no_preserved_post",
+            Self::PostOfAnotherUser => "post_of_another_user",
+            Self::LoginBlockedInFrame(_) => "login_blocked_in_frame",
+            Self::TokenRequired => "token_missing",
             Self::TokenRefused(refusal) => refusal.code,
             Self::Forbidden => "forbidden",
-            Self::PersonRequired => "person_required",
-            Self::ForNobody => "for_nobody",
+            Self::UserRequired => "user_required",
+            Self::Denied => "denied",
             Self::NoSuchEndpoint => "no_such_endpoint",
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::CrossSite => "cross_site",
@@ -209,22 +209,24 @@ impl Reason {
     /// The status it is answered with.
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Unreadable(Unreadable::Method) => StatusCode::NOT_IMPLEMENTED,
-            Self::Unreadable(Unreadable::Target(Ambiguous::TooLong)) => StatusCode::URI_TOO_LONG,
-            Self::Unreadable(Unreadable::Expectation) => StatusCode::EXPECTATION_FAILED,
-            Self::Unreadable(_) | Self::OddPath => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest(InvalidRequest::Method) => StatusCode::NOT_IMPLEMENTED,
+            Self::InvalidRequest(InvalidRequest::Target(TargetError::TooLong)) => {
+                StatusCode::URI_TOO_LONG
+            }
+            Self::InvalidRequest(InvalidRequest::Expectation) => StatusCode::EXPECTATION_FAILED,
+            Self::InvalidRequest(_) | Self::UnsupportedPath => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::SignInFirst(_)
-            | Self::FormNotSent(..)
-            | Self::SignInOutsideFrame(_)
-            | Self::TokenFirst
+            Self::LoginRequired(_)
+            | Self::PostNotPreserved(..)
+            | Self::LoginBlockedInFrame(_)
+            | Self::TokenRequired
             | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden
-            | Self::PersonRequired
-            | Self::ForNobody
+            | Self::UserRequired
+            | Self::Denied
             | Self::CrossSite
-            | Self::FormOfAnotherPerson => StatusCode::FORBIDDEN,
-            Self::NoSuchEndpoint | Self::NoForm => StatusCode::NOT_FOUND,
+            | Self::PostOfAnotherUser => StatusCode::FORBIDDEN,
+            Self::NoSuchEndpoint | Self::NoPreservedPost => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -236,20 +238,20 @@ impl Decision<'_> {
         match self {
             Self::Forward(_) => "forward",
             Self::StartLogin(..) => "start_login",
-            Self::KeepForm(..) => "form_kept",
-            Self::ShowForm(..) => "form_shown",
+            Self::PreservePost(..) => "post_preserved",
+            Self::ConfirmPostReplay(..) => "post_replay_confirm",
             Self::FinishLogin(..) => "finish_login",
             Self::ConfirmLogout(..) => "confirm_logout",
             Self::Logout(_) => "logout",
-            Self::EndSessions(_) => "backchannel_logout",
+            Self::BackchannelLogout(_) => "backchannel_logout",
             Self::Native(_, _, call, _) => call.code(),
-            Self::AllowOrigin(..) => "preflight",
-            Self::EndOwnSession(_) => "frontchannel_logout",
+            Self::CorsPreflight(..) => "cors_preflight",
+            Self::FrontchannelLogout(_) => "frontchannel_logout",
             Self::ReceiveWebhook(_) => "fusionauth_webhook",
             Self::ShowSignedOut(_) => "signed_out",
             Self::ShowSession(..) => "session",
             Self::AlreadySignedIn(..) => "already_signed_in",
-            Self::MoveToOrigin(_) => "move_to_origin",
+            Self::RedirectToCanonicalOrigin(_) => "redirect_to_canonical_origin",
             Self::Refuse(refusal) => refusal.reason.code(),
         }
     }
@@ -257,71 +259,75 @@ impl Decision<'_> {
 
 /// Decides about a request that was read. Of `headers` only those count that tell which page a request comes from.
 pub fn decide<'a>(
-    facts: &'a Facts,
+    info: &'a RequestInfo,
     headers: &HeaderMap,
     route: Route<'a>,
     caller: Caller,
 ) -> Decision<'a> {
     match route {
-        Route::Page(place, admission) => decide_page(facts, headers, place, admission, caller),
-        Route::Own(place, endpoint) => decide_own(facts, headers, place, endpoint, caller),
-        Route::Alias(place) if matches!(facts.asker, Asker::Navigation) => {
-            Decision::MoveToOrigin(place)
+        Route::App(app_ref, requirement) => {
+            decide_page(info, headers, app_ref, requirement, caller)
         }
-        Route::Alias(place) => refuse(facts, Some(place), Reason::Misdirected),
-        Route::Odd(place) => refuse(facts, Some(place), Reason::OddPath),
-        Route::Misdirected => refuse(facts, None, Reason::Misdirected),
+        Route::Endpoint(app_ref, endpoint) => decide_own(info, headers, app_ref, endpoint, caller),
+        Route::Alias(app_ref) if matches!(info.client_kind, ClientKind::Navigation) => {
+            Decision::RedirectToCanonicalOrigin(app_ref)
+        }
+        Route::Alias(app_ref) => refuse(info, Some(app_ref), Reason::Misdirected),
+        Route::UnsupportedPath(app_ref) => refuse(info, Some(app_ref), Reason::UnsupportedPath),
+        Route::Misdirected => refuse(info, None, Reason::Misdirected),
     }
 }
 
 fn decide_page<'a>(
-    facts: &'a Facts,
+    info: &'a RequestInfo,
     headers: &HeaderMap,
-    place: Place<'a>,
-    admission: &'a Admission,
+    app_ref: AppRef<'a>,
+    requirement: &'a AccessRequirement,
     caller: Caller,
 ) -> Decision<'a> {
     if headers.contains_key(header::UPGRADE)
-        && is_strangers_socket(
+        && is_cross_origin_websocket(
             headers,
-            &place.app.origin.to_string(),
-            &place.app.websocket_origins,
+            &app_ref.app.origin.to_string(),
+            &app_ref.app.websocket_origins,
         )
     {
-        return refuse(facts, Some(place), Reason::CrossSite);
+        return refuse(info, Some(app_ref), Reason::CrossSite);
     }
     let shown = match caller {
-        Caller::Authenticated(live) if admission.via.browser => Ok(Shown::Session(live)),
+        Caller::Authenticated(live) if requirement.auth_methods.session => {
+            Ok(Credential::Session(live))
+        }
         // A session of an app's own making, brought as a token: it is both.
-        Caller::WithNativeToken(live) => Ok(Shown::Session(live)),
-        Caller::WithToken(live) if admission.via.bearer => Ok(Shown::Token(live)),
-        Caller::Authenticated(_) | Caller::WithToken(_) => Err(Why::NoCookie),
+        Caller::NativeSession(live) => Ok(Credential::Session(live)),
+        Caller::Bearer(live) if requirement.auth_methods.bearer => Ok(Credential::Token(live)),
+        Caller::Authenticated(_) | Caller::Bearer(_) => Err(NoSessionReason::NoCookie),
         Caller::Anonymous(why) => Err(why),
     };
     let shown = match shown {
         Ok(shown) => shown,
         Err(why) => {
-            return match admission.access {
-                Access::Nobody => refuse(facts, Some(place), Reason::ForNobody),
-                Access::Everyone => Decision::Forward(Permit {
-                    place,
-                    facts,
+            return match requirement.access {
+                Access::Denied => refuse(info, Some(app_ref), Reason::Denied),
+                Access::Public => Decision::Forward(Permit {
+                    app_ref,
+                    info,
                     shown: None,
                 }),
-                Access::SignedIn | Access::Claims(_) => {
-                    admit_nobody(facts, headers, place, admission, why)
+                Access::Authenticated | Access::Claims(_) => {
+                    admit_nobody(info, headers, app_ref, requirement, why)
                 }
             };
         }
     };
     let (identity, token) = match &shown {
-        Shown::Session(live) => (&live.session().identity, None),
-        Shown::Token(live) => (&live.token().identity, Some(live)),
+        Credential::Session(live) => (&live.session().identity, None),
+        Credential::Token(live) => (&live.token().identity, Some(live)),
     };
-    let reason = match &admission.access {
-        Access::Nobody => return refuse(facts, Some(place), Reason::ForNobody),
-        Access::SignedIn if token.is_some_and(|live| !live.token().is_persons) => {
-            Reason::PersonRequired
+    let reason = match &requirement.access {
+        Access::Denied => return refuse(info, Some(app_ref), Reason::Denied),
+        Access::Authenticated if token.is_some_and(|live| !live.token().is_user) => {
+            Reason::UserRequired
         }
         Access::Claims(conditions)
             if !conditions
@@ -330,276 +336,288 @@ fn decide_page<'a>(
         {
             Reason::Forbidden
         }
-        Access::Everyone | Access::SignedIn | Access::Claims(_) => {
+        Access::Public | Access::Authenticated | Access::Claims(_) => {
             return Decision::Forward(Permit {
-                place,
-                facts,
+                app_ref,
+                info,
                 shown: Some(shown),
             });
         }
     };
     // Who sends a token is a program, whatever else it says of itself.
-    let asker = if token.is_some() {
-        facts.asker.as_program()
+    let client_kind = if token.is_some() {
+        info.client_kind.as_non_browser()
     } else {
-        facts.asker
+        info.client_kind
     };
-    let (person, token) = (Some(Arc::clone(identity)), token.cloned());
-    let (place, admission) = (Some(place), Some(admission));
+    let (user, token) = (Some(Arc::clone(identity)), token.cloned());
+    let (app_ref, requirement) = (Some(app_ref), Some(requirement));
     Decision::Refuse(Refusal {
         reason,
-        place,
-        asker,
-        person,
+        app_ref,
+        client_kind,
+        user,
         return_to: None,
-        admission,
+        requirement,
         token,
     })
 }
 
 /// Nobody is known where somebody must be.
 fn admit_nobody<'a>(
-    facts: &'a Facts,
+    info: &'a RequestInfo,
     headers: &HeaderMap,
-    place: Place<'a>,
-    admission: &'a Admission,
-    why: Why,
+    app_ref: AppRef<'a>,
+    requirement: &'a AccessRequirement,
+    why: NoSessionReason,
 ) -> Decision<'a> {
-    let (reason, asker) = if let Why::TokenRefused(refusal) = why {
-        (Reason::TokenRefused(refusal), facts.asker.as_program())
-    } else if admission.via.browser {
-        return sign_in(facts, headers, place, Some(admission), why);
+    let (reason, client_kind) = if let NoSessionReason::TokenRefused(refusal) = why {
+        (
+            Reason::TokenRefused(refusal),
+            info.client_kind.as_non_browser(),
+        )
+    } else if requirement.auth_methods.session {
+        return sign_in(info, headers, app_ref, Some(requirement), why);
     } else {
-        (Reason::TokenFirst, facts.asker)
+        (Reason::TokenRequired, info.client_kind)
     };
     // An app of native make may open a browser.
-    let return_to = (place.app.native.is_some() && admission.via.browser).then(ReturnTo::root);
-    let (place, admission) = (Some(place), Some(admission));
+    let return_to =
+        (app_ref.app.native.is_some() && requirement.auth_methods.session).then(ReturnTo::root);
+    let (app_ref, requirement) = (Some(app_ref), Some(requirement));
     Decision::Refuse(Refusal {
         reason,
-        place,
-        asker,
-        person: None,
+        app_ref,
+        client_kind,
+        user: None,
         return_to,
-        admission,
+        requirement,
         token: None,
     })
 }
 
 fn decide_own<'a>(
-    facts: &'a Facts,
+    info: &'a RequestInfo,
     headers: &HeaderMap,
-    place: Place<'a>,
+    app_ref: AppRef<'a>,
     endpoint: Endpoint,
     caller: Caller,
 ) -> Decision<'a> {
-    let get = matches!(facts.method, Method::GET | Method::HEAD);
+    let get = matches!(info.method, Method::GET | Method::HEAD);
     match (endpoint, caller) {
-        (Endpoint::Unknown, _) => refuse(facts, Some(place), Reason::NoSuchEndpoint),
-        (Endpoint::Native(call), _) => decide_native(facts, headers, place, call),
-        (Endpoint::Logout, _) if facts.method == Method::POST => {
-            if is_same_origin(headers, &place.app.origin.to_string()) {
-                Decision::Logout(place)
+        (Endpoint::Unknown, _) => refuse(info, Some(app_ref), Reason::NoSuchEndpoint),
+        (Endpoint::Native(call), _) => decide_native(info, headers, app_ref, call),
+        (Endpoint::Logout, _) if info.method == Method::POST => {
+            if is_same_origin(headers, &app_ref.app.origin.to_string()) {
+                Decision::Logout(app_ref)
             } else {
-                refuse(facts, Some(place), Reason::CrossSite)
+                refuse(info, Some(app_ref), Reason::CrossSite)
             }
         }
-        (Endpoint::BackchannelLogout, _) if facts.method == Method::POST => {
-            Decision::EndSessions(place)
+        (Endpoint::BackchannelLogout, _) if info.method == Method::POST => {
+            Decision::BackchannelLogout(app_ref)
         }
         (Endpoint::BackchannelLogout, _) => {
-            refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
+            refuse(info, Some(app_ref), Reason::MethodNotAllowed("POST"))
         }
-        (Endpoint::FusionAuthWebhook, _) if facts.method == Method::POST => {
-            Decision::ReceiveWebhook(place)
+        (Endpoint::FusionAuthWebhook, _) if info.method == Method::POST => {
+            Decision::ReceiveWebhook(app_ref)
         }
         (Endpoint::FusionAuthWebhook, _) => {
-            refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
+            refuse(info, Some(app_ref), Reason::MethodNotAllowed("POST"))
         }
-        (Endpoint::FrontchannelLogout, _) if facts.method != Method::GET => {
-            refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
+        (Endpoint::FrontchannelLogout, _) if info.method != Method::GET => {
+            refuse(info, Some(app_ref), Reason::MethodNotAllowed("GET"))
         }
         // Only in a frame of the same site: a link that anybody can send ends nothing.
         (Endpoint::FrontchannelLogout, _)
-            if facts.asker == Asker::Frame && is_same_site(headers) =>
+            if info.client_kind == ClientKind::EmbeddedFrame && is_same_site(headers) =>
         {
-            Decision::EndOwnSession(place)
+            Decision::FrontchannelLogout(app_ref)
         }
-        (Endpoint::FrontchannelLogout, _) => refuse(facts, Some(place), Reason::CrossSite),
+        (Endpoint::FrontchannelLogout, _) => refuse(info, Some(app_ref), Reason::CrossSite),
         (Endpoint::Logout, _) if !get => refuse(
-            facts,
-            Some(place),
+            info,
+            Some(app_ref),
             Reason::MethodNotAllowed("GET, HEAD, POST"),
         ),
-        (_, _) if !get => refuse(facts, Some(place), Reason::MethodNotAllowed("GET, HEAD")),
-        (Endpoint::Logout, Caller::Anonymous(_) | Caller::WithToken(_)) => {
-            Decision::ConfirmLogout(place, None)
+        (_, _) if !get => refuse(info, Some(app_ref), Reason::MethodNotAllowed("GET, HEAD")),
+        (Endpoint::Logout, Caller::Anonymous(_) | Caller::Bearer(_)) => {
+            Decision::ConfirmLogout(app_ref, None)
         }
-        (Endpoint::Logout, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
-            Decision::ConfirmLogout(place, Some(live.session().identity.clone()))
+        (Endpoint::Logout, Caller::Authenticated(live) | Caller::NativeSession(live)) => {
+            Decision::ConfirmLogout(app_ref, Some(live.session().identity.clone()))
         }
-        (Endpoint::SignedOut, _) => Decision::ShowSignedOut(place),
-        (Endpoint::Callback, _) if facts.method == Method::HEAD => {
-            refuse(facts, Some(place), Reason::MethodNotAllowed("GET"))
+        (Endpoint::SignedOut, _) => Decision::ShowSignedOut(app_ref),
+        (Endpoint::Callback, _) if info.method == Method::HEAD => {
+            refuse(info, Some(app_ref), Reason::MethodNotAllowed("GET"))
         }
-        (Endpoint::Callback, caller) => Decision::FinishLogin(place, caller),
-        (Endpoint::Login, Caller::Authenticated(_) | Caller::WithNativeToken(_)) => {
-            Decision::AlreadySignedIn(place, asked_return_to(facts, place))
+        (Endpoint::Callback, caller) => Decision::FinishLogin(app_ref, caller),
+        (Endpoint::Login, Caller::Authenticated(_) | Caller::NativeSession(_)) => {
+            Decision::AlreadySignedIn(app_ref, asked_return_to(info, app_ref))
         }
         (Endpoint::Login, Caller::Anonymous(why)) => sign_in_to(
-            (facts, headers),
-            place,
+            (info, headers),
+            app_ref,
             None,
             why,
-            asked_return_to(facts, place),
+            asked_return_to(info, app_ref),
         ),
-        (Endpoint::Login, Caller::WithToken(_)) => sign_in_to(
-            (facts, headers),
-            place,
+        (Endpoint::Login, Caller::Bearer(_)) => sign_in_to(
+            (info, headers),
+            app_ref,
             None,
-            Why::NoCookie,
-            asked_return_to(facts, place),
+            NoSessionReason::NoCookie,
+            asked_return_to(info, app_ref),
         ),
-        (Endpoint::Form, caller) => match (
-            FormId::in_query(facts.target.query().unwrap_or_default()),
+        (Endpoint::PostReplay, caller) => match (
+            PostId::in_query(info.target.query().unwrap_or_default()),
             caller,
         ) {
-            (None, _) => refuse(facts, Some(place), Reason::NoForm),
-            (Some(id), Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
-                Decision::ShowForm(place, live, id)
+            (None, _) => refuse(info, Some(app_ref), Reason::NoPreservedPost),
+            (Some(id), Caller::Authenticated(live) | Caller::NativeSession(live)) => {
+                Decision::ConfirmPostReplay(app_ref, live, id)
             }
             (Some(id), Caller::Anonymous(why)) => sign_in_to(
-                (facts, headers),
-                place,
+                (info, headers),
+                app_ref,
                 None,
                 why,
-                ReturnTo::kept_form(&place.app.prefix, &id),
+                ReturnTo::post_replay_page(&app_ref.app.prefix, &id),
             ),
-            (Some(id), Caller::WithToken(_)) => sign_in_to(
-                (facts, headers),
-                place,
+            (Some(id), Caller::Bearer(_)) => sign_in_to(
+                (info, headers),
+                app_ref,
                 None,
-                Why::NoCookie,
-                ReturnTo::kept_form(&place.app.prefix, &id),
+                NoSessionReason::NoCookie,
+                ReturnTo::post_replay_page(&app_ref.app.prefix, &id),
             ),
         },
-        (Endpoint::Session, Caller::Authenticated(live) | Caller::WithNativeToken(live)) => {
-            Decision::ShowSession(place, live)
+        (Endpoint::Session, Caller::Authenticated(live) | Caller::NativeSession(live)) => {
+            Decision::ShowSession(app_ref, live)
         }
-        (Endpoint::Session, Caller::Anonymous(Why::TokenRefused(refusal))) => {
-            refuse(facts, Some(place), Reason::TokenRefused(refusal))
+        (Endpoint::Session, Caller::Anonymous(NoSessionReason::TokenRefused(refusal))) => {
+            refuse(info, Some(app_ref), Reason::TokenRefused(refusal))
         }
         (Endpoint::Session, Caller::Anonymous(why)) => {
-            refuse(facts, Some(place), Reason::SignInFirst(why))
+            refuse(info, Some(app_ref), Reason::LoginRequired(why))
         }
-        (Endpoint::Session, Caller::WithToken(_)) => {
-            refuse(facts, Some(place), Reason::SignInFirst(Why::NoCookie))
-        }
+        (Endpoint::Session, Caller::Bearer(_)) => refuse(
+            info,
+            Some(app_ref),
+            Reason::LoginRequired(NoSessionReason::NoCookie),
+        ),
     }
 }
 
 /// Credentials in the body are the caller's own, so nobody has to be known; but no page elsewhere may try passwords in
 /// its visitors' names, nor log a web view in as somebody else.
 fn decide_native<'a>(
-    facts: &'a Facts,
+    info: &'a RequestInfo,
     headers: &HeaderMap,
-    place: Place<'a>,
+    app_ref: AppRef<'a>,
     call: NativeCall,
 ) -> Decision<'a> {
-    let Some(native) = &place.app.native else {
-        return refuse(facts, Some(place), Reason::NoSuchEndpoint);
+    let Some(native) = &app_ref.app.native else {
+        return refuse(info, Some(app_ref), Reason::NoSuchEndpoint);
     };
     match (
-        native.caller(headers, &place.app.origin.to_string()),
-        &facts.method,
+        native.caller(headers, &app_ref.app.origin.to_string()),
+        &info.method,
     ) {
-        (From::Stranger, _) => refuse(facts, Some(place), Reason::CrossSite),
-        (From::Listed(origin), &Method::OPTIONS) => Decision::AllowOrigin(place, origin),
-        (From::Listed(origin), &Method::POST) => {
-            Decision::Native(place, native, call, Some(origin))
+        (RequestOrigin::CrossOrigin, _) => refuse(info, Some(app_ref), Reason::CrossSite),
+        (RequestOrigin::Allowed(origin), &Method::OPTIONS) => {
+            Decision::CorsPreflight(app_ref, origin)
         }
-        (From::NoPage | From::OwnPage, &Method::POST) => {
-            Decision::Native(place, native, call, None)
+        (RequestOrigin::Allowed(origin), &Method::POST) => {
+            Decision::Native(app_ref, native, call, Some(origin))
         }
-        (From::Listed(_) | From::NoPage | From::OwnPage, _) => {
-            refuse(facts, Some(place), Reason::MethodNotAllowed("POST"))
+        (RequestOrigin::NonBrowser | RequestOrigin::SameOrigin, &Method::POST) => {
+            Decision::Native(app_ref, native, call, None)
+        }
+        (RequestOrigin::Allowed(_) | RequestOrigin::NonBrowser | RequestOrigin::SameOrigin, _) => {
+            refuse(info, Some(app_ref), Reason::MethodNotAllowed("POST"))
         }
     }
 }
 
-fn asked_return_to(facts: &Facts, place: Place<'_>) -> ReturnTo {
-    let query = facts.target.query().unwrap_or_default();
+fn asked_return_to(info: &RequestInfo, app_ref: AppRef<'_>) -> ReturnTo {
+    let query = info.target.query().unwrap_or_default();
     url::form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name == "return_to")
-        .and_then(|(_, wanted)| ReturnTo::parse(&wanted, &place.app.prefix))
+        .and_then(|(_, wanted)| ReturnTo::parse(&wanted, &app_ref.app.prefix))
         .unwrap_or_else(ReturnTo::root)
 }
 
 /// After the login the person gets the page that was asked for; where a script or form asked, the page it is on.
 fn sign_in<'a>(
-    facts: &'a Facts,
+    info: &'a RequestInfo,
     headers: &HeaderMap,
-    place: Place<'a>,
-    admission: Option<&'a Admission>,
-    why: Why,
+    app_ref: AppRef<'a>,
+    requirement: Option<&'a AccessRequirement>,
+    why: NoSessionReason,
 ) -> Decision<'a> {
-    let page = match facts.asker {
-        Asker::Navigation | Asker::Frame => Some(facts.target.as_str()),
-        Asker::FormNavigation | Asker::Program | Asker::Grpc => page_of_origin(headers, place),
+    let page = match info.client_kind {
+        ClientKind::Navigation | ClientKind::EmbeddedFrame => Some(info.target.as_str()),
+        ClientKind::FormSubmission | ClientKind::NonBrowser | ClientKind::Grpc => {
+            page_of_origin(headers, app_ref)
+        }
     };
     let return_to = page
-        .and_then(|page| ReturnTo::parse(page, &place.app.prefix))
+        .and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
         .unwrap_or_else(ReturnTo::root);
-    if facts.asker == Asker::FormNavigation && may_be_kept(facts, headers, place.app).is_ok() {
-        return Decision::KeepForm(place, return_to, why);
+    if info.client_kind == ClientKind::FormSubmission
+        && may_be_kept(info, headers, app_ref.app).is_ok()
+    {
+        return Decision::PreservePost(app_ref, return_to, why);
     }
-    sign_in_to((facts, headers), place, admission, why, return_to)
+    sign_in_to((info, headers), app_ref, requirement, why, return_to)
 }
 
-fn page_of_origin<'h>(headers: &'h HeaderMap, place: Place<'_>) -> Option<&'h str> {
+fn page_of_origin<'h>(headers: &'h HeaderMap, app_ref: AppRef<'_>) -> Option<&'h str> {
     let referer = headers.get(header::REFERER)?.to_str().ok()?;
     referer
-        .strip_prefix(place.app.origin.to_string().as_str())
+        .strip_prefix(app_ref.app.origin.to_string().as_str())
         .filter(|page| page.starts_with('/'))
 }
 
 fn sign_in_to<'a>(
-    (facts, headers): (&'a Facts, &HeaderMap),
-    place: Place<'a>,
-    admission: Option<&'a Admission>,
-    why: Why,
+    (info, headers): (&'a RequestInfo, &HeaderMap),
+    app_ref: AppRef<'a>,
+    requirement: Option<&'a AccessRequirement>,
+    why: NoSessionReason,
     return_to: ReturnTo,
 ) -> Decision<'a> {
-    let reason = match facts.asker {
-        Asker::Navigation => return Decision::StartLogin(place, return_to, why),
-        Asker::FormNavigation => {
-            let not_kept = may_be_kept(facts, headers, place.app).err();
-            Reason::FormNotSent(why, not_kept.unwrap_or(NotKept::OtherKind))
+    let reason = match info.client_kind {
+        ClientKind::Navigation => return Decision::StartLogin(app_ref, return_to, why),
+        ClientKind::FormSubmission => {
+            let not_kept = may_be_kept(info, headers, app_ref.app).err();
+            Reason::PostNotPreserved(why, not_kept.unwrap_or(PreservePostError::OtherKind))
         }
-        Asker::Frame => Reason::SignInOutsideFrame(why),
-        Asker::Program | Asker::Grpc => Reason::SignInFirst(why),
+        ClientKind::EmbeddedFrame => Reason::LoginBlockedInFrame(why),
+        ClientKind::NonBrowser | ClientKind::Grpc => Reason::LoginRequired(why),
     };
-    let (place, asker, return_to) = (Some(place), facts.asker, Some(return_to));
+    let (app_ref, client_kind, return_to) = (Some(app_ref), info.client_kind, Some(return_to));
     Decision::Refuse(Refusal {
         reason,
-        place,
-        asker,
-        person: None,
+        app_ref,
+        client_kind,
+        user: None,
         return_to,
-        admission,
+        requirement,
         token: None,
     })
 }
 
-fn refuse<'a>(facts: &Facts, place: Option<Place<'a>>, reason: Reason) -> Decision<'a> {
-    let asker = facts.asker;
+fn refuse<'a>(info: &RequestInfo, app_ref: Option<AppRef<'a>>, reason: Reason) -> Decision<'a> {
+    let client_kind = info.client_kind;
     Decision::Refuse(Refusal {
         reason,
-        place,
-        asker,
-        person: None,
+        app_ref,
+        client_kind,
+        user: None,
         return_to: None,
-        admission: None,
+        requirement: None,
         token: None,
     })
 }

@@ -1,19 +1,15 @@
-//! PURE: what was asked and what is allowed. No sockets, no files, no clock, no log.
+//! PURE: requests and access policy. No sockets, no files, no clock, no log.
 
 pub mod app;
-pub mod asker;
+pub mod background_paths;
 pub mod canonical;
-pub mod claims;
 pub mod client_address;
-pub mod credentials;
+pub mod client_kind;
 pub mod decide;
-pub mod facts;
-pub mod form;
-pub mod identity;
 pub mod native;
 pub mod native_request;
-pub mod polling;
-pub mod return_to;
+pub mod post_replay;
+pub mod request_info;
 pub mod route;
 pub mod rules;
 pub mod target;

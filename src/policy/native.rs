@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::asker::{SEC_FETCH_SITE, text};
-use super::credentials::{Credentials, Scheme};
-use super::throttle::{Calls, Failures};
+use super::client_kind::{SEC_FETCH_SITE, text};
+use super::throttle::{BackoffLimit, RateLimit};
+use crate::identity::credentials::{Credentials, Scheme};
 use crate::session::native::is_ours;
 use crate::types::oauth::ClientId;
 
@@ -36,11 +36,11 @@ pub enum Tokens {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
     /// Failures for one account, or from one device that is known for it.
-    pub account: Failures,
+    pub account: BackoffLimit,
     /// Failures from one address.
-    pub address: Failures,
+    pub address: BackoffLimit,
     /// Logins in all, whoever succeeds.
-    pub all: Calls,
+    pub all: RateLimit,
 }
 
 /// The endpoints for native apps.
@@ -73,7 +73,7 @@ pub const REFRESH_TOKEN: &str = "doorward-refresh-token";
 
 /// A token of ours beside a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shown<'h> {
+pub struct NativeCredentials<'h> {
     /// How it is presented.
     pub scheme: Scheme,
     /// The access token.
@@ -82,7 +82,7 @@ pub struct Shown<'h> {
     pub refresh_token: Option<&'h str>,
 }
 
-impl<'h> Shown<'h> {
+impl<'h> NativeCredentials<'h> {
     /// Reads `Authorization` (RFC 6750 section 2.1); `None` if there is no token of ours.
     pub fn read(headers: &'h HeaderMap) -> Option<Self> {
         let Credentials { scheme, token } = Credentials::read(headers)?;
@@ -102,7 +102,7 @@ impl<'h> Shown<'h> {
 }
 
 /// Whether `field` carries a token of ours, whatever it is worth, or what a lenient reader could take for one.
-pub fn holds_token_of_ours(field: &HeaderValue) -> bool {
+pub fn holds_doorward_token(field: &HeaderValue) -> bool {
     let token = field
         .as_bytes()
         .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
@@ -114,32 +114,32 @@ pub fn holds_token_of_ours(field: &HeaderValue) -> bool {
 
 /// From where a native endpoint is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum RequestOrigin {
     /// No web page: browsers name the origin of every `POST`.
-    NoPage,
+    NonBrowser,
     /// A page of the app itself.
-    OwnPage,
+    SameOrigin,
     /// A page of a listed origin.
-    Listed(String),
+    Allowed(String),
     /// Any other page.
-    Stranger,
+    CrossOrigin,
 }
 
 impl Native {
     /// From where `headers` come; `own` is the app's origin.
-    pub fn caller(&self, headers: &HeaderMap, own: &str) -> From {
+    pub fn caller(&self, headers: &HeaderMap, own: &str) -> RequestOrigin {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let site = text(headers, &SEC_FETCH_SITE);
         match (origins.next(), origins.next()) {
             (None, _) if site.is_none_or(|site| matches!(site, "none" | "same-origin")) => {
-                From::NoPage
+                RequestOrigin::NonBrowser
             }
-            (None, _) | (_, Some(_)) => From::Stranger,
+            (None, _) | (_, Some(_)) => RequestOrigin::CrossOrigin,
             (Some(said), None) if said.as_bytes() == own.as_bytes() => {
                 if site.is_none_or(|site| site == "same-origin") {
-                    From::OwnPage
+                    RequestOrigin::SameOrigin
                 } else {
-                    From::Stranger
+                    RequestOrigin::CrossOrigin
                 }
             }
             (Some(said), None) => {
@@ -147,7 +147,9 @@ impl Native {
                     .cors_origins
                     .iter()
                     .find(|listed| listed.as_bytes() == said.as_bytes());
-                listed.map_or(From::Stranger, |listed| From::Listed(listed.clone()))
+                listed.map_or(RequestOrigin::CrossOrigin, |listed| {
+                    RequestOrigin::Allowed(listed.clone())
+                })
             }
         }
     }
@@ -161,9 +163,9 @@ mod tests {
 
     #[test]
     fn pages_call_only_from_the_app_itself_or_a_listed_origin() {
-        let failures = Failures {
+        let failures = BackoffLimit {
             free: 1,
-            longest_wait: Duration::from_secs(60),
+            max_backoff: Duration::from_secs(60),
         };
         let native = Native {
             client_id: ClientId::new("store"),
@@ -173,14 +175,14 @@ mod tests {
             throttle: Throttle {
                 account: failures,
                 address: failures,
-                all: Calls { per_minute: 1 },
+                all: RateLimit { per_minute: 1 },
             },
         };
         let own = "https://store.example.com";
-        let listed = From::Listed("capacitor://localhost".to_owned());
+        let listed = RequestOrigin::Allowed("capacitor://localhost".to_owned());
         let cases = [
-            (vec![], From::NoPage),
-            (vec![("origin", own)], From::OwnPage),
+            (vec![], RequestOrigin::NonBrowser),
+            (vec![("origin", own)], RequestOrigin::SameOrigin),
             (vec![("origin", "capacitor://localhost")], listed.clone()),
             (
                 vec![
@@ -189,20 +191,32 @@ mod tests {
                 ],
                 listed,
             ),
-            (vec![("origin", "Capacitor://localhost")], From::Stranger),
-            (vec![("origin", "null")], From::Stranger),
-            (vec![("origin", "")], From::Stranger),
+            (
+                vec![("origin", "Capacitor://localhost")],
+                RequestOrigin::CrossOrigin,
+            ),
+            (vec![("origin", "null")], RequestOrigin::CrossOrigin),
+            (vec![("origin", "")], RequestOrigin::CrossOrigin),
             (
                 vec![("origin", "https://store.example.com.evil")],
-                From::Stranger,
+                RequestOrigin::CrossOrigin,
             ),
-            (vec![("origin", own), ("origin", own)], From::Stranger),
+            (
+                vec![("origin", own), ("origin", own)],
+                RequestOrigin::CrossOrigin,
+            ),
             (
                 vec![("origin", own), ("sec-fetch-site", "cross-site")],
-                From::Stranger,
+                RequestOrigin::CrossOrigin,
             ),
-            (vec![("sec-fetch-site", "cross-site")], From::Stranger),
-            (vec![("sec-fetch-site", "same-site")], From::Stranger),
+            (
+                vec![("sec-fetch-site", "cross-site")],
+                RequestOrigin::CrossOrigin,
+            ),
+            (
+                vec![("sec-fetch-site", "same-site")],
+                RequestOrigin::CrossOrigin,
+            ),
         ];
         for (lines, expected) in cases {
             let mut headers = HeaderMap::new();

@@ -11,17 +11,17 @@ use super::native::NativeCall;
 use crate::types::oauth::{ClientId, Password};
 
 /// Longest account name, in bytes.
-const LONGEST_NAME: usize = 320;
+const MAX_NAME: usize = 320;
 /// Longest password, in bytes: no provider hashes more in earnest.
-const LONGEST_PASSWORD: usize = 1024;
+const MAX_PASSWORD: usize = 1024;
 /// Longest scope, in bytes.
-const LONGEST_SCOPE: usize = 1024;
+const MAX_SCOPE: usize = 1024;
 
 /// What is asked for.
 #[derive(Debug)]
 pub enum NativeRequest {
     /// A login.
-    Login(Credentials),
+    Login(PasswordLogin),
     /// New tokens for a refresh token.
     Refresh(RefreshRequest),
     /// The end of a session.
@@ -30,7 +30,7 @@ pub enum NativeRequest {
 
 /// A login with a password.
 #[derive(Debug)]
-pub struct Credentials {
+pub struct PasswordLogin {
     /// `username`.
     pub username: String,
     /// `password`.
@@ -74,7 +74,7 @@ pub enum Mode {
 
 /// Why a request is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadRequest {
+pub enum NativeRequestError {
     /// Another media type.
     #[error("the body has another media type than this endpoint takes")]
     MediaType,
@@ -98,7 +98,7 @@ pub enum BadRequest {
     Client,
 }
 
-impl BadRequest {
+impl NativeRequestError {
     /// The stable word for logs, metrics and answers.
     pub const fn code(self) -> &'static str {
         match self {
@@ -106,7 +106,7 @@ impl BadRequest {
             Self::Malformed => "body_malformed",
             Self::Missing(_) => "field_missing",
             Self::Repeated => "field_repeated",
-            Self::Unfit(_) => "field_unfit",
+            Self::Unfit(_) => "field_invalid",
             Self::GrantType => "unsupported_grant_type",
             Self::Client => "invalid_client",
         }
@@ -126,13 +126,13 @@ impl NativeRequest {
     /// Reads the body that came with `call`; a client that names itself must be `client_id`.
     ///
     /// # Errors
-    /// See [`BadRequest`].
+    /// See [`NativeRequestError`].
     pub fn read(
         call: NativeCall,
         head: Head<'_>,
         body: &[u8],
         client_id: &ClientId,
-    ) -> Result<Self, BadRequest> {
+    ) -> Result<Self, NativeRequestError> {
         let media_type = head
             .content_type
             .split(';')
@@ -144,7 +144,7 @@ impl NativeRequest {
             NativeCall::Login | NativeCall::Refresh | NativeCall::Logout => "application/json",
         };
         if !media_type.eq_ignore_ascii_case(wanted) {
-            return Err(BadRequest::MediaType);
+            return Err(NativeRequestError::MediaType);
         }
         let (fields, grant_type) = match call {
             NativeCall::Token => Fields::of_form(body)?,
@@ -161,8 +161,8 @@ impl NativeRequest {
                 fields.refresh().map(Self::Refresh)
             }
             (NativeCall::Logout, _) => fields.logout().map(Self::Logout),
-            (NativeCall::Token, Some(_)) => Err(BadRequest::GrantType),
-            (NativeCall::Token, None) => Err(BadRequest::Missing("grant_type")),
+            (NativeCall::Token, Some(_)) => Err(NativeRequestError::GrantType),
+            (NativeCall::Token, None) => Err(NativeRequestError::Missing("grant_type")),
         }
     }
 }
@@ -197,17 +197,17 @@ fn wiped<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Text, D::E
 }
 
 impl Fields {
-    fn of_json(body: &[u8]) -> Result<Self, BadRequest> {
+    fn of_json(body: &[u8]) -> Result<Self, NativeRequestError> {
         // A list would be taken for an object without names.
         if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(BadRequest::Malformed);
+            return Err(NativeRequestError::Malformed);
         }
         // The message would quote what it does not like, which may be a password.
-        serde_json::from_slice(body).map_err(|_| BadRequest::Malformed)
+        serde_json::from_slice(body).map_err(|_| NativeRequestError::Malformed)
     }
 
     /// The fields of a form, and its grant type.
-    fn of_form(body: &[u8]) -> Result<(Self, Text), BadRequest> {
+    fn of_form(body: &[u8]) -> Result<(Self, Text), NativeRequestError> {
         let (mut fields, mut grant_type) = (Self::default(), None);
         for (name, value) in form_urlencoded::parse(body) {
             let value = Zeroizing::new(value.into_owned());
@@ -223,19 +223,19 @@ impl Fields {
                 _ => continue,
             };
             if field.replace(value).is_some() {
-                return Err(BadRequest::Repeated);
+                return Err(NativeRequestError::Repeated);
             }
         }
         Ok((fields, grant_type.filter(|word| !word.is_empty())))
     }
 
-    fn login(self) -> Result<Credentials, BadRequest> {
+    fn login(self) -> Result<PasswordLogin, NativeRequestError> {
         let plain = |c: char| !c.is_control();
-        let username = fit(self.username, "username", LONGEST_NAME, plain)?
-            .ok_or(BadRequest::Missing("username"))?;
-        let password = fit(self.password, "password", LONGEST_PASSWORD, |c| c != '\0')?;
-        let mut password = password.ok_or(BadRequest::Missing("password"))?;
-        Ok(Credentials {
+        let username = fit(self.username, "username", MAX_NAME, plain)?
+            .ok_or(NativeRequestError::Missing("username"))?;
+        let password = fit(self.password, "password", MAX_PASSWORD, |c| c != '\0')?;
+        let mut password = password.ok_or(NativeRequestError::Missing("password"))?;
+        Ok(PasswordLogin {
             username: username.to_string(),
             password: Password::new(std::mem::take(&mut *password)),
             scope: scope(self.scope)?,
@@ -244,23 +244,23 @@ impl Fields {
         })
     }
 
-    fn refresh(self) -> Result<RefreshRequest, BadRequest> {
+    fn refresh(self) -> Result<RefreshRequest, NativeRequestError> {
         let token = self.refresh_token.filter(|token| !token.is_empty());
-        let refresh_token = token.ok_or(BadRequest::Missing("refresh_token"))?;
+        let refresh_token = token.ok_or(NativeRequestError::Missing("refresh_token"))?;
         Ok(RefreshRequest {
             refresh_token,
             scope: scope(self.scope)?,
         })
     }
 
-    fn logout(self) -> Result<LogoutRequest, BadRequest> {
+    fn logout(self) -> Result<LogoutRequest, NativeRequestError> {
         match self.mode {
             Mode::Cookies => Ok(LogoutRequest::OfCookies),
             Mode::Tokens => {
                 let token = self.refresh_token.or(self.access_token);
                 token
                     .map(LogoutRequest::OfToken)
-                    .ok_or(BadRequest::Missing("refresh_token"))
+                    .ok_or(NativeRequestError::Missing("refresh_token"))
             }
         }
     }
@@ -272,20 +272,20 @@ fn fit(
     name: &'static str,
     longest: usize,
     allowed: impl Fn(char) -> bool,
-) -> Result<Text, BadRequest> {
+) -> Result<Text, NativeRequestError> {
     let text = text.filter(|text| !text.is_empty());
     if text
         .as_ref()
         .is_some_and(|text| text.len() > longest || !text.chars().all(allowed))
     {
-        return Err(BadRequest::Unfit(name));
+        return Err(NativeRequestError::Unfit(name));
     }
     Ok(text)
 }
 
-fn scope(text: Text) -> Result<Option<String>, BadRequest> {
+fn scope(text: Text) -> Result<Option<String>, NativeRequestError> {
     let allowed = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
-    Ok(fit(text, "scope", LONGEST_SCOPE, allowed)?.map(|scope| scope.to_string()))
+    Ok(fit(text, "scope", MAX_SCOPE, allowed)?.map(|scope| scope.to_string()))
 }
 
 /// Native apps are public clients (RFC 6749 section 2.1): they may say their name, in the body or as Basic with an empty
@@ -294,7 +294,7 @@ fn check_client(
     fields: &Fields,
     authorization: Option<&str>,
     expected: &ClientId,
-) -> Result<(), BadRequest> {
+) -> Result<(), NativeRequestError> {
     let is_expected = |name: &str| name == expected.as_str();
     let named_right = fields
         .client_id
@@ -314,7 +314,7 @@ fn check_client(
     if named_right && without_secret && by_header {
         Ok(())
     } else {
-        Err(BadRequest::Client)
+        Err(NativeRequestError::Client)
     }
 }
 
@@ -338,11 +338,15 @@ mod tests {
     const FORM: &str = "application/x-www-form-urlencoded";
     const JSON: &str = "application/json; charset=utf-8";
 
-    fn read_as(call: NativeCall, head: Head<'_>, body: &str) -> Result<NativeRequest, BadRequest> {
+    fn read_as(
+        call: NativeCall,
+        head: Head<'_>,
+        body: &str,
+    ) -> Result<NativeRequest, NativeRequestError> {
         NativeRequest::read(call, head, body.as_bytes(), &ClientId::new("the store"))
     }
 
-    fn form(body: &str) -> Result<NativeRequest, BadRequest> {
+    fn form(body: &str) -> Result<NativeRequest, NativeRequestError> {
         read_as(
             NativeCall::Token,
             Head {
@@ -353,7 +357,7 @@ mod tests {
         )
     }
 
-    fn json(call: NativeCall, body: &str) -> Result<NativeRequest, BadRequest> {
+    fn json(call: NativeCall, body: &str) -> Result<NativeRequest, NativeRequestError> {
         read_as(
             call,
             Head {
@@ -364,7 +368,7 @@ mod tests {
         )
     }
 
-    fn credentials(read: Result<NativeRequest, BadRequest>) -> Credentials {
+    fn credentials(read: Result<NativeRequest, NativeRequestError>) -> PasswordLogin {
         match read {
             Ok(NativeRequest::Login(credentials)) => credentials,
             other => panic!("{other:?}"),
@@ -425,7 +429,7 @@ mod tests {
         ));
         assert_eq!(
             json(NativeCall::Logout, "{}").unwrap_err(),
-            BadRequest::Missing("refresh_token")
+            NativeRequestError::Missing("refresh_token")
         );
     }
 
@@ -438,52 +442,52 @@ mod tests {
             )
         };
         let forms = [
-            ("", BadRequest::Missing("grant_type")),
-            ("grant_type=", BadRequest::Missing("grant_type")),
+            ("", NativeRequestError::Missing("grant_type")),
+            ("grant_type=", NativeRequestError::Missing("grant_type")),
             (
                 "grant_type=authorization_code&code=x",
-                BadRequest::GrantType,
+                NativeRequestError::GrantType,
             ),
             (
                 "grant_type=password&password=b",
-                BadRequest::Missing("username"),
+                NativeRequestError::Missing("username"),
             ),
             (
                 "grant_type=password&username=a&password=",
-                BadRequest::Missing("password"),
+                NativeRequestError::Missing("password"),
             ),
             (
                 "grant_type=refresh_token",
-                BadRequest::Missing("refresh_token"),
+                NativeRequestError::Missing("refresh_token"),
             ),
             (
                 "grant_type=password&username=a&username=a&password=b",
-                BadRequest::Repeated,
+                NativeRequestError::Repeated,
             ),
             (
                 "grant_type=password&username=a&password=b&password=c",
-                BadRequest::Repeated,
+                NativeRequestError::Repeated,
             ),
             (
                 "grant_type=password&username=a%0D%0Ax&password=b",
-                BadRequest::Unfit("username"),
+                NativeRequestError::Unfit("username"),
             ),
             (
                 "grant_type=password&username=a&password=b%00",
-                BadRequest::Unfit("password"),
+                NativeRequestError::Unfit("password"),
             ),
-            (&long("scope", 1025), BadRequest::Unfit("scope")),
+            (&long("scope", 1025), NativeRequestError::Unfit("scope")),
             (
                 "grant_type=password&username=a&password=b&scope=%22",
-                BadRequest::Unfit("scope"),
+                NativeRequestError::Unfit("scope"),
             ),
             (
                 "grant_type=password&username=a&password=b&client_id=forum",
-                BadRequest::Client,
+                NativeRequestError::Client,
             ),
             (
                 "grant_type=password&username=a&password=b&client_id=the+store&client_secret=s",
-                BadRequest::Client,
+                NativeRequestError::Client,
             ),
         ];
         for (body, error) in forms {
@@ -505,7 +509,7 @@ mod tests {
                 ))
             };
             assert!(of(most).is_ok());
-            assert_eq!(of(most + 1).unwrap_err(), BadRequest::Unfit(error));
+            assert_eq!(of(most + 1).unwrap_err(), NativeRequestError::Unfit(error));
         }
         for body in [
             "",
@@ -518,14 +522,14 @@ mod tests {
         ] {
             assert_eq!(
                 json(NativeCall::Login, body).unwrap_err(),
-                BadRequest::Malformed,
+                NativeRequestError::Malformed,
                 "{body}"
             );
         }
         let twice = r#"{"username":"a","password":"b","password":"c"}"#;
         assert_eq!(
             json(NativeCall::Login, twice).unwrap_err(),
-            BadRequest::Malformed
+            NativeRequestError::Malformed
         );
     }
 
@@ -546,7 +550,7 @@ mod tests {
         ] {
             assert_eq!(
                 read_as(call, head(wrong), body).unwrap_err(),
-                BadRequest::MediaType,
+                NativeRequestError::MediaType,
                 "{call:?} {wrong}"
             );
         }
@@ -589,7 +593,7 @@ mod tests {
             "Bearer x".into(),
             "x".into(),
         ] {
-            assert_eq!(with(&bad).unwrap_err(), BadRequest::Client, "{bad}");
+            assert_eq!(with(&bad).unwrap_err(), NativeRequestError::Client, "{bad}");
         }
     }
 }

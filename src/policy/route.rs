@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::app::App;
-use super::facts::Facts;
 use super::native::NativeCall;
-use super::rules::Admission;
+use super::request_info::RequestInfo;
+use super::rules::AccessRequirement;
 use crate::types::net::Origin;
 
 /// Every app, found by the host that a request names.
 #[derive(Debug)]
-pub struct Sites {
+pub struct HostRouter {
     by_authority: HashMap<String, (usize, Named)>,
     apps: Vec<Arc<App>>,
 }
@@ -26,21 +26,21 @@ enum Named {
 #[derive(Debug)]
 pub enum Route<'a> {
     /// To one of our own endpoints.
-    Own(Place<'a>, Endpoint),
+    Endpoint(AppRef<'a>, Endpoint),
     /// To the backend, for who is admitted.
-    Page(Place<'a>, &'a Admission),
+    App(AppRef<'a>, &'a AccessRequirement),
     /// To the app's canonical origin.
-    Alias(Place<'a>),
+    Alias(AppRef<'a>),
     /// A spelling of the path that this app does not tolerate.
-    Odd(Place<'a>),
+    UnsupportedPath(AppRef<'a>),
     /// No app has this host (RFC 9110 section 15.5.20).
     Misdirected,
 }
 
 /// An app, and its place among all.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Its index in [`Sites::apps`].
+pub struct AppRef<'a> {
+    /// Its index in [`HostRouter::apps`].
     pub index: usize,
     /// The app.
     pub app: &'a Arc<App>,
@@ -68,12 +68,12 @@ pub enum Endpoint {
     /// Where FusionAuth tells what has happened.
     FusionAuthWebhook,
     /// What waits to be sent after a login.
-    Form,
+    PostReplay,
     /// Nothing that we have.
     Unknown,
 }
 
-impl Sites {
+impl HostRouter {
     /// All apps; that no two share a host was checked with the configuration.
     pub fn new(apps: Vec<Arc<App>>) -> Self {
         let mut by_authority = HashMap::new();
@@ -97,24 +97,24 @@ impl Sites {
         &self.apps
     }
 
-    /// Where `facts` leads.
-    pub fn route(&self, facts: &Facts) -> Route<'_> {
-        let Some(&(index, named)) = self.by_authority.get(&facts.authority) else {
+    /// Where `info` leads.
+    pub fn route(&self, info: &RequestInfo) -> Route<'_> {
+        let Some(&(index, named)) = self.by_authority.get(&info.authority) else {
             return Route::Misdirected;
         };
         let Some(app) = self.apps.get(index) else {
             return Route::Misdirected;
         };
-        let place = Place { index, app };
+        let app_ref = AppRef { index, app };
         if named == Named::ByAlias {
-            return Route::Alias(place);
+            return Route::Alias(app_ref);
         }
-        if !facts.target.oddities().within(app.tolerates) {
-            return Route::Odd(place);
+        if !info.target.ambiguities().within(app.allowed_ambiguities) {
+            return Route::UnsupportedPath(app_ref);
         }
-        match own_endpoint(facts.target.path(), app) {
-            Some(endpoint) => Route::Own(place, endpoint),
-            None => Route::Page(place, app.rules.admission(&facts.method, &facts.target)),
+        match own_endpoint(info.target.path(), app) {
+            Some(endpoint) => Route::Endpoint(app_ref, endpoint),
+            None => Route::App(app_ref, app.rules.requirement(&info.method, &info.target)),
         }
     }
 }
@@ -146,7 +146,7 @@ fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
         "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => {
             Some(Endpoint::FusionAuthWebhook)
         }
-        "/form" => Some(Endpoint::Form),
+        "/form" => Some(Endpoint::PostReplay),
         _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
         _ => None,
     }

@@ -5,51 +5,51 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::claims::{ClaimCondition, SCOPE};
-use super::target::{Ambiguous, Oddities, Target, canonical_path};
+use super::target::{PathAmbiguities, Target, TargetError, canonical_path};
+use crate::identity::claims::{ClaimCondition, SCOPE};
 
 /// Who may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Anybody, signed in or not.
-    Everyone,
+    Public,
     /// Anybody who is signed in.
-    SignedIn,
+    Authenticated,
     /// A signed-in person whose claims fulfil every condition.
     Claims(Vec<ClaimCondition>),
     /// Nobody at all.
-    Nobody,
+    Denied,
 }
 
 /// How somebody may show who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Via {
+pub struct AuthMethods {
     /// By the cookies of a session.
-    pub browser: bool,
+    pub session: bool,
     /// By an access token.
     pub bearer: bool,
 }
 
-impl Via {
+impl AuthMethods {
     /// By cookies only.
-    pub const BROWSER: Self = Self {
-        browser: true,
+    pub const SESSION: Self = Self {
+        session: true,
         bearer: false,
     };
     /// By either; where both are there, the cookies count.
     pub const BOTH: Self = Self {
-        browser: true,
+        session: true,
         bearer: true,
     };
 }
 
 /// Who is let in, and by what they are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admission {
+pub struct AccessRequirement {
     /// Who may.
     pub access: Access,
     /// By what they are known.
-    pub via: Via,
+    pub auth_methods: AuthMethods,
 }
 
 /// One rule.
@@ -60,7 +60,7 @@ pub struct Rule {
     /// Any of these methods; all where there are none. `GET` names `HEAD` too.
     pub methods: Vec<Method>,
     /// Who may.
-    pub allow: Admission,
+    pub allow: AccessRequirement,
 }
 
 /// An app's rules, compiled.
@@ -69,17 +69,17 @@ pub struct Rules {
     rules: Vec<Rule>,
     case_insensitive: bool,
     /// What no rule names.
-    unnamed: Admission,
-    strictest: Admission,
+    unnamed: AccessRequirement,
+    strictest: AccessRequirement,
 }
 
 impl Rules {
     /// Compiles `rules`. With `case_insensitive`, paths match in any case: for apps that do not tell cases apart. What
-    /// no rule names needs a person who is signed in `via` these.
-    pub fn new(rules: Vec<Rule>, case_insensitive: bool, via: Via) -> Self {
-        let unnamed = Admission {
-            access: Access::SignedIn,
-            via,
+    /// no rule names needs a person who is signed in `auth_methods` these.
+    pub fn new(rules: Vec<Rule>, case_insensitive: bool, auth_methods: AuthMethods) -> Self {
+        let unnamed = AccessRequirement {
+            access: Access::Authenticated,
+            auth_methods,
         };
         let strictest = rules.iter().fold(unnamed.clone(), |strictest, rule| {
             strictest.and(&rule.allow)
@@ -94,8 +94,8 @@ impl Rules {
 
     /// Who may send `method` to `target`. A target with oddities gets the strictest access of all,
     /// because the backend may read it as any path.
-    pub fn admission(&self, method: &Method, target: &Target) -> &Admission {
-        if target.oddities() != Oddities::NONE {
+    pub fn requirement(&self, method: &Method, target: &Target) -> &AccessRequirement {
+        if target.ambiguities() != PathAmbiguities::NONE {
             return &self.strictest;
         }
         let path = comparable(target.path(), self.case_insensitive);
@@ -131,19 +131,22 @@ impl Rule {
     }
 }
 
-impl Admission {
+impl AccessRequirement {
     /// What fulfils both. Who could be known by neither is nobody.
     fn and(self, other: &Self) -> Self {
-        let via = Via {
-            browser: self.via.browser && other.via.browser,
-            bearer: self.via.bearer && other.via.bearer,
+        let auth_methods = AuthMethods {
+            session: self.auth_methods.session && other.auth_methods.session,
+            bearer: self.auth_methods.bearer && other.auth_methods.bearer,
         };
-        let access = if via.browser || via.bearer {
+        let access = if auth_methods.session || auth_methods.bearer {
             self.access.and(&other.access)
         } else {
-            Access::Nobody
+            Access::Denied
         };
-        Self { access, via }
+        Self {
+            access,
+            auth_methods,
+        }
     }
 }
 
@@ -152,7 +155,7 @@ impl Access {
     pub fn conditions(&self) -> &[ClaimCondition] {
         match self {
             Self::Claims(conditions) => conditions,
-            Self::Everyone | Self::SignedIn | Self::Nobody => &[],
+            Self::Public | Self::Authenticated | Self::Denied => &[],
         }
     }
 
@@ -168,16 +171,18 @@ impl Access {
     /// What fulfils both.
     fn and(self, other: &Self) -> Self {
         match (self, other) {
-            (Self::Nobody, _) | (_, Self::Nobody) => Self::Nobody,
+            (Self::Denied, _) | (_, Self::Denied) => Self::Denied,
             (Self::Claims(mut ours), Self::Claims(theirs)) => {
                 ours.extend(theirs.iter().cloned());
                 Self::Claims(ours)
             }
-            (Self::Claims(ours), Self::Everyone | Self::SignedIn) => Self::Claims(ours),
-            (Self::Everyone | Self::SignedIn, Self::Claims(theirs)) => Self::Claims(theirs.clone()),
-            (Self::Everyone, Self::Everyone) => Self::Everyone,
-            (Self::SignedIn, Self::Everyone | Self::SignedIn)
-            | (Self::Everyone, Self::SignedIn) => Self::SignedIn,
+            (Self::Claims(ours), Self::Public | Self::Authenticated) => Self::Claims(ours),
+            (Self::Public | Self::Authenticated, Self::Claims(theirs)) => {
+                Self::Claims(theirs.clone())
+            }
+            (Self::Public, Self::Public) => Self::Public,
+            (Self::Authenticated, Self::Public | Self::Authenticated)
+            | (Self::Public, Self::Authenticated) => Self::Authenticated,
         }
     }
 }
@@ -202,7 +207,7 @@ enum Segment {
 
 /// Why a text is not a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPattern {
+pub enum PatternError {
     /// It must start with `/`.
     #[error("a path pattern starts with `/`")]
     Relative,
@@ -211,7 +216,7 @@ pub enum BadPattern {
     PartialDoubleStar,
     /// It has what no request path that reaches a rule can have.
     #[error("no request path can match this: {0}")]
-    Unmatchable(Ambiguous),
+    Unmatchable(TargetError),
     /// It has an oddity; targets with one get the strictest access and match no single rule.
     #[error("a path pattern has no `//`, `;`, and none of %2F, %3B, %25, %3F, %23")]
     Odd,
@@ -221,15 +226,16 @@ impl PathPattern {
     /// Reads a pattern; characters outside ASCII may stand as they are.
     ///
     /// # Errors
-    /// [`BadPattern`]: it is none, or could never match.
-    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+    /// [`PatternError`]: it is none, or could never match.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
         if !text.starts_with('/') {
-            return Err(BadPattern::Relative);
+            return Err(PatternError::Relative);
         }
         let escaped = escape_non_ascii(text);
-        let (canonical, oddities) = canonical_path(&escaped).map_err(BadPattern::Unmatchable)?;
-        if !oddities.is_empty() {
-            return Err(BadPattern::Odd);
+        let (canonical, ambiguities) =
+            canonical_path(&escaped).map_err(PatternError::Unmatchable)?;
+        if !ambiguities.is_empty() {
+            return Err(PatternError::Odd);
         }
         let segments = segments_of(&canonical)
             .map(Segment::parse)
@@ -353,12 +359,12 @@ fn escape_non_ascii(text: &str) -> String {
 }
 
 impl Segment {
-    fn parse(text: &str) -> Result<Self, BadPattern> {
+    fn parse(text: &str) -> Result<Self, PatternError> {
         if text == "**" {
             return Ok(Self::AnyNumber);
         }
         if text.contains("**") {
-            return Err(BadPattern::PartialDoubleStar);
+            return Err(PatternError::PartialDoubleStar);
         }
         Ok(Self::Pieces(
             text.split('*')
@@ -517,25 +523,25 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_told_apart() {
-        assert_eq!(PathPattern::parse("admin"), Err(BadPattern::Relative));
+        assert_eq!(PathPattern::parse("admin"), Err(PatternError::Relative));
         assert_eq!(
             PathPattern::parse("/a**"),
-            Err(BadPattern::PartialDoubleStar)
+            Err(PatternError::PartialDoubleStar)
         );
         assert_eq!(
             PathPattern::parse("/a/../b"),
-            Err(BadPattern::Unmatchable(Ambiguous::DotSegment))
+            Err(PatternError::Unmatchable(TargetError::DotSegment))
         );
-        assert_eq!(PathPattern::parse("/a//b"), Err(BadPattern::Odd));
+        assert_eq!(PathPattern::parse("/a//b"), Err(PatternError::Odd));
     }
 
     fn rules(case_insensitive: bool) -> Rules {
         let rule = |path: &str, methods: Vec<Method>, allow| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods,
-            allow: Admission {
+            allow: AccessRequirement {
                 access: allow,
-                via: Via::BROWSER,
+                auth_methods: AuthMethods::SESSION,
             },
         };
         let admin = ClaimCondition {
@@ -544,12 +550,12 @@ mod tests {
         };
         Rules::new(
             vec![
-                rule("/assets/**", vec![], Access::Everyone),
+                rule("/assets/**", vec![], Access::Public),
                 rule("/admin/**", vec![], Access::Claims(vec![admin])),
-                rule("/posts", vec![Method::GET], Access::Everyone),
+                rule("/posts", vec![Method::GET], Access::Public),
             ],
             case_insensitive,
-            Via::BROWSER,
+            AuthMethods::SESSION,
         )
     }
 
@@ -558,21 +564,21 @@ mod tests {
         let rules = rules(false);
         let access = |method: Method, path: &str| {
             rules
-                .admission(&method, &Target::parse(path, None).unwrap())
+                .requirement(&method, &Target::parse(path, None).unwrap())
                 .access
                 .clone()
         };
-        assert_eq!(access(Method::GET, "/assets/a.css"), Access::Everyone);
-        assert_eq!(access(Method::GET, "/posts"), Access::Everyone);
-        assert_eq!(access(Method::HEAD, "/posts"), Access::Everyone);
-        assert_eq!(access(Method::POST, "/posts"), Access::SignedIn);
+        assert_eq!(access(Method::GET, "/assets/a.css"), Access::Public);
+        assert_eq!(access(Method::GET, "/posts"), Access::Public);
+        assert_eq!(access(Method::HEAD, "/posts"), Access::Public);
+        assert_eq!(access(Method::POST, "/posts"), Access::Authenticated);
         assert_eq!(
             access(Method::from_bytes(b"get").unwrap(), "/posts"),
-            Access::SignedIn
+            Access::Authenticated
         );
-        assert_eq!(access(Method::GET, "/anything"), Access::SignedIn);
+        assert_eq!(access(Method::GET, "/anything"), Access::Authenticated);
         assert!(matches!(access(Method::GET, "/%61dmin"), Access::Claims(_)));
-        assert_eq!(access(Method::GET, "/ADMIN"), Access::SignedIn);
+        assert_eq!(access(Method::GET, "/ADMIN"), Access::Authenticated);
     }
 
     #[test]
@@ -582,7 +588,7 @@ mod tests {
             let target = Target::parse(path, None).unwrap();
             assert!(
                 matches!(
-                    rules.admission(&Method::GET, &target).access,
+                    rules.requirement(&Method::GET, &target).access,
                     Access::Claims(_)
                 ),
                 "{path}"
@@ -590,43 +596,46 @@ mod tests {
         }
         let target = Target::parse("/ADMIN/x", None).unwrap();
         assert!(matches!(
-            rules.admission(&Method::GET, &target).access,
+            rules.requirement(&Method::GET, &target).access,
             Access::Claims(_)
         ));
     }
 
     #[test]
     fn an_odd_target_is_for_who_is_known_by_what_every_rule_takes() {
-        let rule = |path: &str, via| Rule {
+        let rule = |path: &str, auth_methods| Rule {
             paths: vec![PathPattern::parse(path).unwrap()],
             methods: vec![],
-            allow: Admission {
-                access: Access::Everyone,
-                via,
+            allow: AccessRequirement {
+                access: Access::Public,
+                auth_methods,
             },
         };
-        let bearer = Via {
-            browser: false,
+        let bearer = AuthMethods {
+            session: false,
             bearer: true,
         };
         let odd = Target::parse("//a", None).unwrap();
-        let strictest = |rules: Vec<Rule>, via| {
-            Rules::new(rules, false, via)
-                .admission(&Method::GET, &odd)
+        let strictest = |rules: Vec<Rule>, auth_methods| {
+            Rules::new(rules, false, auth_methods)
+                .requirement(&Method::GET, &odd)
                 .clone()
         };
-        let one = strictest(vec![rule("/api/**", bearer)], Via::BOTH);
+        let one = strictest(vec![rule("/api/**", bearer)], AuthMethods::BOTH);
         assert_eq!(
             one,
-            Admission {
-                access: Access::SignedIn,
-                via: bearer
+            AccessRequirement {
+                access: Access::Authenticated,
+                auth_methods: bearer
             }
         );
         let none = strictest(
-            vec![rule("/api/**", bearer), rule("/pages/**", Via::BROWSER)],
-            Via::BOTH,
+            vec![
+                rule("/api/**", bearer),
+                rule("/pages/**", AuthMethods::SESSION),
+            ],
+            AuthMethods::BOTH,
         );
-        assert_eq!(none.access, Access::Nobody);
+        assert_eq!(none.access, Access::Denied);
     }
 }

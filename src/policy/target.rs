@@ -13,12 +13,12 @@ pub const MAX_TARGET: usize = 16 * 1024;
 pub struct Target {
     text: String,
     path_len: usize,
-    oddities: Oddities,
+    ambiguities: PathAmbiguities,
 }
 
 /// Why a target is refused whatever the app tolerates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Ambiguous {
+pub enum TargetError {
     /// Neither a path nor an absolute URL with one.
     #[error("the request target is not a path")]
     NotAPath,
@@ -33,7 +33,7 @@ pub enum Ambiguous {
     Backslash,
     /// A control character, plain or escaped, NUL among them.
     #[error("the path has a control character")]
-    Control,
+    BackgroundRuntime,
     /// A `%` that two hexadecimal digits do not follow.
     #[error("the path has an incomplete escape")]
     BadEscape,
@@ -44,7 +44,7 @@ pub enum Ambiguous {
 
 /// Spellings that some backends read one way and some another; each can be tolerated per app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
+pub enum PathAmbiguity {
     /// An empty segment: `//`.
     DoubleSlash,
     /// `%2F`.
@@ -59,7 +59,7 @@ pub enum Oddity {
     NotUtf8,
 }
 
-impl Oddity {
+impl PathAmbiguity {
     /// Every oddity, with the name it has in the configuration file.
     pub const NAMED: [(&'static str, Self); 6] = [
         ("double-slash", Self::DoubleSlash),
@@ -75,17 +75,17 @@ impl Oddity {
     }
 }
 
-/// A set of [`Oddity`].
+/// A set of [`PathAmbiguity`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Oddities(u8);
+pub struct PathAmbiguities(u8);
 
-impl Oddities {
+impl PathAmbiguities {
     /// None.
     pub const NONE: Self = Self(0);
 
     /// The set with `oddity` in it.
     #[must_use]
-    pub const fn with(self, oddity: Oddity) -> Self {
+    pub const fn with(self, oddity: PathAmbiguity) -> Self {
         Self(self.0 | oddity.bit())
     }
 
@@ -94,9 +94,9 @@ impl Oddities {
         self.0 == 0
     }
 
-    /// Whether all of these are among `tolerated`.
-    pub const fn within(self, tolerated: Self) -> bool {
-        self.0 & !tolerated.0 == 0
+    /// Whether all of these are among `allowed`.
+    pub const fn within(self, allowed: Self) -> bool {
+        self.0 & !allowed.0 == 0
     }
 }
 
@@ -104,24 +104,24 @@ impl Target {
     /// Brings the target of a request into canonical form.
     ///
     /// # Errors
-    /// [`Ambiguous`]: a path that two parsers could read apart.
-    pub fn read(uri: &Uri) -> Result<Self, Ambiguous> {
-        let sent = uri.path_and_query().ok_or(Ambiguous::NotAPath)?;
+    /// [`TargetError`]: a path that two parsers could read apart.
+    pub fn read(uri: &Uri) -> Result<Self, TargetError> {
+        let sent = uri.path_and_query().ok_or(TargetError::NotAPath)?;
         Self::parse(sent.path(), sent.query())
     }
 
     /// Brings `path` into canonical form; `query` is kept as it is, since no rule depends on it.
     ///
     /// # Errors
-    /// [`Ambiguous`], as for [`Target::read`].
-    pub fn parse(path: &str, query: Option<&str>) -> Result<Self, Ambiguous> {
+    /// [`TargetError`], as for [`Target::read`].
+    pub fn parse(path: &str, query: Option<&str>) -> Result<Self, TargetError> {
         if path.len() + query.map_or(0, str::len) >= MAX_TARGET {
-            return Err(Ambiguous::TooLong);
+            return Err(TargetError::TooLong);
         }
         if !path.starts_with('/') {
-            return Err(Ambiguous::NotAPath);
+            return Err(TargetError::NotAPath);
         }
-        let (path, oddities) = canonical_path(path)?;
+        let (path, ambiguities) = canonical_path(path)?;
         let path_len = path.len();
         let mut text = path.into_owned();
         if let Some(query) = query {
@@ -131,7 +131,7 @@ impl Target {
         Ok(Self {
             text,
             path_len,
-            oddities,
+            ambiguities,
         })
     }
 
@@ -151,41 +151,41 @@ impl Target {
     }
 
     /// The oddities of the path.
-    pub const fn oddities(&self) -> Oddities {
-        self.oddities
+    pub const fn ambiguities(&self) -> PathAmbiguities {
+        self.ambiguities
     }
 }
 
 /// The canonical spelling of a path and its oddities. Patterns of rules go through the same function.
-pub(super) fn canonical_path(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous> {
-    let (text, mut oddities) = if path.contains('%') {
+pub(super) fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
+    let (text, mut ambiguities) = if path.contains('%') {
         unescape_unreserved(path)?
     } else {
-        (Cow::Borrowed(path), Oddities::NONE)
+        (Cow::Borrowed(path), PathAmbiguities::NONE)
     };
     for byte in text.bytes() {
         match byte {
-            b'\\' => return Err(Ambiguous::Backslash),
-            0..=0x1f | 0x7f => return Err(Ambiguous::Control),
+            b'\\' => return Err(TargetError::Backslash),
+            0..=0x1f | 0x7f => return Err(TargetError::BackgroundRuntime),
             b' ' | b'"' | b'#' | b'<' | b'>' | b'?' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
-                return Err(Ambiguous::Unescaped);
+                return Err(TargetError::Unescaped);
             }
-            b';' => oddities = oddities.with(Oddity::Semicolon),
+            b';' => ambiguities = ambiguities.with(PathAmbiguity::Semicolon),
             _ => {}
         }
     }
     if has_dot_segment(text.as_bytes()) {
-        return Err(Ambiguous::DotSegment);
+        return Err(TargetError::DotSegment);
     }
     if text.contains("//") {
-        oddities = oddities.with(Oddity::DoubleSlash);
+        ambiguities = ambiguities.with(PathAmbiguity::DoubleSlash);
     }
-    Ok((text, oddities))
+    Ok((text, ambiguities))
 }
 
-fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous> {
+fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
     let mut text = String::with_capacity(path.len());
-    let mut oddities = Oddities::NONE;
+    let mut ambiguities = PathAmbiguities::NONE;
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
@@ -195,7 +195,7 @@ fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous
             continue;
         }
         let (Some(high), Some(low)) = (rest.next().and_then(hex), rest.next().and_then(hex)) else {
-            return Err(Ambiguous::BadEscape);
+            return Err(TargetError::BadEscape);
         };
         let value = high << 4 | low;
         decoded.push(value);
@@ -204,23 +204,23 @@ fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, Oddities), Ambiguous
                 text.push(char::from(value));
                 continue;
             }
-            0..=0x1f | 0x7f => return Err(Ambiguous::Control),
-            b'\\' => return Err(Ambiguous::Backslash),
-            b'/' => oddities = oddities.with(Oddity::EncodedSlash),
-            b';' => oddities = oddities.with(Oddity::Semicolon),
-            b'%' => oddities = oddities.with(Oddity::EncodedPercent),
-            b'?' | b'#' => oddities = oddities.with(Oddity::EncodedDelimiter),
+            0..=0x1f | 0x7f => return Err(TargetError::BackgroundRuntime),
+            b'\\' => return Err(TargetError::Backslash),
+            b'/' => ambiguities = ambiguities.with(PathAmbiguity::EncodedSlash),
+            b';' => ambiguities = ambiguities.with(PathAmbiguity::Semicolon),
+            b'%' => ambiguities = ambiguities.with(PathAmbiguity::EncodedPercent),
+            b'?' | b'#' => ambiguities = ambiguities.with(PathAmbiguity::EncodedDelimiter),
             _ => {}
         }
         text.push_str(&format!("%{value:02X}"));
     }
     if has_dot_segment(&decoded) {
-        return Err(Ambiguous::DotSegment);
+        return Err(TargetError::DotSegment);
     }
     if std::str::from_utf8(&decoded).is_err() {
-        oddities = oddities.with(Oddity::NotUtf8);
+        ambiguities = ambiguities.with(PathAmbiguity::NotUtf8);
     }
-    Ok((Cow::Owned(text), oddities))
+    Ok((Cow::Owned(text), ambiguities))
 }
 
 /// Whether a segment is `.` or `..` once everything is decoded, encoded slashes and semicolons among it.
@@ -249,7 +249,7 @@ const fn hex(digit: u8) -> Option<u8> {
 mod tests {
     use super::*;
 
-    fn read(path: &str) -> Result<Target, Ambiguous> {
+    fn read(path: &str) -> Result<Target, TargetError> {
         Target::parse(path, None)
     }
 
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(target.path(), "/admin/~user/caf%C3%A9");
         assert_eq!(target.query(), Some("a=%2e%2e"));
         assert_eq!(target.as_str(), "/admin/~user/caf%C3%A9?a=%2e%2e");
-        assert!(target.oddities().is_empty());
+        assert!(target.ambiguities().is_empty());
     }
 
     #[test]
@@ -274,67 +274,70 @@ mod tests {
         ] {
             let target = read(path).unwrap();
             assert_eq!((target.path(), target.query()), (path, None));
-            assert!(target.oddities().is_empty(), "{path}");
+            assert!(target.ambiguities().is_empty(), "{path}");
         }
     }
 
     #[test]
     fn what_two_parsers_read_apart_is_refused() {
         let cases = [
-            ("", Ambiguous::NotAPath),
-            ("*", Ambiguous::NotAPath),
-            ("a", Ambiguous::NotAPath),
-            ("/public/../admin", Ambiguous::DotSegment),
-            ("/./admin", Ambiguous::DotSegment),
-            ("/public/..", Ambiguous::DotSegment),
-            ("/public/%2e%2e/admin", Ambiguous::DotSegment),
-            ("/public/.%2E/admin", Ambiguous::DotSegment),
-            ("/public/..;/admin", Ambiguous::DotSegment),
-            ("/public/..;x=1/admin", Ambiguous::DotSegment),
-            ("/public/..%3b/admin", Ambiguous::DotSegment),
-            ("/public%2f..%2fadmin", Ambiguous::DotSegment),
-            ("/public/..%2fadmin", Ambiguous::DotSegment),
-            ("/public\\..\\admin", Ambiguous::Backslash),
-            ("/public/%5c../admin", Ambiguous::Backslash),
-            ("/a%00b", Ambiguous::Control),
-            ("/a%0d%0aX: y", Ambiguous::Control),
-            ("/a%7F", Ambiguous::Control),
-            ("/a%", Ambiguous::BadEscape),
-            ("/a%4", Ambiguous::BadEscape),
-            ("/a%zz", Ambiguous::BadEscape),
-            ("/a#b", Ambiguous::Unescaped),
-            ("/a b", Ambiguous::Unescaped),
-            ("/caf\u{e9}", Ambiguous::Unescaped),
-            ("/caf\u{e9}%41", Ambiguous::Unescaped),
+            ("", TargetError::NotAPath),
+            ("*", TargetError::NotAPath),
+            ("a", TargetError::NotAPath),
+            ("/public/../admin", TargetError::DotSegment),
+            ("/./admin", TargetError::DotSegment),
+            ("/public/..", TargetError::DotSegment),
+            ("/public/%2e%2e/admin", TargetError::DotSegment),
+            ("/public/.%2E/admin", TargetError::DotSegment),
+            ("/public/..;/admin", TargetError::DotSegment),
+            ("/public/..;x=1/admin", TargetError::DotSegment),
+            ("/public/..%3b/admin", TargetError::DotSegment),
+            ("/public%2f..%2fadmin", TargetError::DotSegment),
+            ("/public/..%2fadmin", TargetError::DotSegment),
+            ("/public\\..\\admin", TargetError::Backslash),
+            ("/public/%5c../admin", TargetError::Backslash),
+            ("/a%00b", TargetError::BackgroundRuntime),
+            ("/a%0d%0aX: y", TargetError::BackgroundRuntime),
+            ("/a%7F", TargetError::BackgroundRuntime),
+            ("/a%", TargetError::BadEscape),
+            ("/a%4", TargetError::BadEscape),
+            ("/a%zz", TargetError::BadEscape),
+            ("/a#b", TargetError::Unescaped),
+            ("/a b", TargetError::Unescaped),
+            ("/caf\u{e9}", TargetError::Unescaped),
+            ("/caf\u{e9}%41", TargetError::Unescaped),
         ];
         for (path, why) in cases {
             assert_eq!(read(path), Err(why), "{path}");
         }
         assert_eq!(
             read(&format!("/{}", "a".repeat(MAX_TARGET))),
-            Err(Ambiguous::TooLong)
+            Err(TargetError::TooLong)
         );
     }
 
     #[test]
     fn oddities_are_named_so_that_an_app_can_tolerate_them() {
         let cases = [
-            ("//admin", Oddity::DoubleSlash),
-            ("/a//", Oddity::DoubleSlash),
-            ("/a%2Fb", Oddity::EncodedSlash),
-            ("/a;v=1", Oddity::Semicolon),
-            ("/a%3bv", Oddity::Semicolon),
-            ("/%2561dmin", Oddity::EncodedPercent),
-            ("/public/secret%23/endpoint", Oddity::EncodedDelimiter),
-            ("/what%3F", Oddity::EncodedDelimiter),
-            ("/%c0%ae%c0%ae/admin", Oddity::NotUtf8),
-            ("/%ff", Oddity::NotUtf8),
+            ("//admin", PathAmbiguity::DoubleSlash),
+            ("/a//", PathAmbiguity::DoubleSlash),
+            ("/a%2Fb", PathAmbiguity::EncodedSlash),
+            ("/a;v=1", PathAmbiguity::Semicolon),
+            ("/a%3bv", PathAmbiguity::Semicolon),
+            ("/%2561dmin", PathAmbiguity::EncodedPercent),
+            (
+                "/public/secret%23/endpoint",
+                PathAmbiguity::EncodedDelimiter,
+            ),
+            ("/what%3F", PathAmbiguity::EncodedDelimiter),
+            ("/%c0%ae%c0%ae/admin", PathAmbiguity::NotUtf8),
+            ("/%ff", PathAmbiguity::NotUtf8),
         ];
         for (path, oddity) in cases {
-            let oddities = read(path).unwrap().oddities();
-            assert_eq!(oddities, Oddities::NONE.with(oddity), "{path}");
-            assert!(!oddities.within(Oddities::NONE));
-            assert!(oddities.within(oddities));
+            let ambiguities = read(path).unwrap().ambiguities();
+            assert_eq!(ambiguities, PathAmbiguities::NONE.with(oddity), "{path}");
+            assert!(!ambiguities.within(PathAmbiguities::NONE));
+            assert!(ambiguities.within(ambiguities));
         }
     }
 

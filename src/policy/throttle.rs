@@ -33,42 +33,42 @@ pub trait Limit {
     fn empty_at(&self, level: &Self::Level) -> Timestamp;
 }
 
-/// Failures: `free` at once, then 15 seconds, 30, and so on to `longest_wait`. For each `longest_wait` without one,
+/// Failures: `free` at once, then 15 seconds, 30, and so on to `max_backoff`. For each `max_backoff` without one,
 /// one is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failures {
+pub struct BackoffLimit {
     /// How many may come without a wait; never 0.
     pub free: u32,
     /// The longest wait between two; whole seconds, never 0.
-    pub longest_wait: Duration,
+    pub max_backoff: Duration,
 }
 
-/// What a bucket of [`Failures`] holds.
+/// What a bucket of [`BackoffLimit`] holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     times: u32,
     last: Timestamp,
 }
 
-impl Failures {
+impl BackoffLimit {
     fn wait_after(&self, times: u32) -> Duration {
         let Some(doublings) = times.checked_sub(self.free) else {
             return Duration::ZERO;
         };
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
-        FIRST_WAIT.saturating_mul(factor).min(self.longest_wait)
+        FIRST_WAIT.saturating_mul(factor).min(self.max_backoff)
     }
 
     /// More are not counted: the wait does not grow any more.
     fn most(&self) -> u32 {
-        let doublings = (self.longest_wait.as_secs() / FIRST_WAIT.as_secs())
+        let doublings = (self.max_backoff.as_secs() / FIRST_WAIT.as_secs())
             .checked_ilog2()
             .unwrap_or(0);
         self.free.saturating_add(doublings + 1)
     }
 }
 
-impl Limit for Failures {
+impl Limit for BackoffLimit {
     type Level = Failed;
 
     fn take(&self, level: Option<&Failed>, now: Timestamp) -> Result<Failed, Duration> {
@@ -83,7 +83,7 @@ impl Limit for Failures {
         if let Some(left) = wait.checked_sub(quiet).filter(|left| !left.is_zero()) {
             return Err(left.max(Duration::from_secs(1)));
         }
-        let forgotten = quiet.as_secs() / self.longest_wait.as_secs().max(1);
+        let forgotten = quiet.as_secs() / self.max_backoff.as_secs().max(1);
         let left = level
             .times
             .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
@@ -101,31 +101,31 @@ impl Limit for Failures {
     fn empty_at(&self, level: &Failed) -> Timestamp {
         level
             .last
-            .plus(self.longest_wait.saturating_mul(level.times.max(1)))
+            .plus(self.max_backoff.saturating_mul(level.times.max(1)))
     }
 }
 
 /// Calls, so many in any minute (the generic cell rate algorithm of ITU-T I.371, with a minute's worth of burst).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Calls {
+pub struct RateLimit {
     /// How many; never 0.
     pub per_minute: u32,
 }
 
-/// What a bucket of [`Calls`] holds: when it is empty, in milliseconds since the epoch.
+/// What a bucket of [`RateLimit`] holds: when it is empty, in milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Called(u64);
 
 const MINUTE: u64 = 60_000;
 
-impl Calls {
+impl RateLimit {
     /// Rounded up, so that a rate that divides no minute is not exceeded.
     fn each(&self) -> u64 {
         MINUTE.div_ceil(u64::from(self.per_minute.max(1)))
     }
 }
 
-impl Limit for Calls {
+impl Limit for RateLimit {
     type Level = Called;
 
     fn take(&self, level: Option<&Called>, now: Timestamp) -> Result<Called, Duration> {
@@ -179,9 +179,9 @@ fn is_seen(c: char) -> bool {
 mod tests {
     use super::*;
 
-    const FAILURES: Failures = Failures {
+    const FAILURES: BackoffLimit = BackoffLimit {
         free: 5,
-        longest_wait: Duration::from_secs(900),
+        max_backoff: Duration::from_secs(900),
     };
 
     const fn at(secs: u64) -> Timestamp {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     /// One after the other, each as soon as it may: the second at which it came.
-    fn as_fast_as_possible(limit: &Failures, count: usize) -> Vec<u64> {
+    fn as_fast_as_possible(limit: &BackoffLimit, count: usize) -> Vec<u64> {
         let (mut level, mut now, mut came) = (None, 0, Vec::new());
         while came.len() < count {
             match limit.take(level.as_ref(), at(now)) {
@@ -246,9 +246,9 @@ mod tests {
         assert_eq!(FAILURES.give_back(&first), None);
         let second = FAILURES.take(Some(&first), at(0)).unwrap();
         assert_eq!(FAILURES.give_back(&second), Some(first));
-        let strict = Failures {
+        let strict = BackoffLimit {
             free: 1,
-            longest_wait: Duration::from_secs(60),
+            max_backoff: Duration::from_secs(60),
         };
         assert_eq!(
             strict.take(Some(&strict.take(None, at(50)).unwrap()), at(10)),
@@ -258,9 +258,9 @@ mod tests {
 
     #[test]
     fn a_longest_wait_below_the_first_one_is_kept() {
-        let short = Failures {
+        let short = BackoffLimit {
             free: 2,
-            longest_wait: Duration::from_secs(3),
+            max_backoff: Duration::from_secs(3),
         };
         let came = as_fast_as_possible(&short, 6);
         assert_eq!(came, [0, 0, 3, 6, 9, 12]);
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn calls_come_at_their_rate_with_a_minutes_worth_at_once() {
-        let calls = Calls { per_minute: 60 };
+        let calls = RateLimit { per_minute: 60 };
         let mut level = None;
         for _ in 0..60 {
             level = Some(calls.take(level.as_ref(), at(0)).unwrap());
@@ -282,7 +282,7 @@ mod tests {
         assert!(calls.take(level.as_ref(), at(1)).is_ok());
         assert_eq!(calls.empty_at(&level.unwrap()), at(60));
         for per_minute in [0, 1, 7, 60_000, u32::MAX] {
-            let calls = Calls { per_minute };
+            let calls = RateLimit { per_minute };
             let (mut level, mut through) = (None, 0);
             while let Ok(next) = calls.take(level.as_ref(), at(0)) {
                 (level, through) = (Some(next), through + 1);

@@ -3,8 +3,8 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use crate::identity::credentials::Scheme;
 use crate::oidc::dpop::ALGORITHMS;
-use crate::policy::credentials::Scheme;
 use crate::policy::decide::{Reason, Refusal};
 
 /// Adds the challenges of a refusal to its answer.
@@ -32,11 +32,13 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     if reason.status() != StatusCode::UNAUTHORIZED {
         return challenges;
     }
-    let bearer = refusal.place.and_then(|place| place.app.bearer.as_ref());
+    let bearer = refusal
+        .app_ref
+        .and_then(|app_ref| app_ref.app.bearer.as_ref());
     let bearer = bearer.filter(|_| {
         refusal
-            .admission
-            .is_some_and(|admission| admission.via.bearer)
+            .requirement
+            .is_some_and(|requirement| requirement.auth_methods.bearer)
     });
     let refused = if let Reason::TokenRefused(refused) = reason {
         Some(refused)
@@ -64,8 +66,8 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
         }
     }
     if refusal
-        .admission
-        .is_none_or(|admission| admission.via.browser)
+        .requirement
+        .is_none_or(|requirement| requirement.auth_methods.session)
     {
         challenges.push("Cookie realm=\"doorward\"".to_owned());
     }
@@ -74,8 +76,8 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
 
 fn of_scheme(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, &str)>) -> String {
     let realm = refusal
-        .place
-        .map_or("doorward", |place| place.app.origin.host());
+        .app_ref
+        .map_or("doorward", |app_ref| app_ref.app.origin.host());
     let mut challenge = format!("{} realm=\"{realm}\"", scheme.name());
     if scheme == Scheme::DPoP {
         let algorithms = ALGORITHMS.map(|algorithm| algorithm.name()).join(" ");
@@ -87,9 +89,9 @@ fn of_scheme(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, &str)>)
         ));
     }
     let scopes: Vec<&str> = refusal
-        .admission
+        .requirement
         .iter()
-        .flat_map(|admission| admission.access.scopes())
+        .flat_map(|requirement| requirement.access.scopes())
         .collect();
     if !scopes.is_empty() {
         challenge.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));

@@ -1,16 +1,16 @@
 //! One request in six stages, a straight line: facts, route, who asks, decision, act, answer.
 
-mod act;
+mod app_logout;
 mod challenge;
-mod codes;
-mod forms;
-mod leave;
+mod concurrency;
+mod execute;
+mod messages;
 mod native;
 pub mod pages;
-mod record;
-mod reference;
-mod respond;
-mod room;
+mod post_replay;
+mod request_id;
+mod request_telemetry;
+mod responder;
 
 use std::sync::Arc;
 
@@ -18,30 +18,30 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::auth::Auth;
-use crate::auth::bearer::{ShownToken, TokenCache};
+use crate::auth::bearer::{PresentedBearer, TokenCache};
 use crate::auth::native::Proving;
-use crate::auth::resume::{Effort, Resumed, SessionCache};
+use crate::auth::session::authenticate::{Authentication, ResumeMode, SessionCache};
+use crate::identity::credentials::Credentials;
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
-use crate::policy::credentials::Credentials;
 use crate::policy::decide::{Caller, decide};
-use crate::policy::facts::Facts;
-use crate::policy::native::Shown;
-use crate::policy::route::{Endpoint, Place, Route, Sites};
+use crate::policy::native::NativeCredentials;
+use crate::policy::request_info::RequestInfo;
+use crate::policy::route::{AppRef, Endpoint, HostRouter, Route};
 use crate::policy::rules::Access;
 use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
-use crate::types::net::Arrival;
+use crate::types::net::ConnectionInfo;
 use crate::upstream::Upstream;
 
-pub use record::Recorder;
-pub use respond::Respond;
-pub use room::{Room, RoomSettings, Rooms};
+pub use concurrency::{ConcurrencyLimiter, LimiterSettings, Limiters};
+pub use request_telemetry::RequestTelemetry;
+pub use responder::Responder;
 
 /// What one worker needs to answer requests.
 pub struct Proxy {
     /// The apps by host.
-    pub sites: Arc<Sites>,
+    pub sites: Arc<HostRouter>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted: Arc<TrustedProxies>,
     /// The flows.
@@ -53,18 +53,22 @@ pub struct Proxy {
     /// Access tokens that this worker knows.
     pub tokens: TokenCache,
     /// How many requests may be under way.
-    pub rooms: Arc<Rooms>,
+    pub limiters: Arc<Limiters>,
     /// Our own answers.
-    pub respond: Arc<Respond>,
+    pub responder: Arc<Responder>,
     /// The access log and the metrics.
-    pub recorder: Recorder,
+    pub telemetry: RequestTelemetry,
 }
 
 impl Proxy {
     /// Answers one request.
-    pub async fn answer(&self, request: Request<Incoming>, arrival: Arrival) -> Response<Body> {
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        arrival: ConnectionInfo,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let mut record = self.recorder.begin(&parts, arrival);
+        let mut record = self.telemetry.begin(&parts, arrival);
         let body = Body::streamed(body);
         let body = record.watch_request(if parts.version == Version::HTTP_2 {
             body.over_http2()
@@ -72,22 +76,23 @@ impl Proxy {
             body
         });
 
-        let read = canonical(&mut parts, arrival.secure)
-            .and_then(|()| Facts::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted));
-        let facts = match read {
-            Ok(facts) => facts,
+        let read = canonical(&mut parts, arrival.secure).and_then(|()| {
+            RequestInfo::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted)
+        });
+        let info = match read {
+            Ok(info) => info,
             Err(why) => {
                 record.unreadable(&parts);
-                let answer = self.respond.unreadable(&parts, why, record.reference());
+                let answer = self.responder.unreadable(&parts, why, record.request_id());
                 return record.close(answer);
             }
         };
-        let route = self.sites.route(&facts);
-        record.about(&facts, &route);
-        let Some(_until_the_head) = self.rooms.all.enter().await else {
-            let answer = self
-                .respond
-                .busy(facts.asker, None, "server_busy", record.reference());
+        let route = self.sites.route(&info);
+        record.about(&info, &route);
+        let Some(_until_the_head) = self.limiters.all.acquire().await else {
+            let answer =
+                self.responder
+                    .busy(info.client_kind, None, "server_busy", record.request_id());
             return record.close(answer);
         };
         let fields: Vec<HeaderValue> = parts
@@ -97,47 +102,55 @@ impl Proxy {
             .cloned()
             .collect();
         let cookies = RequestCookies::read(&fields);
-        let (place, effort) = effort(&route, &parts.headers);
-        let is_activity = is_activity(&route, &facts);
-        let (form, body) = match forms::may_be_called_for(&facts, &route, &parts.headers) {
+        let (app_ref, resume_mode) = resume_mode(&route, &parts.headers);
+        let counts_as_activity = counts_as_activity(&route, &info);
+        let (form, body) = match post_replay::may_replay(&info, &route, &parts.headers) {
             None => (None, body),
-            Some(place) => match Box::pin(forms::called_for(self.auth.form_calls(), body)).await {
-                Ok(called_for) => called_for,
+            Some(app_ref) => match Box::pin(post_replay::read_replay_request(
+                self.auth.post_replay_reads(),
+                body,
+            ))
+            .await
+            {
+                Ok(read_replay_request) => read_replay_request,
                 Err(error) => {
-                    let answer =
-                        self.respond
-                            .upstream_failed(&facts, place.app, &error, record.reference());
+                    let answer = self.responder.upstream_failed(
+                        &info,
+                        app_ref.app,
+                        &error,
+                        record.request_id(),
+                    );
                     return record.close(answer);
                 }
             },
         };
-        let mut resumed = match place {
-            Some(place) => {
-                let cookies = cookies_that_count(&route, &cookies);
+        let mut resumed = match app_ref {
+            Some(app_ref) => {
+                let cookies = session_cookies(&route, &cookies);
                 let proving = Proving {
-                    method: facts.method.as_str(),
-                    path: facts.target.path(),
+                    method: info.method.as_str(),
+                    path: info.target.path(),
                     headers: &parts.headers,
                 };
                 self.auth
-                    .resume(place, proving, cookies, effort, &self.sessions)
+                    .resume(app_ref, proving, cookies, resume_mode, &self.sessions)
                     .await
             }
-            None => Resumed::nobody_asked(),
+            None => Authentication::anonymous(),
         };
         let mut nonce = resumed.nonce.take();
-        if let Some((place, token)) = token_that_counts(&route, &facts, &parts.headers, &resumed) {
-            let presented = Box::pin(self.auth.by_token(place, token, &self.tokens)).await;
+        if let Some((app_ref, token)) = bearer_token(&route, &info, &parts.headers, &resumed) {
+            let presented = Box::pin(self.auth.by_token(app_ref, token, &self.tokens)).await;
             (resumed.caller, nonce) = (presented.caller, presented.nonce);
         }
         record.session(&resumed);
         let answer = match resumed.caller {
             Ok(caller) => {
-                let decision = decide(&facts, &parts.headers, route, caller);
-                self.act(
+                let decision = decide(&info, &parts.headers, route, caller);
+                self.execute(
                     decision,
-                    act::Asked {
-                        facts: &facts,
+                    execute::RequestContext {
+                        info: &info,
                         cookies: &cookies,
                         parts: &mut parts,
                         body,
@@ -148,26 +161,26 @@ impl Proxy {
                 .await
             }
             Err(outage) => self
-                .respond
-                .outage(&facts, place, outage, record.reference()),
+                .responder
+                .outage(&info, app_ref, outage, record.request_id()),
         };
-        let tokens = place.and_then(|place| {
+        let tokens = app_ref.and_then(|app_ref| {
             self.auth
-                .handed_over(place, (&resumed.afterwards, resumed.at))
+                .native_token_headers(app_ref, (&resumed.update, resumed.at))
         });
-        let lines_of = |place| {
-            self.auth.lines_of(
-                place,
-                (resumed.afterwards, resumed.at),
+        let set_cookie_headers = |app_ref| {
+            self.auth.set_cookie_headers(
+                app_ref,
+                (resumed.update, resumed.at),
                 &cookies,
-                is_activity,
+                counts_as_activity,
             )
         };
-        let lines = place.map(lines_of);
-        let lines = lines.unwrap_or_default();
+        let set_cookies = app_ref.map(set_cookie_headers);
+        let set_cookies = set_cookies.unwrap_or_default();
         record.close(
             answer
-                .with_cookies(lines)
+                .with_cookies(set_cookies)
                 .with_tokens(tokens)
                 .with_nonce(nonce),
         )
@@ -175,11 +188,11 @@ impl Proxy {
 }
 
 /// Whether a request shows that somebody is there: what pages ask by themselves does not.
-fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
+fn counts_as_activity(route: &Route<'_>, info: &RequestInfo) -> bool {
     match route {
-        Route::Page(place, _) => !place.app.polling.has(&facts.target),
-        Route::Own(_, Endpoint::Session) => false,
-        Route::Own(
+        Route::App(app_ref, _) => !app_ref.app.background_paths.has(&info.target),
+        Route::Endpoint(_, Endpoint::Session) => false,
+        Route::Endpoint(
             _,
             Endpoint::Login
             | Endpoint::Callback
@@ -189,74 +202,82 @@ fn is_activity(route: &Route<'_>, facts: &Facts) -> bool {
             | Endpoint::Native(_)
             | Endpoint::FrontchannelLogout
             | Endpoint::FusionAuthWebhook
-            | Endpoint::Form
+            | Endpoint::PostReplay
             | Endpoint::Unknown,
         )
         | Route::Alias(_)
-        | Route::Odd(_)
+        | Route::UnsupportedPath(_)
         | Route::Misdirected => true,
     }
 }
 
 /// Where a session does not count its cookies are not looked at.
-fn cookies_that_count<'r, 'c>(
+fn session_cookies<'r, 'c>(
     route: &Route<'_>,
     cookies: &'r RequestCookies<'c>,
 ) -> &'r RequestCookies<'c> {
     match route {
-        Route::Page(_, admission) if !admission.via.browser => const { &RequestCookies::none() },
-        Route::Page(..) | Route::Own(..) | Route::Alias(_) | Route::Odd(_) | Route::Misdirected => {
-            cookies
+        Route::App(_, requirement) if !requirement.auth_methods.session => {
+            const { &RequestCookies::none() }
         }
+        Route::App(..)
+        | Route::Endpoint(..)
+        | Route::Alias(_)
+        | Route::UnsupportedPath(_)
+        | Route::Misdirected => cookies,
     }
 }
 
 /// The access token, where one counts and no session does: that wins, and the token is then not even read.
-fn token_that_counts<'r>(
+fn bearer_token<'r>(
     route: &Route<'r>,
-    facts: &'r Facts,
+    info: &'r RequestInfo,
     headers: &'r HeaderMap,
-    resumed: &Resumed,
-) -> Option<(Place<'r>, ShownToken<'r>)> {
-    let Route::Page(place, admission) = route else {
+    resumed: &Authentication,
+) -> Option<(AppRef<'r>, PresentedBearer<'r>)> {
+    let Route::App(app_ref, requirement) = route else {
         return None;
     };
-    let is_ours = place.app.native.is_some() && Shown::read(headers).is_some();
-    let takes_tokens = admission.via.bearer
-        && place.app.bearer.is_some()
-        && admission.access != Access::Nobody
+    let is_ours = app_ref.app.native.is_some() && NativeCredentials::read(headers).is_some();
+    let takes_tokens = requirement.auth_methods.bearer
+        && app_ref.app.bearer.is_some()
+        && requirement.access != Access::Denied
         && !is_ours;
     if !takes_tokens || !matches!(resumed.caller, Ok(Caller::Anonymous(_))) {
         return None;
     }
     let (credentials, may_wait) = (
         Credentials::read(headers)?,
-        admission.access != Access::Everyone,
+        requirement.access != Access::Public,
     );
     Some((
-        *place,
-        ShownToken {
+        *app_ref,
+        PresentedBearer {
             credentials,
             headers,
-            facts,
+            info,
             may_wait,
         },
     ))
 }
 
 /// How much finding out who asks is worth, by what was asked. A switch of protocols delivers no cookie.
-fn effort<'a>(route: &Route<'a>, headers: &HeaderMap) -> (Option<Place<'a>>, Effort) {
+fn resume_mode<'a>(route: &Route<'a>, headers: &HeaderMap) -> (Option<AppRef<'a>>, ResumeMode) {
     let switches = headers.contains_key(header::UPGRADE);
     match route {
-        Route::Page(place, admission) => match admission.access {
-            Access::SignedIn | Access::Claims(_) if switches => (Some(*place), Effort::Know),
-            Access::SignedIn | Access::Claims(_) => (Some(*place), Effort::Refresh),
-            Access::Everyone | Access::Nobody => (Some(*place), Effort::Look),
+        Route::App(app_ref, requirement) => match requirement.access {
+            Access::Authenticated | Access::Claims(_) if switches => {
+                (Some(*app_ref), ResumeMode::NoSetCookie)
+            }
+            Access::Authenticated | Access::Claims(_) => (Some(*app_ref), ResumeMode::Refresh),
+            Access::Public | Access::Denied => (Some(*app_ref), ResumeMode::ReadOnly),
         },
-        Route::Own(place, Endpoint::Login | Endpoint::Session | Endpoint::Form) => {
-            (Some(*place), Effort::Refresh)
+        Route::Endpoint(app_ref, Endpoint::Login | Endpoint::Session | Endpoint::PostReplay) => {
+            (Some(*app_ref), ResumeMode::Refresh)
         }
-        Route::Own(place, _) => (Some(*place), Effort::Look),
-        Route::Alias(_) | Route::Odd(_) | Route::Misdirected => (None, Effort::Look),
+        Route::Endpoint(app_ref, _) => (Some(*app_ref), ResumeMode::ReadOnly),
+        Route::Alias(_) | Route::UnsupportedPath(_) | Route::Misdirected => {
+            (None, ResumeMode::ReadOnly)
+        }
     }
 }

@@ -8,22 +8,22 @@ use http_body_util::BodyExt as _;
 use zeroize::Zeroizing;
 
 use super::Proxy;
-use super::act::Asked;
-use super::record::Record;
-use super::respond::{Answer, NoBody};
+use super::execute::RequestContext;
+use super::request_telemetry::RequestRecord;
+use super::responder::{RequestBodyError, TaggedResponse};
 use crate::auth::native::Proving;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::native_request::{Head, LogoutRequest, Mode, NativeRequest};
-use crate::policy::route::Place;
+use crate::policy::route::AppRef;
 use crate::types::body::Body;
 
 /// Most bytes of a body, and how long it may take to arrive.
 const MAX_BODY: usize = 32 * 1024;
-const BODY_PATIENCE: Duration = Duration::from_secs(5);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A call of a native app.
 pub(super) struct Call<'c> {
-    pub(super) place: Place<'c>,
+    pub(super) app_ref: AppRef<'c>,
     pub(super) native: &'c Native,
     pub(super) call: NativeCall,
     /// The listed web origin that calls, if one does.
@@ -34,23 +34,28 @@ impl Proxy {
     pub(super) async fn native(
         &self,
         called: Call<'_>,
-        asked: Asked<'_>,
-        record: &Record,
-    ) -> Answer {
-        let answer = self.answer_native(&called, asked, record).await;
+        context: RequestContext<'_>,
+        record: &RequestRecord,
+    ) -> TaggedResponse {
+        let answer = self.answer_native(&called, context, record).await;
         answer.readable_by(called.origin.as_deref())
     }
 
-    async fn answer_native(&self, called: &Call<'_>, asked: Asked<'_>, record: &Record) -> Answer {
+    async fn answer_native(
+        &self,
+        called: &Call<'_>,
+        context: RequestContext<'_>,
+        record: &RequestRecord,
+    ) -> TaggedResponse {
         let Call {
-            place,
+            app_ref,
             native,
             call,
             origin,
         } = called;
-        let (respond, reference) = (&self.respond, record.reference());
+        let (responder, request_id) = (&self.responder, record.request_id());
         let text = |name: HeaderName| {
-            asked
+            context
                 .parts
                 .headers
                 .get(name)
@@ -58,83 +63,90 @@ impl Proxy {
         };
         let head = Head {
             content_type: text(header::CONTENT_TYPE).unwrap_or_default(),
-            authorization: asked
+            authorization: context
                 .parts
                 .headers
                 .get(header::AUTHORIZATION)
                 .map(|value| value.to_str().unwrap_or_default()),
         };
-        let body = match whole(asked.body).await {
+        let body = match whole(context.body).await {
             Ok(body) => body,
-            Err(why) => return respond.native_without_body(place.app, *call, why, reference),
+            Err(why) => return responder.native_without_body(app_ref.app, *call, why, request_id),
         };
         let request = match NativeRequest::read(*call, head, &body, &native.client_id) {
             Ok(request) => request,
-            Err(why) => return respond.native_unreadable(place.app, *call, why, reference),
+            Err(why) => return responder.native_unreadable(app_ref.app, *call, why, request_id),
         };
         drop(body);
-        let address = asked.facts.address.client;
-        let path = asked.facts.target.path();
+        let address = context.info.address.client;
+        let path = context.info.target.path();
         let proving = Proving {
-            method: asked.facts.method.as_str(),
+            method: context.info.method.as_str(),
             path,
-            headers: &asked.parts.headers,
+            headers: &context.parts.headers,
         };
         let end = match request {
             // Its cookies would be the listed page's to set, and it could log a visitor in as somebody else.
-            NativeRequest::Login(asked) if asked.mode == Mode::Cookies && origin.is_some() => {
-                return respond.cross_site(place.app, reference);
+            NativeRequest::Login(context) if context.mode == Mode::Cookies && origin.is_some() => {
+                return responder.cross_site(app_ref.app, request_id);
             }
             NativeRequest::Logout(LogoutRequest::OfCookies) if origin.is_some() => {
-                return respond.cross_site(place.app, reference);
+                return responder.cross_site(app_ref.app, request_id);
             }
             NativeRequest::Login(credentials) => {
                 self.auth
-                    .native_login(*place, native, credentials, address, asked.cookies, proving)
+                    .native_login(
+                        *app_ref,
+                        native,
+                        credentials,
+                        address,
+                        context.cookies,
+                        proving,
+                    )
                     .await
             }
             NativeRequest::Refresh(request) => {
                 self.auth
-                    .native_refresh(*place, native, request, address, proving)
+                    .native_refresh(*app_ref, native, request, address, proving)
                     .await
             }
             NativeRequest::Logout(request) => {
                 self.auth
-                    .native_logout(*place, native, request, asked.cookies)
+                    .native_logout(*app_ref, native, request, context.cookies)
                     .await
             }
         };
         match end {
-            Ok(end) => respond.native(end, call.code()),
+            Ok(end) => responder.native(end, call.code()),
             Err(failure) => {
-                tracing::info!(app = %place.app.name, %reference, code = failure.code(), %failure, "native_call_failed");
-                respond.native_failed(place.app, *call, &failure, reference)
+                tracing::info!(app = %app_ref.app.name, %request_id, code = failure.code(), %failure, "native_call_failed");
+                responder.native_failed(app_ref.app, *call, &failure, request_id)
             }
         }
     }
 }
 
 /// The whole body, in memory of ours that is wiped; room for all of it, so that growing leaves no copy behind.
-async fn whole(mut body: Body) -> Result<Zeroizing<Vec<u8>>, NoBody> {
+async fn whole(mut body: Body) -> Result<Zeroizing<Vec<u8>>, RequestBodyError> {
     let expected = body.size_hint().exact().map_or(MAX_BODY, |length| {
         usize::try_from(length).unwrap_or(usize::MAX)
     });
     if expected > MAX_BODY {
-        return Err(NoBody::TooLarge);
+        return Err(RequestBodyError::TooLarge);
     }
     let read = async {
         let mut whole = Zeroizing::new(Vec::with_capacity(expected));
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| NoBody::Broke)?;
+            let frame = frame.map_err(|_| RequestBodyError::Broke)?;
             let data = frame.data_ref().map(|data| &data[..]).unwrap_or_default();
             if whole.len() + data.len() > MAX_BODY {
-                return Err(NoBody::TooLarge);
+                return Err(RequestBodyError::TooLarge);
             }
             whole.extend_from_slice(data);
         }
         Ok(whole)
     };
-    tokio::time::timeout(BODY_PATIENCE, read)
+    tokio::time::timeout(BODY_TIMEOUT, read)
         .await
-        .unwrap_or(Err(NoBody::Broke))
+        .unwrap_or(Err(RequestBodyError::Broke))
 }

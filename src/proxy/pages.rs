@@ -24,17 +24,17 @@ const TEMPLATES: [(&str, &str); 8] = [
         include_str!("pages/logout_confirm.html"),
     ),
     (
-        "form_not_sent.html",
-        include_str!("pages/form_not_sent.html"),
+        "post_not_preserved.html",
+        include_str!("pages/post_not_preserved.html"),
     ),
     ("frame_login.html", include_str!("pages/frame_login.html")),
-    ("send_form.html", include_str!("pages/send_form.html")),
+    ("replay_post.html", include_str!("pages/replay_post.html")),
 ];
 
 /// Characters of one text that are shown; the rest is cut.
-const LONGEST_TEXT: usize = 300;
+const MAX_TEXT: usize = 300;
 /// Bytes of a link; a login link carries a return target.
-const LONGEST_LINK: usize = 8192;
+const MAX_LINK: usize = 8192;
 
 /// What is shown if a template fails, which [`Pages::new`] has tried: the reference is then in the log only.
 const LAST_RESORT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Something went wrong</title>\
@@ -79,7 +79,7 @@ pub struct Href(String);
 
 /// Why a text is not an [`Href`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnHref {
+pub enum ParseHrefError {
     /// It does not begin with exactly one `/`, so a browser could take it for another origin.
     #[error("a link must begin with one `/`")]
     NotAPath,
@@ -87,7 +87,7 @@ pub enum NotAnHref {
     #[error("a link must be visible ASCII without a backslash")]
     Byte,
     /// It is longer than 8 KiB.
-    #[error("a link must be at most {LONGEST_LINK} bytes long")]
+    #[error("a link must be at most {MAX_LINK} bytes long")]
     TooLong,
 }
 
@@ -119,7 +119,7 @@ pub struct ErrorPage<'a> {
     /// One way on, if there is one.
     pub link: Option<Link<'a>>,
     /// What the log line of this request is found by.
-    pub reference: &'a str,
+    pub request_id: &'a str,
 }
 
 /// 403: signed in, and not allowed. Never leads to a login by itself.
@@ -128,13 +128,13 @@ pub struct ForbiddenPage<'a> {
     /// The app's host, as people know it.
     pub site: &'a str,
     /// Whom the app would have been told, such as an email address.
-    pub person: &'a str,
+    pub user: &'a str,
     /// The logout confirmation.
     pub log_out: &'a Href,
     /// The app's start page.
     pub home: &'a Href,
     /// What the log line of this request is found by.
-    pub reference: &'a str,
+    pub request_id: &'a str,
 }
 
 /// Where a logout ends. Bounces nobody back into a login.
@@ -154,7 +154,7 @@ pub struct LogoutConfirmPage<'a> {
     /// The app's host, as people know it.
     pub site: &'a str,
     /// Who is signed in, if it is known.
-    pub person: Option<&'a str>,
+    pub user: Option<&'a str>,
     /// Where the form is posted: `{prefix}/logout`.
     pub action: &'a Href,
     /// The app's start page, for those who stay.
@@ -167,7 +167,7 @@ pub struct SendFormPage<'a> {
     /// The app's host, as people know it.
     pub site: &'a str,
     /// Who is signed in.
-    pub person: &'a str,
+    pub user: &'a str,
     /// Where the form goes, as text.
     pub target: &'a str,
     /// How long ago it came, in minutes.
@@ -198,7 +198,7 @@ pub struct FormNotSentPage<'a> {
     /// The login, opened in a new tab so that this tab can go back to the filled form.
     pub login: &'a Href,
     /// What the log line of this request is found by.
-    pub reference: &'a str,
+    pub request_id: &'a str,
 }
 
 /// 401 in a frame: a login needs the whole window.
@@ -209,7 +209,7 @@ pub struct FrameLoginPage<'a> {
     /// The login.
     pub login: &'a Href,
     /// What the log line of this request is found by.
-    pub reference: &'a str,
+    pub request_id: &'a str,
 }
 
 impl Pages {
@@ -261,12 +261,12 @@ impl Pages {
 
     /// 401 to a form that was sent without a session.
     pub fn form_not_sent(&self, page: &FormNotSentPage<'_>) -> Page {
-        self.page("form_not_sent.html", page, &self.framed_by_app)
+        self.page("post_not_preserved.html", page, &self.framed_by_app)
     }
 
     /// The question before a kept form is sent.
-    pub fn send_form(&self, page: &SendFormPage<'_>) -> Page {
-        self.page("send_form.html", page, &self.never_framed)
+    pub fn replay_post(&self, page: &SendFormPage<'_>) -> Page {
+        self.page("replay_post.html", page, &self.never_framed)
     }
 
     /// 401 inside a frame.
@@ -292,7 +292,7 @@ impl Pages {
     }
 
     fn try_each(&self) -> Result<(), minijinja::Error> {
-        let (site, person, reference) = ("store.example.com", "alice", "r");
+        let (site, user, request_id) = ("store.example.com", "alice", "r");
         let home = &Href("/".to_owned());
         let link = Some(Link {
             label: "Try again",
@@ -309,7 +309,7 @@ impl Pages {
                 detail,
                 advice,
                 link: link.clone(),
-                reference,
+                request_id,
             };
             self.render("error.html", &page)?;
         }
@@ -317,10 +317,10 @@ impl Pages {
             "forbidden.html",
             &ForbiddenPage {
                 site,
-                person,
+                user,
                 log_out: home,
                 home,
-                reference,
+                request_id,
             },
         )?;
         for provider_may_remember in [true, false] {
@@ -333,12 +333,12 @@ impl Pages {
                 },
             )?;
         }
-        for person in [Some(person), None] {
+        for user in [Some(user), None] {
             self.render(
                 "logout_confirm.html",
                 &LogoutConfirmPage {
                     site,
-                    person,
+                    user,
                     action: home,
                     home,
                 },
@@ -346,12 +346,12 @@ impl Pages {
         }
         let because = "Because";
         self.render(
-            "form_not_sent.html",
+            "post_not_preserved.html",
             &FormNotSentPage {
                 site,
                 because,
                 login: home,
-                reference,
+                request_id,
             },
         )?;
         for (fields, more, of_nobody) in [(&["a", "b"][..], 1, true), (&[], 0, false)] {
@@ -359,7 +359,7 @@ impl Pages {
             let minutes = 2;
             let page = SendFormPage {
                 site,
-                person,
+                user,
                 target,
                 minutes,
                 of_nobody,
@@ -370,14 +370,14 @@ impl Pages {
                 id,
                 home,
             };
-            self.render("send_form.html", &page)?;
+            self.render("replay_post.html", &page)?;
         }
         self.render(
             "frame_login.html",
             &FrameLoginPage {
                 site,
                 login: home,
-                reference,
+                request_id,
             },
         )?;
         Ok(())
@@ -388,20 +388,20 @@ impl Href {
     /// Takes a path and query that cannot lead away from our own origin, in the reading of any browser.
     ///
     /// # Errors
-    /// Anything else: see [`NotAnHref`].
-    pub fn on_our_origin(path: impl Into<String>) -> Result<Self, NotAnHref> {
+    /// Anything else: see [`ParseHrefError`].
+    pub fn on_our_origin(path: impl Into<String>) -> Result<Self, ParseHrefError> {
         let path = path.into();
-        if path.len() > LONGEST_LINK {
-            return Err(NotAnHref::TooLong);
+        if path.len() > MAX_LINK {
+            return Err(ParseHrefError::TooLong);
         }
         if !path.starts_with('/') || path.starts_with("//") {
-            return Err(NotAnHref::NotAPath);
+            return Err(ParseHrefError::NotAPath);
         }
         if path
             .bytes()
             .any(|byte| !byte.is_ascii_graphic() || byte == b'\\')
         {
-            return Err(NotAnHref::Byte);
+            return Err(ParseHrefError::Byte);
         }
         Ok(Self(path))
     }
@@ -436,7 +436,7 @@ fn clean(text: &str) -> String {
     let mut chars = text.chars();
     let mut clean: String = chars
         .by_ref()
-        .take(LONGEST_TEXT)
+        .take(MAX_TEXT)
         .map(|c| if is_disruptive(c) { '\u{FFFD}' } else { c })
         .collect();
     if chars.next().is_some() {

@@ -6,23 +6,25 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::StartError;
-use super::observe::Telemetry;
-use crate::admin::{Orders, ReadGauges};
+use super::observe::MetricsObserver;
+use crate::admin::{CommandHandler, GaugeRefresher};
 use crate::auth::app::AppAuth;
+use crate::auth::bearer::introspection::Introspection;
 use crate::auth::bearer::{BearerAuth, TokenCache};
-use crate::auth::introspect::Introspection;
-use crate::auth::resume::SessionCache;
+use crate::auth::session::authenticate::SessionCache;
 use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, BearerConfig, Config, StorePlace};
-use crate::control::Control;
+use crate::identity::identity::HeaderTemplate;
 use crate::oidc::Provider;
 use crate::policy::app::App;
 use crate::policy::client_address::TrustedProxies;
-use crate::policy::identity::HeaderTemplate;
-use crate::policy::route::Sites;
-use crate::proxy::{Proxy, Recorder, Respond, Room, RoomSettings, Rooms};
+use crate::policy::route::HostRouter;
+use crate::proxy::{
+    ConcurrencyLimiter, LimiterSettings, Limiters, Proxy, RequestTelemetry, Responder,
+};
+use crate::runtime::BackgroundRuntime;
 use crate::session::seal::{Key, KeyRing};
-use crate::store::{FeedLimits, Measured, Memory, Redis, Store, StoreNumbers};
+use crate::store::{FeedLimits, InstrumentedStore, Memory, Redis, Store, StoreMetrics};
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
@@ -47,58 +49,58 @@ const MORE_ITEMS: usize = 10_000;
 const HOT_CODES: [&str; 3] = ["forward", "start_login", "no_session"];
 
 /// The parts that all workers share.
-pub(super) struct Composed {
-    sites: Arc<Sites>,
+pub(super) struct Components {
+    sites: Arc<HostRouter>,
     trusted: Arc<TrustedProxies>,
     auth: Arc<Auth>,
     plans: Vec<Arc<UpstreamPlan>>,
     providers: Vec<Arc<Provider>>,
-    rooms: Arc<Rooms>,
-    respond: Arc<Respond>,
+    limiters: Arc<Limiters>,
+    responder: Arc<Responder>,
     clock: Arc<dyn Clock>,
     max_cached_sessions: usize,
 }
 
-impl Composed {
+impl Components {
     pub(super) fn new(
         config: &Config,
-        control: &Control,
+        runtime: &BackgroundRuntime,
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let Guarded {
+        let GuardedApps {
             providers,
             apps: flows,
-        } = guarded(config, &clock)?;
+        } = build_apps(config, &clock)?;
         let apps: Vec<Arc<App>> = flows.iter().map(|flow| Arc::clone(&flow.app)).collect();
         let plans = apps
             .iter()
             .zip(&config.apps)
             .map(|(app, settings)| plan(app, settings));
         let plans = plans.collect::<Result<_, _>>()?;
-        let observer = Arc::new(Telemetry::new(Arc::clone(metrics)));
+        let observer = Arc::new(MetricsObserver::new(Arc::clone(metrics)));
         let stores = stores(config, metrics, clock.now())?;
         Ok(Self {
-            sites: Arc::new(Sites::new(apps)),
+            sites: Arc::new(HostRouter::new(apps)),
             trusted: Arc::new(
                 TrustedProxies::new(config.server.trusted_proxies.clone())
-                    .saying_in(config.server.forwarded_in),
+                    .reading(config.server.forwarded_header),
             ),
-            auth: Auth::new(flows, control.clone(), Arc::clone(&clock), stores, observer),
+            auth: Auth::new(flows, runtime.clone(), Arc::clone(&clock), stores, observer),
             plans,
             providers,
-            rooms: Arc::new(rooms(config)),
-            respond: Arc::new(Respond::new()?),
+            limiters: Arc::new(limiters(config)),
+            responder: Arc::new(Responder::new()?),
             clock,
             max_cached_sessions: config.max_cached_sessions,
         })
     }
 
     /// Hears which sessions were ended before this replica began, if the store tells it in time, and listens on.
-    pub(super) fn listen(&self, control: &Control) {
+    pub(super) fn listen(&self, runtime: &BackgroundRuntime) {
         let auth = Arc::clone(&self.auth);
         let (heard, caught_up) = mpsc::channel();
-        let begun = control.detach(async move {
+        let begun = runtime.spawn(async move {
             let cursor = auth.catch_up().await;
             // Nobody may be waiting any more.
             let _ = heard.send(());
@@ -107,14 +109,14 @@ impl Composed {
         // The runtime has just begun, so there is room.
         debug_assert!(begun.is_ok());
         if caught_up.recv_timeout(CATCH_UP).is_err() {
-            tracing::warn!("revocations_not_known_yet");
+            tracing::warn!("revocation_catch_up_failed");
         }
     }
 
     /// Keeps what is known of the providers fresh, and what backends are shown, and forgets what has ended.
-    pub(super) fn keep_fresh(&self, control: &Control, metrics: &Arc<Metrics>) {
+    pub(super) fn keep_fresh(&self, runtime: &BackgroundRuntime, metrics: &Arc<Metrics>) {
         for provider in &self.providers {
-            let begun = control.detach(Arc::clone(provider).keep_fresh());
+            let begun = runtime.spawn(Arc::clone(provider).keep_fresh());
             // The runtime has just begun, so there is room.
             debug_assert!(begun.is_ok());
         }
@@ -123,11 +125,11 @@ impl Composed {
             .iter()
             .filter_map(|plan| plan.client_certificate())
         {
-            let begun = control.detach(Arc::clone(certificate).keep_fresh(Arc::clone(metrics)));
+            let begun = runtime.spawn(Arc::clone(certificate).keep_fresh(Arc::clone(metrics)));
             debug_assert!(begun.is_ok());
         }
         let auth = Arc::clone(&self.auth);
-        let begun = control.detach(async move {
+        let begun = runtime.spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 auth.sweep();
@@ -137,25 +139,27 @@ impl Composed {
     }
 
     /// What sets the gauges when somebody asks for the numbers.
-    pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> ReadGauges {
+    pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> GaugeRefresher {
         let (auth, metrics, providers) = (
             Arc::clone(&self.auth),
             Arc::clone(metrics),
             self.providers.clone(),
         );
-        let (rooms, sites) = (Arc::clone(&self.rooms), Arc::clone(&self.sites));
+        let (limiters, sites) = (Arc::clone(&self.limiters), Arc::clone(&self.sites));
         Arc::new(move || {
-            let of_apps = sites.apps().iter().zip(&rooms.apps);
+            let of_apps = sites.apps().iter().zip(&limiters.apps);
             let of_apps =
-                of_apps.filter_map(|(app, room)| Some((app.name.as_str(), room.as_ref()?)));
-            let rooms: Vec<_> = std::iter::once(("", &rooms.all)).chain(of_apps).collect();
-            super::observe::read_gauges(&auth, &providers, &rooms, &metrics);
+                of_apps.filter_map(|(app, limiter)| Some((app.name.as_str(), limiter.as_ref()?)));
+            let limiters: Vec<_> = std::iter::once(("", &limiters.all))
+                .chain(of_apps)
+                .collect();
+            super::observe::read_gauges(&auth, &providers, &limiters, &metrics);
         })
     }
 
     /// Who follows an operator's orders.
-    pub(super) fn orders(&self) -> Arc<dyn Orders> {
-        Arc::new(Obedience(Arc::clone(&self.auth)))
+    pub(super) fn orders(&self) -> Arc<dyn CommandHandler> {
+        Arc::new(RevocationHandler(Arc::clone(&self.auth)))
     }
 
     /// What one worker answers with.
@@ -187,9 +191,9 @@ impl Composed {
             } else {
                 0
             }),
-            rooms: Arc::clone(&self.rooms),
-            respond: Arc::clone(&self.respond),
-            recorder: Recorder::new(
+            limiters: Arc::clone(&self.limiters),
+            responder: Arc::clone(&self.responder),
+            telemetry: RequestTelemetry::new(
                 Arc::clone(&self.clock),
                 access,
                 Arc::clone(metrics),
@@ -201,12 +205,15 @@ impl Composed {
 }
 
 /// What guards the apps, in the order of the configuration.
-pub(super) struct Guarded {
+pub(super) struct GuardedApps {
     providers: Vec<Arc<Provider>>,
     pub(super) apps: Vec<Arc<AppAuth>>,
 }
 
-pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded, StartError> {
+pub(super) fn build_apps(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<GuardedApps, StartError> {
     let ring = Arc::new(key_ring(config)?);
     let providers: Vec<_> = config
         .providers
@@ -228,7 +235,7 @@ pub(super) fn guarded(config: &Config, clock: &Arc<dyn Clock>) -> Result<Guarded
             None => flow,
         }))
     });
-    Ok(Guarded {
+    Ok(GuardedApps {
         apps: apps.collect::<Result<_, StartError>>()?,
         providers,
     })
@@ -270,18 +277,21 @@ fn bearer_auth(
     })
 }
 
-struct Obedience(Arc<Auth>);
+struct RevocationHandler(Arc<Auth>);
 
-impl Orders for Obedience {
+impl CommandHandler for RevocationHandler {
     fn obey(&self, message: &str) -> Result<usize, String> {
-        self.0.obey(message).map_err(|error| error.to_string())
+        self.0
+            .apply_command(message)
+            .map_err(|error| error.to_string())
     }
 }
 
 /// Three of one kind, so that nobody who merely begins logins, or sends proofs, takes what sessions need.
 fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, StartError> {
-    let (store, numbers) = (&config.store, StoreNumbers::new(metrics));
-    let measured = |store: Arc<dyn Store>| Arc::new(Measured::new(store, Arc::clone(&numbers)));
+    let (store, numbers) = (&config.store, StoreMetrics::new(metrics));
+    let instrumented =
+        |store: Arc<dyn Store>| Arc::new(InstrumentedStore::new(store, Arc::clone(&numbers)));
     let revoked = store.max_revoked.saturating_mul(config.apps.len());
     let limits = FeedLimits {
         longest_life: config
@@ -302,34 +312,34 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
                 None => memory(),
             };
             Ok(Stores {
-                sessions: measured(Arc::new(sessions)),
-                strangers: measured(Arc::new(memory())),
-                max_strangers: store.max_entries,
-                proofs: measured(Arc::new(memory())),
+                sessions: instrumented(Arc::new(sessions)),
+                anonymous: instrumented(Arc::new(memory())),
+                max_anonymous: store.max_entries,
+                proofs: instrumented(Arc::new(memory())),
             })
         }
         StorePlace::Redis(settings) => {
             let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
-            let strangers = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
+            let anonymous = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
             let proofs = sessions.beside(&settings.key_prefix, "proofs", CALLS_FOR_PROOFS);
             Ok(Stores {
-                sessions: measured(Arc::new(sessions)),
-                strangers: measured(Arc::new(strangers)),
-                max_strangers: store.max_entries,
-                proofs: measured(Arc::new(proofs)),
+                sessions: instrumented(Arc::new(sessions)),
+                anonymous: instrumented(Arc::new(anonymous)),
+                max_anonymous: store.max_entries,
+                proofs: instrumented(Arc::new(proofs)),
             })
         }
     }
 }
 
-fn rooms(config: &Config) -> Rooms {
+fn limiters(config: &Config) -> Limiters {
     let all = config.server.requests;
     let of_app = |app: &AppConfig| {
-        app.max_requests
-            .map(|most| Room::new(RoomSettings { most, ..all }))
+        app.max_in_flight_requests
+            .map(|most| ConcurrencyLimiter::new(LimiterSettings { most, ..all }))
     };
-    Rooms {
-        all: Room::new(all),
+    Limiters {
+        all: ConcurrencyLimiter::new(all),
         apps: config.apps.iter().map(of_app).collect(),
     }
 }

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, Observer};
 use crate::oidc::Provider;
-use crate::proxy::Room;
+use crate::proxy::ConcurrencyLimiter;
 use crate::telemetry::metrics::Metrics;
 
 /// Counts and logs what happens.
-pub(super) struct Telemetry {
+pub(super) struct MetricsObserver {
     metrics: Arc<Metrics>,
 }
 
-impl Telemetry {
+impl MetricsObserver {
     pub(super) const fn new(metrics: Arc<Metrics>) -> Self {
         Self { metrics }
     }
 }
 
-impl Observer for Telemetry {
-    fn happened(&self, app: &AppAuth, event: Event, outcome: &'static str) {
+impl Observer for MetricsObserver {
+    fn record_event(&self, app: &AppAuth, event: Event, outcome: &'static str) {
         let name = app.app.name.as_str();
         if event == Event::Introspection {
             // As often as programs ask: that is what the counter is for.
@@ -34,29 +34,29 @@ impl Observer for Telemetry {
             Event::PasswordLogin => &self.metrics.password_logins,
             Event::Refresh => &self.metrics.refreshes,
             Event::Revocation => &self.metrics.revocations,
-            Event::Theft => &self.metrics.thefts,
+            Event::RefreshTokenReuse => &self.metrics.thefts,
             Event::Logout => &self.metrics.logouts,
             Event::Introspection => &self.metrics.introspections,
             Event::AppLogout => &self.metrics.app_logouts,
-            Event::Form => &self.metrics.forms,
+            Event::PostReplay => &self.metrics.post_replays,
         };
         counter.with_label_values(&[name, outcome]).inc();
     }
 
-    fn knows_endings(&self, known: bool) {
+    fn revocations_synced(&self, known: bool) {
         if known {
-            tracing::info!("revocations_known");
+            tracing::info!("revocations_synced");
         } else {
-            tracing::warn!("revocations_unknown");
+            tracing::warn!("revocations_not_synced");
         }
-        self.metrics.revocations_known.set(i64::from(known));
+        self.metrics.revocation_sync_up.set(i64::from(known));
     }
 
-    fn sessions_on_old_keys(&self, count: usize) {
-        self.metrics.sessions_on_old_keys.set(whole(count));
+    fn sessions_on_previous_keys(&self, count: usize) {
+        self.metrics.sessions_on_previous_keys.set(whole(count));
     }
 
-    fn weighed(&self, app: &AppAuth, bytes: usize) {
+    fn observe_cookie_size(&self, app: &AppAuth, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.metrics
             .cookie_bytes
@@ -69,29 +69,29 @@ impl Observer for Telemetry {
 pub(super) fn read_gauges(
     auth: &Auth,
     providers: &[Arc<Provider>],
-    rooms: &[(&str, &Room)],
+    limiters: &[(&str, &ConcurrencyLimiter)],
     metrics: &Metrics,
 ) {
-    for (app, room) in rooms {
+    for (app, limiter) in limiters {
         let app = [*app];
         metrics
-            .requests_under_way
+            .requests_in_flight
             .with_label_values(&app)
-            .set(whole(room.inside()));
+            .set(whole(limiter.in_flight()));
         metrics
-            .requests_waiting
+            .requests_queued
             .with_label_values(&app)
-            .set(whole(room.waiting()));
+            .set(whole(limiter.queued()));
     }
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(whole(entries));
     metrics.revoked_sessions.set(whole(revoked));
-    let (forms, bytes) = auth.kept_forms();
-    metrics.kept_forms.set(whole(forms));
-    metrics.kept_form_bytes.set(whole(bytes));
+    let (post_replays, bytes) = auth.preserved_posts();
+    metrics.preserved_posts.set(whole(post_replays));
+    metrics.preserved_post_bytes.set(whole(bytes));
     metrics
-        .revocations_unreadable
-        .set(i64::try_from(auth.unreadable_announcements()).unwrap_or(i64::MAX));
+        .revocation_events_invalid
+        .set(i64::try_from(auth.invalid_events()).unwrap_or(i64::MAX));
     metrics
         .introspected_tokens
         .set(whole(auth.introspected_tokens()));

@@ -19,7 +19,7 @@ pub struct AppCookie {
 
 /// Why there is no such cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnAppCookie {
+pub enum AppCookieError {
     /// RFC 6265 section 4.1.1: a token.
     #[error(
         "a cookie's name is letters, digits and any of !#$%&'*+-.^_`|~, at most {LONGEST} of them"
@@ -42,20 +42,20 @@ impl AppCookie {
     /// A cookie of the app at `origin`.
     ///
     /// # Errors
-    /// See [`NotAnAppCookie`].
+    /// See [`AppCookieError`].
     pub fn new(
         name: &str,
         path: &str,
         domain: Option<&str>,
         origin: &Origin,
-    ) -> Result<Self, NotAnAppCookie> {
+    ) -> Result<Self, AppCookieError> {
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || name.len() > LONGEST || !name.bytes().all(token) {
-            return Err(NotAnAppCookie::Name);
+            return Err(AppCookieError::Name);
         }
         let visible = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b';';
         if !path.starts_with('/') || path.len() > LONGEST || !path.bytes().all(visible) {
-            return Err(NotAnAppCookie::Path);
+            return Err(AppCookieError::Path);
         }
         let domain = domain.map(|domain| {
             domain
@@ -67,13 +67,13 @@ impl AppCookie {
             .as_ref()
             .is_some_and(|domain| !is_above(domain, origin.host()))
         {
-            return Err(NotAnAppCookie::Domain);
+            return Err(AppCookieError::Domain);
         }
         let lower = name.to_ascii_lowercase();
         let (host, secure) = (lower.starts_with("__host-"), lower.starts_with("__secure-"));
         if (host && (path != "/" || domain.is_some())) || ((host || secure) && !origin.is_secure())
         {
-            return Err(NotAnAppCookie::Prefix);
+            return Err(AppCookieError::Prefix);
         }
         Ok(Self {
             name: name.to_owned(),
@@ -121,7 +121,7 @@ mod tests {
         path: &str,
         domain: Option<&str>,
         origin: &str,
-    ) -> Result<String, NotAnAppCookie> {
+    ) -> Result<String, AppCookieError> {
         let cookie = AppCookie::new(name, path, domain, &Origin::parse(origin).unwrap())?;
         Ok(cookie.expire().unwrap().to_str().unwrap().to_owned())
     }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_a_browser_would_not_take_for_it_is_refused() {
-        use NotAnAppCookie::{Domain, Name, Path, Prefix};
+        use AppCookieError::{Domain, Name, Path, Prefix};
         for name in ["", "a b", "a;b", "a=b", "a\r\nSet-Cookie: b", "\u{e9}"] {
             assert_eq!(cookie(name, "/", None, STORE), Err(Name), "{name:?}");
         }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::login_loop::Signs;
+use super::login_loop::TransportHints;
 use super::seal::Purpose;
 use crate::types::oauth::Nonce;
 use crate::types::secret::same_bytes;
@@ -77,7 +77,7 @@ pub struct AttemptState {
     /// How many logins had finished in vain before.
     pub logins: u8,
     /// How the request came that began it.
-    pub signs: Signs,
+    pub signs: TransportHints,
 }
 
 impl AttemptState {

@@ -15,7 +15,7 @@ const BESIDE: usize = 320;
 const MAX_NAME: usize = 64;
 
 /// What a cookie takes in a `Cookie` field, all chunks of it together.
-pub fn weight(name: &str, value: &str) -> usize {
+pub fn cookie_size(name: &str, value: &str) -> usize {
     let marked = if value.len() > MAX_VALUE {
         value.len() + 2
     } else {
@@ -43,7 +43,7 @@ pub fn attempts_that_fit(
     let cookies = ours
         .iter()
         .flat_map(|beginning| came.beginning_with(beginning));
-    let taken: usize = cookies.map(|(name, value)| weight(name, value)).sum();
+    let taken: usize = cookies.map(|(name, value)| cookie_size(name, value)).sum();
     let room = MAX_ALL.saturating_sub(taken);
     room.checked_div(attempt)
         .unwrap_or(most)
@@ -53,7 +53,7 @@ pub fn attempts_that_fit(
 /// The oldest login attempts among `came` that must go, so that what remains is not more than `most` and has room
 /// beside a session that takes `total`. Browsers send the cookies of one path in the order in which they were set
 /// (RFC 6265 section 5.4).
-pub fn surplus<'r>(
+pub fn evictable_attempts<'r>(
     came: &RequestCookies<'r>,
     attempts: &str,
     total: usize,
@@ -66,7 +66,7 @@ pub fn surplus<'r>(
     let mut room = MAX_ALL.saturating_sub(total);
     let mut kept = 0;
     for (name, value) in came.beginning_with(attempts).rev() {
-        match room.checked_sub(weight(name, value)) {
+        match room.checked_sub(cookie_size(name, value)) {
             Some(left) if kept < most => (room, kept) = (left, kept + 1),
             Some(_) | None => break,
         }
@@ -77,7 +77,7 @@ pub fn surplus<'r>(
 
 /// What takes the most room in a session's cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heaviest {
+pub struct LargestPart {
     /// What it is.
     pub part: Part,
     /// How long it is, as the provider sent it.
@@ -97,35 +97,35 @@ pub enum Part {
     KeptClaim(String),
 }
 
-impl Heaviest {
+impl LargestPart {
     /// Of what the cookies of `grant` will hold.
     pub fn of(grant: &Grant) -> Self {
         let refresh = grant
             .refresh
             .as_ref()
             .map_or(0, |refresh| refresh.token.expose().len());
-        let mut heaviest = Self {
+        let mut largest = Self {
             part: Part::RefreshToken,
             bytes: refresh,
         };
         let mut weigh = |part: Part, bytes: usize| {
-            if bytes > heaviest.bytes {
-                heaviest = Self { part, bytes };
+            if bytes > largest.bytes {
+                largest = Self { part, bytes };
             }
         };
         weigh(Part::JwtHeader, grant.jwt.jwt.header_len());
-        if let Some((name, bytes)) = grant.jwt.jwt.claims().as_ref().and_then(largest) {
+        if let Some((name, bytes)) = grant.jwt.jwt.claims().as_ref().and_then(largest_claim) {
             weigh(Part::Claim(shown(&name)), bytes);
         }
-        if let Some((name, bytes)) = grant.jwt.kept().as_ref().and_then(largest) {
+        if let Some((name, bytes)) = grant.jwt.kept().as_ref().and_then(largest_claim) {
             weigh(Part::KeptClaim(shown(&name)), bytes);
         }
-        heaviest
+        largest
     }
 }
 
 /// The path to the largest member: into an object for as long as one member is more than half of it.
-fn largest(claims: &Map<String, Value>) -> Option<(String, usize)> {
+fn largest_claim(claims: &Map<String, Value>) -> Option<(String, usize)> {
     let size = |value: &Value| value.to_string().len();
     let (name, value) = claims
         .iter()
@@ -133,7 +133,7 @@ fn largest(claims: &Map<String, Value>) -> Option<(String, usize)> {
     let bytes = size(value);
     let inner = value
         .as_object()
-        .and_then(largest)
+        .and_then(largest_claim)
         .filter(|(_, inner)| inner * 2 > bytes);
     Some(match inner {
         Some((path, bytes)) => (format!("{name}.{path}"), bytes),
@@ -152,7 +152,7 @@ fn shown(name: &str) -> String {
     printable.collect()
 }
 
-impl fmt::Display for Heaviest {
+impl fmt::Display for LargestPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.bytes;
         match &self.part {
@@ -263,14 +263,14 @@ mod tests {
             ),
         ];
         for (grant, expected) in cases {
-            assert_eq!(Heaviest::of(&grant).to_string(), expected);
+            assert_eq!(LargestPart::of(&grant).to_string(), expected);
         }
     }
 
     #[test]
     fn a_name_that_floods_or_breaks_a_line_is_cut() {
         let claims = json!({ format!("a\n{}", "b".repeat(500)): "value" });
-        let Part::Claim(name) = Heaviest::of(&grant(&json!({}), &claims, &json!({}), 0)).part
+        let Part::Claim(name) = LargestPart::of(&grant(&json!({}), &claims, &json!({}), 0)).part
         else {
             panic!("a claim")
         };
@@ -292,12 +292,12 @@ mod tests {
     fn the_oldest_attempts_go_until_the_rest_fits() {
         let fields = [attempts(10)];
         let came = RequestCookies::read(&fields);
-        let surplus = |total, most| surplus(&came, "app_login_", total, most);
-        assert_eq!(surplus(1000, 8), ["app_login_0", "app_login_1"]);
-        assert_eq!(surplus(MAX_ALL - 450, 8).len(), 8);
-        assert_eq!(surplus(MAX_ALL, 8).len(), 10);
-        assert!(surplus(0, 20).is_empty());
-        assert!(super::surplus(&came, "no_such_", MAX_ALL, 0).is_empty());
+        let evictable_attempts = |total, most| evictable_attempts(&came, "app_login_", total, most);
+        assert_eq!(evictable_attempts(1000, 8), ["app_login_0", "app_login_1"]);
+        assert_eq!(evictable_attempts(MAX_ALL - 450, 8).len(), 8);
+        assert_eq!(evictable_attempts(MAX_ALL, 8).len(), 10);
+        assert!(evictable_attempts(0, 20).is_empty());
+        assert!(super::evictable_attempts(&came, "no_such_", MAX_ALL, 0).is_empty());
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
                 .iter()
                 .enumerate()
                 .map(|(at, chunk)| format!("{}={chunk}; ", chunk_name("name", at)).len());
-            assert_eq!(weight("name", &value), sent.sum::<usize>(), "{length}");
+            assert_eq!(cookie_size("name", &value), sent.sum::<usize>(), "{length}");
         }
     }
 }

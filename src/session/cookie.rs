@@ -25,7 +25,7 @@ pub struct CookieNames {
     /// The sealed refresh token.
     pub refresh: String,
     /// The time of the last activity.
-    pub seen: String,
+    pub activity: String,
     /// The browser.
     pub browser: String,
     /// A login attempt, before its id.
@@ -33,9 +33,9 @@ pub struct CookieNames {
     /// The ID token for logout.
     pub hint: String,
     /// Logins in a row.
-    pub rounds: String,
+    pub login_loop: String,
     /// Who was signed in last.
-    pub person: String,
+    pub user: String,
     stem: String,
     secure: bool,
 }
@@ -53,12 +53,12 @@ impl CookieNames {
         Self {
             jwt: format!("{host}{stem}_jwt"),
             refresh: format!("{host}{stem}_refresh"),
-            seen: format!("{host}{stem}_seen"),
+            activity: format!("{host}{stem}_activity"),
             browser: format!("{host}{stem}_browser"),
             login: format!("{path}{stem}_login_"),
-            hint: format!("{path}{stem}_hint"),
-            rounds: format!("{host}{stem}_rounds"),
-            person: format!("{host}{stem}_person"),
+            hint: format!("{path}{stem}_id_token_hint"),
+            login_loop: format!("{host}{stem}_login_loop"),
+            user: format!("{host}{stem}_last_user"),
             stem: stem.to_owned(),
             secure,
         }
@@ -271,8 +271,8 @@ mod tests {
     fn plain_http_has_neither_prefix_nor_secure() {
         let names = names("http://store.localhost:8080");
         assert_eq!(
-            names.set(&names.seen, "v", "/", None).unwrap(),
-            "doorward_seen=v; Path=/; HttpOnly; SameSite=Lax"
+            names.set(&names.activity, "v", "/", None).unwrap(),
+            "doorward_activity=v; Path=/; HttpOnly; SameSite=Lax"
         );
     }
 
@@ -283,16 +283,18 @@ mod tests {
             let CookieNames {
                 jwt,
                 refresh,
-                seen,
+                activity,
                 browser,
                 login,
                 hint,
-                rounds,
-                person,
+                login_loop,
+                user,
                 stem: _,
                 secure: _,
             } = &names;
-            for name in [jwt, refresh, seen, browser, login, hint, rounds, person] {
+            for name in [
+                jwt, refresh, activity, browser, login, hint, login_loop, user,
+            ] {
                 assert!(
                     names
                         .beginnings()
@@ -308,8 +310,8 @@ mod tests {
     fn our_names_are_known_in_every_case() {
         for name in [
             "doorward_jwt",
-            "__Host-doorward_seen",
-            "__secure-DOORWARD_hint",
+            "__Host-doorward_activity",
+            "__secure-DOORWARD_id_token_hint",
             "doorward_",
         ] {
             assert!(is_named_after("doorward", name), "{name}");

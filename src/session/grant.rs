@@ -35,18 +35,18 @@ pub struct RefreshGrant {
     pub active_at: Timestamp,
 }
 
-/// The purpose of `__Host-doorward_seen`.
+/// The purpose of `__Host-doorward_activity`.
 #[derive(Debug)]
-pub struct SeenCookie;
+pub struct ActivityCookie;
 
-impl Purpose for SeenCookie {
-    type Payload = Seen;
+impl Purpose for ActivityCookie {
+    type Payload = LastActivity;
     const NAME: &'static str = "last activity";
 }
 
 /// When a session was last used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct LastActivity {
     /// Our session.
     pub sid: SessionId,
     /// How often its tokens had been rotated.
@@ -55,7 +55,7 @@ pub struct Seen {
     pub last_activity: Timestamp,
 }
 
-/// The purpose of `__Secure-doorward_hint`.
+/// The purpose of `__Secure-doorward_id_token_hint`.
 #[derive(Debug)]
 pub struct HintCookie;
 

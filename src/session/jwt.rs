@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::seal::Purpose;
-use crate::policy::claims::Claims;
+use crate::identity::claims::Claims;
 use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
 };

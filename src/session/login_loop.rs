@@ -10,9 +10,9 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use http::{HeaderMap, header};
 
-use super::assess::Why;
 use super::cookie::{MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name};
-use crate::policy::return_to::ReturnTo;
+use super::validity::NoSessionReason;
+use crate::identity::return_to::ReturnTo;
 use crate::types::net::Origin;
 use crate::types::time::Timestamp;
 
@@ -20,7 +20,7 @@ use crate::types::time::Timestamp;
 pub const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// How many logins may finish without a session that is seen again; the next is not begun.
-const MOST_LOGINS: u8 = 2;
+const MAX_LOGINS: u8 = 2;
 
 /// How often a signed-in person may be sent to log in and back to the same page within [`REMEMBERED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +42,17 @@ impl SentBackBy {
     }
 
     /// Why more than that is a circle.
-    pub const fn cause(self) -> Cause {
+    pub const fn cause(self) -> LoginLoopCause {
         match self {
-            Self::Login => Cause::NotAllowed,
-            Self::Callback => Cause::WrongHost,
+            Self::Login => LoginLoopCause::NotAllowed,
+            Self::Callback => LoginLoopCause::WrongHost,
         }
     }
 }
 
 /// What the last answers were about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rounds {
+pub enum LoginLoopState {
     /// Logins that finished, each with a session that was not seen since.
     Unseen {
         /// How many, one after the other.
@@ -73,7 +73,7 @@ pub enum Rounds {
 
 /// Why logins go in circles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum LoginLoopCause {
     /// The browser did not send the cookies that it was given.
     CookieNotReturned,
     /// It came by another name than the app's own, under which cookies do not come back.
@@ -85,14 +85,14 @@ pub enum Cause {
     /// The session was over when it was seen for the first time, by the clock of whoever looked.
     ClockOff,
     /// Cookies came back and could not be opened, or do not belong together.
-    Unreadable,
+    InvalidRequest,
     /// The session was ended at once, by the provider or a logout elsewhere.
     SessionEnded,
     /// The app sends a person who is signed in to log in again.
     NotAllowed,
 }
 
-impl Cause {
+impl LoginLoopCause {
     /// The stable word for logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
@@ -100,8 +100,8 @@ impl Cause {
             Self::WrongHost => "login_loop_wrong_host",
             Self::SecureOverHttp => "login_loop_secure_over_http",
             Self::TooLarge => "login_loop_too_large",
-            Self::ClockOff => "login_loop_clock_off",
-            Self::Unreadable => "login_loop_unreadable_cookie",
+            Self::ClockOff => "login_loop_clock_skew",
+            Self::InvalidRequest => "login_loop_cookie_unreadable",
             Self::SessionEnded => "login_loop_session_ended",
             Self::NotAllowed => "login_loop_not_allowed",
         }
@@ -110,14 +110,14 @@ impl Cause {
 
 /// What a request tells of the way it came. Anybody can write these fields: they choose words, and nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Signs {
+pub struct TransportHints {
     /// Something in front was asked for another host.
     pub other_host: bool,
     /// The browser seems to speak plain http to an app whose address is https.
     pub plain_http: bool,
 }
 
-impl Signs {
+impl TransportHints {
     /// Reads the fields of a navigation to the app at `origin`.
     pub fn read(headers: &HeaderMap, origin: &Origin) -> Self {
         let first = |name: &str| {
@@ -155,14 +155,14 @@ impl Signs {
     }
 
     /// Why a cookie did not come back, if anything else than the browser's own will is known.
-    pub const fn cause(self) -> Option<Cause> {
+    pub const fn cause(self) -> Option<LoginLoopCause> {
         match self {
             Self {
                 other_host: true, ..
-            } => Some(Cause::WrongHost),
+            } => Some(LoginLoopCause::WrongHost),
             Self {
                 plain_http: true, ..
-            } => Some(Cause::SecureOverHttp),
+            } => Some(LoginLoopCause::SecureOverHttp),
             Self {
                 other_host: false,
                 plain_http: false,
@@ -171,7 +171,7 @@ impl Signs {
     }
 }
 
-impl Rounds {
+impl LoginLoopState {
     /// Reads the cookie's value. Anything else than what we write is nothing.
     pub fn parse(value: &str) -> Option<Self> {
         let mut parts = value.split('.');
@@ -226,31 +226,39 @@ impl Rounds {
     }
 
     /// Whether no other login is to be begun, and why the session of the last is not there: `why`, with these cookies.
-    pub fn are_too_many(
+    pub fn exceeds_limit(
         &self,
-        why: Why,
-        signs: Signs,
+        why: NoSessionReason,
+        signs: TransportHints,
         came: &RequestCookies<'_>,
         session_cookies: [&str; 2],
-    ) -> Option<Cause> {
+    ) -> Option<LoginLoopCause> {
         let Self::Unseen { logins, bytes } = self else {
             return None;
         };
         let is_cut = || session_cookies.iter().any(|name| is_cut(came, name));
         let cause = match why {
-            Why::NoCookie => signs.cause().unwrap_or(if *bytes > MAX_VALUE || is_cut() {
-                Cause::TooLarge
-            } else {
-                Cause::CookieNotReturned
-            }),
-            Why::Unreadable if is_cut() => Cause::TooLarge,
-            Why::Unreadable | Why::Mixed => Cause::Unreadable,
-            Why::Idle | Why::TooOld | Why::Expired => Cause::ClockOff,
-            Why::Revoked | Why::RefreshRefused | Why::Reused => Cause::SessionEnded,
+            NoSessionReason::NoCookie => {
+                signs.cause().unwrap_or(if *bytes > MAX_VALUE || is_cut() {
+                    LoginLoopCause::TooLarge
+                } else {
+                    LoginLoopCause::CookieNotReturned
+                })
+            }
+            NoSessionReason::InvalidRequest if is_cut() => LoginLoopCause::TooLarge,
+            NoSessionReason::InvalidRequest | NoSessionReason::CookieMismatch => {
+                LoginLoopCause::InvalidRequest
+            }
+            NoSessionReason::Idle | NoSessionReason::AbsoluteTimeout | NoSessionReason::Expired => {
+                LoginLoopCause::ClockOff
+            }
+            NoSessionReason::Revoked
+            | NoSessionReason::RefreshRefused
+            | NoSessionReason::RefreshTokenReused => LoginLoopCause::SessionEnded,
             // It may be there: nothing is known against it.
-            Why::RevocationsUnknown | Why::TokenRefused(_) => return None,
+            NoSessionReason::RevocationsUnknown | NoSessionReason::TokenRefused(_) => return None,
         };
-        (*logins >= MOST_LOGINS).then_some(cause)
+        (*logins >= MAX_LOGINS).then_some(cause)
     }
 
     /// A person who is signed in was sent to log in, and goes back to `page` at `now`. `None`: once more than can be by
@@ -322,12 +330,12 @@ mod tests {
     fn cause(
         logins: u8,
         bytes: usize,
-        why: Why,
-        signs: Signs,
+        why: NoSessionReason,
+        signs: TransportHints,
         cookies: &'static str,
-    ) -> Option<Cause> {
+    ) -> Option<LoginLoopCause> {
         let fields = [HeaderValue::from_static(cookies)];
-        Rounds::Unseen { logins, bytes }.are_too_many(
+        LoginLoopState::Unseen { logins, bytes }.exceeds_limit(
             why,
             signs,
             &RequestCookies::read(&fields),
@@ -338,64 +346,136 @@ mod tests {
     #[test]
     fn the_third_login_is_not_begun_and_each_cause_has_its_signs() {
         let (none, host) = (
-            Signs::default(),
-            Signs {
+            TransportHints::default(),
+            TransportHints {
                 other_host: true,
                 plain_http: false,
             },
         );
-        let http = Signs {
+        let http = TransportHints {
             other_host: false,
             plain_http: true,
         };
         let cases = [
-            (Why::NoCookie, 2000, none, "a=1", Cause::CookieNotReturned),
-            (Why::NoCookie, 2000, host, "a=1", Cause::WrongHost),
-            (Why::NoCookie, 2000, http, "a=1", Cause::SecureOverHttp),
-            (Why::NoCookie, 2000, host.or(http), "a=1", Cause::WrongHost),
-            (Why::NoCookie, 4000, none, "a=1", Cause::TooLarge),
-            (Why::NoCookie, 2000, none, "jwt.1=x", Cause::TooLarge),
-            (Why::Unreadable, 5000, none, "jwt=2.x", Cause::TooLarge),
             (
-                Why::Unreadable,
+                NoSessionReason::NoCookie,
+                2000,
+                none,
+                "a=1",
+                LoginLoopCause::CookieNotReturned,
+            ),
+            (
+                NoSessionReason::NoCookie,
+                2000,
+                host,
+                "a=1",
+                LoginLoopCause::WrongHost,
+            ),
+            (
+                NoSessionReason::NoCookie,
+                2000,
+                http,
+                "a=1",
+                LoginLoopCause::SecureOverHttp,
+            ),
+            (
+                NoSessionReason::NoCookie,
+                2000,
+                host.or(http),
+                "a=1",
+                LoginLoopCause::WrongHost,
+            ),
+            (
+                NoSessionReason::NoCookie,
+                4000,
+                none,
+                "a=1",
+                LoginLoopCause::TooLarge,
+            ),
+            (
+                NoSessionReason::NoCookie,
+                2000,
+                none,
+                "jwt.1=x",
+                LoginLoopCause::TooLarge,
+            ),
+            (
+                NoSessionReason::InvalidRequest,
+                5000,
+                none,
+                "jwt=2.x",
+                LoginLoopCause::TooLarge,
+            ),
+            (
+                NoSessionReason::InvalidRequest,
                 5000,
                 none,
                 "refresh=2.x; jwt=y",
-                Cause::TooLarge,
+                LoginLoopCause::TooLarge,
             ),
             (
-                Why::Unreadable,
+                NoSessionReason::InvalidRequest,
                 5000,
                 none,
                 "jwt=2.x; jwt.1=y",
-                Cause::Unreadable,
+                LoginLoopCause::InvalidRequest,
             ),
             (
-                Why::Unreadable,
+                NoSessionReason::InvalidRequest,
                 5000,
                 none,
                 "jwt=x; jwt=y; jwt.1=z",
-                Cause::Unreadable,
+                LoginLoopCause::InvalidRequest,
             ),
             (
-                Why::Mixed,
+                NoSessionReason::CookieMismatch,
                 5000,
                 none,
                 "jwt=x; refresh=y",
-                Cause::Unreadable,
+                LoginLoopCause::InvalidRequest,
             ),
-            (Why::Expired, 2000, http, "jwt=x", Cause::ClockOff),
-            (Why::Idle, 2000, none, "jwt=x", Cause::ClockOff),
-            (Why::TooOld, 2000, none, "jwt=x", Cause::ClockOff),
-            (Why::Revoked, 2000, none, "jwt=x", Cause::SessionEnded),
             (
-                Why::RefreshRefused,
+                NoSessionReason::Expired,
+                2000,
+                http,
+                "jwt=x",
+                LoginLoopCause::ClockOff,
+            ),
+            (
+                NoSessionReason::Idle,
                 2000,
                 none,
                 "jwt=x",
-                Cause::SessionEnded,
+                LoginLoopCause::ClockOff,
             ),
-            (Why::Reused, 2000, none, "jwt=x", Cause::SessionEnded),
+            (
+                NoSessionReason::AbsoluteTimeout,
+                2000,
+                none,
+                "jwt=x",
+                LoginLoopCause::ClockOff,
+            ),
+            (
+                NoSessionReason::Revoked,
+                2000,
+                none,
+                "jwt=x",
+                LoginLoopCause::SessionEnded,
+            ),
+            (
+                NoSessionReason::RefreshRefused,
+                2000,
+                none,
+                "jwt=x",
+                LoginLoopCause::SessionEnded,
+            ),
+            (
+                NoSessionReason::RefreshTokenReused,
+                2000,
+                none,
+                "jwt=x",
+                LoginLoopCause::SessionEnded,
+            ),
         ];
         for (why, bytes, signs, cookies, expected) in cases {
             assert_eq!(
@@ -415,23 +495,23 @@ mod tests {
 
     #[test]
     fn rounds_are_counted_and_not_tabs() {
-        let first = Rounds::after_login(None, 0, false, 1);
-        let other_tab = Rounds::after_login(Some(&first), 0, true, 1);
+        let first = LoginLoopState::after_login(None, 0, false, 1);
+        let other_tab = LoginLoopState::after_login(Some(&first), 0, true, 1);
         assert_eq!((first.logins(), other_tab.logins()), (1, 1));
         assert_eq!(
-            Rounds::after_login(Some(&other_tab), 1, true, 1).logins(),
+            LoginLoopState::after_login(Some(&other_tab), 1, true, 1).logins(),
             2
         );
-        let elsewhere = Rounds::after_login(Some(&other_tab), 0, false, 1);
+        let elsewhere = LoginLoopState::after_login(Some(&other_tab), 0, false, 1);
         assert_eq!(elsewhere.logins(), 2, "begun where the count is not seen");
-        let forgotten = Rounds::after_login(None, 1, false, 1);
+        let forgotten = LoginLoopState::after_login(None, 1, false, 1);
         assert_eq!(
             forgotten.logins(),
             2,
             "a round whose cookie is forgotten, not its `state`"
         );
         assert_eq!(
-            Rounds::after_login(Some(&elsewhere), u8::MAX, false, 1).logins(),
+            LoginLoopState::after_login(Some(&elsewhere), u8::MAX, false, 1).logins(),
             u8::MAX
         );
     }
@@ -439,32 +519,43 @@ mod tests {
     #[test]
     fn who_is_signed_in_is_sent_back_to_a_page_so_often_and_no_more() {
         let mut rounds = None;
-        let callback = |known: Option<&Rounds>| {
-            Rounds::after_sending_back(known, &page("/cart"), SentBackBy::Callback, AT)
+        let callback = |known: Option<&LoginLoopState>| {
+            LoginLoopState::after_sending_back(known, &page("/cart"), SentBackBy::Callback, AT)
         };
         assert_eq!(callback(callback(callback(None).as_ref()).as_ref()), None);
         for times in 1..=SentBackBy::Login.most() {
-            rounds =
-                Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, AT);
-            assert!(matches!(rounds, Some(Rounds::SentBack { times: t, .. }) if t == times));
+            rounds = LoginLoopState::after_sending_back(
+                rounds.as_ref(),
+                &page("/cart"),
+                SentBackBy::Login,
+                AT,
+            );
+            assert!(
+                matches!(rounds, Some(LoginLoopState::SentBack { times: t, .. }) if t == times)
+            );
         }
         let sent = |path, secs| {
             let now = AT.plus(Duration::from_secs(secs));
-            Rounds::after_sending_back(rounds.as_ref(), &page(path), SentBackBy::Login, now)
+            LoginLoopState::after_sending_back(rounds.as_ref(), &page(path), SentBackBy::Login, now)
         };
         assert_eq!(sent("/cart", 59), None);
         assert!(matches!(
             sent("/cart", 60),
-            Some(Rounds::SentBack { times: 1, .. })
+            Some(LoginLoopState::SentBack { times: 1, .. })
         ));
         assert!(matches!(
             sent("/posts", 1),
-            Some(Rounds::SentBack { times: 1, .. })
+            Some(LoginLoopState::SentBack { times: 1, .. })
         ));
         let before = AT.minus(REMEMBERED);
         assert!(
-            Rounds::after_sending_back(rounds.as_ref(), &page("/cart"), SentBackBy::Login, before)
-                .is_some()
+            LoginLoopState::after_sending_back(
+                rounds.as_ref(),
+                &page("/cart"),
+                SentBackBy::Login,
+                before
+            )
+            .is_some()
         );
     }
 
@@ -472,17 +563,17 @@ mod tests {
     fn what_is_written_is_read_and_nothing_else() {
         let page = hash(&page("/cart"));
         for rounds in [
-            Rounds::Unseen {
+            LoginLoopState::Unseen {
                 logins: 2,
                 bytes: 7168,
             },
-            Rounds::SentBack {
+            LoginLoopState::SentBack {
                 times: 3,
                 page,
                 since: AT,
             },
         ] {
-            assert_eq!(Rounds::parse(&rounds.to_value()), Some(rounds));
+            assert_eq!(LoginLoopState::parse(&rounds.to_value()), Some(rounds));
         }
         let bad = [
             "",
@@ -497,7 +588,7 @@ mod tests {
             "x.1.1",
         ];
         for bad in bad {
-            assert_eq!(Rounds::parse(bad), None, "{bad}");
+            assert_eq!(LoginLoopState::parse(bad), None, "{bad}");
         }
     }
 
@@ -543,10 +634,10 @@ mod tests {
                     HeaderValue::from_static(value),
                 )
             });
-            let signs = Signs::read(&headers.collect(), &Origin::parse(origin).unwrap());
+            let signs = TransportHints::read(&headers.collect(), &Origin::parse(origin).unwrap());
             assert_eq!(
                 signs,
-                Signs {
+                TransportHints {
                     other_host,
                     plain_http
                 },

@@ -1,15 +1,15 @@
-//! PURE: what our cookies mean. `now`, nonces and keys are arguments; nothing here is kept between requests.
+//! PURE: session cookies and their validity. `now`, nonces and keys are arguments.
 
 pub mod app_cookie;
-pub mod assess;
 pub mod attempt;
 pub mod budget;
 pub mod cookie;
 pub mod grant;
 pub mod jwt;
-pub mod kept_form;
+pub mod last_user;
 pub mod login_loop;
 pub mod native;
-pub mod person;
+pub mod preserved_post;
 pub mod seal;
 pub mod token;
+pub mod validity;

@@ -34,21 +34,21 @@ pub struct Key {
 /// The key material could not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a key of 256 bits")]
-pub struct BadKey;
+pub struct KeyError;
 
 impl Key {
     /// A key of 256 random bits.
     ///
     /// # Errors
-    /// [`BadKey`]: the cipher does not take it.
-    pub fn new(material: &Secret<[u8; 32]>) -> Result<Self, BadKey> {
+    /// [`KeyError`]: the cipher does not take it.
+    pub fn new(material: &Secret<[u8; 32]>) -> Result<Self, KeyError> {
         let material = material.expose();
-        let unbound = UnboundKey::new(&AES_256_GCM_SIV, material).map_err(|_| BadKey)?;
+        let unbound = UnboundKey::new(&AES_256_GCM_SIV, material).map_err(|_| KeyError)?;
         let mut named = b"doorward key id".to_vec();
         named.extend_from_slice(material);
         let hash = digest::digest(&digest::SHA256, &named);
         zeroize::Zeroize::zeroize(&mut named);
-        let id = hash.as_ref().first_chunk().copied().ok_or(BadKey)?;
+        let id = hash.as_ref().first_chunk().copied().ok_or(KeyError)?;
         Ok(Self {
             id,
             cipher: LessSafeKey::new(unbound),
@@ -122,7 +122,7 @@ pub struct Seal<P> {
 }
 
 /// The nonce and tag of a seal that opened: as good as a hash of all of it.
-pub type Stamp = [u8; NONCE + TAG];
+pub type SealId = [u8; NONCE + TAG];
 
 /// A seal that opened: the plain bytes, which only this seal's key can have written.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ pub struct Opened<'b> {
     /// The payload's bytes.
     pub plain: &'b [u8],
     /// Names this very seal.
-    pub stamp: Stamp,
+    pub stamp: SealId,
     /// Which key it was.
     pub key_age: KeyAge,
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use super::assess::{Limits, Outside};
-use crate::policy::credentials::Scheme;
-use crate::policy::identity::Identity;
+use super::validity::{Limits, ValidityContext};
+use crate::identity::credentials::Scheme;
+use crate::identity::identity::Identity;
 use crate::types::oauth::{JwkThumbprint, KeyFingerprint, ProviderSid, SessionId};
 use crate::types::time::Timestamp;
 
@@ -15,7 +15,7 @@ pub struct Token {
     /// Who holds it.
     pub identity: Arc<Identity>,
     /// Whether that is a person; else it is the client, on its own behalf.
-    pub is_persons: bool,
+    pub is_user: bool,
     /// The key that signed it; none where the provider was asked about it.
     pub key: Option<KeyFingerprint>,
     /// Until when it counts without being verified again.
@@ -32,7 +32,7 @@ pub struct Token {
     pub bound_to: Option<JwkThumbprint>,
 }
 
-/// An access token that may be used now. Only [`assess`] makes one; that its sender holds the key that it is bound to
+/// An access token that may be used now. Only [`validate`] makes one; that its sender holds the key that it is bound to
 /// is proven apart.
 #[derive(Clone, Debug)]
 pub struct LiveToken {
@@ -98,17 +98,17 @@ pub struct TokenLimits {
 ///
 /// # Errors
 /// The stable word for why it may not be used.
-pub fn assess(
+pub fn validate(
     token: &Arc<Token>,
     scheme: Scheme,
     now: Timestamp,
     limits: &TokenLimits,
-    outside: &impl Outside,
+    outside: &impl ValidityContext,
 ) -> Result<LiveToken, &'static str> {
     if now >= token.valid_until {
         return Err("token_expired");
     }
-    if token.key.is_some_and(|key| !outside.knows_key(&key)) {
+    if token.key.is_some_and(|key| !outside.is_known_key(&key)) {
         return Err("token_key_unknown");
     }
     match (scheme, &token.bound_to) {
@@ -128,7 +128,7 @@ pub fn assess(
         return Err("token_revoked");
     }
     // Where the provider is asked it is asked again; a signature says the same for ever.
-    let could_be_forgotten = token.is_persons && token.key.is_some();
+    let could_be_forgotten = token.is_user && token.key.is_some();
     if could_be_forgotten && now.since(*issued_at) >= limits.sessions.absolute {
         return Err("token_too_old");
     }
@@ -143,15 +143,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::policy::claims::Claims;
+    use crate::identity::claims::Claims;
     use crate::types::oauth::Subject;
 
     struct World {
         revoked: bool,
-        knows_key: bool,
+        is_known_key: bool,
     }
 
-    impl Outside for World {
+    impl ValidityContext for World {
         fn is_revoked(
             &self,
             _: &SessionId,
@@ -161,14 +161,14 @@ mod tests {
         ) -> bool {
             self.revoked && issued_at <= at(50)
         }
-        fn knows_key(&self, _: &KeyFingerprint) -> bool {
-            self.knows_key
+        fn is_known_key(&self, _: &KeyFingerprint) -> bool {
+            self.is_known_key
         }
     }
 
     const WORLD: World = World {
         revoked: false,
-        knows_key: true,
+        is_known_key: true,
     };
     const LIMITS: TokenLimits = TokenLimits {
         sessions: Limits {
@@ -186,7 +186,7 @@ mod tests {
     fn token() -> Token {
         Token {
             identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
-            is_persons: true,
+            is_user: true,
             key: Some(KeyFingerprint::new([0; 16])),
             valid_until: at(5000),
             ends_at: at(5000),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn verdict(token: Token, scheme: Scheme, now: u64, world: &World) -> Result<(), &'static str> {
-        assess(&Arc::new(token), scheme, at(now), &LIMITS, world).map(|_| ())
+        validate(&Arc::new(token), scheme, at(now), &LIMITS, world).map(|_| ())
     }
 
     #[test]
@@ -210,7 +210,7 @@ mod tests {
         );
         for other in [
             Token {
-                is_persons: false,
+                is_user: false,
                 ..token()
             },
             Token {
@@ -230,7 +230,7 @@ mod tests {
     fn revocation_and_a_lost_key_count_at_once() {
         let lost = World {
             revoked: false,
-            knows_key: false,
+            is_known_key: false,
         };
         assert_eq!(
             verdict(token(), Scheme::Bearer, 1, &lost),
@@ -250,7 +250,7 @@ mod tests {
         );
         let revoked = World {
             revoked: true,
-            knows_key: true,
+            is_known_key: true,
         };
         assert_eq!(
             verdict(token(), Scheme::Bearer, 1, &revoked),
@@ -283,7 +283,7 @@ mod tests {
             ..LIMITS
         };
         let judge =
-            |token, scheme| assess(&Arc::new(token), scheme, at(1), &strict, &WORLD).map(|_| ());
+            |token, scheme| validate(&Arc::new(token), scheme, at(1), &strict, &WORLD).map(|_| ());
         assert_eq!(judge(token(), Scheme::Bearer), Err("token_not_bound"));
         assert_eq!(judge(bound(), Scheme::DPoP), Ok(()));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{Cursor, Item, Memory, News, Store, StoreError};
+use super::{Cursor, LogBatch, LogEntry, Memory, Store, StoreError};
 use crate::types::time::Timestamp;
 
 /// An empty store, as two replicas have it.
@@ -23,15 +23,16 @@ fn value(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn item(text: &str, ends_at: u64) -> Item {
-    Item {
+fn item(text: &str, ends_at: u64) -> LogEntry {
+    LogEntry {
         value: value(text),
         ends_at: at(ends_at),
     }
 }
 
-fn said(news: &News) -> Vec<&str> {
-    news.items
+fn said(read_since: &LogBatch) -> Vec<&str> {
+    read_since
+        .items
         .iter()
         .map(|item| std::str::from_utf8(&item.value).unwrap())
         .collect()
@@ -116,30 +117,38 @@ async fn only_the_first_is_kept_until_it_ends(Shared { one, other }: &Shared) {
 }
 
 async fn a_swap_takes_place_only_where_the_old_value_is(Shared { one, other }: &Shared) {
-    let swap = |store: &Arc<dyn Store>, before: &'static str, after: &str, now| {
+    let compare_and_swap = |store: &Arc<dyn Store>, before: &'static str, after: &str, now| {
         let (store, value) = (Arc::clone(store), value(after));
         async move {
             store
-                .swap("c", before.as_bytes(), value, at(10), at(now))
+                .compare_and_swap("c", before.as_bytes(), value, at(10), at(now))
                 .await
         }
     };
     assert_eq!(
-        swap(one, "", "1", 0).await,
+        compare_and_swap(one, "", "1", 0).await,
         Ok(false),
         "nothing is not an empty value"
     );
     one.put("c", value("1"), at(5), at(0)).await.unwrap();
-    assert_eq!(swap(other, "2", "3", 1).await, Ok(false));
-    assert_eq!(swap(other, "1", "2", 1).await, Ok(true));
-    assert_eq!(swap(one, "1", "3", 1).await, Ok(false));
+    assert_eq!(compare_and_swap(other, "2", "3", 1).await, Ok(false));
+    assert_eq!(compare_and_swap(other, "1", "2", 1).await, Ok(true));
+    assert_eq!(compare_and_swap(one, "1", "3", 1).await, Ok(false));
     assert_eq!(
         one.get("c", at(9)).await,
         Ok(Some(value("2"))),
         "with the new end"
     );
-    assert_eq!(swap(one, "2", "2", 9).await, Ok(true), "also for the same");
-    assert_eq!(swap(one, "2", "3", 10).await, Ok(false), "it has ended");
+    assert_eq!(
+        compare_and_swap(one, "2", "2", 9).await,
+        Ok(true),
+        "also for the same"
+    );
+    assert_eq!(
+        compare_and_swap(one, "2", "3", 10).await,
+        Ok(false),
+        "it has ended"
+    );
 }
 
 async fn only_what_is_there_is_removed(Shared { one, other }: &Shared) {
@@ -154,7 +163,8 @@ async fn only_what_is_there_is_removed(Shared { one, other }: &Shared) {
     assert_eq!(one.remove("d", b"1", at(9)).await, Ok(false));
     assert_eq!(one.get("d", at(0)).await, Ok(None));
     assert_eq!(
-        one.swap("d", b"1", value("2"), at(10), at(0)).await,
+        one.compare_and_swap("d", b"1", value("2"), at(10), at(0))
+            .await,
         Ok(false)
     );
     assert_eq!(
@@ -194,12 +204,17 @@ async fn keys_and_values_are_data(Shared { one, other }: &Shared) {
                 Ok(Some(value.clone()))
             );
             assert_eq!(
-                one.swap(key, bytes, Bytes::from_static(b"y"), at(10), at(0))
+                one.compare_and_swap(key, bytes, Bytes::from_static(b"y"), at(10), at(0))
                     .await,
                 Ok(true),
                 "{key:?}"
             );
-            assert_eq!(other.swap(key, b"y", value, at(10), at(0)).await, Ok(true));
+            assert_eq!(
+                other
+                    .compare_and_swap(key, b"y", value, at(10), at(0))
+                    .await,
+                Ok(true)
+            );
             assert_eq!(other.remove(key, bytes, at(0)).await, Ok(true));
         }
     }
@@ -256,7 +271,7 @@ async fn no_swap_is_lost(shared: &Shared) {
             let before = store.get("f", at(0)).await.unwrap().unwrap();
             let number: u64 = std::str::from_utf8(&before).unwrap().parse().unwrap();
             if store
-                .swap(
+                .compare_and_swap(
                     "f",
                     &before,
                     value(&(number + 1).to_string()),
@@ -289,32 +304,32 @@ async fn one_of_many_removes(shared: &Shared) {
 }
 
 async fn everybody_hears_everything_in_order(Shared { one, other }: &Shared) {
-    let nothing = one.news(&Cursor::default(), at(0)).await.unwrap();
+    let nothing = one.read_since(&Cursor::default(), at(0)).await.unwrap();
     assert!(nothing.items.is_empty() && !nothing.lost && nothing.held == 0);
-    let empty = other.news(&nothing.cursor, at(0)).await.unwrap();
+    let empty = other.read_since(&nothing.cursor, at(0)).await.unwrap();
     assert!(empty.items.is_empty() && !empty.lost && empty.cursor == nothing.cursor);
     for (number, store) in [one, other, one, other].into_iter().enumerate() {
         store
-            .announce(item(&number.to_string(), 10), at(0))
+            .publish(item(&number.to_string(), 10), at(0))
             .await
             .unwrap();
     }
-    let whole = one.news(&nothing.cursor, at(0)).await.unwrap();
+    let whole = one.read_since(&nothing.cursor, at(0)).await.unwrap();
     assert_eq!(
         (said(&whole), whole.held, whole.lost),
         (vec!["0", "1", "2", "3"], 4, false)
     );
     assert_eq!(whole.items[0], item("0", 10));
-    let late = other.news(&Cursor::default(), at(0)).await.unwrap();
+    let late = other.read_since(&Cursor::default(), at(0)).await.unwrap();
     assert_eq!(late, whole, "who comes later hears the same");
-    one.announce(item("4", 10), at(0)).await.unwrap();
-    let more = other.news(&whole.cursor, at(0)).await.unwrap();
+    one.publish(item("4", 10), at(0)).await.unwrap();
+    let more = other.read_since(&whole.cursor, at(0)).await.unwrap();
     assert_eq!((said(&more), more.held), (vec!["4"], 5));
-    let silence = one.news(&more.cursor, at(0)).await.unwrap();
+    let silence = one.read_since(&more.cursor, at(0)).await.unwrap();
     assert!(silence.items.is_empty() && silence.cursor == more.cursor && !silence.lost);
     let all: Vec<u8> = (0..=255).collect();
-    one.announce(
-        Item {
+    one.publish(
+        LogEntry {
             value: all.clone().into(),
             ends_at: at(u64::MAX),
         },
@@ -323,27 +338,27 @@ async fn everybody_hears_everything_in_order(Shared { one, other }: &Shared) {
     .await
     .unwrap();
     assert_eq!(
-        other.news(&more.cursor, at(0)).await.unwrap().items[0].value,
+        other.read_since(&more.cursor, at(0)).await.unwrap().items[0].value,
         all
     );
 }
 
 async fn what_has_ended_is_no_news(Shared { one, other }: &Shared) {
     for (text, ends_at) in [("short", 10), ("long", 20), ("over", 3)] {
-        one.announce(item(text, ends_at), at(5)).await.unwrap();
+        one.publish(item(text, ends_at), at(5)).await.unwrap();
     }
     assert_eq!(
-        said(&other.news(&Cursor::default(), at(9)).await.unwrap()),
+        said(&other.read_since(&Cursor::default(), at(9)).await.unwrap()),
         ["short", "long"]
     );
-    let later = one.news(&Cursor::default(), at(10)).await.unwrap();
+    let later = one.read_since(&Cursor::default(), at(10)).await.unwrap();
     assert_eq!(said(&later), ["long"]);
     assert_eq!(
-        said(&one.news(&later.cursor, at(10)).await.unwrap()),
+        said(&one.read_since(&later.cursor, at(10)).await.unwrap()),
         Vec::<&str>::new()
     );
     assert_eq!(
-        said(&other.news(&Cursor::default(), at(5)).await.unwrap()),
+        said(&other.read_since(&Cursor::default(), at(5)).await.unwrap()),
         ["short", "long"],
         "clocks differ"
     );
@@ -351,88 +366,88 @@ async fn what_has_ended_is_no_news(Shared { one, other }: &Shared) {
 
 async fn fewer_words_take_the_place_of_many(Shared { one, other }: &Shared) {
     for number in 0..5 {
-        one.announce(item(&number.to_string(), 10), at(0))
+        one.publish(item(&number.to_string(), 10), at(0))
             .await
             .unwrap();
     }
-    let read = one.news(&Cursor::default(), at(0)).await.unwrap();
-    other.announce(item("meanwhile", 10), at(0)).await.unwrap();
-    one.condense(
+    let read = one.read_since(&Cursor::default(), at(0)).await.unwrap();
+    other.publish(item("meanwhile", 10), at(0)).await.unwrap();
+    one.compact(
         &read.cursor,
         vec![item("0 to 2", 10), item("3 and 4", 10)],
         at(0),
     )
     .await
     .unwrap();
-    let news = other.news(&Cursor::default(), at(0)).await.unwrap();
+    let read_since = other.read_since(&Cursor::default(), at(0)).await.unwrap();
     assert_eq!(
-        (said(&news), news.held, news.lost),
+        (said(&read_since), read_since.held, read_since.lost),
         (vec!["meanwhile", "0 to 2", "3 and 4"], 3, false)
     );
-    one.condense(&news.cursor, Vec::new(), at(0)).await.unwrap();
-    let nothing = one.news(&Cursor::default(), at(0)).await.unwrap();
+    one.compact(&read_since.cursor, Vec::new(), at(0))
+        .await
+        .unwrap();
+    let nothing = one.read_since(&Cursor::default(), at(0)).await.unwrap();
     assert!(nothing.items.is_empty() && nothing.held == 0 && !nothing.lost);
-    one.announce(item("after", 10), at(0)).await.unwrap();
-    for since in [&nothing.cursor, &news.cursor, &read.cursor] {
-        let news = other.news(since, at(0)).await.unwrap();
-        assert_eq!((said(&news), news.lost), (vec!["after"], false));
+    one.publish(item("after", 10), at(0)).await.unwrap();
+    for since in [&nothing.cursor, &read_since.cursor, &read.cursor] {
+        let read_since = other.read_since(since, at(0)).await.unwrap();
+        assert_eq!((said(&read_since), read_since.lost), (vec!["after"], false));
     }
 }
 
 async fn who_reads_on_meanwhile_misses_nothing(Shared { one, other }: &Shared) {
-    one.announce(item("a", 10), at(0)).await.unwrap();
-    let half = other.news(&Cursor::default(), at(0)).await.unwrap();
-    one.announce(item("b", 10), at(0)).await.unwrap();
-    let whole = one.news(&Cursor::default(), at(0)).await.unwrap();
-    one.condense(&whole.cursor, vec![item("a and b", 10)], at(0))
+    one.publish(item("a", 10), at(0)).await.unwrap();
+    let half = other.read_since(&Cursor::default(), at(0)).await.unwrap();
+    one.publish(item("b", 10), at(0)).await.unwrap();
+    let whole = one.read_since(&Cursor::default(), at(0)).await.unwrap();
+    one.compact(&whole.cursor, vec![item("a and b", 10)], at(0))
         .await
         .unwrap();
-    let rest = other.news(&half.cursor, at(0)).await.unwrap();
+    let rest = other.read_since(&half.cursor, at(0)).await.unwrap();
     assert_eq!((said(&rest), rest.lost), (vec!["a and b"], false));
     // Both had the same thought: what was said meanwhile stays, and nothing that somebody says is left out.
     other
-        .condense(&whole.cursor, vec![item("a and b, again", 10)], at(0))
+        .compact(&whole.cursor, vec![item("a and b, again", 10)], at(0))
         .await
         .unwrap();
-    let twice = one.news(&whole.cursor, at(0)).await.unwrap();
+    let twice = one.read_since(&whole.cursor, at(0)).await.unwrap();
     assert_eq!(said(&twice), ["a and b", "a and b, again"]);
 }
 
 async fn what_is_condensed_is_said_even_in_the_place_of_nothing(Shared { one, other }: &Shared) {
-    let empty = one.news(&Cursor::default(), at(0)).await.unwrap();
-    one.condense(&empty.cursor, vec![item("a", 10)], at(0))
+    let empty = one.read_since(&Cursor::default(), at(0)).await.unwrap();
+    one.compact(&empty.cursor, vec![item("a", 10)], at(0))
         .await
         .unwrap();
-    let first = other.news(&empty.cursor, at(0)).await.unwrap();
-    one.condense(&first.cursor, Vec::new(), at(0))
-        .await
-        .unwrap();
+    let first = other.read_since(&empty.cursor, at(0)).await.unwrap();
+    one.compact(&first.cursor, Vec::new(), at(0)).await.unwrap();
     for text in ["b", "c"] {
         other
-            .condense(&first.cursor, vec![item(text, 10)], at(0))
+            .compact(&first.cursor, vec![item(text, 10)], at(0))
             .await
             .unwrap();
     }
     assert_eq!(
-        said(&one.news(&Cursor::default(), at(0)).await.unwrap()),
+        said(&one.read_since(&Cursor::default(), at(0)).await.unwrap()),
         ["b", "c"]
     );
 }
 
 async fn nothing_is_condensed_that_is_not_known(Shared { one, other }: &Shared) {
-    one.announce(item("a", 10), at(0)).await.unwrap();
-    let read = other.news(&Cursor::default(), at(0)).await.unwrap();
+    one.publish(item("a", 10), at(0)).await.unwrap();
+    let read = other.read_since(&Cursor::default(), at(0)).await.unwrap();
     let elsewhere = Cursor {
         epoch: "elsewhere".to_owned(),
         ..read.cursor
     };
     for until in [elsewhere, Cursor::default()] {
         other
-            .condense(&until, vec![item("b", 10)], at(0))
+            .compact(&until, vec![item("b", 10)], at(0))
             .await
             .unwrap();
         assert_eq!(
-            said(&one.news(&Cursor::default(), at(0)).await.unwrap()),
+            said(&one.read_since(&Cursor::default(), at(0)).await.unwrap()),
             ["a"],
             "{until:?}"
         );
@@ -440,8 +455,12 @@ async fn nothing_is_condensed_that_is_not_known(Shared { one, other }: &Shared) 
 }
 
 async fn a_stranger_to_this_memory_begins_anew(Shared { one, other }: &Shared) {
-    one.announce(item("a", 10), at(0)).await.unwrap();
-    let Cursor { epoch, position } = one.news(&Cursor::default(), at(0)).await.unwrap().cursor;
+    one.publish(item("a", 10), at(0)).await.unwrap();
+    let Cursor { epoch, position } = one
+        .read_since(&Cursor::default(), at(0))
+        .await
+        .unwrap()
+        .cursor;
     let elsewhere = Cursor {
         epoch: "elsewhere".to_owned(),
         position,
@@ -451,9 +470,13 @@ async fn a_stranger_to_this_memory_begins_anew(Shared { one, other }: &Shared) {
         position: "\0nonsense".to_owned(),
     };
     for since in [elsewhere, nonsense] {
-        let news = other.news(&since, at(0)).await.unwrap();
-        assert_eq!((said(&news), news.lost), (vec!["a"], true), "{since:?}");
-        let again = other.news(&news.cursor, at(0)).await.unwrap();
+        let read_since = other.read_since(&since, at(0)).await.unwrap();
+        assert_eq!(
+            (said(&read_since), read_since.lost),
+            (vec!["a"], true),
+            "{since:?}"
+        );
+        let again = other.read_since(&read_since.cursor, at(0)).await.unwrap();
         assert!(again.items.is_empty() && !again.lost);
     }
 }
@@ -461,12 +484,16 @@ async fn a_stranger_to_this_memory_begins_anew(Shared { one, other }: &Shared) {
 async fn long_news_are_whole(shared: &Shared) {
     let announced = at_once(shared, 1203, |store, number| async move {
         store
-            .announce(item(&number.to_string(), 10), at(0))
+            .publish(item(&number.to_string(), 10), at(0))
             .await
             .unwrap();
     });
     announced.await;
-    let whole = shared.one.news(&Cursor::default(), at(0)).await.unwrap();
+    let whole = shared
+        .one
+        .read_since(&Cursor::default(), at(0))
+        .await
+        .unwrap();
     assert_eq!((whole.items.len(), whole.held), (1203, 1203));
     let mut numbers: Vec<u32> = said(&whole)
         .into_iter()
@@ -474,15 +501,15 @@ async fn long_news_are_whole(shared: &Shared) {
         .collect();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..1203));
-    let fewer: Vec<Item> = (0..1100)
+    let fewer: Vec<LogEntry> = (0..1100)
         .map(|number| item(&format!("again {number}"), 10))
         .collect();
     shared
         .other
-        .condense(&whole.cursor, fewer.clone(), at(0))
+        .compact(&whole.cursor, fewer.clone(), at(0))
         .await
         .unwrap();
-    let condensed = shared.one.news(&whole.cursor, at(0)).await.unwrap();
+    let condensed = shared.one.read_since(&whole.cursor, at(0)).await.unwrap();
     assert_eq!((condensed.items, condensed.held), (fewer, 1100));
 }
 
@@ -516,15 +543,15 @@ async fn a_full_memory_refuses_and_forgets_nothing_that_lives() {
 #[tokio::test]
 async fn a_full_feed_refuses_too() {
     let store = Memory::new(2);
-    store.announce(item("a", 10), at(0)).await.unwrap();
-    store.announce(item("b", 20), at(0)).await.unwrap();
+    store.publish(item("a", 10), at(0)).await.unwrap();
+    store.publish(item("b", 20), at(0)).await.unwrap();
     assert_eq!(
-        store.announce(item("c", 20), at(9)).await,
+        store.publish(item("c", 20), at(9)).await,
         Err(StoreError::Full)
     );
-    store.announce(item("c", 20), at(10)).await.unwrap();
+    store.publish(item("c", 20), at(10)).await.unwrap();
     assert_eq!(
-        said(&store.news(&Cursor::default(), at(9)).await.unwrap()),
+        said(&store.read_since(&Cursor::default(), at(9)).await.unwrap()),
         ["b", "c"]
     );
 }

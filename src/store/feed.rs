@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::journal::{Journal, Written};
-use super::{Cursor, Item, News, StoreError};
+use super::{Cursor, LogBatch, LogEntry, StoreError};
 use crate::types::time::Timestamp;
 
 /// The only memory that there is: it ends with the process, and so do the cursors.
@@ -15,7 +15,7 @@ const EPOCH: &str = "memory";
 /// Items with their numbers, which count from 1.
 #[derive(Debug)]
 pub(super) struct Feed {
-    items: VecDeque<(u64, Item)>,
+    items: VecDeque<(u64, LogEntry)>,
     last: u64,
     max_items: usize,
     journal: Option<Journal>,
@@ -39,14 +39,18 @@ impl Feed {
         // Words that somebody condensed may be a little more than what is announced one by one.
         let (journal, kept) = Journal::open(path, self.max_items.saturating_mul(2), now)?;
         if kept.unreadable > 0 {
-            tracing::warn!(lines = kept.unreadable, "journal_lines_unreadable");
+            tracing::warn!(lines = kept.unreadable, "journal_lines_invalid");
         }
         kept.items.into_iter().for_each(|item| self.push(item));
         self.journal = Some(journal);
         Ok(())
     }
 
-    pub(super) fn announce(&mut self, item: Item, now: Timestamp) -> Result<Pending, StoreError> {
+    pub(super) fn publish(
+        &mut self,
+        item: LogEntry,
+        now: Timestamp,
+    ) -> Result<Pending, StoreError> {
         if self.items.len() >= self.max_items {
             self.sweep(now);
         }
@@ -62,13 +66,13 @@ impl Feed {
         }
     }
 
-    pub(super) fn news(&self, since: &Cursor, now: Timestamp) -> News {
+    pub(super) fn read_since(&self, since: &Cursor, now: Timestamp) -> LogBatch {
         let read = read_until(since);
         let items = self
             .items
             .iter()
             .filter(|(number, item)| *number > read.unwrap_or(0) && now < item.ends_at);
-        News {
+        LogBatch {
             items: items.map(|(_, item)| item.clone()).collect(),
             cursor: Cursor {
                 epoch: EPOCH.to_owned(),
@@ -79,10 +83,10 @@ impl Feed {
         }
     }
 
-    pub(super) fn condense(
+    pub(super) fn compact(
         &mut self,
         until: &Cursor,
-        items: Vec<Item>,
+        items: Vec<LogEntry>,
     ) -> Result<Pending, StoreError> {
         if until.epoch != EPOCH {
             return Ok(None);
@@ -106,7 +110,7 @@ impl Feed {
             .map(Some)
     }
 
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: LogEntry) {
         self.last += 1;
         self.items.push_back((self.last, item));
     }

@@ -15,13 +15,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Item, StoreError};
+use super::{LogEntry, StoreError};
 use crate::types::time::Timestamp;
 
 /// The first line: kind and version, so that no other file is ever taken for a journal and written over.
 const FIRST_LINE: &str = r#"{"doorward_journal":1}"#;
 /// Longest line that is read, in bytes.
-const LONGEST_LINE: usize = 64 * 1024;
+const MAX_LINE: usize = 64 * 1024;
 /// How many lines more than twice what is needed the file may have.
 const SLACK: usize = 1000;
 /// Most orders that wait for the disk.
@@ -40,7 +40,7 @@ pub(super) struct Journal {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// In the order in which it was announced; nothing that has ended.
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<LogEntry>,
     /// Lines that could not be read.
     pub(super) unreadable: usize,
     /// Whether the file is just the items.
@@ -59,7 +59,7 @@ struct Order {
 #[derive(Debug)]
 enum Work {
     Append(Vec<u8>),
-    Rewrite(Vec<Item>),
+    Rewrite(Vec<LogEntry>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,9 +104,9 @@ impl Journal {
     ///
     /// # Errors
     /// The item is too large, or the disk is far behind.
-    pub(super) fn append(&mut self, item: &Item) -> Result<Written, StoreError> {
+    pub(super) fn append(&mut self, item: &LogEntry) -> Result<Written, StoreError> {
         let line = line_of(item)
-            .filter(|line| line.len() <= LONGEST_LINE)
+            .filter(|line| line.len() <= MAX_LINE)
             .ok_or(StoreError::Full)?;
         let written = self.order(Work::Append(line))?;
         self.lines = self.lines.saturating_add(1);
@@ -117,7 +117,7 @@ impl Journal {
     ///
     /// # Errors
     /// The disk is far behind.
-    pub(super) fn rewrite(&mut self, items: Vec<Item>) -> Result<Written, StoreError> {
+    pub(super) fn rewrite(&mut self, items: Vec<LogEntry>) -> Result<Written, StoreError> {
         let lines = items.len();
         let written = self.order(Work::Rewrite(items))?;
         self.lines = lines;
@@ -199,7 +199,7 @@ impl Writer {
         lines.clear();
     }
 
-    fn rewrite(&mut self, items: &[Item]) -> Result<(), StoreError> {
+    fn rewrite(&mut self, items: &[LogEntry]) -> Result<(), StoreError> {
         self.file = rewrite(&self.path, items).map_err(|error| failure(&error))?;
         self.is_torn = false;
         Ok(())
@@ -250,10 +250,7 @@ fn read(mut lines: impl io::BufRead, most: usize, now: Timestamp) -> io::Result<
     let mut next = |line: &mut Vec<u8>| {
         line.clear();
         // What is longer comes in several parts, none of which is a line.
-        lines
-            .by_ref()
-            .take(LONGEST_LINE as u64)
-            .read_until(b'\n', line)
+        lines.by_ref().take(MAX_LINE as u64).read_until(b'\n', line)
     };
     next(&mut line)?;
     if line.trim_ascii_end() != FIRST_LINE.as_bytes() {
@@ -281,7 +278,7 @@ fn read(mut lines: impl io::BufRead, most: usize, now: Timestamp) -> io::Result<
 }
 
 /// Writes a file beside the old one, and puts it in its place.
-fn rewrite(path: &Path, items: &[Item]) -> io::Result<File> {
+fn rewrite(path: &Path, items: &[LogEntry]) -> io::Result<File> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let beside = PathBuf::from(beside);
@@ -326,7 +323,7 @@ fn in_use() -> io::Error {
     io::Error::new(ErrorKind::ResourceBusy, "another process uses it")
 }
 
-fn line_of(item: &Item) -> Option<Vec<u8>> {
+fn line_of(item: &LogEntry) -> Option<Vec<u8>> {
     let line = Line {
         ends_at: item.ends_at,
         value: URL_SAFE_NO_PAD.encode(&item.value),
@@ -336,9 +333,9 @@ fn line_of(item: &Item) -> Option<Vec<u8>> {
     Some(text)
 }
 
-fn item_of(line: &[u8]) -> Option<Item> {
+fn item_of(line: &[u8]) -> Option<LogEntry> {
     let Line { ends_at, value } = serde_json::from_slice(line).ok()?;
-    Some(Item {
+    Some(LogEntry {
         value: URL_SAFE_NO_PAD.decode(value).ok()?.into(),
         ends_at,
     })
@@ -357,8 +354,8 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn item(text: &str, ends_at: u64) -> Item {
-        Item {
+    fn item(text: &str, ends_at: u64) -> LogEntry {
+        LogEntry {
             value: text.to_owned().into(),
             ends_at: at(ends_at),
         }
@@ -369,8 +366,9 @@ mod tests {
     }
 
     async fn said(store: &Memory, now: u64) -> Vec<String> {
-        let news = store.news(&Cursor::default(), at(now)).await.unwrap();
-        news.items
+        let read_since = store.read_since(&Cursor::default(), at(now)).await.unwrap();
+        read_since
+            .items
             .iter()
             .map(|item| String::from_utf8_lossy(&item.value).into_owned())
             .collect()
@@ -404,15 +402,15 @@ mod tests {
         let (_folder, path) = place();
         let store = memory(&path, 0).unwrap();
         for (text, ends_at) in [("a", 10), ("b", 20), ("c", 30)] {
-            store.announce(item(text, ends_at), at(0)).await.unwrap();
+            store.publish(item(text, ends_at), at(0)).await.unwrap();
         }
         drop(store);
         let store = memory(&path, 5).unwrap();
         assert_eq!(said(&store, 5).await, ["a", "b", "c"]);
-        let read = store.news(&Cursor::default(), at(5)).await.unwrap();
-        store.announce(item("d", 40), at(5)).await.unwrap();
+        let read = store.read_since(&Cursor::default(), at(5)).await.unwrap();
+        store.publish(item("d", 40), at(5)).await.unwrap();
         store
-            .condense(&read.cursor, vec![item("a to c", 30)], at(5))
+            .compact(&read.cursor, vec![item("a to c", 30)], at(5))
             .await
             .unwrap();
         drop(store);
@@ -436,7 +434,7 @@ mod tests {
         let (_folder, path) = place();
         let good = |text| String::from_utf8(line_of(&item(text, 10)).unwrap()).unwrap();
         let (a, b, c) = (good("a"), good("b"), good("c"));
-        let huge = "x".repeat(3 * LONGEST_LINE);
+        let huge = "x".repeat(3 * MAX_LINE);
         for (text, whole, unreadable) in [
             (
                 format!("{FIRST_LINE}\n{a}{b}{}", c.get(..20).unwrap()),
@@ -463,7 +461,7 @@ mod tests {
             assert_eq!(kept.unreadable, unreadable, "{text:.200}");
             let store = memory(&path, 0).unwrap();
             assert_eq!(said(&store, 0).await, whole);
-            store.announce(item("later", 10), at(0)).await.unwrap();
+            store.publish(item("later", 10), at(0)).await.unwrap();
             drop(store);
             let lines = fs::read_to_string(&path).unwrap().lines().count();
             assert_eq!(lines, whole.len() + 2, "the file was put right");
@@ -511,7 +509,7 @@ mod tests {
         let store = memory(&path, 0).unwrap();
         for now in 0..2_500 {
             store
-                .announce(item(&now.to_string(), now + 10), at(now))
+                .publish(item(&now.to_string(), now + 10), at(now))
                 .await
                 .unwrap();
             store.sweep(at(now));
@@ -550,9 +548,9 @@ mod tests {
         let store = memory(&path, 0).unwrap();
         assert_eq!(said(&store, 0).await, ["b"]);
         drop(folder);
-        let read = store.news(&Cursor::default(), at(0)).await.unwrap();
+        let read = store.read_since(&Cursor::default(), at(0)).await.unwrap();
         let lost = store
-            .condense(&read.cursor, vec![item("c", 10)], at(0))
+            .compact(&read.cursor, vec![item("c", 10)], at(0))
             .await;
         assert!(
             matches!(lost, Err(StoreError::Unavailable(why)) if why.contains("journal cannot be written"))

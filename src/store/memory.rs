@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::feed::{Feed, Pending};
-use super::{Answer, Cursor, Item, News, Store, StoreError};
+use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
 use crate::types::time::Timestamp;
 
 /// The store of one process.
@@ -87,12 +87,12 @@ fn living<'e>(entries: &'e HashMap<String, Entry>, key: &str, now: Timestamp) ->
         .map(|entry| &entry.value)
 }
 
-fn at_once<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Answer<'a, T> {
+fn at_once<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> {
     Box::pin(std::future::ready(result))
 }
 
 /// Waits for the journal, if there is one.
-fn written<'a>(pending: Result<Pending, StoreError>) -> Answer<'a, ()> {
+fn written<'a>(pending: Result<Pending, StoreError>) -> StoreFuture<'a, ()> {
     match pending {
         Ok(None) => at_once(Ok(())),
         Ok(Some(written)) => Box::pin(async move {
@@ -105,7 +105,7 @@ fn written<'a>(pending: Result<Pending, StoreError>) -> Answer<'a, ()> {
 }
 
 impl Store for Memory {
-    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>> {
         at_once(Ok(living(&self.lock(), key, now).cloned()))
     }
 
@@ -115,7 +115,7 @@ impl Store for Memory {
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, ()> {
+    ) -> StoreFuture<'a, ()> {
         at_once(self.insert(&mut self.lock(), key, Entry { value, ends_at }, now))
     }
 
@@ -125,7 +125,7 @@ impl Store for Memory {
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, Option<Bytes>> {
+    ) -> StoreFuture<'a, Option<Bytes>> {
         let mut entries = self.lock();
         if let Some(there) = living(&entries, key, now) {
             return at_once(Ok(Some(there.clone())));
@@ -136,14 +136,14 @@ impl Store for Memory {
         )
     }
 
-    fn swap<'a>(
+    fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
         before: &'a [u8],
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, bool> {
+    ) -> StoreFuture<'a, bool> {
         let mut entries = self.lock();
         let matches = living(&entries, key, now).is_some_and(|there| there == before);
         if matches {
@@ -152,7 +152,12 @@ impl Store for Memory {
         at_once(Ok(matches))
     }
 
-    fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp) -> Answer<'a, bool> {
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        value: &'a [u8],
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
         let mut entries = self.lock();
         let matches = living(&entries, key, now).is_some_and(|there| there == value);
         if matches {
@@ -161,21 +166,21 @@ impl Store for Memory {
         at_once(Ok(matches))
     }
 
-    fn announce(&self, item: Item, now: Timestamp) -> Answer<'_, ()> {
-        written(self.feed().announce(item, now))
+    fn publish(&self, item: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
+        written(self.feed().publish(item, now))
     }
 
-    fn news<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> Answer<'a, News> {
-        at_once(Ok(self.feed().news(since, now)))
+    fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
+        at_once(Ok(self.feed().read_since(since, now)))
     }
 
-    fn condense<'a>(
+    fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<Item>,
+        items: Vec<LogEntry>,
         _now: Timestamp,
-    ) -> Answer<'a, ()> {
-        written(self.feed().condense(until, items))
+    ) -> StoreFuture<'a, ()> {
+        written(self.feed().compact(until, items))
     }
 
     fn held(&self) -> Option<usize> {

@@ -9,16 +9,16 @@
 //!    refuses the newcomer with [`StoreError::Full`].
 //! 3. A call answers within a bounded time or with [`StoreError::Unavailable`]. After that error it is not known
 //!    whether a write happened; nobody may take the error for "there is no such entry".
-//! 4. What was announced is read, in order, by everybody who asks for [`Store::news`] from then on, until it ends.
-//!    A store that lost its memory says so ([`News::lost`]); whoever still knows what was in it announces it again.
+//! 4. What was announced is read, in order, by everybody who asks for [`Store::read_since`] from then on, until it ends.
+//!    A store that lost its memory says so ([`LogBatch::lost`]); whoever still knows what was in it announces it again.
 //! 5. Keys and values are data: none of their bytes means anything to the store. What comes out of a shared store was
 //!    possibly written by somebody else, and is checked by whoever reads it.
 
 #[cfg(test)]
 mod contract;
 mod feed;
+mod instrumented;
 mod journal;
-mod measured;
 pub mod memory;
 mod redis;
 pub mod revocations;
@@ -31,20 +31,20 @@ use bytes::Bytes;
 
 use crate::types::time::Timestamp;
 
-pub use measured::{Measured, StoreNumbers};
+pub use instrumented::{InstrumentedStore, StoreMetrics};
 pub use memory::Memory;
 pub use redis::{
-    BadRedis, FeedLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology,
+    FeedLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisSettingsError, RedisTls, Topology,
 };
-pub use revocations::{Ended, Revocations, RevokedSet, Whose};
+pub use revocations::{Revocation, Revocations, RevokedSet, SessionKeyRef};
 
 /// What a call to a store yields.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 /// See the contract above. Not for workers: the calls of a shared store belong on the control runtime.
 pub trait Store: Send + Sync + fmt::Debug {
     /// The value of `key`, if it has not ended at `now`.
-    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> Answer<'a, Option<Bytes>>;
+    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>>;
 
     /// Keeps `value` under `key` until `ends_at`, in place of what was there.
     fn put<'a>(
@@ -53,7 +53,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, ()>;
+    ) -> StoreFuture<'a, ()>;
 
     /// Keeps `value` under `key` unless there is one already, which is then returned and stays as it is.
     fn put_if_absent<'a>(
@@ -62,35 +62,36 @@ pub trait Store: Send + Sync + fmt::Debug {
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, Option<Bytes>>;
+    ) -> StoreFuture<'a, Option<Bytes>>;
 
     /// Puts `value` in the place of `before`. `false`: something else is there, or nothing, and it stays so.
-    fn swap<'a>(
+    fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
         before: &'a [u8],
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, bool>;
+    ) -> StoreFuture<'a, bool>;
 
     /// Removes `key` if `value` is what is there; says whether it was.
-    fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp) -> Answer<'a, bool>;
+    fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp)
+    -> StoreFuture<'a, bool>;
 
     /// Tells everybody. The item is of no interest any more at its end.
-    fn announce(&self, item: Item, now: Timestamp) -> Answer<'_, ()>;
+    fn publish(&self, item: LogEntry, now: Timestamp) -> StoreFuture<'_, ()>;
 
     /// What was announced after `since`, by whomever, one's own words among it.
-    fn news<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> Answer<'a, News>;
+    fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch>;
 
     /// Puts `items` in the place of everything that was announced up to `until`: they say the same in fewer words. Does
-    /// nothing where the memory that `until` is of was lost, which the next [`Store::news`] tells.
-    fn condense<'a>(
+    /// nothing where the memory that `until` is of was lost, which the next [`Store::read_since`] tells.
+    fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<Item>,
+        items: Vec<LogEntry>,
         now: Timestamp,
-    ) -> Answer<'a, ()>;
+    ) -> StoreFuture<'a, ()>;
 
     /// How many entries this process holds for the store; `None` where others hold them.
     fn held(&self) -> Option<usize>;
@@ -101,7 +102,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
 /// Something to be told to everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub struct LogEntry {
     /// What it says.
     pub value: Bytes,
     /// Until when it matters.
@@ -110,9 +111,9 @@ pub struct Item {
 
 /// What was announced since one asked the last time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct News {
+pub struct LogBatch {
     /// In the order in which it was announced; nothing that has ended.
-    pub items: Vec<Item>,
+    pub items: Vec<LogEntry>,
     /// Where the next call goes on.
     pub cursor: Cursor,
     /// How many items the store holds.

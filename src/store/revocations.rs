@@ -28,15 +28,15 @@ pub struct Revocations {
 /// What was revoked, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct RevokedSet {
-    settled: Arc<Names>,
-    recent: Names,
+    settled: Arc<RevocationIndex>,
+    recent: RevocationIndex,
     /// Until when all sessions began that are over, and when the last of them would have ended by itself.
     everyone: Option<(Timestamp, Timestamp)>,
 }
 
 /// Which sessions of one app end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ended {
+pub enum Revocation {
     /// The one that we call so, and whose it is.
     Session(SessionId, Subject),
     /// Those of one session at the provider.
@@ -47,7 +47,7 @@ pub enum Ended {
     Everyone(Timestamp),
 }
 
-impl Ended {
+impl Revocation {
     /// The name in it; none where everyone is meant.
     pub fn name(&self) -> &str {
         match self {
@@ -74,7 +74,7 @@ const FOR_EVER: Timestamp = Timestamp::from_secs(u64::MAX);
 
 /// What a session is known by.
 #[derive(Clone, Copy, Debug)]
-pub struct Whose<'s> {
+pub struct SessionKeyRef<'s> {
     /// Our name of it.
     pub sid: &'s SessionId,
     /// The provider's name of it, as far as it is known.
@@ -87,7 +87,7 @@ pub struct Whose<'s> {
 
 /// One map for each kind, so that no name of one kind can be taken for another's.
 #[derive(Clone, Debug, Default)]
-struct Names {
+struct RevocationIndex {
     sessions: HashMap<String, Entry>,
     provider_sessions: HashMap<String, Entry>,
     people: HashMap<String, Entry>,
@@ -103,14 +103,14 @@ struct Entry {
 
 impl RevokedSet {
     /// Whether the session was ended.
-    pub fn contains(&self, whose: Whose<'_>) -> bool {
+    pub fn contains(&self, whose: SessionKeyRef<'_>) -> bool {
         if self
             .everyone
             .is_some_and(|(began_until, _)| whose.started_at <= began_until)
         {
             return true;
         }
-        let names = |map: fn(&Names) -> &HashMap<String, Entry>, name: &str| {
+        let names = |map: fn(&RevocationIndex) -> &HashMap<String, Entry>, name: &str| {
             let entry = map(&self.recent)
                 .get(name)
                 .or_else(|| map(&self.settled).get(name));
@@ -135,30 +135,36 @@ impl RevokedSet {
     }
 
     /// Everything that was revoked and still matters at `now`, with the end of each.
-    pub fn all(&self, now: Timestamp) -> Vec<(Ended, Timestamp)> {
-        let mut names = Names::clone(&self.settled);
+    pub fn all(&self, now: Timestamp) -> Vec<(Revocation, Timestamp)> {
+        let mut names = RevocationIndex::clone(&self.settled);
         names.take_in(self.recent.clone());
         names.forget_ended(now);
         let sessions = names.sessions.into_iter().map(|(sid, entry)| {
             let person = Subject::new(entry.person.unwrap_or_default());
-            (Ended::Session(SessionId::new(sid), person), entry.ends_at)
+            (
+                Revocation::Session(SessionId::new(sid), person),
+                entry.ends_at,
+            )
         });
         let provider_sessions = names.provider_sessions.into_iter();
         let people = names.people.into_iter();
         let everyone = self.everyone.filter(|(_, ends_at)| now < *ends_at);
         sessions
-            .chain(
-                provider_sessions.map(|(sid, entry)| {
-                    (Ended::ProviderSession(ProviderSid::new(sid)), entry.ends_at)
-                }),
-            )
-            .chain(people.map(|(sub, entry)| {
+            .chain(provider_sessions.map(|(sid, entry)| {
                 (
-                    Ended::Person(Subject::new(sub), entry.began_until),
+                    Revocation::ProviderSession(ProviderSid::new(sid)),
                     entry.ends_at,
                 )
             }))
-            .chain(everyone.map(|(began_until, ends_at)| (Ended::Everyone(began_until), ends_at)))
+            .chain(people.map(|(sub, entry)| {
+                (
+                    Revocation::Person(Subject::new(sub), entry.began_until),
+                    entry.ends_at,
+                )
+            }))
+            .chain(
+                everyone.map(|(began_until, ends_at)| (Revocation::Everyone(began_until), ends_at)),
+            )
             .collect()
     }
 
@@ -184,11 +190,11 @@ impl Revocations {
     }
 
     /// Ends sessions. `ends_at` is when the last of them would have ended by itself. Says whether that is news.
-    pub fn revoke(&self, ended: Ended, ends_at: Timestamp, now: Timestamp) -> bool {
+    pub fn revoke(&self, ended: Revocation, ends_at: Timestamp, now: Timestamp) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = RevokedSet::clone(&self.snapshot.load());
         let is_news = match ended {
-            Ended::Session(sid, subject) => {
+            Revocation::Session(sid, subject) => {
                 let entry = Entry {
                     began_until: FOR_EVER,
                     ends_at,
@@ -201,7 +207,7 @@ impl Revocations {
                     entry,
                 )
             }
-            Ended::ProviderSession(sid) => {
+            Revocation::ProviderSession(sid) => {
                 let entry = Entry {
                     began_until: FOR_EVER,
                     ends_at,
@@ -214,7 +220,7 @@ impl Revocations {
                     entry,
                 )
             }
-            Ended::Person(subject, began_until) => {
+            Revocation::Person(subject, began_until) => {
                 let entry = Entry {
                     began_until,
                     ends_at,
@@ -227,7 +233,7 @@ impl Revocations {
                     entry,
                 )
             }
-            Ended::Everyone(began_until) => next.add_everyone(began_until, ends_at),
+            Revocation::Everyone(began_until) => next.add_everyone(began_until, ends_at),
         };
         if is_news {
             if next.recent.len() > RECENT || next.len() > self.max_entries {
@@ -239,7 +245,7 @@ impl Revocations {
     }
 
     fn settle(&self, set: &mut RevokedSet, now: Timestamp, ends_at: Timestamp) {
-        let mut settled = Names::clone(&set.settled);
+        let mut settled = RevocationIndex::clone(&set.settled);
         settled.take_in(std::mem::take(&mut set.recent));
         settled.forget_ended(now);
         if settled.len() > self.max_entries {
@@ -248,7 +254,7 @@ impl Revocations {
         if settled.len() > self.max_entries {
             let last = settled.last_end().unwrap_or(ends_at);
             set.add_everyone(now, last);
-            settled = Names::default();
+            settled = RevocationIndex::default();
         }
         set.settled = Arc::new(settled);
     }
@@ -262,8 +268,8 @@ fn named(subject: &Subject) -> Option<Box<str>> {
 impl RevokedSet {
     fn add(
         &mut self,
-        write: fn(&mut Names) -> &mut HashMap<String, Entry>,
-        read: fn(&Names) -> &HashMap<String, Entry>,
+        write: fn(&mut RevocationIndex) -> &mut HashMap<String, Entry>,
+        read: fn(&RevocationIndex) -> &HashMap<String, Entry>,
         name: &str,
         entry: Entry,
     ) -> bool {
@@ -300,7 +306,7 @@ impl RevokedSet {
     }
 }
 
-impl Names {
+impl RevocationIndex {
     fn take_in(&mut self, newer: Self) {
         self.sessions.extend(newer.sessions);
         self.provider_sessions.extend(newer.provider_sessions);
@@ -370,8 +376,8 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn session(number: usize, person: usize) -> Ended {
-        Ended::Session(
+    fn session(number: usize, person: usize) -> Revocation {
+        Revocation::Session(
             SessionId::new(number.to_string()),
             Subject::new(format!("person {person}")),
         )
@@ -386,7 +392,7 @@ mod tests {
     ) -> bool {
         let (sid, provider_sid) = (SessionId::new(sid), ProviderSid::new(provider_sid));
         let subject = Subject::new(subject);
-        revocations.snapshot().contains(Whose {
+        revocations.snapshot().contains(SessionKeyRef {
             sid: &sid,
             provider_sid: Some(&provider_sid),
             subject: &subject,
@@ -414,16 +420,24 @@ mod tests {
     fn each_kind_of_name_ends_its_own_sessions_only() {
         let revocations = Revocations::new(10);
         revocations.revoke(
-            Ended::ProviderSession(ProviderSid::new("x")),
+            Revocation::ProviderSession(ProviderSid::new("x")),
             at(100),
             at(50),
         );
         assert!(is_over(&revocations, "s", "x", "alice", 60));
         assert!(!is_over(&revocations, "x", "p", "x", 0));
-        revocations.revoke(Ended::Person(Subject::new("bob"), at(50)), at(100), at(50));
+        revocations.revoke(
+            Revocation::Person(Subject::new("bob"), at(50)),
+            at(100),
+            at(50),
+        );
         assert!(is_over(&revocations, "s", "p", "bob", 50));
         assert!(!is_over(&revocations, "s", "p", "bob", 51));
-        revocations.revoke(Ended::Person(Subject::new("bob"), at(40)), at(100), at(50));
+        revocations.revoke(
+            Revocation::Person(Subject::new("bob"), at(40)),
+            at(100),
+            at(50),
+        );
         assert!(
             is_over(&revocations, "s", "p", "bob", 50),
             "an older revocation takes nothing back"
@@ -437,12 +451,20 @@ mod tests {
             assert!(here.revoke(session(number, number), at(100), at(1)));
         }
         here.revoke(
-            Ended::ProviderSession(ProviderSid::new("x")),
+            Revocation::ProviderSession(ProviderSid::new("x")),
             at(100),
             at(1),
         );
-        here.revoke(Ended::Person(Subject::new("bob"), at(50)), at(100), at(1));
-        here.revoke(Ended::Person(Subject::new("ended"), at(50)), at(2), at(1));
+        here.revoke(
+            Revocation::Person(Subject::new("bob"), at(50)),
+            at(100),
+            at(1),
+        );
+        here.revoke(
+            Revocation::Person(Subject::new("ended"), at(50)),
+            at(2),
+            at(1),
+        );
         let there = Revocations::new(1000);
         let all = here.snapshot().all(at(2));
         assert_eq!(all.len(), 402);
@@ -459,7 +481,7 @@ mod tests {
         assert!(is_over(&there, "s", "x", "alice", 60) && is_over(&there, "s", "p", "bob", 50));
         assert!(!is_over(&there, "s", "p", "bob", 51) && !is_over(&there, "s", "p", "ended", 1));
 
-        here.revoke(Ended::Everyone(at(70)), at(100), at(2));
+        here.revoke(Revocation::Everyone(at(70)), at(100), at(2));
         for (ended, ends_at) in here.snapshot().all(at(2)) {
             there.revoke(ended, ends_at, at(2));
         }
@@ -491,7 +513,7 @@ mod tests {
     fn sessions_of_nobody_in_particular_stay_ended_one_by_one() {
         let revocations = Revocations::new(100);
         for number in 0..90 {
-            let ended = Ended::Session(SessionId::new(number.to_string()), Subject::new(""));
+            let ended = Revocation::Session(SessionId::new(number.to_string()), Subject::new(""));
             revocations.revoke(ended, at(100), at(2));
         }
         for number in 100..120 {

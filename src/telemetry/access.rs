@@ -29,7 +29,7 @@ pub struct AccessLine<'a> {
     /// When the answer ended.
     pub time: Timestamp,
     /// The reference that error pages show too.
-    pub reference: [u8; 16],
+    pub request_id: [u8; 16],
     /// The app, if the host named one.
     pub app: Option<&'a str>,
     /// The peer, or whom a trusted proxy names.
@@ -168,8 +168,8 @@ impl AccessLine<'_> {
         let session = self.session.map(|sid| sid.get(..8).unwrap_or_default());
         out.extend_from_slice(b"{\"time\":\"");
         push_time(out, self.time);
-        out.extend_from_slice(b"\",\"ref\":\"");
-        out.extend_from_slice(&self.reference);
+        out.extend_from_slice(b"\",\"request_id\":\"");
+        out.extend_from_slice(&self.request_id);
         out.push(b'"');
         optional(out, b",\"app\":\"", self.app);
         if let Some(client) = self.client {
@@ -324,7 +324,7 @@ mod tests {
 
     const LINE: AccessLine<'_> = AccessLine {
         time: Timestamp::from_secs(951_827_696),
-        reference: *b"00000000000000r1",
+        request_id: *b"00000000000000r1",
         app: Some("store"),
         client: None,
         method: "GET",

@@ -21,8 +21,8 @@ const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 
 pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
-    request_seconds: HistogramVec,
-    upstream_seconds: HistogramVec,
+    request_duration: HistogramVec,
+    upstream_duration: HistogramVec,
     /// Logins by `app` and `outcome`.
     pub logins: IntCounterVec,
     /// Logins of native apps with a password, by `app` and `outcome`.
@@ -30,11 +30,11 @@ pub struct Metrics {
     /// Logouts by `app` and `outcome`.
     pub logouts: IntCounterVec,
     /// Forms that met no session, by `app` and what became of them.
-    pub forms: IntCounterVec,
+    pub post_replays: IntCounterVec,
     /// How many forms this process had the store keep.
-    pub kept_forms: IntGauge,
+    pub preserved_posts: IntGauge,
     /// Bytes of forms that this process had the store keep.
-    pub kept_form_bytes: IntGauge,
+    pub preserved_post_bytes: IntGauge,
     /// Logouts at the apps themselves by `app` and `outcome`.
     pub app_logouts: IntCounterVec,
     /// Refreshes of a session's tokens by `app` and `outcome`.
@@ -44,13 +44,13 @@ pub struct Metrics {
     /// Refresh tokens that came again after they had been replaced, by `app` and `outcome`.
     pub thefts: IntCounterVec,
     /// Cookies that opened no session, by `app` and `reason`.
-    pub sessions_refused: IntCounterVec,
+    pub sessions_rejected: IntCounterVec,
     /// What the cookies of a session take of a request, by `app`; what does not fit included.
     pub cookie_bytes: HistogramVec,
     /// Living sessions that were last seen under a key that only opens any more: zero once a rotation is over.
-    pub sessions_on_old_keys: IntGauge,
+    pub sessions_on_previous_keys: IntGauge,
     /// Access tokens that opened nothing, by `app` and `reason`.
-    pub tokens_refused: IntCounterVec,
+    pub tokens_rejected: IntCounterVec,
     /// Questions to a provider about an opaque token, by `app` and `outcome`.
     pub introspections: IntCounterVec,
     /// Opaque tokens of which it is remembered what the provider said.
@@ -60,7 +60,7 @@ pub struct Metrics {
     /// Calls to the store by `call` and `outcome`.
     pub store_calls: IntCounterVec,
     /// How long they took, by `call`.
-    pub store_call_seconds: HistogramVec,
+    pub store_call_duration: HistogramVec,
     /// Calls to the store that are under way.
     pub store_calls_in_flight: IntGauge,
     /// Whether the store answered the last call.
@@ -68,9 +68,9 @@ pub struct Metrics {
     /// Sessions that were ended before their time and are remembered by name.
     pub revoked_sessions: IntGauge,
     /// Whether all that was announced of ended sessions is known here: 1 or 0.
-    pub revocations_known: IntGauge,
+    pub revocation_sync_up: IntGauge,
     /// Announcements of ended sessions that could not be read.
-    pub revocations_unreadable: IntGauge,
+    pub revocation_events_invalid: IntGauge,
     /// Seconds by which a provider's clock is ahead of ours, by `provider`.
     pub provider_clock_skew: IntGaugeVec,
     /// Keys of a provider that can be used, by `provider`.
@@ -82,21 +82,21 @@ pub struct Metrics {
     /// Connections to backends that were opened, by `app`.
     pub upstream_connections: IntCounterVec,
     /// Requests whose answer's head is not known yet, by `app`; of all apps together under the empty name.
-    pub requests_under_way: IntGaugeVec,
+    pub requests_in_flight: IntGaugeVec,
     /// Requests that wait until fewer are under way, by `app` likewise.
-    pub requests_waiting: IntGaugeVec,
+    pub requests_queued: IntGaugeVec,
     /// Requests that are under way to backends over HTTP/2.
     pub upstream_http2_streams: IntGauge,
     /// Client connections that are open, tunnels included.
     pub connections: IntGauge,
     /// Client connections that are idle and gave their buffers back.
-    pub connections_at_rest: IntGauge,
+    pub connections_hibernating: IntGauge,
     /// Client connections that were accepted.
     pub connections_accepted: IntCounter,
     /// How often accepting paused since all connections were taken.
     pub accept_pauses: IntCounter,
     /// Connections that ended otherwise than by agreement, by `reason`: the refusals that have no access line.
-    pub protocol_refusals: IntCounterVec,
+    pub connection_errors: IntCounterVec,
     /// How often certificates were read anew, by `outcome`.
     pub certificate_reloads: IntCounterVec,
     /// Requests that are under way over HTTP/2.
@@ -116,7 +116,7 @@ pub struct AppMetrics {
     requests: IntCounterVec,
     by_code: Vec<(&'static str, [OnceLock<IntCounter>; 5])>,
     seconds: Histogram,
-    upstream_seconds: Histogram,
+    upstream_duration: Histogram,
 }
 
 impl Metrics {
@@ -158,14 +158,14 @@ impl Metrics {
                 "Answered requests by app, decision and status class.",
                 &["app", "code", "status"],
             )?,
-            request_seconds: histograms(
-                "doorward_request_seconds",
+            request_duration: histograms(
+                "doorward_request_duration_seconds",
                 "From a request's head to its answer's last byte.",
                 "app",
                 &SECONDS,
             )?,
-            upstream_seconds: histograms(
-                "doorward_upstream_seconds",
+            upstream_duration: histograms(
+                "doorward_upstream_duration_seconds",
                 "The backend's time to its answer's head.",
                 "app",
                 &SECONDS,
@@ -185,14 +185,17 @@ impl Metrics {
                 "Logouts by outcome.",
                 &["app", "outcome"],
             )?,
-            forms: counters(
-                "doorward_forms_total",
+            post_replays: counters(
+                "doorward_post_replays_total",
                 "Forms that met no session, by what became of them.",
                 &["app", "outcome"],
             )?,
-            kept_forms: gauge("doorward_kept_forms", "Forms that wait for their senders.")?,
-            kept_form_bytes: gauge(
-                "doorward_kept_form_bytes",
+            preserved_posts: gauge(
+                "doorward_preserved_posts",
+                "Forms that wait for their senders.",
+            )?,
+            preserved_post_bytes: gauge(
+                "doorward_preserved_post_bytes",
                 "Room that forms which wait for their senders take, in bytes.",
             )?,
             app_logouts: counters(
@@ -215,8 +218,8 @@ impl Metrics {
                 "Refresh tokens that came again after they had been replaced.",
                 &["app", "outcome"],
             )?,
-            sessions_refused: counters(
-                "doorward_sessions_refused_total",
+            sessions_rejected: counters(
+                "doorward_sessions_rejected_total",
                 "Cookies that opened no session, by reason.",
                 &["app", "reason"],
             )?,
@@ -226,12 +229,12 @@ impl Metrics {
                 "app",
                 &COOKIE_BYTES,
             )?,
-            sessions_on_old_keys: gauge(
-                "doorward_sessions_on_old_keys",
+            sessions_on_previous_keys: gauge(
+                "doorward_sessions_on_previous_keys",
                 "Sessions used within their idle limit whose cookies an older key sealed.",
             )?,
-            tokens_refused: counters(
-                "doorward_tokens_refused_total",
+            tokens_rejected: counters(
+                "doorward_tokens_rejected_total",
                 "Access tokens that opened nothing, by reason.",
                 &["app", "reason"],
             )?,
@@ -253,8 +256,8 @@ impl Metrics {
                 "Calls to the store by outcome.",
                 &["call", "outcome"],
             )?,
-            store_call_seconds: histograms(
-                "doorward_store_call_seconds",
+            store_call_duration: histograms(
+                "doorward_store_call_duration_seconds",
                 "The store's time to its answer.",
                 "call",
                 &SECONDS,
@@ -271,12 +274,12 @@ impl Metrics {
                 "doorward_revoked_sessions",
                 "Sessions ended before their time, by name.",
             )?,
-            revocations_known: gauge(
-                "doorward_revocations_known",
+            revocation_sync_up: gauge(
+                "doorward_revocation_sync_up",
                 "Whether all that replicas announced of ended sessions is known here.",
             )?,
-            revocations_unreadable: gauge(
-                "doorward_revocations_unreadable",
+            revocation_events_invalid: gauge(
+                "doorward_revocation_events_invalid_total",
                 "Announcements of ended sessions that could not be read.",
             )?,
             provider_clock_skew: gauges(
@@ -304,13 +307,13 @@ impl Metrics {
                 "Connections opened to backends.",
                 &["app"],
             )?,
-            requests_under_way: gauges(
-                "doorward_requests_under_way",
+            requests_in_flight: gauges(
+                "doorward_requests_in_flight",
                 "Requests whose answer's head is not known yet; of all apps together under the empty name.",
                 "app",
             )?,
-            requests_waiting: gauges(
-                "doorward_requests_waiting",
+            requests_queued: gauges(
+                "doorward_requests_queued",
                 "Requests that wait until fewer are under way, in all or at their app.",
                 "app",
             )?,
@@ -319,8 +322,8 @@ impl Metrics {
                 "Requests under way to backends over HTTP/2.",
             )?,
             connections: gauge("doorward_connections", "Open client connections.")?,
-            connections_at_rest: gauge(
-                "doorward_connections_at_rest",
+            connections_hibernating: gauge(
+                "doorward_connections_hibernating",
                 "Open client connections that are idle and hold little more than a socket.",
             )?,
             connections_accepted: counter(
@@ -331,8 +334,8 @@ impl Metrics {
                 "doorward_accept_pauses_total",
                 "Pauses of accepting at the connection limit.",
             )?,
-            protocol_refusals: counters(
-                "doorward_protocol_refusals_total",
+            connection_errors: counters(
+                "doorward_connection_errors_total",
                 "Connections refused or cut below HTTP requests.",
                 &["reason"],
             )?,
@@ -342,14 +345,17 @@ impl Metrics {
                 &["outcome"],
             )?,
             http2_streams: gauge("doorward_http2_streams", "Requests under way over HTTP/2.")?,
-            tunnels: gauge("doorward_tunnels", "Open upgraded connections.")?,
+            tunnels: gauge(
+                "doorward_upgraded_connections",
+                "Open upgraded connections.",
+            )?,
             tunnels_ended: counters(
-                "doorward_tunnels_ended_total",
+                "doorward_upgraded_connections_ended_total",
                 "Upgraded connections that ended, by reason.",
                 &["app", "reason"],
             )?,
             dropped_log_lines: counter(
-                "doorward_access_lines_dropped_total",
+                "doorward_access_log_dropped_total",
                 "Access lines lost to a slow writer.",
             )?,
             registry,
@@ -365,8 +371,8 @@ impl Metrics {
                 .iter()
                 .map(|code| (*code, [const { OnceLock::new() }; 5]))
                 .collect(),
-            seconds: self.request_seconds.with_label_values(&[name]),
-            upstream_seconds: self.upstream_seconds.with_label_values(&[name]),
+            seconds: self.request_duration.with_label_values(&[name]),
+            upstream_duration: self.upstream_duration.with_label_values(&[name]),
         }
     }
 
@@ -407,7 +413,7 @@ impl AppMetrics {
         }
         self.seconds.observe(took.as_secs_f64());
         if let Some(upstream) = upstream {
-            self.upstream_seconds.observe(upstream.as_secs_f64());
+            self.upstream_duration.observe(upstream.as_secs_f64());
         }
     }
 }
@@ -432,8 +438,8 @@ mod tests {
         for line in [
             r#"doorward_requests_total{app="store",code="forwarded",status="2xx"} 2"#,
             r#"doorward_requests_total{app="store",code="unforeseen",status="5xx"} 1"#,
-            r#"doorward_request_seconds_count{app="store"} 3"#,
-            r#"doorward_upstream_seconds_count{app="store"} 1"#,
+            r#"doorward_request_duration_seconds_count{app="store"} 3"#,
+            r#"doorward_upstream_duration_seconds_count{app="store"} 1"#,
             "doorward_connections 0",
         ] {
             assert!(text.contains(line), "{line} is not in:\n{text}");

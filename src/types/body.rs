@@ -16,7 +16,7 @@ pub struct Body {
     keeps_trailers: bool,
     /// Whether the source says when it has ended: it may have been cut otherwise, and give nothing more.
     says_its_end: bool,
-    watcher: Option<Box<dyn Watcher>>,
+    watcher: Option<Box<dyn BodyObserver>>,
 }
 
 /// A body that somebody else reads for us.
@@ -33,28 +33,28 @@ enum Source {
 
 /// Says whether what permitted a stream still holds: the session behind it has not ended meanwhile.
 #[derive(Clone)]
-pub struct Holds(Arc<dyn Fn() -> bool + Send + Sync>);
+pub struct ValidityCheck(Arc<dyn Fn() -> bool + Send + Sync>);
 
-impl Holds {
-    /// Asks `still` each time.
-    pub fn while_true(still: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(still))
+impl ValidityCheck {
+    /// Asks `is_valid` each time.
+    pub fn new(is_valid: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_valid))
     }
 
     /// Whether it does.
-    pub fn still(&self) -> bool {
+    pub fn is_valid(&self) -> bool {
         (self.0)()
     }
 }
 
-impl std::fmt::Debug for Holds {
+impl std::fmt::Debug for ValidityCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Holds")
     }
 }
 
 /// Told what passes through a [`Body`]: how the access log and the metrics learn of its end.
-pub trait Watcher: Send {
+pub trait BodyObserver: Send {
     /// Asked before each read; an answer other than `Ready(Ok)` holds or ends the body (deadlines, revocations).
     ///
     /// # Errors
@@ -67,12 +67,12 @@ pub trait Watcher: Send {
     fn passed(&mut self, bytes: usize);
 
     /// Nothing more will come: called once, at the last byte, at an error, or when the body is dropped early.
-    fn ended(self: Box<Self>, end: End);
+    fn ended(self: Box<Self>, end: BodyEnd);
 }
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum BodyEnd {
     /// All of it went through.
     Complete,
     /// The side that sends it broke off.
@@ -147,8 +147,8 @@ impl Body {
 
     /// The same body, watched. A watcher that was set before is told that the body was abandoned.
     #[must_use]
-    pub fn watched(mut self, watcher: Box<dyn Watcher>) -> Self {
-        self.finish(End::Abandoned);
+    pub fn watched(mut self, watcher: Box<dyn BodyObserver>) -> Self {
+        self.finish(BodyEnd::Abandoned);
         self.watcher = Some(watcher);
         self
     }
@@ -162,7 +162,7 @@ impl Body {
         }
     }
 
-    fn finish(&mut self, end: End) {
+    fn finish(&mut self, end: BodyEnd) {
         if let Some(watcher) = self.watcher.take() {
             watcher.ended(end);
         }
@@ -179,7 +179,7 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         if let Some(Err(error)) = this.watcher.as_mut().map(|watcher| watcher.poll_admit(cx)) {
-            this.finish(End::Cut);
+            this.finish(BodyEnd::Cut);
             return Poll::Ready(Some(Err(error)));
         }
         let next = match &mut this.source {
@@ -212,11 +212,11 @@ impl HttpBody for Body {
                 }
                 // hyper does not poll a sized body again after its last byte, so the end is noticed here.
                 if this.is_end_stream() {
-                    this.finish(End::Complete);
+                    this.finish(BodyEnd::Complete);
                 }
             }
-            Some(Err(_)) => this.finish(End::Broken),
-            None => this.finish(End::Complete),
+            Some(Err(_)) => this.finish(BodyEnd::Broken),
+            None => this.finish(BodyEnd::Complete),
         }
         Poll::Ready(next)
     }
@@ -249,9 +249,9 @@ impl std::fmt::Debug for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         let end = if self.is_end_stream() {
-            End::Complete
+            BodyEnd::Complete
         } else {
-            End::Abandoned
+            BodyEnd::Abandoned
         };
         self.finish(end);
     }

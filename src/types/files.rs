@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A file as it is now; `None` while there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp(Option<(PathBuf, Identity)>);
+pub struct FileFingerprint(Option<(PathBuf, Identity)>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -16,7 +16,7 @@ struct Identity {
     modified: (i64, i64),
 }
 
-impl Stamp {
+impl FileFingerprint {
     /// Looks at the file behind every link.
     pub fn of(path: &Path) -> Self {
         let found = path
@@ -50,15 +50,15 @@ mod tests {
             folder.path().join("one"),
             folder.path().join("two"),
         );
-        assert_eq!(Stamp::of(&link), Stamp(None));
+        assert_eq!(FileFingerprint::of(&link), FileFingerprint(None));
         for file in [&one, &two] {
             std::fs::write(file, "same").unwrap();
         }
         std::os::unix::fs::symlink(&one, &link).unwrap();
-        let before = Stamp::of(&link);
-        assert_eq!(Stamp::of(&link), before);
+        let before = FileFingerprint::of(&link);
+        assert_eq!(FileFingerprint::of(&link), before);
         std::fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(&two, &link).unwrap();
-        assert_ne!(Stamp::of(&link), before);
+        assert_ne!(FileFingerprint::of(&link), before);
     }
 }

@@ -18,7 +18,7 @@ pub struct Origin {
 
 /// Why a text is not an [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnOrigin {
+pub enum ParseOriginError {
     /// Not an absolute URL.
     #[error("not an absolute URL")]
     Unparsable,
@@ -35,19 +35,24 @@ impl Origin {
     ///
     /// # Errors
     /// Anything that is not exactly scheme, host and optional port.
-    pub fn parse(text: &str) -> Result<Self, NotAnOrigin> {
-        let url = Url::parse(text).map_err(|_| NotAnOrigin::Unparsable)?;
+    pub fn parse(text: &str) -> Result<Self, ParseOriginError> {
+        let url = Url::parse(text).map_err(|_| ParseOriginError::Unparsable)?;
         let secure = match url.scheme() {
             "https" => true,
             "http" => false,
-            _ => return Err(NotAnOrigin::Scheme),
+            _ => return Err(ParseOriginError::Scheme),
         };
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !bare || !url.username().is_empty() || url.password().is_some() {
-            return Err(NotAnOrigin::More);
+            return Err(ParseOriginError::More);
         }
-        let host = url.host_str().ok_or(NotAnOrigin::Unparsable)?.to_owned();
-        let port = url.port_or_known_default().ok_or(NotAnOrigin::Unparsable)?;
+        let host = url
+            .host_str()
+            .ok_or(ParseOriginError::Unparsable)?
+            .to_owned();
+        let port = url
+            .port_or_known_default()
+            .ok_or(ParseOriginError::Unparsable)?;
         let authority = if port == default_port(secure) {
             host.clone()
         } else {
@@ -116,7 +121,7 @@ const fn default_port(secure: bool) -> u16 {
 
 /// How a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct ConnectionInfo {
     /// The other end of the connection; `None` for a Unix domain socket.
     pub peer: Option<SocketAddr>,
     /// Whether it came over TLS.
@@ -148,16 +153,19 @@ pub enum ListenAddr {
 /// A text that is no [`ListenAddr`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither `address:port` nor `unix:/path`")]
-pub struct NotAListenAddr;
+pub struct ParseListenAddrError;
 
 impl FromStr for ListenAddr {
-    type Err = NotAListenAddr;
+    type Err = ParseListenAddrError;
 
-    fn from_str(text: &str) -> Result<Self, NotAListenAddr> {
+    fn from_str(text: &str) -> Result<Self, ParseListenAddrError> {
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
-            Some(_) => Err(NotAListenAddr),
-            None => text.parse().map(Self::Tcp).map_err(|_| NotAListenAddr),
+            Some(_) => Err(ParseListenAddrError),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| ParseListenAddrError),
         }
     }
 }
@@ -196,10 +204,10 @@ mod tests {
             "https://u@a",
             "https://u:p@a",
         ] {
-            assert_eq!(Origin::parse(text), Err(NotAnOrigin::More), "{text}");
+            assert_eq!(Origin::parse(text), Err(ParseOriginError::More), "{text}");
         }
-        assert_eq!(Origin::parse("ftp://a"), Err(NotAnOrigin::Scheme));
-        assert_eq!(Origin::parse("store"), Err(NotAnOrigin::Unparsable));
+        assert_eq!(Origin::parse("ftp://a"), Err(ParseOriginError::Scheme));
+        assert_eq!(Origin::parse("store"), Err(ParseOriginError::Unparsable));
     }
 
     #[test]
@@ -255,7 +263,11 @@ mod tests {
             ":80",
             "",
         ] {
-            assert_eq!(text.parse::<ListenAddr>(), Err(NotAListenAddr), "{text}");
+            assert_eq!(
+                text.parse::<ListenAddr>(),
+                Err(ParseListenAddrError),
+                "{text}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret::{Secret, same_bytes};
 
-macro_rules! public_word {
+macro_rules! string_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ macro_rules! public_word {
     };
 }
 
-macro_rules! secret_word {
+macro_rules! secret_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,68 +70,68 @@ macro_rules! secret_word {
     };
 }
 
-public_word! {
+string_newtype! {
     /// The expected `iss` of every token, compared as a string (OpenID Connect Core section 2).
     Issuer
 }
-public_word! {
+string_newtype! {
     /// `client_id` (RFC 6749 section 2.2).
     ClientId
 }
-public_word! {
+string_newtype! {
     /// `sub`: the person, unique and never reassigned within the issuer (OpenID Connect Core section 2).
     Subject
 }
-public_word! {
+string_newtype! {
     /// `sid`: the provider's own name for its session (OpenID Connect Back-Channel Logout section 2.1).
     ProviderSid
 }
-public_word! {
+string_newtype! {
     /// `jkt`: the SHA-256 thumbprint of a public key, in base64url (RFC 7638, RFC 9449 section 6.1).
     JwkThumbprint
 }
-public_word! {
+string_newtype! {
     /// The name an operator gave an app in the configuration file.
     AppName
 }
-public_word! {
+string_newtype! {
     /// The name an operator gave a provider in the configuration file.
     ProviderName
 }
-public_word! {
+string_newtype! {
     /// Doorward's own name for one session: 128 random bits, new at every login.
     SessionId
 }
-public_word! {
+string_newtype! {
     /// `nonce`: ties an ID token to the login attempt that asked for it (OpenID Connect Core section 3.1.2.1).
     Nonce
 }
 
-secret_word! {
+secret_newtype! {
     /// `client_secret` (RFC 6749 section 2.3.1).
     ClientSecret
 }
-secret_word! {
+secret_newtype! {
     /// `password` (RFC 6749 section 4.3.2).
     Password
 }
-secret_word! {
+secret_newtype! {
     /// `code` (RFC 6749 section 4.1.2).
     AuthorizationCode
 }
-secret_word! {
+secret_newtype! {
     /// `state` as it travels through the browser (RFC 6749 section 10.12).
     State
 }
-secret_word! {
+secret_newtype! {
     /// `access_token` (RFC 6749 section 1.4).
     AccessToken
 }
-secret_word! {
+secret_newtype! {
     /// `refresh_token` (RFC 6749 section 1.5).
     RefreshToken
 }
-secret_word! {
+secret_newtype! {
     /// `id_token` (OpenID Connect Core section 2).
     IdToken
 }

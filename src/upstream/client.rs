@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::error::UpstreamError;
 use super::http1::{Connection, Socket};
-use super::http2::Links;
+use super::http2::H2Pool;
 use super::target::{HostPort, UpstreamPlan, UpstreamProtocol, UpstreamUrl};
 use super::upgrade::Tunnels;
 use crate::telemetry::metrics::Metrics;
@@ -31,8 +31,8 @@ pub struct Upstream {
     pub(super) plan: Arc<UpstreamPlan>,
     pub(super) tunnels: Arc<Tunnels>,
     /// Where HTTP/2 is spoken.
-    pub(super) links: Option<Links>,
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) links: Option<H2Pool>,
+    pub(super) idle_pool: Arc<IdlePool>,
     slots: Arc<Semaphore>,
     opened: IntCounter,
     errors: IntCounterVec,
@@ -40,19 +40,19 @@ pub struct Upstream {
 
 /// Which connections will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum ReusePolicy {
     /// Any that is alive: the request can be repeated.
     Any,
     /// One that was just used, else a new one: the request cannot be repeated.
-    JustUsed,
+    RecentlyUsed,
     /// A new one.
-    New,
+    Fresh,
 }
 
 /// Connections at rest.
 #[derive(Debug)]
-pub(super) struct Shelf {
-    resting: Mutex<VecDeque<Resting>>,
+pub(super) struct IdlePool {
+    idle_connections: Mutex<VecDeque<IdleConnection>>,
     max_idle: usize,
     idle_reuse: Duration,
     /// Told of each that comes.
@@ -62,7 +62,7 @@ pub(super) struct Shelf {
 }
 
 #[derive(Debug)]
-struct Resting {
+struct IdleConnection {
     connection: Connection,
     since: Instant,
 }
@@ -76,14 +76,17 @@ impl Upstream {
                 .clamp(1, Semaphore::MAX_PERMITS),
         ));
         let opened = metrics.upstream_connections.with_label_values(&[&plan.app]);
-        let shelf = Arc::new(Shelf::new(plan.settings.max_idle, plan.settings.idle_reuse));
+        let idle_pool = Arc::new(IdlePool::new(
+            plan.settings.max_idle,
+            plan.settings.idle_reuse,
+        ));
         let links = (plan.settings.protocol == UpstreamProtocol::Http2)
-            .then(|| Links::new(&plan.app, metrics));
+            .then(|| H2Pool::new(&plan.app, metrics));
         Self {
             plan,
             tunnels,
             links,
-            shelf,
+            idle_pool,
             slots,
             opened,
             errors: metrics.upstream_errors.clone(),
@@ -101,37 +104,37 @@ impl Upstream {
             .inc();
     }
 
-    pub(super) async fn connection(&self, wanted: Wanted) -> Result<Connection, UpstreamError> {
-        match self.shelf.take(wanted) {
+    pub(super) async fn connection(&self, reuse: ReusePolicy) -> Result<Connection, UpstreamError> {
+        match self.idle_pool.take(reuse) {
             Some(connection) => Ok(connection),
             // On the heap, lest every request carry the room for it.
-            None => Box::pin(self.another(wanted)).await,
+            None => Box::pin(self.another(reuse)).await,
         }
     }
 
-    async fn another(&self, wanted: Wanted) -> Result<Connection, UpstreamError> {
+    async fn another(&self, reuse: ReusePolicy) -> Result<Connection, UpstreamError> {
         let settings = &self.plan.settings;
         let deadline = Instant::now() + settings.connect_timeout;
         loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 return self.dial_in_time(slot).await;
             }
-            match self.shelf.take(Wanted::Any) {
-                Some(connection) if wanted == Wanted::Any => return Ok(connection),
+            match self.idle_pool.take(ReusePolicy::Any) {
+                Some(connection) if reuse == ReusePolicy::Any => return Ok(connection),
                 // Too old for this request: closed, to make room for a new one.
                 Some(_) => continue,
                 None => {}
             }
             let slot = timeout_at(deadline, async {
                 tokio::select! {
-                    () = self.shelf.came.notified() => None,
+                    () = self.idle_pool.came.notified() => None,
                     slot = Arc::clone(&self.slots).acquire_owned() => slot.ok(),
                 }
             });
             if let Some(slot) = slot.await.map_err(|_| UpstreamError::Saturated)? {
                 return self.dial_in_time(slot).await;
             }
-            if let Some(connection) = self.shelf.take(wanted) {
+            if let Some(connection) = self.idle_pool.take(reuse) {
                 return Ok(connection);
             }
         }
@@ -169,11 +172,12 @@ impl Upstream {
     }
 }
 
-impl Shelf {
+impl IdlePool {
     pub(super) fn new(max_idle: usize, idle_reuse: Duration) -> Self {
-        let (resting, came, swept) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        let (idle_connections, came, swept) =
+            (Mutex::default(), Notify::new(), AtomicBool::new(false));
         Self {
-            resting,
+            idle_connections,
             max_idle,
             idle_reuse,
             came,
@@ -181,29 +185,31 @@ impl Shelf {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Resting>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<IdleConnection>> {
+        self.idle_connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many there are.
     #[cfg(test)]
-    pub(super) fn resting(&self) -> usize {
+    pub(super) fn idle_connections(&self) -> usize {
         self.lock().len()
     }
 
     /// The one that was used last, if it will do.
-    fn take(&self, wanted: Wanted) -> Option<Connection> {
-        let longest_rest = match wanted {
-            Wanted::Any => self.idle_reuse,
-            Wanted::JustUsed => JUST_USED.min(self.idle_reuse),
-            Wanted::New => return None,
+    fn take(&self, reuse: ReusePolicy) -> Option<Connection> {
+        let longest_rest = match reuse {
+            ReusePolicy::Any => self.idle_reuse,
+            ReusePolicy::RecentlyUsed => JUST_USED.min(self.idle_reuse),
+            ReusePolicy::Fresh => return None,
         };
-        let mut resting = self.lock();
+        let mut idle_connections = self.lock();
         let now = Instant::now();
-        while let Some(mut last) = resting.pop_back() {
+        while let Some(mut last) = idle_connections.pop_back() {
             if now.saturating_duration_since(last.since) > longest_rest {
                 // And so did those before it.
-                resting.push_back(last);
+                idle_connections.push_back(last);
                 return None;
             }
             if last.connection.is_quiet() {
@@ -215,18 +221,18 @@ impl Shelf {
 
     /// Takes in a connection whose answer was read.
     pub(super) fn put(self: &Arc<Self>, mut connection: Connection) {
-        if !connection.put_to_rest() {
+        if !connection.make_idle() {
             return;
         }
-        let mut resting = self.lock();
-        resting.push_back(Resting {
+        let mut idle_connections = self.lock();
+        idle_connections.push_back(IdleConnection {
             connection,
             since: Instant::now(),
         });
-        if resting.len() > self.max_idle {
-            resting.pop_front();
+        if idle_connections.len() > self.max_idle {
+            idle_connections.pop_front();
         }
-        drop(resting);
+        drop(idle_connections);
         self.came.notify_one();
         if !self.swept.swap(true, Ordering::AcqRel) {
             tokio::spawn(Self::sweep(Arc::downgrade(self), self.idle_reuse));
@@ -235,14 +241,17 @@ impl Shelf {
 
     /// Closes what was unused for too long, until the shelf is empty: idle connections starve servers that give a
     /// process to each.
-    async fn sweep(shelf: Weak<Self>, idle_reuse: Duration) {
+    async fn sweep(idle_pool: Weak<Self>, idle_reuse: Duration) {
         loop {
             sleep(idle_reuse).await;
-            let Some(shelf) = shelf.upgrade() else { return };
-            let mut resting = shelf.lock();
-            resting.retain(|resting| resting.since.elapsed() <= idle_reuse);
-            if resting.is_empty() {
-                shelf.swept.store(false, Ordering::Release);
+            let Some(idle_pool) = idle_pool.upgrade() else {
+                return;
+            };
+            let mut idle_connections = idle_pool.lock();
+            idle_connections
+                .retain(|idle_connections| idle_connections.since.elapsed() <= idle_reuse);
+            if idle_connections.is_empty() {
+                idle_pool.swept.store(false, Ordering::Release);
                 return;
             }
         }

@@ -16,17 +16,17 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::telemetry::metrics::Metrics;
-use crate::types::files::Stamp;
+use crate::types::files::FileFingerprint;
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A certificate with its chain and its private key, as the files of an app say it, both PEM.
 pub struct ClientCertificate {
     cert_file: PathBuf,
     key_file: PathBuf,
     /// The files when they were first read.
-    first: [Stamp; 2],
+    first: [FileFingerprint; 2],
     shown: ArcSwap<CertifiedKey>,
 }
 
@@ -69,7 +69,7 @@ impl ClientCertificate {
     pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>) {
         let mut known = self.first.clone();
         loop {
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_INTERVAL).await;
             let (this, before) = (Arc::clone(&self), known.clone());
             let Ok((stamps, outcome)) = spawn_blocking(move || this.look(&before)).await else {
                 return;
@@ -97,7 +97,13 @@ impl ClientCertificate {
 
     /// Reads the files anew if they are others than `known`. The stamps are taken first: what changes in between is
     /// seen at the next look.
-    fn look(&self, known: &[Stamp; 2]) -> ([Stamp; 2], Option<Result<(), ClientCertificateError>>) {
+    fn look(
+        &self,
+        known: &[FileFingerprint; 2],
+    ) -> (
+        [FileFingerprint; 2],
+        Option<Result<(), ClientCertificateError>>,
+    ) {
         let stamps = stamps(&self.cert_file, &self.key_file);
         if stamps == *known {
             return (stamps, None);
@@ -132,8 +138,11 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-fn stamps(cert_file: &Path, key_file: &Path) -> [Stamp; 2] {
-    [Stamp::of(cert_file), Stamp::of(key_file)]
+fn stamps(cert_file: &Path, key_file: &Path) -> [FileFingerprint; 2] {
+    [
+        FileFingerprint::of(cert_file),
+        FileFingerprint::of(key_file),
+    ]
 }
 
 fn read(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, ClientCertificateError> {

@@ -44,17 +44,17 @@ impl UpstreamError {
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Unforwardable(_) => "unforwardable",
+            Self::Unforwardable(_) => "not_forwardable",
             Self::Saturated => "upstream_saturated",
             Self::Unresolved(_) => "upstream_unresolved",
             Self::ConnectRefused(_) => "upstream_connect_refused",
             Self::ConnectTimeout => "upstream_connect_timeout",
             Self::Tls(_) => "upstream_tls",
             Self::ResponseTimeout => "upstream_response_timeout",
-            Self::BrokeOff(_) => "upstream_broke_off",
+            Self::BrokeOff(_) => "upstream_connection_closed",
             Self::BadResponse(_) => "upstream_bad_response",
             Self::RequestStalled => "request_stalled",
-            Self::RequestBroke => "request_broke_off",
+            Self::RequestBroke => "request_body_aborted",
         }
     }
 

@@ -6,7 +6,7 @@
 const CLOSE: u8 = 8;
 
 /// The longest payload of a control frame (section 5.5), less the two bytes of the code.
-const LONGEST_REASON: usize = 123;
+const MAX_REASON: usize = 123;
 
 /// How far one direction of a WebSocket has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Frames {
 /// that cannot be foreseen; a server never does (section 5.1).
 pub(super) fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
-    payload.extend(reason.bytes().filter(u8::is_ascii).take(LONGEST_REASON));
+    payload.extend(reason.bytes().filter(u8::is_ascii).take(MAX_REASON));
     let length = u8::try_from(payload.len()).unwrap_or_default();
     let mut frame = vec![
         0x80 | CLOSE,

@@ -5,9 +5,9 @@
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Passage;
-use crate::policy::credentials::Scheme;
-use crate::policy::native::holds_token_of_ours;
+use super::ForwardRequest;
+use crate::identity::credentials::Scheme;
+use crate::policy::native::holds_doorward_token;
 use crate::session::cookie::pairs;
 
 /// Names that go no further, each in every spelling. Proxies and frameworks believe them; we say what is true
@@ -101,7 +101,7 @@ static RESPONSE_ONLY_HERE: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Response fields that tell some caches more than `Cache-Control` does (RFC 9213 and its forerunners).
+/// Response fields that tell some caches more than `Cache-BackgroundRuntime` does (RFC 9213 and its forerunners).
 static CACHE_SIDE_CHANNELS: [HeaderName; 7] = [
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("surrogate-control"),
@@ -175,10 +175,14 @@ impl HeaderPolicy {
     }
 
     /// The fields that go to the backend, framing and `Host` aside.
-    pub(super) fn upstream_headers(&self, client: &HeaderMap, passage: &Passage<'_>) -> HeaderMap {
+    pub(super) fn upstream_headers(
+        &self,
+        client: &HeaderMap,
+        forward: &ForwardRequest<'_>,
+    ) -> HeaderMap {
         let mut headers =
-            HeaderMap::with_capacity(client.len() + passage.identity_headers.len() + 6);
-        self.each_upstream_field(client, passage, |name, value| {
+            HeaderMap::with_capacity(client.len() + forward.identity_headers.len() + 6);
+        self.each_upstream_field(client, forward, |name, value| {
             headers.append(name.clone(), value.clone());
         });
         headers
@@ -188,7 +192,7 @@ impl HeaderPolicy {
     pub(super) fn each_upstream_field(
         &self,
         client: &HeaderMap,
-        passage: &Passage<'_>,
+        forward: &ForwardRequest<'_>,
         mut put: impl FnMut(&HeaderName, &HeaderValue),
     ) {
         let nominated = Nominated::read(client);
@@ -197,9 +201,9 @@ impl HeaderPolicy {
                 || *name == HOST
                 || *name == COOKIE
                 || (*name == AUTHORIZATION
-                    && (passage.consume_authorization
+                    && (forward.consume_authorization
                         || self.is_token(value)
-                        || holds_token_of_ours(value)))
+                        || holds_doorward_token(value)))
                 || nominated.contains(name);
             if !dropped {
                 put(name, value);
@@ -208,21 +212,21 @@ impl HeaderPolicy {
         if let Some(cookies) = self.foreign_cookies(client) {
             put(&COOKIE, &cookies);
         }
-        for (name, value) in passage.identity_headers {
+        for (name, value) in forward.identity_headers {
             put(name, value);
         }
         for (name, value) in [
             (
                 const { HeaderName::from_static("x-forwarded-for") },
-                passage.forwarded_for,
+                forward.forwarded_for,
             ),
             (
                 const { HeaderName::from_static("x-forwarded-proto") },
-                passage.forwarded_proto,
+                forward.forwarded_proto,
             ),
             (
                 const { HeaderName::from_static("x-forwarded-host") },
-                passage.forwarded_host,
+                forward.forwarded_host,
             ),
         ] {
             if let Ok(value) = HeaderValue::from_str(value) {
@@ -293,7 +297,7 @@ impl HeaderPolicy {
 
     /// Takes out of the backend's answer what is not for the client: hop-by-hop fields, cookies under our names,
     /// device-binding fields; and what was answered on the strength of an identity is kept out of shared caches.
-    pub(super) fn clean_response(&self, headers: &mut HeaderMap, on_identity: bool) {
+    pub(super) fn clean_response(&self, headers: &mut HeaderMap, authenticated: bool) {
         let nominated = Nominated::read(headers);
         let ends_here = |name: &&HeaderName| {
             Self::is_never_answered(name) || (**name != SET_COOKIE && nominated.contains(name))
@@ -316,7 +320,7 @@ impl HeaderPolicy {
                 headers.append(SET_COOKIE, cookie);
             }
         }
-        if on_identity {
+        if authenticated {
             keep_private(headers);
         }
     }

@@ -2,11 +2,11 @@
 //! limits and judgement of answers as over HTTP/1.1; what differs is when an exchange can be repeated, and that
 //! trailers pass. WebSockets go over HTTP/1.1 here too.
 
-mod answer;
-mod links;
 mod outgoing;
-mod patience;
+mod pool;
+mod response;
 mod stall;
+mod timer;
 
 use std::io;
 
@@ -17,20 +17,20 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use self::answer::Answer;
-pub(super) use self::links::Links;
-use self::links::{OpenStream, Sending};
 use self::outgoing::{Outgoing, Progress};
+pub(super) use self::pool::H2Pool;
+use self::pool::{OpenStream, Sending};
+use self::response::Answer;
 use super::client::Upstream;
 use super::error::UpstreamError;
 use super::framing::Framing;
 use super::target::{UpstreamPlan, UpstreamUrl};
-use super::{Passage, host, trailers};
+use super::{ForwardRequest, host, trailers};
 use crate::types::body::Body;
 
 /// A request that goes out over HTTP/2.
 pub(super) struct Asked<'a> {
-    pub(super) passage: &'a Passage<'a>,
+    pub(super) forward: &'a ForwardRequest<'a>,
     pub(super) client: &'a Parts,
     pub(super) body: Body,
 }
@@ -46,19 +46,19 @@ enum Failure {
 /// Passes the request on `stream` and gives the answer's head; both bodies stream.
 pub(super) async fn pass(
     upstream: &Upstream,
-    links: &Links,
+    links: &H2Pool,
     asked: Asked<'_>,
     mut stream: OpenStream,
 ) -> Result<Response<Body>, UpstreamError> {
     let Asked {
-        passage,
+        forward,
         client,
         body,
     } = asked;
     let plan = &upstream.plan;
     let framing = Framing::of(client, &body);
-    let uri = uri(plan, passage)?;
-    let head = || head(plan, client, passage, &uri, framing);
+    let uri = uri(plan, forward)?;
+    let head = || head(plan, client, forward, &uri, framing);
     let (body, progress) = match framing {
         Framing::None | Framing::Zero => (Outgoing::empty(), None),
         Framing::Length(_) | Framing::Chunked => {
@@ -93,7 +93,7 @@ pub(super) async fn pass(
     let takes_trailers = trailers::are_taken(client.version, &client.headers);
     let declared = trailers::declared(&head.headers, &plan.headers).filter(|_| takes_trailers);
     plan.headers
-        .clean_response(&mut head.headers, passage.on_identity);
+        .clean_response(&mut head.headers, forward.authenticated);
     set_answer_length(&mut head.headers, head.status, &client.method, &incoming)?;
     head.headers.extend(declared.map(|names| (TRAILER, names)));
     head.version = Version::HTTP_11;
@@ -111,7 +111,7 @@ pub(super) async fn pass(
     Ok(Response::from_parts(head, body))
 }
 
-/// One `Content-Length` at most, in canonical form; for an answer without a body, the one that a body would have.
+/// One `BodyDecoder-Length` at most, in canonical form; for an answer without a body, the one that a body would have.
 fn set_answer_length(
     headers: &mut HeaderMap,
     status: StatusCode,
@@ -177,23 +177,23 @@ impl From<Failure> for UpstreamError {
 }
 
 /// `:scheme`, `:authority` and `:path` (RFC 9113 section 8.3.1); the path is byte for byte the one that was judged.
-fn uri(plan: &UpstreamPlan, passage: &Passage<'_>) -> Result<Uri, UpstreamError> {
+fn uri(plan: &UpstreamPlan, forward: &ForwardRequest<'_>) -> Result<Uri, UpstreamError> {
     let unforwardable = |_| UpstreamError::Unforwardable("its host");
     let scheme = match plan.settings.url {
         UpstreamUrl::Https(_) => Scheme::HTTPS,
         UpstreamUrl::Http(_) | UpstreamUrl::Unix(_) => Scheme::HTTP,
     };
-    let target = PathAndQuery::try_from(passage.target)
+    let target = PathAndQuery::try_from(forward.target)
         .map_err(|_| UpstreamError::Unforwardable("its target"))?;
     let mut parts = uri::Parts::default();
     parts.path_and_query = Some(target);
     parts.scheme = Some(scheme);
     parts.authority =
-        Some(Authority::try_from(host(plan, passage).as_bytes()).map_err(unforwardable)?);
+        Some(Authority::try_from(host(plan, forward).as_bytes()).map_err(unforwardable)?);
     let uri = Uri::from_parts(parts).map_err(|_| UpstreamError::Unforwardable("its target"))?;
     if uri
         .path_and_query()
-        .is_some_and(|path| path.as_str() == passage.target)
+        .is_some_and(|path| path.as_str() == forward.target)
     {
         Ok(uri)
     } else {
@@ -204,11 +204,11 @@ fn uri(plan: &UpstreamPlan, passage: &Passage<'_>) -> Result<Uri, UpstreamError>
 fn head(
     plan: &UpstreamPlan,
     client: &Parts,
-    passage: &Passage<'_>,
+    forward: &ForwardRequest<'_>,
     uri: &Uri,
     framing: Framing,
 ) -> Request<()> {
-    let mut headers = plan.headers.upstream_headers(&client.headers, passage);
+    let mut headers = plan.headers.upstream_headers(&client.headers, forward);
     set_length(framing, &mut headers);
     // gRPC servers ask for it, to know that no proxy before them drops trailers.
     if trailers::asks_for(&client.headers) {
@@ -236,7 +236,7 @@ async fn exchange(
     request: Request<Sending>,
     progress: Option<&Progress>,
 ) -> Result<Response<Incoming>, Failure> {
-    let answer = patience::wait(
+    let answer = timer::wait(
         stream.sender().try_send_request(request),
         &plan.settings,
         progress,

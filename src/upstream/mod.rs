@@ -1,9 +1,9 @@
 //! The way to an app's backend: one door, own framing, own connections.
 
+mod app_logout;
 mod client;
 mod client_certificate;
 mod error;
-mod farewell;
 mod frames;
 mod framing;
 mod headers;
@@ -22,27 +22,29 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
+pub use app_logout::{LoggedOut, send_app_logout};
 pub use client::Upstream;
 pub use client_certificate::{ClientCertificate, ClientCertificateError};
 pub use error::UpstreamError;
-pub use farewell::{LoggedOut, log_out_of_app};
 pub use headers::HeaderPolicy;
 pub use target::{
-    HostPort, NotAnUpstream, UpstreamPlan, UpstreamPlanError, UpstreamProtocol, UpstreamSettings,
-    UpstreamUrl,
+    HostPort, ParseUpstreamError, UpstreamPlan, UpstreamPlanError, UpstreamProtocol,
+    UpstreamSettings, UpstreamUrl,
 };
 pub use upgrade::Tunnels;
 
-use self::client::Wanted;
+use self::client::ReusePolicy;
 use self::framing::Framing;
-use self::http1::{AnswerHead, Connection, Content, Failure, Upload, write_field, write_line};
+use self::http1::{
+    BodyDecoder, Connection, Failure, RequestBodyWriter, ResponseHead, write_field, write_line,
+};
 use self::upgrade::TunnelLimits;
 use crate::policy::decide::Permit;
-use crate::types::body::{Body, Holds};
+use crate::types::body::{Body, ValidityCheck};
 
 /// What was decided about a request that goes to the backend.
 #[derive(Clone, Copy, Debug)]
-pub struct Passage<'a> {
+pub struct ForwardRequest<'a> {
     /// Path and query, sent byte for byte: the same that the rules were asked about.
     pub target: &'a str,
     /// The fields that say who is asking.
@@ -56,9 +58,9 @@ pub struct Passage<'a> {
     /// Whether `Authorization` was meant for us and ends here.
     pub consume_authorization: bool,
     /// Whether the request passes on the strength of an identity, so that shared caches must not keep the answer.
-    pub on_identity: bool,
+    pub authenticated: bool,
     /// Says whether an upgraded connection may go on.
-    pub holds: Option<&'a Holds>,
+    pub holds: Option<&'a ValidityCheck>,
 }
 
 /// Passes a request that was permitted to the backend and gives its answer's head; both bodies stream. What the
@@ -71,32 +73,32 @@ pub fn forward<'a>(
     permit: &'a Permit<'a>,
     client: &'a mut Parts,
     body: Body,
-    holds: Option<&'a Holds>,
+    holds: Option<&'a ValidityCheck>,
 ) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send {
-    let (facts, origin) = (permit.facts(), &permit.place().app.origin);
-    let passage = Passage {
-        target: facts.target.as_str(),
+    let (info, origin) = (permit.info(), &permit.app_ref().app.origin);
+    let forward = ForwardRequest {
+        target: info.target.as_str(),
         identity_headers: permit
             .identity()
             .map_or(&[], |identity| identity.headers.as_slice()),
-        forwarded_for: &facts.address.forwarded_for,
+        forwarded_for: &info.address.forwarded_for,
         forwarded_proto: origin.scheme(),
         forwarded_host: origin.authority(),
         // A session wins over a token: that is neither read nor passed on beside it.
         consume_authorization: permit.identity().is_some(),
-        on_identity: permit.identity().is_some(),
+        authenticated: permit.identity().is_some(),
         holds,
     };
-    send(upstream, passage, client, body)
+    send(upstream, forward, client, body)
 }
 
 async fn send(
     upstream: &Upstream,
-    passage: Passage<'_>,
+    forward: ForwardRequest<'_>,
     client: &mut Parts,
     body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
-    let answer = pass(upstream, &passage, client, body).await;
+    let answer = pass(upstream, &forward, client, body).await;
     if let Err(error) = &answer {
         upstream.failed(error);
     }
@@ -105,11 +107,11 @@ async fn send(
 
 async fn pass(
     upstream: &Upstream,
-    passage: &Passage<'_>,
+    forward: &ForwardRequest<'_>,
     client: &mut Parts,
     body: Body,
 ) -> Result<Response<Body>, UpstreamError> {
-    check_target(&client.method, passage.target)?;
+    check_target(&client.method, forward.target)?;
     if let Some(links) = &upstream.links
         && !upgrade::is_asked_for(client, &body)
         && let Some(stream) = Box::pin(links.stream(&upstream.plan)).await?
@@ -119,7 +121,7 @@ async fn pass(
             upstream,
             links,
             http2::Asked {
-                passage,
+                forward,
                 client,
                 body,
             },
@@ -134,20 +136,20 @@ async fn pass(
     let head = Head {
         upstream,
         client,
-        passage,
+        forward,
         framing,
         switch: switch.is_some(),
     };
-    let mut upload = Upload::of(framing, body);
+    let mut request_body = RequestBodyWriter::of(framing, body);
 
     let repeatable = framing == Framing::None && client.method.is_safe();
-    let wanted = match (&switch, repeatable) {
-        (Some(_), _) => Wanted::New,
-        (None, true) => Wanted::Any,
-        (None, false) => Wanted::JustUsed,
+    let reuse = match (&switch, repeatable) {
+        (Some(_), _) => ReusePolicy::Fresh,
+        (None, true) => ReusePolicy::Any,
+        (None, false) => ReusePolicy::RecentlyUsed,
     };
-    let mut connection = upstream.connection(wanted).await?;
-    let mut answer = head.exchange(&mut connection, &mut upload).await;
+    let mut connection = upstream.connection(reuse).await?;
+    let mut answer = head.exchange(&mut connection, &mut request_body).await;
     // The backend closed the connection while it rested: once more, on a new one.
     let again = match &answer {
         Err(Failure::Unsent(_)) => connection.used_before,
@@ -157,10 +159,10 @@ async fn pass(
     if again {
         // Its slot may be the last.
         drop(connection);
-        connection = upstream.connection(Wanted::New).await?;
-        answer = head.exchange(&mut connection, &mut upload).await;
+        connection = upstream.connection(ReusePolicy::Fresh).await?;
+        answer = head.exchange(&mut connection, &mut request_body).await;
     }
-    accept(&head, answer?, connection, upload, switch)
+    accept(&head, answer?, connection, request_body, switch)
 }
 
 /// `CONNECT` and `TRACE` are never passed on (RFC 9110 sections 9.3.6, 9.3.8), nor anything but a path.
@@ -180,8 +182,8 @@ fn check_target(method: &Method, target: &str) -> Result<(), UpstreamError> {
 }
 
 /// The host that the backend sees: the public one, or its own.
-fn host(plan: &UpstreamPlan, passage: &Passage<'_>) -> HeaderValue {
-    let public = HeaderValue::from_str(passage.forwarded_host).ok();
+fn host(plan: &UpstreamPlan, forward: &ForwardRequest<'_>) -> HeaderValue {
+    let public = HeaderValue::from_str(forward.forwarded_host).ok();
     public
         .filter(|_| plan.settings.preserve_host)
         .unwrap_or_else(|| plan.host.clone())
@@ -191,7 +193,7 @@ fn host(plan: &UpstreamPlan, passage: &Passage<'_>) -> HeaderValue {
 struct Head<'a> {
     upstream: &'a Upstream,
     client: &'a Parts,
-    passage: &'a Passage<'a>,
+    forward: &'a ForwardRequest<'a>,
     framing: Framing,
     switch: bool,
 }
@@ -200,20 +202,20 @@ impl Head<'_> {
     async fn exchange(
         &self,
         connection: &mut Connection,
-        upload: &mut Option<Upload>,
-    ) -> Result<AnswerHead, Failure> {
+        request_body: &mut Option<RequestBodyWriter>,
+    ) -> Result<ResponseHead, Failure> {
         self.write(connection.head());
         connection
-            .exchange(upload, &self.upstream.plan.settings)
+            .exchange(request_body, &self.upstream.plan.settings)
             .await
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         let plan = &self.upstream.plan;
-        write_line(out, &self.client.method, self.passage.target);
-        write_field(out, &HOST, &host(plan, self.passage));
+        write_line(out, &self.client.method, self.forward.target);
+        write_field(out, &HOST, &host(plan, self.forward));
         plan.headers
-            .each_upstream_field(&self.client.headers, self.passage, |name, value| {
+            .each_upstream_field(&self.client.headers, self.forward, |name, value| {
                 write_field(out, name, value)
             });
         let switch = self.switch.then(upgrade::switch).into_iter().flatten();
@@ -227,15 +229,15 @@ impl Head<'_> {
 /// Judges the answer's head, decides about the connection, and makes the head that the client gets.
 fn accept(
     asked: &Head<'_>,
-    mut head: AnswerHead,
+    mut head: ResponseHead,
     connection: Connection,
-    upload: Option<Upload>,
+    request_body: Option<RequestBodyWriter>,
     switch: Option<OnUpgrade>,
 ) -> Result<Response<Body>, UpstreamError> {
     let Head {
         upstream,
         client,
-        passage,
+        forward,
         ..
     } = asked;
     let plan = &upstream.plan;
@@ -250,28 +252,33 @@ fn accept(
             app: plan.app.clone(),
             idle: plan.settings.tunnel_idle_timeout,
             max_age: plan.settings.stream_max_age,
-            holds: passage.holds.cloned(),
+            holds: forward.holds.cloned(),
         };
         upstream
             .tunnels
             .open_between(client, connection.switched(), limits);
         plan.headers
-            .clean_response(&mut head.headers, passage.on_identity);
+            .clean_response(&mut head.headers, forward.authenticated);
         head.headers.remove(CONTENT_LENGTH);
         head.headers.extend(upgrade::switch());
         return Ok(answer(head, Body::empty()));
     }
-    let (content, keeps) =
-        Content::of(&mut head, &client.method).map_err(UpstreamError::BadResponse)?;
+    let (decoder, keeps) =
+        BodyDecoder::of(&mut head, &client.method).map_err(UpstreamError::BadResponse)?;
     // A connection that was to be a tunnel may have bytes of one behind it.
-    let shelf = Some(&upstream.shelf).filter(|_| keeps && switch.is_none());
-    let body = connection.into_body(content, shelf, upload, plan.settings.body_idle_timeout);
+    let idle_pool = Some(&upstream.idle_pool).filter(|_| keeps && switch.is_none());
+    let body = connection.into_body(
+        decoder,
+        idle_pool,
+        request_body,
+        plan.settings.body_idle_timeout,
+    );
     plan.headers
-        .clean_response(&mut head.headers, passage.on_identity);
+        .clean_response(&mut head.headers, forward.authenticated);
     Ok(answer(head, body))
 }
 
-fn answer(head: AnswerHead, body: Body) -> Response<Body> {
+fn answer(head: ResponseHead, body: Body) -> Response<Body> {
     let mut answer = Response::new(body);
     *answer.status_mut() = head.status;
     *answer.headers_mut() = head.headers;

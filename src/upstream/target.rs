@@ -43,7 +43,7 @@ pub struct HostPort {
 
 /// Why a text is not an [`UpstreamUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAnUpstream {
+pub enum ParseUpstreamError {
     /// Not an absolute URL, nor `unix:` with an absolute path.
     #[error("neither a URL nor `unix:/path`")]
     Unparsable,
@@ -138,31 +138,34 @@ pub enum UpstreamPlanError {
 }
 
 impl FromStr for UpstreamUrl {
-    type Err = NotAnUpstream;
+    type Err = ParseUpstreamError;
 
-    fn from_str(text: &str) -> Result<Self, NotAnUpstream> {
+    fn from_str(text: &str) -> Result<Self, ParseUpstreamError> {
         if let Some(path) = text.strip_prefix("unix:") {
             let absolute = path.starts_with('/') && !path.starts_with("//");
             return if absolute {
                 Ok(Self::Unix(PathBuf::from(path)))
             } else {
-                Err(NotAnUpstream::Unparsable)
+                Err(ParseUpstreamError::Unparsable)
             };
         }
-        let url = Url::parse(text).map_err(|_| NotAnUpstream::Unparsable)?;
+        let url = Url::parse(text).map_err(|_| ParseUpstreamError::Unparsable)?;
         let secure = match url.scheme() {
             "https" => true,
             "http" => false,
-            _ => return Err(NotAnUpstream::Scheme),
+            _ => return Err(ParseUpstreamError::Scheme),
         };
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         if !bare || !url.username().is_empty() || url.password().is_some() {
-            return Err(NotAnUpstream::More);
+            return Err(ParseUpstreamError::More);
         }
-        let host = url.host_str().ok_or(NotAnUpstream::Unparsable)?.to_owned();
+        let host = url
+            .host_str()
+            .ok_or(ParseUpstreamError::Unparsable)?
+            .to_owned();
         let port = url
             .port_or_known_default()
-            .ok_or(NotAnUpstream::Unparsable)?;
+            .ok_or(ParseUpstreamError::Unparsable)?;
         let place = HostPort { host, port };
         Ok(if secure {
             Self::Https(place)
@@ -317,13 +320,13 @@ mod tests {
             Ok(UpstreamUrl::Unix("/run/a.sock".into()))
         );
         for (text, error) in [
-            ("http://a/b", NotAnUpstream::More),
-            ("http://u@a", NotAnUpstream::More),
-            ("http://a/?q", NotAnUpstream::More),
-            ("ftp://a", NotAnUpstream::Scheme),
-            ("unix:a", NotAnUpstream::Unparsable),
-            ("unix://a", NotAnUpstream::Unparsable),
-            ("127.0.0.1", NotAnUpstream::Unparsable),
+            ("http://a/b", ParseUpstreamError::More),
+            ("http://u@a", ParseUpstreamError::More),
+            ("http://a/?q", ParseUpstreamError::More),
+            ("ftp://a", ParseUpstreamError::Scheme),
+            ("unix:a", ParseUpstreamError::Unparsable),
+            ("unix://a", ParseUpstreamError::Unparsable),
+            ("127.0.0.1", ParseUpstreamError::Unparsable),
         ] {
             assert_eq!(text.parse::<UpstreamUrl>(), Err(error), "{text}");
         }

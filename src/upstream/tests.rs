@@ -159,7 +159,7 @@ async fn an_improper_answer_is_no_answer() {
         ("/no-http", "upstream_bad_response"),
         ("/huge-head", "upstream_bad_response"),
         ("/switch", "upstream_bad_response"),
-        ("/cut-head", "upstream_broke_off"),
+        ("/cut-head", "upstream_connection_closed"),
     ] {
         let answer = front.get(path).await;
         assert!(
@@ -228,7 +228,10 @@ async fn a_connection_that_died_at_rest_costs_no_request() {
     let bytes = "GET /once HTTP/1.1\r\nHost: x\r\n\r\n";
     let post = "POST /once HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
     let answer = front.say(&format!("{bytes}{post}")).await;
-    assert!(answer.contains("upstream_broke_off sent=true"), "{answer}");
+    assert!(
+        answer.contains("upstream_connection_closed sent=true"),
+        "{answer}"
+    );
     let posts = front.backend.got()[before..]
         .iter()
         .filter(|got| got.head.starts_with("POST"))
@@ -340,7 +343,9 @@ async fn a_client_that_breaks_its_own_framing_is_to_blame() {
         .await;
     let text = front.metrics.text().unwrap();
     assert!(
-        text.contains(r#"doorward_upstream_errors_total{app="store",code="request_broke_off"} 1"#),
+        text.contains(
+            r#"doorward_upstream_errors_total{app="store",code="request_body_aborted"} 1"#
+        ),
         "{text}"
     );
     assert!(front.backend.got().is_empty());
@@ -441,7 +446,7 @@ async fn what_is_no_path_or_makes_a_tunnel_is_never_passed_on() {
     ] {
         let answer = front.say(&format!("{line}\r\nHost: x\r\n\r\n")).await;
         assert!(
-            answer.contains("unforwardable sent=false"),
+            answer.contains("not_forwardable sent=false"),
             "{line}: {answer}"
         );
     }

@@ -21,7 +21,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How a tunnel ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum TunnelEnd {
     /// One of its sides ended it.
     BySide,
     /// The session that opened it is over.
@@ -34,7 +34,7 @@ pub(super) enum Ending {
     GoingAway,
 }
 
-impl Ending {
+impl TunnelEnd {
     /// The stable word for metrics.
     pub(super) const fn code(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Ending {
             Self::SessionOver => "session_over",
             Self::TooOld => "stream_max_age",
             Self::Silent => "stream_idle",
-            Self::GoingAway => "going_away",
+            Self::GoingAway => "shutting_down",
         }
     }
 
@@ -59,15 +59,15 @@ impl Ending {
     }
 }
 
-/// Passes bytes until a side ends the tunnel or `ending` says that we do; `patience` then bounds the wait for frames
+/// Passes bytes until a side ends the tunnel or `ending` says that we do; `timer` then bounds the wait for frames
 /// under way. Says how it ended.
 pub(super) async fn join<C, B, P>(
     client: C,
     backend: B,
     activity: &Activity,
-    ending: impl Future<Output = Ending>,
-    patience: impl FnOnce(Ending) -> P,
-) -> Ending
+    ending: impl Future<Output = TunnelEnd>,
+    timer: impl FnOnce(TunnelEnd) -> P,
+) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
@@ -83,19 +83,19 @@ where
         tokio::pin!(flow);
         tokio::select! {
             // Either side's failure ends the tunnel: there is nobody left to tell.
-            _ = &mut flow => Ending::BySide,
+            _ = &mut flow => TunnelEnd::BySide,
             ending = ending => {
                 told.send_replace(Some(ending));
                 tokio::select! {
                     biased;
                     _ = &mut flow => {}
-                    () = patience(ending) => {}
+                    () = timer(ending) => {}
                 }
                 ending
             }
         }
     };
-    if ended != Ending::BySide {
+    if ended != TunnelEnd::BySide {
         // Who does not answer is cut.
         let _ = timeout(GOODBYE, async {
             tokio::join!(down.hear_out(), up.hear_out())
@@ -140,7 +140,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
 
     /// Passes bytes on until there are no more. Once told to end: until the frame under way is whole, and a close frame
     /// after it. May be dropped at any moment: what came and did not go out is known.
-    async fn pass_on(&mut self, mut told: watch::Receiver<Option<Ending>>) -> io::Result<()> {
+    async fn pass_on(&mut self, mut told: watch::Receiver<Option<TunnelEnd>>) -> io::Result<()> {
         let mut ending = None;
         loop {
             if let Some(ending) = ending
@@ -185,7 +185,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
     }
 
     /// A close frame, unless one went by already.
-    async fn say(&mut self, ending: Ending) -> io::Result<()> {
+    async fn say(&mut self, ending: TunnelEnd) -> io::Result<()> {
         if self.frames.is_closed() {
             return Ok(());
         }
@@ -224,7 +224,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
     }
 }
 
-async fn is_told(told: &mut watch::Receiver<Option<Ending>>) -> Ending {
+async fn is_told(told: &mut watch::Receiver<Option<TunnelEnd>>) -> TunnelEnd {
     match told
         .wait_for(Option::is_some)
         .await

@@ -15,15 +15,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::tunnel::{self, Activity, Ending};
+use super::tunnel::{self, Activity, TunnelEnd};
 use crate::telemetry::metrics::Metrics;
-use crate::types::body::{Body, Holds};
+use crate::types::body::{Body, ValidityCheck};
 
 /// How often a tunnel asks whether the session behind it goes on ...
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// ... and how long the frame under way then has to become whole: with what a revocation takes to be known everywhere,
 /// all within a second.
-const FRAME_PATIENCE: Duration = Duration::from_millis(250);
+const FRAME_TIMEOUT: Duration = Duration::from_millis(250);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -50,7 +50,7 @@ pub(super) struct TunnelLimits {
     pub(super) app: String,
     pub(super) idle: Duration,
     pub(super) max_age: Option<Duration>,
-    pub(super) holds: Option<Holds>,
+    pub(super) holds: Option<ValidityCheck>,
 }
 
 impl Tunnels {
@@ -103,7 +103,7 @@ impl Tunnels {
         tokio::spawn(async move {
             let ending = tokio::select! {
                 biased;
-                _ = over.wait_for(|stage| *stage == Stage::Over) => Ending::GoingAway,
+                _ = over.wait_for(|stage| *stage == Stage::Over) => TunnelEnd::GoingAway,
                 ending = splice(client, backend, &limits, stage) => ending,
             };
             tunnels.open.dec();
@@ -153,36 +153,36 @@ async fn splice(
     backend: impl AsyncRead + AsyncWrite,
     limits: &TunnelLimits,
     mut stage: watch::Receiver<Stage>,
-) -> Ending {
+) -> TunnelEnd {
     let Ok(client) = client.await else {
-        return Ending::BySide;
+        return TunnelEnd::BySide;
     };
     let activity = Activity::new();
     let ending = async {
         tokio::select! {
-            () = over(limits.holds.as_ref()) => Ending::SessionOver,
-            () = old(limits.max_age) => Ending::TooOld,
-            () = activity.silent_for(limits.idle) => Ending::Silent,
-            _ = stage.wait_for(|stage| *stage >= Stage::GoingAway) => Ending::GoingAway,
+            () = over(limits.holds.as_ref()) => TunnelEnd::SessionOver,
+            () = old(limits.max_age) => TunnelEnd::TooOld,
+            () = activity.silent_for(limits.idle) => TunnelEnd::Silent,
+            _ = stage.wait_for(|stage| *stage >= Stage::GoingAway) => TunnelEnd::GoingAway,
         }
     };
-    let patience = async |ending| match ending {
-        Ending::SessionOver | Ending::TooOld | Ending::Silent | Ending::BySide => {
-            sleep(FRAME_PATIENCE).await
+    let timer = async |ending| match ending {
+        TunnelEnd::SessionOver | TunnelEnd::TooOld | TunnelEnd::Silent | TunnelEnd::BySide => {
+            sleep(FRAME_TIMEOUT).await
         }
         // Until all are cut: what is under way may be finished within the drain deadline.
-        Ending::GoingAway => over(limits.holds.as_ref()).await,
+        TunnelEnd::GoingAway => over(limits.holds.as_ref()).await,
     };
-    tunnel::join(TokioIo::new(client), backend, &activity, ending, patience).await
+    tunnel::join(TokioIo::new(client), backend, &activity, ending, timer).await
 }
 
 /// Ends when `holds` no longer does.
-async fn over(holds: Option<&Holds>) {
+async fn over(holds: Option<&ValidityCheck>) {
     let Some(holds) = holds else {
         return std::future::pending().await;
     };
-    while holds.still() {
-        sleep(LOOK_EVERY).await;
+    while holds.is_valid() {
+        sleep(CHECK_INTERVAL).await;
     }
 }
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::support::tls::Certificate;
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 const FLAGS: [&str; 11] = [
     "--headless=new",
     "--no-sandbox",
@@ -129,7 +129,7 @@ impl Chromium {
         let found = self
             .client
             .wait()
-            .at_most(PATIENCE)
+            .at_most(TIMEOUT)
             .for_element(Locator::Css(css))
             .await;
         match found {
@@ -170,7 +170,7 @@ impl Chromium {
                 return;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "`{css}` says `{said}`, not `{text}`:\n{}",
                 self.source().await
             );
@@ -205,7 +205,7 @@ impl Chromium {
                 return address;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "{what}: still at {address}\n{}",
                 self.source().await
             );
@@ -252,7 +252,7 @@ impl Chromium {
                 return new;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "{} new tabs, not {count}",
                 new.len()
             );
@@ -344,7 +344,7 @@ impl Driver {
     /// Asks the driver to end, browsers included.
     fn shut_down(&self) -> std::io::Result<()> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
         connection
             .write_all(b"GET /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         connection.read_to_end(&mut Vec::new()).map(drop)

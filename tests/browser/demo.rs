@@ -32,11 +32,11 @@ async fn the_whole_journey() {
     ] {
         demo.process.line_with(told);
     }
-    let forms = demo
+    let post_replays = demo
         .process
         .said()
         .iter()
         .filter(|line| line.starts_with("form "))
         .count();
-    assert_eq!(forms, 2, "{}", demo.process.said().join("\n"));
+    assert_eq!(post_replays, 2, "{}", demo.process.said().join("\n"));
 }

@@ -104,7 +104,7 @@ pub async fn see_no_token_at_the_app(chromium: &Chromium, site: &Site) {
     for trace in [
         "doorward_jwt",
         "doorward_refresh",
-        "doorward_seen",
+        "doorward_activity",
         "doorward_browser",
     ] {
         assert!(!source.contains(trace), "{trace} in\n{source}");

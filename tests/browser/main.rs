@@ -13,9 +13,9 @@ mod demo;
 #[cfg(test)]
 pub mod journey;
 #[cfg(test)]
-mod looks;
-#[cfg(test)]
 mod pages;
+#[cfg(test)]
+mod rendering;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

@@ -68,7 +68,7 @@ async fn the_whole_journey_with_cookies_that_are_locked_to_their_host_and_hidden
 /// The values of the cookies at the page's host, all of which are Doorward's.
 async fn host_locked(chromium: &Chromium, host: &str) -> Vec<String> {
     let cookies = chromium.cookies().await;
-    for kind in ["jwt", "refresh", "seen", "browser"] {
+    for kind in ["jwt", "refresh", "activity", "browser"] {
         let name = format!("__Host-doorward_{kind}");
         assert!(
             cookies.iter().any(|cookie| cookie["name"] == *name),
@@ -181,7 +181,7 @@ session_jwt = "access"
 
 [[apps.{app}.rules]]
 paths = ["/", "/headers", "/assets/**", "/favicon.ico"]
-allow = "everyone"
+allow = "public"
 
 [[apps.{app}.rules]]
 paths = ["/admin/**"]

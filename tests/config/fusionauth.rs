@@ -20,7 +20,7 @@ fn config(lines: &str) -> Config {
     let loaded = Folder::with(&text(lines))
         .load(&[])
         .unwrap_or_else(|refused| panic!("{refused}"));
-    assert_eq!(loaded.advice.problems(), []);
+    assert_eq!(loaded.warnings.problems(), []);
     loaded.config
 }
 

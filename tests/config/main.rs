@@ -12,7 +12,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use doorward::config::{Config, Diagnosis, Loaded, Place, Problem, SealingKey, Severity, load};
+use doorward::config::{
+    Config, Diagnosis, Loaded, Problem, ProblemLocation, SealingKey, Severity, load,
+};
 use doorward::oidc::ClientAuth;
 use doorward::types::net::ListenAddr;
 use doorward::upstream::UpstreamUrl;
@@ -52,14 +54,14 @@ upstream = "http://127.0.0.1:3000"
 client_id = "store"
 client_secret_file = "store.secret"
 scopes = ["openid", "email"]
-authorize_params = { prompt = "login" }
+extra_authorization_params = { prompt = "login" }
 
 [apps.store.headers]
 X-Forwarded-User = "{sub}"
 
 [[apps.store.rules]]
 paths = ["/assets/**"]
-allow = "everyone"
+allow = "public"
 
 [[apps.store.rules]]
 paths = ["/admin/**"]
@@ -137,7 +139,7 @@ fn edited(from: &str, to: &str) -> String {
 
 fn problems(text: &str) -> Vec<Problem> {
     match Folder::with(text).load(&[]) {
-        Ok(loaded) => loaded.advice.problems().to_vec(),
+        Ok(loaded) => loaded.warnings.problems().to_vec(),
         Err(diagnosis) => diagnosis.problems().to_vec(),
     }
 }
@@ -152,7 +154,7 @@ fn shown(problems: &[Problem]) -> String {
 #[test]
 fn the_good_file_is_good() {
     let loaded = Folder::with(GOOD).load(&[]).unwrap();
-    assert_eq!(loaded.advice.problems(), []);
+    assert_eq!(loaded.warnings.problems(), []);
     let [forum, store] = loaded.config.apps.as_slice() else {
         panic!("two apps")
     };
@@ -187,7 +189,7 @@ fn every_shipped_file_is_good() {
             .load(&[])
             .unwrap_or_else(|refused| panic!("{refused}"));
         let advice: Vec<_> = loaded
-            .advice
+            .warnings
             .problems()
             .iter()
             .map(|problem| problem.key.as_str())
@@ -426,8 +428,8 @@ fn an_empty_or_huge_secret_is_refused_and_a_public_one_advised() {
     )
     .unwrap();
     let loaded = folder.load(&[]).unwrap();
-    let [advice] = loaded.advice.problems() else {
-        panic!("{}", loaded.advice)
+    let [advice] = loaded.warnings.problems() else {
+        panic!("{}", loaded.warnings)
     };
     assert_eq!(advice.severity, Severity::Advice);
     assert!(advice.message.contains("every user"), "{advice:?}");
@@ -533,7 +535,7 @@ fn a_problem_of_the_environment_names_the_variable() {
         let [problem] = refused.problems() else {
             panic!("{refused}")
         };
-        assert_eq!(problem.place, Place::Variable(name.to_owned()));
+        assert_eq!(problem.place, ProblemLocation::Variable(name.to_owned()));
         assert!(problem.message.contains(message), "{problem:?}");
         assert!(
             problem.hint.as_deref().unwrap_or_default().contains(hint),

@@ -1,7 +1,7 @@
 //! One test for each thing that is refused: that it is the only problem told, where it is marked, what is said of it,
 //! and what the hint proposes.
 
-use doorward::config::{Place, Problem, Severity};
+use doorward::config::{Problem, ProblemLocation, Severity};
 
 use super::{edited, problems, shown};
 
@@ -12,7 +12,7 @@ fn only_problem(from: &str, to: &str, marked: &str) -> Problem {
     assert_eq!(found.len(), 1, "{}", shown(&found));
     let problem = found.into_iter().next().unwrap();
     assert_eq!(problem.severity, Severity::Error, "{problem:?}");
-    let Place::File { line, span, .. } = &problem.place else {
+    let ProblemLocation::File { line, span, .. } = &problem.place else {
         panic!("not in the file: {problem:?}")
     };
     assert_eq!(text.get(span.clone()).unwrap(), marked, "{problem:?}");
@@ -72,7 +72,7 @@ refused! {
         at "\"/.doorward/logout\"", "is doorward's own", hint "the app's logout";
     a_method_alone_asks_for_nothing:
         "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_method = \"POST\"",
-        at "\"POST\"", "there is no `app_logout_url`", hint "app_logout_url";
+        at "\"POST\"", "there is no `app_logout_path`", hint "app_logout_path";
     a_date_is_no_value:
         "\"30m\"" => "1979-05-27", at "1979-05-27", "a date", hint "quotes";
     a_list_is_a_list:
@@ -130,7 +130,7 @@ refused! {
         "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
         at "\"0.0.0.0:8080\"", "the same address", hint "of their own";
     a_limit_that_lets_nobody_in_is_refused:
-        "client_id = \"forum\"" => "client_id = \"forum\"\nnative = { account_failures = 0 }",
+        "client_id = \"forum\"" => "client_id = \"forum\"\nnative = { failures_per_account = 0 }",
         at "0", "out of range", hint "1 to 60000";
     a_star_is_no_origin:
         "client_id = \"forum\"" => "client_id = \"forum\"\nnative = { cors_origins = [\"*\"] }",
@@ -158,11 +158,11 @@ refused! {
     http2_streams_are_a_sane_number:
         "trusted_proxies" => "max_http2_streams = 5000\ntrusted_proxies", at "5000", "at a time", hint "1000";
     at_least_one_request_is_under_way:
-        "trusted_proxies" => "max_requests = 0\ntrusted_proxies", at "0", "requests under way", hint "10000";
+        "trusted_proxies" => "max_in_flight_requests = 0\ntrusted_proxies", at "0", "requests under way", hint "10000";
     an_app_takes_at_least_one_request:
         "client_id = \"forum\"" => "client_id = \"forum\"\nmax_requests = 0", at "0", "requests under way", hint "from 1";
     waiting_for_a_place_takes_time:
-        "trusted_proxies" => "request_wait = \"0s\"\ntrusted_proxies", at "\"0s\"", "no time at all", hint "1d";
+        "trusted_proxies" => "queue_timeout = \"0s\"\ntrusted_proxies", at "\"0s\"", "no time at all", hint "1d";
     authorities_of_clients_are_certificates:
         "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/key.pem\"\n\
                         client_ca_file = \"tls/key.pem\"\n[session]",
@@ -281,11 +281,11 @@ refused! {
         "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_auth = \"post\"",
         at "\"post\"", "needs a client secret", hint "client_secret_file";
     a_public_client_has_no_secret:
-        "scopes" => "token_auth = \"none\"\nscopes", at "\"none\"", "there is one", hint "basic";
+        "scopes" => "token_endpoint_auth_method = \"none\"\nscopes", at "\"none\"", "there is one", hint "client_secret_basic";
     a_word_has_a_near_one:
-        "scopes" => "token_auth = \"basik\"\nscopes", at "\"basik\"", "`basik` is not known", hint "`basic`";
+        "scopes" => "token_endpoint_auth_method = \"basik\"\nscopes", at "\"basik\"", "`basik` is not known", hint "`basic`";
     a_word_is_not_a_number:
-        "scopes" => "token_auth = 0\nscopes", at "0", "found the number `0`, expected one of", hint "";
+        "scopes" => "token_endpoint_auth_method = 0\nscopes", at "0", "found the number `0`, expected one of", hint "";
     the_scope_openid_is_asked_for:
         "[\"openid\", \"email\"]" => "[\"email\"]", at "[\"email\"]", "`openid` is missing", hint "ID token";
     a_scope_is_one_word:
@@ -328,25 +328,25 @@ refused! {
         "[apps.store.headers]" => "[apps.store.bearer]\nclient_header = \"X Client\"\n[apps.store.headers]",
         at "\"X Client\"", "not a header name", hint "X-Forwarded-Client";
     a_rule_takes_tokens_where_the_app_does:
-        "allow = \"everyone\"" => "allow = \"signed-in\"\nvia = [\"browser\", \"bearer\"]",
+        "allow = \"public\"" => "allow = \"authenticated\"\nvia = [\"browser\", \"bearer\"]",
         at "\"bearer\"", "takes no access tokens", hint "bearer]";
     a_rule_is_for_who_can_be_known:
-        "allow = \"everyone\"" => "allow = \"signed-in\"\nvia = []", at "[]", "known by nothing", hint "browser";
+        "allow = \"public\"" => "allow = \"authenticated\"\nauth_methods = []", at "[]", "known by nothing", hint "session";
     a_way_is_known:
-        "allow = \"everyone\"" => "allow = \"signed-in\"\nvia = [\"cookie\"]", at "\"cookie\"", "`cookie` is not known", hint "";
+        "allow = \"public\"" => "allow = \"authenticated\"\nvia = [\"cookie\"]", at "\"cookie\"", "`cookie` is not known", hint "";
     no_scopes_are_no_condition:
-        "allow = \"everyone\"" => "allow = { scopes = [] }", at "[]", "all of no scopes", hint "signed-in";
+        "allow = \"public\"" => "allow = { scopes = [] }", at "[]", "all of no scopes", hint "authenticated";
     a_scope_of_a_rule_is_one_word:
-        "allow = \"everyone\"" => "allow = { scopes = [\"a b\"] }", at "\"a b\"", "not one scope", hint "element";
+        "allow = \"public\"" => "allow = { scopes = [\"a b\"] }", at "\"a b\"", "not one scope", hint "element";
     one_condition_is_enough:
-        "allow = \"everyone\"" => "allow = { scopes = [\"a\"], roles = [\"b\"] }",
+        "allow = \"public\"" => "allow = { scopes = [\"a\"], roles = [\"b\"] }",
         at "{ scopes = [\"a\"], roles = [\"b\"] }", "no condition", hint "scopes";
     the_prefix_is_a_plain_path:
-        "scopes" => "prefix = \"/a/../b/\"\nscopes", at "\"/a/../b/\"", "cannot be the path", hint "/.doorward";
+        "scopes" => "endpoint_prefix = \"/a/../b/\"\nscopes", at "\"/a/../b/\"", "cannot be the path", hint "/.doorward";
     the_cookie_name_is_plain:
         "scopes" => "cookie_name = \"__Host-x\"\nscopes", at "\"__Host-x\"", "cannot be what our cookies", hint "32";
     a_spelling_that_is_tolerated_is_known:
-        "scopes" => "tolerate_paths = [\"double-slashes\"]\nscopes", at "\"double-slashes\"", "cannot be tolerated", hint "`double-slash`";
+        "scopes" => "allow_ambiguous_paths = [\"double-slashes\"]\nscopes", at "\"double-slashes\"", "cannot be tolerated", hint "`double-slash`";
     a_reserved_header_is_refused:
         "X-Forwarded-User" => "x_forwarded_for", at "x_forwarded_for", "meaning of its own", hint "X-Forwarded-User";
     a_header_is_named_once:
@@ -363,7 +363,7 @@ refused! {
     a_rule_has_paths:
         "paths = [\"/assets/**\"]\n" => "", at "[[apps.store.rules]]", "`paths` is missing", hint "paths = ";
     a_rule_says_whom_it_lets_in:
-        "allow = \"everyone\"\n" => "", at "[[apps.store.rules]]", "`allow` is missing", hint "signed-in";
+        "allow = \"public\"\n" => "", at "[[apps.store.rules]]", "`allow` is missing", hint "authenticated";
     a_rule_behind_a_catch_all_is_never_reached:
         "\"/assets/**\"" => "\"/**\"", at "\"/admin/**\"", "never reached: an earlier rule takes `/**`", hint "narrower";
     a_rule_within_an_earlier_one_is_never_reached:
@@ -378,7 +378,7 @@ refused! {
         "{ roles = [\"admin\"] }" => "{ roles = [\"a\"], claim = \"b\", any_of = [\"c\"] }",
         at "{ roles = [\"a\"], claim = \"b\", any_of = [\"c\"] }", "no condition", hint "any_of";
     a_condition_has_values:
-        "{ roles = [\"admin\"] }" => "{ roles = [] }", at "[]", "one of no values", hint "nobody";
+        "{ roles = [\"admin\"] }" => "{ roles = [] }", at "[]", "one of no values", hint "deny";
     whom_a_rule_lets_in_is_a_word_or_a_condition:
-        "{ roles = [\"admin\"] }" => "true", at "true", "expected a word or a condition", hint "signed-in";
+        "{ roles = [\"admin\"] }" => "true", at "true", "expected a word or a condition", hint "authenticated";
 }

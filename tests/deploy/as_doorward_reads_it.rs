@@ -20,7 +20,7 @@ const CONFIG: &str = "/etc/doorward/doorward.toml";
 fn the_sidecars_config_is_good() {
     let folder = TempDir::new().unwrap();
     let loaded = loaded_with(&folder, &SealingKey::generate().unwrap().to_text()).unwrap();
-    assert_eq!(loaded.advice.render(false), "");
+    assert_eq!(loaded.warnings.render(false), "");
     let config = loaded.config;
     assert_eq!(
         config.server.listen,

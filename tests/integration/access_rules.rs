@@ -4,7 +4,7 @@ use crate::support::answers::{
     CART, Dialogue, alice, assert_error_page, assert_login_starts, assert_problem, fetched,
     signed_in,
 };
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::journey::cookie;
 use crate::support::provider::Person;
@@ -13,12 +13,12 @@ use serde_json::json;
 const RULES: &str = r#"
 [[apps.store.rules]]
 paths = ["/", "/public/**"]
-allow = "everyone"
+allow = "public"
 
 [[apps.store.rules]]
 paths = ["/orders/**"]
 methods = ["GET"]
-allow = "signed-in"
+allow = "authenticated"
 
 [[apps.store.rules]]
 paths = ["/orders/**"]
@@ -34,22 +34,26 @@ allow = { claim = "org.department", any_of = ["sales", "finance"] }
 
 [[apps.store.rules]]
 paths = ["/closed/**"]
-allow = "nobody"
+allow = "deny"
 "#;
 
 fn door() -> Doorward {
     Setup::plain().store_rules(RULES).start()
 }
 
-async fn status(door: &Doorward, person: Option<Person>, method: &str, path: &str) -> u16 {
-    let mut browser = match person {
-        Some(person) => signed_in(door, person).await,
+async fn status(door: &Doorward, user: Option<Person>, method: &str, path: &str) -> u16 {
+    let mut browser = match user {
+        Some(user) => signed_in(door, user).await,
         None => door.browser(),
     };
     let url = door.store_url(path);
     let page = url.parse().expect("an URL");
     browser
-        .send(Ask::new(Kind::Fetch, &url).method(method).from(&page))
+        .send(
+            RequestSpec::new(Kind::Fetch, &url)
+                .method(method)
+                .from(&page),
+        )
         .await
         .status()
 }
@@ -96,12 +100,12 @@ async fn each_rule_lets_in_whom_it_names() {
         (of(json!("sales")), "GET", "/reports/1", 403),
         (alice(), "GET", "/reports/1", 403),
     ];
-    for (person, method, path, expected) in cases {
-        let who = person.as_ref().map_or("nobody".to_owned(), |person| {
-            format!("{} {:?}", person.sub, person.claims)
+    for (user, method, path, expected) in cases {
+        let who = user.as_ref().map_or("nobody".to_owned(), |user| {
+            format!("{} {:?}", user.sub, user.claims)
         });
         assert_eq!(
-            status(&door, person, method, path).await,
+            status(&door, user, method, path).await,
             expected,
             "{who}: {method} {path}"
         );
@@ -128,7 +132,7 @@ async fn who_may_not_is_told_and_never_sent_to_log_in() {
     );
     let reference = assert_error_page(&page, 403, "forbidden");
     assert_eq!(
-        door.log.line("/admin", "forbidden").await["ref"],
+        door.log.line("/admin", "forbidden").await["request_id"],
         reference.as_str()
     );
     let answer = fetched(&mut browser, &door.store_url("/admin")).await;
@@ -137,12 +141,12 @@ async fn who_may_not_is_told_and_never_sent_to_log_in() {
     assert_error_page(
         &browser.step(&door.store_url("/closed/door")).await,
         403,
-        "for_nobody",
+        "denied",
     );
     assert_problem(
         &fetched(&mut browser, &door.store_url("/closed/door")).await,
         403,
-        "for_nobody",
+        "denied",
     );
     assert_eq!(door.store.count(), reached, "a request reached the app");
     assert!(
@@ -168,18 +172,18 @@ async fn who_is_not_signed_in_is_answered_in_the_form_that_fits() {
         "{login}"
     );
     assert!(script.header("www-authenticate").is_some(), "{script}");
-    let program = browser.send(Ask::new(Kind::Program, &url)).await;
+    let program = browser.send(RequestSpec::new(Kind::Program, &url)).await;
     assert_problem(&program, 401, "no_session");
-    let frame = browser.send(Ask::new(Kind::Frame, &url)).await;
+    let frame = browser.send(RequestSpec::new(Kind::Frame, &url)).await;
     assert_eq!((frame.status(), frame.links().len()), (401, 1), "{frame}");
-    assert_error_page(&frame, 401, "sign_in_outside_frame");
-    let form = Ask::new(Kind::Navigation, &door.store_url("/orders/1")).method("POST");
+    assert_error_page(&frame, 401, "login_blocked_in_frame");
+    let form = RequestSpec::new(Kind::Navigation, &door.store_url("/orders/1")).method("POST");
     let form = browser
         .send(form.body("application/x-www-form-urlencoded", "amount=1"))
         .await;
-    assert_error_page(&form, 401, "form_not_sent");
+    assert_error_page(&form, 401, "post_not_preserved");
     for kind in [Kind::Image, Kind::Fetch, Kind::Program] {
-        let answer = browser.send(Ask::new(kind, &url)).await;
+        let answer = browser.send(RequestSpec::new(kind, &url)).await;
         assert_eq!(answer.status(), 401, "{kind:?}: {answer}");
         assert!(
             answer.head.all("set-cookie").is_empty(),

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::answers::{CART, alice, assert_login_starts, metric_reaches};
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Fault, Flaw};
 
@@ -13,7 +13,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What Doorward says to a form that a program sends.
 async fn told(door: &Doorward, form: impl Into<Vec<u8>>) -> Page {
-    let ask = Ask::new(Kind::Program, &door.store_url(PATH))
+    let ask = RequestSpec::new(Kind::Program, &door.store_url(PATH))
         .method("POST")
         .body(FORM, form);
     let answer = door.browser().send(ask).await;
@@ -87,7 +87,7 @@ async fn by_sid_exactly_the_sessions_of_that_provider_session_end_at_that_app() 
         metric_reaches(&door, &revocations("back_channel"), 1.0).await;
         assert_eq!(
             door.metric(
-                "doorward_sessions_refused_total{app=\"store\",reason=\"session_revoked\"}"
+                "doorward_sessions_rejected_total{app=\"store\",reason=\"session_revoked\"}"
             )
             .await,
             2.0
@@ -179,9 +179,9 @@ async fn what_is_not_a_logout_token_of_the_provider_for_this_app_ends_nothing() 
         assert_refused(&answer, code);
         lives(&mut browser, &door.store_url(CART)).await;
     }
-    let nobody = door.provider.logout_token("store", &json!({}), &[]);
+    let no_session = door.provider.logout_token("store", &json!({}), &[]);
     assert_refused(
-        &told(&door, format!("logout_token={nobody}")).await,
+        &told(&door, format!("logout_token={no_session}")).await,
         "token_sub_missing",
     );
     metric_reaches(&door, &revocations("token_audience_mismatch"), 2.0).await;
@@ -228,7 +228,7 @@ async fn a_form_that_is_too_large_or_without_exactly_one_token_ends_nothing() {
     ] {
         assert_refused(&told(&door, form).await, "logout_token_missing");
     }
-    let in_the_query = Ask::new(
+    let in_the_query = RequestSpec::new(
         Kind::Program,
         &format!("{}?logout_token={token}", door.store_url(PATH)),
     );

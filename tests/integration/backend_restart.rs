@@ -20,7 +20,7 @@ use crate::support::wire::Wire;
 const RESTARTS: usize = 20;
 
 /// How often each thing was asked for, by its path.
-type Seen = Arc<Mutex<HashMap<String, usize>>>;
+type LastActivity = Arc<Mutex<HashMap<String, usize>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_restarts_under_load_costs_no_get_and_repeats_no_post() {
@@ -31,7 +31,7 @@ async fn a_backend_that_restarts_under_load_costs_no_get_and_repeats_no_post() {
         &one_public_app(&format!("http://{backend}")),
     );
     let variables = [&ANY_PORTS[..], &[("DOORWARD_LOG__ACCESS", "false")]].concat();
-    let seen = Seen::default();
+    let seen = LastActivity::default();
     let mut running = Running::start(&socket, &seen);
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &variables);
     let door = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
@@ -130,7 +130,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(socket: &TcpListener, seen: &Seen) -> Self {
+    fn start(socket: &TcpListener, seen: &LastActivity) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (socket, seen) = (socket.try_clone().expect("a descriptor"), Arc::clone(seen));
         let serving = runtime().spawn(async move {
@@ -163,7 +163,7 @@ impl Running {
 
 async fn serve(
     stream: TcpStream,
-    seen: &Seen,
+    seen: &LastActivity,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;

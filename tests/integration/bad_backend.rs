@@ -2,7 +2,7 @@
 
 use crate::support::answers::{CART, SOON, alice, assert_error_page, assert_problem, fetched};
 use crate::support::backend::{Answer, Content, Cut};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::gate::Gate;
 use crate::support::websocket::upgrade_headers;
@@ -16,7 +16,7 @@ async fn a_backend_that_is_down_is_a_502_until_it_is_back() {
     let page = browser.step(&door.store_url(CART)).await;
     let reference = assert_error_page(&page, 502, "upstream_connect_refused");
     assert_eq!(
-        door.log.line(CART, "upstream_connect_refused").await["ref"],
+        door.log.line(CART, "upstream_connect_refused").await["request_id"],
         reference.as_str()
     );
     assert_problem(
@@ -66,9 +66,9 @@ async fn a_backend_that_breaks_off_before_its_answer_is_a_502() {
         },
     );
     for method in ["GET", "POST"] {
-        let ask = Ask::new(Kind::Fetch, &door.store_url("/cut")).method(method);
+        let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/cut")).method(method);
         let before = door.store.count();
-        assert_problem(&browser.send(ask).await, 502, "upstream_broke_off");
+        assert_problem(&browser.send(ask).await, 502, "upstream_connection_closed");
         let tries = door.store.count() - before;
         // A GET may go out once more where the connection had served before; a POST never does.
         assert!(
@@ -93,13 +93,13 @@ async fn a_backend_that_breaks_off_inside_its_answer_cannot_look_like_a_whole_on
     door.store.answer("/chunks", half(Content::Big(1_000_000)));
     for path in ["/length", "/chunks"] {
         let outcome = browser
-            .try_send(Ask::new(Kind::Fetch, &door.store_url(path)))
+            .try_send(RequestSpec::new(Kind::Fetch, &door.store_url(path)))
             .await;
         assert!(
             outcome.is_err(),
             "{path}: half an answer was taken for a whole one"
         );
-        door.log.line(path, "answer_broke_off").await;
+        door.log.line(path, "upstream_body_aborted").await;
     }
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
 }
@@ -190,7 +190,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for_is_a_502() {
     .with_header("Connection", "Upgrade")
     .with_header("Upgrade", "websocket");
     door.store.answer("/switch", switch);
-    let asked = browser.send(Ask::new(Kind::Fetch, &door.store_url("/switch")));
+    let asked = browser.send(RequestSpec::new(Kind::Fetch, &door.store_url("/switch")));
     let page = tokio::time::timeout(SOON, asked)
         .await
         .expect("an answer in time");
@@ -202,7 +202,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for_is_a_502() {
 async fn a_refused_upgrade_is_an_ordinary_answer() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let mut ask = Ask::new(Kind::Fetch, &door.store_url("/no-socket"));
+    let mut ask = RequestSpec::new(Kind::Fetch, &door.store_url("/no-socket"));
     ask.headers = upgrade_headers();
     // Not a WebSocket for the backend of this test: it answers like any page.
     ask.headers.retain(|(name, _)| name != "Upgrade");

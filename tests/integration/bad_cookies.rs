@@ -11,7 +11,7 @@ use crate::support::doorward::{Doorward, Setup};
 const HOST: &str = "store.localhost";
 const JWT: &str = "doorward_jwt";
 const REFRESH: &str = "doorward_refresh";
-const SEEN: &str = "doorward_seen";
+const SEEN: &str = "doorward_activity";
 
 fn value(browser: &Browser, host: &str, name: &str) -> String {
     browser
@@ -189,8 +189,8 @@ async fn cookies_of_another_purpose_or_app_or_deployment_open_nothing() {
         ("the clock's cookie as both", of_store(SEEN), of_store(SEEN)),
         (
             "the ID token for logout as both",
-            of_store("doorward_hint"),
-            of_store("doorward_hint"),
+            of_store("doorward_id_token_hint"),
+            of_store("doorward_id_token_hint"),
         ),
         (
             "a login attempt as both",
@@ -259,7 +259,7 @@ async fn the_cookies_of_two_sessions_do_not_mix() {
     assert_problem(
         &fetched(&mut mixed, &door.store_url(CART)).await,
         401,
-        "mixed_cookies",
+        "session_cookie_mismatch",
     );
     assert_nobody(&door, mixed, "two sessions").await;
     assert_eq!(door.provider.grants("refresh_token"), 0);

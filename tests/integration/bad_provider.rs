@@ -31,7 +31,7 @@ async fn assert_login_fails(door: &Doorward, what: &str, status: u16, code: &str
     assert_eq!(door.store.count(), 0, "{what}: a request reached the app");
     let path = page.url.path().to_owned();
     assert_eq!(
-        door.log.line(&path, code).await["ref"],
+        door.log.line(&path, code).await["request_id"],
         reference.as_str(),
         "{what}"
     );
@@ -117,7 +117,7 @@ async fn a_login_with_a_flawed_token_ends_on_a_page_that_names_the_flaw() {
             door.log
                 .lines()
                 .iter()
-                .any(|line| line["ref"] == reference.as_str() && line["code"] == code)
+                .any(|line| line["request_id"] == reference.as_str() && line["code"] == code)
         };
         eventually(&format!("a line {reference} with {code}"), logged).await;
     }
@@ -174,16 +174,16 @@ async fn an_opaque_access_token_is_fine_where_the_id_token_is_the_session() {
 #[tokio::test]
 async fn a_token_endpoint_that_fails_at_login_gives_a_page_and_no_session() {
     let cases = [
-        (Fault::Html, 502, "token_answer_malformed"),
-        (Fault::BrokenJson, 502, "token_answer_malformed"),
-        (Fault::Huge(8_000_000), 502, "token_answer_malformed"),
-        (Fault::Status(404), 502, "token_answer_malformed"),
-        (Fault::Status(302), 502, "token_answer_malformed"),
+        (Fault::Html, 502, "token_response_malformed"),
+        (Fault::BrokenJson, 502, "token_response_malformed"),
+        (Fault::Huge(8_000_000), 502, "token_response_malformed"),
+        (Fault::Status(404), 502, "token_response_malformed"),
+        (Fault::Status(302), 502, "token_response_malformed"),
         (Fault::Status(500), 503, "provider_unavailable"),
         (Fault::Status(503), 503, "provider_unavailable"),
         (Fault::Status(429), 503, "provider_unavailable"),
-        (Fault::CutBefore, 503, "provider_no_answer"),
-        (Fault::CutAfter, 503, "provider_no_answer"),
+        (Fault::CutBefore, 503, "provider_no_response"),
+        (Fault::CutAfter, 503, "provider_no_response"),
     ];
     let door = Setup::plain().start();
     door.sign_in("alice");
@@ -237,13 +237,13 @@ async fn secrets_do_not_follow_a_redirect() {
     assert_error_page(
         &door.browser().visit(&door.store_url(CART)).await,
         502,
-        "token_answer_malformed",
+        "token_response_malformed",
     );
     door.pass(301);
     assert_error_page(
         &browser.step(&door.store_url(CART)).await,
         503,
-        "token_answer_malformed",
+        "token_response_malformed",
     );
     journey::log_out(&mut browser, &door.site().store).await;
     assert_eq!(
@@ -262,7 +262,7 @@ async fn a_provider_that_is_slow_at_login_is_not_waited_for_for_ever() {
         .fault(Endpoint::Token, Fault::Held(gate.clone()));
     let mut browser = door.browser();
     let page = browser.visit(&door.store_url(CART)).await;
-    assert_error_page(&page, 503, "provider_no_answer");
+    assert_error_page(&page, 503, "provider_no_response");
     gate.open();
     door.provider.heal(Endpoint::Token);
     assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200);
@@ -273,9 +273,9 @@ async fn a_provider_that_cannot_be_discovered_stops_logins_and_nothing_else() {
     let cases: [(Fault, &str); 5] = [
         (Fault::Html, "discovery_not_json"),
         (Fault::BrokenJson, "discovery_not_json"),
-        (Fault::Huge(8_000_000), "provider_answer_too_large"),
+        (Fault::Huge(8_000_000), "provider_response_too_large"),
         (Fault::Status(500), "provider_status"),
-        (Fault::CutBefore, "provider_no_answer"),
+        (Fault::CutBefore, "provider_no_response"),
     ];
     for (fault, code) in cases {
         let what = format!("{fault:?}");
@@ -376,25 +376,25 @@ async fn keys_that_cannot_be_had_are_an_outage_and_a_broken_one_beside_good_ones
 #[tokio::test]
 async fn a_refresh_that_fails_keeps_the_session_and_says_come_back() {
     let cases = [
-        (Fault::Html, "token_answer_malformed"),
-        (Fault::BrokenJson, "token_answer_malformed"),
-        (Fault::Huge(8_000_000), "token_answer_malformed"),
-        (Fault::Status(302), "token_answer_malformed"),
-        (Fault::Page(400), "token_answer_malformed"),
-        (Fault::Page(403), "token_answer_malformed"),
-        (Fault::Page(404), "token_answer_malformed"),
+        (Fault::Html, "token_response_malformed"),
+        (Fault::BrokenJson, "token_response_malformed"),
+        (Fault::Huge(8_000_000), "token_response_malformed"),
+        (Fault::Status(302), "token_response_malformed"),
+        (Fault::Page(400), "token_response_malformed"),
+        (Fault::Page(403), "token_response_malformed"),
+        (Fault::Page(404), "token_response_malformed"),
         (
             Fault::Json(403, r#"{"message":"blocked by policy"}"#),
-            "token_answer_malformed",
+            "token_response_malformed",
         ),
         (
             Fault::Json(404, r#"{"message":"no route matched"}"#),
-            "token_answer_malformed",
+            "token_response_malformed",
         ),
-        (Fault::Json(404, ""), "token_answer_malformed"),
+        (Fault::Json(404, ""), "token_response_malformed"),
         (Fault::Page(500), "provider_unavailable"),
         (Fault::Status(503), "provider_unavailable"),
-        (Fault::CutBefore, "provider_no_answer"),
+        (Fault::CutBefore, "provider_no_response"),
     ];
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
@@ -489,9 +489,9 @@ async fn a_provider_that_is_slow_at_a_refresh_is_waited_for_in_vain_and_then_fou
     let gate = Gate::default();
     door.provider
         .fault(Endpoint::Token, Fault::Held(gate.clone()));
-    let (mut person, mut script) = (browser.clone(), browser.clone());
+    let (mut user, mut script) = (browser.clone(), browser.clone());
     let (url, same) = (door.store_url(CART), door.store_url(CART));
-    let (page, answer) = tokio::join!(person.step(&url), fetched(&mut script, &same));
+    let (page, answer) = tokio::join!(user.step(&url), fetched(&mut script, &same));
     assert_error_page(&page, 503, "refresh_too_slow");
     assert_problem(&answer, 503, "refresh_too_slow");
     assert!(page.header("retry-after").is_some() && answer.header("retry-after").is_some());
@@ -520,7 +520,7 @@ async fn a_refused_grant_ends_the_session_and_an_operators_mistake_does_not() {
             .behave(|provider| provider.refresh_refusal = refusal);
         let mut script = browser.clone();
         let answer = fetched(&mut script, &door.store_url(CART)).await;
-        assert_problem(&answer, 401, "refresh_refused");
+        assert_problem(&answer, 401, "refresh_rejected");
         assert_eq!(secrets(&script, &door), [None, None], "{refusal:?}");
         let page = browser.clone().step(&door.store_url(CART)).await;
         assert_login_starts(&door, &page);

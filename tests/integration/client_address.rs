@@ -88,7 +88,7 @@ async fn without_the_header_or_trust_nobody_is_served() {
     }
     metric_reaches(
         &door,
-        r#"doorward_protocol_refusals_total{reason="proxy_protocol"}"#,
+        r#"doorward_connection_errors_total{reason="proxy_protocol"}"#,
         3.0,
     )
     .await;
@@ -114,7 +114,7 @@ async fn without_the_header_or_trust_nobody_is_served() {
     assert!(dialogue.hear_end().await.is_empty());
     metric_reaches(
         &strict,
-        r#"doorward_protocol_refusals_total{reason="proxy_protocol_untrusted"}"#,
+        r#"doorward_connection_errors_total{reason="proxy_protocol_untrusted"}"#,
         1.0,
     )
     .await;
@@ -151,7 +151,7 @@ async fn who_does_not_say_whose_the_connection_is_is_cut() {
     assert!(dialogue.hear_end().await.is_empty());
     metric_reaches(
         &door,
-        r#"doorward_protocol_refusals_total{reason="proxy_protocol_timeout"}"#,
+        r#"doorward_connection_errors_total{reason="proxy_protocol_timeout"}"#,
         1.0,
     )
     .await;
@@ -169,7 +169,7 @@ async fn one_field_is_believed_and_never_the_other() {
         told(&trusting(""), b"", both).await,
         "198.51.100.1, 127.0.0.1"
     );
-    let door = trusting("forwarded_in = \"forwarded\"");
+    let door = trusting("forwarded_header = \"forwarded\"");
     assert_eq!(told(&door, b"", both).await, "198.51.100.2, 127.0.0.1");
     assert_eq!(
         told(&door, b"", "X-Forwarded-For: 198.51.100.1\r\n").await,
@@ -197,7 +197,7 @@ async fn one_client_cannot_take_all_connections_and_others_are_served() {
     assert!(third.hear_end().await.is_empty());
     metric_reaches(
         &door,
-        r#"doorward_protocol_refusals_total{reason="client_connections"}"#,
+        r#"doorward_connection_errors_total{reason="client_connections"}"#,
         1.0,
     )
     .await;

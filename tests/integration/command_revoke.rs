@@ -1,10 +1,10 @@
 //! `doorward revoke`: an operator ends sessions, and only who has the deployment's key is an operator.
 
-use doorward::auth::order::Named;
+use doorward::auth::logout::command::RevocationTarget;
 use doorward::server;
 use doorward::types::oauth::Subject;
 
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::replicas::Replicas;
 
@@ -55,9 +55,9 @@ async fn an_operator_ends_the_sessions_of_a_person_and_a_session_and_an_app() {
         let said = revoke(words).expect_err("no order");
         assert!(said.contains(told), "{words:?}: {said}");
     }
-    let nobody = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
+    let no_session = replicas.command(&["revoke", "--admin", "127.0.0.1:1", "--sub", "alice-id"]);
     assert!(
-        nobody
+        no_session
             .expect_err("nobody is there")
             .contains("nothing is known to have ended")
     );
@@ -74,7 +74,10 @@ async fn orders_without_the_key_or_of_yesterday_end_nothing() {
             .find(|app| app.app.name.as_str() == "store")
             .expect("the store");
         store
-            .order(&Named::Subject(Subject::new("alice-id")), doorward.now())
+            .order(
+                &RevocationTarget::Subject(Subject::new("alice-id")),
+                doorward.now(),
+            )
             .expect("an order")
     };
     let old = order(&doorward);
@@ -112,7 +115,7 @@ async fn orders_without_the_key_or_of_yesterday_end_nothing() {
 
 async fn post(doorward: &Doorward, order: String) -> Page {
     let url = format!("http://{}/revoke", doorward.admin_address());
-    let ask = Ask::new(Kind::Program, &url)
+    let ask = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("text/plain", order);
     Browser::new(doorward.clock.clone()).send(ask).await

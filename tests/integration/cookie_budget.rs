@@ -5,14 +5,14 @@ use doorward::session::cookie::MAX_ALL;
 use serde_json::{Value, json};
 
 use crate::support::answers::{CART, alice, assert_error_page, signed_in};
-use crate::support::browser::{Ask, Browser, Kind};
-use crate::support::cookies::Situation;
+use crate::support::browser::{Browser, Kind, RequestSpec};
+use crate::support::cookies::CookieContext;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Flaw, Person};
 
 /// The longest `Cookie` field that this browser sends to the store: on a page, at the callback, at the logout.
 fn most_sent(door: &Doorward, browser: &Browser) -> usize {
-    let situation = Situation {
+    let situation = CookieContext {
         same_site: true,
         top_level: true,
         safe_method: true,
@@ -102,11 +102,10 @@ async fn what_is_too_large_is_named_on_the_page_and_counted() {
         ),
     ];
     for (claims, named) in cases {
-        let mut person = Person::new("alice", &[]);
-        person
-            .claims
+        let mut user = Person::new("alice", &[]);
+        user.claims
             .extend(claims.as_object().expect("an object").clone());
-        door.provider.sign_in(person);
+        door.provider.sign_in(user);
         let page = door.browser().visit(&door.store_url(CART)).await;
         assert_error_page(&page, 502, "session_too_large");
         assert!(
@@ -143,7 +142,7 @@ async fn an_id_token_that_leaves_no_room_for_itself_beside_the_session_is_no_hin
         assert_eq!(
             browser
                 .jar
-                .get(door.store_host(), "__Secure-doorward_hint")
+                .get(door.store_host(), "__Secure-doorward_id_token_hint")
                 .is_some(),
             has_hint,
             "{bytes} bytes"
@@ -183,17 +182,25 @@ async fn nothing_that_cannot_navigate_begins_an_attempt() {
     let door = Setup::over_tls().start();
     let cart = door.store_url(CART);
     let page = door.store_url("/").parse().expect("an URL");
-    let mut asks: Vec<Ask> = [Kind::Frame, Kind::Fetch, Kind::Image, Kind::Program]
+    let mut asks: Vec<RequestSpec> = [Kind::Frame, Kind::Fetch, Kind::Image, Kind::Program]
         .into_iter()
         .flat_map(|kind| {
             [&cart, &door.store_url("/.doorward/login?return_to=/x")]
-                .map(|url| Ask::new(kind, url).from(&page))
+                .map(|url| RequestSpec::new(kind, url).from(&page))
         })
         .collect();
-    asks.push(Ask::new(Kind::Navigation, &cart).method("POST").from(&page));
-    asks.push(Ask::new(Kind::Navigation, &cart).method("HEAD").from(&page));
     asks.push(
-        Ask::new(Kind::Navigation, &cart)
+        RequestSpec::new(Kind::Navigation, &cart)
+            .method("POST")
+            .from(&page),
+    );
+    asks.push(
+        RequestSpec::new(Kind::Navigation, &cart)
+            .method("HEAD")
+            .from(&page),
+    );
+    asks.push(
+        RequestSpec::new(Kind::Navigation, &cart)
             .header("Sec-Purpose", "prefetch;prerender")
             .from(&page),
     );
@@ -210,7 +217,7 @@ async fn nothing_that_cannot_navigate_begins_an_attempt() {
     assert_eq!(door.metric("doorward_store_entries").await, 0.0);
     let script: Value = door
         .browser()
-        .send(Ask::new(Kind::Fetch, &cart).from(&page))
+        .send(RequestSpec::new(Kind::Fetch, &cart).from(&page))
         .await
         .json();
     assert_eq!(script["code"], "no_session");

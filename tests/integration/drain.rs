@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use crate::support::answers::{Dialogue, SOON, alice};
 use crate::support::backend::{Answer, Content};
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::websocket::{WebSocket, upgrade_headers};
@@ -72,7 +72,7 @@ async fn answers_under_way_are_finished_and_nothing_new_begins() {
     );
     assert!(!ending.is_finished(), "somebody is still being answered");
     gate.open();
-    let reply = busy.hear("GET").await;
+    let reply = busy.poll("GET").await;
     assert_eq!((reply.status(), reply.body.len()), (200, 200_000));
     assert_eq!(reply.head.header("connection"), Some("close"));
     busy.hear_end().await;
@@ -116,12 +116,12 @@ async fn a_refresh_under_way_still_reaches_its_browser() {
 async fn what_never_ends_is_cut_at_the_deadline() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
+    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/chat"));
     let mut talk = WebSocket::open(&mut browser, ask.clone())
         .await
         .expect("a socket");
     let mut stuck = browser
-        .stream(Ask {
+        .stream(RequestSpec {
             headers: upgrade_headers(),
             ..ask
         })
@@ -140,7 +140,7 @@ async fn what_never_ends_is_cut_at_the_deadline() {
         },
     );
     let mut events = browser
-        .stream(Ask::new(Kind::Fetch, &door.store_url("/events")))
+        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/events")))
         .await
         .expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
@@ -197,7 +197,10 @@ async fn readiness_goes_when_the_end_begins() {
     let ending = end(door);
     let gone = async {
         while let Ok(page) = probe
-            .try_send(Ask::new(Kind::Program, &format!("http://{admin}/readyz")))
+            .try_send(RequestSpec::new(
+                Kind::Program,
+                &format!("http://{admin}/readyz"),
+            ))
             .await
         {
             if page.status() == 503 {
@@ -208,6 +211,6 @@ async fn readiness_goes_when_the_end_begins() {
     };
     timeout(SOON, gone).await.expect("not ready in time");
     gate.open();
-    assert_eq!(busy.hear("GET").await.status(), 200);
+    assert_eq!(busy.poll("GET").await.status(), 200);
     ended(ending).await;
 }

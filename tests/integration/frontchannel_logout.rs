@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::support::answers::{CART, alice, assert_login_starts, assert_problem, metric_reaches};
 use crate::support::backend::Answer;
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
 
@@ -21,7 +21,7 @@ fn door() -> Doorward {
 async fn framed(door: &Doorward, browser: &mut Browser, query: &str, page: &str) -> Page {
     let page = Url::parse(page).expect("an URL");
     browser
-        .send(Ask::new(Kind::Frame, &door.store_url(&format!("{PATH}{query}"))).from(&page))
+        .send(RequestSpec::new(Kind::Frame, &door.store_url(&format!("{PATH}{query}"))).from(&page))
         .await
 }
 
@@ -172,12 +172,12 @@ async fn nothing_but_a_frame_of_the_same_site_ends_anything() {
     let url = door.store_url(PATH);
     let elsewhere = Url::parse("https://evil.example/page").expect("an URL");
     let asks = [
-        Ask::new(Kind::Navigation, &url),
-        Ask::new(Kind::Navigation, &url).from(&elsewhere),
-        Ask::new(Kind::Frame, &url).from(&elsewhere),
-        Ask::new(Kind::Image, &url).from(&elsewhere),
-        Ask::new(Kind::Fetch, &url).from(&elsewhere),
-        Ask::new(Kind::Program, &url),
+        RequestSpec::new(Kind::Navigation, &url),
+        RequestSpec::new(Kind::Navigation, &url).from(&elsewhere),
+        RequestSpec::new(Kind::Frame, &url).from(&elsewhere),
+        RequestSpec::new(Kind::Image, &url).from(&elsewhere),
+        RequestSpec::new(Kind::Fetch, &url).from(&elsewhere),
+        RequestSpec::new(Kind::Program, &url),
     ];
     for ask in asks {
         let answer = browser.send(ask.clone()).await;
@@ -187,7 +187,7 @@ async fn nothing_but_a_frame_of_the_same_site_ends_anything() {
     }
     let posted = browser
         .send(
-            Ask::new(Kind::Frame, &url)
+            RequestSpec::new(Kind::Frame, &url)
                 .method("POST")
                 .from(&Url::parse(LOGOUT_PAGE).expect("an URL")),
         )
@@ -205,7 +205,7 @@ async fn an_app_that_does_not_want_it_has_no_such_endpoint() {
     let door = Setup::over_tls().start();
     let answer = door
         .browser()
-        .send(Ask::new(Kind::Program, &door.store_url(PATH)))
+        .send(RequestSpec::new(Kind::Program, &door.store_url(PATH)))
         .await;
     assert_problem(&answer, 404, "no_such_endpoint");
 }

@@ -2,7 +2,7 @@
 //! both of its ways, reuse, revocation by webhook, and logout.
 
 use crate::support::answers::assert_error_page;
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::emulated::Emulated;
 use crate::support::eventually;
 use crate::support::journey;
@@ -259,7 +259,7 @@ async fn a_stream_ends_with_the_session_that_a_webhook_ends() {
         .await;
     assert_eq!(page.status(), 200, "{page}");
     let mut stream = browser
-        .stream(Ask::new(Kind::Fetch, &ticker).from(&page.url))
+        .stream(RequestSpec::new(Kind::Fetch, &ticker).from(&page.url))
         .await
         .expect("a stream");
     assert_eq!(stream.head.status(), 200);

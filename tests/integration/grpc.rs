@@ -21,7 +21,7 @@ fn before(service: &Service, more: &str) -> Doorward {
         "[apps.echo]\nprovider = \"login\"\npublic_url = \"{ORIGIN}\"\nclient_id = \"echo\"\nupstream = \"{}\"\n\
          upstream_protocol = \"http2\"\n{more}\n[apps.echo.bearer]\naudiences = [\"store\"]\n\
          [[apps.echo.rules]]\npaths = [\"/admin.Echo/*\"]\nallow = {{ roles = [\"admin\"] }}\n\
-         [[apps.echo.rules]]\npaths = [\"/public.Echo/*\"]\nallow = \"everyone\"\n",
+         [[apps.echo.rules]]\npaths = [\"/public.Echo/*\"]\nallow = \"public\"\n",
         service.url()
     );
     Setup::plain().more(&app).start()

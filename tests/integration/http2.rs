@@ -82,7 +82,7 @@ async fn a_session_in_crumbs_is_one_and_the_app_gets_one_cookie_field() {
     let browser = alice(&door).await;
     let client = connect(&door).await;
     let mut fields = vec![("cookie", "theme=dark".to_owned())];
-    for kind in ["jwt", "refresh", "seen"] {
+    for kind in ["jwt", "refresh", "activity"] {
         let value = door.cookie(&browser, kind).expect("a cookie");
         fields.push(("cookie", format!("{}={value}", door.cookie_name(kind))));
     }
@@ -256,7 +256,7 @@ async fn what_has_no_form_in_http_1_is_refused() {
 async fn bodies_are_framed_anew_for_every_method() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
-    let forms: [(&str, Option<Parts<'_>>, &str); 5] = [
+    let post_replays: [(&str, Option<Parts<'_>>, &str); 5] = [
         ("none", None, ""),
         ("empty", Some((&[], false)), ""),
         ("sized", Some((&["hel", "lo"], true)), "hello"),
@@ -266,7 +266,7 @@ async fn bodies_are_framed_anew_for_every_method() {
     for method in [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",
     ] {
-        for (form, parts, body) in forms {
+        for (form, parts, body) in post_replays {
             let answer = ask(
                 &client,
                 request(method, &format!("{STORE}/public/x"), &[]),

@@ -26,12 +26,12 @@ X-Half = "{sub} {nothing}"
 #[tokio::test]
 async fn claims_become_headers_by_template() {
     let door = Setup::plain().store_rules(TEMPLATES).start();
-    let person = Person::new("alice", &["a,b", "c"])
+    let user = Person::new("alice", &["a,b", "c"])
         .with_claim("name", json!("Zoë 李\r\nX-Evil: 1"))
         .with_claim("groups", json!(["staff", "Köln"]))
         .with_claim("address", json!({"city": "Aix 100%"}))
         .with_claim("age", json!(42));
-    signed_in(&door, person).await;
+    signed_in(&door, user).await;
     let seen = door.store.last();
     let expected = [
         ("x-forwarded-user", Some("alice-id")),
@@ -311,7 +311,7 @@ fn assert_clean(door: &Doorward, canaries: &[String]) {
 async fn no_request_that_reaches_the_app_has_a_secret_or_a_forgery_in_it() {
     let setup = Setup::plain().store_rules(
         "[apps.store.headers]\nX-Forwarded-User = \"{sub}\"\nX-Department = \"{nothing}\"\nRemote-Person = \"{email}\"\n\
-         [[apps.store.rules]]\npaths = [\"/\", \"/public/**\"]\nallow = \"everyone\"\n\
+         [[apps.store.rules]]\npaths = [\"/\", \"/public/**\"]\nallow = \"public\"\n\
          [[apps.store.rules]]\npaths = [\"/admin/**\"]\nallow = { roles = [\"admin\"] }\n",
     );
     let door = setup.start();

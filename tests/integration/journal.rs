@@ -32,7 +32,7 @@ async fn a_logout_outlives_the_process() {
     replicas
         .processes
         .push(Process::run(replicas.around.file.as_os_str(), &[]));
-    replicas.processes[0].line_with("journal_lines_unreadable");
+    replicas.processes[0].line_with("journal_lines_invalid");
 
     let cart = Replicas::store_url(CART);
     let page = replicas.moved_to(0, stolen).step(&cart).await;

@@ -10,7 +10,7 @@ use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::Endpoint;
 
-const OLD_KEYS: &str = "doorward_sessions_on_old_keys";
+const OLD_KEYS: &str = "doorward_sessions_on_previous_keys";
 
 async fn old_sessions_become(door: &Doorward, replica: usize, number: f64) {
     let become_so = async {
@@ -182,7 +182,7 @@ async fn what_is_sealed_anew_is_what_was_there_and_only_where_cookies_may_be_set
             .head
             .all("set-cookie")
             .iter()
-            .any(|line| !line.starts_with("doorward_seen=")),
+            .any(|line| !line.starts_with("doorward_activity=")),
         "{page}"
     );
     door.pass(69);

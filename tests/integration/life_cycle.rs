@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use doorward::auth::order::Named;
+use doorward::auth::logout::command::RevocationTarget;
 use doorward::server;
 use doorward::types::oauth::Subject;
 use proptest::collection::vec;
@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use url::Url;
 
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
 use crate::support::redis::RedisServer;
@@ -313,7 +313,9 @@ impl World {
     async fn log_out(&mut self, at: usize) {
         let url = self.doorward.store_url("/.doorward/logout");
         let page = Url::parse(&url).expect("an URL");
-        let ask = Ask::new(Kind::Navigation, &url).method("POST").from(&page);
+        let ask = RequestSpec::new(Kind::Navigation, &url)
+            .method("POST")
+            .from(&page);
         self.copies.push(self.browser.clone());
         let mut browser = self.doorward.moved_to(at, self.browser.clone());
         let page = browser.send(ask).await;
@@ -330,12 +332,12 @@ impl World {
             .expect("the store");
         let order = store
             .order(
-                &Named::Subject(Subject::new("alice-id")),
+                &RevocationTarget::Subject(Subject::new("alice-id")),
                 self.doorward.now(),
             )
             .expect("an order");
         let url = format!("http://{}/revoke", self.doorward.admin_address_of(at));
-        let ask = Ask::new(Kind::Program, &url)
+        let ask = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("text/plain", order);
         let page = Browser::new(self.doorward.clock.clone()).send(ask).await;

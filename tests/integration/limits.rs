@@ -8,7 +8,7 @@ use crate::support::answers::{
     CART, Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches,
 };
 use crate::support::backend::{Answer, Content};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::websocket::WebSocket;
@@ -46,7 +46,7 @@ async fn a_head_that_is_too_long_is_a_431() {
     assert_eq!(door.store.count(), reached);
     metric_reaches(
         &door,
-        r#"doorward_protocol_refusals_total{reason="header_too_large"}"#,
+        r#"doorward_connection_errors_total{reason="header_too_large"}"#,
         3.0,
     )
     .await;
@@ -216,7 +216,7 @@ async fn who_idles_rests_and_goes_on_in_the_session() {
         .server("header_read_timeout = \"1s\"")
         .start();
     let browser = alice(&door).await;
-    let page = Ask::new(Kind::Fetch, &door.store_url(CART))
+    let page = RequestSpec::new(Kind::Fetch, &door.store_url(CART))
         .from(&door.store_url("/").parse().expect("an URL"));
     let mut dialogue = dialogue(&door).await;
     for _ in 0..2 {
@@ -226,11 +226,11 @@ async fn who_idles_rests_and_goes_on_in_the_session() {
             door.store.last().header("x-forwarded-user"),
             Some("alice-id")
         );
-        metric_reaches(&door, "doorward_connections_at_rest", 1.0).await;
+        metric_reaches(&door, "doorward_connections_hibernating", 1.0).await;
     }
     assert_eq!(asked(&door, "").await.status(), 200);
     drop(dialogue);
-    metric_reaches(&door, "doorward_connections_at_rest", 0.0).await;
+    metric_reaches(&door, "doorward_connections_hibernating", 0.0).await;
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees()
         "who is in is served"
     );
     drop(first);
-    assert_eq!(third.hear("GET").await.status(), 200);
+    assert_eq!(third.poll("GET").await.status(), 200);
     assert_eq!(door.store.last().header("x-third"), Some("1"));
 }
 
@@ -283,27 +283,27 @@ async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
 #[tokio::test]
 async fn beyond_the_most_requests_some_wait_and_others_get_503() {
     let door = Setup::plain()
-        .server("max_requests = 2\nmax_waiting_requests = 1\nrequest_wait = \"1h\"")
+        .server("max_in_flight_requests = 2\nmax_waiting_requests = 1\nrequest_wait = \"1h\"")
         .start();
     let (gate, held) = hold(&door, 2).await;
     let mut waiting = dialogue(&door).await;
     waiting.say(get("X-Waited: 1\r\n")).await;
-    metric_reaches(&door, r#"doorward_requests_waiting{app=""}"#, 1.0).await;
+    metric_reaches(&door, r#"doorward_requests_queued{app=""}"#, 1.0).await;
     assert_eq!(
-        door.metric(r#"doorward_requests_under_way{app=""}"#).await,
+        door.metric(r#"doorward_requests_in_flight{app=""}"#).await,
         2.0
     );
     let reached = door.store.count();
-    let forum = Ask::new(Kind::Navigation, &door.forum_url("/"));
+    let forum = RequestSpec::new(Kind::Navigation, &door.forum_url("/"));
     let page = door.browser().send(forum).await;
     assert_error_page(&page, 503, "server_busy");
     assert_eq!(page.header("retry-after"), Some("1"));
     assert_eq!(door.store.count(), reached);
     gate.open();
     for mut held in held {
-        assert_eq!(held.hear("GET").await.status(), 200);
+        assert_eq!(held.poll("GET").await.status(), 200);
     }
-    assert_eq!(waiting.hear("GET").await.status(), 200);
+    assert_eq!(waiting.poll("GET").await.status(), 200);
     assert_eq!(door.store.last().header("x-waited"), Some("1"));
     metric_reaches(
         &door,
@@ -311,22 +311,22 @@ async fn beyond_the_most_requests_some_wait_and_others_get_503() {
         1.0,
     )
     .await;
-    metric_reaches(&door, r#"doorward_requests_under_way{app=""}"#, 0.0).await;
+    metric_reaches(&door, r#"doorward_requests_in_flight{app=""}"#, 0.0).await;
 }
 
 #[tokio::test]
 async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
     let door = Setup::plain()
-        .server("max_waiting_requests = 5\nrequest_wait = \"1s\"")
-        .store("max_requests = 1")
-        .more("[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"everyone\"")
+        .server("max_queued_requests = 5\nrequest_wait = \"1s\"")
+        .store("max_in_flight_requests = 1")
+        .more("[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"public\"")
         .start();
     let (gate, mut held) = hold(&door, 1).await;
-    let program = Ask::new(Kind::Program, &door.store_url("/public/x"));
+    let program = RequestSpec::new(Kind::Program, &door.store_url("/public/x"));
     let page = door.browser().send(program).await;
     assert_problem(&page, 503, "app_busy");
     assert_eq!(
-        door.metric(r#"doorward_requests_under_way{app="store"}"#)
+        door.metric(r#"doorward_requests_in_flight{app="store"}"#)
             .await,
         1.0
     );
@@ -343,14 +343,14 @@ async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
         "a page of our own"
     );
     gate.open();
-    assert_eq!(held[0].hear("GET").await.status(), 200);
+    assert_eq!(held[0].poll("GET").await.status(), 200);
     assert_eq!(asked(&door, "").await.status(), 200);
 }
 
 #[tokio::test]
 async fn streams_take_no_place_for_long() {
     let door = Setup::plain()
-        .server("max_requests = 1\nmax_waiting_requests = 1")
+        .server("max_in_flight_requests = 1\nmax_waiting_requests = 1")
         .start();
     let mut browser = alice(&door).await;
     let for_ever = Duration::from_secs(3600);
@@ -365,16 +365,16 @@ async fn streams_take_no_place_for_long() {
         },
     );
     let mut events = browser
-        .stream(Ask::new(Kind::Fetch, &door.store_url("/events")))
+        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/events")))
         .await
         .expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
-    let ask = Ask::new(Kind::Fetch, &door.store_url("/chat"));
+    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/chat"));
     let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
     assert_eq!(asked(&door, "").await.status(), 200);
     talk.say("still here").await.expect("said");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("still here")
     );
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::mobile_workflow::secrets;
 use crate::support::answers::{CART, Dialogue, alice, assert_error_page, fetched};
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
 use crate::support::journey;
@@ -187,7 +187,7 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     door.pass(31 * 60);
     let field = "a-field-that-nobody-may-see-0123456789";
     gathered.secrets.push(field.to_owned());
-    let form = Ask::new(Kind::Navigation, &door.store_url(CART))
+    let form = RequestSpec::new(Kind::Navigation, &door.store_url(CART))
         .method("POST")
         .from(&page.url);
     let form = form
@@ -250,7 +250,7 @@ async fn no_secret_is_in_any_log_number_or_page() {
     }
     for line in door.log.lines() {
         assert!(
-            line["ref"].is_string() && line["status"].is_u64() && line["code"].is_string(),
+            line["request_id"].is_string() && line["status"].is_u64() && line["code"].is_string(),
             "{line}"
         );
     }
@@ -266,7 +266,10 @@ async fn the_counters_tell_what_happened() {
             r#"doorward_logins_total{app="store",outcome="signed_in"}"#,
             2.0,
         ),
-        (r#"doorward_forms_total{app="store",outcome="sent"}"#, 1.0),
+        (
+            r#"doorward_post_replays_total{app="store",outcome="sent"}"#,
+            1.0,
+        ),
         (
             r#"doorward_logins_total{app="forum",outcome="signed_in"}"#,
             1.0,
@@ -280,7 +283,7 @@ async fn the_counters_tell_what_happened() {
             1.0,
         ),
         (
-            r#"doorward_logins_total{app="store",outcome="foreign_state"}"#,
+            r#"doorward_logins_total{app="store",outcome="state_invalid"}"#,
             1.0,
         ),
         (
@@ -299,7 +302,7 @@ async fn the_counters_tell_what_happened() {
             r#"doorward_upstream_errors_total{app="store",code="upstream_connect_refused"}"#,
             1.0,
         ),
-        (r#"doorward_access_lines_dropped_total"#, 0.0),
+        (r#"doorward_access_log_dropped_total"#, 0.0),
     ];
     let text = metrics(&door).await;
     for (series, value) in expected {
@@ -318,7 +321,7 @@ async fn the_counters_tell_what_happened() {
         "{text}"
     );
     assert!(
-        door.metric(r#"doorward_request_seconds_count{app="store"}"#)
+        door.metric(r#"doorward_request_duration_seconds_count{app="store"}"#)
             .await
             >= 10.0,
         "{text}"
@@ -387,14 +390,14 @@ async fn the_reference_on_a_page_leads_to_its_line() {
     let mut browser = alice(&door).await;
     let cases = [
         ("/admin/1", 403, "forbidden"),
-        ("/public/a;b", 400, "odd_path"),
+        ("/public/a;b", 400, "unsupported_path"),
         ("/.doorward/x", 404, "no_such_endpoint"),
     ];
     for (path, status, code) in cases {
         let reference = assert_error_page(&browser.step(&door.store_url(path)).await, status, code);
         let line = door.log.line(path, code).await;
         assert_eq!(
-            (line["ref"].as_str(), line["status"].as_u64()),
+            (line["request_id"].as_str(), line["status"].as_u64()),
             (Some(reference.as_str()), Some(u64::from(status)))
         );
         assert_eq!(
@@ -402,11 +405,11 @@ async fn the_reference_on_a_page_leads_to_its_line() {
             (Some("store"), Some("GET"))
         );
         let problem = browser
-            .send(Ask::new(Kind::Program, &door.store_url(path)))
+            .send(RequestSpec::new(Kind::Program, &door.store_url(path)))
             .await
             .json();
         assert_ne!(
-            problem["reference"],
+            problem["request_id"],
             reference.as_str(),
             "a reference names one request"
         );

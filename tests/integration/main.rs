@@ -61,19 +61,19 @@ mod native_clients;
 #[cfg(test)]
 mod old_sealed_sessions;
 #[cfg(test)]
-mod one_answer;
+mod path_confusion;
 #[cfg(test)]
-mod one_request;
-#[cfg(test)]
-mod provider_habits;
+mod provider_quirks;
 #[cfg(test)]
 mod proxying;
-#[cfg(test)]
-mod read_apart;
 #[cfg(test)]
 mod real_provider;
 #[cfg(test)]
 mod replicas;
+#[cfg(test)]
+mod request_smuggling;
+#[cfg(test)]
+mod response_desync;
 #[cfg(test)]
 mod rolling_restart;
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod streams;
 #[cfg(test)]
 pub mod support;
 #[cfg(test)]
-mod support_itself;
+mod support_selftest;
 #[cfg(test)]
 mod upstream_tls;
 #[cfg(test)]

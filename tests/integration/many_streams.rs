@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::folder::{ANY_PORTS, Folder, one_public_app};
 use crate::support::listening::Listening;
 use crate::support::process::Process;
@@ -20,7 +20,7 @@ const OF_EACH: usize = 1000;
 /// How often each of them says something.
 const EVERY: Duration = Duration::from_secs(1);
 /// For what takes a moment, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
@@ -55,7 +55,7 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
             let mut browser = Browser::new(Arc::new(SystemClock)).with_port(80, port);
             let place = opening.acquire().await.expect("a place");
             if number % 2 == 0 {
-                let ask = Ask::new(Kind::Fetch, "http://store.localhost/public/chat");
+                let ask = RequestSpec::new(Kind::Fetch, "http://store.localhost/public/chat");
                 let mut socket = WebSocket::open(&mut browser, ask).await.expect("a socket");
                 drop(place);
                 open.wait().await;
@@ -63,7 +63,7 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
                 for word in 0.. {
                     let word = format!("{number} {word}");
                     socket.say(&word).await.expect("said");
-                    let heard = timeout(PATIENCE, socket.hear())
+                    let heard = timeout(TIMEOUT, socket.poll())
                         .await
                         .expect("an echo in time")
                         .expect("an echo");
@@ -74,13 +74,13 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
                     sleep_until(end.min(Instant::now() + EVERY)).await;
                 }
             } else {
-                let ask = Ask::new(Kind::Fetch, "http://store.localhost/public/events");
+                let ask = RequestSpec::new(Kind::Fetch, "http://store.localhost/public/events");
                 let mut events = browser.stream(ask).await.expect("an answer");
                 drop(place);
                 open.wait().await;
                 let end = Instant::now() + Duration::from_secs(seconds);
                 for number in 0.. {
-                    let event = timeout(PATIENCE, events.next())
+                    let event = timeout(TIMEOUT, events.next())
                         .await
                         .expect("an event in time")
                         .expect("an event");
@@ -92,7 +92,7 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
             }
         });
     }
-    timeout(PATIENCE, open.wait())
+    timeout(TIMEOUT, open.wait())
         .await
         .expect("all of them open in time");
     let mut operator = Browser::new(Arc::new(SystemClock));
@@ -100,7 +100,7 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
         .step(&format!("http://127.0.0.1:{admin}/metrics"))
         .await
         .text();
-    let tunnels = format!("doorward_tunnels {OF_EACH}");
+    let tunnels = format!("doorward_upgraded_connections {OF_EACH}");
     assert!(numbers.lines().any(|line| line == tunnels), "not {tunnels}");
     while let Some(stream) = streams.join_next().await {
         stream.expect("a stream that was not cut");

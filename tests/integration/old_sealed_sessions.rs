@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::support::answers::{CART, assert_login_starts};
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::deployment::Deployment;
 use crate::support::doorward::{BEGIN, Doorward, Setup};
@@ -117,14 +117,14 @@ fn restore_grant(door: &Doorward, name: &str, session: &RecordedSession) {
 
 async fn native_call(door: &Doorward, endpoint: &str, body: &serde_json::Value) -> Page {
     let url = door.store_url(&format!("/.doorward/native/{endpoint}"));
-    let ask = Ask::new(Kind::Program, &url)
+    let ask = RequestSpec::new(Kind::Program, &url)
         .method("POST")
         .body("application/json", body.to_string());
     door.browser().send(ask).await
 }
 
 async fn load_with_token(door: &Doorward, access_token: &str) -> Page {
-    let ask = Ask::new(Kind::Program, &door.store_url(CART));
+    let ask = RequestSpec::new(Kind::Program, &door.store_url(CART));
     door.browser()
         .send(ask.header("Authorization", &format!("Bearer {access_token}")))
         .await

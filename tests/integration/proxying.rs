@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::support::answers::{CART, Dialogue, SOON, alice, assert_problem};
 use crate::support::backend::{Answer, Content};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
 use crate::support::listening::Listening;
@@ -37,7 +37,8 @@ async fn an_answer_begins_to_arrive_before_the_backend_is_done() {
         },
     );
     let asked = browser.stream(
-        Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream"),
+        RequestSpec::new(Kind::Fetch, &door.store_url("/events"))
+            .header("Accept", "text/event-stream"),
     );
     let mut answer = timeout(SOON, asked)
         .await
@@ -67,7 +68,7 @@ async fn events_pass_one_by_one_to_the_end() {
         },
     );
     let mut answer = browser
-        .stream(Ask::new(Kind::Fetch, &door.store_url("/events")))
+        .stream(RequestSpec::new(Kind::Fetch, &door.store_url("/events")))
         .await
         .expect("an answer");
     let mut events = Vec::new();
@@ -111,7 +112,7 @@ async fn an_upload_begins_to_arrive_before_the_client_is_done() {
 fn with_app_at(listener: &Listening) -> Doorward {
     let app = format!(
         "[apps.raw]\nprovider = \"login\"\npublic_url = \"http://raw.localhost:8080\"\nclient_id = \"raw\"\n\
-         upstream = \"http://127.0.0.1:{}\"\n[[apps.raw.rules]]\npaths = [\"/**\"]\nallow = \"everyone\"\n",
+         upstream = \"http://127.0.0.1:{}\"\n[[apps.raw.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n",
         listener.port()
     );
     Setup::plain().more(&app).start()
@@ -219,7 +220,7 @@ async fn large_bodies_pass_whole_both_ways() {
             ..Answer::default()
         },
     );
-    let ask = Ask::new(Kind::Fetch, &door.store_url("/large"))
+    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/large"))
         .method("PUT")
         .body("application/x", large.clone());
     let page = browser.send(ask).await;
@@ -254,7 +255,7 @@ async fn connections_are_kept_on_both_sides() {
     dialogue.say(two).await;
     for path in ["/public/a", "/public/b"] {
         let body: serde_json::Value =
-            serde_json::from_slice(&dialogue.hear("GET").await.body).expect("an echo");
+            serde_json::from_slice(&dialogue.poll("GET").await.body).expect("an echo");
         assert_eq!(body["target"], path);
     }
     assert!(dialogue.hear_end().await.is_empty());
@@ -336,7 +337,7 @@ async fn parts_of_a_file_pass() {
     let page = door
         .browser()
         .send(
-            Ask::new(Kind::Fetch, &door.store_url("/public/file"))
+            RequestSpec::new(Kind::Fetch, &door.store_url("/public/file"))
                 .header("Range", "bytes=2-4")
                 .header("If-Range", "\"1\""),
         )
@@ -363,7 +364,7 @@ async fn every_method_passes_with_its_body() {
     for method in [
         "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "QUERY", "M-SEARCH",
     ] {
-        let ask = Ask::new(Kind::Program, &door.store_url("/public/x"))
+        let ask = RequestSpec::new(Kind::Program, &door.store_url("/public/x"))
             .method(method)
             .body("text/plain", "body");
         let page = browser.send(ask).await;
@@ -378,7 +379,7 @@ async fn every_method_passes_with_its_body() {
     for method in ["TRACE", "CONNECT", "TRACK"] {
         let reached = door.store.count();
         let page = browser
-            .send(Ask::new(Kind::Program, &door.store_url("/public/x")).method(method))
+            .send(RequestSpec::new(Kind::Program, &door.store_url("/public/x")).method(method))
             .await;
         assert!(matches!(page.status(), 400 | 405 | 501), "{method}: {page}");
         assert_eq!(door.store.count(), reached, "{method}");
@@ -429,7 +430,7 @@ async fn who_expects_100_gets_it_when_the_body_is_wanted() {
 async fn a_refused_upload_is_answered_though_its_body_is_not_read() {
     let door = Setup::plain().start();
     let body = vec![b'x'; 4_000_000];
-    let ask = Ask::new(Kind::Program, &door.store_url(CART))
+    let ask = RequestSpec::new(Kind::Program, &door.store_url(CART))
         .method("POST")
         .body("application/x", body);
     assert_problem(&door.browser().send(ask).await, 401, "no_session");
@@ -446,7 +447,7 @@ async fn what_belongs_to_one_hop_ends_there() {
         .with_header("Proxy-Authenticate", "Basic")
         .with_header("X-Public", "2");
     door.store.answer("/public/hop", answer);
-    let mut ask = Ask::new(Kind::Program, &door.store_url("/public/hop"));
+    let mut ask = RequestSpec::new(Kind::Program, &door.store_url("/public/hop"));
     let fields = [
         ("Connection", "keep-alive, X-Mine"),
         ("Connection", "x-second,TE , Cookie, Host"),

@@ -1,7 +1,7 @@
 //! Replicas that share a real Redis.
 
 use crate::support::answers::{CART, assert_error_page, metric_reaches};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person};
 use crate::support::redis::RedisServer;
@@ -64,7 +64,7 @@ async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_
     door.pass(31 * 60);
     let from = door.store_url("/orders/new").parse().expect("an URL");
     let field = "note=a-field-that-nobody-may-see";
-    let form = Ask::new(Kind::Navigation, &door.store_url("/orders"))
+    let form = RequestSpec::new(Kind::Navigation, &door.store_url("/orders"))
         .method("POST")
         .from(&from);
     let form = form
@@ -90,7 +90,11 @@ async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_
     };
     assert_eq!(browser.send(page.filled(&[])).await.status(), 200);
     let mut browser = door.moved_to(0, browser);
-    assert_error_page(&browser.send(page.filled(&[])).await, 404, "no_form");
+    assert_error_page(
+        &browser.send(page.filled(&[])).await,
+        404,
+        "no_preserved_post",
+    );
     assert_eq!(
         (sent().len(), sent()[0].body.as_slice()),
         (1, field.as_bytes())
@@ -100,7 +104,7 @@ async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_
     door.pass(31 * 60);
     redis.stop();
     let page = browser
-        .send(Ask {
+        .send(RequestSpec {
             follow: false,
             ..form
         })

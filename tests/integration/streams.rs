@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::support::answers::{CART, SOON, alice, metric_reaches};
 use crate::support::backend::{Answer, Content};
-use crate::support::browser::{Ask, Browser, Kind, Streaming};
+use crate::support::browser::{Browser, Kind, RequestSpec, Streaming};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::journey;
@@ -36,7 +36,8 @@ impl Open {
             },
         );
         let ask = |path: &str| {
-            Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store)
+            RequestSpec::new(Kind::Fetch, &door.store_url(path))
+                .header("Origin", &door.site().store)
         };
         let mut events = browser.stream(ask(&path)).await.expect("an answer");
         assert_eq!(events.head.status(), 200);
@@ -51,7 +52,7 @@ impl Open {
 
     async fn is_answered(&mut self) {
         self.talk.say("still here").await.expect("sent");
-        let heard = timeout(SOON, self.talk.hear())
+        let heard = timeout(SOON, self.talk.poll())
             .await
             .expect("an echo in time")
             .expect("an echo");
@@ -125,7 +126,7 @@ async fn they_end_when_their_session_is_refused_a_refresh_and_not_before() {
     open.is_cut().await;
     metric_reaches(
         &door,
-        r#"doorward_tunnels_ended_total{app="store",reason="session_over"}"#,
+        r#"doorward_upgraded_connections_ended_total{app="store",reason="session_over"}"#,
         1.0,
     )
     .await;
@@ -147,8 +148,8 @@ async fn a_stream_of_events_has_a_head_and_so_is_refreshed_like_any_request_befo
             ..Answer::default()
         },
     );
-    let ask =
-        Ask::new(Kind::Fetch, &door.store_url("/events")).header("Accept", "text/event-stream");
+    let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/events"))
+        .header("Accept", "text/event-stream");
     let mut events = browser.stream(ask).await.expect("an answer");
     assert_eq!(
         (events.head.status(), door.provider.grants("refresh_token")),
@@ -209,7 +210,7 @@ async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
     let mut browser = alice(&door).await;
     let mut talk = WebSocket::open(
         &mut browser,
-        Ask::new(Kind::Fetch, &door.store_url("/chat")),
+        RequestSpec::new(Kind::Fetch, &door.store_url("/chat")),
     )
     .await
     .expect("a socket");
@@ -262,7 +263,7 @@ async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
     let mut bob = door.logged_in("bob", CART).await;
     let mut open = Open::at(&door, &mut browser, "", RESTING).await;
     let mut other = Open::at(&door, &mut bob, "/other", BUSY).await;
-    let ask = Ask::new(
+    let ask = RequestSpec::new(
         Kind::Program,
         &door.store_url("/.doorward/backchannel-logout"),
     )
@@ -298,7 +299,7 @@ async fn what_was_permitted_before_a_logout_is_delivered_whole_however_slow() {
             ..Answer::default()
         },
     );
-    let ask = |path: &str| Ask::new(Kind::Fetch, &door.store_url(path));
+    let ask = |path: &str| RequestSpec::new(Kind::Fetch, &door.store_url(path));
     let mut slow = browser.stream(ask("/slow")).await.expect("a head");
     let (mut waits, late) = (browser.clone(), ask("/late"));
     let late = tokio::spawn(async move { waits.send(late).await });

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tonic::{Code, Request, Status};
 
 use crate::support::backend::Backend;
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::grpc::{Raw, Service, client};
 use crate::support::tls::{Authority, Certificate};
@@ -22,7 +22,7 @@ fn before(upstream: &str, folder: &TempDir, authority: &Authority, lines: &str) 
     std::fs::write(&ca, authority.pem()).unwrap();
     let app = format!(
         "[apps.vault]\nprovider = \"login\"\npublic_url = \"{ORIGIN}\"\nclient_id = \"vault\"\nupstream = \"{upstream}\"\n\
-         upstream_ca_file = {ca:?}\n{lines}\n[[apps.vault.rules]]\npaths = [\"/**\"]\nallow = \"everyone\"\n"
+         upstream_ca_file = {ca:?}\n{lines}\n[[apps.vault.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n"
     );
     Setup::plain().more(&app).start()
 }
@@ -57,7 +57,7 @@ async fn say(door: &Doorward) -> Result<Bytes, Status> {
 }
 
 async fn socket(door: &Doorward) -> Result<WebSocket, u16> {
-    let ask = Ask::new(Kind::Fetch, &format!("{ORIGIN}/chat")).header("Origin", ORIGIN);
+    let ask = RequestSpec::new(Kind::Fetch, &format!("{ORIGIN}/chat")).header("Origin", ORIGIN);
     WebSocket::open(&mut door.browser(), ask)
         .await
         .map_err(|head| head.status())

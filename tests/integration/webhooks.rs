@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::support::answers::{CART, alice, assert_login_starts, assert_problem, metric_reaches};
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Fault, Flaw};
 use crate::support::random_name;
@@ -45,16 +45,16 @@ fn event(door: &Doorward, kind: &str, members: Value) -> Value {
 }
 
 /// A webhook as FusionAuth sends it.
-fn webhook(door: &Doorward, origin: &str, event: &Value) -> Ask {
+fn webhook(door: &Doorward, origin: &str, event: &Value) -> RequestSpec {
     let body = json!({ "event": event }).to_string();
     let signature = door.provider.webhook_signature(&body, &[]);
-    Ask::new(Kind::Program, &format!("{origin}{PATH}"))
+    RequestSpec::new(Kind::Program, &format!("{origin}{PATH}"))
         .method("POST")
         .header(SIGNATURE, &signature)
         .body("application/json", body)
 }
 
-async fn sent(door: &Doorward, ask: Ask) -> Page {
+async fn sent(door: &Doorward, ask: RequestSpec) -> Page {
     let answer = door.browser().send(ask).await;
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer}");
     assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
@@ -266,7 +266,7 @@ async fn events_of_other_types_and_tenants_are_taken_and_ignored() {
         told(&door, &door.site().store, &event).await;
         lives(&mut browser, &door.store_url(CART)).await;
     }
-    metric_reaches(&door, &outcomes("store", "webhook_of_no_interest"), 3.0).await;
+    metric_reaches(&door, &outcomes("store", "webhook_ignored"), 3.0).await;
     let mut browser = alice(&other).await;
     let event = event(
         &other,
@@ -289,7 +289,7 @@ async fn what_is_not_signed_by_the_provider_over_this_body_ends_nothing() {
     );
     let body = json!({ "event": event }).to_string();
     let post = || {
-        Ask::new(Kind::Program, &format!("{store}{PATH}"))
+        RequestSpec::new(Kind::Program, &format!("{store}{PATH}"))
             .method("POST")
             .body("application/json", body.clone())
     };
@@ -321,7 +321,7 @@ async fn what_is_not_signed_by_the_provider_over_this_body_ends_nothing() {
         webhook(&door, &store, &event).body("application/json", body.replace("alice", "alicf"));
     let answer = sent(
         &door,
-        Ask {
+        RequestSpec {
             headers: webhook(&door, &store, &event).headers,
             ..other_body
         },
@@ -399,8 +399,8 @@ async fn a_shared_secret_a_password_and_a_header_will_do_too_each_where_it_is_co
         );
         let body = json!({ "event": event }).to_string();
         let post = |(name, value): (&str, String)| {
-            let ask =
-                Ask::new(Kind::Program, &format!("{}{PATH}", door.site().store)).method("POST");
+            let ask = RequestSpec::new(Kind::Program, &format!("{}{PATH}", door.site().store))
+                .method("POST");
             ask.header(name, &value)
                 .body("application/json", body.clone())
         };
@@ -451,9 +451,10 @@ async fn a_body_that_is_too_large_broken_or_no_event_ends_nothing() {
             good.replace("createInstant", "created"),
             "webhook_member_malformed",
         ),
-        (format!("{good}{padding}"), "webhook_unreadable"),
+        (format!("{good}{padding}"), "webhook_body_unreadable"),
     ] {
-        let ask = Ask::new(Kind::Program, &format!("{}{PATH}", door.site().store)).method("POST");
+        let ask =
+            RequestSpec::new(Kind::Program, &format!("{}{PATH}", door.site().store)).method("POST");
         let answer = sent(
             &door,
             ask.header("authorization", &basic)
@@ -482,7 +483,11 @@ async fn where_none_are_expected_there_is_no_such_endpoint() {
         assert_problem(&answer, 404, "no_such_endpoint");
     }
     let door = signed();
-    let asked = sent(&door, Ask::new(Kind::Program, &door.store_url(PATH))).await;
+    let asked = sent(
+        &door,
+        RequestSpec::new(Kind::Program, &door.store_url(PATH)),
+    )
+    .await;
     assert_eq!(
         (asked.status(), asked.header("allow")),
         (405, Some("POST")),

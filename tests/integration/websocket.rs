@@ -1,14 +1,14 @@
 //! WebSockets through Doorward: who is signed in talks to the app, who is not never reaches it.
 
 use crate::support::answers::{CART, Dialogue, SOON, alice, metric_reaches};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
 use crate::support::websocket::{WebSocket, upgrade_headers};
 use crate::support::wire::Head;
 
-fn socket(door: &Doorward, path: &str) -> Ask {
-    Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store)
+fn socket(door: &Doorward, path: &str) -> RequestSpec {
+    RequestSpec::new(Kind::Fetch, &door.store_url(path)).header("Origin", &door.site().store)
 }
 
 async fn refusal(opened: Result<WebSocket, Head>) -> u16 {
@@ -31,7 +31,7 @@ async fn who_is_signed_in_talks_to_the_app() {
     let long = "x".repeat(300_000);
     for text in ["hello", "", "Grüße ✓", &long] {
         talk.say(text).await.expect("sent");
-        let heard = tokio::time::timeout(SOON, talk.hear())
+        let heard = tokio::time::timeout(SOON, talk.poll())
             .await
             .expect("an echo in time")
             .expect("an echo");
@@ -41,9 +41,9 @@ async fn who_is_signed_in_talks_to_the_app() {
             text.len()
         );
     }
-    assert_eq!(door.metric("doorward_tunnels").await, 1.0);
+    assert_eq!(door.metric("doorward_upgraded_connections").await, 1.0);
     drop(talk);
-    metric_reaches(&door, "doorward_tunnels", 0.0).await;
+    metric_reaches(&door, "doorward_upgraded_connections", 0.0).await;
     let canaries = door.provider.secrets();
     door.store
         .assert_never_saw(&canaries.iter().map(String::as_str).collect::<Vec<_>>());
@@ -68,7 +68,7 @@ async fn who_is_not_signed_in_does_not_reach_the_app() {
              GET /public/smuggled HTTP/1.1\r\nHost: store.localhost:8080\r\nX-Forwarded-User: eve\r\n\r\n"
         ))
         .await;
-    assert_eq!(dialogue.hear("GET").await.status(), 401);
+    assert_eq!(dialogue.poll("GET").await.status(), 401);
     // What follows is a request of its own, or nothing.
     if let Some(second) = dialogue.try_hear("GET").await {
         assert_eq!(second.status(), 200);
@@ -98,7 +98,7 @@ async fn a_page_of_another_origin_does_not_reach_the_app_with_its_visitors_cooki
             "http://store.localhost",
             "http://forum.localhost:8080",
         ] {
-            let ask = Ask::new(Kind::Fetch, &door.store_url(path)).header("Origin", origin);
+            let ask = RequestSpec::new(Kind::Fetch, &door.store_url(path)).header("Origin", origin);
             assert_eq!(
                 refusal(WebSocket::open(&mut browser, ask).await).await,
                 403,
@@ -108,7 +108,7 @@ async fn a_page_of_another_origin_does_not_reach_the_app_with_its_visitors_cooki
     }
     assert_eq!(door.store.count(), before);
     for origin in ["https://chat.example.com", &door.site().store] {
-        let ask = Ask::new(Kind::Fetch, &door.store_url("/chat")).header("Origin", origin);
+        let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/chat")).header("Origin", origin);
         assert!(WebSocket::open(&mut browser, ask).await.is_ok(), "{origin}");
     }
     let _ = door.log.line("/public/chat", "cross_site").await;
@@ -137,7 +137,7 @@ async fn a_public_socket_needs_nobody_and_names_nobody() {
         .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
     let seen = door.store.last();
@@ -168,7 +168,7 @@ async fn a_switch_of_protocols_delivers_no_cookie_and_so_never_refreshes() {
         .expect("a socket after the refresh");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
 }
@@ -182,11 +182,11 @@ async fn a_backend_that_goes_away_ends_the_socket() {
         .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
     door.store.stop();
-    let end = tokio::time::timeout(SOON, talk.hear())
+    let end = tokio::time::timeout(SOON, talk.poll())
         .await
         .expect("an end in time");
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");

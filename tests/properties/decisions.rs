@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use doorward::policy::app::{App, BearerPolicy, Leaving, Offers};
-use doorward::policy::asker::Asker;
-use doorward::policy::claims::{ClaimCondition, Claims};
+use doorward::identity::claims::{ClaimCondition, Claims};
+use doorward::identity::credentials::Scheme;
+use doorward::identity::identity::{HeaderTemplate, Identity};
+use doorward::policy::app::{App, AppLogoutPolicy, BearerPolicy, OptionalEndpoints};
+use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
-use doorward::policy::credentials::Scheme;
+use doorward::policy::client_kind::ClientKind;
 use doorward::policy::decide::{Caller, Decision, Reason, decide};
-use doorward::policy::facts::Facts;
-use doorward::policy::identity::{HeaderTemplate, Identity};
 use doorward::policy::native::{Native, Throttle, Tokens};
-use doorward::policy::polling::PollingPaths;
-use doorward::policy::route::{Endpoint, Route, Sites};
-use doorward::policy::rules::{Access, Admission, PathPattern, Rule, Rules, Via};
-use doorward::policy::target::{Oddities, Oddity};
-use doorward::policy::throttle::{Calls, Failures};
-use doorward::session::assess::{Limits, LiveSession, Outside, Session, Why};
+use doorward::policy::request_info::RequestInfo;
+use doorward::policy::route::{Endpoint, HostRouter, Route};
+use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
+use doorward::policy::target::{PathAmbiguities, PathAmbiguity};
+use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::cookie::CookieNames;
-use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, assess};
+use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, validate};
+use doorward::session::validity::{Limits, LiveSession, NoSessionReason, Session, ValidityContext};
 use doorward::types::net::Origin;
 use doorward::types::oauth::{
     AppName, ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject,
@@ -87,17 +87,17 @@ const TOKEN_REFUSED: TokenRefusal = TokenRefusal {
     error: TokenError::InvalidToken,
     scheme: Scheme::Bearer,
 };
-const WHYS: [Why; 10] = [
-    Why::NoCookie,
-    Why::Unreadable,
-    Why::Mixed,
-    Why::Idle,
-    Why::TooOld,
-    Why::Revoked,
-    Why::Expired,
-    Why::RefreshRefused,
-    Why::Reused,
-    Why::TokenRefused(TOKEN_REFUSED),
+const WHYS: [NoSessionReason; 10] = [
+    NoSessionReason::NoCookie,
+    NoSessionReason::InvalidRequest,
+    NoSessionReason::CookieMismatch,
+    NoSessionReason::Idle,
+    NoSessionReason::AbsoluteTimeout,
+    NoSessionReason::Revoked,
+    NoSessionReason::Expired,
+    NoSessionReason::RefreshRefused,
+    NoSessionReason::RefreshTokenReused,
+    NoSessionReason::TokenRefused(TOKEN_REFUSED),
 ];
 
 fn accesses() -> impl Strategy<Value = Access> {
@@ -106,9 +106,9 @@ fn accesses() -> impl Strategy<Value = Access> {
         any_of: vec![role.into()],
     };
     select(vec![
-        Access::Everyone,
-        Access::SignedIn,
-        Access::Nobody,
+        Access::Public,
+        Access::Authenticated,
+        Access::Denied,
         Access::Claims(vec![condition("admin")]),
         Access::Claims(vec![condition("admin"), condition("owner")]),
     ])
@@ -118,31 +118,39 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let patterns = select(vec!["/", "/**", "/a", "/a/**", "/b/*"]);
     let methods = select(vec![vec![], vec![Method::GET], vec![Method::POST]]);
     let ways = select(vec![
-        Via::BOTH,
-        Via::BROWSER,
-        Via {
-            browser: false,
+        AuthMethods::BOTH,
+        AuthMethods::SESSION,
+        AuthMethods {
+            session: false,
             bearer: true,
         },
     ]);
-    let rule =
-        (patterns, methods, accesses(), ways).prop_map(|(pattern, methods, access, via)| Rule {
+    let rule = (patterns, methods, accesses(), ways).prop_map(
+        |(pattern, methods, access, auth_methods)| Rule {
             paths: vec![PathPattern::parse(pattern).unwrap()],
             methods,
-            allow: Admission { access, via },
-        });
+            allow: AccessRequirement {
+                access,
+                auth_methods,
+            },
+        },
+    );
     vec(rule, 0..4)
 }
 
-fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
+fn site(
+    rules: Vec<Rule>,
+    allowed_ambiguities: PathAmbiguities,
+    offers: OptionalEndpoints,
+) -> HostRouter {
     let origin = Origin::parse(ORIGIN).unwrap();
-    Sites::new(vec![Arc::new(App {
+    HostRouter::new(vec![Arc::new(App {
         name: AppName::new("store"),
         aliases: vec![Origin::parse("https://shop.example.com").unwrap()],
         prefix: PREFIX.to_owned(),
-        rules: Rules::new(rules, false, Via::BOTH),
-        polling: PollingPaths::default(),
-        tolerates,
+        rules: Rules::new(rules, false, AuthMethods::BOTH),
+        background_paths: BackgroundPaths::default(),
+        allowed_ambiguities,
         headers: Vec::new(),
         cookies: CookieNames::new("doorward", &origin),
         native: Some(native()),
@@ -153,16 +161,16 @@ fn site(rules: Vec<Rule>, tolerates: Oddities, offers: Offers) -> Sites {
             client_header: HeaderTemplate::parse("X-Forwarded-Client", "{client_id}").unwrap(),
             dpop_required: false,
         }),
-        leaving: Leaving::default(),
+        app_logout: AppLogoutPolicy::default(),
         max_kept_form: 1024,
         websocket_origins: Vec::new(),
     })])
 }
 
 fn native() -> Native {
-    let failures = Failures {
+    let failures = BackoffLimit {
         free: 5,
-        longest_wait: std::time::Duration::from_secs(900),
+        max_backoff: std::time::Duration::from_secs(900),
     };
     Native {
         client_id: ClientId::new("store"),
@@ -172,7 +180,7 @@ fn native() -> Native {
         throttle: Throttle {
             account: failures,
             address: failures,
-            all: Calls { per_minute: 600 },
+            all: RateLimit { per_minute: 600 },
         },
     }
 }
@@ -188,7 +196,7 @@ enum Shows {
 
 struct World;
 
-impl Outside for World {
+impl ValidityContext for World {
     fn is_revoked(
         &self,
         _: &SessionId,
@@ -198,12 +206,12 @@ impl Outside for World {
     ) -> bool {
         false
     }
-    fn knows_key(&self, _: &KeyFingerprint) -> bool {
+    fn is_known_key(&self, _: &KeyFingerprint) -> bool {
         true
     }
 }
 
-fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
+fn caller(shows: Option<Shows>, roles: &[&str], why: NoSessionReason) -> Caller {
     let Some(shows) = shows else {
         return Caller::Anonymous(why);
     };
@@ -216,10 +224,10 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
         Some(KeyFingerprint::new([0; 16])),
         START.plus(std::time::Duration::from_secs(300)),
     );
-    let token = |is_persons| {
+    let token = |is_user| {
         let token = Token {
             identity: Arc::clone(&identity),
-            is_persons,
+            is_user,
             key,
             valid_until: until,
             ends_at: until,
@@ -232,7 +240,7 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
             sessions: LIMITS,
             dpop_required: false,
         };
-        Caller::WithToken(assess(&Arc::new(token), Scheme::Bearer, START, &limits, &World).unwrap())
+        Caller::Bearer(validate(&Arc::new(token), Scheme::Bearer, START, &limits, &World).unwrap())
     };
     match shows {
         Shows::PersonsToken => token(true),
@@ -252,7 +260,7 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
             };
             let live = LiveSession::just_verified(Arc::new(session), START);
             match shows {
-                Shows::NativeToken => Caller::WithNativeToken(live),
+                Shows::NativeToken => Caller::NativeSession(live),
                 Shows::Cookies | Shows::PersonsToken | Shows::ClientsToken => {
                     Caller::Authenticated(live)
                 }
@@ -262,23 +270,23 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: Why) -> Caller {
 }
 
 /// Who is known there, if anybody; and whether that is a person.
-fn known<'c>(admission: &Admission, caller: &'c Caller) -> Option<(&'c Identity, bool)> {
+fn known<'c>(requirement: &AccessRequirement, caller: &'c Caller) -> Option<(&'c Identity, bool)> {
     match caller {
         Caller::Anonymous(_) => None,
         Caller::Authenticated(live) => {
-            Some((&*live.session().identity, true)).filter(|_| admission.via.browser)
+            Some((&*live.session().identity, true)).filter(|_| requirement.auth_methods.session)
         }
-        Caller::WithNativeToken(live) => Some((&*live.session().identity, true)),
-        Caller::WithToken(live) => Some((&*live.token().identity, live.token().is_persons))
-            .filter(|_| admission.via.bearer),
+        Caller::NativeSession(live) => Some((&*live.session().identity, true)),
+        Caller::Bearer(live) => Some((&*live.token().identity, live.token().is_user))
+            .filter(|_| requirement.auth_methods.bearer),
     }
 }
 
-fn fulfils(admission: &Admission, caller: &Caller) -> bool {
-    match (&admission.access, known(admission, caller)) {
-        (Access::Everyone, _) => true,
-        (Access::Nobody, _) | (Access::SignedIn | Access::Claims(_), None) => false,
-        (Access::SignedIn, Some((_, is_person))) => is_person,
+fn fulfils(requirement: &AccessRequirement, caller: &Caller) -> bool {
+    match (&requirement.access, known(requirement, caller)) {
+        (Access::Public, _) => true,
+        (Access::Denied, _) | (Access::Authenticated | Access::Claims(_), None) => false,
+        (Access::Authenticated, Some((_, is_person))) => is_person,
         (Access::Claims(conditions), Some((identity, _))) => {
             let roles = identity.claims.texts("roles");
             conditions
@@ -292,29 +300,27 @@ fn fulfils(admission: &Admission, caller: &Caller) -> bool {
 fn check(
     decision: &Decision<'_>,
     route: &Route<'_>,
-    facts: &Facts,
+    info: &RequestInfo,
     headers: &HeaderMap,
     caller: &Caller,
 ) {
-    let is_signed_in = matches!(
-        caller,
-        Caller::Authenticated(_) | Caller::WithNativeToken(_)
-    );
+    let is_signed_in = matches!(caller, Caller::Authenticated(_) | Caller::NativeSession(_));
     let mut is_known = is_signed_in;
-    if let Route::Page(_, admission) = route {
+    if let Route::App(_, requirement) = route {
         let forwards = matches!(decision, Decision::Forward(_));
-        let is_strangers = doorward::policy::asker::is_strangers_socket(headers, ORIGIN, &[]);
+        let is_strangers =
+            doorward::policy::client_kind::is_cross_origin_websocket(headers, ORIGIN, &[]);
         assert_eq!(
             forwards,
-            fulfils(admission, caller) && !is_strangers,
-            "{admission:?} {decision:?}"
+            fulfils(requirement, caller) && !is_strangers,
+            "{requirement:?} {decision:?}"
         );
-        is_known = known(admission, caller).is_some();
+        is_known = known(requirement, caller).is_some();
     }
     match decision {
         Decision::Forward(permit) => {
             assert!(
-                matches!(route, Route::Page(..)),
+                matches!(route, Route::App(..)),
                 "only pages are forwarded: {route:?}"
             );
             assert_eq!(
@@ -323,46 +329,49 @@ fn check(
                 "who asked is who is told"
             );
             assert!(
-                std::ptr::eq(permit.facts(), facts),
+                std::ptr::eq(permit.info(), info),
                 "what was judged is what is sent"
             );
         }
         Decision::StartLogin(_, to, _) => {
             assert!(
-                !is_known && facts.asker == Asker::Navigation && facts.method == Method::GET,
-                "{facts:?}"
+                !is_known
+                    && info.client_kind == ClientKind::Navigation
+                    && info.method == Method::GET,
+                "{info:?}"
             );
-            if let (Route::Page(_, admission), Caller::Anonymous(why)) = (route, caller) {
+            if let (Route::App(_, requirement), Caller::Anonymous(why)) = (route, caller) {
                 assert!(
-                    admission.via.browser && *why != Why::TokenRefused(TOKEN_REFUSED),
+                    requirement.auth_methods.session
+                        && *why != NoSessionReason::TokenRefused(TOKEN_REFUSED),
                     "a login helps no program"
                 );
             }
             crate::checks::return_to::check(to.as_str());
             assert!(!to.as_str().starts_with(PREFIX));
         }
-        Decision::KeepForm(_, to, _) => {
+        Decision::PreservePost(_, to, _) => {
             assert!(
                 !is_signed_in
-                    && facts.asker == Asker::FormNavigation
-                    && facts.method == Method::POST,
-                "{facts:?}"
+                    && info.client_kind == ClientKind::FormSubmission
+                    && info.method == Method::POST,
+                "{info:?}"
             );
             assert!(
-                doorward::policy::asker::is_same_origin(headers, ORIGIN),
+                doorward::policy::client_kind::is_same_origin(headers, ORIGIN),
                 "{headers:?}"
             );
             crate::checks::return_to::check(to.as_str());
         }
-        Decision::ShowForm(..) => {
-            assert!(is_signed_in && matches!(route, Route::Own(_, Endpoint::Form)))
+        Decision::ConfirmPostReplay(..) => {
+            assert!(is_signed_in && matches!(route, Route::Endpoint(_, Endpoint::PostReplay)))
         }
         Decision::AlreadySignedIn(_, to) => {
             assert!(is_signed_in);
             crate::checks::return_to::check(to.as_str());
         }
         Decision::Logout(_) => {
-            assert_eq!(facts.method, Method::POST);
+            assert_eq!(info.method, Method::POST);
             let said: Vec<_> = headers.get_all("origin").iter().collect();
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             assert!(
@@ -372,7 +381,8 @@ fn check(
         }
         Decision::Native(_, _, _, listed) => {
             assert!(
-                matches!(route, Route::Own(_, Endpoint::Native(_))) && facts.method == Method::POST
+                matches!(route, Route::Endpoint(_, Endpoint::Native(_)))
+                    && info.method == Method::POST
             );
             let said: Vec<_> = headers.get_all("origin").iter().collect();
             assert!(
@@ -384,33 +394,37 @@ fn check(
                 .is_some_and(|site| site != "same-origin");
             assert!(said == [LISTED] || !elsewhere, "{headers:?}");
         }
-        Decision::AllowOrigin(_, origin) => {
-            assert!(matches!(route, Route::Own(_, Endpoint::Native(_))) && origin == LISTED);
+        Decision::CorsPreflight(_, origin) => {
+            assert!(matches!(route, Route::Endpoint(_, Endpoint::Native(_))) && origin == LISTED);
         }
         Decision::ShowSession(..) => assert!(is_signed_in),
-        Decision::FinishLogin(..) => assert!(matches!(route, Route::Own(_, Endpoint::Callback))),
-        Decision::ConfirmLogout(_, person) => assert_eq!(person.is_some(), is_signed_in),
-        Decision::EndSessions(_) => {
+        Decision::FinishLogin(..) => {
+            assert!(matches!(route, Route::Endpoint(_, Endpoint::Callback)))
+        }
+        Decision::ConfirmLogout(_, user) => assert_eq!(user.is_some(), is_signed_in),
+        Decision::BackchannelLogout(_) => {
             assert!(
-                matches!(route, Route::Own(_, Endpoint::BackchannelLogout))
-                    && facts.method == Method::POST
+                matches!(route, Route::Endpoint(_, Endpoint::BackchannelLogout))
+                    && info.method == Method::POST
             );
         }
-        Decision::EndOwnSession(place) => {
+        Decision::FrontchannelLogout(place) => {
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             assert!(
-                facts.method == Method::GET
-                    && facts.asker == Asker::Frame
+                info.method == Method::GET
+                    && info.client_kind == ClientKind::EmbeddedFrame
                     && site != Some(b"cross-site")
             );
             assert!(place.app.offers.frontchannel_logout && site.is_some());
         }
         Decision::ReceiveWebhook(place) => {
-            assert!(place.app.offers.fusionauth_webhooks && facts.method == Method::POST);
+            assert!(place.app.offers.fusionauth_webhooks && info.method == Method::POST);
         }
-        Decision::ShowSignedOut(_) => assert!(matches!(route, Route::Own(_, Endpoint::SignedOut))),
-        Decision::MoveToOrigin(_) => {
-            assert!(matches!(route, Route::Alias(_)) && facts.method == Method::GET);
+        Decision::ShowSignedOut(_) => {
+            assert!(matches!(route, Route::Endpoint(_, Endpoint::SignedOut)))
+        }
+        Decision::RedirectToCanonicalOrigin(_) => {
+            assert!(matches!(route, Route::Alias(_)) && info.method == Method::GET);
         }
         Decision::Refuse(refusal) => {
             assert!(
@@ -420,17 +434,19 @@ fn check(
             );
             let wants_login = matches!(
                 refusal.reason,
-                Reason::SignInFirst(_) | Reason::FormNotSent(..) | Reason::SignInOutsideFrame(_)
+                Reason::LoginRequired(_)
+                    | Reason::PostNotPreserved(..)
+                    | Reason::LoginBlockedInFrame(_)
             );
             assert!(
                 !wants_login || !is_known,
                 "a login for somebody who is known"
             );
-            let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::PersonRequired);
-            assert_eq!(refusal.person.is_some(), may_not);
+            let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::UserRequired);
+            assert_eq!(refusal.user.is_some(), may_not);
             assert_eq!(
                 refusal.token.is_some(),
-                may_not && matches!(caller, Caller::WithToken(_))
+                may_not && matches!(caller, Caller::Bearer(_))
             );
         }
     }
@@ -444,26 +460,26 @@ proptest! {
         rules in rules(),
         (tolerant, offered) in any::<(bool, bool)>(),
         host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "evil.example"][..]),
-        path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::nasty::paths()],
+        path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
         lines in vec(select(HEADERS.as_slice()), 0..6),
         shows in option::of(select(vec![Shows::Cookies, Shows::NativeToken, Shows::PersonsToken, Shows::ClientsToken])),
         roles in select(vec![vec![], vec!["admin"], vec!["admin", "owner"]]),
         why in select(WHYS.as_slice()),
     ) {
-        let oddities = [Oddity::DoubleSlash, Oddity::Semicolon, Oddity::EncodedPercent];
-        let tolerated = if tolerant { &oddities[..] } else { &[] };
-        let tolerated = tolerated.iter().fold(Oddities::NONE, |all, oddity| all.with(*oddity));
-        let sites = site(rules, tolerated, Offers { fusionauth_webhooks: offered, frontchannel_logout: offered });
+        let ambiguities = [PathAmbiguity::DoubleSlash, PathAmbiguity::Semicolon, PathAmbiguity::EncodedPercent];
+        let allowed = if tolerant { &ambiguities[..] } else { &[] };
+        let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, oddity| all.with(*oddity));
+        let sites = site(rules, allowed, OptionalEndpoints { fusionauth_webhooks: offered, frontchannel_logout: offered });
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines {
             request = request.header(name, value);
         }
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (parts, ()) = request.into_parts();
-        let Ok(facts) = Facts::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
+        let Ok(info) = RequestInfo::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
         let caller = caller(shows, &roles, why);
-        let decision = decide(&facts, &parts.headers, sites.route(&facts), caller.clone());
-        check(&decision, &sites.route(&facts), &facts, &parts.headers, &caller);
+        let decision = decide(&info, &parts.headers, sites.route(&info), caller.clone());
+        check(&decision, &sites.route(&info), &info, &parts.headers, &caller);
     }
 }

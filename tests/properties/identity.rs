@@ -1,7 +1,7 @@
 //! Identity headers: whatever a claim says, the header says exactly that, and nothing that ends it early.
 
-use doorward::policy::claims::Claims;
-use doorward::policy::identity::{HeaderTemplate, Identity};
+use doorward::identity::claims::Claims;
+use doorward::identity::identity::{HeaderTemplate, Identity};
 use doorward::types::oauth::Subject;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,14 +1,15 @@
-//! How long a session lives: `assess` against the design's sentences, each written down as one condition.
+//! How long a session lives: `validate` against the design's sentences, each written down as one condition.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorward::policy::claims::Claims;
-use doorward::policy::identity::Identity;
-use doorward::session::assess::{
-    Limits, LiveSession, Outside, Presented, Session, Standing, Why, assess,
+use doorward::identity::claims::Claims;
+use doorward::identity::identity::Identity;
+use doorward::session::grant::{LastActivity, RefreshGrant};
+use doorward::session::validity::{
+    Limits, LiveSession, NoSessionReason, PresentedSession, Session, SessionStatus,
+    ValidityContext, validate,
 };
-use doorward::session::grant::{RefreshGrant, Seen};
 use doorward::types::oauth::{
     Generation, KeyFingerprint, ProviderSid, RefreshToken, SessionId, Subject,
 };
@@ -20,10 +21,10 @@ use proptest::prelude::*;
 #[derive(Clone, Copy, Debug)]
 struct World {
     revoked_up_to: u64,
-    knows_key: bool,
+    is_known_key: bool,
 }
 
-impl Outside for World {
+impl ValidityContext for World {
     fn is_revoked(
         &self,
         _: &SessionId,
@@ -34,8 +35,8 @@ impl Outside for World {
         started_at.secs() <= self.revoked_up_to
     }
 
-    fn knows_key(&self, _: &KeyFingerprint) -> bool {
-        self.knows_key
+    fn is_known_key(&self, _: &KeyFingerprint) -> bool {
+        self.is_known_key
     }
 }
 
@@ -113,26 +114,26 @@ proptest! {
         world in (0..30_u64, any::<bool>(), any::<bool>()),
     ) {
         let refresh_cookie = if same && jwt.is_some() { refresh_cookie.and(jwt) } else { refresh_cookie };
-        let world = World { revoked_up_to: if world.1 { world.0 } else { 0 }, knows_key: world.2 };
+        let world = World { revoked_up_to: if world.1 { world.0 } else { 0 }, is_known_key: world.2 };
         let limits = Limits { idle: Duration::from_secs(idle), absolute: Duration::from_secs(absolute) };
-        let presented = || Presented {
+        let presented = || PresentedSession {
             jwt: jwt.map(session),
             refresh: refresh_cookie.map(refresh),
-            seen: seen.map(|(number, at)| Seen {
+            activity: seen.map(|(number, at)| LastActivity {
                 sid: sid(number),
                 generation: Generation::FIRST,
                 last_activity: Timestamp::from_secs(at),
             }),
             unreadable,
         };
-        let standing = assess(presented(), Timestamp::from_secs(now), &limits, &world);
+        let standing = validate(presented(), Timestamp::from_secs(now), &limits, &world);
 
         if unreadable {
-            prop_assert!(matches!(standing, Standing::None(Why::Unreadable)), "{:?}", standing);
+            prop_assert!(matches!(standing, SessionStatus::None(NoSessionReason::InvalidRequest)), "{:?}", standing);
             return Ok(());
         }
         let Some(tokens) = jwt.or(refresh_cookie) else {
-            prop_assert!(matches!(standing, Standing::None(Why::NoCookie)), "{:?}", standing);
+            prop_assert!(matches!(standing, SessionStatus::None(NoSessionReason::NoCookie)), "{:?}", standing);
             return Ok(());
         };
         let is_mixed = jwt.zip(refresh_cookie).is_some_and(|(a, b)| a.sid != b.sid || a.generation != b.generation);
@@ -141,32 +142,32 @@ proptest! {
         let used = seen.filter(|(number, _)| *number == tokens.sid).map_or(tokens.sealed, |(_, at)| at);
         let is_idle = now >= used + idle;
         let is_over = is_mixed || is_revoked || is_old || is_idle;
-        let is_fresh = jwt.is_some_and(|jwt| now < jwt.valid_until) && world.knows_key;
+        let is_fresh = jwt.is_some_and(|jwt| now < jwt.valid_until) && world.is_known_key;
         match standing {
-            Standing::Live(live) => {
+            SessionStatus::Live(live) => {
                 prop_assert!(!is_over && is_fresh);
                 prop_assert_eq!(live.last_activity().secs(), used);
             }
-            Standing::Stale(stale) => {
+            SessionStatus::NeedsRefresh(stale) => {
                 prop_assert!(!is_over && !is_fresh && refresh_cookie.is_some());
                 prop_assert_eq!(&stale.refresh.sid, &sid(tokens.sid));
                 prop_assert_eq!(stale.last_activity.secs(), used);
             }
-            Standing::None(why) => {
+            SessionStatus::None(why) => {
                 let is_spent = !is_fresh && refresh_cookie.is_none();
                 prop_assert!(is_over || is_spent);
                 let holds = match why {
-                    Why::Mixed => is_mixed,
-                    Why::Revoked => is_revoked,
-                    Why::TooOld => is_old,
-                    Why::Idle => is_idle,
-                    Why::Expired => is_spent,
-                    Why::NoCookie
-                    | Why::Unreadable
-                    | Why::RefreshRefused
-                    | Why::Reused
-                    | Why::RevocationsUnknown
-                    | Why::TokenRefused(_) => false,
+                    NoSessionReason::CookieMismatch => is_mixed,
+                    NoSessionReason::Revoked => is_revoked,
+                    NoSessionReason::AbsoluteTimeout => is_old,
+                    NoSessionReason::Idle => is_idle,
+                    NoSessionReason::Expired => is_spent,
+                    NoSessionReason::NoCookie
+                    | NoSessionReason::InvalidRequest
+                    | NoSessionReason::RefreshRefused
+                    | NoSessionReason::RefreshTokenReused
+                    | NoSessionReason::RevocationsUnknown
+                    | NoSessionReason::TokenRefused(_) => false,
                 };
                 prop_assert!(holds, "{:?}", why);
             }
@@ -178,16 +179,16 @@ proptest! {
 #[derive(Clone, Copy, Debug)]
 struct Step {
     seconds: i64,
-    is_activity: bool,
+    counts_as_activity: bool,
     renews: bool,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = (-120..250_i64, any::<bool>(), any::<bool>());
     prop::collection::vec(
-        step.prop_map(|(seconds, is_activity, renews)| Step {
+        step.prop_map(|(seconds, counts_as_activity, renews)| Step {
             seconds,
-            is_activity,
+            counts_as_activity,
             renews,
         }),
         1..60,
@@ -202,34 +203,34 @@ proptest! {
         const START: u64 = 100_000;
         const IDLE: u64 = 300;
         let limits = Limits { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(4_000) };
-        let world = World { revoked_up_to: 0, knows_key: true };
+        let world = World { revoked_up_to: 0, is_known_key: true };
         let mut cookie = Tokens { sid: 0, generation: 0, started: START, sealed: START, valid_until: u64::MAX };
         let (mut seen, mut now) = (START, START);
         // The latest moment at which somebody was there, and when that was last.
         let (mut latest, mut last) = (START, START);
-        for Step { seconds, is_activity, renews } in steps {
+        for Step { seconds, counts_as_activity, renews } in steps {
             now = now.saturating_add_signed(seconds);
-            let told = Seen { sid: sid(0), generation: Generation::FIRST, last_activity: Timestamp::from_secs(seen) };
-            let presented = Presented { jwt: Some(session(cookie)), seen: Some(told), ..Presented::default() };
-            let live: LiveSession = match assess(presented, Timestamp::from_secs(now), &limits, &world) {
-                Standing::Live(live) => live,
-                Standing::None(Why::Idle) => {
+            let told = LastActivity { sid: sid(0), generation: Generation::FIRST, last_activity: Timestamp::from_secs(seen) };
+            let presented = PresentedSession { jwt: Some(session(cookie)), activity: Some(told), ..PresentedSession::default() };
+            let live: LiveSession = match validate(presented, Timestamp::from_secs(now), &limits, &world) {
+                SessionStatus::Live(live) => live,
+                SessionStatus::None(NoSessionReason::Idle) => {
                     prop_assert!(now >= last + IDLE * 9 / 10, "ended after {} s", now - last);
                     continue;
                 }
-                Standing::None(Why::TooOld) => {
+                SessionStatus::None(NoSessionReason::AbsoluteTimeout) => {
                     prop_assert!(now >= START + 4_000);
                     continue;
                 }
-                Standing::None(_) | Standing::Stale(_) => return Err(TestCaseError::fail("neither alive nor over")),
+                SessionStatus::None(_) | SessionStatus::NeedsRefresh(_) => return Err(TestCaseError::fail("neither alive nor over")),
             };
             prop_assert!(now < latest + IDLE && now < START + 4_000);
             if renews {
                 cookie.sealed = now;
             }
-            if is_activity {
+            if counts_as_activity {
                 (latest, last) = (latest.max(now), now);
-                if live.wants_seen(Timestamp::from_secs(now), &limits) {
+                if live.activity_due(Timestamp::from_secs(now), &limits) {
                     prop_assert!(now > seen, "{} after {}", now, seen);
                     seen = now;
                 }

@@ -10,6 +10,7 @@
 )]
 
 mod addresses;
+mod adversarial_inputs;
 mod checks;
 mod config;
 mod cookies;
@@ -18,7 +19,6 @@ mod decisions;
 mod events;
 mod identity;
 mod lifetimes;
-mod nasty;
 mod paths;
 mod patterns;
 mod proofs;

@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_pattern_or_is_refused(text in any::<String>(), path in crate::nasty::paths()) {
+    fn any_text_is_a_pattern_or_is_refused(text in any::<String>(), path in crate::adversarial_inputs::paths()) {
         if let Ok(pattern) = PathPattern::parse(&format!("/{text}")) {
             pattern.matches(&path, false);
             pattern.matches(&path, true);

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorward::oidc::discovery::{Metadata, PlainHttp};
 use doorward::oidc::jwks::KeySet;
-use doorward::oidc::token::{Grant, TokenError, parse_answer};
+use doorward::oidc::token::{Grant, TokenError, parse_response};
 use doorward::types::oauth::Issuer;
 use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
@@ -188,7 +188,7 @@ proptest! {
         let grant = if refresh { Grant::Refresh } else { Grant::Code };
         let answer = if refused { json!({"error": "invalid_grant", "error_description": "gone"}) } else { answer() };
         let text = with(answer, changes).to_string();
-        match parse_answer(grant, status, text.as_bytes()) {
+        match parse_response(grant, status, text.as_bytes()) {
             Ok(answer) => {
                 prop_assert!((200..300).contains(&status), "{}", status);
                 prop_assert!(!answer.access_token.expose().is_empty());
@@ -205,7 +205,7 @@ proptest! {
     #[test]
     fn any_bytes_for_an_answer_are_survived(bytes in vec(any::<u8>(), 0..200), text in any::<String>(), status: u16) {
         for bytes in [bytes.as_slice(), text.as_bytes()] {
-            let _ = parse_answer(Grant::Refresh, status, bytes);
+            let _ = parse_response(Grant::Refresh, status, bytes);
             prop_assert!(KeySet::parse(bytes).is_err());
             prop_assert!(Metadata::parse(bytes, &Issuer::new(ISSUER), PlainHttp::Anywhere).is_err());
         }

@@ -1,7 +1,7 @@
 //! Requests as a whole: any target, method and header fields are read or refused, never half read.
 
 use doorward::policy::client_address::TrustedProxies;
-use doorward::policy::facts::Facts;
+use doorward::policy::request_info::RequestInfo;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -76,7 +76,7 @@ proptest! {
 
     #[test]
     fn what_is_read_names_one_host_one_framing_and_one_path(
-        target in prop_oneof![2 => select(TARGETS.as_slice()).prop_map(str::to_owned), 1 => crate::nasty::paths()],
+        target in prop_oneof![2 => select(TARGETS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in prop_oneof![4 => select(&["GET", "POST", "TRACE", "CONNECT"][..]).prop_map(str::to_owned), 1 => "[!-~]{1,8}"],
         fields in vec(field(), 0..5),
         plain_host in any::<bool>(),
@@ -89,16 +89,16 @@ proptest! {
             parts.headers.append(name, value);
         }
         let peer = Some("192.0.2.1".parse().unwrap());
-        let Ok(facts) = Facts::read(&parts, peer, &TrustedProxies::default()) else { return Ok(()) };
+        let Ok(info) = RequestInfo::read(&parts, peer, &TrustedProxies::default()) else { return Ok(()) };
 
         let hosts: Vec<_> = parts.headers.get_all("host").iter().map(HeaderValue::as_bytes).collect();
         prop_assert_eq!(hosts.len(), 1);
-        prop_assert!(hosts[0].eq_ignore_ascii_case(facts.authority.as_bytes()));
-        prop_assert!(!facts.authority.bytes().any(|byte| byte.is_ascii_uppercase() || b" ,@/\\#?\t".contains(&byte)));
+        prop_assert!(hosts[0].eq_ignore_ascii_case(info.authority.as_bytes()));
+        prop_assert!(!info.authority.bytes().any(|byte| byte.is_ascii_uppercase() || b" ,@/\\#?\t".contains(&byte)));
         let said: Vec<_> = parts.headers.get_all("transfer-encoding").iter().collect();
         prop_assert!(said.is_empty() || (said.len() == 1 && said[0].as_bytes().eq_ignore_ascii_case(b"chunked")));
-        prop_assert!(!matches!(facts.method.as_str(), "TRACE" | "CONNECT" | "TRACK"));
-        prop_assert_eq!(facts.address.forwarded_for.as_str(), "192.0.2.1");
-        prop_assert!(facts.target.path().starts_with('/') && HeaderValue::from_str(facts.target.as_str()).is_ok());
+        prop_assert!(!matches!(info.method.as_str(), "TRACE" | "CONNECT" | "TRACK"));
+        prop_assert_eq!(info.address.forwarded_for.as_str(), "192.0.2.1");
+        prop_assert!(info.target.path().starts_with('/') && HeaderValue::from_str(info.target.as_str()).is_ok());
     }
 }

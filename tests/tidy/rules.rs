@@ -9,13 +9,13 @@ fn every_rule_can_fail() {
     let bad: [(Rule, &str, &str); 43] = [
         (opening, "src/a.rs", "use x;\n//! late"),
         (opening, "tests/a.rs", ""),
-        (size, "src/a.rs", &"x\n".repeat(LONGEST + 1)),
+        (size, "src/a.rs", &"x\n".repeat(MAX_LINES + 1)),
         (
             size,
             "src/a.rs",
             &format!(
                 "#[cfg(test)]\nmod tests {{\n{}}}",
-                "x\n".repeat(LONGEST_WITH_TESTS)
+                "x\n".repeat(MAX_LINES_WITH_TESTS)
             ),
         ),
         (floors, "src/unheard_of.rs", ""),
@@ -28,7 +28,7 @@ fn every_rule_can_fail() {
         (
             floors,
             "src/policy/decide.rs",
-            "fn f() { super::super::auth::resume() }",
+            "fn f() { super::super::auth::session::authenticate() }",
         ),
         (floors, "src/policy/mod.rs", "use super::proxy::act;"),
         (
@@ -131,11 +131,11 @@ fn every_rule_can_fail() {
 fn every_rule_lets_good_code_pass() {
     let good: [(Rule, &str, &str); 22] = [
         (opening, "src/a.rs", "//! What lives here."),
-        (size, "src/a.rs", &"x\n".repeat(LONGEST)),
+        (size, "src/a.rs", &"x\n".repeat(MAX_LINES)),
         (
             floors,
             "src/proxy/act.rs",
-            "use crate::{auth::resume, types::net, proxy::respond};",
+            "use crate::{auth::session::authenticate, types::net, proxy::respond};",
         ),
         (
             floors,

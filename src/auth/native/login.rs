@@ -3,24 +3,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::app::AppAuth;
-use super::super::grant::{self, GrantError};
-use super::super::login_finish::note_beginning;
-use super::super::resume::whose;
-use super::super::{Auth, Event, Outage, entropy};
-use super::admit::Tried;
-use super::tokens::{hand_over, scope_at_login, sealed};
-use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure, NativeTokens, Proving};
+use crate::auth::app::AppAuth;
+use crate::auth::login::callback::log_session_start;
+use crate::auth::native::throttle::ThrottleKey;
+use crate::auth::native::tokens::{hand_over, scope_at_login, sealed};
+use crate::auth::native::{LOGIN_TIMEOUT, NativeFailure, NativeOutcome, NativeTokens, Proving};
+use crate::auth::refresh::tokens::{self, GrantError};
+use crate::auth::session::authenticate::session_key_ref;
+use crate::auth::{Auth, Event, Unavailable, random};
 use crate::oidc::password::{PasswordError, Refusal, WhyRefused};
 use crate::oidc::token::TokenError;
 use crate::policy::native::{Native, Tokens};
-use crate::policy::native_request::{Credentials, Mode};
-use crate::policy::route::Place;
+use crate::policy::native_request::{Mode, PasswordLogin};
+use crate::policy::route::AppRef;
 use crate::policy::throttle::account_key;
-use crate::session::assess::Why;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::native::{Device, read};
+use crate::session::validity::NoSessionReason;
 use crate::types::oauth::{JwkThumbprint, Password};
 
 impl Auth {
@@ -30,29 +30,30 @@ impl Auth {
     /// See [`NativeFailure`].
     pub async fn native_login(
         self: &Arc<Self>,
-        place: Place<'_>,
+        app_ref: AppRef<'_>,
         native: &Native,
-        credentials: Credentials,
+        credentials: PasswordLogin,
         address: Option<IpAddr>,
-        came: &RequestCookies<'_>,
+        request_cookies: &RequestCookies<'_>,
         proving: Proving<'_>,
-    ) -> Result<NativeEnd, NativeFailure> {
+    ) -> Result<NativeOutcome, NativeFailure> {
         let app = self
-            .app(place.index)
+            .app(app_ref.index)
             .ok_or(NativeFailure::Provider("internal_error"))?;
         let end = match self.key_for(app, native, credentials.mode, proving).await {
             Ok(key) => {
-                self.log_in(app, native, credentials, address, came, key)
+                self.log_in(app, native, credentials, address, request_cookies, key)
                     .await
             }
             Err(failure) => Err(failure),
         };
         let outcome = match &end {
-            Ok(NativeEnd::Tokens(_)) => "tokens",
-            Ok(NativeEnd::Cookies { .. } | NativeEnd::LoggedOut(_)) => "cookies",
+            Ok(NativeOutcome::Tokens(_)) => "tokens",
+            Ok(NativeOutcome::Cookies { .. } | NativeOutcome::LoggedOut(_)) => "cookies",
             Err(failure) => failure.code(),
         };
-        self.observer.happened(app, Event::PasswordLogin, outcome);
+        self.observer
+            .record_event(app, Event::PasswordLogin, outcome);
         end
     }
 
@@ -60,12 +61,12 @@ impl Auth {
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         native: &Native,
-        credentials: Credentials,
+        credentials: PasswordLogin,
         address: Option<IpAddr>,
-        came: &RequestCookies<'_>,
+        request_cookies: &RequestCookies<'_>,
         key: Option<JwkThumbprint>,
-    ) -> Result<NativeEnd, NativeFailure> {
-        let Credentials {
+    ) -> Result<NativeOutcome, NativeFailure> {
+        let PasswordLogin {
             username,
             password,
             scope,
@@ -81,34 +82,38 @@ impl Auth {
             .filter(|device| device.is_known_for(&account, self.now()))
             .map(|device| device.id);
         let tried = match &device {
-            Some(device) => Tried::KnownDevice(device.clone()),
-            None => Tried::Account(account.clone(), address),
+            Some(device) => ThrottleKey::KnownDevice(device.clone()),
+            None => ThrottleKey::Account(account.clone(), address),
         };
         let (auth, task_app, throttle) = (Arc::clone(self), Arc::clone(app), native.throttle);
         let task = async move {
-            auth.admit(&task_app, throttle, &tried).await?;
+            auth.check_and_count(&task_app, throttle, &tried).await?;
             let asked = auth.ask(&task_app, &username, &password, &scope).await;
             drop(password);
             match &asked {
-                Ok(_) => auth.forgive(&task_app, throttle, &tried).await,
+                Ok(_) => auth.reset(&task_app, throttle, &tried).await,
                 Err(NativeFailure::Refused(_)) => {}
-                Err(_) => auth.discount(&task_app, throttle, &tried).await,
+                Err(_) => auth.refund(&task_app, throttle, &tried).await,
             }
             asked
         };
         // To its end whoever waits: what the provider counts, we count.
         let (mut grant, scope) = self
-            .passwords
-            .run(LOGIN_PATIENCE, task)
+            .password_tasks
+            .run(LOGIN_TIMEOUT, task)
             .await
-            .unwrap_or_else(|error| Err(NativeFailure::Outage(error.into())))?;
+            .unwrap_or_else(|error| Err(NativeFailure::Unavailable(error.into())))?;
         let now = self.now();
-        if app.revocations.snapshot().contains(whose(&grant.jwt)) {
-            return Err(NativeFailure::SessionOver(Why::Revoked));
+        if app
+            .revocations
+            .snapshot()
+            .contains(session_key_ref(&grant.jwt))
+        {
+            return Err(NativeFailure::SessionOver(NoSessionReason::Revoked));
         }
         grant.jwt.bound_to = key;
         let id = device
-            .map_or_else(entropy::name, Ok)
+            .map_or_else(random::random_id, Ok)
             .map_err(|_| NativeFailure::Provider("internal_error"))?;
         let device = Device {
             id,
@@ -118,17 +123,19 @@ impl Auth {
         let device_token = sealed(&app.seals.device, &device, "device token")?;
         match mode {
             Mode::Cookies => {
-                let lines = self.put_in_place(app, &grant, came)?.lines;
-                Ok(NativeEnd::Cookies {
-                    lines,
+                let set_cookies = self
+                    .replace_session(app, &grant, request_cookies)?
+                    .set_cookies;
+                Ok(NativeOutcome::Cookies {
+                    set_cookies,
                     lasts: app.app.limits.absolute,
                     device_token,
                 })
             }
             Mode::Tokens => {
                 let tokens = hand_over(app, native.tokens, &grant, scope, now)?;
-                note_beginning(app, &grant);
-                Ok(NativeEnd::Tokens(NativeTokens {
+                log_session_start(app, &grant);
+                Ok(NativeOutcome::Tokens(NativeTokens {
                     device_token: Some(device_token),
                     ..tokens
                 }))
@@ -170,28 +177,28 @@ impl Auth {
             }
         })?;
         let granted = answer.scope.clone().unwrap_or_else(|| scope.to_owned());
-        let grant = grant::of_login(app, answer, None, self.now()).await;
+        let grant = tokens::of_login(app, answer, None, self.now()).await;
         let grant = grant.map_err(|error| of_grant_error(app, &error))?;
         Ok((grant, granted))
     }
 }
 
 /// What it means for an app that the provider gave no tokens.
-pub(super) fn of_token_error(error: &TokenError) -> NativeFailure {
+pub(in crate::auth) fn of_token_error(error: &TokenError) -> NativeFailure {
     match error {
         TokenError::ClientRejected { .. }
-        | TokenError::BadAnswer(_)
+        | TokenError::BadResponse(_)
         | TokenError::Refused { .. } => NativeFailure::Provider(error.code()),
-        TokenError::Unavailable { .. } | TokenError::Unreachable(_) | TokenError::Ambiguous(_) => {
-            NativeFailure::Outage(Outage::new(error.code()))
-        }
+        TokenError::Unavailable { .. }
+        | TokenError::Unreachable(_)
+        | TokenError::TargetError(_) => NativeFailure::Unavailable(Unavailable::new(error.code())),
     }
 }
 
-pub(super) fn of_grant_error(app: &AppAuth, error: &GrantError) -> NativeFailure {
-    tracing::warn!(app = %app.app.name, code = error.code(), %error, "native_tokens_refused");
+pub(in crate::auth) fn of_grant_error(app: &AppAuth, error: &GrantError) -> NativeFailure {
+    tracing::warn!(app = %app.app.name, code = error.code(), %error, "native_tokens_rejected");
     if error.is_outage() {
-        NativeFailure::Outage(Outage::new(error.code()))
+        NativeFailure::Unavailable(Unavailable::new(error.code()))
     } else if matches!(error, GrantError::NotRegistered) {
         let (why, go_on_with) = (WhyRefused::RegistrationRequired, serde_json::Map::new());
         NativeFailure::Refused(Refusal { why, go_on_with })

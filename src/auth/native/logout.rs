@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::resume::Named;
-use super::super::{Auth, Event};
-use super::{NativeEnd, NativeFailure};
+use crate::auth::native::{NativeFailure, NativeOutcome};
+use crate::auth::session::authenticate::SessionKey;
+use crate::auth::{Auth, Event};
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::LogoutRequest;
-use crate::policy::route::Place;
+use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::session::jwt::SessionJwt;
 use crate::session::native::read;
@@ -21,17 +21,19 @@ impl Auth {
     /// See [`NativeFailure`].
     pub async fn native_logout(
         self: &Arc<Self>,
-        place: Place<'_>,
+        app_ref: AppRef<'_>,
         native: &Native,
         asked: LogoutRequest,
-        came: &RequestCookies<'_>,
-    ) -> Result<NativeEnd, NativeFailure> {
+        request_cookies: &RequestCookies<'_>,
+    ) -> Result<NativeOutcome, NativeFailure> {
         let app = self
-            .app(place.index)
+            .app(app_ref.index)
             .ok_or(NativeFailure::Provider("internal_error"))?;
         let token = match asked {
             LogoutRequest::OfCookies => {
-                return Ok(NativeEnd::LoggedOut(self.logout(place, came).await.lines));
+                return Ok(NativeOutcome::LoggedOut(
+                    self.logout(app_ref, request_cookies).await.set_cookies,
+                ));
             }
             LogoutRequest::OfToken(token) => token,
         };
@@ -51,10 +53,10 @@ impl Auth {
                     refresh,
                 )) = found
                 else {
-                    return Ok(NativeEnd::LoggedOut(Vec::new()));
+                    return Ok(NativeOutcome::LoggedOut(Vec::new()));
                 };
                 (
-                    Some(Named {
+                    Some(SessionKey {
                         sid,
                         subject,
                         started_at,
@@ -66,10 +68,10 @@ impl Auth {
         };
         if let Some(session) = &session {
             // Here and now, whatever the store and the provider do.
-            self.end_session(app, &session.sid, &session.subject, session.started_at);
+            self.revoke_session(app, &session.sid, &session.subject, session.started_at);
         }
         let (outcome, _) = self.revoke_in_time(app, session, refresh).await;
-        self.observer.happened(app, Event::Logout, outcome);
-        Ok(NativeEnd::LoggedOut(Vec::new()))
+        self.observer.record_event(app, Event::Logout, outcome);
+        Ok(NativeOutcome::LoggedOut(Vec::new()))
     }
 }

@@ -1,15 +1,15 @@
 //! Native apps, which show a login form of their own: the password grant behind a limit, and sealed tokens in place of
 //! cookies. Sessions are the same: one refresh at a time, successors, theft, revocation.
 
-mod admit;
-mod bind;
+mod authenticate;
+mod dpop;
 mod login;
 mod logout;
-mod present;
 mod refresh;
+mod throttle;
 mod tokens;
 
-pub use bind::Proving;
+pub use dpop::Proving;
 pub use tokens::NativeTokens;
 
 use std::time::Duration;
@@ -17,31 +17,31 @@ use std::time::Duration;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::Outage;
-use super::possession::NotProven;
-use super::set_cookies::{Lines, Unwritable};
+use crate::auth::Unavailable;
+use crate::auth::bearer::dpop::DpopError;
+use crate::auth::session::cookies::{CookieWriteError, SetCookieHeaders};
 use crate::oidc::password::Refusal;
-use crate::session::assess::Why;
+use crate::session::validity::NoSessionReason;
 
 /// How long a device waits for its login or for new tokens.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a call of a native app leads to.
 #[derive(Debug)]
-pub enum NativeEnd {
+pub enum NativeOutcome {
     /// Tokens.
     Tokens(NativeTokens),
     /// The cookies of a session.
     Cookies {
         /// Their lines.
-        lines: Lines,
+        set_cookies: SetCookieHeaders,
         /// How long the session lasts at most.
         lasts: Duration,
         /// `device_token`.
         device_token: Zeroizing<String>,
     },
     /// The session is over; the lines take its cookies away.
-    LoggedOut(Lines),
+    LoggedOut(SetCookieHeaders),
 }
 
 /// Why it leads to nothing.
@@ -58,10 +58,10 @@ pub enum NativeFailure {
     UnknownToken,
     /// The session is over.
     #[error("the session is over: {}", .0.code())]
-    SessionOver(Why),
+    SessionOver(NoSessionReason),
     /// The device does not prove possession of its key; the nonce is for its next try.
     #[error("the device does not prove possession of its key: {}", .0.code())]
-    Unproven(NotProven, Option<HeaderValue>),
+    DpopRejection(DpopError, Option<HeaderValue>),
     /// The app is not given this scope.
     #[error("a scope was asked for that this app does not have")]
     Scope,
@@ -73,10 +73,10 @@ pub enum NativeFailure {
     TokenTooLarge(&'static str, usize),
     /// The session does not fit into cookies.
     #[error(transparent)]
-    TooLarge(#[from] Unwritable),
+    TooLarge(#[from] CookieWriteError),
     /// The provider or the store could not be asked.
     #[error("the provider or the store could not be asked: {}", .0.code)]
-    Outage(Outage),
+    Unavailable(Unavailable),
 }
 
 impl NativeFailure {
@@ -87,14 +87,14 @@ impl NativeFailure {
             Self::Refused(refusal) => refusal.why.code(),
             Self::UnknownToken => "unknown_refresh_token",
             Self::SessionOver(why) => why.code(),
-            Self::Unproven(error, _) => error.code(),
+            Self::DpopRejection(error, _) => error.code(),
             Self::Scope => "invalid_scope",
             Self::Provider(code) => code,
-            Self::TokenTooLarge(..) | Self::TooLarge(Unwritable::TooLarge { .. }) => {
+            Self::TokenTooLarge(..) | Self::TooLarge(CookieWriteError::TooLarge { .. }) => {
                 "session_too_large"
             }
-            Self::TooLarge(Unwritable::Unsealed) => "internal_error",
-            Self::Outage(outage) => outage.code,
+            Self::TooLarge(CookieWriteError::Unsealed) => "internal_error",
+            Self::Unavailable(outage) => outage.code,
         }
     }
 }

@@ -3,22 +3,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::app::AppAuth;
-use super::super::possession::NotProven;
-use super::super::refresh::Refreshed;
-use super::super::resume::{World, whose};
-use super::super::{Auth, grant};
-use super::admit::Tried;
-use super::login::{of_grant_error, of_token_error};
-use super::tokens::{check_scope_at_refresh, hand_over};
-use super::{LOGIN_PATIENCE, NativeEnd, NativeFailure, Proving};
-use crate::oidc::token::{TokenAnswer, TokenError};
+use crate::auth::app::AppAuth;
+use crate::auth::bearer::dpop::DpopError;
+use crate::auth::native::login::{of_grant_error, of_token_error};
+use crate::auth::native::throttle::ThrottleKey;
+use crate::auth::native::tokens::{check_scope_at_refresh, hand_over};
+use crate::auth::native::{LOGIN_TIMEOUT, NativeFailure, NativeOutcome, Proving};
+use crate::auth::refresh::single_flight::Refreshed;
+use crate::auth::session::authenticate::{SessionValidity, session_key_ref};
+use crate::auth::{Auth, refresh::tokens};
+use crate::oidc::token::{TokenError, TokenResponse};
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::RefreshRequest;
-use crate::policy::route::Place;
-use crate::session::assess::{Presented, Session, Standing, Why, assess};
-use crate::session::grant::{Grant, Seen};
+use crate::policy::route::AppRef;
+use crate::session::grant::{Grant, LastActivity};
 use crate::session::native::{NativeGrant, read};
+use crate::session::validity::{
+    NoSessionReason, PresentedSession, Session, SessionStatus, validate,
+};
 use crate::types::oauth::RefreshToken;
 
 impl Auth {
@@ -28,14 +30,14 @@ impl Auth {
     /// See [`NativeFailure`].
     pub async fn native_refresh(
         self: &Arc<Self>,
-        place: Place<'_>,
+        app_ref: AppRef<'_>,
         native: &Native,
         asked: RefreshRequest,
         address: Option<IpAddr>,
         proving: Proving<'_>,
-    ) -> Result<NativeEnd, NativeFailure> {
+    ) -> Result<NativeOutcome, NativeFailure> {
         let app = self
-            .app(place.index)
+            .app(app_ref.index)
             .ok_or(NativeFailure::Provider("internal_error"))?;
         let RefreshRequest {
             refresh_token,
@@ -48,9 +50,10 @@ impl Auth {
                 check_scope_at_refresh(&held.scope, wanted.as_deref())?;
                 if let Some(key) = &held.jwt.bound_to {
                     let proven = self.proven_key(app, proving).await?;
-                    let proven = proven.ok_or(NativeFailure::Unproven(NotProven::Missing, None))?;
+                    let proven =
+                        proven.ok_or(NativeFailure::DpopRejection(DpopError::Missing, None))?;
                     if proven != *key {
-                        return Err(NativeFailure::Unproven(NotProven::OtherKey, None));
+                        return Err(NativeFailure::DpopRejection(DpopError::OtherKey, None));
                     }
                 }
                 let scope = held.scope.clone();
@@ -62,7 +65,7 @@ impl Auth {
                 (Arc::new(grant), scope)
             }
         };
-        Ok(NativeEnd::Tokens(hand_over(
+        Ok(NativeOutcome::Tokens(hand_over(
             app,
             native.tokens,
             &grant,
@@ -72,38 +75,49 @@ impl Auth {
     }
 
     /// The next tokens of the session of `held`, if it goes on.
-    pub(super) async fn renew_native(
+    pub(in crate::auth) async fn renew_native(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         held: NativeGrant,
     ) -> Result<Arc<Grant>, NativeFailure> {
-        let seen = Seen {
+        let activity = LastActivity {
             sid: held.refresh.sid.clone(),
             generation: held.refresh.generation,
             last_activity: held.last_activity(),
         };
         let session =
             Session::of(&held.jwt, &app.app.headers).ok_or(NativeFailure::UnknownToken)?;
-        let presented = Presented {
+        let presented = PresentedSession {
             jwt: Some(Arc::new(session)),
             refresh: Some(held.refresh.clone()),
-            seen: Some(seen),
+            activity: Some(activity),
             unreadable: false,
         };
-        match assess(presented, self.now(), &app.app.limits, &World::now(app)) {
-            Standing::None(why) => return Err(NativeFailure::SessionOver(why)),
+        match validate(
+            presented,
+            self.now(),
+            &app.app.limits,
+            &SessionValidity::now(app),
+        ) {
+            SessionStatus::None(why) => return Err(NativeFailure::SessionOver(why)),
             // Asked for is asked for, however long the JWT lives.
-            Standing::Live(_) | Standing::Stale(..) => {}
+            SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..) => {}
         }
-        self.knows_revocations(app).map_err(NativeFailure::Outage)?;
+        self.require_synced(app)
+            .map_err(NativeFailure::Unavailable)?;
         match self.refresh(app, held.refresh, Some(held.jwt)).wait().await {
             // As of now: the wait was long enough for a logout.
-            Refreshed::Renewed(grant) if app.revocations.snapshot().contains(whose(&grant.jwt)) => {
-                Err(NativeFailure::SessionOver(Why::Revoked))
+            Refreshed::Renewed(grant)
+                if app
+                    .revocations
+                    .snapshot()
+                    .contains(session_key_ref(&grant.jwt)) =>
+            {
+                Err(NativeFailure::SessionOver(NoSessionReason::Revoked))
             }
             Refreshed::Renewed(grant) => Ok(grant),
-            Refreshed::Ended(why) => Err(NativeFailure::SessionOver(why)),
-            Refreshed::Outage(outage) => Err(NativeFailure::Outage(outage)),
+            Refreshed::Revocation(why) => Err(NativeFailure::SessionOver(why)),
+            Refreshed::Unavailable(outage) => Err(NativeFailure::Unavailable(outage)),
         }
     }
 
@@ -117,34 +131,34 @@ impl Auth {
     ) -> Result<(Grant, String), NativeFailure> {
         let (auth, app, throttle) = (Arc::clone(self), Arc::clone(app), native.throttle);
         let task = async move {
-            let tried = Tried::Unnamed(address);
-            auth.admit(&app, throttle, &tried).await?;
+            let tried = ThrottleKey::Unnamed(address);
+            auth.check_and_count(&app, throttle, &tried).await?;
             let answer = match app.provider.refresh(&app.client, &token).await {
                 Ok(answer) => answer,
                 Err(TokenError::Refused { .. }) => {
-                    return Err(NativeFailure::SessionOver(Why::RefreshRefused));
+                    return Err(NativeFailure::SessionOver(NoSessionReason::RefreshRefused));
                 }
                 Err(error) => {
-                    auth.discount(&app, throttle, &tried).await;
+                    auth.refund(&app, throttle, &tried).await;
                     return Err(of_token_error(&error));
                 }
             };
-            auth.discount(&app, throttle, &tried).await;
+            auth.refund(&app, throttle, &tried).await;
             let scope = answer
                 .scope
                 .clone()
                 .unwrap_or_else(|| app.client.scopes.join(" "));
             let kept = answer.refresh_token.is_none().then_some(token);
-            let answer = TokenAnswer {
+            let answer = TokenResponse {
                 refresh_token: answer.refresh_token.or(kept),
                 ..answer
             };
-            let grant = grant::of_login(&app, answer, None, auth.now()).await;
+            let grant = tokens::of_login(&app, answer, None, auth.now()).await;
             Ok((grant.map_err(|error| of_grant_error(&app, &error))?, scope))
         };
-        self.passwords
-            .run(LOGIN_PATIENCE, task)
+        self.password_tasks
+            .run(LOGIN_TIMEOUT, task)
             .await
-            .unwrap_or_else(|error| Err(NativeFailure::Outage(error.into())))
+            .unwrap_or_else(|error| Err(NativeFailure::Unavailable(error.into())))
     }
 }

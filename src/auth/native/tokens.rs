@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::super::app::AppAuth;
-use super::super::entropy;
-use super::super::set_cookies::Unwritable;
-use super::NativeFailure;
+use crate::auth::app::AppAuth;
+use crate::auth::native::NativeFailure;
+use crate::auth::random;
+use crate::auth::session::cookies::CookieWriteError;
 use crate::policy::native::Tokens;
 use crate::session::cookie::MAX_ALL;
 use crate::session::grant::Grant;
@@ -33,7 +33,7 @@ pub struct NativeTokens {
 }
 
 /// The tokens of `grant` in the form that this app hands out.
-pub(super) fn hand_over(
+pub(in crate::auth) fn hand_over(
     app: &AppAuth,
     form: Tokens,
     grant: &Grant,
@@ -73,15 +73,15 @@ pub(super) fn hand_over(
 }
 
 /// Each has to fit into a header's line.
-pub(super) fn sealed<T: Token>(
+pub(in crate::auth) fn sealed<T: Token>(
     seal: &Seal<T>,
     payload: &T::Payload,
     what: &'static str,
 ) -> Result<Zeroizing<String>, NativeFailure> {
-    let sealed = entropy::bytes()
+    let sealed = random::bytes()
         .ok()
         .and_then(|nonce| write(seal, payload, nonce));
-    let text = Zeroizing::new(sealed.ok_or(NativeFailure::TooLarge(Unwritable::Unsealed))?);
+    let text = Zeroizing::new(sealed.ok_or(NativeFailure::TooLarge(CookieWriteError::Unsealed))?);
     if text.len() > MAX_ALL {
         return Err(NativeFailure::TokenTooLarge(what, text.len()));
     }
@@ -90,7 +90,10 @@ pub(super) fn sealed<T: Token>(
 
 /// The scope to ask the provider for: what the client wants of what the app has, and `openid` in any case, without
 /// which many providers tell nothing about the person.
-pub(super) fn scope_at_login(app: &AppAuth, wanted: Option<&str>) -> Result<String, NativeFailure> {
+pub(in crate::auth) fn scope_at_login(
+    app: &AppAuth,
+    wanted: Option<&str>,
+) -> Result<String, NativeFailure> {
     let granted = &app.client.scopes;
     let Some(wanted) = wanted else {
         return Ok(granted.join(" "));
@@ -111,7 +114,7 @@ pub(super) fn scope_at_login(app: &AppAuth, wanted: Option<&str>) -> Result<Stri
 }
 
 /// A refresh may ask for less than was granted, and for nothing more (RFC 6749 section 6). It gets what it had.
-pub(super) fn check_scope_at_refresh(
+pub(in crate::auth) fn check_scope_at_refresh(
     granted: &str,
     wanted: Option<&str>,
 ) -> Result<(), NativeFailure> {

@@ -6,19 +6,19 @@ use std::net::{IpAddr, SocketAddr};
 use url::Url;
 
 use super::super::raw::{RawApp, RawConfig, RawProvider};
-use super::super::report::{At, did_you_mean, quoted};
+use super::super::report::{Location, did_you_mean, quoted};
 use super::app::COOKIE_NAME;
 use super::fusionauth;
 use super::server::LISTEN;
 use crate::session::cookie::is_named_after;
 use crate::types::net::{Origin, is_loopback_host};
 
-pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
+pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
     const NO_APPS: &str =
         "an app needs `provider`, `public_url`, `upstream` and `client_id`: `[apps.store]`";
     match &raw.apps {
         None => root.refuse_missing("apps", NO_APPS),
-        Some(apps) if apps.is_empty() => root.key("apps").refuse("there is no app", NO_APPS),
+        Some(apps) if apps.is_empty() => root.key("apps").error("there is no app", NO_APPS),
         Some(_) => {}
     }
     providers(raw, root);
@@ -29,15 +29,15 @@ pub(super) fn check(raw: &RawConfig, root: &At<'_>) {
 
 fn apps<'c, 'r>(
     raw: &'c RawConfig,
-    root: &At<'r>,
-) -> impl Iterator<Item = (At<'r>, &'c str, &'c RawApp)> {
+    root: &Location<'r>,
+) -> impl Iterator<Item = (Location<'r>, &'c str, &'c RawApp)> {
     let at = root.key("apps");
     let apps = raw.apps.iter().flatten();
     apps.filter_map(move |(name, app)| Some((at.key(name), name.as_str(), app.as_ref()?)))
 }
 
 /// Every name by which an app refers to a provider: for logins, and for access tokens.
-fn wanted<'c, 'r>(raw: &'c RawConfig, root: &At<'r>) -> Vec<(At<'r>, &'c str)> {
+fn wanted<'c, 'r>(raw: &'c RawConfig, root: &Location<'r>) -> Vec<(Location<'r>, &'c str)> {
     let mut wanted = Vec::new();
     for (at, _, app) in apps(raw, root) {
         wanted.extend(
@@ -60,7 +60,7 @@ fn token_issuers(app: &RawApp) -> impl Iterator<Item = Option<&str>> {
     listed.map(Option::as_deref)
 }
 
-fn providers(raw: &RawConfig, root: &At<'_>) {
+fn providers(raw: &RawConfig, root: &Location<'_>) {
     let known: Vec<&str> = raw
         .providers
         .iter()
@@ -74,7 +74,7 @@ fn providers(raw: &RawConfig, root: &At<'_>) {
         } else {
             did_you_mean(wanted, known.iter().copied())
         };
-        at.refuse(format!("there is no provider {}", quoted(wanted)), hint);
+        at.error(format!("there is no provider {}", quoted(wanted)), hint);
     }
     one_issuer_each(raw, root);
     for (at, _, app) in apps(raw, root) {
@@ -101,7 +101,7 @@ fn providers(raw: &RawConfig, root: &At<'_>) {
 }
 
 /// A token names its provider by the issuer: two of one issuer could not be told apart.
-fn one_issuer_each(raw: &RawConfig, root: &At<'_>) {
+fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
     let issuer = |name: &str| {
         raw.providers
             .as_ref()?
@@ -122,7 +122,7 @@ fn one_issuer_each(raw: &RawConfig, root: &At<'_>) {
                 .find(|(other, known)| *known == issuer && *other != name)
             {
                 let what = format!("{} has the same issuer as {}", quoted(name), quoted(other));
-                at.index(index).refuse(
+                at.index(index).error(
                     what,
                     "a token could not be told from the other's; list one of them",
                 );
@@ -133,7 +133,7 @@ fn one_issuer_each(raw: &RawConfig, root: &At<'_>) {
 }
 
 /// In a frame of another site a browser sends no cookie, so nothing would ever end.
-fn frontchannel(provider: &RawProvider, app: &RawApp, at: &At<'_>) {
+fn frontchannel(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
     let host =
         |url: &Option<String>| Some(Url::parse(url.as_deref()?).ok()?.host_str()?.to_owned());
     let theirs = host(&provider.discovery_url).or_else(|| host(&provider.issuer));
@@ -167,7 +167,7 @@ struct Claimed<'c> {
     alias: bool,
 }
 
-fn hosts(raw: &RawConfig, root: &At<'_>) {
+fn hosts(raw: &RawConfig, root: &Location<'_>) {
     let mut claimed: Vec<Claimed<'_>> = Vec::new();
     for (at, name, app) in apps(raw, root) {
         let main = app
@@ -190,7 +190,7 @@ fn hosts(raw: &RawConfig, root: &At<'_>) {
             };
             if let Some(other) = claimed.iter().find(|other| other.is_named_as(&claim)) {
                 let hint = "every host and port leads to one app, and is named once";
-                at.refuse(
+                at.error(
                     format!("{} is taken by the app {}", quoted(url), quoted(other.app)),
                     hint,
                 );
@@ -198,7 +198,7 @@ fn hosts(raw: &RawConfig, root: &At<'_>) {
                 .iter()
                 .find(|other| other.shares_cookies_with(&claim))
             {
-                at.refuse(
+                at.error(
                     format!(
                         "the app {} is on the same host; cookies ignore ports",
                         quoted(other.app)
@@ -225,7 +225,7 @@ impl Claimed<'_> {
 }
 
 /// A cookie of doorward's own, of whichever app: taking it away would log people out.
-fn app_cookies(raw: &RawConfig, root: &At<'_>) {
+fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
     let stems =
         || apps(raw, root).map(|(_, _, app)| app.cookie_name.as_deref().unwrap_or(COOKIE_NAME));
     for (at, _, app) in apps(raw, root) {
@@ -242,13 +242,13 @@ fn app_cookies(raw: &RawConfig, root: &At<'_>) {
             if stems().any(|stem| is_named_after(stem, name)) {
                 let hint = "the app's own cookies; doorward's are taken away by themselves";
                 at.key("name")
-                    .refuse(format!("{} is one of doorward's own", quoted(name)), hint);
+                    .error(format!("{} is one of doorward's own", quoted(name)), hint);
             }
         }
     }
 }
 
-fn itself(raw: &RawConfig, root: &At<'_>) {
+fn itself(raw: &RawConfig, root: &Location<'_>) {
     let listen = raw
         .server
         .as_ref()
@@ -265,7 +265,7 @@ fn itself(raw: &RawConfig, root: &At<'_>) {
         };
         if is_same {
             let hint = "name the address of the app itself, and let doorward listen at another";
-            at.key("upstream").refuse(
+            at.key("upstream").error(
                 format!("{} is where doorward itself listens", quoted(upstream)),
                 hint,
             );

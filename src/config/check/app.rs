@@ -7,36 +7,36 @@ use url::Url;
 
 use super::super::files::Folder;
 use super::super::raw::RawApp;
-use super::super::report::{At, quoted};
+use super::super::report::{Location, quoted};
 use super::super::settings::AppConfig;
-use super::super::words::{self, Span};
+use super::super::values::{self, HumanDuration};
 use super::session::limits;
 use super::{
-    bearer, client, elements, leaving, name_is_good, native, rules, server, upstream_tls, wait,
+    app_logout, bearer, client, elements, name_is_good, native, rules, server, upstream_tls, wait,
     web_origins,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
-use crate::policy::app::{App, Offers};
-use crate::policy::polling::PollingPaths;
-use crate::policy::rules::{Rules, Via};
-use crate::session::assess::Limits;
+use crate::policy::app::{App, OptionalEndpoints};
+use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::rules::{AuthMethods, Rules};
 use crate::session::cookie::CookieNames;
+use crate::session::validity::Limits;
 use crate::types::net::Origin;
 use crate::types::oauth::{AppName, ProviderName};
 use crate::upstream::{UpstreamProtocol, UpstreamSettings, UpstreamUrl};
 
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
-const LONGEST_COOKIE_NAME: usize = 32;
+const MAX_COOKIE_NAME: usize = 32;
 const MAX_KEPT_FORM: u32 = 64 * 1024;
 
 /// Longest grace that can be set.
-const LONGEST_GRACE: Duration = Duration::from_secs(60 * 60);
+const MAX_GRACE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn check(
     name: &str,
     mut raw: RawApp,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
     defaults: Limits,
 ) -> Option<AppConfig> {
@@ -57,25 +57,29 @@ pub(super) fn check(
     let aliases = elements(raw.aliases.take(), &at.key("aliases"))
         .filter_map(|(at, url)| public_origin(&url, &at, allow_http))
         .collect();
-    let prefix = prefix(raw.prefix.take(), &at.key("prefix"));
+    let prefix = prefix(raw.endpoint_prefix.take(), &at.key("endpoint_prefix"));
     let callback = origin
         .as_ref()
         .and_then(|origin| Url::parse(&format!("{origin}{prefix}/callback")).ok());
     let client = client::check(&mut raw, callback, at, folder);
     let cookie_name = cookie_name(raw.cookie_name.take(), &at.key("cookie_name"));
     let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
-    let tolerates = rules::tolerated(raw.tolerate_paths.take(), &at.key("tolerate_paths"));
+    let allowed_ambiguities = rules::allowed(
+        raw.allow_ambiguous_paths.take(),
+        &at.key("allow_ambiguous_paths"),
+    );
     let headers = rules::headers(raw.headers.take(), &at.key("headers"));
-    let via = if raw.bearer.is_some() {
-        Via::BOTH
+    let auth_methods = if raw.bearer.is_some() {
+        AuthMethods::BOTH
     } else {
-        Via::BROWSER
+        AuthMethods::SESSION
     };
-    let rules = rules::check(raw.rules.take(), via, &at.key("rules"));
+    let rules = rules::check(raw.rules.take(), auth_methods, &at.key("rules"));
     let case_insensitive = raw.case_insensitive_paths.unwrap_or(false);
-    let rules = Rules::new(rules, case_insensitive, via);
-    let polling = rules::polling(raw.polling_paths.take(), &at.key("polling_paths"));
-    let polling = PollingPaths::new(polling, case_insensitive);
+    let rules = Rules::new(rules, case_insensitive, auth_methods);
+    let background_paths =
+        rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
+    let background_paths = BackgroundPaths::new(background_paths, case_insensitive);
     let (native, takes_tokens) = (raw.native.take(), raw.bearer.is_some());
     let native =
         native.and_then(|raw| native::check(raw, &at.key("native"), client.as_ref(), takes_tokens));
@@ -87,15 +91,21 @@ pub(super) fn check(
         .bearer
         .take()
         .map(|raw| bearer::check(raw, &names, &at.key("bearer")));
-    let offers = Offers {
+    let offers = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
         // Follows from the provider.
         fusionauth_webhooks: false,
     };
-    let max_kept_form = max_kept_form(raw.max_kept_form_bytes, &at.key("max_kept_form_bytes"));
-    let max_requests = server::max_requests(raw.max_requests, &at.key("max_requests"));
+    let max_kept_form = max_kept_form(
+        raw.preserve_post_max_bytes,
+        &at.key("preserve_post_max_bytes"),
+    );
+    let max_in_flight_requests = server::max_in_flight_requests(
+        raw.max_in_flight_requests,
+        &at.key("max_in_flight_requests"),
+    );
     let websocket_origins = web_origins(raw.websocket_origins.take(), &at.key("websocket_origins"));
-    let leaving = leaving::check(&mut raw, origin.as_ref(), &prefix, at);
+    let app_logout = app_logout::check(&mut raw, origin.as_ref(), &prefix, at);
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
@@ -118,13 +128,13 @@ pub(super) fn check(
         aliases,
         prefix,
         rules,
-        polling,
-        tolerates,
+        background_paths,
+        allowed_ambiguities,
         headers,
         cookies,
         limits,
         offers,
-        leaving,
+        app_logout,
         max_kept_form,
         websocket_origins,
         native,
@@ -135,40 +145,50 @@ pub(super) fn check(
         provider,
         client,
         auth,
-        max_requests,
+        max_in_flight_requests,
         upstream: upstream?,
         bearer,
     })
 }
 
-fn auth_settings(raw: &RawApp, at: &At<'_>) -> AuthSettings {
+fn auth_settings(raw: &RawApp, at: &Location<'_>) -> AuthSettings {
     let outage_grace = raw.outage_grace.map_or(Duration::ZERO, |span| span.0);
-    if outage_grace > LONGEST_GRACE {
+    if outage_grace > MAX_GRACE {
         let hint =
             "at most `\"1h\"`; so long would somebody go on whom the provider no longer lets in";
-        at.key("outage_grace").refuse(
+        at.key("outage_grace").error(
             format!("{} s is too much grace", outage_grace.as_secs()),
             hint,
         );
     }
     AuthSettings {
-        userinfo: match raw.userinfo.unwrap_or(words::Userinfo::WhenNeeded) {
-            words::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
-            words::Userinfo::Never => Userinfo::Never,
+        userinfo: match raw.userinfo.unwrap_or(values::Userinfo::WhenNeeded) {
+            values::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
+            values::Userinfo::Never => Userinfo::Never,
         },
-        on_reuse: match raw.on_reuse.unwrap_or(words::OnReuse::EndSession) {
-            words::OnReuse::EndSession => OnReuse::EndSession,
-            words::OnReuse::Refuse => OnReuse::Refuse,
+        on_refresh_token_reuse: match raw
+            .on_refresh_token_reuse
+            .unwrap_or(values::OnReuse::EndSession)
+        {
+            values::OnReuse::EndSession => OnReuse::EndSession,
+            values::OnReuse::Refuse => OnReuse::Refuse,
         },
         outage_grace,
-        revocation: match raw.revocation.unwrap_or(words::Revocation::Available) {
-            words::Revocation::Available => RevocationMode::Available,
-            words::Revocation::Strict => RevocationMode::Strict,
+        revocation: match raw
+            .revocation_mode
+            .unwrap_or(values::RevocationMode::FailOpen)
+        {
+            values::RevocationMode::FailOpen => RevocationMode::FailOpen,
+            values::RevocationMode::FailClosed => RevocationMode::FailClosed,
         },
     }
 }
 
-fn upstream_settings(mut raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<UpstreamSettings> {
+fn upstream_settings(
+    mut raw: RawApp,
+    at: &Location<'_>,
+    folder: &Folder,
+) -> Option<UpstreamSettings> {
     let url = at.required(
         "upstream",
         raw.upstream.take(),
@@ -178,10 +198,10 @@ fn upstream_settings(mut raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<Up
     let tls = upstream_tls::check(&mut raw, url.as_ref(), at, folder);
     let protocol = match raw
         .upstream_protocol
-        .unwrap_or(words::UpstreamProtocol::Http1)
+        .unwrap_or(values::UpstreamProtocol::Http1)
     {
-        words::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
-        words::UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
+        values::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
+        values::UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
     };
     let ping_interval = raw
         .upstream_ping_interval
@@ -215,18 +235,18 @@ fn upstream_settings(mut raw: RawApp, at: &At<'_>, folder: &Folder) -> Option<Up
     Some(settings)
 }
 
-fn public_origin(text: &str, at: &At<'_>, allow_http: bool) -> Option<Origin> {
+fn public_origin(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Origin> {
     let origin = match Origin::parse(text) {
         Ok(origin) => origin,
         Err(error) => {
             let hint = "scheme, host and port if it is unusual: `https://store.example.com`";
-            at.refuse(format!("{} is not an origin: {error}", quoted(text)), hint);
+            at.error(format!("{} is not an origin: {error}", quoted(text)), hint);
             return None;
         }
     };
     if !origin.is_secure() && !origin.is_loopback() && !allow_http {
         let hint = "use https; over http, whoever is on the way can take the session";
-        at.refuse(
+        at.error(
             format!("{} is not https, and not this machine", quoted(text)),
             hint,
         );
@@ -235,13 +255,13 @@ fn public_origin(text: &str, at: &At<'_>, allow_http: bool) -> Option<Origin> {
     Some(origin)
 }
 
-fn upstream(text: &str, at: &At<'_>) -> Option<UpstreamUrl> {
+fn upstream(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
     const HINT: &str =
         "such as `http://127.0.0.1:3000`, `https://store.internal` or `unix:/run/store.sock`";
     let url = match text.parse::<UpstreamUrl>() {
         Ok(url) => url,
         Err(error) => {
-            at.refuse(
+            at.error(
                 format!("{} is not an upstream: {error}", quoted(text)),
                 HINT,
             );
@@ -251,7 +271,7 @@ fn upstream(text: &str, at: &At<'_>) -> Option<UpstreamUrl> {
     if let UpstreamUrl::Https(place) = &url
         && ServerName::try_from(place.host.trim_matches(['[', ']'])).is_err()
     {
-        at.refuse(
+        at.error(
             format!(
                 "{} names no host that a certificate could name",
                 quoted(text)
@@ -263,10 +283,10 @@ fn upstream(text: &str, at: &At<'_>) -> Option<UpstreamUrl> {
     Some(url)
 }
 
-fn ping_interval(span: Span, protocol: UpstreamProtocol, at: &At<'_>) -> Duration {
+fn ping_interval(span: HumanDuration, protocol: UpstreamProtocol, at: &Location<'_>) -> Duration {
     let at = at.key("upstream_ping_interval");
     if protocol == UpstreamProtocol::Http1 {
-        at.refuse(
+        at.error(
             "HTTP/1.1 has no pings",
             "take the key away, or set `upstream_protocol = \"http2\"`",
         );
@@ -274,7 +294,7 @@ fn ping_interval(span: Span, protocol: UpstreamProtocol, at: &At<'_>) -> Duratio
     wait(span, &at)
 }
 
-fn prefix(raw: Option<String>, at: &At<'_>) -> String {
+fn prefix(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(prefix) = raw else {
         return PREFIX.to_owned();
     };
@@ -289,7 +309,7 @@ fn prefix(raw: Option<String>, at: &At<'_>) -> String {
         && prefix.len() <= 64;
     if !is_good {
         let hint = "such as `/.doorward`: letters, digits and `-._~`, no slash at the end";
-        at.refuse(
+        at.error(
             format!(
                 "{} cannot be the path of doorward's own pages",
                 quoted(&prefix)
@@ -300,10 +320,10 @@ fn prefix(raw: Option<String>, at: &At<'_>) -> String {
     prefix
 }
 
-fn max_kept_form(raw: Option<u32>, at: &At<'_>) -> usize {
+fn max_kept_form(raw: Option<u32>, at: &Location<'_>) -> usize {
     let bytes = raw.unwrap_or(MAX_KEPT_FORM);
     if bytes != 0 && !(1024..=1024 * 1024).contains(&bytes) {
-        at.refuse(
+        at.error(
             format!("{} is no sensible limit", quoted(bytes)),
             "from 1024 to 1048576 bytes, or 0 to keep none",
         );
@@ -311,15 +331,15 @@ fn max_kept_form(raw: Option<u32>, at: &At<'_>) -> usize {
     usize::try_from(bytes).unwrap_or_default()
 }
 
-fn cookie_name(raw: Option<String>, at: &At<'_>) -> String {
+fn cookie_name(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(name) = raw else {
         return COOKIE_NAME.to_owned();
     };
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     // No `_`: what stands behind one tells our cookies apart, so one name could look like another's.
-    if name.is_empty() || name.len() > LONGEST_COOKIE_NAME || !name.bytes().all(good) {
+    if name.is_empty() || name.len() > MAX_COOKIE_NAME || !name.bytes().all(good) {
         let hint = "lower-case letters a to z, digits and `-`, at most 32 of them";
-        at.refuse(
+        at.error(
             format!("{} cannot be what our cookies are called", quoted(&name)),
             hint,
         );

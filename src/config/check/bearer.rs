@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use super::super::raw::RawBearer;
-use super::super::report::{At, quoted};
+use super::super::report::{Location, quoted};
 use super::super::settings::BearerConfig;
-use super::super::words::{Dpop, OpaqueTokens, Span};
+use super::super::values::{Dpop, HumanDuration, OpaqueTokens};
 use super::rules::{folded, is_reserved};
 use super::{client, elements, wait};
+use crate::identity::identity::HeaderTemplate;
 use crate::policy::app::BearerPolicy;
-use crate::policy::identity::HeaderTemplate;
 use crate::types::oauth::ProviderName;
 
 const CLIENT_HEADER: &str = "X-Forwarded-Client";
 const INTROSPECTION_CACHE: Duration = Duration::from_secs(60);
 
 /// Longest that the provider's word on a token can count: so late is a revocation there noticed here.
-const LONGEST_CACHE: Duration = Duration::from_secs(60 * 60);
+const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
 
 /// What was read, apart from what follows from the rest of the app.
 pub(super) struct Bearer {
@@ -49,12 +49,12 @@ impl Verification {
 }
 
 /// `headers` are the names of the app's identity headers. `None`: the client header has no name.
-pub(super) fn check(raw: RawBearer, headers: &[&str], at: &At<'_>) -> Option<Bearer> {
+pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Option<Bearer> {
     let introspection = introspection(&raw, at);
     let providers = raw.providers.map(|list| {
         let at = at.key("providers");
         if list.is_empty() {
-            at.refuse(
+            at.error(
                 "no token is of nobody",
                 "leave the key out for the app's own provider",
             );
@@ -63,7 +63,7 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &At<'_>) -> Option<Bea
         for (at, name) in elements(Some(list), &at) {
             let name = ProviderName::new(name);
             if names.contains(&name) {
-                at.refuse(
+                at.error(
                     format!("{} is there twice", quoted(name.as_str())),
                     "name each provider once",
                 );
@@ -93,13 +93,13 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &At<'_>) -> Option<Bea
     })
 }
 
-fn introspection(raw: &RawBearer, at: &At<'_>) -> Option<Duration> {
+fn introspection(raw: &RawBearer, at: &Location<'_>) -> Option<Duration> {
     let cache_at = at.key("introspection_cache");
     let cache = raw.introspection_cache.map(|span| wait(span, &cache_at));
     match raw.opaque_tokens.unwrap_or(OpaqueTokens::Refuse) {
         OpaqueTokens::Refuse => {
             if cache.is_some() {
-                cache_at.refuse(
+                cache_at.error(
                     "nobody is asked about opaque tokens",
                     "write `opaque_tokens = \"introspect\"`",
                 );
@@ -107,33 +107,39 @@ fn introspection(raw: &RawBearer, at: &At<'_>) -> Option<Duration> {
             None
         }
         OpaqueTokens::Introspect => {
-            if let Some(Span(cache)) = cache.filter(|cache| *cache > LONGEST_CACHE).map(Span) {
+            if let Some(HumanDuration(cache)) =
+                cache.filter(|cache| *cache > MAX_CACHE).map(HumanDuration)
+            {
                 let hint =
                     "at most `\"1h\"`; so long would a token count that the provider has revoked";
-                cache_at.refuse(format!("{} s is too long", cache.as_secs()), hint);
+                cache_at.error(format!("{} s is too long", cache.as_secs()), hint);
             }
             Some(cache.unwrap_or(INTROSPECTION_CACHE))
         }
     }
 }
 
-fn client_header(raw: Option<String>, headers: &[&str], at: &At<'_>) -> Option<HeaderTemplate> {
+fn client_header(
+    raw: Option<String>,
+    headers: &[&str],
+    at: &Location<'_>,
+) -> Option<HeaderTemplate> {
     const HINT: &str = "choose a name of its own, such as `X-Forwarded-Client`";
     let name = raw.unwrap_or_else(|| CLIENT_HEADER.to_owned());
     let folded_name = folded(&name);
     if is_reserved(&folded_name) {
-        at.refuse(
+        at.error(
             format!("the header {} has a meaning of its own", quoted(&name)),
             HINT,
         );
     } else if headers.iter().any(|header| folded(header) == folded_name) {
-        at.refuse(
+        at.error(
             format!("the header {} tells the app of people", quoted(&name)),
             HINT,
         );
     }
     let template = HeaderTemplate::parse(&name, "{client_id}");
     template
-        .inspect_err(|error| at.refuse(format!("{}: {error}", quoted(&name)), HINT))
+        .inspect_err(|error| at.error(format!("{}: {error}", quoted(&name)), HINT))
         .ok()
 }

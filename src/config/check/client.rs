@@ -4,11 +4,11 @@ use url::Url;
 
 use super::super::files::Folder;
 use super::super::raw::{List, Named, RawApp};
-use super::super::report::{At, quoted};
-use super::super::words::{self, TokenAuth};
+use super::super::report::{Location, quoted};
+use super::super::values::{self, TokenEndpointAuthMethod};
 use super::elements;
 use crate::oidc::authorize::is_reserved;
-use crate::oidc::{ClientAuth, ClientSettings, SessionJwt};
+use crate::oidc::{ClientAuth, ClientSettings, SessionTokenSource};
 use crate::types::oauth::{ClientId, ClientSecret};
 
 const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
@@ -17,7 +17,7 @@ const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 pub(super) fn check(
     raw: &mut RawApp,
     callback: Option<Url>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<ClientSettings> {
     let id = at.required(
@@ -28,61 +28,65 @@ pub(super) fn check(
     let id = id.filter(|id| {
         let good = !id.is_empty() && id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if !good {
-            at.key("client_id").refuse(
+            at.key("client_id").error(
                 format!("{} cannot be a client id", quoted(id)),
                 "visible ASCII (RFC 6749)",
             );
         }
         good
     });
-    let token_auth = authentication(raw, at, folder);
+    let token_endpoint_auth_method = authentication(raw, at, folder);
     let scopes = scopes(raw.scopes.take(), &at.key("scopes"));
-    let authorize_params = params(raw.authorize_params.take(), &at.key("authorize_params"));
+    let extra_authorization_params = params(
+        raw.extra_authorization_params.take(),
+        &at.key("extra_authorization_params"),
+    );
     let audiences = audiences(raw.audiences.take(), &at.key("audiences"));
 
-    let mut settings = ClientSettings::new(ClientId::new(id?), token_auth?, callback?);
+    let mut settings =
+        ClientSettings::new(ClientId::new(id?), token_endpoint_auth_method?, callback?);
     settings.scopes = scopes;
-    settings.authorize_params = authorize_params;
+    settings.extra_authorization_params = extra_authorization_params;
     settings.audiences = audiences.unwrap_or(settings.audiences);
-    settings.session_jwt = match raw.session_jwt.unwrap_or(words::SessionJwt::Id) {
-        words::SessionJwt::Access => SessionJwt::Access,
-        words::SessionJwt::Id => SessionJwt::Id,
+    settings.session_jwt = match raw.session_jwt.unwrap_or(values::SessionTokenSource::Id) {
+        values::SessionTokenSource::Access => SessionTokenSource::Access,
+        values::SessionTokenSource::Id => SessionTokenSource::Id,
     };
     Some(settings)
 }
 
-fn authentication(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientAuth> {
+fn authentication(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<ClientAuth> {
     let given = raw.client_secret.is_some() || raw.client_secret_file.is_some();
     let secret = secret(raw, at, folder);
-    let how = raw.token_auth.unwrap_or(if given {
-        TokenAuth::Basic
+    let how = raw.token_endpoint_auth_method.unwrap_or(if given {
+        TokenEndpointAuthMethod::Basic
     } else {
-        TokenAuth::None
+        TokenEndpointAuthMethod::None
     });
     match (how, given) {
-        (TokenAuth::Basic, true) => secret.map(ClientAuth::Basic),
-        (TokenAuth::Post, true) => secret.map(ClientAuth::Post),
-        (TokenAuth::None, false) => Some(ClientAuth::None),
-        (TokenAuth::Basic | TokenAuth::Post, false) => {
-            let hint = "name its file with `client_secret_file`, or write `token_auth = \"none\"` for a public client";
-            at.key("token_auth")
-                .refuse("this needs a client secret, and there is none", hint);
+        (TokenEndpointAuthMethod::Basic, true) => secret.map(ClientAuth::Basic),
+        (TokenEndpointAuthMethod::Post, true) => secret.map(ClientAuth::Post),
+        (TokenEndpointAuthMethod::None, false) => Some(ClientAuth::None),
+        (TokenEndpointAuthMethod::Basic | TokenEndpointAuthMethod::Post, false) => {
+            let hint = "name its file with `client_secret_file`, or write `token_endpoint_auth_method = \"none\"` for a public client";
+            at.key("token_endpoint_auth_method")
+                .error("this needs a client secret, and there is none", hint);
             None
         }
-        (TokenAuth::None, true) => {
-            let hint = "take the secret away, or write `token_auth = \"basic\"`";
-            at.key("token_auth")
-                .refuse("`none` sends no client secret, but there is one", hint);
+        (TokenEndpointAuthMethod::None, true) => {
+            let hint = "take the secret away, or write `token_endpoint_auth_method = \"basic\"`";
+            at.key("token_endpoint_auth_method")
+                .error("`none` sends no client secret, but there is one", hint);
             None
         }
     }
 }
 
-fn secret(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientSecret> {
+fn secret(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<ClientSecret> {
     let (inline, file) = (raw.client_secret.take(), raw.client_secret_file.take());
     let inline_at = at.key("client_secret");
     if inline.is_some() && file.is_some() {
-        inline_at.refuse(
+        inline_at.error(
             "there is a `client_secret_file` too",
             "keep one of the two, best the file",
         );
@@ -97,7 +101,7 @@ fn secret(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientSecret
     inline.filter(|secret| {
         let good = !secret.expose().trim().is_empty();
         if !good {
-            inline_at.refuse(
+            inline_at.error(
                 "the client secret is empty",
                 "leave it out for a public client",
             );
@@ -106,7 +110,7 @@ fn secret(raw: &mut RawApp, at: &At<'_>, folder: &Folder) -> Option<ClientSecret
     })
 }
 
-fn scopes(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
+fn scopes(raw: Option<List<String>>, at: &Location<'_>) -> Vec<String> {
     let Some(list) = raw else {
         return SCOPES.map(str::to_owned).into();
     };
@@ -115,12 +119,12 @@ fn scopes(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
     let complete = list.iter().all(Option::is_some);
     for (at, scope) in elements(Some(list), at) {
         if !is_scope(&scope) {
-            at.refuse(
+            at.error(
                 format!("{} is not one scope", quoted(&scope)),
                 "each scope is an element of the list",
             );
         } else if scopes.contains(&scope) {
-            at.refuse(
+            at.error(
                 format!("{} is there twice", quoted(&scope)),
                 "name each scope once",
             );
@@ -129,7 +133,7 @@ fn scopes(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
         }
     }
     if complete && !scopes.iter().any(|scope| scope == "openid") {
-        at.refuse(
+        at.error(
             "the scope `openid` is missing",
             "without it the provider issues no ID token",
         );
@@ -145,7 +149,7 @@ pub(super) fn is_scope(text: &str) -> bool {
             .all(|byte| matches!(byte, b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
 
-fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
+fn params(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<(String, String)> {
     let mut params = Vec::new();
     for (name, value) in raw.unwrap_or_default() {
         let Some(value) = value else { continue };
@@ -163,10 +167,10 @@ fn params(raw: Option<Named<String>>, at: &At<'_>) -> Vec<(String, String)> {
     params
 }
 
-pub(super) fn audiences(raw: Option<List<String>>, at: &At<'_>) -> Option<Vec<String>> {
+pub(super) fn audiences(raw: Option<List<String>>, at: &Location<'_>) -> Option<Vec<String>> {
     let list = raw?;
     if list.is_empty() {
-        at.refuse(
+        at.error(
             "no token is for nobody",
             "leave the key out for the client id, which is what most providers write",
         );
@@ -174,7 +178,7 @@ pub(super) fn audiences(raw: Option<List<String>>, at: &At<'_>) -> Option<Vec<St
     let mut audiences = Vec::new();
     for (at, audience) in elements(Some(list), at) {
         if audience.is_empty() {
-            at.refuse(
+            at.error(
                 "an audience needs a name",
                 "the `aud` that the provider puts into this app's access tokens",
             );

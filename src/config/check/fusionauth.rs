@@ -4,9 +4,9 @@ use http::{HeaderName, header};
 
 use super::super::files::Folder;
 use super::super::raw::{RawApp, RawProvider, RawWebhooks};
-use super::super::report::{At, quoted};
+use super::super::report::{Location, quoted};
 use super::super::settings::AppConfig;
-use super::super::words::{self, ProviderKind};
+use super::super::values::{self, ProviderKind};
 use crate::oidc::fusionauth::sender::{SenderProofs, SignatureKey};
 use crate::oidc::fusionauth::{FusionAuth, RefreshBy};
 use crate::oidc::{Dialect, ProviderSettings};
@@ -16,7 +16,11 @@ use crate::types::secret::Secret;
 const GOOD_SECRET: usize = 32;
 
 /// Takes the dialect's keys out of `raw`; `None` if one of them cannot be used.
-pub(super) fn dialect(raw: &mut RawProvider, at: &At<'_>, folder: &Folder) -> Option<Dialect> {
+pub(super) fn dialect(
+    raw: &mut RawProvider,
+    at: &Location<'_>,
+    folder: &Folder,
+) -> Option<Dialect> {
     match raw.kind.unwrap_or(ProviderKind::Oidc) {
         ProviderKind::Oidc => {
             strangers(raw, at);
@@ -38,26 +42,26 @@ pub(super) fn offer_webhooks(app: &mut AppConfig, providers: &[ProviderSettings]
 }
 
 /// What an app at a FusionAuth needs: tells what the app's and the provider's table cannot see alone.
-pub(super) fn check_app(provider: &RawProvider, app: &RawApp, at: &At<'_>) {
+pub(super) fn check_app(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
     let is_fusionauth = provider.kind == Some(ProviderKind::FusionAuth);
-    if !is_fusionauth || app.session_jwt == Some(words::SessionJwt::Access) {
+    if !is_fusionauth || app.session_jwt == Some(values::SessionTokenSource::Access) {
         return;
     }
     const HINT: &str =
         "write `session_jwt = \"access\"`: FusionAuth's access tokens are JWTs for the app";
     let at = at.key("session_jwt");
-    if provider.refresh_by == Some(words::RefreshBy::JwtRefresh) {
-        at.refuse(
+    if provider.refresh_by == Some(values::RefreshBy::JwtRefresh) {
+        at.error(
             "`refresh_by = \"jwt-refresh\"` brings no ID token, which this app's sessions rest on",
             HINT,
         );
     } else if provider.require_registration.unwrap_or(true) {
         let hint = format!("{HINT}; or `require_registration = false` for the provider");
-        at.refuse("an ID token does not say whether the person is registered for this app, nor with which roles", hint);
+        at.error("an ID token does not say whether the person is registered for this app, nor with which roles", hint);
     }
 }
 
-fn strangers(raw: &RawProvider, at: &At<'_>) {
+fn strangers(raw: &RawProvider, at: &Location<'_>) {
     let given = [
         ("tenant_id", raw.tenant_id.is_some()),
         ("refresh_by", raw.refresh_by.is_some()),
@@ -72,13 +76,13 @@ fn strangers(raw: &RawProvider, at: &At<'_>) {
     }
 }
 
-fn fusionauth(raw: &mut RawProvider, at: &At<'_>, folder: &Folder) -> Option<FusionAuth> {
+fn fusionauth(raw: &mut RawProvider, at: &Location<'_>, folder: &Folder) -> Option<FusionAuth> {
     let tenant_id = raw.tenant_id.take();
     if let Some(tenant) = tenant_id.as_deref().filter(|tenant| !is_uuid(tenant)) {
         let hint =
             "such as `30663132-6464-6665-3032-326466613934`; FusionAuth shows it under Tenants";
         at.key("tenant_id")
-            .refuse(format!("{} is not a tenant's id", quoted(tenant)), hint);
+            .error(format!("{} is not a tenant's id", quoted(tenant)), hint);
     }
     let api_key = raw
         .api_key_file
@@ -90,9 +94,9 @@ fn fusionauth(raw: &mut RawProvider, at: &At<'_>, folder: &Folder) -> Option<Fus
         .map(|raw| proofs(raw, &at.key("webhooks"), folder));
     Some(FusionAuth {
         tenant_id,
-        refresh_by: match raw.refresh_by.unwrap_or(words::RefreshBy::Token) {
-            words::RefreshBy::Token => RefreshBy::Token,
-            words::RefreshBy::JwtRefresh => RefreshBy::JwtRefresh,
+        refresh_by: match raw.refresh_by.unwrap_or(values::RefreshBy::Token) {
+            values::RefreshBy::Token => RefreshBy::Token,
+            values::RefreshBy::JwtRefresh => RefreshBy::JwtRefresh,
         },
         api_key: api_key.map_or(Some(None), |key| key.map(Some))?,
         require_registration: raw.require_registration.unwrap_or(true),
@@ -100,11 +104,11 @@ fn fusionauth(raw: &mut RawProvider, at: &At<'_>, folder: &Folder) -> Option<Fus
     })
 }
 
-fn proofs(raw: RawWebhooks, at: &At<'_>, folder: &Folder) -> Option<SenderProofs> {
+fn proofs(raw: RawWebhooks, at: &Location<'_>, folder: &Folder) -> Option<SenderProofs> {
     let nothing = raw.signature.is_none() && raw.username.is_none() && raw.header.is_none();
     if nothing && !at.has_gaps() {
         let hint = "write `signature = \"jwks\"`, and let FusionAuth sign the webhook's events";
-        at.refuse("anybody could send such webhooks", hint);
+        at.error("anybody could send such webhooks", hint);
     }
     let signature = signature(raw.signature, raw.signature_secret_file, at, folder);
     let basic = basic(raw.username, raw.password_file, at, folder);
@@ -114,7 +118,7 @@ fn proofs(raw: RawWebhooks, at: &At<'_>, folder: &Folder) -> Option<SenderProofs
     {
         let hint = "keep one of the two, or let FusionAuth send another header";
         at.key("header")
-            .refuse("the user name and password go into this header too", hint);
+            .error("the user name and password go into this header too", hint);
     }
     Some(SenderProofs {
         signature: signature?,
@@ -125,16 +129,16 @@ fn proofs(raw: RawWebhooks, at: &At<'_>, folder: &Folder) -> Option<SenderProofs
 
 /// `None`: cannot be used; `Some(None)`: not wanted.
 fn signature(
-    wanted: Option<words::WebhookSignature>,
+    wanted: Option<values::WebhookSignature>,
     secret_file: Option<String>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<Option<SignatureKey>> {
     let secret_at = at.key("signature_secret_file");
     match (wanted, secret_file) {
         (None, None) => Some(None),
-        (Some(words::WebhookSignature::Jwks), None) => Some(Some(SignatureKey::KeySet)),
-        (Some(words::WebhookSignature::Hmac), Some(name)) => {
+        (Some(values::WebhookSignature::Jwks), None) => Some(Some(SignatureKey::KeySet)),
+        (Some(values::WebhookSignature::Hmac), Some(name)) => {
             let secret = folder.secret(&secret_at, &name)?;
             if secret.len() < GOOD_SECRET {
                 secret_at.advise(
@@ -146,15 +150,15 @@ fn signature(
                 secret.as_bytes().to_vec(),
             ))))
         }
-        (Some(words::WebhookSignature::Hmac), None) => {
+        (Some(values::WebhookSignature::Hmac), None) => {
             at.refuse_missing(
                 "signature_secret_file",
                 "the file of the secret that FusionAuth signs with",
             );
             None
         }
-        (Some(words::WebhookSignature::Jwks) | None, Some(_)) => {
-            secret_at.refuse(
+        (Some(values::WebhookSignature::Jwks) | None, Some(_)) => {
+            secret_at.error(
                 "a secret is for signatures by HMAC",
                 "write `signature = \"hmac\"`, or take it away",
             );
@@ -166,7 +170,7 @@ fn signature(
 fn basic(
     username: Option<String>,
     password_file: Option<String>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<Option<Secret<String>>> {
     let (username, file) = match (username, password_file) {
@@ -187,7 +191,7 @@ fn basic(
     if username.is_empty() || username.contains(':') || username.contains(char::is_control) {
         let hint = "as in FusionAuth's webhook settings; a `:` cannot be in it (RFC 7617)";
         at.key("username")
-            .refuse(format!("{} cannot be a user name", quoted(&username)), hint);
+            .error(format!("{} cannot be a user name", quoted(&username)), hint);
         return None;
     }
     let password = folder.secret(&at.key("password_file"), &file)?;
@@ -200,7 +204,7 @@ fn basic(
 fn secret_header(
     name: Option<String>,
     secret_file: Option<String>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<Option<(HeaderName, Secret<String>)>> {
     let (name, file) = match (name, secret_file) {
@@ -221,20 +225,20 @@ fn secret_header(
     let name = HeaderName::from_bytes(name.as_bytes());
     if name.is_err() {
         at.key("header")
-            .refuse("this cannot be a header's name", "such as `X-Webhook-Key`");
+            .error("this cannot be a header's name", "such as `X-Webhook-Key`");
     }
     let secret = visible(&at.key("header_secret_file"), &file, folder);
     Some(Some((name.ok()?, secret?)))
 }
 
 /// A secret that goes into a header.
-fn visible(at: &At<'_>, name: &str, folder: &Folder) -> Option<Secret<String>> {
+fn visible(at: &Location<'_>, name: &str, folder: &Folder) -> Option<Secret<String>> {
     let secret = folder.secret(at, name)?;
     if !secret
         .bytes()
         .all(|byte| byte.is_ascii_graphic() || byte == b' ')
     {
-        at.refuse(
+        at.error(
             format!("the file {} holds what a header cannot", quoted(name)),
             "visible ASCII",
         );

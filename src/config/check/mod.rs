@@ -3,10 +3,10 @@
 
 mod across;
 mod app;
+mod app_logout;
 mod bearer;
 mod client;
 mod fusionauth;
-mod leaving;
 mod native;
 mod provider;
 mod rules;
@@ -21,18 +21,19 @@ use url::{Host, Url};
 
 use super::files::Folder;
 use super::raw::{List, RawConfig};
-use super::report::{At, quoted};
+use super::report::{Location, quoted};
 use super::settings::Config;
-use super::words::Span;
+use super::values::HumanDuration;
 use crate::types::net::is_loopback_host;
 
 /// Checks everything; `None` if something needed could not be made.
-pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Config> {
+pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Option<Config> {
     across::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = server::check_log(raw.log.unwrap_or_default());
     let session = raw.session.unwrap_or_default();
-    let max_cached_sessions = session::max_cached(session.max_cached, &root.key("session"));
+    let max_cached_sessions =
+        session::session_cache_size(session.session_cache_size, &root.key("session"));
     let (keys, limits) = session::check(session, &root.key("session"), folder);
     let store = store::check(raw.store.unwrap_or_default(), &root.key("store"), folder);
 
@@ -61,7 +62,7 @@ pub(super) fn check(raw: RawConfig, root: &At<'_>, folder: &Folder) -> Option<Co
 }
 
 /// A name of the operator's choice: it becomes part of log lines, metric labels and variables' names.
-fn name_is_good(name: &str, at: &At<'_>) {
+fn name_is_good(name: &str, at: &Location<'_>) {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.bytes().all(good) {
         let hint = "lower-case letters a to z, digits and `-`, at most 63 of them";
@@ -70,16 +71,19 @@ fn name_is_good(name: &str, at: &At<'_>) {
 }
 
 /// The elements of a list that could be read, each with its place.
-fn elements<'r, T>(list: Option<List<T>>, at: &At<'r>) -> impl Iterator<Item = (At<'r>, T)> {
+fn elements<'r, T>(
+    list: Option<List<T>>,
+    at: &Location<'r>,
+) -> impl Iterator<Item = (Location<'r>, T)> {
     let at = at.clone();
     let elements = list.unwrap_or_default().into_iter().enumerate();
     elements.filter_map(move |(index, element)| Some((at.index(index), element?)))
 }
 
 /// A wait, which must not be zero.
-fn wait(Span(span): Span, at: &At<'_>) -> Duration {
+fn wait(HumanDuration(span): HumanDuration, at: &Location<'_>) -> Duration {
     if span.is_zero() {
-        at.refuse(
+        at.error(
             "`0` is no time at all",
             "to wait long, write a long time, such as `\"1d\"`",
         );
@@ -88,9 +92,9 @@ fn wait(Span(span): Span, at: &At<'_>) -> Duration {
 }
 
 /// A URL at the provider: https, or http to this machine, or http by the operator's explicit wish.
-fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
+fn provider_url(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Url> {
     let Ok(url) = Url::parse(text) else {
-        at.refuse(
+        at.error(
             format!("{} is not a URL", quoted(text)),
             "such as `https://login.example.com`",
         );
@@ -104,7 +108,7 @@ fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && (loopback || allow_http)) {
         let hint = "use https; over http, whoever is on the way can log in as anybody";
-        at.refuse(format!("{} is not an https URL", quoted(text)), hint);
+        at.error(format!("{} is not an https URL", quoted(text)), hint);
         return None;
     }
     if url.query().is_some()
@@ -112,7 +116,7 @@ fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
         || !url.username().is_empty()
         || url.password().is_some()
     {
-        at.refuse(
+        at.error(
             format!("{} has more than host and path", quoted(text)),
             "no query, fragment or user name",
         );
@@ -122,7 +126,7 @@ fn provider_url(text: &str, at: &At<'_>, allow_http: bool) -> Option<Url> {
 }
 
 /// Origins as browsers write them; those of web views may have schemes of their own.
-fn web_origins(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
+fn web_origins(raw: Option<List<String>>, at: &Location<'_>) -> Vec<String> {
     let mut origins = Vec::new();
     for (at, text) in elements(raw, at) {
         let good = |byte: u8| {
@@ -142,7 +146,7 @@ fn web_origins(raw: Option<List<String>>, at: &At<'_>) -> Vec<String> {
         } else {
             let hint =
                 "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
-            at.refuse(format!("{} is not an origin", quoted(&text)), hint);
+            at.error(format!("{} is not an origin", quoted(&text)), hint);
         }
     }
     origins

@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use super::super::raw::RawNative;
-use super::super::report::At;
+use super::super::report::Location;
 use super::{wait, web_origins};
-use crate::oidc::{ClientSettings, SessionJwt};
+use crate::oidc::{ClientSettings, SessionTokenSource};
 use crate::policy::native::{Native, Throttle, Tokens};
-use crate::policy::throttle::{Calls, Failures};
+use crate::policy::throttle::{BackoffLimit, RateLimit};
 use crate::types::oauth::ClientId;
 
 const ACCOUNT_FAILURES: u32 = 5;
 const ADDRESS_FAILURES: u32 = 50;
-const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+const MAX_WAIT: Duration = Duration::from_secs(15 * 60);
 const LOGINS_PER_MINUTE: u32 = 600;
 /// More than this the buckets do not tell apart.
 const MOST: u32 = 60_000;
@@ -20,30 +20,38 @@ const MOST: u32 = 60_000;
 /// What is configured, if it is turned on. `bearer`: whether the provider's own access tokens count here.
 pub(super) fn check(
     raw: RawNative,
-    at: &At<'_>,
+    at: &Location<'_>,
     client: Option<&ClientSettings>,
     bearer: bool,
 ) -> Option<Native> {
-    let longest_wait = raw
-        .longest_wait
-        .map_or(LONGEST_WAIT, |span| wait(span, &at.key("longest_wait")));
+    let max_backoff = raw
+        .max_backoff
+        .map_or(MAX_WAIT, |span| wait(span, &at.key("max_backoff")));
     let number = |key: &str, given: Option<u32>, default| {
         if given.is_some_and(|given| given == 0 || given > MOST) {
-            at.key(key).refuse(
+            at.key(key).error(
                 format!("`{}` is out of range", given.unwrap_or_default()),
                 format!("1 to {MOST}"),
             );
         }
         given.unwrap_or(default)
     };
-    let failures = |key, given, default| Failures {
+    let failures = |key, given, default| BackoffLimit {
         free: number(key, given, default),
-        longest_wait,
+        max_backoff,
     };
     let throttle = Throttle {
-        account: failures("account_failures", raw.account_failures, ACCOUNT_FAILURES),
-        address: failures("address_failures", raw.address_failures, ADDRESS_FAILURES),
-        all: Calls {
+        account: failures(
+            "failures_per_account",
+            raw.failures_per_account,
+            ACCOUNT_FAILURES,
+        ),
+        address: failures(
+            "failures_per_address",
+            raw.failures_per_address,
+            ADDRESS_FAILURES,
+        ),
+        all: RateLimit {
             per_minute: number(
                 "logins_per_minute",
                 raw.logins_per_minute,
@@ -54,20 +62,20 @@ pub(super) fn check(
     let cors_origins = web_origins(raw.cors_origins, &at.key("cors_origins"));
     let inline_refresh = raw.inline_refresh.unwrap_or(false);
     let plain = raw.dangerously_plain_tokens.unwrap_or(false);
-    if plain && client.is_some_and(|client| client.session_jwt == SessionJwt::Id) {
-        at.key("dangerously_plain_tokens").refuse(
+    if plain && client.is_some_and(|client| client.session_jwt == SessionTokenSource::Id) {
+        at.key("dangerously_plain_tokens").error(
             "apps would present the provider's access token, which is not the JWT of this app's sessions",
             "with `session_jwt = \"access\"` it is; or leave tokens sealed",
         );
     }
     if plain && !bearer {
-        at.key("dangerously_plain_tokens").refuse(
+        at.key("dangerously_plain_tokens").error(
             "nothing here takes the provider's access tokens",
             "with a table `bearer` in this app they count; or leave tokens sealed",
         );
     }
     if plain && inline_refresh {
-        at.key("inline_refresh").refuse(
+        at.key("inline_refresh").error(
             "of the provider's own refresh tokens nobody here knows whose they are, or whether they were used before",
             "leave tokens sealed, or let apps refresh at the token endpoint",
         );

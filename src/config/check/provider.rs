@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::files::Folder;
 use super::super::raw::{List, RawProvider};
-use super::super::report::{At, did_you_mean, quoted};
-use super::super::words::{self, ProviderKind};
+use super::super::report::{Location, did_you_mean, quoted};
+use super::super::values::{self, ProviderKind};
 use super::{elements, fusionauth, name_is_good, provider_url, wait};
 use crate::oidc::ProviderSettings;
 use crate::oidc::jws::Algorithm;
@@ -13,15 +13,15 @@ use crate::oidc::settings::OnStoreOutage;
 use crate::types::oauth::{Issuer, ProviderName};
 
 /// Longest leeway that can be set.
-const LONGEST_LEEWAY: Duration = Duration::from_secs(5 * 60);
+const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
 
 /// Longest time for a refresh that can be set.
-const LONGEST_REFRESH: Duration = Duration::from_secs(60);
+const MAX_REFRESH: Duration = Duration::from_secs(60);
 
 pub(super) fn check(
     name: &str,
     mut raw: RawProvider,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<ProviderSettings> {
     name_is_good(name, at);
@@ -55,10 +55,10 @@ pub(super) fn check(
         .ca_file
         .map(|name| folder.certificates(&at.key("ca_file"), &name));
     let leeway = raw.leeway.map(|span| span.0);
-    if let Some(leeway) = leeway.filter(|leeway| *leeway > LONGEST_LEEWAY) {
+    if let Some(leeway) = leeway.filter(|leeway| *leeway > MAX_LEEWAY) {
         let hint = "at most `\"5m\"`; so long would expired tokens be accepted";
         at.key("leeway")
-            .refuse(format!("{} s is too much leeway", leeway.as_secs()), hint);
+            .error(format!("{} s is too much leeway", leeway.as_secs()), hint);
     }
     let request_timeout = raw
         .request_timeout
@@ -66,10 +66,10 @@ pub(super) fn check(
     let refresh_timeout = raw
         .refresh_timeout
         .map(|span| wait(span, &at.key("refresh_timeout")));
-    if refresh_timeout.is_some_and(|timeout| timeout > LONGEST_REFRESH) {
+    if refresh_timeout.is_some_and(|timeout| timeout > MAX_REFRESH) {
         let hint = "at most `\"60s\"`; for so long would nobody else refresh the session of a replica that died";
         at.key("refresh_timeout")
-            .refuse("so long does no refresh take", hint);
+            .error("so long does no refresh take", hint);
     }
     let algorithms = raw
         .algorithms
@@ -81,7 +81,7 @@ pub(super) fn check(
         None => match ProviderSettings::new(name, issuer) {
             Ok(settings) => settings,
             Err(error) => {
-                at.key("issuer").refuse(
+                at.key("issuer").error(
                     format!("the metadata's place cannot be told: {error}"),
                     "give `discovery_url`",
                 );
@@ -90,9 +90,9 @@ pub(super) fn check(
         },
     };
     settings.dialect = dialect?;
-    settings.on_store_outage = match raw.on_store_outage.unwrap_or(words::OnStoreOutage::Refuse) {
-        words::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
-        words::OnStoreOutage::LocalLease => OnStoreOutage::LocalLease,
+    settings.on_store_outage = match raw.on_store_outage.unwrap_or(values::OnStoreOutage::Refuse) {
+        values::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
+        values::OnStoreOutage::LocalLease => OnStoreOutage::LocalLease,
     };
     settings.allow_insecure_http = allow_http;
     settings.introspection_endpoint = introspection_endpoint;
@@ -112,13 +112,13 @@ pub(super) fn check(
 fn issuer(
     text: String,
     kind: ProviderKind,
-    at: &At<'_>,
+    at: &Location<'_>,
     allow_http: bool,
     has_discovery_url: bool,
 ) -> Option<Issuer> {
     if let Some(issuer) = text.strip_suffix("/.well-known/openid-configuration") {
         let hint = format!("write `{issuer}`; where the metadata is follows from it");
-        at.refuse(
+        at.error(
             "this is the address of the provider's metadata, not its issuer",
             hint,
         );
@@ -133,7 +133,7 @@ fn issuer(
         (true, true) => return Some(Issuer::new(text)),
         (true, false) => {
             let hint = "such as `https://login.example.com/.well-known/openid-configuration`";
-            at.refuse(
+            at.error(
                 format!("{} is no URL, so `discovery_url` is needed", quoted(&text)),
                 hint,
             );
@@ -144,9 +144,9 @@ fn issuer(
     provider_url(&text, at, allow_http).map(|_| Issuer::new(text))
 }
 
-fn algorithms(list: List<String>, at: &At<'_>) -> Vec<Algorithm> {
+fn algorithms(list: List<String>, at: &Location<'_>) -> Vec<Algorithm> {
     if list.is_empty() {
-        at.refuse(
+        at.error(
             "without an algorithm no token can be accepted",
             "leave the key out for all that are safe",
         );
@@ -157,10 +157,10 @@ fn algorithms(list: List<String>, at: &At<'_>) -> Vec<Algorithm> {
             algorithms.push(algorithm);
         } else if name == "none" || name.starts_with("HS") {
             let hint = "with it, whoever can check a token can make one; use an algorithm with a public key";
-            at.refuse(format!("{} is not safe here", quoted(&name)), hint);
+            at.error(format!("{} is not safe here", quoted(&name)), hint);
         } else {
             let known = did_you_mean(&name, Algorithm::ALL.map(Algorithm::name));
-            at.refuse(
+            at.error(
                 format!("{} is not an algorithm that is known here", quoted(&name)),
                 known,
             );

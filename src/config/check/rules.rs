@@ -3,14 +3,14 @@
 use http::Method;
 
 use super::super::raw::{List, Named, RawAllow, RawCondition, RawRule};
-use super::super::report::{At, did_you_mean, quoted};
-use super::super::words;
+use super::super::report::{Location, did_you_mean, quoted};
+use super::super::values;
 use super::client::is_scope;
 use super::elements;
-use crate::policy::claims::{ClaimCondition, SCOPE};
-use crate::policy::identity::HeaderTemplate;
-use crate::policy::rules::{Access, Admission, PathPattern, Rule, Via};
-use crate::policy::target::{Oddities, Oddity};
+use crate::identity::claims::{ClaimCondition, SCOPE};
+use crate::identity::identity::HeaderTemplate;
+use crate::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule};
+use crate::policy::target::{PathAmbiguities, PathAmbiguity};
 
 const HEADERS: [(&str, &str); 4] = [
     ("X-Forwarded-Email", "{email}"),
@@ -53,19 +53,23 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
-const ALLOW_HINT: &str = "`allow = \"everyone\"`, `\"signed-in\"`, `\"nobody\"`, `{ roles = [\"admin\"] }`, \
+const ALLOW_HINT: &str = "`allow = \"public\"`, `\"authenticated\"`, `\"deny\"`, `{ roles = [\"admin\"] }`, \
                           `{ scopes = [\"orders:read\"] }` or `{ claim = \"department\", any_of = [\"sales\"] }`";
 
-/// The rules of an app, in order, by default for who is known `via` these. A path that an earlier rule takes wholly is
+/// The rules of an app, in order, by default for who is known `auth_methods` these. A path that an earlier rule takes wholly is
 /// refused: it would do nothing.
-pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Rule> {
+pub(super) fn check(
+    raw: Option<List<RawRule>>,
+    auth_methods: AuthMethods,
+    at: &Location<'_>,
+) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for (at, raw) in elements(raw, at) {
         let methods = methods(raw.methods, &at.key("methods"));
         if raw.paths.is_none() {
             at.refuse_missing("paths", "such as `paths = [\"/admin/**\"]`");
         } else if raw.paths.as_ref().is_some_and(Vec::is_empty) {
-            at.key("paths").refuse(
+            at.key("paths").error(
                 "a rule without paths does nothing",
                 "such as `paths = [\"/admin/**\"]`",
             );
@@ -78,7 +82,7 @@ pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Ru
                         .iter()
                         .find_map(|rule| taken(rule, &pattern, &methods))
                     {
-                        at.refuse(
+                        at.error(
                             format!(
                                 "{} is never reached: an earlier rule takes {}",
                                 quoted(&text),
@@ -89,7 +93,7 @@ pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Ru
                     }
                     paths.push(pattern);
                 }
-                Err(error) => at.refuse(
+                Err(error) => at.error(
                     format!("{} is not a path pattern: {error}", quoted(&text)),
                     "",
                 ),
@@ -98,14 +102,17 @@ pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Ru
         if raw.allow.is_none() {
             at.refuse_missing("allow", ALLOW_HINT);
         }
-        let via = raw
-            .via
-            .map_or(via, |listed| self::via(listed, via, &at.key("via")));
+        let auth_methods = raw.auth_methods.map_or(auth_methods, |listed| {
+            self::auth_methods(listed, auth_methods, &at.key("via"))
+        });
         if let Some(access) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
             rules.push(Rule {
                 paths,
                 methods,
-                allow: Admission { access, via },
+                allow: AccessRequirement {
+                    access,
+                    auth_methods,
+                },
             });
         }
     }
@@ -113,16 +120,16 @@ pub(super) fn check(raw: Option<List<RawRule>>, via: Via, at: &At<'_>) -> Vec<Ru
 }
 
 /// The paths whose requests are no activity.
-pub(super) fn polling(raw: Option<List<String>>, at: &At<'_>) -> Vec<PathPattern> {
-    let parse = |(at, text): (At<'_>, String)| match PathPattern::parse(&text) {
+pub(super) fn background_paths(raw: Option<List<String>>, at: &Location<'_>) -> Vec<PathPattern> {
+    let parse = |(at, text): (Location<'_>, String)| match PathPattern::parse(&text) {
         Ok(pattern) if pattern.matches_everything() => {
             let hint = "name the paths only that pages ask for by themselves";
-            at.refuse("with this nothing would be an activity, and every session would end while it is used", hint);
+            at.error("with this nothing would be an activity, and every session would end while it is used", hint);
             None
         }
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            at.refuse(
+            at.error(
                 format!("{} is not a path pattern: {error}", quoted(&text)),
                 "",
             );
@@ -161,9 +168,9 @@ fn contains(outer: &PathPattern, inner: &PathPattern) -> bool {
     inner.as_str().starts_with(folder) || folder.strip_suffix('/') == Some(inner.as_str())
 }
 
-fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
+fn methods(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Method> {
     if raw.as_ref().is_some_and(Vec::is_empty) {
-        at.refuse(
+        at.error(
             "a rule for no method does nothing",
             "leave `methods` out for all methods",
         );
@@ -172,12 +179,12 @@ fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
     for (at, name) in elements(raw, at) {
         if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
             let hint = format!("methods are in upper case: `{}`", name.to_ascii_uppercase());
-            at.refuse(format!("{} is not a method", quoted(&name)), hint);
+            at.error(format!("{} is not a method", quoted(&name)), hint);
             continue;
         }
         match Method::from_bytes(name.as_bytes()) {
             Ok(method) if method != Method::CONNECT => methods.push(method),
-            Ok(_) | Err(_) => at.refuse(
+            Ok(_) | Err(_) => at.error(
                 format!("{} is not a method", quoted(&name)),
                 did_you_mean(&name, METHODS),
             ),
@@ -187,37 +194,41 @@ fn methods(raw: Option<List<String>>, at: &At<'_>) -> Vec<Method> {
 }
 
 /// `most` is what the app takes at all.
-fn via(list: List<words::Via>, most: Via, at: &At<'_>) -> Via {
+fn auth_methods(
+    list: List<values::AuthMethods>,
+    most: AuthMethods,
+    at: &Location<'_>,
+) -> AuthMethods {
     if list.is_empty() {
-        at.refuse(
+        at.error(
             "nobody could be known by nothing",
             "`[\"browser\"]`, `[\"bearer\"]`, or leave the key out for both",
         );
     }
-    let mut via = Via {
-        browser: false,
+    let mut auth_methods = AuthMethods {
+        session: false,
         bearer: false,
     };
     for (at, way) in elements(Some(list), at) {
         match way {
-            words::Via::Browser => via.browser = true,
-            words::Via::Bearer if !most.bearer => {
-                at.refuse(
+            values::AuthMethods::Session => auth_methods.session = true,
+            values::AuthMethods::Bearer if !most.bearer => {
+                at.error(
                     "this app takes no access tokens",
                     "add the table `[apps.….bearer]`; it may be empty",
                 );
             }
-            words::Via::Bearer => via.bearer = true,
+            values::AuthMethods::Bearer => auth_methods.bearer = true,
         }
     }
-    via
+    auth_methods
 }
 
-fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
+fn access(raw: RawAllow, at: &Location<'_>) -> Option<Access> {
     let condition = match raw {
-        RawAllow::Everyone => return Some(Access::Everyone),
-        RawAllow::SignedIn => return Some(Access::SignedIn),
-        RawAllow::Nobody => return Some(Access::Nobody),
+        RawAllow::Public => return Some(Access::Public),
+        RawAllow::Authenticated => return Some(Access::Authenticated),
+        RawAllow::Denied => return Some(Access::Denied),
         RawAllow::If(condition) => condition,
     };
     let RawCondition {
@@ -240,18 +251,18 @@ fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
         }
         (None, None, None, None) if at.has_gaps() => return None,
         (None, None, None, None) | (Some(_), ..) | (None, Some(_), ..) => {
-            at.refuse("this is no condition", ALLOW_HINT);
+            at.error("this is no condition", ALLOW_HINT);
             return None;
         }
     };
     if claim.is_empty() {
         at.key("claim")
-            .refuse("a claim needs a name", "such as `department`");
+            .error("a claim needs a name", "such as `department`");
     }
     if values.is_empty() {
-        at.key(key).refuse(
+        at.key(key).error(
             "nobody has one of no values",
-            "to let nobody in, write `allow = \"nobody\"`",
+            "to let nobody in, write `allow = \"deny\"`",
         );
     }
     let any_of = elements(Some(values), &at.key(key))
@@ -261,17 +272,17 @@ fn access(raw: RawAllow, at: &At<'_>) -> Option<Access> {
 }
 
 /// What a token has to be granted: all of these.
-fn scopes(list: List<String>, at: &At<'_>) -> Access {
+fn scopes(list: List<String>, at: &Location<'_>) -> Access {
     if list.is_empty() {
-        at.refuse(
+        at.error(
             "every token has all of no scopes",
-            "for whoever is known, write `allow = \"signed-in\"`",
+            "for whoever is known, write `allow = \"authenticated\"`",
         );
     }
     let mut conditions = Vec::new();
     for (at, scope) in elements(Some(list), at) {
         if !is_scope(&scope) {
-            at.refuse(
+            at.error(
                 format!("{} is not one scope", quoted(&scope)),
                 "each scope is an element of the list",
             );
@@ -298,7 +309,7 @@ pub(super) fn is_reserved(folded: &str) -> bool {
 }
 
 /// The identity headers of an app.
-pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemplate> {
+pub(super) fn headers(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<HeaderTemplate> {
     let Some(raw) = raw else {
         return HEADERS
             .iter()
@@ -324,7 +335,7 @@ pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemp
         } else if let Some(template) = template {
             match HeaderTemplate::parse(&name, &template) {
                 Ok(parsed) => templates.push(parsed),
-                Err(error) => at.refuse(
+                Err(error) => at.error(
                     format!("{}: {error}", quoted(&template)),
                     "such as `\"{email}\"`",
                 ),
@@ -336,16 +347,19 @@ pub(super) fn headers(raw: Option<Named<String>>, at: &At<'_>) -> Vec<HeaderTemp
 }
 
 /// The odd spellings of paths that an app needs.
-pub(super) fn tolerated(raw: Option<List<String>>, at: &At<'_>) -> Oddities {
-    let mut oddities = Oddities::NONE;
+pub(super) fn allowed(raw: Option<List<String>>, at: &Location<'_>) -> PathAmbiguities {
+    let mut ambiguities = PathAmbiguities::NONE;
     for (at, name) in elements(raw, at) {
-        match Oddity::NAMED.iter().find(|(known, _)| *known == name) {
-            Some((_, oddity)) => oddities = oddities.with(*oddity),
+        match PathAmbiguity::NAMED
+            .iter()
+            .find(|(known, _)| *known == name)
+        {
+            Some((_, oddity)) => ambiguities = ambiguities.with(*oddity),
             None => {
-                let known = did_you_mean(&name, Oddity::NAMED.map(|(known, _)| known));
-                at.refuse(format!("{} cannot be tolerated", quoted(&name)), known);
+                let known = did_you_mean(&name, PathAmbiguity::NAMED.map(|(known, _)| known));
+                at.error(format!("{} cannot be tolerated", quoted(&name)), known);
             }
         }
     }
-    oddities
+    ambiguities
 }

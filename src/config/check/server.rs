@@ -11,21 +11,21 @@ use rustls_pki_types::pem::PemObject as _;
 
 use super::super::files::Folder;
 use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
-use super::super::report::{At, quoted};
+use super::super::report::{Location, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
-use super::super::words::{self, LogLevel};
+use super::super::values::{self, LogLevel};
 use super::{elements, wait};
-use crate::policy::client_address::ForwardedIn;
-use crate::proxy::RoomSettings;
+use crate::downstream::{CertificateFiles, Certificates, ListenerSettings};
+use crate::policy::client_address::ForwardedHeader;
+use crate::proxy::LimiterSettings;
 use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
-use crate::wire::{CertificateFiles, Certificates, ListenerSettings};
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
 const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
-const MOST_WORKERS: usize = 1024;
+const MAX_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
 const MAX_REQUESTS: u32 = 10_000;
 const MAX_WAITING_REQUESTS: u32 = 1000;
@@ -39,7 +39,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<ServerConfig> {
+pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Option<ServerConfig> {
     let listen = listen(raw.listen.as_deref().unwrap_or(LISTEN), &at.key("listen"));
     let admin_listen = self::listen(
         raw.admin_listen.as_deref().unwrap_or(ADMIN_LISTEN),
@@ -53,7 +53,7 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         } else {
             "listen"
         };
-        at.key(key).refuse(
+        at.key(key).error(
             "`listen` and `admin_listen` are the same address",
             "probes and metrics have an address of their own, which the outside should not reach",
         );
@@ -62,12 +62,12 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
     let workers = workers(raw.workers, &at.key("workers"));
     if raw.max_connections == Some(0) {
         at.key("max_connections")
-            .refuse("`0` connections would serve nobody", "the default is 10000");
+            .error("`0` connections would serve nobody", "the default is 10000");
     }
     if raw.max_connections_per_client == Some(0) {
         let hint = format!("the default is {MAX_CONNECTIONS_PER_CLIENT}");
         at.key("max_connections_per_client")
-            .refuse("`0` connections would serve nobody", hint);
+            .error("`0` connections would serve nobody", hint);
     }
     let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
     let limits = ListenerSettings {
@@ -120,30 +120,34 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         && trusted_proxies.is_empty()
         && matches!(listen, Some(ListenAddr::Tcp(_)))
     {
-        at.key("proxy_protocol").refuse(
+        at.key("proxy_protocol").error(
             "`proxy_protocol` without `trusted_proxies` would serve nobody",
             "name the load balancers' addresses in `trusted_proxies`: only they are believed",
         );
     }
-    let requests = RoomSettings {
-        most: max_requests(raw.max_requests, &at.key("max_requests")).unwrap_or(size(MAX_REQUESTS)),
+    let requests = LimiterSettings {
+        most: max_in_flight_requests(
+            raw.max_in_flight_requests,
+            &at.key("max_in_flight_requests"),
+        )
+        .unwrap_or(size(MAX_REQUESTS)),
         most_waiting: size(bounded(
-            raw.max_waiting_requests,
-            &at.key("max_waiting_requests"),
+            raw.max_queued_requests,
+            &at.key("max_queued_requests"),
             "requests that wait",
             MAX_WAITING_REQUESTS,
             0..=100_000,
         )),
-        patience: raw
-            .request_wait
-            .map_or(REQUEST_WAIT, |span| wait(span, &at.key("request_wait"))),
+        timeout: raw
+            .queue_timeout
+            .map_or(REQUEST_WAIT, |span| wait(span, &at.key("queue_timeout"))),
     };
-    let forwarded_in = match raw
-        .forwarded_in
-        .unwrap_or(words::ForwardedIn::XForwardedFor)
+    let forwarded_header = match raw
+        .forwarded_header
+        .unwrap_or(values::ForwardedHeader::XForwardedFor)
     {
-        words::ForwardedIn::XForwardedFor => ForwardedIn::XForwardedFor,
-        words::ForwardedIn::Forwarded => ForwardedIn::Forwarded,
+        values::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
+        values::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
     };
     let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
     Some(ServerConfig {
@@ -151,20 +155,20 @@ pub(super) fn check(raw: RawServer, at: &At<'_>, folder: &Folder) -> Option<Serv
         admin_listen: admin_listen?,
         tls,
         trusted_proxies,
-        forwarded_in,
+        forwarded_header,
         workers,
         requests,
         shutdown_delay: raw
             .shutdown_delay
-            .map_or(SHUTDOWN_DELAY, |words::Span(delay)| delay),
+            .map_or(SHUTDOWN_DELAY, |values::HumanDuration(delay)| delay),
         limits,
     })
 }
 
 pub(super) fn check_log(raw: RawLog) -> LogConfig {
-    let format = match raw.format.unwrap_or(words::LogFormat::Text) {
-        words::LogFormat::Text => LogFormat::Human,
-        words::LogFormat::Json => LogFormat::Json,
+    let format = match raw.format.unwrap_or(values::LogFormat::Text) {
+        values::LogFormat::Text => LogFormat::Human,
+        values::LogFormat::Json => LogFormat::Json,
     };
     let filter = match raw.level.unwrap_or(LogLevel::Info) {
         LogLevel::Error => "error",
@@ -180,11 +184,11 @@ pub(super) fn check_log(raw: RawLog) -> LogConfig {
     }
 }
 
-fn listen(text: &str, at: &At<'_>) -> Option<ListenAddr> {
+fn listen(text: &str, at: &Location<'_>) -> Option<ListenAddr> {
     let address = text.parse().ok();
     if address.is_none() {
         let hint = "an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080`, or `unix:/run/doorward.sock`";
-        at.refuse(
+        at.error(
             format!("{} is not an address to listen at", quoted(text)),
             hint,
         );
@@ -206,20 +210,20 @@ fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
     }
 }
 
-fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
+fn workers(raw: Option<u32>, at: &Location<'_>) -> NonZeroUsize {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let Some(wanted) = raw else { return cores };
     match usize::try_from(wanted)
         .ok()
-        .filter(|wanted| *wanted <= MOST_WORKERS)
+        .filter(|wanted| *wanted <= MAX_WORKERS)
         .and_then(NonZeroUsize::new)
     {
         Some(workers) => workers,
         None => {
             let hint = format!(
-                "from 1 to {MOST_WORKERS}; this machine has {cores} cores, which is the default"
+                "from 1 to {MAX_WORKERS}; this machine has {cores} cores, which is the default"
             );
-            at.refuse(
+            at.error(
                 format!("{} is not a number of workers", quoted(wanted)),
                 hint,
             );
@@ -231,7 +235,7 @@ fn workers(raw: Option<u32>, at: &At<'_>) -> NonZeroUsize {
 /// A number within bounds beyond which Doorward could not keep its promises.
 fn bounded(
     raw: Option<u32>,
-    at: &At<'_>,
+    at: &Location<'_>,
     what: &str,
     default: u32,
     bounds: RangeInclusive<u32>,
@@ -243,7 +247,7 @@ fn bounded(
                 bounds.start(),
                 bounds.end()
             );
-            at.refuse(
+            at.error(
                 format!("{} is not a number of {what}", quoted(number)),
                 hint,
             );
@@ -255,7 +259,7 @@ fn bounded(
 }
 
 /// How many requests may be under way: in all, or at an app.
-pub(super) fn max_requests(raw: Option<u32>, at: &At<'_>) -> Option<usize> {
+pub(super) fn max_in_flight_requests(raw: Option<u32>, at: &Location<'_>) -> Option<usize> {
     let bounds = 1..=1_000_000;
     raw.map(|most| {
         size(bounded(
@@ -272,23 +276,23 @@ fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> {
+fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<IpNet> {
     let mut networks = Vec::new();
     for (at, text) in elements(raw, at) {
         match text
             .parse::<IpNet>()
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         {
-            Ok(network) if network.prefix_len() == 0 => at.refuse(
+            Ok(network) if network.prefix_len() == 0 => at.error(
                 format!("{} is everybody", quoted(&text)),
                 "name the proxies' addresses; whoever is trusted can pretend to be any client",
             ),
-            Ok(network) if network.trunc() != network => at.refuse(
+            Ok(network) if network.trunc() != network => at.error(
                 format!("{} has bits behind its prefix", quoted(&text)),
                 format!("did you mean `{}`?", network.trunc()),
             ),
             Ok(network) => networks.push(network),
-            Err(_) => at.refuse(
+            Err(_) => at.error(
                 format!("{} is not a network", quoted(&text)),
                 "such as `10.0.0.0/8` or `fd00::/8`",
             ),
@@ -297,7 +301,7 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &At<'_>) -> Vec<IpNet> 
     networks
 }
 
-fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
+fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
     let first = pair(
         RawCertificate {
             cert_file: raw.cert_file,
@@ -325,7 +329,7 @@ fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
         })
     });
     read.map_err(|error| {
-        at.refuse(
+        at.error(
             error.to_string(),
             "the files changed while they were read: try again",
         )
@@ -334,7 +338,7 @@ fn tls(raw: RawTls, at: &At<'_>, folder: &Folder) -> Option<TlsConfig> {
 }
 
 /// A certificate and its key, which fit together.
-fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<CertificateFiles> {
+fn pair(raw: RawCertificate, at: &Location<'_>, folder: &Folder) -> Option<CertificateFiles> {
     let cert_file = at.required(
         "cert_file",
         raw.cert_file,
@@ -359,7 +363,7 @@ fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<Certificate
     match Certificates::read(vec![files.clone()]) {
         Ok(_) => Some(files),
         Err(error) => {
-            at.key("key_file").refuse(
+            at.key("key_file").error(
                 error.to_string(),
                 "the key must be the one that the certificate was issued for",
             );
@@ -369,13 +373,13 @@ fn pair(raw: RawCertificate, at: &At<'_>, folder: &Folder) -> Option<Certificate
 }
 
 /// Whether a file holds a private key that can be read.
-pub(super) fn private_key(at: &At<'_>, name: &str, folder: &Folder) -> Option<()> {
+pub(super) fn private_key(at: &Location<'_>, name: &str, folder: &Folder) -> Option<()> {
     let text = folder.private_text(at, name)?;
     match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
         Ok(_) => Some(()),
         Err(_) => {
             let hint = "in PEM, without a password; it begins with `-----BEGIN PRIVATE KEY-----`";
-            at.refuse(
+            at.error(
                 format!(
                     "the file {} holds no private key that can be read",
                     quoted(name)

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::super::files::Folder;
 use super::super::keys::SealingKey;
 use super::super::raw::{List, RawSession};
-use super::super::report::{At, quoted};
-use super::super::words::Span;
+use super::super::report::{Location, quoted};
+use super::super::values::HumanDuration;
 use super::{elements, wait};
-use crate::session::assess::Limits;
+use crate::session::validity::Limits;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
@@ -17,7 +17,7 @@ const MAX_CACHED: u32 = 10_000;
 /// The keys, never none, and the limits: apps are checked against those even if there is no key.
 pub(super) fn check(
     raw: RawSession,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> (Option<Vec<SealingKey>>, Limits) {
     let defaults = Limits {
@@ -31,9 +31,9 @@ pub(super) fn check(
 
 /// The limits of a session; what is not given is taken from `defaults`.
 pub(super) fn limits(
-    idle: Option<Span>,
-    absolute: Option<Span>,
-    at: &At<'_>,
+    idle: Option<HumanDuration>,
+    absolute: Option<HumanDuration>,
+    at: &Location<'_>,
     defaults: Limits,
 ) -> Limits {
     let limits = Limits {
@@ -48,7 +48,7 @@ pub(super) fn limits(
         } else {
             "absolute_timeout"
         };
-        at.key(key).refuse(
+        at.key(key).error(
             format!(
                 "the idle limit of {} s is longer than the absolute limit of {} s",
                 limits.idle.as_secs(),
@@ -60,11 +60,11 @@ pub(super) fn limits(
     limits
 }
 
-fn keys(files: Option<List<String>>, at: &At<'_>, folder: &Folder) -> Vec<SealingKey> {
+fn keys(files: Option<List<String>>, at: &Location<'_>, folder: &Folder) -> Vec<SealingKey> {
     const HINT: &str = "make one: `doorward keygen --out doorward.key`, and write `key_files = [\"doorward.key\"]`";
     match &files {
         None => at.refuse_missing("key_files", HINT),
-        Some(files) if files.is_empty() => at.key("key_files").refuse("there is no key", HINT),
+        Some(files) if files.is_empty() => at.key("key_files").error("there is no key", HINT),
         Some(_) => {}
     }
     let mut keys: Vec<SealingKey> = Vec::new();
@@ -74,27 +74,27 @@ fn keys(files: Option<List<String>>, at: &At<'_>, folder: &Folder) -> Vec<Sealin
         };
         match SealingKey::parse(&text) {
             Ok(key) if keys.contains(&key) => {
-                at.refuse(
+                at.error(
                     format!("{} holds the same key as a file before it", quoted(&name)),
                     "name each key once",
                 );
             }
             Ok(key) => keys.push(key),
-            Err(error) => at.refuse(format!("{}: {error}", quoted(&name)), HINT),
+            Err(error) => at.error(format!("{}: {error}", quoted(&name)), HINT),
         }
     }
     keys
 }
 
 /// How many sessions each worker keeps opened.
-pub(super) fn max_cached(raw: Option<u32>, at: &At<'_>) -> usize {
-    most(raw, MAX_CACHED, &at.key("max_cached"))
+pub(super) fn session_cache_size(raw: Option<u32>, at: &Location<'_>) -> usize {
+    most(raw, MAX_CACHED, &at.key("session_cache_size"))
 }
 
 /// A limit that must not be zero.
-pub(super) fn most(given: Option<u32>, default: u32, at: &At<'_>) -> usize {
+pub(super) fn most(given: Option<u32>, default: u32, at: &Location<'_>) -> usize {
     if given == Some(0) {
-        at.refuse(
+        at.error(
             "`0` would keep nothing, and without it nobody stays signed in",
             format!("the default is {default}"),
         );

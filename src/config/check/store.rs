@@ -8,7 +8,7 @@ use url::Url;
 
 use super::super::files::Folder;
 use super::super::raw::{RawRedis, RawStore};
-use super::super::report::{At, quoted};
+use super::super::report::{Location, quoted};
 use super::super::settings::{StoreConfig, StorePlace};
 use super::session::most;
 use super::{elements, wait};
@@ -21,11 +21,11 @@ const MAX_REVOKED: u32 = 100_000;
 const KEY_PREFIX: &str = "doorward:";
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// A request that waits for a refresh waits so long at most.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(5);
+const MAX_TIMEOUT: Duration = Duration::from_secs(5);
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
-pub(super) fn check(raw: RawStore, at: &At<'_>, folder: &Folder) -> Option<StoreConfig> {
+pub(super) fn check(raw: RawStore, at: &Location<'_>, folder: &Folder) -> Option<StoreConfig> {
     let max_entries = most(raw.max_entries, MAX_ENTRIES, &at.key("max_entries"));
     let max_revoked = most(raw.max_revoked, MAX_REVOKED, &at.key("max_revoked"));
     let url = raw.url.as_deref().unwrap_or("memory:");
@@ -48,7 +48,7 @@ pub(super) fn check(raw: RawStore, at: &At<'_>, folder: &Folder) -> Option<Store
             let hint =
                 "take it away: what is in a Redis is kept there, as far as that is persistent";
             at.key("journal_file")
-                .refuse("a journal is for `memory:`", hint);
+                .error("a journal is for `memory:`", hint);
         }
         let url = store_url(url, &at.key("url"));
         redis(raw.redis.unwrap_or_default(), url, &redis_at, folder)
@@ -63,7 +63,7 @@ pub(super) fn check(raw: RawStore, at: &At<'_>, folder: &Folder) -> Option<Store
 }
 
 /// Where a journal can be: it need not be there yet.
-fn journal(name: &str, at: &At<'_>, folder: &Folder) -> Option<PathBuf> {
+fn journal(name: &str, at: &Location<'_>, folder: &Folder) -> Option<PathBuf> {
     let path = folder.path(name);
     if name.is_empty()
         || path.is_dir()
@@ -72,7 +72,7 @@ fn journal(name: &str, at: &At<'_>, folder: &Folder) -> Option<PathBuf> {
             .is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
     {
         let hint = "a file in a folder that is there and that doorward may write to, such as `ended.journal`";
-        at.refuse(format!("{} cannot be a journal", quoted(name)), hint);
+        at.error(format!("{} cannot be a journal", quoted(name)), hint);
         return None;
     }
     Some(path)
@@ -93,26 +93,26 @@ struct RedisUrlNode {
     port: Option<u16>,
 }
 
-fn store_url(text: &str, at: &At<'_>) -> Option<RedisUrl> {
+fn store_url(text: &str, at: &Location<'_>) -> Option<RedisUrl> {
     const HINT: &str = "`memory:`, `redis://host:6379` or, with TLS, `rediss://host:6379`; `/1` behind it for another \
                         database";
-    let refuse = |what: &str| {
-        at.refuse(format!("{} {what}", quoted(text)), HINT);
+    let error = |what: &str| {
+        at.error(format!("{} {what}", quoted(text)), HINT);
         None
     };
     let Ok(url) = Url::parse(text) else {
-        return refuse("is not a store");
+        return error("is not a store");
     };
     let tls = match url.scheme() {
         "redis" => false,
         "rediss" => true,
-        _ => return refuse("is not a store"),
+        _ => return error("is not a store"),
     };
     if url.query().is_some() || url.fragment().is_some() {
-        return refuse("has more than address and database");
+        return error("has more than address and database");
     }
     let Some(node) = node_of(&url) else {
-        return refuse("names no host");
+        return error("names no host");
     };
     let database = url.path().trim_start_matches('/');
     let Ok(database) = (if database.is_empty() {
@@ -120,7 +120,7 @@ fn store_url(text: &str, at: &At<'_>) -> Option<RedisUrl> {
     } else {
         database.parse()
     }) else {
-        return refuse("ends with something that is no number of a database");
+        return error("ends with something that is no number of a database");
     };
     let decoded = |text: &str| {
         percent_decode_str(text)
@@ -131,7 +131,7 @@ fn store_url(text: &str, at: &At<'_>) -> Option<RedisUrl> {
     let username = Some(url.username()).filter(|name| !name.is_empty());
     let (username, password) = (username.map(decoded), url.password().map(decoded));
     if username == Some(None) || password == Some(None) {
-        return refuse("has a user name or password that is not UTF-8 text");
+        return error("has a user name or password that is not UTF-8 text");
     }
     let password = password.flatten().map(Secret::new);
     if !tls && password.is_some() && !is_loopback_host(url.host_str().unwrap_or_default()) {
@@ -165,7 +165,7 @@ fn node_of(url: &Url) -> Option<RedisUrlNode> {
 fn redis(
     raw: RawRedis,
     url: Option<RedisUrl>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<RedisSettings> {
     let topology = topology(&raw, at, folder);
@@ -173,7 +173,7 @@ fn redis(
     let ca = raw.ca_file.map(|name| {
         let at = at.key("ca_file");
         if url.as_ref().is_some_and(|url| !url.tls) {
-            at.refuse(
+            at.error(
                 "there is no TLS to this store",
                 "take the key away, or make the store's `url` `rediss://…`",
             );
@@ -186,10 +186,10 @@ fn redis(
     let timeout = raw
         .timeout
         .map_or(TIMEOUT, |span| wait(span, &at.key("timeout")));
-    if timeout > LONGEST_TIMEOUT {
+    if timeout > MAX_TIMEOUT {
         let hint = "at most `\"5s\"`: so long does a request wait for a refresh";
         at.key("timeout")
-            .refuse(format!("{} s is too long", timeout.as_secs()), hint);
+            .error(format!("{} s is too long", timeout.as_secs()), hint);
     }
     let in_file = password(
         raw.username,
@@ -202,7 +202,7 @@ fn redis(
 
     let url = url?;
     if raw.cluster == Some(true) && url.database != 0 {
-        at.key("cluster").refuse(
+        at.key("cluster").error(
             "a Cluster has the database 0 only",
             "take the number away from the store's `url`",
         );
@@ -212,14 +212,14 @@ fn redis(
         password,
     });
     if in_url.is_none() && url.username.is_some() {
-        at.beside("url").refuse(
+        at.beside("url").error(
             "there is a user name without a password",
             "give both here, or both in `[store.redis]`",
         );
     }
     let login = match (in_url, in_file) {
         (Some(_), Some(_)) => {
-            at.key("password_file").refuse(
+            at.key("password_file").error(
                 "the store's `url` has a password too",
                 "give it once, better in a file",
             );
@@ -252,7 +252,7 @@ fn redis(
     })
 }
 
-fn topology(raw: &RawRedis, at: &At<'_>, folder: &Folder) -> Option<Topology> {
+fn topology(raw: &RawRedis, at: &Location<'_>, folder: &Folder) -> Option<Topology> {
     let (name, file) = (
         raw.sentinel_username.clone(),
         raw.sentinel_password_file.clone(),
@@ -264,7 +264,7 @@ fn topology(raw: &RawRedis, at: &At<'_>, folder: &Folder) -> Option<Topology> {
             file.is_some()
         };
         if given && raw.sentinel_master.is_none() {
-            at.key(key).refuse(
+            at.key(key).error(
                 "there is no Sentinel",
                 "name what the Sentinels call the Redis: `sentinel_master`",
             );
@@ -283,13 +283,13 @@ fn topology(raw: &RawRedis, at: &At<'_>, folder: &Folder) -> Option<Topology> {
         Some(_) if is_cluster => {
             let hint = "a Cluster needs no Sentinels: take one of the two away";
             at.key("sentinel_master")
-                .refuse("`cluster` is set too", hint);
+                .error("`cluster` is set too", hint);
             None
         }
         Some(master) if master.is_empty() || master.contains(char::is_whitespace) => {
             let hint = "as in `sentinel monitor NAME …`";
             at.key("sentinel_master")
-                .refuse(format!("{} cannot be a name", quoted(master)), hint);
+                .error(format!("{} cannot be a name", quoted(master)), hint);
             None
         }
         Some(master) => {
@@ -304,13 +304,13 @@ fn topology(raw: &RawRedis, at: &At<'_>, folder: &Folder) -> Option<Topology> {
     }
 }
 
-fn more_nodes(raw: &RawRedis, topology: &Option<Topology>, at: &At<'_>) -> Vec<RedisUrlNode> {
+fn more_nodes(raw: &RawRedis, topology: &Option<Topology>, at: &Location<'_>) -> Vec<RedisUrlNode> {
     let at = at.key("nodes");
     if let (Some(Topology::Single), Some(nodes)) = (topology, &raw.nodes)
         && !nodes.is_empty()
     {
         let hint = "several are the nodes of a Cluster (`cluster = true`) or Sentinels (`sentinel_master = \"…\"`)";
-        at.refuse("there is one Redis, in the store's `url`", hint);
+        at.error("there is one Redis, in the store's `url`", hint);
     }
     let mut found = Vec::new();
     for (at, text) in elements(raw.nodes.clone(), &at) {
@@ -321,7 +321,7 @@ fn more_nodes(raw: &RawRedis, topology: &Option<Topology>, at: &At<'_>) -> Vec<R
         let bare = bare.filter(|url| url.query().is_none() && url.fragment().is_none());
         match bare.and_then(|url| node_of(&url)) {
             Some(node) => found.push(node),
-            None => at.refuse(
+            None => at.error(
                 format!("{} is no host and port", quoted(&text)),
                 "such as `redis-2.internal:6379`",
             ),
@@ -334,7 +334,7 @@ fn more_nodes(raw: &RawRedis, topology: &Option<Topology>, at: &At<'_>) -> Vec<R
 fn password(
     username: Option<String>,
     file: Option<String>,
-    at: &At<'_>,
+    at: &Location<'_>,
     username_key: &str,
     file_key: &str,
     folder: &Folder,
@@ -344,7 +344,7 @@ fn password(
         (Some(_), None) => {
             let hint = format!("put the password into a file, and name it as `{file_key}`");
             at.key(username_key)
-                .refuse("there is a user name without a password", hint);
+                .error("there is a user name without a password", hint);
             Some(None)
         }
         (username, Some(file)) => {
@@ -357,7 +357,7 @@ fn password(
     }
 }
 
-fn key_prefix(raw: Option<String>, at: &At<'_>) -> String {
+fn key_prefix(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(prefix) = raw else {
         return KEY_PREFIX.to_owned();
     };
@@ -365,7 +365,7 @@ fn key_prefix(raw: Option<String>, at: &At<'_>) -> String {
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'_' | b'-' | b'/');
     if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(good) {
         let hint = "such as `doorward:`: letters, digits and `:._-/`, at most 64 of them";
-        at.refuse(
+        at.error(
             format!("{} cannot be what keys begin with", quoted(&prefix)),
             hint,
         );

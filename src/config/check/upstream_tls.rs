@@ -7,7 +7,7 @@ use rustls_pki_types::ServerName;
 
 use super::super::files::Folder;
 use super::super::raw::RawApp;
-use super::super::report::{At, quoted};
+use super::super::report::{Location, quoted};
 use super::server::private_key;
 use crate::upstream::{ClientCertificate, UpstreamUrl};
 
@@ -22,7 +22,7 @@ pub(super) struct UpstreamTls {
 pub(super) fn check(
     raw: &mut RawApp,
     upstream: Option<&UpstreamUrl>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<UpstreamTls> {
     let (ca, name) = (raw.upstream_ca_file.take(), raw.upstream_server_name.take());
@@ -36,8 +36,7 @@ pub(super) fn check(
         ] {
             if is_set {
                 let hint = "take the key away, or make the upstream `https://…`";
-                at.key(name)
-                    .refuse("there is no TLS to this upstream", hint);
+                at.key(name).error("there is no TLS to this upstream", hint);
             }
         }
     }
@@ -63,11 +62,11 @@ fn all_or_none<T>(given: Option<Option<T>>) -> Option<Option<T>> {
     given.map_or(Some(None), |good| good.map(Some))
 }
 
-fn server_name(name: String, at: &At<'_>) -> Option<ServerName<'static>> {
+fn server_name(name: String, at: &Location<'_>) -> Option<ServerName<'static>> {
     let text = quoted(&name);
     let parsed = ServerName::try_from(name).ok();
     if parsed.is_none() {
-        at.refuse(
+        at.error(
             format!("{text} is no name that a certificate could have"),
             "a host name such as `store.internal`",
         );
@@ -79,7 +78,7 @@ fn server_name(name: String, at: &At<'_>) -> Option<ServerName<'static>> {
 fn client_certificate(
     cert: Option<String>,
     key: Option<String>,
-    at: &At<'_>,
+    at: &Location<'_>,
     folder: &Folder,
 ) -> Option<Arc<ClientCertificate>> {
     let cert = at.required(
@@ -103,7 +102,7 @@ fn client_certificate(
         Ok(certificate) => Some(certificate),
         Err(error) => {
             let hint = "the key must be the one that the certificate was issued for";
-            at.key("upstream_key_file").refuse(error.to_string(), hint);
+            at.key("upstream_key_file").error(error.to_string(), hint);
             None
         }
     }

@@ -283,7 +283,7 @@ fn only_the_key_that_the_proof_brings_can_have_made_it() {
     for jwk_of in unusable {
         assert_eq!(
             judge_header(jwk(jwk_of.clone())),
-            Err(ProofError::BadKey),
+            Err(ProofError::KeyError),
             "{jwk_of:?}"
         );
     }

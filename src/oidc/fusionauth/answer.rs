@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::reason::{self, Meaning};
 use crate::oidc::json;
-use crate::oidc::token::{self, Grant, TokenAnswer, TokenError, TokenType};
+use crate::oidc::token::{self, Grant, TokenError, TokenResponse, TokenType};
 use crate::types::oauth::{AccessToken, ProviderSid, RefreshToken};
 
 /// What `/oauth2/token` means. Where there is an `error_reason` that is known, it counts for more than `error`.
@@ -15,12 +15,12 @@ pub(in crate::oidc) fn parse(
     grant: Grant,
     status: u16,
     body: &[u8],
-) -> Result<TokenAnswer, TokenError> {
+) -> Result<TokenResponse, TokenError> {
     let answer = json::object(body);
-    match token::parse_answer(grant, status, body) {
+    match token::parse_response(grant, status, body) {
         Ok(tokens) => {
             let refresh_token_id = text(answer.as_ref(), "refresh_token_id").map(ProviderSid::new);
-            Ok(TokenAnswer {
+            Ok(TokenResponse {
                 refresh_token_id,
                 ..tokens
             })
@@ -28,9 +28,9 @@ pub(in crate::oidc) fn parse(
         Err(
             error @ (TokenError::Unavailable { .. }
             | TokenError::Unreachable(_)
-            | TokenError::Ambiguous(_)),
+            | TokenError::TargetError(_)),
         ) => Err(error),
-        Err(error @ TokenError::BadAnswer(_)) => match (grant, status) {
+        Err(error @ TokenError::BadResponse(_)) => match (grant, status) {
             (Grant::Refresh, 404) if is_own(body) => Err(gone(status, answer.as_ref())),
             (Grant::Refresh | Grant::Code | Grant::Password, _) => Err(error),
         },
@@ -56,15 +56,15 @@ pub(in crate::oidc) fn parse(
 pub(in crate::oidc) fn parse_jwt_refresh(
     status: u16,
     body: &[u8],
-) -> Result<TokenAnswer, TokenError> {
+) -> Result<TokenResponse, TokenError> {
     let answer = json::object(body);
     match status {
         200..=299 => {
             let answer = answer
                 .as_ref()
-                .ok_or(TokenError::BadAnswer("not a JSON object"))?;
-            let token = text(Some(answer), "token").ok_or(TokenError::BadAnswer("no `token`"))?;
-            Ok(TokenAnswer {
+                .ok_or(TokenError::BadResponse("not a JSON object"))?;
+            let token = text(Some(answer), "token").ok_or(TokenError::BadResponse("no `token`"))?;
+            Ok(TokenResponse {
                 access_token: AccessToken::new(token),
                 token_type: TokenType::Bearer,
                 expires_in: None,
@@ -81,7 +81,7 @@ pub(in crate::oidc) fn parse_jwt_refresh(
             reason: None,
         }),
         429 | 500.. => Err(TokenError::Unavailable { status }),
-        _ => Err(TokenError::BadAnswer(
+        _ => Err(TokenError::BadResponse(
             "neither tokens nor errors of FusionAuth",
         )),
     }
@@ -166,8 +166,8 @@ mod tests {
             TokenError::Refused { .. } => "gone",
             TokenError::ClientRejected { .. } => "registration",
             TokenError::Unavailable { .. } => "unavailable",
-            TokenError::BadAnswer(_) => "nonsense",
-            TokenError::Unreachable(_) | TokenError::Ambiguous(_) => "no answer",
+            TokenError::BadResponse(_) => "nonsense",
+            TokenError::Unreachable(_) | TokenError::TargetError(_) => "no answer",
         }
     }
 
@@ -205,13 +205,13 @@ mod tests {
                 400,
                 r#"{"error":"invalid_grant","error_reason":"unheard_of"}"#,
                 "gone",
-                "grant_refused",
+                "grant_rejected",
             ),
             (
                 400,
                 r#"{"error":"invalid_grant","error_reason":7}"#,
                 "gone",
-                "grant_refused",
+                "grant_rejected",
             ),
             (
                 400,

@@ -8,7 +8,7 @@ use super::{FusionAuth, answer, at};
 use crate::oidc::discovery::Metadata;
 use crate::oidc::error::{Endpoint, ProviderError};
 use crate::oidc::http::{Http, Payload, Request};
-use crate::oidc::token::{Revoked, TokenAnswer, TokenError};
+use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::types::oauth::RefreshToken;
 
 const TENANT: &str = "X-FusionAuth-TenantId";
@@ -21,7 +21,7 @@ impl FusionAuth {
         metadata: &Metadata,
         token: &RefreshToken,
         timeout: Duration,
-    ) -> Result<TokenAnswer, TokenError> {
+    ) -> Result<TokenResponse, TokenError> {
         let body = json!({ "refreshToken": token.expose() }).to_string();
         let answer = http
             .call(Request {
@@ -67,7 +67,7 @@ impl FusionAuth {
             let answer = http.call(asked).await?;
             match answer.status {
                 200..=299 | 404 => return Ok(Revoked::Done),
-                status => tracing::warn!(status, "fusionauth_api_key_refused"),
+                status => tracing::warn!(status, "fusionauth_api_key_rejected"),
             }
         }
         let payload =

@@ -24,12 +24,12 @@ pub struct Event {
     /// The stable word for what happened.
     pub word: &'static str,
     /// Whose sessions end.
-    pub concerns: Concerned,
+    pub concerns: AffectedSessions,
 }
 
 /// Whose sessions an event ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Concerned {
+pub enum AffectedSessions {
     /// That of one refresh token; with the application, if it belongs to one.
     RefreshToken(ProviderSid, Option<ClientId>),
     /// Those of a person, at one application or at all.
@@ -40,7 +40,7 @@ pub enum Concerned {
 
 /// Why a body is not an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadEvent {
+pub enum EventError {
     /// Not one JSON object with an object `event` that has a `type`.
     #[error("the webhook's body is not an event")]
     Malformed,
@@ -49,7 +49,7 @@ pub enum BadEvent {
     Member(&'static str),
 }
 
-impl BadEvent {
+impl EventError {
     /// A stable code.
     pub const fn code(self) -> &'static str {
         match self {
@@ -62,17 +62,17 @@ impl BadEvent {
 /// Reads a webhook's body. `None`: of a type that ends no session.
 ///
 /// # Errors
-/// [`BadEvent`].
-pub fn read(body: &[u8]) -> Result<Option<Event>, BadEvent> {
-    let body = json::object(body).ok_or(BadEvent::Malformed)?;
+/// [`EventError`].
+pub fn read(body: &[u8]) -> Result<Option<Event>, EventError> {
+    let body = json::object(body).ok_or(EventError::Malformed)?;
     let event = body
         .get("event")
         .and_then(Value::as_object)
-        .ok_or(BadEvent::Malformed)?;
+        .ok_or(EventError::Malformed)?;
     let (word, concerns) = match event
         .get("type")
         .and_then(Value::as_str)
-        .ok_or(BadEvent::Malformed)?
+        .ok_or(EventError::Malformed)?
     {
         "jwt.refresh-token.revoke" => ("refresh_token_revoked", of_revocation(event)?),
         "user.deactivate" => ("user_deactivated", of_person(event)?),
@@ -87,8 +87,10 @@ pub fn read(body: &[u8]) -> Result<Option<Event>, BadEvent> {
         .and_then(Value::as_u64)
         .filter(|millis| *millis <= LATEST);
     Ok(Some(Event {
-        id: id.ok_or(BadEvent::Member("id"))?.to_owned(),
-        created_at: Timestamp::from_secs(created.ok_or(BadEvent::Member("createInstant"))? / 1000),
+        id: id.ok_or(EventError::Member("id"))?.to_owned(),
+        created_at: Timestamp::from_secs(
+            created.ok_or(EventError::Member("createInstant"))? / 1000,
+        ),
         tenant_id: text(event, "tenantId")?.map(str::to_owned),
         word,
         concerns,
@@ -96,32 +98,35 @@ pub fn read(body: &[u8]) -> Result<Option<Event>, BadEvent> {
 }
 
 /// One refresh token, all of a person (at one application or at all), or all of an application.
-fn of_revocation(event: &Map<String, Value>) -> Result<Concerned, BadEvent> {
+fn of_revocation(event: &Map<String, Value>) -> Result<AffectedSessions, EventError> {
     let application = text(event, "applicationId")?.map(ClientId::new);
     if let Some(token) = object(event, "refreshToken")? {
-        let id = text(token, "id")?.ok_or(BadEvent::Member("refreshToken.id"))?;
-        return Ok(Concerned::RefreshToken(ProviderSid::new(id), application));
+        let id = text(token, "id")?.ok_or(EventError::Member("refreshToken.id"))?;
+        return Ok(AffectedSessions::RefreshToken(
+            ProviderSid::new(id),
+            application,
+        ));
     }
     match (person(event)?, application) {
-        (Some(person), application) => Ok(Concerned::Person(person, application)),
-        (None, Some(application)) => Ok(Concerned::Application(application)),
-        (None, None) => Err(BadEvent::Member("userId")),
+        (Some(person), application) => Ok(AffectedSessions::Person(person, application)),
+        (None, Some(application)) => Ok(AffectedSessions::Application(application)),
+        (None, None) => Err(EventError::Member("userId")),
     }
 }
 
-fn of_person(event: &Map<String, Value>) -> Result<Concerned, BadEvent> {
-    let person = person(event)?.ok_or(BadEvent::Member("user.id"))?;
-    Ok(Concerned::Person(person, None))
+fn of_person(event: &Map<String, Value>) -> Result<AffectedSessions, EventError> {
+    let person = person(event)?.ok_or(EventError::Member("user.id"))?;
+    Ok(AffectedSessions::Person(person, None))
 }
 
 /// `userId` or `user.id`, which must not be two people.
-fn person(event: &Map<String, Value>) -> Result<Option<Subject>, BadEvent> {
+fn person(event: &Map<String, Value>) -> Result<Option<Subject>, EventError> {
     let inner = match object(event, "user")? {
         Some(user) => text(user, "id")?,
         None => None,
     };
     match (text(event, "userId")?, inner) {
-        (Some(one), Some(other)) if one != other => Err(BadEvent::Member("userId")),
+        (Some(one), Some(other)) if one != other => Err(EventError::Member("userId")),
         (one, other) => Ok(one.or(other).map(Subject::new)),
     }
 }
@@ -129,22 +134,22 @@ fn person(event: &Map<String, Value>) -> Result<Option<Subject>, BadEvent> {
 fn text<'e>(
     object: &'e Map<String, Value>,
     name: &'static str,
-) -> Result<Option<&'e str>, BadEvent> {
+) -> Result<Option<&'e str>, EventError> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text)),
-        Some(_) => Err(BadEvent::Member(name)),
+        Some(_) => Err(EventError::Member(name)),
     }
 }
 
 fn object<'e>(
     event: &'e Map<String, Value>,
     name: &'static str,
-) -> Result<Option<&'e Map<String, Value>>, BadEvent> {
+) -> Result<Option<&'e Map<String, Value>>, EventError> {
     match event.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(object)) => Ok(Some(object)),
-        Some(_) => Err(BadEvent::Member(name)),
+        Some(_) => Err(EventError::Member(name)),
     }
 }
 
@@ -168,7 +173,7 @@ mod tests {
         json!({ "event": event })
     }
 
-    fn concerns(kind: &str, members: &Value) -> Result<Option<Concerned>, BadEvent> {
+    fn concerns(kind: &str, members: &Value) -> Result<Option<AffectedSessions>, EventError> {
         let read = read(event(kind, members).to_string().as_bytes())?;
         Ok(read.map(|event| event.concerns))
     }
@@ -186,27 +191,27 @@ mod tests {
         for (members, expected) in [
             (
                 json!({"applicationId": APP, "userId": "u-1", "user": {"id": "u-1"}, "refreshToken": secret}),
-                Concerned::RefreshToken(sid.clone(), Some(app.clone())),
+                AffectedSessions::RefreshToken(sid.clone(), Some(app.clone())),
             ),
             (
                 json!({"userId": "u-1", "refreshToken": {"id": "rt-1"}}),
-                Concerned::RefreshToken(sid, None),
+                AffectedSessions::RefreshToken(sid, None),
             ),
             (
                 json!({"userId": "u-1", "user": {"id": "u-1"}, "applicationTimeToLiveInSeconds": times}),
-                Concerned::Person(user.clone(), None),
+                AffectedSessions::Person(user.clone(), None),
             ),
             (
                 json!({"user": {"id": "u-1"}, "applicationId": null}),
-                Concerned::Person(user.clone(), None),
+                AffectedSessions::Person(user.clone(), None),
             ),
             (
                 json!({"applicationId": APP, "userId": "u-1"}),
-                Concerned::Person(user, Some(app.clone())),
+                AffectedSessions::Person(user, Some(app.clone())),
             ),
             (
                 json!({"applicationId": APP, "applicationTimeToLiveInSeconds": times}),
-                Concerned::Application(app),
+                AffectedSessions::Application(app),
             ),
         ] {
             assert_eq!(
@@ -231,7 +236,10 @@ mod tests {
             .to_string();
             let event = read(text.as_bytes()).unwrap().unwrap();
             assert_eq!((event.word, event.created_at.secs()), (word, 1_505_762_615));
-            assert_eq!(event.concerns, Concerned::Person(Subject::new("u-1"), None));
+            assert_eq!(
+                event.concerns,
+                AffectedSessions::Person(Subject::new("u-1"), None)
+            );
             assert!(!format!("{event:?}").contains("example.com"));
         }
     }
@@ -273,7 +281,7 @@ mod tests {
             r#"{"event":{"type":7}}"#,
             r#"{"event":{"type":"a"},"event":{}}"#,
         ] {
-            assert_eq!(read(text.as_bytes()), Err(BadEvent::Malformed), "{text}");
+            assert_eq!(read(text.as_bytes()), Err(EventError::Malformed), "{text}");
         }
         let good = json!({"user": {"id": "u-1"}});
         for (kind, members, member) in [
@@ -320,7 +328,7 @@ mod tests {
         ] {
             assert_eq!(
                 concerns(kind, &members),
-                Err(BadEvent::Member(member)),
+                Err(EventError::Member(member)),
                 "{kind} {members}"
             );
         }
@@ -339,7 +347,7 @@ mod tests {
             members[name] = value.clone();
             assert_eq!(
                 concerns("user.delete", &members),
-                Err(BadEvent::Member(name)),
+                Err(EventError::Member(name)),
                 "{name} {value}"
             );
         }

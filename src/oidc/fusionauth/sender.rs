@@ -35,7 +35,7 @@ pub enum SignatureKey {
 
 /// A webhook is not from this FusionAuth, or that cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTheSender {
+pub enum SenderError {
     /// No webhooks are expected from it.
     #[error("no webhooks are configured for this provider")]
     NotExpected,
@@ -68,11 +68,11 @@ pub struct Sender {
     body_sha256: Option<[u8; 32]>,
 }
 
-impl NotTheSender {
+impl SenderError {
     /// A stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NotExpected => "webhook_not_expected",
+            Self::NotExpected => "webhook_not_configured",
             Self::NoSignature => "webhook_signature_missing",
             Self::Signature(rejected) => rejected.code(),
             Self::NotShared => "webhook_signature_invalid",
@@ -94,31 +94,31 @@ impl SenderProofs {
     ///
     /// # Errors
     /// What is missing or wrong.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Checked, NotTheSender> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<Checked, SenderError> {
         if let Some(expected) = &self.basic {
             let given = only(headers, &header::AUTHORIZATION)
                 .and_then(basic)
-                .ok_or(NotTheSender::Basic)?;
+                .ok_or(SenderError::Basic)?;
             if !same_bytes(&given, expected.expose().as_bytes()) {
-                return Err(NotTheSender::Basic);
+                return Err(SenderError::Basic);
             }
         }
         if let Some((name, expected)) = &self.header {
-            let given = only(headers, name).ok_or(NotTheSender::Header)?;
+            let given = only(headers, name).ok_or(SenderError::Header)?;
             if !same_bytes(given.as_bytes(), expected.expose().as_bytes()) {
-                return Err(NotTheSender::Header);
+                return Err(SenderError::Header);
             }
         }
         let Some(key) = &self.signature else {
             return Ok(Checked::Sender(Sender { body_sha256: None }));
         };
         let token =
-            only(headers, &HeaderName::from_static(SIGNATURE)).ok_or(NotTheSender::NoSignature)?;
+            only(headers, &HeaderName::from_static(SIGNATURE)).ok_or(SenderError::NoSignature)?;
         match key {
             SignatureKey::KeySet => Ok(Checked::ToVerify(token.to_owned())),
             SignatureKey::Shared(secret) => {
                 let claims =
-                    shared_secret::verify(token, secret.expose()).ok_or(NotTheSender::NotShared)?;
+                    shared_secret::verify(token, secret.expose()).ok_or(SenderError::NotShared)?;
                 Sender::of_claims(&claims).map(Checked::Sender)
             }
         }
@@ -136,24 +136,24 @@ pub enum Checked {
 
 impl Sender {
     /// From the claims of a signature that was verified.
-    pub(in crate::oidc) fn of_claims(claims: &Map<String, Value>) -> Result<Self, NotTheSender> {
+    pub(in crate::oidc) fn of_claims(claims: &Map<String, Value>) -> Result<Self, SenderError> {
         let hash = claims.get("request_body_sha256").and_then(Value::as_str);
         let hash = hash
             .and_then(|hash| STANDARD.decode(hash).ok())
             .and_then(|hash| <[u8; 32]>::try_from(hash).ok());
         Ok(Self {
-            body_sha256: Some(hash.ok_or(NotTheSender::NoBodyHash)?),
+            body_sha256: Some(hash.ok_or(SenderError::NoBodyHash)?),
         })
     }
 
     /// Whether `body` is the one that the proof is about.
     ///
     /// # Errors
-    /// [`NotTheSender::OtherBody`].
-    pub fn vouches_for(&self, body: &[u8]) -> Result<(), NotTheSender> {
+    /// [`SenderError::OtherBody`].
+    pub fn vouches_for(&self, body: &[u8]) -> Result<(), SenderError> {
         let sent = digest::digest(&digest::SHA256, body);
         match &self.body_sha256 {
-            Some(signed) if !same_bytes(signed, sent.as_ref()) => Err(NotTheSender::OtherBody),
+            Some(signed) if !same_bytes(signed, sent.as_ref()) => Err(SenderError::OtherBody),
             Some(_) | None => Ok(()),
         }
     }
@@ -284,7 +284,7 @@ mod tests {
         };
         let sender = Sender::of_claims(&claims(json!(hash(b"{}")))).unwrap();
         assert_eq!(sender.vouches_for(b"{}"), Ok(()));
-        assert_eq!(sender.vouches_for(b"{} "), Err(NotTheSender::OtherBody));
+        assert_eq!(sender.vouches_for(b"{} "), Err(SenderError::OtherBody));
         let url_safe = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([0xfb; 32]);
         for wrong in [
             json!(url_safe),
@@ -295,13 +295,13 @@ mod tests {
         ] {
             assert_eq!(
                 Sender::of_claims(&claims(wrong)).unwrap_err(),
-                NotTheSender::NoBodyHash
+                SenderError::NoBodyHash
             );
         }
         let login = json!({"sub": "alice", "iss": "acme.com"});
         assert_eq!(
             Sender::of_claims(login.as_object().unwrap()).unwrap_err(),
-            NotTheSender::NoBodyHash
+            SenderError::NoBodyHash
         );
     }
 

@@ -14,7 +14,7 @@ use super::*;
 use crate::oidc::jws::Algorithm;
 use crate::oidc::settings::{ClientAuth, ClientSettings};
 use crate::oidc::testing::{FakeProvider, Reply, Seen, Signer, jwks};
-use crate::oidc::token::{Revoked, TokenAnswer, TokenError};
+use crate::oidc::token::{Revoked, TokenError, TokenResponse};
 use crate::oidc::{Dialect, Provider, ProviderSettings, install_crypto};
 use crate::types::oauth::{ClientId, ClientSecret, Issuer, ProviderName, RefreshToken};
 use crate::types::time::{ManualClock, Timestamp};
@@ -87,7 +87,7 @@ impl World {
             .insert(0, (asked, status, body.to_owned()));
     }
 
-    async fn refresh(&self) -> Result<TokenAnswer, TokenError> {
+    async fn refresh(&self) -> Result<TokenResponse, TokenError> {
         self.provider
             .refresh(&self.client, &RefreshToken::new("r&t"))
             .await
@@ -196,8 +196,8 @@ async fn by_the_api_the_token_is_all_that_is_sent() {
     }
     assert_eq!(world.server.count("/fa/oauth2/token"), 0);
     for (status, code) in [
-        (400, "grant_refused"),
-        (404, "grant_refused"),
+        (400, "grant_rejected"),
+        (404, "grant_rejected"),
         (500, "provider_unavailable"),
     ] {
         world.on("POST /fa/api/jwt/refresh", status, "");
@@ -312,6 +312,6 @@ async fn a_webhook_is_signed_by_a_published_key_over_its_body_and_nothing_else_w
             .check_webhook(&HeaderMap::new())
             .unwrap_err()
             .code(),
-        "webhook_not_expected"
+        "webhook_not_configured"
     );
 }

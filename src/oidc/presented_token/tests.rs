@@ -45,7 +45,7 @@ fn without(names: &[&str]) -> Value {
 #[test]
 fn a_good_token_says_who_until_when_and_by_which_key() {
     let token = judge(&base()).unwrap();
-    assert_eq!(token.holder(), &Holder::Person(Subject::new("alice")));
+    assert_eq!(token.holder(), &TokenSubject::Person(Subject::new("alice")));
     assert_eq!(
         (
             token.ends_at().unwrap().secs(),
@@ -198,7 +198,7 @@ fn no_other_kind_of_token_passes_for_an_access_token() {
 #[test]
 fn nobody_is_behind_a_token_of_the_client_itself() {
     let client = |claims: Value| judge(&claims).unwrap().holder().clone();
-    let phone = Holder::Client(ClientId::new("phone"));
+    let phone = TokenSubject::Client(ClientId::new("phone"));
     assert_eq!(client(without(&["sub"])), phone);
     assert_eq!(client(with(&base(), "sub", Some(json!("phone")))), phone);
     assert_eq!(
@@ -210,7 +210,7 @@ fn nobody_is_behind_a_token_of_the_client_itself() {
         phone
     );
     let by_azp = with(&without(&["client_id"]), "azp", Some(json!("alice")));
-    assert_eq!(client(by_azp), Holder::Client(ClientId::new("alice")));
+    assert_eq!(client(by_azp), TokenSubject::Client(ClientId::new("alice")));
     let auth0 = with(
         &with(&base(), "sub", Some(json!("phone@clients"))),
         "gty",
@@ -220,7 +220,7 @@ fn nobody_is_behind_a_token_of_the_client_itself() {
     assert_eq!(client(with(&base(), "idtyp", Some(json!("app")))), phone);
     assert_eq!(
         client(with(&base(), "idtyp", Some(json!("user")))),
-        Holder::Person(Subject::new("alice"))
+        TokenSubject::Person(Subject::new("alice"))
     );
     assert_eq!(
         judge(&without(&["sub", "client_id"])).unwrap_err(),
@@ -228,7 +228,7 @@ fn nobody_is_behind_a_token_of_the_client_itself() {
     );
     assert_eq!(
         client(without(&["client_id"])),
-        Holder::Person(Subject::new("alice"))
+        TokenSubject::Person(Subject::new("alice"))
     );
 }
 

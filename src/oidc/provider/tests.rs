@@ -92,7 +92,7 @@ impl World {
             .await
     }
 
-    async fn refresh(&self) -> Result<TokenAnswer, TokenError> {
+    async fn refresh(&self) -> Result<TokenResponse, TokenError> {
         self.provider
             .refresh(&self.client(), &RefreshToken::new("rt"))
             .await
@@ -184,7 +184,7 @@ async fn an_answer_gone_wrong_is_told_apart_by_what_it_means_for_the_token() {
     .concat();
     let cases: Vec<Case> = vec![
         (
-            "token_answer_malformed",
+            "token_response_malformed",
             Box::new(move || Reply::Raw(head("connection: close\r\n\r\n<html>"))),
         ),
         (
@@ -192,25 +192,28 @@ async fn an_answer_gone_wrong_is_told_apart_by_what_it_means_for_the_token() {
             Box::new(|| Reply::Json(500, String::from("oops"))),
         ),
         (
-            "token_answer_malformed",
+            "token_response_malformed",
             Box::new(move || Reply::Stall(huge.clone())),
         ),
         (
-            "token_answer_malformed",
+            "token_response_malformed",
             Box::new(move || Reply::Stall(head("content-length: 10001\r\n\r\n"))),
         ),
-        ("provider_no_answer", Box::new(|| Reply::Stall(Vec::new()))),
         (
-            "provider_no_answer",
+            "provider_no_response",
+            Box::new(|| Reply::Stall(Vec::new())),
+        ),
+        (
+            "provider_no_response",
             Box::new(move || Reply::Stall(head("content-length: 100\r\n\r\n{"))),
         ),
-        ("provider_no_answer", Box::new(|| Reply::Raw(Vec::new()))),
+        ("provider_no_response", Box::new(|| Reply::Raw(Vec::new()))),
         (
-            "provider_no_answer",
+            "provider_no_response",
             Box::new(move || Reply::Raw(head("content-length: 100\r\n\r\n{"))),
         ),
         (
-            "provider_no_answer",
+            "provider_no_response",
             Box::new(|| Reply::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec())),
         ),
     ];
@@ -218,8 +221,12 @@ async fn an_answer_gone_wrong_is_told_apart_by_what_it_means_for_the_token() {
         world.on("/token", reply);
         let error = world.refresh().await.unwrap_err();
         assert_eq!(error.code(), code, "case {number}: {error}");
-        let is_ambiguous = matches!(error, TokenError::Ambiguous(_));
-        assert_eq!(is_ambiguous, code == "provider_no_answer", "case {number}");
+        let is_ambiguous = matches!(error, TokenError::TargetError(_));
+        assert_eq!(
+            is_ambiguous,
+            code == "provider_no_response",
+            "case {number}"
+        );
         assert_eq!(
             world.server.count("/token"),
             number + 1,
@@ -248,7 +255,7 @@ async fn a_redirect_is_not_followed() {
         match path {
             "/token" => assert_eq!(
                 world.refresh().await.unwrap_err().code(),
-                "token_answer_malformed"
+                "token_response_malformed"
             ),
             "/revoke" => {
                 assert_eq!(
@@ -331,7 +338,7 @@ async fn bad_discovery_documents_are_named_and_not_asked_for_again_at_once() {
             Box::new(|| Reply::Json(500, String::from("{}"))),
         ),
         (
-            "provider_answer_too_large",
+            "provider_response_too_large",
             Box::new(|| Reply::Json(200, " ".repeat(1024 * 1024 + 1))),
         ),
         (
@@ -599,8 +606,11 @@ async fn userinfo_is_about_the_same_person_and_sent_with_the_token() {
         (r#"{"sub":"bob"}"#, "userinfo_subject_mismatch"),
         (r#"{"email":"a"}"#, "userinfo_subject_mismatch"),
         (r#"{"sub":["alice"]}"#, "userinfo_subject_mismatch"),
-        (r#"{"sub":"bob","sub":"alice"}"#, "provider_answer_not_json"),
-        ("eyJhbGciOiJub25lIn0.e30.", "provider_answer_not_json"),
+        (
+            r#"{"sub":"bob","sub":"alice"}"#,
+            "provider_response_not_json",
+        ),
+        ("eyJhbGciOiJub25lIn0.e30.", "provider_response_not_json"),
     ] {
         world.on("/userinfo", move || Reply::Json(200, String::from(body)));
         assert_eq!(

@@ -11,8 +11,8 @@ fn answer() -> Value {
     json!({"access_token": "at", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt", "id_token": "id"})
 }
 
-fn parse(answer: &Value) -> Result<TokenAnswer, TokenError> {
-    parse_answer(Grant::Code, 200, answer.to_string().as_bytes())
+fn parse(answer: &Value) -> Result<TokenResponse, TokenError> {
+    parse_response(Grant::Code, 200, answer.to_string().as_bytes())
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn tokens_are_read_as_the_wild_writes_them() {
         (json!("3600"), Some(3600)),
         (json!(0), Some(0)),
         (json!(59.9), Some(59)),
-        (json!(1e300), Some(LONGEST_LIFE.as_secs())),
-        (json!("18446744073709551615"), Some(LONGEST_LIFE.as_secs())),
+        (json!(1e300), Some(MAX_LIFE.as_secs())),
+        (json!("18446744073709551615"), Some(MAX_LIFE.as_secs())),
         (Value::Null, None),
     ] {
         let read = parse(&with(&answer(), "expires_in", Some(value.clone())))
@@ -87,7 +87,7 @@ fn an_answer_that_makes_no_sense_is_neither_tokens_nor_a_refusal() {
     for (name, value) in cases {
         let verdict = parse(&with(&answer(), name, value.clone()));
         assert!(
-            matches!(verdict, Err(TokenError::BadAnswer(_))),
+            matches!(verdict, Err(TokenError::BadResponse(_))),
             "{name} {value:?}"
         );
     }
@@ -99,16 +99,16 @@ fn an_answer_that_makes_no_sense_is_neither_tokens_nor_a_refusal() {
         (400, "<html>"),
         (404, "not here"),
     ] {
-        let verdict = parse_answer(Grant::Refresh, status, body.as_bytes());
+        let verdict = parse_response(Grant::Refresh, status, body.as_bytes());
         assert!(
-            matches!(verdict, Err(TokenError::BadAnswer(_))),
+            matches!(verdict, Err(TokenError::BadResponse(_))),
             "{status} {body}"
         );
     }
 }
 
 fn code_of(grant: Grant, status: u16, body: &str) -> &'static str {
-    parse_answer(grant, status, body.as_bytes())
+    parse_response(grant, status, body.as_bytes())
         .unwrap_err()
         .code()
 }
@@ -116,20 +116,24 @@ fn code_of(grant: Grant, status: u16, body: &str) -> &'static str {
 #[test]
 fn only_a_grant_that_is_gone_ends_a_session() {
     let cases = [
-        (400, r#"{"error":"invalid_grant"}"#, "grant_refused"),
-        (401, r#"{"error":"invalid_grant"}"#, "grant_refused"),
-        (200, r#"{"error":"invalid_grant"}"#, "grant_refused"),
-        (400, r#"{"error":"access_denied"}"#, "grant_refused"),
-        (400, r#"{"error":"login_required"}"#, "grant_refused"),
-        (403, r#"{"error":"invalid_grant"}"#, "grant_refused"),
-        (404, r#"{"error":"invalid_grant"}"#, "grant_refused"),
-        (403, r#"{"error":"refresh_token_expired"}"#, "grant_refused"),
-        (400, r#"{"code":"bad_refresh_token"}"#, "grant_refused"),
-        (400, "", "grant_refused"),
-        (403, "", "grant_refused"),
-        (403, r#"{"message":"blocked"}"#, "token_answer_malformed"),
-        (404, r#"{"message":"no route"}"#, "token_answer_malformed"),
-        (404, "", "token_answer_malformed"),
+        (400, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
+        (401, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
+        (200, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
+        (400, r#"{"error":"access_denied"}"#, "grant_rejected"),
+        (400, r#"{"error":"login_required"}"#, "grant_rejected"),
+        (403, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
+        (404, r#"{"error":"invalid_grant"}"#, "grant_rejected"),
+        (
+            403,
+            r#"{"error":"refresh_token_expired"}"#,
+            "grant_rejected",
+        ),
+        (400, r#"{"code":"bad_refresh_token"}"#, "grant_rejected"),
+        (400, "", "grant_rejected"),
+        (403, "", "grant_rejected"),
+        (403, r#"{"message":"blocked"}"#, "token_response_malformed"),
+        (404, r#"{"message":"no route"}"#, "token_response_malformed"),
+        (404, "", "token_response_malformed"),
         (
             400,
             r#"{"error":"invalid_request","error_reason":"refresh_token_not_found"}"#,
@@ -149,13 +153,13 @@ fn only_a_grant_that_is_gone_ends_a_session() {
         (500, r#"{"error":"invalid_grant"}"#, "provider_unavailable"),
         (503, "<html>", "provider_unavailable"),
         (429, "", "provider_unavailable"),
-        (405, "", "token_answer_malformed"),
+        (405, "", "token_response_malformed"),
         (
             404,
             "<html>default backend</html>",
-            "token_answer_malformed",
+            "token_response_malformed",
         ),
-        (400, r#"{"error":7}"#, "grant_refused"),
+        (400, r#"{"error":7}"#, "grant_rejected"),
     ];
     for (status, body, code) in cases {
         assert_eq!(
@@ -164,17 +168,17 @@ fn only_a_grant_that_is_gone_ends_a_session() {
             "{status} {body}"
         );
     }
-    assert_eq!(code_of(Grant::Code, 404, ""), "token_answer_malformed");
+    assert_eq!(code_of(Grant::Code, 404, ""), "token_response_malformed");
     assert_eq!(
         code_of(Grant::Code, 400, r#"{"error":"invalid_grant"}"#),
-        "grant_refused"
+        "grant_rejected"
     );
 }
 
 #[test]
 fn descriptions_are_fit_to_be_shown() {
     let body = json!({"error": "invalid_grant", "error_description": format!("a\n\u{1b}[0m{}", "b".repeat(900))});
-    let error = parse_answer(Grant::Refresh, 400, body.to_string().as_bytes()).unwrap_err();
+    let error = parse_response(Grant::Refresh, 400, body.to_string().as_bytes()).unwrap_err();
     let TokenError::Refused {
         description: Some(description),
         ..

@@ -19,7 +19,7 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         detail: Some(text),
         advice: text,
         link,
-        reference: text,
+        request_id: text,
     };
     vec![
         ("error", pages.error(&error)),
@@ -40,10 +40,10 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         ("forbidden", {
             pages.forbidden(&ForbiddenPage {
                 site: text,
-                person: text,
+                user: text,
                 log_out: login,
                 home,
-                reference: text,
+                request_id: text,
             })
         }),
         (
@@ -65,7 +65,7 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         ("logout_confirm", {
             pages.logout_confirm(&LogoutConfirmPage {
                 site: text,
-                person: Some(text),
+                user: Some(text),
                 action: login,
                 home,
             })
@@ -73,23 +73,23 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
         ("logout_confirm of nobody", {
             pages.logout_confirm(&LogoutConfirmPage {
                 site: text,
-                person: None,
+                user: None,
                 action: login,
                 home,
             })
         }),
-        ("form_not_sent", {
+        ("post_not_preserved", {
             pages.form_not_sent(&FormNotSentPage {
                 site: text,
                 because: text,
                 login,
-                reference: text,
+                request_id: text,
             })
         }),
-        ("send_form", {
+        ("replay_post", {
             let page = SendFormPage {
                 site: text,
-                person: text,
+                user: text,
                 target: text,
                 minutes: 2,
                 of_nobody: true,
@@ -100,14 +100,14 @@ fn every_page(pages: &Pages, text: &str) -> Vec<(&'static str, Page)> {
                 id: "id",
                 home,
             };
-            pages.send_form(&page)
+            pages.replay_post(&page)
         }),
         (
             "frame_login",
             pages.frame_login(&FrameLoginPage {
                 site: text,
                 login,
-                reference: text,
+                request_id: text,
             }),
         ),
     ]
@@ -204,15 +204,12 @@ fn ten_kibibytes_are_cut() {
             .collect()
     };
     for (long, short) in sizes(&"<".repeat(10 * 1024)).into_iter().zip(sizes("x")) {
-        assert!(
-            long - short < 11 * LONGEST_TEXT * "&lt;".len(),
-            "{long} bytes"
-        );
+        assert!(long - short < 11 * MAX_TEXT * "&lt;".len(), "{long} bytes");
     }
-    assert_eq!(clean(&"é".repeat(LONGEST_TEXT)), "é".repeat(LONGEST_TEXT));
+    assert_eq!(clean(&"é".repeat(MAX_TEXT)), "é".repeat(MAX_TEXT));
     assert_eq!(
-        clean(&"é".repeat(LONGEST_TEXT + 1)),
-        format!("{}…", "é".repeat(LONGEST_TEXT))
+        clean(&"é".repeat(MAX_TEXT + 1)),
+        format!("{}…", "é".repeat(MAX_TEXT))
     );
 }
 
@@ -226,7 +223,7 @@ fn a_link_is_shown_whole_and_escaped() {
     let page = Pages::new().unwrap().frame_login(&FrameLoginPage {
         site: "a",
         login: &long,
-        reference: "r",
+        request_id: "r",
     });
     let escaped = long
         .as_str()
@@ -257,7 +254,7 @@ fn a_link_cannot_leave_our_origin() {
     ] {
         assert_eq!(
             Href::on_our_origin(path),
-            Err(NotAnHref::NotAPath),
+            Err(ParseHrefError::NotAPath),
             "{path}"
         );
     }
@@ -270,11 +267,15 @@ fn a_link_cannot_leave_our_origin() {
         "/a\\b",
         "/\0",
     ] {
-        assert_eq!(Href::on_our_origin(path), Err(NotAnHref::Byte), "{path}");
+        assert_eq!(
+            Href::on_our_origin(path),
+            Err(ParseHrefError::Byte),
+            "{path}"
+        );
     }
     assert_eq!(
-        Href::on_our_origin(format!("/{}", "a".repeat(LONGEST_LINK))),
-        Err(NotAnHref::TooLong)
+        Href::on_our_origin(format!("/{}", "a".repeat(MAX_LINK))),
+        Err(ParseHrefError::TooLong)
     );
 }
 
@@ -321,10 +322,10 @@ fn a_page_says_who_may_not_and_offers_no_login() {
     );
     let page = ForbiddenPage {
         site: "s",
-        person: "alice@example.com",
+        user: "alice@example.com",
         log_out: &log_out,
         home: &home,
-        reference: "R-1",
+        request_id: "R-1",
     };
     let html = Pages::new().unwrap().forbidden(&page).html;
     for part in [

@@ -9,12 +9,12 @@ use redis::{Cmd, Value};
 
 use super::entry::{self, DIGITS, digits, seconds_to_keep};
 use super::{Redis, hex, unexpected, yes_or_no};
-use crate::store::{Cursor, Item, News, StoreError};
+use crate::store::{Cursor, LogBatch, LogEntry, StoreError};
 use crate::types::time::Timestamp;
 
-const ANNOUNCE: &str = concat!(include_str!("feed.lua"), include_str!("announce.lua"));
-const NEWS: &str = concat!(include_str!("feed.lua"), include_str!("news.lua"));
-const CONDENSE: &str = concat!(include_str!("feed.lua"), include_str!("condense.lua"));
+const PUBLISH: &str = concat!(include_str!("feed.lua"), include_str!("publish.lua"));
+const READ_SINCE: &str = concat!(include_str!("feed.lua"), include_str!("read_since.lua"));
+const COMPACT: &str = concat!(include_str!("feed.lua"), include_str!("compact.lua"));
 
 /// Most items in one command or answer.
 const AT_ONCE: usize = 500;
@@ -47,12 +47,12 @@ struct Page {
     lost: bool,
     held: usize,
     /// The ids, and the items as far as they are some.
-    items: Vec<(String, Option<Item>)>,
+    items: Vec<(String, Option<LogEntry>)>,
 }
 
 impl Redis {
-    pub(super) async fn announce_item(&self, item: Item) -> Result<(), StoreError> {
-        let mut command = self.feed_script(ANNOUNCE)?;
+    pub(super) async fn publish_entry(&self, item: LogEntry) -> Result<(), StoreError> {
+        let mut command = self.feed_script(PUBLISH)?;
         command
             .arg(seconds_to_keep(self.limits.longest_life))
             .arg(self.limits.max_items)
@@ -64,41 +64,43 @@ impl Redis {
         }
     }
 
-    pub(super) async fn read_news(
+    pub(super) async fn read_entries(
         &self,
         since: &Cursor,
         now: Timestamp,
-    ) -> Result<News, StoreError> {
-        let mut news = News {
+    ) -> Result<LogBatch, StoreError> {
+        let mut read_since = LogBatch {
             cursor: since.clone(),
-            ..News::default()
+            ..LogBatch::default()
         };
         loop {
-            let page = self.page_after(&news.cursor).await?;
+            let page = self.page_after(&read_since.cursor).await?;
             if page.lost {
-                news.items.clear();
-                news.lost = !since.epoch.is_empty();
+                read_since.items.clear();
+                read_since.lost = !since.epoch.is_empty();
             }
-            if page.lost || page.epoch != news.cursor.epoch {
-                news.cursor = Cursor {
+            if page.lost || page.epoch != read_since.cursor.epoch {
+                read_since.cursor = Cursor {
                     epoch: page.epoch,
                     position: String::new(),
                 };
             }
-            news.held = page.held;
+            read_since.held = page.held;
             let is_last = page.items.len() < AT_ONCE;
             for (id, item) in page.items {
-                news.cursor.position = id;
-                news.items.extend(item.filter(|item| now < item.ends_at));
+                read_since.cursor.position = id;
+                read_since
+                    .items
+                    .extend(item.filter(|item| now < item.ends_at));
             }
             if is_last {
-                return Ok(news);
+                return Ok(read_since);
             }
         }
     }
 
     async fn page_after(&self, since: &Cursor) -> Result<Page, StoreError> {
-        let mut command = self.feed_script(NEWS)?;
+        let mut command = self.feed_script(READ_SINCE)?;
         let readable = since.position.is_empty() || is_id(&since.position);
         command
             .arg(if readable {
@@ -112,10 +114,10 @@ impl Redis {
         page(&answer).ok_or_else(|| unexpected(&answer))
     }
 
-    pub(super) async fn condense_items(
+    pub(super) async fn compact_entries(
         &self,
         until: &Cursor,
-        items: Vec<Item>,
+        items: Vec<LogEntry>,
     ) -> Result<(), StoreError> {
         let texts: Vec<Vec<u8>> = items.iter().map(text_of).collect::<Result<_, _>>()?;
         let position = if is_id(&until.position) {
@@ -127,7 +129,7 @@ impl Redis {
         loop {
             // The old ones go with the last of the new ones: whoever breaks off in between leaves some twice.
             let (these, later) = rest.split_at(rest.len().min(AT_ONCE));
-            let mut command = self.feed_script(CONDENSE)?;
+            let mut command = self.feed_script(COMPACT)?;
             command
                 .arg(&until.epoch)
                 .arg(position)
@@ -159,7 +161,7 @@ impl Redis {
     }
 }
 
-fn text_of(item: &Item) -> Result<Vec<u8>, StoreError> {
+fn text_of(item: &LogEntry) -> Result<Vec<u8>, StoreError> {
     if item.value.len() > MAX_ITEM {
         return Err(StoreError::Full);
     }
@@ -194,7 +196,7 @@ fn page(answer: &Value) -> Option<Page> {
         };
         let id = std::str::from_utf8(id).ok().filter(|id| is_id(id))?;
         let item = entry::read_end(text).filter(|(_, value)| value.len() <= MAX_ITEM);
-        let item = item.map(|(ends_at, value)| Item {
+        let item = item.map(|(ends_at, value)| LogEntry {
             value: Bytes::copy_from_slice(value),
             ends_at,
         });

@@ -23,7 +23,7 @@ const LASTED: Duration = Duration::from_secs(1);
 /// How many times the time of one call a dial may take.
 const DIAL_CALLS: u32 = 5;
 /// Longest text of an error, in characters.
-const LONGEST_ERROR: usize = 200;
+const MAX_ERROR: usize = 200;
 
 /// See above.
 pub(super) struct Link {
@@ -285,6 +285,6 @@ pub(super) fn describe(error: &RedisError) -> String {
     let told = text.split(", with args").next().unwrap_or_default();
     told.chars()
         .filter(|c| !c.is_control())
-        .take(LONGEST_ERROR)
+        .take(MAX_ERROR)
         .collect()
 }

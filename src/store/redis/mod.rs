@@ -20,7 +20,7 @@ use redis::{Cmd, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Cursor, Item, News, Store, StoreError};
+use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
 use crate::types::time::Timestamp;
 use dial::Dialler;
 use entry::{HEAD, MAX_VALUE, digits, time_to_live};
@@ -30,7 +30,10 @@ use link::{Link, describe};
 pub use settings::{FeedLimits, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
 
 const PUT_IF_ABSENT: &str = concat!(include_str!("entry.lua"), include_str!("put_if_absent.lua"));
-const SWAP: &str = concat!(include_str!("entry.lua"), include_str!("swap.lua"));
+const COMPARE_AND_SWAP: &str = concat!(
+    include_str!("entry.lua"),
+    include_str!("compare_and_swap.lua")
+);
 const REMOVE: &str = concat!(include_str!("entry.lua"), include_str!("remove.lua"));
 
 /// One space of keys in a Redis. What else uses the same Redis is not touched.
@@ -61,7 +64,7 @@ struct Calls {
 /// A Redis cannot be spoken to as it was configured.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadRedis(String);
+pub struct RedisSettingsError(String);
 
 impl Redis {
     /// The space of keys called `space`, for `places` calls at a time. No I/O yet: the first call connects.
@@ -73,10 +76,11 @@ impl Redis {
         space: &str,
         places: usize,
         limits: FeedLimits,
-    ) -> Result<Self, BadRedis> {
-        let dialler = Dialler::new(settings).map_err(|error| BadRedis(describe(&error)))?;
-        let calls =
-            Calls::new().ok_or_else(|| BadRedis("the system gives no randomness".to_owned()))?;
+    ) -> Result<Self, RedisSettingsError> {
+        let dialler =
+            Dialler::new(settings).map_err(|error| RedisSettingsError(describe(&error)))?;
+        let calls = Calls::new()
+            .ok_or_else(|| RedisSettingsError("the system gives no randomness".to_owned()))?;
         let shared = Arc::new(Shared {
             link: Link::new(dialler, settings.timeout),
             calls,
@@ -159,7 +163,7 @@ impl Redis {
 }
 
 impl Store for Redis {
-    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(async move {
             let mut command = redis::cmd("GETRANGE");
             // One byte more than there can be shows that it is not ours.
@@ -179,7 +183,7 @@ impl Store for Redis {
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, ()> {
+    ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let entry = entry::write(ends_at, &self.shared.calls.next(), fitting(&value)?);
             let mut command = redis::cmd("SET");
@@ -203,7 +207,7 @@ impl Store for Redis {
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, Option<Bytes>> {
+    ) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(async move {
             let call = self.shared.calls.next();
             let entry = entry::write(ends_at, &call, fitting(&value)?);
@@ -219,18 +223,18 @@ impl Store for Redis {
         })
     }
 
-    fn swap<'a>(
+    fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
         before: &'a [u8],
         value: Bytes,
         ends_at: Timestamp,
         now: Timestamp,
-    ) -> Answer<'a, bool> {
+    ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             let call = self.shared.calls.next();
             let entry = entry::write(ends_at, &call, fitting(&value)?);
-            let mut command = self.entry_script(SWAP, key, &call, now);
+            let mut command = self.entry_script(COMPARE_AND_SWAP, key, &call, now);
             command
                 .arg(entry)
                 .arg(time_to_live(ends_at, now))
@@ -239,7 +243,12 @@ impl Store for Redis {
         })
     }
 
-    fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp) -> Answer<'a, bool> {
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        value: &'a [u8],
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
             let mut command = self.entry_script(REMOVE, key, &self.shared.calls.next(), now);
             command.arg(value);
@@ -247,21 +256,21 @@ impl Store for Redis {
         })
     }
 
-    fn announce(&self, item: Item, _now: Timestamp) -> Answer<'_, ()> {
-        Box::pin(self.announce_item(item))
+    fn publish(&self, item: LogEntry, _now: Timestamp) -> StoreFuture<'_, ()> {
+        Box::pin(self.publish_entry(item))
     }
 
-    fn news<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> Answer<'a, News> {
-        Box::pin(self.read_news(since, now))
+    fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
+        Box::pin(self.read_entries(since, now))
     }
 
-    fn condense<'a>(
+    fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<Item>,
+        items: Vec<LogEntry>,
         _now: Timestamp,
-    ) -> Answer<'a, ()> {
-        Box::pin(self.condense_items(until, items))
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(self.compact_entries(until, items))
     }
 
     fn held(&self) -> Option<usize> {

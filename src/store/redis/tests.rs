@@ -320,8 +320,8 @@ async fn another_space_or_prefix_or_database_is_another_store() {
     for other in [&beside, &elsewhere, &numbered] {
         assert_eq!(other.get("a", NOW).await, Ok(None));
         other
-            .announce(
-                Item {
+            .publish(
+                LogEntry {
                     value: Bytes::new(),
                     ends_at: LATER,
                 },
@@ -330,7 +330,10 @@ async fn another_space_or_prefix_or_database_is_another_store() {
             .await
             .unwrap();
     }
-    assert_eq!(one.news(&Cursor::default(), NOW).await.unwrap().held, 0);
+    assert_eq!(
+        one.read_since(&Cursor::default(), NOW).await.unwrap().held,
+        0
+    );
     assert_eq!(
         store(&at(&server)).get("a", NOW).await,
         Ok(Some(Bytes::from_static(b"1")))
@@ -347,7 +350,7 @@ async fn redis_forgets_by_itself_but_not_early() {
         .await
         .unwrap();
     store
-        .swap("a", b"", Bytes::new(), LATER, NOW)
+        .compare_and_swap("a", b"", Bytes::new(), LATER, NOW)
         .await
         .unwrap();
     store.remove("b", b"", NOW).await.unwrap();
@@ -361,8 +364,8 @@ async fn redis_forgets_by_itself_but_not_early() {
         .await
         .unwrap();
     store
-        .announce(
-            Item {
+        .publish(
+            LogEntry {
                 value: Bytes::new(),
                 ends_at: LATER,
             },
@@ -403,12 +406,15 @@ async fn a_redis_that_is_gone_is_no_empty_redis() {
         is_unavailable(store.get("a", NOW).await, "");
         is_unavailable(store.put("a", value(), LATER, NOW).await, "");
         is_unavailable(store.put_if_absent("a", value(), LATER, NOW).await, "");
-        is_unavailable(store.swap("a", b"1", value(), LATER, NOW).await, "");
+        is_unavailable(
+            store.compare_and_swap("a", b"1", value(), LATER, NOW).await,
+            "",
+        );
         is_unavailable(store.remove("a", b"1", NOW).await, "");
         is_unavailable(
             store
-                .announce(
-                    Item {
+                .publish(
+                    LogEntry {
                         value: value(),
                         ends_at: LATER,
                     },
@@ -417,7 +423,7 @@ async fn a_redis_that_is_gone_is_no_empty_redis() {
                 .await,
             "",
         );
-        is_unavailable(store.news(&Cursor::default(), NOW).await, "");
+        is_unavailable(store.read_since(&Cursor::default(), NOW).await, "");
     }
     server.restart();
     assert_eq!(
@@ -540,13 +546,13 @@ async fn a_call_that_comes_twice_says_the_same() {
     let mut claim = store.entry_script(PUT_IF_ABSENT, "a", &call, NOW);
     claim.arg(entry(&call, b"1")).arg(60);
     let call = store.shared.calls.next();
-    let mut swap = store.entry_script(SWAP, "a", &call, NOW);
-    swap.arg(entry(&call, b"2")).arg(60).arg("1");
+    let mut compare_and_swap = store.entry_script(COMPARE_AND_SWAP, "a", &call, NOW);
+    compare_and_swap.arg(entry(&call, b"2")).arg(60).arg("1");
     let mut remove = store.entry_script(REMOVE, "a", &store.shared.calls.next(), NOW);
     remove.arg("2");
     for (command, answer) in [
         (&claim, Value::Int(0)),
-        (&swap, Value::Int(1)),
+        (&compare_and_swap, Value::Int(1)),
         (&remove, Value::Int(1)),
     ] {
         for _ in 0..2 {
@@ -554,7 +560,7 @@ async fn a_call_that_comes_twice_says_the_same() {
         }
     }
     assert_eq!(
-        store.ask(&swap).await,
+        store.ask(&compare_and_swap).await,
         Ok(Value::Int(0)),
         "somebody else's call came in between"
     );
@@ -574,7 +580,7 @@ async fn what_somebody_else_wrote_is_an_error_and_is_put_right_by_a_put() {
             "not written by a Doorward",
         );
         is_unavailable(
-            store.swap("a", b"x", value(), LATER, NOW).await,
+            store.compare_and_swap("a", b"x", value(), LATER, NOW).await,
             "not written by a Doorward",
         );
         is_unavailable(
@@ -628,7 +634,7 @@ async fn a_full_redis_says_so() {
         Err(StoreError::Full)
     );
     assert_eq!(
-        store.swap("a", b"1", value(), LATER, NOW).await,
+        store.compare_and_swap("a", b"1", value(), LATER, NOW).await,
         Err(StoreError::Full)
     );
     assert_eq!(

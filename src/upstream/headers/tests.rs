@@ -11,15 +11,15 @@ fn policy() -> HeaderPolicy {
     HeaderPolicy::new(&IDENTITY.map(HeaderName::from_static), &PREFIXES)
 }
 
-fn passage(identity_headers: &[(HeaderName, HeaderValue)]) -> Passage<'_> {
-    Passage {
+fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_> {
+    ForwardRequest {
         target: "/",
         identity_headers,
         forwarded_for: "192.0.2.1",
         forwarded_proto: "https",
         forwarded_host: "store.test",
         consume_authorization: true,
-        on_identity: true,
+        authenticated: true,
         holds: None,
     }
 }
@@ -38,7 +38,7 @@ fn sent(client: &[(&str, &str)], identity: &[(&str, &str)]) -> Vec<(String, Stri
         .into_iter()
         .map(|(name, value)| (name.unwrap(), value))
         .collect();
-    let headers = policy().upstream_headers(&map(client), &passage(&identity));
+    let headers = policy().upstream_headers(&map(client), &forward(&identity));
     let mut fields: Vec<_> = headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
@@ -206,25 +206,25 @@ fn connection_takes_away_neither_our_fields_nor_what_was_judged() {
 fn authorization_passes_only_where_it_is_the_apps_own() {
     let policy = policy();
     let client = map(&[("Authorization", "Basic Zm9v")]);
-    let passage = Passage {
+    let forward = ForwardRequest {
         consume_authorization: false,
-        ..passage(&[])
+        ..forward(&[])
     };
     assert_eq!(
-        policy.upstream_headers(&client, &passage)[AUTHORIZATION],
+        policy.upstream_headers(&client, &forward)[AUTHORIZATION],
         "Basic Zm9v"
     );
 }
 
 #[test]
 fn an_access_token_that_is_our_business_goes_no_further_and_other_credentials_do() {
-    let passage = Passage {
+    let forward = ForwardRequest {
         consume_authorization: false,
-        ..passage(&[])
+        ..forward(&[])
     };
     let arrives = |policy: HeaderPolicy, name, value| {
         policy
-            .upstream_headers(&map(&[(name, value)]), &passage)
+            .upstream_headers(&map(&[(name, value)]), &forward)
             .contains_key(name)
     };
     let ours = [
@@ -263,7 +263,10 @@ fn our_cookies_end_here_and_the_apps_cookies_do_not() {
         ("a=b; c=d", Some("a=b; c=d")),
         ("a=b;__Host-doorward_jwt=x;c=d", Some("a=b; c=d")),
         ("__Host-doorward_jwt=x", None),
-        (" __Host-doorward_jwt=x ; __Secure-doorward_hint=y", None),
+        (
+            " __Host-doorward_jwt=x ; __Secure-doorward_id_token_hint=y",
+            None,
+        ),
         ("__HOST-DOORWARD_JWT=x; a=b", Some("a=b")),
         ("__Host-doorward_jwt", None),
         ("\t__Host-doorward_refresh_1=x;a=b", Some("a=b")),
@@ -288,9 +291,9 @@ fn our_cookies_end_here_and_the_apps_cookies_do_not() {
     assert_eq!(sent(&several, &[]), fields(&[("cookie", "a=b; c=d")]));
 }
 
-fn cleaned(fields: &[(&str, &str)], on_identity: bool) -> Vec<(String, String)> {
+fn cleaned(fields: &[(&str, &str)], authenticated: bool) -> Vec<(String, String)> {
     let mut headers = map(fields);
-    policy().clean_response(&mut headers, on_identity);
+    policy().clean_response(&mut headers, authenticated);
     headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))

@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _, WriteHalf, split};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::head::{AnswerHead, end_of_head};
+use super::head::{ResponseHead, end_of_head};
+use super::request_body::RequestBodyWriter;
 use super::socket::{Socket, Switched};
-use super::upload::Upload;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::target::UpstreamSettings;
 
@@ -33,11 +33,11 @@ pub(in crate::upstream) struct Connection {
     pub(super) read: BytesMut,
     /// The head of the request under way.
     head: Vec<u8>,
-    pub(super) patience: Patience,
+    pub(super) timer: ReusableTimer,
     /// Whether it served another request before, so that the backend may have closed it meanwhile.
     pub(in crate::upstream) used_before: bool,
     /// Whether all of the last head went out: else the backend takes what follows for the rest of it.
-    is_whole: bool,
+    all_workers_alive: bool,
     slot: OwnedSemaphorePermit,
 }
 
@@ -63,9 +63,9 @@ impl From<Failure> for UpstreamError {
 /// A connection's one timer. It is left running from exchange to exchange and set anew only when it fires too early:
 /// cheaper than a timer a request.
 #[derive(Debug, Default)]
-pub(in crate::upstream) struct Patience(Option<Pin<Box<Sleep>>>);
+pub(in crate::upstream) struct ReusableTimer(Option<Pin<Box<Sleep>>>);
 
-impl Patience {
+impl ReusableTimer {
     /// Ready once `deadline` has passed.
     pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let timer = self
@@ -87,14 +87,14 @@ impl Patience {
 impl Connection {
     /// Over a socket that is connected; `slot` is freed with it.
     pub(in crate::upstream) fn new(socket: Socket, slot: OwnedSemaphorePermit) -> Self {
-        let (read, head, patience) = (BytesMut::new(), Vec::new(), Patience::default());
+        let (read, head, timer) = (BytesMut::new(), Vec::new(), ReusableTimer::default());
         Self {
             socket,
             read,
             head,
-            patience,
+            timer,
             used_before: false,
-            is_whole: true,
+            all_workers_alive: true,
             slot,
         }
     }
@@ -105,7 +105,7 @@ impl Connection {
     }
 
     /// Gives back what a rest does not need. Whether it can rest: bytes behind an answer's end belong to none.
-    pub(in crate::upstream) fn put_to_rest(&mut self) -> bool {
+    pub(in crate::upstream) fn make_idle(&mut self) -> bool {
         self.used_before = true;
         if self.read.capacity() > ROOM {
             self.read = BytesMut::new();
@@ -113,7 +113,7 @@ impl Connection {
         if self.head.capacity() > ROOM {
             self.head = Vec::new();
         }
-        self.is_whole && self.read.is_empty()
+        self.all_workers_alive && self.read.is_empty()
     }
 
     /// Where the head of the next request is written.
@@ -121,16 +121,16 @@ impl Connection {
         &mut self.head
     }
 
-    /// Sends what was written as the head, then `upload`, until the answer's head is here: the upload may not be over by
+    /// Sends what was written as the head, then `request_body`, until the answer's head is here: the upload may not be over by
     /// then.
     pub(in crate::upstream) async fn exchange(
         &mut self,
-        upload: &mut Option<Upload>,
+        request_body: &mut Option<RequestBodyWriter>,
         settings: &UpstreamSettings,
-    ) -> Result<AnswerHead, Failure> {
+    ) -> Result<ResponseHead, Failure> {
         let mut exchange = Exchange {
             connection: self,
-            upload,
+            request_body,
             settings,
             sent: 0,
             broken: None,
@@ -174,7 +174,7 @@ impl Connection {
 
 struct Exchange<'a> {
     connection: &'a mut Connection,
-    upload: &'a mut Option<Upload>,
+    request_body: &'a mut Option<RequestBodyWriter>,
     settings: &'a UpstreamSettings,
     /// Bytes of the head that went out.
     sent: usize,
@@ -190,16 +190,19 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
         self.send(cx)?;
         if let Poll::Ready(answer) = self.poll_answer(cx) {
-            self.connection.is_whole =
+            self.connection.all_workers_alive =
                 self.sent == self.connection.head.len() && self.broken.is_none();
             return Poll::Ready(answer);
         }
         // A long upload is no slow backend: its time to answer counts from the last byte that it took.
-        let awaits_client =
-            self.broken.is_none() && self.upload.as_ref().is_some_and(Upload::awaits_client);
+        let awaits_client = self.broken.is_none()
+            && self
+                .request_body
+                .as_ref()
+                .is_some_and(RequestBodyWriter::awaits_client);
         let (limit, error) = if awaits_client {
             (
                 self.settings.body_idle_timeout,
@@ -211,15 +214,15 @@ impl Exchange<'_> {
                 UpstreamError::ResponseTimeout,
             )
         };
-        ready!(self.connection.patience.poll_until(cx, self.moved + limit));
+        ready!(self.connection.timer.poll_until(cx, self.moved + limit));
         Poll::Ready(Err(Failure::Failed(error)))
     }
 
     /// Sends what can be sent now.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         while self.broken.is_none() {
-            if let Some(upload) = &mut self.upload
-                && let Poll::Ready(Err(_)) = upload.poll_fill(cx)
+            if let Some(request_body) = &mut self.request_body
+                && let Poll::Ready(Err(_)) = request_body.poll_fill(cx)
             {
                 return Err(Failure::Failed(UpstreamError::RequestBroke));
             }
@@ -257,11 +260,11 @@ impl Exchange<'_> {
     fn write(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
         let head = self.connection.head.get(self.sent..).unwrap_or_default();
         let socket = Pin::new(&mut self.connection.socket);
-        match &self.upload {
+        match &self.request_body {
             None if head.is_empty() => None,
             None => Some(socket.poll_write(cx, head)),
-            Some(upload) => {
-                let [frame, piece, tail] = upload.parts();
+            Some(request_body) => {
+                let [frame, piece, tail] = request_body.parts();
                 let parts = [IoSlice::new(head), frame, piece, tail];
                 let some = parts.iter().any(|part| !part.is_empty());
                 some.then(|| socket.poll_write_vectored(cx, &parts))
@@ -272,18 +275,18 @@ impl Exchange<'_> {
     fn went_out(&mut self, count: usize) {
         let of_head = count.min(self.connection.head.len() - self.sent);
         self.sent += of_head;
-        if let Some(upload) = &mut self.upload {
-            upload.advance(count - of_head);
+        if let Some(request_body) = &mut self.request_body {
+            request_body.advance(count - of_head);
             self.moved = Instant::now();
         }
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Failure>> {
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
         loop {
             if let Some(end) = end_of_head(&self.connection.read, self.looked_at) {
                 let bytes = self.connection.read.split_to(end).freeze();
                 self.looked_at = 0;
-                let head = AnswerHead::parse(&bytes).map_err(bad)?;
+                let head = ResponseHead::parse(&bytes).map_err(bad)?;
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
                 {
                     return Poll::Ready(Ok(head));

@@ -11,7 +11,7 @@ const MAX_FIELDS: usize = 128;
 
 /// An answer's head as it came.
 #[derive(Debug)]
-pub(in crate::upstream) struct AnswerHead {
+pub(in crate::upstream) struct ResponseHead {
     pub(in crate::upstream) status: StatusCode,
     pub(in crate::upstream) version: Version,
     pub(in crate::upstream) headers: HeaderMap,
@@ -47,7 +47,7 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
         })
 }
 
-impl AnswerHead {
+impl ResponseHead {
     /// Parses a whole head; values stay where they are.
     pub(super) fn parse(bytes: &Bytes) -> Result<Self, String> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];

@@ -2,18 +2,18 @@
 //! lies, and whoever waits for the answer moves the bytes, so a request costs no task and no message between two. Toward
 //! clients the parser is hyper's; here it is `httparse`, as within hyper.
 
-mod answer;
+mod body_decoder;
 mod connection;
-mod content;
 mod head;
+mod request_body;
+mod response_body;
 mod socket;
-mod upload;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use body_decoder::BodyDecoder;
 pub(super) use connection::{Connection, Failure};
-pub(super) use content::Content;
-pub(super) use head::{AnswerHead, write_field, write_line};
+pub(super) use head::{ResponseHead, write_field, write_line};
+pub(super) use request_body::RequestBodyWriter;
 pub(super) use socket::Socket;
-pub(super) use upload::Upload;

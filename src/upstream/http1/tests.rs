@@ -15,12 +15,12 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use super::body_decoder::BodyDecoder;
 use super::connection::{Connection, Failure};
-use super::content::Content;
+use super::request_body::RequestBodyWriter;
 use super::socket::Socket;
-use super::upload::Upload;
 use crate::types::body::Body;
-use crate::upstream::client::Shelf;
+use crate::upstream::client::IdlePool;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::framing::Framing;
 use crate::upstream::target::UpstreamSettings;
@@ -91,18 +91,18 @@ async fn by_us(method: &Method, pieces: Vec<Vec<u8>>) -> (Heard, bool) {
     let Ok(mut head) = connection.exchange(&mut None, &settings()).await else {
         return (Heard::Nothing, false);
     };
-    let Ok((content, keeps)) = Content::of(&mut head, method) else {
+    let Ok((decoder, keeps)) = BodyDecoder::of(&mut head, method) else {
         return (Heard::Nothing, false);
     };
-    let shelf = Arc::new(Shelf::new(1, Duration::from_secs(60)));
+    let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
     let body = connection.into_body(
-        content,
-        Some(&shelf).filter(|_| keeps),
+        decoder,
+        Some(&idle_pool).filter(|_| keeps),
         None,
         Duration::from_secs(5),
     );
     let heard = collect(head.status, &head.headers, body).await;
-    (heard, shelf.resting() == 1)
+    (heard, idle_pool.idle_connections() == 1)
 }
 
 async fn by_hyper(method: &Method, pieces: Vec<Vec<u8>>) -> Heard {
@@ -318,7 +318,7 @@ async fn uploaded(
         .head()
         .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
     let answer = connection
-        .exchange(&mut Upload::of(framing, body), &settings())
+        .exchange(&mut RequestBodyWriter::of(framing, body), &settings())
         .await;
     drop(connection);
     (answer.map(|head| head.status), backend.await.unwrap())
@@ -336,8 +336,8 @@ async fn a_body_goes_out_in_the_framing_that_was_said() {
     assert_eq!(status.unwrap(), StatusCode::OK);
     assert_eq!(got, b"POST / HTTP/1.1\r\n\r\n7\r\nthe end\r\n0\r\n\r\n");
     assert!(
-        Upload::of(Framing::None, Body::full("x")).is_none()
-            && Upload::of(Framing::Zero, Body::empty()).is_none()
+        RequestBodyWriter::of(Framing::None, Body::full("x")).is_none()
+            && RequestBodyWriter::of(Framing::Zero, Body::empty()).is_none()
     );
 }
 
@@ -353,9 +353,9 @@ async fn a_body_that_is_shorter_or_longer_than_it_said_ends_the_connection() {
         connection
             .head()
             .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-        let mut upload = Upload::of(Framing::Length(6), Body::full(body));
+        let mut request_body = RequestBodyWriter::of(Framing::Length(6), Body::full(body));
         let failure = connection
-            .exchange(&mut upload, &settings())
+            .exchange(&mut request_body, &settings())
             .await
             .unwrap_err();
         assert!(
@@ -382,10 +382,10 @@ async fn a_connection_on_which_a_head_is_owed_is_not_used_again() {
         .head()
         .extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
     let mut head = connection.exchange(&mut None, &settings()).await.unwrap();
-    let (content, keeps) = Content::of(&mut head, &Method::GET).unwrap();
-    let shelf = Arc::new(Shelf::new(1, Duration::from_secs(60)));
-    connection.into_body(content, Some(&shelf), None, Duration::from_secs(5));
-    assert!(keeps && shelf.resting() == 0);
+    let (decoder, keeps) = BodyDecoder::of(&mut head, &Method::GET).unwrap();
+    let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
+    connection.into_body(decoder, Some(&idle_pool), None, Duration::from_secs(5));
+    assert!(keeps && idle_pool.idle_connections() == 0);
 }
 
 #[tokio::test]
@@ -408,12 +408,20 @@ async fn an_upload_goes_on_beside_the_answer_that_came_early() {
         theirs.write_all(b"4\r\nlate\r\n0\r\n\r\n").await.unwrap();
         body.iter().all(|byte| *byte == b'x')
     });
-    let mut upload = Upload::of(Framing::Length(length as u64), Body::full(long));
-    let mut head = connection.exchange(&mut upload, &settings()).await.unwrap();
-    let (content, keeps) = Content::of(&mut head, &Method::POST).unwrap();
-    let shelf = Arc::new(Shelf::new(1, Duration::from_secs(60)));
+    let mut request_body = RequestBodyWriter::of(Framing::Length(length as u64), Body::full(long));
+    let mut head = connection
+        .exchange(&mut request_body, &settings())
+        .await
+        .unwrap();
+    let (decoder, keeps) = BodyDecoder::of(&mut head, &Method::POST).unwrap();
+    let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
     assert!(keeps);
-    let body = connection.into_body(content, Some(&shelf), upload, Duration::from_secs(5));
+    let body = connection.into_body(
+        decoder,
+        Some(&idle_pool),
+        request_body,
+        Duration::from_secs(5),
+    );
     assert_eq!(body.size_hint().exact(), None);
     assert_eq!(
         collect(head.status, &head.headers, body).await,
@@ -421,7 +429,7 @@ async fn an_upload_goes_on_beside_the_answer_that_came_early() {
     );
     assert!(backend.await.unwrap());
     assert_eq!(
-        shelf.resting(),
+        idle_pool.idle_connections(),
         0,
         "a connection in two halves is not used again"
     );
@@ -438,8 +446,12 @@ async fn a_refusal_is_heard_though_the_backend_stopped_reading() {
         .await
         .unwrap();
     theirs.shutdown().await.unwrap();
-    let mut upload = Upload::of(Framing::Length(8 << 20), Body::full(vec![0; 8 << 20]));
-    let head = connection.exchange(&mut upload, &settings()).await.unwrap();
+    let mut request_body =
+        RequestBodyWriter::of(Framing::Length(8 << 20), Body::full(vec![0; 8 << 20]));
+    let head = connection
+        .exchange(&mut request_body, &settings())
+        .await
+        .unwrap();
     assert_eq!(head.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 

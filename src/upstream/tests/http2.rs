@@ -362,11 +362,16 @@ async fn what_the_backend_did_not_look_at_is_sent_once_more_and_nothing_else() {
         front
             .say(empty)
             .await
-            .contains("upstream_broke_off sent=true")
+            .contains("upstream_connection_closed sent=true")
     );
     assert_eq!(backend.got.lock().unwrap().len(), 4);
     // Its body has gone.
-    assert!(front.post("/refuse").await.contains("upstream_broke_off"));
+    assert!(
+        front
+            .post("/refuse")
+            .await
+            .contains("upstream_connection_closed")
+    );
     assert_eq!(backend.got.lock().unwrap().len(), 5);
 }
 
@@ -376,7 +381,12 @@ async fn a_connection_that_broke_just_when_the_request_came_is_replaced_where_th
     assert!(front.get("/once").await.starts_with("HTTP/1.1 200"));
     assert!(front.get("/once").await.starts_with("HTTP/1.1 200"));
     assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 2);
-    assert!(front.post("/once").await.contains("upstream_broke_off"));
+    assert!(
+        front
+            .post("/once")
+            .await
+            .contains("upstream_connection_closed")
+    );
     assert!(front.post("/once").await.starts_with("HTTP/1.1 200"));
 }
 
@@ -388,18 +398,18 @@ async fn what_a_goodbye_leaves_out_goes_to_another_connection() {
     let url = format!("http://127.0.0.1:{}", socket.local_addr().unwrap().port());
     let theirs = Arc::clone(&backend);
     tokio::spawn(async move {
-        let (mut leaving, _) = socket.accept().await.unwrap();
-        leaving.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let (mut app_logout, _) = socket.accept().await.unwrap();
+        app_logout.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
         let mut read = vec![0; 16 * 1024];
         let mut seen = Vec::new();
         while !seen
             .windows(9)
             .any(|nine| nine[3] == 1 && nine[5..9] == [0, 0, 0, 1])
         {
-            let length = leaving.read(&mut read).await.unwrap();
+            let length = app_logout.read(&mut read).await.unwrap();
             seen.extend_from_slice(&read[..length]);
         }
-        leaving
+        app_logout
             .write_all(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0")
             .await
             .unwrap();
@@ -574,7 +584,7 @@ async fn a_client_that_breaks_off_is_to_blame_and_the_backend_is_told() {
     .await;
     client.write_all(b"zz\r\n").await.unwrap();
     let answer = heard(&mut client).await;
-    assert!(answer.contains("request_broke_off"), "{answer}");
+    assert!(answer.contains("request_body_aborted"), "{answer}");
     soon(|| {
         front
             .metrics

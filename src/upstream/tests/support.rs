@@ -266,7 +266,7 @@ pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettin
     let address = socket.local_addr().unwrap();
     let holds = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&holds);
-    let held = Holds::while_true(move || asked.load(Ordering::SeqCst));
+    let held = ValidityCheck::new(move || asked.load(Ordering::SeqCst));
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
             let (upstream, held) = (Arc::clone(&upstream), held.clone());
@@ -292,7 +292,11 @@ pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettin
 }
 
 /// Failures are answered with their code.
-async fn pass_on(upstream: &Upstream, request: Request<Incoming>, holds: &Holds) -> Response<Body> {
+async fn pass_on(
+    upstream: &Upstream,
+    request: Request<Incoming>,
+    holds: &ValidityCheck,
+) -> Response<Body> {
     let target = request
         .uri()
         .path_and_query()
@@ -301,18 +305,18 @@ async fn pass_on(upstream: &Upstream, request: Request<Incoming>, holds: &Holds)
         HeaderName::from_static("x-forwarded-user"),
         HeaderValue::from_static("alice"),
     )];
-    let passage = Passage {
+    let forward = ForwardRequest {
         target: &target,
         identity_headers: &identity,
         forwarded_for: "192.0.2.1",
         forwarded_proto: "https",
         forwarded_host: "store.test",
         consume_authorization: true,
-        on_identity: true,
+        authenticated: true,
         holds: Some(holds),
     };
     let (mut parts, body) = request.into_parts();
-    send(upstream, passage, &mut parts, Body::streamed(body))
+    send(upstream, forward, &mut parts, Body::streamed(body))
         .await
         .unwrap_or_else(|error| {
             let mut answer = Response::new(Body::full(format!(
@@ -355,9 +359,9 @@ impl Front {
 /// What comes until the stream closes or is silent for 150 ms after the first byte (2 s before it).
 pub(super) async fn heard(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut all = Vec::new();
-    let mut patience = Duration::from_secs(2);
-    while let Ok(Ok(1..)) = timeout(patience, stream.read_buf(&mut all)).await {
-        patience = Duration::from_millis(150);
+    let mut timer = Duration::from_secs(2);
+    while let Ok(Ok(1..)) = timeout(timer, stream.read_buf(&mut all)).await {
+        timer = Duration::from_millis(150);
     }
     String::from_utf8_lossy(&all).into_owned()
 }

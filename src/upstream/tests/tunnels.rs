@@ -226,7 +226,7 @@ async fn a_frame_under_way_is_finished_and_no_other_begun() {
     mirror.say(b"def\x82\x01x", 8).await;
     assert_eq!(&mirror.rest(GOING_AWAY.len()).await[..8], b"\x82\x06abcdef");
     assert_eq!(&mirror.rest(usize::MAX / 2).await[8..], GOING_AWAY);
-    soon(|| front.tunnels.open() == 0 && ended(&front, "going_away") == 1).await;
+    soon(|| front.tunnels.open() == 0 && ended(&front, "shutting_down") == 1).await;
     let backend = front.backend.tunnelled.lock().unwrap().clone();
     assert!(
         backend.starts_with(b"\x82\x06abcdef\x88\x93"),

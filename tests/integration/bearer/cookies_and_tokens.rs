@@ -8,7 +8,7 @@ use super::{
     with_token,
 };
 use crate::support::answers::{alice, assert_login_starts, assert_problem};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::journey::cookie;
 use crate::support::provider::Endpoint;
@@ -40,7 +40,7 @@ async fn a_session_that_lives_wins_and_the_token_is_not_even_read() {
     );
     assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
     assert_eq!(
-        door.metric(r#"doorward_tokens_refused_total{app="store",reason="token_malformed"}"#)
+        door.metric(r#"doorward_tokens_rejected_total{app="store",reason="token_malformed"}"#)
             .await,
         0.0
     );
@@ -82,7 +82,7 @@ async fn a_rule_for_programs_takes_no_session() {
     let reached = door.store.count();
     assert_eq!(browser.step(&door.store_url(PROFILE)).await.status(), 401);
     let fetched = browser
-        .send(Ask::new(Kind::Fetch, &door.store_url(PROFILE)))
+        .send(RequestSpec::new(Kind::Fetch, &door.store_url(PROFILE)))
         .await;
     assert_problem(&fetched, 401, "token_missing");
     assert!(
@@ -118,7 +118,7 @@ async fn a_rule_for_browsers_takes_no_token() {
     let answer = with_token(&door, "/pages/1", &good).await;
     assert_problem(&answer, 401, "no_session");
     assert_eq!(challenges(&answer), [r#"Cookie realm="doorward""#]);
-    let navigation = Ask::new(Kind::Navigation, &door.store_url("/pages/1"));
+    let navigation = RequestSpec::new(Kind::Navigation, &door.store_url("/pages/1"));
     let bearer = format!("Bearer {good}");
     let page = sent(
         &mut door.browser(),
@@ -140,11 +140,11 @@ async fn a_rule_for_browsers_takes_no_token() {
 #[tokio::test]
 async fn an_odd_spelling_is_for_who_every_rule_takes_and_so_for_nobody_here() {
     let door = super::setup("")
-        .store("tolerate_paths = [\"double-slash\"]")
+        .store("allow_ambiguous_paths = [\"double-slash\"]")
         .start();
     let all = json!({ "roles": ["admin"], "scope": "orders:read" });
     let answer = with_token(&door, "//public/news", &token(&door, all)).await;
-    assert_problem(&answer, 403, "for_nobody");
+    assert_problem(&answer, 403, "denied");
     assert_eq!(door.store.count(), 0);
 }
 
@@ -164,7 +164,7 @@ async fn our_own_pages_are_for_browsers() {
 
 #[tokio::test]
 async fn the_apps_own_credentials_stay_its_own() {
-    const OPEN: &str = "[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"everyone\"\n";
+    const OPEN: &str = "[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n";
     let door = super::setup("").more(OPEN).start();
     // An app that takes no tokens gets whatever is sent, a token among it.
     let own = token(&door, json!({}));
@@ -174,8 +174,8 @@ async fn the_apps_own_credentials_stay_its_own() {
         format!("DPoP {own}"),
         "Custom x".to_owned(),
     ] {
-        let ask =
-            Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", &value);
+        let ask = RequestSpec::new(Kind::Program, &door.forum_url("/posts"))
+            .header("Authorization", &value);
         let ask = ask.header("DPoP", "proof");
         assert_eq!(
             sent(&mut door.browser(), ask).await.status(),

@@ -8,7 +8,7 @@ use super::{
     with_token,
 };
 use crate::support::answers::{Dialogue, assert_problem};
-use crate::support::browser::{Ask, Kind, Page};
+use crate::support::browser::{Kind, Page, RequestSpec};
 use crate::support::device::Device;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::websocket::WebSocket;
@@ -26,13 +26,13 @@ fn bound(door: &Doorward, more: Value) -> (Device, String) {
 }
 
 /// The request of a device, with `more` over the claims of its proof.
-fn proven(door: &Doorward, device: &Device, path: &str, token: &str, more: &Value) -> Ask {
+fn proven(door: &Doorward, device: &Device, path: &str, token: &str, more: &Value) -> RequestSpec {
     let url = door.store_url(path);
     let proof = device.proof(("GET", &url), token, door.now(), more);
     ask(door, path, &format!("DPoP {token}")).header("DPoP", &proof)
 }
 
-async fn answer(door: &Doorward, ask: Ask) -> Page {
+async fn answer(door: &Doorward, ask: RequestSpec) -> Page {
     sent(&mut door.browser(), ask).await
 }
 
@@ -42,7 +42,7 @@ fn told(error: &str, code: &str) -> String {
     )
 }
 
-async fn assert_refused(door: &Doorward, ask: Ask, error: &str, code: &str) {
+async fn assert_refused(door: &Doorward, ask: RequestSpec, error: &str, code: &str) {
     let answer = answer(door, ask).await;
     assert_problem(&answer, 401, code);
     assert!(challenges(&answer).contains(&told(error, code)), "{answer}");
@@ -142,7 +142,7 @@ async fn a_captured_request_opens_nothing_a_second_time() {
     let captured = proven(&door, &device, CART, &token, &json!({}));
     assert_eq!(answer(&door, captured.clone()).await.status(), 200);
     let replay =
-        async |ask: Ask, code| assert_refused(&door, ask, "invalid_dpop_proof", code).await;
+        async |ask: RequestSpec, code| assert_refused(&door, ask, "invalid_dpop_proof", code).await;
     for seconds in [0, 1, 57, 1, 1, 30] {
         door.pass(seconds);
         let code = if door.now().secs() < 1_800_000_060 {
@@ -154,16 +154,16 @@ async fn a_captured_request_opens_nothing_a_second_time() {
     }
     let fresh = proven(&door, &device, CART, &token, &json!({}));
     let to = |method: &str, path: &str| {
-        Ask {
-            url: Ask::new(Kind::Program, &door.store_url(path)).url,
+        RequestSpec {
+            url: RequestSpec::new(Kind::Program, &door.store_url(path)).url,
             ..fresh.clone()
         }
         .method(method)
     };
-    replay(to("POST", CART), "dpop_method_mismatch").await;
+    replay(to("POST", CART), "dpop_htm_mismatch").await;
     assert_eq!(answer(&door, to("HEAD", CART)).await.status(), 401);
-    replay(to("GET", "/orders"), "dpop_address_mismatch").await;
-    replay(to("GET", "/shopping-cart/"), "dpop_address_mismatch").await;
+    replay(to("GET", "/orders"), "dpop_htu_mismatch").await;
+    replay(to("GET", "/shopping-cart/"), "dpop_htu_mismatch").await;
     assert_eq!(door.store.count(), 1, "a captured proof passed again");
     assert_eq!(
         answer(&door, fresh).await.status(),
@@ -184,7 +184,7 @@ async fn a_proof_for_another_site_shows_nothing_here() {
         format!("http://evil.example{CART}"),
     ] {
         let ask = proven(&door, &device, CART, &token, &json!({ "htu": htu }));
-        assert_refused(&door, ask, "invalid_dpop_proof", "dpop_address_mismatch").await;
+        assert_refused(&door, ask, "invalid_dpop_proof", "dpop_htu_mismatch").await;
     }
     assert_eq!(door.store.count(), 0);
 }
@@ -312,7 +312,7 @@ async fn a_page_of_everyones_and_a_socket() {
         .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
     assert_eq!(door.store_saw().as_deref(), Some("alice-id"));

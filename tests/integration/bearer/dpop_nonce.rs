@@ -38,7 +38,7 @@ impl<'d> Phone<'d> {
 
     async fn nonce(&self) -> String {
         let answer = self.asks(json!({})).await;
-        assert_problem(&answer, 401, "dpop_nonce_wanted");
+        assert_problem(&answer, 401, "dpop_nonce_required");
         assert!(
             challenges(&answer)
                 .iter()
@@ -79,7 +79,7 @@ async fn a_proof_counts_once_as_long_as_its_nonce_does() {
     door.pass(299);
     assert_problem(&phone.asks(proof.clone()).await, 401, "dpop_proof_replayed");
     door.pass(1);
-    assert_problem(&phone.asks(proof).await, 401, "dpop_nonce_wanted");
+    assert_problem(&phone.asks(proof).await, 401, "dpop_nonce_required");
     assert_eq!(door.store.count(), 1);
 }
 
@@ -103,7 +103,7 @@ async fn the_next_nonce_comes_before_the_last_one_ends() {
     assert_problem(
         &phone.asks(json!({ "nonce": first })).await,
         401,
-        "dpop_nonce_wanted",
+        "dpop_nonce_required",
     );
     assert_eq!(phone.asks(json!({ "nonce": next })).await.status(), 200);
 }
@@ -124,7 +124,7 @@ async fn a_nonce_is_ours_and_of_this_app() {
         assert_problem(
             &phone.asks(json!({ "nonce": other })).await,
             401,
-            "dpop_nonce_wanted",
+            "dpop_nonce_required",
         );
     }
     assert_problem(

@@ -15,7 +15,7 @@ mod who;
 
 use serde_json::{Value, json};
 
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 
 /// Needs a person, by session or token.
@@ -28,7 +28,7 @@ const ORDERS: &str = "/api/orders/7";
 const RULES: &str = r#"
 [[apps.store.rules]]
 paths = ["/", "/public/**"]
-allow = "everyone"
+allow = "public"
 
 [[apps.store.rules]]
 paths = ["/admin/**"]
@@ -36,18 +36,18 @@ allow = { roles = ["admin"] }
 
 [[apps.store.rules]]
 paths = ["/api/orders/**"]
-via = ["bearer"]
+auth_methods = ["bearer"]
 allow = { scopes = ["orders:read"] }
 
 [[apps.store.rules]]
 paths = ["/api/**"]
-via = ["bearer"]
-allow = "signed-in"
+auth_methods = ["bearer"]
+allow = "authenticated"
 
 [[apps.store.rules]]
 paths = ["/pages/**"]
-via = ["browser"]
-allow = "signed-in"
+auth_methods = ["session"]
+allow = "authenticated"
 "#;
 
 /// A store that takes tokens, with these lines about them.
@@ -62,8 +62,8 @@ fn door() -> Doorward {
 }
 
 /// What a program says to the store.
-fn ask(door: &Doorward, path: &str, authorization: &str) -> Ask {
-    Ask::new(Kind::Program, &door.store_url(path)).header("Authorization", authorization)
+fn ask(door: &Doorward, path: &str, authorization: &str) -> RequestSpec {
+    RequestSpec::new(Kind::Program, &door.store_url(path)).header("Authorization", authorization)
 }
 
 /// What a program with this token is answered.
@@ -75,7 +75,7 @@ async fn with_token(door: &Doorward, path: &str, token: &str) -> Page {
     .await
 }
 
-async fn sent(browser: &mut Browser, ask: Ask) -> Page {
+async fn sent(browser: &mut Browser, ask: RequestSpec) -> Page {
     browser.send(ask).await
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CART, ORDERS, assert_no_token_reached_the_app, challenges, sent, setup, with_token};
 use crate::support::answers::assert_problem;
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{BEGIN, Doorward};
 use crate::support::eventually;
 use crate::support::gate::Gate;
@@ -232,7 +232,7 @@ async fn what_one_app_was_told_says_nothing_at_another() {
         .start();
     let token = door.provider.opaque_token(&json!({}));
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    let ask = Ask::new(Kind::Program, &door.forum_url("/posts"));
+    let ask = RequestSpec::new(Kind::Program, &door.forum_url("/posts"));
     let answer = sent(
         &mut door.browser(),
         ask.header("Authorization", &format!("Bearer {token}")),

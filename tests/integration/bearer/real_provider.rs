@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::challenges;
 use crate::support::answers::assert_problem;
 use crate::support::backend::Backend;
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::device::Device;
 use crate::support::real_provider::{RealProvider, registration, secret_of};
 
@@ -71,7 +71,7 @@ impl House {
         let url = format!("{}/token", self.provider.issuer());
         let basic = STANDARD.encode(format!("store:{}", secret_of("store")));
         let form = "grant_type=client_credentials&scope=groups";
-        let ask = Ask::new(Kind::Program, &url)
+        let ask = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("application/x-www-form-urlencoded", form);
         let mut ask = ask.header("Authorization", &format!("Basic {basic}"));
@@ -90,7 +90,7 @@ impl House {
     }
 
     async fn asked(&self, path: &str, fields: &[(&str, &str)]) -> Page {
-        let ask = Ask::new(Kind::Program, &format!("{STORE}{path}"));
+        let ask = RequestSpec::new(Kind::Program, &format!("{STORE}{path}"));
         let ask = fields
             .iter()
             .fold(ask, |ask, (name, value)| ask.header(name, value));
@@ -147,7 +147,7 @@ async fn a_client_is_a_client_and_no_person(access_token: &str) {
     assert_problem(
         &house.asked(CART, &[("Authorization", &bearer)]).await,
         403,
-        "person_required",
+        "user_required",
     );
     let spoilt = format!("{bearer}x");
     let refused = house.asked(REPORTS, &[("Authorization", &spoilt)]).await;

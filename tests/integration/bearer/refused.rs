@@ -7,7 +7,7 @@ use super::{
     token, with_token,
 };
 use crate::support::answers::{Dialogue, alice, assert_problem};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Doorward;
 use crate::support::provider::{Endpoint, Fault, Flaw, Person};
 
@@ -185,14 +185,14 @@ async fn who_sends_none_is_told_how() {
     let dpop = format!(r#"DPoP realm="store.localhost", {algorithms}"#);
     let answer = sent(
         &mut door.browser(),
-        Ask::new(Kind::Program, &door.store_url(CART)),
+        RequestSpec::new(Kind::Program, &door.store_url(CART)),
     )
     .await;
     assert_problem(&answer, 401, "no_session");
     assert_eq!(ways(&answer), [bearer, &dpop, r#"Cookie realm="doorward""#]);
     let answer = sent(
         &mut door.browser(),
-        Ask::new(Kind::Program, &door.store_url(ORDERS)),
+        RequestSpec::new(Kind::Program, &door.store_url(ORDERS)),
     )
     .await;
     assert_problem(&answer, 401, "token_missing");
@@ -200,8 +200,8 @@ async fn who_sends_none_is_told_how() {
     assert_eq!(ways(&answer), [scoped(bearer), scoped(&dpop)]);
     assert_eq!(answer.json().get("login_url"), None, "{answer}");
     // An app that takes no tokens says nothing of them.
-    let forum =
-        Ask::new(Kind::Program, &door.forum_url("/posts")).header("Authorization", "Bearer x");
+    let forum = RequestSpec::new(Kind::Program, &door.forum_url("/posts"))
+        .header("Authorization", "Bearer x");
     assert_eq!(
         ways(&sent(&mut door.browser(), forum).await),
         [r#"Cookie realm="doorward""#]

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::{CART, ask, setup, token};
 use crate::support::answers::assert_problem;
-use crate::support::browser::Ask;
+use crate::support::browser::RequestSpec;
 use crate::support::device::Device;
 use crate::support::doorward::Doorward;
 use crate::support::redis::RedisServer;
@@ -23,7 +23,7 @@ fn replicas(redis: &RedisServer) -> Doorward {
 }
 
 /// A request of a device with a key, and its token.
-fn request(door: &Doorward) -> Ask {
+fn request(door: &Doorward) -> RequestSpec {
     let device = Device::new();
     let token = token(door, device.binding());
     let proof = device.proof(

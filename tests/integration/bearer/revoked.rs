@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use super::{CART, ORDERS, PROFILE, ask, of_bob, setup, token, with_token};
 use crate::support::answers::assert_problem;
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Doorward;
 use crate::support::websocket::WebSocket;
 
 async fn ends(door: &Doorward, claims: Value) {
     let token = door.provider.logout_token("store", &claims, &[]);
-    let ask = Ask::new(
+    let ask = RequestSpec::new(
         Kind::Program,
         &door.store_url("/.doorward/backchannel-logout"),
     )
@@ -66,19 +66,19 @@ async fn a_persons_token_outlives_no_memory_of_its_revocation() {
         .session("absolute_timeout = \"1h\"\nidle_timeout = \"30m\"")
         .start();
     let end = door.now().secs() + 30 * 24 * 3600;
-    let person = token(&door, json!({ "exp": end, "scope": "orders:read" }));
+    let user = token(&door, json!({ "exp": end, "scope": "orders:read" }));
     let client = token(
         &door,
         json!({ "exp": end, "scope": "orders:read", "sub": null }),
     );
     ends(&door, json!({ "sub": "alice-id" })).await;
     assert_problem(
-        &with_token(&door, ORDERS, &person).await,
+        &with_token(&door, ORDERS, &user).await,
         401,
         "token_revoked",
     );
     door.pass(3600);
-    let late = with_token(&door, ORDERS, &person).await;
+    let late = with_token(&door, ORDERS, &user).await;
     assert!(late.status() == 401 && door.store.count() == 0, "{late}");
     assert_eq!(
         with_token(&door, ORDERS, &client).await.status(),
@@ -97,10 +97,10 @@ async fn an_open_socket_is_cut_with_its_token() {
         .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
     ends(&door, json!({ "sid": "s-1" })).await;
-    let end = talk.hear().await;
+    let end = talk.poll().await;
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
 }

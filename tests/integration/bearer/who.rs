@@ -124,7 +124,7 @@ async fn a_client_without_a_person_is_never_taken_for_one() {
         );
         for path in [CART, PROFILE] {
             let refused = with_token(&door, path, &client).await;
-            assert_problem(&refused, 403, "person_required");
+            assert_problem(&refused, 403, "user_required");
             assert!(
                 challenges(&refused)[0].contains(r#"error="insufficient_scope""#),
                 "{refused}"
@@ -133,8 +133,9 @@ async fn a_client_without_a_person_is_never_taken_for_one() {
     }
     assert_eq!(door.store.count(), 3);
     // Nor can a client, or anybody, say so of itself.
-    let nobody = ask(&door, "/public/news", "Basic eDp5").header("X_Forwarded.Client", "reports");
-    assert_eq!(sent(&mut door.browser(), nobody).await.status(), 200);
+    let no_session =
+        ask(&door, "/public/news", "Basic eDp5").header("X_Forwarded.Client", "reports");
+    assert_eq!(sent(&mut door.browser(), no_session).await.status(), 200);
     assert!(!String::from_utf8_lossy(&door.store.last().head.raw).contains("reports"));
 }
 
@@ -192,7 +193,7 @@ async fn a_socket_is_opened_by_a_token_and_lasts_as_long_as_that() {
         .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
     assert_eq!(
@@ -200,7 +201,7 @@ async fn a_socket_is_opened_by_a_token_and_lasts_as_long_as_that() {
         Some("alice-id")
     );
     door.pass(330);
-    let end = talk.hear().await;
+    let end = talk.poll().await;
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
     let refused = WebSocket::open(&mut program, ask(&door, "/api/feed", &bearer)).await;
     assert_eq!(refused.err().expect("no socket").status(), 401);
@@ -233,11 +234,11 @@ async fn the_log_names_a_token_without_telling_it() {
             .any(|token| text.contains(token.as_str())),
         "{text}"
     );
-    let refused = r#"doorward_tokens_refused_total{app="store",reason="token_audience_mismatch"}"#;
+    let refused = r#"doorward_tokens_rejected_total{app="store",reason="token_audience_mismatch"}"#;
     assert_eq!(door.metric(refused).await, 1.0);
     assert_eq!(
         door.metric(
-            r#"doorward_sessions_refused_total{app="store",reason="token_audience_mismatch"}"#
+            r#"doorward_sessions_rejected_total{app="store",reason="token_audience_mismatch"}"#
         )
         .await,
         0.0

@@ -164,7 +164,7 @@ async fn an_unknown_user_and_a_wrong_password_are_answered_alike() {
         }
         let page = phone.log_in(name, password).await;
         let mut body = page.json();
-        body["reference"] = json!("");
+        body["request_id"] = json!("");
         let headers: Vec<_> = page
             .head
             .headers
@@ -182,14 +182,14 @@ async fn an_unknown_user_and_a_wrong_password_are_answered_alike() {
             &json!({ "error": "invalid_grant", "error_reason": reason }),
         )
         .await;
-        by_json["reference"] = json!("");
+        by_json["request_id"] = json!("");
         assert_eq!(by_json, told[0].1, "{reason}");
     }
 }
 
 #[tokio::test]
 async fn a_provider_or_operator_in_trouble_is_not_the_persons_fault() {
-    let mut doorward = started(store("account_failures = 1"));
+    let mut doorward = started(store("failures_per_account = 1"));
     let mut phone = Phone::of(&doorward);
     for (fault, status, error, code) in [
         (
@@ -204,18 +204,18 @@ async fn a_provider_or_operator_in_trouble_is_not_the_persons_fault() {
             "temporarily_unavailable",
             "provider_unavailable",
         ),
-        (Fault::Html, 502, "server_error", "token_answer_malformed"),
+        (Fault::Html, 502, "server_error", "token_response_malformed"),
         (
             Fault::CutBefore,
             503,
             "temporarily_unavailable",
-            "provider_no_answer",
+            "provider_no_response",
         ),
         (
             Fault::Huge(3_000_000),
             502,
             "server_error",
-            "token_answer_malformed",
+            "token_response_malformed",
         ),
     ] {
         doorward.provider.fault(Endpoint::Token, fault);
@@ -374,7 +374,7 @@ async fn tokens_that_are_too_large_for_a_header_are_refused_by_name() {
 
 #[tokio::test]
 async fn a_login_goes_on_when_the_phone_hangs_up_and_counts() {
-    let doorward = started(store("account_failures = 2"));
+    let doorward = started(store("failures_per_account = 2"));
     let phone = Phone::of(&doorward);
     doorward
         .provider

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{CART, PASSWORD, Phone, calls, shows_the_cart, started, store};
-use crate::support::browser::{Ask, Page};
+use crate::support::browser::{Page, RequestSpec};
 use crate::support::device::Device;
 use crate::support::doorward::Doorward;
 
@@ -78,7 +78,7 @@ impl<'d> Keyed<'d> {
         page
     }
 
-    fn asking(&self, path: &str) -> Ask {
+    fn asking(&self, path: &str) -> RequestSpec {
         let ask = self.phone.ask("GET", path).header(
             "Authorization",
             &format!("DPoP {}", self.phone.access_token),
@@ -249,7 +249,7 @@ async fn step_8_a_stolen_jwt_without_the_key_opens_nothing_and_a_captured_proof_
         .header("Authorization", &format!("DPoP {}", thief.access_token));
     is_refused(
         &thief.send(elsewhere.header("DPoP", &proof)).await,
-        "dpop_address_mismatch",
+        "dpop_htu_mismatch",
         "invalid_dpop_proof",
     );
     let other = Phone::logged_in(&doorward).await;
@@ -290,7 +290,7 @@ async fn a_proof_that_is_none_is_no_login() {
     let elsewhere = keyed.proof("POST", "/.doorward/token", None);
     let cases = [
         (vec!["x"], "dpop_proof_malformed"),
-        (vec![elsewhere.as_str()], "dpop_address_mismatch"),
+        (vec![elsewhere.as_str()], "dpop_htu_mismatch"),
         (vec![good.as_str(), good.as_str()], "dpop_proof_repeated"),
     ];
     for (proofs, code) in cases {
@@ -342,7 +342,7 @@ async fn where_proofs_are_required_nobody_logs_in_without_one_and_nonces_are_han
         .to_owned();
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
-        (400, Some("dpop_nonce_wanted")),
+        (400, Some("dpop_nonce_required")),
         "{page}"
     );
     let url = doorward.store_url("/.doorward/native/login");
@@ -363,7 +363,7 @@ async fn where_proofs_are_required_nobody_logs_in_without_one_and_nonces_are_han
     assert_eq!(page.status(), 200, "{page}");
     keyed.phone.keep(&page.json());
     let page = keyed.load(CART).await;
-    is_refused(&page, "dpop_nonce_wanted", "use_dpop_nonce");
+    is_refused(&page, "dpop_nonce_required", "use_dpop_nonce");
     let nonce = page.header("dpop-nonce").expect("a nonce").to_owned();
     let (url, token) = (doorward.store_url(CART), keyed.phone.access_token.clone());
     let proof = keyed.device.proof(

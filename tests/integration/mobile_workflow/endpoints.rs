@@ -174,7 +174,7 @@ async fn a_session_that_is_over_is_an_invalid_grant() {
         .post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)])
         .await;
     is_error(&page, 400, "invalid_grant");
-    assert_eq!(page.json()["code"].as_str(), Some("refresh_refused"));
+    assert_eq!(page.json()["code"].as_str(), Some("refresh_rejected"));
 }
 
 #[tokio::test]
@@ -402,7 +402,7 @@ async fn the_providers_own_tokens_are_handed_out_only_where_that_is_wished() {
     let page = old.copy().refresh().await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
-        (401, Some("refresh_refused")),
+        (401, Some("refresh_rejected")),
         "{page}"
     );
     let mut phone = Phone::logged_in(&doorward).await;

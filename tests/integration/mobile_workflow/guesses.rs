@@ -54,7 +54,7 @@ async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider
     let reached = calls(&doorward).0 - before;
     assert_eq!(
         reached, 5,
-        "`account_failures` of them reached the provider"
+        "`failures_per_account` of them reached the provider"
     );
     assert_eq!((count(&statuses, 401), count(&statuses, 429)), (5, 9995));
 
@@ -102,7 +102,7 @@ async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider
 
 #[tokio::test]
 async fn patience_gets_one_guess_for_each_longest_wait() {
-    let doorward = started(store("account_failures = 3\nlongest_wait = \"1m\""));
+    let doorward = started(store("failures_per_account = 3\nlongest_wait = \"1m\""));
     let mut phone = Phone::of(&doorward);
     let mut guesses = 0;
     for _ in 0..360 {
@@ -117,7 +117,7 @@ async fn patience_gets_one_guess_for_each_longest_wait() {
 
 #[tokio::test]
 async fn every_spelling_of_a_name_counts_together_and_other_names_apart() {
-    let doorward = started(store("account_failures = 2"));
+    let doorward = started(store("failures_per_account = 2"));
     let mut phone = Phone::of(&doorward);
     for spelling in ["Alice", " ALICE\u{200b}"] {
         assert_eq!(phone.log_in(spelling, "wrong").await.status(), 401);
@@ -134,7 +134,7 @@ async fn every_spelling_of_a_name_counts_together_and_other_names_apart() {
 
 #[tokio::test]
 async fn one_address_that_tries_one_password_on_many_accounts_has_to_wait() {
-    let doorward = started(store("address_failures = 10").server(TRUSTED));
+    let doorward = started(store("failures_per_address = 10").server(TRUSTED));
     let mut sprayer = Phone::of(&doorward);
     sprayer.address = Some("2001:db8:7:7::1".to_owned());
     for account in 0..10 {
@@ -173,7 +173,7 @@ async fn a_flood_on_all_accounts_is_held_at_the_rate_for_all() {
 
 #[tokio::test]
 async fn a_device_token_counts_for_its_own_account_and_has_a_limit_of_its_own() {
-    let doorward = started(store("account_failures = 3"));
+    let doorward = started(store("failures_per_account = 3"));
     let owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
     for _ in 0..3 {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person};
 
@@ -81,15 +81,15 @@ impl Phone {
         self.clone()
     }
 
-    fn ask(&self, method: &str, path: &str) -> Ask {
-        let ask = Ask::new(Kind::Program, &format!("{}{path}", self.store)).method(method);
+    fn ask(&self, method: &str, path: &str) -> RequestSpec {
+        let ask = RequestSpec::new(Kind::Program, &format!("{}{path}", self.store)).method(method);
         match &self.address {
             Some(address) => ask.header("X-Forwarded-For", address),
             None => ask,
         }
     }
 
-    async fn send(&mut self, ask: Ask) -> Page {
+    async fn send(&mut self, ask: RequestSpec) -> Page {
         self.http.send(ask).await
     }
 

@@ -2,7 +2,7 @@
 
 use super::{CART, PASSWORD, Phone, is_told_to_log_in, shows_the_cart, started, store};
 use crate::support::backend::Answer;
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::websocket::WebSocket;
 
 const INLINE: &str = "inline_refresh = true";
@@ -71,7 +71,7 @@ async fn a_dead_token_is_answered_with_401_also_to_what_looks_like_a_browser() {
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
     for kind in [Kind::Navigation, Kind::Frame, Kind::Fetch, Kind::Program] {
-        let ask = Ask::new(kind, &doorward.store_url(CART));
+        let ask = RequestSpec::new(kind, &doorward.store_url(CART));
         let page = phone
             .send(ask.header("Authorization", &format!("Bearer {}", phone.access_token)))
             .await;
@@ -94,7 +94,7 @@ async fn a_session_of_cookies_wins_over_a_token() {
     phone.log_in("bob", "bob").await;
     let mut browser = doorward.logged_in("alice", CART).await;
     for token in [phone.access_token.as_str(), "doorward_at_AAAA"] {
-        let ask = Ask::new(Kind::Navigation, &doorward.store_url(CART))
+        let ask = RequestSpec::new(Kind::Navigation, &doorward.store_url(CART))
             .header("Authorization", &format!("Bearer {token}"));
         let page = browser.send(ask).await;
         assert_eq!(
@@ -180,7 +180,7 @@ async fn a_socket_opens_with_a_living_token_and_is_no_place_for_a_refresh() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     let socket = |phone: &Phone| {
-        let ask = Ask::new(Kind::Program, &doorward.store_url("/chat"));
+        let ask = RequestSpec::new(Kind::Program, &doorward.store_url("/chat"));
         ask.header("Authorization", &format!("Bearer {}", phone.access_token))
             .header("Doorward-Refresh-Token", &phone.refresh_token)
     };
@@ -190,7 +190,7 @@ async fn a_socket_opens_with_a_living_token_and_is_no_place_for_a_refresh() {
         .expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(
-        talk.hear().await.expect("an echo").as_deref(),
+        talk.poll().await.expect("an echo").as_deref(),
         Some("hello")
     );
     assert_eq!(doorward.store.last().header("authorization"), None);

@@ -25,7 +25,7 @@ fn at(doorward: &Doorward, replica: usize, phone: &Phone) -> Phone {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guesses_at_all_replicas_at_once_are_counted_together() {
     let redis = RedisServer::start();
-    let doorward = replicas(&redis, "account_failures = 5");
+    let doorward = replicas(&redis, "failures_per_account = 5");
     let phone = Phone::of(&doorward);
     let mut guessing = tokio::task::JoinSet::new();
     for guess in 0..60 {

@@ -252,7 +252,7 @@ async fn step_5_without_a_refresh_token_or_with_one_that_the_provider_ended_log_
     doorward.provider.end_grants_of("alice-id");
     doorward.pass(300);
     is_told_to_log_in(&phone.load(CART).await, "jwt_expired");
-    is_told_to_log_in(&phone.load_with_both(CART).await, "refresh_refused");
+    is_told_to_log_in(&phone.load_with_both(CART).await, "refresh_rejected");
     is_told_to_log_in(&phone.refresh().await, "session_revoked");
     assert_eq!(calls(&doorward), (1, 1), "the provider is asked once");
 

@@ -6,9 +6,9 @@ use serde_json::json;
 use super::{
     CART, PASSWORD, Phone, calls, is_told_to_log_in, native, shows_the_cart, started, store,
 };
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
-use crate::support::provider::{Endpoint, Standing};
+use crate::support::provider::{Endpoint, SessionStatus};
 
 const INLINE: &str = "inline_refresh = true";
 
@@ -136,7 +136,8 @@ async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something
         let body = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
-        let ask = Ask::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
+        let ask =
+            RequestSpec::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
         ask.body("application/x-www-form-urlencoded", body)
     };
     for token in [&phone.refresh_token, &phone.access_token] {
@@ -148,7 +149,7 @@ async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something
             .provider
             .presented()
             .iter()
-            .all(|presented| presented.standing == Standing::Unknown)
+            .all(|presented| presented.standing == SessionStatus::Unknown)
     );
 
     // One kind is not another, and no kind is a cookie.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{CART, PASSWORD, Phone, calls, started, store};
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::Doorward;
 
 /// A page of the store in the web view calls.
@@ -14,7 +14,7 @@ async fn call(
     body: &serde_json::Value,
 ) -> Page {
     let page = url::Url::parse(&doorward.store_url("/")).expect("an URL");
-    let ask = Ask::new(
+    let ask = RequestSpec::new(
         Kind::Fetch,
         &doorward.store_url(&format!("/.doorward/{endpoint}")),
     )
@@ -49,7 +49,7 @@ async fn a_web_view_gets_the_two_cookies_and_no_token() {
         page.json()["device_token"].is_string() && page.json().get("access_token").is_none(),
         "{page}"
     );
-    for kind in ["jwt", "refresh", "seen"] {
+    for kind in ["jwt", "refresh", "activity"] {
         assert!(doorward.cookie(&view, kind).is_some(), "{kind} {page}");
     }
     let page = view.visit(&doorward.store_url(CART)).await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{BOUND, CART, store, until_refused};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::redis::RedisServer;
 use crate::support::websocket::WebSocket;
@@ -37,7 +37,7 @@ async fn a_logout_by_the_provider_is_known_at_the_other_replica_within_a_second(
     for (replica, status) in [(1, 200), (0, 400)] {
         let url = doorward.store_url("/.doorward/backchannel-logout");
         let body = format!("logout_token={token}");
-        let ask = Ask::new(Kind::Program, &url)
+        let ask = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .body("application/x-www-form-urlencoded", body);
         let page = doorward.browser_of(replica).send(ask).await;
@@ -71,7 +71,7 @@ async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once
     let signature = doorward.provider.webhook_signature(&body, &[]);
     let told = async |replica| {
         let url = doorward.forum_url("/.doorward/webhooks/fusionauth");
-        let ask = Ask::new(Kind::Program, &url)
+        let ask = RequestSpec::new(Kind::Program, &url)
             .method("POST")
             .header("x-fusionauth-signature-jwt", &signature);
         let page = doorward
@@ -98,14 +98,14 @@ async fn a_socket_ends_within_a_second_of_the_logout_at_another_replica() {
     let doorward = two(&redis);
     let browser = doorward.logged_in("alice", CART).await;
     let mut elsewhere = doorward.moved_to(1, browser.clone());
-    let ask = Ask::new(Kind::Program, &doorward.store_url("/socket"));
+    let ask = RequestSpec::new(Kind::Program, &doorward.store_url("/socket"));
     let mut socket = WebSocket::open(&mut elsewhere, ask)
         .await
         .expect("a socket");
     let begun = std::time::Instant::now();
     super::log_out(&doorward, browser).await;
     assert!(
-        !matches!(socket.hear().await, Ok(Some(_))),
+        !matches!(socket.poll().await, Ok(Some(_))),
         "nothing more is heard"
     );
     assert!(begun.elapsed() < BOUND * 2, "{:?}", begun.elapsed());

@@ -82,7 +82,7 @@ async fn words_that_no_key_sealed_end_nothing_and_are_counted() {
     }
     tokio::time::sleep(BOUND).await;
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 200);
-    assert!(doorward.metric("doorward_revocations_known").await > 0.5);
+    assert!(doorward.metric("doorward_revocation_sync_up").await > 0.5);
 }
 
 fn one(redis: &RedisServer, pattern: &str) -> String {

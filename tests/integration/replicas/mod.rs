@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::Doorward;
 use crate::support::provider::FakeProvider;
 use crate::support::redis::RedisServer;
@@ -59,7 +59,7 @@ async fn log_out(doorward: &Doorward, browser: Browser) {
         .visit(&doorward.store_url("/.doorward/logout"))
         .await;
     let url = Url::parse(&doorward.store_url("/.doorward/logout")).expect("an URL");
-    let ask = Ask::new(Kind::Navigation, url.as_str())
+    let ask = RequestSpec::new(Kind::Navigation, url.as_str())
         .method("POST")
         .from(&form.url);
     let page = browser.send(ask).await;

@@ -130,7 +130,7 @@ async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
         503,
         "a code is redeemed once only"
     );
-    assert!(doorward.metric("doorward_revocations_known").await < 0.5);
+    assert!(doorward.metric("doorward_revocation_sync_up").await < 0.5);
     redis.restart();
     let begun = std::time::Instant::now();
     while status(&doorward, &mut alice).await != 200 {

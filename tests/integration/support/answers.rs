@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::browser::{Ask, Browser, Kind};
+use super::browser::{Browser, Kind, RequestSpec};
 use super::doorward::Doorward;
 use super::page::Page;
 use super::provider::{Endpoint, Person};
@@ -17,8 +17,8 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub const CART: &str = "/shopping-cart";
 
 /// A browser in which this person is signed in at the store, as everywhere at the provider.
-pub async fn signed_in(door: &Doorward, person: Person) -> Browser {
-    door.provider.sign_in(person);
+pub async fn signed_in(door: &Doorward, user: Person) -> Browser {
+    door.provider.sign_in(user);
     let mut browser = door.browser();
     let page = browser.visit(&door.store_url(CART)).await;
     assert_eq!((page.status(), page.url.path()), (200, CART), "{page}");
@@ -33,7 +33,9 @@ pub async fn alice(door: &Doorward) -> Browser {
 /// What a script of the store gets.
 pub async fn fetched(browser: &mut Browser, url: &str) -> Page {
     let page = url.parse().expect("an URL");
-    browser.send(Ask::new(Kind::Fetch, url).from(&page)).await
+    browser
+        .send(RequestSpec::new(Kind::Fetch, url).from(&page))
+        .await
 }
 
 /// Waits until a counter or gauge has this value.
@@ -69,7 +71,7 @@ pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
     assert!(page.header("content-security-policy").is_some(), "{page}");
     let words = page.words();
     let shown = words
-        .rsplit_once("Reference ")
+        .rsplit_once("Request ID ")
         .map_or(words.as_str(), |(_, shown)| shown);
     let after = shown
         .strip_prefix(code)
@@ -91,7 +93,7 @@ pub fn assert_problem(page: &Page, status: u16, code: &str) -> String {
         (Some(u64::from(status)), Some(code)),
         "{page}"
     );
-    reference(problem["reference"].as_str().unwrap_or_default())
+    reference(problem["request_id"].as_str().unwrap_or_default())
 }
 
 fn assert_own_answer(page: &Page, status: u16) {
@@ -150,11 +152,11 @@ impl Dialogue {
     /// Sends a request of `method` and reads its answer.
     pub async fn ask(&mut self, method: &str, bytes: impl AsRef<[u8]>) -> Reply {
         self.say(bytes).await;
-        self.hear(method).await
+        self.poll(method).await
     }
 
     /// The answer to a request of `method`.
-    pub async fn hear(&mut self, method: &str) -> Reply {
+    pub async fn poll(&mut self, method: &str) -> Reply {
         self.try_hear(method).await.expect("an answer")
     }
 

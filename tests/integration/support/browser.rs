@@ -15,14 +15,14 @@ use tokio_rustls::TlsConnector;
 use url::Url;
 
 use super::cookies::Jar;
-use super::manners::{implied_headers, situation};
+use super::fetch_metadata::{implied_headers, situation};
 use super::tls::Authority;
 use super::wire::{Framing, Head, Wire};
 
-pub use super::page::{Hop, Page};
+pub use super::page::{Page, Redirect};
 
-const MOST_REDIRECTS: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(40);
+const MAX_REDIRECTS: usize = 20;
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A browser; a clone is what a thief has who copied the profile.
 #[derive(Clone)]
@@ -50,7 +50,7 @@ pub enum Kind {
 
 /// A request to be sent; see the constructors on [`Browser`] for the usual ones.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct RequestSpec {
     pub kind: Kind,
     pub method: String,
     pub url: Url,
@@ -69,7 +69,7 @@ pub struct Streaming {
     rest: Framing,
 }
 
-impl Ask {
+impl RequestSpec {
     /// A GET of this kind.
     pub fn new(kind: Kind, url: &str) -> Self {
         let url = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
@@ -141,12 +141,13 @@ impl Browser {
 
     /// The person types the address; redirects are followed to the end.
     pub async fn visit(&mut self, url: &str) -> Page {
-        self.send(Ask::new(Kind::Navigation, url).following()).await
+        self.send(RequestSpec::new(Kind::Navigation, url).following())
+            .await
     }
 
     /// The person types the address; the first answer is returned.
     pub async fn step(&mut self, url: &str) -> Page {
-        self.send(Ask::new(Kind::Navigation, url)).await
+        self.send(RequestSpec::new(Kind::Navigation, url)).await
     }
 
     /// Goes one redirect further.
@@ -155,7 +156,7 @@ impl Browser {
             .redirect()
             .unwrap_or_else(|| panic!("no redirect: {page}"));
         let mut further = self
-            .send(Ask {
+            .send(RequestSpec {
                 follow: false,
                 ..ask
             })
@@ -168,7 +169,7 @@ impl Browser {
     pub async fn click(&mut self, page: &Page, href: &str) -> Page {
         let target = page.resolve(href);
         self.send(
-            Ask::new(Kind::Navigation, target.as_str())
+            RequestSpec::new(Kind::Navigation, target.as_str())
                 .from(&page.url)
                 .following(),
         )
@@ -183,7 +184,7 @@ impl Browser {
     /// A script's request from `page`; redirects are followed, as `fetch()` does.
     pub async fn fetch(&mut self, page: &Url, method: &str, url: &str) -> Page {
         self.send(
-            Ask::new(Kind::Fetch, url)
+            RequestSpec::new(Kind::Fetch, url)
                 .method(method)
                 .from(page)
                 .following(),
@@ -192,7 +193,7 @@ impl Browser {
     }
 
     /// Sends; panics where the connection fails.
-    pub async fn send(&mut self, ask: Ask) -> Page {
+    pub async fn send(&mut self, ask: RequestSpec) -> Page {
         let what = format!("{} {}", ask.method, ask.url);
         self.try_send(ask)
             .await
@@ -200,12 +201,11 @@ impl Browser {
     }
 
     /// Sends; the error is the connection's.
-    pub async fn try_send(&mut self, ask: Ask) -> io::Result<Page> {
+    pub async fn try_send(&mut self, ask: RequestSpec) -> io::Result<Page> {
         let mut chain = Vec::new();
         let mut ask = ask;
         loop {
-            let (head, body) =
-                tokio::time::timeout(PATIENCE, self.exchange(&ask, &chain)).await??;
+            let (head, body) = tokio::time::timeout(TIMEOUT, self.exchange(&ask, &chain)).await??;
             chain.push(self.keep_cookies(&ask, &chain, &head));
             let page = Page {
                 url: ask.url.clone(),
@@ -219,14 +219,14 @@ impl Browser {
                 _ => return Ok(page),
             }
             assert!(
-                chain.len() <= MOST_REDIRECTS,
+                chain.len() <= MAX_REDIRECTS,
                 "redirected in circles: {page}"
             );
         }
     }
 
     /// Sends, and leaves the body to be read piece by piece.
-    pub async fn stream(&mut self, ask: Ask) -> io::Result<Streaming> {
+    pub async fn stream(&mut self, ask: RequestSpec) -> io::Result<Streaming> {
         let mut wire = self.connect(&ask.url).await?;
         wire.write(&self.request_bytes(&ask, &[])).await?;
         let head = wire
@@ -260,7 +260,11 @@ impl Browser {
         ))
     }
 
-    async fn exchange(&self, ask: &Ask, before: &[Hop]) -> io::Result<(Head, Vec<u8>)> {
+    async fn exchange(
+        &self,
+        ask: &RequestSpec,
+        before: &[Redirect],
+    ) -> io::Result<(Head, Vec<u8>)> {
         let mut wire = self.connect(&ask.url).await?;
         wire.write(&self.request_bytes(ask, before)).await?;
         loop {
@@ -277,7 +281,7 @@ impl Browser {
     }
 
     /// The bytes of the request, for tests that send them by hand.
-    pub fn request_bytes(&self, ask: &Ask, before: &[Hop]) -> Vec<u8> {
+    pub fn request_bytes(&self, ask: &RequestSpec, before: &[Redirect]) -> Vec<u8> {
         let target = match ask.url.query() {
             Some(query) => format!("{}?{query}", ask.url.path()),
             None => ask.url.path().to_owned(),
@@ -311,7 +315,7 @@ impl Browser {
         bytes
     }
 
-    fn keep_cookies(&mut self, ask: &Ask, before: &[Hop], head: &Head) -> Hop {
+    fn keep_cookies(&mut self, ask: &RequestSpec, before: &[Redirect], head: &Head) -> Redirect {
         let set_cookies: Vec<String> = head
             .all("set-cookie")
             .into_iter()
@@ -330,7 +334,7 @@ impl Browser {
             }
         }
         let location = head.header("location").map(str::to_owned);
-        Hop {
+        Redirect {
             url: ask.url.clone(),
             status: head.status(),
             location,

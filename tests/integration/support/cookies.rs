@@ -31,7 +31,7 @@ pub struct Cookie {
 
 /// What a request that carries or brings cookies is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Situation {
+pub struct CookieContext {
     /// Nothing of another site began it.
     pub same_site: bool,
     /// It changes what the address bar shows.
@@ -51,7 +51,7 @@ impl Jar {
         url: &Url,
         line: &str,
         now: Timestamp,
-        situation: Situation,
+        situation: CookieContext,
     ) -> Result<(), &'static str> {
         let cookie = parse(url, line, now)?;
         if cookie.same_site != SameSite::None && !situation.same_site && !situation.top_level {
@@ -82,7 +82,7 @@ impl Jar {
     }
 
     /// The `Cookie` header for a request, if any: longer paths first, then older ones.
-    pub fn header(&self, url: &Url, now: Timestamp, situation: Situation) -> Option<String> {
+    pub fn header(&self, url: &Url, now: Timestamp, situation: CookieContext) -> Option<String> {
         let mut sent: Vec<&Cookie> = self
             .0
             .iter()
@@ -137,7 +137,7 @@ impl Jar {
     }
 
     /// What closing the browser does.
-    pub fn end_session(&mut self) {
+    pub fn revoke_session(&mut self) {
         self.0.retain(|cookie| cookie.expires.is_some());
     }
 }
@@ -175,7 +175,7 @@ fn site(url: &Url) -> String {
     }
 }
 
-fn goes_to(cookie: &Cookie, url: &Url, now: Timestamp, situation: Situation) -> bool {
+fn goes_to(cookie: &Cookie, url: &Url, now: Timestamp, situation: CookieContext) -> bool {
     let lax = situation.same_site || (situation.top_level && situation.safe_method);
     covers(cookie, url.host_str().unwrap_or_default())
         && path_matches(&cookie.path, url.path())

@@ -71,7 +71,7 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 const STORE_RULES: &str = r#"
 [[apps.store.rules]]
 paths = ["/", "/public/**"]
-allow = "everyone"
+allow = "public"
 
 [[apps.store.rules]]
 paths = ["/admin/**"]

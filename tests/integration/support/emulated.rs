@@ -10,7 +10,7 @@ use doorward::demo::{Demo, DemoFiles, DemoOptions, Habits};
 use doorward::server::Server;
 use doorward::types::time::ManualClock;
 
-use super::browser::{Ask, Browser, Kind, Page};
+use super::browser::{Browser, Kind, Page, RequestSpec};
 use super::doorward::BEGIN;
 use super::journey::Site;
 
@@ -95,7 +95,7 @@ impl Emulated {
 
     /// A call of the provider's API with its key.
     pub async fn call_api(&self, method: &str, path: &str) -> Page {
-        let ask = Ask::new(Kind::Program, &self.at_provider(path)).method(method);
+        let ask = RequestSpec::new(Kind::Program, &self.at_provider(path)).method(method);
         self.browser()
             .send(ask.header("authorization", &self.api_key))
             .await

@@ -75,7 +75,7 @@ client_secret_file = "store.secret"
 
 [[apps.store.rules]]
 paths = ["/public/**"]
-allow = "everyone"
+allow = "public"
 "#
     )
 }

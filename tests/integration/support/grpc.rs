@@ -159,7 +159,7 @@ impl UnaryService<Bytes> for Echo {
 
     fn call(&mut self, request: Request<Bytes>) -> Later<Bytes> {
         Box::pin(async move {
-            let person = request.metadata().get("x-forwarded-user").cloned();
+            let user = request.metadata().get("x-forwarded-user").cloned();
             let message = request.into_inner();
             if message == "fail" {
                 let mut metadata = MetadataMap::new();
@@ -172,12 +172,12 @@ impl UnaryService<Bytes> for Echo {
                     metadata,
                 ));
             }
-            let person = person
+            let user = user
                 .as_ref()
-                .and_then(|person| person.to_str().ok())
+                .and_then(|user| user.to_str().ok())
                 .unwrap_or("nobody");
             Ok(Response::new(Bytes::from(format!(
-                "{person}: {}",
+                "{user}: {}",
                 String::from_utf8_lossy(&message)
             ))))
         })

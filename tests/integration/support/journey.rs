@@ -61,7 +61,7 @@ pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
 pub async fn is_asked(browser: &mut Browser, url: &str) -> Page {
     let page = browser.visit(url).await;
     let has_form = page
-        .forms()
+        .post_replays()
         .iter()
         .any(|form| form.fields.iter().any(|(field, _)| field == "password"));
     assert!(has_form, "no login form: {page}");
@@ -125,7 +125,7 @@ pub async fn log_out(browser: &mut Browser, app: &str) -> Page {
         (200, "/.doorward/signed-out"),
         "{page}"
     );
-    for kind in ["jwt", "refresh", "seen"] {
+    for kind in ["jwt", "refresh", "activity"] {
         assert_eq!(cookie(browser, &host_of(app), kind), None, "{page}");
     }
     page

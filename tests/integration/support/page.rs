@@ -2,13 +2,13 @@
 
 use url::Url;
 
-use super::browser::{Ask, Kind};
+use super::browser::{Kind, RequestSpec};
 use super::html::{self, Form};
 use super::wire::Head;
 
 /// One answer on the way.
 #[derive(Clone, Debug)]
-pub struct Hop {
+pub struct Redirect {
     pub url: Url,
     pub status: u16,
     pub location: Option<String>,
@@ -24,8 +24,8 @@ pub struct Page {
     pub head: Head,
     pub body: Vec<u8>,
     /// All answers in order; the last is this page's own.
-    pub chain: Vec<Hop>,
-    pub(super) ask: Ask,
+    pub chain: Vec<Redirect>,
+    pub(super) ask: RequestSpec,
 }
 
 impl Page {
@@ -56,8 +56,8 @@ impl Page {
     }
 
     /// The forms in the page.
-    pub fn forms(&self) -> Vec<Form> {
-        html::forms(&self.text())
+    pub fn post_replays(&self) -> Vec<Form> {
+        html::post_replays(&self.text())
     }
 
     /// The links in the page: target and text.
@@ -84,9 +84,9 @@ impl Page {
     }
 
     /// The request that sends the form which has all the named fields (`values` may be empty: the first form).
-    pub fn filled(&self, values: &[(&str, &str)]) -> Ask {
+    pub fn filled(&self, values: &[(&str, &str)]) -> RequestSpec {
         let form = self
-            .forms()
+            .post_replays()
             .into_iter()
             .find(|form| values.iter().all(|(name, _)| form.has(name)));
         let form = form.unwrap_or_else(|| panic!("no form with {values:?}: {self}"));
@@ -95,19 +95,19 @@ impl Page {
             .finish();
         let mut target = self.resolve(&form.action);
         if form.method == "POST" {
-            let ask = Ask::new(Kind::Navigation, target.as_str())
+            let ask = RequestSpec::new(Kind::Navigation, target.as_str())
                 .method("POST")
                 .from(&self.url);
             return ask.body("application/x-www-form-urlencoded", pairs);
         }
         target.set_query(Some(&pairs));
-        Ask::new(Kind::Navigation, target.as_str()).from(&self.url)
+        RequestSpec::new(Kind::Navigation, target.as_str()).from(&self.url)
     }
 
     /// The request that follows this answer, if it is a redirect.
-    pub(super) fn redirect(&self) -> Option<Ask> {
+    pub(super) fn redirect(&self) -> Option<RequestSpec> {
         let location = self.header("location")?;
-        let mut ask = Ask {
+        let mut ask = RequestSpec {
             url: self.resolve(location),
             ..self.ask.clone()
         };

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A running `doorward`. It is told to end, and if it does not, killed, when this is dropped.
 pub struct Process {
@@ -136,7 +136,7 @@ impl Process {
                 return line.clone();
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "`{part}` was not said:\n{}",
                 said.join("\n")
             );
@@ -191,7 +191,7 @@ impl Process {
 
     /// Waits for its end.
     pub fn ended(&mut self) -> ExitStatus {
-        let ended = self.ends_within(PATIENCE);
+        let ended = self.ends_within(TIMEOUT);
         ended.unwrap_or_else(|| panic!("it goes on:\n{}", self.said().join("\n")))
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// A port that was free may be somebody else's a moment later.
 const TRIES: usize = 5;
 
@@ -152,7 +152,7 @@ impl RedisServer {
             .expect("redis-server is installed: ./tests/run does it");
         let process = self.process.insert(process);
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < TIMEOUT {
             let said = fs::read_to_string(&log).unwrap_or_default();
             if said.contains("Ready to accept connections") || said.contains("+monitor master") {
                 return true;
@@ -258,7 +258,7 @@ fn free_port() -> u16 {
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

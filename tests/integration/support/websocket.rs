@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::browser::{Ask, Browser};
+use super::browser::{Browser, RequestSpec};
 use super::random_name;
 use super::wire::{Head, Wire};
 
@@ -45,8 +45,8 @@ pub fn accept_key(key: &str) -> String {
 
 impl WebSocket {
     /// Opens one with the browser's cookies; the error is the answer that refused.
-    pub async fn open(browser: &mut Browser, ask: Ask) -> Result<Self, Head> {
-        let ask = Ask {
+    pub async fn open(browser: &mut Browser, ask: RequestSpec) -> Result<Self, Head> {
+        let ask = RequestSpec {
             headers: [ask.headers, upgrade_headers()].concat(),
             ..ask
         };
@@ -76,7 +76,7 @@ impl WebSocket {
     }
 
     /// The next text message; `None` when the other side closed.
-    pub async fn hear(&mut self) -> io::Result<Option<String>> {
+    pub async fn poll(&mut self) -> io::Result<Option<String>> {
         loop {
             match read_frame(&mut self.wire).await {
                 Ok((TEXT, payload)) => {

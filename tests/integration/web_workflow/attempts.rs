@@ -51,14 +51,14 @@ async fn an_attempt_that_is_lost_twice_ends_on_a_page_that_names_the_cause() {
     }
     assert_eq!(page.status(), 400, "{page}");
     assert!(
-        page.text().contains("login_attempt_lost")
+        page.text().contains("login_cookie_missing")
             && page.words().to_lowercase().contains("cookie"),
         "{page}"
     );
     assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2, "no loop");
     doorward
         .log
-        .line("/.doorward/callback", "login_attempt_lost")
+        .line("/.doorward/callback", "login_cookie_missing")
         .await;
 }
 
@@ -81,7 +81,7 @@ async fn an_attempt_that_comes_back_in_another_browser_twice_ends_on_a_page_that
     }
     assert_eq!(page.status(), 400, "{page}");
     assert!(
-        page.text().contains("login_of_other_browser") && !sets_session(&page),
+        page.text().contains("login_browser_mismatch") && !sets_session(&page),
         "{page}"
     );
     assert_eq!(doorward.provider.calls(Endpoint::Authorize), 2, "no loop");
@@ -99,7 +99,7 @@ async fn a_browser_without_any_cookies_gets_the_page_and_no_loop() {
         assert!(redirects < 10, "{page}");
     }
     assert_eq!(page.status(), 400, "{page}");
-    assert!(page.text().contains("login_attempt_lost"), "{page}");
+    assert!(page.text().contains("login_cookie_missing"), "{page}");
 }
 
 #[tokio::test]

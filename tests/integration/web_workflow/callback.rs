@@ -185,15 +185,15 @@ async fn a_malformed_callback_is_refused_by_name_and_redeems_nothing() {
         ),
         (
             changed(&page, |pairs| pairs[1].1 = "garbage".to_owned()),
-            "foreign_state",
+            "state_invalid",
         ),
         (
             changed(&page, |pairs| pairs[1].1.truncate(40)),
-            "foreign_state",
+            "state_invalid",
         ),
         (
             changed(&page, |pairs| pairs[1].1 = "A".repeat(9000)),
-            "foreign_state",
+            "state_invalid",
         ),
     ];
     for (url, code) in cases {
@@ -239,7 +239,7 @@ async fn a_state_of_another_app_is_foreign() {
     let url = location(&page).replace(&doorward.site().store, &doorward.site().forum);
     let answer = browser.step(&url).await;
     assert_eq!(answer.status(), 400, "{answer}");
-    assert!(answer.text().contains("foreign_state"), "{answer}");
+    assert!(answer.text().contains("state_invalid"), "{answer}");
 }
 
 fn attempts(doorward: &Doorward, browser: &Browser) -> usize {

@@ -1,7 +1,7 @@
 //! Names: the app's own, its aliases, and strangers.
 
 use super::{CART, location};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_navigation_to_an_alias_moves_to_the_apps_own_name_with_path_and_query
     assert!(page.head.all("set-cookie").is_empty(), "{page}");
     let from = url::Url::parse("https://www.store.example.test/").unwrap();
     let page = browser
-        .send(Ask::new(Kind::Fetch, &alias).from(&from))
+        .send(RequestSpec::new(Kind::Fetch, &alias).from(&from))
         .await;
     assert_eq!(page.status(), 421, "{page}");
     doorward.sign_in("alice");
@@ -36,14 +36,14 @@ async fn a_navigation_to_an_alias_moves_to_the_apps_own_name_with_path_and_query
 async fn a_stranger_gets_421_and_never_a_default_app() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
-    let strangers = [
+    let anonymous_tasks = [
         "evil.localhost",
         "localhost",
         "127.0.0.1",
         "store.localhost.evil.test",
         "xstore.localhost",
     ];
-    for host in strangers {
+    for host in anonymous_tasks {
         for path in [
             "/",
             CART,

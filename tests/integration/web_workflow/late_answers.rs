@@ -4,7 +4,7 @@ use tokio::task::JoinHandle;
 
 use super::{CART, arrive, is_sent_to_log_in, load, refreshes, sets_session};
 use crate::support::backend::Answer;
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
@@ -123,7 +123,7 @@ async fn a_refresh_that_ends_late_does_not_take_away_the_cookies_of_a_new_login(
             .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
         let mut tab = browser.clone();
         let page = url::Url::parse(&doorward.store_url("/")).unwrap();
-        let ask = Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
+        let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/api")).from(&page);
         let late = tokio::spawn(async move { tab.send(ask).await });
         gate.reached(1).await;
         log_out(&doorward, &mut browser).await;
@@ -147,7 +147,7 @@ async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_l
     browser.visit(&doorward.store_url(CART)).await;
     let page = url::Url::parse(&doorward.store_url("/")).unwrap();
     let page = tab
-        .send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&page))
+        .send(RequestSpec::new(Kind::Fetch, &doorward.store_url("/api")).from(&page))
         .await;
     assert_eq!(page.status(), 401, "{page}");
     arrive(&doorward, &mut browser, &page);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CART, expired, is_sent_to_log_in, load, set};
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
 
@@ -36,7 +36,7 @@ fn hoarding(doorward: &Doorward, browser: &Browser) -> Browser {
 async fn session(doorward: &Doorward, browser: &mut Browser) -> serde_json::Value {
     let from = url::Url::parse(&doorward.store_url("/")).unwrap();
     let page = browser
-        .send(Ask::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from))
+        .send(RequestSpec::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from))
         .await;
     assert_eq!(page.status(), 200, "{page}");
     page.json()
@@ -100,7 +100,7 @@ async fn the_last_activity_is_written_at_most_every_tenth_of_the_idle_limit() {
         let page = load(&doorward, &mut browser, "alice").await;
         match set(&page).as_slice() {
             [] => {}
-            [name] if *name == doorward.cookie_name("seen") => written += 1,
+            [name] if *name == doorward.cookie_name("activity") => written += 1,
             more => panic!("a clock that writes more than the clock, after {second} s: {more:?}"),
         }
     }
@@ -138,7 +138,7 @@ async fn the_session_endpoint_shows_the_three_clocks() {
 async fn the_session_endpoint_tells_nobody_how_to_log_in_and_starts_nothing() {
     let doorward = Setup::plain().start();
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
-    let ask = Ask::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from);
+    let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from);
     let page = doorward.browser().send(ask).await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),
@@ -154,13 +154,13 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
     for jwts_live_long in [true, false] {
         let doorward = Setup::plain()
             .session("idle_timeout = \"10m\"")
-            .store("polling_paths = [\"/api/news/**\"]\ncase_insensitive_paths = true")
+            .store("background_paths = [\"/api/news/**\"]\ncase_insensitive_paths = true")
             .start();
         if jwts_live_long {
             long_lived(&doorward);
         }
         let mut browser = doorward.logged_in("alice", CART).await;
-        let seen = doorward.cookie(&browser, "seen");
+        let seen = doorward.cookie(&browser, "activity");
         for minute in 1..10 {
             doorward.pass(60);
             let left = session(&doorward, &mut browser).await["idle_expires_in"].as_u64();
@@ -171,7 +171,7 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
                 (200, Some("alice-id")),
                 "{page}"
             );
-            assert_eq!(doorward.cookie(&browser, "seen"), seen, "{page}");
+            assert_eq!(doorward.cookie(&browser, "activity"), seen, "{page}");
         }
         assert_eq!(
             doorward.provider.grants("refresh_token") > 0,
@@ -180,7 +180,7 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
         let mut back = browser.clone();
         load(&doorward, &mut back, "alice").await;
         assert_ne!(
-            doorward.cookie(&back, "seen"),
+            doorward.cookie(&back, "activity"),
             seen,
             "somebody is there again"
         );
@@ -188,7 +188,7 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
         load(&doorward, &mut back, "alice").await;
         let from = url::Url::parse(&doorward.store_url("/")).unwrap();
         for path in ["/.doorward/session", "/api/news"] {
-            let ask = Ask::new(Kind::Fetch, &doorward.store_url(path)).from(&from);
+            let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url(path)).from(&from);
             let page = browser.clone().send(ask).await;
             assert_eq!(
                 (page.status(), page.json()["code"].as_str()),
@@ -203,7 +203,7 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
 async fn who_leaves_the_last_activity_out_gains_nothing_by_polling() {
     let doorward = Setup::plain().session("idle_timeout = \"10m\"").start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    let name = doorward.cookie_name("seen");
+    let name = doorward.cookie_name("activity");
     for _ in 1..=10 {
         browser
             .jar
@@ -234,11 +234,11 @@ async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
     load(&doorward, &mut browser, "alice").await;
     // Cookies age by the browser's own clock, which is right.
     let mut browser = hoarding(&doorward, &browser);
-    let seen = doorward.cookie(&browser, "seen");
+    let seen = doorward.cookie(&browser, "activity");
     for back in [1, 300, 3600] {
         doorward.clock.set_back(Duration::from_secs(back));
         load(&doorward, &mut browser, "alice").await;
-        assert_eq!(doorward.cookie(&browser, "seen"), seen, "{back} s back");
+        assert_eq!(doorward.cookie(&browser, "activity"), seen, "{back} s back");
         let shown = session(&doorward, &mut browser).await;
         assert!(shown["idle_expires_in"].as_u64() >= Some(600), "{shown}");
         doorward.pass(back);

@@ -1,10 +1,10 @@
 //! Logging out: here at once and for good, then at the provider, whatever state that is in.
 
 use super::{CART, expired, is_sent_to_log_in, location, parameter, refreshes, sets_session};
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
-use crate::support::provider::{Endpoint, Fault, Standing};
+use crate::support::provider::{Endpoint, Fault, SessionStatus};
 
 /// The person fills the confirmation form; the first answer is returned.
 async fn log_out(doorward: &Doorward, browser: &mut Browser) -> Page {
@@ -16,7 +16,7 @@ async fn log_out(doorward: &Doorward, browser: &mut Browser) -> Page {
 }
 
 fn has_session(doorward: &Doorward, browser: &Browser) -> bool {
-    ["jwt", "refresh", "seen"]
+    ["jwt", "refresh", "activity"]
         .iter()
         .any(|kind| doorward.cookie(browser, kind).is_some())
 }
@@ -76,7 +76,11 @@ async fn a_get_asks_first_and_changes_nothing() {
     let page = browser
         .visit(&doorward.store_url("/.doorward/logout"))
         .await;
-    assert_eq!((page.status(), page.forms().len()), (200, 1), "{page}");
+    assert_eq!(
+        (page.status(), page.post_replays().len()),
+        (200, 1),
+        "{page}"
+    );
     assert!(page.words().contains("alice"), "{page}");
     super::load(&doorward, &mut browser, "alice").await;
 }
@@ -86,19 +90,19 @@ async fn a_logout_from_elsewhere_is_refused() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let logout = doorward.store_url("/.doorward/logout");
-    let post = || Ask::new(Kind::Navigation, &logout).method("POST");
+    let post = || RequestSpec::new(Kind::Navigation, &logout).method("POST");
     let elsewhere = [
         "https://evil.test/",
         "https://forum.example.test/",
         "http://store.example.test/",
     ];
-    let mut asks: Vec<Ask> = elsewhere
+    let mut asks: Vec<RequestSpec> = elsewhere
         .iter()
         .map(|from| post().from(&url::Url::parse(from).unwrap()))
         .collect();
-    asks.push(Ask::new(Kind::Program, &logout).method("POST"));
+    asks.push(RequestSpec::new(Kind::Program, &logout).method("POST"));
     asks.push(
-        Ask::new(Kind::Program, &logout)
+        RequestSpec::new(Kind::Program, &logout)
             .method("POST")
             .header("Origin", "null"),
     );
@@ -205,7 +209,7 @@ async fn a_logout_during_a_refresh_sets_no_cookies_and_revokes_the_new_token() {
     assert!(!sets_session(&page), "{page}");
     let consumed = doorward.provider.presented();
     assert_eq!(consumed.len(), 1);
-    assert_eq!(consumed[0].standing, Standing::Live);
+    assert_eq!(consumed[0].standing, SessionStatus::Live);
     let revoked = doorward.provider.revoked();
     assert!(
         revoked.iter().any(|token| *token != consumed[0].token),

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{CART, is_sent_to_log_in, load, location, sets_session};
 use crate::support::answers::{assert_error_page, metric_reaches};
 use crate::support::backend::Answer;
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person, RefreshRefusal};
 
@@ -32,7 +32,7 @@ async fn goes_on(
     let mut url = doorward.store_url(path);
     for _ in 0..20 {
         lose(doorward, browser);
-        let mut ask = Ask::new(Kind::Navigation, &url);
+        let mut ask = RequestSpec::new(Kind::Navigation, &url);
         if let Some((name, value)) = header.filter(|_| url.starts_with(&doorward.site().store)) {
             ask = ask.header(name, value);
         }
@@ -49,7 +49,7 @@ async fn goes_on(
 async fn ends_with(doorward: &Doorward, page: &Page, (status, code): (u16, &str), logins: usize) {
     let reference = assert_error_page(page, status, code);
     assert_eq!(
-        doorward.log.line(page.url.path(), code).await["ref"],
+        doorward.log.line(page.url.path(), code).await["request_id"],
         reference.as_str()
     );
     metric_reaches(
@@ -166,7 +166,7 @@ async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address
         };
         let reference = assert_error_page(&page, 400, code);
         assert_eq!(
-            doorward.log.line(page.url.path(), code).await["ref"],
+            doorward.log.line(page.url.path(), code).await["request_id"],
             reference.as_str()
         );
     }
@@ -185,12 +185,12 @@ async fn a_session_that_is_over_when_it_is_first_seen_is_named_as_a_matter_of_cl
     assert_eq!(page.status(), 200, "it lasts for one page: {page}");
     let later: Loss = |doorward, _| doorward.pass(2);
     let page = goes_on(&doorward, &mut doorward.browser(), CART, later, None).await;
-    let reference = assert_error_page(&page, 500, "login_loop_clock_off");
+    let reference = assert_error_page(&page, 500, "login_loop_clock_skew");
     assert_eq!(
         doorward
             .log
-            .line("/shopping-cart", "login_loop_clock_off")
-            .await["ref"],
+            .line("/shopping-cart", "login_loop_clock_skew")
+            .await["request_id"],
         reference.as_str()
     );
 }
@@ -232,7 +232,7 @@ async fn a_session_that_another_replica_cannot_open_is_named_so() {
         let start = browser.step(&doorward.store_url(CART)).await;
         if start.status() != 302 {
             assert_eq!(replica, 0);
-            ends_with(&doorward, &start, (500, "login_loop_unreadable_cookie"), 2).await;
+            ends_with(&doorward, &start, (500, "login_loop_cookie_unreadable"), 2).await;
             return;
         }
         let at_provider = browser.next(&start).await;
@@ -382,7 +382,7 @@ async fn the_count_goes_with_the_first_page_and_spoilt_ones_count_nothing() {
     let rounds = |browser: &Browser| {
         browser
             .jar
-            .get(doorward.store_host(), "__Host-doorward_rounds")
+            .get(doorward.store_host(), "__Host-doorward_login_loop")
             .cloned()
     };
     assert_eq!(rounds(&browser), None);
@@ -408,7 +408,7 @@ async fn the_count_goes_with_the_first_page_and_spoilt_ones_count_nothing() {
         loses_session(&doorward, &mut spoilt);
         spoilt
             .jar
-            .tamper(doorward.store_host(), "__Host-doorward_rounds", |_| {
+            .tamper(doorward.store_host(), "__Host-doorward_login_loop", |_| {
                 junk.to_owned()
             });
         let page = spoilt.visit(&doorward.store_url(CART)).await;

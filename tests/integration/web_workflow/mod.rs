@@ -3,22 +3,21 @@
 use url::Url;
 
 use crate::support::browser::{Browser, Page};
-use crate::support::cookies::Situation;
+use crate::support::cookies::CookieContext;
 use crate::support::doorward::Doorward;
 use crate::support::provider::Endpoint;
 
-mod another_person;
 mod attempts;
 mod callback;
 mod hosts;
-mod kept_forms;
 mod late_answers;
 mod limits;
+mod login_csrf;
 mod logout;
 mod loops;
 mod no_refresh_token;
 mod outage_grace;
-mod planted;
+mod preserved_posts;
 mod provider_down;
 mod refresh;
 mod refresh_ahead;
@@ -28,6 +27,7 @@ mod reuse;
 mod steps;
 mod stolen;
 mod tabs;
+mod user_switch;
 
 const CART: &str = "/shopping-cart?item=7&size=a%20b";
 
@@ -75,7 +75,7 @@ fn sets_session(page: &Page) -> bool {
 
 /// The answer that another tab waited for arrives: its cookies go into the browser's one jar.
 fn arrive(doorward: &Doorward, browser: &mut Browser, page: &Page) {
-    let situation = Situation {
+    let situation = CookieContext {
         same_site: true,
         top_level: true,
         safe_method: true,

@@ -1,7 +1,7 @@
 //! A provider that grants no refresh token: the JWT's life is the session's, and the provider's own session helps on.
 
 use super::{CART, exchanges, load, refreshes, set};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn at_the_jwts_end_a_script_gets_401() {
     doorward.pass(300);
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
     let page = browser
-        .send(Ask::new(Kind::Fetch, &doorward.store_url("/api")).from(&from))
+        .send(RequestSpec::new(Kind::Fetch, &doorward.store_url("/api")).from(&from))
         .await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),

@@ -2,7 +2,7 @@
 //! vouches for, never past their other ends, and never on a refusal.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, sets_session, shown};
-use crate::support::browser::{Ask, Browser, Kind, Page};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::journey;
@@ -113,7 +113,7 @@ async fn only_the_first_request_waits_for_a_provider_that_hangs() {
     for _ in 0..20 {
         load(&doorward, &mut browser, "alice").await;
     }
-    let ask = Ask::new(Kind::Fetch, &doorward.store_url("/chat"));
+    let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/chat"));
     let mut talk = WebSocket::open(&mut browser, ask).await.expect("a socket");
     talk.say("hello").await.expect("sent");
     assert_eq!(

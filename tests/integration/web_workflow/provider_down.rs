@@ -2,7 +2,7 @@
 //! again without help.
 
 use super::{CART, is_sent_to_log_in, load, shown};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::eventually;
 use crate::support::provider::{Endpoint, Fault};
@@ -27,7 +27,7 @@ async fn without_the_provider_living_sessions_and_public_pages_are_served() {
     assert!(page.header("retry-after").is_some(), "{page}");
     let from = url::Url::parse(&doorward.store_url("/")).unwrap();
     let page = stranger
-        .send(Ask::new(Kind::Fetch, &doorward.store_url(CART)).from(&from))
+        .send(RequestSpec::new(Kind::Fetch, &doorward.store_url(CART)).from(&from))
         .await;
     assert_eq!(
         page.status(),

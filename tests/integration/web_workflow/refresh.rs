@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{CART, load, refreshes, sets_session, shown};
-use crate::support::browser::{Ask, Kind};
+use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault};
@@ -111,8 +111,8 @@ async fn a_provider_that_fails_ends_no_session_and_causes_no_login() {
     ] {
         doorward.provider.fault(Endpoint::Token, fault.clone());
         for ask in [
-            Ask::new(Kind::Navigation, &cart),
-            Ask::new(Kind::Fetch, &cart).from(&from),
+            RequestSpec::new(Kind::Navigation, &cart),
+            RequestSpec::new(Kind::Fetch, &cart).from(&from),
         ] {
             let page = browser.send(ask).await;
             assert_eq!(page.status(), 503, "{fault:?}: {page}");

@@ -8,7 +8,7 @@ use super::{
     CART, calls, exchanges, is_sent_to_log_in, load, location, parameter, refreshes, set,
     sets_session, shown,
 };
-use crate::support::browser::{Ask, Kind, Page};
+use crate::support::browser::{Kind, Page, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::provider::Endpoint;
 
@@ -103,7 +103,7 @@ async fn step_2_redirect_to_the_cart_that_was_asked_for_with_two_host_locked_coo
     let page = browser.next(&start).await;
     let page = browser.next(&page).await;
     assert_eq!(location(&page), doorward.store_url(CART));
-    for kind in ["jwt", "refresh", "seen"] {
+    for kind in ["jwt", "refresh", "activity"] {
         let name = format!("__Host-doorward_{kind}");
         assert_attributes(
             &page,
@@ -112,7 +112,7 @@ async fn step_2_redirect_to_the_cart_that_was_asked_for_with_two_host_locked_coo
         );
     }
     let hint = [&secure[..], &["Path=/.doorward/logout", "Max-Age=43200"]].concat();
-    assert_attributes(&page, "__Secure-doorward_hint", &hint);
+    assert_attributes(&page, "__Secure-doorward_id_token_hint", &hint);
     assert_attributes(
         &page,
         &attempt,
@@ -149,7 +149,7 @@ async fn step_2_on_plain_localhost_the_prefixes_and_secure_fall_away() {
     );
     let page = browser.next(&start).await;
     let page = browser.next(&page).await;
-    for kind in ["jwt", "refresh", "seen"] {
+    for kind in ["jwt", "refresh", "activity"] {
         let expected = ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=43200"];
         assert_attributes(&page, &format!("doorward_{kind}"), &expected);
     }
@@ -246,8 +246,8 @@ async fn step_5_without_a_refresh_token_a_fetch_gets_401_that_names_the_login_ur
     doorward.pass(300);
     let cart = doorward.store_url(CART);
     let from = url::Url::parse(&cart).expect("an URL");
-    let script = Ask::new(Kind::Fetch, &doorward.store_url("/api/cart")).from(&from);
-    let old_script = Ask::new(Kind::Program, &doorward.store_url("/api/cart"))
+    let script = RequestSpec::new(Kind::Fetch, &doorward.store_url("/api/cart")).from(&from);
+    let old_script = RequestSpec::new(Kind::Program, &doorward.store_url("/api/cart"))
         .header("X-Requested-With", "XMLHttpRequest")
         .header("Referer", &cart);
     for ask in [script.clone(), script, old_script] {

@@ -2,7 +2,7 @@
 //! each; the others must hold for ever.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, shown};
-use crate::support::browser::{Ask, Browser, Kind};
+use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::Endpoint;
@@ -88,7 +88,7 @@ async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_rev
     is_sent_to_log_in(&doorward, &mut stolen).await;
 
     let victim = doorward.logged_in("alice", CART).await;
-    let mut stolen = thief(&doorward, &victim, &["jwt", "refresh", "seen"]);
+    let mut stolen = thief(&doorward, &victim, &["jwt", "refresh", "activity"]);
     doorward.provider.end_grants_of("alice-id");
     doorward.pass(300);
     is_sent_to_log_in(&doorward, &mut stolen).await;
@@ -98,7 +98,7 @@ async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_rev
 async fn steps_9_and_10_no_cookie_is_worth_anything_at_another_app_or_under_another_name() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
-    let kinds = ["jwt", "refresh", "seen", "browser"];
+    let kinds = ["jwt", "refresh", "activity", "browser"];
     for kind in kinds {
         let stolen = victim
             .jar
@@ -136,19 +136,20 @@ async fn steps_9_and_10_no_cookie_is_worth_anything_at_the_provider_or_as_a_bear
         let bearer = format!("Bearer {stolen}");
         let userinfo = doorward.provider.url(Endpoint::Userinfo);
         let page = thief
-            .send(Ask::new(Kind::Program, &userinfo).header("Authorization", &bearer))
+            .send(RequestSpec::new(Kind::Program, &userinfo).header("Authorization", &bearer))
             .await;
         assert_eq!(page.status(), 401, "{page}");
         let form = format!(
             "grant_type=refresh_token&client_id=store&client_secret=store-secret&refresh_token={stolen}"
         );
-        let ask = Ask::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
+        let ask =
+            RequestSpec::new(Kind::Program, &doorward.provider.url(Endpoint::Token)).method("POST");
         let page = thief
             .send(ask.body("application/x-www-form-urlencoded", form))
             .await;
         assert_eq!(page.status(), 400, "{page}");
-        let ask =
-            Ask::new(Kind::Program, &doorward.store_url(CART)).header("Authorization", &bearer);
+        let ask = RequestSpec::new(Kind::Program, &doorward.store_url(CART))
+            .header("Authorization", &bearer);
         assert_eq!(thief.send(ask).await.status(), 401);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use doorward::config::{Place, load};
+use doorward::config::{ProblemLocation, load};
 
 /// Fails if `text` as a configuration file is refused without a word, or a problem stands nowhere in it.
 pub(crate) fn check(text: &str) {
@@ -11,8 +11,8 @@ pub(crate) fn check(text: &str) {
     fs::write(&file, text).unwrap_or_else(|error| panic!("cannot write: {error}"));
     let diagnosis = match load(&file, []) {
         Ok(loaded) => {
-            assert_eq!(loaded.advice.errors(), 0, "taken with errors:\n{text}");
-            loaded.advice
+            assert_eq!(loaded.warnings.errors(), 0, "taken with errors:\n{text}");
+            loaded.warnings
         }
         Err(refused) => {
             assert!(refused.errors() > 0, "refused without a word:\n{text}");
@@ -30,7 +30,7 @@ pub(crate) fn check(text: &str) {
             );
         }
         assert!(
-            !matches!(problem.place, Place::Variable(_)),
+            !matches!(problem.place, ProblemLocation::Variable(_)),
             "no variable was set"
         );
     }

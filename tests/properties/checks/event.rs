@@ -1,6 +1,6 @@
 //! Whatever a webhook's body says, what is taken of it is in it, and enough to end sessions by.
 
-use doorward::oidc::fusionauth::event::{Concerned, read};
+use doorward::oidc::fusionauth::event::{AffectedSessions, read};
 use doorward::types::oauth::ClientId;
 use serde_json::Value;
 
@@ -27,17 +27,17 @@ pub(crate) fn check(body: &[u8]) {
         None => assert!(!is_revocation || said["applicationId"].is_null()),
     };
     match &event.concerns {
-        Concerned::RefreshToken(sid, id) => {
+        AffectedSessions::RefreshToken(sid, id) => {
             assert!(is_revocation && !sid.as_str().is_empty());
             assert_eq!(said["refreshToken"]["id"], sid.as_str());
             application(id);
         }
-        Concerned::Person(person, id) => {
-            assert!(!person.as_str().is_empty());
-            assert!(said["userId"] == person.as_str() || said["user"]["id"] == person.as_str());
+        AffectedSessions::Person(user, id) => {
+            assert!(!user.as_str().is_empty());
+            assert!(said["userId"] == user.as_str() || said["user"]["id"] == user.as_str());
             application(id);
         }
-        Concerned::Application(id) => {
+        AffectedSessions::Application(id) => {
             assert!(is_revocation && said["applicationId"] == id.as_str());
             assert!(
                 said["userId"].is_null() && said["user"]["id"].is_null(),

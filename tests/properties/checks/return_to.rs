@@ -1,7 +1,7 @@
 //! Whatever is taken for a return target, a browser stays on the app's origin and off Doorward's own pages: judged by
 //! the URL standard's parser, which is how browsers read a `Location`.
 
-use doorward::policy::return_to::{MAX_RETURN_TO, ReturnTo};
+use doorward::identity::return_to::{MAX_RETURN_TO, ReturnTo};
 use doorward::policy::target::Target;
 use http::HeaderValue;
 use url::Url;

@@ -1,9 +1,9 @@
 //! Whatever a backend makes of the path that is sent to it, the rules saw it: several hundred backends' readings of
 //! one path, each a sequence of steps that some real server takes, against the access that the rules gave.
 
-use doorward::policy::claims::ClaimCondition;
-use doorward::policy::rules::{Access, Admission, PathPattern, Rule, Rules, Via};
-use doorward::policy::target::{Oddities, Target};
+use doorward::identity::claims::ClaimCondition;
+use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
+use doorward::policy::target::{PathAmbiguities, Target};
 use http::Method;
 
 /// What the rules protect; everything else is everyone's, so that any path read apart would be let through.
@@ -33,9 +33,9 @@ pub(crate) fn check(path: &str) {
         Ok(&target),
         "canonical form is not a fixed point: {path:?}"
     );
-    let is_open = rules(false).admission(&Method::GET, &target).access == Access::Everyone;
+    let is_open = rules(false).requirement(&Method::GET, &target).access == Access::Public;
     assert!(
-        !is_open || target.oddities() == Oddities::NONE,
+        !is_open || target.ambiguities() == PathAmbiguities::NONE,
         "an oddity without the strictest access: {path:?}"
     );
     check_in_any_case(&target);
@@ -57,7 +57,7 @@ pub(crate) fn check(path: &str) {
 fn check_in_any_case(target: &Target) {
     let read = decoded(target.path().as_bytes());
     let read = String::from_utf8_lossy(&read);
-    let is_open = rules(true).admission(&Method::GET, target).access == Access::Everyone;
+    let is_open = rules(true).requirement(&Method::GET, target).access == Access::Public;
     for read in [read.to_lowercase(), read.to_uppercase()] {
         let read = read.to_ascii_lowercase();
         assert!(
@@ -72,9 +72,9 @@ fn rules(case_insensitive: bool) -> Rules {
     let rule = |pattern: &str, allow| Rule {
         paths: PathPattern::parse(pattern).into_iter().collect(),
         methods: vec![],
-        allow: Admission {
+        allow: AccessRequirement {
             access: allow,
-            via: Via::BROWSER,
+            auth_methods: AuthMethods::SESSION,
         },
     };
     let admin = ClaimCondition {
@@ -83,10 +83,10 @@ fn rules(case_insensitive: bool) -> Rules {
     };
     let rules = vec![
         rule("/admin/**", Access::Claims(vec![admin])),
-        rule("/**", Access::Everyone),
+        rule("/**", Access::Public),
     ];
     assert!(rules.iter().all(|rule| !rule.paths.is_empty()));
-    Rules::new(rules, case_insensitive, Via::BROWSER)
+    Rules::new(rules, case_insensitive, AuthMethods::SESSION)
 }
 
 fn readings() -> impl Iterator<Item = Reading> {

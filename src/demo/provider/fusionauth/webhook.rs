@@ -23,7 +23,7 @@ use crate::types::oauth::{ClientId, Subject};
 
 /// Events that wait to be sent; more than that are lost, and said to be.
 const MAX_UNSENT: usize = 1_024;
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pauses before it is tried again.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
@@ -148,7 +148,7 @@ async fn send_all(urls: Vec<String>, mut events: mpsc::Receiver<Signed>) {
     while let Some(event) = events.recv().await {
         for url in urls.iter().filter_map(|url| Url::parse(url).ok()) {
             for pause in PAUSES.into_iter().map(Some).chain([None]) {
-                let sent = tokio::time::timeout(PATIENCE, send(&url, &event)).await;
+                let sent = tokio::time::timeout(TIMEOUT, send(&url, &event)).await;
                 match (sent, pause) {
                     (Ok(Some(())), _) | (_, None) => break,
                     (Ok(None) | Err(_), Some(pause)) => tokio::time::sleep(pause).await,

@@ -2,10 +2,10 @@
 
 use super::*;
 
-async fn announce(store: &Redis, text: &str) {
+async fn publish(store: &Redis, text: &str) {
     store
-        .announce(
-            Item {
+        .publish(
+            LogEntry {
                 value: Bytes::copy_from_slice(text.as_bytes()),
                 ends_at: LATER,
             },
@@ -15,72 +15,72 @@ async fn announce(store: &Redis, text: &str) {
         .unwrap();
 }
 
-async fn news(store: &Redis, since: &Cursor) -> (Vec<String>, bool, Cursor) {
-    let news = eventually(async || store.news(since, NOW).await).await;
-    let said = news
+async fn read_since(store: &Redis, since: &Cursor) -> (Vec<String>, bool, Cursor) {
+    let read_since = eventually(async || store.read_since(since, NOW).await).await;
+    let said = read_since
         .items
         .iter()
         .map(|item| String::from_utf8_lossy(&item.value).into_owned());
-    (said.collect(), news.lost, news.cursor)
+    (said.collect(), read_since.lost, read_since.cursor)
 }
 
 #[tokio::test]
 async fn a_memory_that_was_lost_shows() {
     let mut server = RedisServer::start();
     let (one, other) = (store(&at(&server)), store(&at(&server)));
-    announce(&one, "before").await;
-    let (_, _, read) = news(&other, &Cursor::default()).await;
+    publish(&one, "before").await;
+    let (_, _, read) = read_since(&other, &Cursor::default()).await;
     server.restart();
     announce_again(&one, "after").await;
-    let (said, lost, now_read) = news(&other, &read).await;
+    let (said, lost, now_read) = read_since(&other, &read).await;
     assert_eq!((said, lost), (vec!["after".to_owned()], true));
     assert_ne!(now_read.epoch, read.epoch);
-    assert!(!news(&other, &now_read).await.1, "said once");
+    assert!(!read_since(&other, &now_read).await.1, "said once");
     assert!(
-        !news(&other, &Cursor::default()).await.1,
+        !read_since(&other, &Cursor::default()).await.1,
         "never to who begins"
     );
 }
 
 async fn announce_again(store: &Redis, text: &str) {
-    let item = Item {
+    let item = LogEntry {
         value: Bytes::copy_from_slice(text.as_bytes()),
         ends_at: LATER,
     };
-    eventually(async || store.announce(item.clone(), NOW).await).await;
+    eventually(async || store.publish(item.clone(), NOW).await).await;
 }
 
 #[tokio::test]
 async fn a_memory_that_was_kept_goes_on() {
     let mut server = RedisServer::start_persistent();
     let (one, other) = (store(&at(&server)), store(&at(&server)));
-    announce(&one, "1").await;
-    let (_, _, read) = news(&other, &Cursor::default()).await;
-    announce(&one, "2").await;
+    publish(&one, "1").await;
+    let (_, _, read) = read_since(&other, &Cursor::default()).await;
+    publish(&one, "2").await;
     server.restart();
     announce_again(&one, "3").await;
-    let (said, lost, read) = news(&other, &read).await;
+    let (said, lost, read) = read_since(&other, &read).await;
     assert_eq!((said, lost), (vec!["2".to_owned(), "3".to_owned()], false));
-    assert_eq!(news(&other, &read).await, (Vec::new(), false, read));
+    assert_eq!(read_since(&other, &read).await, (Vec::new(), false, read));
 }
 
 #[tokio::test]
 async fn a_redis_that_came_back_with_an_older_state_is_noticed() {
     let mut server = RedisServer::start();
     let store = store(&at(&server));
-    announce(&store, "saved").await;
-    let (_, _, saved) = news(&store, &Cursor::default()).await;
+    publish(&store, "saved").await;
+    let (_, _, saved) = read_since(&store, &Cursor::default()).await;
     server.command(&["SAVE"]);
-    announce(&store, "not saved").await;
-    let (_, _, read) = news(&store, &saved).await;
+    publish(&store, "not saved").await;
+    let (_, _, read) = read_since(&store, &saved).await;
     server.restart();
     announce_again(&store, "after").await;
     let whole = vec!["saved".to_owned(), "after".to_owned()];
-    let (said, lost, now_read) = news(&store, &read).await;
+    let (said, lost, now_read) = read_since(&store, &read).await;
     assert_eq!((said, lost), (whole, true));
     assert_eq!(now_read.epoch, read.epoch);
     // Who had not read what was lost has lost nothing.
-    let (said, lost, _) = news(&store, &saved).await;
+    let (said, lost, _) = read_since(&store, &saved).await;
     assert_eq!((said, lost), (vec!["after".to_owned()], false));
 }
 
@@ -90,13 +90,13 @@ async fn a_part_that_is_gone_is_a_memory_that_is_gone() {
     let store = store(&at(&server));
     for (key, left) in [("items", vec![]), ("state", vec!["a".to_owned()])] {
         server.command(&["FLUSHALL"]);
-        announce(&store, "a").await;
-        let (_, _, read) = news(&store, &Cursor::default()).await;
+        publish(&store, "a").await;
+        let (_, _, read) = read_since(&store, &Cursor::default()).await;
         server.command(&["DEL", &format!("doorward:test:{{feed}}:{key}")]);
-        let (said, lost, again) = news(&store, &read).await;
+        let (said, lost, again) = read_since(&store, &read).await;
         assert_eq!((said, lost), (left, true), "{key}");
         assert_eq!(
-            news(&store, &again).await,
+            read_since(&store, &again).await,
             (Vec::new(), false, again),
             "{key}"
         );
@@ -111,16 +111,16 @@ async fn what_no_session_can_outlive_is_trimmed_and_nobody_takes_that_for_a_loss
     let old = |id: &str, text: &str| {
         server.command(&["XADD", stream, id, "i", &format!("{}{text}", digits(LATER))]);
     };
-    news(&store, &Cursor::default()).await;
+    read_since(&store, &Cursor::default()).await;
     server.command(&["DEL", stream]);
     old("5-1", "ancient");
-    let (_, _, read) = news(&store, &Cursor::default()).await;
+    let (_, _, read) = read_since(&store, &Cursor::default()).await;
     old("5-2", "old");
-    let (said, lost, _) = news(&store, &read).await;
+    let (said, lost, _) = read_since(&store, &read).await;
     assert_eq!((said, lost), (vec!["old".to_owned()], false));
-    announce(&store, "new").await;
+    publish(&store, "new").await;
     assert_eq!(server.command(&["XLEN", stream]), "1");
-    let (said, lost, _) = news(&store, &read).await;
+    let (said, lost, _) = read_since(&store, &read).await;
     assert_eq!((said, lost), (vec!["new".to_owned()], false));
 }
 
@@ -133,19 +133,19 @@ async fn the_feed_is_bounded() {
     };
     let store = Redis::new(&at(&server), "test", 64, limits).unwrap();
     for text in ["a", "b", "c"] {
-        announce(&store, text).await;
+        publish(&store, text).await;
     }
-    let item = |length| Item {
+    let item = |length| LogEntry {
         value: vec![b'x'; length].into(),
         ends_at: LATER,
     };
-    assert_eq!(store.announce(item(1), NOW).await, Err(StoreError::Full));
-    let (_, _, read) = news(&store, &Cursor::default()).await;
-    store.condense(&read, vec![item(1)], NOW).await.unwrap();
-    announce(&store, "d").await;
-    assert_eq!(news(&store, &read).await.0, ["x", "d"]);
+    assert_eq!(store.publish(item(1), NOW).await, Err(StoreError::Full));
+    let (_, _, read) = read_since(&store, &Cursor::default()).await;
+    store.compact(&read, vec![item(1)], NOW).await.unwrap();
+    publish(&store, "d").await;
+    assert_eq!(read_since(&store, &read).await.0, ["x", "d"]);
     assert_eq!(
-        store.announce(item(1_000_000), NOW).await,
+        store.publish(item(1_000_000), NOW).await,
         Err(StoreError::Full)
     );
 }
@@ -155,18 +155,18 @@ async fn what_is_no_item_is_passed_over() {
     let server = RedisServer::start();
     let store = store(&at(&server));
     let stream = "doorward:test:{feed}:items";
-    announce(&store, "a").await;
+    publish(&store, "a").await;
     let huge = "9".repeat(100_000);
     server.command(&["XADD", stream, "*", "i", "garbage"]);
     server.command(&["XADD", stream, "*", "i", ""]);
     server.command(&["XADD", stream, "*", "i", &huge]);
     server.command(&["XADD", stream, "*", "some", "thing", "i", "else"]);
-    announce(&store, "b").await;
-    let (said, lost, read) = news(&store, &Cursor::default()).await;
+    publish(&store, "b").await;
+    let (said, lost, read) = read_since(&store, &Cursor::default()).await;
     assert_eq!((said, lost), (vec!["a".to_owned(), "b".to_owned()], false));
-    assert_eq!(news(&store, &read).await, (Vec::new(), false, read));
+    assert_eq!(read_since(&store, &read).await, (Vec::new(), false, read));
     server.command(&["SET", stream, "no stream"]);
-    let answer = store.news(&Cursor::default(), NOW).await;
+    let answer = store.read_since(&Cursor::default(), NOW).await;
     is_unavailable(answer, "WRONGTYPE");
 }
 
@@ -187,8 +187,8 @@ async fn the_replica_that_a_sentinel_makes_the_master_is_found() {
         .put("a", Bytes::from_static(b"1"), LATER, NOW)
         .await
         .unwrap();
-    announce(&store, "1").await;
-    let (_, _, read) = news(&store, &Cursor::default()).await;
+    publish(&store, "1").await;
+    let (_, _, read) = read_since(&store, &Cursor::default()).await;
     let known = eventually(async || {
         let replicas = sentinel.command(&["SENTINEL", "REPLICAS", "login-store"]);
         replicas
@@ -210,5 +210,5 @@ async fn the_replica_that_a_sentinel_makes_the_master_is_found() {
     let kept = eventually(async || store.get("a", NOW).await).await;
     assert_eq!(kept, Some(Bytes::from_static(b"1")));
     announce_again(&store, "2").await;
-    assert_eq!(news(&store, &read).await.0, ["2"]);
+    assert_eq!(read_since(&store, &read).await.0, ["2"]);
 }

@@ -69,7 +69,7 @@ fn decide(
     };
     let grant = Grant {
         client_id: client.id.clone(),
-        person: session.person,
+        user: session.user,
         sid: session.sid,
         scope,
         nonce: visit.parameter("nonce").map(str::to_owned),
@@ -106,7 +106,7 @@ fn back(state: &State, visit: &Visit, redirect_uri: &str, outcome: (&str, &str))
 }
 
 /// RP-initiated logout: the session ends, with all its grants; then back, if the address is registered.
-pub(super) fn end_session(state: &mut State, visit: &Visit) -> Reply {
+pub(super) fn revoke_session(state: &mut State, visit: &Visit) -> Reply {
     let hinted = visit.parameter("id_token_hint").and_then(claims_of);
     let hinted_client = hinted
         .as_ref()

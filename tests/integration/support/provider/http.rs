@@ -203,7 +203,7 @@ fn answer(state: &mut State, visit: &Visit) -> Reply {
         Endpoint::Token => token::token(state, visit),
         Endpoint::Revocation => token::revocation(state, visit),
         Endpoint::Userinfo => token::userinfo(state, visit),
-        Endpoint::EndSession => authorize::end_session(state, visit),
+        Endpoint::EndSession => authorize::revoke_session(state, visit),
         Endpoint::Introspection => token::introspection(state, visit),
     }
 }

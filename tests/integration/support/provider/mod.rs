@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub use behaviour::{Behaviour, Endpoint, ExpiresIn, Fault, Flaw, IssParameter, RefreshRefusal};
 pub use keys::SigningKey;
-pub use record::{Presented, Standing, Visit};
+pub use record::{PresentedSession, SessionStatus, Visit};
 pub use state::{Client, Person};
 
 use super::deployment::Deployment;
@@ -84,15 +84,15 @@ impl FakeProvider {
     }
 
     /// Whoever comes to the authorization endpoint from now on is this person.
-    pub fn sign_in(&self, person: Person) {
-        self.state().sign_in(person);
+    pub fn sign_in(&self, user: Person) {
+        self.state().sign_in(user);
     }
 
     /// This person can log in with this name and password.
-    pub fn knows(&self, name: &str, password: &str, person: Person) {
+    pub fn knows(&self, name: &str, password: &str, user: Person) {
         self.state()
             .people
-            .insert(name.to_owned(), (password.to_owned(), person));
+            .insert(name.to_owned(), (password.to_owned(), user));
     }
 
     /// Nobody is signed in: the authorization endpoint shows a form.
@@ -219,16 +219,16 @@ impl FakeProvider {
     }
 
     /// Every refresh token that was presented, with what it was worth then.
-    pub fn presented(&self) -> Vec<Presented> {
+    pub fn presented(&self) -> Vec<PresentedSession> {
         self.state().record.presented.clone()
     }
 
     /// No refresh token was presented after it had been consumed or revoked.
     pub fn assert_no_dead_refresh_token_was_sent(&self) {
         let presented = self.presented();
-        let dead: Vec<&Presented> = presented
+        let dead: Vec<&PresentedSession> = presented
             .iter()
-            .filter(|one| one.standing != Standing::Live)
+            .filter(|one| one.standing != SessionStatus::Live)
             .collect();
         assert!(
             dead.is_empty(),
@@ -243,7 +243,7 @@ impl FakeProvider {
 
     /// Whether the grant behind this refresh token still lives.
     pub fn is_live(&self, refresh_token: &str) -> bool {
-        self.state().standing(refresh_token) == Standing::Live
+        self.state().standing(refresh_token) == SessionStatus::Live
     }
 
     /// Every JWT, opaque token, refresh token and code that was ever given out: canaries for backend and logs.

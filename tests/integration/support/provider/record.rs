@@ -6,7 +6,7 @@ use super::behaviour::Endpoint;
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) visits: Vec<Visit>,
-    pub(super) presented: Vec<Presented>,
+    pub(super) presented: Vec<PresentedSession>,
     pub(super) revoked: Vec<String>,
     pub(super) secrets: Vec<String>,
     pub(super) forms_shown: usize,
@@ -24,15 +24,15 @@ pub struct Visit {
 
 /// A refresh token as it was presented at the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presented {
+pub struct PresentedSession {
     pub token: String,
     pub client_id: String,
-    pub standing: Standing,
+    pub standing: SessionStatus,
 }
 
 /// What a refresh token is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum SessionStatus {
     Live,
     /// It was exchanged for a successor.
     Consumed,

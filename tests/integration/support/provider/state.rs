@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::random_name;
 use super::behaviour::{Behaviour, Endpoint, Fault};
 use super::keys::Keys;
-use super::record::{Presented, Record, Standing};
+use super::record::{PresentedSession, Record, SessionStatus};
 
 /// A registered client.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Person {
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub(super) client_id: String,
-    pub(super) person: Person,
+    pub(super) user: Person,
     pub(super) sid: String,
     pub(super) scope: String,
     pub(super) nonce: Option<String>,
@@ -87,7 +87,7 @@ pub(super) struct Code {
 
 #[derive(Clone)]
 pub(super) struct Session {
-    pub(super) person: Person,
+    pub(super) user: Person,
     pub(super) sid: String,
     pub(super) since: Timestamp,
 }
@@ -110,7 +110,7 @@ pub(super) struct State {
     pub(super) opaque_tokens: HashMap<String, Value>,
     pub(super) keys: Keys,
     pub(super) record: Record,
-    refresh_tokens: HashMap<String, (Grant, Standing)>,
+    refresh_tokens: HashMap<String, (Grant, SessionStatus)>,
     families: usize,
 }
 
@@ -136,9 +136,9 @@ impl State {
         }
     }
 
-    pub(super) fn sign_in(&mut self, person: Person) {
+    pub(super) fn sign_in(&mut self, user: Person) {
         self.session = Some(Session {
-            person,
+            user,
             sid: random_name(9),
             since: self.clock.now(),
         });
@@ -167,7 +167,7 @@ impl State {
     pub(super) fn issue_refresh_token(&mut self, grant: &Grant) -> String {
         let token = self.secret();
         self.refresh_tokens
-            .insert(token.clone(), (grant.clone(), Standing::Live));
+            .insert(token.clone(), (grant.clone(), SessionStatus::Live));
         token
     }
 
@@ -175,7 +175,7 @@ impl State {
     pub(super) fn restore(&mut self, token: &str, client_id: &str, person: Person, sid: &str) {
         let grant = Grant {
             client_id: client_id.to_owned(),
-            person,
+            user: person,
             sid: sid.to_owned(),
             scope: "openid".to_owned(),
             nonce: None,
@@ -183,32 +183,32 @@ impl State {
             family: self.new_family(),
         };
         self.refresh_tokens
-            .insert(token.to_owned(), (grant, Standing::Live));
+            .insert(token.to_owned(), (grant, SessionStatus::Live));
     }
 
-    pub(super) fn standing(&self, refresh_token: &str) -> Standing {
+    pub(super) fn standing(&self, refresh_token: &str) -> SessionStatus {
         self.refresh_tokens
             .get(refresh_token)
-            .map_or(Standing::Unknown, |(_, standing)| *standing)
+            .map_or(SessionStatus::Unknown, |(_, standing)| *standing)
     }
 
     /// Records that the token was presented, and hands out its grant if it is worth something.
     pub(super) fn present(&mut self, token: &str, client_id: &str) -> Option<Grant> {
         let standing = self.standing(token);
-        let presented = Presented {
+        let presented = PresentedSession {
             token: token.to_owned(),
             client_id: client_id.to_owned(),
             standing,
         };
         self.record.presented.push(presented);
         let grant = self.refresh_tokens.get(token)?.0.clone();
-        if standing == Standing::Consumed && self.behaviour.detects_reuse {
+        if standing == SessionStatus::Consumed && self.behaviour.detects_reuse {
             self.revoke_where(|other| other.family == grant.family);
         }
         let usable = match standing {
-            Standing::Live => true,
-            Standing::Consumed => !self.behaviour.detects_reuse,
-            Standing::Revoked | Standing::Unknown => false,
+            SessionStatus::Live => true,
+            SessionStatus::Consumed => !self.behaviour.detects_reuse,
+            SessionStatus::Revoked | SessionStatus::Unknown => false,
         };
         if usable && grant.client_id == client_id {
             Some(grant)
@@ -219,7 +219,7 @@ impl State {
 
     pub(super) fn consume(&mut self, token: &str) {
         if let Some((_, standing)) = self.refresh_tokens.get_mut(token) {
-            *standing = Standing::Consumed;
+            *standing = SessionStatus::Consumed;
         }
     }
 
@@ -237,13 +237,13 @@ impl State {
     }
 
     pub(super) fn end_grants_of(&mut self, sub: &str) {
-        self.revoke_where(|grant| grant.person.sub == sub);
+        self.revoke_where(|grant| grant.user.sub == sub);
     }
 
     pub(super) fn revoke_where(&mut self, which: impl Fn(&Grant) -> bool) {
         for (grant, standing) in self.refresh_tokens.values_mut() {
-            if which(grant) && *standing == Standing::Live {
-                *standing = Standing::Revoked;
+            if which(grant) && *standing == SessionStatus::Live {
+                *standing = SessionStatus::Revoked;
             }
         }
     }

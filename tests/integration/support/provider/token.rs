@@ -106,11 +106,11 @@ pub(super) fn userinfo(state: &State, visit: &Visit) -> Reply {
     let bearer = visit
         .header("authorization")
         .and_then(|value| value.strip_prefix("Bearer "));
-    let Some(person) = bearer.and_then(|token| state.access_tokens.get(token)) else {
+    let Some(user) = bearer.and_then(|token| state.access_tokens.get(token)) else {
         return error(401, "invalid_token");
     };
-    let mut claims = person.claims.clone();
-    claims.insert("sub".to_owned(), json!(person.sub));
+    let mut claims = user.claims.clone();
+    claims.insert("sub".to_owned(), json!(user.sub));
     Reply::json(200, &Value::Object(claims))
 }
 
@@ -153,12 +153,12 @@ fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
         .people
         .get(name)
         .filter(|(secret, _)| secret == password);
-    let Some((_, person)) = known.cloned() else {
+    let Some((_, user)) = known.cloned() else {
         return error(400, "invalid_grant");
     };
     let grant = Grant {
         client_id: client_id.to_owned(),
-        person,
+        user,
         sid: random_name(9),
         scope: scope.to_owned(),
         nonce: None,
@@ -202,7 +202,7 @@ fn refresh(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
         new = Some(state.issue_refresh_token(&grant));
     }
     if let Some(sub) = state.behaviour.refreshed_sub.clone() {
-        grant.person.sub = sub;
+        grant.user.sub = sub;
     }
     answer(state, &grant, new, state.behaviour.refresh_brings_id_token)
 }
@@ -222,7 +222,7 @@ fn answer(
     };
     state
         .access_tokens
-        .insert(access_token.clone(), grant.person.clone());
+        .insert(access_token.clone(), grant.user.clone());
     let mut body =
         json!({ "access_token": access_token, "token_type": "Bearer", "scope": grant.scope });
     match state.behaviour.expires_in {

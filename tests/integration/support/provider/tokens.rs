@@ -89,9 +89,9 @@ pub(super) fn webhook_signature(state: &State, body: &str, flaws: &[Flaw]) -> St
 
 fn common_claims(state: &State, grant: &Grant) -> Map<String, Value> {
     let now = state.clock.now();
-    let mut claims = grant.person.claims.clone();
+    let mut claims = grant.user.claims.clone();
     claims.insert("iss".to_owned(), json!(state.issuer));
-    claims.insert("sub".to_owned(), json!(grant.person.sub));
+    claims.insert("sub".to_owned(), json!(grant.user.sub));
     claims.insert("sid".to_owned(), json!(grant.sid));
     claims.insert("iat".to_owned(), json!(now.secs()));
     claims.insert(

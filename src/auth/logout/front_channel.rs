@@ -1,0 +1,130 @@
+//! The provider's logout page ends the session of the browser that shows it (OpenID Connect Front-Channel Logout 1.0),
+//! by a frame with this app's own cookies: nobody else's session, and only on the provider's own site, since elsewhere
+//! no cookie comes along.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::auth::app::AppAuth;
+use crate::auth::session::authenticate::{open_jwt, open_refresh, session_key};
+use crate::auth::session::cookies::{self, SetCookieHeaders};
+use crate::auth::{Auth, Event, login::user_switch};
+use crate::policy::route::AppRef;
+use crate::session::cookie::RequestCookies;
+
+/// What a frame of the provider's led to.
+#[derive(Debug)]
+pub struct FrontchannelOutcome {
+    /// The stable word for logs, metrics and the answer.
+    pub outcome: &'static str,
+    /// Whether the frame may be shown in pages of the provider only: these origins.
+    pub ancestors: Vec<String>,
+    /// The lines that take the cookies away.
+    pub set_cookies: SetCookieHeaders,
+}
+
+/// Nothing was to be ended, or it has been.
+pub const FRONT_CHANNEL: &str = "front_channel";
+/// The browser has no session here.
+pub const NO_SESSION: &str = "front_channel_no_session";
+
+impl Auth {
+    /// Ends the session of `request_cookies`, if `query` means it.
+    pub fn frontchannel_logout(
+        self: &Arc<Self>,
+        app_ref: AppRef<'_>,
+        query: &str,
+        request_cookies: &RequestCookies<'_>,
+    ) -> FrontchannelOutcome {
+        let Some(app) = self.app(app_ref.index) else {
+            return FrontchannelOutcome {
+                outcome: "internal_error",
+                ancestors: Vec::new(),
+                set_cookies: SetCookieHeaders::new(),
+            };
+        };
+        let outcome = self.end_if_meant(app, query, request_cookies);
+        self.observer.record_event(app, Event::Revocation, outcome);
+        let mut set_cookies = SetCookieHeaders::new();
+        if outcome == FRONT_CHANNEL {
+            set_cookies.extend(cookies::forget_session(app, request_cookies));
+            set_cookies.extend(user_switch::forget(app));
+        }
+        FrontchannelOutcome {
+            outcome,
+            ancestors: origins(app),
+            set_cookies,
+        }
+    }
+
+    fn end_if_meant(
+        self: &Arc<Self>,
+        app: &Arc<AppAuth>,
+        query: &str,
+        request_cookies: &RequestCookies<'_>,
+    ) -> &'static str {
+        let values = |name: &str| {
+            let pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs
+                .filter(|(found, _)| found == name)
+                .map(|(_, value)| value.into_owned())
+                .collect::<Vec<_>>()
+        };
+        if values("iss")
+            .iter()
+            .any(|iss| *iss != app.provider.settings().issuer.as_str())
+        {
+            return "front_channel_issuer_mismatch";
+        }
+        let Some(session) = session_key(app, request_cookies) else {
+            return NO_SESSION;
+        };
+        let provider_sid = open_jwt(app, request_cookies).and_then(|jwt| jwt.provider_sid);
+        let ours = provider_sid.as_ref().map(|sid| sid.as_str());
+        if values("sid").iter().any(|sid| Some(sid.as_str()) != ours) {
+            return "front_channel_sid_mismatch";
+        }
+        self.revoke_session(app, &session.sid, &session.subject, session.started_at);
+        // The rest needs store and provider, which the provider's page is not kept waiting for.
+        let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
+        let (auth, app) = (Arc::clone(self), Arc::clone(app));
+        let begun = self.runtime.spawn(async move {
+            let newest = auth
+                .revoke_session_and_rotation(
+                    &app,
+                    &session.sid,
+                    &session.subject,
+                    session.started_at,
+                )
+                .await;
+            let token = newest
+                .and_then(|grant| grant.refresh)
+                .map(|refresh| refresh.token)
+                .or(token);
+            if let Some(token) = token {
+                auth.revoke_at_provider(&app, &token).await;
+            }
+        });
+        if begun.is_err() {
+            tracing::warn!("front_channel_token_not_revoked");
+        }
+        FRONT_CHANNEL
+    }
+}
+
+/// Where the provider's pages are, as far as is known.
+fn origins(app: &AppAuth) -> Vec<String> {
+    let metadata = app.provider.known_metadata();
+    let logout = metadata
+        .as_ref()
+        .and_then(|metadata| metadata.end_session_endpoint.clone());
+    let pages = [Some(app.provider.settings().discovery_url.clone()), logout]
+        .into_iter()
+        .flatten();
+    let mut origins: Vec<String> = pages
+        .map(|url: Url| url.origin().ascii_serialization())
+        .collect();
+    origins.dedup();
+    origins
+}

@@ -1,0 +1,297 @@
+//! Whether a password may be tried: the buckets of [`crate::policy::throttle`] in the store, so that all replicas count
+//! together. Each try is counted before the provider is asked, so that no number of them at once gets past the limit.
+//! A store that cannot be asked lets nobody through.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::auth::app::AppAuth;
+use crate::auth::native::NativeFailure;
+use crate::auth::{Auth, Unavailable};
+use crate::policy::native::Throttle;
+use crate::policy::throttle::{BackoffLimit, Limit};
+use crate::store::{Store, StoreError};
+use crate::types::time::Timestamp;
+
+/// How often a bucket is tried anew because others changed it. More than that is a crowd, and has to wait.
+const TRIES: usize = 16;
+
+/// Whose password is tried, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::auth) enum ThrottleKey {
+    /// For this account, by somebody at this address.
+    Account(String, Option<IpAddr>),
+    /// On this device, which is known for the account that is tried.
+    KnownDevice(String),
+    /// For no account that is known to us.
+    Unnamed(Option<IpAddr>),
+}
+
+/// The buckets that a try is counted in.
+struct ThrottleBuckets<'a> {
+    store: &'a dyn Store,
+    throttle: Throttle,
+    /// One of the account or device, with the word for it, and one of the address.
+    failures: Vec<Bucket>,
+    all: String,
+    now: Timestamp,
+}
+
+struct Bucket {
+    limit: BackoffLimit,
+    key: String,
+    code: &'static str,
+    /// Whether a success empties it; else it takes back the one try.
+    is_the_persons: bool,
+}
+
+impl Auth {
+    /// Counts one try.
+    ///
+    /// # Errors
+    /// It has to wait, or cannot be counted.
+    pub(in crate::auth) async fn check_and_count(
+        &self,
+        app: &AppAuth,
+        throttle: Throttle,
+        tried: &ThrottleKey,
+    ) -> Result<(), NativeFailure> {
+        let buckets = self.buckets(app, throttle, tried);
+        buckets.ask().await?;
+        for bucket in &buckets.failures {
+            buckets
+                .take(&bucket.limit, &bucket.key, bucket.code)
+                .await?;
+        }
+        buckets
+            .take(&buckets.throttle.all, &buckets.all, "throttled_global")
+            .await
+    }
+
+    /// The password was right.
+    pub(in crate::auth) async fn reset(
+        &self,
+        app: &AppAuth,
+        throttle: Throttle,
+        tried: &ThrottleKey,
+    ) {
+        let buckets = self.buckets(app, throttle, tried);
+        for bucket in &buckets.failures {
+            let forgiven = buckets.give_back(bucket, bucket.is_the_persons).await;
+            warn(app, forgiven);
+        }
+    }
+
+    /// Nobody judged the password, so the try says nothing about who tried.
+    pub(in crate::auth) async fn refund(
+        &self,
+        app: &AppAuth,
+        throttle: Throttle,
+        tried: &ThrottleKey,
+    ) {
+        let buckets = self.buckets(app, throttle, tried);
+        for bucket in &buckets.failures {
+            let discounted = buckets.give_back(bucket, false).await;
+            warn(app, discounted);
+        }
+    }
+
+    fn buckets<'a>(
+        &'a self,
+        app: &AppAuth,
+        throttle: Throttle,
+        tried: &ThrottleKey,
+    ) -> ThrottleBuckets<'a> {
+        let key = |kind: &str, session_key_ref: &str| {
+            format!("throttle/{}/{kind}/{session_key_ref}", app.app.name)
+        };
+        let persons = |kind, session_key_ref: &str, code| Bucket {
+            limit: throttle.account,
+            key: key(kind, session_key_ref),
+            code,
+            is_the_persons: true,
+        };
+        let by_address = |address: IpAddr| Bucket {
+            limit: throttle.address,
+            key: key("address", &network(address)),
+            code: "throttled_address",
+            is_the_persons: false,
+        };
+        let failures = match tried {
+            ThrottleKey::Account(account, address) => {
+                let account = persons("account", account, "throttled_account");
+                [account]
+                    .into_iter()
+                    .chain(address.map(by_address))
+                    .collect()
+            }
+            ThrottleKey::KnownDevice(device) => vec![persons("device", device, "throttled_device")],
+            ThrottleKey::Unnamed(address) => address.map(by_address).into_iter().collect(),
+        };
+        ThrottleBuckets {
+            store: &*self.stores.anonymous,
+            throttle,
+            failures,
+            all: key("all", "logins"),
+            now: self.now(),
+        }
+    }
+}
+
+impl ThrottleBuckets<'_> {
+    /// Reads all of them first: who has to wait anyway costs the store no writing, and is counted nowhere.
+    async fn ask(&self) -> Result<(), NativeFailure> {
+        let mut longest: Option<(&'static str, Duration)> = None;
+        for bucket in &self.failures {
+            let wait = self
+                .read(&bucket.limit, &bucket.key)
+                .await?
+                .and_then(|(_, next)| next.err());
+            longest = longest.max_by_wait(wait.map(|wait| (bucket.code, wait)));
+        }
+        let wait = self
+            .read(&self.throttle.all, &self.all)
+            .await?
+            .and_then(|(_, next)| next.err());
+        longest = longest.max_by_wait(wait.map(|wait| ("throttled_global", wait)));
+        longest.map_or(Ok(()), |(code, wait)| {
+            Err(NativeFailure::Throttled(code, wait))
+        })
+    }
+
+    async fn take<L: Limit>(
+        &self,
+        limit: &L,
+        key: &str,
+        code: &'static str,
+    ) -> Result<(), NativeFailure> {
+        for _ in 0..TRIES {
+            let (before, next) = match self.read(limit, key).await? {
+                Some((before, next)) => (Some(before), next),
+                None => (None, limit.take(None, self.now)),
+            };
+            let next = next.map_err(|wait| NativeFailure::Throttled(code, wait))?;
+            if self
+                .write(limit, key, before.as_ref(), &next)
+                .await
+                .map_err(outage)?
+            {
+                return Ok(());
+            }
+        }
+        Err(NativeFailure::Throttled(code, Duration::from_secs(1)))
+    }
+
+    async fn give_back(&self, bucket: &Bucket, all: bool) -> Result<(), StoreError> {
+        let Bucket { limit, key, .. } = bucket;
+        for _ in 0..TRIES {
+            let Some(before) = self.store.get(key, self.now).await? else {
+                return Ok(());
+            };
+            let level = postcard::from_bytes(&before).ok().filter(|_| !all);
+            let done = match level.and_then(|level| limit.give_back(&level)) {
+                Some(level) => self.write(limit, key, Some(&before), &level).await?,
+                None => self.store.remove(key, &before, self.now).await?,
+            };
+            if done {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What is there, and what one more makes of it. What cannot be read counts as nothing: it was not written by us.
+    async fn read<L: Limit>(
+        &self,
+        limit: &L,
+        key: &str,
+    ) -> Result<Option<(Bytes, Result<L::Level, Duration>)>, NativeFailure> {
+        let stored = self.store.get(key, self.now).await.map_err(outage)?;
+        Ok(stored.map(|bytes| {
+            let level: Option<L::Level> = postcard::from_bytes(&bytes).ok();
+            let next = limit.take(level.as_ref(), self.now);
+            (bytes, next)
+        }))
+    }
+
+    /// `false`: somebody else was faster.
+    async fn write<L: Limit>(
+        &self,
+        limit: &L,
+        key: &str,
+        before: Option<&Bytes>,
+        level: &L::Level,
+    ) -> Result<bool, StoreError> {
+        let bytes = postcard::to_allocvec(level)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let ends_at = limit
+            .empty_at(level)
+            .max(self.now.plus(Duration::from_secs(1)));
+        match before {
+            Some(before) => {
+                self.store
+                    .compare_and_swap(key, before, bytes.into(), ends_at, self.now)
+                    .await
+            }
+            None => Ok(self
+                .store
+                .put_if_absent(key, bytes.into(), ends_at, self.now)
+                .await?
+                .is_none()),
+        }
+    }
+}
+
+trait Longest {
+    fn max_by_wait(self, other: Self) -> Self;
+}
+
+impl Longest for Option<(&'static str, Duration)> {
+    fn max_by_wait(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(one), Some(other)) => Some(if other.1 > one.1 { other } else { one }),
+            (one, other) => one.or(other),
+        }
+    }
+}
+
+fn outage(error: StoreError) -> NativeFailure {
+    tracing::warn!(code = error.code(), %error, "throttle_write_failed");
+    NativeFailure::Unavailable(Unavailable::new(error.code()))
+}
+
+fn warn(app: &AppAuth, result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!(app = %app.app.name, code = error.code(), %error, "throttle_refund_failed");
+    }
+}
+
+/// Who has one IPv6 address has 2^64 of them.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_stands_for_its_network() {
+        let of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(
+            of("2001:db8:1:2::1"),
+            of("2001:db8:1:2:ffff:ffff:ffff:ffff")
+        );
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

@@ -1,0 +1,375 @@
+//! From the provider's answer to what our cookies will hold: nothing enters a session unverified.
+
+use serde_json::{Map, Value};
+
+use crate::auth::app::{AppAuth, Userinfo};
+use crate::auth::random::{self, RandomError};
+use crate::identity::claims;
+use crate::oidc::claims::ClaimError;
+use crate::oidc::dialect::{Dialect, SidClaims};
+use crate::oidc::id_token::IdTokenExpectation;
+use crate::oidc::token::TokenResponse;
+use crate::oidc::{SessionTokenSource as Which, TokenRejected, VerifiedToken};
+use crate::session::grant::{Grant, RefreshGrant};
+use crate::session::jwt::{PackedJwt, SessionJwt};
+use crate::types::oauth::{AccessToken, Generation, Nonce, RefreshToken, SessionId, Subject};
+use crate::types::time::Timestamp;
+
+/// Why tokens that the provider gave do not make a session.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::auth) enum GrantError {
+    /// No ID token, although `openid` was asked for.
+    #[error("the provider gave no ID token")]
+    NoIdToken,
+    /// The access token is to be the session's JWT, and is none.
+    #[error("the provider's access token is not a JWT; set `session_jwt = \"id\"` for this app")]
+    OpaqueAccessToken,
+    /// A token did not pass.
+    #[error("{0} (in the {1})")]
+    Rejected(TokenRejected, &'static str),
+    /// The tokens speak of two people.
+    #[error("the provider's tokens are about another person than before")]
+    SubjectChanged,
+    /// The JWT was past its life when it came.
+    #[error("the provider's JWT had expired when it came; compare the clocks")]
+    ExpiredOnArrival,
+    /// The provider knows the person, and not as one of this app's.
+    #[error("the person is not registered for this app at the provider")]
+    NotRegistered,
+    /// There is no JWT to go on with.
+    #[error("the provider gave no new JWT, and the old one is not at hand")]
+    NothingToKeep,
+    /// See [`RandomError`].
+    #[error(transparent)]
+    RandomError(#[from] RandomError),
+}
+
+impl GrantError {
+    /// The stable word for logs, metrics and pages.
+    pub(in crate::auth) fn code(&self) -> &'static str {
+        match self {
+            Self::NoIdToken => "no_id_token",
+            Self::OpaqueAccessToken => "access_token_not_a_jwt",
+            Self::Rejected(rejected, _) => rejected.code(),
+            Self::SubjectChanged => "subject_changed",
+            Self::ExpiredOnArrival => "token_expired_on_receipt",
+            Self::NotRegistered => "not_registered",
+            Self::NothingToKeep => "no_new_jwt",
+            Self::RandomError(_) => "internal_error",
+        }
+    }
+
+    /// Whether asking again cannot help, so that the session is over.
+    pub(in crate::auth) const fn is_final(&self) -> bool {
+        match self {
+            Self::SubjectChanged | Self::NotRegistered | Self::NothingToKeep => true,
+            Self::NoIdToken
+            | Self::OpaqueAccessToken
+            | Self::Rejected(..)
+            | Self::ExpiredOnArrival
+            | Self::RandomError(_) => false,
+        }
+    }
+
+    /// Whether a clock is to blame: the provider's, or ours.
+    pub(in crate::auth) const fn is_about_time(&self) -> bool {
+        use ClaimError::{Expired, IssuedInFuture, NotYetValid};
+        matches!(
+            self,
+            Self::ExpiredOnArrival
+                | Self::Rejected(
+                    TokenRejected::Claim(Expired | NotYetValid | IssuedInFuture),
+                    _
+                )
+        )
+    }
+
+    /// Whether the provider could not be asked, so that the tokens may yet be good.
+    pub(in crate::auth) fn is_outage(&self) -> bool {
+        matches!(self, Self::Rejected(rejected, _) if rejected.is_outage())
+    }
+}
+
+/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser's login has a nonce, and its ID token is
+/// always verified; without a nonce there was no browser, and some providers give no ID token then.
+pub(in crate::auth) async fn of_login(
+    app: &AppAuth,
+    answer: TokenResponse,
+    nonce: Option<&Nonce>,
+    now: Timestamp,
+) -> Result<Grant, GrantError> {
+    let verified_id = match &answer.id_token {
+        Some(id_token) => {
+            let expected = IdTokenExpectation {
+                nonce,
+                access_token: Some(&answer.access_token),
+                ..Default::default()
+            };
+            let verified = app
+                .provider
+                .verify_id_token(&app.client, id_token, expected)
+                .await;
+            Some(verified.map_err(|rejected| GrantError::Rejected(rejected, "ID token"))?)
+        }
+        None if nonce.is_none() => None,
+        None => return Err(GrantError::NoIdToken),
+    };
+    let jwt = match app.client.session_jwt {
+        Which::Id => verified_id.clone().ok_or(GrantError::NoIdToken)?,
+        Which::Access => access_jwt(app, &answer.access_token).await?,
+    };
+    let id_token = verified_id.as_ref().unwrap_or(&jwt);
+    if jwt.subject() != id_token.subject() {
+        return Err(GrantError::SubjectChanged);
+    }
+    if !dialect(app).admits(&app.client.client_id, jwt.claims()) {
+        return Err(GrantError::NotRegistered);
+    }
+    let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
+    let sid = SessionId::new(random::random_id()?);
+    let session = Session {
+        sid,
+        generation: Generation::FIRST,
+        subject: jwt.subject().clone(),
+        started_at: now,
+        active_at: now,
+    };
+    let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
+    let refresh_token_id = answer.refresh_token_id.as_ref();
+    let sids = SidClaims {
+        before: None,
+        id_token: id_token.sid(),
+        jwt: jwt.sid(),
+        refresh_token_id,
+    };
+    sealed_jwt.provider_sid = dialect(app).provider_sid(sids);
+    let refresh = answer
+        .refresh_token
+        .map(|token| session.refresh_grant(token, now));
+    Ok(Grant {
+        jwt: sealed_jwt,
+        refresh,
+        hint: answer.id_token,
+    })
+}
+
+/// The grant of a session whose refresh token was used. Where no new JWT came, what was verified at login stays,
+/// with a new end.
+pub(in crate::auth) async fn of_refresh(
+    app: &AppAuth,
+    answer: TokenResponse,
+    used: &RefreshGrant,
+    old: Option<&SessionJwt>,
+    now: Timestamp,
+) -> Result<Grant, GrantError> {
+    let session = Session {
+        sid: used.sid.clone(),
+        generation: used.generation.next(),
+        subject: used.subject.clone(),
+        started_at: used.started_at,
+        active_at: used.active_at,
+    };
+    let verified_id = match &answer.id_token {
+        Some(token) => {
+            let expected = IdTokenExpectation {
+                subject: Some(&used.subject),
+                access_token: Some(&answer.access_token),
+                ..Default::default()
+            };
+            let verified = app
+                .provider
+                .verify_id_token(&app.client, token, expected)
+                .await;
+            Some(verified.map_err(|rejected| match rejected {
+                TokenRejected::Claim(ClaimError::SubjectMismatch) => GrantError::SubjectChanged,
+                TokenRejected::KeysUnavailable(_)
+                | TokenRejected::Signature(_)
+                | TokenRejected::Claim(_) => GrantError::Rejected(rejected, "ID token"),
+            })?)
+        }
+        None => None,
+    };
+    let jwt = match app.client.session_jwt {
+        Which::Id => verified_id.clone(),
+        Which::Access => Some(access_jwt(app, &answer.access_token).await?),
+    };
+    if jwt
+        .iter()
+        .chain(&verified_id)
+        .any(|token| *token.subject() != used.subject)
+    {
+        return Err(GrantError::SubjectChanged);
+    }
+    if jwt
+        .as_ref()
+        .is_some_and(|jwt| !dialect(app).admits(&app.client.client_id, jwt.claims()))
+    {
+        return Err(GrantError::NotRegistered);
+    }
+    let provider_sid = dialect(app).provider_sid(SidClaims {
+        before: old.and_then(|old| old.provider_sid.as_ref()),
+        id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
+        jwt: jwt.as_ref().and_then(VerifiedToken::sid),
+        refresh_token_id: answer.refresh_token_id.as_ref(),
+    });
+    let sealed_jwt = match &jwt {
+        Some(jwt) => {
+            let mut kept = old.and_then(SessionJwt::kept).unwrap_or_default();
+            if let Some(id) = &verified_id {
+                keep_of_id_token(app, &mut kept, jwt, id);
+            }
+            let kept = Value::Object(kept).to_string();
+            let bound_to = old.and_then(|old| old.bound_to.clone());
+            SessionJwt {
+                provider_sid,
+                bound_to,
+                ..sealed(jwt, &answer, kept, &session, now)?
+            }
+        }
+        None => {
+            let old = old.ok_or(GrantError::NothingToKeep)?;
+            let valid_until = now.plus(
+                answer
+                    .expires_in
+                    .unwrap_or(old.valid_until.since(old.sealed_at)),
+            );
+            // The provider has just vouched for the session: whether it still has the key of the login says no more.
+            let generation = session.generation;
+            SessionJwt {
+                key: None,
+                valid_until,
+                provider_sid,
+                generation,
+                sealed_at: now,
+                active_at: used.active_at,
+                ..old.clone()
+            }
+        }
+    };
+    let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
+    Ok(Grant {
+        jwt: sealed_jwt,
+        refresh: Some(session.refresh_grant(token, now)),
+        hint: answer.id_token,
+    })
+}
+
+fn dialect(app: &AppAuth) -> &Dialect {
+    &app.provider.settings().dialect
+}
+
+struct Session {
+    sid: SessionId,
+    generation: Generation,
+    subject: Subject,
+    started_at: Timestamp,
+    active_at: Timestamp,
+}
+
+impl Session {
+    fn refresh_grant(&self, token: RefreshToken, now: Timestamp) -> RefreshGrant {
+        RefreshGrant {
+            token,
+            sid: self.sid.clone(),
+            generation: self.generation,
+            subject: self.subject.clone(),
+            started_at: self.started_at,
+            sealed_at: now,
+            active_at: self.active_at,
+        }
+    }
+}
+
+async fn access_jwt(app: &AppAuth, token: &AccessToken) -> Result<VerifiedToken, GrantError> {
+    if token.expose().split('.').count() != 3 {
+        return Err(GrantError::OpaqueAccessToken);
+    }
+    let verified = app.provider.verify_access_token(&app.client, token).await;
+    verified.map_err(|rejected| GrantError::Rejected(rejected, "access token"))
+}
+
+fn sealed(
+    jwt: &VerifiedToken,
+    answer: &TokenResponse,
+    kept_claims: String,
+    session: &Session,
+    now: Timestamp,
+) -> Result<SessionJwt, GrantError> {
+    let by_answer = answer.expires_in.map(|life| now.plus(life));
+    let valid_until = by_answer.map_or(jwt.expires_at(), |end| end.min(jwt.expires_at()));
+    if valid_until <= now {
+        return Err(GrantError::ExpiredOnArrival);
+    }
+    Ok(SessionJwt {
+        jwt: PackedJwt::pack(jwt.raw()),
+        kept_claims,
+        key: Some(jwt.key()),
+        valid_until,
+        subject: jwt.subject().clone(),
+        provider_sid: jwt.sid().cloned(),
+        sid: session.sid.clone(),
+        generation: session.generation,
+        started_at: session.started_at,
+        sealed_at: now,
+        active_at: session.active_at,
+        bound_to: None,
+    })
+}
+
+/// The claims in use that the JWT does not have: from the ID token, and where that has them not either, from the
+/// userinfo endpoint. Protocol claims come from verified tokens only.
+async fn kept_claims(
+    app: &AppAuth,
+    jwt: &VerifiedToken,
+    id_token: &VerifiedToken,
+    access: &AccessToken,
+) -> String {
+    let mut kept = Map::new();
+    keep_of_id_token(app, &mut kept, jwt, id_token);
+    let is_missing = |name: &str| {
+        claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none()
+    };
+    let missing: Vec<&str> = app
+        .app
+        .claims_in_use()
+        .into_iter()
+        .filter(|name| is_missing(name))
+        .collect();
+    let offered = app
+        .provider
+        .known_metadata()
+        .is_some_and(|metadata| metadata.userinfo_endpoint.is_some());
+    if app.settings.userinfo == Userinfo::WhenNeeded && offered && !missing.is_empty() {
+        match app.provider.userinfo(access, jwt.subject()).await {
+            Ok(userinfo) => keep_named(&mut kept, &missing, &userinfo),
+            Err(error) => {
+                tracing::warn!(app = %app.app.name, code = error.code(), %error, ?missing, "userinfo_failed");
+            }
+        }
+    }
+    Value::Object(kept).to_string()
+}
+
+fn keep_of_id_token(
+    app: &AppAuth,
+    kept: &mut Map<String, Value>,
+    jwt: &VerifiedToken,
+    id_token: &VerifiedToken,
+) {
+    let missing: Vec<&str> = app
+        .app
+        .claims_in_use()
+        .into_iter()
+        .filter(|name| claims::find(jwt.claims(), name).is_none())
+        .collect();
+    keep_named(kept, &missing, id_token.claims());
+}
+
+/// Keeps what the names lead to, and nothing beside it: cookies have little room.
+fn keep_named(kept: &mut Map<String, Value>, names: &[&str], claims: &Map<String, Value>) {
+    const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
+    let is_protocol = |name: &str| PROTOCOL.contains(&name.split('.').next().unwrap_or(name));
+    for name in names.iter().filter(|name| !is_protocol(name)) {
+        claims::keep(kept, claims, name);
+    }
+}

@@ -1,0 +1,162 @@
+//! Where a person goes back to after a login or logout: a path on our own origin, and nothing else.
+
+use std::fmt;
+
+use crate::policy::post_replay::PostId;
+use crate::policy::target::Target;
+
+/// Longest return target that travels in `state` or a login attempt, in bytes; a longer one becomes `/`.
+pub const MAX_RETURN_TO: usize = 2048;
+
+/// A path and query on the app's own origin. The constructor is the check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReturnTo(String);
+
+impl ReturnTo {
+    /// The front page.
+    pub fn root() -> Self {
+        Self("/".to_owned())
+    }
+
+    /// Takes `text` if it can only mean a page of this origin: it starts with exactly one `/`, has neither
+    /// backslash nor white space nor control character nor anything outside ASCII, escaped or not in the first
+    /// segment, no dot segment, and is not one of the endpoints under `prefix`, in whatever spelling, except the page
+    /// about a kept form, which changes nothing. A path that would be refused as a request is no place to go back to.
+    pub fn parse(text: &str, prefix: &str) -> Option<Self> {
+        let kept = text
+            .strip_prefix(prefix)
+            .and_then(|rest| rest.strip_prefix("/form?"));
+        if let Some(id) = kept.and_then(PostId::in_query) {
+            return Some(Self::post_replay_page(prefix, &id));
+        }
+        let path = text.split(['?', '#']).next().unwrap_or_default();
+        let visible = text
+            .bytes()
+            .all(|byte| matches!(byte, b'!'..=b'~') && !matches!(byte, b'\\' | b'"' | b'<' | b'>'));
+        let one_slash = text.starts_with('/') && !text.starts_with("//");
+        let lower = path.to_ascii_lowercase();
+        let disguised = ["%2f", "%5c", "%09", "%0a", "%0d", "%00", "%20"]
+            .iter()
+            .any(|escape| {
+                lower
+                    .strip_prefix('/')
+                    .is_some_and(|inner| inner.starts_with(escape))
+            });
+        let short = text.len() <= MAX_RETURN_TO;
+        let foreign = Target::parse(path, None).is_ok_and(|target| {
+            !target
+                .path()
+                .strip_prefix(prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        (short && visible && one_slash && !disguised && foreign).then(|| Self(text.to_owned()))
+    }
+
+    /// Our page about a form that waits to be sent: the one page of our own that a login leads to.
+    pub fn post_replay_page(prefix: &str, id: &PostId) -> Self {
+        Self(id.page(prefix))
+    }
+
+    /// The path and query.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ReturnTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_this_origin_are_taken() {
+        for good in [
+            "/",
+            "/shopping-cart",
+            "/a/b?c=d&e=https://x.example/",
+            "/a%20b",
+            "/~u/.well-known/x",
+            "/.doorwardly",
+        ] {
+            assert_eq!(
+                ReturnTo::parse(good, "/.doorward")
+                    .map(|to| to.to_string())
+                    .as_deref(),
+                Some(good)
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_browser_could_take_elsewhere_is() {
+        let bad = [
+            "",
+            "a",
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\/evil.example",
+            "https://evil.example",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/ /evil.example",
+            "/%09/evil.example",
+            "/%2f/evil.example",
+            "/%5cevil.example",
+            "/%5Cevil.example",
+            "/..//evil.example",
+            "/a/../..//evil.example",
+            "/./evil",
+            "/%2e%2e/evil",
+            "/.%2E/x",
+            "/caf\u{e9}",
+            "/\u{2028}",
+            "/a\0b",
+            "/a\"b",
+            "/.doorward",
+            "/.doorward/logout",
+            "/.doorward?x",
+            "/%2edoorward/logout",
+            "/.d%6Forward/login?return_to=/",
+            "/a/%5c../b",
+            "/a%zz",
+            " /a",
+            "/a\\b",
+        ];
+        for bad in bad {
+            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad:?}");
+        }
+        assert_eq!(
+            ReturnTo::parse(&format!("/{}", "a".repeat(MAX_RETURN_TO)), "/.doorward"),
+            None
+        );
+    }
+
+    #[test]
+    fn of_our_own_pages_only_that_of_a_kept_form_is() {
+        let page = "/.doorward/form?id=AbCdEfGhIjKlMnOpQrSt-_";
+        assert_eq!(ReturnTo::parse(page, "/.doorward").unwrap().as_str(), page);
+        for bad in ["", "&x=1", "#x", "A", "\r"]
+            .map(|more| format!("{page}{more}"))
+            .iter()
+            .skip(1)
+        {
+            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
+        }
+        for bad in [
+            "/.doorward/form",
+            "/.doorward/form?id=",
+            "/.doorward/form?x=1",
+            "/.doorward/form/../logout",
+        ] {
+            assert_eq!(ReturnTo::parse(bad, "/.doorward"), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Browser or program? Who asks decides in which form a refusal comes: a login is only ever started for
+//! somebody who can follow it.
+
+use http::{HeaderMap, HeaderName, Method, header};
+
+static SEC_PURPOSE: HeaderName = HeaderName::from_static("sec-purpose");
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+pub(super) static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+
+/// What sent the request, as far as it can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// A browser that opens a page in a tab, with `GET`: it can be sent to log in.
+    Navigation,
+    /// A browser that sent a form from a tab: a login would lose what was in it.
+    FormSubmission,
+    /// A browser that opens a page within another page: providers refuse to be framed.
+    EmbeddedFrame,
+    /// A script, an app, a prefetch, an event stream or a socket: it gets a problem document.
+    NonBrowser,
+    /// A gRPC client: it looks for a status in trailers, and for nothing else.
+    Grpc,
+}
+
+impl ClientKind {
+    /// Reads the kind of content first, then the fetch metadata (W3C Fetch Metadata), then `Accept`, then
+    /// `X-Requested-With`.
+    pub fn read(method: &Method, headers: &HeaderMap) -> Self {
+        // Nothing else is asked so: a refusal that has status 200 must not come of a field that anybody can send along.
+        if *method == Method::POST && is_grpc(headers) {
+            return Self::Grpc;
+        }
+        if headers.contains_key(header::UPGRADE) || text(headers, &SEC_PURPOSE).is_some() {
+            return Self::NonBrowser;
+        }
+        match (
+            text(headers, &SEC_FETCH_MODE),
+            text(headers, &SEC_FETCH_DEST),
+        ) {
+            (Some("navigate"), None | Some("document")) => Self::tab(method),
+            (Some("navigate"), Some(_)) => Self::EmbeddedFrame,
+            (Some(_), _) => Self::NonBrowser,
+            (None, _) if headers.contains_key(&X_REQUESTED_WITH) || !accepts_html(headers) => {
+                Self::NonBrowser
+            }
+            (None, _) => Self::tab(method),
+        }
+    }
+
+    fn tab(method: &Method) -> Self {
+        match *method {
+            Method::GET => Self::Navigation,
+            Method::HEAD => Self::NonBrowser,
+            _ => Self::FormSubmission,
+        }
+    }
+
+    /// Whether an answer is read by a person.
+    pub const fn reads_pages(self) -> bool {
+        match self {
+            Self::Navigation | Self::FormSubmission | Self::EmbeddedFrame => true,
+            Self::NonBrowser | Self::Grpc => false,
+        }
+    }
+
+    /// The same, known to be a program.
+    #[must_use]
+    pub const fn as_non_browser(self) -> Self {
+        match self {
+            Self::Grpc => Self::Grpc,
+            Self::Navigation | Self::FormSubmission | Self::EmbeddedFrame | Self::NonBrowser => {
+                Self::NonBrowser
+            }
+        }
+    }
+}
+
+/// The first field of this name, if it is text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// `application/grpc`, alone or with the name of an encoding. gRPC-Web is something else: what a page's script sends, and
+/// that reads problem documents as any script does.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    const GRPC: &str = "application/grpc";
+    let Some(kind) = text(headers, &header::CONTENT_TYPE) else {
+        return false;
+    };
+    let (Some(start), Some(rest)) = (kind.get(..GRPC.len()), kind.get(GRPC.len()..)) else {
+        return false;
+    };
+    start.eq_ignore_ascii_case(GRPC) && (rest.is_empty() || rest.starts_with(['+', ';', ' ']))
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .map(str::trim)
+        .any(|media| {
+            ["text/html", "application/xhtml+xml"]
+                .iter()
+                .any(|page| media.eq_ignore_ascii_case(page))
+        })
+}
+
+/// Whether a state-changing request comes from our own origin: `Origin` names it, or, where that is absent,
+/// the browser says `Sec-Fetch-Site: same-origin`. What proves neither is cross-site.
+pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let site = text(headers, &SEC_FETCH_SITE);
+    match (origins.next(), origins.next()) {
+        (Some(_), Some(_)) => false,
+        (Some(said), None) => {
+            said.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin")
+        }
+        (None, _) => site == Some("same-origin"),
+    }
+}
+
+/// Whether a page of another origin than our own and the `listed` opens a WebSocket. Browsers let any page do so, send
+/// cookies along, and let it read what comes; all they do about it is to name the page's origin (RFC 6455 section 10.2).
+pub fn is_cross_origin_websocket(headers: &HeaderMap, own: &str, listed: &[String]) -> bool {
+    let upgrades = headers
+        .get_all(header::UPGRADE)
+        .iter()
+        .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+    let is_socket = upgrades
+        .map(<[u8]>::trim_ascii)
+        .any(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    is_socket
+        && match (origins.next(), origins.next()) {
+            (None, _) => false,
+            (Some(said), None) => !std::iter::once(own)
+                .chain(listed.iter().map(String::as_str))
+                .any(|one| one.as_bytes() == said.as_bytes()),
+            (Some(_), Some(_)) => true,
+        }
+}
+
+/// Whether the browser says that a page of our own site asks; what does not say so is cross-site.
+pub fn is_same_site(headers: &HeaderMap) -> bool {
+    matches!(
+        text(headers, &SEC_FETCH_SITE),
+        Some("same-origin" | "same-site")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_a_tab_with_get_is_a_navigation() {
+        use ClientKind::*;
+        let html = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
+        let cases = [
+            (Method::GET, vec![html], Navigation),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "document"),
+                ],
+                Navigation,
+            ),
+            (
+                Method::POST,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "document"),
+                ],
+                FormSubmission,
+            ),
+            (Method::POST, vec![html], FormSubmission),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-fetch-dest", "iframe"),
+                    html,
+                ],
+                EmbeddedFrame,
+            ),
+            (
+                Method::GET,
+                vec![("sec-fetch-mode", "cors"), html],
+                NonBrowser,
+            ),
+            (
+                Method::GET,
+                vec![
+                    ("sec-fetch-mode", "navigate"),
+                    ("sec-purpose", "prefetch;prerender"),
+                ],
+                NonBrowser,
+            ),
+            (Method::GET, vec![("accept", "*/*")], NonBrowser),
+            (
+                Method::GET,
+                vec![("accept", "application/json, text/htmlx")],
+                NonBrowser,
+            ),
+            (
+                Method::GET,
+                vec![html, ("x-requested-with", "XMLHttpRequest")],
+                NonBrowser,
+            ),
+            (
+                Method::GET,
+                vec![html, ("upgrade", "websocket")],
+                NonBrowser,
+            ),
+            (Method::HEAD, vec![html], NonBrowser),
+            (Method::GET, vec![], NonBrowser),
+        ];
+        for (method, lines, expected) in cases {
+            assert_eq!(
+                ClientKind::read(&method, &headers(&lines)),
+                expected,
+                "{method} {lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_is_a_strangers_if_it_says_so() {
+        let (own, listed) = (
+            "https://store.example.com",
+            ["https://chat.example.com".to_owned()],
+        );
+        let socket = ("upgrade", "h2c, WebSocket");
+        for (lines, expected) in [
+            (vec![socket, ("origin", own)], false),
+            (vec![socket, ("origin", "https://chat.example.com")], false),
+            (vec![socket], false),
+            (vec![("origin", "https://evil.example")], false),
+            (vec![socket, ("origin", "https://evil.example")], true),
+            (
+                vec![socket, ("origin", "https://store.example.com.evil.example")],
+                true,
+            ),
+            (vec![socket, ("origin", "http://store.example.com")], true),
+            (vec![socket, ("origin", "null")], true),
+            (vec![socket, ("origin", "")], true),
+        ] {
+            assert_eq!(
+                is_cross_origin_websocket(&headers(&lines), own, &listed),
+                expected,
+                "{lines:?}"
+            );
+        }
+        let mut two = headers(&[socket, ("origin", own)]);
+        two.append("origin", own.parse().unwrap());
+        assert!(is_cross_origin_websocket(&two, own, &listed));
+    }
+
+    #[test]
+    fn a_grpc_client_is_known_by_what_it_sends() {
+        let html = ("accept", "text/html");
+        for kind in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/GRPC;charset=x",
+        ] {
+            let client_kind =
+                ClientKind::read(&Method::POST, &headers(&[("content-type", kind), html]));
+            assert_eq!(
+                (client_kind, client_kind.as_non_browser()),
+                (ClientKind::Grpc, ClientKind::Grpc),
+                "{kind}"
+            );
+        }
+        let client_kind = ClientKind::read(
+            &Method::GET,
+            &headers(&[("content-type", "application/grpc"), html]),
+        );
+        assert_eq!(
+            client_kind,
+            ClientKind::Navigation,
+            "a refusal of it is no 200"
+        );
+        for kind in [
+            "application/grpc-web+proto",
+            "application/grpcx",
+            "application/json",
+        ] {
+            let client_kind = ClientKind::read(&Method::POST, &headers(&[("content-type", kind)]));
+            assert_eq!(client_kind, ClientKind::NonBrowser, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_ours_only_if_it_says_so_and_nothing_contradicts() {
+        let ours = "https://store.example.com";
+        let cases = [
+            (vec![("origin", ours)], true),
+            (
+                vec![("origin", ours), ("sec-fetch-site", "same-origin")],
+                true,
+            ),
+            (vec![("sec-fetch-site", "same-origin")], true),
+            (
+                vec![("origin", ours), ("sec-fetch-site", "cross-site")],
+                false,
+            ),
+            (vec![("origin", "null")], false),
+            (vec![("origin", "https://store.example.com.evil")], false),
+            (vec![("origin", "http://store.example.com")], false),
+            (vec![("sec-fetch-site", "same-site")], false),
+            (vec![("sec-fetch-site", "none")], false),
+            (vec![], false),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(
+                is_same_origin(&headers(&lines), ours),
+                expected,
+                "{lines:?}"
+            );
+        }
+        let mut twice = headers(&[("origin", ours)]);
+        twice.append("origin", "https://evil.example".parse().unwrap());
+        assert!(!is_same_origin(&twice, ours));
+    }
+}

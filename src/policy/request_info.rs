@@ -1,0 +1,316 @@
+//! Stage 1: what was asked. The request is read once; what is ambiguous is refused here, and every later
+//! stage uses what was read.
+
+use http::request::Parts;
+use http::{HeaderMap, Method, Uri, header};
+use std::net::IpAddr;
+
+use super::client_address::{ClientAddress, TrustedProxies};
+use super::client_kind::ClientKind;
+use super::target::{Target, TargetError};
+
+/// What was asked, and by whom as far as the wire tells.
+#[derive(Clone, Debug)]
+pub struct RequestInfo {
+    /// The method, as it came.
+    pub method: Method,
+    /// The host that the request names, with its port where it gave one.
+    pub authority: String,
+    /// The canonical target.
+    pub target: Target,
+    /// Browser or program.
+    pub client_kind: ClientKind,
+    /// Where it came from.
+    pub address: ClientAddress,
+}
+
+/// Why a request is refused before anything is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// No `Host`, several, or one that is not host and port.
+    #[error("the request does not name exactly one host")]
+    Host,
+    /// An absolute-form target that names another host or scheme than `Host`.
+    #[error("the request target and the Host field name different hosts")]
+    HostMismatch,
+    /// `CONNECT`, `TRACE` or `TRACK`; or one with lower-case letters, which the rules would not take for the
+    /// method that some backends take it for (methods are case-sensitive, RFC 9110 section 9.1).
+    #[error("this method is not served")]
+    Method,
+    /// See [`TargetError`].
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A header that must stand alone came twice.
+    #[error("a header that must stand alone came twice")]
+    Repeated,
+    /// A transfer coding other than a single `chunked`.
+    #[error("only a single chunked transfer coding is understood")]
+    TransferCoding,
+    /// Several lengths that differ, or one that is no number.
+    #[error("the request does not have exactly one length")]
+    Length,
+    /// HTTP/2 with a field that speaks of an HTTP/1.1 connection.
+    #[error("the request has a field that HTTP/2 does not have")]
+    ConnectionField,
+    /// `Expect` with anything but `100-continue`.
+    #[error("this expectation is not understood")]
+    Expectation,
+}
+
+impl InvalidRequest {
+    /// The stable word for logs, metrics and pages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Host => "bad_host",
+            Self::HostMismatch => "host_mismatch",
+            Self::Method => "method_rejected",
+            Self::Target(TargetError::TooLong) => "target_too_long",
+            Self::Target(_) => "ambiguous_target",
+            Self::Repeated => "repeated_header",
+            Self::TransferCoding => "bad_transfer_coding",
+            Self::Length => "bad_length",
+            Self::ConnectionField => "connection_field",
+            Self::Expectation => "bad_expectation",
+        }
+    }
+}
+
+impl RequestInfo {
+    /// Reads a request in [canonical](super::canonical) form that arrived from `peer`.
+    ///
+    /// # Errors
+    /// [`InvalidRequest`].
+    pub fn read(
+        parts: &Parts,
+        peer: Option<IpAddr>,
+        trusted: &TrustedProxies,
+    ) -> Result<Self, InvalidRequest> {
+        served_method(&parts.method)?;
+        one_of_each(&parts.headers)?;
+        plain_framing(&parts.headers)?;
+        Ok(Self {
+            method: parts.method.clone(),
+            authority: authority(&parts.uri, &parts.headers)?,
+            target: Target::read(&parts.uri)?,
+            client_kind: ClientKind::read(&parts.method, &parts.headers),
+            address: ClientAddress::read(peer, &parts.headers, trusted),
+        })
+    }
+}
+
+/// See [`InvalidRequest::Method`].
+pub(super) fn served_method(method: &Method) -> Result<(), InvalidRequest> {
+    let method = method.as_str();
+    if matches!(method, "CONNECT" | "TRACE" | "TRACK")
+        || method.bytes().any(|byte| byte.is_ascii_lowercase())
+    {
+        return Err(InvalidRequest::Method);
+    }
+    Ok(())
+}
+
+fn one_of_each(headers: &HeaderMap) -> Result<(), InvalidRequest> {
+    let alone = [header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE];
+    if alone
+        .iter()
+        .any(|name| headers.get_all(name).iter().nth(1).is_some())
+    {
+        return Err(InvalidRequest::Repeated);
+    }
+    Ok(())
+}
+
+fn plain_framing(headers: &HeaderMap) -> Result<(), InvalidRequest> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+    {
+        return Err(InvalidRequest::TransferCoding);
+    }
+    let expects = headers.get_all(header::EXPECT).iter();
+    if expects
+        .into_iter()
+        .any(|expected| !expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        return Err(InvalidRequest::Expectation);
+    }
+    Ok(())
+}
+
+/// The one host the request names. An absolute-form target must agree with `Host` (RFC 9112 section 3.2.2).
+fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, InvalidRequest> {
+    let host = match headers.get(header::HOST) {
+        Some(host) => Some(host.to_str().map_err(|_| InvalidRequest::Host)?),
+        None => None,
+    };
+    let in_target = uri.authority().map(|authority| authority.as_str());
+    if uri
+        .scheme_str()
+        .is_some_and(|scheme| !matches!(scheme, "http" | "https"))
+    {
+        return Err(InvalidRequest::HostMismatch);
+    }
+    let named = match (host, in_target) {
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => {
+            return Err(InvalidRequest::HostMismatch);
+        }
+        (Some(host), _) => host,
+        (None, _) => return Err(InvalidRequest::Host),
+    };
+    if !is_host_and_port(named) {
+        return Err(InvalidRequest::Host);
+    }
+    Ok(named.to_ascii_lowercase())
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port))
+                if address
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.') =>
+            {
+                (
+                    address,
+                    port.strip_prefix(':').or((port.is_empty()).then_some("0")),
+                )
+            }
+            _ => return false,
+        },
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, Some("0")),
+        },
+    };
+    let host_is_good = !host.is_empty()
+        && (text.starts_with('[')
+            || host
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')));
+    host_is_good
+        && port.is_some_and(|port| {
+            !port.is_empty()
+                && port.bytes().all(|byte| byte.is_ascii_digit())
+                && port.parse::<u16>().is_ok()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn read(
+        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
+    ) -> Result<RequestInfo, InvalidRequest> {
+        let (parts, ()) = build(Request::builder()).body(()).unwrap().into_parts();
+        RequestInfo::read(
+            &parts,
+            Some("192.0.2.1".parse().unwrap()),
+            &TrustedProxies::default(),
+        )
+    }
+
+    #[test]
+    fn a_plain_request_is_read() {
+        let info =
+            read(|request| request.uri("/a?b").header("host", "Store.Example.com:8080")).unwrap();
+        assert_eq!(info.authority, "store.example.com:8080");
+        assert_eq!(info.target.as_str(), "/a?b");
+        assert_eq!(info.address.forwarded_for, "192.0.2.1");
+    }
+
+    #[test]
+    fn exactly_one_host_is_named() {
+        assert_eq!(
+            read(|request| request.uri("/")).unwrap_err(),
+            InvalidRequest::Host
+        );
+        assert_eq!(
+            read(|request| request.uri("/").header("host", "a").header("host", "a")).unwrap_err(),
+            InvalidRequest::Repeated
+        );
+        for host in [
+            "", "a b", "a,b", "a/b", "a@b", "a:", "a:x", "a:99999", "a\u{e9}", "[::1", "[x]",
+            "::1", "a\\b", "a#b",
+        ] {
+            assert!(
+                read(|request| request.uri("/").header("host", host)).is_err(),
+                "{host}"
+            );
+        }
+        for host in [
+            "a",
+            "a.b",
+            "a:1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:443",
+            "a_b",
+        ] {
+            assert!(
+                read(|request| request.uri("/").header("host", host)).is_ok(),
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_agrees_with_the_host() {
+        let with = |uri: &'static str, host: &'static str| {
+            read(move |request| request.uri(uri).header("host", host))
+        };
+        assert_eq!(
+            with("http://a.example/x", "a.example")
+                .unwrap()
+                .target
+                .path(),
+            "/x"
+        );
+        assert_eq!(
+            with("http://b.example/x", "a.example").unwrap_err(),
+            InvalidRequest::HostMismatch
+        );
+        assert_eq!(
+            with("http://u@a.example/x", "a.example").unwrap_err(),
+            InvalidRequest::HostMismatch
+        );
+        assert_eq!(
+            with("ftp://a.example/x", "a.example").unwrap_err(),
+            InvalidRequest::HostMismatch
+        );
+    }
+
+    #[test]
+    fn odd_framing_and_methods_are_refused() {
+        let with = |name: &'static str, value: &'static str| {
+            read(move |request| request.uri("/").header("host", "a").header(name, value))
+                .map(|_| ())
+        };
+        assert_eq!(with("transfer-encoding", "chunked"), Ok(()));
+        for coding in [
+            "gzip, chunked",
+            "chunked, chunked",
+            "identity",
+            "xchunked",
+            "",
+        ] {
+            assert_eq!(
+                with("transfer-encoding", coding),
+                Err(InvalidRequest::TransferCoding),
+                "{coding}"
+            );
+        }
+        assert_eq!(with("expect", "100-Continue"), Ok(()));
+        assert_eq!(with("expect", "200-ok"), Err(InvalidRequest::Expectation));
+        for method in [
+            "TRACE", "CONNECT", "TRACK", "get", "Post", "dELETE", "trace",
+        ] {
+            assert_eq!(
+                read(|request| request.method(method).uri("/").header("host", "a")).unwrap_err(),
+                InvalidRequest::Method
+            );
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! A store whose calls are counted and timed, whichever it is; and word in the log when it goes and when it comes back.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use prometheus::{Histogram, IntCounter, IntGauge};
+
+use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
+use crate::telemetry::metrics::Metrics;
+use crate::types::time::Timestamp;
+
+/// See above.
+#[derive(Debug)]
+pub struct InstrumentedStore {
+    store: Arc<dyn Store>,
+    numbers: Arc<StoreMetrics>,
+}
+
+/// The numbers of all stores of a process, which are one place.
+#[derive(Debug)]
+pub struct StoreMetrics {
+    calls: [CallMetrics; 8],
+    in_flight: IntGauge,
+    up: IntGauge,
+    /// What the last call found; nothing yet before the first.
+    is_up: OnceLock<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct CallMetrics {
+    ok: IntCounter,
+    full: IntCounter,
+    unavailable: IntCounter,
+    seconds: Histogram,
+}
+
+/// The calls, in the order of [`StoreMetrics::calls`].
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Get,
+    Put,
+    PutIfAbsent,
+    Swap,
+    Remove,
+    Announce,
+    LogBatch,
+    Condense,
+}
+
+impl StoreMetrics {
+    /// All at zero.
+    pub fn new(metrics: &Metrics) -> Arc<Self> {
+        let calls = [
+            "get",
+            "put",
+            "put_if_absent",
+            "swap",
+            "remove",
+            "announce",
+            "news",
+            "condense",
+        ]
+        .map(|call| {
+            let counter = |outcome| metrics.store_calls.with_label_values(&[call, outcome]);
+            CallMetrics {
+                ok: counter("ok"),
+                full: counter(StoreError::Full.code()),
+                unavailable: counter(StoreError::Unavailable(String::new()).code()),
+                seconds: metrics.store_call_duration.with_label_values(&[call]),
+            }
+        });
+        let (in_flight, up) = (
+            metrics.store_calls_in_flight.clone(),
+            metrics.store_up.clone(),
+        );
+        Arc::new(Self {
+            calls,
+            in_flight,
+            up,
+            is_up: OnceLock::new(),
+        })
+    }
+
+    const fn of(&self, call: Call) -> &CallMetrics {
+        let [
+            get,
+            put,
+            put_if_absent,
+            compare_and_swap,
+            remove,
+            publish,
+            read_since,
+            compact,
+        ] = &self.calls;
+        match call {
+            Call::Get => get,
+            Call::Put => put,
+            Call::PutIfAbsent => put_if_absent,
+            Call::Swap => compare_and_swap,
+            Call::Remove => remove,
+            Call::Announce => publish,
+            Call::LogBatch => read_since,
+            Call::Condense => compact,
+        }
+    }
+
+    /// Whoever has no room for something is there.
+    fn note(&self, error: Option<&StoreError>) {
+        let is_up = !matches!(error, Some(StoreError::Unavailable(_)));
+        self.up.set(i64::from(is_up));
+        // That it is there at first is no news.
+        let was_up = self
+            .is_up
+            .get_or_init(|| AtomicBool::new(true))
+            .swap(is_up, Ordering::Relaxed);
+        match error {
+            Some(StoreError::Unavailable(why)) if was_up => {
+                tracing::warn!(%why, "store_unavailable")
+            }
+            Some(_) | None if is_up && !was_up => tracing::info!("store_available"),
+            Some(_) | None => {}
+        }
+    }
+}
+
+impl InstrumentedStore {
+    /// Measures `store`.
+    pub const fn new(store: Arc<dyn Store>, numbers: Arc<StoreMetrics>) -> Self {
+        Self { store, numbers }
+    }
+
+    fn instrumented<'a, T: Send + 'a>(
+        &'a self,
+        call: Call,
+        answer: StoreFuture<'a, T>,
+    ) -> StoreFuture<'a, T> {
+        Box::pin(self.measure(call, answer))
+    }
+
+    async fn measure<T>(
+        &self,
+        call: Call,
+        answer: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let (numbers, begun) = (self.numbers.of(call), Instant::now());
+        let in_flight = InFlight::begin(&self.numbers.in_flight);
+        let answer = answer.await;
+        drop(in_flight);
+        numbers.seconds.observe(begun.elapsed().as_secs_f64());
+        match &answer {
+            Ok(_) => numbers.ok.inc(),
+            Err(StoreError::Full) => numbers.full.inc(),
+            Err(StoreError::Unavailable(_)) => numbers.unavailable.inc(),
+        }
+        self.numbers.note(answer.as_ref().err());
+        answer
+    }
+}
+
+/// A call under way, until it is answered or given up.
+struct InFlight<'g>(&'g IntGauge);
+
+impl<'g> InFlight<'g> {
+    fn begin(gauge: &'g IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Store for InstrumentedStore {
+    fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>> {
+        self.instrumented(Call::Get, self.store.get(key, now))
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, ()> {
+        self.instrumented(Call::Put, self.store.put(key, value, ends_at, now))
+    }
+
+    fn put_if_absent<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, Option<Bytes>> {
+        self.instrumented(
+            Call::PutIfAbsent,
+            self.store.put_if_absent(key, value, ends_at, now),
+        )
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        key: &'a str,
+        before: &'a [u8],
+        value: Bytes,
+        ends_at: Timestamp,
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        self.instrumented(
+            Call::Swap,
+            self.store
+                .compare_and_swap(key, before, value, ends_at, now),
+        )
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a str,
+        value: &'a [u8],
+        now: Timestamp,
+    ) -> StoreFuture<'a, bool> {
+        self.instrumented(Call::Remove, self.store.remove(key, value, now))
+    }
+
+    fn publish(&self, item: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
+        self.instrumented(Call::Announce, self.store.publish(item, now))
+    }
+
+    fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
+        self.instrumented(Call::LogBatch, self.store.read_since(since, now))
+    }
+
+    fn compact<'a>(
+        &'a self,
+        until: &'a Cursor,
+        items: Vec<LogEntry>,
+        now: Timestamp,
+    ) -> StoreFuture<'a, ()> {
+        self.instrumented(Call::Condense, self.store.compact(until, items, now))
+    }
+
+    fn held(&self) -> Option<usize> {
+        self.store.held()
+    }
+
+    fn sweep(&self, now: Timestamp) {
+        self.store.sweep(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{FeedLimits, Memory, Redis, RedisNode, RedisSettings, Topology};
+
+    const NOW: Timestamp = Timestamp::from_secs(1);
+    const LATER: Timestamp = Timestamp::from_secs(2);
+
+    #[tokio::test]
+    async fn every_call_is_counted_by_its_outcome() {
+        let metrics = Metrics::new().unwrap();
+        let store = InstrumentedStore::new(Arc::new(Memory::new(1)), StoreMetrics::new(&metrics));
+        store.put("a", Bytes::new(), LATER, NOW).await.unwrap();
+        store.put("b", Bytes::new(), LATER, NOW).await.unwrap_err();
+        store
+            .put_if_absent("a", Bytes::new(), LATER, NOW)
+            .await
+            .unwrap();
+        store.get("a", NOW).await.unwrap();
+        store.get("b", NOW).await.unwrap();
+        store
+            .compare_and_swap("a", b"", Bytes::new(), LATER, NOW)
+            .await
+            .unwrap();
+        store.remove("a", b"", NOW).await.unwrap();
+        store
+            .publish(
+                LogEntry {
+                    value: Bytes::new(),
+                    ends_at: LATER,
+                },
+                NOW,
+            )
+            .await
+            .unwrap();
+        let read_since = store.read_since(&Cursor::default(), NOW).await.unwrap();
+        store
+            .compact(&read_since.cursor, Vec::new(), NOW)
+            .await
+            .unwrap();
+        let text = metrics.text().unwrap();
+        for (call, outcome, times) in [
+            ("put", "ok", 1),
+            ("put", "store_full", 1),
+            ("put_if_absent", "ok", 1),
+            ("get", "ok", 2),
+            ("swap", "ok", 1),
+            ("remove", "ok", 1),
+            ("announce", "ok", 1),
+            ("news", "ok", 1),
+            ("condense", "ok", 1),
+            ("get", "store_unavailable", 0),
+        ] {
+            let line = format!(
+                "doorward_store_calls_total{{call=\"{call}\",outcome=\"{outcome}\"}} {times}\n"
+            );
+            assert!(text.contains(&line), "{line} is not in:\n{text}");
+        }
+        assert!(
+            text.contains("doorward_store_call_duration_seconds_count{call=\"put\"} 2\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("doorward_store_up 1\n")
+                && text.contains("doorward_store_calls_in_flight 0\n"),
+            "{text}"
+        );
+        assert_eq!(store.held(), Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_not_there_is_down() {
+        // Nobody listens at port 0.
+        let settings = RedisSettings {
+            nodes: vec![RedisNode {
+                host: "127.0.0.1".to_owned(),
+                port: 0,
+            }],
+            topology: Topology::Single,
+            tls: None,
+            login: None,
+            database: 0,
+            key_prefix: "test:".to_owned(),
+            timeout: std::time::Duration::from_secs(5),
+        };
+        let limits = FeedLimits {
+            longest_life: std::time::Duration::from_secs(1),
+            max_items: 1,
+        };
+        let metrics = Metrics::new().unwrap();
+        let redis = Redis::new(&settings, "test", 1, limits).unwrap();
+        let store = InstrumentedStore::new(Arc::new(redis), StoreMetrics::new(&metrics));
+        store.get("a", NOW).await.unwrap_err();
+        let text = metrics.text().unwrap();
+        assert!(text.contains("doorward_store_up 0\n"), "{text}");
+        assert!(
+            text.contains(
+                "doorward_store_calls_total{call=\"get\",outcome=\"store_unavailable\"} 1\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_given_up_is_in_flight_no_longer() {
+        let metrics = Metrics::new().unwrap();
+        let store = InstrumentedStore::new(Arc::new(Memory::new(1)), StoreMetrics::new(&metrics));
+        {
+            let begun = store.measure(Call::Get, std::future::pending::<Result<(), StoreError>>());
+            let mut begun = std::pin::pin!(begun);
+            tokio::select! {
+                biased;
+                _ = &mut begun => panic!("it never ends"),
+                () = std::future::ready(()) => {}
+            }
+            assert_eq!(metrics.store_calls_in_flight.get(), 1);
+        }
+        assert_eq!(metrics.store_calls_in_flight.get(), 0);
+    }
+}

@@ -1,0 +1,169 @@
+//! Real servers behind Doorward: nginx, Python and Node, as processes of their own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::support::answers::Dialogue;
+use crate::support::eventually;
+use crate::support::wire::Wire;
+
+/// All of them; they end when this is dropped.
+pub(super) struct Backends {
+    /// Where each is, by its name.
+    pub(super) places: BTreeMap<String, AppRef>,
+    processes: Vec<Child>,
+    folder: TempDir,
+}
+
+/// Where a backend listens.
+#[derive(Clone, Debug)]
+pub(super) enum AppRef {
+    Port(u16),
+    Socket(PathBuf),
+}
+
+const ON_SOCKETS: [&str; 5] = [
+    "nginx-files",
+    "nginx-unmerged",
+    "nginx-places",
+    "nginx-before-python",
+    "nginx-any-case",
+];
+
+impl Backends {
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = folder.path().join("files");
+        for (name, text) in [
+            ("index.html", "public"),
+            ("public/x", "public"),
+            ("admin/index.html", "PROTECTED"),
+            ("admin/x", "PROTECTED"),
+        ] {
+            let file = files.join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, text).expect("a file");
+        }
+        let sources =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/path_confusion");
+        let mut backends = Self {
+            places: BTreeMap::new(),
+            processes: Vec::new(),
+            folder,
+        };
+        backends.on_ports(Command::new("node").arg(sources.join("server.mjs")));
+        backends.on_ports(
+            Command::new("python3")
+                .arg(sources.join("server.py"))
+                .arg(&files),
+        );
+        backends
+            .on_sockets(&sources.join("nginx.conf"), &files)
+            .await;
+        backends
+    }
+
+    /// A process that tells its ports.
+    fn on_ports(&mut self, command: &mut Command) {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node and python3");
+        let mut line = String::new();
+        let read = BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line);
+        self.processes.push(child);
+        read.expect("a line");
+        let ports: BTreeMap<String, u16> =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.places.extend(
+            ports
+                .into_iter()
+                .map(|(name, port)| (name, AppRef::Port(port))),
+        );
+    }
+
+    async fn on_sockets(&mut self, template: &Path, files: &Path) {
+        let folder = self.folder.path().to_owned();
+        let Some(AppRef::Port(python)) = self.places.get("python-files") else {
+            panic!("Python comes first")
+        };
+        let text = std::fs::read_to_string(template).expect("the configuration");
+        let text = text
+            .replace("@folder@", &folder.display().to_string())
+            .replace("@files@", &files.display().to_string())
+            .replace("@python@", &python.to_string());
+        let file = folder.join("nginx.conf");
+        std::fs::write(&file, text).expect("a file");
+        // Its workers may be somebody else, who must be able to read the files.
+        let readable = Command::new("chmod")
+            .args(["-R", "a+rX"])
+            .arg(&folder)
+            .status();
+        assert!(
+            readable.is_ok_and(|status| status.success()),
+            "the folder could not be made readable"
+        );
+        let start = |program: &str| {
+            Command::new(program)
+                .arg("-e")
+                .arg(folder.join("nginx.error"))
+                .arg("-c")
+                .arg(&file)
+                .stdin(Stdio::null())
+                .spawn()
+        };
+        // Debian keeps it where only root looks.
+        let child = start("nginx")
+            .or_else(|_| start("/usr/sbin/nginx"))
+            .expect("nginx");
+        self.processes.push(child);
+        let sockets = ON_SOCKETS.map(|name| (name, folder.join(format!("{name}.sock"))));
+        eventually("nginx listens", || {
+            sockets.iter().all(|(_, socket)| socket.exists())
+        })
+        .await;
+        self.places.extend(
+            sockets
+                .into_iter()
+                .map(|(name, socket)| (name.to_owned(), AppRef::Socket(socket))),
+        );
+    }
+}
+
+impl Drop for Backends {
+    fn drop(&mut self) {
+        for child in &mut self.processes {
+            // In good order, so that nginx ends its workers.
+            let _asked = Command::new("kill").arg(child.id().to_string()).status();
+            let _ended = child.wait();
+        }
+    }
+}
+
+impl AppRef {
+    /// As an app's `upstream`.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Port(port) => format!("http://127.0.0.1:{port}"),
+            Self::Socket(path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// A connection without Doorward between.
+    pub(super) async fn dialogue(&self) -> Dialogue {
+        Dialogue(match self {
+            Self::Port(port) => Wire::new(
+                TcpStream::connect(("127.0.0.1", *port))
+                    .await
+                    .expect("a connection"),
+            ),
+            Self::Socket(path) => Wire::new(UnixStream::connect(path).await.expect("a connection")),
+        })
+    }
+}

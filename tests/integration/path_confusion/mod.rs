@@ -1,0 +1,249 @@
+//! Paths that servers read apart, sent through Doorward to real ones: nginx, Python and Node. Whatever they make of a
+//! path, nobody gets there without a login what the rules protect. That they do read these paths apart is shown by
+//! asking them without Doorward.
+
+#[path = "../../properties/adversarial_inputs.rs"]
+#[expect(dead_code, reason = "return targets are for the property tests")]
+mod adversarial_inputs;
+mod backends;
+
+use std::collections::BTreeMap;
+
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use tokio::net::TcpStream;
+
+use self::backends::Backends;
+use crate::support::answers::Dialogue;
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::wire::Wire;
+
+/// So many are made up, the same in every run.
+const GENERATED: usize = 700;
+/// What only the protected resource says.
+const PROTECTED: &str = "PROTECTED";
+
+/// Spellings that were somebody's vulnerability once.
+const KNOWN: [&str; 96] = [
+    "/admin",
+    "/admin/",
+    "/admin/x",
+    "/%61dmin/x",
+    "/admi%6e",
+    "/%61%64%6d%69%6e/x",
+    "//admin/x",
+    "///admin/x",
+    "/.//admin/x",
+    "/public//../admin/x",
+    "/public/../admin/x",
+    "/public/./../admin/x",
+    "/public/x/../../admin/x",
+    "/../admin/x",
+    "/..//admin/x",
+    "/./admin/x",
+    "/admin/.",
+    "/admin/..",
+    "/admin/./x",
+    "/admin/public/../x",
+    "/public/%2e%2e/admin/x",
+    "/public/%2E%2E/admin/x",
+    "/public/.%2e/admin/x",
+    "/public/%2e./admin/x",
+    "/public%2f..%2fadmin%2fx",
+    "/public/..%2fadmin/x",
+    "/public/..%2Fadmin%2Fx",
+    "/public%2f%2e%2e%2fadmin/x",
+    "/%2fadmin/x",
+    "/%2Fadmin",
+    "/.%2fadmin/x",
+    "/admin%2fx",
+    "/admin%2f",
+    "\\admin\\x",
+    "/\\admin/x",
+    "/public\\..\\admin\\x",
+    "/public/..\\admin/x",
+    "/public/%5c../admin/x",
+    "/public/..%5cadmin%5cx",
+    "/%5cadmin/x",
+    "/admin%5cx",
+    "/public/..;/admin/x",
+    "/public/..;x=y/admin/x",
+    "/public/;/../admin/x",
+    "/;/admin/x",
+    "/;x=y/admin/x",
+    "/admin;/x",
+    "/admin;x=y/x",
+    "/admin/x;y",
+    "/;admin/x",
+    "/public/..%3b/admin/x",
+    "/admin%3bx/x",
+    "/%3b/admin/x",
+    "/%252e%252e/admin/x",
+    "/public/%252e%252e/admin/x",
+    "/public/%252e%252e%252fadmin/x",
+    "/%2561dmin/x",
+    "/%252fadmin/x",
+    "/public%252f..%252fadmin/x",
+    "/%25252e/admin/x",
+    "/public/%c0%ae%c0%ae/admin/x",
+    "/public/%c0%ae%c0%ae%c0%afadmin/x",
+    "/%c0%afadmin/x",
+    "/%e0%80%afadmin/x",
+    "/%c1%a1dmin/x",
+    "/public/%uff0e%uff0e/admin/x",
+    "/public/%u002e%u002e/admin/x",
+    "/admin%00",
+    "/admin%00/public/x",
+    "/admin/x%00.css",
+    "/public/x%00/../../admin/x",
+    "/admin%3f",
+    "/admin%3f/public/x",
+    "/admin%3fpublic/x",
+    "/admin%23",
+    "/admin%23/public/x",
+    "/admin#/public/x",
+    "/public/x#/../../admin/x",
+    "/public/x?/../../admin/x",
+    "/admin?/public/x",
+    "/admin?x=/public/../../y",
+    "/admin%20",
+    "/admin%09",
+    "/admin%0a",
+    "/admin%0d%0ax",
+    "/admin.",
+    "/admin./x",
+    "/admin../x",
+    "/admin%2e/x",
+    "/admin%2e%2e/x",
+    "/ADMIN/x",
+    "/Admin/x",
+    "/%41dmin/x",
+    "/adm%c4%b1n/x",
+    "/adm%C4%B0n/x",
+    "http://app.localhost:8080/admin/x",
+];
+
+fn targets() -> Vec<String> {
+    let mut runner = TestRunner::deterministic();
+    let made_up = || {
+        adversarial_inputs::paths()
+            .new_tree(&mut runner)
+            .expect("a path")
+            .current()
+    };
+    let made_up: Vec<String> = std::iter::repeat_with(made_up).take(GENERATED).collect();
+    let targets = KNOWN.iter().map(|&target| target.to_owned()).chain(made_up);
+    // A line's end would be two lines, and an empty target none.
+    targets
+        .filter(|target| !target.is_empty() && !target.contains(['\r', '\n']))
+        .collect()
+}
+
+/// Every backend behind an app of its own that takes no odd spellings, and one that takes all of them.
+fn before(backends: &Backends) -> Doorward {
+    let mut apps = String::new();
+    for (name, place) in &backends.places {
+        for (kind, allowed) in [
+            ("strict", ""),
+            (
+                "tolerant",
+                "\"double-slash\", \"encoded-slash\", \"semicolon\", \"encoded-percent\", \"encoded-delimiter\", \"non-utf8\"",
+            ),
+        ] {
+            apps.push_str(&format!(
+                "[apps.{name}-{kind}]\nprovider = \"login\"\npublic_url = \"http://{name}-{kind}.localhost:8080\"\n\
+                 client_id = \"{name}\"\nupstream = \"{}\"\ntolerate_paths = [{allowed}]\n\
+                 case_insensitive_paths = {}\n[[apps.{name}-{kind}.rules]]\npaths = [\"/admin/**\"]\nallow = \"authenticated\"\n\
+                 [[apps.{name}-{kind}.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n",
+                place.url(),
+                name.contains("any-case"),
+            ));
+        }
+    }
+    Setup::plain().more(&apps).start()
+}
+
+/// Asks for `target` on a connection that is kept as long as it lasts; nothing if it ended without an answer.
+async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u16, String)> {
+    let mut dialogue = kept.take().expect("a connection");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
+    dialogue.0.write(request.as_bytes()).await.ok()?;
+    let reply = dialogue.try_hear("GET").await?;
+    let closes = reply
+        .head
+        .all("connection")
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case("close"));
+    if !closes && reply.status() < 400 {
+        *kept = Some(dialogue);
+    }
+    Some((reply.status(), reply.text()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_server_gives_away_what_the_rules_protect_however_it_reads_a_path() {
+    let backends = Backends::start().await;
+    let door = before(&backends);
+    let (targets, mut holes) = (targets(), Vec::new());
+    let mut served: BTreeMap<&str, usize> = BTreeMap::new();
+    for name in backends.places.keys() {
+        for kind in ["strict", "tolerant"] {
+            let host = format!("{name}-{kind}.localhost:8080");
+            let mut kept = None;
+            for target in &targets {
+                if kept.is_none() {
+                    let stream = TcpStream::connect(door.address())
+                        .await
+                        .expect("a connection");
+                    stream.set_nodelay(true).expect("no delay");
+                    kept = Some(Dialogue(Wire::new(stream)));
+                }
+                let asked = target.replace("app.localhost:8080", &host);
+                let Some((status, text)) = ask(&mut kept, &host, &asked).await else {
+                    continue;
+                };
+                if text.contains(PROTECTED) {
+                    holes.push(format!("{host}: {target:?} gave {status} {text}"));
+                }
+                *served.entry(name).or_default() +=
+                    usize::from(status < 400 && text.contains("public"));
+            }
+        }
+    }
+    assert!(holes.is_empty(), "{}", holes.join("\n"));
+    for name in backends.places.keys() {
+        let served = served.get(name.as_str()).copied().unwrap_or_default();
+        assert!(
+            served > 50,
+            "{name} served {served} public paths only: nothing was tried"
+        );
+    }
+}
+
+/// Without Doorward most of them do give it away under spellings that look like something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_same_servers_do_read_these_paths_apart() {
+    let backends = Backends::start().await;
+    let looks_protected = |target: &str| {
+        target
+            .strip_prefix("/admin")
+            .is_some_and(|rest| !rest.starts_with('.'))
+    };
+    for (name, place) in &backends.places {
+        let (mut kept, mut disguises) = (None, Vec::new());
+        for target in targets().iter().filter(|target| !looks_protected(target)) {
+            if kept.is_none() {
+                kept = Some(place.dialogue().await);
+            }
+            if let Some((200, text)) = ask(&mut kept, "backend.example", target).await
+                && text.contains(PROTECTED)
+            {
+                disguises.push(target.clone());
+            }
+        }
+        assert!(
+            disguises.len() >= 10,
+            "{name} gives it away under {disguises:?} only"
+        );
+    }
+}

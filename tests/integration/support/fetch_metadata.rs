@@ -1,0 +1,111 @@
+//! What a browser says of its requests without being asked: `Sec-Fetch-*`, `Accept`, `Origin`, `Referer`, and
+//! whether a cookie's `SameSite` lets it go along.
+
+use url::Url;
+
+use super::browser::{Kind, RequestSpec};
+use super::cookies::{CookieContext, same_site};
+use super::page::Redirect;
+
+/// What the cookie rules need to know of a request that earlier answers redirected here.
+pub(super) fn situation(ask: &RequestSpec, before: &[Redirect]) -> CookieContext {
+    CookieContext {
+        same_site: ask.kind == Kind::Program || is_same_site(ask, before),
+        top_level: ask.kind == Kind::Navigation,
+        safe_method: matches!(ask.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "TRACE"),
+    }
+}
+
+/// The headers that the browser adds by itself, cookies apart.
+pub(super) fn implied_headers(
+    ask: &RequestSpec,
+    before: &[Redirect],
+) -> Vec<(&'static str, String)> {
+    const HTML: &str =
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+    let (mode, dest, accept) = match ask.kind {
+        Kind::Navigation => ("navigate", "document", HTML),
+        Kind::Frame => ("navigate", "iframe", HTML),
+        Kind::Fetch => ("cors", "empty", "*/*"),
+        Kind::Image => ("no-cors", "image", "image/avif,image/webp,*/*;q=0.8"),
+        Kind::Program => {
+            return vec![
+                ("Accept", "*/*".to_owned()),
+                ("User-Agent", "program/1".to_owned()),
+            ];
+        }
+    };
+    let mut headers = vec![
+        (
+            "User-Agent",
+            "Mozilla/5.0 (X11; Linux x86_64) Test".to_owned(),
+        ),
+        ("Accept", accept.to_owned()),
+    ];
+    if is_trustworthy(&ask.url) {
+        headers.push(("Sec-Fetch-Site", fetch_site(ask, before).to_owned()));
+        headers.push(("Sec-Fetch-Mode", mode.to_owned()));
+        headers.push(("Sec-Fetch-Dest", dest.to_owned()));
+        if ask.kind == Kind::Navigation {
+            headers.push(("Sec-Fetch-User", "?1".to_owned()));
+        }
+    }
+    let Some(initiator) = &ask.initiator else {
+        return headers;
+    };
+    let crossed = before
+        .iter()
+        .any(|hop| hop.url.origin() != ask.url.origin());
+    if !matches!(ask.method.as_str(), "GET" | "HEAD")
+        || (ask.kind == Kind::Fetch && initiator.origin() != ask.url.origin())
+    {
+        let origin = if crossed {
+            "null".to_owned()
+        } else {
+            initiator.origin().ascii_serialization()
+        };
+        headers.push(("Origin", origin));
+    }
+    let referer = if initiator.origin() == ask.url.origin() {
+        initiator.as_str().to_owned()
+    } else {
+        format!("{}/", initiator.origin().ascii_serialization())
+    };
+    headers.push(("Referer", referer));
+    headers
+}
+
+/// Everything that had a say in this request: who began it and every answer that redirected it.
+fn is_same_site(ask: &RequestSpec, before: &[Redirect]) -> bool {
+    let Some(initiator) = &ask.initiator else {
+        return true;
+    };
+    same_site(initiator, &ask.url)
+        && before
+            .iter()
+            .all(|hop| same_site(&hop.url, &ask.url) || ask.kind == Kind::Navigation)
+}
+
+/// `Sec-Fetch-*` goes to potentially trustworthy URLs only (W3C Secure Contexts).
+fn is_trustworthy(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    url.scheme() == "https"
+        || host == "localhost"
+        || host.ends_with(".localhost")
+        || host.starts_with("127.")
+}
+
+fn fetch_site(ask: &RequestSpec, before: &[Redirect]) -> &'static str {
+    let Some(initiator) = &ask.initiator else {
+        return "none";
+    };
+    let urls = || before.iter().map(|hop| &hop.url).chain([&ask.url]);
+    if urls().all(|url| url.origin() == initiator.origin()) {
+        return "same-origin";
+    }
+    if urls().all(|url| same_site(url, initiator)) {
+        "same-site"
+    } else {
+        "cross-site"
+    }
+}

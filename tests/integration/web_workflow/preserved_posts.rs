@@ -1,0 +1,829 @@
+//! Work that meets an ended session: a form is kept, shown after the login, and sent once, as it was, when its sender
+//! says so; what is not kept is told so plainly.
+
+use super::{CART, is_sent_to_log_in, load, location, sets_session};
+use crate::support::answers::{Dialogue, assert_error_page, assert_login_starts, metric_reaches};
+use crate::support::backend::{Answer, Cut, Received};
+use crate::support::browser::{Browser, Kind, Page, RequestSpec};
+use crate::support::doorward::{Doorward, Setup};
+use crate::support::provider::Endpoint;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const ORDERS: &str = "/orders?list=a%20b";
+/// Not as any parser would write it again.
+const BODY: &[u8] = b"item=7&note=Gr%C3%BC%C3%9Fe+%E4%0D%0A%00&a=1&a=%31&=x&empty=&b&&amount=0007&token=s3cr3t-field";
+const TWENTY_MINUTES: u64 = 20 * 60;
+
+/// A form of the store, sent from one of its own pages.
+fn form(doorward: &Doorward, path: &str) -> RequestSpec {
+    let page = doorward.store_url("/orders/new").parse().expect("an URL");
+    RequestSpec::new(Kind::Navigation, &doorward.store_url(path))
+        .method("POST")
+        .from(&page)
+        .body(FORM, BODY)
+}
+
+/// Alice, whose session has run out since.
+async fn idle_alice(doorward: &Doorward) -> Browser {
+    let browser = doorward.logged_in("alice", CART).await;
+    doorward.pass(31 * 60);
+    browser
+}
+
+/// Sends the form and logs in on the way: our page that asks whether to send it now.
+async fn asked_to_send(doorward: &Doorward, browser: &mut Browser) -> Page {
+    let page = browser.send(form(doorward, ORDERS).following()).await;
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "{page}"
+    );
+    assert_eq!(page.post_replays().len(), 1, "{page}");
+    page
+}
+
+fn received(doorward: &Doorward) -> Vec<Received> {
+    doorward
+        .store
+        .received()
+        .into_iter()
+        .filter(|one| one.method == "POST")
+        .collect()
+}
+
+fn outcome(outcome: &str) -> String {
+    format!(r#"doorward_post_replays_total{{app="store",outcome="{outcome}"}}"#)
+}
+
+#[tokio::test]
+async fn a_form_that_meets_an_ended_session_is_sent_once_as_it_was_after_the_login() {
+    for doorward in [Setup::plain().start(), Setup::over_tls().start()] {
+        let mut browser = idle_alice(&doorward).await;
+        let kept = browser.send(form(&doorward, ORDERS)).await;
+        assert_eq!(
+            (kept.status(), kept.header("cache-control")),
+            (303, Some("no-store")),
+            "{kept}"
+        );
+        assert!(
+            location(&kept).starts_with(&doorward.provider.url(Endpoint::Authorize)),
+            "{kept}"
+        );
+        doorward.log.line("/orders", "post_preserved").await;
+        let at_provider = browser.next(&kept).await;
+        let back = browser.next(&at_provider).await;
+        assert!(sets_session(&back), "{back}");
+        let page = browser.visit(location(&back)).await;
+        assert_eq!(page.status(), 200, "{page}");
+        let words = page.words();
+        for part in [
+            "Do you want to send your form now?",
+            ORDERS,
+            "alice",
+            "item",
+            "note",
+            "amount",
+            "token",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+        assert!(
+            !page.text().contains("s3cr3t-field") && !page.text().contains("0007"),
+            "no value stands on it: {page}"
+        );
+        assert!(
+            page.header("content-security-policy")
+                .is_some_and(|csp| csp.contains("frame-ancestors 'none'"))
+        );
+        assert!(
+            received(&doorward).is_empty(),
+            "nothing is sent before the person says so"
+        );
+
+        let sent = browser.submit(&page, &[]).await;
+        assert_eq!(
+            (sent.status(), sent.url.as_str()),
+            (200, doorward.store_url(ORDERS).as_str()),
+            "{sent}"
+        );
+        let [one] = received(&doorward).try_into().expect("sent once");
+        assert_eq!((one.target.as_str(), one.body.as_slice()), (ORDERS, BODY));
+        for (name, value) in [
+            ("content-type", Some(FORM)),
+            ("content-length", Some(BODY.len().to_string().as_str())),
+            ("transfer-encoding", None),
+            ("origin", Some(doorward.site().store.as_str())),
+            ("referer", Some(doorward.store_url("/orders/new").as_str())),
+            ("x-forwarded-user", Some("alice-id")),
+            ("cookie", None),
+        ] {
+            assert_eq!(one.header(name), value, "{name}");
+        }
+        doorward.log.line("/orders", "post_replayed").await;
+
+        // The answer is loaded again, or the button pressed twice.
+        for _ in 0..2 {
+            assert_error_page(
+                &browser.send(page.filled(&[])).await,
+                404,
+                "no_preserved_post",
+            );
+        }
+        assert_error_page(
+            &browser.step(page.url.as_str()).await,
+            404,
+            "no_preserved_post",
+        );
+        assert_eq!(received(&doorward).len(), 1);
+        for (what, count) in [("kept", 1.0), ("sent", 1.0)] {
+            metric_reaches(&doorward, &outcome(what), count).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_of_somebody_who_was_never_signed_in_is_kept_too() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = doorward.browser();
+    doorward.sign_in("bob");
+    let page = asked_to_send(&doorward, &mut browser).await;
+    browser.submit(&page, &[]).await;
+    let [one] = received(&doorward).try_into().expect("sent once");
+    assert_eq!(
+        (one.body.as_slice(), one.header("x-forwarded-user")),
+        (BODY, Some("bob-id"))
+    );
+}
+
+#[tokio::test]
+async fn a_form_is_not_sent_as_another_person() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    doorward.sign_in("bob");
+    let page = browser.send(form(&doorward, ORDERS).following()).await;
+    assert_error_page(&page, 403, "post_of_another_user");
+    assert!(page.words().contains("another person"), "{page}");
+    // It is gone, for alice as well.
+    doorward.pass(31 * 60 - 1500);
+    let logout = browser
+        .visit(&doorward.store_url("/.doorward/logout"))
+        .await;
+    browser.submit(&logout, &[]).await;
+    doorward.sign_in("alice");
+    load_cart(&doorward, &mut browser).await;
+    assert_error_page(
+        &browser.step(page.url.as_str()).await,
+        404,
+        "no_preserved_post",
+    );
+    assert!(received(&doorward).is_empty());
+    metric_reaches(&doorward, &outcome("user_switched"), 1.0).await;
+}
+
+#[tokio::test]
+async fn a_form_is_for_the_browser_that_sent_it() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    let mut thief = doorward.logged_in("alice", CART).await;
+    assert_error_page(
+        &thief.step(page.url.as_str()).await,
+        404,
+        "no_preserved_post",
+    );
+    assert_error_page(
+        &thief.send(page.filled(&[])).await,
+        404,
+        "no_preserved_post",
+    );
+    assert!(received(&doorward).is_empty());
+    browser.submit(&page, &[]).await;
+    assert_eq!(received(&doorward).len(), 1, "the thief took nothing away");
+}
+
+#[tokio::test]
+async fn a_form_from_elsewhere_is_neither_kept_nor_called_for() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser.clone()).await;
+    let call = page.filled(&[]);
+    let of = |from: &str| from.parse::<url::Url>().expect("an URL");
+    for elsewhere in [
+        "https://evil.test/",
+        "https://forum.example.test/",
+        "http://store.example.test/",
+    ] {
+        for ask in [form(&doorward, ORDERS), call.clone()] {
+            let answer = browser.send(ask.from(&of(elsewhere))).await;
+            assert_error_page(&answer, 401, "post_not_preserved");
+            assert!(
+                answer
+                    .words()
+                    .contains("does not seem to come from a page of this site"),
+                "{answer}"
+            );
+            assert!(
+                !answer.chain[0]
+                    .set_cookies
+                    .iter()
+                    .any(|line| line.contains("_login_")),
+                "{answer}"
+            );
+        }
+    }
+    let (origin, page) = (doorward.site().store, doorward.store_url("/x"));
+    let old_browser = |lines: &[(&str, &str)]| {
+        let ask = RequestSpec {
+            kind: Kind::Program,
+            initiator: None,
+            ..form(&doorward, ORDERS)
+        }
+        .header("Accept", "text/html");
+        lines
+            .iter()
+            .fold(ask, |ask, (name, value)| ask.header(name, value))
+    };
+    for (lines, status) in [
+        (vec![], 401),
+        (vec![("Origin", "null")], 401),
+        (vec![("Referer", page.as_str())], 401),
+        (
+            vec![
+                ("Origin", origin.as_str()),
+                ("Referer", "https://evil.test/x"),
+            ],
+            401,
+        ),
+        (
+            vec![
+                ("Origin", origin.as_str()),
+                ("Referer", "https://store.example.test.evil.test/x"),
+            ],
+            401,
+        ),
+        (
+            vec![("Origin", origin.as_str()), ("Origin", "https://evil.test")],
+            401,
+        ),
+        (
+            vec![
+                ("Origin", origin.as_str()),
+                ("Sec-Fetch-Site", "cross-site"),
+            ],
+            401,
+        ),
+        (
+            vec![("Origin", origin.as_str()), ("Referer", page.as_str())],
+            303,
+        ),
+        (vec![("Origin", origin.as_str())], 303),
+    ] {
+        assert_eq!(
+            browser.send(old_browser(&lines)).await.status(),
+            status,
+            "{lines:?}"
+        );
+    }
+    // With a living session too, nothing but our own page calls for a form.
+    let mut live = doorward.logged_in("alice", CART).await;
+    let mut ask = call.clone().from(&of("https://evil.test/"));
+    ask.headers
+        .push(("Cookie".to_owned(), cookies(&doorward, &live)));
+    live.jar.remove(doorward.store_host(), |_| true);
+    let answer = live.send(ask).await;
+    assert_eq!(answer.status(), 200, "{answer}");
+    let [one] = received(&doorward).try_into().expect("the call itself");
+    assert_eq!(
+        one.body, call.body,
+        "what another site sends is what the app gets"
+    );
+}
+
+/// What the browser would send to the store with a request of its own.
+fn cookies(doorward: &Doorward, browser: &Browser) -> String {
+    let pairs = browser
+        .jar
+        .of(doorward.store_host())
+        .into_iter()
+        .filter(|cookie| cookie.path == "/");
+    pairs
+        .map(|cookie| format!("{}={}", cookie.name, cookie.value))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+#[tokio::test]
+async fn what_is_no_small_plain_form_is_told_why_it_was_not_sent() {
+    let doorward = Setup::over_tls()
+        .store("preserve_post_max_bytes = 2048")
+        .start();
+    let mut browser = idle_alice(&doorward).await;
+    let plain = || form(&doorward, ORDERS);
+    let kind = |kind: &str| {
+        let mut ask = plain();
+        ask.headers.retain(|(name, _)| name != "content-type");
+        ask.header("content-type", kind)
+    };
+    let much = vec![b'x'; 2049];
+    let cases = [
+        (
+            kind("multipart/form-data; boundary=x"),
+            "holds files or is of an unusual kind",
+            "wrong_type",
+        ),
+        (
+            kind("application/json"),
+            "holds files or is of an unusual kind",
+            "wrong_type",
+        ),
+        (
+            kind("text/plain"),
+            "holds files or is of an unusual kind",
+            "wrong_type",
+        ),
+        (
+            plain().header("Content-Encoding", "gzip"),
+            "holds files or is of an unusual kind",
+            "wrong_type",
+        ),
+        (
+            RequestSpec {
+                body: much,
+                ..plain()
+            },
+            "it is too long",
+            "too_large",
+        ),
+        (
+            form(&doorward, &format!("/orders?{}", "x".repeat(5000))),
+            "it is too long",
+            "too_large",
+        ),
+    ];
+    for (ask, words, why) in cases {
+        let answer = browser.send(ask).await;
+        assert_error_page(&answer, 401, "post_not_preserved");
+        assert!(answer.words().contains(words), "{why}: {answer}");
+    }
+    for (why, count) in [("wrong_type", 4.0), ("too_large", 2.0)] {
+        metric_reaches(&doorward, &outcome(why), count).await;
+    }
+    let most = RequestSpec {
+        body: vec![b'x'; 2048],
+        ..plain()
+    };
+    assert_eq!(browser.send(most).await.status(), 303);
+    assert!(received(&doorward).is_empty());
+}
+
+/// The head of a form that is sent with these fields, byte for byte.
+fn head(doorward: &Doorward, fields: &str) -> String {
+    let origin = doorward.site().store;
+    let host = origin.trim_start_matches("http://");
+    format!(
+        "POST {ORDERS} HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\nAccept: text/html\r\nContent-Type: {FORM}\r\n\
+         {fields}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_form_whose_length_is_not_said_is_not_kept_and_its_sender_is_told() {
+    let doorward = Setup::plain().start();
+    let browser = idle_alice(&doorward).await;
+    let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
+    // Nothing of it is waited for.
+    let reply = dialogue
+        .ask("POST", head(&doorward, "Transfer-Encoding: chunked"))
+        .await;
+    assert_eq!(reply.status(), 401, "{}", reply.text());
+    assert!(
+        reply.text().contains("did not say how long it is"),
+        "{}",
+        reply.text()
+    );
+    metric_reaches(&doorward, &outcome("length_unknown"), 1.0).await;
+}
+
+#[tokio::test]
+async fn no_form_is_read_before_there_is_room_for_it() {
+    let doorward = Setup::plain().start();
+    let browser = doorward.browser();
+    let half = head(&doorward, "Content-Length: 60000") + "a=b";
+    let mut arriving = Vec::new();
+    for _ in 0..64 {
+        let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
+        dialogue.say(&half).await;
+        arriving.push(dialogue);
+    }
+    metric_reaches(&doorward, "doorward_preserved_posts", 64.0).await;
+    assert!(
+        doorward.metric("doorward_preserved_post_bytes").await > 64.0 * 60_000.0,
+        "by the length that was said"
+    );
+    let reply = Dialogue::with(&browser, &doorward.site().store)
+        .await
+        .ask("POST", &half)
+        .await;
+    assert_eq!(reply.status(), 401, "{}", reply.text());
+    assert!(
+        reply.text().contains("there is no room for it just now"),
+        "{}",
+        reply.text()
+    );
+    // Others are told nothing of the kind, and who gives up leaves their room.
+    assert_eq!(
+        doorward
+            .logged_in("bob", CART)
+            .await
+            .send(form(&doorward, ORDERS))
+            .await
+            .status(),
+        200
+    );
+    drop(arriving);
+    metric_reaches(&doorward, "doorward_preserved_posts", 0.0).await;
+    let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
+    let whole = head(&doorward, "Content-Length: 3") + "a=b";
+    assert_eq!(dialogue.ask("POST", whole).await.status(), 303);
+}
+
+#[tokio::test]
+async fn empty_forms_of_strangers_keep_nobody_from_logging_in() {
+    let doorward = Setup::plain().remembering("max_entries = 80").start();
+    let mut stranger = doorward.browser();
+    let empty = || RequestSpec {
+        body: Vec::new(),
+        ..form(&doorward, ORDERS)
+    };
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        statuses.push(
+            stranger
+                .send(empty().header("Content-Length", "0"))
+                .await
+                .status(),
+        );
+    }
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 303).count(),
+        10,
+        "{statuses:?}"
+    );
+    assert_eq!(doorward.metric("doorward_preserved_posts").await, 10.0);
+    let mut alice = doorward.logged_in("alice", CART).await;
+    load_cart(&doorward, &mut alice).await;
+}
+
+#[tokio::test]
+async fn a_form_to_an_address_that_is_no_link_is_not_kept() {
+    let doorward = Setup::over_tls()
+        .store("allow_ambiguous_paths = [\"double-slash\"]")
+        .start();
+    let mut browser = idle_alice(&doorward).await;
+    let answer = browser.send(form(&doorward, "//x/y")).await;
+    assert_error_page(&answer, 401, "post_not_preserved");
+    assert!(
+        answer.words().contains("its address is an unusual one"),
+        "{answer}"
+    );
+    metric_reaches(&doorward, &outcome("address_invalid"), 1.0).await;
+    let page = browser.send(form(&doorward, "/x//y").following()).await;
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn the_page_says_when_the_form_was_sent_and_whether_anybody_was_signed_in() {
+    let doorward = Setup::over_tls().start();
+    let mut stranger = doorward.browser();
+    doorward.sign_in("bob");
+    let page = asked_to_send(&doorward, &mut stranger).await;
+    for (secs, ago) in [
+        (0, "less than a minute ago"),
+        (60, "1 minute ago"),
+        (660, "12 minutes ago"),
+    ] {
+        doorward.pass(secs);
+        let words = stranger.step(page.url.as_str()).await.words();
+        for part in [
+            ago,
+            "before anybody was signed in",
+            "only if you filled it in yourself",
+        ] {
+            assert!(words.contains(part), "{part}: {words}");
+        }
+    }
+    let words = asked_to_send(&doorward, &mut idle_alice(&doorward).await)
+        .await
+        .words();
+    assert!(
+        words.contains("You were no longer signed in when you sent it, less than a minute ago"),
+        "{words}"
+    );
+    assert!(!words.contains("before anybody"), "{words}");
+}
+
+#[tokio::test]
+async fn where_forms_are_not_kept_none_is_and_nothing_calls_for_one() {
+    let doorward = Setup::over_tls()
+        .store("preserve_post_max_bytes = 0")
+        .start();
+    let mut browser = idle_alice(&doorward).await;
+    let answer = browser.send(form(&doorward, ORDERS)).await;
+    assert_error_page(&answer, 401, "post_not_preserved");
+    assert!(!answer.words().contains("was not kept"), "{answer}");
+    load_cart(&doorward, &mut browser).await;
+    let call = RequestSpec {
+        body: b"doorward-form=AbCdEfGhIjKlMnOpQrSt-_".to_vec(),
+        ..form(&doorward, ORDERS)
+    };
+    assert_eq!(browser.send(call.clone()).await.status(), 200);
+    assert_eq!(
+        received(&doorward).pop().expect("the call itself").body,
+        call.body
+    );
+}
+
+async fn load_cart(doorward: &Doorward, browser: &mut Browser) {
+    let page = browser.visit(&doorward.store_url(CART)).await;
+    assert_eq!(page.status(), 200, "{page}");
+}
+
+#[tokio::test]
+async fn a_form_of_an_app_that_looks_like_a_call_reaches_it() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = doorward.logged_in("alice", CART).await;
+    for body in [
+        "x".repeat(36),
+        format!("doorward-form={}", "%".repeat(22)),
+        format!("comment={}", "y".repeat(28)),
+    ] {
+        assert_eq!(body.len(), 36);
+        let answer = browser
+            .send(RequestSpec {
+                body: body.clone().into_bytes(),
+                ..form(&doorward, ORDERS)
+            })
+            .await;
+        assert_eq!(answer.status(), 200, "{answer}");
+        assert_eq!(received(&doorward).pop().expect("it").body, body.as_bytes());
+    }
+    // A call for a form that there is none of does not reach it.
+    let call = RequestSpec {
+        body: b"doorward-form=AbCdEfGhIjKlMnOpQrSt-_".to_vec(),
+        ..form(&doorward, ORDERS)
+    };
+    assert_error_page(&browser.send(call).await, 404, "no_preserved_post");
+    assert_eq!(received(&doorward).len(), 3);
+}
+
+#[tokio::test]
+async fn a_form_goes_only_where_it_was_sent_and_under_the_rules_of_that_place() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = browser
+        .send(form(&doorward, "/admin/users").following())
+        .await;
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "{page}"
+    );
+    let call = page.filled(&[]);
+    for path in [ORDERS, "/orders", "/public/x"] {
+        let elsewhere = RequestSpec {
+            url: doorward.store_url(path).parse().expect("an URL"),
+            ..call.clone()
+        };
+        assert_error_page(&browser.send(elsewhere).await, 404, "no_preserved_post");
+    }
+    assert_error_page(&browser.send(call).await, 403, "forbidden");
+    assert!(received(&doorward).is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_ends_before_the_button_is_pressed_loses_nothing() {
+    let doorward = Setup::over_tls().session("idle_timeout = \"5m\"").start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    doorward.pass(6 * 60);
+    let page = browser.submit(&page, &[]).await;
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "asked once more: {page}"
+    );
+    doorward.pass(6 * 60);
+    let start = browser.step(page.url.as_str()).await;
+    assert_login_starts(&doorward, &start);
+    let page = browser.visit(page.url.as_str()).await;
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "{page}"
+    );
+    browser.submit(&page, &[]).await;
+    assert_eq!(
+        received(&doorward)
+            .iter()
+            .map(|one| one.body.as_slice())
+            .collect::<Vec<_>>(),
+        [BODY]
+    );
+}
+
+#[tokio::test]
+async fn a_form_waits_for_a_login_that_takes_its_time_and_not_for_ever() {
+    for (secs, waits) in [(TWENTY_MINUTES, true), (TWENTY_MINUTES + 301, false)] {
+        let doorward = Setup::over_tls().start();
+        let mut browser = idle_alice(&doorward).await;
+        let page = asked_to_send(&doorward, &mut browser).await;
+        doorward.pass(secs);
+        load(&doorward, &mut browser, "alice").await;
+        let status = browser.step(page.url.as_str()).await.status();
+        assert_eq!(
+            status,
+            if waits { 200 } else { 404 },
+            "after {secs} seconds"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_fails_first_leads_back_to_the_form() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    doorward
+        .provider
+        .behave(|provider| provider.authorize_error = Some("access_denied"));
+    let page = browser.send(form(&doorward, ORDERS).following()).await;
+    assert_error_page(&page, 403, "declined_by_provider");
+    doorward
+        .provider
+        .behave(|provider| provider.authorize_error = None);
+    let (login, _) = page
+        .links()
+        .into_iter()
+        .find(|(target, _)| target.contains("/login"))
+        .expect("a link");
+    let page = browser.click(&page, &login).await;
+    assert_eq!(
+        (page.status(), page.url.path()),
+        (200, "/.doorward/form"),
+        "{page}"
+    );
+    browser.submit(&page, &[]).await;
+    assert_eq!(received(&doorward).len(), 1);
+}
+
+#[tokio::test]
+async fn an_app_that_is_away_when_the_button_is_pressed_gets_it_the_next_time() {
+    let mut doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    let room = doorward.metric("doorward_preserved_post_bytes").await;
+    doorward.store.stop();
+    for count in [1.0, 2.0] {
+        assert_error_page(
+            &browser.send(page.filled(&[])).await,
+            502,
+            "upstream_connect_refused",
+        );
+        metric_reaches(&doorward, &outcome("returned"), count).await;
+        assert_eq!(
+            doorward.metric("doorward_preserved_post_bytes").await,
+            room,
+            "it waits as before"
+        );
+    }
+    doorward.store.restart();
+    assert_eq!(browser.send(page.filled(&[])).await.status(), 200);
+    assert_eq!(
+        received(&doorward)
+            .iter()
+            .map(|one| one.body.as_slice())
+            .collect::<Vec<_>>(),
+        [BODY]
+    );
+    assert_error_page(
+        &browser.send(page.filled(&[])).await,
+        404,
+        "no_preserved_post",
+    );
+    metric_reaches(&doorward, &outcome("sent"), 1.0).await;
+    metric_reaches(&doorward, "doorward_preserved_posts", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_form_that_the_app_did_not_answer_is_not_counted_as_sent() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    doorward.store.answer(
+        "/orders",
+        Answer {
+            cut: Some(Cut::BeforeHead),
+            ..Answer::default()
+        },
+    );
+    assert_eq!(browser.send(page.filled(&[])).await.status(), 502);
+    metric_reaches(&doorward, &outcome("unanswered"), 1.0).await;
+    metric_reaches(&doorward, "doorward_preserved_posts", 0.0).await;
+    assert_eq!(doorward.metric(&outcome("sent")).await, 0.0);
+}
+
+#[tokio::test]
+async fn the_apps_own_answer_to_a_form_is_passed_on() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    let answer = Answer {
+        status: 303,
+        ..Answer::default()
+    }
+    .with_header("Location", "/orders/17")
+    .with_header("Set-Cookie", "flash=thanks; Path=/");
+    doorward.store.answer("/orders", answer);
+    let sent = browser.submit(&page, &[]).await;
+    assert_eq!(
+        (sent.status(), sent.url.path()),
+        (200, "/orders/17"),
+        "{sent}"
+    );
+    assert!(browser.jar.get(doorward.store_host(), "flash").is_some());
+}
+
+#[tokio::test]
+async fn two_forms_wait_beside_each_other() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let one = browser.send(form(&doorward, "/orders/1")).await;
+    let two = browser.send(form(&doorward, "/orders/2")).await;
+    let mut pages = Vec::new();
+    for start in [&one, &two] {
+        let at_provider = browser.next(start).await;
+        pages.push(browser.visit(location(&at_provider)).await);
+    }
+    for page in pages.iter().rev() {
+        assert_eq!(
+            (page.status(), page.url.path()),
+            (200, "/.doorward/form"),
+            "{page}"
+        );
+        browser.submit(page, &[]).await;
+    }
+    let targets: Vec<String> = received(&doorward)
+        .into_iter()
+        .map(|one| one.target)
+        .collect();
+    assert_eq!(targets, ["/orders/2", "/orders/1"]);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_keeps_nothing_and_says_so() {
+    let doorward = Setup::over_tls().without_provider().start();
+    assert_error_page(
+        &doorward.browser().send(form(&doorward, ORDERS)).await,
+        503,
+        "provider_unreachable",
+    );
+    assert!(received(&doorward).is_empty());
+}
+
+#[tokio::test]
+async fn scripts_and_frames_get_no_form() {
+    let doorward = Setup::over_tls().start();
+    let mut browser = idle_alice(&doorward).await;
+    let page = asked_to_send(&doorward, &mut browser).await;
+    browser.jar.remove(doorward.store_host(), |cookie| {
+        cookie.name.ends_with("_jwt") || cookie.name.ends_with("_refresh")
+    });
+    for kind in [Kind::Fetch, Kind::Frame, Kind::Program] {
+        let answer = browser
+            .send(RequestSpec::new(kind, page.url.as_str()).from(&page.url))
+            .await;
+        assert_eq!(answer.status(), 401, "{kind:?}: {answer}");
+    }
+    is_sent_to_log_in(&doorward, &mut browser).await;
+    for bad in [
+        "/.doorward/form",
+        "/.doorward/form?id=x",
+        "/.doorward/form?x=1",
+    ] {
+        assert_error_page(
+            &browser.step(&doorward.store_url(bad)).await,
+            404,
+            "no_preserved_post",
+        );
+    }
+    let post =
+        RequestSpec::new(Kind::Navigation, &doorward.store_url("/.doorward/form")).method("POST");
+    assert_error_page(
+        &browser.send(post.from(&page.url)).await,
+        405,
+        "method_not_allowed",
+    );
+}
