@@ -1,4 +1,5 @@
-//! Stage 3: who asks. Opens the cookies, judges the session, and refreshes it here and only here.
+//! Authentication: decrypts the session cookies, validates the session, and refreshes it if needed.
+//! The only place that starts a refresh.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,67 +29,68 @@ use crate::types::body::ValidityCheck;
 use crate::types::oauth::{Generation, KeyFingerprint, ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
-/// Sessions whose seal opened before, by the seal itself: their claims are read and their headers made once.
-/// One for each worker.
+/// Sessions by app and seal: a cached session is not parsed again, and its identity headers are
+/// built once. One cache per worker.
 pub struct SessionCache(Cache<(usize, SealId), Arc<Session>>);
 
 impl SessionCache {
-    /// A cache of at most `sessions`.
+    /// Creates a cache of at most `sessions` entries.
     pub fn new(sessions: usize) -> Self {
         Self(Cache::new(sessions))
     }
 }
 
-/// How much may be done to find out who asks.
+/// How much authentication may do for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeMode {
-    /// Only open cookies: the page is everyone's. Nothing is waited for, nothing fails, and nothing is said to the
-    /// browser about its session.
+    /// Only decrypts cookies, for public paths: never waits, never fails, sets no cookie.
     ReadOnly,
-    /// The same where somebody must be known, but the answer cannot deliver a cookie.
+    /// Requires a valid session, but the response cannot set cookies (protocol upgrades): no
+    /// refresh.
     NoSetCookie,
-    /// Refresh if need be.
+    /// Refreshes the session if needed.
     Refresh,
 }
 
-/// Who asks, and what is to be said to the browser about it when the answer's head is written.
+/// The result of authentication. The session update takes effect when the response head is written.
 #[derive(Debug)]
 pub struct Authentication {
-    /// Who asks; an outage is not nobody.
+    /// The caller, or why it cannot be determined now.
     pub caller: Result<Caller, Unavailable>,
-    /// What became of the session.
+    /// What the response does with the session.
     pub update: SessionUpdate,
-    /// When that was.
+    /// When the request was authenticated.
     pub at: Timestamp,
-    /// The nonce that the next proof of possession has to carry.
+    /// The `DPoP-Nonce` for the client's next proof.
     pub nonce: Option<HeaderValue>,
 }
 
-/// After how long an answer no longer delivers what its request brought, where other replicas may have brought more:
-/// well below the life of any JWT.
+/// With a shared store, responses slower than this do not set refreshed cookies: another replica
+/// may have rotated the tokens again. Well below the lifetime of a JWT.
 const LATE: Duration = Duration::from_secs(10);
 
-/// What the answer owes the browser.
+/// How the response updates the session of the client.
 #[derive(Debug)]
 pub enum SessionUpdate {
-    /// Nothing.
+    /// No update.
     Nothing,
-    /// The tokens that a refresh brought.
+    /// Sets the refreshed session.
     SetSession(Arc<Grant>),
-    /// The tokens that a refresh brought a native app, and their scope.
+    /// Returns refreshed tokens to a native app, with their scope.
     ReturnTokens(Arc<Grant>, String),
-    /// What a refresh brings that runs beside the request, if it ends in time; else the last activity.
+    /// Sets the refreshed session if the refresh beside this request ends in time, else touches the
+    /// last activity.
     SetIfRefreshed(RefreshHandle, LiveSession),
-    /// The last activity, if it is time to write it down.
+    /// Sets the activity cookie, if it is due.
     TouchActivity(LiveSession),
-    /// The tokens that it brought, sealed with the key that seals now.
+    /// Sets the same tokens again, sealed with the current key.
     Reencrypt(LiveSession),
-    /// That this session is over, and why.
+    /// Clears the cookies of this session, for this reason.
     Clear(SessionId, NoSessionReason),
 }
 
 impl Authentication {
-    /// Nobody was asked for: the request leads to no app.
+    /// No session: the request has no app.
     pub const fn anonymous() -> Self {
         Self::new(
             Ok(Caller::Anonymous(NoSessionReason::NoCookie)),
@@ -108,7 +110,7 @@ impl Authentication {
         }
     }
 
-    /// Nobody, by a token that was shown.
+    /// No session: the presented token is rejected.
     pub(in crate::auth) const fn refused(refusal: TokenRefusal) -> Self {
         Self::new(
             Ok(Caller::Anonymous(NoSessionReason::TokenRefused(refusal))),
@@ -116,7 +118,7 @@ impl Authentication {
         )
     }
 
-    /// Nobody, by a session of this name that was presented, if any.
+    /// No session, for this reason. `sid` is the session that the cookies name.
     pub(in crate::auth) fn no_session(why: NoSessionReason, sid: Option<SessionId>) -> Self {
         let update = match (why, sid) {
             (
@@ -127,8 +129,9 @@ impl Authentication {
                 | NoSessionReason::Expired,
                 Some(sid),
             ) => SessionUpdate::Clear(sid, why),
-            // What ended it told the browser so: by now there may be cookies of a new login, not to be taken away.
-            // And other keys may open what ours do not: nothing is deleted.
+            // The response that ended the session cleared its cookies, and a new login may have set
+            // others since. Cookies that cannot be decrypted may belong to another key ring.
+            // Neither are deleted.
             (
                 NoSessionReason::Revoked
                 | NoSessionReason::RevocationsUnknown
@@ -145,8 +148,8 @@ impl Authentication {
 }
 
 impl Auth {
-    /// Finds out who sent a request with the fields of `proving` and these `cookies` to the app at `app_ref`. A session of cookies wins
-    /// over a token, which is then not looked at.
+    /// Authenticates a request by its cookies, else by its native access token. A session cookie
+    /// wins: the token is then not read.
     pub async fn resume(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -249,7 +252,7 @@ impl Auth {
         Authentication::new(caller, update)
     }
 
-    /// What becomes of a request after its session's refresh.
+    /// The result of a request after the refresh of its session.
     pub(in crate::auth) fn refreshed(
         &self,
         app: &AppAuth,
@@ -264,7 +267,7 @@ impl Auth {
                 return Authentication::new(Err(outage), SessionUpdate::Nothing);
             }
         };
-        // As of now: the wait was long enough for a logout.
+        // Checked again: a logout may have come during the refresh.
         if app
             .revocations
             .snapshot()
@@ -298,7 +301,7 @@ impl Auth {
         let lives = jwt.as_ref().is_some_and(|session| {
             now < session.valid_until && session.key.is_none_or(|key| is_known_key(app, &key))
         });
-        // While the JWT lives its refresh token is not used, and need not be opened.
+        // While the JWT is valid the refresh token is not used, so it is not decrypted.
         let refresh = if lives {
             None
         } else {
@@ -337,7 +340,7 @@ impl Auth {
         self.session_of(app, index, (&app.seals.jwt, &value), cache, now)
     }
 
-    /// The session that was sealed as `text`.
+    /// The session of a sealed token. A cached session is returned without parsing.
     pub(in crate::auth) fn session_of<P: Purpose<Payload = SessionJwt>>(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -358,7 +361,7 @@ impl Auth {
         Some((session, opened.key_age))
     }
 
-    /// A refreshed session that arrives here for the first time shows that the browser has its new tokens.
+    /// The first request with a new generation confirms that the client has the refreshed tokens.
     fn first_seen(self: &Arc<Self>, app: &Arc<AppAuth>, session: &Arc<Session>, now: Timestamp) {
         if session.generation == Generation::FIRST {
             return;
@@ -383,7 +386,8 @@ impl Auth {
         }
     }
 
-    /// Says for as long as `live` may go on that it may: until it is revoked or as old as any session may be.
+    /// Returns a check for streams: false once the session is revoked or reaches the absolute
+    /// timeout.
     pub fn holds(self: &Arc<Self>, app_ref: AppRef<'_>, live: &LiveSession) -> ValidityCheck {
         let (auth, index, session) = (Arc::clone(self), app_ref.index, Arc::clone(live.session()));
         ValidityCheck::new(move || {
@@ -396,8 +400,9 @@ impl Auth {
         })
     }
 
-    /// Whether what a refresh brought the request that came `at` is not to be delivered any more: there is a newer one,
-    /// or it may be so elsewhere; then it waits as the successor.
+    /// Whether refreshed tokens of a request that came `at` must not be delivered: a newer
+    /// generation exists, or another replica may have made one. The successor stays in the store
+    /// then.
     pub(in crate::auth) fn is_superseded(&self, grant: &Grant, at: Timestamp) -> bool {
         let is_late = self.stores.sessions.held().is_none() && self.now().since(at) > LATE;
         is_late
@@ -407,8 +412,9 @@ impl Auth {
                 .is_some_and(|newest| newest > grant.jwt.generation)
     }
 
-    /// The lines that an answer carries, decided when its head is written: from the newest that is known by then,
-    /// and none for a session that has ended meanwhile. What was no activity says nothing of the last one.
+    /// The `Set-Cookie` headers of a response, decided when its head is written: of the newest
+    /// known generation, and none for a session that was revoked meanwhile. Background requests do
+    /// not update the last activity.
     pub fn set_cookie_headers(
         &self,
         app_ref: AppRef<'_>,
@@ -473,11 +479,11 @@ impl Auth {
             SessionUpdate::Reencrypt(live) => self
                 .to_reencrypt(app, &live, request_cookies, now)
                 .map_or_else(|| note(&live), |grant| deliver(&grant)),
-            // By now a login may have put its cookies in the place of these.
+            // A login may have replaced these cookies meanwhile,
             SessionUpdate::Clear(sid, _) if self.superseded.get(&sid).is_some() => {
                 SetCookieHeaders::new()
             }
-            // ... at another replica too: a login ends the session that the browser had before.
+            // ... at another replica too: a login revokes the previous session of the browser.
             SessionUpdate::Clear(
                 sid,
                 NoSessionReason::Idle | NoSessionReason::AbsoluteTimeout | NoSessionReason::Expired,
@@ -496,14 +502,14 @@ struct Opened {
     key_age: Option<KeyAge>,
 }
 
-/// What is known of an app's sessions outside their cookies.
+/// The external validity inputs of an app's sessions: revocations and signing keys.
 pub(in crate::auth) struct SessionValidity<'a> {
     app: &'a AppAuth,
     revoked: Arc<RevokedSet>,
 }
 
 impl<'a> SessionValidity<'a> {
-    /// As it is now.
+    /// The current inputs.
     pub(in crate::auth) fn now(app: &'a AppAuth) -> Self {
         Self {
             app,
@@ -542,7 +548,7 @@ impl ValidityContext for SessionValidity<'_> {
     }
 }
 
-/// What the session of `jwt` is known by.
+/// The key of the session of `jwt` for revocation lookups.
 pub(in crate::auth) fn session_key_ref(jwt: &SessionJwt) -> SessionKeyRef<'_> {
     SessionKeyRef {
         sid: &jwt.sid,
@@ -552,12 +558,13 @@ pub(in crate::auth) fn session_key_ref(jwt: &SessionJwt) -> SessionKeyRef<'_> {
     }
 }
 
-/// With no key set fetched yet our seal is proof enough; once there is one, a key that left it counts no more.
+/// Before the first key set is fetched the seal suffices. After that, a key that was removed from
+/// it is not trusted.
 fn is_known_key(app: &AppAuth, key: &KeyFingerprint) -> bool {
     app.provider.keys().is_none_or(|keys| keys.contains(key))
 }
 
-/// When the browser says that it last used the session.
+/// The last activity that the cookie of this session records.
 fn last_activity(
     app: &AppAuth,
     sid: &SessionId,
@@ -582,7 +589,7 @@ pub(in crate::auth) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> 
     app.seals.jwt.open(&value)
 }
 
-/// The session that the cookies name, whether it lives or not.
+/// Identifies the session of the cookies, valid or not.
 pub(in crate::auth) struct SessionKey {
     pub(in crate::auth) sid: SessionId,
     pub(in crate::auth) subject: Subject,

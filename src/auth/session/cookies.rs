@@ -1,5 +1,6 @@
-//! The `Set-Cookie` lines of a session. All our cookies together stay within what servers and browsers take, on every
-//! path: what cannot fit is refused at login, by name, and not met later as a 431.
+//! The `Set-Cookie` headers of a session. All cookies together stay within what servers and
+//! browsers accept, on every path. What cannot fit is rejected at login with the claim named,
+//! instead of causing 431 later.
 
 use http::HeaderValue;
 
@@ -13,7 +14,7 @@ use crate::session::jwt::SessionJwt;
 use crate::session::validity::Session;
 use crate::types::time::Timestamp;
 
-/// The lines of one answer.
+/// The `Set-Cookie` headers of a response.
 pub type SetCookieHeaders = Vec<HeaderValue>;
 
 /// Why the cookies of a session cannot be written.
@@ -24,26 +25,27 @@ pub enum CookieWriteError {
         "the cookies of this app would take {total} bytes of a request, and at most {MAX_ALL} fit: most of it is {largest}"
     )]
     TooLarge {
-        /// What takes the most room.
+        /// The largest part.
         largest: LargestPart,
-        /// All of them together.
+        /// The size of all cookies, in bytes.
         total: usize,
     },
-    /// No randomness, or a value that cannot be written down.
+    /// No randomness, or a value that cannot be encoded.
     #[error("the session could not be sealed")]
     Unsealed,
 }
 
-/// The lines of a session.
+/// The cookies of a session.
 pub(in crate::auth) struct SessionCookies {
     pub(in crate::auth) set_cookies: SetCookieHeaders,
-    /// What all our cookies take of a request for a page, in bytes.
+    /// The size of all cookies in a request for a page, in bytes.
     pub(in crate::auth) total: usize,
 }
 
 impl Auth {
-    /// The cookies of `grant`, in place of those that the request brought. An ID token that does not fit is left out:
-    /// logout then names the client instead. Without a last activity to write down, what the browser has of it stays.
+    /// Writes the cookies of `grant`, replacing those of the request. An ID token that does not fit
+    /// is left out, and logout then sends the client ID instead. Without `last_activity` the
+    /// activity cookie is not changed.
     pub(in crate::auth) fn write_grant(
         &self,
         app: &AppAuth,
@@ -53,7 +55,7 @@ impl Auth {
         now: Timestamp,
     ) -> Result<SessionCookies, CookieWriteError> {
         let names = &app.app.cookies;
-        // The tokens tell it too: who leaves `activity` out must not seem to have been active when they were refreshed.
+        // The tokens record the activity too. A background refresh must not count as activity.
         let active_at = last_activity.unwrap_or(grant.jwt.active_at);
         let jwt = SessionJwt {
             active_at,
@@ -110,7 +112,7 @@ impl Auth {
     }
 }
 
-/// The line that writes down that `session` is in use.
+/// The activity cookie of `session`.
 pub fn write_activity(app: &AppAuth, session: &Session, now: Timestamp) -> Option<HeaderValue> {
     let activity = LastActivity {
         sid: session.sid.clone(),
@@ -124,7 +126,7 @@ pub fn write_activity(app: &AppAuth, session: &Session, now: Timestamp) -> Optio
         .set(&app.app.cookies.activity, &value, "/", Some(left))
 }
 
-/// The lines that make the browser forget a session: every cookie of it, with every chunk there may be.
+/// The headers that clear all cookies of a session, including every chunk.
 pub fn forget_session(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> SetCookieHeaders {
     let names = &app.app.cookies;
     let mut writer = Writer::new(
@@ -193,7 +195,7 @@ impl<'a> Writer<'a> {
         self.expire_chunks(name, 1);
     }
 
-    /// Left-over chunks of an earlier, longer value.
+    /// Expires left-over chunks of an earlier, longer value.
     fn expire_chunks(&mut self, name: &str, from: usize) {
         for chunk in (from..MAX_CHUNKS).map(|index| chunk_name(name, index)) {
             if self.request_cookies.has(&chunk) {
@@ -203,7 +205,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The hint goes to the logout endpoint only, and in one piece or not at all.
+    /// The ID token hint is limited to the logout path and never split.
     fn set_hint(&mut self, value: &str, total: usize) {
         let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("logout"));
         let fits = value.len() <= MAX_VALUE && total + cookie_size(&names.hint, value) <= MAX_ALL;
@@ -215,7 +217,8 @@ impl<'a> Writer<'a> {
         self.set_cookies.extend(line);
     }
 
-    /// A login in another tab is not lost with its attempt: there is a session now, and so it leads to its page.
+    /// Expires login attempts that do not fit beside the session. Their logins find a session, so
+    /// they still reach their page.
     fn expire_surplus_attempts(&mut self, total: usize) {
         let (names, path) = (
             &self.app.app.cookies,

@@ -1,5 +1,5 @@
-//! The end of a key rotation. A session whose cookies an older key sealed gets the same tokens, sealed anew, with its
-//! next answer; those that have not come back since are counted, until the count is zero and the key can go.
+//! The end of a key rotation. A session sealed with a previous key is sealed again with the current
+//! key in its next response. Sessions on previous keys are counted: at zero the key can be removed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,24 +16,24 @@ use crate::session::validity::{LiveSession, Session};
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
-/// The most sessions that are told apart; more are not counted.
+/// The maximum number of tracked sessions. More are not counted.
 const MOST: usize = 50_000;
 
-/// How long before its refresh may begin a session is left to it: no answer under way may put tokens in the place of
-/// newer ones.
+/// How long before its refresh window a session is not sealed again, so that an in-flight response
+/// cannot replace newer tokens.
 const BEFORE_REFRESH: Duration = Duration::from_secs(10);
 
-/// The sessions that were last seen under an older key, each until it would be idle for too long.
+/// Sessions last seen under a previous key, each until its idle timeout.
 #[derive(Debug, Default)]
 pub(in crate::auth) struct PreviousKeySessions {
     ends: Mutex<HashMap<SessionId, Timestamp>>,
-    /// How many there are: nothing has to be locked while there is none.
+    /// The number of entries. While it is zero, no lock is taken.
     count: AtomicUsize,
 }
 
 impl PreviousKeySessions {
-    /// A living session was seen under a key of this age; alone it would end at `ends_at`. Returned is the new number,
-    /// if it is another.
+    /// Records the key of a live session that would idle out at `ends_at`. Returns the new count if
+    /// it changed.
     fn see(&self, sid: &SessionId, age: KeyAge, ends_at: Timestamp) -> Option<usize> {
         if age == KeyAge::Current && self.count.load(Ordering::Relaxed) == 0 {
             return None;
@@ -49,7 +49,7 @@ impl PreviousKeySessions {
         self.changed(&ends)
     }
 
-    /// Forgets those that have been idle for too long.
+    /// Drops sessions past their idle timeout.
     fn sweep(&self, now: Timestamp) -> Option<usize> {
         let mut ends = self.lock();
         ends.retain(|_, ends_at| now < *ends_at);
@@ -67,7 +67,7 @@ impl PreviousKeySessions {
 }
 
 impl Auth {
-    /// Takes note of the key that sealed a living session.
+    /// Records the key that sealed a live session.
     pub(in crate::auth) fn note_key(
         &self,
         app: &AppAuth,
@@ -81,7 +81,7 @@ impl Auth {
         self.tell_old_keys(changed);
     }
 
-    /// Forgets sessions under older keys that nobody uses any more.
+    /// Drops sessions on previous keys that timed out.
     pub(in crate::auth) fn sweep_old_keys(&self, now: Timestamp) {
         self.tell_old_keys(self.key_rotation.sweep(now));
     }
@@ -92,7 +92,8 @@ impl Auth {
         }
     }
 
-    /// What `request_cookies` holds of `live`, to be sealed anew. `None`: not all of it can be read, or newer tokens are near.
+    /// The tokens of `live` in `request_cookies`, to be sealed again. `None`: one of them does not
+    /// decrypt, or a refresh is near.
     pub(in crate::auth) fn to_reencrypt(
         &self,
         app: &AppAuth,

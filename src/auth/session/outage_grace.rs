@@ -1,5 +1,5 @@
-//! While the provider is away: a session whose JWT has just expired goes on for the app's `outage_grace`, by what its
-//! seal vouches for. Only the first of its requests waits for the provider; its refresh is tried beside the others.
+//! `outage_grace`: recently expired sessions continue during a provider outage. Only the first
+//! request of a session waits for the provider. Refreshes are then tried beside its requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::session::cookie::RequestCookies;
 use crate::session::validity::{LiveSession, NeedsRefresh, NoSessionReason};
 use crate::types::time::Timestamp;
 
-/// For how long after the provider failed a session its requests no longer wait for it.
+/// How long requests do not wait for the provider after it failed a session.
 const NO_WAIT: Duration = Duration::from_secs(60);
 
 impl Auth {
-    /// What becomes of a request whose session must be refreshed first.
+    /// Authenticates a request whose session needs a refresh first.
     pub(in crate::auth) async fn resume_stale(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -61,8 +61,8 @@ impl Auth {
         self.refreshed(app, &stale, refreshed)
     }
 
-    /// The session all the same, if the app has a grace and all but the JWT's end speaks for it: a logout may have come
-    /// while the provider was waited for.
+    /// The session within its grace, if the app has one and nothing but the JWT has expired.
+    /// Validated now: a logout may have come during the wait.
     fn session_in_grace(
         &self,
         app: &AppAuth,
