@@ -1,6 +1,6 @@
-//! One refresh from beginning to end (RFC 6749 section 6). What others have done is asked of the store before the token
-//! is sent, and what came of it is stored before the lease is given back: a token that is known to be used up is never
-//! sent, and a client that vanished gets its new tokens with its next request, at whichever replica.
+//! One refresh (RFC 6749 section 6). The store is read before the token is sent, and the result is
+//! written before the lease is released. A token known to be consumed is never sent, and a client
+//! that lost the response gets its tokens with its next request, at any replica.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,21 +20,21 @@ use crate::session::validity::NoSessionReason;
 use crate::store::{SessionKeyRef, StoreError};
 use crate::types::oauth::RefreshToken;
 
-/// How often the store is asked what became of a refresh at another replica, and for how long.
+/// Poll interval and timeout while another replica holds the lease.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_FOR: Duration = Duration::from_secs(150);
 
-/// How often, and for how long, storing a result is tried again.
+/// Retry interval and timeout for writing a result to the store.
 const STORE_EVERY: Duration = Duration::from_millis(500);
 const STORE_FOR: Duration = Duration::from_secs(90);
 
-/// What is to be done with a refresh token.
+/// The next step for a refresh token.
 enum RefreshStep<'a> {
-    /// Nothing: this is the answer.
+    /// Done, with this result.
     Answer(Refreshed),
-    /// To treat it as stolen.
+    /// The token was replayed.
     EndStolen,
-    /// To send it to the provider, under this lease.
+    /// Send it to the provider, under this lease.
     Send(Box<RefreshAttempt<'a>>),
 }
 
@@ -42,11 +42,11 @@ struct RefreshAttempt<'a> {
     used: RefreshGrant,
     old: Option<SessionJwt>,
     rotation: Rotation,
-    /// `None`: the store is away, and this provider is said to tolerate that a token comes twice.
+    /// `None`: the store is unavailable, and the provider tolerates that a token is sent twice.
     lease: Option<Lease<'a>>,
 }
 
-/// The result of a refresh that the store has not taken yet. While it is not, the lease is kept.
+/// A result that is not stored yet. The lease is kept until it is.
 pub(in crate::auth) struct PendingWrite<'a> {
     rotation: Rotation,
     grant: Grant,
@@ -54,7 +54,7 @@ pub(in crate::auth) struct PendingWrite<'a> {
 }
 
 impl Auth {
-    /// Refreshes with `used`, as soon as it is this replica's turn.
+    /// Refreshes with `used`, once this replica has the lease.
     pub(in crate::auth) async fn renew<'a>(
         self: &'a Arc<Self>,
         app: &'a AppAuth,
@@ -69,7 +69,7 @@ impl Auth {
         }
     }
 
-    /// Waits until the token may be sent, or needs not to be.
+    /// Waits until the token may be sent, or need not be.
     async fn turn<'a>(
         self: &'a Arc<Self>,
         app: &'a AppAuth,
@@ -108,7 +108,7 @@ impl Auth {
         }
     }
 
-    /// `None`: another replica refreshes.
+    /// `None`: another replica holds the lease.
     async fn try_turn<'a>(
         self: &'a Arc<Self>,
         app: &'a AppAuth,
@@ -125,7 +125,7 @@ impl Auth {
         let Some(lease) = Lease::take(rotations.store, &*self.clock, key).await? else {
             return Ok(None);
         };
-        // Once more, under the lease: who had it before may just have stored a result.
+        // Checked again under the lease: its previous holder may have just stored a result.
         match self.known(app, used, old).await? {
             RefreshStep::Send(turn) => Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
                 lease: Some(lease),
@@ -138,7 +138,8 @@ impl Auth {
         }
     }
 
-    /// What the store tells about the token: [`RefreshStep::Send`], without a lease, says that nobody has used it.
+    /// The step by the state of the store. [`RefreshStep::Send`], without a lease: the token is
+    /// unused.
     async fn known(
         &self,
         app: &AppAuth,
@@ -175,11 +176,11 @@ impl Auth {
                     refresh: Some(refresh),
                     ..
                 }) => return send(refresh, Some(jwt), rotation),
-                // The successor ended with its grace: the newest token is in the browser that sent it.
+                // The successor expired after its grace: the client has a newer token.
                 Some(_) | None if rotation.is_confirmed_after(used.generation) => {
                     Refreshed::Unavailable(Unavailable::new("rotated_token_gone"))
                 }
-                // No browser ever had it, and none will: coming back later would be of no use.
+                // No client ever received the successor, and none will. A retry cannot help.
                 Some(_) | None => Refreshed::Revocation(NoSessionReason::Expired),
             },
         };
@@ -223,8 +224,8 @@ impl Auth {
         (refreshed, None)
     }
 
-    /// A call whose outcome is not known is made once more, by itself: providers with a grace period answer it. No call
-    /// is made without a lease that outlives it.
+    /// Calls the provider. A call with an ambiguous outcome is retried once, serially: providers
+    /// with a grace period accept that. No call is made without a lease that outlives it.
     async fn call(
         &self,
         app: &AppAuth,
@@ -277,7 +278,8 @@ impl Auth {
                 };
                 let fault = Refreshed::Unavailable(outage(error.code()));
                 match (new_token, &old) {
-                    // The old token may be used up: what replaced it must not be lost with the JWT that is no good.
+                    // The old token may be consumed: its replacement must not be lost with an
+                    // unusable JWT.
                     (Some(token), Some(old)) if !error.is_final() => {
                         (carried_on(&used, old, token), Some(fault))
                     }
@@ -295,7 +297,7 @@ impl Auth {
                                 .await;
                         }
                         release(lease).await;
-                        // The same token may bring more the next time.
+                        // The same token may succeed next time.
                         return (
                             if over {
                                 Refreshed::Revocation(NoSessionReason::RefreshRefused)
@@ -311,7 +313,8 @@ impl Auth {
         rotation.newest = grant.jwt.generation;
         self.newest.insert(used.sid.clone(), rotation.newest);
         let stored = self.rotations(app).put(&rotation, &grant, self.now()).await;
-        // A logout may have come while the provider was asked; one that comes after this finds the new token.
+        // A logout during the provider call found the old token only. A later one finds the new
+        // token.
         let ended = stored.as_ref().is_ok_and(|rotation| rotation.ended)
             || is_ended(app, &used, Some(&grant.jwt));
         let refreshed = if ended {
@@ -339,7 +342,7 @@ impl Auth {
         }
     }
 
-    /// Stores a result that the store did not take at first.
+    /// Stores a result that the store did not accept at first.
     pub(in crate::auth) async fn store_late(&self, app: &AppAuth, unstored: PendingWrite<'_>) {
         let PendingWrite {
             rotation,
@@ -364,11 +367,12 @@ impl Auth {
                 }
             }
         }
-        // Who has the new cookies goes on; who does not have them yet will have to log in again.
+        // Clients that have the new cookies continue. Others have to log in again.
         tracing::error!(app = %app.app.name, %sid, "rotated_token_lost");
     }
 
-    /// A token that was replaced long ago: whoever sends it took it from somewhere. Both sides lose the session.
+    /// Refresh token reuse: the sender may have stolen the token. By default all holders lose the
+    /// session.
     async fn end_stolen(self: &Arc<Self>, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
         tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
         match app.settings.on_refresh_token_reuse {
@@ -413,8 +417,8 @@ fn store_outage(app: &AppAuth, used: &RefreshGrant, error: &StoreError) -> Refre
     Refreshed::Unavailable(Unavailable::new(error.code()))
 }
 
-/// What came of a call that brought neither tokens nor a refusal. That our registration is not accepted is the operator's
-/// trouble, and no outage of the provider's.
+/// The outage that a failed call means. A rejected client registration is a configuration error,
+/// not an outage of the provider.
 const fn outage_of(error: &TokenError) -> Unavailable {
     match error {
         TokenError::Unavailable { .. }
@@ -436,7 +440,7 @@ fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> boo
     })
 }
 
-/// The old JWT with the new refresh token, in the generation after: stale from its first moment.
+/// The old JWT with the new refresh token, as the next generation. It needs a refresh at once.
 fn carried_on(used: &RefreshGrant, old: &SessionJwt, token: RefreshToken) -> Grant {
     let generation = used.generation.next();
     let jwt = SessionJwt {

@@ -1,6 +1,6 @@
-//! Who may refresh a session now, in all replicas that share the store. A lease that is only held is short: whoever
-//! dies with it has sent nothing. Before each call to the provider it is prolonged beyond that call's deadline, so that
-//! nobody else sends the same token while an answer may still come.
+//! The refresh lease of a session, exclusive among all replicas that share the store. It is short
+//! while nothing is sent. Before each provider call it is extended past the deadline of the call,
+//! so that no other replica sends the same token while a response may still arrive.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::auth::random;
 use crate::store::{Store, StoreError};
 use crate::types::time::Clock;
 
-/// How long a lease is held before anything is sent.
+/// The lease time before anything is sent.
 const PREPARING: Duration = Duration::from_secs(5);
 
-/// By how much a lease outlives the call it was prolonged for: clocks differ, and the result must be stored.
+/// How long a lease outlives the provider call: for clock differences, and for storing the result.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// The right to refresh one session.
+/// The exclusive right to refresh one session.
 pub(in crate::auth) struct Lease<'a> {
     store: &'a dyn Store,
     clock: &'a dyn Clock,
@@ -25,7 +25,7 @@ pub(in crate::auth) struct Lease<'a> {
 }
 
 impl<'a> Lease<'a> {
-    /// Takes the lease `key`; `None`: somebody has it.
+    /// Takes the lease `key`. `None`: it is held.
     pub(in crate::auth) async fn take(
         store: &'a dyn Store,
         clock: &'a dyn Clock,
@@ -46,7 +46,8 @@ impl<'a> Lease<'a> {
         }))
     }
 
-    /// Prolongs it beyond a call of at most `deadline`. `false`: it was lost, and nothing may be sent.
+    /// Extends the lease past a call of at most `deadline`. `false`: it was lost, and nothing may
+    /// be sent.
     pub(in crate::auth) async fn extend_past(
         &self,
         deadline: Duration,
@@ -58,7 +59,7 @@ impl<'a> Lease<'a> {
             .await
     }
 
-    /// Gives it back. Where that fails it ends by itself.
+    /// Releases the lease. If that fails it expires.
     pub(in crate::auth) async fn release(self) {
         if let Err(error) = self
             .store

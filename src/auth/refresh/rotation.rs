@@ -1,5 +1,5 @@
-//! What the store knows of a session that was refreshed: how far it was rotated, and the newest tokens, sealed,
-//! until a request has shown that the browser has them.
+//! Rotation state of a session in the store: its generations, and the newest tokens, sealed, until
+//! a request confirms that the client has them.
 
 use std::time::Duration;
 
@@ -13,39 +13,39 @@ use crate::store::{Store, StoreError};
 use crate::types::oauth::{Generation, SessionId};
 use crate::types::time::Timestamp;
 
-/// How long after a new generation was seen requests of the one before are still answered with it.
+/// How long a superseded refresh token is still accepted after its successor was confirmed.
 pub(in crate::auth) const GRACE: Duration = Duration::from_secs(30);
 
-/// How often a change is begun anew because somebody else changed the same.
+/// How often a concurrent update is retried.
 const TRIES: usize = 16;
 
-/// How many confirmed generations are remembered.
+/// How many confirmed generations are kept.
 const REMEMBERED: usize = 8;
 
-/// How far a session was rotated.
+/// The rotation state of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::auth) struct Rotation {
-    /// The newest generation there is.
+    /// The newest generation.
     pub newest: Generation,
-    /// Which generations were seen in a request, and when first.
+    /// The confirmed generations, each with the time of its first request.
     pub confirmed: Vec<(Generation, Timestamp)>,
-    /// The session is over: what a refresh under way brings is of no use to it.
+    /// The session is over. The result of an in-flight refresh is discarded.
     pub ended: bool,
 }
 
 /// What a refresh token of one generation may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::auth) enum TokenStatus {
-    /// It is the newest: it may be sent to the provider.
+    /// The newest: it may be sent to the provider.
     Current,
-    /// It was replaced, and may be answered with the newest.
+    /// Replaced, and still exchanged for its successor.
     Superseded,
-    /// It was replaced, and the browser has had the newer one for too long to still send it.
+    /// Replaced, and its successor was confirmed longer ago than the grace period: reuse.
     Replayed,
 }
 
 impl Rotation {
-    /// Where `generation` stands at `now`.
+    /// The status of `generation` at `now`.
     pub(in crate::auth) fn status(&self, generation: Generation, now: Timestamp) -> TokenStatus {
         if generation >= self.newest {
             return TokenStatus::Current;
@@ -62,14 +62,14 @@ impl Rotation {
         }
     }
 
-    /// Whether a request brought a generation after this one.
+    /// Whether a generation after this one is confirmed.
     pub(in crate::auth) fn is_confirmed_after(&self, generation: Generation) -> bool {
         self.confirmed
             .iter()
             .any(|(activity, _)| *activity > generation)
     }
 
-    /// Takes in what another knows: neither loses a confirmation, and the newest never goes back.
+    /// Merges another state: no confirmation is lost, and the newest generation never decreases.
     fn take_in(&mut self, other: &Self) {
         self.newest = self.newest.max(other.newest);
         self.ended |= other.ended;
@@ -78,7 +78,7 @@ impl Rotation {
         }
     }
 
-    /// Notes that a request brought `generation`. Says whether that was new.
+    /// Records that a request carried `generation`. Returns whether that is new.
     pub(in crate::auth) fn confirm(&mut self, generation: Generation, now: Timestamp) -> bool {
         if generation > self.newest
             || self
@@ -96,7 +96,7 @@ impl Rotation {
     }
 }
 
-/// Reads and writes rotations of one app's sessions.
+/// The rotation states of one app.
 pub(in crate::auth) struct Rotations<'a> {
     /// The store.
     pub store: &'a dyn Store,
@@ -114,7 +114,8 @@ impl Auth {
 }
 
 impl Rotations<'_> {
-    /// The rotation of `sid`, if it was ever refreshed, and its newest tokens, if they are still kept.
+    /// The rotation state of `sid`, if it was ever refreshed, and its newest tokens, if they are
+    /// still stored.
     pub(in crate::auth) async fn get(
         &self,
         sid: &SessionId,
@@ -124,14 +125,14 @@ impl Rotations<'_> {
         let mut rotation = stored.and_then(|bytes| postcard::from_bytes::<Rotation>(&bytes).ok());
         let successor = self.successor(sid, now).await?;
         if let Some(grant) = &successor {
-            // Who wrote it may have died before the line about it.
+            // A replica may have died between writing the successor and the state.
             let rotation = rotation.get_or_insert_default();
             rotation.newest = rotation.newest.max(grant.jwt.generation);
         }
         Ok((rotation, successor))
     }
 
-    /// The newest tokens of `sid`, if they are still kept.
+    /// The newest tokens of `sid`, if they are still stored.
     pub(in crate::auth) async fn successor(
         &self,
         sid: &SessionId,
@@ -145,8 +146,8 @@ impl Rotations<'_> {
             .filter(|grant| grant.jwt.sid == *sid))
     }
 
-    /// Keeps `grant` as the successor until it is confirmed, at most as long as an unused session lasts.
-    /// The rotation as it is then: by somebody else's word the session may be over.
+    /// Stores `grant` as the successor until it is confirmed, at most for the idle timeout. Returns
+    /// the merged state: another replica may have ended the session.
     pub(in crate::auth) async fn put(
         &self,
         rotation: &Rotation,
@@ -167,7 +168,7 @@ impl Rotations<'_> {
         self.note(sid, rotation, grant.jwt.started_at, now).await
     }
 
-    /// Notes what is known of the rotation, beside what was noted before, and says what that amounts to.
+    /// Merges `rotation` into the stored state and returns the result.
     pub(in crate::auth) async fn note(
         &self,
         sid: &SessionId,
@@ -186,7 +187,7 @@ impl Rotations<'_> {
         Ok(noted)
     }
 
-    /// Notes that the session is over, and returns the newest tokens that it had, if they are still kept.
+    /// Marks the session as ended and returns its newest tokens, if they are still stored.
     pub(in crate::auth) async fn end(
         &self,
         sid: &SessionId,
@@ -203,11 +204,12 @@ impl Rotations<'_> {
             now,
         )
         .await?;
-        // After the note: whoever stores a successor later than this reads the note.
+        // Read after the mark: a successor that is stored later sees the mark.
         self.successor(sid, now).await
     }
 
-    /// Notes that the browser has `generation`, and lets the successor end after the grace period.
+    /// Records that the client has `generation`, and lets the successor expire after the grace
+    /// period.
     pub(in crate::auth) async fn confirm(
         &self,
         sid: &SessionId,
@@ -225,7 +227,7 @@ impl Rotations<'_> {
         .await?;
         let key = self.key("successor", sid);
         if is_newest && let Some(sealed) = self.store.get(&key, now).await? {
-            // Not if it is another by now: then there is a newer one, which nobody has yet.
+            // A compare-and-swap: a newer successor, which no client has yet, keeps its lifetime.
             self.store
                 .compare_and_swap(&key, &sealed, sealed.clone(), now.plus(GRACE), now)
                 .await?;
@@ -233,7 +235,8 @@ impl Rotations<'_> {
         Ok(())
     }
 
-    /// As one step: others confirm while a refresh lands, and neither may undo what the other wrote.
+    /// Updates the state atomically by compare-and-swap. Confirmations and refreshes run
+    /// concurrently.
     async fn change(
         &self,
         sid: &SessionId,
@@ -274,7 +277,7 @@ impl Rotations<'_> {
         )))
     }
 
-    /// What the store calls something of one session.
+    /// The store key of a session's entry of this kind.
     pub(in crate::auth) fn key(&self, kind: &str, sid: &SessionId) -> String {
         format!("{kind}/{}/{sid}", self.app.app.name)
     }

@@ -1,5 +1,5 @@
-//! Refreshing under rotation, as those see it who wait for it: one flight for a session at a time in this process,
-//! however many requests wait, and never cancelled by who waits.
+//! Single-flight refresh per session and process. Any number of requests wait for one refresh.
+//! Cancelling a waiter never cancels the refresh.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,34 +15,34 @@ use crate::session::jwt::SessionJwt;
 use crate::session::validity::NoSessionReason;
 use crate::types::oauth::{Generation, RefreshToken, SessionId};
 
-/// How a refresh ended.
+/// The result of a refresh.
 #[derive(Clone, Debug)]
 pub enum Refreshed {
-    /// With these tokens.
+    /// New tokens.
     Renewed(Arc<Grant>),
-    /// With the end of the session.
+    /// The session is over.
     Revocation(NoSessionReason),
-    /// Not at all: it may be tried again later.
+    /// Failed. A retry may succeed.
     Unavailable(Unavailable),
 }
 
-/// A refresh that may still be under way.
+/// A handle to a refresh that may be in flight.
 #[derive(Clone, Debug)]
 pub struct RefreshHandle(watch::Receiver<Option<Refreshed>>);
 
 impl RefreshHandle {
-    /// How it ended, if it has.
+    /// The result, if the refresh has ended.
     pub fn try_result(&self) -> Option<Refreshed> {
         self.0.borrow().clone()
     }
 
-    /// Waits until it ended, however long that takes: for what must not run beside it.
+    /// Waits without a deadline until the refresh has ended.
     async fn ended(mut self) {
-        // An error says that it broke off, which is an end too.
+        // An error means that the task was dropped, which is an end too.
         let _ = self.0.wait_for(Option::is_some).await;
     }
 
-    /// Waits for it, but not for ever; it goes on all the same.
+    /// Waits for the result with a deadline. The refresh continues after it.
     pub async fn wait(mut self) -> Refreshed {
         let try_result = tokio::time::timeout(TIMEOUT, self.0.wait_for(Option::is_some)).await;
         match try_result {
@@ -55,30 +55,31 @@ impl RefreshHandle {
     }
 }
 
-/// What became of a refresh token that was to be revoked.
+/// The result of revoking a refresh token at the provider (RFC 7009).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::auth) enum RevocationResult {
-    /// It is of no use any more.
+    /// The token is revoked.
     Revoked,
-    /// There was none.
+    /// The session had no refresh token.
     NothingToRevoke,
-    /// The provider revokes none.
+    /// The provider has no revocation endpoint.
     NotOffered,
-    /// The provider did not do it.
+    /// The provider returned an error.
     Failed,
-    /// The provider is not there.
+    /// The provider is unreachable.
     Unreachable,
 }
 
-/// The refreshes under way in this process.
+/// The in-flight refreshes of this process.
 #[derive(Default)]
 pub(in crate::auth) struct InFlightRefreshes(
     Mutex<HashMap<SessionId, (Generation, RefreshHandle)>>,
 );
 
 impl Auth {
-    /// Refreshes the session of `used`, or joins those who do so already. `old` is what its JWT cookie held.
-    /// A refresh of another generation of the session goes first: both could end up with the same token.
+    /// Refreshes the session of `used`, or joins its in-flight refresh. `old` is the content of its
+    /// JWT cookie. A refresh of another generation of the session is awaited first: both could
+    /// consume the same token.
     pub fn refresh(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -115,7 +116,7 @@ impl Auth {
                     .insert(task_sid.clone(), auth.now().plus(TIMEOUT));
             }
             if let Some(unstored) = unstored {
-                // Whoever comes with the same token meanwhile is answered by this flight, as the store cannot.
+                // Requests with the same token join this refresh until the store has the result.
                 landing.send_replace(Some(refreshed));
                 auth.store_late(&task_app, unstored).await;
             } else {
@@ -132,7 +133,7 @@ impl Auth {
         }
     }
 
-    /// Revokes a token as far as the provider lets it; a failure is logged.
+    /// Revokes a token at the provider, if the provider supports it. Failures are logged.
     pub(in crate::auth) async fn revoke_at_provider(
         &self,
         app: &AppAuth,
@@ -171,7 +172,7 @@ impl Auth {
     }
 }
 
-/// Takes a flight off the list however it ends, a panic included, so that the next request can try anew.
+/// Removes the in-flight entry however the refresh ends, a panic included.
 struct RefreshGuard<'a> {
     auth: &'a Auth,
     sid: &'a SessionId,

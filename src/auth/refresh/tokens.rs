@@ -1,4 +1,4 @@
-//! From the provider's answer to what our cookies will hold: nothing enters a session unverified.
+//! From a token response to a session grant. Nothing enters a session unverified.
 
 use serde_json::{Map, Value};
 
@@ -15,28 +15,28 @@ use crate::session::jwt::{PackedJwt, SessionJwt};
 use crate::types::oauth::{AccessToken, Generation, Nonce, RefreshToken, SessionId, Subject};
 use crate::types::time::Timestamp;
 
-/// Why tokens that the provider gave do not make a session.
+/// Why a token response makes no session.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::auth) enum GrantError {
-    /// No ID token, although `openid` was asked for.
+    /// No ID token, although the scope had `openid`.
     #[error("the provider gave no ID token")]
     NoIdToken,
-    /// The access token is to be the session's JWT, and is none.
+    /// The access token is configured as session JWT and is not a JWT.
     #[error("the provider's access token is not a JWT; set `session_jwt = \"id\"` for this app")]
     OpaqueAccessToken,
-    /// A token did not pass.
+    /// A token was rejected.
     #[error("{0} (in the {1})")]
     Rejected(TokenRejected, &'static str),
-    /// The tokens speak of two people.
+    /// The tokens have different subjects.
     #[error("the provider's tokens are about another person than before")]
     SubjectChanged,
-    /// The JWT was past its life when it came.
+    /// The JWT was expired on receipt.
     #[error("the provider's JWT had expired when it came; compare the clocks")]
     ExpiredOnArrival,
-    /// The provider knows the person, and not as one of this app's.
+    /// The user is not registered for this app at the provider.
     #[error("the person is not registered for this app at the provider")]
     NotRegistered,
-    /// There is no JWT to go on with.
+    /// No new JWT, and the old one is missing.
     #[error("the provider gave no new JWT, and the old one is not at hand")]
     NothingToKeep,
     /// See [`RandomError`].
@@ -45,7 +45,7 @@ pub(in crate::auth) enum GrantError {
 }
 
 impl GrantError {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code for logs, metrics and pages.
     pub(in crate::auth) fn code(&self) -> &'static str {
         match self {
             Self::NoIdToken => "no_id_token",
@@ -59,7 +59,7 @@ impl GrantError {
         }
     }
 
-    /// Whether asking again cannot help, so that the session is over.
+    /// Whether a retry cannot help, so that the session is over.
     pub(in crate::auth) const fn is_final(&self) -> bool {
         match self {
             Self::SubjectChanged | Self::NotRegistered | Self::NothingToKeep => true,
@@ -71,7 +71,7 @@ impl GrantError {
         }
     }
 
-    /// Whether a clock is to blame: the provider's, or ours.
+    /// Whether a clock is wrong, here or at the provider.
     pub(in crate::auth) const fn is_about_time(&self) -> bool {
         use ClaimError::{Expired, IssuedInFuture, NotYetValid};
         matches!(
@@ -84,14 +84,15 @@ impl GrantError {
         )
     }
 
-    /// Whether the provider could not be asked, so that the tokens may yet be good.
+    /// Whether the provider was unavailable, so that the tokens may be valid.
     pub(in crate::auth) fn is_outage(&self) -> bool {
         matches!(self, Self::Rejected(rejected, _) if rejected.is_outage())
     }
 }
 
-/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser's login has a nonce, and its ID token is
-/// always verified; without a nonce there was no browser, and some providers give no ID token then.
+/// The grant of a new session (OpenID Connect Core section 3.1.3.7). A browser login has a nonce
+/// and requires an ID token. A password grant has none, and some providers return no ID token for
+/// it.
 pub(in crate::auth) async fn of_login(
     app: &AppAuth,
     answer: TokenResponse,
@@ -153,8 +154,8 @@ pub(in crate::auth) async fn of_login(
     })
 }
 
-/// The grant of a session whose refresh token was used. Where no new JWT came, what was verified at login stays,
-/// with a new end.
+/// The grant of a refreshed session. Without a new JWT the verified one of the login is kept, with
+/// a new expiry.
 pub(in crate::auth) async fn of_refresh(
     app: &AppAuth,
     answer: TokenResponse,
@@ -233,7 +234,8 @@ pub(in crate::auth) async fn of_refresh(
                     .expires_in
                     .unwrap_or(old.valid_until.since(old.sealed_at)),
             );
-            // The provider has just vouched for the session: whether it still has the key of the login says no more.
+            // The provider has just confirmed the session. Whether it still has the key of the
+            // login does not matter.
             let generation = session.generation;
             SessionJwt {
                 key: None,
@@ -316,8 +318,8 @@ fn sealed(
     })
 }
 
-/// The claims in use that the JWT does not have: from the ID token, and where that has them not either, from the
-/// userinfo endpoint. Protocol claims come from verified tokens only.
+/// The used claims that the JWT lacks: from the ID token, else from the userinfo endpoint. Protocol
+/// claims come from verified tokens only.
 async fn kept_claims(
     app: &AppAuth,
     jwt: &VerifiedToken,
@@ -365,7 +367,7 @@ fn keep_of_id_token(
     keep_named(kept, &missing, id_token.claims());
 }
 
-/// Keeps what the names lead to, and nothing beside it: cookies have little room.
+/// Keeps only the named claims: cookies are small.
 fn keep_named(kept: &mut Map<String, Value>, names: &[&str], claims: &Map<String, Value>) {
     const PROTOCOL: [&str; 8] = ["iss", "sub", "aud", "azp", "exp", "nbf", "iat", "nonce"];
     let is_protocol = |name: &str| PROTOCOL.contains(&name.split('.').next().unwrap_or(name));
