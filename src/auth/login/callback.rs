@@ -1,4 +1,5 @@
-//! How a login ends: the browser comes back with a code, which is redeemed once, for the browser that began.
+//! The end of a login: the callback (RFC 6749 section 4.1.2). The code is redeemed once, and only
+//! for the browser that started the login (protection against login CSRF).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,35 +26,36 @@ use crate::session::jwt::SessionJwt;
 use crate::session::login_loop::{LoginLoopCause, SentBackBy, TransportHints};
 use crate::types::oauth::{AuthorizationCode, PkceVerifier, ProviderSid};
 
-/// How long a browser waits for its code to be redeemed.
+/// How long a callback waits for its code to be redeemed.
 const REDEEM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is kept of an attempt while its code is being redeemed, and when that gave nothing; no seal is either.
+/// The entry of an attempt while its code is redeemed, and after a failure. Neither is a valid
+/// seal.
 const UNDER_WAY: Bytes = Bytes::new();
 const NOTHING: Bytes = Bytes::from_static(b"-");
 
-/// What a callback leads to.
+/// The result of a callback.
 #[derive(Debug)]
 pub enum LoginOutcome {
-    /// To the page that was asked for, signed in.
+    /// Logged in.
     SignedIn {
-        /// The page.
+        /// The requested page.
         return_to: ReturnTo,
-        /// The lines of the session.
+        /// The cookies of the session.
         set_cookies: SetCookieHeaders,
-        /// Whether it was another person who was signed in last on this browser, and did not log out.
+        /// Whether a different user was logged in on this browser before, without a logout.
         after_another: bool,
     },
-    /// To the page that was asked for: this browser was signed in before.
+    /// This browser has a session already: to the requested page.
     AlreadySignedIn(ReturnTo, SetCookieHeaders),
-    /// To the provider once more, because the attempt was lost.
+    /// Back to the provider, because the attempt was lost.
     Restarted(LoginStart),
-    /// To a page that says why not, and from there, by another login, to the page that was asked for.
+    /// To an error page, which links to a new login for the requested page.
     Failed(LoginFailure, SetCookieHeaders, ReturnTo),
 }
 
 impl LoginOutcome {
-    /// Whether somebody signed in where another person was, whose traces are there.
+    /// Whether a different user was logged in before and may have left state of the app.
     pub const fn is_of_another_person(&self) -> bool {
         match self {
             Self::SignedIn { after_another, .. } => *after_another,
@@ -62,68 +64,68 @@ impl LoginOutcome {
     }
 }
 
-/// Why a login did not end in a session.
+/// Why a login did not create a session.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginFailure {
-    /// The callback's query is no answer.
+    /// The query is not an authorization response.
     #[error(transparent)]
     Malformed(#[from] CallbackError),
-    /// `state` is not ours.
+    /// `state` does not decrypt.
     #[error("the state parameter was not sealed by this app")]
     ForeignState,
-    /// The attempt's cookie did not come back, twice.
+    /// The cookie of the attempt is missing, for the second time.
     #[error("the login attempt's cookie did not come back from the browser")]
     AttemptLost,
-    /// The attempt was begun by another browser, twice.
+    /// A different browser started the attempt, for the second time: possibly login CSRF.
     #[error("the login was begun by another browser")]
     OtherBrowser,
-    /// The person took too long, twice.
+    /// The attempt expired, for the second time.
     #[error("the login took longer than {} minutes", ATTEMPT_LIFETIME.as_secs() / 60)]
     AttemptExpired,
-    /// The provider declined.
+    /// The provider returned an error.
     #[error("the provider declined: `{error}`")]
     Declined {
         /// `error`.
         error: String,
         /// `error_description`.
         description: Option<String>,
-        /// Where the provider has finer ones: a known reason, as our stable word.
+        /// A known reason in `error_reason`, as a stable code.
         reason: Option<&'static str>,
     },
-    /// The code was redeemed before, and what it gave is gone.
+    /// The code was redeemed before, and its result is gone.
     #[error("the code was redeemed before")]
     Replayed,
-    /// The provider does not know the code, or no longer: it came late, or was never one.
+    /// The provider rejected the code: it expired, or was never issued.
     #[error("the code is not, or no longer, one of the provider's")]
     CodeUnknown,
-    /// The provider would not redeem any code.
+    /// The provider rejected the client or returned an invalid response.
     #[error("the provider did not accept the code: {0}")]
     CodeRefused(&'static str),
-    /// The provider knows the person, and not as one of this app's.
+    /// The user is not registered for this app at the provider.
     #[error("the person is not registered for this app at the provider")]
     NotRegistered,
-    /// The tokens were not accepted.
+    /// The tokens were rejected.
     #[error("the provider's tokens were not accepted: {0}")]
     TokensRefused(&'static str),
-    /// Whatever ended the person's sessions ended this one too: it came at the same moment.
+    /// The session was revoked at the moment of its login.
     #[error("the person's sessions were ended at the moment of this login")]
     EndedAtOnce,
     /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] CookieWriteError),
-    /// A clock is wrong: the tokens are over already, or not good yet.
+    /// A clock is wrong: the tokens are expired or not yet valid.
     #[error("the provider's tokens are not of this time: {0}; compare the clocks")]
     ClockOff(&'static str),
-    /// Logins go in circles.
+    /// A login loop.
     #[error("logins go in circles: {}", .0.code())]
     Loop(LoginLoopCause),
-    /// The provider could not be asked.
+    /// The provider or the store is unavailable.
     #[error("the provider could not be asked: {}", .0.code)]
     Unavailable(Unavailable),
 }
 
 impl LoginFailure {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code for logs, metrics and pages.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Malformed(error) => error.code(),
@@ -149,7 +151,7 @@ impl LoginFailure {
 }
 
 impl Auth {
-    /// Finishes the login that `query` answers.
+    /// Finishes the login of this callback query.
     pub async fn finish_login(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -208,7 +210,8 @@ impl Auth {
             ReturnTo::parse(&state.return_to, &app.app.prefix).unwrap_or_else(ReturnTo::root);
         let attempt = match self.attempt_of(app, &state, request_cookies) {
             Ok(attempt) => attempt,
-            // A second arrival after the first was answered: its cookie is gone because the login is done.
+            // A second callback after the first finished: the attempt's cookie was cleared with the
+            // login.
             Err(_) if matches!(caller, Caller::Authenticated(_)) => {
                 return match self.count_sent_back(
                     app,
@@ -281,7 +284,7 @@ impl Auth {
         }
     }
 
-    /// The attempt that `state` names, if this browser began it.
+    /// The attempt that `state` names, if this browser started it.
     fn attempt_of(
         &self,
         app: &AppAuth,
@@ -307,7 +310,8 @@ impl Auth {
         Ok(attempt)
     }
 
-    /// A lost attempt begins anew once by itself; the provider's own session usually answers without a form.
+    /// Restarts a lost attempt once. The provider's own session usually completes it without a
+    /// form.
     async fn restart(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -359,7 +363,8 @@ impl Auth {
             .collect()
     }
 
-    /// Redeems the code, which goes on even if the browser leaves; a second arrival gets what the first got.
+    /// Redeems the code on the background runtime, which continues if the browser disconnects. A
+    /// second callback gets the result of the first.
     async fn redeem(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -394,8 +399,8 @@ impl Auth {
             Err(error) => return Err(LoginFailure::Unavailable(Unavailable::new(error.code()))),
         }
         let redeemed = self.exchange(app, attempt, code).await;
-        // What a second arrival gets: the same, sealed, or word that there is nothing to get. That is forgotten as soon
-        // as nobody can be waiting for it, since anybody can bring codes that are none.
+        // What a second callback gets: the same grant, sealed, or a marker for failure. The marker
+        // expires as soon as no callback can wait for it, because anybody can send invalid codes.
         let sealed = redeemed.as_ref().ok().and_then(|grant| {
             crate::auth::random::bytes()
                 .ok()
@@ -406,7 +411,7 @@ impl Auth {
             Some(sealed) => (Bytes::from(sealed), until),
             None => (NOTHING, now.plus(REDEEM_TIMEOUT)),
         };
-        // The entry exists, so there is room for it.
+        // The entry exists, so the store has space for it.
         let _ = self.stores.anonymous.put(&claim, result, until, now).await;
         redeemed
     }
@@ -454,14 +459,14 @@ impl Auth {
         Err(LoginFailure::Replayed)
     }
 
-    /// The new session's cookies. The one that the browser had before is over: no id outlives a login.
+    /// The cookies of the new session.
     fn written(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         grant: &Grant,
         request_cookies: &RequestCookies<'_>,
     ) -> Result<SessionCookies, LoginFailure> {
-        // Without this the browser would be sent in circles until the moment is over.
+        // Otherwise the browser would be redirected in a loop until the moment has passed.
         if app
             .revocations
             .snapshot()
@@ -472,7 +477,8 @@ impl Auth {
         Ok(self.replace_session(app, grant, request_cookies)?)
     }
 
-    /// The cookies of a session that lives, in place of those that came.
+    /// Writes the cookies of a new session and revokes the session of the request: no session ID
+    /// survives a login (protection against session fixation).
     pub(in crate::auth) fn replace_session(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -505,7 +511,7 @@ impl Auth {
     }
 }
 
-/// What an operator finds in the log of a session that has begun.
+/// Logs the start of a session.
 pub(in crate::auth) fn log_session_start(app: &AppAuth, grant: &Grant) {
     let SessionJwt {
         sid,

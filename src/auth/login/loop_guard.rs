@@ -1,4 +1,4 @@
-//! Logins that go in circles end on a page that names the cause: neither a person nor the provider is kept busy.
+//! Detection of login loops: they end on a page that names the cause.
 
 use crate::auth::app::AppAuth;
 use crate::auth::session::cookies::SetCookieHeaders;
@@ -12,7 +12,8 @@ use crate::session::login_loop::{
 use crate::session::validity::NoSessionReason;
 
 impl Auth {
-    /// Why the login that this request needs is not begun, if it would be one too many. `why` there is no session.
+    /// The cause of a login loop, if the login that this request needs exceeds the limit. `why` is
+    /// the reason that it has no session.
     pub fn login_loop(
         &self,
         app_ref: AppRef<'_>,
@@ -28,17 +29,17 @@ impl Auth {
         tracing::warn!(app = %app.app.name, code = cause.code(), why = why.code(), ?rounds, ?signs, "login_loop");
         self.observer
             .record_event(app, Event::LoginFinished, cause.code());
-        // Who tries again by the link on the page has a first try.
+        // A retry from the page starts a new count.
         Some((
             cause,
             names.expire(&names.login_loop, "/").into_iter().collect(),
         ))
     }
 
-    /// A person who is signed in asked for a login and goes back to `return_to`: the lines that count it.
+    /// Counts a redirect of a logged-in user from the login endpoint back to `return_to`.
     ///
     /// # Errors
-    /// It was too often: the app does not take the person for signed in.
+    /// It happened too often: the app does not accept the session.
     pub fn sent_back(
         &self,
         app_ref: AppRef<'_>,
@@ -56,7 +57,7 @@ impl Auth {
         counted
     }
 
-    /// The same, by whichever of our endpoints.
+    /// Counts a redirect back to `return_to` by an endpoint.
     pub(in crate::auth) fn count_sent_back(
         &self,
         app: &AppAuth,
@@ -93,13 +94,13 @@ impl Auth {
     }
 }
 
-/// The logins that finished before this one begins, each in vain so far.
+/// How many logins finished before this one starts, without a session seen since.
 pub(in crate::auth) fn logins_before(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> u8 {
     known(app, request_cookies).map_or(0, |rounds| rounds.logins())
 }
 
-/// Why a login that comes back is not finished, if it would be one too many. Its beginning saw none of the others,
-/// and its callback none of their sessions.
+/// The cause of a login loop, if this callback exceeds the limit. Its start may have seen none of
+/// the other logins, and no session has been seen since.
 pub(in crate::auth) fn loop_detected(
     app: &AppAuth,
     request_cookies: &RequestCookies<'_>,
@@ -122,7 +123,7 @@ fn session_came(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> bool {
     request_cookies.has(&names.jwt) || request_cookies.has(&names.refresh)
 }
 
-/// The line that counts a login that finished, `before` being how many had when it began.
+/// The cookie that counts a finished login. `before` is the count when it started.
 pub(in crate::auth) fn finished(
     app: &AppAuth,
     request_cookies: &RequestCookies<'_>,
@@ -142,7 +143,7 @@ pub(in crate::auth) fn finished(
         .collect()
 }
 
-/// A session was seen again: the logins before it were not in vain.
+/// Resets the counter: a request with a session shows that cookies arrive.
 pub(in crate::auth) fn session_confirmed(
     app: &AppAuth,
     request_cookies: &RequestCookies<'_>,

@@ -1,5 +1,6 @@
-//! How a login begins (RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core section 3.1.2.1): `state`, nonce and
-//! PKCE S256 for every attempt, each attempt with a cookie of its own, so that tabs do not disturb each other.
+//! The start of a login (RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core section 3.1.2.1):
+//! every attempt has its own `state`, nonce, PKCE S256 verifier and cookie, so that tabs do not
+//! interfere.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,10 +24,11 @@ use crate::session::cookie::RequestCookies;
 use crate::session::login_loop::TransportHints;
 use crate::types::oauth::{Nonce, PkceVerifier, State};
 
-/// The unfinished attempts of the browsers seen last, so that the cookies of abandoned ones can be taken away.
+/// The unfinished attempts of recent browsers, so that cookies of abandoned attempts can be
+/// expired.
 pub(in crate::auth) struct Attempts(Cache<BrowserHash, Arc<std::sync::Mutex<VecDeque<String>>>>);
 
-/// How many browsers' attempts are remembered.
+/// How many browsers are tracked.
 const BROWSERS: usize = 20_000;
 
 impl Default for Attempts {
@@ -36,7 +38,7 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Remembers a new attempt; returns the oldest ones that are more than `most`.
+    /// Adds an attempt. Returns the oldest attempts beyond `most`.
     fn add(&self, browser: BrowserHash, id: &str, most: usize) -> Vec<String> {
         let attempts = self.0.get_or_insert_with(&browser, || {
             Ok::<_, std::convert::Infallible>(Arc::default())
@@ -50,7 +52,7 @@ impl Attempts {
         attempts.drain(..too_many).collect()
     }
 
-    /// Forgets an attempt that is finished.
+    /// Removes a finished attempt.
     pub(in crate::auth) fn remove(&self, browser: BrowserHash, id: &str) {
         if let Some(attempts) = self.0.get(&browser) {
             attempts
@@ -61,33 +63,33 @@ impl Attempts {
     }
 }
 
-/// What is known of a login before it begins.
+/// What precedes a login.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::auth) struct LoginContext {
-    /// How often it began anew by itself.
+    /// How often it was restarted automatically.
     pub(in crate::auth) restarts: u8,
-    /// How many logins finished in vain before it.
+    /// How many logins finished before it without a session seen since.
     pub(in crate::auth) logins: u8,
-    /// How the request came.
+    /// The transport of the request that started it.
     pub(in crate::auth) signs: TransportHints,
 }
 
-/// Where to send the browser, and with which cookies.
+/// The redirect that starts a login.
 #[derive(Debug)]
 pub struct LoginStart {
-    /// The provider's authorize endpoint, with the request.
+    /// The authorization request.
     pub location: String,
-    /// The attempt's cookie and, for a new browser, its own.
+    /// The cookie of the attempt, and the browser binding cookie for a new browser.
     pub set_cookies: SetCookieHeaders,
-    /// The browser.
+    /// The browser binding.
     pub browser: BrowserHash,
 }
 
 impl Auth {
-    /// Begins a login that leads to `return_to`.
+    /// Starts a login that leads to `return_to`.
     ///
     /// # Errors
-    /// The provider is not known yet and cannot be asked, or there is no randomness.
+    /// The provider's metadata are unavailable, or there is no randomness.
     pub async fn start_login(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -130,7 +132,7 @@ impl Auth {
         Ok(start)
     }
 
-    /// The provider's metadata: at once where they are known, else asked for within bounds.
+    /// The provider's metadata, cached or fetched with a timeout.
     pub(in crate::auth) async fn metadata(
         &self,
         app: &Arc<AppAuth>,
@@ -149,7 +151,7 @@ impl Auth {
         })
     }
 
-    /// `None`: no randomness, or a seal that failed.
+    /// `None`: no randomness, or a failed seal.
     fn begin(
         &self,
         app: &AppAuth,

@@ -1,5 +1,5 @@
-//! Whether another person was signed in on this browser before, and may have left something of the app there. Asked
-//! and remembered only for apps that have something to take away.
+//! Detects that a different user logs in on the same browser, where state of the app may be left.
+//! Only for apps with an app logout.
 
 use crate::auth::app::AppAuth;
 use crate::auth::random;
@@ -9,8 +9,8 @@ use crate::session::cookie::RequestCookies;
 use crate::session::last_user::{KEPT, SubjectHash};
 use crate::types::oauth::Subject;
 
-/// Whether somebody else than `subject` was signed in last, by the session that is still there, or by what was
-/// remembered of one that has ended. Who logged out has left nothing.
+/// Whether a different user than `subject` had the last session of this browser, by its cookies or
+/// by the last user cookie. A logout removes both.
 pub(in crate::auth) fn was_here(
     app: &AppAuth,
     request_cookies: &RequestCookies<'_>,
@@ -35,7 +35,7 @@ pub(in crate::auth) fn was_here(
     another
 }
 
-/// The line that remembers who is signed in now.
+/// The cookie that remembers the user.
 pub(in crate::auth) fn remember(app: &AppAuth, subject: &Subject) -> SetCookieHeaders {
     if app.app.app_logout.is_nothing() {
         return SetCookieHeaders::new();
@@ -50,7 +50,7 @@ pub(in crate::auth) fn remember(app: &AppAuth, subject: &Subject) -> SetCookieHe
         .collect()
 }
 
-/// The line that forgets it.
+/// The header that clears it.
 pub(in crate::auth) fn forget(app: &AppAuth) -> SetCookieHeaders {
     let names = &app.app.cookies;
     let remembers = !app.app.app_logout.is_nothing();
