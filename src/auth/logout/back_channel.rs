@@ -1,4 +1,5 @@
-//! The provider ends sessions (OpenID Connect Back-Channel Logout): verified first, then known to every request.
+//! Back-channel logout (OpenID Connect Back-Channel Logout 1.0): verifies the logout token, then
+//! revokes its sessions.
 
 use std::sync::Arc;
 
@@ -12,19 +13,19 @@ use crate::oidc::provider::LOGOUT_TOKEN_MAX_AGE;
 use crate::policy::route::AppRef;
 use crate::store::Revocation;
 
-/// Why a logout token ended nothing.
+/// Why a logout token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackchannelLogoutError {
-    /// It is not one, or not for this app.
+    /// The token is invalid, or not for this app.
     Rejected(&'static str),
-    /// It came before.
+    /// The token was used before.
     Replayed,
-    /// It cannot be told now.
+    /// The token cannot be verified now.
     Unavailable(Unavailable),
 }
 
 impl BackchannelLogoutError {
-    /// The stable word for logs, metrics and answers.
+    /// The stable code for logs, metrics and responses.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Rejected(code) => code,
@@ -35,7 +36,7 @@ impl BackchannelLogoutError {
 }
 
 impl Auth {
-    /// Ends the sessions that a logout token names.
+    /// Revokes the sessions that a logout token names.
     ///
     /// # Errors
     /// See [`BackchannelLogoutError`].
@@ -82,15 +83,16 @@ impl Auth {
         {
             Ok(None) => {}
             Ok(Some(_)) => return Err(BackchannelLogoutError::Replayed),
-            // Without room the token may be replayed, which ends what has ended.
+            // If the store is full, the token can be replayed, which revokes the same sessions
+            // again.
             Err(_) => tracing::warn!(app = %app.app.name, "logout_token_replay_store_failed"),
         }
         self.end_named(app, &token);
         Ok(())
     }
 
-    /// A session that is named ends whenever it began; a person's sessions, if they began by the provider's `iat`,
-    /// give or take what clocks may differ.
+    /// With a `sid` that session is revoked, whenever it started. With a `sub` only, the user's
+    /// sessions are revoked that started until the token's `iat` plus leeway.
     fn end_named(self: &Arc<Self>, app: &AppAuth, token: &LogoutToken) {
         let now = self.now();
         let ends_at = now.plus(app.app.limits.absolute);

@@ -1,5 +1,5 @@
-//! An operator's order to end sessions. It is sealed with a key of the ring, which only who may read the configuration
-//! has: so the admin listener can take it from whoever brings it, a page in a browser on the same machine included.
+//! Sealed revocation command for the admin endpoint. The deployment key authenticates it, so the
+//! admin listener accepts it from any client, including a page in a local browser.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::store::Revocation;
 use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
-/// How long after it was given an order is followed, and how far clocks may be apart.
+/// The maximum age of a command, and the accepted clock difference.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Most apps that one message may be about.
+/// The maximum number of commands in one message.
 const MOST: usize = 1000;
 
-/// The purpose of an order.
+/// The purpose of a revocation command.
 #[derive(Debug)]
 pub struct SealedRevocationCommand;
 
@@ -28,37 +28,38 @@ impl Purpose for SealedRevocationCommand {
     const NAME: &'static str = "revocation order";
 }
 
-/// Which sessions of one app to end.
+/// The sessions of one app to revoke.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationCommand {
     ended: Revocation,
     given_at: Timestamp,
 }
 
-/// What an operator names.
+/// What an operator wants to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RevocationTarget {
-    /// A person, by `sub`: all sessions that began before now.
+    /// A user, by `sub`: all sessions that started until now.
     Subject(Subject),
-    /// One session, by our name of it or the provider's.
+    /// One session, by Doorward's session ID or the provider's `sid`.
     Session(String),
-    /// All sessions that began before now.
+    /// All sessions that started until now.
     Everyone,
 }
 
-/// An order was not followed.
+/// Why a command was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandRejected {
-    /// It was sealed for no app here by no key that opens here.
+    /// No app here opens its seal.
     #[error("the order was not sealed with a key of this deployment, for one of its apps")]
     Foreign,
-    /// It was given too long ago, or the clocks differ.
+    /// It is too old, or the clocks differ.
     #[error("the order was given more than a minute ago, or the clocks differ by so much")]
     NeedsRefresh,
 }
 
 impl RevocationTarget {
-    /// What that means for one app at `now`. A name may be ours or the provider's, and ends what is called so.
+    /// The revocations of this target at one app. A session name may be Doorward's or the
+    /// provider's.
     pub fn ends(&self, now: Timestamp) -> Vec<Revocation> {
         match self {
             Self::Subject(subject) => vec![Revocation::Person(subject.clone(), now)],
@@ -72,7 +73,7 @@ impl RevocationTarget {
 }
 
 impl AppAuth {
-    /// The message that orders it, one line for each ending. `None`: there is no randomness.
+    /// The message with the commands of this target, one per line. `None`: no randomness.
     pub fn order(&self, named: &RevocationTarget, now: Timestamp) -> Option<String> {
         let mut message = String::new();
         for ended in named.ends(now) {
@@ -88,10 +89,10 @@ impl AppAuth {
 }
 
 impl Auth {
-    /// Follows the orders of `message`; says how many there were.
+    /// Applies the commands of `message` and returns their number.
     ///
     /// # Errors
-    /// See [`CommandRejected`]; nothing was followed then.
+    /// See [`CommandRejected`]. Nothing was applied then.
     pub fn apply_command(self: &Arc<Self>, message: &str) -> Result<usize, CommandRejected> {
         let now = self.now();
         let mut orders = Vec::new();
@@ -104,7 +105,7 @@ impl Auth {
             if now.since(order.given_at) > FRESH || order.given_at.since(now) > FRESH {
                 return Err(CommandRejected::NeedsRefresh);
             }
-            // Not beyond now, whatever the clock of who gave the order says.
+            // Clamped to now, whatever the operator's clock says.
             orders.push((app, order.ended.until(now)));
         }
         let followed = orders.len();

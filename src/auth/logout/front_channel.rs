@@ -1,6 +1,6 @@
-//! The provider's logout page ends the session of the browser that shows it (OpenID Connect Front-Channel Logout 1.0),
-//! by a frame with this app's own cookies: nobody else's session, and only on the provider's own site, since elsewhere
-//! no cookie comes along.
+//! Front-channel logout (OpenID Connect Front-Channel Logout 1.0): the provider's logout page loads
+//! this endpoint in a frame. It ends the session of the cookies in the request, and only browsers
+//! that send cookies in frames of the provider's site can use it.
 
 use std::sync::Arc;
 
@@ -13,24 +13,24 @@ use crate::auth::{Auth, Event, login::user_switch};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 
-/// What a frame of the provider's led to.
+/// The result of a front-channel logout.
 #[derive(Debug)]
 pub struct FrontchannelOutcome {
-    /// The stable word for logs, metrics and the answer.
+    /// The stable code for logs, metrics and the response.
     pub outcome: &'static str,
-    /// Whether the frame may be shown in pages of the provider only: these origins.
+    /// The origins that may embed the response: those of the provider.
     pub ancestors: Vec<String>,
-    /// The lines that take the cookies away.
+    /// The headers that clear the cookies.
     pub set_cookies: SetCookieHeaders,
 }
 
-/// Nothing was to be ended, or it has been.
+/// The session was ended.
 pub const FRONT_CHANNEL: &str = "front_channel";
-/// The browser has no session here.
+/// The request has no session.
 pub const NO_SESSION: &str = "front_channel_no_session";
 
 impl Auth {
-    /// Ends the session of `request_cookies`, if `query` means it.
+    /// Ends the session of `request_cookies`, if `iss` and `sid` in `query` match.
     pub fn frontchannel_logout(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -86,7 +86,7 @@ impl Auth {
             return "front_channel_sid_mismatch";
         }
         self.revoke_session(app, &session.sid, &session.subject, session.started_at);
-        // The rest needs store and provider, which the provider's page is not kept waiting for.
+        // The store and the provider are called in the background: the logout page must not wait.
         let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
         let begun = self.runtime.spawn(async move {
@@ -113,7 +113,7 @@ impl Auth {
     }
 }
 
-/// Where the provider's pages are, as far as is known.
+/// The known origins of the provider's pages.
 fn origins(app: &AppAuth) -> Vec<String> {
     let metadata = app.provider.known_metadata();
     let logout = metadata

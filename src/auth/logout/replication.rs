@@ -1,6 +1,5 @@
-//! Sessions that were ended, told to every replica that shares the store and heard from all of them. What was ended
-//! here counts here at once, whatever the store does; what others ended counts within a second of their word. Words are
-//! sealed: who can write to the store, and has no key, ends nobody's session.
+//! Replicates revocations through the store. Local ones apply at once, remote ones within a second.
+//! Entries are AEAD-sealed: write access to the store without a key revokes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,38 +15,39 @@ use crate::session::seal::{KeyAge, Purpose};
 use crate::store::{Cursor, LogEntry, Revocation, StoreError};
 use crate::types::time::Timestamp;
 
-/// How often one listens.
+/// The poll interval.
 const LISTEN_EVERY: Duration = Duration::from_millis(250);
 
-/// After how long without hearing anything what is known counts as old.
+/// After this long without a successful poll the revocations are not synchronized.
 const STALE_AFTER: Duration = Duration::from_secs(2);
 
-/// How many more items than needed the store may hold before somebody says the same in fewer.
+/// How many entries beyond the known revocations the log may hold before it is compacted.
 const SLACK: usize = 1000;
 
-/// How long others leave it to whoever began to do that.
+/// How long a compaction by one replica excludes the others.
 const CONDENSING: Duration = Duration::from_secs(30);
 
-/// What one replica knows of the others' words.
+/// The replication state of this process.
 #[derive(Debug, Default)]
 pub(in crate::auth) struct Feed {
-    /// Whether all that was announced until just now is known here.
+    /// Whether all revocations that were published until the last poll are known here.
     is_current: AtomicBool,
-    /// Something that was ended here may not have been heard by the store.
+    /// A local revocation may not have reached the store: publish all again.
     republish: AtomicBool,
-    /// Items that could not be read.
+    /// How many entries did not decrypt.
     unreadable: AtomicU64,
-    /// Something was heard that a key sealed which only opens any more: it is said again before that key goes.
+    /// An entry was sealed with a decryption-only key: compact the log, so that that key can be
+    /// removed.
     heard_old_key: AtomicBool,
 }
 
-/// How far the clocks of replicas may be apart: nobody's word reaches further into the future.
+/// The accepted clock difference between replicas: the times of an event are clamped to it.
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// The longest name of a person or session that is told, in bytes; no provider's is that long.
+/// The maximum length of a replicated subject or session ID, in bytes.
 const MAX_NAME: usize = 1024;
 
-/// The purpose of an announcement.
+/// The purpose of a revocation event.
 #[derive(Debug)]
 pub struct SealedRevocationEvent;
 
@@ -56,14 +56,14 @@ impl Purpose for SealedRevocationEvent {
     const NAME: &'static str = "announcement of an ending";
 }
 
-/// An announcement: what of an app ended, and until when that matters.
+/// A revocation, and until when it matters.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationEvent {
     ended: Revocation,
     ends_at: Timestamp,
 }
 
-/// An announcement with the name of its app in front, which tells whose seal it is.
+/// The log entry of a revocation. The app's name in front tells whose seal opens it.
 fn item(app: &AppAuth, ended: Revocation, ends_at: Timestamp) -> Option<LogEntry> {
     if ended.name().len() > MAX_NAME {
         tracing::warn!(app = %app.app.name, "a name is too long to be announced");
@@ -81,7 +81,7 @@ fn item(app: &AppAuth, ended: Revocation, ends_at: Timestamp) -> Option<LogEntry
     })
 }
 
-/// The app that an announcement is about, and its seal.
+/// Splits a log entry into app name and sealed event.
 fn split(value: &[u8]) -> Option<(&str, &[u8])> {
     let at = value.iter().position(|byte| *byte == b' ')?;
     let (name, sealed) = value.split_at_checked(at)?;
@@ -89,8 +89,8 @@ fn split(value: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 impl Auth {
-    /// Ends sessions of `app`, here at once and elsewhere within a second. `ends_at` is when the last of them would have
-    /// ended by itself.
+    /// Revokes sessions of `app`, here at once and at other replicas within a second. `ends_at` is
+    /// when the last of them would have reached its absolute timeout.
     pub fn end(self: &Arc<Self>, app: &AppAuth, ended: Revocation, ends_at: Timestamp) {
         let now = self.now();
         if !app.revocations.revoke(ended.clone(), ends_at, now) {
@@ -111,10 +111,10 @@ impl Auth {
         }
     }
 
-    /// Whether `app` may trust what it knows of ended sessions.
+    /// Requires synchronized revocations if `app` is fail-closed.
     ///
     /// # Errors
-    /// It is strict about that, and the store has not been heard lately.
+    /// The app is fail-closed, and the revocations are not synchronized.
     pub(in crate::auth) fn require_synced(&self, app: &AppAuth) -> Result<(), Unavailable> {
         match app.settings.revocation {
             RevocationMode::FailClosed if !self.feed_is_current() => {
@@ -128,12 +128,13 @@ impl Auth {
         self.feed.is_current.load(Ordering::Acquire)
     }
 
-    /// How many announcements could not be read.
+    /// How many log entries did not decrypt.
     pub fn invalid_events(&self) -> u64 {
         self.feed.unreadable.load(Ordering::Relaxed)
     }
 
-    /// Hears what was announced before this replica began; then [`Self::listen`] goes on from what this returns.
+    /// Reads the revocations that were published before this replica started. [`Self::listen`]
+    /// continues from the returned cursor.
     pub async fn catch_up(self: &Arc<Self>) -> Cursor {
         let mut cursor = Cursor::default();
         match self.poll(&mut cursor).await {
@@ -143,7 +144,7 @@ impl Auth {
         cursor
     }
 
-    /// Listens for ever.
+    /// Polls the revocation log forever.
     pub async fn listen(self: Arc<Self>, mut cursor: Cursor) {
         let mut heard = Instant::now();
         loop {
@@ -197,7 +198,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Announces all that is known here, if something of it may not have been heard; beside the listening.
+    /// Publishes all known revocations again, if one may not have reached the store.
     fn republish(self: &Arc<Self>, now: Timestamp) {
         if !self.feed.republish.swap(false, Ordering::AcqRel) {
             return;
@@ -221,7 +222,7 @@ impl Auth {
         let Some((name, sealed)) = split(&item.value) else {
             return self.cannot_read();
         };
-        // An app that this replica does not have is another deployment's business.
+        // An unknown app belongs to another deployment.
         let Some(app) = self.apps.iter().find(|app| app.app.name.as_str() == name) else {
             return;
         };
@@ -242,7 +243,7 @@ impl Auth {
     }
 
     fn cannot_read(&self) {
-        // One line, however many there are: the metric counts them.
+        // Logged once. The metric counts them.
         if self.feed.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!("revocation_event_invalid");
         }
@@ -257,7 +258,7 @@ impl Auth {
         words.collect()
     }
 
-    /// One replica is enough.
+    /// Elects one replica for the compaction.
     async fn may_compact(&self, now: Timestamp) -> Result<bool, StoreError> {
         let other = self
             .stores

@@ -1,5 +1,6 @@
-//! Logging out (OpenID Connect RP-Initiated Logout 1.0): here first, so that it holds whatever the provider does;
-//! then the refresh token, then the provider's own session.
+//! RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0): first the local session, so that
+//! the logout holds whatever the provider does, then the refresh token, then the session at the
+//! provider.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +16,23 @@ use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::RefreshToken;
 
-/// In the query of the signed-out page: the provider's own session could not be ended.
+/// In the query of the signed-out page: the session at the provider was not ended.
 pub const NOT_TOLD: &str = "provider=not-told";
 
-/// How long a logout waits for the provider to revoke the refresh token; it goes on all the same.
+/// How long a logout waits for the revocation of the refresh token, which continues after it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Where the browser goes after a logout, without its cookies.
+/// The redirect after a logout.
 #[derive(Debug)]
 pub struct LogoutOutcome {
-    /// The provider's `end_session_endpoint`, or our own page.
+    /// The provider's `end_session_endpoint`, or the signed-out page.
     pub location: String,
-    /// The lines that take the cookies away.
+    /// The headers that clear the cookies.
     pub set_cookies: SetCookieHeaders,
 }
 
 impl Auth {
-    /// Ends the session of `request_cookies`, if there is one.
+    /// Ends the session of `request_cookies`, if it has one.
     pub async fn logout(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -47,7 +48,7 @@ impl Auth {
         let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
         let session = session_key(app, request_cookies);
         if let Some(session) = &session {
-            // Here and now, whatever the store and the provider do.
+            // First, whatever the store and the provider do.
             self.revoke_session(app, &session.sid, &session.subject, session.started_at);
         }
         let (outcome, provider_is_there) = self.revoke_in_time(app, session, token).await;
@@ -57,7 +58,7 @@ impl Auth {
                 .await
                 .unwrap_or(signed_out)
         } else {
-            // A browser that is sent to a provider that is not there shows a failure instead of a logout.
+            // An unreachable provider would show a browser error instead of a logout.
             format!("{signed_out}?{NOT_TOLD}")
         };
         let mut set_cookies = cookies::forget_session(app, request_cookies);
@@ -69,7 +70,7 @@ impl Auth {
         }
     }
 
-    /// Whether a logout ends the provider's session too, as far as is known.
+    /// Whether a logout ends the session at the provider too.
     pub fn can_end_provider_session(&self, app_ref: AppRef<'_>) -> bool {
         self.app(app_ref.index).is_some_and(|app| {
             let metadata = app.provider.known_metadata();
@@ -78,7 +79,7 @@ impl Auth {
         })
     }
 
-    /// Revokes the session's newest refresh token. How that ended, and whether the provider is there.
+    /// Revokes the newest refresh token of the session.
     pub(in crate::auth) async fn revoke_in_time(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,

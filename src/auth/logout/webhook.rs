@@ -1,5 +1,5 @@
-//! FusionAuth says what has happened: who sent it is proven first, then the sessions that it concerns end, at every app
-//! of that provider, whichever app's host was told.
+//! FusionAuth webhooks: verifies the sender, then revokes the affected sessions at every app of the
+//! provider.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,39 +15,39 @@ use crate::policy::route::AppRef;
 use crate::store::Revocation;
 use crate::types::time::Timestamp;
 
-/// How old an event may be. FusionAuth tries again for minutes; what comes later is a copy of something.
+/// The maximum age of an event. FusionAuth retries for minutes. Later ones are replays.
 const EVENT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// How long the store may take over an event's name, twice: FusionAuth may be waiting with what it does.
+/// Store timeout of each replay check. FusionAuth may block on the webhook.
 const DUPLICATE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a webhook ended nothing.
+/// Why a webhook was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebhookError {
-    /// It is not from this provider, as far as that can be told.
+    /// The sender is not verified.
     #[error(transparent)]
     Sender(SenderError),
-    /// Its body did not arrive whole, in time, and within the limit.
+    /// The body was incomplete, too slow or too large.
     #[error("the webhook's body did not arrive whole, in time, and within the limit")]
     InvalidRequest,
-    /// Its body is no event.
+    /// The body is not an event.
     #[error(transparent)]
     Bad(EventError),
-    /// It happened too long ago.
+    /// The event is too old.
     #[error("the webhook is about something that happened more than an hour ago")]
     TooOld,
-    /// It has not happened yet.
+    /// The event is in the future.
     #[error(
         "the webhook is about the future; compare the clocks of the provider and of this machine"
     )]
     InFuture,
-    /// It cannot be told now.
+    /// The sender cannot be verified now.
     #[error("whether the webhook is the provider's cannot be told now: {}", .0.code)]
     Unavailable(Unavailable),
 }
 
 impl WebhookError {
-    /// The stable word for logs, metrics and answers.
+    /// The stable code for logs, metrics and responses.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Sender(error) => error.code(),
@@ -70,19 +70,19 @@ impl From<SenderError> for WebhookError {
     }
 }
 
-/// What a webhook led to.
+/// The result of a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// Sessions ended, for this reason.
+    /// Sessions were revoked, for this reason.
     Revocation(&'static str),
-    /// It came before.
+    /// The event was handled before.
     Duplicate,
-    /// It ends no session, or is about another tenant.
+    /// The event revokes nothing, or belongs to another tenant.
     OfNoInterest,
 }
 
 impl Received {
-    /// The stable word for logs and metrics.
+    /// The stable code for logs and metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Revocation(word) => word,
@@ -93,7 +93,7 @@ impl Received {
 }
 
 impl Auth {
-    /// Finds out whether a webhook with these `headers` comes from the app's provider.
+    /// Verifies that a webhook with these `headers` comes from the app's provider.
     ///
     /// # Errors
     /// See [`WebhookError`].
@@ -117,10 +117,11 @@ impl Auth {
         Ok(sender?)
     }
 
-    /// Ends the sessions that the event in `body` concerns. Quick: the effect waits for a store that is slow for a second
-    /// at most, and the answer for two.
+    /// Revokes the sessions that the event in `body` affects. A slow store delays the revocation by
+    /// at most one second and the response by two.
     ///
     /// # Errors
+    /// See [`WebhookError`].
     /// See [`WebhookError`].
     pub async fn receive_webhook(
         self: &Arc<Self>,
@@ -151,7 +152,7 @@ impl Auth {
             return Ok(Received::OfNoInterest);
         }
         let (auth, app) = (Arc::clone(self), Arc::clone(app));
-        // Who sent it is proven: this takes none of the strangers' room.
+        // The sender is verified, so the limit for anonymous tasks does not apply.
         let task = async move { auth.end_by(&app, &event, now).await };
         self.runtime
             .run(TIMEOUT, task)
@@ -159,7 +160,7 @@ impl Auth {
             .map_err(|error| WebhookError::Unavailable(error.into()))
     }
 
-    /// Counts and logs what a webhook at this app's host led to.
+    /// Records the result of a webhook at this app's host.
     pub fn webhook_received(&self, app_ref: AppRef<'_>, received: &Result<Received, WebhookError>) {
         let Some(app) = self.app(app_ref.index) else {
             return;
@@ -189,12 +190,12 @@ impl Auth {
         match tokio::time::timeout(DUPLICATE_TIMEOUT, store.get(&activity, now)).await {
             Ok(Ok(Some(_))) => return Received::Duplicate,
             Ok(Ok(None)) => {}
-            // To end once more what has ended is better than to end it late.
+            // A repeated revocation is better than a late one.
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!(provider = %settings.name, "webhook_replay_check_failed")
             }
         }
-        // By the provider's clock, give or take what clocks may differ.
+        // By the provider's clock, with leeway.
         let began_until = event.created_at.plus(settings.leeway).min(now);
         for other in self
             .apps
@@ -206,7 +207,8 @@ impl Auth {
                 self.end(other, ended, now.plus(other.app.limits.absolute));
             }
         }
-        // Only now: a webhook that broke off on the way here counts as new when it comes again.
+        // Recorded last: a webhook that failed before this point is handled again when it is
+        // retried.
         let until = now.plus(EVENT_MAX_AGE * 2).plus(settings.leeway * 4);
         let remembered = tokio::time::timeout(
             DUPLICATE_TIMEOUT,
@@ -220,7 +222,7 @@ impl Auth {
     }
 }
 
-/// What ends at this app, if anything does.
+/// What the event revokes at this app.
 fn ended_at(
     app: &AppAuth,
     concerns: &AffectedSessions,
