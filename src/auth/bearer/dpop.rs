@@ -1,5 +1,5 @@
-//! Proofs of possession at an app (RFC 9449): in exactly one `DPoP` field, fresh by a nonce of ours where the app asks
-//! for one, and good for one request. What a proof says is judged by `oidc::dpop`.
+//! DPoP proofs at an app (RFC 9449): exactly one `DPoP` header, with a server nonce if the app
+//! requires one, valid for one request. `oidc::dpop` verifies the proof itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::oidc::dpop::{self, Freshness, Proof, ProofError, ProofExpectation};
 use crate::session::seal::Purpose;
 use crate::types::time::Timestamp;
 
-/// The field that a proof comes in (section 4.1).
+/// The header of a proof (RFC 9449 section 4.1).
 pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// How long a nonce counts. In the second half of it an answer brings the next one.
+/// The lifetime of a nonce. In its second half responses carry the next one.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 
-/// The purpose of a nonce, which is nothing but the sealed time at which it was made: there is nothing to remember.
+/// The purpose of a nonce. A nonce is the sealed time of its creation, so it needs no state.
 #[derive(Debug)]
 pub struct NonceField;
 
@@ -31,36 +31,36 @@ impl Purpose for NonceField {
     const NAME: &'static str = "dpop nonce";
 }
 
-/// The request that a proof is to be for.
+/// The request that a proof must match.
 #[derive(Clone, Copy, Debug)]
 pub struct DpopTarget<'r> {
     /// Its method.
     pub method: &'r str,
     /// Its path, in canonical form.
     pub path: &'r str,
-    /// The access token that came with it; none at a token endpoint.
+    /// The access token of the request. `None` at a token endpoint.
     pub access_token: Option<&'r str>,
 }
 
-/// Why possession of a key is not shown.
+/// Why possession of a key is not proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DpopError {
-    /// There is no proof.
+    /// No proof.
     Missing,
-    /// There are several, of which one cannot be told from the others.
+    /// Several proofs.
     Repeated,
-    /// It shows nothing.
+    /// The proof is invalid.
     Refused(ProofError),
-    /// It is of another key than the one that is asked for.
+    /// The proof uses a different key than the token.
     OtherKey,
-    /// It came before.
+    /// The proof was used before.
     Replayed,
-    /// It cannot be told now whether it came before.
+    /// The replay check is unavailable.
     Unavailable(Unavailable),
 }
 
 impl DpopError {
-    /// The stable word for logs, metrics and answers.
+    /// The stable code for logs, metrics and responses.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Missing => "dpop_proof_missing",
@@ -72,15 +72,15 @@ impl DpopError {
         }
     }
 
-    /// Whether a nonce of ours is all that was missing.
+    /// Whether only the server nonce is missing.
     pub const fn wants_nonce(self) -> bool {
         matches!(self, Self::Refused(ProofError::NonceWanted))
     }
 }
 
 impl Auth {
-    /// Checks the proof in `headers`. It is then to be compared with the key that is asked for, and at last
-    /// [spent](Self::spend_proof): what nobody was entitled to send takes no room in the store.
+    /// Verifies the proof in `headers`. The caller then compares its key and
+    /// [spends](Self::spend_proof) it last, so that unauthorized proofs take no space in the store.
     ///
     /// # Errors
     /// See [`DpopError`].
@@ -115,10 +115,10 @@ impl Auth {
         dpop::verify(proof, expected, now).map_err(DpopError::Refused)
     }
 
-    /// Takes a proof for used: it counts for one request, at one of all replicas.
+    /// Marks a proof as used: it is valid for one request at one of all replicas.
     ///
     /// # Errors
-    /// It was used before, or that cannot be told.
+    /// The proof was used before, or the store is unavailable.
     pub async fn spend_proof(
         self: &Arc<Self>,
         app: &AppAuth,
@@ -148,13 +148,13 @@ impl Auth {
         }
     }
 
-    /// The value of a `DPoP-Nonce` field. `None`: no randomness.
+    /// A new value of `DPoP-Nonce`. `None`: no randomness.
     pub fn new_nonce(&self, app: &AppAuth) -> Option<HeaderValue> {
         let nonce = app.seals.nonce.seal(&self.now(), random::bytes().ok()?)?;
         HeaderValue::try_from(nonce).ok()
     }
 
-    /// Whether the nonce of a proof that counts until then should be followed by the next one.
+    /// Whether a proof whose nonce is valid until `counts_until` should be followed by a new nonce.
     pub fn is_nonce_ageing(&self, counts_until: Timestamp) -> bool {
         counts_until.since(self.now()) * 2 < NONCE_LIFETIME
     }
@@ -169,7 +169,7 @@ pub(in crate::auth) fn nonce_counts_until(
     (now < until).then_some(until)
 }
 
-/// One entry for each key and `jti`, so that nobody can use up the `jti` of somebody else.
+/// The replay key contains key and `jti`, so that a client cannot use up the `jti` of another.
 fn name_of(app: &AppAuth, proof: &Proof) -> String {
     let id = format!("{}.{}", proof.key, proof.id);
     let hash = digest::digest(&digest::SHA256, id.as_bytes());

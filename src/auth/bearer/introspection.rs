@@ -1,6 +1,5 @@
-//! What a provider says of opaque tokens (RFC 7662): asked once for each token, whoever waits, and remembered for as
-//! long as the app lets it count. One memory for each app, and so for each endpoint that is asked and each client that
-//! asks: what counts at one app says nothing at another.
+//! Introspection of opaque tokens (RFC 7662): one request per token at a time, cached for the
+//! configured time. One cache per app, because the result depends on the endpoint and the client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +17,10 @@ use crate::session::token::Token;
 use crate::types::oauth::AccessToken;
 use crate::types::time::Timestamp;
 
-/// For how long a refusal counts at most: who has a bad token asks with it again and again.
+/// The maximum cache time of a negative result.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// What the provider of one app said.
+/// The introspection cache of one app.
 pub struct Introspection {
     lifetime: Duration,
     said: Cache<TokenHash, Said>,
@@ -33,17 +32,17 @@ struct Said {
     verdict: Verdict,
 }
 
-/// What it said of one token.
+/// The result of an introspection.
 #[derive(Clone)]
 pub(in crate::auth) enum Verdict {
-    /// It is good.
+    /// The token is active.
     Active(Arc<Token>),
-    /// It opens nothing: a stable word for why.
+    /// The token is rejected, with this stable code.
     Refused(&'static str),
 }
 
 impl Introspection {
-    /// Remembers what is said of at most `max_tokens`, for `lifetime`.
+    /// Creates a cache of at most `max_tokens` results for `lifetime`.
     pub fn new(lifetime: Duration, max_tokens: usize) -> Self {
         Self {
             lifetime,
@@ -51,7 +50,7 @@ impl Introspection {
         }
     }
 
-    /// How many tokens are remembered.
+    /// How many results are cached.
     pub fn remembered(&self) -> usize {
         self.said.len()
     }
@@ -65,7 +64,7 @@ impl Introspection {
 }
 
 impl Auth {
-    /// Asks about a token, or waits for who does already. `make` turns what the provider said into what the app knows.
+    /// Introspects a token, or joins the introspection in flight. `make` builds the cached token.
     pub(in crate::auth) async fn introspect_token(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,

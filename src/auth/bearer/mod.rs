@@ -1,5 +1,5 @@
-//! Who asks, by an access token (RFC 6750, RFC 9449): verified once with the keys of the provider that it names, or by
-//! asking the provider about it, and judged anew at every request.
+//! Bearer authentication by access token (RFC 6750, RFC 9449). A token is verified once, with the
+//! keys of its issuer or by introspection, and validated at every request.
 
 pub mod dpop;
 pub mod introspection;
@@ -37,67 +37,66 @@ use crate::types::time::Timestamp;
 
 /// How access tokens are verified at one app.
 pub struct BearerAuth {
-    /// Whose JWTs are taken.
+    /// The accepted issuers of JWTs.
     pub providers: Vec<Arc<Provider>>,
-    /// The `aud` values of which a token must carry one.
+    /// Accepted `aud` values. A token must have one of them.
     pub audiences: Vec<String>,
-    /// What the app's own provider says of opaque tokens; none: it is not asked, and they are refused.
+    /// Introspection of opaque tokens. `None`: they are rejected.
     pub introspection: Option<Introspection>,
-    /// Whether proofs of possession have to carry a nonce of ours.
+    /// Whether DPoP proofs must carry a server nonce.
     pub dpop_nonce: bool,
 }
 
-/// The person of a token is not registered for the app.
+/// The code for a token whose user is not registered for the app.
 pub(in crate::auth) const NOT_REGISTERED: &str = "not_registered";
 
-/// The name of a token: its SHA-256.
+/// The SHA-256 of a token.
 pub(in crate::auth) type TokenHash = [u8; 32];
 
-/// Tokens whose signature was verified before, by app and hash of the whole token, each with the provider that issued
-/// it. One for each worker.
+/// Verified tokens by app and token hash, each with the index of its issuer. One cache per worker.
 pub struct TokenCache(Cache<(usize, TokenHash), (usize, Arc<Token>)>);
 
 impl TokenCache {
-    /// A cache of at most `tokens`.
+    /// Creates a cache of at most `tokens` entries.
     pub fn new(tokens: usize) -> Self {
         Self(Cache::new(tokens))
     }
 }
 
-/// What a request shows beside cookies.
+/// The bearer credentials of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct PresentedBearer<'r> {
     /// The access token.
     pub credentials: Credentials<'r>,
-    /// All fields: a proof of possession may be among them.
+    /// The headers of the request, with a DPoP proof if there is one.
     pub headers: &'r HeaderMap,
-    /// What was asked, for which such a proof has to be made.
+    /// The request that a DPoP proof must match.
     pub info: &'r RequestInfo,
-    /// Whether time may be spent on it: not on a page that is everyone's.
+    /// Whether authentication may wait: false on public paths.
     pub may_wait: bool,
 }
 
-/// Who asks by a token, and the nonce that the answer brings.
+/// The result of bearer authentication.
 #[derive(Debug)]
 pub struct BearerAuthentication {
-    /// Who asks; an outage is not nobody.
+    /// The caller, or why it cannot be determined now.
     pub caller: Result<Caller, Unavailable>,
-    /// `DPoP-Nonce`, where there is a new one.
+    /// The next `DPoP-Nonce`, if there is one.
     pub nonce: Option<HeaderValue>,
 }
 
-/// Why a token does not count.
+/// Why a token does not authenticate the request.
 enum BearerError {
-    /// It opens nothing.
+    /// The token is rejected.
     Refused(&'static str, TokenError),
-    /// It cannot be told.
+    /// The token cannot be verified now.
     Unavailable(Unavailable),
-    /// It was not worth the time.
+    /// Not attempted: authentication may not wait.
     Skipped,
 }
 
 impl Auth {
-    /// Finds out who presents a token to the app at `app_ref`.
+    /// Authenticates a request by its access token.
     pub async fn by_token(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -203,8 +202,8 @@ impl Auth {
         Ok(live)
     }
 
-    /// A JWT that was never seen here: with the keys at hand, or where those are not enough, by way of the runtime that
-    /// may fetch them, within bounds.
+    /// Verifies an unknown JWT: with the cached keys, or on the background runtime if keys must be
+    /// fetched.
     async fn verified(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -258,7 +257,7 @@ impl Auth {
         refused(rejected.code())
     }
 
-    /// An opaque token, by the word of the app's own provider.
+    /// Verifies an opaque token by introspection.
     async fn introspected(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -294,7 +293,7 @@ impl Auth {
         }
     }
 
-    /// Says for as long as a token may be used that it may: until it ends or is revoked.
+    /// Returns a check for streams: false once the token expires or is revoked.
     pub fn token_holds(self: &Arc<Self>, app_ref: AppRef<'_>, live: &LiveToken) -> ValidityCheck {
         let (auth, index, token) = (Arc::clone(self), app_ref.index, Arc::clone(live.token()));
         ValidityCheck::new(move || {
@@ -342,7 +341,7 @@ impl ValidityContext for SessionValidity<'_> {
         })
     }
 
-    /// Without a key set nothing vouches for a token: unlike a session it has no seal of ours.
+    /// Without a key set no token is trusted. Unlike a session it has no seal.
     fn is_known_key(&self, key: &KeyFingerprint) -> bool {
         self.provider
             .and_then(|provider| provider.keys())
@@ -350,7 +349,7 @@ impl ValidityContext for SessionValidity<'_> {
     }
 }
 
-/// What `app` knows of a token by. `asked_until`: for how long the provider's word on it counts.
+/// The verified token as the app uses it. `asked_until`: when its introspection result expires.
 fn token_of(
     app: &App,
     policy: &BearerPolicy,
@@ -371,7 +370,7 @@ fn token_of(
     };
     let mut name = URL_SAFE_NO_PAD.encode(hash);
     name.truncate(16);
-    // An opaque token may have no end that is known; what it began then lasts as long as a session could.
+    // An opaque token may have no known expiry. Its streams then last as long as a session could.
     let ends_at = verified
         .ends_at()
         .or_else(|| Some(asked_until?.plus(app.limits.absolute)))
@@ -389,7 +388,7 @@ fn token_of(
     }
 }
 
-/// Whether the person that a token is of may use the app at all, by what its provider says.
+/// Whether the provider registers the token's user for the app.
 pub(in crate::auth) fn is_admitted(
     app: &AppAuth,
     provider: &Provider,
