@@ -1,4 +1,5 @@
-//! An access token of ours beside a request: who sends it, and the refresh in the same request where the app allows it.
+//! Authentication by the sealed access token of a native app, with a refresh in the same request if
+//! the app allows it.
 
 use std::sync::Arc;
 
@@ -22,11 +23,11 @@ use crate::session::validity::{
 use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
-/// The code of a token that is none of this app's.
+/// The code of a token that does not decrypt.
 const UNKNOWN: &str = "unknown_token";
 
 impl Auth {
-    /// Finds out who shows `shown`, a token of ours, to the app at `app_ref`.
+    /// Authenticates a request by a native access token.
     pub(in crate::auth) async fn resume_native(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -54,11 +55,11 @@ impl Auth {
             return refused(shown, UNKNOWN);
         };
         if session.bound_to.is_some() && effort == ResumeMode::ReadOnly {
-            // A proof is not worth the time.
+            // Public paths do not verify proofs.
             return Authentication::anonymous();
         }
         let bound_to = session.bound_to.clone();
-        // Nobody notes when a token is used, so that only its end and the session's count here.
+        // Native tokens have no activity cookie: the idle timeout applies at their refresh only.
         let (sid, generation) = (session.sid.clone(), session.generation);
         let activity = Some(LastActivity {
             sid: sid.clone(),
@@ -160,8 +161,8 @@ impl Auth {
         }
     }
 
-    /// The tokens that an answer carries, decided when its head is written: none if there are newer ones by then, or if
-    /// the session has ended.
+    /// The tokens that a response carries, decided when its head is written: none if a newer
+    /// generation exists or the session was revoked.
     pub fn native_token_headers(
         &self,
         app_ref: AppRef<'_>,

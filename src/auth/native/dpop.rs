@@ -1,5 +1,5 @@
-//! Binding to a device's key (RFC 9449), even where the provider knows nothing of it: who proves possession at the login
-//! gets tokens that only that key can refresh and use.
+//! DPoP binding of native tokens (RFC 9449), independent of the provider: a proof at login binds
+//! the tokens to its key, for refreshes and requests.
 
 use std::sync::Arc;
 
@@ -14,25 +14,25 @@ use crate::policy::native::NativeCredentials;
 use crate::session::token::{TokenError, TokenRefusal};
 use crate::types::oauth::JwkThumbprint;
 
-/// The request that a device may prove itself with.
+/// The request that a proof must match.
 #[derive(Clone, Copy, Debug)]
 pub struct Proving<'r> {
     /// Its method.
     pub method: &'r str,
     /// Its path, in canonical form.
     pub path: &'r str,
-    /// Its fields.
+    /// Its headers.
     pub headers: &'r HeaderMap,
 }
 
-/// Why a proof beside an access token of ours does not count, and the nonce that the next one has to carry.
+/// Why a proof beside a native access token was rejected, with the nonce for the next one.
 pub(in crate::auth) enum DpopRejection {
     Refused(TokenRefusal, Option<HeaderValue>),
     Unavailable(Unavailable),
 }
 
 impl Auth {
-    /// The key that is proven at one of the native endpoints, if one is.
+    /// The key of the proof at a native endpoint, if it has one.
     pub(in crate::auth) async fn proven_key(
         self: &Arc<Self>,
         app: &AppAuth,
@@ -55,7 +55,7 @@ impl Auth {
             .map_err(|(error, nonce)| NativeFailure::DpopRejection(error, nonce))
     }
 
-    /// Whether who shows an access token of ours, bound to `bound_to`, may use it.
+    /// Checks that the presenter of a token bound to `bound_to` possesses the key.
     pub(in crate::auth) async fn check_possession(
         self: &Arc<Self>,
         app: &AppAuth,
@@ -112,7 +112,7 @@ impl Auth {
         }
     }
 
-    /// A proof of the key that is `expected`, or of any, for this request alone.
+    /// Verifies and spends a proof of the `expected` key, or of any key.
     async fn prove(
         self: &Arc<Self>,
         app: &AppAuth,

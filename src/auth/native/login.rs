@@ -1,4 +1,4 @@
-//! A login with a password (RFC 6749 section 4.3): counted, sent to the provider, verified like any login.
+//! Password login (RFC 6749 section 4.3): throttled, sent to the provider, verified like any login.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::session::validity::NoSessionReason;
 use crate::types::oauth::{JwkThumbprint, Password};
 
 impl Auth {
-    /// Logs in with `credentials`, which came from `address`.
+    /// Logs in with `credentials` from `address`.
     ///
     /// # Errors
     /// See [`NativeFailure`].
@@ -97,7 +97,8 @@ impl Auth {
             }
             asked
         };
-        // To its end whoever waits: what the provider counts, we count.
+        // Runs to its end even if the client disconnects: an attempt that the provider counts is
+        // counted here too.
         let (mut grant, scope) = self
             .password_tasks
             .run(LOGIN_TIMEOUT, task)
@@ -143,7 +144,7 @@ impl Auth {
         }
     }
 
-    /// The key that the new tokens are bound to. Cookies are bound to none, nor are the provider's own tokens.
+    /// The key that new tokens are bound to. Cookies and plain provider tokens are not bound.
     async fn key_for(
         self: &Arc<Self>,
         app: &AppAuth,
@@ -157,7 +158,7 @@ impl Auth {
         }
     }
 
-    /// Asks the provider, and verifies what it gives. The grant, and its scope.
+    /// Calls the provider and verifies its tokens. Returns the grant and its scope.
     async fn ask(
         &self,
         app: &AppAuth,
@@ -183,7 +184,7 @@ impl Auth {
     }
 }
 
-/// What it means for an app that the provider gave no tokens.
+/// The failure that a token endpoint error means for a native app.
 pub(in crate::auth) fn of_token_error(error: &TokenError) -> NativeFailure {
     match error {
         TokenError::ClientRejected { .. }

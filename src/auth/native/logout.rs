@@ -1,4 +1,4 @@
-//! The end of a native app's session: here at once, then at the provider.
+//! Logout of native apps: first the local session, then the provider.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::session::native::read;
 use crate::types::oauth::RefreshToken;
 
 impl Auth {
-    /// Ends the session that `asked` names. A token that is none has no session to end, which is as good
-    /// (RFC 7009 section 2.2).
+    /// Ends the session of the token in `asked`. An unknown token has no session to end, which
+    /// counts as success (RFC 7009 section 2.2).
     ///
     /// # Errors
     /// See [`NativeFailure`].
@@ -67,7 +67,7 @@ impl Auth {
             Tokens::Plain => (None, Some(RefreshToken::new(token.as_str()))),
         };
         if let Some(session) = &session {
-            // Here and now, whatever the store and the provider do.
+            // First, whatever the store and the provider do.
             self.revoke_session(app, &session.sid, &session.subject, session.started_at);
         }
         let (outcome, _) = self.revoke_in_time(app, session, refresh).await;

@@ -1,5 +1,5 @@
-//! Native apps, which show a login form of their own: the password grant behind a limit, and sealed tokens in place of
-//! cookies. Sessions are the same: one refresh at a time, successors, theft, revocation.
+//! Native apps with their own login form: the password grant behind a throttle, and sealed tokens
+//! instead of cookies. Refresh, reuse detection and revocation are those of browser sessions.
 
 mod authenticate;
 mod dpop;
@@ -23,64 +23,64 @@ use crate::auth::session::cookies::{CookieWriteError, SetCookieHeaders};
 use crate::oidc::password::Refusal;
 use crate::session::validity::NoSessionReason;
 
-/// How long a device waits for its login or for new tokens.
+/// How long a native app waits for a login or a refresh.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a call of a native app leads to.
+/// The result of a native endpoint.
 #[derive(Debug)]
 pub enum NativeOutcome {
     /// Tokens.
     Tokens(NativeTokens),
     /// The cookies of a session.
     Cookies {
-        /// Their lines.
+        /// The `Set-Cookie` headers.
         set_cookies: SetCookieHeaders,
-        /// How long the session lasts at most.
+        /// The absolute timeout of the session.
         lasts: Duration,
         /// `device_token`.
         device_token: Zeroizing<String>,
     },
-    /// The session is over; the lines take its cookies away.
+    /// The session is over. The headers clear its cookies.
     LoggedOut(SetCookieHeaders),
 }
 
-/// Why it leads to nothing.
+/// Why a native endpoint failed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum NativeFailure {
-    /// Too many passwords were tried; the word says by which measure.
+    /// Too many password attempts, by the limit of this code.
     #[error("too many logins were tried: {0}")]
     Throttled(&'static str, Duration),
-    /// The provider refused the person.
+    /// The provider refused the login.
     #[error("the provider refused the login: {}", .0.why.code())]
     Refused(Refusal),
-    /// The refresh token is none of this app's.
+    /// The refresh token does not decrypt.
     #[error("the refresh token is not one that this app was given")]
     UnknownToken,
     /// The session is over.
     #[error("the session is over: {}", .0.code())]
     SessionOver(NoSessionReason),
-    /// The device does not prove possession of its key; the nonce is for its next try.
+    /// Possession of the key is not proven. The nonce is for the next proof.
     #[error("the device does not prove possession of its key: {}", .0.code())]
     DpopRejection(DpopError, Option<HeaderValue>),
-    /// The app is not given this scope.
+    /// The scope is not allowed for this app.
     #[error("a scope was asked for that this app does not have")]
     Scope,
-    /// The provider does not take this app's passwords, or its tokens are of no use.
+    /// The provider rejects password grants of this app, or its tokens are unusable.
     #[error("the provider gave nothing that can be used: {0}")]
     Provider(&'static str),
-    /// A token does not fit into a header: what is in it, and how many bytes it takes.
+    /// A token does not fit into a header: its largest part and its size in bytes.
     #[error("the {0} makes a token of {1} bytes; at most {max} fit into a header", max = crate::session::cookie::MAX_ALL)]
     TokenTooLarge(&'static str, usize),
     /// The session does not fit into cookies.
     #[error(transparent)]
     TooLarge(#[from] CookieWriteError),
-    /// The provider or the store could not be asked.
+    /// The provider or the store is unavailable.
     #[error("the provider or the store could not be asked: {}", .0.code)]
     Unavailable(Unavailable),
 }
 
 impl NativeFailure {
-    /// The stable word for logs, metrics and answers.
+    /// The stable code for logs, metrics and responses.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Throttled(by, _) => by,

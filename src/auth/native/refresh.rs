@@ -1,4 +1,5 @@
-//! New tokens for a refresh token (RFC 6749 section 6), by the same machinery that refreshes cookies.
+//! Token refresh of native apps (RFC 6749 section 6), by the same single-flight refresh as for
+//! cookies.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::session::validity::{
 use crate::types::oauth::RefreshToken;
 
 impl Auth {
-    /// Refreshes with the token of `asked`, which came from `address`.
+    /// Refreshes the token in `asked` for a client at `address`.
     ///
     /// # Errors
     /// See [`NativeFailure`].
@@ -74,7 +75,7 @@ impl Auth {
         )?))
     }
 
-    /// The next tokens of the session of `held`, if it goes on.
+    /// The next tokens of the session of `held`.
     pub(in crate::auth) async fn renew_native(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
@@ -100,13 +101,13 @@ impl Auth {
             &SessionValidity::now(app),
         ) {
             SessionStatus::None(why) => return Err(NativeFailure::SessionOver(why)),
-            // Asked for is asked for, however long the JWT lives.
+            // An explicit refresh is done even if the JWT is still valid.
             SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..) => {}
         }
         self.require_synced(app)
             .map_err(NativeFailure::Unavailable)?;
         match self.refresh(app, held.refresh, Some(held.jwt)).wait().await {
-            // As of now: the wait was long enough for a logout.
+            // Checked again: a logout may have come during the refresh.
             Refreshed::Renewed(grant)
                 if app
                     .revocations
@@ -121,7 +122,7 @@ impl Auth {
         }
     }
 
-    /// The provider's own token, of which we know nothing: the provider alone can tell whether it was used before.
+    /// Refreshes a plain provider token. Only the provider can detect its reuse.
     async fn refresh_plain(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,

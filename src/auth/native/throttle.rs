@@ -1,6 +1,6 @@
-//! Whether a password may be tried: the buckets of [`crate::policy::throttle`] in the store, so that all replicas count
-//! together. Each try is counted before the provider is asked, so that no number of them at once gets past the limit.
-//! A store that cannot be asked lets nobody through.
+//! The throttle of password attempts: the buckets of [`crate::policy::throttle`] in the store, so
+//! that all replicas count together. An attempt is counted before the provider is called, so
+//! concurrent attempts cannot exceed the limit. An unavailable store rejects logins (fail-closed).
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -15,25 +15,25 @@ use crate::policy::throttle::{BackoffLimit, Limit};
 use crate::store::{Store, StoreError};
 use crate::types::time::Timestamp;
 
-/// How often a bucket is tried anew because others changed it. More than that is a crowd, and has to wait.
+/// How often a concurrent update of a bucket is retried.
 const TRIES: usize = 16;
 
-/// Whose password is tried, and from where.
+/// What a password attempt counts against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::auth) enum ThrottleKey {
-    /// For this account, by somebody at this address.
+    /// This account, and this address.
     Account(String, Option<IpAddr>),
-    /// On this device, which is known for the account that is tried.
+    /// A known device of the account.
     KnownDevice(String),
-    /// For no account that is known to us.
+    /// This address only: the account is unknown.
     Unnamed(Option<IpAddr>),
 }
 
-/// The buckets that a try is counted in.
+/// The buckets of one attempt.
 struct ThrottleBuckets<'a> {
     store: &'a dyn Store,
     throttle: Throttle,
-    /// One of the account or device, with the word for it, and one of the address.
+    /// The bucket of the account or device, and the one of the address.
     failures: Vec<Bucket>,
     all: String,
     now: Timestamp,
@@ -43,15 +43,15 @@ struct Bucket {
     limit: BackoffLimit,
     key: String,
     code: &'static str,
-    /// Whether a success empties it; else it takes back the one try.
+    /// Whether a success empties the bucket. Otherwise it only refunds the attempt.
     is_the_persons: bool,
 }
 
 impl Auth {
-    /// Counts one try.
+    /// Checks the limits and counts an attempt.
     ///
     /// # Errors
-    /// It has to wait, or cannot be counted.
+    /// A limit is exceeded, or the store is unavailable.
     pub(in crate::auth) async fn check_and_count(
         &self,
         app: &AppAuth,
@@ -70,7 +70,7 @@ impl Auth {
             .await
     }
 
-    /// The password was right.
+    /// The password was correct.
     pub(in crate::auth) async fn reset(
         &self,
         app: &AppAuth,
@@ -84,7 +84,7 @@ impl Auth {
         }
     }
 
-    /// Nobody judged the password, so the try says nothing about who tried.
+    /// The provider did not check the password: the attempt does not count.
     pub(in crate::auth) async fn refund(
         &self,
         app: &AppAuth,
@@ -141,7 +141,7 @@ impl Auth {
 }
 
 impl ThrottleBuckets<'_> {
-    /// Reads all of them first: who has to wait anyway costs the store no writing, and is counted nowhere.
+    /// Reads all buckets first: a rejected attempt writes nothing and is counted nowhere.
     async fn ask(&self) -> Result<(), NativeFailure> {
         let mut longest: Option<(&'static str, Duration)> = None;
         for bucket in &self.failures {
@@ -202,7 +202,7 @@ impl ThrottleBuckets<'_> {
         Ok(())
     }
 
-    /// What is there, and what one more makes of it. What cannot be read counts as nothing: it was not written by us.
+    /// The stored level, and the level after one more attempt. An unreadable level counts as empty.
     async fn read<L: Limit>(
         &self,
         limit: &L,
@@ -216,7 +216,7 @@ impl ThrottleBuckets<'_> {
         }))
     }
 
-    /// `false`: somebody else was faster.
+    /// A compare-and-swap. `false`: another attempt was faster.
     async fn write<L: Limit>(
         &self,
         limit: &L,
@@ -268,7 +268,7 @@ fn warn(app: &AppAuth, result: Result<(), StoreError>) {
     }
 }
 
-/// Who has one IPv6 address has 2^64 of them.
+/// The /64 network of an IPv6 address: its holder controls all of it.
 fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),

@@ -1,4 +1,4 @@
-//! From a session's tokens to what an app is handed, and what it may ask for.
+//! The tokens that a native app receives, and their scope.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ use crate::session::native::{NativeGrant, Token, write};
 use crate::session::seal::Seal;
 use crate::types::time::Timestamp;
 
-/// What an app holds from now on (RFC 6749 section 5.1).
+/// A token response (RFC 6749 section 5.1).
 #[derive(Debug)]
 pub struct NativeTokens {
     /// `access_token`.
     pub access_token: Zeroizing<String>,
-    /// `refresh_token`, where the provider grants one.
+    /// `refresh_token`, if the provider issued one.
     pub refresh_token: Option<Zeroizing<String>>,
     /// `expires_in`.
     pub expires_in: Duration,
     /// `scope`.
     pub scope: String,
-    /// Whether they are bound to a key: `token_type`.
+    /// Whether the tokens are bound to a DPoP key: `token_type`.
     pub is_bound: bool,
-    /// `device_token`: after a login only.
+    /// `device_token`, after a login only.
     pub device_token: Option<Zeroizing<String>>,
 }
 
-/// The tokens of `grant` in the form that this app hands out.
+/// The tokens of `grant` in the configured form.
 pub(in crate::auth) fn hand_over(
     app: &AppAuth,
     form: Tokens,
@@ -72,7 +72,7 @@ pub(in crate::auth) fn hand_over(
     })
 }
 
-/// Each has to fit into a header's line.
+/// Seals a token, which must fit into one header.
 pub(in crate::auth) fn sealed<T: Token>(
     seal: &Seal<T>,
     payload: &T::Payload,
@@ -88,8 +88,8 @@ pub(in crate::auth) fn sealed<T: Token>(
     Ok(text)
 }
 
-/// The scope to ask the provider for: what the client wants of what the app has, and `openid` in any case, without
-/// which many providers tell nothing about the person.
+/// The scope for the provider: what the client requests of the configured scope, and always
+/// `openid`, without which many providers return no ID token.
 pub(in crate::auth) fn scope_at_login(
     app: &AppAuth,
     wanted: Option<&str>,
@@ -113,7 +113,8 @@ pub(in crate::auth) fn scope_at_login(
     Ok(scope.join(" "))
 }
 
-/// A refresh may ask for less than was granted, and for nothing more (RFC 6749 section 6). It gets what it had.
+/// Checks that a refresh requests no more than the granted scope (RFC 6749 section 6). The granted
+/// scope is kept.
 pub(in crate::auth) fn check_scope_at_refresh(
     granted: &str,
     wanted: Option<&str>,
