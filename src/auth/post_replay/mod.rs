@@ -1,5 +1,5 @@
-//! Forms that met no session wait here until the person has logged in: sealed in the store, each for some minutes, all
-//! together in bounded room ([`super::post_quota`]).
+//! POST replay: a form submission without a session is preserved, sealed in the store for some
+//! minutes, until the user has logged in. [`quota`] limits their number and size.
 
 pub(in crate::auth) mod quota;
 
@@ -23,34 +23,34 @@ use crate::session::preserved_post::{PostOwnership, PreservedPost};
 use crate::session::validity::LiveSession;
 use crate::types::time::Timestamp;
 
-/// How long a form waits: a login may begin anew once, and the person reads a page after it.
+/// How long a POST is preserved: two login attempts, and time to read the confirmation page.
 const KEPT: Duration = Duration::from_secs(2 * ATTEMPT_LIFETIME.as_secs() + 300);
 
-/// A form as it came.
+/// A form submission.
 #[derive(Debug)]
 pub struct SubmittedPost {
-    /// Where it was sent, in canonical form.
+    /// Its target, in canonical form.
     pub target: String,
     /// `Content-Type`.
     pub content_type: String,
     /// `Referer`.
     pub referer: Option<String>,
-    /// The fields.
+    /// The body.
     pub body: Bytes,
 }
 
-/// Why a form that is called for is not there.
+/// Why a preserved POST cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostUnavailable {
-    /// It was sent, waited too long, or never was; or it is another browser's.
+    /// It was replayed, expired, never existed, or belongs to another browser.
     Gone,
-    /// It is of another person, and is thrown away.
+    /// It belongs to another user and was deleted.
     OtherPerson,
-    /// It cannot be told now.
+    /// The store is unavailable.
     Unavailable(Unavailable),
 }
 
-/// Room for a form that arrives. Dropped before the form is kept, it is free again.
+/// Reserved quota for a form submission. Dropping it before the POST is stored frees the quota.
 pub struct PostReservation {
     auth: Arc<Auth>,
     key: String,
@@ -69,8 +69,8 @@ impl Drop for PostReservation {
     }
 }
 
-/// A form that nobody else gets, and its room. Dropped before it is known whether the app answered, it counts as sent
-/// without an answer.
+/// A POST that is claimed for one replay, with its quota. Dropping it before the result is known
+/// counts as sent without a response.
 pub struct ClaimedPost {
     auth: Arc<Auth>,
     app: Arc<AppAuth>,
@@ -81,12 +81,12 @@ pub struct ClaimedPost {
 }
 
 impl ClaimedPost {
-    /// The form.
+    /// The preserved POST.
     pub const fn form(&self) -> &PreservedPost {
         &self.form
     }
 
-    /// The app has answered it.
+    /// The app has responded.
     pub fn sent(mut self) {
         self.outcome = "sent";
     }
@@ -104,15 +104,14 @@ impl Drop for ClaimedPost {
 }
 
 impl Auth {
-    /// A name for a form. `None`: no randomness.
+    /// A new ID for a POST. `None`: no randomness.
     pub fn new_post_id(&self) -> Option<PostId> {
         random::random_id()
             .ok()
             .and_then(|name| PostId::parse(&name))
     }
 
-    /// Takes room for a form that is to be kept as `id`, before the `length` bytes of its body are read; its head takes
-    /// `more` to keep.
+    /// Reserves quota for the POST `id` before its body is read.
     ///
     /// # Errors
     /// [`PreservePostError::NoRoom`].
@@ -143,7 +142,7 @@ impl Auth {
         })
     }
 
-    /// Keeps a form in the room that was taken for it, for the browser whose login began as `start`.
+    /// Stores a POST with its reserved quota, for the browser of the login `start`.
     ///
     /// # Errors
     /// See [`PreservePostError`].
@@ -176,7 +175,7 @@ impl Auth {
         let sealed = Bytes::from(sealed.ok_or(PreservePostError::NoRoom)?);
         let auth = Arc::clone(self);
         let put = async move { auth.stores.anonymous.put(&key, sealed, ends_at, now).await };
-        // What the store was told to keep it may keep, whether anybody waits for its answer or not.
+        // A timed-out write may still have reached the store, so its quota stays taken.
         room.stays = true;
         let code = match self.anonymous_tasks.run(TIMEOUT, put).await {
             Ok(Ok(())) => {
@@ -197,7 +196,7 @@ impl Auth {
         Err(PreservePostError::NoRoom)
     }
 
-    /// Says that a form was not kept.
+    /// Records that a POST was not preserved.
     pub fn post_not_preserved(&self, app_ref: AppRef<'_>, why: PreservePostError) {
         if let Some(app) = self.app(app_ref.index) {
             self.observer
@@ -205,7 +204,7 @@ impl Auth {
         }
     }
 
-    /// The form `id`, for `live`'s person to look at, and how long ago it was sent. One of another person is thrown away.
+    /// Loads the POST `id` for the confirmation page. A POST of another user is deleted.
     ///
     /// # Errors
     /// See [`PostUnavailable`].
@@ -221,7 +220,7 @@ impl Auth {
         Ok((form, age))
     }
 
-    /// The form `id`, to be sent to `target` now, once: nobody else gets it.
+    /// Claims the POST `id` for a single replay to `target`.
     ///
     /// # Errors
     /// See [`PostUnavailable`].
@@ -248,7 +247,7 @@ impl Auth {
         })
     }
 
-    /// Keeps a form on that was taken and did not reach the app.
+    /// Stores a claimed POST again that did not reach the app.
     pub async fn return_post(self: &Arc<Self>, mut hand: ClaimedPost) {
         hand.outcome = "lost";
         let (app, form) = (&hand.app, &hand.form);
@@ -268,17 +267,17 @@ impl Auth {
         match self.anonymous_tasks.run(TIMEOUT, put).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(TaskError::Busy) => (hand.outcome, hand.stays) = ("lost", false),
-            // It may be there after all.
+            // The write may have reached the store.
             Err(TaskError::TooSlow | TaskError::BrokeOff) => hand.outcome = "lost",
         }
     }
 
-    /// How many forms this process had the store keep that may still be there, and how many bytes they count for.
+    /// How many POSTs of this process the store may hold, and their charged bytes.
     pub fn preserved_posts(&self) -> (usize, usize) {
         self.post_replays.taken()
     }
 
-    /// To be held while a request is looked into for whether it calls for a form.
+    /// Limits how many requests are checked for a replay at once.
     pub fn post_replay_reads(&self) -> &Semaphore {
         self.post_replays.calls()
     }

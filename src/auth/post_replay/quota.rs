@@ -1,5 +1,5 @@
-//! Room for kept forms. Asked for before a form is read, held until it was sent or is over; bounded in bytes, in number
-//! and in how many arrive at once, so that who merely sends forms takes neither memory nor what logins need in the store.
+//! Quota of preserved POSTs, reserved before a body is read. It limits bytes, number and concurrent
+//! uploads, so that form submissions exhaust neither memory nor the store entries of logins.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -10,33 +10,33 @@ use tokio::sync::Semaphore;
 use crate::session::last_user::SubjectHash;
 use crate::types::time::Timestamp;
 
-/// Most bytes of all forms that this process had the store keep, sealed.
+/// The maximum size of all preserved POSTs of this process, sealed, in bytes.
 const ROOM: usize = 32 * 1024 * 1024;
 
-/// What a form counts for at least, in bytes: an empty one takes an entry of the store all the same.
+/// The minimum charge of a POST, in bytes: even an empty one takes a store entry.
 const LEAST: usize = 4096;
 
-/// What sealing may add to a form, in bytes, before it is written in base64.
+/// The overhead of sealing, in bytes, before base64.
 const SEALED: usize = 256;
 
-/// How many forms may be arriving at once.
+/// The maximum number of concurrent uploads.
 const ARRIVING: usize = 128;
 
-/// How many requests may be looked into at once for whether they call for a form.
+/// The maximum number of requests that are checked for a replay at once.
 const CALLS: usize = 1024;
 
-/// The share of one person. An old cookie is enough to be known, so it must not open all the room to anybody who was
-/// once signed in; what goes beyond counts as a stranger's.
+/// The share of one user. An expired cookie suffices to be counted as a user, so a share must not
+/// open the whole quota. Anything beyond it counts as anonymous.
 const SHARE: Sum = Sum {
     post_replays: 32,
     bytes: ROOM / 16,
     arriving: 8,
 };
 
-/// Whose form it is: a person at the app with this index.
+/// The user of a POST, with the index of the app. `None`: anonymous.
 pub(in crate::auth) type Sender = Option<(usize, SubjectHash)>;
 
-/// The forms that this process had the store keep, or is reading.
+/// The POSTs that this process stored or is reading.
 #[derive(Debug)]
 pub(in crate::auth) struct PostQuota {
     most: Sum,
@@ -61,7 +61,7 @@ struct Taken {
     arriving: bool,
 }
 
-/// So many forms together, or at most.
+/// An amount of POSTs: in use, or a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sum {
     post_replays: usize,
@@ -70,7 +70,7 @@ struct Sum {
 }
 
 impl PostQuota {
-    /// Room in a store of `max_entries`, of which forms take a quarter at most.
+    /// Creates a quota for a store of `max_entries`, of which POSTs use at most a quarter.
     pub(in crate::auth) fn new(max_entries: usize) -> Self {
         let most = Sum {
             post_replays: max_entries / 4,
@@ -84,7 +84,8 @@ impl PostQuota {
         }
     }
 
-    /// Takes room for the form `key`, which is about to arrive and takes `bytes` unsealed. Strangers leave half of all.
+    /// Reserves quota for the POST `key` of `bytes` before sealing. Anonymous POSTs use at most
+    /// half of it.
     pub(in crate::auth) fn take(
         &self,
         key: &str,
@@ -114,7 +115,7 @@ impl PostQuota {
         fits
     }
 
-    /// The form `key` was read, or is not going to be.
+    /// The upload of the POST `key` has ended.
     pub(in crate::auth) fn arrived(&self, key: &str) {
         let mut held = self.lock();
         if let Some(mut taken) = held.remove(key) {
@@ -127,7 +128,7 @@ impl PostQuota {
         self.lock().remove(key);
     }
 
-    /// How many forms there are, and their bytes.
+    /// How many POSTs hold quota, and their bytes.
     pub(in crate::auth) fn taken(&self) -> (usize, usize) {
         let all = self.lock().all;
         (all.post_replays, all.bytes)
@@ -146,7 +147,7 @@ impl PostQuota {
     }
 }
 
-/// What a form of so many bytes counts for: what it takes sealed, or more.
+/// The charge of a POST: its sealed size, or the minimum.
 fn charged(bytes: usize) -> usize {
     (bytes.saturating_add(SEALED).saturating_mul(4) / 3).max(LEAST)
 }
@@ -192,7 +193,7 @@ impl Held {
 }
 
 impl Sum {
-    /// Whether one more of `bytes`, which arrives, is within `most`.
+    /// Whether one more upload of `bytes` is within `most`.
     const fn leaves(self, bytes: usize, most: Self) -> bool {
         self.post_replays < most.post_replays
             && self.bytes.saturating_add(bytes) <= most.bytes
@@ -232,7 +233,7 @@ mod tests {
         Some((0, SubjectHash::of(&Subject::new(name.to_string()))))
     }
 
-    /// How many of `count` forms find room and have arrived, named from `first` on.
+    /// How many POSTs with these IDs get quota.
     fn kept(room: &PostQuota, sender: Sender, bytes: usize, ids: std::ops::Range<usize>) -> usize {
         let fits = |id: &usize| {
             let key = id.to_string();
