@@ -1,4 +1,4 @@
-//! One app with its provider, its registration there, and its seals.
+//! One app with its provider, its client registration and its seals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,56 +18,57 @@ use crate::session::preserved_post::StoredPost;
 use crate::session::seal::{Binding, KeyRing, Seal};
 use crate::store::Revocations;
 
-/// What the flows know of one app.
+/// An app as the flows use it.
 pub struct AppAuth {
     /// The app.
     pub app: Arc<App>,
-    /// Where its people log in.
+    /// The provider of its logins.
     pub provider: Arc<Provider>,
-    /// Its registration there.
+    /// Its client registration at the provider.
     pub client: ClientSettings,
-    /// How its sessions are treated.
+    /// How its sessions are handled.
     pub settings: AuthSettings,
     /// Its seals.
     pub seals: Seals,
-    /// Its sessions that were ended before their time.
+    /// Its revoked sessions.
     pub revocations: Revocations,
-    /// How access tokens are verified, if it takes any.
+    /// How access tokens are verified, if it accepts any.
     pub bearer: Option<BearerAuth>,
 }
 
-/// How an app's sessions are treated.
+/// How the sessions of an app are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthSettings {
-    /// Whether claims that no token has are asked for at the userinfo endpoint.
+    /// Whether the userinfo endpoint is called for claims that no token has.
     pub userinfo: Userinfo,
-    /// What becomes of a session whose refresh token comes again long after it was replaced.
+    /// What happens when a replaced refresh token is used again after the grace period.
     pub on_refresh_token_reuse: OnReuse,
-    /// How long sessions go on after their JWT expired while the provider cannot be asked.
+    /// How long sessions continue after their JWT expired while the provider is unavailable.
     pub outage_grace: Duration,
-    /// What counts while it cannot be known which sessions were ended elsewhere.
+    /// Whether sessions are accepted while revocations are not synchronized.
     pub revocation: RevocationMode,
 }
 
-/// A refresh token that comes again after its successor was in use (RFC 9700 section 4.14.2).
+/// The reaction to refresh token reuse (RFC 9700 section 4.14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnReuse {
-    /// It was stolen from somebody: the session ends for everybody who has it.
+    /// Ends the session for all holders of its tokens: one of them stole a token.
     EndSession,
-    /// The request is refused, the session goes on.
+    /// Rejects the request only. The session continues.
     Refuse,
 }
 
-/// Whether sessions go on while the store cannot be heard.
+/// Whether sessions are accepted while the store is unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationMode {
-    /// They do: what was ended elsewhere meanwhile ends when the store is back, or with its JWT.
+    /// Fail-open: a revocation at another replica takes effect when the store is back, or when the
+    /// JWT expires.
     FailOpen,
-    /// They do not: every request of a session is answered with 503 until it is known.
+    /// Fail-closed: requests with a session get 503 until the revocations are synchronized.
     FailClosed,
 }
 
-/// When to ask the userinfo endpoint (OpenID Connect Core section 5.3).
+/// When to call the userinfo endpoint (OpenID Connect Core section 5.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Userinfo {
     /// At login, if a rule or header uses a claim that no token has.
@@ -76,43 +77,43 @@ pub enum Userinfo {
     Never,
 }
 
-/// One seal for each purpose.
+/// One seal per purpose.
 #[derive(Debug)]
 pub struct Seals {
     /// The JWT cookie.
     pub jwt: Seal<JwtCookie>,
-    /// The refresh cookie.
+    /// The refresh token cookie.
     pub refresh: Seal<RefreshCookie>,
-    /// The last activity.
+    /// The last activity cookie.
     pub activity: Seal<ActivityCookie>,
     /// The ID token for logout.
     pub hint: Seal<HintCookie>,
     /// A login attempt.
     pub attempt: Seal<AttemptCookie>,
-    /// `state`.
+    /// The `state` parameter.
     pub state: Seal<StateParameter>,
-    /// What the store keeps.
+    /// Grants in the store.
     pub stored: Seal<StoredGrant>,
-    /// What native apps hold in place of an access token.
+    /// Access tokens of native apps.
     pub native_access: Seal<NativeAccess>,
-    /// What native apps hold in place of a refresh token.
+    /// Refresh tokens of native apps.
     pub native_refresh: Seal<NativeRefresh>,
-    /// A device that is known.
+    /// Known devices.
     pub device: Seal<DeviceToken>,
-    /// Who was signed in last.
+    /// The user of the last session.
     pub user: Seal<LastUserCookie>,
-    /// A form that waits for its sender.
+    /// Preserved POSTs in the store.
     pub form: Seal<StoredPost>,
-    /// An operator's order.
+    /// Revocation commands of an operator.
     pub order: Seal<SealedRevocationCommand>,
-    /// What replicas tell each other.
+    /// Revocation events between replicas.
     pub word: Seal<SealedRevocationEvent>,
-    /// A nonce for proofs of possession.
+    /// DPoP nonces.
     pub nonce: Seal<NonceField>,
 }
 
 impl AppAuth {
-    /// An app that seals with `ring`.
+    /// Creates an app that seals with `ring` and keeps at most `max_revoked` revocations.
     pub fn new(
         app: Arc<App>,
         provider: Arc<Provider>,
@@ -155,7 +156,7 @@ impl AppAuth {
         }
     }
 
-    /// The same app, which takes access tokens.
+    /// The same app with bearer authentication.
     #[must_use]
     pub fn taking_tokens(self, bearer: BearerAuth) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! Authentication flows: login, session, refresh, logout, bearer tokens and native apps.
+//! Authentication flows: login, session authentication, token refresh, logout, bearer tokens,
+//! native apps, POST replay.
 
 pub mod app;
 pub mod bearer;
@@ -29,30 +30,31 @@ use logout::replication::Feed;
 use refresh::single_flight::InFlightRefreshes;
 use session::key_rotation::PreviousKeySessions;
 
-/// How long somebody waits for the provider before being asked to come back.
+/// How long a request waits for the provider or the store, and the `Retry-After` of its 503.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many calls to the provider strangers may cause at once; sessions have room of their own.
+/// Limit of concurrent provider calls on behalf of clients without a session.
 const MAX_ANONYMOUS_TASKS: usize = 1024;
 
-/// How many passwords may be on their way to the provider at once, which is slow at checking them on purpose.
+/// Limit of concurrent password logins. Providers hash passwords slowly on purpose.
 const MAX_PASSWORD_TASKS: usize = 128;
 
-/// How many calls to providers the tokens of programs may cause at once.
+/// Limit of concurrent provider calls that verify unknown access tokens.
 const MAX_BEARER_TASKS: usize = 256;
 
-/// How many sessions' newest generations are remembered, so that a late answer does not bring back an older one.
+/// Capacity of each cache that is keyed by session.
 const NEWEST: usize = 50_000;
 
-/// Everything that the flows share in one process.
+/// All authentication flows of one process.
 pub struct Auth {
     apps: Vec<Arc<AppAuth>>,
     runtime: BackgroundRuntime,
-    /// The part of `runtime` that callers without a session may take: callbacks, logout tokens, first logins.
+    /// Limit for callers without a session: callbacks, logout tokens, metadata at a first login.
     anonymous_tasks: BackgroundRuntime,
-    /// The part that password logins may take: a flood of them leaves room for other logins.
+    /// Limit for password logins, so that a flood of them does not block other logins.
     password_tasks: BackgroundRuntime,
-    /// The part for tokens that were never seen: anybody can make some up, and must not keep people from logging in.
+    /// Limit for unknown access tokens. Anybody can invent tokens, and must not block logins with
+    /// them.
     bearer_tasks: BackgroundRuntime,
     stores: Stores,
     feed: Feed,
@@ -61,72 +63,74 @@ pub struct Auth {
     attempts: Attempts,
     post_replays: post_replay::quota::PostQuota,
     newest: Cache<SessionId, Generation>,
-    /// Until when no refresh of a session is begun ahead of time, because one failed.
+    /// Until when a session is not refreshed ahead of time, because its last refresh failed.
     refresh_backoff: Cache<SessionId, Timestamp>,
-    /// When the provider last failed a session whose JWT had expired.
+    /// When the provider last failed to refresh a session with an expired JWT.
     outage_grace: Cache<SessionId, Timestamp>,
     key_rotation: PreviousKeySessions,
-    /// Sessions in whose place a login put another: a late answer must not take that one's cookies away.
+    /// Sessions that a login on the same browser replaced. A late response must not clear the
+    /// cookies of the new session.
     superseded: Cache<SessionId, ()>,
     observer: Arc<dyn Observer>,
 }
 
-/// What is remembered between requests. All may be the same where room is no concern.
+/// The stores of one process. They may be the same store.
 #[derive(Clone, Debug)]
 pub struct Stores {
-    /// Of sessions: rotations, successors, revocations.
+    /// Session state: rotations, successors, revocations.
     pub sessions: Arc<dyn Store>,
-    /// Of login attempts whose code was brought. Anybody can begin a login and bring a code, and must not take the room
-    /// that refreshed sessions need.
+    /// Login attempts, counters and preserved POSTs. Anybody can create these entries, so they have
+    /// a limit of their own and cannot evict session state.
     pub anonymous: Arc<dyn Store>,
-    /// How many entries of `anonymous` there may be. Forms that wait take a quarter of them at most.
+    /// The maximum number of entries in `anonymous`. Preserved POSTs use at most a quarter.
     pub max_anonymous: usize,
-    /// Of proofs of possession that were used. A program in a hurry brings one with every request.
+    /// Used DPoP proofs. A client sends one with every request.
     pub proofs: Arc<dyn Store>,
 }
 
-/// Told of what happens, for logs and metrics.
+/// Receives events for logs and metrics.
 pub trait Observer: Send + Sync {
-    /// A login, refresh or logout at `app` ended; `outcome` is a stable word.
+    /// A flow at `app` ended. `outcome` is a stable code.
     fn record_event(&self, app: &AppAuth, event: Event, outcome: &'static str);
 
-    /// Whether all endings that were announced are known here, from now on.
+    /// Whether all published revocations are known here changed to `known`.
     fn revocations_synced(&self, known: bool);
 
-    /// So many living sessions were last seen under a key that only opens any more.
+    /// The number of live sessions that were last seen under a decryption-only key changed.
     fn sessions_on_previous_keys(&self, count: usize);
 
-    /// The cookies of a session at `app` take so many bytes of a request, those that do not fit included.
+    /// The session cookies at `app` take `bytes` of a request, including cookies that are too large
+    /// to set.
     fn observe_cookie_size(&self, app: &AppAuth, bytes: usize);
 }
 
-/// What can happen.
+/// What an [`Observer`] is told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
-    /// A person was sent to the provider.
+    /// A user was redirected to the provider.
     LoginStarted,
-    /// A person came back.
+    /// A callback was handled.
     LoginFinished,
-    /// A native app brought a name and a password.
+    /// A native app sent a user name and a password.
     PasswordLogin,
     /// A refresh token was used.
     Refresh,
-    /// A person logged out.
+    /// A user logged out.
     Logout,
-    /// The provider ended sessions.
+    /// The provider or an operator revoked sessions.
     Revocation,
-    /// A refresh token was seen again after it had been replaced.
+    /// A refresh token was used again after it was replaced.
     RefreshTokenReuse,
-    /// The provider was asked about an opaque token.
+    /// The provider introspected an opaque token.
     Introspection,
-    /// The app itself was told that a person left.
+    /// The logout at the app itself ended.
     AppLogout,
-    /// A form met no session, or was called for after the login.
+    /// A POST without a session was preserved, or replayed after the login.
     PostReplay,
 }
 
 impl Event {
-    /// The stable word for logs and metrics.
+    /// The stable code for logs and metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::LoginStarted => "login_started",
@@ -143,14 +147,15 @@ impl Event {
     }
 }
 
-/// The provider could not be asked, so that nothing can be said about the person: neither a login page nor a loss.
+/// The provider or the store cannot be reached. The session is neither valid nor over: the response
+/// is 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code for logs, metrics and pages.
     pub code: &'static str,
-    /// When to try again.
+    /// For `Retry-After`.
     pub retry_after: Duration,
-    /// Whether it is the provider that is down, slow or in trouble, and nothing else.
+    /// Whether the provider is the cause: it is down, slow or returns errors.
     pub is_providers: bool,
 }
 
@@ -178,7 +183,7 @@ impl From<TaskError> for Unavailable {
 }
 
 impl Auth {
-    /// The flows of `apps`, which stand in the order of [`crate::policy::route::HostRouter::apps`].
+    /// Creates the flows of `apps`, in the order of [`crate::policy::route::HostRouter::apps`].
     pub fn new(
         apps: Vec<Arc<AppAuth>>,
         runtime: BackgroundRuntime,
@@ -212,7 +217,7 @@ impl Auth {
         self.apps.get(index)
     }
 
-    /// The app at `app_ref` itself was told that a person left; `outcome` is a stable word.
+    /// Records how the logout at the app itself ended. `outcome` is a stable code.
     pub fn observe_app_logout(&self, app_ref: AppRef<'_>, outcome: &'static str) {
         if let Some(app) = self.app(app_ref.index) {
             self.observer.record_event(app, Event::AppLogout, outcome);
@@ -224,7 +229,7 @@ impl Auth {
         self.clock.now()
     }
 
-    /// How many entries this process holds for its stores, and how many sessions are revoked by name.
+    /// How many entries this process holds in its stores, and how many revocations it knows.
     pub fn remembered(&self) -> (usize, usize) {
         let revoked = self
             .apps
@@ -244,7 +249,7 @@ impl Auth {
         )
     }
 
-    /// Of how many opaque tokens it is remembered what the provider said.
+    /// How many introspection results are cached.
     pub fn introspected_tokens(&self) -> usize {
         let introspections = self
             .apps
@@ -255,7 +260,7 @@ impl Auth {
             .sum()
     }
 
-    /// Forgets what has ended; to be called from time to time.
+    /// Drops expired entries. Called periodically.
     pub fn sweep(&self) {
         let now = self.now();
         self.stores.sessions.sweep(now);
@@ -265,7 +270,7 @@ impl Auth {
         self.post_replays.sweep(now);
     }
 
-    /// Ends a session, for the rest of its life.
+    /// Revokes a session until its absolute timeout.
     fn revoke_session(
         self: &Arc<Self>,
         app: &AppAuth,
@@ -281,8 +286,8 @@ impl Auth {
         );
     }
 
-    /// Ends a session so that a refresh under way at another replica is of no use to it either. Returns the newest tokens
-    /// that it had, if they are still kept.
+    /// Revokes a session and its rotation, so that an in-flight refresh at another replica cannot
+    /// continue it. Returns its newest tokens if the store still has them.
     async fn revoke_session_and_rotation(
         self: &Arc<Self>,
         app: &AppAuth,

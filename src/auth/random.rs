@@ -1,10 +1,10 @@
-//! Randomness for nonces and names, from the operating system through aws-lc-rs.
+//! Random bytes and identifiers, from the operating system by way of aws-lc-rs.
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The system gives no randomness. Nothing safe can be done then: the request fails.
+/// The operating system returned no random bytes. The request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no randomness")]
 pub struct RandomError;
@@ -16,7 +16,7 @@ pub(in crate::auth) fn bytes<const N: usize>() -> Result<[u8; N], RandomError> {
     Ok(bytes)
 }
 
-/// A name of 128 random bits.
+/// An identifier of 128 random bits, base64url.
 pub(in crate::auth) fn random_id() -> Result<String, RandomError> {
     bytes::<16>().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -1,4 +1,5 @@
-//! What the flows promise without a browser: against a provider that is away, or that only counts its callers.
+//! Tests of the flows without a browser, against a provider that is unreachable or counts its
+//! calls.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,12 +55,12 @@ struct Bench {
     clock: Arc<ManualClock>,
 }
 
-/// One app whose provider is at `provider`.
+/// One app with a provider at this address.
 fn bench(provider: SocketAddr) -> Bench {
     replica(provider, Arc::new(Memory::new(10)))
 }
 
-/// The same, and others may share what its sessions' store remembers.
+/// The same, with a session store that replicas can share.
 fn replica(provider: SocketAddr, sessions: Arc<Memory>) -> Bench {
     crate::oidc::install_crypto();
     let clock = Arc::new(ManualClock::starting_at(START));
@@ -170,8 +171,7 @@ async fn codes_that_are_none_take_no_room_of_sessions_and_are_soon_forgotten() {
     assert_eq!(bench.auth.stores.anonymous.held(), Some(0));
 }
 
-/// DESIGN section 3: a successor that no browser ever got and that is gone must not leave a session that is neither
-/// alive nor over.
+/// A successor that no client received and that is gone must end the session.
 #[tokio::test]
 async fn a_session_whose_newest_token_is_lost_ends_and_one_within_its_grace_waits() {
     let bench = bench(nowhere().await);
@@ -367,7 +367,7 @@ async fn a_nonce_is_of_one_app_and_counts_for_five_minutes() {
     assert_eq!(counts(&bench.app, nonce, until), None);
     assert_eq!(counts(&bench.app, "", START), None);
     assert_eq!(counts(&bench.app, &nonce.to_lowercase(), START), None);
-    // The same key ring, but the seal is bound to the issuer as well.
+    // The same key ring, but the seal is bound to the issuer too.
     assert_eq!(counts(&other.app, nonce, START), None);
     assert!(!bench.auth.is_nonce_ageing(until));
     bench.clock.advance(Duration::from_secs(151));
@@ -383,7 +383,8 @@ async fn serve(listener: TcpListener, counts: Counts) {
     }
 }
 
-/// Answers discovery, and everything else with 503 after a moment; the upper half of the first count is of all calls.
+/// Serves discovery, and everything else with 503 after 20 ms. The upper half of the first counter
+/// counts all calls.
 async fn answer(mut stream: TcpStream, issuer: String, (calls, most): Counts) {
     let mut head = vec![0; 8192];
     let read = stream.read(&mut head).await.unwrap();
