@@ -620,7 +620,7 @@ proptest! {
     fn one_slip_never_shows_a_secret(at in 0..1000usize, cut in 0..3usize, typed in "[a-z=\"'.#@\\[\\]{}\n ]?") {
         const SECRET: &str = "q7Zx-vault-9Kd";
         let good = format!("{GOOD}\n[apps.blog]\nprovider = \"login\"\npublic_url = \"https://blog.example.com\"\n\
-            upstream = \"http://127.0.0.1:5000\"\nclient_id = \"blog\"\nclient_secret = \"{SECRET}\"\nprefix = 1\n");
+            upstream = \"http://127.0.0.1:5000\"\nclient_id = \"blog\"\nclient_secret = \"{SECRET}\"\nendpoint_prefix = 1\n");
         // Half of the slips are near the secret.
         let at = if at % 2 == 0 { good.len() - 1 - (at % 80) } else { at % good.len() };
         let cut = cut.min(good.len() - at);

@@ -65,10 +65,10 @@ refused! {
         "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a\" }, { path = \"/\", name = \"a\" }]",
         at "{ path = \"/\", name = \"a\" }", "there twice", hint "once";
     a_logout_of_the_app_is_a_path:
-        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_url = \"https://forum.example.com/logout\"",
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_path = \"https://forum.example.com/logout\"",
         at "\"https://forum.example.com/logout\"", "is not a path", hint "/account/logout";
     a_logout_of_the_app_is_not_doorwards:
-        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_url = \"/.doorward/logout\"",
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_path = \"/.doorward/logout\"",
         at "\"/.doorward/logout\"", "is doorward's own", hint "the app's logout";
     a_method_alone_asks_for_nothing:
         "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_method = \"POST\"",
@@ -160,7 +160,7 @@ refused! {
     at_least_one_request_is_under_way:
         "trusted_proxies" => "max_in_flight_requests = 0\ntrusted_proxies", at "0", "requests under way", hint "10000";
     an_app_takes_at_least_one_request:
-        "client_id = \"forum\"" => "client_id = \"forum\"\nmax_requests = 0", at "0", "requests under way", hint "from 1";
+        "client_id = \"forum\"" => "client_id = \"forum\"\nmax_in_flight_requests = 0", at "0", "requests under way", hint "from 1";
     waiting_for_a_place_takes_time:
         "trusted_proxies" => "queue_timeout = \"0s\"\ntrusted_proxies", at "\"0s\"", "no time at all", hint "1d";
     authorities_of_clients_are_certificates:
@@ -207,10 +207,10 @@ refused! {
     a_stream_lasts_for_some_time:
         "client_id = \"forum\"" => "client_id = \"forum\"\nstream_max_age = \"0s\"", at "\"0s\"", "no time", hint "long";
     polling_paths_are_patterns:
-        "client_id = \"forum\"" => "client_id = \"forum\"\npolling_paths = [\"/news\", \"news\"]",
+        "client_id = \"forum\"" => "client_id = \"forum\"\nbackground_paths = [\"/news\", \"news\"]",
         at "\"news\"", "not a path pattern", hint "";
     not_everything_is_polling:
-        "client_id = \"forum\"" => "client_id = \"forum\"\npolling_paths = [\"/**\"]",
+        "client_id = \"forum\"" => "client_id = \"forum\"\nbackground_paths = [\"/**\"]",
         at "\"/**\"", "nothing would be an activity", hint "by themselves";
     leeway_is_little:
         "[apps.forum]" => "leeway = \"1h\"\n[apps.forum]", at "\"1h\"", "too much leeway", hint "5m";
@@ -278,7 +278,7 @@ refused! {
     a_secret_file_is_only_a_secret:
         "\"store.secret\"" => "\"tls/key.pem\"", at "\"tls/key.pem\"", "more than a secret", hint "one line";
     authentication_needs_a_secret:
-        "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_auth = \"post\"",
+        "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_endpoint_auth_method = \"post\"",
         at "\"post\"", "needs a client secret", hint "client_secret_file";
     a_public_client_has_no_secret:
         "scopes" => "token_endpoint_auth_method = \"none\"\nscopes", at "\"none\"", "there is one", hint "client_secret_basic";
@@ -328,12 +328,12 @@ refused! {
         "[apps.store.headers]" => "[apps.store.bearer]\nclient_header = \"X Client\"\n[apps.store.headers]",
         at "\"X Client\"", "not a header name", hint "X-Forwarded-Client";
     a_rule_takes_tokens_where_the_app_does:
-        "allow = \"public\"" => "allow = \"authenticated\"\nvia = [\"browser\", \"bearer\"]",
+        "allow = \"public\"" => "allow = \"authenticated\"\nauth_methods = [\"browser\", \"bearer\"]",
         at "\"bearer\"", "takes no access tokens", hint "bearer]";
     a_rule_is_for_who_can_be_known:
         "allow = \"public\"" => "allow = \"authenticated\"\nauth_methods = []", at "[]", "known by nothing", hint "session";
     a_way_is_known:
-        "allow = \"public\"" => "allow = \"authenticated\"\nvia = [\"cookie\"]", at "\"cookie\"", "`cookie` is not known", hint "";
+        "allow = \"public\"" => "allow = \"authenticated\"\nauth_methods = [\"cookie\"]", at "\"cookie\"", "`cookie` is not known", hint "";
     no_scopes_are_no_condition:
         "allow = \"public\"" => "allow = { scopes = [] }", at "[]", "all of no scopes", hint "authenticated";
     a_scope_of_a_rule_is_one_word:

@@ -81,7 +81,7 @@ async fn the_session_whose_cookies_arrive_ends_and_no_other() {
 
 #[tokio::test]
 async fn the_apps_own_session_goes_with_it() {
-    let lines = "frontchannel_logout = true\napp_cookies = [{ name = \"SHOPSESSID\" }]\napp_logout_url = \"/bye\"";
+    let lines = "frontchannel_logout = true\napp_cookies = [{ name = \"SHOPSESSID\" }]\napp_logout_path = \"/bye\"";
     let door = Setup::over_tls().store(lines).start();
     door.store.answer(
         CART,

@@ -283,7 +283,7 @@ async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
 #[tokio::test]
 async fn beyond_the_most_requests_some_wait_and_others_get_503() {
     let door = Setup::plain()
-        .server("max_in_flight_requests = 2\nmax_waiting_requests = 1\nrequest_wait = \"1h\"")
+        .server("max_in_flight_requests = 2\nmax_queued_requests = 1\nqueue_timeout = \"1h\"")
         .start();
     let (gate, held) = hold(&door, 2).await;
     let mut waiting = dialogue(&door).await;
@@ -317,7 +317,7 @@ async fn beyond_the_most_requests_some_wait_and_others_get_503() {
 #[tokio::test]
 async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
     let door = Setup::plain()
-        .server("max_queued_requests = 5\nrequest_wait = \"1s\"")
+        .server("max_queued_requests = 5\nqueue_timeout = \"1s\"")
         .store("max_in_flight_requests = 1")
         .more("[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"public\"")
         .start();
@@ -350,7 +350,7 @@ async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
 #[tokio::test]
 async fn streams_take_no_place_for_long() {
     let door = Setup::plain()
-        .server("max_in_flight_requests = 1\nmax_waiting_requests = 1")
+        .server("max_in_flight_requests = 1\nmax_queued_requests = 1")
         .start();
     let mut browser = alice(&door).await;
     let for_ever = Duration::from_secs(3600);

@@ -35,7 +35,7 @@ async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
     );
     let more = [
         ("DOORWARD_SERVER__MAX_CONNECTIONS_PER_CLIENT", "5000"),
-        ("DOORWARD_SERVER__MAX_REQUESTS", "100"),
+        ("DOORWARD_SERVER__MAX_IN_FLIGHT_REQUESTS", "100"),
     ];
     let process = Process::run(
         folder.path("doorward.toml").as_os_str(),

@@ -102,7 +102,7 @@ async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider
 
 #[tokio::test]
 async fn patience_gets_one_guess_for_each_longest_wait() {
-    let doorward = started(store("failures_per_account = 3\nlongest_wait = \"1m\""));
+    let doorward = started(store("failures_per_account = 3\nmax_backoff = \"1m\""));
     let mut phone = Phone::of(&doorward);
     let mut guesses = 0;
     for _ in 0..360 {

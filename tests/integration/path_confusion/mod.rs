@@ -152,7 +152,7 @@ fn before(backends: &Backends) -> Doorward {
         ] {
             apps.push_str(&format!(
                 "[apps.{name}-{kind}]\nprovider = \"login\"\npublic_url = \"http://{name}-{kind}.localhost:8080\"\n\
-                 client_id = \"{name}\"\nupstream = \"{}\"\ntolerate_paths = [{allowed}]\n\
+                 client_id = \"{name}\"\nupstream = \"{}\"\nallow_ambiguous_paths = [{allowed}]\n\
                  case_insensitive_paths = {}\n[[apps.{name}-{kind}.rules]]\npaths = [\"/admin/**\"]\nallow = \"authenticated\"\n\
                  [[apps.{name}-{kind}.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n",
                 place.url(),

@@ -102,7 +102,7 @@ async fn a_logout_while_the_store_is_away_is_announced_when_it_is_back() {
 async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
     let mut redis = RedisServer::start_persistent();
     let setup = Setup::plain()
-        .store("revocation = \"strict\"")
+        .store("revocation_mode = \"fail-closed\"")
         .remembering(&store(&redis));
     let doorward = setup.start();
     let mut alice = doorward.logged_in("alice", CART).await;
