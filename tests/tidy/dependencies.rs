@@ -1,11 +1,13 @@
-//! What we build on: licences, and crates that must not come in, from `cargo metadata`.
+//! Dependencies: licences, sources, banned crates and features, and minimum Rust versions, from
+//! `cargo metadata`.
 //!
-//! Metadata also lists what only a weak feature (`ring?/alloc`) mentions and nothing builds, so the ways from our crate
-//! are walked along enabled features only.
+//! Metadata also lists packages that only a weak feature (`ring?/alloc`) mentions and that are not
+//! built, so the graph is walked along enabled features only.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId};
+use spdx::{Expression, Licensee, ParseMode};
 
 /// Crates that may not be built, not even for tests: one crypto library, one TLS library.
 const BANNED: [&str; 6] = [
@@ -16,13 +18,14 @@ const BANNED: [&str; 6] = [
     "tokio-native-tls",
     "hyper-tls",
 ];
-/// `(crate, feature)` that may not be on.
+/// `(crate, feature)` that may not be enabled.
 const BANNED_FEATURES: [(&str, &str); 3] = [
     ("jsonwebtoken", "rust_crypto"),
     ("rustls", "ring"),
     ("reqwest", "native-tls"),
 ];
 
+/// SPDX identifiers of the licences that dependencies may have.
 const LICENCES: [&str; 14] = [
     "0BSD",
     "Apache-2.0",
@@ -39,50 +42,90 @@ const LICENCES: [&str; 14] = [
     "Unlicense",
     "Zlib",
 ];
-/// For crates that only tests use: nothing of them is shipped.
+/// Also permitted for crates that only tests use: those are not shipped.
 const LICENCES_OF_TESTS: [&str; 1] = ["MPL-2.0"];
 
 #[test]
-fn every_licence_is_on_the_list() {
+fn every_licence_is_permitted() {
     let metadata = metadata();
     let shipped = built(&metadata, false);
     let tests = built(&metadata, true);
     assert!(
         shipped.len() > 50 && tests.len() > shipped.len(),
-        "the walk lost its way"
+        "the dependency walk is incomplete"
     );
-    for (id, way) in &tests {
-        let licence = metadata[*id].license.as_deref().unwrap_or("none");
+    for (id, path) in &tests {
+        let licence = metadata[*id].license.as_deref().unwrap_or_default();
         let also = if shipped.contains_key(id) {
             &[][..]
         } else {
             &LICENCES_OF_TESTS[..]
         };
         assert!(
-            is_allowed(licence, also),
-            "`{licence}` is not on the list: {way}"
+            is_permitted(licence, also),
+            "`{licence}` is not permitted: {path}"
         );
     }
+}
+
+#[test]
+fn every_dependency_comes_from_the_registry() {
+    let metadata = metadata();
+    let root = &metadata.root_package().unwrap().id;
+    for (id, path) in built(&metadata, true) {
+        let source = metadata[id].source.as_ref();
+        let is_registry = source.is_some_and(|source| source.is_crates_io());
+        assert!(
+            id == root || is_registry,
+            "{source:?} is not crates.io: {path}"
+        );
+    }
+}
+
+/// Holds for what is shipped: `cargo install` on the declared version must work.
+#[test]
+fn no_dependency_needs_a_newer_rust() {
+    let metadata = metadata();
+    let declared = metadata
+        .root_package()
+        .unwrap()
+        .rust_version
+        .clone()
+        .unwrap();
+    let mut compared = 0;
+    for (id, path) in built(&metadata, false) {
+        if let Some(needed) = &metadata[id].rust_version {
+            assert!(
+                *needed <= declared,
+                "needs Rust {needed}, not {declared}: {path}"
+            );
+            compared += 1;
+        }
+    }
+    assert!(
+        compared > 50,
+        "only {compared} dependencies declare a Rust version"
+    );
 }
 
 #[test]
 fn no_banned_crate_or_feature_is_built() {
     let metadata = metadata();
     let built = built(&metadata, true);
-    for (id, way) in &built {
+    for (id, path) in &built {
         let name = metadata[*id].name.as_str();
-        assert!(!BANNED.contains(&name), "banned: {way}");
+        assert!(!BANNED.contains(&name), "banned: {path}");
         for (_, feature) in BANNED_FEATURES.iter().filter(|(of, _)| *of == name) {
             assert!(
                 !node(&metadata, id)
                     .features
                     .iter()
-                    .any(|on| **on == *feature),
-                "`{feature}` is on: {way}"
+                    .any(|enabled| **enabled == *feature),
+                "`{feature}` is enabled: {path}"
             );
         }
     }
-    // The walk does see the crates that these rules are about.
+    // The crates that these rules are about are in the graph.
     for name in ["aws-lc-rs", "jsonwebtoken", "rustls", "reqwest"] {
         assert!(
             built.keys().any(|id| metadata[*id].name.as_str() == name),
@@ -92,7 +135,7 @@ fn no_banned_crate_or_feature_is_built() {
 }
 
 #[test]
-fn the_lints_and_the_lock_file_stay() {
+fn lints_and_lock_file_are_kept() {
     let manifest = include_str!("../../Cargo.toml");
     for lint in [
         "unwrap_used",
@@ -113,35 +156,33 @@ fn the_lints_and_the_lock_file_stay() {
 }
 
 #[test]
-fn licence_expressions_are_weighed() {
+fn licence_expressions_are_evaluated() {
     for licence in [
         "MIT",
-        "GPL-3.0 OR MIT",
+        "GPL-3.0-only OR MIT",
         "MIT/GPL-3.0",
-        "(MIT OR GPL-2.0) AND ISC",
-        "ISC AND (Apache-2.0 OR X)",
+        "(MIT OR GPL-2.0-only) AND ISC",
+        "ISC AND (Apache-2.0 OR GPL-3.0-only)",
+        "Apache-2.0 WITH LLVM-exception",
     ] {
-        assert!(is_allowed(licence, &[]), "{licence}");
+        assert!(is_permitted(licence, &[]), "{licence}");
     }
     for licence in [
         "",
-        "none",
-        "GPL-3.0",
-        "MIT AND GPL-3.0",
-        "(MIT AND X) OR Y",
-        "MIT AND (X OR Y)",
+        "unknown",
+        "GPL-3.0-only",
+        "MIT AND GPL-3.0-only",
+        "MIT AND (GPL-3.0-only OR MPL-2.0)",
+        "GPL-2.0-only WITH LLVM-exception",
         "MPL-2.0",
     ] {
-        assert!(!is_allowed(licence, &[]), "{licence}");
+        assert!(!is_permitted(licence, &[]), "{licence}");
     }
-    assert!(is_allowed("MPL-2.0", &LICENCES_OF_TESTS));
-    assert!(
-        is_allowed("Apache-2.0 WITH LLVM-exception", &[]) && !is_allowed("GPL-2.0 WITH MIT", &[])
-    );
+    assert!(is_permitted("MPL-2.0", &LICENCES_OF_TESTS));
 }
 
 #[test]
-fn an_optional_dependency_counts_when_a_feature_turns_it_on() {
+fn optional_dependency_is_built_when_a_feature_enables_it() {
     let features = |features: &[(&str, &[&str])]| -> BTreeMap<String, Vec<String>> {
         features
             .iter()
@@ -161,7 +202,7 @@ fn an_optional_dependency_counts_when_a_feature_turns_it_on() {
         ("ring", true),
         ("other", false),
     ] {
-        assert_eq!(turns_on(&table, &[on.to_owned()], "ring"), builds, "{on}");
+        assert_eq!(enables(&table, &[on.to_owned()], "ring"), builds, "{on}");
     }
 }
 
@@ -180,37 +221,37 @@ fn metadata() -> Metadata {
         .unwrap()
 }
 
-/// Every crate that is built, with a shortest way that leads to it.
+/// Every crate that is built, with a shortest path to it in the dependency graph.
 fn built(metadata: &Metadata, with_tests: bool) -> BTreeMap<&PackageId, String> {
     let root = &metadata.root_package().unwrap().id;
-    let mut ways = BTreeMap::from([(root, "doorward".to_owned())]);
+    let mut paths = BTreeMap::from([(root, "doorward".to_owned())]);
     let mut queue = VecDeque::from([root]);
     while let Some(id) = queue.pop_front() {
         let node = node(metadata, id);
-        let way = ways[id].clone();
+        let path = paths[id].clone();
         for dependency in &node.deps {
             let tests_only = dependency
                 .dep_kinds
                 .iter()
                 .all(|kind| kind.kind == DependencyKind::Development);
-            let wanted = if tests_only {
+            let is_built = if tests_only {
                 with_tests && id == root
             } else {
-                is_on(&metadata[id], node, metadata, &dependency.pkg)
+                is_enabled(&metadata[id], node, metadata, &dependency.pkg)
             };
-            if wanted && !ways.contains_key(&dependency.pkg) {
-                ways.insert(
+            if is_built && !paths.contains_key(&dependency.pkg) {
+                paths.insert(
                     &dependency.pkg,
-                    format!("{way} > {}", metadata[&dependency.pkg].name),
+                    format!("{path} > {}", metadata[&dependency.pkg].name),
                 );
                 queue.push_back(&dependency.pkg);
             }
         }
     }
-    ways
+    paths
 }
 
-fn is_on(package: &Package, node: &Node, metadata: &Metadata, dependency: &PackageId) -> bool {
+fn is_enabled(package: &Package, node: &Node, metadata: &Metadata, dependency: &PackageId) -> bool {
     let name = metadata[dependency].name.as_str();
     let declared: Vec<_> = package
         .dependencies
@@ -220,11 +261,11 @@ fn is_on(package: &Package, node: &Node, metadata: &Metadata, dependency: &Packa
     let on: Vec<String> = node.features.iter().map(ToString::to_string).collect();
     declared.iter().any(|declared| {
         let called = declared.rename.as_deref().unwrap_or(name);
-        !declared.optional || turns_on(&package.features, &on, called)
+        !declared.optional || enables(&package.features, &on, called)
     })
 }
 
-fn turns_on(table: &BTreeMap<String, Vec<String>>, on: &[String], dependency: &str) -> bool {
+fn enables(table: &BTreeMap<String, Vec<String>>, on: &[String], dependency: &str) -> bool {
     let (strong, explicit) = (format!("{dependency}/"), format!("dep:{dependency}"));
     let of_features: BTreeSet<&String> =
         on.iter().filter_map(|on| table.get(on)).flatten().collect();
@@ -245,46 +286,16 @@ fn node<'a>(metadata: &'a Metadata, id: &PackageId) -> &'a Node {
         .unwrap()
 }
 
-/// Whether an SPDX expression leaves us a choice of listed licences; `/` is an old `OR`, and `AND` binds tighter.
-fn is_allowed(expression: &str, also: &[&str]) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
-    let mut words = spaced.split_whitespace().collect::<VecDeque<_>>();
-    any_of(&mut words, also) && words.is_empty()
-}
-
-fn any_of(words: &mut VecDeque<&str>, also: &[&str]) -> bool {
-    let mut allowed = all_of(words, also);
-    while words.front() == Some(&"OR") {
-        words.pop_front();
-        allowed |= all_of(words, also);
-    }
-    allowed
-}
-
-fn all_of(words: &mut VecDeque<&str>, also: &[&str]) -> bool {
-    let mut allowed = one(words, also);
-    while words.front() == Some(&"AND") {
-        words.pop_front();
-        allowed &= one(words, also);
-    }
-    allowed
-}
-
-fn one(words: &mut VecDeque<&str>, also: &[&str]) -> bool {
-    let Some(word) = words.pop_front() else {
+/// Whether the SPDX expression can be satisfied by permitted licences.
+fn is_permitted(expression: &str, also: &[&str]) -> bool {
+    // Old manifests separate alternatives with `/`, which the lax mode accepts.
+    let Ok(expression) = Expression::parse_mode(expression, ParseMode::LAX) else {
         return false;
     };
-    if word == "(" {
-        let allowed = any_of(words, also);
-        return words.pop_front() == Some(")") && allowed;
-    }
-    let mut licence = word.to_owned();
-    if words.front() == Some(&"WITH") {
-        words.pop_front();
-        licence = format!("{licence} WITH {}", words.pop_front().unwrap_or_default());
-    }
-    LICENCES.contains(&licence.as_str()) || also.contains(&licence.as_str())
+    let permitted: Vec<Licensee> = LICENCES
+        .iter()
+        .chain(also)
+        .map(|licence| Licensee::parse(licence).unwrap())
+        .collect();
+    expression.evaluate(|required| permitted.iter().any(|licence| licence.satisfies(required)))
 }
