@@ -11,6 +11,7 @@ use crate::support::answers::{CART, Dialogue, alice, assert_error_page, fetched}
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
+use crate::support::exposition::{promtool, totals_among_series};
 use crate::support::journey;
 use crate::support::provider::{Endpoint, Fault, Flaw};
 
@@ -305,6 +306,8 @@ async fn the_counters_tell_what_happened() {
         (r#"doorward_access_log_dropped_total"#, 0.0),
     ];
     let text = metrics(&door).await;
+    assert_eq!(promtool(&text), Ok(()));
+    assert_eq!(totals_among_series(&text), Vec::<String>::new(), "in\n{text}");
     for (series, value) in expected {
         assert_eq!(door.metric(series).await, value, "{series} in\n{text}");
     }

@@ -13,6 +13,7 @@ pub mod deployment;
 pub mod device;
 pub mod doorward;
 pub mod emulated;
+pub mod exposition;
 pub mod fetch_metadata;
 pub mod folder;
 pub mod gate;
