@@ -1,20 +1,20 @@
-//! Reading the repository: which files there are, and Rust text with all that is not code blanked out.
+//! Reads the repository's text files, and reduces Rust source to its code.
 
 use std::path::Path;
 
-/// One text file: its path from the repository's root with `/` between, and its content.
+/// A text file: its path relative to the repository, and its content.
 pub(crate) struct File {
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
-/// Every text file of the repository, without what tools make.
+/// Every text file of the repository, except build output and installed packages.
 pub(crate) fn repository() -> Vec<File> {
     let mut files = Vec::new();
     collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut files);
     assert!(
         files.iter().any(|file| file.path == "src/lib.rs"),
-        "the repository was not found"
+        "`src/lib.rs` was not found"
     );
     files
 }
@@ -38,14 +38,15 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<File>) {
     }
 }
 
-/// `text` with comments, the contents of strings and characters, and test modules turned into spaces, line for line.
+/// `text` with comments, string and character literals, and test modules replaced by spaces. Lines
+/// are kept.
 pub(crate) fn code(text: &str) -> String {
-    without_test_modules(&without_words(text))
+    without_test_modules(&without_literals(text))
 }
 
-/// The lines of `text` without its test modules.
+/// The number of lines of `text` outside its test modules.
 pub(crate) fn lines_without_tests(text: &str) -> usize {
-    let bare = without_words(text);
+    let bare = without_literals(text);
     let kept = without_test_modules(&bare);
     text.lines().count()
         - bare
@@ -55,14 +56,14 @@ pub(crate) fn lines_without_tests(text: &str) -> usize {
             .count()
 }
 
-/// The paths that `file` declares as test modules of their own file, with all below them: `#[cfg(test)] mod tests;`.
+/// Files and folders of the test modules that `file` declares: `#[cfg(test)] mod tests;`.
 pub(crate) fn test_files(file: &File) -> Vec<String> {
     let folder = file
         .path
         .trim_end_matches(".rs")
         .trim_end_matches("/mod")
         .trim_end_matches("/lib");
-    let bare = without_words(&file.text);
+    let bare = without_literals(&file.text);
     let declared = bare.split("#[cfg(test)]").skip(1).filter_map(|from| {
         let name = from.split_once(';')?.0.trim().rsplit_once("mod ")?.1;
         name.chars()
@@ -74,12 +75,12 @@ pub(crate) fn test_files(file: &File) -> Vec<String> {
         .collect()
 }
 
-fn without_words(text: &str) -> String {
+fn without_literals(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < chars.len() {
-        let end = end_of_words(&chars, at);
+        let end = end_of_literal(&chars, at);
         if end == at {
             out.push(chars[at]);
             at += 1;
@@ -95,8 +96,8 @@ fn without_words(text: &str) -> String {
     out
 }
 
-/// Where the comment, string or character that begins at `at` ends; `at` itself if none begins there.
-fn end_of_words(chars: &[char], at: usize) -> usize {
+/// The end of the comment, string or character literal that starts at `at`; `at` if none does.
+fn end_of_literal(chars: &[char], at: usize) -> usize {
     let rest = &chars[at..];
     let in_word = at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_');
     let find = |from: usize, end: &[char]| {
@@ -164,7 +165,7 @@ fn closing(text: &str, open: usize) -> usize {
 }
 
 #[test]
-fn only_code_is_left() {
+fn code_drops_comments_literals_and_tests() {
     for (text, left) in [
         ("a // reqwest::\nb", "a b"),
         ("a /* x\n */ b", "a b"),
@@ -190,7 +191,7 @@ fn only_code_is_left() {
 }
 
 #[test]
-fn test_modules_in_files_of_their_own_are_found() {
+fn test_module_files_are_found() {
     let text = "#[cfg(test)]\nmod tests;\n#[cfg(test)]\npub(crate) mod testing;\n#[cfg(test)]\nmod inline { use x; }\nmod real;";
     for (path, folder) in [
         ("src/oidc/mod.rs", "src/oidc"),
