@@ -431,7 +431,8 @@ fn write_clean(
     }
 }
 
-/// Cuts `text` to its first [`LONGEST_TEXT`] characters and replaces those that draw nothing but change their surroundings.
+/// Cuts `text` to its first [`MAX_TEXT`] characters and replaces invisible ones that change how
+/// their surroundings are displayed.
 fn clean(text: &str) -> String {
     let mut chars = text.chars();
     let mut clean: String = chars

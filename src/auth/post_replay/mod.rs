@@ -1,5 +1,5 @@
 //! POST replay: a form submission without a session is preserved, sealed in the store for some
-//! minutes, until the user has logged in. [`quota`] limits their number and size.
+//! minutes, until the user has logged in. `quota` limits their number and size.
 
 pub(in crate::auth) mod quota;
 
