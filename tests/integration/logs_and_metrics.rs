@@ -307,7 +307,11 @@ async fn the_counters_tell_what_happened() {
     ];
     let text = metrics(&door).await;
     assert_eq!(promtool(&text), Ok(()));
-    assert_eq!(totals_among_series(&text), Vec::<String>::new(), "in\n{text}");
+    assert_eq!(
+        totals_among_series(&text),
+        Vec::<String>::new(),
+        "in\n{text}"
+    );
     for (series, value) in expected {
         assert_eq!(door.metric(series).await, value, "{series} in\n{text}");
     }

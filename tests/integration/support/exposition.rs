@@ -17,11 +17,16 @@ pub fn promtool(metrics: &str) -> Result<(), String> {
         .spawn()
         .unwrap_or_else(|error| panic!("promtool does not start ({error}): run ./tests/run once"));
     let mut stdin = process.stdin.take().expect("a pipe");
-    stdin.write_all(metrics.as_bytes()).expect("promtool reads its input");
+    stdin
+        .write_all(metrics.as_bytes())
+        .expect("promtool reads its input");
     drop(stdin);
     let output = process.wait_with_output().expect("promtool ends");
     let text = [output.stdout, output.stderr].concat();
-    match (output.status.success(), String::from_utf8_lossy(&text).into_owned()) {
+    match (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ) {
         (true, text) if text.is_empty() => Ok(()),
         (_, text) => Err(text),
     }
@@ -33,18 +38,25 @@ pub fn promtool(metrics: &str) -> Result<(), String> {
 pub fn totals_among_series(metrics: &str) -> Vec<String> {
     let mut values = BTreeMap::<(&str, &str), Vec<(&str, &str)>>::new();
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
-        let Some((family, rest)) = line.split_once('{') else { continue };
+        let Some((family, rest)) = line.split_once('{') else {
+            continue;
+        };
         let labels = rest.rsplit_once('}').map_or("", |(labels, _)| labels);
         for label in labels.split(',') {
             let (name, value) = label.split_once('=').expect("a label");
-            values.entry((family, name)).or_default().push((value.trim_matches('"'), line));
+            values
+                .entry((family, name))
+                .or_default()
+                .push((value.trim_matches('"'), line));
         }
     }
     let mut totals = Vec::new();
     for (_, series) in values {
         let is_total = |value: &str| ["", "all", "any", "sum", "total", "*"].contains(&value);
         let has_parts = series.iter().any(|(value, _)| !is_total(value));
-        let found = series.iter().filter(|(value, _)| has_parts && is_total(value));
+        let found = series
+            .iter()
+            .filter(|(value, _)| has_parts && is_total(value));
         totals.extend(found.map(|(_, line)| (*line).to_owned()));
     }
     totals
@@ -64,7 +76,10 @@ fn bad_metrics_are_rejected() {
     ] {
         assert!(promtool(bad).is_err(), "{bad}");
     }
-    for total in ["x_requests_total{app=\"\"} 3", "x_requests_total{app=\"all\"} 3"] {
+    for total in [
+        "x_requests_total{app=\"\"} 3",
+        "x_requests_total{app=\"all\"} 3",
+    ] {
         assert_eq!(totals_among_series(&format!("{good}{total}\n")), [total]);
     }
 }
