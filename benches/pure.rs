@@ -20,7 +20,6 @@ use doorward::policy::decide::{Caller, decide};
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::HostRouter;
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
-use doorward::policy::target::{PathAmbiguities, Target};
 use doorward::session::cookie::{CookieNames, RequestCookies};
 use doorward::session::jwt::{JwtCookie, PackedJwt, SessionJwt};
 use doorward::session::seal::{Binding, Key, KeyRing, Seal, read_payload};
@@ -32,6 +31,7 @@ use doorward::types::oauth::{
     AppName, ClientId, Generation, Issuer, KeyFingerprint, ProviderSid, SessionId, Subject,
 };
 use doorward::types::secret::Secret;
+use doorward::types::target::{PathAmbiguities, Target};
 use doorward::types::time::Timestamp;
 use http::request::Parts;
 use http::{HeaderValue, Request, header};

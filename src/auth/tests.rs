@@ -22,7 +22,6 @@ use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
 use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use crate::policy::background_paths::BackgroundPaths;
 use crate::policy::rules::{AuthMethods, Rules};
-use crate::policy::target::PathAmbiguities;
 use crate::runtime::BackgroundRuntime;
 use crate::session::attempt::{BrowserHash, LoginAttempt, SealedVerifier};
 use crate::session::cookie::CookieNames;
@@ -36,6 +35,7 @@ use crate::types::oauth::{
     RefreshToken, SessionId, Subject,
 };
 use crate::types::secret::Secret;
+use crate::types::target::PathAmbiguities;
 use crate::types::time::{ManualClock, Timestamp};
 
 const START: Timestamp = Timestamp::from_secs(1_000_000);

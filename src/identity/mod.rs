@@ -3,4 +3,5 @@
 pub mod claims;
 pub mod credentials;
 pub mod identity;
+pub mod post_id;
 pub mod return_to;

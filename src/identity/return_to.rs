@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::policy::post_replay::PostId;
-use crate::policy::target::Target;
+use crate::identity::post_id::PostId;
+use crate::types::target::Target;
 
 /// Longest return target that travels in `state` or a login attempt, in bytes; a longer one becomes `/`.
 pub const MAX_RETURN_TO: usize = 2048;

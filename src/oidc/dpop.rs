@@ -14,10 +14,10 @@ use serde_json::Value;
 use super::claims::{Claim, Claims, kind_of};
 use super::jwks::Key;
 use super::jws::{Algorithm, Jws, JwsError};
-use crate::policy::target::Target;
 use crate::types::net::Origin;
 use crate::types::oauth::JwkThumbprint;
 use crate::types::secret::same_bytes;
+use crate::types::target::Target;
 use crate::types::time::Timestamp;
 
 /// The largest proof that is looked at, in bytes: one with an RSA key of 4096 bits and a nonce fits.

@@ -10,8 +10,8 @@ use crate::types::oauth::AppName;
 use super::background_paths::BackgroundPaths;
 use super::native::Native;
 use super::rules::Rules;
-use super::target::PathAmbiguities;
 use crate::identity::identity::HeaderTemplate;
+use crate::types::target::PathAmbiguities;
 
 /// One app behind Doorward.
 #[derive(Clone, Debug)]

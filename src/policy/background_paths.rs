@@ -1,7 +1,7 @@
 //! Paths that pages ask for by themselves, such as for new messages: who asks them need not be there.
 
 use super::rules::PathPattern;
-use super::target::{PathAmbiguities, Target};
+use crate::types::target::{PathAmbiguities, Target};
 
 /// The polling paths of one app.
 #[derive(Clone, Debug, Default)]

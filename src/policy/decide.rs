@@ -7,15 +7,16 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::client_kind::{ClientKind, is_cross_origin_websocket, is_same_origin, is_same_site};
 use super::native::{Native, NativeCall, RequestOrigin};
-use super::post_replay::{PostId, PreservePostError, may_be_kept};
+use super::post_replay::{PreservePostError, check_preservable};
 use super::request_info::{InvalidRequest, RequestInfo};
 use super::route::{AppRef, Endpoint, Route};
 use super::rules::{Access, AccessRequirement};
-use super::target::TargetError;
 use crate::identity::identity::Identity;
+use crate::identity::post_id::PostId;
 use crate::identity::return_to::ReturnTo;
 use crate::session::token::{LiveToken, TokenRefusal};
 use crate::session::validity::{LiveSession, NoSessionReason};
+use crate::types::target::TargetError;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -567,7 +568,7 @@ fn sign_in<'a>(
         .and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
         .unwrap_or_else(ReturnTo::root);
     if info.client_kind == ClientKind::FormSubmission
-        && may_be_kept(info, headers, app_ref.app).is_ok()
+        && check_preservable(info, headers, app_ref.app).is_ok()
     {
         return Decision::PreservePost(app_ref, return_to, why);
     }
@@ -591,8 +592,11 @@ fn sign_in_to<'a>(
     let reason = match info.client_kind {
         ClientKind::Navigation => return Decision::StartLogin(app_ref, return_to, why),
         ClientKind::FormSubmission => {
-            let not_kept = may_be_kept(info, headers, app_ref.app).err();
-            Reason::PostNotPreserved(why, not_kept.unwrap_or(PreservePostError::OtherKind))
+            let not_kept = check_preservable(info, headers, app_ref.app).err();
+            Reason::PostNotPreserved(
+                why,
+                not_kept.unwrap_or(PreservePostError::UnsupportedContentType),
+            )
         }
         ClientKind::EmbeddedFrame => Reason::LoginBlockedInFrame(why),
         ClientKind::NonBrowser | ClientKind::Grpc => Reason::LoginRequired(why),

@@ -12,5 +12,4 @@ pub mod post_replay;
 pub mod request_info;
 pub mod route;
 pub mod rules;
-pub mod target;
 pub mod throttle;

@@ -6,91 +6,44 @@ use http::{HeaderMap, Method, header};
 use super::app::App;
 use super::client_kind::is_same_origin;
 use super::request_info::RequestInfo;
+use crate::identity::post_id::REPLAY_BODY_LEN;
 
 /// Longest address that a form is kept for, in bytes: it becomes a link on our page.
 const MAX_TARGET: usize = 4096;
-
-/// Bytes of a form's name.
-const ID: usize = 22;
-
-/// The one field of the form on our page that calls for a kept one.
-pub const FIELD: &str = "doorward-form";
-
-/// Bytes of the body that calls for one.
-pub const CALL: usize = FIELD.len() + "=".len() + ID;
-
-/// The name of a kept form: 128 random bits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PostId(String);
-
-impl PostId {
-    /// Takes a name that can be one of ours.
-    pub fn parse(text: &str) -> Option<Self> {
-        let ours = text.len() == ID
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        ours.then(|| Self(text.to_owned()))
-    }
-
-    /// The name in the query of our page.
-    pub fn in_query(query: &str) -> Option<Self> {
-        query.strip_prefix("id=").and_then(Self::parse)
-    }
-
-    /// The name that a body calls for: one field, and nothing beside it.
-    pub fn in_body(body: &[u8]) -> Option<Self> {
-        std::str::from_utf8(body)
-            .ok()?
-            .strip_prefix(FIELD)?
-            .strip_prefix('=')
-            .and_then(Self::parse)
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Our page about it, below `prefix`.
-    pub fn page(&self, prefix: &str) -> String {
-        format!("{prefix}/form?id={}", self.0)
-    }
-}
 
 /// Why a form is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreservePostError {
     /// This app's forms are not.
-    SwitchedOff,
+    Disabled,
     /// Nothing proves that a page of this site sent it.
-    OtherSite,
+    CrossSite,
     /// It holds files or is no form at all.
-    OtherKind,
+    UnsupportedContentType,
     /// Its address cannot be a link on our page.
-    OddAddress,
+    UnsupportedTarget,
     /// Its length is not said, so that no room can be taken for it.
     LengthUnknown,
     /// It is longer than is kept.
     TooLarge,
     /// It did not arrive whole.
-    Unfinished,
+    BodyIncomplete,
     /// There is no room for it, or no store to keep it in.
-    NoRoom,
+    QuotaExceeded,
 }
 
 impl PreservePostError {
     /// The stable word for logs and metrics.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::SwitchedOff => "disabled",
-            Self::OtherSite => "cross_site_origin",
-            Self::OtherKind => "wrong_type",
-            Self::OddAddress => "address_invalid",
+            Self::Disabled => "disabled",
+            Self::CrossSite => "cross_site_origin",
+            Self::UnsupportedContentType => "wrong_type",
+            Self::UnsupportedTarget => "address_invalid",
             Self::LengthUnknown => "length_unknown",
             Self::TooLarge => "too_large",
-            Self::Unfinished => "unfinished",
-            Self::NoRoom => "quota_exceeded",
+            Self::BodyIncomplete => "unfinished",
+            Self::QuotaExceeded => "quota_exceeded",
         }
     }
 }
@@ -99,37 +52,37 @@ impl PreservePostError {
 ///
 /// # Errors
 /// See [`PreservePostError`].
-pub fn may_be_kept(
+pub fn check_preservable(
     info: &RequestInfo,
     headers: &HeaderMap,
     app: &App,
 ) -> Result<(), PreservePostError> {
     if app.max_kept_form == 0 {
-        return Err(PreservePostError::SwitchedOff);
+        return Err(PreservePostError::Disabled);
     }
     if !is_of_this_site(headers, app) {
-        return Err(PreservePostError::OtherSite);
+        return Err(PreservePostError::CrossSite);
     }
     if info.method != Method::POST || !is_plain_form(headers) {
-        return Err(PreservePostError::OtherKind);
+        return Err(PreservePostError::UnsupportedContentType);
     }
-    let Some(length) = length_of(headers) else {
+    let Some(length) = content_length(headers) else {
         return Err(PreservePostError::LengthUnknown);
     };
     if length > app.max_kept_form || info.target.as_str().len() > MAX_TARGET {
         return Err(PreservePostError::TooLarge);
     }
     if !can_be_a_link(info.target.as_str()) {
-        return Err(PreservePostError::OddAddress);
+        return Err(PreservePostError::UnsupportedTarget);
     }
     Ok(())
 }
 
 /// Whether the body may call for a kept form: our page sends exactly as many bytes as that takes, from this site.
-pub fn may_call_for_one(info: &RequestInfo, headers: &HeaderMap, app: &App) -> bool {
+pub fn may_be_replay_request(info: &RequestInfo, headers: &HeaderMap, app: &App) -> bool {
     info.method == Method::POST
-        && length_of(headers) == Some(CALL)
-        && may_be_kept(info, headers, app).is_ok()
+        && content_length(headers) == Some(REPLAY_BODY_LEN)
+        && check_preservable(info, headers, app).is_ok()
 }
 
 /// As for a logout; where the browser names the page too, that is one of this site.
@@ -152,7 +105,7 @@ fn can_be_a_link(target: &str) -> bool {
 }
 
 /// The bytes of the body, as its sender says.
-pub fn length_of(headers: &HeaderMap) -> Option<usize> {
+pub fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers
         .get(header::CONTENT_LENGTH)?
         .to_str()
@@ -169,37 +122,4 @@ fn is_plain_form(headers: &HeaderMap) -> bool {
     let media = kind.split(';').next().unwrap_or_default().trim();
     media.eq_ignore_ascii_case("application/x-www-form-urlencoded")
         && !headers.contains_key(header::CONTENT_ENCODING)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_our_own_names_call_for_a_form() {
-        let id = "AbCdEfGhIjKlMnOpQrSt-_";
-        assert_eq!(
-            PostId::in_body(format!("doorward-form={id}").as_bytes()),
-            PostId::parse(id)
-        );
-        assert!(
-            PostId::parse(id).is_some()
-                && PostId::in_query(&format!("id={id}")) == PostId::parse(id)
-        );
-        for body in [
-            "",
-            id,
-            "doorward-form=",
-            "doorward-form",
-            &format!("doorward-form={id}&x=1"),
-            &format!("x=1&doorward-form={id}"),
-            &format!("doorward-form={id}A"),
-            "doorward-form=AbCdEfGhIjKlMnOpQrSt-=",
-            "doorward-form=AbCdEfGhIjKlMnOpQrS%41",
-        ] {
-            assert_eq!(PostId::in_body(body.as_bytes()), None, "{body}");
-        }
-        assert_eq!(PostId::in_query(&format!("x=1&id={id}")), None);
-        assert_eq!(PostId::in_body(b"doorward-form=\xff\xff"), None);
-    }
 }

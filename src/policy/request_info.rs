@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::client_address::{ClientAddress, TrustedProxies};
 use super::client_kind::ClientKind;
-use super::target::{Target, TargetError};
+use crate::types::target::{Target, TargetError};
 
 /// What was asked, and by whom as far as the wire tells.
 #[derive(Clone, Debug)]

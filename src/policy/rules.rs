@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::target::{PathAmbiguities, Target, TargetError, canonical_path};
 use crate::identity::claims::{ClaimCondition, SCOPE};
+use crate::types::target::{PathAmbiguities, Target, TargetError, canonical_path};
 
 /// Who may.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -112,24 +112,24 @@ pub(super) const fn of_reason(reason: Reason) -> ErrorText {
 /// Why a form was not kept, in a sentence.
 pub(super) const fn of_form_not_kept(why: PreservePostError) -> &'static str {
     match why {
-        PreservePostError::SwitchedOff => "",
-        PreservePostError::OtherSite => {
+        PreservePostError::Disabled => "",
+        PreservePostError::CrossSite => {
             "It was not kept for you either, since it does not seem to come from a page of this site."
         }
-        PreservePostError::OtherKind => {
+        PreservePostError::UnsupportedContentType => {
             "It was not kept for you either, since it holds files or is of an unusual kind."
         }
-        PreservePostError::OddAddress => {
+        PreservePostError::UnsupportedTarget => {
             "It was not kept for you either, since its address is an unusual one."
         }
         PreservePostError::LengthUnknown => {
             "It was not kept for you either, since your browser did not say how long it is."
         }
         PreservePostError::TooLarge => "It was not kept for you either, since it is too long.",
-        PreservePostError::Unfinished => {
+        PreservePostError::BodyIncomplete => {
             "It was not kept for you either, since it did not arrive whole."
         }
-        PreservePostError::NoRoom => {
+        PreservePostError::QuotaExceeded => {
             "It could not be kept for you either, since there is no room for it just now."
         }
     }
@@ -235,7 +235,7 @@ const fn of_login_loop(cause: LoginLoopCause) -> ErrorText {
              the login service lets sessions last for seconds only.",
             TELL,
         ),
-        LoginLoopCause::InvalidRequest => text(
+        LoginLoopCause::UnreadableCookie => text(
             "Your session cannot be read",
             "You logged in, but this site cannot open the cookie that it was given back. Perhaps its servers do not \
              share their keys, or an old cookie of the same name is in the way.",

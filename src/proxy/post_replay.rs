@@ -16,9 +16,10 @@ use super::execute::RequestContext;
 use super::request_telemetry::RequestRecord;
 use super::responder::TaggedResponse;
 use crate::auth::post_replay::{PostUnavailable, SubmittedPost};
+use crate::identity::post_id::{PostId, REPLAY_BODY_LEN};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::{Permit, Reason, Refusal};
-use crate::policy::post_replay::{CALL, PostId, PreservePostError, length_of, may_call_for_one};
+use crate::policy::post_replay::{PreservePostError, content_length, may_be_replay_request};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
 use crate::session::login_loop::TransportHints;
@@ -38,7 +39,9 @@ pub(super) fn may_replay<'a>(
     headers: &HeaderMap,
 ) -> Option<AppRef<'a>> {
     match route {
-        Route::App(app_ref, _) if may_call_for_one(info, headers, app_ref.app) => Some(*app_ref),
+        Route::App(app_ref, _) if may_be_replay_request(info, headers, app_ref.app) => {
+            Some(*app_ref)
+        }
         Route::App(..)
         | Route::Endpoint(..)
         | Route::Alias(_)
@@ -59,12 +62,12 @@ pub(super) async fn read_replay_request(
         let _place = calls
             .acquire()
             .await
-            .map_err(|_| PreservePostError::Unfinished)?;
-        whole(body, CALL).await
+            .map_err(|_| PreservePostError::BodyIncomplete)?;
+        whole(body, REPLAY_BODY_LEN).await
     };
     let read = tokio::time::timeout(CALL_TIMEOUT, read).await;
     let bytes = read
-        .unwrap_or(Err(PreservePostError::Unfinished))
+        .unwrap_or(Err(PreservePostError::BodyIncomplete))
         .map_err(|_| UpstreamError::RequestBroke)?;
     Ok((PostId::in_body(&bytes), Body::full(bytes)))
 }
@@ -74,7 +77,7 @@ async fn whole(body: Body, most: usize) -> Result<Bytes, PreservePostError> {
     match collected {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(PreservePostError::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(PreservePostError::Unfinished),
+        Ok(Err(_)) | Err(_) => Err(PreservePostError::BodyIncomplete),
     }
 }
 
@@ -107,7 +110,7 @@ impl Proxy {
             |not| self.post_not_preserved(app_ref, info, (why, not), page.clone(), record);
         let kept_before = form.is_some();
         let Some(id) = form.or_else(|| self.auth.new_post_id()) else {
-            return not_kept(PreservePostError::NoRoom);
+            return not_kept(PreservePostError::QuotaExceeded);
         };
         let kept = if kept_before {
             None
@@ -124,7 +127,7 @@ impl Proxy {
                 text(header::REFERER),
             );
             let target = info.target.as_str().to_owned();
-            let Some(length) = length_of(&parts.headers) else {
+            let Some(length) = content_length(&parts.headers) else {
                 return not_kept(PreservePostError::LengthUnknown);
             };
             let more = target.len() + content_type.len() + referer.as_ref().map_or(0, String::len);

@@ -25,11 +25,11 @@ use crate::auth::logout::front_channel::{FRONT_CHANNEL, FrontchannelOutcome, NO_
 use crate::auth::logout::webhook::{Received, WebhookError};
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::identity::identity::Identity;
+use crate::identity::post_id::{PostId, REPLAY_FIELD};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
 use crate::policy::decide::{Reason, Refusal};
-use crate::policy::post_replay::{FIELD, PostId};
 use crate::policy::request_info::{InvalidRequest, RequestInfo};
 use crate::policy::route::AppRef;
 use crate::session::login_loop::LoginLoopCause;
@@ -396,7 +396,7 @@ impl Responder {
                     fields: &fields,
                     more: names.len().saturating_sub(SHOWN),
                     action: &action,
-                    field_name: FIELD,
+                    field_name: REPLAY_FIELD,
                     id: id.as_str(),
                     home: &home,
                 })
@@ -679,7 +679,7 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             LoginLoopCause::SessionEnded | LoginLoopCause::NotAllowed => StatusCode::FORBIDDEN,
             LoginLoopCause::TooLarge
             | LoginLoopCause::ClockOff
-            | LoginLoopCause::InvalidRequest => StatusCode::INTERNAL_SERVER_ERROR,
+            | LoginLoopCause::UnreadableCookie => StatusCode::INTERNAL_SERVER_ERROR,
         },
         LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)

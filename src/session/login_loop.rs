@@ -85,7 +85,7 @@ pub enum LoginLoopCause {
     /// The session was over when it was seen for the first time, by the clock of whoever looked.
     ClockOff,
     /// Cookies came back and could not be opened, or do not belong together.
-    InvalidRequest,
+    UnreadableCookie,
     /// The session was ended at once, by the provider or a logout elsewhere.
     SessionEnded,
     /// The app sends a person who is signed in to log in again.
@@ -101,7 +101,7 @@ impl LoginLoopCause {
             Self::SecureOverHttp => "login_loop_secure_over_http",
             Self::TooLarge => "login_loop_too_large",
             Self::ClockOff => "login_loop_clock_skew",
-            Self::InvalidRequest => "login_loop_cookie_unreadable",
+            Self::UnreadableCookie => "login_loop_cookie_unreadable",
             Self::SessionEnded => "login_loop_session_ended",
             Self::NotAllowed => "login_loop_not_allowed",
         }
@@ -245,9 +245,9 @@ impl LoginLoopState {
                     LoginLoopCause::CookieNotReturned
                 })
             }
-            NoSessionReason::InvalidRequest if is_cut() => LoginLoopCause::TooLarge,
-            NoSessionReason::InvalidRequest | NoSessionReason::CookieMismatch => {
-                LoginLoopCause::InvalidRequest
+            NoSessionReason::UnreadableCookie if is_cut() => LoginLoopCause::TooLarge,
+            NoSessionReason::UnreadableCookie | NoSessionReason::CookieMismatch => {
+                LoginLoopCause::UnreadableCookie
             }
             NoSessionReason::Idle | NoSessionReason::AbsoluteTimeout | NoSessionReason::Expired => {
                 LoginLoopCause::ClockOff
@@ -400,39 +400,39 @@ mod tests {
                 LoginLoopCause::TooLarge,
             ),
             (
-                NoSessionReason::InvalidRequest,
+                NoSessionReason::UnreadableCookie,
                 5000,
                 none,
                 "jwt=2.x",
                 LoginLoopCause::TooLarge,
             ),
             (
-                NoSessionReason::InvalidRequest,
+                NoSessionReason::UnreadableCookie,
                 5000,
                 none,
                 "refresh=2.x; jwt=y",
                 LoginLoopCause::TooLarge,
             ),
             (
-                NoSessionReason::InvalidRequest,
+                NoSessionReason::UnreadableCookie,
                 5000,
                 none,
                 "jwt=2.x; jwt.1=y",
-                LoginLoopCause::InvalidRequest,
+                LoginLoopCause::UnreadableCookie,
             ),
             (
-                NoSessionReason::InvalidRequest,
+                NoSessionReason::UnreadableCookie,
                 5000,
                 none,
                 "jwt=x; jwt=y; jwt.1=z",
-                LoginLoopCause::InvalidRequest,
+                LoginLoopCause::UnreadableCookie,
             ),
             (
                 NoSessionReason::CookieMismatch,
                 5000,
                 none,
                 "jwt=x; refresh=y",
-                LoginLoopCause::InvalidRequest,
+                LoginLoopCause::UnreadableCookie,
             ),
             (
                 NoSessionReason::Expired,

@@ -120,7 +120,7 @@ pub enum NoSessionReason {
     /// The request brought no session cookie.
     NoCookie,
     /// It brought one that does not open.
-    InvalidRequest,
+    UnreadableCookie,
     /// Its cookies are of different sessions or generations.
     CookieMismatch,
     /// Nobody used it for too long.
@@ -146,7 +146,7 @@ impl NoSessionReason {
     pub const fn code(self) -> &'static str {
         match self {
             Self::NoCookie => "no_session",
-            Self::InvalidRequest => "cookie_unreadable",
+            Self::UnreadableCookie => "cookie_unreadable",
             Self::CookieMismatch => "session_cookie_mismatch",
             Self::Idle => "idle_timeout",
             Self::AbsoluteTimeout => "absolute_timeout",
@@ -286,7 +286,7 @@ pub fn validate(
         unreadable,
     } = presented;
     if unreadable {
-        return SessionStatus::None(NoSessionReason::InvalidRequest);
+        return SessionStatus::None(NoSessionReason::UnreadableCookie);
     }
     let known = match (&jwt, &refresh) {
         (Some(jwt), _) => Known::by_jwt(jwt),
@@ -645,7 +645,7 @@ mod tests {
                 1,
                 &WORLD
             ),
-            Some(NoSessionReason::InvalidRequest)
+            Some(NoSessionReason::UnreadableCookie)
         );
     }
 

@@ -5,4 +5,5 @@ pub mod files;
 pub mod net;
 pub mod oauth;
 pub mod secret;
+pub mod target;
 pub mod time;

@@ -14,7 +14,6 @@ use doorward::policy::native::{Native, Throttle, Tokens};
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{Endpoint, HostRouter, Route};
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
-use doorward::policy::target::{PathAmbiguities, PathAmbiguity};
 use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::cookie::CookieNames;
 use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, validate};
@@ -23,6 +22,7 @@ use doorward::types::net::Origin;
 use doorward::types::oauth::{
     AppName, ClientId, Generation, KeyFingerprint, ProviderSid, SessionId, Subject,
 };
+use doorward::types::target::{PathAmbiguities, PathAmbiguity};
 use doorward::types::time::Timestamp;
 use http::{HeaderMap, Method, Request};
 use proptest::collection::vec;
@@ -89,7 +89,7 @@ const TOKEN_REFUSED: TokenRefusal = TokenRefusal {
 };
 const WHYS: [NoSessionReason; 10] = [
     NoSessionReason::NoCookie,
-    NoSessionReason::InvalidRequest,
+    NoSessionReason::UnreadableCookie,
     NoSessionReason::CookieMismatch,
     NoSessionReason::Idle,
     NoSessionReason::AbsoluteTimeout,

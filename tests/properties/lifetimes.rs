@@ -129,7 +129,7 @@ proptest! {
         let standing = validate(presented(), Timestamp::from_secs(now), &limits, &world);
 
         if unreadable {
-            prop_assert!(matches!(standing, SessionStatus::None(NoSessionReason::InvalidRequest)), "{:?}", standing);
+            prop_assert!(matches!(standing, SessionStatus::None(NoSessionReason::UnreadableCookie)), "{:?}", standing);
             return Ok(());
         }
         let Some(tokens) = jwt.or(refresh_cookie) else {
@@ -163,7 +163,7 @@ proptest! {
                     NoSessionReason::Idle => is_idle,
                     NoSessionReason::Expired => is_spent,
                     NoSessionReason::NoCookie
-                    | NoSessionReason::InvalidRequest
+                    | NoSessionReason::UnreadableCookie
                     | NoSessionReason::RefreshRefused
                     | NoSessionReason::RefreshTokenReused
                     | NoSessionReason::RevocationsUnknown

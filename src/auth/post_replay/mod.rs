@@ -13,7 +13,8 @@ use crate::auth::app::AppAuth;
 use crate::auth::login::start::LoginStart;
 use crate::auth::session::authenticate::session_key;
 use crate::auth::{Auth, Event, TIMEOUT, Unavailable, random};
-use crate::policy::post_replay::{PostId, PreservePostError};
+use crate::identity::post_id::PostId;
+use crate::policy::post_replay::PreservePostError;
 use crate::policy::route::AppRef;
 use crate::runtime::TaskError;
 use crate::session::attempt::{ATTEMPT_LIFETIME, BrowserHash};
@@ -114,7 +115,7 @@ impl Auth {
     /// Reserves quota for the POST `id` before its body is read.
     ///
     /// # Errors
-    /// [`PreservePostError::NoRoom`].
+    /// [`PreservePostError::QuotaExceeded`].
     pub fn reserve_post(
         self: &Arc<Self>,
         app_ref: AppRef<'_>,
@@ -122,7 +123,9 @@ impl Auth {
         id: &PostId,
         (length, more): (usize, usize),
     ) -> Result<PostReservation, PreservePostError> {
-        let app = self.app(app_ref.index).ok_or(PreservePostError::NoRoom)?;
+        let app = self
+            .app(app_ref.index)
+            .ok_or(PreservePostError::QuotaExceeded)?;
         let user =
             session_key(app, request_cookies).map(|session| SubjectHash::of(&session.subject));
         let (key, now) = (key(app, id), self.now());
@@ -131,7 +134,7 @@ impl Auth {
             .post_replays
             .take(&key, (sender, length.saturating_add(more)), ends_at, now)
         {
-            return Err(PreservePostError::NoRoom);
+            return Err(PreservePostError::QuotaExceeded);
         }
         Ok(PostReservation {
             auth: Arc::clone(self),
@@ -152,7 +155,9 @@ impl Auth {
         (mut room, form): (PostReservation, SubmittedPost),
         start: &LoginStart,
     ) -> Result<(), PreservePostError> {
-        let app = self.app(app_ref.index).ok_or(PreservePostError::NoRoom)?;
+        let app = self
+            .app(app_ref.index)
+            .ok_or(PreservePostError::QuotaExceeded)?;
         let (key, user, ends_at, now) = (room.key.clone(), room.user, room.ends_at, self.now());
         let SubmittedPost {
             target,
@@ -172,7 +177,7 @@ impl Auth {
         let sealed = random::bytes()
             .ok()
             .and_then(|nonce| app.seals.form.seal_at(&key, &kept, nonce));
-        let sealed = Bytes::from(sealed.ok_or(PreservePostError::NoRoom)?);
+        let sealed = Bytes::from(sealed.ok_or(PreservePostError::QuotaExceeded)?);
         let auth = Arc::clone(self);
         let put = async move { auth.stores.anonymous.put(&key, sealed, ends_at, now).await };
         // A timed-out write may still have reached the store, so its quota stays taken.
@@ -193,7 +198,7 @@ impl Auth {
             Err(error @ (TaskError::TooSlow | TaskError::BrokeOff)) => error.code(),
         };
         tracing::warn!(app = %app.app.name, code, "post_store_failed");
-        Err(PreservePostError::NoRoom)
+        Err(PreservePostError::QuotaExceeded)
     }
 
     /// Records that a POST was not preserved.

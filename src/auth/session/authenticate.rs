@@ -136,7 +136,7 @@ impl Authentication {
                 NoSessionReason::Revoked
                 | NoSessionReason::RevocationsUnknown
                 | NoSessionReason::NoCookie
-                | NoSessionReason::InvalidRequest
+                | NoSessionReason::UnreadableCookie
                 | NoSessionReason::CookieMismatch
                 | NoSessionReason::TokenRefused(_),
                 _,

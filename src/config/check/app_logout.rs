@@ -7,9 +7,9 @@ use super::super::report::{Location, quoted};
 use super::super::values::AppLogoutMethod;
 use super::elements;
 use crate::policy::app::{AppLogout, AppLogoutPolicy};
-use crate::policy::target::Target;
 use crate::session::app_cookie::{AppCookie, AppCookieError};
 use crate::types::net::Origin;
+use crate::types::target::Target;
 
 /// Most cookies: each is a line of every logout's answer.
 const MOST: usize = 16;

@@ -10,7 +10,7 @@ use super::elements;
 use crate::identity::claims::{ClaimCondition, SCOPE};
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule};
-use crate::policy::target::{PathAmbiguities, PathAmbiguity};
+use crate::types::target::{PathAmbiguities, PathAmbiguity};
 
 const HEADERS: [(&str, &str); 4] = [
     ("X-Forwarded-Email", "{email}"),

@@ -403,7 +403,7 @@ const fn of_end(why: NoSessionReason) -> &'static str {
         | NoSessionReason::RevocationsUnknown
         | NoSessionReason::RefreshRefused => "The session was ended. Log in again.",
         NoSessionReason::NoCookie
-        | NoSessionReason::InvalidRequest
+        | NoSessionReason::UnreadableCookie
         | NoSessionReason::CookieMismatch
         | NoSessionReason::TokenRefused(_) => "There is no session. Log in again.",
     }

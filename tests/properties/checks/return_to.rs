@@ -2,7 +2,7 @@
 //! the URL standard's parser, which is how browsers read a `Location`.
 
 use doorward::identity::return_to::{MAX_RETURN_TO, ReturnTo};
-use doorward::policy::target::Target;
+use doorward::types::target::Target;
 use http::HeaderValue;
 use url::Url;
 

@@ -3,7 +3,7 @@
 
 use doorward::identity::claims::ClaimCondition;
 use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
-use doorward::policy::target::{PathAmbiguities, Target};
+use doorward::types::target::{PathAmbiguities, Target};
 use http::Method;
 
 /// What the rules protect; everything else is everyone's, so that any path read apart would be let through.

@@ -33,7 +33,7 @@ pub enum TargetError {
     Backslash,
     /// A control character, plain or escaped, NUL among them.
     #[error("the path has a control character")]
-    BackgroundRuntime,
+    ControlCharacter,
     /// A `%` that two hexadecimal digits do not follow.
     #[error("the path has an incomplete escape")]
     BadEscape,
@@ -157,7 +157,7 @@ impl Target {
 }
 
 /// The canonical spelling of a path and its oddities. Patterns of rules go through the same function.
-pub(super) fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
+pub fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
     let (text, mut ambiguities) = if path.contains('%') {
         unescape_unreserved(path)?
     } else {
@@ -166,7 +166,7 @@ pub(super) fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguitie
     for byte in text.bytes() {
         match byte {
             b'\\' => return Err(TargetError::Backslash),
-            0..=0x1f | 0x7f => return Err(TargetError::BackgroundRuntime),
+            0..=0x1f | 0x7f => return Err(TargetError::ControlCharacter),
             b' ' | b'"' | b'#' | b'<' | b'>' | b'?' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => {
                 return Err(TargetError::Unescaped);
             }
@@ -204,7 +204,7 @@ fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), Ta
                 text.push(char::from(value));
                 continue;
             }
-            0..=0x1f | 0x7f => return Err(TargetError::BackgroundRuntime),
+            0..=0x1f | 0x7f => return Err(TargetError::ControlCharacter),
             b'\\' => return Err(TargetError::Backslash),
             b'/' => ambiguities = ambiguities.with(PathAmbiguity::EncodedSlash),
             b';' => ambiguities = ambiguities.with(PathAmbiguity::Semicolon),
@@ -296,9 +296,9 @@ mod tests {
             ("/public/..%2fadmin", TargetError::DotSegment),
             ("/public\\..\\admin", TargetError::Backslash),
             ("/public/%5c../admin", TargetError::Backslash),
-            ("/a%00b", TargetError::BackgroundRuntime),
-            ("/a%0d%0aX: y", TargetError::BackgroundRuntime),
-            ("/a%7F", TargetError::BackgroundRuntime),
+            ("/a%00b", TargetError::ControlCharacter),
+            ("/a%0d%0aX: y", TargetError::ControlCharacter),
+            ("/a%7F", TargetError::ControlCharacter),
             ("/a%", TargetError::BadEscape),
             ("/a%4", TargetError::BadEscape),
             ("/a%zz", TargetError::BadEscape),
