@@ -1,9 +1,9 @@
-//! What the pure parts of a request cost, each alone: `cargo bench --bench pure`. What a whole request costs, beside
-//! other proxies, is measured by `benches/run`; this tells where it goes.
+//! Micro-benchmarks of the pure stages of a request: `cargo bench --bench pure`. `benches/run` measures whole
+//! requests and compares them with other proxies.
 
 #![expect(
     clippy::unwrap_used,
-    reason = "a measurement that cannot begin has nothing better to do"
+    reason = "a benchmark that cannot start should panic"
 )]
 
 use std::hint::black_box;
@@ -52,7 +52,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// A browser's request, with `cookies`.
+/// A browser request with `cookies`.
 fn parts(cookies: &str) -> Parts {
     let fields = [
         ("host", "store.example.com"),
@@ -239,7 +239,7 @@ fn sites() -> HostRouter {
     })])
 }
 
-/// Nobody's session was ended, and every key counts.
+/// No revocations, and every key is current.
 struct Calm;
 
 impl ValidityContext for Calm {
