@@ -9,7 +9,7 @@ use crate::support::process::DemoProcess;
 const JWT_LIFETIME: u64 = 3;
 
 #[tokio::test]
-async fn the_whole_journey() {
+async fn demo_journey_succeeds_in_chromium() {
     let demo = DemoProcess::start(JWT_LIFETIME);
     let chromium = Chromium::start(&[]).await;
     let site = Site {

@@ -7,7 +7,7 @@
 #[cfg(test)]
 pub mod chromium;
 #[cfg(test)]
-mod chromium_itself;
+mod chromium_selftest;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]

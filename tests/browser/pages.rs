@@ -8,7 +8,7 @@ use crate::support::process::DemoProcess;
 const JWT_LIFETIME: u64 = 60;
 
 #[tokio::test]
-async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
+async fn three_tabs_log_in_concurrently_and_reach_their_pages() {
     let demo = DemoProcess::start(JWT_LIFETIME);
     let chromium = Chromium::start(&[]).await;
     chromium.open(&format!("{}/", demo.store)).await;
@@ -43,7 +43,7 @@ async fn three_tabs_log_in_at_once_and_each_ends_on_its_page() {
 }
 
 #[tokio::test]
-async fn a_form_that_met_no_session_is_sent_after_the_login() {
+async fn post_without_session_is_replayed_after_login() {
     let demo = DemoProcess::start(JWT_LIFETIME);
     let chromium = Chromium::start(&[]).await;
     let cart = format!("{}/shopping-cart", demo.store);
@@ -88,7 +88,7 @@ async fn a_form_that_met_no_session_is_sent_after_the_login() {
 }
 
 #[tokio::test]
-async fn a_form_with_files_that_met_no_session_is_not_lost() {
+async fn multipart_post_without_session_is_not_lost() {
     let demo = DemoProcess::start(JWT_LIFETIME);
     let chromium = Chromium::start(&[]).await;
     let cart = format!("{}/shopping-cart", demo.store);
@@ -137,7 +137,7 @@ async fn a_form_with_files_that_met_no_session_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_frame_asks_for_the_whole_window() {
+async fn login_in_frame_offers_the_top_window() {
     let demo = DemoProcess::start(JWT_LIFETIME);
     let chromium = Chromium::start(&[]).await;
     chromium.open(&format!("{}/", demo.store)).await;

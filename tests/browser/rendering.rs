@@ -45,7 +45,7 @@ const POST: &str = "const form = document.createElement('form'); form.method = '
     form.enctype = arguments[0]; document.body.append(form); form.submit()";
 
 #[tokio::test]
-async fn pages_can_be_read_in_light_and_dark_on_any_width() {
+async fn pages_are_legible_in_light_and_dark_at_any_width() {
     let demo = DemoProcess::start(60);
     let chromium = Chromium::start(&[]).await;
     let store = &demo.store;
@@ -90,7 +90,7 @@ async fn pages_can_be_read_in_light_and_dark_on_any_width() {
 }
 
 #[tokio::test]
-async fn a_page_that_cannot_be_read_is_found_out() {
+async fn illegible_page_is_detected() {
     let chromium = Chromium::start(&[]).await;
     let broken = "<title>x</title><body style='background: white'><h1 style='color: %23888'>One</h1><h1>Two</h1>\
         <p style='width: 3000px'>Three</p><a href='/' style='font-size: 9px'>F</a><script>1</script>";

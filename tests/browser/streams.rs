@@ -21,7 +21,7 @@ events.onerror = () => show("events", events.readyState === EventSource.CLOSED ?
 </script>"#;
 
 #[tokio::test]
-async fn a_websocket_dies_with_its_session_and_the_page_is_told_why() {
+async fn websocket_closes_with_session_and_reports_reason() {
     let door = Setup::plain().start();
     let page = Answer {
         body: Content::Bytes(PAGE.into()),

@@ -38,7 +38,7 @@ struct Https {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_whole_journey_with_cookies_that_are_locked_to_their_host_and_hidden_from_scripts() {
+async fn journey_over_tls_uses_host_locked_httponly_cookies() {
     let https = Https::start().await;
     let chromium = https.chromium().await;
     let site = Site {

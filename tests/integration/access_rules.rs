@@ -1,6 +1,6 @@
 //! Access rules from outside: who gets in, who is refused in which form, and that no spelling of a path changes it.
 
-use crate::support::answers::{
+use crate::support::assertions::{
     CART, Dialogue, alice, assert_error_page, assert_login_starts, assert_problem, fetched,
     signed_in,
 };
@@ -59,7 +59,7 @@ async fn status(door: &Doorward, user: Option<Person>, method: &str, path: &str)
 }
 
 #[tokio::test]
-async fn each_rule_lets_in_whom_it_names() {
+async fn rule_admits_exactly_the_named_users() {
     let door = door();
     let alice = || Some(Person::new("alice", &[]));
     let clerk = || Some(Person::new("carla", &["clerk"]));
@@ -113,7 +113,7 @@ async fn each_rule_lets_in_whom_it_names() {
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_and_never_sent_to_log_in() {
+async fn forbidden_user_gets_403_and_no_login() {
     let door = door();
     let mut browser = alice(&door).await;
     let reached = door.store.count();
@@ -156,7 +156,7 @@ async fn who_may_not_is_told_and_never_sent_to_log_in() {
 }
 
 #[tokio::test]
-async fn who_is_not_signed_in_is_answered_in_the_form_that_fits() {
+async fn anonymous_request_is_refused_in_fitting_form() {
     let door = door();
     let mut browser = door.browser();
     let url = door.store_url("/orders/1?page=2");
@@ -194,7 +194,7 @@ async fn who_is_not_signed_in_is_answered_in_the_form_that_fits() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_path_gets_around_its_rule() {
+async fn path_spelling_never_bypasses_a_rule() {
     let door = door();
     let browser = alice(&door).await;
     let cookies = cookie(&browser, door.store_host(), "jwt").expect("a session");
@@ -270,7 +270,7 @@ async fn no_spelling_of_a_path_gets_around_its_rule() {
 }
 
 #[tokio::test]
-async fn the_path_that_was_judged_is_the_path_that_is_sent() {
+async fn forwarded_path_equals_judged_path() {
     let door = door();
     let mut browser = alice(&door).await;
     let cases = [
@@ -302,7 +302,7 @@ async fn the_path_that_was_judged_is_the_path_that_is_sent() {
 }
 
 #[tokio::test]
-async fn only_the_apps_own_hosts_are_served() {
+async fn unknown_host_is_misdirected() {
     let door = Setup::plain()
         .store("aliases = [\"http://www.store.localhost:8080\"]")
         .start();

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::answers::{CART, alice, assert_login_starts, metric_reaches};
+use crate::support::assertions::{CART, alice, assert_login_starts, metric_reaches};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Fault, Flaw};
@@ -62,7 +62,7 @@ fn revocations(outcome: &str) -> String {
 }
 
 #[tokio::test]
-async fn by_sid_exactly_the_sessions_of_that_provider_session_end_at_that_app() {
+async fn logout_by_sid_ends_sessions_of_that_provider_session_only() {
     // Whether the token names the person too makes no difference.
     for names_the_person in [false, true] {
         let door = Setup::plain().start();
@@ -99,7 +99,7 @@ async fn by_sid_exactly_the_sessions_of_that_provider_session_end_at_that_app() 
 }
 
 #[tokio::test]
-async fn by_sub_all_that_the_person_began_before_ends_and_a_login_after_it_lives() {
+async fn logout_by_sub_ends_earlier_sessions_and_spares_later_logins() {
     let door = Setup::plain().start();
     let cart = door.store_url(CART);
     let (mut first, mut second) = (alice(&door).await, alice(&door).await);
@@ -119,7 +119,7 @@ async fn by_sub_all_that_the_person_began_before_ends_and_a_login_after_it_lives
 }
 
 #[tokio::test]
-async fn a_token_counts_once() {
+async fn logout_token_replay_is_rejected() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let token = door
@@ -141,7 +141,7 @@ async fn a_token_counts_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_logout_token_of_the_provider_for_this_app_ends_nothing() {
+async fn invalid_logout_token_ends_nothing() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let about = json!({ "sub": "alice-id", "sid": door.provider.session() });
@@ -189,7 +189,7 @@ async fn what_is_not_a_logout_token_of_the_provider_for_this_app_ends_nothing() 
 }
 
 #[tokio::test]
-async fn other_tokens_of_the_same_provider_end_nothing() {
+async fn other_token_types_of_the_provider_end_nothing() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let jwts: Vec<String> = door
@@ -211,7 +211,7 @@ async fn other_tokens_of_the_same_provider_end_nothing() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_too_large_or_without_exactly_one_token_ends_nothing() {
+async fn oversized_or_ambiguous_form_ends_nothing() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let token = door
@@ -252,7 +252,7 @@ async fn a_form_that_is_too_large_or_without_exactly_one_token_ends_nothing() {
 }
 
 #[tokio::test]
-async fn while_the_providers_keys_cannot_be_had_it_is_told_to_come_back() {
+async fn unavailable_provider_keys_yield_503() {
     let mut door = Setup::plain().without_provider().start();
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();
@@ -280,7 +280,7 @@ async fn while_the_providers_keys_cannot_be_had_it_is_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn it_holds_for_sessions_whose_jwt_expired() {
+async fn logout_ends_session_with_expired_jwt() {
     for by_person in [false, true] {
         let door = Setup::plain().start();
         let mut browser = alice(&door).await;
@@ -302,7 +302,7 @@ async fn it_holds_for_sessions_whose_jwt_expired() {
 
 /// Where the access token is the session and does not name the provider's, the ID token does, at every refresh too.
 #[tokio::test]
-async fn by_sid_it_holds_for_a_session_whose_jwt_does_not_name_it() {
+async fn logout_by_sid_ends_session_whose_jwt_lacks_sid() {
     let door = Setup::plain().store("session_jwt = \"access\"").start();
     door.provider
         .behave(|provider| provider.access_token_flaws = vec![Flaw::Without("sid")]);
@@ -324,7 +324,7 @@ async fn by_sid_it_holds_for_a_session_whose_jwt_does_not_name_it() {
 
 /// A refresh cookie alone says whose session it is, and not which one of the provider's.
 #[tokio::test]
-async fn it_holds_for_sessions_whose_jwt_cookie_is_gone() {
+async fn logout_ends_session_without_jwt_cookie() {
     for (by_person, refreshes) in [(true, 0), (false, 1)] {
         let door = Setup::plain().start();
         let mut browser = alice(&door).await;

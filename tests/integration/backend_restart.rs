@@ -23,7 +23,7 @@ const RESTARTS: usize = 20;
 type LastActivity = Arc<Mutex<HashMap<String, usize>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backend_that_restarts_under_load_costs_no_get_and_repeats_no_post() {
+async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let backend = socket.local_addr().expect("an address");
     let folder = Folder::with(

@@ -1,6 +1,6 @@
 //! A backend that is down, slow, breaks off or oversteps: the answer says whose fault it is, and the session stays.
 
-use crate::support::answers::{CART, SOON, alice, assert_error_page, assert_problem, fetched};
+use crate::support::assertions::{CART, SOON, alice, assert_error_page, assert_problem, fetched};
 use crate::support::backend::{Answer, Content, Cut};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
@@ -8,7 +8,7 @@ use crate::support::gate::Gate;
 use crate::support::websocket::upgrade_headers;
 
 #[tokio::test]
-async fn a_backend_that_is_down_is_a_502_until_it_is_back() {
+async fn backend_down_yields_502_until_it_returns() {
     let mut door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let before = browser.jar.of(door.store_host()).len();
@@ -36,7 +36,7 @@ async fn a_backend_that_is_down_is_a_502_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_backend_that_does_not_answer_in_time_is_a_504() {
+async fn backend_timeout_yields_504() {
     let door = Setup::plain().store("response_timeout = \"1s\"").start();
     let mut browser = alice(&door).await;
     let gate = Gate::default();
@@ -55,7 +55,7 @@ async fn a_backend_that_does_not_answer_in_time_is_a_504() {
 }
 
 #[tokio::test]
-async fn a_backend_that_breaks_off_before_its_answer_is_a_502() {
+async fn backend_closing_before_response_yields_502() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.store.answer(
@@ -80,7 +80,7 @@ async fn a_backend_that_breaks_off_before_its_answer_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_backend_that_breaks_off_inside_its_answer_cannot_look_like_a_whole_one() {
+async fn truncated_response_is_never_presented_as_complete() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let half = |body| Answer {
@@ -105,7 +105,7 @@ async fn a_backend_that_breaks_off_inside_its_answer_cannot_look_like_a_whole_on
 }
 
 #[tokio::test]
-async fn cookies_under_our_names_are_dropped_and_others_kept() {
+async fn set_cookie_under_doorward_names_is_dropped() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let door = setup.start();
         let mut browser = alice(&door).await;
@@ -135,7 +135,7 @@ async fn cookies_under_our_names_are_dropped_and_others_kept() {
 }
 
 #[tokio::test]
-async fn what_was_answered_to_somebody_is_not_for_shared_caches() {
+async fn authenticated_response_is_not_publicly_cacheable() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let public = Answer::default()
@@ -180,7 +180,7 @@ async fn what_was_answered_to_somebody_is_not_for_shared_caches() {
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_that_nobody_asked_for_is_a_502() {
+async fn unrequested_protocol_switch_yields_502() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let switch = Answer {
@@ -199,7 +199,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_an_ordinary_answer() {
+async fn refused_upgrade_is_an_ordinary_response() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let mut ask = RequestSpec::new(Kind::Fetch, &door.store_url("/no-socket"));

@@ -1,7 +1,7 @@
 //! Cookies that are not what Doorward gave: the answer is a login or a 401, never an error page, and what was good
 //! stays good.
 
-use crate::support::answers::{
+use crate::support::assertions::{
     CART, Dialogue, alice, assert_login_starts, assert_problem, fetched,
 };
 use crate::support::browser::Browser;
@@ -106,7 +106,7 @@ fn spoiled(good: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn spoiled_session_cookies_are_no_session() {
+async fn corrupt_session_cookies_are_no_session() {
     let door = Setup::plain().start();
     let mut good = alice(&door).await;
     let [jwt, refresh] = [JWT, REFRESH].map(|name| value(&good, HOST, name));
@@ -121,7 +121,7 @@ async fn spoiled_session_cookies_are_no_session() {
 }
 
 #[tokio::test]
-async fn a_spoiled_refresh_cookie_costs_nothing_while_the_jwt_lives() {
+async fn corrupt_refresh_cookie_is_ignored_while_jwt_is_valid() {
     let door = Setup::plain().start();
     let good = alice(&door).await;
     for (what, bad) in spoiled(&value(&good, HOST, REFRESH)) {
@@ -137,7 +137,7 @@ async fn a_spoiled_refresh_cookie_costs_nothing_while_the_jwt_lives() {
 }
 
 #[tokio::test]
-async fn a_spoiled_cookie_of_a_session_is_no_session_whatever_is_beside_it() {
+async fn corrupt_cookie_is_no_session_whatever_accompanies_it() {
     for (spoilt, after) in [(JWT, 0), (REFRESH, 300)] {
         let door = Setup::plain().start();
         let mut browser = alice(&door).await;
@@ -150,7 +150,7 @@ async fn a_spoiled_cookie_of_a_session_is_no_session_whatever_is_beside_it() {
 }
 
 #[tokio::test]
-async fn cookies_of_another_purpose_or_app_or_deployment_open_nothing() {
+async fn cookie_of_other_purpose_app_or_deployment_is_rejected() {
     let (door, elsewhere) = (Setup::plain().start(), Setup::plain().start());
     let mut good = alice(&door).await;
     let forum = good.visit(&door.forum_url("/posts")).await;
@@ -215,7 +215,7 @@ async fn cookies_of_another_purpose_or_app_or_deployment_open_nothing() {
 }
 
 #[tokio::test]
-async fn a_cookie_twice_is_a_session_only_if_both_agree() {
+async fn duplicate_cookie_counts_only_if_values_agree() {
     let door = Setup::plain().start();
     let mut good = alice(&door).await;
     let same = value(&good, HOST, JWT);
@@ -250,7 +250,7 @@ async fn a_cookie_twice_is_a_session_only_if_both_agree() {
 }
 
 #[tokio::test]
-async fn the_cookies_of_two_sessions_do_not_mix() {
+async fn cookies_of_two_sessions_do_not_combine() {
     let door = Setup::plain().start();
     let (mut one, other) = (alice(&door).await, alice(&door).await);
     door.pass(301);
@@ -267,7 +267,7 @@ async fn the_cookies_of_two_sessions_do_not_mix() {
 }
 
 #[tokio::test]
-async fn the_way_cookies_are_written_does_not_matter() {
+async fn cookie_header_syntax_does_not_matter() {
     let door = Setup::plain().start();
     let good = alice(&door).await;
     let (jwt, seen) = (value(&good, HOST, JWT), value(&good, HOST, SEEN));
@@ -328,7 +328,7 @@ async fn the_way_cookies_are_written_does_not_matter() {
 }
 
 #[tokio::test]
-async fn sessions_outlive_the_key_that_sealed_them_as_long_as_it_is_in_the_ring() {
+async fn session_survives_key_rotation_while_key_is_in_ring() {
     let mut door = Setup::plain().start();
     let old = alice(&door).await;
     let rotated = door.add_replica_with_keys(&["new.key", "doorward.key"]);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::answers::{
+use crate::support::assertions::{
     CART, alice, assert_error_page, assert_login_starts, assert_problem, fetched, signed_in,
 };
 use crate::support::browser::Browser;
@@ -38,7 +38,7 @@ async fn assert_login_fails(door: &Doorward, what: &str, status: u16, code: &str
 }
 
 #[tokio::test]
-async fn a_login_with_a_flawed_token_ends_on_a_page_that_names_the_flaw() {
+async fn invalid_id_token_at_login_yields_page_naming_the_flaw() {
     let cases: Vec<(Flaw, &str)> = vec![
         (Flaw::WrongIssuer, "token_issuer_mismatch"),
         (Flaw::WrongAudience, "token_audience_mismatch"),
@@ -124,7 +124,7 @@ async fn a_login_with_a_flawed_token_ends_on_a_page_that_names_the_flaw() {
 }
 
 #[tokio::test]
-async fn with_the_access_token_as_session_jwt_it_is_held_to_the_same() {
+async fn access_token_as_session_jwt_is_verified_equally() {
     let door = Setup::plain().store("session_jwt = \"access\"").start();
     door.sign_in("alice");
     let cases = [
@@ -164,7 +164,7 @@ async fn with_the_access_token_as_session_jwt_it_is_held_to_the_same() {
 }
 
 #[tokio::test]
-async fn an_opaque_access_token_is_fine_where_the_id_token_is_the_session() {
+async fn opaque_access_token_is_accepted_with_id_token_sessions() {
     let door = Setup::plain().start();
     door.provider
         .behave(|provider| provider.opaque_access_token = true);
@@ -172,7 +172,7 @@ async fn an_opaque_access_token_is_fine_where_the_id_token_is_the_session() {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_fails_at_login_gives_a_page_and_no_session() {
+async fn failing_token_endpoint_at_login_yields_page_without_session() {
     let cases = [
         (Fault::Html, 502, "token_response_malformed"),
         (Fault::BrokenJson, 502, "token_response_malformed"),
@@ -224,7 +224,7 @@ async fn a_token_endpoint_that_fails_at_login_gives_a_page_and_no_session() {
 }
 
 #[tokio::test]
-async fn secrets_do_not_follow_a_redirect() {
+async fn client_secret_does_not_follow_redirects() {
     let elsewhere = crate::support::backend::Backend::start();
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
@@ -254,7 +254,7 @@ async fn secrets_do_not_follow_a_redirect() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_slow_at_login_is_not_waited_for_for_ever() {
+async fn slow_provider_at_login_times_out() {
     let door = Setup::plain().provider("request_timeout = \"1s\"").start();
     door.sign_in("alice");
     let gate = Gate::default();
@@ -269,7 +269,7 @@ async fn a_provider_that_is_slow_at_login_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test]
-async fn a_provider_that_cannot_be_discovered_stops_logins_and_nothing_else() {
+async fn failed_discovery_blocks_logins_only() {
     let cases: [(Fault, &str); 5] = [
         (Fault::Html, "discovery_not_json"),
         (Fault::BrokenJson, "discovery_not_json"),
@@ -313,7 +313,7 @@ async fn a_provider_that_cannot_be_discovered_stops_logins_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_discovery_document_of_another_issuer_is_refused() {
+async fn discovery_issuer_mismatch_is_rejected() {
     let mut door = Setup::plain().without_provider().start();
     door.provider.behave(|provider| {
         provider.discovery_issuer = Some("https://somebody.else.test".to_owned())
@@ -325,7 +325,7 @@ async fn a_discovery_document_of_another_issuer_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_issuer_or_without_one_is_refused() {
+async fn callback_issuer_mismatch_or_absence_is_rejected() {
     let door = Setup::plain().start();
     door.sign_in("alice");
     door.provider
@@ -349,7 +349,7 @@ async fn an_answer_of_another_issuer_or_without_one_is_refused() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_had_are_an_outage_and_a_broken_one_beside_good_ones_does_no_harm() {
+async fn missing_keys_are_an_outage_and_one_bad_key_is_skipped() {
     let door = Setup::plain().start();
     eventually("the keys are known", || {
         door.provider.calls(Endpoint::Jwks) > 0
@@ -374,7 +374,7 @@ async fn keys_that_cannot_be_had_are_an_outage_and_a_broken_one_beside_good_ones
 }
 
 #[tokio::test]
-async fn a_refresh_that_fails_keeps_the_session_and_says_come_back() {
+async fn failed_refresh_keeps_session_and_yields_503() {
     let cases = [
         (Fault::Html, "token_response_malformed"),
         (Fault::BrokenJson, "token_response_malformed"),
@@ -451,7 +451,7 @@ async fn a_refresh_that_fails_keeps_the_session_and_says_come_back() {
 }
 
 #[tokio::test]
-async fn a_refresh_with_a_flawed_token_keeps_the_session() {
+async fn invalid_token_at_refresh_keeps_session() {
     let cases = [
         (Flaw::WrongIssuer, "token_issuer_mismatch"),
         (Flaw::WrongAudience, "token_audience_mismatch"),
@@ -482,7 +482,7 @@ async fn a_refresh_with_a_flawed_token_keeps_the_session() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_slow_at_a_refresh_is_waited_for_in_vain_and_then_found_done() {
+async fn slow_refresh_times_out_and_completes_in_background() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.pass(301);
@@ -506,7 +506,7 @@ async fn a_provider_that_is_slow_at_a_refresh_is_waited_for_in_vain_and_then_fou
 }
 
 #[tokio::test]
-async fn a_refused_grant_ends_the_session_and_an_operators_mistake_does_not() {
+async fn refused_grant_ends_session_and_client_error_does_not() {
     let door = Setup::plain().start();
     let refused = |status, error| Some(RefreshRefusal { status, error });
     for refusal in [
@@ -554,7 +554,7 @@ async fn a_refused_grant_ends_the_session_and_an_operators_mistake_does_not() {
 }
 
 #[tokio::test]
-async fn tokens_that_do_not_fit_into_cookies_are_refused_at_login() {
+async fn oversized_tokens_are_refused_at_login() {
     let door = Setup::plain().start();
     let much = "x".repeat(9000);
     door.provider
@@ -577,7 +577,7 @@ async fn tokens_that_do_not_fit_into_cookies_are_refused_at_login() {
 }
 
 #[tokio::test]
-async fn living_sessions_and_public_pages_need_no_provider() {
+async fn valid_sessions_and_public_paths_need_no_provider() {
     let mut door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.provider.stop();

@@ -17,7 +17,7 @@ const MAX_GROWTH_KIB: u64 = 10 * 1024;
 const PART: usize = 256 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gibibyte_up_and_down_takes_less_than_ten_mebibytes_of_memory() {
+async fn gibibyte_up_and_down_grows_memory_under_ten_mebibytes() {
     let backend = Listening::start(0, |stream| async move {
         let _gone = take_or_give(stream).await;
     });

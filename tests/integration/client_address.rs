@@ -1,6 +1,6 @@
 //! Who the client is: what a load balancer says by the PROXY protocol or in `Forwarded`, and what everybody else may not.
 
-use crate::support::answers::{Dialogue, metric_reaches};
+use crate::support::assertions::{Dialogue, metric_reaches};
 use crate::support::doorward::{Doorward, Setup};
 
 const GET: &str = "GET /public/x HTTP/1.1\r\nHost: store.localhost:8080\r\n";
@@ -33,7 +33,7 @@ fn second(client: [u8; 4]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_trusted_load_balancer_names_the_client_in_both_versions() {
+async fn proxy_protocol_v1_and_v2_set_the_client_address() {
     let door = Setup::plain()
         .server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]")
         .start();
@@ -72,7 +72,7 @@ async fn a_trusted_load_balancer_names_the_client_in_both_versions() {
 }
 
 #[tokio::test]
-async fn without_the_header_or_trust_nobody_is_served() {
+async fn proxy_protocol_requires_header_and_trust() {
     let door = Setup::plain()
         .server("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]")
         .start();
@@ -122,7 +122,7 @@ async fn without_the_header_or_trust_nobody_is_served() {
 }
 
 #[tokio::test]
-async fn where_it_is_off_the_header_is_no_request() {
+async fn disabled_proxy_protocol_treats_header_as_invalid_request() {
     let door = Setup::plain()
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .start();
@@ -142,7 +142,7 @@ async fn where_it_is_off_the_header_is_no_request() {
 }
 
 #[tokio::test]
-async fn who_does_not_say_whose_the_connection_is_is_cut() {
+async fn missing_proxy_header_times_out() {
     let more =
         "proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]\nfirst_byte_timeout = \"1s\"";
     let door = Setup::plain().server(more).start();
@@ -158,7 +158,7 @@ async fn who_does_not_say_whose_the_connection_is_is_cut() {
 }
 
 #[tokio::test]
-async fn one_field_is_believed_and_never_the_other() {
+async fn only_the_configured_forwarded_header_is_used() {
     let both = "X-Forwarded-For: 198.51.100.1\r\nForwarded: for=198.51.100.2\r\n";
     let trusting = |more: &str| {
         Setup::plain()
@@ -179,7 +179,7 @@ async fn one_field_is_believed_and_never_the_other() {
 }
 
 #[tokio::test]
-async fn one_client_cannot_take_all_connections_and_others_are_served() {
+async fn connections_per_client_are_limited() {
     let more = "max_connections_per_client = 2\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]";
     let door = Setup::plain().server(more).start();
     let (mut first, mut second_one) = (dialogue(&door).await, dialogue(&door).await);

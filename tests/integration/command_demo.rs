@@ -11,7 +11,7 @@ use crate::support::journey;
 use crate::support::process::{DemoProcess, Process};
 
 #[tokio::test]
-async fn it_says_where_to_go_and_tells_what_happens_there() {
+async fn demo_prints_addresses_and_events() {
     let demo = DemoProcess::start(60);
     for part in [
         "alice / alice",
@@ -37,7 +37,7 @@ async fn it_says_where_to_go_and_tells_what_happens_there() {
 }
 
 #[test]
-fn it_ends_well_and_leaves_no_secret_behind() {
+fn demo_exits_cleanly_and_removes_its_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let temporary = folder.path().to_str().expect("a plain name");
     let arguments = ["demo", "--port", "0", "--provider-port", "0"];
@@ -51,7 +51,7 @@ fn it_ends_well_and_leaves_no_secret_behind() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn demo_names_a_port_in_use() {
     let taken = Backend::start();
     let url = taken.url();
     let port = url.rsplit(':').next().expect("a port");
@@ -64,7 +64,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_wrong_command_line() {
+fn demo_rejects_invalid_arguments() {
     for arguments in [
         ["--port", "80000"],
         ["--jwt-lifetime", "soon"],

@@ -11,7 +11,7 @@ use crate::support::replicas::Replicas;
 const CART: &str = "/shopping-cart";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_ends_the_sessions_of_a_person_and_a_session_and_an_app() {
+async fn revoke_ends_sessions_by_user_session_and_app() {
     let replicas = Replicas::start(1, Setup::plain());
     let admin = format!("127.0.0.1:{}", replicas.processes[0].port("admin"));
     let revoke =
@@ -64,7 +64,7 @@ async fn an_operator_ends_the_sessions_of_a_person_and_a_session_and_an_app() {
 }
 
 #[tokio::test]
-async fn orders_without_the_key_or_of_yesterday_end_nothing() {
+async fn forged_or_stale_command_ends_nothing() {
     let mut doorward = Setup::plain().start();
     let mut alice = doorward.logged_in("alice", CART).await;
     let order = |doorward: &Doorward| {

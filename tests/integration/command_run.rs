@@ -17,7 +17,7 @@ use crate::support::process::Process;
 use crate::support::tls::Authority;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_lets_requests_end_and_the_process_ends_well() {
+async fn sigterm_drains_requests_and_exits_zero() {
     let backend = Backend::start();
     let gate = Gate::default();
     backend.answer(
@@ -49,7 +49,7 @@ async fn sigterm_lets_requests_end_and_the_process_ends_well() {
 }
 
 #[tokio::test]
-async fn sigint_ends_it_too_and_an_idle_one_at_once() {
+async fn sigint_drains_and_idle_process_exits_at_once() {
     let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
     let mut process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
     process.interrupt();
@@ -57,7 +57,7 @@ async fn sigint_ends_it_too_and_an_idle_one_at_once() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_said_at_once_and_nothing_is_started() {
+fn all_config_errors_are_reported_and_nothing_starts() {
     let bad = "[server]\nlisten = \"nowhere\"\nworkrs = 2\n[session]\nkey_files = [\"absent.key\"]\n\
         idle_timeout = \"soon\"\n[apps.store]\nprovider = \"lgin\"\npublic_url = \"store\"\nupstream = \"ftp://x\"\n\
         client_id = \"store\"\n[providers.login]\nissuer = \"http://login.example.com\"\n";
@@ -87,7 +87,7 @@ fn everything_that_is_wrong_is_said_at_once_and_nothing_is_started() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn run_names_a_port_in_use() {
     let taken = Backend::start();
     let address = taken.url().replace("http://", "");
     let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
@@ -102,7 +102,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn the_shipped_configurations_start_without_their_provider() {
+async fn shipped_configs_start_without_their_provider() {
     let authority = Authority::fresh();
     let certificate = authority.certificate_for(&[
         "store.example.com",

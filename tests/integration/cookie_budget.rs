@@ -4,7 +4,7 @@
 use doorward::session::cookie::MAX_ALL;
 use serde_json::{Value, json};
 
-use crate::support::answers::{CART, alice, assert_error_page, signed_in};
+use crate::support::assertions::{CART, alice, assert_error_page, signed_in};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::cookies::CookieContext;
 use crate::support::doorward::{Doorward, Setup};
@@ -34,7 +34,7 @@ fn well_known(bytes: usize) -> Person {
 }
 
 #[tokio::test]
-async fn no_request_carries_more_than_the_budget_whatever_is_in_the_tokens() {
+async fn request_cookies_never_exceed_the_budget() {
     let door = Setup::over_tls().start();
     let (mut fitted, mut refused) = (0, 0);
     for bytes in (0..6_000).step_by(250) {
@@ -63,7 +63,7 @@ async fn no_request_carries_more_than_the_budget_whatever_is_in_the_tokens() {
 }
 
 #[tokio::test]
-async fn a_login_in_another_tab_that_lost_its_attempt_to_the_budget_still_leads_to_its_page() {
+async fn login_tab_evicted_by_budget_still_reaches_its_page() {
     let door = Setup::over_tls().start();
     let mut browser = door.browser();
     browser.step(&door.store_url(CART)).await;
@@ -87,7 +87,7 @@ async fn a_login_in_another_tab_that_lost_its_attempt_to_the_budget_still_leads_
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_named_on_the_page_and_counted() {
+async fn oversized_claim_is_named_and_counted() {
     let door = Setup::plain().start();
     let groups: Vec<String> = (0..600).map(|number| format!("group-{number}")).collect();
     let bytes = json!(groups).to_string().len();
@@ -135,7 +135,7 @@ async fn what_is_too_large_is_named_on_the_page_and_counted() {
 }
 
 #[tokio::test]
-async fn an_id_token_that_leaves_no_room_for_itself_beside_the_session_is_no_hint() {
+async fn id_token_hint_is_dropped_when_it_does_not_fit() {
     let door = Setup::over_tls().start();
     for (bytes, has_hint) in [(0, true), (2_500, false)] {
         let mut browser = signed_in(&door, well_known(bytes)).await;
@@ -156,7 +156,7 @@ async fn an_id_token_that_leaves_no_room_for_itself_beside_the_session_is_no_hin
 
 /// The app uses one claim in a large object that only the ID token has: nothing else of the object is kept.
 #[tokio::test]
-async fn beside_the_jwt_only_what_the_app_uses_is_kept() {
+async fn only_claims_in_use_are_kept() {
     let door = Setup::plain()
         .store("session_jwt = \"access\"")
         .more(
@@ -178,7 +178,7 @@ async fn beside_the_jwt_only_what_the_app_uses_is_kept() {
 }
 
 #[tokio::test]
-async fn nothing_that_cannot_navigate_begins_an_attempt() {
+async fn non_navigation_starts_no_login_attempt() {
     let door = Setup::over_tls().start();
     let cart = door.store_url(CART);
     let page = door.store_url("/").parse().expect("an URL");

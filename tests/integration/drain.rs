@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::answers::{Dialogue, SOON, alice};
+use crate::support::assertions::{Dialogue, SOON, alice};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
@@ -39,7 +39,7 @@ async fn refuses(address: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn answers_under_way_are_finished_and_nothing_new_begins() {
+async fn drain_finishes_requests_in_flight_and_accepts_none() {
     let door = Setup::plain().start();
     let gate = Gate::default();
     let body = Content::Bytes(vec![b'z'; 200_000]);
@@ -80,7 +80,7 @@ async fn answers_under_way_are_finished_and_nothing_new_begins() {
 }
 
 #[tokio::test]
-async fn a_refresh_under_way_still_reaches_its_browser() {
+async fn refresh_in_flight_reaches_its_browser_during_drain() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.pass(301);
@@ -113,7 +113,7 @@ async fn a_refresh_under_way_still_reaches_its_browser() {
 }
 
 #[tokio::test]
-async fn what_never_ends_is_cut_at_the_deadline() {
+async fn endless_response_is_cut_at_the_drain_deadline() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let ask = RequestSpec::new(Kind::Fetch, &door.store_url("/chat"));
@@ -174,7 +174,7 @@ async fn what_never_ends_is_cut_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn readiness_goes_when_the_end_begins() {
+async fn readiness_fails_when_drain_begins() {
     let door = Setup::plain().start();
     let gate = Gate::default();
     door.store.answer(

@@ -3,7 +3,9 @@
 
 use url::Url;
 
-use crate::support::answers::{CART, alice, assert_login_starts, assert_problem, metric_reaches};
+use crate::support::assertions::{
+    CART, alice, assert_login_starts, assert_problem, metric_reaches,
+};
 use crate::support::backend::Answer;
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
@@ -34,7 +36,7 @@ async fn lives(door: &Doorward, browser: &mut Browser) {
 }
 
 #[tokio::test]
-async fn the_session_whose_cookies_arrive_ends_and_no_other() {
+async fn frontchannel_ends_the_session_of_the_sent_cookies() {
     for query in ["", "?iss&sid", "?iss"] {
         let door = door();
         let mut browser = alice(&door).await;
@@ -80,7 +82,7 @@ async fn the_session_whose_cookies_arrive_ends_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_apps_own_session_goes_with_it() {
+async fn frontchannel_logs_out_of_the_app_too() {
     let lines = "frontchannel_logout = true\napp_cookies = [{ name = \"SHOPSESSID\" }]\napp_logout_path = \"/bye\"";
     let door = Setup::over_tls().store(lines).start();
     door.store.answer(
@@ -111,7 +113,7 @@ async fn the_apps_own_session_goes_with_it() {
 }
 
 #[tokio::test]
-async fn another_issuer_or_session_is_not_meant() {
+async fn frontchannel_ignores_other_issuer_or_session() {
     let door = door();
     let mut browser = alice(&door).await;
     let iss: String =
@@ -166,7 +168,7 @@ async fn another_issuer_or_session_is_not_meant() {
 }
 
 #[tokio::test]
-async fn nothing_but_a_frame_of_the_same_site_ends_anything() {
+async fn frontchannel_accepts_same_site_frames_only() {
     let door = door();
     let mut browser = alice(&door).await;
     let url = door.store_url(PATH);
@@ -201,7 +203,7 @@ async fn nothing_but_a_frame_of_the_same_site_ends_anything() {
 }
 
 #[tokio::test]
-async fn an_app_that_does_not_want_it_has_no_such_endpoint() {
+async fn frontchannel_endpoint_is_off_by_default() {
     let door = Setup::over_tls().start();
     let answer = door
         .browser()

@@ -1,7 +1,7 @@
 //! The web workflow with FusionAuth as the provider, as the demonstration emulates it: login, single sign-on, refresh by
 //! both of its ways, reuse, revocation by webhook, and logout.
 
-use crate::support::answers::assert_error_page;
+use crate::support::assertions::assert_error_page;
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::emulated::Emulated;
 use crate::support::eventually;
@@ -48,7 +48,7 @@ async fn ends(browser: &mut Browser, url: &str) {
 }
 
 #[tokio::test]
-async fn the_whole_workflow_by_the_token_endpoint() {
+async fn workflow_with_token_endpoint_refresh() {
     for (one_time_use, with_key) in [(true, true), (false, false)] {
         let fusionauth = if with_key {
             Emulated::start(one_time_use, &[]).await
@@ -78,7 +78,7 @@ async fn the_whole_workflow_by_the_token_endpoint() {
 }
 
 #[tokio::test]
-async fn the_whole_workflow_by_the_refresh_api() {
+async fn workflow_with_jwt_refresh_api() {
     for (one_time_use, with_key) in [(true, false), (false, true)] {
         let fusionauth = if with_key {
             Emulated::start(one_time_use, &[JWT_REFRESH]).await
@@ -102,7 +102,7 @@ async fn the_whole_workflow_by_the_refresh_api() {
 }
 
 #[tokio::test]
-async fn many_refreshes_in_a_row_with_tokens_that_are_good_once_or_ever() {
+async fn repeated_refreshes_with_one_time_and_reusable_tokens() {
     for (one_time_use, edits) in [
         (true, vec![]),
         (false, vec![JWT_REFRESH]),
@@ -122,7 +122,7 @@ async fn many_refreshes_in_a_row_with_tokens_that_are_good_once_or_ever() {
 }
 
 #[tokio::test]
-async fn roles_are_those_of_the_access_token_and_who_is_not_registered_is_told_so() {
+async fn roles_come_from_access_token_and_registration_is_required() {
     let fusionauth = Emulated::start(true, &[]).await;
     let admin = format!("{}/admin", fusionauth.site().store);
     let mut browser = fusionauth.browser();
@@ -155,7 +155,7 @@ async fn roles_are_those_of_the_access_token_and_who_is_not_registered_is_told_s
 }
 
 #[tokio::test]
-async fn all_of_a_persons_tokens_revoked_end_the_sessions_at_both_apps_by_one_webhook() {
+async fn revoked_user_tokens_webhook_ends_sessions_at_both_apps() {
     let fusionauth = Emulated::start(true, &[]).await;
     let mut browser = at_both(&fusionauth).await;
     let mut bob = fusionauth.browser();
@@ -176,7 +176,7 @@ async fn all_of_a_persons_tokens_revoked_end_the_sessions_at_both_apps_by_one_we
 }
 
 #[tokio::test]
-async fn the_tokens_of_one_application_revoked_end_its_sessions_and_no_others() {
+async fn revoked_application_tokens_webhook_ends_its_sessions_only() {
     let fusionauth = Emulated::start(true, &[]).await;
     let mut browser = at_both(&fusionauth).await;
     let mut bob = fusionauth.browser();
@@ -195,7 +195,7 @@ async fn the_tokens_of_one_application_revoked_end_its_sessions_and_no_others() 
 }
 
 #[tokio::test]
-async fn a_logout_ends_its_own_session_here_and_there_and_no_other() {
+async fn logout_ends_own_session_here_and_at_the_provider() {
     let fusionauth = Emulated::start(true, &[]).await;
     let mut browser = at_both(&fusionauth).await;
     let mut copy = browser.clone();
@@ -212,7 +212,7 @@ async fn a_logout_ends_its_own_session_here_and_there_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_stolen_refresh_cookie_that_comes_again_ends_the_session_of_both() {
+async fn replayed_refresh_cookie_ends_session_of_both() {
     for edits in [vec![], vec![JWT_REFRESH]] {
         let fusionauth = Emulated::start(true, &edits).await;
         let mut browser = at_both(&fusionauth).await;
@@ -237,7 +237,7 @@ async fn a_stolen_refresh_cookie_that_comes_again_ends_the_session_of_both() {
 }
 
 #[tokio::test]
-async fn the_button_on_the_providers_page_ends_everything() {
+async fn provider_logout_page_ends_all_sessions() {
     let fusionauth = Emulated::start(true, &[]).await;
     let mut browser = at_both(&fusionauth).await;
     let welcome = browser.visit(&fusionauth.at_provider("/")).await;
@@ -250,7 +250,7 @@ async fn the_button_on_the_providers_page_ends_everything() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_with_the_session_that_a_webhook_ends() {
+async fn stream_ends_with_session_ended_by_webhook() {
     let fusionauth = Emulated::start(true, &[("\"/clock\", \"/ticker\", ", "")]).await;
     let mut browser = at_both(&fusionauth).await;
     let ticker = format!("{}/ticker", fusionauth.site().store);
@@ -272,7 +272,7 @@ async fn a_stream_ends_with_the_session_that_a_webhook_ends() {
 }
 
 #[tokio::test]
-async fn the_demonstration_shows_it_by_its_option() {
+async fn demo_emulates_fusionauth_by_option() {
     let demo = DemoProcess::start_with(60, &["--fusionauth"]);
     demo.process.line_with("carol / carol");
     demo.process.line_with("emulates FusionAuth");

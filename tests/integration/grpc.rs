@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status};
 
-use crate::support::answers::metric_reaches;
+use crate::support::assertions::metric_reaches;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::grpc::{Channel, Raw, Service, client};
 
@@ -56,7 +56,7 @@ async fn say(
 }
 
 #[tokio::test]
-async fn a_call_arrives_with_who_is_asking_and_its_answer_with_its_status() {
+async fn unary_call_carries_identity_and_status() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;
@@ -94,7 +94,7 @@ async fn a_call_arrives_with_who_is_asking_and_its_answer_with_its_status() {
 }
 
 #[tokio::test]
-async fn a_client_streams() {
+async fn client_streaming_works() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;
@@ -109,7 +109,7 @@ async fn a_client_streams() {
 }
 
 #[tokio::test]
-async fn a_service_streams_and_can_fail_in_the_middle() {
+async fn server_streaming_works_and_can_fail_midway() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;
@@ -132,7 +132,7 @@ async fn a_service_streams_and_can_fail_in_the_middle() {
 
 /// Each message is answered before the next is sent: nothing on the way waits for more.
 #[tokio::test]
-async fn both_stream_at_once() {
+async fn bidirectional_streaming_works() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;
@@ -156,7 +156,7 @@ async fn both_stream_at_once() {
 }
 
 #[tokio::test]
-async fn messages_of_many_mebibytes_pass_both_ways() {
+async fn large_messages_pass_both_ways() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await.max_decoding_message_size(usize::MAX);
@@ -171,7 +171,7 @@ async fn messages_of_many_mebibytes_pass_both_ways() {
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_in_a_status_and_never_sent_to_log_in() {
+async fn refused_call_gets_grpc_status_and_no_login() {
     let service = Service::start();
     let door = before(&service, "");
     let browserish = [
@@ -229,7 +229,7 @@ async fn who_may_not_is_told_in_a_status_and_never_sent_to_log_in() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_down_is_unavailable() {
+async fn backend_down_is_status_unavailable() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;
@@ -244,7 +244,7 @@ async fn a_service_that_is_down_is_unavailable() {
 
 /// The call is not over when the client goes away: the service is told.
 #[tokio::test]
-async fn a_call_that_is_cancelled_ends_at_the_service_too() {
+async fn cancelled_call_is_cancelled_at_the_backend() {
     let service = Service::start();
     let door = before(&service, "");
     let mut client = alice(&door).await;

@@ -7,7 +7,7 @@ use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use tokio::net::TcpStream;
 
-use crate::support::answers::{alice, metric_reaches};
+use crate::support::assertions::{alice, metric_reaches};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::wire::Framing;
 
@@ -77,7 +77,7 @@ fn request(method: &str, url: &str, fields: &[(&'static str, &str)]) -> Request<
 }
 
 #[tokio::test]
-async fn a_session_in_crumbs_is_one_and_the_app_gets_one_cookie_field() {
+async fn cookie_crumbs_are_joined_for_the_app() {
     let door = Setup::plain().start();
     let browser = alice(&door).await;
     let client = connect(&door).await;
@@ -116,7 +116,7 @@ async fn a_session_in_crumbs_is_one_and_the_app_gets_one_cookie_field() {
 }
 
 #[tokio::test]
-async fn without_a_session_the_same_answers_come_as_over_http_1() {
+async fn anonymous_responses_equal_http_1() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
     let page = ask(
@@ -176,7 +176,7 @@ async fn without_a_session_the_same_answers_come_as_over_http_1() {
 }
 
 #[tokio::test]
-async fn what_has_no_form_in_http_1_is_refused() {
+async fn requests_without_http_1_form_are_refused() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
     let page = &format!("{STORE}/public/x");
@@ -253,7 +253,7 @@ async fn what_has_no_form_in_http_1_is_refused() {
 
 /// Every method with every form of a body: exactly one framing of our own goes to the app, and the next request is whole.
 #[tokio::test]
-async fn bodies_are_framed_anew_for_every_method() {
+async fn bodies_are_reframed_for_every_method() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
     let post_replays: [(&str, Option<Parts<'_>>, &str); 5] = [
@@ -298,7 +298,7 @@ async fn bodies_are_framed_anew_for_every_method() {
 
 /// A length that the body does not keep is the client's mistake alone.
 #[tokio::test]
-async fn a_body_that_is_not_as_long_as_said_is_refused() {
+async fn content_length_mismatch_is_refused() {
     let door = Setup::plain().start();
     let client = connect(&door).await;
     for (length, parts) in [("2", &["hello"][..]), ("9", &["hello"]), ("5", &[])] {
@@ -325,7 +325,7 @@ async fn a_body_that_is_not_as_long_as_said_is_refused() {
 }
 
 #[tokio::test]
-async fn over_tls_it_is_agreed_on() {
+async fn alpn_negotiates_http_2() {
     let door = Setup::over_tls().start();
     let mut tls = (*door.authority().client()).clone();
     tls.alpn_protocols = vec![b"h2".to_vec()];

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::answers::{CART, Dialogue, alice, signed_in};
+use crate::support::assertions::{CART, Dialogue, alice, signed_in};
 use crate::support::backend::Received;
 use crate::support::browser::Browser;
 use crate::support::doorward::{Doorward, Setup};
@@ -24,7 +24,7 @@ X-Half = "{sub} {nothing}"
 "#;
 
 #[tokio::test]
-async fn claims_become_headers_by_template() {
+async fn claims_are_rendered_by_template() {
     let door = Setup::plain().store_rules(TEMPLATES).start();
     let user = Person::new("alice", &["a,b", "c"])
         .with_claim("name", json!("Zoë 李\r\nX-Evil: 1"))
@@ -54,7 +54,7 @@ async fn claims_become_headers_by_template() {
 }
 
 #[tokio::test]
-async fn the_usual_headers_need_no_configuration() {
+async fn default_headers_need_no_configuration() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let expected = [
@@ -92,7 +92,7 @@ const CLAIMED: &str = "X-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-Pro
                        X-Forwarded-Port: 666\r\n";
 
 #[tokio::test]
-async fn nobody_is_believed_about_where_a_request_came_from() {
+async fn forwarded_headers_of_untrusted_peers_are_removed() {
     let door = Setup::plain().start();
     let seen = forwarded(&door, CLAIMED).await;
     assert_eq!(seen.head.all("x-forwarded-for"), ["127.0.0.1"]);
@@ -113,7 +113,7 @@ async fn nobody_is_believed_about_where_a_request_came_from() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_is_believed_about_the_address_and_nothing_else() {
+async fn trusted_proxy_sets_the_address_only() {
     let door = Setup::plain()
         .server("trusted_proxies = [\"127.0.0.0/8\"]")
         .start();
@@ -308,7 +308,7 @@ fn assert_clean(door: &Doorward, canaries: &[String]) {
 }
 
 #[tokio::test]
-async fn no_request_that_reaches_the_app_has_a_secret_or_a_forgery_in_it() {
+async fn no_secret_or_forged_header_reaches_the_app() {
     let setup = Setup::plain().store_rules(
         "[apps.store.headers]\nX-Forwarded-User = \"{sub}\"\nX-Department = \"{nothing}\"\nRemote-Person = \"{email}\"\n\
          [[apps.store.rules]]\npaths = [\"/\", \"/public/**\"]\nallow = \"public\"\n\

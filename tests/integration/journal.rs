@@ -1,13 +1,13 @@
 //! One replica with a journal: what was ended stays so through a restart, even one without warning.
 
-use crate::support::answers::CART;
+use crate::support::assertions::CART;
 use crate::support::doorward::Setup;
 use crate::support::process::Process;
 use crate::support::replicas::Replicas;
 use crate::support::{eventually, journey};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_logout_outlives_the_process() {
+async fn revocation_survives_a_restart() {
     let mut replicas = Replicas::start(
         1,
         Setup::plain().remembering("journal_file = \"ended.journal\""),

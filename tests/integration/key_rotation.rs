@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::support::answers::{CART, SOON, alice};
+use crate::support::assertions::{CART, SOON, alice};
 use crate::support::browser::Browser;
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
@@ -55,7 +55,7 @@ impl Clicker {
 }
 
 #[tokio::test]
-async fn a_key_is_rotated_under_load_without_one_logout_and_the_gauge_reaches_zero() {
+async fn rotation_under_load_logs_nobody_out_and_gauge_reaches_zero() {
     const SESSIONS: usize = 12;
     let mut door = Setup::plain().start();
     let mut browsers = Vec::new();
@@ -147,7 +147,7 @@ async fn a_key_is_rotated_under_load_without_one_logout_and_the_gauge_reaches_ze
 }
 
 #[tokio::test]
-async fn what_is_sealed_anew_is_what_was_there_and_only_where_cookies_may_be_set() {
+async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
     let mut door = Setup::plain().start();
     let old = alice(&door).await;
     let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);
@@ -195,7 +195,7 @@ async fn what_is_sealed_anew_is_what_was_there_and_only_where_cookies_may_be_set
 }
 
 #[tokio::test]
-async fn sessions_under_an_old_key_that_nobody_uses_any_more_are_not_waited_for() {
+async fn abandoned_sessions_under_previous_key_expire_from_gauge() {
     let mut door = Setup::plain().session("idle_timeout = \"4m\"").start();
     let old = alice(&door).await;
     let both = door.add_replica_with_keys(&["new.key", "doorward.key"]);

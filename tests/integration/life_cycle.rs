@@ -388,7 +388,7 @@ async fn futures_of(tabs: &mut [Browser], url: &str) -> Vec<u16> {
 }
 
 #[test]
-fn what_is_over_is_honoured_nowhere_and_what_lives_is_never_lost() {
+fn session_life_cycle_matches_the_reference_model() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::answers::{
+use crate::support::assertions::{
     CART, Dialogue, Reply, alice, assert_error_page, assert_problem, metric_reaches,
 };
 use crate::support::backend::{Answer, Content};
@@ -28,7 +28,7 @@ async fn asked(door: &Doorward, more: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_long_is_a_431() {
+async fn oversized_header_yields_431() {
     let door = Setup::plain().start();
     let fitting = format!("X-Long: {}\r\n", "x".repeat(60_000));
     assert_eq!(asked(&door, &fitting).await.status(), 200);
@@ -53,7 +53,7 @@ async fn a_head_that_is_too_long_is_a_431() {
 }
 
 #[tokio::test]
-async fn too_many_fields_are_a_431() {
+async fn too_many_header_fields_yield_431() {
     let door = Setup::plain().start();
     let fields = |count: usize| {
         (0..count)
@@ -65,7 +65,7 @@ async fn too_many_fields_are_a_431() {
 }
 
 #[tokio::test]
-async fn how_much_a_head_may_hold_is_a_setting() {
+async fn header_limits_can_be_configured() {
     let door = Setup::plain()
         .server("max_header_bytes = 16384\nmax_header_count = 30")
         .start();
@@ -91,7 +91,7 @@ async fn how_much_a_head_may_hold_is_a_setting() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_too_long_is_refused() {
+async fn oversized_target_is_refused() {
     let door = Setup::plain().start();
     for (length, accepted) in [(8_000, true), (20_000, false), (100_000, false)] {
         let request = format!("GET /public/{} HTTP/1.1\r\n{HOST}\r\n", "x".repeat(length));
@@ -115,7 +115,7 @@ async fn a_target_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_a_400_and_the_end() {
+async fn invalid_http_yields_400_and_close() {
     let door = Setup::plain().start();
     let cases = [
         "hello\r\n\r\n",
@@ -150,7 +150,7 @@ async fn what_is_no_http_is_a_400_and_the_end() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_body_spoils_nobody_elses_request() {
+async fn invalid_body_never_affects_another_request() {
     let door = Setup::plain().start();
     let bodies = [
         "zz\r\nbody\r\n0\r\n\r\n",
@@ -181,7 +181,7 @@ async fn a_body_that_is_no_body_spoils_nobody_elses_request() {
 }
 
 #[tokio::test]
-async fn who_dawdles_over_a_head_is_cut() {
+async fn slow_header_is_cut() {
     let times =
         "first_byte_timeout = \"1s\"\nheader_read_timeout = \"2s\"\nkeep_alive_timeout = \"1s\"";
     let door = Setup::plain().server(times).start();
@@ -211,7 +211,7 @@ async fn who_dawdles_over_a_head_is_cut() {
 
 /// A kept connection that was idle for a while is served on as if nothing had been, and so is the session.
 #[tokio::test]
-async fn who_idles_rests_and_goes_on_in_the_session() {
+async fn idle_connection_hibernates_and_continues_its_session() {
     let door = Setup::plain()
         .server("header_read_timeout = \"1s\"")
         .start();
@@ -234,7 +234,7 @@ async fn who_idles_rests_and_goes_on_in_the_session() {
 }
 
 #[tokio::test]
-async fn beyond_the_most_connections_new_ones_wait_and_the_operator_still_sees() {
+async fn connection_limit_queues_clients_and_spares_admin() {
     let door = Setup::plain().server("max_connections = 2").start();
     let (mut first, mut second) = (dialogue(&door).await, dialogue(&door).await);
     for dialogue in [&mut first, &mut second] {
@@ -281,7 +281,7 @@ async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
 }
 
 #[tokio::test]
-async fn beyond_the_most_requests_some_wait_and_others_get_503() {
+async fn in_flight_limit_queues_then_yields_503() {
     let door = Setup::plain()
         .server("max_in_flight_requests = 2\nmax_queued_requests = 1\nqueue_timeout = \"1h\"")
         .start();
@@ -315,7 +315,7 @@ async fn beyond_the_most_requests_some_wait_and_others_get_503() {
 }
 
 #[tokio::test]
-async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
+async fn app_limit_does_not_affect_other_apps() {
     let door = Setup::plain()
         .server("max_queued_requests = 5\nqueue_timeout = \"1s\"")
         .store("max_in_flight_requests = 1")
@@ -348,7 +348,7 @@ async fn an_app_that_takes_few_requests_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn streams_take_no_place_for_long() {
+async fn streams_do_not_hold_the_in_flight_limit() {
     let door = Setup::plain()
         .server("max_in_flight_requests = 1\nmax_queued_requests = 1")
         .start();

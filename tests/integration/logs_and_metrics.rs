@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::mobile_workflow::secrets;
-use crate::support::answers::{CART, Dialogue, alice, assert_error_page, fetched};
+use crate::support::assertions::{CART, Dialogue, alice, assert_error_page, fetched};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
@@ -212,7 +212,7 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_any_log_number_or_page() {
+async fn no_secret_in_logs_metrics_or_pages() {
     let events = Events::capture();
     let mut door = Setup::plain().more(secrets::NATIVE).start();
     let mut gathered = Gathered::default();
@@ -258,7 +258,7 @@ async fn no_secret_is_in_any_log_number_or_page() {
 }
 
 #[tokio::test]
-async fn the_counters_tell_what_happened() {
+async fn counters_match_the_traffic() {
     let mut door = Setup::plain().start();
     let mut gathered = Gathered::default();
     whole_life(&mut door, &mut gathered).await;
@@ -340,7 +340,7 @@ async fn the_counters_tell_what_happened() {
 }
 
 #[tokio::test]
-async fn every_line_is_one_object_whatever_was_sent() {
+async fn every_log_line_is_one_json_object() {
     let door = Setup::plain().start();
     let browser = door.browser();
     let long = "x".repeat(7_000);
@@ -392,7 +392,7 @@ async fn every_line_is_one_object_whatever_was_sent() {
 }
 
 #[tokio::test]
-async fn the_reference_on_a_page_leads_to_its_line() {
+async fn request_id_on_page_finds_its_log_line() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let cases = [

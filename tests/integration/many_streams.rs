@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_sockets_and_a_thousand_event_streams_live_side_by_side() {
+async fn thousand_websockets_and_event_streams_coexist() {
     rlimit::increase_nofile_limit(u64::MAX).expect("more files");
     let seconds = seconds();
     let backend = Listening::start(0, |stream| async move {

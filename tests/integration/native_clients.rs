@@ -177,7 +177,7 @@ fn libraries(origin: &str, port: u16) {
 }
 
 #[test]
-fn the_journey_in_curl_walks_through_the_demo() {
+fn curl_journey_against_demo() {
     let demo = DemoProcess::start(SECONDS);
     journey(&demo.store, "");
     demo.process
@@ -187,7 +187,7 @@ fn the_journey_in_curl_walks_through_the_demo() {
 }
 
 #[test]
-fn the_journey_in_curl_walks_through_a_real_provider_with_the_password_grant() {
+fn curl_journey_against_real_provider() {
     for access_token in ["jwt", "opaque"] {
         let store = RealStore::open(access_token);
         journey(
@@ -204,7 +204,7 @@ fn the_journey_in_curl_walks_through_a_real_provider_with_the_password_grant() {
 }
 
 #[test]
-fn oauth_libraries_log_in_and_refresh_at_the_demo_unchanged() {
+fn oauth_libraries_against_demo() {
     let demo = DemoProcess::start(60);
     let port = demo
         .store
@@ -216,7 +216,7 @@ fn oauth_libraries_log_in_and_refresh_at_the_demo_unchanged() {
 }
 
 #[test]
-fn oauth_libraries_log_in_and_refresh_at_a_real_provider_unchanged() {
+fn oauth_libraries_against_real_provider() {
     let store = RealStore::open("jwt");
     libraries(RealStore::ORIGIN, store.port());
     store.had_an_easy_time(2, 2);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::support::answers::{CART, assert_login_starts};
+use crate::support::assertions::{CART, assert_login_starts};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::deployment::Deployment;

@@ -3,14 +3,14 @@
 
 use serde_json::json;
 
-use crate::support::answers::{
+use crate::support::assertions::{
     CART, alice, assert_error_page, assert_problem, fetched, metric_reaches,
 };
 use crate::support::doorward::Setup;
 use crate::support::provider::{Endpoint, ExpiresIn, Fault, Flaw, Person};
 
 #[tokio::test]
-async fn the_same_refresh_token_again_is_no_reuse() {
+async fn unchanged_refresh_token_is_no_reuse() {
     let door = Setup::plain().start();
     door.provider.behave(|provider| {
         provider.rotates_refresh_tokens = false;
@@ -34,7 +34,7 @@ async fn the_same_refresh_token_again_is_no_reuse() {
 }
 
 #[tokio::test]
-async fn claims_and_dates_in_unusual_forms_are_read() {
+async fn unusual_claim_and_date_forms_are_accepted() {
     let now = 1_800_000_000.0;
     let flaws = [
         Flaw::Claim("auth_time", json!(now - 0.25)),
@@ -62,7 +62,7 @@ async fn claims_and_dates_in_unusual_forms_are_read() {
 }
 
 #[tokio::test]
-async fn a_list_of_audiences_is_fine_where_the_authorized_party_is_named() {
+async fn audience_list_is_accepted_with_azp() {
     let door = Setup::plain().start();
     let audiences = Flaw::Claim("aud", json!(["api", "store"]));
     door.provider.behave(|provider| {
@@ -72,7 +72,7 @@ async fn a_list_of_audiences_is_fine_where_the_authorized_party_is_named() {
 }
 
 #[tokio::test]
-async fn an_opaque_access_token_without_lifetime_and_no_id_token_on_refresh_still_make_a_session() {
+async fn opaque_token_without_lifetime_or_id_token_refreshes() {
     let door = Setup::plain().start();
     door.provider.behave(|provider| {
         provider.opaque_access_token = true;
@@ -90,7 +90,7 @@ async fn an_opaque_access_token_without_lifetime_and_no_id_token_on_refresh_stil
 }
 
 #[tokio::test]
-async fn a_bad_refresh_token_ends_the_session_however_the_provider_says_so() {
+async fn rejected_refresh_token_ends_session_in_every_dialect() {
     let refusals = [
         Fault::Json(400, r#"{"error":"invalid_grant"}"#),
         Fault::Json(401, r#"{"error":"invalid_grant"}"#),
@@ -127,7 +127,7 @@ async fn a_bad_refresh_token_ends_the_session_however_the_provider_says_so() {
 }
 
 #[tokio::test]
-async fn claims_that_only_the_userinfo_endpoint_has_are_asked_for_there() {
+async fn missing_claims_are_fetched_from_userinfo() {
     for opaque in [true, false] {
         let jwt = if opaque { "id" } else { "access" };
         let door = Setup::plain()
@@ -160,7 +160,7 @@ async fn claims_that_only_the_userinfo_endpoint_has_are_asked_for_there() {
 }
 
 #[tokio::test]
-async fn where_the_userinfo_endpoint_fails_the_login_goes_on_without_its_claims() {
+async fn failing_userinfo_does_not_fail_login() {
     let door = Setup::plain().start();
     door.provider
         .behave(|provider| provider.id_token_flaws = vec![Flaw::Without("email")]);
@@ -180,7 +180,7 @@ async fn where_the_userinfo_endpoint_fails_the_login_goes_on_without_its_claims(
 }
 
 #[tokio::test]
-async fn prompt_none_that_is_answered_with_a_page_or_an_error_makes_no_loop() {
+async fn prompt_none_answered_by_page_or_error_makes_no_loop() {
     let door = Setup::plain()
         .store("extra_authorization_params = { prompt = \"none\" }")
         .start();
@@ -206,7 +206,7 @@ async fn prompt_none_that_is_answered_with_a_page_or_an_error_makes_no_loop() {
 }
 
 #[tokio::test]
-async fn parameters_that_a_provider_adds_to_the_callback_are_ignored() {
+async fn extra_callback_parameters_are_ignored() {
     let door = Setup::plain().start();
     let added = [
         ("locale", "en"),
@@ -224,7 +224,7 @@ async fn parameters_that_a_provider_adds_to_the_callback_are_ignored() {
 }
 
 #[tokio::test]
-async fn fusionauths_finer_reasons_are_the_codes_that_people_and_metrics_see() {
+async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
     let door = Setup::plain()
         .provider("kind = \"fusionauth\"\nrequire_registration = false")
         .start();
@@ -277,7 +277,7 @@ async fn fusionauths_finer_reasons_are_the_codes_that_people_and_metrics_see() {
 }
 
 #[tokio::test]
-async fn who_is_not_registered_for_the_application_is_not_let_in_unless_that_is_wished() {
+async fn unregistered_user_is_rejected_unless_allowed() {
     let access = "session_jwt = \"access\"";
     for (lines, user, status) in [
         ("", Person::new("alice", &[]), 403),
@@ -317,7 +317,7 @@ async fn who_is_not_registered_for_the_application_is_not_let_in_unless_that_is_
 }
 
 #[tokio::test]
-async fn a_registration_that_is_taken_away_ends_the_session_with_the_next_refresh() {
+async fn withdrawn_registration_ends_session_at_next_refresh() {
     let access = "session_jwt = \"access\"";
     let door = Setup::plain()
         .provider("kind = \"fusionauth\"")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::support::answers::{CART, Dialogue, SOON, alice, assert_problem};
+use crate::support::assertions::{CART, Dialogue, SOON, alice, assert_problem};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
@@ -22,7 +22,7 @@ const OFFERED: usize = 256 * 1024 * 1024;
 const HELD_AT_MOST: usize = 48 * 1024 * 1024;
 
 #[tokio::test]
-async fn an_answer_begins_to_arrive_before_the_backend_is_done() {
+async fn response_streams_before_backend_completes() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let for_ever = Duration::from_secs(3600);
@@ -56,7 +56,7 @@ async fn an_answer_begins_to_arrive_before_the_backend_is_done() {
 }
 
 #[tokio::test]
-async fn events_pass_one_by_one_to_the_end() {
+async fn events_pass_one_by_one() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let every = Duration::from_millis(30);
@@ -83,7 +83,7 @@ async fn events_pass_one_by_one_to_the_end() {
 }
 
 #[tokio::test]
-async fn an_upload_begins_to_arrive_before_the_client_is_done() {
+async fn upload_streams_before_client_completes() {
     let door = Setup::plain().start();
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     dialogue
@@ -132,7 +132,7 @@ async fn stands_still(moved: &AtomicUsize) -> usize {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_slows_the_backend_down() {
+async fn slow_client_applies_backpressure_to_backend() {
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
     let backend = Listening::start(0, move |mut stream| {
@@ -175,7 +175,7 @@ async fn a_client_that_reads_slowly_slows_the_backend_down() {
 }
 
 #[tokio::test]
-async fn a_backend_that_reads_slowly_slows_the_client_down() {
+async fn slow_backend_applies_backpressure_to_client() {
     let backend = Listening::start(0, |stream| async move {
         std::future::pending::<()>().await;
         drop(stream);
@@ -209,7 +209,7 @@ async fn a_backend_that_reads_slowly_slows_the_client_down() {
 }
 
 #[tokio::test]
-async fn large_bodies_pass_whole_both_ways() {
+async fn large_bodies_pass_intact_both_ways() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let large: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_be_bytes).collect();
@@ -235,7 +235,7 @@ async fn large_bodies_pass_whole_both_ways() {
 }
 
 #[tokio::test]
-async fn connections_are_kept_on_both_sides() {
+async fn connections_are_reused_on_both_sides() {
     let door = Setup::plain().start();
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     for number in 0..5 {
@@ -262,7 +262,7 @@ async fn connections_are_kept_on_both_sides() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_leave_the_connection_in_step() {
+async fn bodyless_responses_keep_the_connection_in_step() {
     let door = Setup::plain().start();
     door.store.answer(
         "/public/none",
@@ -323,7 +323,7 @@ async fn answers_without_a_body_leave_the_connection_in_step() {
 }
 
 #[tokio::test]
-async fn parts_of_a_file_pass() {
+async fn range_requests_pass() {
     let door = Setup::plain().start();
     let part = Answer {
         status: 206,
@@ -358,7 +358,7 @@ async fn parts_of_a_file_pass() {
 }
 
 #[tokio::test]
-async fn every_method_passes_with_its_body() {
+async fn every_method_passes_with_body() {
     let door = Setup::plain().start();
     let mut browser = door.browser();
     for method in [
@@ -387,7 +387,7 @@ async fn every_method_passes_with_its_body() {
 }
 
 #[tokio::test]
-async fn who_expects_100_gets_it_when_the_body_is_wanted() {
+async fn expect_continue_is_honoured() {
     let door = Setup::plain().start();
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     let expecting = |path: &str| {
@@ -427,7 +427,7 @@ async fn who_expects_100_gets_it_when_the_body_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_refused_upload_is_answered_though_its_body_is_not_read() {
+async fn early_refusal_of_upload_is_delivered() {
     let door = Setup::plain().start();
     let body = vec![b'x'; 4_000_000];
     let ask = RequestSpec::new(Kind::Program, &door.store_url(CART))
@@ -438,7 +438,7 @@ async fn a_refused_upload_is_answered_though_its_body_is_not_read() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_one_hop_ends_there() {
+async fn hop_by_hop_fields_are_removed() {
     let door = Setup::plain().start();
     let answer = Answer::default()
         .with_header("Connection", "X-Private, keep-alive")

@@ -59,12 +59,12 @@ impl Clock for RunsAhead {
 }
 
 #[tokio::test]
-async fn the_journey_with_access_tokens_that_are_jwts() {
+async fn journey_with_jwt_access_tokens() {
     whole_journey(SessionJwt::AccessToken).await;
 }
 
 #[tokio::test]
-async fn the_journey_with_id_tokens_and_opaque_access_tokens() {
+async fn journey_with_id_tokens_and_opaque_access_tokens() {
     whole_journey(SessionJwt::IdToken).await;
 }
 
@@ -117,8 +117,7 @@ async fn whole_journey(jwt: SessionJwt) {
 }
 
 #[tokio::test]
-async fn a_stolen_refresh_cookie_after_rotation_ends_the_session_and_never_reaches_the_token_endpoint()
- {
+async fn stolen_refresh_cookie_after_rotation_ends_session_locally() {
     let house = House::build(SessionJwt::AccessToken, 2);
     let doorward = house.doorward();
     let mut owner = doorward.browser(&house);
@@ -148,7 +147,7 @@ async fn a_stolen_refresh_cookie_after_rotation_ends_the_session_and_never_reach
 }
 
 #[tokio::test]
-async fn where_nothing_is_shared_the_provider_finds_the_stolen_refresh_cookie() {
+async fn provider_detects_stolen_refresh_cookie_without_shared_store() {
     let house = House::build(SessionJwt::IdToken, 2);
     let (doorward, other) = (house.doorward(), house.doorward());
     let mut owner = doorward.browser(&house);
@@ -166,7 +165,7 @@ async fn where_nothing_is_shared_the_provider_finds_the_stolen_refresh_cookie() 
 }
 
 #[tokio::test]
-async fn a_copy_from_before_the_logout_is_refused_here_and_by_the_provider() {
+async fn copied_cookies_are_rejected_after_logout() {
     let house = House::build(SessionJwt::AccessToken, 2);
     let (doorward, other) = (house.doorward(), house.doorward());
     let mut owner = doorward.browser(&house);
@@ -186,12 +185,12 @@ async fn a_copy_from_before_the_logout_is_refused_here_and_by_the_provider() {
 }
 
 #[tokio::test]
-async fn a_logout_at_one_app_ends_the_others_session_by_its_name() {
+async fn backchannel_logout_by_sid_ends_other_app_session() {
     the_other_app_is_told(true).await;
 }
 
 #[tokio::test]
-async fn a_logout_at_one_app_ends_the_others_session_by_its_person() {
+async fn backchannel_logout_by_sub_ends_other_app_session() {
     the_other_app_is_told(false).await;
 }
 

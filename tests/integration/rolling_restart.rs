@@ -29,7 +29,7 @@ struct Tally {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_under_load_loses_no_request() {
+async fn rolling_restart_under_load_loses_no_request() {
     let backend = Listening::start(0, |stream| async move {
         let _gone = answer_all(stream).await;
     });

@@ -23,7 +23,7 @@ fn socket() -> (TcpListener, u16) {
 }
 
 #[tokio::test]
-async fn sockets_that_were_opened_before_it_began_are_served() {
+async fn activated_sockets_are_served() {
     let backend = Backend::start();
     let ((listen, port), (admin, admin_port)) = (socket(), socket());
     let folder = Folder::with(FILE, &one_public_app(&backend.url()));
@@ -60,7 +60,7 @@ async fn sockets_that_were_opened_before_it_began_are_served() {
 }
 
 #[test]
-fn a_socket_that_nobody_would_answer_on_is_named() {
+fn unused_activated_socket_is_named() {
     let (stray, port) = socket();
     let folder = Folder::with(FILE, &one_public_app("http://127.0.0.1:1"));
     let sockets = vec![("http.socket", stray.into())];
@@ -71,7 +71,7 @@ fn a_socket_that_nobody_would_answer_on_is_named() {
 }
 
 #[test]
-fn the_service_manager_is_told_what_happens() {
+fn service_manager_is_notified() {
     let folder = Folder::with(FILE, &one_public_app("http://127.0.0.1:1"));
     let place = folder.path("notify.sock");
     let manager = UnixDatagram::bind(&place).expect("a socket");
@@ -109,7 +109,7 @@ fn the_service_manager_is_told_what_happens() {
 }
 
 #[tokio::test]
-async fn after_the_signal_it_is_not_ready_but_serves_on_until_the_next() {
+async fn sigterm_unreadies_and_serves_until_next_signal() {
     let backend = Backend::start();
     let folder = Folder::with(FILE, &one_public_app(&backend.url()));
     let mut variables = ANY_PORTS;
@@ -153,7 +153,7 @@ async fn after_the_signal_it_is_not_ready_but_serves_on_until_the_next() {
 }
 
 #[test]
-fn as_many_files_as_may_be_are_opened() {
+fn descriptor_limit_is_raised() {
     let folder = Folder::with(FILE, &one_public_app("http://127.0.0.1:1"));
     let file = folder.path(FILE);
     let arguments = ["run", "--config", file.to_str().expect("a plain name")];

@@ -1,6 +1,6 @@
 //! Replicas that share a real Redis.
 
-use crate::support::answers::{CART, assert_error_page, metric_reaches};
+use crate::support::assertions::{CART, assert_error_page, metric_reaches};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person};
@@ -33,7 +33,7 @@ fn asked(redis: &RedisServer, words: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn what_one_replica_refreshed_another_hands_out() {
+async fn refreshed_tokens_are_delivered_by_another_replica() {
     let redis = redis();
     let mut door = sharing(&redis);
     let other = door.add_replica();
@@ -56,7 +56,7 @@ async fn what_one_replica_refreshed_another_hands_out() {
 }
 
 #[tokio::test]
-async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_between() {
+async fn preserved_post_is_replayed_once_by_another_replica() {
     let mut redis = redis();
     let mut door = sharing(&redis);
     let other = door.add_replica();
@@ -114,7 +114,7 @@ async fn a_form_that_one_replica_kept_another_sends_once_and_nobody_reads_it_in_
 }
 
 #[tokio::test]
-async fn nothing_in_the_redis_is_of_use_to_who_reads_it() {
+async fn redis_contents_are_useless_to_a_reader() {
     let redis = redis();
     let door = sharing(&redis);
     let browser = door.logged_in("alice", CART).await;
@@ -153,7 +153,7 @@ async fn nothing_in_the_redis_is_of_use_to_who_reads_it() {
 }
 
 #[tokio::test]
-async fn without_the_redis_living_sessions_go_on_and_nobody_is_sent_to_log_in() {
+async fn redis_outage_keeps_valid_sessions_and_starts_no_login() {
     let mut redis = redis();
     let door = sharing(&redis);
     let mut browser = door.logged_in("alice", CART).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::support::answers::{CART, SOON, alice, metric_reaches};
+use crate::support::assertions::{CART, SOON, alice, metric_reaches};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Browser, Kind, RequestSpec, Streaming};
 use crate::support::doorward::{Doorward, Setup};
@@ -93,7 +93,7 @@ impl Open {
 }
 
 #[tokio::test]
-async fn they_outlive_the_jwt_and_end_at_the_logout_of_the_refreshed_session() {
+async fn stream_outlives_jwt_and_ends_at_logout() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let mut open = Open::at(&door, &mut browser, "", BUSY).await;
@@ -111,7 +111,7 @@ async fn they_outlive_the_jwt_and_end_at_the_logout_of_the_refreshed_session() {
 }
 
 #[tokio::test]
-async fn they_end_when_their_session_is_refused_a_refresh_and_not_before() {
+async fn stream_ends_when_refresh_is_refused() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let mut open = Open::at(&door, &mut browser, "", BUSY).await;
@@ -133,7 +133,7 @@ async fn they_end_when_their_session_is_refused_a_refresh_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_stream_of_events_has_a_head_and_so_is_refreshed_like_any_request_before_it_begins() {
+async fn event_stream_request_is_refreshed_before_it_starts() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.pass(301);
@@ -183,7 +183,7 @@ async fn a_stream_of_events_has_a_head_and_so_is_refreshed_like_any_request_befo
 }
 
 #[tokio::test]
-async fn they_last_no_longer_than_their_app_lets_them_whoever_opened_them() {
+async fn stream_ends_at_stream_max_age() {
     let door = Setup::plain().store("stream_max_age = \"1s\"").start();
     for (mut browser, folder) in [(alice(&door).await, ""), (door.browser(), "/public")] {
         let mut open = Open::at(&door, &mut browser, folder, BUSY).await;
@@ -205,7 +205,7 @@ async fn they_last_no_longer_than_their_app_lets_them_whoever_opened_them() {
 }
 
 #[tokio::test]
-async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
+async fn silent_websocket_is_closed_at_idle_timeout() {
     let door = Setup::plain().store("stream_idle_timeout = \"1s\"").start();
     let mut browser = alice(&door).await;
     let mut talk = WebSocket::open(
@@ -222,7 +222,7 @@ async fn a_websocket_that_is_silent_for_as_long_as_its_app_lets_it_is_closed() {
 }
 
 #[tokio::test]
-async fn those_that_rest_end_at_a_logout_too_and_only_those_of_that_session() {
+async fn idle_stream_ends_at_logout_of_its_session_only() {
     let door = Setup::plain().start();
     let (mut here, mut there) = (alice(&door).await, alice(&door).await);
     let (mut open, mut other) = (
@@ -235,7 +235,7 @@ async fn those_that_rest_end_at_a_logout_too_and_only_those_of_that_session() {
 }
 
 #[tokio::test]
-async fn they_end_when_the_session_is_as_old_as_any_may_be() {
+async fn stream_ends_at_absolute_timeout() {
     let door = Setup::plain().session("absolute_timeout = \"2h\"").start();
     let mut browser = alice(&door).await;
     let mut busy = Open::at(&door, &mut browser, "", BUSY).await;
@@ -247,12 +247,12 @@ async fn they_end_when_the_session_is_as_old_as_any_may_be() {
 }
 
 #[tokio::test]
-async fn they_end_at_a_backchannel_logout_of_their_session_and_no_other() {
+async fn stream_ends_at_backchannel_logout_by_sid() {
     they_end_at_a_backchannel_logout(|door| json!({ "sid": door.provider.session() })).await;
 }
 
 #[tokio::test]
-async fn they_end_at_a_backchannel_logout_of_their_person_and_no_other() {
+async fn stream_ends_at_backchannel_logout_by_sub() {
     they_end_at_a_backchannel_logout(|_| json!({ "sub": "alice-id" })).await;
 }
 
@@ -278,7 +278,7 @@ async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
 }
 
 #[tokio::test]
-async fn what_was_permitted_before_a_logout_is_delivered_whole_however_slow() {
+async fn permitted_response_is_delivered_despite_logout() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let (gate, body) = (Gate::default(), Content::Bytes(vec![b'z'; 200_000]));
@@ -320,7 +320,7 @@ async fn what_was_permitted_before_a_logout_is_delivered_whole_however_slow() {
 }
 
 #[tokio::test]
-async fn what_is_everyones_has_no_session_to_end_with() {
+async fn public_stream_is_independent_of_sessions() {
     let door = Setup::plain().session("absolute_timeout = \"2h\"").start();
     let mut browser = alice(&door).await;
     let mut open = Open::at(&door, &mut door.browser(), "/public", BUSY).await;

@@ -64,7 +64,7 @@ async fn socket(door: &Doorward) -> Result<WebSocket, u16> {
 }
 
 #[tokio::test]
-async fn a_backend_that_asks_who_connects_is_shown_the_apps_certificate() {
+async fn client_certificate_is_presented_to_https_backend() {
     let (folder, authority, clients) = (
         tempfile::tempdir().unwrap(),
         Authority::fresh(),
@@ -85,7 +85,7 @@ async fn a_backend_that_asks_who_connects_is_shown_the_apps_certificate() {
 
 /// Over HTTP/2 too; a service that speaks nothing else cannot be talked to over a WebSocket.
 #[tokio::test]
-async fn a_service_that_asks_who_connects_is_shown_it_too() {
+async fn client_certificate_is_presented_to_grpc_service() {
     let (folder, authority, clients) = (
         tempfile::tempdir().unwrap(),
         Authority::fresh(),
@@ -110,7 +110,7 @@ async fn a_service_that_asks_who_connects_is_shown_it_too() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_on_new_connections() {
+async fn renewed_client_certificate_is_used_on_new_connections() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let (old, new) = (Authority::fresh(), Authority::fresh());
     let server = authority
@@ -137,7 +137,7 @@ async fn a_renewed_certificate_is_shown_on_new_connections() {
 }
 
 #[tokio::test]
-async fn a_backend_has_the_name_that_it_is_asked_for() {
+async fn upstream_server_name_is_verified() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let backend = Backend::start_tls(&authority.certificate_for(&["vault.internal"]));
     let door = before(&backend.url(), &folder, &authority, "");
@@ -160,7 +160,7 @@ async fn a_backend_has_the_name_that_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_backend_that_does_not_agree_to_http_2_is_spoken_to_in_http_1() {
+async fn alpn_fallback_to_http_1() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::fresh());
     let backend = Backend::start_tls(&authority.certificate_for(&["127.0.0.1"]));
     let door = before(

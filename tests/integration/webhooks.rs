@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::support::answers::{CART, alice, assert_login_starts, assert_problem, metric_reaches};
+use crate::support::assertions::{
+    CART, alice, assert_login_starts, assert_problem, metric_reaches,
+};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Fault, Flaw};
@@ -96,7 +98,7 @@ fn outcomes(app: &str, outcome: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_revoked_refresh_token_ends_its_session_at_its_application_whichever_app_was_told() {
+async fn revoked_refresh_token_ends_its_session_at_its_app() {
     let door = signed();
     let (cart, posts) = (door.store_url(CART), door.forum_url("/posts"));
     let mut here = alice(&door).await;
@@ -117,7 +119,7 @@ async fn one_revoked_refresh_token_ends_its_session_at_its_application_whichever
 }
 
 #[tokio::test]
-async fn a_refresh_token_of_no_application_is_the_sign_on_and_ends_what_bears_its_name() {
+async fn revoked_sso_token_ends_sessions_bearing_its_id() {
     let door = signed();
     let (cart, posts) = (door.store_url(CART), door.forum_url("/posts"));
     let mut browser = alice(&door).await;
@@ -131,7 +133,7 @@ async fn a_refresh_token_of_no_application_is_the_sign_on_and_ends_what_bears_it
 }
 
 #[tokio::test]
-async fn what_happens_to_a_person_ends_all_that_person_has_at_all_apps() {
+async fn user_event_ends_user_sessions_at_all_apps() {
     let user = json!({ "user": { "id": "alice-id", "email": "alice@example.com" } });
     let all_tokens = json!({ "userId": "alice-id", "user": { "id": "alice-id" },
         "applicationTimeToLiveInSeconds": { "store": 600, "forum": 600 } });
@@ -156,7 +158,7 @@ async fn what_happens_to_a_person_ends_all_that_person_has_at_all_apps() {
 }
 
 #[tokio::test]
-async fn a_person_or_everybody_at_one_application_keeps_the_sessions_at_others() {
+async fn application_event_spares_other_apps() {
     for (members, bob_stays) in [
         (
             json!({ "applicationId": "store", "userId": "alice-id", "user": { "id": "alice-id" } }),
@@ -184,8 +186,7 @@ async fn a_person_or_everybody_at_one_application_keeps_the_sessions_at_others()
 }
 
 #[tokio::test]
-async fn sessions_that_began_at_or_before_it_end_and_a_later_one_lives_however_late_the_webhook_is()
-{
+async fn event_ends_sessions_started_before_it_only() {
     let door = signed();
     let cart = door.store_url(CART);
     let mut same_second = alice(&door).await;
@@ -200,7 +201,7 @@ async fn sessions_that_began_at_or_before_it_end_and_a_later_one_lives_however_l
 }
 
 #[tokio::test]
-async fn the_same_event_counts_once() {
+async fn duplicate_event_counts_once() {
     let door = signed();
     let cart = door.store_url(CART);
     let mut browser = alice(&door).await;
@@ -225,7 +226,7 @@ async fn the_same_event_counts_once() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_or_of_the_future_ends_nothing() {
+async fn stale_or_future_event_ends_nothing() {
     let door = signed();
     let mut browser = alice(&door).await;
     let store = door.site().store;
@@ -248,7 +249,7 @@ async fn what_is_too_old_or_of_the_future_ends_nothing() {
 }
 
 #[tokio::test]
-async fn events_of_other_types_and_tenants_are_taken_and_ignored() {
+async fn other_event_types_and_tenants_are_ignored() {
     let tenant = "tenant_id = \"7f3c1a2b-0000-4000-8000-000000000001\"\n";
     let door = setup("signature = \"jwks\"").provider("").start();
     let other = Setup::plain()
@@ -278,7 +279,7 @@ async fn events_of_other_types_and_tenants_are_taken_and_ignored() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_by_the_provider_over_this_body_ends_nothing() {
+async fn invalid_signature_ends_nothing() {
     let door = signed();
     let mut browser = alice(&door).await;
     let store = door.site().store;
@@ -349,7 +350,7 @@ async fn what_is_not_signed_by_the_provider_over_this_body_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_shared_secret_a_password_and_a_header_will_do_too_each_where_it_is_configured() {
+async fn shared_secret_basic_and_header_proofs_are_accepted() {
     let hmac = |secret: &str, body: &str| {
         let hash = STANDARD.encode(aws_lc_rs::digest::digest(
             &aws_lc_rs::digest::SHA256,
@@ -431,7 +432,7 @@ async fn a_shared_secret_a_password_and_a_header_will_do_too_each_where_it_is_co
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_broken_or_no_event_ends_nothing() {
+async fn oversized_or_malformed_event_ends_nothing() {
     let door = setup("username = \"hook\"\npassword_file = \"store.secret\"").start();
     let mut browser = alice(&door).await;
     let basic = format!("Basic {}", STANDARD.encode("hook:store-secret"));
@@ -467,7 +468,7 @@ async fn a_body_that_is_too_large_broken_or_no_event_ends_nothing() {
 }
 
 #[tokio::test]
-async fn where_none_are_expected_there_is_no_such_endpoint() {
+async fn webhook_endpoint_is_off_by_default() {
     for door in [
         Setup::plain().start(),
         Setup::plain()
@@ -496,7 +497,7 @@ async fn where_none_are_expected_there_is_no_such_endpoint() {
 }
 
 #[tokio::test]
-async fn while_the_providers_keys_cannot_be_had_it_is_told_to_come_back() {
+async fn unavailable_provider_keys_yield_503() {
     let mut door = setup("signature = \"jwks\"").without_provider().start();
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();

@@ -1,6 +1,6 @@
 //! WebSockets through Doorward: who is signed in talks to the app, who is not never reaches it.
 
-use crate::support::answers::{CART, Dialogue, SOON, alice, metric_reaches};
+use crate::support::assertions::{CART, Dialogue, SOON, alice, metric_reaches};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::eventually;
@@ -16,7 +16,7 @@ async fn refusal(opened: Result<WebSocket, Head>) -> u16 {
 }
 
 #[tokio::test]
-async fn who_is_signed_in_talks_to_the_app() {
+async fn signed_in_websocket_reaches_the_app() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat?room=1"))
@@ -50,7 +50,7 @@ async fn who_is_signed_in_talks_to_the_app() {
 }
 
 #[tokio::test]
-async fn who_is_not_signed_in_does_not_reach_the_app() {
+async fn anonymous_websocket_is_refused() {
     let door = Setup::plain().start();
     assert_eq!(
         refusal(WebSocket::open(&mut door.browser(), socket(&door, "/chat")).await).await,
@@ -85,7 +85,7 @@ async fn who_is_not_signed_in_does_not_reach_the_app() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_does_not_reach_the_app_with_its_visitors_cookies() {
+async fn cross_origin_websocket_is_refused() {
     let door = Setup::plain()
         .store("websocket_origins = [\"https://chat.example.com\"]")
         .start();
@@ -115,7 +115,7 @@ async fn a_page_of_another_origin_does_not_reach_the_app_with_its_visitors_cooki
 }
 
 #[tokio::test]
-async fn what_may_not_be_seen_may_not_be_talked_to() {
+async fn forbidden_path_refuses_websocket() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let reached = door.store.count();
@@ -127,7 +127,7 @@ async fn what_may_not_be_seen_may_not_be_talked_to() {
 }
 
 #[tokio::test]
-async fn a_public_socket_needs_nobody_and_names_nobody() {
+async fn public_websocket_has_no_identity() {
     let door = Setup::plain().start();
     let ask = socket(&door, "/public/feed")
         .header("X-Forwarded-User", "eve")
@@ -149,7 +149,7 @@ async fn a_public_socket_needs_nobody_and_names_nobody() {
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_delivers_no_cookie_and_so_never_refreshes() {
+async fn websocket_upgrade_never_refreshes_or_sets_cookies() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     door.pass(301);
@@ -174,7 +174,7 @@ async fn a_switch_of_protocols_delivers_no_cookie_and_so_never_refreshes() {
 }
 
 #[tokio::test]
-async fn a_backend_that_goes_away_ends_the_socket() {
+async fn backend_close_ends_the_websocket() {
     let mut door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let mut talk = WebSocket::open(&mut browser, socket(&door, "/chat"))

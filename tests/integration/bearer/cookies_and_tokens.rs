@@ -7,14 +7,14 @@ use super::{
     CART, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, of_bob, sent, token,
     with_token,
 };
-use crate::support::answers::{alice, assert_login_starts, assert_problem};
+use crate::support::assertions::{alice, assert_login_starts, assert_problem};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::journey::cookie;
 use crate::support::provider::Endpoint;
 
 #[tokio::test]
-async fn a_session_that_lives_wins_and_the_token_is_not_even_read() {
+async fn valid_session_wins_and_token_is_not_verified() {
     let door = door();
     let mut browser = alice(&door).await;
     let bob = token(&door, of_bob());
@@ -48,7 +48,7 @@ async fn a_session_that_lives_wins_and_the_token_is_not_even_read() {
 }
 
 #[tokio::test]
-async fn where_no_session_lives_the_token_counts() {
+async fn token_counts_without_valid_session() {
     let door = door();
     let mut browser = alice(&door).await;
     let mut spoiled = browser.clone();
@@ -76,7 +76,7 @@ async fn where_no_session_lives_the_token_counts() {
 }
 
 #[tokio::test]
-async fn a_rule_for_programs_takes_no_session() {
+async fn bearer_only_rule_ignores_session() {
     let door = door();
     let mut browser = alice(&door).await;
     let reached = door.store.count();
@@ -112,7 +112,7 @@ async fn a_rule_for_programs_takes_no_session() {
 }
 
 #[tokio::test]
-async fn a_rule_for_browsers_takes_no_token() {
+async fn session_only_rule_ignores_token() {
     let door = door();
     let good = token(&door, json!({}));
     let answer = with_token(&door, "/pages/1", &good).await;
@@ -138,7 +138,7 @@ async fn a_rule_for_browsers_takes_no_token() {
 }
 
 #[tokio::test]
-async fn an_odd_spelling_is_for_who_every_rule_takes_and_so_for_nobody_here() {
+async fn ambiguous_path_requires_method_allowed_by_every_rule() {
     let door = super::setup("")
         .store("allow_ambiguous_paths = [\"double-slash\"]")
         .start();
@@ -149,7 +149,7 @@ async fn an_odd_spelling_is_for_who_every_rule_takes_and_so_for_nobody_here() {
 }
 
 #[tokio::test]
-async fn our_own_pages_are_for_browsers() {
+async fn doorward_endpoints_ignore_bearer_tokens() {
     let door = door();
     let good = token(&door, json!({}));
     let answer = with_token(&door, "/.doorward/session", &good).await;
@@ -163,7 +163,7 @@ async fn our_own_pages_are_for_browsers() {
 }
 
 #[tokio::test]
-async fn the_apps_own_credentials_stay_its_own() {
+async fn app_credentials_pass_untouched() {
     const OPEN: &str = "[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n";
     let door = super::setup("").more(OPEN).start();
     // An app that takes no tokens gets whatever is sent, a token among it.
@@ -206,7 +206,7 @@ async fn the_apps_own_credentials_stay_its_own() {
 }
 
 #[tokio::test]
-async fn without_a_table_no_token_opens_anything() {
+async fn app_without_bearer_table_accepts_no_token() {
     let door = Setup::plain().start();
     let answer = with_token(&door, CART, &token(&door, json!({}))).await;
     assert_problem(&answer, 401, "no_session");

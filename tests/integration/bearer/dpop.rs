@@ -7,7 +7,7 @@ use super::{
     CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, sent, setup, token,
     with_token,
 };
-use crate::support::answers::{Dialogue, assert_problem};
+use crate::support::assertions::{Dialogue, assert_problem};
 use crate::support::browser::{Kind, Page, RequestSpec};
 use crate::support::device::Device;
 use crate::support::doorward::{Doorward, Setup};
@@ -49,7 +49,7 @@ async fn assert_refused(door: &Doorward, ask: RequestSpec, error: &str, code: &s
 }
 
 #[tokio::test]
-async fn a_device_that_proves_its_key_gets_in_and_the_app_sees_neither_token_nor_proof() {
+async fn bound_token_with_proof_is_accepted_and_both_are_stripped() {
     let door = super::door();
     let (device, token) = bound(&door, json!({ "scope": "orders:read" }));
     for path in [CART, PROFILE, ORDERS, "/shopping-cart?page=2&q=%41"] {
@@ -77,7 +77,7 @@ async fn a_device_that_proves_its_key_gets_in_and_the_app_sees_neither_token_nor
 }
 
 #[tokio::test]
-async fn a_stolen_token_without_the_key_opens_nothing() {
+async fn stolen_bound_token_without_key_is_rejected() {
     let door = super::door();
     let (device, token) = bound(&door, json!({}));
     let (thief, none) = (Device::new(), json!({}));
@@ -136,7 +136,7 @@ async fn a_stolen_token_without_the_key_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_captured_request_opens_nothing_a_second_time() {
+async fn replayed_request_is_rejected() {
     let door = super::door();
     let (device, token) = bound(&door, json!({}));
     let captured = proven(&door, &device, CART, &token, &json!({}));
@@ -173,7 +173,7 @@ async fn a_captured_request_opens_nothing_a_second_time() {
 }
 
 #[tokio::test]
-async fn a_proof_for_another_site_shows_nothing_here() {
+async fn proof_for_other_origin_is_rejected() {
     let door = super::door();
     let (device, token) = bound(&door, json!({}));
     for htu in [
@@ -190,7 +190,7 @@ async fn a_proof_for_another_site_shows_nothing_here() {
 }
 
 #[tokio::test]
-async fn what_is_proven_is_the_public_address_whatever_the_request_says() {
+async fn proof_must_name_the_public_url() {
     // As behind something that ends TLS: the request itself says http, or a spelling of the host that is ours too.
     let door = Setup::over_tls()
         .store_rules(super::RULES)
@@ -216,7 +216,7 @@ async fn what_is_proven_is_the_public_address_whatever_the_request_says() {
 }
 
 #[tokio::test]
-async fn exactly_one_proof_comes_with_a_token() {
+async fn exactly_one_proof_is_required() {
     let door = super::door();
     let (device, token) = bound(&door, json!({}));
     let twice = proven(&door, &device, CART, &token, &json!({}));
@@ -240,7 +240,7 @@ async fn exactly_one_proof_comes_with_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_bound_proves_nothing_with_a_proof() {
+async fn unbound_token_with_proof_is_rejected() {
     let door = super::door();
     let (device, plain) = (Device::new(), token(&door, json!({})));
     let ask = proven(&door, &device, CART, &plain, &json!({}));
@@ -252,7 +252,7 @@ async fn a_token_that_is_not_bound_proves_nothing_with_a_proof() {
 }
 
 #[tokio::test]
-async fn where_a_binding_is_required_no_bearer_gets_in() {
+async fn required_binding_rejects_plain_bearer() {
     let door = setup("dpop = \"required\"").start();
     let plain = with_token(&door, CART, &token(&door, json!({}))).await;
     assert_problem(&plain, 401, "token_not_bound");
@@ -272,7 +272,7 @@ async fn where_a_binding_is_required_no_bearer_gets_in() {
 }
 
 #[tokio::test]
-async fn an_opaque_token_is_bound_by_what_the_provider_says() {
+async fn opaque_token_binding_comes_from_introspection() {
     let door = setup("opaque_tokens = \"introspect\"").start();
     let (device, thief) = (Device::new(), Device::new());
     let mut claims = device.binding();
@@ -295,7 +295,7 @@ async fn an_opaque_token_is_bound_by_what_the_provider_says() {
 }
 
 #[tokio::test]
-async fn a_page_of_everyones_and_a_socket() {
+async fn public_path_and_websocket_accept_bound_tokens() {
     let door = super::door();
     let (device, token) = bound(&door, json!({}));
     let public = proven(&door, &device, "/public/news", &token, &json!({}));

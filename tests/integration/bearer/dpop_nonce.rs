@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{CART, ask, challenges, sent, setup, token};
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::browser::Page;
 use crate::support::device::Device;
 use crate::support::doorward::Doorward;
@@ -54,7 +54,7 @@ fn door() -> Doorward {
 }
 
 #[tokio::test]
-async fn a_device_is_given_a_nonce_and_gets_in_with_it_whatever_its_clock_says() {
+async fn nonce_is_issued_and_replaces_the_clock_check() {
     let door = door();
     let phone = Phone::of(&door);
     let nonce = phone.nonce().await;
@@ -70,7 +70,7 @@ async fn a_device_is_given_a_nonce_and_gets_in_with_it_whatever_its_clock_says()
 }
 
 #[tokio::test]
-async fn a_proof_counts_once_as_long_as_its_nonce_does() {
+async fn proof_is_single_use_for_the_lifetime_of_its_nonce() {
     let door = door();
     let phone = Phone::of(&door);
     let proof = json!({ "nonce": phone.nonce().await, "jti": "once" });
@@ -84,7 +84,7 @@ async fn a_proof_counts_once_as_long_as_its_nonce_does() {
 }
 
 #[tokio::test]
-async fn the_next_nonce_comes_before_the_last_one_ends() {
+async fn next_nonce_is_issued_before_expiry() {
     let door = door();
     let phone = Phone::of(&door);
     let first = phone.nonce().await;
@@ -109,7 +109,7 @@ async fn the_next_nonce_comes_before_the_last_one_ends() {
 }
 
 #[tokio::test]
-async fn a_nonce_is_ours_and_of_this_app() {
+async fn nonce_is_bound_to_the_app() {
     let door = door();
     let phone = Phone::of(&door);
     let nonce = phone.nonce().await;

@@ -4,14 +4,14 @@
 mod cookies_and_tokens;
 mod dpop;
 mod dpop_nonce;
-mod many_strangers;
+mod identity;
 mod opaque_tokens;
 mod real_provider;
 mod refused;
 mod replicas;
 mod revoked;
 mod several_issuers;
-mod who;
+mod token_flood;
 
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use doorward::types::time::ManualClock;
 use serde_json::{Value, json};
 
 use super::{CART, ORDERS, assert_no_token_reached_the_app, challenges, sent, setup, with_token};
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{BEGIN, Doorward};
 use crate::support::eventually;
@@ -26,7 +26,7 @@ fn asked(door: &Doorward) -> usize {
 }
 
 #[tokio::test]
-async fn the_provider_is_asked_once_and_its_word_counts_for_a_minute() {
+async fn introspection_result_is_cached_for_a_minute() {
     let door = door();
     let token = door
         .provider
@@ -72,7 +72,7 @@ async fn the_provider_is_asked_once_and_its_word_counts_for_a_minute() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_token_comes_before_the_end_of_the_memory() {
+async fn token_expiry_wins_over_cache_lifetime() {
     let door = setup(&format!("{INTROSPECT}\nintrospection_cache = \"1h\"")).start();
     let token = door.provider.opaque_token(&json!({}));
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
@@ -93,7 +93,7 @@ async fn the_end_of_a_token_comes_before_the_end_of_the_memory() {
 }
 
 #[tokio::test]
-async fn nothing_but_a_boolean_true_is_active() {
+async fn only_boolean_true_is_active() {
     let door = door();
     let claims = |active: Value| json!({ "active": active, "sub": "alice-id", "aud": "store", "client_id": "phone" });
     let answers = [
@@ -121,7 +121,7 @@ async fn nothing_but_a_boolean_true_is_active() {
 }
 
 #[tokio::test]
-async fn an_active_token_of_or_for_somebody_else_is_refused() {
+async fn active_token_of_other_audience_or_issuer_is_rejected() {
     let door = door();
     let cases = [
         (json!({ "aud": "forum" }), "token_audience_mismatch"),
@@ -153,7 +153,7 @@ async fn an_active_token_of_or_for_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn whoever_comes_while_the_provider_is_being_asked_waits_for_that_answer() {
+async fn concurrent_requests_share_one_introspection() {
     let door = door();
     let token = door.provider.opaque_token(&json!({}));
     let gate = Gate::default();
@@ -179,7 +179,7 @@ async fn whoever_comes_while_the_provider_is_being_asked_waits_for_that_answer()
 }
 
 #[tokio::test]
-async fn while_the_provider_is_away_what_it_said_counts_and_nothing_else() {
+async fn cached_verdicts_count_during_provider_outage() {
     let mut door = door();
     let (known, unknown) = (
         door.provider.opaque_token(&json!({})),
@@ -205,7 +205,7 @@ async fn while_the_provider_is_away_what_it_said_counts_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_page_of_everyones_waits_for_no_answer() {
+async fn public_path_waits_for_no_introspection() {
     let door = door();
     let token = door.provider.opaque_token(&json!({}));
     assert_eq!(
@@ -226,7 +226,7 @@ async fn a_page_of_everyones_waits_for_no_answer() {
 }
 
 #[tokio::test]
-async fn what_one_app_was_told_says_nothing_at_another() {
+async fn introspection_cache_is_per_app() {
     let door = setup(INTROSPECT)
         .more(&format!("[apps.forum.bearer]\n{INTROSPECT}\n"))
         .start();
@@ -247,7 +247,7 @@ async fn what_one_app_was_told_says_nothing_at_another() {
 }
 
 #[tokio::test]
-async fn a_provider_that_answers_no_questions_is_a_mistake_in_the_setup_and_no_verdict() {
+async fn introspection_client_error_is_no_verdict() {
     let door = setup(INTROSPECT).start();
     door.provider
         .behave(|behaviour| behaviour.has_introspection = false);
@@ -263,7 +263,7 @@ async fn a_provider_that_answers_no_questions_is_a_mistake_in_the_setup_and_no_v
 }
 
 #[tokio::test]
-async fn the_operator_may_say_where_to_ask() {
+async fn introspection_endpoint_can_be_configured() {
     // Some providers do not say in their metadata that they answer questions.
     let elsewhere =
         FakeProvider::start_as("asked.localhost", Arc::new(ManualClock::starting_at(BEGIN)));

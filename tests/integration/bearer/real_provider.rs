@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::challenges;
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::backend::Backend;
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::device::Device;
@@ -121,12 +121,12 @@ impl Drop for House {
 }
 
 #[tokio::test]
-async fn a_client_with_a_jwt_is_a_client_and_no_person() {
+async fn client_credentials_jwt_is_a_client_not_a_user() {
     a_client_is_a_client_and_no_person("jwt").await;
 }
 
 #[tokio::test]
-async fn a_client_with_an_opaque_token_is_a_client_and_no_person() {
+async fn client_credentials_opaque_token_is_a_client_not_a_user() {
     a_client_is_a_client_and_no_person("opaque").await;
 }
 
@@ -160,7 +160,7 @@ async fn a_client_is_a_client_and_no_person(access_token: &str) {
 }
 
 #[tokio::test]
-async fn what_the_provider_bound_to_a_key_opens_for_that_key_only() {
+async fn provider_bound_token_requires_its_key() {
     for access_token in ["jwt", "opaque"] {
         let house = House::build(access_token);
         let (device, thief) = (Device::new(), Device::new());

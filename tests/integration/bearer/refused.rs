@@ -6,7 +6,7 @@ use super::{
     CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup,
     token, with_token,
 };
-use crate::support::answers::{Dialogue, alice, assert_problem};
+use crate::support::assertions::{Dialogue, alice, assert_problem};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Doorward;
 use crate::support::provider::{Endpoint, Fault, Flaw, Person};
@@ -32,7 +32,7 @@ async fn assert_refused(door: &Doorward, token: &str, code: &str) {
 }
 
 #[tokio::test]
-async fn a_token_with_any_flaw_is_refused() {
+async fn flawed_token_is_rejected() {
     let door = door();
     let typ = |typ: &str| Flaw::Header("typ", json!(typ));
     let claim = |name, value: Value| Flaw::Claim(name, value);
@@ -76,7 +76,7 @@ async fn a_token_with_any_flaw_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_token_of_the_app_itself_is_no_access_token() {
+async fn id_token_is_no_access_token() {
     let door = door();
     alice(&door).await;
     let id_tokens = door
@@ -102,7 +102,7 @@ async fn an_id_token_of_the_app_itself_is_no_access_token() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_refused_without_asking_anybody() {
+async fn malformed_token_is_rejected_without_provider_call() {
     let door = door();
     let good = token(&door, json!({}));
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
@@ -137,7 +137,7 @@ async fn what_is_no_token_is_refused_without_asking_anybody() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_token_brings_or_points_at_is_not_looked_at() {
+async fn key_in_token_header_is_ignored() {
     let door = door();
     let evil = door.forum.url();
     for header in ["jku", "x5u"] {
@@ -156,7 +156,7 @@ async fn a_key_that_the_token_brings_or_points_at_is_not_looked_at() {
 }
 
 #[tokio::test]
-async fn two_authorization_fields_are_one_too_many() {
+async fn two_authorization_fields_are_rejected() {
     let door = door();
     let (good, cookie) = (token(&door, json!({})), alice(&door).await);
     let reached = door.store.count();
@@ -177,7 +177,7 @@ async fn two_authorization_fields_are_one_too_many() {
 }
 
 #[tokio::test]
-async fn who_sends_none_is_told_how() {
+async fn missing_token_is_challenged() {
     let door = door();
     let ways = |page| challenges(page);
     let algorithms = r#"algs="ES256 ES384 EdDSA PS256 RS256""#;
@@ -210,7 +210,7 @@ async fn who_sends_none_is_told_how() {
 }
 
 #[tokio::test]
-async fn a_token_never_leads_to_a_login_whatever_else_the_program_sends() {
+async fn bearer_request_never_starts_a_login() {
     let door = door();
     for (name, value) in [
         ("Accept", "text/html"),
@@ -234,7 +234,7 @@ async fn a_token_never_leads_to_a_login_whatever_else_the_program_sends() {
 }
 
 #[tokio::test]
-async fn without_the_providers_keys_nothing_is_known_of_a_token() {
+async fn missing_provider_keys_yield_503() {
     let mut door = setup("").without_provider().start();
     let good = token(&door, json!({}));
     let unknown = with_token(&door, CART, &good).await;
@@ -267,7 +267,7 @@ async fn without_the_providers_keys_nothing_is_known_of_a_token() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_fetched_and_what_an_old_one_signed_falls_with_it() {
+async fn new_key_is_fetched_and_withdrawn_key_is_rejected() {
     let door = door();
     let old = token(&door, json!({}));
     assert_eq!(with_token(&door, CART, &old).await.status(), 200);
@@ -300,7 +300,7 @@ async fn a_new_key_is_fetched_and_what_an_old_one_signed_falls_with_it() {
 }
 
 #[tokio::test]
-async fn claims_are_those_of_the_token_alone() {
+async fn claims_come_from_the_token_alone() {
     let door = door();
     // Bob is an admin where he logged in; what his phone was granted does not say so.
     door.provider.sign_in(Person::new("bob", &["admin"]));
@@ -309,7 +309,7 @@ async fn claims_are_those_of_the_token_alone() {
 }
 
 #[tokio::test]
-async fn who_is_not_registered_for_a_fusionauth_application_does_not_get_in_by_a_token_either() {
+async fn unregistered_fusionauth_user_is_rejected() {
     let door = setup("opaque_tokens = \"introspect\"").provider("kind = \"fusionauth\"");
     let door = door
         .store("session_jwt = \"access\"")

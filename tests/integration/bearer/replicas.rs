@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{CART, ask, setup, token};
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::browser::RequestSpec;
 use crate::support::device::Device;
 use crate::support::doorward::Doorward;
@@ -36,7 +36,7 @@ fn request(door: &Doorward) -> RequestSpec {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_captured_proof_sent_to_all_of_them_at_once_passes_once() {
+async fn replayed_proof_passes_once_across_replicas() {
     let redis = RedisServer::start();
     let door = replicas(&redis);
     let captured = request(&door);
@@ -55,7 +55,7 @@ async fn a_captured_proof_sent_to_all_of_them_at_once_passes_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_store_is_away_no_proof_counts_and_bearers_do() {
+async fn store_outage_blocks_proofs_and_not_bearers() {
     let mut redis = RedisServer::start_persistent();
     let door = replicas(&redis);
     redis.stop();

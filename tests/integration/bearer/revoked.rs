@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{CART, ORDERS, PROFILE, ask, of_bob, setup, token, with_token};
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Doorward;
 use crate::support::websocket::WebSocket;
@@ -25,7 +25,7 @@ async fn ends(door: &Doorward, claims: Value) {
 }
 
 #[tokio::test]
-async fn by_the_session_every_token_of_it_ends_and_no_other() {
+async fn revocation_by_session_ends_its_tokens_only() {
     let door = super::door();
     let (ended, other) = (
         token(&door, json!({ "sid": "s-1" })),
@@ -43,7 +43,7 @@ async fn by_the_session_every_token_of_it_ends_and_no_other() {
 }
 
 #[tokio::test]
-async fn by_the_person_what_was_issued_before_ends_and_what_comes_later_lives() {
+async fn revocation_by_subject_ends_earlier_tokens_only() {
     let door = super::door();
     let (before, of_bob) = (token(&door, json!({})), token(&door, of_bob()));
     assert_eq!(with_token(&door, CART, &before).await.status(), 200);
@@ -61,7 +61,7 @@ async fn by_the_person_what_was_issued_before_ends_and_what_comes_later_lives() 
 }
 
 #[tokio::test]
-async fn a_persons_token_outlives_no_memory_of_its_revocation() {
+async fn user_token_never_outlives_its_revocation_record() {
     let door = setup("")
         .session("absolute_timeout = \"1h\"\nidle_timeout = \"30m\"")
         .start();
@@ -88,7 +88,7 @@ async fn a_persons_token_outlives_no_memory_of_its_revocation() {
 }
 
 #[tokio::test]
-async fn an_open_socket_is_cut_with_its_token() {
+async fn websocket_is_closed_with_its_token() {
     let door = super::door();
     let bearer = format!("Bearer {}", token(&door, json!({ "sid": "s-1" })));
     let mut program = door.browser();

@@ -6,7 +6,7 @@ use doorward::types::time::ManualClock;
 use serde_json::json;
 
 use super::{CART, assert_no_token_reached_the_app, setup, token, with_token};
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::doorward::{BEGIN, Doorward};
 use crate::support::provider::FakeProvider;
 
@@ -27,7 +27,7 @@ fn door_with(providers: &str) -> (Doorward, FakeProvider) {
 }
 
 #[tokio::test]
-async fn each_listed_provider_vouches_for_its_own_tokens() {
+async fn each_listed_provider_verifies_its_own_tokens() {
     let (door, machines) = door_with(r#"["login", "machines"]"#);
     assert_eq!(
         with_token(&door, CART, &token(&door, json!({})))
@@ -61,7 +61,7 @@ async fn each_listed_provider_vouches_for_its_own_tokens() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_not_listed_vouches_for_nothing_not_even_the_apps_own() {
+async fn unlisted_provider_is_rejected_even_the_apps_own() {
     let (door, machines) = door_with(r#"["machines"]"#);
     assert_eq!(
         with_token(&door, CART, &machines.access_token(&json!({}), &[]))
@@ -80,7 +80,7 @@ async fn a_provider_that_is_not_listed_vouches_for_nothing_not_even_the_apps_own
 }
 
 #[tokio::test]
-async fn when_one_is_away_the_others_tokens_count() {
+async fn outage_of_one_provider_spares_the_others() {
     let (door, machines) = door_with(r#"["login", "machines"]"#);
     machines.stop();
     let unknown = with_token(&door, CART, &machines.access_token(&json!({}), &[])).await;

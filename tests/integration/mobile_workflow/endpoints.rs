@@ -50,7 +50,7 @@ fn is_error(page: &Page, status: u16, error: &str) {
 }
 
 #[tokio::test]
-async fn a_login_and_a_refresh_by_form_answer_as_the_standard_has_it() {
+async fn form_login_and_refresh_respond_as_rfc_6749() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     let page = phone
@@ -87,7 +87,7 @@ async fn a_login_and_a_refresh_by_form_answer_as_the_standard_has_it() {
 }
 
 #[tokio::test]
-async fn errors_have_the_standards_words_and_a_finer_code() {
+async fn errors_carry_rfc_error_and_code() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     type Fields = Vec<(&'static str, &'static str)>;
@@ -165,7 +165,7 @@ async fn errors_have_the_standards_words_and_a_finer_code() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_is_an_invalid_grant() {
+async fn ended_session_is_invalid_grant() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.provider.end_grants_of("alice-id");
@@ -178,7 +178,7 @@ async fn a_session_that_is_over_is_an_invalid_grant() {
 }
 
 #[tokio::test]
-async fn less_scope_may_be_asked_for_and_openid_is_asked_for_in_any_case() {
+async fn scope_can_be_narrowed_and_openid_is_implied() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     let page = phone
@@ -212,7 +212,7 @@ async fn less_scope_may_be_asked_for_and_openid_is_asked_for_in_any_case() {
 }
 
 #[tokio::test]
-async fn without_the_setting_there_are_no_such_endpoints() {
+async fn native_endpoints_are_off_by_default() {
     let doorward = started(
         Setup::plain()
             .more("\n[apps.forum.native]\npassword_grant = false\ninline_refresh = true\n"),
@@ -241,7 +241,7 @@ async fn without_the_setting_there_are_no_such_endpoints() {
 }
 
 #[tokio::test]
-async fn one_method_and_one_media_type_each_and_bodies_of_some_size() {
+async fn endpoint_accepts_one_method_media_type_and_body_limit() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     for (endpoint, right, wrong) in [
@@ -295,7 +295,7 @@ async fn one_method_and_one_media_type_each_and_bodies_of_some_size() {
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_may_not_call_and_listed_ones_may_read_the_answer() {
+async fn cors_allows_listed_origins_only() {
     let doorward = started(store("cors_origins = [\"capacitor://localhost\"]"));
     let own = doorward.site().store;
     let mut phone = Phone::of(&doorward);
@@ -358,7 +358,7 @@ async fn pages_of_other_sites_may_not_call_and_listed_ones_may_read_the_answer()
 }
 
 #[tokio::test]
-async fn a_logout_with_a_token_that_is_none_is_done_and_one_without_a_token_is_not() {
+async fn logout_with_invalid_token_succeeds_and_without_token_fails() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     for token in ["", "x", "doorward_rt_AAAA"] {
@@ -378,7 +378,7 @@ async fn a_logout_with_a_token_that_is_none_is_done_and_one_without_a_token_is_n
 }
 
 #[tokio::test]
-async fn the_providers_own_tokens_are_handed_out_only_where_that_is_wished() {
+async fn plain_provider_tokens_require_the_dangerous_setting() {
     let doorward =
         started(store("dangerously_plain_tokens = true").more("\n[apps.store.bearer]\n"));
     let mut phone = Phone::logged_in(&doorward).await;

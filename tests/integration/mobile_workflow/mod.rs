@@ -7,15 +7,15 @@ use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Person};
 
-mod answers;
-mod bound;
+mod dpop;
 mod endpoints;
-mod guesses;
 mod pages;
 mod replicas;
+mod responses;
 pub(crate) mod secrets;
 mod steps;
 mod stolen;
+mod throttling;
 mod web_view;
 
 const CART: &str = "/shopping-cart";

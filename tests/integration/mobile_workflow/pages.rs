@@ -8,7 +8,7 @@ use crate::support::websocket::WebSocket;
 const INLINE: &str = "inline_refresh = true";
 
 #[tokio::test]
-async fn a_token_of_ours_never_reaches_the_backend_whatever_it_is_worth() {
+async fn native_token_never_reaches_the_backend() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     let dead = "doorward_at_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".to_owned();
@@ -52,7 +52,7 @@ async fn a_token_of_ours_never_reaches_the_backend_whatever_it_is_worth() {
 }
 
 #[tokio::test]
-async fn everyones_page_never_waits_for_a_refresh_nor_delivers_one() {
+async fn public_path_neither_waits_for_nor_returns_a_refresh() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
@@ -66,7 +66,7 @@ async fn everyones_page_never_waits_for_a_refresh_nor_delivers_one() {
 }
 
 #[tokio::test]
-async fn a_dead_token_is_answered_with_401_also_to_what_looks_like_a_browser() {
+async fn invalid_token_yields_401_even_for_browsers() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
@@ -88,7 +88,7 @@ async fn a_dead_token_is_answered_with_401_also_to_what_looks_like_a_browser() {
 }
 
 #[tokio::test]
-async fn a_session_of_cookies_wins_over_a_token() {
+async fn cookie_session_wins_over_native_token() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     phone.log_in("bob", "bob").await;
@@ -107,7 +107,7 @@ async fn a_session_of_cookies_wins_over_a_token() {
 }
 
 #[tokio::test]
-async fn cookies_that_are_no_session_do_not_stand_in_a_tokens_way() {
+async fn invalid_cookies_do_not_block_a_native_token() {
     let doorward = started(store(""));
     let phone = Phone::logged_in(&doorward).await;
     let ask = phone
@@ -122,7 +122,7 @@ async fn cookies_that_are_no_session_do_not_stand_in_a_tokens_way() {
 }
 
 #[tokio::test]
-async fn a_backend_can_neither_hand_out_tokens_nor_keep_ours_from_the_app() {
+async fn backend_cannot_set_or_suppress_token_headers() {
     let doorward = started(store(INLINE));
     doorward.store.answer_all(
         Answer {
@@ -156,7 +156,7 @@ async fn a_backend_can_neither_hand_out_tokens_nor_keep_ours_from_the_app() {
 }
 
 #[tokio::test]
-async fn a_body_is_passed_on_whole_when_its_request_is_refreshed() {
+async fn body_passes_intact_when_its_request_is_refreshed() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
@@ -176,7 +176,7 @@ async fn a_body_is_passed_on_whole_when_its_request_is_refreshed() {
 }
 
 #[tokio::test]
-async fn a_socket_opens_with_a_living_token_and_is_no_place_for_a_refresh() {
+async fn websocket_opens_with_valid_token_and_never_refreshes() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     let socket = |phone: &Phone| {
@@ -201,7 +201,7 @@ async fn a_socket_opens_with_a_living_token_and_is_no_place_for_a_refresh() {
 }
 
 #[tokio::test]
-async fn other_authorization_is_the_backends_own_on_everyones_pages() {
+async fn other_authorization_passes_on_public_paths() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     for value in ["Basic YTpi", "Bearer doorward", "Bearer of.the.backend"] {

@@ -23,7 +23,7 @@ fn at(doorward: &Doorward, replica: usize, phone: &Phone) -> Phone {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guesses_at_all_replicas_at_once_are_counted_together() {
+async fn guesses_are_counted_across_replicas() {
     let redis = RedisServer::start();
     let doorward = replicas(&redis, "failures_per_account = 5");
     let phone = Phone::of(&doorward);
@@ -49,7 +49,7 @@ async fn guesses_at_all_replicas_at_once_are_counted_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_phone_logs_in_at_one_replica_refreshes_at_another_and_is_logged_out_at_all() {
+async fn session_moves_between_replicas_and_logout_reaches_all() {
     let redis = RedisServer::start();
     let doorward = replicas(&redis, "inline_refresh = true");
     let phone = Phone::logged_in(&doorward).await;
@@ -83,7 +83,7 @@ async fn a_phone_logs_in_at_one_replica_refreshes_at_another_and_is_logged_out_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_store_is_away_no_password_is_tried_and_living_tokens_pass() {
+async fn store_outage_blocks_passwords_and_not_valid_tokens() {
     let mut redis = RedisServer::start();
     let doorward = replicas(&redis, "");
     let mut phone = Phone::logged_in(&doorward).await;

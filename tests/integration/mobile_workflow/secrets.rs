@@ -73,7 +73,7 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test]
-async fn an_echoing_backend_never_sees_a_token_a_password_or_a_header_of_ours() {
+async fn echo_backend_never_sees_token_password_or_doorward_header() {
     let doorward = started(store("inline_refresh = true"));
     let (secrets, answers) = live(&doorward).await;
     assert!(

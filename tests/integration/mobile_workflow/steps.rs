@@ -13,7 +13,7 @@ use crate::support::provider::Endpoint;
 const INLINE: &str = "inline_refresh = true";
 
 #[tokio::test]
-async fn step_1_open_the_app_which_shows_its_own_form_and_finds_the_cart_closed() {
+async fn step_1_app_opens_and_cart_requires_login() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     let ask = phone.ask("GET", CART);
@@ -27,8 +27,7 @@ async fn step_1_open_the_app_which_shows_its_own_form_and_finds_the_cart_closed(
 }
 
 #[tokio::test]
-async fn step_2_the_login_api_sends_name_password_secret_and_scopes_to_the_provider_and_answers_with_json()
- {
+async fn step_2_login_sends_password_grant_and_returns_json() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     let page = phone.log_in("alice", PASSWORD).await;
@@ -88,8 +87,7 @@ async fn step_2_the_login_api_sends_name_password_secret_and_scopes_to_the_provi
 }
 
 #[tokio::test]
-async fn step_3_the_cart_with_the_jwt_is_forwarded_with_identity_headers_and_without_authorization()
-{
+async fn step_3_cart_is_forwarded_with_identity_without_authorization() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     let before = doorward.provider.calls(Endpoint::Token);
@@ -117,7 +115,7 @@ async fn step_3_the_cart_with_the_jwt_is_forwarded_with_identity_headers_and_wit
 }
 
 #[tokio::test]
-async fn step_3_rules_hold_for_tokens_as_for_cookies() {
+async fn step_3_rules_apply_to_tokens_as_to_cookies() {
     let doorward = started(store(""));
     let mut alice = Phone::logged_in(&doorward).await;
     let page = alice.load("/admin/x").await;
@@ -137,7 +135,7 @@ async fn step_3_rules_hold_for_tokens_as_for_cookies() {
 }
 
 #[tokio::test]
-async fn step_4_an_expired_jwt_with_the_refresh_token_beside_is_refreshed_in_the_same_request() {
+async fn step_4_expired_jwt_with_refresh_token_is_refreshed_inline() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     let old = phone.clone();
@@ -171,7 +169,7 @@ async fn step_4_an_expired_jwt_with_the_refresh_token_beside_is_refreshed_in_the
 }
 
 #[tokio::test]
-async fn step_4_five_requests_at_once_cause_one_refresh_and_each_brings_the_new_tokens() {
+async fn step_4_concurrent_requests_share_one_refresh() {
     let doorward = started(store(INLINE));
     let phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
@@ -191,7 +189,7 @@ async fn step_4_five_requests_at_once_cause_one_refresh_and_each_brings_the_new_
 }
 
 #[tokio::test]
-async fn step_4_the_refresh_api_does_the_same_where_the_app_prefers_to_ask() {
+async fn step_4_refresh_endpoint_does_the_same() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
@@ -217,8 +215,7 @@ async fn step_4_the_refresh_api_does_the_same_where_the_app_prefers_to_ask() {
 }
 
 #[tokio::test]
-async fn step_4_a_provider_that_rotates_nothing_and_brings_no_id_token_is_refreshed_again_and_again()
- {
+async fn step_4_non_rotating_provider_is_refreshed_repeatedly() {
     for session_jwt in ["access", "id"] {
         let setup = Setup::plain()
             .store(&format!("session_jwt = \"{session_jwt}\""))
@@ -246,7 +243,7 @@ async fn step_4_a_provider_that_rotates_nothing_and_brings_no_id_token_is_refres
 }
 
 #[tokio::test]
-async fn step_5_without_a_refresh_token_or_with_one_that_the_provider_ended_log_in_again() {
+async fn step_5_missing_or_revoked_refresh_token_requires_login() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.provider.end_grants_of("alice-id");
@@ -262,7 +259,7 @@ async fn step_5_without_a_refresh_token_or_with_one_that_the_provider_ended_log_
 }
 
 #[tokio::test]
-async fn step_5_a_session_ends_by_its_age_and_by_disuse_after_the_jwt() {
+async fn step_5_session_ends_by_absolute_and_idle_timeout() {
     let doorward =
         started(store(INLINE).session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\""));
     let mut phone = Phone::logged_in(&doorward).await;
@@ -294,7 +291,7 @@ async fn step_5_a_session_ends_by_its_age_and_by_disuse_after_the_jwt() {
 }
 
 #[tokio::test]
-async fn step_6_logout_ends_the_session_here_and_the_refresh_token_at_the_provider() {
+async fn step_6_logout_ends_session_and_revokes_refresh_token() {
     for by in ["refresh_token", "access_token"] {
         let doorward = started(store(INLINE));
         let mut phone = Phone::logged_in(&doorward).await;

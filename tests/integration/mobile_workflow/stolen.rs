@@ -13,7 +13,7 @@ use crate::support::provider::{Endpoint, SessionStatus};
 const INLINE: &str = "inline_refresh = true";
 
 #[tokio::test]
-async fn step_7_a_stolen_refresh_token_used_after_the_owner_refreshed_ends_the_session_of_both() {
+async fn step_7_stolen_token_after_owner_refresh_ends_session_of_both() {
     for inline in [true, false] {
         let doorward = started(store(INLINE));
         let mut owner = Phone::logged_in(&doorward).await;
@@ -47,7 +47,7 @@ async fn step_7_a_stolen_refresh_token_used_after_the_owner_refreshed_ends_the_s
 }
 
 #[tokio::test]
-async fn step_7_a_thief_who_is_first_is_found_out_when_the_owner_comes() {
+async fn step_7_thief_first_is_detected_when_owner_refreshes() {
     let doorward = started(store(""));
     let mut owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
@@ -61,7 +61,7 @@ async fn step_7_a_thief_who_is_first_is_found_out_when_the_owner_comes() {
 }
 
 #[tokio::test]
-async fn step_7_an_answer_that_was_lost_on_the_way_is_not_taken_for_theft() {
+async fn step_7_lost_response_is_not_reuse() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.pass(300);
@@ -76,8 +76,7 @@ async fn step_7_an_answer_that_was_lost_on_the_way_is_not_taken_for_theft() {
 }
 
 #[tokio::test]
-async fn step_8_a_stolen_jwt_works_until_it_expires_the_owner_logs_out_or_the_provider_ends_the_session()
- {
+async fn step_8_stolen_jwt_works_until_expiry_logout_or_revocation() {
     let doorward = started(store(INLINE));
     let mut owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
@@ -116,7 +115,7 @@ async fn step_8_a_stolen_jwt_works_until_it_expires_the_owner_logs_out_or_the_pr
 }
 
 #[tokio::test]
-async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something_else() {
+async fn tokens_are_useless_at_other_app_provider_or_purpose() {
     let forum = "\n[apps.forum.native]\npassword_grant = true\n";
     let doorward = started(store("").more(forum));
     let phone = Phone::logged_in(&doorward).await;
@@ -177,7 +176,7 @@ async fn tokens_are_worth_nothing_at_another_app_at_the_provider_or_as_something
 }
 
 #[tokio::test]
-async fn whoever_mixes_tokens_of_two_sessions_gets_neither() {
+async fn tokens_of_two_sessions_do_not_combine() {
     let doorward = started(store(INLINE));
     let alice = Phone::logged_in(&doorward).await;
     let mut bob = Phone::of(&doorward);
@@ -192,7 +191,7 @@ async fn whoever_mixes_tokens_of_two_sessions_gets_neither() {
 }
 
 #[tokio::test]
-async fn every_changed_character_spoils_a_token_and_a_new_key_in_front_spoils_none() {
+async fn modified_token_is_rejected_and_key_rotation_is_not() {
     let mut doorward = started(
         Setup::plain()
             .store("session_jwt = \"access\"")

@@ -30,7 +30,7 @@ fn login(name: &str, password: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_web_view_gets_the_two_cookies_and_no_token() {
+async fn web_view_gets_cookies_and_no_token() {
     let doorward = started(store(""));
     let mut view = doorward.browser();
     let page = call(
@@ -88,7 +88,7 @@ async fn a_web_view_gets_the_two_cookies_and_no_token() {
 }
 
 #[tokio::test]
-async fn a_login_puts_an_end_to_the_session_that_the_web_view_had() {
+async fn web_view_login_ends_its_previous_session() {
     let doorward = started(store(""));
     let mut view = doorward.browser();
     call(
@@ -111,7 +111,7 @@ async fn a_login_puts_an_end_to_the_session_that_the_web_view_had() {
 
 /// Login CSRF: nobody else's page may log a visitor in as somebody else, nor out.
 #[tokio::test]
-async fn only_pages_of_the_app_itself_get_cookies() {
+async fn only_same_origin_pages_get_cookies() {
     let doorward = started(store("cors_origins = [\"https://partner.example\"]"));
     for origin in ["https://evil.example", "https://partner.example", "null"] {
         let mut phone = Phone::of(&doorward);

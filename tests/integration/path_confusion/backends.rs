@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::support::answers::Dialogue;
+use crate::support::assertions::Dialogue;
 use crate::support::eventually;
 use crate::support::wire::Wire;
 

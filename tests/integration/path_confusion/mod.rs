@@ -14,7 +14,7 @@ use proptest::test_runner::TestRunner;
 use tokio::net::TcpStream;
 
 use self::backends::Backends;
-use crate::support::answers::Dialogue;
+use crate::support::assertions::Dialogue;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::wire::Wire;
 
@@ -181,7 +181,7 @@ async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_server_gives_away_what_the_rules_protect_however_it_reads_a_path() {
+async fn no_backend_parser_exposes_a_protected_path() {
     let backends = Backends::start().await;
     let door = before(&backends);
     let (targets, mut holes) = (targets(), Vec::new());
@@ -222,7 +222,7 @@ async fn no_server_gives_away_what_the_rules_protect_however_it_reads_a_path() {
 
 /// Without Doorward most of them do give it away under spellings that look like something else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_same_servers_do_read_these_paths_apart() {
+async fn backend_parsers_do_differ_on_these_paths() {
     let backends = Backends::start().await;
     let looks_protected = |target: &str| {
         target

@@ -8,7 +8,7 @@ use crate::support::doorward::Setup;
 use crate::support::redis::RedisServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_that_are_moved_to_anothers_session_are_nobodys() {
+async fn moved_store_entries_are_rejected() {
     let redis = RedisServer::start();
     let doorward = Setup::plain().remembering(&store(&redis)).start();
     let mut bob = doorward.logged_in("bob", CART).await;
@@ -34,7 +34,7 @@ async fn tokens_that_are_moved_to_anothers_session_are_nobodys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_login_brought_is_for_its_own_attempt_only() {
+async fn login_result_is_bound_to_its_attempt() {
     let redis = RedisServer::start();
     let doorward = Setup::plain().remembering(&store(&redis)).start();
     let _bob = doorward.logged_in("bob", CART).await;
@@ -68,7 +68,7 @@ async fn what_a_login_brought_is_for_its_own_attempt_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn words_that_no_key_sealed_end_nothing_and_are_counted() {
+async fn unsealed_revocation_events_are_ignored_and_counted() {
     let redis = RedisServer::start();
     let doorward = Setup::plain().remembering(&store(&redis)).start();
     let mut alice = doorward.logged_in("alice", CART).await;

@@ -49,7 +49,7 @@ async fn shown_at_last(replicas: &Replicas, replica: usize, browser: &Browser) -
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn before_the_provider_did_anything_the_others_refresh_when_its_lease_ends() {
+async fn replica_killed_before_exchange_is_replaced_when_lease_ends() {
     let redis = RedisServer::start();
     let (mut replicas, browser) = expired(&redis).await;
     // Doorward's call hangs before the provider has done anything; the replica that made it dies.
@@ -81,7 +81,7 @@ async fn before_the_provider_did_anything_the_others_refresh_when_its_lease_ends
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_its_result_was_stored_the_others_answer_with_it() {
+async fn replica_killed_after_write_leaves_its_result() {
     let redis = RedisServer::start();
     let (mut replicas, browser) = expired(&redis).await;
     // The backend never answers, so the new cookies never reach the browser.

@@ -10,10 +10,10 @@ use crate::support::doorward::Doorward;
 use crate::support::provider::FakeProvider;
 use crate::support::redis::RedisServer;
 
-mod endings;
 mod forged;
 mod killed;
 mod refresh;
+mod revocations;
 mod store_down;
 
 const CART: &str = "/shopping-cart";

@@ -13,7 +13,7 @@ fn three(redis: &RedisServer) -> Doorward {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_requests_at_expiry_are_one_refresh_and_nobody_is_logged_out() {
+async fn five_hundred_requests_at_expiry_cause_one_refresh() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     let browser = doorward.logged_in("alice", CART).await;
@@ -32,7 +32,7 @@ async fn five_hundred_requests_at_expiry_are_one_refresh_and_nobody_is_logged_ou
 }
 
 #[tokio::test]
-async fn a_client_that_vanished_gets_its_tokens_at_another_replica_minutes_later() {
+async fn lost_response_is_recovered_at_another_replica() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
@@ -58,7 +58,7 @@ async fn a_client_that_vanished_gets_its_tokens_at_another_replica_minutes_later
 }
 
 #[tokio::test]
-async fn a_token_that_is_used_again_at_another_replica_after_the_grace_is_theft() {
+async fn reuse_at_another_replica_after_grace_is_theft() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
@@ -88,7 +88,7 @@ async fn a_token_that_is_used_again_at_another_replica_after_the_grace_is_theft(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_that_answers_503_for_ten_seconds_logs_nobody_out() {
+async fn provider_503_for_ten_seconds_logs_nobody_out() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     let browser = doorward.logged_in("alice", CART).await;
@@ -110,7 +110,7 @@ async fn a_provider_that_answers_503_for_ten_seconds_logs_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_that_is_cut_off_is_asked_for_once_more_by_one_replica() {
+async fn aborted_token_response_is_retried_once() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     doorward
@@ -131,7 +131,7 @@ async fn an_answer_that_is_cut_off_is_asked_for_once_more_by_one_replica() {
 
 /// What the README says of it: without a shared store each replica refreshes for itself.
 #[tokio::test]
-async fn without_a_shared_store_replicas_do_not_know_of_each_other() {
+async fn replicas_without_shared_store_are_independent() {
     let mut doorward = Setup::plain().start();
     let other = doorward.add_replica();
     let mut browser = doorward.logged_in("alice", CART).await;

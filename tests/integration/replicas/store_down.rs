@@ -25,7 +25,7 @@ async fn status(doorward: &Doorward, browser: &mut Browser) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn living_jwts_pass_dead_ones_wait_and_nobody_is_logged_out() {
+async fn store_outage_keeps_valid_jwts_and_logs_nobody_out() {
     let mut redis = RedisServer::start_persistent();
     let mut doorward = Setup::plain().remembering(&store(&redis)).start();
     doorward.add_replica();
@@ -52,7 +52,7 @@ async fn living_jwts_pass_dead_ones_wait_and_nobody_is_logged_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_hangs_is_as_good_as_gone() {
+async fn hanging_store_counts_as_unavailable() {
     let redis = RedisServer::start();
     let doorward = Setup::plain()
         .remembering(&format!(
@@ -73,7 +73,7 @@ async fn a_store_that_hangs_is_as_good_as_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_logout_while_the_store_is_away_is_announced_when_it_is_back() {
+async fn logout_during_store_outage_is_published_later() {
     let mut redis = RedisServer::start_persistent();
     let mut doorward = Setup::plain().remembering(&store(&redis)).start();
     doorward.add_replica();
@@ -99,7 +99,7 @@ async fn a_logout_while_the_store_is_away_is_announced_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
+async fn fail_closed_app_refuses_sessions_while_unsynced() {
     let mut redis = RedisServer::start_persistent();
     let setup = Setup::plain()
         .store("revocation_mode = \"fail-closed\"")
@@ -139,7 +139,7 @@ async fn a_strict_app_answers_no_session_while_endings_are_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn for_a_provider_that_tolerates_it_replicas_refresh_by_themselves_meanwhile() {
+async fn local_lease_allows_refresh_during_store_outage() {
     let mut redis = RedisServer::start();
     let setup = Setup::plain()
         .provider("on_store_outage = \"local-lease\"")

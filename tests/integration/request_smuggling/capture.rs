@@ -275,7 +275,7 @@ fn read_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
 }
 
 #[test]
-fn it_is_strict() {
+fn capture_parser_is_strict() {
     let host = "Host: raw.localhost:8080\r\n";
     let good = [
         (format!("GET /x HTTP/1.1\r\n{host}\r\n"), "GET /x"),

@@ -188,7 +188,7 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn statuses_and_files_are_read() {
+fn frame_files_are_parsed() {
     assert_eq!(status_of(&[0x88]), Some(200));
     assert_eq!(
         status_of(&[0x3f, 0x20, 0x48, 3, b'4', b'2', b'1']),

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::capture::{Capture, LastActivity};
 use super::frames::Message;
 use super::{TIMEOUT, before};
-use crate::support::answers::Dialogue;
+use crate::support::assertions::Dialogue;
 use crate::support::doorward::Doorward;
 use crate::support::wire::Wire;
 
@@ -39,7 +39,7 @@ const BODIES: [Body; 5] = [
 ];
 
 #[tokio::test]
-async fn every_method_with_every_body_over_every_protocol_is_framed_in_one_way() {
+async fn every_method_body_and_protocol_has_one_framing() {
     let backend = Capture::start();
     let door = before(&backend);
     for method in METHODS {

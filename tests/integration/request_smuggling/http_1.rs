@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use super::capture::Capture;
 use super::{Case, TIMEOUT, before, cases, judge};
-use crate::support::answers::Dialogue;
+use crate::support::assertions::Dialogue;
 use crate::support::doorward::Doorward;
 use crate::support::wire::Wire;
 const PROBE: &str = "GET /public/probe HTTP/1.1\r\nHost: raw.localhost:8080\r\n\r\n";
@@ -93,7 +93,7 @@ async fn try_out(
 }
 
 #[tokio::test]
-async fn whatever_bytes_come_what_goes_on_is_one_canonical_request() {
+async fn http_1_corpus_yields_canonical_requests() {
     let backend = Capture::start();
     let door = before(&backend);
     let cases = cases(".http");

@@ -11,7 +11,7 @@ const PROBE: &str =
     ":method: GET\n:scheme: http\n:authority: raw.localhost:8080\n:path: /public/probe\n";
 
 #[tokio::test]
-async fn whatever_fields_come_what_goes_on_is_one_canonical_request() {
+async fn http_2_corpus_yields_canonical_requests() {
     let backend = Capture::start();
     let door = before(&backend);
     let cases = cases(".h2");

@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::answers::Reply;
+use crate::support::assertions::Reply;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::listening::Listening;
 use crate::support::wire::{Framing, Head, Wire};
@@ -118,7 +118,7 @@ fn check_head(head: &Head) -> Result<(), String> {
 }
 
 #[tokio::test]
-async fn whatever_a_backend_says_a_client_gets_one_answer_of_its_own() {
+async fn response_corpus_yields_one_response_per_request() {
     let cases = Arc::new(cases());
     assert!(cases.len() > 80, "only {} cases were found", cases.len());
     let inside = Arc::clone(&cases);

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-pub mod answers;
+pub mod assertions;
 pub mod backend;
 pub mod browser;
 pub mod cookies;

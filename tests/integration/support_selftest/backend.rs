@@ -39,7 +39,7 @@ async fn heads_and_bodies_are_recorded_as_sent() {
 }
 
 #[tokio::test]
-async fn chunked_requests_arrive_whole_and_one_connection_serves_many() {
+async fn chunked_requests_arrive_whole_over_one_connection() {
     let backend = Backend::start();
     let url = url::Url::parse(&backend.url()).unwrap();
     let mut wire = browser().connect(&url).await.unwrap();
@@ -66,7 +66,7 @@ async fn chunked_requests_arrive_whole_and_one_connection_serves_many() {
 }
 
 #[tokio::test]
-async fn a_canary_is_found_in_any_spelling() {
+async fn canary_is_found_in_any_encoding() {
     let backend = Backend::start();
     browser()
         .visit(&format!("{}/?token=se%3Dcret", backend.url()))
@@ -78,7 +78,7 @@ async fn a_canary_is_found_in_any_spelling() {
 }
 
 #[tokio::test]
-async fn a_gate_holds_an_answer_until_it_is_opened() {
+async fn gate_holds_response_until_opened() {
     let backend = Backend::start();
     let gate = Gate::default();
     backend.answer(
@@ -99,7 +99,7 @@ async fn a_gate_holds_an_answer_until_it_is_opened() {
 }
 
 #[tokio::test]
-async fn it_is_slow_cut_off_and_down_as_told() {
+async fn slow_aborted_and_down_behave_as_told() {
     let mut backend = Backend::start();
     let wait = Duration::from_millis(30);
     backend.answer(
@@ -156,7 +156,7 @@ async fn it_is_slow_cut_off_and_down_as_told() {
 }
 
 #[tokio::test]
-async fn it_streams() {
+async fn streaming_works() {
     let backend = Backend::start();
     backend.answer_all(Answer {
         body: Content::Big(200_000),
@@ -190,7 +190,7 @@ async fn it_streams() {
 }
 
 #[tokio::test]
-async fn it_echoes_websockets_of_every_length() {
+async fn websocket_echo_works_for_every_length() {
     let backend = Backend::start();
     let ask = RequestSpec::new(Kind::Fetch, &format!("{}/socket", backend.url()));
     let mut socket = WebSocket::open(&mut browser(), ask.clone()).await.unwrap();
@@ -211,7 +211,7 @@ async fn it_echoes_websockets_of_every_length() {
 }
 
 #[tokio::test]
-async fn a_backend_that_goes_away_ends_the_websocket() {
+async fn closed_backend_ends_the_websocket() {
     let mut backend = Backend::start();
     let ask = RequestSpec::new(Kind::Fetch, &backend.url());
     let mut socket = WebSocket::open(&mut browser(), ask).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_backend_that_goes_away_ends_the_websocket() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_an_answer() {
+async fn refused_upgrade_is_a_response() {
     let backend = Backend::start();
     let plain = RequestSpec::new(Kind::Fetch, &backend.url());
     let over_tls = crate::support::tls::Authority::fresh();

@@ -34,7 +34,7 @@ fn kept(at: &str, line: &str, to: &str) -> Option<String> {
 }
 
 #[test]
-fn cookies_go_where_they_belong() {
+fn cookies_follow_their_scope() {
     const STORE: &str = "https://store.example.test/cart/x";
     let cases = [
         ("a=1", "https://store.example.test/cart/", true),
@@ -114,7 +114,7 @@ fn cookies_go_where_they_belong() {
 }
 
 #[test]
-fn same_site_decides_by_who_asks() {
+fn same_site_depends_on_the_initiator() {
     let cross = |top_level, safe_method| CookieContext {
         same_site: false,
         top_level,
@@ -143,7 +143,7 @@ fn same_site_decides_by_who_asks() {
 }
 
 #[test]
-fn longer_paths_first_and_no_overlay_of_secure_cookies() {
+fn longer_paths_first_and_secure_cookies_not_overlaid() {
     let store = url("https://store.test/a/b");
     let mut jar = Jar::default();
     jar.take(&store, "x=root; Path=/; Secure", NOW, TYPED)
@@ -163,7 +163,7 @@ fn longer_paths_first_and_no_overlay_of_secure_cookies() {
 }
 
 #[tokio::test]
-async fn max_age_follows_the_clock_and_a_thief_has_a_copy() {
+async fn max_age_follows_the_clock_and_jar_can_be_copied() {
     let clock = Arc::new(ManualClock::starting_at(NOW));
     let backend = Backend::start();
     backend.answer(
@@ -196,7 +196,7 @@ async fn max_age_follows_the_clock_and_a_thief_has_a_copy() {
 }
 
 #[tokio::test]
-async fn it_says_what_it_wants() {
+async fn fetch_metadata_is_sent() {
     let backend = Backend::start();
     let store = backend.url_as("store.localhost");
     let forum = backend.url_as("forum.localhost");
@@ -270,7 +270,7 @@ async fn it_says_what_it_wants() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_over_hosts_and_remembered() {
+async fn redirects_are_followed_across_hosts_and_recorded() {
     let backend = Backend::start();
     let to = |status, target: String| {
         Answer {
@@ -343,7 +343,7 @@ async fn redirects_are_followed_over_hosts_and_remembered() {
 }
 
 #[tokio::test]
-async fn fetches_and_steps() {
+async fn fetches_and_steps_work() {
     let backend = Backend::start();
     backend.answer(
         "/moved",
@@ -376,7 +376,7 @@ async fn fetches_and_steps() {
 }
 
 #[tokio::test]
-async fn tls_with_an_own_authority_on_an_invented_name() {
+async fn tls_with_own_authority_works() {
     let authority = Authority::fresh();
     let backend = Backend::start_tls(&authority.certificate_for(&["store.test"]));
     backend.answer(

@@ -9,7 +9,7 @@ const PAGE: &str = r#"<!doctype html><title>T &amp; co</title>
 <button form="one" name="logout" value="yes">Yes &mdash; go</button><button form=one name=logout value=no>No</button><form><input name="q" value="&unknown;"/></form>"#;
 
 #[test]
-fn forms_have_their_controls_inside_and_outside() {
+fn forms_include_associated_controls() {
     let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let first = Form {
         id: Some("one".to_owned()),
@@ -40,7 +40,7 @@ fn forms_have_their_controls_inside_and_outside() {
 }
 
 #[test]
-fn links_and_text() {
+fn links_and_text_are_extracted() {
     assert_eq!(
         links(PAGE),
         [("/a?b=1&c=2".to_owned(), "Sign out".to_owned())]

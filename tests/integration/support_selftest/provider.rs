@@ -65,7 +65,7 @@ fn refused(page: &Page, error: &str) {
 }
 
 #[tokio::test]
-async fn a_good_login_and_refresh() {
+async fn login_and_refresh_work() {
     let (provider, flow) = start();
     let back = callback(&flow).await;
     assert_eq!(parameter(&back, "state").as_deref(), Some("the-state"));
@@ -109,7 +109,7 @@ async fn a_good_login_and_refresh() {
 }
 
 #[tokio::test]
-async fn a_consumed_refresh_token_ends_the_family() {
+async fn consumed_refresh_token_ends_the_family() {
     let (provider, flow) = start();
     let first = log_in(&flow).await["refresh_token"]
         .as_str()
@@ -164,7 +164,7 @@ async fn a_consumed_refresh_token_ends_the_family() {
 }
 
 #[tokio::test]
-async fn opaque_tokens_are_told_about_to_clients_only() {
+async fn introspection_requires_a_client() {
     let (provider, flow) = start();
     let url = provider.url(Endpoint::Introspection);
     let token = provider.opaque_token(&json!({ "scope": null, "sub": "carol-id" }));
@@ -189,7 +189,7 @@ async fn opaque_tokens_are_told_about_to_clients_only() {
 }
 
 #[tokio::test]
-async fn codes_are_bound_and_work_once() {
+async fn codes_are_bound_and_single_use() {
     let (provider, flow) = start();
     let code = parameter(&callback(&flow).await, "code").unwrap();
     let bad = [
@@ -234,7 +234,7 @@ async fn codes_are_bound_and_work_once() {
 }
 
 #[tokio::test]
-async fn the_authorization_endpoint_refuses_what_is_wrong() {
+async fn authorization_endpoint_rejects_invalid_requests() {
     let (provider, flow) = start();
     let good = flow.authorize_url();
     for (from, to) in [
@@ -286,7 +286,7 @@ async fn the_authorization_endpoint_refuses_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_callback_can_carry_too_much_or_the_wrong_issuer() {
+async fn callback_can_carry_extra_parameters_or_wrong_issuer() {
     let (provider, flow) = start();
     provider.behave(|b| {
         b.iss_parameter = IssParameter::Wrong;
@@ -303,7 +303,7 @@ async fn the_callback_can_carry_too_much_or_the_wrong_issuer() {
 }
 
 #[tokio::test]
-async fn answers_can_lack_what_is_optional() {
+async fn responses_can_omit_optional_members() {
     let (provider, flow) = start();
     provider.behave(|b| {
         b.grants_refresh_token = false;
@@ -359,7 +359,7 @@ async fn answers_can_lack_what_is_optional() {
 }
 
 #[tokio::test]
-async fn discovery_and_keys() {
+async fn discovery_and_keys_are_served() {
     let (provider, _flow) = start();
     let document = get(&provider.url(Endpoint::Discovery)).await.json();
     assert_eq!(document["issuer"], provider.issuer());
@@ -451,7 +451,7 @@ async fn logout_and_revocation_end_the_grant() {
 }
 
 #[tokio::test]
-async fn every_fault_happens_and_heals() {
+async fn every_fault_occurs_and_heals() {
     let (mut provider, flow) = start();
     let url = provider.url(Endpoint::Jwks);
     provider.fault(Endpoint::Jwks, Fault::Html);

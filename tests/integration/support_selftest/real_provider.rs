@@ -12,7 +12,7 @@ use crate::support::eventually;
 use crate::support::real_provider::{RealProvider, registration, secret_of};
 
 #[tokio::test]
-async fn the_code_flow_by_hand() {
+async fn code_flow_works_by_hand() {
     // The app's callback is an echo: what the provider sends there can be read.
     let app = Backend::start();
     let store = app.url_as("store.localhost");

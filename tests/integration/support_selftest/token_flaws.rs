@@ -46,7 +46,7 @@ async fn flawed(provider: &FakeProvider, flow: &Flow, flaw: Flaw) -> Value {
 }
 
 #[tokio::test]
-async fn good_tokens_verify() {
+async fn unflawed_tokens_verify() {
     let (provider, flow) = start();
     let tokens = log_in(&flow).await;
     assert!(verifies(&provider, &tokens["id_token"]).await);
@@ -65,7 +65,7 @@ async fn good_tokens_verify() {
 }
 
 #[tokio::test]
-async fn claims_are_wrong_under_a_good_signature() {
+async fn claim_flaws_keep_a_valid_signature() {
     let (provider, flow) = start();
     let now = 1_800_000_000;
     let cases = [
@@ -96,7 +96,7 @@ async fn claims_are_wrong_under_a_good_signature() {
 }
 
 #[tokio::test]
-async fn signatures_are_wrong() {
+async fn signature_flaws_fail_verification() {
     let (provider, flow) = start();
     let cases = [
         (Flaw::WrongSignature, "ES256"),

@@ -20,7 +20,7 @@ fn lose(doorward: &Doorward, browser: &mut Browser) {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_cookie_is_lost_begins_anew_and_still_knows_where_to() {
+async fn lost_attempt_cookie_restarts_login_to_same_page() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -38,7 +38,7 @@ async fn an_attempt_whose_cookie_is_lost_begins_anew_and_still_knows_where_to() 
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_lost_twice_ends_on_a_page_that_names_the_cause() {
+async fn attempt_lost_twice_yields_page_naming_the_cause() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -63,7 +63,7 @@ async fn an_attempt_that_is_lost_twice_ends_on_a_page_that_names_the_cause() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_comes_back_in_another_browser_twice_ends_on_a_page_that_names_the_cause() {
+async fn attempt_from_other_browser_twice_yields_page() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -88,7 +88,7 @@ async fn an_attempt_that_comes_back_in_another_browser_twice_ends_on_a_page_that
 }
 
 #[tokio::test]
-async fn a_browser_without_any_cookies_gets_the_page_and_no_loop() {
+async fn browser_without_cookies_gets_page_and_no_loop() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut page = doorward.browser().step(&doorward.store_url(CART)).await;
@@ -103,7 +103,7 @@ async fn a_browser_without_any_cookies_gets_the_page_and_no_loop() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_took_too_long_begins_anew_whether_or_not_its_cookie_is_still_there() {
+async fn expired_attempt_restarts_with_or_without_cookie() {
     for keeps_cookie in [false, true] {
         let doorward = Setup::plain().start();
         doorward.sign_in("alice");
@@ -138,7 +138,7 @@ async fn an_attempt_that_took_too_long_begins_anew_whether_or_not_its_cookie_is_
 }
 
 #[tokio::test]
-async fn an_attempt_just_before_its_end_is_good() {
+async fn attempt_just_before_expiry_succeeds() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -149,7 +149,7 @@ async fn an_attempt_just_before_its_end_is_good() {
 }
 
 #[tokio::test]
-async fn attempts_are_capped_and_the_oldest_goes_first() {
+async fn attempts_are_capped_and_oldest_is_evicted() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.browser();
     let mut started = Vec::new();
@@ -181,7 +181,7 @@ async fn attempts_are_capped_and_the_oldest_goes_first() {
 }
 
 #[tokio::test]
-async fn attempts_are_sent_to_the_callback_only() {
+async fn attempt_cookies_are_sent_to_callback_only() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.browser();
     is_sent_to_log_in(&doorward, &mut browser).await;

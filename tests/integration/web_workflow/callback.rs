@@ -25,7 +25,7 @@ fn changed(page: &Page, change: impl Fn(&mut Vec<(String, String)>)) -> String {
 }
 
 #[tokio::test]
-async fn a_replayed_callback_leads_to_the_page_and_redeems_nothing_again() {
+async fn replayed_callback_redirects_without_redeeming() {
     let doorward = Setup::plain().start();
     let (mut browser, at_provider) = before_callback(&doorward).await;
     let first = browser.next(&at_provider).await;
@@ -42,7 +42,7 @@ async fn a_replayed_callback_leads_to_the_page_and_redeems_nothing_again() {
 }
 
 #[tokio::test]
-async fn a_callback_submitted_twice_at_the_same_time_lets_both_in_with_one_exchange() {
+async fn concurrent_duplicate_callbacks_share_one_exchange() {
     let doorward = Setup::over_tls().start();
     let (mut browser, at_provider) = before_callback(&doorward).await;
     let gate = Gate::default();
@@ -80,7 +80,7 @@ async fn load_public(doorward: &Doorward, browser: &mut Browser) {
 }
 
 #[tokio::test]
-async fn a_declined_login_is_told_and_tried_again_only_by_the_person() {
+async fn declined_login_is_shown_and_not_retried() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     doorward
@@ -122,7 +122,7 @@ async fn a_declined_login_is_told_and_tried_again_only_by_the_person() {
 }
 
 #[tokio::test]
-async fn an_unknown_parameter_does_no_harm() {
+async fn unknown_callback_parameter_is_ignored() {
     let doorward = Setup::plain().start();
     let extra = [
         ("session_state", "abc"),
@@ -141,7 +141,7 @@ async fn an_unknown_parameter_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_malformed_callback_is_refused_by_name_and_redeems_nothing() {
+async fn malformed_callback_is_refused_by_name() {
     let doorward = Setup::plain().start();
     let (mut browser, page) = before_callback(&doorward).await;
     let push = |pairs: &mut Vec<(String, String)>, name: &str, value: &str| {
@@ -213,7 +213,7 @@ async fn a_malformed_callback_is_refused_by_name_and_redeems_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_provider_or_of_none_is_refused_where_iss_is_announced() {
+async fn callback_iss_mismatch_or_absence_is_refused() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let cases = [
@@ -233,7 +233,7 @@ async fn an_answer_of_another_provider_or_of_none_is_refused_where_iss_is_announ
 }
 
 #[tokio::test]
-async fn a_state_of_another_app_is_foreign() {
+async fn state_of_other_app_is_invalid() {
     let doorward = Setup::over_tls().start();
     let (mut browser, page) = before_callback(&doorward).await;
     let url = location(&page).replace(&doorward.site().store, &doorward.site().forum);

@@ -5,7 +5,7 @@ use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 
 #[tokio::test]
-async fn a_navigation_to_an_alias_moves_to_the_apps_own_name_with_path_and_query() {
+async fn alias_navigation_redirects_to_canonical_origin() {
     let doorward = Setup::over_tls()
         .store("aliases = [\"https://www.store.example.test\"]")
         .start();
@@ -33,7 +33,7 @@ async fn a_navigation_to_an_alias_moves_to_the_apps_own_name_with_path_and_query
 }
 
 #[tokio::test]
-async fn a_stranger_gets_421_and_never_a_default_app() {
+async fn unknown_host_gets_421_and_no_default_app() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
     let anonymous_tasks = [

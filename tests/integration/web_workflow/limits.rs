@@ -43,7 +43,7 @@ async fn session(doorward: &Doorward, browser: &mut Browser) -> serde_json::Valu
 }
 
 #[tokio::test]
-async fn an_idle_session_ends_between_nine_tenths_and_all_of_the_setting() {
+async fn idle_session_ends_between_nine_tenths_and_all_of_timeout() {
     for last_use in [0, 1, 59, 60, 61, 119, 250] {
         let doorward = Setup::plain().session("idle_timeout = \"10m\"").start();
         long_lived(&doorward);
@@ -63,7 +63,7 @@ async fn an_idle_session_ends_between_nine_tenths_and_all_of_the_setting() {
 }
 
 #[tokio::test]
-async fn a_session_in_use_outlasts_the_idle_limit_and_not_the_absolute_one() {
+async fn active_session_ends_at_absolute_timeout() {
     for jwts_live_long in [true, false] {
         let doorward = Setup::plain()
             .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
@@ -90,7 +90,7 @@ async fn a_session_in_use_outlasts_the_idle_limit_and_not_the_absolute_one() {
 }
 
 #[tokio::test]
-async fn the_last_activity_is_written_at_most_every_tenth_of_the_idle_limit() {
+async fn activity_is_written_every_tenth_of_idle_timeout() {
     let doorward = Setup::plain().session("idle_timeout = \"10m\"").start();
     long_lived(&doorward);
     let mut browser = doorward.logged_in("alice", CART).await;
@@ -108,7 +108,7 @@ async fn the_last_activity_is_written_at_most_every_tenth_of_the_idle_limit() {
 }
 
 #[tokio::test]
-async fn the_session_endpoint_shows_the_three_clocks() {
+async fn session_endpoint_reports_three_clocks() {
     let doorward = Setup::plain()
         .session("idle_timeout = \"30m\"\nabsolute_timeout = \"12h\"")
         .start();
@@ -135,7 +135,7 @@ async fn the_session_endpoint_shows_the_three_clocks() {
 }
 
 #[tokio::test]
-async fn the_session_endpoint_tells_nobody_how_to_log_in_and_starts_nothing() {
+async fn session_endpoint_starts_no_login() {
     let doorward = Setup::plain().start();
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
     let ask = RequestSpec::new(Kind::Fetch, &doorward.store_url("/.doorward/session")).from(&from);
@@ -150,7 +150,7 @@ async fn the_session_endpoint_tells_nobody_how_to_log_in_and_starts_nothing() {
 
 /// What a page may ask by itself while nobody sits before it: how long the session still lasts, and for news.
 #[tokio::test]
-async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
+async fn background_paths_refresh_and_are_no_activity() {
     for jwts_live_long in [true, false] {
         let doorward = Setup::plain()
             .session("idle_timeout = \"10m\"")
@@ -200,7 +200,7 @@ async fn what_pages_ask_by_themselves_is_refreshed_and_is_no_activity() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_last_activity_out_gains_nothing_by_polling() {
+async fn dropping_activity_cookie_does_not_extend_session() {
     let doorward = Setup::plain().session("idle_timeout = \"10m\"").start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let name = doorward.cookie_name("activity");
@@ -225,7 +225,7 @@ async fn who_leaves_the_last_activity_out_gains_nothing_by_polling() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
+async fn clock_set_back_keeps_sessions() {
     let doorward = Setup::plain()
         .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
         .start();
@@ -251,7 +251,7 @@ async fn a_clock_that_is_set_back_loses_no_session_and_takes_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_ahead_ends_what_is_over_by_then_and_nothing_else() {
+async fn clock_jump_ahead_ends_only_expired_sessions() {
     let doorward = Setup::plain()
         .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
         .start();
@@ -277,7 +277,7 @@ async fn a_clock_that_jumps_ahead_ends_what_is_over_by_then_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_app_may_have_limits_of_its_own() {
+async fn app_timeouts_can_be_configured() {
     let doorward = Setup::plain()
         .session("idle_timeout = \"10m\"")
         .forum("idle_timeout = \"2h\"")

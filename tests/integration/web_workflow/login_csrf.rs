@@ -31,7 +31,7 @@ fn toss(attacker: &Browser, victim: &mut Browser, doorward: &Doorward) {
 }
 
 #[tokio::test]
-async fn a_planted_login_never_makes_the_victim_the_attacker() {
+async fn planted_login_never_signs_victim_in_as_attacker() {
     let doorward = Setup::over_tls().start();
     let (attacker, login_csrf) = prepared(&doorward).await;
     doorward.sign_in("alice");
@@ -53,7 +53,7 @@ async fn a_planted_login_never_makes_the_victim_the_attacker() {
 }
 
 #[tokio::test]
-async fn after_a_planted_login_the_victim_ends_as_itself() {
+async fn victim_ends_as_itself_after_planted_login() {
     let doorward = Setup::over_tls().start();
     let (attacker, login_csrf) = prepared(&doorward).await;
     doorward.sign_in("alice");
@@ -64,7 +64,7 @@ async fn after_a_planted_login_the_victim_ends_as_itself() {
 }
 
 #[tokio::test]
-async fn a_signed_in_victim_stays_who_it_is() {
+async fn signed_in_victim_keeps_its_session() {
     let doorward = Setup::over_tls().start();
     let mut victim = doorward.logged_in("alice", CART).await;
     let (attacker, login_csrf) = prepared(&doorward).await;
@@ -76,7 +76,7 @@ async fn a_signed_in_victim_stays_who_it_is() {
 }
 
 #[tokio::test]
-async fn a_link_with_state_and_code_of_another_browser_is_not_followed() {
+async fn callback_of_other_browser_is_refused() {
     let doorward = Setup::plain().start();
     let (_, login_csrf) = prepared(&doorward).await;
     doorward.sign_in("alice");
@@ -90,7 +90,7 @@ async fn a_link_with_state_and_code_of_another_browser_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_code_of_somebody_else_under_an_own_state_is_refused_by_nonce_and_pkce() {
+async fn injected_code_is_refused_by_nonce_and_pkce() {
     let doorward = Setup::plain().start();
     let (_, login_csrf) = prepared(&doorward).await;
     let code = super::parameter(location(&login_csrf), "code").expect("a code");

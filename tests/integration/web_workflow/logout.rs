@@ -22,7 +22,7 @@ fn has_session(doorward: &Doorward, browser: &Browser) -> bool {
 }
 
 #[tokio::test]
-async fn logout_ends_the_session_here_and_at_the_provider_and_does_not_bounce_back_in() {
+async fn logout_ends_session_here_and_at_provider() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let doorward = setup.start();
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -70,7 +70,7 @@ async fn logout_ends_the_session_here_and_at_the_provider_and_does_not_bounce_ba
 }
 
 #[tokio::test]
-async fn a_get_asks_first_and_changes_nothing() {
+async fn get_logout_asks_for_confirmation() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let page = browser
@@ -86,7 +86,7 @@ async fn a_get_asks_first_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_logout_from_elsewhere_is_refused() {
+async fn cross_site_logout_is_refused() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let logout = doorward.store_url("/.doorward/logout");
@@ -120,7 +120,7 @@ async fn a_logout_from_elsewhere_is_refused() {
 }
 
 #[tokio::test]
-async fn without_end_session_the_signed_out_page_says_that_the_provider_may_remember() {
+async fn missing_end_session_endpoint_is_disclosed() {
     let doorward = Setup::plain().start();
     doorward
         .provider
@@ -135,7 +135,7 @@ async fn without_end_session_the_signed_out_page_says_that_the_provider_may_reme
 }
 
 #[tokio::test]
-async fn without_revocation_a_copy_of_the_cookies_is_refused_all_the_same() {
+async fn copied_cookies_are_rejected_without_revocation_endpoint() {
     let doorward = Setup::plain().start();
     doorward
         .provider
@@ -148,7 +148,7 @@ async fn without_revocation_a_copy_of_the_cookies_is_refused_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_cookies_go_even_if_the_provider_fails() {
+async fn cookies_are_cleared_when_provider_fails() {
     type Break = fn(&Doorward);
     let breaks: [Break; 4] = [
         |doorward| doorward.provider.stop(),
@@ -177,7 +177,7 @@ async fn the_cookies_go_even_if_the_provider_fails() {
 }
 
 #[tokio::test]
-async fn a_logout_while_the_provider_is_gone_ends_on_our_own_page_which_says_so() {
+async fn logout_during_provider_outage_is_disclosed() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
@@ -192,7 +192,7 @@ async fn a_logout_while_the_provider_is_gone_ends_on_our_own_page_which_says_so(
 }
 
 #[tokio::test]
-async fn a_logout_during_a_refresh_sets_no_cookies_and_revokes_the_new_token() {
+async fn logout_during_refresh_revokes_new_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -224,7 +224,7 @@ async fn a_logout_during_a_refresh_sets_no_cookies_and_revokes_the_new_token() {
 }
 
 #[tokio::test]
-async fn a_logout_after_a_lost_refresh_revokes_the_newest_token() {
+async fn logout_after_lost_refresh_revokes_newest_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -239,7 +239,7 @@ async fn a_logout_after_a_lost_refresh_revokes_the_newest_token() {
 }
 
 #[tokio::test]
-async fn a_logout_without_a_session_lands_on_the_signed_out_page_too() {
+async fn logout_without_session_shows_signed_out_page() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
     let form = browser
@@ -254,7 +254,7 @@ async fn a_logout_without_a_session_lands_on_the_signed_out_page_too() {
 }
 
 #[tokio::test]
-async fn a_logout_whose_hint_is_lost_names_the_client_instead() {
+async fn logout_without_hint_sends_client_id() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     browser.jar.remove(doorward.store_host(), |cookie| {
@@ -276,7 +276,7 @@ async fn a_logout_whose_hint_is_lost_names_the_client_instead() {
 }
 
 #[tokio::test]
-async fn a_logout_at_the_store_leaves_the_forums_own_session_to_its_clocks() {
+async fn logout_at_one_app_keeps_session_of_another() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     browser.visit(&doorward.forum_url("/posts")).await;

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::{CART, is_sent_to_log_in, load, location, sets_session};
-use crate::support::answers::{assert_error_page, metric_reaches};
+use crate::support::assertions::{assert_error_page, metric_reaches};
 use crate::support::backend::Answer;
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
@@ -66,7 +66,7 @@ async fn ends_with(doorward: &Doorward, page: &Page, (status, code): (u16, &str)
 }
 
 #[tokio::test]
-async fn a_session_that_does_not_come_back_ends_the_third_login_before_it_begins() {
+async fn third_login_without_returned_session_is_stopped() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let doorward = setup.start();
         doorward.sign_in("alice");
@@ -86,7 +86,7 @@ async fn a_session_that_does_not_come_back_ends_the_third_login_before_it_begins
 }
 
 #[tokio::test]
-async fn a_large_session_that_does_not_come_back_is_named_as_too_large() {
+async fn oversized_session_cookie_is_named_as_cause() {
     let chunk: Loss = |doorward, browser| {
         let name = format!("{}.1", doorward.cookie_name("jwt"));
         browser
@@ -107,7 +107,7 @@ async fn a_large_session_that_does_not_come_back_is_named_as_too_large() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
+async fn wrong_address_is_named_with_the_right_one() {
     let everything: Loss = |doorward, browser| browser.jar.remove(doorward.store_host(), |_| true);
     for (header, code) in [
         (
@@ -137,7 +137,7 @@ async fn an_address_that_is_not_the_sites_own_is_named_with_the_right_one() {
 /// Something in front shows the store under two names, and sends browsers from one to the other for everything but the
 /// callback: pages and callback have cookies of their own.
 #[tokio::test]
-async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address() {
+async fn callback_host_mismatch_is_named() {
     let nothing: Loss = |_, _| {};
     for (lose, code) in [
         (nothing, "login_loop_wrong_host"),
@@ -173,7 +173,7 @@ async fn a_callback_at_another_name_than_the_pages_is_named_as_the_wrong_address
 }
 
 #[tokio::test]
-async fn a_session_that_is_over_when_it_is_first_seen_is_named_as_a_matter_of_clocks() {
+async fn session_expired_on_first_use_names_the_clock() {
     let doorward = Setup::plain().start();
     doorward.provider.behave(|provider| {
         provider.grants_refresh_token = false;
@@ -196,7 +196,7 @@ async fn a_session_that_is_over_when_it_is_first_seen_is_named_as_a_matter_of_cl
 }
 
 #[tokio::test]
-async fn a_token_whose_time_is_not_now_names_the_clock_at_once() {
+async fn token_not_yet_valid_names_the_clock() {
     use crate::support::provider::Flaw;
     for (flaw, code) in [
         (Flaw::Expired, "token_expired"),
@@ -221,7 +221,7 @@ async fn a_token_whose_time_is_not_now_names_the_clock_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_that_another_replica_cannot_open_is_named_so() {
+async fn undecryptable_session_names_key_mismatch() {
     let mut doorward = Setup::plain().start();
     let other = doorward.add_replica_with_keys(&["other.key"]);
     doorward.sign_in("alice");
@@ -242,7 +242,7 @@ async fn a_session_that_another_replica_cannot_open_is_named_so() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_provider_ends_before_its_first_page_is_named_so() {
+async fn session_ended_by_provider_is_named() {
     let doorward = Setup::plain().start();
     doorward.provider.behave(|provider| {
         provider.token_lifetime = std::time::Duration::from_secs(2);
@@ -258,7 +258,7 @@ async fn a_session_that_the_provider_ends_before_its_first_page_is_named_so() {
 }
 
 #[tokio::test]
-async fn an_app_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped() {
+async fn app_redirect_loop_is_stopped() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let login = "/.doorward/login?return_to=/members";
@@ -282,7 +282,7 @@ async fn an_app_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_script_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped_too() {
+async fn script_redirect_loop_is_stopped() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let login = doorward.store_url("/.doorward/login?return_to=/members");
@@ -299,7 +299,7 @@ async fn a_script_that_sends_a_signed_in_person_to_log_in_for_ever_is_stopped_to
 }
 
 #[tokio::test]
-async fn a_link_to_the_login_may_be_used_by_who_is_signed_in() {
+async fn login_link_works_for_signed_in_user() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 0..12 {
@@ -327,7 +327,7 @@ async fn a_link_to_the_login_may_be_used_by_who_is_signed_in() {
 }
 
 #[tokio::test]
-async fn who_logs_in_often_with_a_session_each_time_is_let_in_each_time() {
+async fn frequent_logins_with_returned_sessions_are_allowed() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
     for round in 0..6 {
@@ -357,7 +357,7 @@ async fn who_logs_in_often_with_a_session_each_time_is_let_in_each_time() {
 }
 
 #[tokio::test]
-async fn a_form_at_the_provider_that_takes_long_does_not_make_rounds_forgotten() {
+async fn slow_login_form_does_not_reset_the_loop_count() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
     for round in 0..2 {
@@ -376,7 +376,7 @@ async fn a_form_at_the_provider_that_takes_long_does_not_make_rounds_forgotten()
 }
 
 #[tokio::test]
-async fn the_count_goes_with_the_first_page_and_spoilt_ones_count_nothing() {
+async fn loop_count_resets_with_first_page() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let rounds = |browser: &Browser| {

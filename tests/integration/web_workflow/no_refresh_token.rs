@@ -5,7 +5,7 @@ use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 
 #[tokio::test]
-async fn at_the_jwts_end_a_navigation_passes_through_the_provider_without_a_form() {
+async fn navigation_after_jwt_expiry_passes_provider_without_form() {
     let doorward = Setup::over_tls().start();
     doorward
         .provider
@@ -33,7 +33,7 @@ async fn at_the_jwts_end_a_navigation_passes_through_the_provider_without_a_form
 }
 
 #[tokio::test]
-async fn at_the_jwts_end_a_script_gets_401() {
+async fn script_after_jwt_expiry_gets_401() {
     let doorward = Setup::plain().start();
     doorward
         .provider
@@ -53,7 +53,7 @@ async fn at_the_jwts_end_a_script_gets_401() {
 }
 
 #[tokio::test]
-async fn a_login_without_refresh_token_takes_an_older_ones_cookie_away() {
+async fn login_without_refresh_token_clears_older_refresh_cookie() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.end_grants_of("alice-id");

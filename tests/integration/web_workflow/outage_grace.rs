@@ -25,7 +25,7 @@ async fn is_told_to_wait(doorward: &Doorward, browser: &mut Browser) -> Page {
 }
 
 #[tokio::test]
-async fn sessions_go_on_for_the_grace_and_no_longer_and_nobody_is_logged_out() {
+async fn sessions_continue_for_the_grace_period_only() {
     let mut doorward = with_grace().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
@@ -58,7 +58,7 @@ async fn sessions_go_on_for_the_grace_and_no_longer_and_nobody_is_logged_out() {
 }
 
 #[tokio::test]
-async fn every_trouble_of_the_provider_counts_and_no_refusal_does() {
+async fn every_outage_counts_and_refusals_do_not() {
     for fault in [
         Fault::Status(500),
         Fault::Status(503),
@@ -100,7 +100,7 @@ async fn every_trouble_of_the_provider_counts_and_no_refusal_does() {
 }
 
 #[tokio::test]
-async fn only_the_first_request_waits_for_a_provider_that_hangs() {
+async fn only_first_request_waits_for_hanging_provider() {
     let doorward = with_grace().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -129,7 +129,7 @@ async fn only_the_first_request_waits_for_a_provider_that_hangs() {
 }
 
 #[tokio::test]
-async fn a_logout_and_the_absolute_limit_count_within_the_grace() {
+async fn logout_and_absolute_timeout_apply_within_grace() {
     let doorward = with_grace()
         .session("idle_timeout = \"5m\"\nabsolute_timeout = \"310s\"")
         .store("idle_timeout = \"310s\"")
@@ -160,7 +160,7 @@ fn shown_or_none(page: &Page) -> Option<String> {
 }
 
 #[tokio::test]
-async fn without_a_grace_an_expired_jwt_waits() {
+async fn without_grace_an_expired_jwt_yields_503() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));

@@ -2,7 +2,9 @@
 //! says so; what is not kept is told so plainly.
 
 use super::{CART, is_sent_to_log_in, load, location, sets_session};
-use crate::support::answers::{Dialogue, assert_error_page, assert_login_starts, metric_reaches};
+use crate::support::assertions::{
+    Dialogue, assert_error_page, assert_login_starts, metric_reaches,
+};
 use crate::support::backend::{Answer, Cut, Received};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
@@ -56,7 +58,7 @@ fn outcome(outcome: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_form_that_meets_an_ended_session_is_sent_once_as_it_was_after_the_login() {
+async fn post_with_ended_session_is_replayed_once_after_login() {
     for doorward in [Setup::plain().start(), Setup::over_tls().start()] {
         let mut browser = idle_alice(&doorward).await;
         let kept = browser.send(form(&doorward, ORDERS)).await;
@@ -142,7 +144,7 @@ async fn a_form_that_meets_an_ended_session_is_sent_once_as_it_was_after_the_log
 }
 
 #[tokio::test]
-async fn a_form_of_somebody_who_was_never_signed_in_is_kept_too() {
+async fn post_of_first_time_visitor_is_preserved() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.browser();
     doorward.sign_in("bob");
@@ -156,7 +158,7 @@ async fn a_form_of_somebody_who_was_never_signed_in_is_kept_too() {
 }
 
 #[tokio::test]
-async fn a_form_is_not_sent_as_another_person() {
+async fn post_is_not_replayed_as_another_user() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     doorward.sign_in("bob");
@@ -181,7 +183,7 @@ async fn a_form_is_not_sent_as_another_person() {
 }
 
 #[tokio::test]
-async fn a_form_is_for_the_browser_that_sent_it() {
+async fn post_is_bound_to_its_browser() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
@@ -202,7 +204,7 @@ async fn a_form_is_for_the_browser_that_sent_it() {
 }
 
 #[tokio::test]
-async fn a_form_from_elsewhere_is_neither_kept_nor_called_for() {
+async fn cross_site_post_is_neither_preserved_nor_replayed() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser.clone()).await;
@@ -313,7 +315,7 @@ fn cookies(doorward: &Doorward, browser: &Browser) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_small_plain_form_is_told_why_it_was_not_sent() {
+async fn unsuitable_post_gets_reason_for_not_being_preserved() {
     let doorward = Setup::over_tls()
         .store("preserve_post_max_bytes = 2048")
         .start();
@@ -387,7 +389,7 @@ fn head(doorward: &Doorward, fields: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_form_whose_length_is_not_said_is_not_kept_and_its_sender_is_told() {
+async fn post_without_length_is_not_preserved() {
     let doorward = Setup::plain().start();
     let browser = idle_alice(&doorward).await;
     let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
@@ -405,7 +407,7 @@ async fn a_form_whose_length_is_not_said_is_not_kept_and_its_sender_is_told() {
 }
 
 #[tokio::test]
-async fn no_form_is_read_before_there_is_room_for_it() {
+async fn post_body_is_read_only_with_reserved_quota() {
     let doorward = Setup::plain().start();
     let browser = doorward.browser();
     let half = head(&doorward, "Content-Length: 60000") + "a=b";
@@ -448,7 +450,7 @@ async fn no_form_is_read_before_there_is_room_for_it() {
 }
 
 #[tokio::test]
-async fn empty_forms_of_strangers_keep_nobody_from_logging_in() {
+async fn anonymous_empty_posts_do_not_block_logins() {
     let doorward = Setup::plain().remembering("max_entries = 80").start();
     let mut stranger = doorward.browser();
     let empty = || RequestSpec {
@@ -475,7 +477,7 @@ async fn empty_forms_of_strangers_keep_nobody_from_logging_in() {
 }
 
 #[tokio::test]
-async fn a_form_to_an_address_that_is_no_link_is_not_kept() {
+async fn post_to_unlinkable_target_is_not_preserved() {
     let doorward = Setup::over_tls()
         .store("allow_ambiguous_paths = [\"double-slash\"]")
         .start();
@@ -496,7 +498,7 @@ async fn a_form_to_an_address_that_is_no_link_is_not_kept() {
 }
 
 #[tokio::test]
-async fn the_page_says_when_the_form_was_sent_and_whether_anybody_was_signed_in() {
+async fn confirmation_shows_time_and_former_user() {
     let doorward = Setup::over_tls().start();
     let mut stranger = doorward.browser();
     doorward.sign_in("bob");
@@ -527,7 +529,7 @@ async fn the_page_says_when_the_form_was_sent_and_whether_anybody_was_signed_in(
 }
 
 #[tokio::test]
-async fn where_forms_are_not_kept_none_is_and_nothing_calls_for_one() {
+async fn disabled_preservation_preserves_nothing() {
     let doorward = Setup::over_tls()
         .store("preserve_post_max_bytes = 0")
         .start();
@@ -553,7 +555,7 @@ async fn load_cart(doorward: &Doorward, browser: &mut Browser) {
 }
 
 #[tokio::test]
-async fn a_form_of_an_app_that_looks_like_a_call_reaches_it() {
+async fn app_post_resembling_a_replay_reaches_the_app() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     for body in [
@@ -581,7 +583,7 @@ async fn a_form_of_an_app_that_looks_like_a_call_reaches_it() {
 }
 
 #[tokio::test]
-async fn a_form_goes_only_where_it_was_sent_and_under_the_rules_of_that_place() {
+async fn replay_goes_to_its_target_under_its_rules() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = browser
@@ -605,7 +607,7 @@ async fn a_form_goes_only_where_it_was_sent_and_under_the_rules_of_that_place() 
 }
 
 #[tokio::test]
-async fn a_session_that_ends_before_the_button_is_pressed_loses_nothing() {
+async fn session_ending_before_confirmation_keeps_the_post() {
     let doorward = Setup::over_tls().session("idle_timeout = \"5m\"").start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
@@ -636,7 +638,7 @@ async fn a_session_that_ends_before_the_button_is_pressed_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_form_waits_for_a_login_that_takes_its_time_and_not_for_ever() {
+async fn post_waits_for_slow_login_until_its_timeout() {
     for (secs, waits) in [(TWENTY_MINUTES, true), (TWENTY_MINUTES + 301, false)] {
         let doorward = Setup::over_tls().start();
         let mut browser = idle_alice(&doorward).await;
@@ -653,7 +655,7 @@ async fn a_form_waits_for_a_login_that_takes_its_time_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_login_that_fails_first_leads_back_to_the_form() {
+async fn failed_login_returns_to_the_post() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     doorward
@@ -680,7 +682,7 @@ async fn a_login_that_fails_first_leads_back_to_the_form() {
 }
 
 #[tokio::test]
-async fn an_app_that_is_away_when_the_button_is_pressed_gets_it_the_next_time() {
+async fn replay_to_unavailable_app_can_be_repeated() {
     let mut doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
@@ -718,7 +720,7 @@ async fn an_app_that_is_away_when_the_button_is_pressed_gets_it_the_next_time() 
 }
 
 #[tokio::test]
-async fn a_form_that_the_app_did_not_answer_is_not_counted_as_sent() {
+async fn post_without_response_is_not_counted_as_replayed() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
@@ -736,7 +738,7 @@ async fn a_form_that_the_app_did_not_answer_is_not_counted_as_sent() {
 }
 
 #[tokio::test]
-async fn the_apps_own_answer_to_a_form_is_passed_on() {
+async fn app_response_to_replay_is_passed_on() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
@@ -757,7 +759,7 @@ async fn the_apps_own_answer_to_a_form_is_passed_on() {
 }
 
 #[tokio::test]
-async fn two_forms_wait_beside_each_other() {
+async fn two_posts_are_preserved_independently() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let one = browser.send(form(&doorward, "/orders/1")).await;
@@ -783,7 +785,7 @@ async fn two_forms_wait_beside_each_other() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_keeps_nothing_and_says_so() {
+async fn provider_outage_preserves_nothing_and_is_reported() {
     let doorward = Setup::over_tls().without_provider().start();
     assert_error_page(
         &doorward.browser().send(form(&doorward, ORDERS)).await,
@@ -794,7 +796,7 @@ async fn a_provider_that_is_away_keeps_nothing_and_says_so() {
 }
 
 #[tokio::test]
-async fn scripts_and_frames_get_no_form() {
+async fn scripts_and_frames_get_no_preservation() {
     let doorward = Setup::over_tls().start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;

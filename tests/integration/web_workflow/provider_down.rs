@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::provider::{Endpoint, Fault};
 
 #[tokio::test]
-async fn without_the_provider_living_sessions_and_public_pages_are_served() {
+async fn valid_sessions_and_public_paths_survive_provider_outage() {
     let mut doorward = Setup::plain().start();
     let browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
@@ -37,7 +37,7 @@ async fn without_the_provider_living_sessions_and_public_pages_are_served() {
 }
 
 #[tokio::test]
-async fn without_the_provider_an_expired_jwt_waits_and_is_not_lost() {
+async fn expired_jwt_during_outage_yields_503_and_keeps_session() {
     let mut doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
@@ -54,7 +54,7 @@ async fn without_the_provider_an_expired_jwt_waits_and_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_provider_that_comes_back_with_another_key_is_followed_and_nobody_is_logged_out() {
+async fn provider_returning_with_new_key_is_followed() {
     for grace in ["0s", "1h"] {
         let mut doorward = Setup::plain()
             .store(&format!("outage_grace = \"{grace}\""))
@@ -80,7 +80,7 @@ async fn a_provider_that_comes_back_with_another_key_is_followed_and_nobody_is_l
 }
 
 #[tokio::test]
-async fn without_its_key_set_the_provider_is_still_believed_by_the_keys_it_had() {
+async fn known_keys_count_while_jwks_is_unavailable() {
     let doorward = Setup::plain().start();
     let mut alice = doorward.logged_in("alice", CART).await;
     doorward.provider.fault(Endpoint::Jwks, Fault::Status(500));
@@ -98,7 +98,7 @@ async fn without_its_key_set_the_provider_is_still_believed_by_the_keys_it_had()
 }
 
 #[tokio::test]
-async fn a_provider_that_was_down_at_the_start_is_found_by_itself() {
+async fn provider_down_at_start_is_discovered_later() {
     let mut doorward = Setup::plain().without_provider().start();
     let page = doorward.browser().step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 503, "{page}");

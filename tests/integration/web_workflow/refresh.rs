@@ -9,7 +9,7 @@ use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault};
 
 #[tokio::test]
-async fn two_hundred_requests_at_the_moment_of_expiry_make_one_refresh_call_and_get_good_answers() {
+async fn two_hundred_requests_at_expiry_cause_one_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -49,7 +49,7 @@ async fn two_hundred_requests_at_the_moment_of_expiry_make_one_refresh_call_and_
 }
 
 #[tokio::test]
-async fn after_a_lost_answer_the_old_cookie_gets_the_successor() {
+async fn lost_response_old_cookie_gets_successor() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -63,7 +63,7 @@ async fn after_a_lost_answer_the_old_cookie_gets_the_successor() {
 }
 
 #[tokio::test]
-async fn after_a_lost_answer_whose_jwt_expired_too_the_successors_token_is_used() {
+async fn lost_response_with_expired_successor_uses_its_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -76,7 +76,7 @@ async fn after_a_lost_answer_whose_jwt_expired_too_the_successors_token_is_used(
 }
 
 #[tokio::test]
-async fn a_browser_that_leaves_does_not_cancel_the_refresh() {
+async fn client_disconnect_does_not_cancel_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -96,7 +96,7 @@ async fn a_browser_that_leaves_does_not_cancel_the_refresh() {
 }
 
 #[tokio::test]
-async fn a_provider_that_fails_ends_no_session_and_causes_no_login() {
+async fn provider_failure_keeps_session_and_starts_no_login() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -125,7 +125,7 @@ async fn a_provider_that_fails_ends_no_session_and_causes_no_login() {
 }
 
 #[tokio::test]
-async fn a_connection_cut_before_the_answer_is_tried_once_more() {
+async fn aborted_connection_is_retried_once() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);

@@ -8,7 +8,7 @@ use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault};
 
 #[tokio::test]
-async fn before_the_last_fifth_nothing_is_refreshed() {
+async fn no_refresh_before_last_fifth_of_lifetime() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(239);
@@ -17,7 +17,7 @@ async fn before_the_last_fifth_nothing_is_refreshed() {
 }
 
 #[tokio::test]
-async fn a_request_is_forwarded_at_once_while_the_refresh_is_still_under_way_and_its_tokens_wait() {
+async fn request_is_forwarded_while_proactive_refresh_runs() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(240);
@@ -40,7 +40,7 @@ async fn a_request_is_forwarded_at_once_while_the_refresh_is_still_under_way_and
 }
 
 #[tokio::test]
-async fn tokens_that_come_before_the_answers_head_ride_along() {
+async fn tokens_ready_before_response_head_are_set() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(240);
@@ -67,7 +67,7 @@ async fn tokens_that_come_before_the_answers_head_ride_along() {
 }
 
 #[tokio::test]
-async fn a_refresh_ahead_of_time_that_fails_harms_nobody_while_the_jwt_lives() {
+async fn failed_proactive_refresh_is_harmless_while_jwt_is_valid() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(240);

@@ -4,7 +4,7 @@ use super::{CART, load, location};
 use crate::support::doorward::Setup;
 
 #[tokio::test]
-async fn a_login_never_ends_on_another_origin() {
+async fn open_redirect_is_impossible_after_login() {
     let doorward = Setup::plain().start();
     let browser = doorward.logged_in("alice", CART).await;
     let bad = [
@@ -44,7 +44,7 @@ async fn a_login_never_ends_on_another_origin() {
 }
 
 #[tokio::test]
-async fn a_bad_target_is_not_carried_through_the_provider_either() {
+async fn invalid_return_target_is_not_sent_through_provider() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     for wanted in [
@@ -68,7 +68,7 @@ async fn a_bad_target_is_not_carried_through_the_provider_either() {
 }
 
 #[tokio::test]
-async fn a_page_of_our_own_is_kept_with_its_query() {
+async fn own_page_is_kept_with_query() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -86,7 +86,7 @@ async fn a_page_of_our_own_is_kept_with_its_query() {
 }
 
 #[tokio::test]
-async fn an_address_too_long_for_the_way_leads_to_the_front_page() {
+async fn oversized_return_target_falls_back_to_root() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let page = doorward

@@ -5,7 +5,7 @@ use crate::support::doorward::Setup;
 use crate::support::eventually;
 
 #[tokio::test]
-async fn within_the_grace_period_an_old_cookie_is_answered_with_the_newest() {
+async fn old_cookie_within_grace_gets_newest_tokens() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut old = browser.clone();
@@ -19,7 +19,7 @@ async fn within_the_grace_period_an_old_cookie_is_answered_with_the_newest() {
 }
 
 #[tokio::test]
-async fn after_confirmation_and_grace_reuse_ends_the_session_of_everybody_who_has_it() {
+async fn reuse_after_confirmation_and_grace_ends_session() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut old = browser.clone();
@@ -39,7 +39,7 @@ async fn after_confirmation_and_grace_reuse_ends_the_session_of_everybody_who_ha
 }
 
 #[tokio::test]
-async fn an_old_refresh_cookie_beside_a_living_jwt_is_reuse_too() {
+async fn old_refresh_cookie_beside_valid_jwt_is_reuse() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut old = browser.clone();
@@ -60,7 +60,7 @@ async fn an_old_refresh_cookie_beside_a_living_jwt_is_reuse_too() {
 }
 
 #[tokio::test]
-async fn many_rounds_in_many_tabs_look_like_theft_to_nobody() {
+async fn many_refreshes_in_many_tabs_are_no_reuse() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 1..8 {

@@ -13,7 +13,7 @@ use crate::support::doorward::Setup;
 use crate::support::provider::Endpoint;
 
 #[tokio::test]
-async fn step_1_login_at_the_store_with_state_nonce_pkce_and_the_client_secret() {
+async fn step_1_login_sends_state_nonce_pkce_and_client_secret() {
     let doorward = Setup::over_tls().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -62,7 +62,7 @@ async fn step_1_login_at_the_store_with_state_nonce_pkce_and_the_client_secret()
 }
 
 #[tokio::test]
-async fn step_1_no_two_logins_share_state_nonce_or_challenge() {
+async fn step_1_logins_never_share_state_nonce_or_challenge() {
     let doorward = Setup::plain().start();
     let mut seen = std::collections::HashSet::new();
     let mut browser = doorward.browser();
@@ -78,7 +78,7 @@ async fn step_1_no_two_logins_share_state_nonce_or_challenge() {
 }
 
 #[tokio::test]
-async fn step_2_redirect_to_the_cart_that_was_asked_for_with_two_host_locked_cookies() {
+async fn step_2_callback_redirects_to_cart_with_two_host_locked_cookies() {
     let doorward = Setup::over_tls().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -137,7 +137,7 @@ async fn step_2_redirect_to_the_cart_that_was_asked_for_with_two_host_locked_coo
 }
 
 #[tokio::test]
-async fn step_2_on_plain_localhost_the_prefixes_and_secure_fall_away() {
+async fn step_2_plain_localhost_drops_prefix_and_secure() {
     let doorward = Setup::plain().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -157,8 +157,7 @@ async fn step_2_on_plain_localhost_the_prefixes_and_secure_fall_away() {
 }
 
 #[tokio::test]
-async fn step_3_the_cart_with_a_live_jwt_is_forwarded_with_identity_headers_and_without_the_provider()
- {
+async fn step_3_valid_jwt_is_forwarded_with_identity_without_provider() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let doorward = setup.start();
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -193,7 +192,7 @@ async fn step_3_the_cart_with_a_live_jwt_is_forwarded_with_identity_headers_and_
 }
 
 #[tokio::test]
-async fn step_4_the_cart_with_an_expired_jwt_is_refreshed_within_the_same_request() {
+async fn step_4_expired_jwt_is_refreshed_within_the_request() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let doorward = setup.start();
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -218,8 +217,7 @@ async fn step_4_the_cart_with_an_expired_jwt_is_refreshed_within_the_same_reques
 }
 
 #[tokio::test]
-async fn step_5_without_a_refresh_token_a_navigation_logs_in_again_and_comes_back_to_the_same_page()
-{
+async fn step_5_navigation_without_refresh_token_logs_in_again() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.end_grants_of("alice-id");
@@ -238,8 +236,7 @@ async fn step_5_without_a_refresh_token_a_navigation_logs_in_again_and_comes_bac
 }
 
 #[tokio::test]
-async fn step_5_without_a_refresh_token_a_fetch_gets_401_that_names_the_login_url_and_starts_no_attempt()
- {
+async fn step_5_fetch_without_refresh_token_gets_401_with_login_url() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.end_grants_of("alice-id");
@@ -278,7 +275,7 @@ async fn step_5_without_a_refresh_token_a_fetch_gets_401_that_names_the_login_ur
 }
 
 #[tokio::test]
-async fn step_6_login_at_the_forum_shows_no_form_and_has_cookies_of_its_own() {
+async fn step_6_login_at_forum_shows_no_form_and_has_own_cookies() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let doorward = setup.start();
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -309,7 +306,7 @@ async fn step_6_login_at_the_forum_shows_no_form_and_has_cookies_of_its_own() {
 }
 
 #[tokio::test]
-async fn step_7_redirect_to_the_posts_that_were_asked_for() {
+async fn step_7_callback_redirects_to_requested_posts() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let start = browser.step(&doorward.forum_url("/posts?page=2")).await;
@@ -323,7 +320,7 @@ async fn step_7_redirect_to_the_posts_that_were_asked_for() {
 }
 
 #[tokio::test]
-async fn step_8_loading_the_posts_needs_no_provider() {
+async fn step_8_loading_posts_needs_no_provider() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     browser.visit(&doorward.forum_url("/posts")).await;

@@ -21,7 +21,7 @@ fn thief(doorward: &Doorward, victim: &Browser, kinds: &[&str]) -> Browser {
 }
 
 #[tokio::test]
-async fn step_9_a_stolen_refresh_cookie_works_elsewhere_until_the_session_ends() {
+async fn step_9_stolen_refresh_cookie_works_until_session_ends() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["refresh"]);
@@ -30,7 +30,7 @@ async fn step_9_a_stolen_refresh_cookie_works_elsewhere_until_the_session_ends()
 }
 
 #[tokio::test]
-async fn step_9_a_stolen_refresh_cookie_used_after_the_victim_refreshed_ends_the_session_of_both() {
+async fn step_9_stolen_refresh_cookie_after_rotation_ends_session_of_both() {
     let doorward = Setup::over_tls().start();
     let mut victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["refresh"]);
@@ -48,7 +48,7 @@ async fn step_9_a_stolen_refresh_cookie_used_after_the_victim_refreshed_ends_the
 }
 
 #[tokio::test]
-async fn step_9_a_stolen_refresh_cookie_is_worth_nothing_after_logout_or_revocation() {
+async fn step_9_stolen_refresh_cookie_fails_after_logout_or_revocation() {
     let doorward = Setup::over_tls().start();
     let mut victim = doorward.logged_in("alice", CART).await;
     let mut stolen = thief(&doorward, &victim, &["refresh"]);
@@ -65,7 +65,7 @@ async fn step_9_a_stolen_refresh_cookie_is_worth_nothing_after_logout_or_revocat
 }
 
 #[tokio::test]
-async fn step_10_a_stolen_jwt_cookie_works_elsewhere_for_the_jwts_life_and_cannot_be_refreshed() {
+async fn step_10_stolen_jwt_cookie_works_until_expiry_without_refresh() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["jwt"]);
@@ -78,8 +78,7 @@ async fn step_10_a_stolen_jwt_cookie_works_elsewhere_for_the_jwts_life_and_canno
 }
 
 #[tokio::test]
-async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_revocation_plus_the_jwts_life()
- {
+async fn step_10_stolen_jwt_cookie_fails_after_logout_or_revocation() {
     let doorward = Setup::over_tls().start();
     let mut victim = doorward.logged_in("alice", CART).await;
     let mut stolen = thief(&doorward, &victim, &["jwt"]);
@@ -95,7 +94,7 @@ async fn step_10_a_stolen_jwt_cookie_is_worth_nothing_after_logout_and_after_rev
 }
 
 #[tokio::test]
-async fn steps_9_and_10_no_cookie_is_worth_anything_at_another_app_or_under_another_name() {
+async fn steps_9_and_10_cookies_fail_at_other_app_or_name() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
     let kinds = ["jwt", "refresh", "activity", "browser"];
@@ -127,7 +126,7 @@ async fn steps_9_and_10_no_cookie_is_worth_anything_at_another_app_or_under_anot
 }
 
 #[tokio::test]
-async fn steps_9_and_10_no_cookie_is_worth_anything_at_the_provider_or_as_a_bearer() {
+async fn steps_9_and_10_cookies_fail_at_provider_and_as_bearer() {
     let doorward = Setup::over_tls().start();
     let victim = doorward.logged_in("alice", CART).await;
     for kind in ["jwt", "refresh"] {
@@ -155,7 +154,7 @@ async fn steps_9_and_10_no_cookie_is_worth_anything_at_the_provider_or_as_a_bear
 }
 
 #[tokio::test]
-async fn step_9_two_halves_of_different_sessions_are_no_session() {
+async fn step_9_halves_of_two_sessions_are_no_session() {
     let doorward = Setup::over_tls().start();
     let alice = doorward.logged_in("alice", CART).await;
     let bob = doorward.logged_in("bob", CART).await;

@@ -26,7 +26,7 @@ async fn open_at_once(doorward: &Doorward, browser: &mut Browser, paths: &[&str]
 }
 
 #[tokio::test]
-async fn tabs_of_a_known_browser_all_end_on_their_own_page() {
+async fn tabs_of_known_browser_reach_their_own_pages() {
     let doorward = Setup::over_tls().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -46,7 +46,7 @@ async fn tabs_of_a_known_browser_all_end_on_their_own_page() {
 }
 
 #[tokio::test]
-async fn tabs_of_a_first_visit_without_browser_cookie_all_end_signed_in() {
+async fn tabs_of_first_visit_all_end_signed_in() {
     for setup in [Setup::plain(), Setup::over_tls()] {
         let doorward = setup.start();
         doorward.sign_in("alice");
@@ -66,7 +66,7 @@ async fn tabs_of_a_first_visit_without_browser_cookie_all_end_signed_in() {
 }
 
 #[tokio::test]
-async fn tabs_whose_callbacks_arrive_at_the_same_time_all_end_signed_in() {
+async fn tabs_with_concurrent_callbacks_all_end_signed_in() {
     let doorward = Setup::over_tls().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -87,7 +87,7 @@ async fn tabs_whose_callbacks_arrive_at_the_same_time_all_end_signed_in() {
 }
 
 #[tokio::test]
-async fn more_tabs_than_attempts_are_kept_for_all_end_on_their_own_page() {
+async fn tabs_beyond_attempt_limit_reach_their_own_pages() {
     let doorward = Setup::over_tls().start();
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -120,7 +120,7 @@ async fn more_tabs_than_attempts_are_kept_for_all_end_on_their_own_page() {
 }
 
 #[tokio::test]
-async fn a_login_of_another_person_in_an_old_tab_ends_the_session_before_it() {
+async fn login_of_other_user_in_old_tab_ends_previous_session() {
     let doorward = Setup::over_tls().start();
     let mut browser = doorward.browser();
     let old_tab = is_sent_to_log_in(&doorward, &mut browser).await;

@@ -1,7 +1,7 @@
 //! One browser, two people: what the app itself remembers of the first is not left to the second.
 
 use super::{CART, expired, location, set};
-use crate::support::answers::metric_reaches;
+use crate::support::assertions::metric_reaches;
 use crate::support::backend::{Answer, Received};
 use crate::support::browser::{Browser, Page};
 use crate::support::cookies::Cookie;
@@ -75,7 +75,7 @@ fn assert_bob_is_not_taken_for_alice(doorward: &Doorward) {
 }
 
 #[tokio::test]
-async fn the_apps_own_cookies_go_at_logout_and_nothing_else_does() {
+async fn app_cookies_are_cleared_at_logout_only() {
     let doorward = with_app_session(Setup::over_tls().store(COOKIES));
     let mut browser = doorward.logged_in("alice", CART).await;
     browser.visit(&doorward.forum_url("/posts")).await;
@@ -101,7 +101,7 @@ async fn the_apps_own_cookies_go_at_logout_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn a_session_that_ran_out_leaves_nothing_of_the_app_to_the_next_person() {
+async fn expired_session_leaves_no_app_cookies_to_next_user() {
     let end: [fn(&Doorward, &mut Browser); 3] = [
         |doorward, _| doorward.pass(31 * 60),
         // A night, and the browser closed in between: only cookies with an age are left.
@@ -137,7 +137,7 @@ async fn a_session_that_ran_out_leaves_nothing_of_the_app_to_the_next_person() {
 }
 
 #[tokio::test]
-async fn a_person_who_signs_in_over_anothers_session_gets_nothing_of_it() {
+async fn user_switch_clears_app_cookies() {
     let doorward = with_app_session(Setup::over_tls().store(COOKIES));
     let mut browser = doorward.browser();
     let old_tab = browser.step(&doorward.store_url("/orders")).await;
@@ -153,7 +153,7 @@ async fn a_person_who_signs_in_over_anothers_session_gets_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn the_same_person_keeps_what_the_app_remembers_and_so_does_a_guest_who_logs_in() {
+async fn same_user_and_new_login_keep_app_cookies() {
     let doorward = with_app_session(Setup::over_tls().store(COOKIES));
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(31 * 60);
@@ -199,7 +199,7 @@ async fn the_same_person_keeps_what_the_app_remembers_and_so_does_a_guest_who_lo
 }
 
 #[tokio::test]
-async fn an_app_that_has_nothing_to_end_has_nothing_remembered() {
+async fn app_without_settings_stores_no_last_user() {
     let doorward = with_app_session(Setup::over_tls());
     let mut browser = doorward.logged_in("alice", CART).await;
     let page = log_out(&doorward, &mut browser).await;
@@ -218,7 +218,7 @@ async fn an_app_that_has_nothing_to_end_has_nothing_remembered() {
 }
 
 #[tokio::test]
-async fn the_app_is_told_with_its_own_cookies_and_without_a_word_about_the_person() {
+async fn app_logout_sends_app_cookies_without_identity() {
     for (method, expected) in [("GET", "GET"), ("POST", "POST")] {
         let lines = format!("{LOGOUT}\napp_logout_method = \"{method}\"");
         let doorward = with_app_session(Setup::over_tls().store(&lines));
@@ -291,7 +291,7 @@ async fn the_app_is_told_with_its_own_cookies_and_without_a_word_about_the_perso
 }
 
 #[tokio::test]
-async fn the_app_is_told_when_another_person_signs_in_before_that_one_is_there() {
+async fn app_logout_precedes_login_of_other_user() {
     let doorward = with_app_session(Setup::over_tls().store(LOGOUT));
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(31 * 60);
@@ -323,7 +323,7 @@ async fn the_app_is_told_when_another_person_signs_in_before_that_one_is_there()
 }
 
 #[tokio::test]
-async fn whatever_the_app_does_the_person_is_logged_out() {
+async fn failing_app_logout_does_not_block_logout() {
     type Break = fn(&mut Doorward);
     let cases: [(Break, &str); 4] = [
         (|doorward| doorward.store.stop(), "upstream_connect_refused"),
@@ -376,7 +376,7 @@ async fn whatever_the_app_does_the_person_is_logged_out() {
 }
 
 #[tokio::test]
-async fn an_app_that_gave_no_cookie_is_not_called() {
+async fn app_logout_is_skipped_without_app_cookie() {
     let doorward = Setup::over_tls().store(LOGOUT).start();
     let mut browser = doorward.logged_in("alice", CART).await;
     log_out(&doorward, &mut browser).await;

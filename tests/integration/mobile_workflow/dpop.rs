@@ -109,7 +109,7 @@ fn is_refused(page: &Page, code: &str, error: &str) {
 }
 
 #[tokio::test]
-async fn a_phone_that_proves_its_key_logs_in_loads_the_cart_and_refreshes() {
+async fn dpop_client_logs_in_requests_and_refreshes() {
     let doorward = started(store(INLINE));
     let mut keyed = Keyed::logged_in(&doorward).await;
     shows_the_cart(&keyed.load(CART).await);
@@ -150,7 +150,7 @@ async fn a_phone_that_proves_its_key_logs_in_loads_the_cart_and_refreshes() {
 }
 
 #[tokio::test]
-async fn step_7_a_stolen_refresh_token_without_the_key_opens_nothing_and_ends_nothing() {
+async fn step_7_stolen_refresh_token_without_key_is_useless() {
     let doorward = started(store(INLINE));
     let mut owner = Keyed::logged_in(&doorward).await;
     let mut thief = owner.phone.copy();
@@ -208,7 +208,7 @@ async fn step_7_a_stolen_refresh_token_without_the_key_opens_nothing_and_ends_no
 }
 
 #[tokio::test]
-async fn step_8_a_stolen_jwt_without_the_key_opens_nothing_and_a_captured_proof_counts_once() {
+async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
     let doorward = started(store(INLINE));
     let mut owner = Keyed::logged_in(&doorward).await;
     let mut thief = owner.phone.copy();
@@ -277,7 +277,7 @@ async fn step_8_a_stolen_jwt_without_the_key_opens_nothing_and_a_captured_proof_
 }
 
 #[tokio::test]
-async fn a_proof_that_is_none_is_no_login() {
+async fn invalid_proof_is_no_login() {
     let doorward = started(store(""));
     let mut keyed = Keyed {
         door: &doorward,
@@ -319,7 +319,7 @@ async fn a_proof_that_is_none_is_no_login() {
 }
 
 #[tokio::test]
-async fn where_proofs_are_required_nobody_logs_in_without_one_and_nonces_are_handed_out() {
+async fn required_dpop_rejects_logins_without_proof_and_issues_nonces() {
     let bearer = "\n[apps.store.bearer]\ndpop = \"required\"\ndpop_nonce = true\n";
     let doorward = started(store("").more(bearer));
     let mut phone = Phone::of(&doorward);

@@ -32,7 +32,7 @@ async fn answered(doorward: &Doorward, status: u16, answer: &Value) -> (u16, Val
 }
 
 #[tokio::test]
-async fn what_keeps_a_person_out_is_said_in_words_of_ours() {
+async fn provider_refusals_map_to_stable_codes() {
     let doorward = started(store(""));
     let fusionauth = |error: &str, reason: &str| json!({ "error": error, "error_reason": reason, "error_description": "x" });
     let cases = [
@@ -117,7 +117,7 @@ async fn what_keeps_a_person_out_is_said_in_words_of_ours() {
 }
 
 #[tokio::test]
-async fn what_an_app_needs_to_go_on_is_passed_on() {
+async fn two_factor_details_are_passed_on() {
     let doorward = started(store(""));
     let answer = json!({
         "error": "two_factor_required", "error_reason": "two_factor_required", "two_factor_id": "Yk-QY5",
@@ -148,7 +148,7 @@ async fn what_an_app_needs_to_go_on_is_passed_on() {
 
 /// LESSONS, native login: another text for unknown users tells who has an account.
 #[tokio::test]
-async fn an_unknown_user_and_a_wrong_password_are_answered_alike() {
+async fn unknown_user_and_wrong_password_look_alike() {
     let doorward = started(store(""));
     let mut phone = Phone::of(&doorward);
     let mut told = Vec::new();
@@ -188,7 +188,7 @@ async fn an_unknown_user_and_a_wrong_password_are_answered_alike() {
 }
 
 #[tokio::test]
-async fn a_provider_or_operator_in_trouble_is_not_the_persons_fault() {
+async fn provider_or_config_error_is_not_blamed_on_the_user() {
     let mut doorward = started(store("failures_per_account = 1"));
     let mut phone = Phone::of(&doorward);
     for (fault, status, error, code) in [
@@ -273,7 +273,7 @@ async fn a_provider_or_operator_in_trouble_is_not_the_persons_fault() {
 }
 
 #[tokio::test]
-async fn tokens_are_verified_like_those_of_any_login() {
+async fn login_tokens_are_verified() {
     let doorward = started(store(""));
     let flaws = [
         (Flaw::WrongSignature, "token_signature_invalid"),
@@ -311,8 +311,7 @@ async fn tokens_are_verified_like_those_of_any_login() {
 }
 
 #[tokio::test]
-async fn opaque_access_tokens_and_missing_id_tokens_are_no_hindrance_where_the_session_needs_them_not()
- {
+async fn optional_tokens_may_be_opaque_or_missing() {
     for (session_jwt, opaque, id_token, works) in [
         ("access", false, false, true),
         ("access", true, true, false),
@@ -341,7 +340,7 @@ async fn opaque_access_tokens_and_missing_id_tokens_are_no_hindrance_where_the_s
 }
 
 #[tokio::test]
-async fn without_a_refresh_token_the_session_ends_with_its_jwt() {
+async fn missing_refresh_token_ends_session_with_jwt() {
     let doorward = started(store("inline_refresh = true"));
     doorward
         .provider
@@ -358,7 +357,7 @@ async fn without_a_refresh_token_the_session_ends_with_its_jwt() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_too_large_for_a_header_are_refused_by_name() {
+async fn oversized_tokens_are_refused_by_name() {
     let doorward = started(store(""));
     let huge = Flaw::Claim("entitlements", json!("x".repeat(9000)));
     doorward
@@ -373,7 +372,7 @@ async fn tokens_that_are_too_large_for_a_header_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_login_goes_on_when_the_phone_hangs_up_and_counts() {
+async fn login_completes_and_counts_after_client_disconnect() {
     let doorward = started(store("failures_per_account = 2"));
     let phone = Phone::of(&doorward);
     doorward

@@ -45,8 +45,7 @@ fn count(statuses: &[u16], status: u16) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider_and_the_owner_gets_in()
- {
+async fn distributed_guessing_is_throttled_and_owner_is_not() {
     let doorward = started(store("").server(TRUSTED));
     let mut owner = Phone::logged_in(&doorward).await;
     let before = calls(&doorward).0;
@@ -101,7 +100,7 @@ async fn ten_thousand_guesses_from_a_thousand_addresses_are_five_at_the_provider
 }
 
 #[tokio::test]
-async fn patience_gets_one_guess_for_each_longest_wait() {
+async fn slow_guessing_gets_one_try_per_max_backoff() {
     let doorward = started(store("failures_per_account = 3\nmax_backoff = \"1m\""));
     let mut phone = Phone::of(&doorward);
     let mut guesses = 0;
@@ -116,7 +115,7 @@ async fn patience_gets_one_guess_for_each_longest_wait() {
 }
 
 #[tokio::test]
-async fn every_spelling_of_a_name_counts_together_and_other_names_apart() {
+async fn name_spellings_share_a_bucket_and_names_do_not() {
     let doorward = started(store("failures_per_account = 2"));
     let mut phone = Phone::of(&doorward);
     for spelling in ["Alice", " ALICE\u{200b}"] {
@@ -133,7 +132,7 @@ async fn every_spelling_of_a_name_counts_together_and_other_names_apart() {
 }
 
 #[tokio::test]
-async fn one_address_that_tries_one_password_on_many_accounts_has_to_wait() {
+async fn password_spraying_from_one_address_is_throttled() {
     let doorward = started(store("failures_per_address = 10").server(TRUSTED));
     let mut sprayer = Phone::of(&doorward);
     sprayer.address = Some("2001:db8:7:7::1".to_owned());
@@ -161,7 +160,7 @@ async fn one_address_that_tries_one_password_on_many_accounts_has_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_on_all_accounts_is_held_at_the_rate_for_all() {
+async fn global_flood_is_limited_to_the_rate() {
     let doorward = started(store("logins_per_minute = 60").server(TRUSTED));
     let statuses = guess(&doorward, 300, 1, |address| format!("user{address}")).await;
     assert_eq!((count(&statuses, 401), count(&statuses, 429)), (60, 240));
@@ -172,7 +171,7 @@ async fn a_flood_on_all_accounts_is_held_at_the_rate_for_all() {
 }
 
 #[tokio::test]
-async fn a_device_token_counts_for_its_own_account_and_has_a_limit_of_its_own() {
+async fn device_token_exempts_its_account_up_to_its_own_limit() {
     let doorward = started(store("failures_per_account = 3"));
     let owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
@@ -216,7 +215,7 @@ async fn a_device_token_counts_for_its_own_account_and_has_a_limit_of_its_own() 
 }
 
 #[tokio::test]
-async fn a_store_without_room_lets_no_password_through() {
+async fn full_store_fails_closed() {
     let doorward = started(
         store("")
             .server(TRUSTED)

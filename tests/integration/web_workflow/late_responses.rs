@@ -34,7 +34,7 @@ async fn log_out(doorward: &Doorward, browser: &mut Browser) {
 }
 
 #[tokio::test]
-async fn a_late_answer_across_a_refresh_leaves_the_newer_cookies() {
+async fn late_response_after_refresh_keeps_newer_cookies() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
@@ -56,7 +56,7 @@ async fn a_late_answer_across_a_refresh_leaves_the_newer_cookies() {
 }
 
 #[tokio::test]
-async fn a_late_answer_that_only_notes_activity_does_not_end_the_refreshed_session() {
+async fn late_activity_update_keeps_refreshed_session() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(200);
@@ -72,7 +72,7 @@ async fn a_late_answer_that_only_notes_activity_does_not_end_the_refreshed_sessi
 }
 
 #[tokio::test]
-async fn a_late_answer_across_a_logout_brings_nothing_back() {
+async fn late_response_after_logout_restores_nothing() {
     let doorward = Setup::plain().start();
     for wait in [200, 300] {
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -88,7 +88,7 @@ async fn a_late_answer_across_a_logout_brings_nothing_back() {
 }
 
 #[tokio::test]
-async fn a_late_answer_across_a_login_of_another_person_changes_nobody() {
+async fn late_response_after_user_switch_changes_nothing() {
     let doorward = Setup::plain().start();
     for wait in [200, 300] {
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -105,7 +105,7 @@ async fn a_late_answer_across_a_login_of_another_person_changes_nobody() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_ends_late_does_not_take_away_the_cookies_of_a_new_login() {
+async fn late_refresh_keeps_cookies_of_new_login() {
     let refusal = RefreshRefusal {
         status: 400,
         error: Some("invalid_grant"),
@@ -138,7 +138,7 @@ async fn a_refresh_that_ends_late_does_not_take_away_the_cookies_of_a_new_login(
 }
 
 #[tokio::test]
-async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_login() {
+async fn ended_session_response_keeps_cookies_of_new_login() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut tab = browser.clone();
@@ -155,7 +155,7 @@ async fn a_request_of_an_ended_session_does_not_take_away_the_cookies_of_a_new_l
 }
 
 #[tokio::test]
-async fn a_login_that_ends_late_stays_what_it_is_across_a_refresh_of_the_session_before() {
+async fn late_login_survives_refresh_of_previous_session() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.browser();
     let old_tab = is_sent_to_log_in(&doorward, &mut browser).await;
@@ -177,7 +177,7 @@ async fn a_login_that_ends_late_stays_what_it_is_across_a_refresh_of_the_session
 }
 
 #[tokio::test]
-async fn an_answer_under_a_rule_for_everyone_never_carries_a_cookie_nor_waits_for_a_refresh() {
+async fn public_response_sets_no_cookie_and_waits_for_no_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     for wait in [250, 50, 2000, 43_200] {

@@ -5,7 +5,7 @@ use crate::support::doorward::Setup;
 use crate::support::provider::{ExpiresIn, Flaw, RefreshRefusal};
 
 #[tokio::test]
-async fn a_provider_that_changed_its_keys_is_followed() {
+async fn rotated_provider_keys_are_followed() {
     for keep_old in [true, false] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -17,7 +17,7 @@ async fn a_provider_that_changed_its_keys_is_followed() {
 }
 
 #[tokio::test]
-async fn a_jwt_whose_key_left_the_set_is_refreshed_before_its_end() {
+async fn jwt_of_withdrawn_key_is_refreshed_early() {
     let doorward = Setup::plain().start();
     let mut alice = doorward.logged_in("alice", CART).await;
     doorward.provider.rotate_keys(false);
@@ -29,7 +29,7 @@ async fn a_jwt_whose_key_left_the_set_is_refreshed_before_its_end() {
 }
 
 #[tokio::test]
-async fn another_person_over_a_refresh_ends_the_session() {
+async fn subject_change_at_refresh_ends_session() {
     for jwt in ["id", "access"] {
         let doorward = Setup::plain()
             .store(&format!("session_jwt = \"{jwt}\""))
@@ -53,7 +53,7 @@ async fn another_person_over_a_refresh_ends_the_session() {
 }
 
 #[tokio::test]
-async fn without_a_new_refresh_token_the_old_one_stays() {
+async fn missing_new_refresh_token_keeps_the_old_one() {
     let doorward = Setup::plain().start();
     doorward
         .provider
@@ -70,7 +70,7 @@ async fn without_a_new_refresh_token_the_old_one_stays() {
 }
 
 #[tokio::test]
-async fn without_a_new_jwt_the_claims_stay_with_a_new_end() {
+async fn missing_new_jwt_keeps_claims_with_new_expiry() {
     let doorward = Setup::plain().start();
     doorward
         .provider
@@ -95,7 +95,7 @@ async fn without_a_new_jwt_the_claims_stay_with_a_new_end() {
 }
 
 #[tokio::test]
-async fn a_refused_refresh_token_ends_the_session_however_the_provider_words_it() {
+async fn rejected_refresh_token_ends_session_however_worded() {
     for (status, error) in [(400, Some("invalid_grant")), (401, Some("invalid_grant"))] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
@@ -112,7 +112,7 @@ async fn a_refused_refresh_token_ends_the_session_however_the_provider_words_it(
 }
 
 #[tokio::test]
-async fn a_flawed_token_over_a_refresh_is_never_used_and_the_next_good_one_is() {
+async fn flawed_refreshed_token_is_never_used() {
     for flaw in [
         Flaw::WrongSignature,
         Flaw::WrongIssuer,
@@ -142,7 +142,7 @@ async fn a_flawed_token_over_a_refresh_is_never_used_and_the_next_good_one_is() 
 }
 
 #[tokio::test]
-async fn a_refresh_that_brings_neither_jwt_nor_lifetime_lasts_as_long_as_the_jwt_before() {
+async fn refresh_without_jwt_or_lifetime_keeps_previous_lifetime() {
     let doorward = Setup::plain().start();
     doorward.provider.behave(|provider| {
         provider.refresh_brings_id_token = false;
@@ -159,7 +159,7 @@ async fn a_refresh_that_brings_neither_jwt_nor_lifetime_lasts_as_long_as_the_jwt
 }
 
 #[tokio::test]
-async fn a_refresh_without_the_old_jwt_that_brings_no_good_one_never_sends_a_used_up_token() {
+async fn consumed_token_is_never_sent_after_flawed_refresh() {
     for flaws in [None, Some(vec![Flaw::WrongSignature])] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;

@@ -6,12 +6,12 @@ use super::{
     CART, ORDERS, PROFILE, ask, assert_no_token_reached_the_app, challenges, door, sent, setup,
     token, with_token,
 };
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::provider::Endpoint;
 use crate::support::websocket::WebSocket;
 
 #[tokio::test]
-async fn a_program_gets_in_as_the_person_whose_token_it_sends() {
+async fn bearer_request_has_the_identity_of_the_token_user() {
     let door = door();
     for path in [CART, PROFILE, "/public/news"] {
         let answer = with_token(
@@ -46,7 +46,7 @@ async fn a_program_gets_in_as_the_person_whose_token_it_sends() {
 }
 
 #[tokio::test]
-async fn the_same_token_is_verified_once_and_judged_every_time() {
+async fn verified_token_is_cached_and_revalidated() {
     let door = door();
     let (plain, admin) = (
         token(&door, json!({})),
@@ -76,7 +76,7 @@ async fn the_same_token_is_verified_once_and_judged_every_time() {
 }
 
 #[tokio::test]
-async fn a_scope_opens_what_was_granted_and_its_lack_is_told() {
+async fn scope_rule_admits_granted_scopes_and_names_missing_ones() {
     let door = door();
     let granted = token(&door, json!({ "scope": "openid orders:read" }));
     assert_eq!(with_token(&door, ORDERS, &granted).await.status(), 200);
@@ -97,7 +97,7 @@ async fn a_scope_opens_what_was_granted_and_its_lack_is_told() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_person_is_never_taken_for_one() {
+async fn client_token_is_never_a_user() {
     let door = door();
     let clients = [
         json!({ "sub": null, "client_id": "reports", "scope": "orders:read" }),
@@ -140,7 +140,7 @@ async fn a_client_without_a_person_is_never_taken_for_one() {
 }
 
 #[tokio::test]
-async fn the_header_of_a_client_bears_the_name_that_the_operator_gave_it() {
+async fn client_header_name_can_be_configured() {
     let door = setup("client_header = \"X-Machine\"").start();
     let client = token(
         &door,
@@ -156,7 +156,7 @@ async fn the_header_of_a_client_bears_the_name_that_the_operator_gave_it() {
 }
 
 #[tokio::test]
-async fn a_page_of_everyones_is_shown_whatever_the_token_and_names_only_who_is_known() {
+async fn public_path_accepts_any_token_and_names_known_callers() {
     let door = door();
     let (good, expired) = (token(&door, json!({})), token(&door, json!({ "exp": 1 })));
     // The keys are fetched for who must be known, and not for a page of everyone's.
@@ -184,7 +184,7 @@ async fn a_page_of_everyones_is_shown_whatever_the_token_and_names_only_who_is_k
 }
 
 #[tokio::test]
-async fn a_socket_is_opened_by_a_token_and_lasts_as_long_as_that() {
+async fn websocket_by_token_lasts_as_long_as_the_token() {
     let door = door();
     let mut program = door.browser();
     let bearer = format!("Bearer {}", token(&door, json!({})));
@@ -209,7 +209,7 @@ async fn a_socket_is_opened_by_a_token_and_lasts_as_long_as_that() {
 }
 
 #[tokio::test]
-async fn the_log_names_a_token_without_telling_it() {
+async fn access_log_identifies_token_without_revealing_it() {
     let door = door();
     let (good, bad) = (
         token(&door, json!({})),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{CART, door, of_bob, token, with_token};
-use crate::support::answers::assert_problem;
+use crate::support::assertions::assert_problem;
 use crate::support::eventually;
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, Flaw};
@@ -12,7 +12,7 @@ use crate::support::provider::{Endpoint, Fault, Flaw};
 const ROOM: usize = 256;
 
 #[tokio::test]
-async fn a_flood_of_made_up_tokens_keeps_nobody_else_out() {
+async fn flood_of_invalid_tokens_does_not_starve_others() {
     let door = door();
     let known = token(&door, json!({}));
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);

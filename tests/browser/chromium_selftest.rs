@@ -16,7 +16,7 @@ fn page(content: &[u8]) -> Answer {
 }
 
 #[tokio::test]
-async fn plain_http_on_localhost_names() {
+async fn plain_http_localhost_names_accept_cookies() {
     let backend = Backend::start();
     let cookie = "doorward_jwt=sealed; Path=/; HttpOnly; SameSite=Lax";
     backend.answer("/form", page(FORM).with_header("Set-Cookie", cookie));
@@ -61,7 +61,7 @@ async fn plain_http_on_localhost_names() {
 }
 
 #[tokio::test]
-async fn tls_on_invented_names_takes_prefixed_cookies() {
+async fn tls_on_test_names_accepts_prefixed_cookies() {
     let authority = Authority::fresh();
     let certificate = authority.certificate_for(&["store.test", "forum.test"]);
     let backend = Backend::start_tls(&certificate);
@@ -102,7 +102,7 @@ async fn tls_on_invented_names_takes_prefixed_cookies() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_refused() {
+async fn untrusted_certificate_is_rejected() {
     let authority = Authority::fresh();
     let backend = Backend::start_tls(&authority.certificate_for(&["store.test"]));
     let other = Authority::fresh().certificate_for(&["store.test"]);

@@ -15,7 +15,7 @@ fn two(redis: &RedisServer) -> Doorward {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_logout_is_known_at_the_other_replica_within_a_second() {
+async fn logout_reaches_other_replica_within_a_second() {
     let redis = RedisServer::start();
     let doorward = two(&redis);
     let browser = doorward.logged_in("alice", CART).await;
@@ -26,7 +26,7 @@ async fn a_logout_is_known_at_the_other_replica_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_logout_by_the_provider_is_known_at_the_other_replica_within_a_second() {
+async fn backchannel_logout_reaches_other_replica_within_a_second() {
     let redis = RedisServer::start();
     let doorward = two(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
@@ -52,7 +52,7 @@ async fn a_logout_by_the_provider_is_known_at_the_other_replica_within_a_second(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once_at_both() {
+async fn webhook_reaches_other_replica_and_counts_once() {
     let redis = RedisServer::start();
     let fusionauth = "kind = \"fusionauth\"\nrequire_registration = false\n\
                       [providers.login.webhooks]\nsignature = \"jwks\"\n";
@@ -93,7 +93,7 @@ async fn a_webhook_is_known_at_the_other_replica_within_a_second_and_counts_once
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_socket_ends_within_a_second_of_the_logout_at_another_replica() {
+async fn websocket_closes_within_a_second_of_logout_elsewhere() {
     let redis = RedisServer::start();
     let doorward = two(&redis);
     let browser = doorward.logged_in("alice", CART).await;
@@ -112,7 +112,7 @@ async fn a_socket_ends_within_a_second_of_the_logout_at_another_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_starts_later_knows_what_was_ended_before() {
+async fn new_replica_learns_earlier_revocations() {
     let redis = RedisServer::start();
     let mut doorward = two(&redis);
     let browser = doorward.logged_in("alice", CART).await;
@@ -129,7 +129,7 @@ async fn a_replica_that_starts_later_knows_what_was_ended_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_forgot_is_told_again_what_was_ended() {
+async fn revocations_are_republished_to_a_store_that_forgot() {
     let redis = RedisServer::start();
     let mut doorward = two(&redis);
     let browser = doorward.logged_in("alice", CART).await;
