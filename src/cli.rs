@@ -1,5 +1,7 @@
 //! The command line: `doorward run`, `check`, `keygen`, `revoke` and `demo`. What a command prints goes to the writers it is handed.
 
+#[cfg(feature = "demo")]
+mod demo;
 mod revoke;
 mod run;
 mod service;
@@ -8,14 +10,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Config, Diagnosis, SealingKey};
 
+#[cfg(feature = "demo")]
+pub use self::demo::{DemoArgs, demo};
 pub use self::revoke::{RevokeArgs, revoke};
-pub use self::run::{demo, run};
+pub use self::run::run;
 
 /// What `doorward` was asked to do.
 #[derive(Debug, Parser)]
@@ -38,6 +41,7 @@ pub enum Command {
     /// End sessions before their time: of a person, one by its name, or all of an app
     Revoke(RevokeArgs),
     /// Try it: a provider, a store and a forum on loopback, with Doorward in front
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
 }
 
@@ -55,23 +59,6 @@ pub struct KeygenArgs {
     /// The file to write, which must not be there yet; without it the key goes to the standard output
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-}
-
-/// What `demo` takes.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// The port of the store and the forum
-    #[arg(long, default_value_t = 8080)]
-    pub port: u16,
-    /// The port of the identity provider
-    #[arg(long, default_value_t = 8090)]
-    pub provider_port: u16,
-    /// How long a JWT lives, so that a refresh can be watched
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = jwt_lifetime)]
-    pub jwt_lifetime: Duration,
-    /// Let the provider emulate FusionAuth
-    #[arg(long)]
-    pub fusionauth: bool,
 }
 
 /// How the process ends.
@@ -233,15 +220,6 @@ fn load(
             Ok(Err(Exit::Config))
         }
     }
-}
-
-/// A JWT that is over at once would have every request refreshed, for ever.
-fn jwt_lifetime(text: &str) -> Result<Duration, String> {
-    let lifetime = config::parse_duration(text).map_err(|error| error.to_string())?;
-    if lifetime.is_zero() {
-        return Err("a JWT must live for at least `1s`".to_owned());
-    }
-    Ok(lifetime)
 }
 
 fn fail(output: &mut Output<'_>, error: &dyn fmt::Display) -> io::Result<Exit> {

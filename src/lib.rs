@@ -14,6 +14,7 @@ pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod downstream;
 pub mod identity;

@@ -1,4 +1,4 @@
-//! `doorward run` and `doorward demo`: serve until a signal says to stop.
+//! `doorward run`: serves until a signal says to stop.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -9,12 +9,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
-use super::{ConfigArgs, DemoArgs, Exit, Output, fail, load, refuse, service};
-use crate::config::{self, SealingKey};
-use crate::demo::{Demo, DemoFiles, DemoOptions, Habits};
+use super::{ConfigArgs, Exit, Output, fail, load, service};
 use crate::downstream::ActivatedSockets;
 use crate::server::Server;
-use crate::telemetry::log::{self, LogFormat};
+use crate::telemetry::log;
 use crate::types::net::ListenAddr;
 use crate::types::time::SystemClock;
 
@@ -91,84 +89,24 @@ pub fn run(
     Ok(Exit::Success)
 }
 
-/// `doorward demo`: Doorward before a store and a forum with a provider of their own, all on loopback.
-///
-/// # Errors
-/// Nothing can be written any more.
-pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
-    if let Err(error) = log::start(LogFormat::Human, "warn") {
-        return fail(output, &error);
-    }
-    let options = DemoOptions {
-        port: arguments.port,
-        provider_port: arguments.provider_port,
-        jwt_lifetime: arguments.jwt_lifetime,
-        fusionauth: arguments
-            .fusionauth
-            .then_some(Habits { one_time_use: true }),
-    };
-    let mut stop = Stop::new()?;
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    let (demo, mut narration) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock)))
-    {
-        Ok(started) => started,
-        Err(error) => return fail(output, &error),
-    };
-    let key = match SealingKey::generate() {
-        Ok(key) => key,
-        Err(error) => return fail(output, &error),
-    };
-    let files = DemoFiles::write(&demo, &key.to_text())?;
-    // Advice about the demonstration is no use to who looks at it.
-    let config = match config::load(&files.config_file(), []) {
-        Ok(loaded) => loaded.config,
-        Err(diagnosis) => {
-            refuse(&diagnosis, output)?;
-            return Ok(Exit::Config);
-        }
-    };
-    let server = match Server::start(&config, Arc::new(SystemClock), None) {
-        Ok(server) => server,
-        Err(error) => return fail(output, &error),
-    };
-    output.out.write_all(demo.greeting().as_bytes())?;
-    output.out.flush()?;
-    stop.runtime.block_on(async {
-        loop {
-            let line = tokio::select! {
-                () = stop.signals.told() => return io::Result::Ok(()),
-                line = narration.next_line() => line,
-            };
-            let Some(line) = line else { return Ok(()) };
-            writeln!(output.out, "{line}")?;
-            output.out.flush()?;
-        }
-    })?;
-    server.shut_down();
-    Ok(Exit::Success)
-}
-
 /// Where a listener is bound: the port that the system chose instead of 0.
 fn bound(address: Option<SocketAddr>, asked_for: &ListenAddr) -> ListenAddr {
     address.map_or_else(|| asked_for.clone(), ListenAddr::Tcp)
 }
 
 /// What tells the process to stop, from when this is made.
-struct Stop {
-    signals: Signals,
-    runtime: Runtime,
+pub(super) struct Stop {
+    pub(super) signals: Signals,
+    pub(super) runtime: Runtime,
 }
 
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn new() -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let in_flight = runtime.enter();
         let signals = Signals {
@@ -181,7 +119,7 @@ impl Stop {
 }
 
 impl Signals {
-    async fn told(&mut self) {
+    pub(super) async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

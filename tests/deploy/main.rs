@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 mod as_doorward_reads_it;
+mod production_build;
 mod the_image_builds;
 
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
@@ -501,7 +502,7 @@ fn image_complaints(dockerfile: &str) -> Vec<String> {
     expect.that(
         lines
             .iter()
-            .any(|line| line.contains("cargo build --release --locked")),
+            .any(|line| line.contains("cargo build --profile dist --locked")),
         "it builds what is locked",
     );
     for line in [

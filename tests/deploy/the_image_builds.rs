@@ -36,8 +36,18 @@ fn cargo_finds_the_binary_and_a_lock_file_that_fits_in_what_is_copied() {
         .find(|target| target.is_bin())
         .unwrap();
     assert!(DOCKERFILE.contains(&format!("--bin {}", binary.name)));
-    assert!(DOCKERFILE.contains(&format!("target/release/{}", binary.name)));
+    assert!(DOCKERFILE.contains(&format!("target/dist/{}", binary.name)));
     assert!(binary.src_path.exists());
+}
+
+#[test]
+fn targets_that_are_not_copied_have_a_path() {
+    // Without one, Cargo looks for the file when it builds the binary, and fails.
+    let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
+    let targets = ["test", "bench"].map(|kind| manifest[kind].as_array().unwrap());
+    for target in targets.into_iter().flatten() {
+        assert!(target.get("path").is_some(), "{target} has no path");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod big_bodies;
 #[cfg(test)]
 mod client_address;
 #[cfg(test)]
+#[cfg(feature = "demo")]
 mod command_demo;
 #[cfg(test)]
 mod command_revoke;
@@ -35,6 +36,7 @@ mod drain;
 #[cfg(test)]
 mod frontchannel_logout;
 #[cfg(test)]
+#[cfg(feature = "demo")]
 mod fusionauth;
 #[cfg(test)]
 mod grpc;

@@ -12,6 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::backend::Backend;
+#[cfg(feature = "demo")]
 use crate::support::process::DemoProcess;
 use crate::support::real_provider::{RealProvider, registration, secret_of};
 
@@ -176,6 +177,7 @@ fn libraries(origin: &str, port: u16) {
     run("/usr/bin/python3", &arguments, &[]);
 }
 
+#[cfg(feature = "demo")]
 #[test]
 fn curl_journey_against_demo() {
     let demo = DemoProcess::start(SECONDS);
@@ -203,6 +205,7 @@ fn curl_journey_against_real_provider() {
     }
 }
 
+#[cfg(feature = "demo")]
 #[test]
 fn oauth_libraries_against_demo() {
     let demo = DemoProcess::start(60);

@@ -12,6 +12,7 @@ pub mod cookies;
 pub mod deployment;
 pub mod device;
 pub mod doorward;
+#[cfg(feature = "demo")]
 pub mod emulated;
 pub mod exposition;
 pub mod fetch_metadata;

@@ -16,6 +16,7 @@ pub struct Process {
 }
 
 /// A running `doorward demo`.
+#[cfg(feature = "demo")]
 pub struct DemoProcess {
     /// Origins without a slash at the end.
     pub store: String,
@@ -221,6 +222,7 @@ impl Drop for Process {
     }
 }
 
+#[cfg(feature = "demo")]
 impl DemoProcess {
     /// Starts it on free ports, with JWTs that live so many seconds.
     pub fn start(jwt_lifetime: u64) -> Self {
