@@ -202,10 +202,10 @@ class Soak:
             while more := connection.recv(65536):
                 text += more
         found = re.findall(
-            r'doorward_requests_total\{app="store",code="(\w+)",status="(\w+)"\} (\d+)',
+            r'doorward_requests_total\{app="store",decision="(\w+)",status_class="(\w+)"\} (\d+)',
             text.decode(),
         )
-        return {(code, status): int(count) for code, status, count in found}
+        return {(decision, status): int(count) for decision, status, count in found}
 
 
 def main():

@@ -96,6 +96,9 @@ pub trait Observer: Send + Sync {
     /// Whether all published revocations are known here changed to `known`.
     fn revocations_synced(&self, known: bool);
 
+    /// A published revocation could not be decrypted or parsed.
+    fn revocation_event_invalid(&self);
+
     /// The number of live sessions that were last seen under a decryption-only key changed.
     fn sessions_on_previous_keys(&self, count: usize);
 

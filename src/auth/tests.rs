@@ -45,6 +45,7 @@ struct Nobody;
 impl Observer for Nobody {
     fn record_event(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
     fn revocations_synced(&self, _known: bool) {}
+    fn revocation_event_invalid(&self) {}
     fn sessions_on_previous_keys(&self, _count: usize) {}
     fn observe_cookie_size(&self, _app: &AppAuth, _bytes: usize) {}
 }

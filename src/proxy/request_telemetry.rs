@@ -18,7 +18,7 @@ use crate::policy::decide::Caller;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::Route;
 use crate::session::validity::NoSessionReason;
-use crate::telemetry::access::{AccessBuffer, AccessLine};
+use crate::telemetry::access::{AccessBuffer, AccessEntry};
 use crate::telemetry::metrics::{AppMetrics, Metrics};
 use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, ValidityCheck};
 use crate::types::net::ConnectionInfo;
@@ -239,11 +239,11 @@ impl ResponseObserver {
         let app = record.app.and_then(|index| record.shared.apps.get(index));
         let took = record.began.elapsed();
         let metrics = app.map_or(&record.shared.anonymous_tasks, |(_, metrics)| metrics);
-        metrics.answered(self.code, self.status, took, record.upstream);
+        metrics.observe_request(self.code, self.status, took, record.upstream);
         let Some(access) = &record.shared.access else {
             return;
         };
-        access.write(&AccessLine {
+        access.write(&AccessEntry {
             time: record.shared.clock.now(),
             request_id: record.request_id.digits(),
             app: app.map(|(name, _)| name.as_str()),
@@ -252,10 +252,10 @@ impl ResponseObserver {
             host: &record.host,
             path: &record.path,
             status: self.status,
-            code: self.code,
+            decision: self.code,
             session: record.session.as_deref(),
-            took,
-            upstream: record.upstream,
+            duration: took,
+            upstream_duration: record.upstream,
             bytes_in: record.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out,
         });

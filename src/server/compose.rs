@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::StartError;
-use super::observe::MetricsObserver;
+use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
 use crate::admin::{CommandHandler, GaugeRefresher};
 use crate::auth::app::AppAuth;
 use crate::auth::bearer::introspection::Introspection;
@@ -138,22 +138,22 @@ impl Components {
         debug_assert!(begun.is_ok());
     }
 
-    /// What sets the gauges when somebody asks for the numbers.
+    /// Refreshes the gauges at each scrape.
     pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> GaugeRefresher {
-        let (auth, metrics, providers) = (
-            Arc::clone(&self.auth),
-            Arc::clone(metrics),
-            self.providers.clone(),
-        );
-        let (limiters, sites) = (Arc::clone(&self.limiters), Arc::clone(&self.sites));
+        let auth = Arc::clone(&self.auth);
+        let metrics = Arc::clone(metrics);
+        let providers = self.providers.clone();
+        let limiters = Arc::clone(&self.limiters);
+        let sites = Arc::clone(&self.sites);
         Arc::new(move || {
-            let of_apps = sites.apps().iter().zip(&limiters.apps);
-            let of_apps =
-                of_apps.filter_map(|(app, limiter)| Some((app.name.as_str(), limiter.as_ref()?)));
-            let limiters: Vec<_> = std::iter::once(("", &limiters.all))
-                .chain(of_apps)
-                .collect();
-            super::observe::read_gauges(&auth, &providers, &limiters, &metrics);
+            let apps = sites.apps().iter().zip(&limiters.apps);
+            let limiters = NamedLimiters {
+                server: &limiters.all,
+                apps: apps
+                    .filter_map(|(app, limiter)| Some((app.name.as_str(), limiter.as_ref()?)))
+                    .collect(),
+            };
+            refresh_gauges(&auth, &providers, &limiters, &metrics);
         })
     }
 

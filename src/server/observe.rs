@@ -1,4 +1,5 @@
-//! What the flows report, as counters and log lines; and the gauges, read from time to time.
+//! Event counters and audit log entries of the authentication flows, and gauges that are refreshed
+//! at each scrape.
 
 use std::sync::Arc;
 
@@ -8,7 +9,13 @@ use crate::oidc::Provider;
 use crate::proxy::ConcurrencyLimiter;
 use crate::telemetry::metrics::Metrics;
 
-/// Counts and logs what happens.
+/// The concurrency limiters, with the names of the apps that have one.
+pub(super) struct NamedLimiters<'a> {
+    pub(super) server: &'a ConcurrencyLimiter,
+    pub(super) apps: Vec<(&'a str, &'a ConcurrencyLimiter)>,
+}
+
+/// Counts and logs authentication events.
 pub(super) struct MetricsObserver {
     metrics: Arc<Metrics>,
 }
@@ -23,7 +30,7 @@ impl Observer for MetricsObserver {
     fn record_event(&self, app: &AppAuth, event: Event, outcome: &'static str) {
         let name = app.app.name.as_str();
         if event == Event::Introspection {
-            // As often as programs ask: that is what the counter is for.
+            // Too frequent for `info`: API clients may cause one per request.
             tracing::debug!(app = name, outcome, "{}", event.name());
         } else {
             tracing::info!(app = name, outcome, "{}", event.name());
@@ -34,7 +41,7 @@ impl Observer for MetricsObserver {
             Event::PasswordLogin => &self.metrics.password_logins,
             Event::Refresh => &self.metrics.refreshes,
             Event::Revocation => &self.metrics.revocations,
-            Event::RefreshTokenReuse => &self.metrics.thefts,
+            Event::RefreshTokenReuse => &self.metrics.refresh_tokens_reused,
             Event::Logout => &self.metrics.logouts,
             Event::Introspection => &self.metrics.introspections,
             Event::AppLogout => &self.metrics.app_logouts,
@@ -43,58 +50,66 @@ impl Observer for MetricsObserver {
         counter.with_label_values(&[name, outcome]).inc();
     }
 
-    fn revocations_synced(&self, known: bool) {
-        if known {
+    fn revocations_synced(&self, is_synced: bool) {
+        if is_synced {
             tracing::info!("revocations_synced");
         } else {
             tracing::warn!("revocations_not_synced");
         }
-        self.metrics.revocation_sync_up.set(i64::from(known));
+        self.metrics.revocation_sync_up.set(i64::from(is_synced));
+    }
+
+    fn revocation_event_invalid(&self) {
+        self.metrics.revocation_events_invalid.inc();
     }
 
     fn sessions_on_previous_keys(&self, count: usize) {
-        self.metrics.sessions_on_previous_keys.set(whole(count));
+        self.metrics
+            .sessions_on_previous_keys
+            .set(gauge_value(count));
     }
 
     fn observe_cookie_size(&self, app: &AppAuth, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.metrics
-            .cookie_bytes
+            .session_cookie_bytes
             .with_label_values(&[app.app.name.as_str()])
             .observe(bytes.into());
     }
 }
 
-/// Sets the gauges to what is.
-pub(super) fn read_gauges(
+/// Sets the gauges to their current values.
+pub(super) fn refresh_gauges(
     auth: &Auth,
     providers: &[Arc<Provider>],
-    limiters: &[(&str, &ConcurrencyLimiter)],
+    limiters: &NamedLimiters<'_>,
     metrics: &Metrics,
 ) {
-    for (app, limiter) in limiters {
-        let app = [*app];
+    metrics
+        .server_requests_in_flight
+        .set(gauge_value(limiters.server.in_flight()));
+    metrics
+        .server_requests_queued
+        .set(gauge_value(limiters.server.queued()));
+    for (app, limiter) in &limiters.apps {
         metrics
             .requests_in_flight
-            .with_label_values(&app)
-            .set(whole(limiter.in_flight()));
+            .with_label_values(&[app])
+            .set(gauge_value(limiter.in_flight()));
         metrics
             .requests_queued
-            .with_label_values(&app)
-            .set(whole(limiter.queued()));
+            .with_label_values(&[app])
+            .set(gauge_value(limiter.queued()));
     }
     let (entries, revoked) = auth.remembered();
-    metrics.store_entries.set(whole(entries));
-    metrics.revoked_sessions.set(whole(revoked));
-    let (post_replays, bytes) = auth.preserved_posts();
-    metrics.preserved_posts.set(whole(post_replays));
-    metrics.preserved_post_bytes.set(whole(bytes));
-    metrics
-        .revocation_events_invalid
-        .set(i64::try_from(auth.invalid_events()).unwrap_or(i64::MAX));
+    metrics.store_entries.set(gauge_value(entries));
+    metrics.revoked_sessions.set(gauge_value(revoked));
+    let (posts, bytes) = auth.preserved_posts();
+    metrics.preserved_posts.set(gauge_value(posts));
+    metrics.preserved_post_bytes.set(gauge_value(bytes));
     metrics
         .introspected_tokens
-        .set(whole(auth.introspected_tokens()));
+        .set(gauge_value(auth.introspected_tokens()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
         if let Some(skew) = provider.clock_skew() {
@@ -107,15 +122,15 @@ pub(super) fn read_gauges(
             metrics
                 .provider_keys
                 .with_label_values(&name)
-                .set(whole(keys.usable()));
+                .set(gauge_value(keys.usable()));
             metrics
                 .provider_keys_skipped
                 .with_label_values(&name)
-                .set(whole(keys.skipped().len()));
+                .set(gauge_value(keys.skipped().len()));
         }
     }
 }
 
-fn whole(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+fn gauge_value(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

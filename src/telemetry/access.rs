@@ -1,6 +1,7 @@
-//! The access log: one JSON object a request on one line, formatted by hand since a general logger costs more than
-//! the proxying itself. Workers append to buffers of their own; one thread writes them out. A writer that cannot
-//! keep up costs lines, which are counted, never requests.
+//! Access log: one JSON object per request on one line. Entries are formatted by hand, because a
+//! general logger costs more than proxying the request. Each worker appends to its own buffer, and
+//! one thread writes all buffers. If that thread falls behind, entries are dropped and counted;
+//! requests never wait.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -14,59 +15,59 @@ use prometheus::IntCounter;
 use super::metrics::Metrics;
 use crate::types::time::Timestamp;
 
-/// Lines wait at most this long.
-const PAUSE: Duration = Duration::from_millis(200);
-/// A buffer of this many bytes wakes the writer.
-const HIGH: usize = 32 * 1024;
-/// A buffer never holds more than this many bytes.
-const FULL: usize = 1024 * 1024;
-/// No text from a client takes more than this many bytes of a line before escaping.
-const LONGEST: usize = 2048;
+/// How often the buffers are written out.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// A buffer of this size wakes the writer early, in bytes.
+const WAKE_WRITER_AT: usize = 32 * 1024;
+/// Entries are dropped while a buffer has this size, in bytes.
+const MAX_BUFFERED: usize = 1024 * 1024;
+/// The most that an entry holds of one text from the client, in bytes before escaping.
+const MAX_TEXT: usize = 2048;
 
-/// One answered request.
+/// The access log entry of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct AccessLine<'a> {
-    /// When the answer ended.
+pub struct AccessEntry<'a> {
+    /// When the response ended.
     pub time: Timestamp,
-    /// The reference that error pages show too.
+    /// The request ID, which error pages show too.
     pub request_id: [u8; 16],
-    /// The app, if the host named one.
+    /// The app, if the host belongs to one.
     pub app: Option<&'a str>,
-    /// The peer, or whom a trusted proxy names.
+    /// The peer address, or the client address from a trusted proxy.
     pub client: Option<IpAddr>,
-    /// The method as it came.
+    /// The request method.
     pub method: &'a str,
-    /// The host as it came.
+    /// The request's host.
     pub host: &'a str,
-    /// The path; whatever follows a `?` is left out, since codes and tokens travel there.
+    /// The path. The query is not written, because it can hold codes and tokens.
     pub path: &'a str,
-    /// The status that was sent.
+    /// The response status.
     pub status: u16,
-    /// The code of the decision.
-    pub code: &'a str,
-    /// The session's id, of which only the first eight characters are written.
+    /// The code of the decision, the same as the metric label.
+    pub decision: &'a str,
+    /// The session ID. Only its first eight characters are written.
     pub session: Option<&'a str>,
-    /// From the request's head to the last byte of the answer.
-    pub took: Duration,
-    /// How much of it was the backend's time to its answer's head.
-    pub upstream: Option<Duration>,
-    /// Bytes of the request's body.
+    /// Time from the request head to the last byte of the response.
+    pub duration: Duration,
+    /// Time until the response head of the app.
+    pub upstream_duration: Option<Duration>,
+    /// Size of the request body, in bytes.
     pub bytes_in: u64,
-    /// Bytes of the answer's body.
+    /// Size of the response body, in bytes.
     pub bytes_out: u64,
 }
 
-/// The thread that writes, and the buffers that it empties. Dropped, it writes what is left.
+/// The writer thread and its buffers. Dropping it writes all pending entries.
 #[derive(Debug)]
 pub struct AccessLog {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// One worker's end of the access log.
+/// The buffer of one worker.
 #[derive(Debug)]
 pub struct AccessBuffer {
-    lines: Arc<Mutex<Vec<u8>>>,
+    entries: Arc<Mutex<Vec<u8>>>,
     writer: std::thread::Thread,
     dropped: IntCounter,
 }
@@ -78,31 +79,31 @@ struct Shared {
 }
 
 impl AccessLog {
-    /// Starts the writing thread.
+    /// Starts the writer thread.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The thread cannot be created.
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let for_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || theirs.write_to(out))?;
+            .spawn(move || for_thread.write_to(out))?;
         Ok(Self {
             shared,
             thread: Some(thread),
         })
     }
 
-    /// A new buffer for one worker; `None` once the log has ended.
+    /// Adds the buffer of a worker. `None` if the writer thread has ended.
     pub fn buffer(&self, metrics: &Metrics) -> Option<AccessBuffer> {
         let writer = self.thread.as_ref()?.thread().clone();
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        lock(&self.shared.buffers).push(Arc::clone(&lines));
+        let entries = Arc::new(Mutex::new(Vec::new()));
+        lock(&self.shared.buffers).push(Arc::clone(&entries));
         Some(AccessBuffer {
-            lines,
+            entries,
             writer,
-            dropped: metrics.dropped_log_lines.clone(),
+            dropped: metrics.access_log_dropped.clone(),
         })
     }
 }
@@ -112,23 +113,23 @@ impl Drop for AccessLog {
         self.shared.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // A panic in the thread was already reported by the thread itself.
+            // The panic hook has reported a panic of the thread.
             let _ = thread.join();
         }
     }
 }
 
 impl AccessBuffer {
-    /// Appends one line; never waits for the disk.
-    pub fn write(&self, line: &AccessLine<'_>) {
-        let mut lines = lock(&self.lines);
-        if lines.len() >= FULL {
+    /// Appends one entry. Never waits for output.
+    pub fn write(&self, entry: &AccessEntry<'_>) {
+        let mut entries = lock(&self.entries);
+        if entries.len() >= MAX_BUFFERED {
             self.dropped.inc();
             return;
         }
-        let before = lines.len();
-        line.format(&mut lines);
-        if before < HIGH && lines.len() >= HIGH {
+        let before = entries.len();
+        entry.format(&mut entries);
+        if before < WAKE_WRITER_AT && entries.len() >= WAKE_WRITER_AT {
             self.writer.unpark();
         }
     }
@@ -136,24 +137,24 @@ impl AccessBuffer {
 
 impl Shared {
     fn write_to(&self, mut out: impl Write) {
-        let mut taken = Vec::new();
+        let mut pending = Vec::new();
         loop {
-            let last = self.stop.load(Ordering::Acquire);
+            let is_last = self.stop.load(Ordering::Acquire);
             let buffers = lock(&self.buffers).clone();
             for buffer in &buffers {
-                std::mem::swap(&mut *lock(buffer), &mut taken);
-                // A full disk must not end the service; what fails is lost.
-                let _ = out.write_all(&taken);
-                taken.clear();
+                std::mem::swap(&mut *lock(buffer), &mut pending);
+                // A write error, such as a full disk, loses entries but does not stop the service.
+                let _ = out.write_all(&pending);
+                pending.clear();
             }
             let _ = out.flush();
             lock(&self.buffers)
                 .retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
-            if last {
+            if is_last {
                 return;
             }
             drop(buffers);
-            std::thread::park_timeout(PAUSE);
+            std::thread::park_timeout(FLUSH_INTERVAL);
         }
     }
 }
@@ -162,7 +163,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl AccessLine<'_> {
+impl AccessEntry<'_> {
     fn format(&self, out: &mut Vec<u8>) {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
         let session = self.session.map(|sid| sid.get(..8).unwrap_or_default());
@@ -182,10 +183,10 @@ impl AccessLine<'_> {
         text(out, b",\"path\":\"", path);
         out.extend_from_slice(b",\"status\":");
         push_number(out, self.status.into());
-        text(out, b",\"code\":\"", self.code);
+        text(out, b",\"decision\":\"", self.decision);
         optional(out, b",\"session\":\"", session);
-        milliseconds(out, b",\"ms\":", self.took);
-        if let Some(upstream) = self.upstream {
+        milliseconds(out, b",\"ms\":", self.duration);
+        if let Some(upstream) = self.upstream_duration {
             milliseconds(out, b",\"upstream_ms\":", upstream);
         }
         out.extend_from_slice(b",\"in\":");
@@ -202,12 +203,12 @@ fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
     }
 }
 
-/// A member whose value may come from anybody: everything but printable ASCII is escaped, so that neither a
-/// terminal nor a reader of lines can be fooled.
+/// A string member. Everything except printable ASCII is escaped, because client input must not
+/// inject entries or terminal escape sequences.
 fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
-    if value.len() <= LONGEST && value.as_bytes().iter().all(is_plain) {
+    if value.len() <= MAX_TEXT && value.as_bytes().iter().all(is_plain) {
         out.extend_from_slice(value.as_bytes());
     } else {
         escaped(out, value);
@@ -217,7 +218,7 @@ fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
 
 fn escaped(out: &mut Vec<u8>, value: &str) {
     for (at, char) in value.char_indices() {
-        if at >= LONGEST {
+        if at >= MAX_TEXT {
             out.extend_from_slice(b"...");
             break;
         }
@@ -235,8 +236,8 @@ fn escaped(out: &mut Vec<u8>, value: &str) {
     }
 }
 
-fn milliseconds(out: &mut Vec<u8>, key: &[u8], span: Duration) {
-    let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+fn milliseconds(out: &mut Vec<u8>, key: &[u8], duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     out.extend_from_slice(key);
     push_number(out, micros / 1000);
     out.push(b'.');
@@ -258,7 +259,7 @@ fn push_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// `std::fmt` takes five times as long, which shows: a line has ten numbers.
+/// Writes a number. `std::fmt` takes five times as long, and an entry has ten numbers.
 fn push_number(out: &mut Vec<u8>, mut number: u64) {
     let start = out.len();
     loop {
@@ -273,11 +274,11 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-/// The last `N` digits, with zeros in front.
+/// The last `N` digits, with leading zeros.
 fn push_digits<const N: usize>(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; N];
-    for place in digits.iter_mut().rev() {
-        *place = digit(number);
+    for slot in digits.iter_mut().rev() {
+        *slot = digit(number);
         number /= 10;
     }
     out.extend_from_slice(&digits);
@@ -287,7 +288,7 @@ const fn digit(number: u64) -> u8 {
     b'0' + (number % 10) as u8
 }
 
-/// RFC 3339 in UTC; the calendar's arithmetic counts years from March, so that leap days come last.
+/// RFC 3339 in UTC. The calendar arithmetic starts years in March, so that a leap day is the last day.
 fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     let (days, second) = (time.secs() / 86_400, time.secs() % 86_400);
     let shifted = days + 719_468;
@@ -305,14 +306,14 @@ fn push_time(out: &mut Vec<u8>, time: Timestamp) {
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     push_digits::<4>(out, year);
-    for (before, number) in [
+    for (separator, number) in [
         (b'-', month),
         (b'-', day),
         (b'T', hour),
         (b':', minute),
         (b':', second),
     ] {
-        out.push(before);
+        out.push(separator);
         push_digits::<2>(out, number);
     }
     out.push(b'Z');
@@ -322,7 +323,7 @@ fn push_time(out: &mut Vec<u8>, time: Timestamp) {
 mod tests {
     use super::*;
 
-    const LINE: AccessLine<'_> = AccessLine {
+    const ENTRY: AccessEntry<'_> = AccessEntry {
         time: Timestamp::from_secs(951_827_696),
         request_id: *b"00000000000000r1",
         app: Some("store"),
@@ -331,17 +332,17 @@ mod tests {
         host: "store.test",
         path: "/cart",
         status: 200,
-        code: "forwarded",
+        decision: "forwarded",
         session: Some("0123456789abcdef"),
-        took: Duration::from_micros(1234),
-        upstream: Some(Duration::from_micros(1000)),
+        duration: Duration::from_micros(1234),
+        upstream_duration: Some(Duration::from_micros(1000)),
         bytes_in: 0,
         bytes_out: 7,
     };
 
-    fn parsed(line: &AccessLine<'_>) -> serde_json::Value {
+    fn parsed(entry: &AccessEntry<'_>) -> serde_json::Value {
         let mut out = Vec::new();
-        line.format(&mut out);
+        entry.format(&mut out);
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert!(
             out.iter()
@@ -351,58 +352,64 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_object_with_the_facts() {
-        let line = parsed(&LINE);
-        assert_eq!(line["time"], "2000-02-29T12:34:56Z");
+    fn entry_is_one_json_object() {
+        let entry = parsed(&ENTRY);
+        assert_eq!(entry["time"], "2000-02-29T12:34:56Z");
         assert_eq!(
-            (line["ms"].as_f64(), line["upstream_ms"].as_f64()),
+            (entry["ms"].as_f64(), entry["upstream_ms"].as_f64()),
             (Some(1.234), Some(1.0))
         );
         assert_eq!(
-            (&line["status"], &line["out"], &line["session"]),
+            (&entry["status"], &entry["out"], &entry["session"]),
             (&200.into(), &7.into(), &"01234567".into())
         );
         assert_eq!(
-            parsed(&AccessLine {
+            parsed(&AccessEntry {
                 time: Timestamp::from_secs(0),
-                ..LINE
+                ..ENTRY
             })["time"],
             "1970-01-01T00:00:00Z"
         );
         let end_of_year = Timestamp::from_secs(1_798_761_599);
         assert_eq!(
-            parsed(&AccessLine {
+            parsed(&AccessEntry {
                 time: end_of_year,
-                ..LINE
+                ..ENTRY
             })["time"],
             "2026-12-31T23:59:59Z"
         );
     }
 
-    /// LESSONS, Operation: codes in logs; CR LF, escapes and JSON breaks in log lines.
+    /// No authorization codes in the log, and no injection by CR LF, quotes or escape sequences.
     #[test]
-    fn what_a_client_sent_neither_leaks_nor_breaks_out() {
+    fn client_input_is_escaped_and_query_dropped() {
         assert_eq!(
-            parsed(&AccessLine {
+            parsed(&AccessEntry {
                 path: "/callback?code=s3cret",
-                ..LINE
+                ..ENTRY
             })["path"],
             "/callback"
         );
         assert_eq!(
-            parsed(&AccessLine {
+            parsed(&AccessEntry {
                 path: "/a#code=s3cret",
-                ..LINE
+                ..ENTRY
             })["path"],
             "/a"
         );
-        let odd = "a\r\n\",\"status\":0,\\ \x1b[31m\u{202e}\u{1f600}\u{85}";
-        assert_eq!(parsed(&AccessLine { host: odd, ..LINE })["host"], odd);
+        let hostile = "a\r\n\",\"status\":0,\\ \x1b[31m\u{202e}\u{1f600}\u{85}";
+        assert_eq!(
+            parsed(&AccessEntry {
+                host: hostile,
+                ..ENTRY
+            })["host"],
+            hostile
+        );
         let long = "x".repeat(100_000);
         assert!(
-            parsed(&AccessLine {
+            parsed(&AccessEntry {
                 path: &long,
-                ..LINE
+                ..ENTRY
             })["path"]
                 .as_str()
                 .unwrap()
@@ -412,13 +419,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_the_end_is_in_the_file() {
+    fn drop_writes_pending_entries() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let log = AccessLog::start(file.reopen().unwrap()).unwrap();
         let metrics = Metrics::new().unwrap();
         let buffers = [log.buffer(&metrics).unwrap(), log.buffer(&metrics).unwrap()];
         for buffer in &buffers {
-            (0..1000).for_each(|_| buffer.write(&LINE));
+            (0..1000).for_each(|_| buffer.write(&ENTRY));
         }
         drop(log);
         assert_eq!(
@@ -428,12 +435,12 @@ mod tests {
                 .count(),
             2000
         );
-        assert_eq!(metrics.dropped_log_lines.get(), 0);
+        assert_eq!(metrics.access_log_dropped.get(), 0);
     }
 
-    struct Stuck(std::sync::mpsc::Receiver<()>);
+    struct BlockedWriter(std::sync::mpsc::Receiver<()>);
 
-    impl Write for Stuck {
+    impl Write for BlockedWriter {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             if !bytes.is_empty() {
                 let _ = self.0.recv();
@@ -447,14 +454,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_disk_costs_lines_not_memory() {
-        let (release, stuck) = std::sync::mpsc::channel();
-        let log = AccessLog::start(Stuck(stuck)).unwrap();
+    fn blocked_writer_drops_entries_and_bounds_memory() {
+        let (release, blocked) = std::sync::mpsc::channel();
+        let log = AccessLog::start(BlockedWriter(blocked)).unwrap();
         let metrics = Metrics::new().unwrap();
         let buffer = log.buffer(&metrics).unwrap();
-        (0..20_000).for_each(|_| buffer.write(&LINE));
-        assert!(metrics.dropped_log_lines.get() > 0);
-        assert!(lock(&buffer.lines).len() < FULL + 1000);
+        (0..20_000).for_each(|_| buffer.write(&ENTRY));
+        assert!(metrics.access_log_dropped.get() > 0);
+        assert!(lock(&buffer.entries).len() < MAX_BUFFERED + 1000);
         drop(release);
     }
 }

@@ -1,26 +1,26 @@
-//! Readiness as a latch of named conditions: ready when all are met. Each part of the program holds its own
-//! condition and knows nothing of the others; `/readyz` names those that are missing.
+//! Readiness: named conditions that must all be met. Each component holds its own condition, and
+//! `/readyz` lists those that are not met.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// All conditions of being ready.
+/// The conditions of readiness.
 #[derive(Debug, Default)]
 pub struct Health {
     conditions: Vec<(&'static str, Arc<AtomicBool>)>,
 }
 
-/// One condition, held by the part that can say whether it is met.
+/// One condition, held by the component that it depends on.
 #[derive(Clone, Debug)]
 pub struct Condition(Arc<AtomicBool>);
 
 impl Health {
-    /// No conditions yet: ready.
+    /// No conditions, so ready.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a condition, not met yet.
+    /// Adds a condition that is not met yet.
     pub fn condition(&mut self, name: &'static str) -> Condition {
         let flag = Arc::new(AtomicBool::new(false));
         self.conditions.push((name, Arc::clone(&flag)));
@@ -42,12 +42,12 @@ impl Health {
 }
 
 impl Condition {
-    /// From now on this condition is met.
+    /// Marks the condition as met.
     pub fn met(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// From now on this condition is not met (draining, for instance).
+    /// Marks the condition as not met, for example while draining.
     pub fn unmet(&self) {
         self.0.store(false, Ordering::Release);
     }

@@ -1,42 +1,42 @@
-//! Sets up the log of events on standard error. Requests have lines of their own: see `access`.
+//! Event log on standard error, through `tracing`. Requests are logged in the access log.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// How events are written.
+/// The format of the event log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One line of text an event, for people.
+    /// One line of text per event.
     #[default]
     Human,
-    /// One JSON object an event, for machines.
+    /// One JSON object per event.
     Json,
 }
 
-/// Why the log could not be set up.
+/// Errors while setting up the event log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter is not understood.
-    #[error("the log filter `{filter}` is not understood: {reason}")]
+    /// The filter is not valid.
+    #[error("invalid log filter `{filter}`: {reason}")]
     Filter {
-        /// The filter as it was given.
+        /// The filter.
         filter: String,
-        /// What is wrong with it.
+        /// Why it is not valid.
         reason: String,
     },
-    /// A log was set up before.
-    #[error("a log is already set up in this process")]
-    Twice,
+    /// The process has a log already.
+    #[error("the process already has a log")]
+    AlreadyStarted,
 }
 
-/// Sends events that pass `filter` (such as `info` or `info,doorward::oidc=debug`) to standard error.
+/// Logs events that pass `filter`, such as `info` or `info,doorward::oidc=debug`, to standard error.
 ///
 /// # Errors
-/// The filter is not understood, or the process has a log already.
+/// The filter is not valid, or the process has a log already.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), LogError> {
     let subscriber = subscriber(format, filter, std::io::stderr)?;
-    subscriber.try_init().map_err(|_| LogError::Twice)
+    subscriber.try_init().map_err(|_| LogError::AlreadyStarted)
 }
 
 fn subscriber<W>(
@@ -53,7 +53,7 @@ where
             filter: filter.to_owned(),
             reason: error.to_string(),
         })?;
-    // Colours would let what a client sent be mistaken for our own escapes in a terminal.
+    // Without colors, any escape sequence in the log would come from a client and gets escaped.
     let base = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_begin_a_line_of_its_own() {
+    fn values_cannot_inject_lines_or_escapes() {
         let forged = "a\n{\"message\":\"forged\"}\x1b[31m";
         let json = written(LogFormat::Json, forged);
         assert_eq!(json.lines().count(), 1, "{json}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_filter_is_an_error_that_names_it() {
+    fn invalid_filter_is_named_in_the_error() {
         let error = subscriber(LogFormat::Human, "a=b=c", std::io::sink)
             .err()
             .unwrap();

@@ -1,4 +1,4 @@
-//! What an operator sees from outside: access lines, events, numbers, readiness.
+//! Observability: access log, event log, metrics, readiness.
 
 pub mod access;
 pub mod health;

@@ -56,7 +56,10 @@ pub(super) struct TunnelLimits {
 impl Tunnels {
     /// None yet.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
-        let (open, ended) = (metrics.tunnels.clone(), metrics.tunnels_ended.clone());
+        let (open, ended) = (
+            metrics.upgraded_connections.clone(),
+            metrics.upgraded_connections_ended.clone(),
+        );
         Arc::new(Self {
             stage: watch::Sender::new(Stage::Serving),
             open,

@@ -117,7 +117,7 @@ async fn invalid_id_token_at_login_yields_page_naming_the_flaw() {
             door.log
                 .lines()
                 .iter()
-                .any(|line| line["request_id"] == reference.as_str() && line["code"] == code)
+                .any(|line| line["request_id"] == reference.as_str() && line["decision"] == code)
         };
         eventually(&format!("a line {reference} with {code}"), logged).await;
     }

@@ -108,7 +108,7 @@ async fn oversized_target_is_refused() {
     assert_eq!(door.store.count(), 1);
     metric_reaches(
         &door,
-        r#"doorward_requests_total{app="",code="target_too_long",status="4xx"}"#,
+        r#"doorward_requests_total{app="",decision="target_too_long",status_class="4xx"}"#,
         1.0,
     )
     .await;
@@ -288,11 +288,8 @@ async fn in_flight_limit_queues_then_yields_503() {
     let (gate, held) = hold(&door, 2).await;
     let mut waiting = dialogue(&door).await;
     waiting.say(get("X-Waited: 1\r\n")).await;
-    metric_reaches(&door, r#"doorward_requests_queued{app=""}"#, 1.0).await;
-    assert_eq!(
-        door.metric(r#"doorward_requests_in_flight{app=""}"#).await,
-        2.0
-    );
+    metric_reaches(&door, "doorward_server_requests_queued", 1.0).await;
+    assert_eq!(door.metric("doorward_server_requests_in_flight").await, 2.0);
     let reached = door.store.count();
     let forum = RequestSpec::new(Kind::Navigation, &door.forum_url("/"));
     let page = door.browser().send(forum).await;
@@ -307,11 +304,11 @@ async fn in_flight_limit_queues_then_yields_503() {
     assert_eq!(door.store.last().header("x-waited"), Some("1"));
     metric_reaches(
         &door,
-        r#"doorward_requests_total{app="forum",code="server_busy",status="5xx"}"#,
+        r#"doorward_requests_total{app="forum",decision="server_busy",status_class="5xx"}"#,
         1.0,
     )
     .await;
-    metric_reaches(&door, r#"doorward_requests_in_flight{app=""}"#, 0.0).await;
+    metric_reaches(&door, "doorward_server_requests_in_flight", 0.0).await;
 }
 
 #[tokio::test]

@@ -251,7 +251,9 @@ async fn no_secret_in_logs_metrics_or_pages() {
     }
     for line in door.log.lines() {
         assert!(
-            line["request_id"].is_string() && line["status"].is_u64() && line["code"].is_string(),
+            line["request_id"].is_string()
+                && line["status"].is_u64()
+                && line["decision"].is_string(),
             "{line}"
         );
     }
@@ -296,7 +298,7 @@ async fn counters_match_the_traffic() {
             1.0,
         ),
         (
-            r#"doorward_requests_total{app="store",code="forbidden",status="4xx"}"#,
+            r#"doorward_requests_total{app="store",decision="forbidden",status_class="4xx"}"#,
             1.0,
         ),
         (
@@ -322,8 +324,10 @@ async fn counters_match_the_traffic() {
         "{text}"
     );
     assert!(
-        door.metric(r#"doorward_requests_total{app="store",code="forward",status="2xx"}"#)
-            .await
+        door.metric(
+            r#"doorward_requests_total{app="store",decision="forward",status_class="2xx"}"#
+        )
+        .await
             >= 3.0,
         "{text}"
     );

@@ -2,7 +2,7 @@
 //! Entries are AEAD-sealed: write access to the store without a key revokes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,8 +34,8 @@ pub(in crate::auth) struct Feed {
     is_current: AtomicBool,
     /// A local revocation may not have reached the store: publish all again.
     republish: AtomicBool,
-    /// How many entries did not decrypt.
-    unreadable: AtomicU64,
+    /// An invalid event was logged. Only the first one is; the metric counts all.
+    invalid_logged: AtomicBool,
     /// An entry was sealed with a decryption-only key: compact the log, so that that key can be
     /// removed.
     heard_old_key: AtomicBool,
@@ -126,11 +126,6 @@ impl Auth {
 
     fn feed_is_current(&self) -> bool {
         self.feed.is_current.load(Ordering::Acquire)
-    }
-
-    /// How many log entries did not decrypt.
-    pub fn invalid_events(&self) -> u64 {
-        self.feed.unreadable.load(Ordering::Relaxed)
     }
 
     /// Reads the revocations that were published before this replica started. [`Self::listen`]
@@ -243,8 +238,8 @@ impl Auth {
     }
 
     fn cannot_read(&self) {
-        // Logged once. The metric counts them.
-        if self.feed.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
+        self.observer.revocation_event_invalid();
+        if !self.feed.invalid_logged.swap(true, Ordering::Relaxed) {
             tracing::warn!("revocation_event_invalid");
         }
     }

@@ -40,9 +40,15 @@ async fn a_websocket_echoes_and_ends_with_either_side() {
         (vec!["websocket"], vec!["upgrade"])
     );
     assert_eq!(got.field("x-forwarded-user"), ["alice"]);
-    assert_eq!((front.tunnels.open(), front.metrics.tunnels.get()), (1, 1));
+    assert_eq!(
+        (
+            front.tunnels.open(),
+            front.metrics.upgraded_connections.get()
+        ),
+        (1, 1)
+    );
     drop(stream);
-    soon(|| front.tunnels.open() == 0 && front.metrics.tunnels.get() == 0).await;
+    soon(|| front.tunnels.open() == 0 && front.metrics.upgraded_connections.get() == 0).await;
 }
 
 #[tokio::test]
@@ -181,7 +187,7 @@ impl Mirror {
 fn ended(front: &Front, reason: &str) -> u64 {
     front
         .metrics
-        .tunnels_ended
+        .upgraded_connections_ended
         .with_label_values(&["store", reason])
         .get()
 }

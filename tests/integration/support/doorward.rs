@@ -474,7 +474,7 @@ impl Doorward {
             .expect("a TCP listener")
     }
 
-    /// The value of a counter or gauge such as `doorward_thefts_total{app="store",outcome="session_ended"}`; 0 if absent.
+    /// The value of a counter or gauge such as `doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}`; 0 if absent.
     pub async fn metric(&self, series: &str) -> f64 {
         self.metric_of(0, series).await
     }
@@ -523,10 +523,10 @@ impl Log {
             .collect()
     }
 
-    /// Waits for a line about this path with this code, and returns the last such.
-    pub async fn line(&self, path: &str, code: &str) -> Value {
-        let fits = |line: &Value| line["path"] == path && line["code"] == code;
-        super::eventually(&format!("a log line {path} {code}"), || {
+    /// Waits for a line about this path with this decision, and returns the last one.
+    pub async fn line(&self, path: &str, decision: &str) -> Value {
+        let fits = |line: &Value| line["path"] == path && line["decision"] == decision;
+        super::eventually(&format!("a log line {path} {decision}"), || {
             self.lines().iter().any(fits)
         })
         .await;

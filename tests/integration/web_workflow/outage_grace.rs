@@ -45,7 +45,7 @@ async fn sessions_continue_for_the_grace_period_only() {
         .line("/shopping-cart", "forward_in_grace")
         .await;
     let counted = doorward
-        .metric(r#"doorward_requests_total{app="store",code="forward_in_grace",status="2xx"}"#)
+        .metric(r#"doorward_requests_total{app="store",decision="forward_in_grace",status_class="2xx"}"#)
         .await;
     assert_eq!(counted, 3.0);
     doorward.pass(1);
