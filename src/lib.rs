@@ -1,13 +1,17 @@
-//! Doorward: an authenticating reverse proxy. This page is the map; imports go downwards only.
+//! Doorward: an authenticating reverse proxy.
+//!
+//! Modules by layer; each imports from its own layer and from those below. `ARCHITECTURE.md` in the
+//! repository has the details.
 //!
 //! ```text
-//! 6  cli  config  server  worker  demo   read, check, compose, run
-//! 5  wire  admin                         bytes <-> HTTP; knows nothing of auth
-//! 4  proxy                               one request, six stages
-//! 3  auth  control                       the flows that need the outside world
-//! 2  oidc  store  upstream               three outside worlds; they never import each other
-//! 1  policy  session                     PURE: what was asked, what is allowed, what our cookies mean
-//! 0  telemetry  types                    words that every floor uses
+//! 7  cli  config  server  worker  demo   read, check, compose and run
+//! 6  downstream  admin                   client sockets to HTTP requests, without authentication
+//! 5  proxy                               one request in six stages
+//! 4  auth  runtime                       flows that need the provider or the store
+//! 3  oidc  store  upstream               clients of external systems
+//! 2  policy  session                     pure: decisions, session validity
+//! 1  identity                            pure: claims, identity headers, return targets
+//! 0  telemetry  types                    used by every layer
 //! ```
 
 pub mod admin;
