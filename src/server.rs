@@ -186,7 +186,7 @@ impl Server {
             )
             .await
             {
-                tracing::error!(%error, "the admin listener ended");
+                tracing::error!(%error, "admin_listener_failed");
             }
         });
         serving.met();
@@ -232,8 +232,8 @@ impl Server {
         for worker in self.workers {
             match worker.join() {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a worker ended with an error"),
-                Err(_) => tracing::error!("a worker broke off"),
+                Ok(Err(error)) => tracing::error!(%error, "worker_failed"),
+                Err(_) => tracing::error!(error = "panicked", "worker_failed"),
             }
         }
         // Last, so that probes and metrics could be read while everything else ended.

@@ -107,7 +107,7 @@ async fn end_tunnels(tunnels: &Tunnels, deadline: Duration) {
     if timeout(deadline, tunnels.all_ended()).await.is_err() {
         tracing::warn!(
             left = tunnels.open(),
-            "upgraded connections were cut at the drain deadline"
+            "upgraded_connections_cut"
         );
         tunnels.cut();
         // Ended tunnels still have to be polled to let go of their sockets.

@@ -145,7 +145,7 @@ impl Event {
             Self::RefreshTokenReuse => "refresh_token_reuse",
             Self::Introspection => "introspection",
             Self::AppLogout => "app_logout",
-            Self::PostReplay => "form",
+            Self::PostReplay => "post_replay",
         }
     }
 }

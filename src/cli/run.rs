@@ -78,7 +78,7 @@ pub fn run(
             server.begin_shutdown();
             tracing::info!(
                 seconds = delay.as_secs(),
-                "not_ready: serving on before draining; another signal ends that"
+                "shutdown_delayed"
             );
             let _ = timeout(delay, stop.signals.told()).await;
         }

@@ -18,7 +18,9 @@ pub(super) fn raise_descriptor_limit(max_connections: usize) {
     });
     let most = match raised {
         Ok((soft, hard)) => {
-            tracing::info!(from = soft, to = hard, "descriptor_limit_raised");
+            if soft != hard {
+                tracing::info!(from = soft, to = hard, "descriptor_limit_raised");
+            }
             hard
         }
         Err(error) => {
@@ -35,8 +37,7 @@ pub(super) fn raise_descriptor_limit(max_connections: usize) {
             most,
             needed,
             max_connections,
-            "descriptors_too_few: connections may fail before `max_connections` is reached; raise the limit of open \
-             files (systemd: LimitNOFILE=), or lower `max_connections`"
+            "descriptors_too_few"
         );
     }
 }

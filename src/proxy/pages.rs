@@ -276,7 +276,7 @@ impl Pages {
 
     fn page(&self, template: &str, content: &impl Serialize, policy: &HeaderValue) -> Page {
         let html = self.render(template, content).unwrap_or_else(|error| {
-            tracing::error!(template, %error, "a page could not be rendered");
+            tracing::error!(template, %error, "page_not_rendered");
             LAST_RESORT.to_owned()
         });
         Page {

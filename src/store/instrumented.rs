@@ -57,11 +57,11 @@ impl StoreMetrics {
             "get",
             "put",
             "put_if_absent",
-            "swap",
+            "compare_and_swap",
             "remove",
-            "announce",
-            "news",
-            "condense",
+            "publish",
+            "read_since",
+            "compact",
         ]
         .map(|call| {
             let counter = |outcome| metrics.store_calls.with_label_values(&[call, outcome]);
@@ -300,11 +300,11 @@ mod tests {
             ("put", "store_full", 1),
             ("put_if_absent", "ok", 1),
             ("get", "ok", 2),
-            ("swap", "ok", 1),
+            ("compare_and_swap", "ok", 1),
             ("remove", "ok", 1),
-            ("announce", "ok", 1),
-            ("news", "ok", 1),
-            ("condense", "ok", 1),
+            ("publish", "ok", 1),
+            ("read_since", "ok", 1),
+            ("compact", "ok", 1),
             ("get", "store_unavailable", 0),
         ] {
             let line = format!(

@@ -89,7 +89,7 @@ impl ClientCertificate {
                         .certificate_reloads
                         .with_label_values(&["refused"])
                         .inc();
-                    tracing::error!(%error, "certificates_refused: the old ones are shown on");
+                    tracing::error!(%error, "certificates_refused");
                 }
             }
         }

@@ -66,7 +66,7 @@ pub struct RevocationEvent {
 /// The log entry of a revocation. The app's name in front tells whose seal opens it.
 fn item(app: &AppAuth, ended: Revocation, ends_at: Timestamp) -> Option<LogEntry> {
     if ended.name().len() > MAX_NAME {
-        tracing::warn!(app = %app.app.name, "a name is too long to be announced");
+        tracing::warn!(app = %app.app.name, "revocation_name_too_long");
         return None;
     }
     let name = app.app.name.as_str();
@@ -173,7 +173,7 @@ impl Auth {
         }
         *cursor = batch.cursor;
         if batch.lost {
-            tracing::warn!("the store has lost its memory; what was revoked is announced again");
+            tracing::warn!("store_lost_revocations");
             self.feed.republish.store(true, Ordering::Release);
         }
         self.republish(now);

@@ -1,0 +1,55 @@
+//! The schema of the configuration file: its tables and their keys. The documentation is tested against it.
+
+use figment::error::Kind;
+use figment::value::{Dict, Value};
+use serde::Deserialize;
+
+use super::raw::{
+    RawApp, RawAppCookie, RawBearer, RawCertificate, RawCondition, RawConfig, RawLog, RawNative,
+    RawProvider, RawRedis, RawRule, RawServer, RawSession, RawStore, RawTls, RawWebhooks,
+};
+
+/// One table of the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its path, with `NAME` for a name of the operator's choice; empty for the file itself.
+    pub path: &'static str,
+    /// The keys that it accepts.
+    pub keys: &'static [&'static str],
+}
+
+/// Every table with fixed keys.
+pub fn tables() -> [Table; 16] {
+    [
+        table::<RawConfig>(""),
+        table::<RawServer>("server"),
+        table::<RawTls>("server.tls"),
+        table::<RawCertificate>("server.tls.certificates"),
+        table::<RawLog>("log"),
+        table::<RawSession>("session"),
+        table::<RawStore>("store"),
+        table::<RawRedis>("store.redis"),
+        table::<RawProvider>("providers.NAME"),
+        table::<RawWebhooks>("providers.NAME.webhooks"),
+        table::<RawApp>("apps.NAME"),
+        table::<RawAppCookie>("apps.NAME.app_cookies"),
+        table::<RawRule>("apps.NAME.rules"),
+        table::<RawCondition>("apps.NAME.rules.allow"),
+        table::<RawNative>("apps.NAME.native"),
+        table::<RawBearer>("apps.NAME.bearer"),
+    ]
+}
+
+fn table<T: for<'de> Deserialize<'de>>(path: &'static str) -> Table {
+    let keys = keys_of::<T>();
+    Table { path, keys }
+}
+
+/// The keys of a table, which serde lists when it refuses an unknown one.
+pub(super) fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    let unknown = Value::from(Dict::from([("?".to_owned(), Value::from(1))]));
+    match T::deserialize(&unknown).err().map(|error| error.kind) {
+        Some(Kind::UnknownField(_, known)) => known,
+        Some(_) | None => &[],
+    }
+}

@@ -1,0 +1,445 @@
+//! Codes, events, metrics, cookies, endpoints and command-line flags: the book has what the code has, and no other.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory as _;
+use doorward::cli::Cli;
+use doorward::config::schema;
+use doorward::session::cookie::CookieNames;
+use doorward::types::net::Origin;
+
+use super::book::{Page, page, pages};
+use super::source::{Literals, is_code, literals};
+
+const CODES: &str = "docs/operations/codes.md";
+const EVENTS: &str = "docs/operations/events.md";
+const METRICS: &str = "docs/operations/metrics.md";
+const SESSIONS: &str = "docs/sessions.md";
+const CONCEPTS: &str = "docs/concepts.md";
+
+/// Names of protocols, formats and single fields, which are no codes of Doorward's.
+const PROTOCOL_NAMES: [&str; 84] = [
+    "access_denied",
+    "access_token",
+    "account_disabled",
+    "admin_listen",
+    "as_number",
+    "association_required",
+    "at_hash",
+    "auth_time",
+    "authorization_code",
+    "authorization_endpoint",
+    "authorization_response_iss_parameter_supported",
+    "backchannel_logout_supported",
+    "c_hash",
+    "change_password_id",
+    "client_id",
+    "client_secret",
+    "client_secret_basic",
+    "code_challenge",
+    "code_challenge_method",
+    "code_challenge_methods_supported",
+    "code_verifier",
+    "device_token",
+    "email_not_verified",
+    "end_session_endpoint",
+    "error_codes",
+    "error_description",
+    "error_reason",
+    "expires_at",
+    "expires_in",
+    "grant_type",
+    "id_token",
+    "id_token_hint",
+    "id_token_signing_alg_values_supported",
+    "idle_expires_in",
+    "insufficient_scope",
+    "introspection_endpoint",
+    "invalid_dpop_proof",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_target",
+    "invalid_token",
+    "jwks_uri",
+    "jwt_expires_in",
+    "jwt_refresh",
+    "key_ops",
+    "login_required",
+    "login_url",
+    "logout_hint",
+    "logout_token",
+    "logout_url",
+    "mfa_registration_required",
+    "mfa_required",
+    "password_change_required",
+    "password_expired",
+    "password_leaked",
+    "post_logout_redirect_uri",
+    "preferred_username",
+    "put_if_absent",
+    "redirect_uri",
+    "refresh_token",
+    "refresh_token_id",
+    "request_body_sha256",
+    "request_uri",
+    "response_mode",
+    "response_type",
+    "return_to",
+    "revocation_endpoint",
+    "s_hash",
+    "scopes_supported",
+    "server_error",
+    "session_expires_in",
+    "slow_down",
+    "temporarily_unavailable",
+    "token_endpoint",
+    "token_endpoint_auth_methods_supported",
+    "token_type",
+    "token_type_hint",
+    "token_use",
+    "two_factor_id",
+    "two_factor_methods",
+    "unauthorized_client",
+    "unsupported_token_type",
+    "use_dpop_nonce",
+    "userinfo_endpoint",
+];
+
+#[test]
+fn codes_events_and_metrics_are_documented_and_no_others() {
+    assert_eq!(complaints(&pages(), &literals()), Vec::<String>::new());
+}
+
+#[test]
+fn undocumented_and_unknown_names_are_found() {
+    let table =
+        |head: &str, name: &str| format!("| {head} | Meaning |\n| --- | --- |\n| `{name}` | x |\n");
+    let pages = [
+        Page::parse(CODES, &table("Code", "known_code")),
+        Page::parse(EVENTS, &table("Event", "unknown_event")),
+        Page::parse(METRICS, &table("Metric", "doorward_unknown_total")),
+    ];
+    let set = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let literals = Literals {
+        all: set(&["known_code", "new_code", "new_event", "doorward_new_total"]),
+        codes: set(&["known_code", "forward"]),
+        events: set(&["new_event"]),
+    };
+    let expected = [
+        "the code `forward` is not in docs/operations/codes.md",
+        "the event `new_event` is not in docs/operations/events.md",
+        "the event `unknown_event` in docs/operations/events.md does not exist",
+        "the metric `doorward_new_total` is not in docs/operations/metrics.md",
+        "the metric `doorward_unknown_total` in docs/operations/metrics.md does not exist",
+        "`new_code` is neither documented nor a name of a protocol",
+    ];
+    assert_eq!(complaints(&pages, &literals), expected);
+}
+
+fn complaints(pages: &[Page], literals: &Literals) -> Vec<String> {
+    let codes = first_cells(page(pages, CODES), "Code");
+    let events = first_cells(page(pages, EVENTS), "Event");
+    let metrics = first_cells(page(pages, METRICS), "Metric");
+    let is_metric = |name: &&String| name.starts_with("doorward_") && !name.ends_with('_');
+    let known_metrics: BTreeSet<String> = literals.all.iter().filter(is_metric).cloned().collect();
+    let mut complaints = Vec::new();
+    let mut compare = |what: &str,
+                       page: &str,
+                       documented: &BTreeSet<String>,
+                       least: &BTreeSet<String>,
+                       most: &BTreeSet<String>| {
+        complaints.extend(
+            least
+                .difference(documented)
+                .map(|name| format!("the {what} `{name}` is not in {page}")),
+        );
+        complaints.extend(
+            documented
+                .difference(most)
+                .map(|name| format!("the {what} `{name}` in {page} does not exist")),
+        );
+    };
+    compare("code", CODES, &codes, &literals.codes, &literals.all);
+    compare("event", EVENTS, &events, &literals.events, &literals.all);
+    compare("metric", METRICS, &metrics, &known_metrics, &known_metrics);
+    let others = literals
+        .all
+        .iter()
+        .filter(|name| name.contains('_') && !name.starts_with("doorward_"));
+    let undocumented = others.filter(|name| {
+        !codes.contains(*name) && !events.contains(*name) && !literals.events.contains(*name)
+    });
+    let unknown = undocumented.filter(|name| !PROTOCOL_NAMES.contains(&name.as_str()));
+    complaints.extend(
+        unknown.map(|name| format!("`{name}` is neither documented nor a name of a protocol")),
+    );
+    complaints
+}
+
+/// The code in the first cells of the tables whose first column has this head.
+fn first_cells(page: &Page, head: &str) -> BTreeSet<String> {
+    let rows = page
+        .rows
+        .iter()
+        .filter(|row| row.head.first().is_some_and(|first| first == head));
+    rows.flat_map(|row| row.cells[0].code.iter().cloned())
+        .collect()
+}
+
+#[test]
+fn the_list_of_protocol_names_has_no_leftovers() {
+    let literals = literals();
+    let left: Vec<_> = PROTOCOL_NAMES
+        .iter()
+        .filter(|name| !literals.all.contains(**name))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn metrics_in_text_and_queries_exist() {
+    let pages = pages();
+    let known = first_cells(page(&pages, METRICS), "Metric");
+    for page in &pages {
+        for (name, line) in words(page, "doorward_") {
+            let is_token = name == "doorward_"
+                || ["doorward_at_", "doorward_rt_", "doorward_dt_"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix));
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|suffix| name.strip_suffix(suffix))
+                .unwrap_or(&name);
+            let is_known = known.contains(&name) || known.contains(family) || is_cookie(&name);
+            assert!(
+                is_token || is_known,
+                "{}:{line}: there is no `{name}`",
+                page.path
+            );
+        }
+    }
+}
+
+#[test]
+fn cookies_are_documented_and_no_others() {
+    let pages = pages();
+    let documented = first_cells(page(&pages, SESSIONS), "Cookie");
+    let documented: BTreeSet<&str> = documented
+        .iter()
+        .map(|name| name.trim_end_matches('…'))
+        .collect();
+    let names = cookie_names("https://store.example.com");
+    assert_eq!(documented, names.iter().map(String::as_str).collect());
+    for page in &pages {
+        for prefix in ["__Host-doorward_", "__Secure-doorward_"] {
+            for (name, line) in words(page, prefix) {
+                assert!(
+                    names
+                        .iter()
+                        .any(|known| name == *known
+                            || known.ends_with('_') && name.starts_with(known)),
+                    "{}:{line}: there is no `{name}`",
+                    page.path
+                );
+            }
+        }
+    }
+}
+
+fn is_cookie(name: &str) -> bool {
+    cookie_names("http://localhost")
+        .iter()
+        .any(|known| name == known.trim_end_matches('_'))
+}
+
+fn cookie_names(origin: &str) -> Vec<String> {
+    let names = CookieNames::new("doorward", &Origin::parse(origin).unwrap());
+    let CookieNames {
+        jwt,
+        refresh,
+        activity,
+        browser,
+        login,
+        hint,
+        login_loop,
+        user,
+        ..
+    } = names;
+    vec![
+        jwt, refresh, activity, browser, login, hint, login_loop, user,
+    ]
+}
+
+#[test]
+fn command_line_flags_are_documented_and_no_others() {
+    let pages = pages();
+    let command = Cli::command();
+    let mut flags = BTreeSet::from(["--help".to_owned(), "--version".to_owned()]);
+    for subcommand in command.get_subcommands() {
+        flags.extend(
+            subcommand
+                .get_arguments()
+                .filter_map(|flag| Some(format!("--{}", flag.get_long()?))),
+        );
+        let written = format!("doorward {}", subcommand.get_name());
+        let quick_start = page(&pages, "docs/quick-start.md");
+        assert!(
+            quick_start
+                .spans
+                .iter()
+                .any(|span| span.text.starts_with(&written)),
+            "`{written}` is not documented"
+        );
+    }
+    let quick_start = page(&pages, "docs/quick-start.md");
+    for flag in &flags {
+        let is_documented = quick_start
+            .spans
+            .iter()
+            .any(|span| span.text.split([' ', '[']).any(|word| word == flag));
+        assert!(is_documented, "{flag} is not in {}", quick_start.path);
+    }
+    for page in &pages {
+        let blocks = page
+            .blocks
+            .iter()
+            .flat_map(|block| block.text.lines().map(|text| (text, block.line)));
+        let spans = page
+            .spans
+            .iter()
+            .map(|span| (span.text.as_str(), span.line));
+        for (text, line) in blocks.chain(spans).filter(|(text, _)| runs_doorward(text)) {
+            let (_, arguments) = text.split_once("doorward ").unwrap();
+            let arguments = arguments.split(['#', '&', '|', ';']).next().unwrap();
+            for flag in arguments
+                .split([' ', '[', ']', '='])
+                .filter(|word| word.starts_with("--"))
+            {
+                assert!(
+                    flags.contains(flag),
+                    "{}:{line}: there is no {flag}",
+                    page.path
+                );
+            }
+        }
+    }
+}
+
+fn runs_doorward(text: &str) -> bool {
+    ["run", "check", "keygen", "revoke", "demo"]
+        .iter()
+        .any(|command| text.contains(&format!("doorward {command}")))
+}
+
+/// The words in the code of a page that begin with `prefix`, with their lines.
+fn words(page: &Page, prefix: &str) -> Vec<(String, usize)> {
+    let blocks = page
+        .blocks
+        .iter()
+        .map(|block| (block.text.as_str(), block.line));
+    let spans = page
+        .spans
+        .iter()
+        .map(|span| (span.text.as_str(), span.line));
+    let in_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut words = Vec::new();
+    for (text, line) in blocks.chain(spans) {
+        for word in text
+            .split(|c| !in_word(c))
+            .filter(|word| word.starts_with(prefix))
+        {
+            words.push((word.to_owned(), line));
+        }
+    }
+    words
+}
+
+#[test]
+fn endpoints_are_documented_and_no_others() {
+    let pages = pages();
+    let documented = first_cells(page(&pages, CONCEPTS), "Endpoint");
+    let endpoints: BTreeSet<String> = doorward::policy::route::Endpoint::PATHS
+        .iter()
+        .map(|(path, _)| format!("/.doorward{path}"))
+        .collect();
+    assert_eq!(documented, endpoints);
+    for page in &pages {
+        for span in page
+            .spans
+            .iter()
+            .filter_map(|span| Some((span.text.split_once("/.doorward/")?.1, span.line)))
+        {
+            let path: String = span
+                .0
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '/'))
+                .collect();
+            assert!(
+                endpoints.contains(&format!("/.doorward/{path}")),
+                "{}:{}: there is no {}",
+                page.path,
+                span.1,
+                span.0
+            );
+        }
+    }
+}
+
+/// Names of other protocols and software that running text mentions.
+const FOREIGN_NAMES: [&str; 4] = [
+    "client_secret_post",
+    "large_client_header_buffers",
+    "offline_access",
+    "x_forwarded_user",
+];
+
+/// A name in running text, such as a key or a code, is the name of something: so stale names are found.
+#[test]
+fn names_in_text_exist() {
+    let pages = pages();
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    known.extend(
+        schema::tables()
+            .iter()
+            .flat_map(|table| table.keys)
+            .map(|key| (*key).to_owned()),
+    );
+    known.extend(first_cells(page(&pages, CODES), "Code"));
+    known.extend(first_cells(page(&pages, EVENTS), "Event"));
+    known.extend(
+        PROTOCOL_NAMES
+            .iter()
+            .chain(&FOREIGN_NAMES)
+            .map(|name| (*name).to_owned()),
+    );
+    let fields = [EVENTS, METRICS]
+        .iter()
+        .flat_map(|path| &page(&pages, path).rows);
+    known.extend(
+        fields
+            .flat_map(|row| &row.cells)
+            .flat_map(|cell| cell.code.iter().cloned()),
+    );
+    let is_of_ours = |page: &&Page| !page.path.starts_with("docs/migration/");
+    let mut unknown = Vec::new();
+    for page in pages.iter().filter(is_of_ours) {
+        for span in &page.spans {
+            let name = span.text.split(['=', ' ']).next().unwrap();
+            let begins_codes = name.ends_with('_') && known.iter().any(|code| code.starts_with(name));
+            if is_code(name)
+                && name.contains('_')
+                && !name.starts_with("doorward_")
+                && !known.contains(name)
+                && !begins_codes
+            {
+                unknown.push(format!("{}:{}: {name}", page.path, span.line));
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+}
