@@ -105,10 +105,7 @@ impl Worker {
 async fn end_tunnels(tunnels: &Tunnels, deadline: Duration) {
     tunnels.go_away();
     if timeout(deadline, tunnels.all_ended()).await.is_err() {
-        tracing::warn!(
-            left = tunnels.open(),
-            "upgraded_connections_cut"
-        );
+        tracing::warn!(left = tunnels.open(), "upgraded_connections_cut");
         tunnels.cut();
         // Ended tunnels still have to be polled to let go of their sockets.
         let _ = timeout(Duration::from_secs(1), tunnels.all_ended()).await;

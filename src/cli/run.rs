@@ -76,10 +76,7 @@ pub fn run(
         if !delay.is_zero() {
             service::tell_stopping("not ready any more, serving on");
             server.begin_shutdown();
-            tracing::info!(
-                seconds = delay.as_secs(),
-                "shutdown_delayed"
-            );
+            tracing::info!(seconds = delay.as_secs(), "shutdown_delayed");
             let _ = timeout(delay, stop.signals.told()).await;
         }
     });

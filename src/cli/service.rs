@@ -33,12 +33,7 @@ pub(super) fn raise_descriptor_limit(max_connections: usize) {
         .saturating_mul(2)
         .saturating_add(OTHER_DESCRIPTORS);
     if needed > most {
-        tracing::warn!(
-            most,
-            needed,
-            max_connections,
-            "descriptors_too_few"
-        );
+        tracing::warn!(most, needed, max_connections, "descriptors_too_few");
     }
 }
 

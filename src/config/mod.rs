@@ -12,6 +12,7 @@ mod problem;
 mod raw;
 mod render;
 mod report;
+pub mod schema;
 mod settings;
 mod source;
 mod values;

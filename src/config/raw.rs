@@ -296,21 +296,10 @@ impl<'de> Deserialize<'de> for RawAllow {
 
 #[cfg(test)]
 mod tests {
-    use figment::error::Kind;
-    use figment::value::{Dict, Value};
-
+    use super::super::schema::keys_of;
     use super::*;
 
     const REFERENCE: &str = include_str!("../../config/reference.toml");
-
-    /// The keys that a table takes, from its own refusal of one that it does not.
-    fn keys_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
-        let stray = Value::from(Dict::from([("?".to_owned(), Value::from(1))]));
-        match T::deserialize(&stray).err().map(|error| error.kind) {
-            Some(Kind::UnknownField(_, known)) => known,
-            other => panic!("the table takes a stray key: {other:?}"),
-        }
-    }
 
     #[test]
     fn every_key_is_in_the_reference() {

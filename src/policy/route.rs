@@ -73,6 +73,42 @@ pub enum Endpoint {
     Unknown,
 }
 
+impl Endpoint {
+    /// Every endpoint, by its path below the app's `endpoint_prefix`.
+    pub const PATHS: [(&'static str, Self); 13] = [
+        ("/login", Self::Login),
+        ("/callback", Self::Callback),
+        ("/logout", Self::Logout),
+        ("/signed-out", Self::SignedOut),
+        ("/session", Self::Session),
+        ("/form", Self::PostReplay),
+        ("/backchannel-logout", Self::BackchannelLogout),
+        ("/frontchannel-logout", Self::FrontchannelLogout),
+        ("/webhooks/fusionauth", Self::FusionAuthWebhook),
+        ("/token", Self::Native(NativeCall::Token)),
+        ("/native/login", Self::Native(NativeCall::Login)),
+        ("/native/refresh", Self::Native(NativeCall::Refresh)),
+        ("/native/logout", Self::Native(NativeCall::Logout)),
+    ];
+
+    /// Whether the app has it. The native endpoints of an app without native clients are refused by `decide`.
+    const fn is_offered(self, app: &App) -> bool {
+        match self {
+            Self::FrontchannelLogout => app.offers.frontchannel_logout,
+            Self::FusionAuthWebhook => app.offers.fusionauth_webhooks,
+            Self::Login
+            | Self::Callback
+            | Self::Logout
+            | Self::SignedOut
+            | Self::Session
+            | Self::BackchannelLogout
+            | Self::Native(_)
+            | Self::PostReplay
+            | Self::Unknown => true,
+        }
+    }
+}
+
 impl HostRouter {
     /// All apps; that no two share a host was checked with the configuration.
     pub fn new(apps: Vec<Arc<App>>) -> Self {
@@ -129,25 +165,10 @@ fn spellings(origin: &Origin) -> Vec<String> {
 
 fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
     let rest = path.strip_prefix(&app.prefix)?;
-    match rest {
-        "/login" => Some(Endpoint::Login),
-        "/callback" => Some(Endpoint::Callback),
-        "/logout" => Some(Endpoint::Logout),
-        "/signed-out" => Some(Endpoint::SignedOut),
-        "/session" => Some(Endpoint::Session),
-        "/backchannel-logout" => Some(Endpoint::BackchannelLogout),
-        "/token" => Some(Endpoint::Native(NativeCall::Token)),
-        "/native/login" => Some(Endpoint::Native(NativeCall::Login)),
-        "/native/refresh" => Some(Endpoint::Native(NativeCall::Refresh)),
-        "/native/logout" => Some(Endpoint::Native(NativeCall::Logout)),
-        "/frontchannel-logout" if app.offers.frontchannel_logout => {
-            Some(Endpoint::FrontchannelLogout)
-        }
-        "/webhooks/fusionauth" if app.offers.fusionauth_webhooks => {
-            Some(Endpoint::FusionAuthWebhook)
-        }
-        "/form" => Some(Endpoint::PostReplay),
-        _ if rest.is_empty() || rest.starts_with('/') => Some(Endpoint::Unknown),
-        _ => None,
+    if !rest.is_empty() && !rest.starts_with('/') {
+        return None;
     }
+    let known = Endpoint::PATHS.iter().find(|(path, _)| *path == rest);
+    let offered = known.filter(|(_, endpoint)| endpoint.is_offered(app));
+    Some(offered.map_or(Endpoint::Unknown, |(_, endpoint)| *endpoint))
 }

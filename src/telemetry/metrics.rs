@@ -20,6 +20,17 @@ const SECONDS: [f64; 12] = [
 /// Upper bounds of cookie size buckets, in bytes. The last one is the cookie budget.
 const COOKIE_BYTES: [f64; 7] = [1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 6144.0, 7168.0];
 
+/// What a metric family is called, without its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FamilyName {
+    /// The name.
+    pub name: &'static str,
+    /// The type that holds it, such as `IntCounterVec`.
+    pub holder: &'static str,
+    /// The labels.
+    pub labels: &'static [&'static str],
+}
+
 /// Declares [`Metrics`]: one field for each metric family. The doc comment is also the help text.
 macro_rules! metric_families {
     ($(
@@ -38,6 +49,15 @@ macro_rules! metric_families {
         }
 
         impl Metrics {
+            /// Every family. The documentation is tested against it.
+            pub const FAMILIES: &[FamilyName] = &[
+                $(FamilyName {
+                    name: $name,
+                    holder: stringify!($family),
+                    labels: &[$($($label),+)?],
+                },)+
+            ];
+
             /// Registers all families. Families without labels start at zero.
             ///
             /// # Errors

@@ -21,7 +21,10 @@ const WARNED: [&str; 2] = ["password_grant", "client_secret"];
 #[test]
 fn every_toml_block_is_accepted_by_check() {
     let pages = pages();
-    let blocks = pages.iter().flat_map(|page| page.blocks.iter().filter(|block| block.language == "toml")).count();
+    let blocks = pages
+        .iter()
+        .flat_map(|page| page.blocks.iter().filter(|block| block.language == "toml"))
+        .count();
     assert!(blocks > 40, "only {blocks} TOML blocks were found");
     assert_eq!(complaints(&pages), Vec::<String>::new());
 }
@@ -32,7 +35,11 @@ fn broken_blocks_are_found() {
                 ```toml\n[apps.store]\nidle_timeout = \"1h\"\n```\n";
     let found = complaints(&[Page::parse("docs/a.md", text)]);
     assert_eq!(found.len(), 3, "{found:#?}");
-    for (complaint, part) in found.iter().zip(["docs/a.md:1: ", "docs/a.md:6: ", "docs/a.md:11: not TOML"]) {
+    for (complaint, part) in
+        found
+            .iter()
+            .zip(["docs/a.md:1: ", "docs/a.md:6: ", "docs/a.md:11: not TOML"])
+    {
         assert!(complaint.starts_with(part), "{complaint}");
     }
 }
@@ -58,22 +65,35 @@ fn accept(text: &str) -> Result<(), String> {
     write_files(&mut config, folder.path(), &pem);
     let file = folder.path().join("doorward.toml");
     fs::write(&file, config.to_string()).unwrap();
-    let loaded = load(&file, std::iter::empty::<(OsString, OsString)>()).map_err(|refused| refused.to_string())?;
+    let loaded = load(&file, std::iter::empty::<(OsString, OsString)>())
+        .map_err(|refused| refused.to_string())?;
     let warned: Vec<_> = loaded
-        .advice
+        .warnings
         .problems()
         .iter()
         .filter(|problem| !WARNED.contains(&problem.key.rsplit('.').next().unwrap()))
         .map(|problem| format!("{}: {}", problem.key, problem.message))
         .collect();
-    if warned.is_empty() { Ok(()) } else { Err(warned.join("; ")) }
+    if warned.is_empty() {
+        Ok(())
+    } else {
+        Err(warned.join("; "))
+    }
 }
 
 /// `fragment` with what it leaves out.
 pub(crate) fn completed(fragment: Table) -> Table {
     let mut config = fragment;
-    fill(table(&mut config, "session"), "key_files", vec!["doorward.key".to_owned()]);
-    let provider = table(&mut config, "providers").keys().next().map_or("login", String::as_str).to_owned();
+    fill(
+        table(&mut config, "session"),
+        "key_files",
+        vec!["doorward.key".to_owned()],
+    );
+    let provider = table(&mut config, "providers")
+        .keys()
+        .next()
+        .map_or("login", String::as_str)
+        .to_owned();
     let apps = table(&mut config, "apps");
     if apps.is_empty() {
         table(apps, "store");
@@ -86,22 +106,35 @@ pub(crate) fn completed(fragment: Table) -> Table {
         fill(app, "upstream", "http://127.0.0.1:3000");
         fill(app, "client_id", name.as_str());
         providers.push(app["provider"].as_str().unwrap().to_owned());
-        let more = app.get("bearer").and_then(|bearer| bearer.get("providers")).and_then(Value::as_array);
-        providers.extend(more.into_iter().flatten().map(|name| name.as_str().unwrap().to_owned()));
+        let more = app
+            .get("bearer")
+            .and_then(|bearer| bearer.get("providers"))
+            .and_then(Value::as_array);
+        providers.extend(
+            more.into_iter()
+                .flatten()
+                .map(|name| name.as_str().unwrap().to_owned()),
+        );
     }
     let defined = table(&mut config, "providers");
     for name in &providers {
         table(defined, name);
     }
     for (name, provider) in defined.iter_mut() {
-        fill(provider.as_table_mut().unwrap(), "issuer", format!("https://{name}.example.com"));
+        fill(
+            provider.as_table_mut().unwrap(),
+            "issuer",
+            format!("https://{name}.example.com"),
+        );
     }
     config
 }
 
 fn table<'t>(parent: &'t mut Table, name: &str) -> &'t mut Table {
     let entry = parent.entry(name).or_insert_with(|| Table::new().into());
-    entry.as_table_mut().unwrap_or_else(|| panic!("`{name}` is not a table"))
+    entry
+        .as_table_mut()
+        .unwrap_or_else(|| panic!("`{name}` is not a table"))
 }
 
 fn fill(table: &mut Table, key: &str, value: impl Into<Value>) {
@@ -131,7 +164,12 @@ pub(crate) fn write_files(config: &mut Table, folder: &Path, pem: &[String; 2]) 
     }
 }
 
-fn write_file(key: &str, name: &mut String, folder: &Path, [certificate, private_key]: &[String; 2]) {
+fn write_file(
+    key: &str,
+    name: &mut String,
+    folder: &Path,
+    [certificate, private_key]: &[String; 2],
+) {
     *name = name.trim_start_matches('/').to_owned();
     let path = folder.join(&*name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

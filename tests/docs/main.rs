@@ -13,7 +13,15 @@
     clippy::indexing_slicing,
     reason = "a test's helpers fail the test by panicking"
 )]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "Markdown and TOML have more kinds of values than these tests look at"
+)]
 
 mod book;
+mod configuration;
+mod examples;
 mod links;
+mod names;
 mod readme;
+mod source;
