@@ -110,7 +110,13 @@ const PROTOCOL_NAMES: [&str; 87] = [
 ];
 
 /// Names that the code is about to get.
-const PENDING: [&str; 2] = ["accept_failed", "connections_cut"];
+const PENDING: [&str; 5] = [
+    "accept_failed",
+    "connection_error",
+    "connections_cut",
+    "http2_reset_flood",
+    "tls_handshake_failed",
+];
 
 #[test]
 fn codes_events_and_metrics_are_documented_and_no_others() {
