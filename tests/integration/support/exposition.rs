@@ -32,34 +32,56 @@ pub fn promtool(metrics: &str) -> Result<(), String> {
     }
 }
 
-/// Series that would be counted twice by `sum()`: totals beside the series that they sum up.
+/// Series that `sum()` would count twice: totals beside the series that they sum up.
 ///
-/// An absent label and an empty one are the same to Prometheus.
+/// An empty label is an absent one to Prometheus. Counters and histograms may have `app=""`: requests
+/// that belong to no app. A gauge describes something that exists, which has a name.
 pub fn totals_among_series(metrics: &str) -> Vec<String> {
-    let mut values = BTreeMap::<(&str, &str), Vec<(&str, &str)>>::new();
-    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+    let mut gauges = Vec::new();
+    let mut families = BTreeMap::<(&str, &str), Vec<Series<'_>>>::new();
+    for line in metrics.lines() {
+        let of_gauge = line.strip_prefix("# TYPE ");
+        gauges.extend(of_gauge.and_then(|line| line.strip_suffix(" gauge")));
         let Some((family, rest)) = line.split_once('{') else {
             continue;
         };
-        let labels = rest.rsplit_once('}').map_or("", |(labels, _)| labels);
+        let (labels, value) = rest.rsplit_once("} ").expect("labels and a value");
         for label in labels.split(',') {
-            let (name, value) = label.split_once('=').expect("a label");
-            values
-                .entry((family, name))
-                .or_default()
-                .push((value.trim_matches('"'), line));
+            let (name, label_value) = label.split_once('=').expect("a label");
+            let series = Series {
+                label: label_value.trim_matches('"'),
+                others: labels.replace(label, ""),
+                value: value.parse().expect("a number"),
+                line,
+            };
+            families.entry((family, name)).or_default().push(series);
         }
     }
     let mut totals = Vec::new();
-    for (_, series) in values {
-        let is_total = |value: &str| ["", "all", "any", "sum", "total", "*"].contains(&value);
-        let has_parts = series.iter().any(|(value, _)| !is_total(value));
-        let found = series
-            .iter()
-            .filter(|(value, _)| has_parts && is_total(value));
-        totals.extend(found.map(|(_, line)| (*line).to_owned()));
+    for ((family, name), series) in &families {
+        let named = ["all", "any", "sum", "total", "*"];
+        for one in series {
+            let siblings = series.iter().filter(|other| other.others == one.others);
+            let others = siblings.filter(|other| other.label != one.label);
+            let sum: f64 = others.map(|other| other.value).sum();
+            let is_gauge = gauges.contains(family);
+            let equals_sum = sum > 0.0 && (one.value - sum).abs() < f64::EPSILON;
+            let is_total = one.label.is_empty() && (is_gauge || *name != "app" || equals_sum);
+            if is_total || named.contains(&one.label) {
+                totals.push(one.line.to_owned());
+            }
+        }
     }
     totals
+}
+
+/// A series of a family, seen from one of its labels.
+struct Series<'a> {
+    label: &'a str,
+    /// All labels but that one.
+    others: String,
+    value: f64,
+    line: &'a str,
 }
 
 #[test]
@@ -76,10 +98,14 @@ fn bad_metrics_are_rejected() {
     ] {
         assert!(promtool(bad).is_err(), "{bad}");
     }
+    let no_app = format!("{good}x_requests_total{{app=\"\"}} 1\n");
+    assert_eq!(totals_among_series(&no_app), Vec::<String>::new());
     for total in [
         "x_requests_total{app=\"\"} 3",
-        "x_requests_total{app=\"all\"} 3",
+        "x_requests_total{app=\"all\"} 0",
     ] {
         assert_eq!(totals_among_series(&format!("{good}{total}\n")), [total]);
     }
+    let gauge = "# TYPE x_requests gauge\nx_requests{app=\"\"} 0\nx_requests{app=\"store\"} 0\n";
+    assert_eq!(totals_among_series(gauge), ["x_requests{app=\"\"} 0"]);
 }
