@@ -85,7 +85,12 @@ impl Admin {
 
     fn answer(&self, method: &Method, path: &str) -> Response<Body> {
         let (status, kind, text) = match path {
-            "/livez" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
+            "/livez" if self.health.is_alive() => (StatusCode::OK, TEXT, "alive\n".to_owned()),
+            "/livez" => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                TEXT,
+                "not alive: a worker has ended\n".to_owned(),
+            ),
             "/readyz" => self.readiness(),
             "/metrics" => self.numbers(),
             "/version" => (

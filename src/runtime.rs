@@ -12,6 +12,9 @@ use tokio::sync::Semaphore;
 /// How many tasks may run at once before more are refused.
 const MAX_TASKS: usize = 4096;
 
+/// How long a task that panicked stays down.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
 /// A way to run tasks on the control runtime.
 #[derive(Clone, Debug)]
 pub struct BackgroundRuntime {
@@ -93,6 +96,35 @@ impl BackgroundRuntime {
         Ok(())
     }
 
+    /// Runs the task that `make` returns, and starts it again if it panics. A task that returns is
+    /// over. Does not count towards the limit.
+    pub fn supervise<F>(&self, name: &'static str, make: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.supervise_with(name, RESTART_DELAY, make);
+    }
+
+    fn supervise_with<F>(
+        &self,
+        name: &'static str,
+        delay: Duration,
+        make: impl Fn() -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let handle = self.handle.clone();
+        self.handle.spawn(async move {
+            // A cancelled task means that the runtime ends.
+            while let Err(error) = handle.spawn(make()).await
+                && error.is_panic()
+            {
+                tracing::error!(task = name, "background_task_restarted");
+                tokio::time::sleep(delay).await;
+            }
+        });
+    }
+
     /// Runs `task` to its end, and waits for it no longer than `patience`.
     ///
     /// # Errors
@@ -112,5 +144,31 @@ impl BackgroundRuntime {
             Ok(Err(_)) => Err(TaskError::BrokeOff),
             Err(_) => Err(TaskError::TooSlow),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn panicking_task_is_restarted_until_it_returns() {
+        let runtime = BackgroundRuntime::on(Handle::current());
+        let starts = Arc::new(AtomicU32::new(0));
+        let (done, mut ended) = tokio::sync::mpsc::channel(1);
+        let counted = Arc::clone(&starts);
+        runtime.supervise_with("test", Duration::ZERO, move || {
+            let number = counted.fetch_add(1, Ordering::Relaxed);
+            let done = done.clone();
+            async move {
+                assert!(number >= 2, "panics twice");
+                let _ = done.send(()).await;
+            }
+        });
+        assert_eq!(ended.recv().await, Some(()));
+        assert_eq!(ended.recv().await, None, "a task that returned is over");
+        assert_eq!(starts.load(Ordering::Relaxed), 3);
     }
 }

@@ -115,6 +115,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new()?);
         let mut health = Health::new();
         let serving = health.condition("serving");
+        let workers_alive = health.liveness("workers");
         let access = access_to.map(AccessLog::start).transpose()?;
         let settings = Arc::new(config.server.limits.clone());
         // Probes come from anywhere within, and by no load balancer.
@@ -152,7 +153,7 @@ impl Server {
         let tunnels = Tunnels::new(&metrics);
         let mut workers = Vec::with_capacity(config.server.workers.get());
         for index in 0..config.server.workers.get() {
-            let buffer = access.as_ref().and_then(|access| access.buffer(&metrics));
+            let buffer = access.as_ref().map(|access| access.buffer(&metrics));
             let worker = Worker {
                 listener: listener.try_clone()?,
                 tls: tls.clone(),
@@ -161,13 +162,17 @@ impl Server {
                 tunnels: Arc::clone(&tunnels),
                 metrics: Arc::clone(&metrics),
                 drain: drain.clone(),
+                alive: workers_alive.clone(),
             };
             workers.push(worker.start(index)?);
         }
         // After the workers, which need neither provider nor trust store to answer.
         components.keep_fresh(&background, &metrics);
         if let Some(tls) = &config.server.tls {
-            runtime.spawn(Arc::clone(&tls.certificates).keep_fresh(Arc::clone(&metrics)));
+            let (certificates, metrics) = (Arc::clone(&tls.certificates), Arc::clone(&metrics));
+            background.supervise("certificate_reload", move || {
+                Arc::clone(&certificates).keep_fresh(Arc::clone(&metrics))
+            });
         }
         let admin_handler = Arc::new(Admin::new(
             Arc::new(health),
@@ -175,18 +180,21 @@ impl Server {
             components.gauges(&metrics),
             components.orders(),
         ));
-        runtime.spawn(async move {
-            if let Err(error) = downstream::serve(
-                admin,
-                None,
-                admin_settings,
-                admin_handler,
-                metrics,
-                admin_drain,
-            )
-            .await
-            {
-                tracing::error!(%error, "admin_listener_failed");
+        background.supervise("admin_listener", move || {
+            let admin = admin.try_clone();
+            let settings = Arc::clone(&admin_settings);
+            let handler = Arc::clone(&admin_handler);
+            let (metrics, drain) = (Arc::clone(&metrics), admin_drain.clone());
+            async move {
+                let served = match admin {
+                    Ok(admin) => {
+                        downstream::serve(admin, None, settings, handler, metrics, drain).await
+                    }
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = served {
+                    tracing::error!(%error, "admin_listener_failed");
+                }
             }
         });
         serving.met();

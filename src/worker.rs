@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::downstream::{self, Drain, Handler, Listener, ListenerSettings};
 use crate::proxy::Proxy;
+use crate::telemetry::health::Condition;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
@@ -33,6 +34,23 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     /// When to stop.
     pub drain: Drain,
+    /// Not met any more once a worker ended before the drain.
+    pub alive: Condition,
+}
+
+/// Tells `/livez` and `/readyz` that a worker ended, by a panic or an error, before the drain.
+struct EndGuard {
+    alive: Condition,
+    drain: Drain,
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if !self.drain.has_started() {
+            self.alive.unmet();
+            tracing::error!("worker_ended");
+        }
+    }
 }
 
 /// The proxy, which tells clients when to come back on another connection.
@@ -67,6 +85,10 @@ impl Worker {
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
+                let _guard = EndGuard {
+                    alive: self.alive.clone(),
+                    drain: self.drain.clone(),
+                };
                 let runtime = Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(self.run())
             })

@@ -37,9 +37,10 @@ pub struct DemoArgs {
 /// # Errors
 /// The output cannot be written.
 pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
-    if let Err(error) = log::start(LogFormat::Human, "warn") {
-        return fail(output, &error);
-    }
+    let _log = match log::start(LogFormat::Human, "warn") {
+        Ok(log) => log,
+        Err(error) => return fail(output, &error),
+    };
     let options = DemoOptions {
         port: arguments.port,
         provider_port: arguments.provider_port,

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{ConfigArgs, Exit, Output, fail, load, service};
 use crate::downstream::ActivatedSockets;
@@ -18,6 +19,9 @@ use crate::types::time::SystemClock;
 
 /// What names the sockets that were handed over (`sd_listen_fds_with_names(3)`).
 const SOCKET_NAMES: &str = "LISTEN_FDNAMES";
+
+/// How often `run` looks whether all workers are alive.
+const WORKER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// `doorward run`: serves what the configuration says until SIGTERM or SIGINT, is not ready from then on but serves for
 /// `shutdown_delay` more, or until another signal, then drains.
@@ -48,9 +52,10 @@ pub fn run(
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    if let Err(error) = log::start(config.log.format, config.log.filter) {
-        return fail(output, &error);
-    }
+    let _log = match log::start(config.log.format, config.log.filter) {
+        Ok(log) => log,
+        Err(error) => return fail(output, &error),
+    };
     service::raise_descriptor_limit(config.server.limits.max_connections);
     // Before anything listens: whoever sees Doorward serving may tell it to stop.
     let mut stop = Stop::new()?;
@@ -67,10 +72,12 @@ pub fn run(
         "serving"
     );
     service::tell_ready();
-    stop.runtime.block_on(async {
+    let failed = stop.runtime.block_on(async {
         tokio::select! {
             () = stop.signals.told() => {}
             () = service::keep_alive(|| server.all_workers_alive()) => {}
+            // A process that serves with some of its workers only is hard to notice from outside.
+            () = worker_ended(&server) => return true,
         }
         let delay = config.server.shutdown_delay;
         if !delay.is_zero() {
@@ -79,11 +86,19 @@ pub fn run(
             tracing::info!(seconds = delay.as_secs(), "shutdown_delayed");
             let _ = timeout(delay, stop.signals.told()).await;
         }
+        false
     });
     service::tell_stopping("draining");
     tracing::info!("draining");
     server.shut_down();
-    Ok(Exit::Success)
+    Ok(if failed { Exit::Runtime } else { Exit::Success })
+}
+
+/// Returns when a worker has ended although nothing told it to.
+async fn worker_ended(server: &Server) {
+    while server.all_workers_alive() {
+        sleep(WORKER_CHECK_INTERVAL).await;
+    }
 }
 
 /// Where a listener is bound: the port that the system chose instead of 0.
@@ -100,6 +115,10 @@ pub(super) struct Stop {
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Stop {
@@ -109,6 +128,10 @@ impl Stop {
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
+            user_2: signal(SignalKind::user_defined2())?,
         };
         drop(in_flight);
         Ok(Self { signals, runtime })
@@ -116,10 +139,19 @@ impl Stop {
 }
 
 impl Signals {
+    /// Returns at a signal that ends the process. The signals that would end it by default, and
+    /// that other services use for something else, are logged and ignored.
     pub(super) async fn told(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user_1.recv() => "SIGUSR1",
+                _ = self.user_2.recv() => "SIGUSR2",
+            };
+            tracing::warn!(signal = ignored, "signal_ignored");
         }
     }
 }

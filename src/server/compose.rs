@@ -100,14 +100,15 @@ impl Components {
     pub(super) fn listen(&self, runtime: &BackgroundRuntime) {
         let auth = Arc::clone(&self.auth);
         let (heard, caught_up) = mpsc::channel();
-        let begun = runtime.spawn(async move {
-            let cursor = auth.catch_up().await;
-            // Nobody may be waiting any more.
-            let _ = heard.send(());
-            auth.listen(cursor).await;
+        runtime.supervise("revocation_replication", move || {
+            let (auth, heard) = (Arc::clone(&auth), heard.clone());
+            async move {
+                let cursor = auth.catch_up().await;
+                // The receiver stops waiting after a while.
+                let _ = heard.send(());
+                auth.listen(cursor).await;
+            }
         });
-        // The runtime has just begun, so there is room.
-        debug_assert!(begun.is_ok());
         if caught_up.recv_timeout(CATCH_UP).is_err() {
             tracing::warn!("revocation_catch_up_failed");
         }
@@ -116,26 +117,31 @@ impl Components {
     /// Keeps what is known of the providers fresh, and what backends are shown, and forgets what has ended.
     pub(super) fn keep_fresh(&self, runtime: &BackgroundRuntime, metrics: &Arc<Metrics>) {
         for provider in &self.providers {
-            let begun = runtime.spawn(Arc::clone(provider).keep_fresh());
-            // The runtime has just begun, so there is room.
-            debug_assert!(begun.is_ok());
+            let provider = Arc::clone(provider);
+            runtime.supervise("provider_refresh", move || {
+                Arc::clone(&provider).keep_fresh()
+            });
         }
         for certificate in self
             .plans
             .iter()
             .filter_map(|plan| plan.client_certificate())
         {
-            let begun = runtime.spawn(Arc::clone(certificate).keep_fresh(Arc::clone(metrics)));
-            debug_assert!(begun.is_ok());
+            let (certificate, metrics) = (Arc::clone(certificate), Arc::clone(metrics));
+            runtime.supervise("client_certificate_reload", move || {
+                Arc::clone(&certificate).keep_fresh(Arc::clone(&metrics))
+            });
         }
         let auth = Arc::clone(&self.auth);
-        let begun = runtime.spawn(async move {
-            loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
-                auth.sweep();
+        runtime.supervise("sweep", move || {
+            let auth = Arc::clone(&auth);
+            async move {
+                loop {
+                    tokio::time::sleep(SWEEP_EVERY).await;
+                    auth.sweep();
+                }
             }
         });
-        debug_assert!(begun.is_ok());
     }
 
     /// Refreshes the gauges at each scrape.

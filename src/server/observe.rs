@@ -7,6 +7,7 @@ use crate::auth::app::AppAuth;
 use crate::auth::{Auth, Event, Observer};
 use crate::oidc::Provider;
 use crate::proxy::ConcurrencyLimiter;
+use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 
 /// The concurrency limiters, with the names of the apps that have one.
@@ -101,6 +102,10 @@ pub(super) fn refresh_gauges(
             .with_label_values(&[app])
             .set(gauge_value(limiter.queued()));
     }
+    let counted = metrics.log_events_dropped.get();
+    metrics
+        .log_events_dropped
+        .inc_by(log::dropped_events().saturating_sub(counted));
     let (entries, revoked) = auth.remembered();
     metrics.store_entries.set(gauge_value(entries));
     metrics.revoked_sessions.set(gauge_value(revoked));

@@ -5,22 +5,14 @@
 
 use std::io::Write;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use super::line_writer::{LineBuffer, LineWriter};
 use super::metrics::Metrics;
 use crate::types::time::Timestamp;
 
-/// How often the buffers are written out.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
-/// A buffer of this size wakes the writer early, in bytes.
-const WAKE_WRITER_AT: usize = 32 * 1024;
-/// Entries are dropped while a buffer has this size, in bytes.
-const MAX_BUFFERED: usize = 1024 * 1024;
 /// The most that an entry holds of one text from the client, in bytes before escaping.
 const MAX_TEXT: usize = 2048;
 
@@ -57,25 +49,15 @@ pub struct AccessEntry<'a> {
     pub bytes_out: u64,
 }
 
-/// The writer thread and its buffers. Dropping it writes all pending entries.
+/// The access log's writer. Dropping it writes the pending entries.
 #[derive(Debug)]
-pub struct AccessLog {
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct AccessLog(LineWriter);
 
 /// The buffer of one worker.
 #[derive(Debug)]
 pub struct AccessBuffer {
-    entries: Arc<Mutex<Vec<u8>>>,
-    writer: std::thread::Thread,
+    lines: LineBuffer,
     dropped: IntCounter,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    buffers: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
-    stop: AtomicBool,
 }
 
 impl AccessLog {
@@ -84,37 +66,14 @@ impl AccessLog {
     /// # Errors
     /// The thread cannot be created.
     pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
-        let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || for_thread.write_to(out))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        LineWriter::start("access-log", out).map(Self)
     }
 
-    /// Adds the buffer of a worker. `None` if the writer thread has ended.
-    pub fn buffer(&self, metrics: &Metrics) -> Option<AccessBuffer> {
-        let writer = self.thread.as_ref()?.thread().clone();
-        let entries = Arc::new(Mutex::new(Vec::new()));
-        lock(&self.shared.buffers).push(Arc::clone(&entries));
-        Some(AccessBuffer {
-            entries,
-            writer,
+    /// Adds the buffer of a worker.
+    pub fn buffer(&self, metrics: &Metrics) -> AccessBuffer {
+        AccessBuffer {
+            lines: self.0.buffer(),
             dropped: metrics.access_log_dropped.clone(),
-        })
-    }
-}
-
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // The panic hook has reported a panic of the thread.
-            let _ = thread.join();
         }
     }
 }
@@ -122,45 +81,10 @@ impl Drop for AccessLog {
 impl AccessBuffer {
     /// Appends one entry. Never waits for output.
     pub fn write(&self, entry: &AccessEntry<'_>) {
-        let mut entries = lock(&self.entries);
-        if entries.len() >= MAX_BUFFERED {
+        if !self.lines.append(|out| entry.format(out)) {
             self.dropped.inc();
-            return;
-        }
-        let before = entries.len();
-        entry.format(&mut entries);
-        if before < WAKE_WRITER_AT && entries.len() >= WAKE_WRITER_AT {
-            self.writer.unpark();
         }
     }
-}
-
-impl Shared {
-    fn write_to(&self, mut out: impl Write) {
-        let mut pending = Vec::new();
-        loop {
-            let is_last = self.stop.load(Ordering::Acquire);
-            let buffers = lock(&self.buffers).clone();
-            for buffer in &buffers {
-                std::mem::swap(&mut *lock(buffer), &mut pending);
-                // A write error, such as a full disk, loses entries but does not stop the service.
-                let _ = out.write_all(&pending);
-                pending.clear();
-            }
-            let _ = out.flush();
-            lock(&self.buffers)
-                .retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
-            if is_last {
-                return;
-            }
-            drop(buffers);
-            std::thread::park_timeout(FLUSH_INTERVAL);
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AccessEntry<'_> {
@@ -419,23 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn drop_writes_pending_entries() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let log = AccessLog::start(file.reopen().unwrap()).unwrap();
+    fn dropped_entries_are_counted() {
+        let (release, blocked) = std::sync::mpsc::channel();
+        let log = AccessLog::start(BlockedWriter(blocked)).unwrap();
         let metrics = Metrics::new().unwrap();
-        let buffers = [log.buffer(&metrics).unwrap(), log.buffer(&metrics).unwrap()];
-        for buffer in &buffers {
-            (0..1000).for_each(|_| buffer.write(&ENTRY));
-        }
-        drop(log);
-        assert_eq!(
-            std::fs::read_to_string(file.path())
-                .unwrap()
-                .lines()
-                .count(),
-            2000
-        );
-        assert_eq!(metrics.access_log_dropped.get(), 0);
+        let buffer = log.buffer(&metrics);
+        (0..20_000).for_each(|_| buffer.write(&ENTRY));
+        assert!(metrics.access_log_dropped.get() > 0);
+        drop(release);
     }
 
     struct BlockedWriter(std::sync::mpsc::Receiver<()>);
@@ -451,17 +366,5 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
-    }
-
-    #[test]
-    fn blocked_writer_drops_entries_and_bounds_memory() {
-        let (release, blocked) = std::sync::mpsc::channel();
-        let log = AccessLog::start(BlockedWriter(blocked)).unwrap();
-        let metrics = Metrics::new().unwrap();
-        let buffer = log.buffer(&metrics).unwrap();
-        (0..20_000).for_each(|_| buffer.write(&ENTRY));
-        assert!(metrics.access_log_dropped.get() > 0);
-        assert!(lock(&buffer.entries).len() < MAX_BUFFERED + 1000);
-        drop(release);
     }
 }

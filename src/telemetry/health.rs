@@ -1,13 +1,14 @@
-//! Readiness: named conditions that must all be met. Each component holds its own condition, and
+//! Liveness and readiness: named conditions that must all be met. Each component holds its own condition, and
 //! `/readyz` lists those that are not met.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The conditions of readiness.
+/// The conditions of liveness and readiness.
 #[derive(Debug, Default)]
 pub struct Health {
     conditions: Vec<(&'static str, Arc<AtomicBool>)>,
+    liveness: Vec<Arc<AtomicBool>>,
 }
 
 /// One condition, held by the component that it depends on.
@@ -25,6 +26,22 @@ impl Health {
         let flag = Arc::new(AtomicBool::new(false));
         self.conditions.push((name, Arc::clone(&flag)));
         Condition(flag)
+    }
+
+    /// Adds a condition that is met now. When it is no longer met, the process can neither be ready
+    /// nor recover.
+    pub fn liveness(&mut self, name: &'static str) -> Condition {
+        let condition = self.condition(name);
+        condition.met();
+        self.liveness.push(Arc::clone(&condition.0));
+        condition
+    }
+
+    /// Whether every condition of liveness is met.
+    pub fn is_alive(&self) -> bool {
+        self.liveness
+            .iter()
+            .all(|flag| flag.load(Ordering::Acquire))
     }
 
     /// Whether every condition is met.
@@ -67,5 +84,18 @@ mod tests {
         assert!(health.is_ready());
         serving.unmet();
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn lost_liveness_is_neither_alive_nor_ready() {
+        let mut health = Health::new();
+        let workers = health.liveness("workers");
+        let serving = health.condition("serving");
+        assert!(health.is_alive() && !health.is_ready());
+        serving.met();
+        assert!(health.is_ready());
+        workers.unmet();
+        assert!(!health.is_alive());
+        assert_eq!(health.missing().collect::<Vec<_>>(), ["workers"]);
     }
 }

@@ -1,8 +1,18 @@
 //! Event log on standard error, through `tracing`. Requests are logged in the access log.
+//!
+//! Events are written by a thread of their own: a standard error that is closed, full or not read
+//! neither blocks nor fails whoever logs.
+
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::line_writer::{LineBuffer, LineWriter};
+
+/// The buffer of the process's event log.
+static EVENTS: OnceLock<LineBuffer> = OnceLock::new();
 
 /// The format of the event log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,15 +38,36 @@ pub enum LogError {
     /// The process has a log already.
     #[error("the process already has a log")]
     AlreadyStarted,
+    /// The writer thread cannot be created.
+    #[error("cannot start the log's writer: {0}")]
+    Writer(#[from] std::io::Error),
+}
+
+/// The event log of the process. Dropping it writes the pending events.
+#[derive(Debug)]
+pub struct EventLog {
+    _writer: LineWriter,
 }
 
 /// Logs events that pass `filter`, such as `info` or `info,doorward::oidc=debug`, to standard error.
 ///
 /// # Errors
-/// The filter is not valid, or the process has a log already.
-pub fn start(format: LogFormat, filter: &str) -> Result<(), LogError> {
-    let subscriber = subscriber(format, filter, std::io::stderr)?;
-    subscriber.try_init().map_err(|_| LogError::AlreadyStarted)
+/// The filter is not valid, the process has a log already, or there is no thread to write it.
+pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
+    let writer = LineWriter::start("event-log", std::io::stderr())?;
+    let buffer = writer.buffer();
+    let for_events = buffer.clone();
+    let subscriber = subscriber(format, filter, move || for_events.clone())?;
+    subscriber
+        .try_init()
+        .map_err(|_| LogError::AlreadyStarted)?;
+    EVENTS.set(buffer).map_err(|_| LogError::AlreadyStarted)?;
+    Ok(EventLog { _writer: writer })
+}
+
+/// How many events of this process were dropped because standard error did not take them.
+pub fn dropped_events() -> u64 {
+    EVENTS.get().map_or(0, LineBuffer::dropped)
 }
 
 fn subscriber<W>(
@@ -57,6 +88,8 @@ where
     let base = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
+        // Reporting a failed write would write to standard error again, and panic if it is closed.
+        .log_internal_errors(false)
         .with_ansi(false);
     Ok(match format {
         LogFormat::Human => Box::new(base.finish()),

@@ -187,6 +187,8 @@ metric_families! {
 
     /// Access log entries dropped because the writer could not keep up.
     pub access_log_dropped: IntCounter = "doorward_access_log_dropped_total";
+    /// Log events dropped because standard error did not take them.
+    pub log_events_dropped: IntCounter = "doorward_log_events_dropped_total";
 }
 
 /// The declaration of one metric family.

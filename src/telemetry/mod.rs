@@ -2,5 +2,6 @@
 
 pub mod access;
 pub mod health;
+pub mod line_writer;
 pub mod log;
 pub mod metrics;

@@ -56,6 +56,21 @@ async fn sigint_drains_and_idle_process_exits_at_once() {
     assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
 }
 
+#[tokio::test]
+async fn hangup_and_user_signals_are_logged_and_ignored() {
+    let folder = Folder::with("doorward.toml", &one_public_app("http://127.0.0.1:1"));
+    let mut process = Process::run(folder.path("doorward.toml").as_os_str(), &ANY_PORTS);
+    let admin = process.port("admin");
+    for signal in ["HUP", "USR1", "USR2"] {
+        process.send(signal);
+        let line = process.line_with(&format!("SIG{signal}"));
+        assert!(line.contains("signal_ignored"), "{line}");
+        assert_eq!(at("127.0.0.1", admin, "/readyz").await, 200, "{signal}");
+    }
+    process.send("QUIT");
+    assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
+}
+
 #[test]
 fn all_config_errors_are_reported_and_nothing_starts() {
     let bad = "[server]\nlisten = \"nowhere\"\nworkrs = 2\n[session]\nkey_files = [\"absent.key\"]\n\

@@ -53,6 +53,8 @@ mod life_cycle;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log_sink;
+#[cfg(test)]
 mod logs_and_metrics;
 #[cfg(test)]
 mod many_streams;

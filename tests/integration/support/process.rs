@@ -175,6 +175,15 @@ impl Process {
         );
     }
 
+    /// Sends this signal, such as `HUP`.
+    pub fn send(&self, name: &str) {
+        assert!(
+            self.signal(name),
+            "the process is gone:\n{}",
+            self.said().join("\n")
+        );
+    }
+
     /// Ends it at once: it gets no chance to do anything any more.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child of ours");

@@ -1,0 +1,229 @@
+//! Background writer for log lines: bounded buffers and one thread. Whoever logs never waits for
+//! the output, and an output that fails or blocks stops nothing. What does not fit is dropped and
+//! counted.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// How often the buffers are written out.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+/// A buffer of this size wakes the writer early, in bytes.
+const WAKE_WRITER_AT: usize = 32 * 1024;
+/// Lines are dropped while a buffer has this size, in bytes.
+const MAX_BUFFERED: usize = 1024 * 1024;
+/// How long dropping the writer waits for an output that blocks.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The writer thread and its buffers. Dropping it writes all pending lines, unless the output
+/// blocks for longer than a second.
+#[derive(Debug)]
+pub struct LineWriter {
+    shared: Arc<Shared>,
+    thread: Thread,
+    ended: Mutex<Receiver<()>>,
+}
+
+/// A buffer of lines. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LineBuffer {
+    lines: Arc<Mutex<Vec<u8>>>,
+    writer: Thread,
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    buffers: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
+    stop: AtomicBool,
+}
+
+impl LineWriter {
+    /// Starts the writer thread.
+    ///
+    /// # Errors
+    /// The thread cannot be created.
+    pub fn start(name: &str, out: impl Write + Send + 'static) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        let (alive, ended) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _alive = alive;
+                for_thread.write_to(out);
+            })?;
+        Ok(Self {
+            shared,
+            thread: thread.thread().clone(),
+            ended: Mutex::new(ended),
+        })
+    }
+
+    /// Adds a buffer.
+    pub fn buffer(&self) -> LineBuffer {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        lock(&self.shared.buffers).push(Arc::clone(&lines));
+        LineBuffer {
+            lines,
+            writer: self.thread.clone(),
+            dropped: Arc::default(),
+        }
+    }
+}
+
+impl Drop for LineWriter {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.thread.unpark();
+        // The sender is dropped when the thread ends. A thread whose output blocks is left behind.
+        let _ = lock(&self.ended).recv_timeout(SHUTDOWN_TIMEOUT);
+    }
+}
+
+impl LineBuffer {
+    /// Appends what `format` writes, at least one whole line. Returns `false` if it was dropped.
+    pub fn append(&self, format: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let mut lines = lock(&self.lines);
+        if lines.len() >= MAX_BUFFERED {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let before = lines.len();
+        format(&mut lines);
+        if before < WAKE_WRITER_AT && lines.len() >= WAKE_WRITER_AT {
+            self.writer.unpark();
+        }
+        true
+    }
+
+    /// How many times [`append`](Self::append) dropped something.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Appends each write as a whole. Never fails.
+impl Write for LineBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(|lines| lines.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn write_to(&self, mut out: impl Write) {
+        let mut pending = Vec::new();
+        loop {
+            let is_last = self.stop.load(Ordering::Acquire);
+            let buffers = lock(&self.buffers).clone();
+            for buffer in &buffers {
+                std::mem::swap(&mut *lock(buffer), &mut pending);
+                // A write error, such as a full disk, loses lines but does not stop the service.
+                let _ = out.write_all(&pending);
+                pending.clear();
+            }
+            let _ = out.flush();
+            lock(&self.buffers)
+                .retain(|buffer| Arc::strong_count(buffer) > 1 || !lock(buffer).is_empty());
+            if is_last {
+                return;
+            }
+            drop(buffers);
+            std::thread::park_timeout(FLUSH_INTERVAL);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    struct Blocked(Receiver<()>);
+
+    impl Write for Blocked {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !bytes.is_empty() {
+                let _ = self.0.recv();
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Failing;
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::Error::from(io::ErrorKind::BrokenPipe))
+        }
+    }
+
+    #[test]
+    fn drop_writes_pending_lines() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let writer = LineWriter::start("test", file.reopen().unwrap()).unwrap();
+        let buffers = [writer.buffer(), writer.buffer()];
+        for buffer in &buffers {
+            (0..1000).for_each(|_| assert!(buffer.append(|out| out.extend_from_slice(b"line\n"))));
+        }
+        drop(writer);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert_eq!(text, "line\n".repeat(2000));
+        assert_eq!(buffers.map(|buffer| buffer.dropped()), [0, 0]);
+    }
+
+    #[test]
+    fn blocked_output_drops_lines_and_bounds_memory() {
+        let (release, blocked) = mpsc::channel();
+        let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
+        let buffer = writer.buffer();
+        let line = [b'x'; 1000];
+        (0..5000).for_each(|_| {
+            buffer.append(|out| out.extend_from_slice(&line));
+        });
+        assert!(buffer.dropped() > 1000);
+        assert!(lock(&buffer.lines).len() <= MAX_BUFFERED + line.len());
+        drop(release);
+    }
+
+    #[test]
+    fn blocked_output_does_not_block_shutdown() {
+        let (_held, blocked) = mpsc::channel();
+        let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
+        writer.buffer().append(|out| out.push(b'x'));
+        let start = Instant::now();
+        drop(writer);
+        // Without the limit this would wait for ever.
+        assert!(start.elapsed() < SHUTDOWN_TIMEOUT * 30);
+    }
+
+    #[test]
+    fn failing_output_stops_nothing() {
+        let writer = LineWriter::start("test", Failing).unwrap();
+        let mut buffer = writer.buffer();
+        buffer.write_all(b"line\n").unwrap();
+        drop(writer);
+        assert!(buffer.append(|out| out.push(b'x')));
+    }
+}
