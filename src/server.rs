@@ -123,19 +123,19 @@ impl Server {
             proxy_protocol: false,
             ..config.server.limits.clone()
         });
-        let listener = Listener::of(
+        let listener = Listener::open(
             Role::Listen,
             &config.server.listen,
             &settings,
             &mut inherited,
         )?;
-        let admin = Listener::of(
+        let admin = Listener::open(
             Role::AdminListen,
             &config.server.admin_listen,
             &admin_settings,
             &mut inherited,
         )?;
-        if let Some(left) = inherited.left() {
+        if let Some(left) = inherited.unused() {
             return Err(StartError::Handed(left));
         }
         let (address, admin_address) = (listener.local_addr(), admin.local_addr());

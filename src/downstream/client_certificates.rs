@@ -1,5 +1,6 @@
-//! Certificates of clients: where a file of authorities is named, nobody gets past the handshake who cannot show a
-//! certificate of one of them. Who they are is not told to the apps: that is what sessions are for.
+//! Client certificates (mutual TLS). With a CA file configured, the handshake fails without a
+//! client certificate issued by one of its authorities. The certificate's identity is not forwarded
+//! to apps; sessions carry the identity.
 
 use std::fmt;
 use std::io;
@@ -14,9 +15,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
 
-use super::tls::TlsError;
+use super::tls_error::TlsError;
 
-/// The authorities whose certificates open the door; others when the file changes, for new connections.
+/// The certificate authorities that are trusted for client certificates. Reloaded for new
+/// connections when the file changes.
 pub(super) struct ClientAuthorities {
     file: PathBuf,
     verifier: ArcSwap<Arc<dyn ClientCertVerifier>>,
@@ -31,9 +33,9 @@ impl fmt::Debug for ClientAuthorities {
 }
 
 impl ClientAuthorities {
-    /// Reads the file.
+    /// Loads the file.
     pub(super) fn read(file: PathBuf) -> Result<Self, TlsError> {
-        let verifier = ArcSwap::from_pointee(read(&file)?);
+        let verifier = ArcSwap::from_pointee(load_verifier(&file)?);
         Ok(Self { file, verifier })
     }
 
@@ -41,21 +43,21 @@ impl ClientAuthorities {
         &self.file
     }
 
-    /// What the file says now.
-    pub(super) fn reread(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-        read(&self.file)
+    /// Loads the file again, without using the result yet.
+    pub(super) fn reload(&self) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        load_verifier(&self.file)
     }
 
-    /// From now on these count.
+    /// Replaces the verifier.
     pub(super) fn replace(&self, verifier: Arc<dyn ClientCertVerifier>) {
         self.verifier.store(Arc::new(verifier));
     }
 }
 
-fn read(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+fn load_verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let unusable = |reason: String| TlsError::File {
         path: file.to_owned(),
-        what: "authorities of clients' certificates",
+        what: "client certificate authorities",
         reason,
     };
     let mut roots = RootCertStore::empty();
@@ -74,7 +76,8 @@ fn read(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
 }
 
 impl ClientCertVerifier for ClientAuthorities {
-    /// None, which lets the client offer what it has: the list could change while it is read.
+    /// Empty, which lets the client offer any certificate. The list cannot be borrowed, because it
+    /// may be replaced.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -117,8 +120,8 @@ impl ClientCertVerifier for ClientAuthorities {
     }
 }
 
-/// Why a handshake failed, as a word for the metric.
-pub(super) fn why(error: &io::Error) -> &'static str {
+/// The metric label for a failed handshake.
+pub(super) fn handshake_error_reason(error: &io::Error) -> &'static str {
     match error
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<Error>())

@@ -1,6 +1,6 @@
-//! A client's stream as long as it lives, whoever owns it: it holds its place among the counted connections also after an
-//! upgrade took it out of HTTP, and tells what comes and goes to the connection's deadlines. Writing fails once the client
-//! has read nothing for too long. What was read ahead comes again from here.
+//! Client stream: the socket wrapper of a client connection. It holds the connection slot, also
+//! across an upgrade, reports reads and writes to the connection's deadlines, fails writes after
+//! the write stall timeout, and replays sniffed bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -17,38 +17,38 @@ use tokio_rustls::server::TlsStream;
 use super::deadlines::Deadlines;
 use super::per_client_limit::ClientSlot;
 
-/// One of the connections that may be open at a time.
+/// A slot for one open connection; dropping it releases the slot.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
-    open: IntGauge,
-    _slot: OwnedSemaphorePermit,
-    _of_client: Option<ClientSlot>,
+    open_connections: IntGauge,
+    _permit: OwnedSemaphorePermit,
+    _client_slot: Option<ClientSlot>,
 }
 
 impl ConnectionSlot {
-    pub(super) fn new(slot: OwnedSemaphorePermit, open: &IntGauge) -> Self {
-        open.inc();
+    pub(super) fn new(permit: OwnedSemaphorePermit, open_connections: &IntGauge) -> Self {
+        open_connections.inc();
         Self {
-            open: open.clone(),
-            _slot: slot,
-            _of_client: None,
+            open_connections: open_connections.clone(),
+            _permit: permit,
+            _client_slot: None,
         }
     }
 
-    /// The same, counted for its client.
-    pub(super) fn of_client(mut self, counted: Option<ClientSlot>) -> Self {
-        self._of_client = counted;
+    /// Adds the client's slot.
+    pub(super) fn with_client_slot(mut self, client_slot: ClientSlot) -> Self {
+        self._client_slot = Some(client_slot);
         self
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.open.dec();
+        self.open_connections.dec();
     }
 }
 
-/// Tells when there is something to read, without room to read it into.
+/// A stream that can be polled for readability without a buffer.
 pub(super) trait Readable: Sync {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
@@ -65,55 +65,57 @@ impl Readable for UnixStream {
     }
 }
 
-/// Only for streams that were read dry: what was decrypted already is not seen.
+/// Valid only after a read returned pending: data that rustls has already decrypted is not
+/// reported.
 impl<S: Readable> Readable for TlsStream<S> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_ref().0.poll_readable(cx)
     }
 }
 
-/// A stream with a place and deadlines.
+/// A client's stream with its connection slot and deadlines.
 pub(super) struct ClientStream<S> {
     stream: S,
-    /// What comes before the rest.
-    ahead: Bytes,
+    /// Bytes to read before those of the stream.
+    unread: Bytes,
     deadlines: Arc<Deadlines>,
-    _place: ConnectionSlot,
+    _slot: ConnectionSlot,
 }
 
 impl<S> ClientStream<S> {
-    pub(super) fn new(stream: S, deadlines: Arc<Deadlines>, place: ConnectionSlot) -> Self {
+    pub(super) fn new(stream: S, deadlines: Arc<Deadlines>, slot: ConnectionSlot) -> Self {
         Self {
             stream,
-            ahead: Bytes::new(),
+            unread: Bytes::new(),
             deadlines,
-            _place: place,
+            _slot: slot,
         }
     }
 
-    /// What was read of the stream already, and comes again.
-    pub(super) fn put_back(&mut self, ahead: Bytes) {
-        self.ahead = ahead;
+    /// Returns bytes to the stream; the next reads replay them.
+    pub(super) fn unread(&mut self, bytes: Bytes) {
+        self.unread = bytes;
     }
 
-    /// Whether everything that was put back came again.
-    pub(super) fn has_nothing_ahead(&self) -> bool {
-        self.ahead.is_empty()
+    /// Whether bytes that were returned to the stream are still unread.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
     }
 
     pub(super) fn deadlines(&self) -> &Arc<Deadlines> {
         &self.deadlines
     }
 
-    fn note<T>(
+    /// Reports the result of a write to the deadlines. A stalled write fails.
+    fn track_write<T>(
         &self,
         cx: &Context<'_>,
         written: Poll<io::Result<T>>,
-        all: bool,
+        flushed: bool,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.deadlines.has_written(all);
-        } else if self.deadlines.is_stuck_for_too_long(cx.waker()) {
+            self.deadlines.on_write(flushed);
+        } else if self.deadlines.write_stalled(cx.waker()) {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)));
         }
         written
@@ -132,18 +134,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
-            let length = self.ahead.len().min(buf.remaining());
-            buf.put_slice(self.ahead.get(..length).unwrap_or_default());
-            self.ahead.advance(length);
+        if !self.unread.is_empty() {
+            let length = self.unread.len().min(buf.remaining());
+            buf.put_slice(self.unread.get(..length).unwrap_or_default());
+            self.unread.advance(length);
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if read.is_pending() {
-            self.deadlines.has_read(false);
+            self.deadlines.on_read_pending();
         } else if buf.filled().len() > before {
-            self.deadlines.has_read(true);
+            self.deadlines.on_read();
         }
         read
     }
@@ -156,7 +158,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(cx, written, false)
+        self.track_write(cx, written, false)
     }
 
     fn poll_write_vectored(
@@ -165,17 +167,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.note(cx, written, false)
+        self.track_write(cx, written, false)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(cx, flushed, true)
+        self.track_write(cx, flushed, true)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.note(cx, closed, true)
+        self.track_write(cx, closed, true)
     }
 
     fn is_write_vectored(&self) -> bool {

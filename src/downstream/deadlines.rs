@@ -1,5 +1,6 @@
-//! What one connection waits for and since when, told by whoever sees it happen: the socket's wrapper and hyper. All of
-//! it is a few stores in the connection's own memory; the sweeper reads them, and wakes the connection in time.
+//! Deadlines of one connection: what it waits for and since when, as reported by the socket wrapper
+//! and by hyper. Updates are a few atomic stores. The timer wheel reads them and wakes the
+//! connection in time.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,157 +12,269 @@ use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 use prometheus::IntGauge;
 
-use super::deadline_timer::TimerWheel;
+use super::settings::ListenerSettings;
+use super::timer_wheel::{Scheduled, TimerWheel, to_ticks};
 
-/// What the client is to send next.
+/// What the connection waits to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadPhase {
-    /// Nothing that has a time here: a request is under way, or it is not HTTP/1.1.
+    /// No deadline here: a request is in flight, or the connection is not HTTP/1.1.
     Nothing,
-    /// Its first byte on this connection.
+    /// The first byte on this connection.
     FirstByte,
     /// The first byte of another request.
     NextRequest,
-    /// The rest of a head.
+    /// The rest of a request head.
     RestOfHead,
 }
 
-/// The times of one connection.
+/// A [`ReadPhase`] and the tick at which it began.
+#[derive(Clone, Copy, Debug)]
+struct PhaseStart {
+    phase: ReadPhase,
+    since: u64,
+}
+
+/// The timer wheel of a worker's connections, and their timeouts.
+#[derive(Debug)]
+pub(super) struct TimerContext {
+    pub(super) wheel: TimerWheel<Deadlines>,
+    timeouts: Timeouts,
+}
+
+/// The timeouts in ticks.
+#[derive(Debug)]
+struct Timeouts {
+    hibernate_after: u64,
+    first_byte: u64,
+    header_read: u64,
+    keep_alive: u64,
+    write_stall: u64,
+}
+
+impl TimerContext {
+    pub(super) fn new(settings: &ListenerSettings) -> Arc<Self> {
+        Arc::new(Self {
+            wheel: TimerWheel::new(),
+            timeouts: Timeouts {
+                hibernate_after: to_ticks(settings.hibernate_after),
+                first_byte: to_ticks(settings.first_byte_timeout),
+                header_read: to_ticks(settings.header_read_timeout),
+                keep_alive: to_ticks(settings.keep_alive_timeout),
+                write_stall: to_ticks(settings.write_stall_timeout),
+            },
+        })
+    }
+}
+
+/// The deadlines of one connection.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    wheel: Arc<TimerWheel>,
-    /// What is awaited, and since which tick: read and written as one.
+    timer: Arc<TimerContext>,
+    /// A [`PhaseStart`], packed so that both parts change together.
     phase: AtomicU64,
-    /// The tick, plus one, since which the client takes nothing of what we write; zero: it does.
-    stuck: AtomicU64,
-    /// When the sweeper looks next.
-    look: AtomicU64,
-    /// Whether all that could be read was.
-    read_dry: AtomicBool,
-    /// Whether all that was written is with the system.
+    /// One more than the tick since which the client accepts no bytes; zero while it does.
+    write_blocked_since: AtomicU64,
+    /// The tick of the next check.
+    scheduled_tick: AtomicU64,
+    /// Whether the last read found no more bytes.
+    read_drained: AtomicBool,
+    /// Whether all written bytes were passed to the kernel.
     flushed: AtomicBool,
     hibernating: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
 impl Deadlines {
-    pub(super) fn new(wheel: Arc<TimerWheel>) -> Self {
+    pub(super) fn new(timer: Arc<TimerContext>) -> Self {
+        let start = PhaseStart {
+            phase: ReadPhase::Nothing,
+            since: 0,
+        };
         Self {
-            wheel,
-            phase: AtomicU64::new(pack(ReadPhase::Nothing, 0)),
-            stuck: AtomicU64::new(0),
-            look: AtomicU64::new(0),
-            read_dry: AtomicBool::new(false),
+            timer,
+            phase: AtomicU64::new(start.pack()),
+            write_blocked_since: AtomicU64::new(0),
+            scheduled_tick: AtomicU64::new(0),
+            read_drained: AtomicBool::new(false),
             flushed: AtomicBool::new(true),
             hibernating: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
 
-    /// From now on `phase` is.
-    pub(super) fn begin(&self, phase: ReadPhase) {
-        self.phase
-            .store(pack(phase, self.wheel.now()), Ordering::Relaxed);
+    /// Enters `phase` now.
+    pub(super) fn set_phase(&self, phase: ReadPhase) {
+        self.store_phase(PhaseStart {
+            phase,
+            since: self.timer.wheel.now(),
+        });
     }
 
-    fn phase(&self) -> (ReadPhase, u64) {
-        unpack(self.phase.load(Ordering::Relaxed))
+    fn store_phase(&self, start: PhaseStart) {
+        self.phase.store(start.pack(), Ordering::Relaxed);
     }
 
-    /// The connection waits for a head: the answer before it is out, if there was any.
-    fn head_is_awaited(&self) {
-        if self.phase().0 == ReadPhase::Nothing {
-            self.begin(ReadPhase::NextRequest);
+    fn load_phase(&self) -> PhaseStart {
+        PhaseStart::unpack(self.phase.load(Ordering::Relaxed))
+    }
+
+    /// hyper waits for the next head; any response before it has been written.
+    fn on_head_awaited(&self) {
+        if self.load_phase().phase == ReadPhase::Nothing {
+            self.set_phase(ReadPhase::NextRequest);
         }
     }
 
-    /// What came while an answer was still going out turned out to be a part of a head.
-    pub(super) fn head_had_begun(&self) {
-        let (_, since) = self.phase();
-        self.phase
-            .store(pack(ReadPhase::RestOfHead, since), Ordering::Relaxed);
+    /// Bytes that arrived while a response was still being written are part of the next head.
+    pub(super) fn on_partial_head(&self) {
+        self.store_phase(PhaseStart {
+            phase: ReadPhase::RestOfHead,
+            since: self.load_phase().since,
+        });
     }
 
-    /// Bytes came, or nothing is there to read.
-    pub(super) fn has_read(&self, something: bool) {
-        self.read_dry.store(!something, Ordering::Relaxed);
-        if something {
-            match self.phase().0 {
-                ReadPhase::Nothing | ReadPhase::RestOfHead => {}
-                ReadPhase::FirstByte | ReadPhase::NextRequest => self.begin(ReadPhase::RestOfHead),
-            }
+    /// A read returned bytes.
+    pub(super) fn on_read(&self) {
+        self.read_drained.store(false, Ordering::Relaxed);
+        match self.load_phase().phase {
+            ReadPhase::Nothing | ReadPhase::RestOfHead => {}
+            ReadPhase::FirstByte | ReadPhase::NextRequest => self.set_phase(ReadPhase::RestOfHead),
         }
     }
 
-    /// The client takes what we write.
-    pub(super) fn has_written(&self, all: bool) {
-        self.flushed.store(all, Ordering::Relaxed);
-        if self.stuck.load(Ordering::Relaxed) != 0 {
-            self.stuck.store(0, Ordering::Relaxed);
+    /// A read found no bytes.
+    pub(super) fn on_read_pending(&self) {
+        self.read_drained.store(true, Ordering::Relaxed);
+    }
+
+    /// A write made progress. `flushed`: all written bytes were passed to the kernel.
+    pub(super) fn on_write(&self, flushed: bool) {
+        self.flushed.store(flushed, Ordering::Relaxed);
+        if self.write_blocked_since.load(Ordering::Relaxed) != 0 {
+            self.write_blocked_since.store(0, Ordering::Relaxed);
         }
     }
 
-    /// It does not; whether that has lasted too long. `waker` is told when it has.
-    pub(super) fn is_stuck_for_too_long(&self, waker: &Waker) -> bool {
+    /// A write is blocked. Returns whether it has been for longer than the write stall timeout;
+    /// otherwise `waker` is woken when it has.
+    pub(super) fn write_stalled(&self, waker: &Waker) -> bool {
         self.flushed.store(false, Ordering::Relaxed);
         self.register_waker(waker);
-        match self.stuck.load(Ordering::Relaxed) {
+        match self.write_blocked_since.load(Ordering::Relaxed) {
             0 => {
-                self.stuck.store(self.wheel.now() + 1, Ordering::Relaxed);
+                self.write_blocked_since
+                    .store(self.timer.wheel.now() + 1, Ordering::Relaxed);
                 false
             }
-            since => self.has_passed(since - 1, self.wheel.limits().write_stall),
+            since => self.has_elapsed(since - 1, self.timer.timeouts.write_stall),
         }
     }
 
-    fn has_passed(&self, since: u64, limit: u64) -> bool {
-        // Both ends may be almost a tick off.
-        self.wheel.now().saturating_sub(since) > limit
+    fn has_elapsed(&self, since: u64, timeout: u64) -> bool {
+        // Strictly greater, because both ticks are rounded down.
+        self.timer.wheel.now().saturating_sub(since) > timeout
     }
 
-    /// What has been awaited for too long.
+    /// The phase whose timeout has elapsed, if any.
     pub(super) fn overdue(&self) -> Option<ReadPhase> {
-        let (phase, since) = self.phase();
-        let limits = self.wheel.limits();
-        let limit = match phase {
+        let PhaseStart { phase, since } = self.load_phase();
+        let timeouts = &self.timer.timeouts;
+        let timeout = match phase {
             ReadPhase::Nothing => return None,
-            ReadPhase::FirstByte => limits.first_byte,
-            ReadPhase::NextRequest => limits.keep_alive,
-            ReadPhase::RestOfHead => limits.header_read,
+            ReadPhase::FirstByte => timeouts.first_byte,
+            ReadPhase::NextRequest => timeouts.keep_alive,
+            ReadPhase::RestOfHead => timeouts.header_read,
         };
-        self.has_passed(since, limit).then_some(phase)
+        self.has_elapsed(since, timeout).then_some(phase)
     }
 
-    /// Whether the connection may give everything back but its socket: no request is under way, every byte of the last
-    /// answer is with the system, every byte that came was read, and it has been so for a while.
-    pub(super) fn may_rest(&self) -> bool {
-        let (phase, since) = self.phase();
-        let is_quiet = match phase {
+    /// Whether the connection may release everything except its socket: no request is in flight,
+    /// the last response was passed to the kernel, all received bytes were read, and it has been
+    /// idle for `hibernate_after`.
+    pub(super) fn may_hibernate(&self) -> bool {
+        let PhaseStart { phase, since } = self.load_phase();
+        let is_idle = match phase {
             ReadPhase::FirstByte | ReadPhase::NextRequest => true,
             ReadPhase::Nothing | ReadPhase::RestOfHead => false,
         };
-        is_quiet
+        is_idle
             && self.flushed.load(Ordering::Relaxed)
-            && self.read_dry.load(Ordering::Relaxed)
-            && (self.wheel.now().saturating_sub(since) >= self.wheel.limits().rest_after
+            && self.read_drained.load(Ordering::Relaxed)
+            && (self.timer.wheel.now().saturating_sub(since) >= self.timer.timeouts.hibernate_after
                 || self.overdue().is_some())
     }
 
-    /// Whether service ends.
+    /// Whether draining has started.
     pub(super) fn is_draining(&self) -> bool {
-        self.wheel.is_draining()
+        self.timer.wheel.is_draining()
     }
 
-    /// Whom to wake.
+    /// Sets the waker of the connection's task.
     pub(super) fn register_waker(&self, waker: &Waker) {
-        let mut known = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *known {
-            Some(known) => known.clone_from(waker),
-            None => *known = Some(waker.clone()),
+        let mut registered = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *registered {
+            Some(registered) => registered.clone_from(waker),
+            None => *registered = Some(waker.clone()),
         }
     }
 
-    pub(super) fn wake(&self) {
+    /// Marks the connection as hibernating until the returned guard is dropped.
+    pub(super) fn hibernate<'a>(self: &'a Arc<Self>, gauge: &'a IntGauge) -> Hibernation<'a> {
+        self.hibernating.store(true, Ordering::Relaxed);
+        gauge.inc();
+        Hibernation {
+            deadlines: self,
+            gauge,
+        }
+    }
+
+    /// Installs a timer in hyper's parser that reports the start of each wait for a head and
+    /// enforces the header read timeout. hyper starts that wait only once the previous request and
+    /// response are complete.
+    pub(super) fn install_head_timer(self: &Arc<Self>, parser: &mut http1::Builder) {
+        let timer = HeadTimer {
+            deadlines: Arc::clone(self),
+            now: self.timer.wheel.start(),
+        };
+        parser.timer(timer).header_read_timeout(Duration::ZERO);
+    }
+}
+
+impl Scheduled for Deadlines {
+    fn next_check(&self, now: u64) -> u64 {
+        let PhaseStart { phase, since } = self.load_phase();
+        let timeouts = &self.timer.timeouts;
+        let hibernating = self.hibernating.load(Ordering::Relaxed);
+        let deadline = match phase {
+            ReadPhase::Nothing => u64::MAX,
+            ReadPhase::FirstByte => since + timeouts.first_byte + 1,
+            ReadPhase::NextRequest => since + timeouts.keep_alive + 1,
+            ReadPhase::RestOfHead => since + timeouts.header_read + 1,
+        };
+        // An active connection changes its phase without rescheduling, so it is checked at
+        // intervals.
+        let recheck = match phase {
+            ReadPhase::FirstByte | ReadPhase::NextRequest if hibernating => u64::MAX,
+            ReadPhase::FirstByte | ReadPhase::NextRequest => since + timeouts.hibernate_after,
+            ReadPhase::Nothing | ReadPhase::RestOfHead => now + timeouts.hibernate_after.max(1),
+        };
+        let write_stall = match self.write_blocked_since.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            since => since + timeouts.write_stall,
+        };
+        deadline.min(recheck).min(write_stall)
+    }
+
+    fn scheduled_tick(&self) -> u64 {
+        self.scheduled_tick.load(Ordering::Relaxed)
+    }
+
+    fn set_scheduled_tick(&self, tick: u64) {
+        self.scheduled_tick.store(tick, Ordering::Relaxed);
+    }
+
+    fn wake(&self) {
         let waker = self
             .waker
             .lock()
@@ -171,78 +284,26 @@ impl Deadlines {
             waker.wake();
         }
     }
-
-    /// The tick at which there may be something to do.
-    pub(super) fn next_check(&self, now: u64) -> u64 {
-        let (phase, since) = self.phase();
-        let limits = self.wheel.limits();
-        let hibernating = self.hibernating.load(Ordering::Relaxed);
-        let over = match phase {
-            ReadPhase::Nothing => u64::MAX,
-            ReadPhase::FirstByte => since + limits.first_byte + 1,
-            ReadPhase::NextRequest => since + limits.keep_alive + 1,
-            ReadPhase::RestOfHead => since + limits.header_read + 1,
-        };
-        // A connection that is awake changes meanwhile, and tells nobody.
-        let again = match phase {
-            ReadPhase::FirstByte | ReadPhase::NextRequest if hibernating => u64::MAX,
-            ReadPhase::FirstByte | ReadPhase::NextRequest => since + limits.rest_after,
-            ReadPhase::Nothing | ReadPhase::RestOfHead => now + limits.rest_after.max(1),
-        };
-        let stuck = match self.stuck.load(Ordering::Relaxed) {
-            0 => u64::MAX,
-            since => since + limits.write_stall,
-        };
-        over.min(again).min(stuck)
-    }
-
-    pub(super) fn scheduled_at(&self) -> u64 {
-        self.look.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn schedule(&self, tick: u64) {
-        self.look.store(tick, Ordering::Relaxed);
-    }
-
-    /// At rest until the returned value is dropped.
-    pub(super) fn rest<'a>(self: &'a Arc<Self>, hibernating: &'a IntGauge) -> Hibernation<'a> {
-        self.hibernating.store(true, Ordering::Relaxed);
-        hibernating.inc();
-        Hibernation {
-            deadlines: self,
-            hibernating,
-        }
-    }
-
-    /// Has hyper tell when it begins to wait for a head, and believe from here that one took too long. hyper does so
-    /// only once the exchange before it is over in both directions.
-    pub(super) fn time_heads(self: &Arc<Self>, parser: &mut http1::Builder) {
-        let timer = HeadTimer {
-            deadlines: Arc::clone(self),
-            now: self.wheel.began(),
-        };
-        parser.timer(timer).header_read_timeout(Duration::ZERO);
-    }
 }
 
-/// A connection at rest.
+/// Guard of a hibernating connection.
 pub(super) struct Hibernation<'a> {
     deadlines: &'a Arc<Deadlines>,
-    hibernating: &'a IntGauge,
+    gauge: &'a IntGauge,
 }
 
 impl Drop for Hibernation<'_> {
     fn drop(&mut self) {
-        self.hibernating.dec();
+        self.gauge.dec();
         self.deadlines.hibernating.store(false, Ordering::Relaxed);
-        // The next look was to be when it had rested for too long.
-        self.deadlines.wheel.schedule(self.deadlines);
+        // While hibernating, the next check was scheduled for the end of the keep-alive timeout.
+        self.deadlines.timer.wheel.schedule(self.deadlines);
     }
 }
 
 struct HeadTimer {
     deadlines: Arc<Deadlines>,
-    /// hyper computes a deadline that nobody looks at.
+    /// A constant: hyper computes deadlines from it that nothing uses.
     now: Instant,
 }
 
@@ -252,8 +313,8 @@ impl Timer for HeadTimer {
     }
 
     fn sleep_until(&self, _: Instant) -> Pin<Box<dyn Sleep>> {
-        self.deadlines.head_is_awaited();
-        Box::pin(HeadWait(Arc::clone(&self.deadlines)))
+        self.deadlines.on_head_awaited();
+        Box::pin(HeadTimeout(Arc::clone(&self.deadlines)))
     }
 
     fn now(&self) -> Instant {
@@ -261,10 +322,11 @@ impl Timer for HeadTimer {
     }
 }
 
-/// Over when a head has taken too long. Who sends none at all is not hyper's business.
-struct HeadWait(Arc<Deadlines>);
+/// Completes when a head takes longer than the header read timeout. The timeouts for the first byte
+/// and for the next request are enforced outside hyper.
+struct HeadTimeout(Arc<Deadlines>);
 
-impl Future for HeadWait {
+impl Future for HeadTimeout {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
@@ -277,26 +339,31 @@ impl Future for HeadWait {
     }
 }
 
-impl Sleep for HeadWait {}
+impl Sleep for HeadTimeout {}
 
-const KINDS: u64 = 4;
+const PHASE_COUNT: u64 = 4;
 
-fn pack(phase: ReadPhase, since: u64) -> u64 {
-    let kind = match phase {
-        ReadPhase::Nothing => 0,
-        ReadPhase::FirstByte => 1,
-        ReadPhase::NextRequest => 2,
-        ReadPhase::RestOfHead => 3,
-    };
-    since * KINDS + kind
-}
+impl PhaseStart {
+    fn pack(self) -> u64 {
+        let phase = match self.phase {
+            ReadPhase::Nothing => 0,
+            ReadPhase::FirstByte => 1,
+            ReadPhase::NextRequest => 2,
+            ReadPhase::RestOfHead => 3,
+        };
+        self.since * PHASE_COUNT + phase
+    }
 
-fn unpack(packed: u64) -> (ReadPhase, u64) {
-    let phase = match packed % KINDS {
-        0 => ReadPhase::Nothing,
-        1 => ReadPhase::FirstByte,
-        2 => ReadPhase::NextRequest,
-        _ => ReadPhase::RestOfHead,
-    };
-    (phase, packed / KINDS)
+    fn unpack(packed: u64) -> Self {
+        let phase = match packed % PHASE_COUNT {
+            0 => ReadPhase::Nothing,
+            1 => ReadPhase::FirstByte,
+            2 => ReadPhase::NextRequest,
+            _ => ReadPhase::RestOfHead,
+        };
+        Self {
+            phase,
+            since: packed / PHASE_COUNT,
+        }
+    }
 }

@@ -1,69 +1,72 @@
-//! The end of service: one trigger, any number of listeners that watch it. It may be announced first, so that answers
-//! already tell clients to come back on another connection. Then each listener stops accepting, lets every connection
-//! finish its current answer, and cuts what is left at its deadline.
+//! Graceful shutdown: one trigger, any number of listeners. It may be announced first, so that
+//! responses already tell clients to use another connection next. Then each listener stops
+//! accepting, each connection finishes its current response, and connections still open at the
+//! drain timeout are closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// Starts the draining of every listener that holds the matching [`Drain`].
+/// Starts draining every listener that holds the matching [`Drain`].
 #[derive(Debug)]
 pub struct DrainTrigger {
-    begin: watch::Sender<bool>,
+    started: watch::Sender<bool>,
     announced: Arc<AtomicBool>,
 }
 
-/// Tells a listener and its connections that service ends.
+/// Tells a listener and its connections that draining was announced or has started.
 #[derive(Clone, Debug)]
 pub struct Drain {
-    begun: watch::Receiver<bool>,
+    started: watch::Receiver<bool>,
     announced: Arc<AtomicBool>,
 }
 
-/// A trigger and what it triggers.
+/// Creates a connected trigger and [`Drain`].
 pub fn drain() -> (DrainTrigger, Drain) {
-    let (begin, begun) = watch::channel(false);
+    let (sender, receiver) = watch::channel(false);
     let announced = Arc::new(AtomicBool::new(false));
-    (
-        DrainTrigger {
-            begin,
-            announced: Arc::clone(&announced),
-        },
-        Drain { begun, announced },
-    )
+    let trigger = DrainTrigger {
+        started: sender,
+        announced: Arc::clone(&announced),
+    };
+    let drain = Drain {
+        started: receiver,
+        announced,
+    };
+    (trigger, drain)
 }
 
 impl DrainTrigger {
-    /// Says that draining is near. Everything is still accepted and answered.
+    /// Announces that draining will start soon. Connections and requests are still accepted.
     pub fn announce(&self) {
         self.announced.store(true, Ordering::Relaxed);
     }
 
-    /// Begins to drain; further calls change nothing.
+    /// Starts draining. Further calls have no effect.
     pub fn start(&self) {
-        self.begin.send_replace(true);
+        self.started.send_replace(true);
     }
 
-    /// Waits until every listener and connection is gone, and with them every copy of the [`Drain`].
+    /// Waits until every listener and connection has dropped its [`Drain`].
     pub async fn finished(&self) {
-        self.begin.closed().await;
+        self.started.closed().await;
     }
 }
 
 impl Drain {
-    /// Waits for the beginning of the end; a dropped trigger counts as one.
+    /// Waits until draining starts. A dropped trigger counts as a start.
     pub async fn started(&mut self) {
-        // An error means that the trigger is gone.
-        let _ = self.begun.wait_for(|started| *started).await;
+        // An error means that the trigger was dropped.
+        let _ = self.started.wait_for(|started| *started).await;
     }
 
-    /// Whether draining began.
+    /// Whether draining has started.
     pub fn has_started(&self) -> bool {
-        *self.begun.borrow()
+        *self.started.borrow()
     }
 
-    /// Whether draining was announced before it began: a plain load, for every answer.
+    /// Whether draining was announced. A plain atomic load, cheap enough for every response.
     pub fn was_announced(&self) -> bool {
         self.announced.load(Ordering::Relaxed)
     }

@@ -1,6 +1,6 @@
-//! One HTTP/2 connection (RFC 9113), in from clients only. The h2 library bounds what it holds; what it and hyper leave
-//! open is bounded here: fields in a head, requests that are cancelled as fast as they are made, answers that nobody
-//! takes, and connections on which nothing is asked.
+//! HTTP/2 server connections (RFC 9113). The h2 library bounds its buffers. Bounded here is what it
+//! and hyper leave open: header fields, reset floods, stalled responses, and connections without
+//! requests.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -17,67 +17,73 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client_stream::ClientStream;
-use super::connection::Handler;
-use super::connection_context::ConnectionContext;
+use super::connection_context::{ConnectionContext, Handler};
 use super::deadlines::ReadPhase;
-use super::streams::{Answer, Socket, StreamProgress, StreamTracker};
+use super::streams::{StreamProgress, StreamTracker, TrackedBody, TrackedSocket};
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 
-/// Streams that the client opened and reset before we even saw them ...
-const MAX_UNSEEN_RESETS: usize = 20;
-/// ... and that we had to reset for the client's mistakes: beyond either the connection ends (CVE-2023-44487,
-/// CVE-2025-8671).
-const MAX_OWN_RESETS: usize = 100;
-/// Most pieces that a client may cut its cookies into: browsers send every cookie as a field.
-const MAX_CRUMBS: usize = 256;
-/// Longest part of an answer that waits in memory for the client's window, in bytes.
+/// Maximum number of streams that the client reset before they were accepted (CVE-2023-44487). The
+/// connection ends beyond it.
+const MAX_PENDING_RESETS: usize = 20;
+/// Maximum number of streams that the server reset because of client errors (CVE-2025-8671). The
+/// connection ends beyond it.
+const MAX_LOCAL_RESETS: usize = 100;
+/// Maximum number of `cookie` fields in a request. Browsers send one field per cookie (RFC 9113
+/// section 8.2.3).
+const MAX_COOKIE_CRUMBS: usize = 256;
+/// Maximum number of response bytes buffered while the client's flow-control window is closed.
 const MAX_SEND_BUFFER: usize = 128 * 1024;
 
-/// How long a client without a request has to agree to the end when service ends.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// How long an idle client may take to close the connection after the GOAWAY of a shutdown.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Serves a connection until it ends, or, once draining began, until its current answers are out.
+/// Serves a connection until it ends, or, once draining has started, until its current responses
+/// are written.
 pub(super) async fn serve<S, H>(
     stream: ClientStream<S>,
     info: ConnectionInfo,
-    server: Arc<ConnectionContext<H>>,
+    context: Arc<ConnectionContext<H>>,
 ) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Handler,
 {
-    // Times are the streams' here.
-    stream.deadlines().begin(ReadPhase::Nothing);
-    let (settings, metrics, mut drain) = (&server.settings, &server.metrics, server.drain.clone());
-    let handler = Arc::clone(&server.handler);
-    let streams = StreamTracker::new(settings, metrics);
-    let most = settings.max_header_count;
+    // The deadlines below apply to the streams instead.
+    stream.deadlines().set_phase(ReadPhase::Nothing);
+    let settings = &context.settings;
+    let mut drain = context.drain.clone();
+    let handler = Arc::clone(&context.handler);
+    let streams = StreamTracker::new(settings, &context.metrics);
+    let max_fields = settings.max_header_count;
     let service = service_fn(move |request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
-        // On the heap, since hyper and the executor move it about: some KiB each time.
-        Box::pin(async move { Ok::<_, Infallible>(answer(request, info, most, &*handler).await) })
+        // Boxed, because hyper and the executor move the future, which is several KiB.
+        Box::pin(
+            async move { Ok::<_, Infallible>(handle(request, info, max_fields, &*handler).await) },
+        )
     });
     let mut builder = http2::Builder::new(streams.clone());
     builder
         .max_concurrent_streams(settings.max_http2_streams)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(MAX_UNSEEN_RESETS)
-        .max_local_error_reset_streams(MAX_OWN_RESETS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .max_send_buf_size(MAX_SEND_BUFFER);
     let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(Socket::new(stream, &streams)), service));
+        pin!(builder.serve_connection(TokioIo::new(TrackedSocket::new(stream, &streams)), service));
 
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = streams.reset_flood() => {
-            tracing::debug!(peer = ?info.peer, "a client cancels its requests as fast as it makes them");
-            metrics.connection_errors.with_label_values(&["http2_resets"]).inc();
+            tracing::debug!(peer = ?info.peer, "http2_reset_flood");
+            context.count_error("http2_resets");
             return;
         }
         () = streams.idle_for(settings.header_read_timeout, settings.keep_alive_timeout) => {
             connection.as_mut().graceful_shutdown();
-            // A client need not agree to the end; a request that crossed it is answered.
+            // A client may ignore the GOAWAY. A request that was already on the wire is still
+            // handled.
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = streams.quiet_for(settings.header_read_timeout) => Ok(()),
@@ -87,35 +93,32 @@ pub(super) async fn serve<S, H>(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = streams.quiet_for(CLOSE_GRACE) => Ok(()),
+                () = streams.quiet_for(GOAWAY_TIMEOUT) => Ok(()),
             }
         }
     };
     if let Err(error) = ended {
-        metrics
-            .connection_errors
-            .with_label_values(&["http2"])
-            .inc();
-        tracing::debug!(peer = ?info.peer, error = %error, "connection ended early");
+        context.count_error("http2");
+        tracing::debug!(peer = ?info.peer, error = %error, "connection_error");
     }
 }
 
-async fn answer<H: Handler>(
+async fn handle<H: Handler>(
     request: Request<Incoming>,
     info: ConnectionInfo,
-    most_fields: usize,
+    max_fields: usize,
     handler: &H,
-) -> Response<Answer> {
-    let progress = StreamProgress::of_this_stream();
-    if has_too_many(request.headers(), most_fields) {
-        // The same that hyper says over HTTP/1.1, where it has no page either.
-        let mut refusal = Response::new(Answer::new(Body::empty(), progress));
-        *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return refusal;
+) -> Response<TrackedBody> {
+    let progress = StreamProgress::current();
+    if exceeds_field_limit(request.headers(), max_fields) {
+        // As hyper responds over HTTP/1.1, without a page.
+        let mut rejection = Response::new(TrackedBody::new(Body::empty(), progress));
+        *rejection.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return rejection;
     }
     let is_head = *request.method() == Method::HEAD;
     let mut response = handler.handle(request, info).await;
-    // Over HTTP/1.1 hyper leaves the body out by itself (RFC 9110 section 9.3.2).
+    // A response to HEAD has no body (RFC 9110 section 9.3.2). Over HTTP/1.1 hyper omits it.
     if is_head && !response.body().is_end_stream() {
         if let (Some(length), false) = (
             response.body().size_hint().exact(),
@@ -127,13 +130,13 @@ async fn answer<H: Handler>(
         }
         *response.body_mut() = Body::empty();
     }
-    response.map(|body| Answer::new(body, progress))
+    response.map(|body| TrackedBody::new(body, progress))
 }
 
-fn has_too_many(headers: &HeaderMap, most: usize) -> bool {
-    if headers.len() <= most {
+fn exceeds_field_limit(headers: &HeaderMap, max: usize) -> bool {
+    if headers.len() <= max {
         return false;
     }
     let crumbs = headers.get_all(COOKIE).iter().count();
-    crumbs > MAX_CRUMBS || headers.len() - crumbs > most
+    crumbs > MAX_COOKIE_CRUMBS || headers.len() - crumbs > max
 }

@@ -1,26 +1,34 @@
-//! Bytes to HTTP and back: sockets, TLS, connections and their end. Nothing here knows what a request means.
+//! Downstream: listeners, TLS, and HTTP server connections to clients. Requests are passed to a
+//! [`Handler`].
 
 mod client_certificates;
 mod client_stream;
-mod connection;
 mod connection_context;
 mod deadline_timer;
 mod deadlines;
 mod drain;
+mod handshake;
+mod http1;
 mod http2;
 mod listener;
 mod per_client_limit;
 mod preface;
 mod proxy_protocol;
+mod settings;
+mod socket;
 mod socket_activation;
 mod streams;
+mod timer_wheel;
 mod tls;
+mod tls_error;
 
 #[cfg(test)]
 mod tests;
 
-pub use connection::Handler;
+pub use connection_context::Handler;
 pub use drain::{Drain, DrainTrigger, drain};
-pub use listener::{ListenError, Listener, ListenerSettings, serve};
+pub use listener::{ListenError, Listener, serve};
+pub use settings::ListenerSettings;
 pub use socket_activation::{ActivatedSockets, Role};
-pub use tls::{CertificateFiles, Certificates, TlsError};
+pub use tls::{CertificateFiles, Certificates};
+pub use tls_error::TlsError;

@@ -1,6 +1,7 @@
-//! The PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): a load balancer that passes bytes says first
-//! whose they are. Where it is switched on it is demanded, and believed of trusted proxies only. Exactly the header is
-//! read, byte for byte, within its longest length, and what is not as the specification writes it is refused.
+//! PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`): a TCP load balancer sends the
+//! client's address first. If enabled, the header is required, and accepted from trusted proxies
+//! only. No byte beyond the header is read, its length is bounded, and anything that the
+//! specification does not allow is rejected.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,58 +9,57 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Longest line of version 1, with its line break.
-const MAX_LINE: usize = 107;
-/// Most bytes behind the fixed part of version 2 that are read, in which extensions are passed over.
-const MAX_REST: usize = 2048;
+/// Maximum length of a version 1 header, including its line break.
+const MAX_V1_LEN: usize = 107;
+/// Maximum length of the addresses and extensions of a version 2 header. Extensions are ignored.
+const MAX_V2_PAYLOAD_LEN: usize = 2048;
 
-/// Whom the header names.
+/// The address in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProxyHeader {
-    /// A client.
+    /// The client's address.
     Client(SocketAddr),
-    /// Nobody but who connected: a health check, or a client that the proxy cannot name.
+    /// No address, so the peer is the client: a health check, or a client whose address the proxy
+    /// does not know.
     Peer,
 }
 
-/// Reads the header and no byte more.
+/// Reads the header, and no byte beyond it.
 ///
 /// # Errors
-/// The stream's own, or `InvalidData`: this is no such header.
+/// An error of the stream, or `InvalidData` for a header that is not valid.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ProxyHeader> {
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;
     if start == SIGNATURE {
-        let (version_and_command, family, length) = (
-            stream.read_u8().await?,
-            stream.read_u8().await?,
-            usize::from(stream.read_u16().await?),
-        );
-        if length > MAX_REST {
+        let version_and_command = stream.read_u8().await?;
+        let family = stream.read_u8().await?;
+        let length = usize::from(stream.read_u16().await?);
+        if length > MAX_V2_PAYLOAD_LEN {
             return Err(invalid());
         }
-        let mut rest = vec![0; length];
-        stream.read_exact(&mut rest).await?;
-        return version_2(version_and_command, family, &rest).ok_or_else(invalid);
+        let mut payload = vec![0; length];
+        stream.read_exact(&mut payload).await?;
+        return parse_v2(version_and_command, family, &payload).ok_or_else(invalid);
     }
     if !start.starts_with(b"PROXY ") {
         return Err(invalid());
     }
     let mut line = start.to_vec();
     while !line.ends_with(b"\n") {
-        if line.len() >= MAX_LINE {
+        if line.len() >= MAX_V1_LEN {
             return Err(invalid());
         }
         line.push(stream.read_u8().await?);
     }
-    version_1(&line).ok_or_else(invalid)
+    parse_v1(&line).ok_or_else(invalid)
 }
 
 fn invalid() -> io::Error {
     io::Error::from(io::ErrorKind::InvalidData)
 }
 
-fn version_1(line: &[u8]) -> Option<ProxyHeader> {
+fn parse_v1(line: &[u8]) -> Option<ProxyHeader> {
     let line = std::str::from_utf8(line)
         .ok()?
         .strip_suffix("\r\n")?
@@ -67,62 +67,60 @@ fn version_1(line: &[u8]) -> Option<ProxyHeader> {
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         return Some(ProxyHeader::Peer);
     }
-    let mut words = line.split(' ');
-    let (family, client, server) = (words.next()?, words.next()?, words.next()?);
-    let (port, server_port) = (port(words.next()?)?, port(words.next()?)?);
-    let (client, _): (IpAddr, u16) = match family {
-        "TCP4" => (
-            server
-                .parse::<Ipv4Addr>()
-                .and(client.parse::<Ipv4Addr>())
-                .ok()?
-                .into(),
-            server_port,
-        ),
-        "TCP6" => (
-            server
-                .parse::<Ipv6Addr>()
-                .and(client.parse::<Ipv6Addr>())
-                .ok()?
-                .into(),
-            server_port,
-        ),
+    let mut parts = line.split(' ');
+    let family = parts.next()?;
+    let client = parts.next()?;
+    let server = parts.next()?;
+    let client_port = parse_port(parts.next()?)?;
+    // The server's address and port are only validated.
+    parse_port(parts.next()?)?;
+    let client: IpAddr = match family {
+        "TCP4" => server
+            .parse::<Ipv4Addr>()
+            .and(client.parse::<Ipv4Addr>())
+            .ok()?
+            .into(),
+        "TCP6" => server
+            .parse::<Ipv6Addr>()
+            .and(client.parse::<Ipv6Addr>())
+            .ok()?
+            .into(),
         _ => return None,
     };
-    words
+    parts
         .next()
         .is_none()
-        .then_some(ProxyHeader::Client(SocketAddr::new(client, port)))
+        .then_some(ProxyHeader::Client(SocketAddr::new(client, client_port)))
 }
 
-fn port(text: &str) -> Option<u16> {
+fn parse_port(text: &str) -> Option<u16> {
     let canonical =
         text == "0" || (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()));
     text.parse().ok().filter(|_| canonical)
 }
 
-fn version_2(version_and_command: u8, family: u8, rest: &[u8]) -> Option<ProxyHeader> {
+fn parse_v2(version_and_command: u8, family: u8, payload: &[u8]) -> Option<ProxyHeader> {
     match (version_and_command, family) {
         (0x20, _) => Some(ProxyHeader::Peer),
         (0x21, 0x11) => {
-            let client: [u8; 4] = rest.get(..4)?.try_into().ok()?;
-            let port: [u8; 2] = rest.get(8..10)?.try_into().ok()?;
-            rest.get(..12)?;
+            let client: [u8; 4] = payload.get(..4)?.try_into().ok()?;
+            let port: [u8; 2] = payload.get(8..10)?.try_into().ok()?;
+            payload.get(..12)?;
             Some(ProxyHeader::Client(SocketAddr::from((
                 client,
                 u16::from_be_bytes(port),
             ))))
         }
         (0x21, 0x21) => {
-            let client: [u8; 16] = rest.get(..16)?.try_into().ok()?;
-            let port: [u8; 2] = rest.get(32..34)?.try_into().ok()?;
-            rest.get(..36)?;
+            let client: [u8; 16] = payload.get(..16)?.try_into().ok()?;
+            let port: [u8; 2] = payload.get(32..34)?.try_into().ok()?;
+            payload.get(..36)?;
             Some(ProxyHeader::Client(SocketAddr::from((
                 client,
                 u16::from_be_bytes(port),
             ))))
         }
-        // Not by way of TCP over IP: a Unix domain socket, or not said.
+        // A Unix domain socket, or an unspecified address family.
         (0x21, 0x00 | 0x31) => Some(ProxyHeader::Peer),
         _ => None,
     }
@@ -132,25 +130,26 @@ fn version_2(version_and_command: u8, family: u8, rest: &[u8]) -> Option<ProxyHe
 mod tests {
     use super::*;
 
+    /// The header, and the number of bytes left in the stream.
     async fn reads(bytes: &[u8]) -> (Option<ProxyHeader>, usize) {
         let mut stream = bytes;
         let read = read(&mut stream).await.ok();
         (read, stream.len())
     }
 
-    fn second(version_and_command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+    fn v2(version_and_command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
         [
             &SIGNATURE[..],
             &[version_and_command, family],
             &length,
-            rest,
+            payload,
         ]
         .concat()
     }
 
     #[tokio::test]
-    async fn both_versions_name_a_client_and_leave_the_rest() {
+    async fn read_returns_the_client_and_leaves_the_rest_unread() {
         let v4 = Some(ProxyHeader::Client("198.51.100.7:4711".parse().unwrap()));
         let v6 = Some(ProxyHeader::Client("[2001:db8::7]:1".parse().unwrap()));
         assert_eq!(
@@ -163,31 +162,31 @@ mod tests {
         );
         let addresses = [198, 51, 100, 7, 192, 0, 2, 1, 0x12, 0x67, 1, 0xbb];
         assert_eq!(
-            reads(&[&second(0x21, 0x11, &addresses)[..], b"GET"].concat()).await,
+            reads(&[&v2(0x21, 0x11, &addresses)[..], b"GET"].concat()).await,
             (v4, 3)
         );
         let with_extension = [&addresses[..], &[4, 0, 1, 0]].concat();
-        assert_eq!(reads(&second(0x21, 0x11, &with_extension)).await, (v4, 0));
+        assert_eq!(reads(&v2(0x21, 0x11, &with_extension)).await, (v4, 0));
         let mut six = [0; 36];
         six[..16].copy_from_slice(&"2001:db8::7".parse::<Ipv6Addr>().unwrap().octets());
         six[33] = 1;
-        assert_eq!(reads(&second(0x21, 0x21, &six)).await, (v6, 0));
-        for nobody in [
+        assert_eq!(reads(&v2(0x21, 0x21, &six)).await, (v6, 0));
+        for without_address in [
             &b"PROXY UNKNOWN\r\n"[..],
             b"PROXY UNKNOWN ff::1 ::1 1 1\r\n",
-            &second(0x20, 0, b""),
-            &second(0x21, 0, b""),
+            &v2(0x20, 0, b""),
+            &v2(0x21, 0, b""),
         ] {
             assert_eq!(
-                reads(nobody).await,
+                reads(without_address).await,
                 (Some(ProxyHeader::Peer), 0),
-                "{nobody:?}"
+                "{without_address:?}"
             );
         }
     }
 
     #[tokio::test]
-    async fn what_is_not_written_as_it_must_be_is_refused() {
+    async fn read_rejects_invalid_headers() {
         let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(200));
         for bytes in [
             &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
@@ -204,13 +203,13 @@ mod tests {
             b"proxy TCP4 198.51.100.7 192.0.2.1 1 443\r\n",
             b"PROXY TCP4 198.51.100.7",
             long.as_bytes(),
-            &second(0x11, 0x11, &[0; 12]),
-            &second(0x22, 0x11, &[0; 12]),
-            &second(0x21, 0x12, &[0; 12]),
-            &second(0x21, 0x11, &[0; 11]),
-            &second(0x21, 0x21, &[0; 35]),
-            &second(0x21, 0x11, &[0; 3000]),
-            &second(0x21, 0x11, &[0; 12])[..20],
+            &v2(0x11, 0x11, &[0; 12]),
+            &v2(0x22, 0x11, &[0; 12]),
+            &v2(0x21, 0x12, &[0; 12]),
+            &v2(0x21, 0x11, &[0; 11]),
+            &v2(0x21, 0x21, &[0; 35]),
+            &v2(0x21, 0x11, &[0; 3000]),
+            &v2(0x21, 0x11, &[0; 12])[..20],
         ] {
             assert_eq!(
                 reads(bytes).await.0,

@@ -1,27 +1,28 @@
-//! Listening sockets that whoever started the process had opened before: systemd's socket activation, or a parent that
-//! restarts Doorward. The socket outlives each process, and with it the connections that wait in its queue: two
-//! processes that take turns on it lose none.
+//! Socket activation: listening sockets inherited from systemd or from a parent process that
+//! restarts Doorward. The socket and its backlog outlive each process, so that a restart loses no
+//! connection.
 
 use std::io;
 
 use listenfd::ListenFd;
 
-use super::listener::Socket;
+use super::socket::ListeningSocket;
 use crate::types::net::ListenAddr;
 
-/// A socket that a listener of the configuration may take.
+/// An inherited socket.
 #[derive(Debug)]
-struct Handed {
+struct ActivatedSocket {
     name: String,
     address: ListenAddr,
-    socket: Socket,
+    socket: ListeningSocket,
 }
 
-/// The sockets that nobody took yet.
+/// The inherited sockets that no listener has taken yet.
 #[derive(Debug, Default)]
-pub struct ActivatedSockets(Vec<Handed>);
+pub struct ActivatedSockets(Vec<ActivatedSocket>);
 
-/// What a listener is called in the configuration: a socket of this name is for it, whatever its address.
+/// A listener's name in the configuration. A socket with this name is used for it, whatever its
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// `server.listen`.
@@ -42,29 +43,30 @@ impl Role {
 }
 
 impl ActivatedSockets {
-    /// The sockets that `LISTEN_FDS` tells of; `names` are theirs, in their order, with `:` between (`LISTEN_FDNAMES`). To
-    /// be called once, before the process has a second thread, since the variable is taken away: it is for nobody who
-    /// is started from here.
+    /// Takes the sockets of `LISTEN_FDS`. `names` is the value of `LISTEN_FDNAMES`: their names in
+    /// order, separated by `:`. Call it once, before a second thread starts: it removes the
+    /// variable, which child processes must not inherit.
     ///
     /// # Errors
-    /// A descriptor is no listening socket.
+    /// A descriptor is not a listening socket.
     pub fn take(names: &str) -> io::Result<Self> {
         let mut names = names.split(':');
         let mut descriptors = ListenFd::from_env();
         let all = (0..descriptors.len()).map(|index| {
             let name = names.next().unwrap_or_default().to_owned();
             let socket = match descriptors.take_tcp_listener(index) {
-                Ok(socket) => socket.map(Socket::Tcp),
-                Err(_) => descriptors.take_unix_listener(index)?.map(Socket::Unix),
+                Ok(socket) => socket.map(ListeningSocket::Tcp),
+                Err(_) => descriptors
+                    .take_unix_listener(index)?
+                    .map(ListeningSocket::Unix),
             };
-            let socket =
-                socket.ok_or_else(|| io::Error::other("a descriptor was handed over twice"))?;
-            if !socket.listens()? {
+            let socket = socket.ok_or_else(|| io::Error::other("a descriptor was passed twice"))?;
+            if !socket.is_listening()? {
                 return Err(io::Error::other(
-                    "a descriptor is a socket that does not listen (`Accept=yes`?)",
+                    "a descriptor is not a listening socket (`Accept=yes`?)",
                 ));
             }
-            Ok(Handed {
+            Ok(ActivatedSocket {
                 name,
                 address: socket.address()?,
                 socket,
@@ -73,34 +75,39 @@ impl ActivatedSockets {
         all.collect::<io::Result<_>>().map(Self)
     }
 
-    /// The socket for a listener: the one that bears its name, or else that of its address.
-    pub(super) fn for_listener(&mut self, role: Role, address: &ListenAddr) -> Option<Socket> {
-        let identify_client = self.0.iter().position(|handed| handed.name == role.name());
-        let bound_there = |handed: &Handed| {
-            Role::ALL.iter().all(|role| handed.name != role.name())
-                && is_same(&handed.address, address)
+    /// Takes the socket for a listener: the one with its name, and otherwise the one with its
+    /// address.
+    pub(super) fn take_for(&mut self, role: Role, address: &ListenAddr) -> Option<ListeningSocket> {
+        let by_name = self
+            .0
+            .iter()
+            .position(|activated| activated.name == role.name());
+        let has_address = |activated: &ActivatedSocket| {
+            Role::ALL.iter().all(|role| activated.name != role.name())
+                && is_same_address(&activated.address, address)
         };
-        let at = identify_client.or_else(|| self.0.iter().position(bound_there))?;
-        Some(self.0.swap_remove(at).socket)
+        let index = by_name.or_else(|| self.0.iter().position(has_address))?;
+        Some(self.0.swap_remove(index).socket)
     }
 
-    /// A socket that is left over: who connects to it would wait for ever.
-    pub fn left(&self) -> Option<String> {
+    /// Describes a socket that no listener took. Clients that connect to it would wait forever.
+    pub fn unused(&self) -> Option<String> {
         self.0
             .first()
-            .map(|handed| format!("`{}` at `{}`", handed.name, handed.address))
+            .map(|activated| format!("`{}` at `{}`", activated.name, activated.address))
     }
 }
 
-/// Whether a socket bound to `one` is what `other` asks for. All addresses of IPv6 are all of IPv4 too.
-fn is_same(one: &ListenAddr, other: &ListenAddr) -> bool {
-    match (one, other) {
-        (ListenAddr::Tcp(one), ListenAddr::Tcp(other)) => {
-            let same_host = one.ip() == other.ip()
-                || (one.ip().is_unspecified() && other.ip().is_unspecified());
-            one.port() == other.port() && same_host
+/// Whether two addresses are the same; `[::]` and `0.0.0.0` are, since an IPv6 wildcard socket
+/// accepts IPv4 too.
+fn is_same_address(left: &ListenAddr, right: &ListenAddr) -> bool {
+    match (left, right) {
+        (ListenAddr::Tcp(left), ListenAddr::Tcp(right)) => {
+            let same_host = left.ip() == right.ip()
+                || (left.ip().is_unspecified() && right.ip().is_unspecified());
+            left.port() == right.port() && same_host
         }
-        (ListenAddr::Unix(one), ListenAddr::Unix(other)) => one == other,
+        (ListenAddr::Unix(left), ListenAddr::Unix(right)) => left == right,
         (ListenAddr::Tcp(_), ListenAddr::Unix(_)) | (ListenAddr::Unix(_), ListenAddr::Tcp(_)) => {
             false
         }
@@ -113,9 +120,9 @@ mod tests {
 
     use super::*;
 
-    fn handed(name: &str) -> Handed {
-        let socket = Socket::Tcp(TcpListener::bind("127.0.0.1:0").unwrap());
-        Handed {
+    fn activated(name: &str) -> ActivatedSocket {
+        let socket = ListeningSocket::Tcp(TcpListener::bind("127.0.0.1:0").unwrap());
+        ActivatedSocket {
             name: name.to_owned(),
             address: socket.address().unwrap(),
             socket,
@@ -123,45 +130,50 @@ mod tests {
     }
 
     #[test]
-    fn a_name_counts_more_than_an_address() {
-        let (identify_client, other) = (handed("admin_listen"), handed("doorward.socket"));
-        let (of_named, of_other) = (identify_client.address.clone(), other.address.clone());
-        let mut sockets = ActivatedSockets(vec![identify_client, other]);
+    fn take_for_prefers_the_name_over_the_address() {
+        let admin = activated("admin_listen");
+        let unnamed = activated("doorward.socket");
+        let admin_address = admin.address.clone();
+        let unnamed_address = unnamed.address.clone();
+        let mut sockets = ActivatedSockets(vec![admin, unnamed]);
         assert!(
-            sockets.for_listener(Role::Listen, &of_named).is_none(),
-            "its name says that it is another's"
+            sockets.take_for(Role::Listen, &admin_address).is_none(),
+            "its name belongs to the other listener"
         );
         assert_eq!(
             sockets
-                .for_listener(Role::Listen, &of_other)
+                .take_for(Role::Listen, &unnamed_address)
                 .unwrap()
                 .address()
                 .unwrap(),
-            of_other
+            unnamed_address
         );
         assert!(
             sockets
-                .left()
+                .unused()
                 .unwrap()
                 .starts_with("`admin_listen` at `127.0.0.1:")
         );
         assert_eq!(
             sockets
-                .for_listener(Role::AdminListen, &of_other)
+                .take_for(Role::AdminListen, &unnamed_address)
                 .unwrap()
                 .address()
                 .unwrap(),
-            of_named
+            admin_address
         );
-        assert_eq!(sockets.left(), None);
+        assert_eq!(sockets.unused(), None);
     }
 
     #[test]
-    fn all_addresses_are_the_same_in_both_families() {
+    fn is_same_address_matches_wildcards_of_both_families() {
         let all: [ListenAddr; 2] = ["0.0.0.0:80", "[::]:80"].map(|text| text.parse().unwrap());
-        assert!(is_same(&all[0], &all[1]) && is_same(&all[1], &all[0]));
+        assert!(is_same_address(&all[0], &all[1]) && is_same_address(&all[1], &all[0]));
         for other in ["0.0.0.0:81", "127.0.0.1:80", "unix:/run/a.sock"] {
-            assert!(!is_same(&all[0], &other.parse().unwrap()), "{other}");
+            assert!(
+                !is_same_address(&all[0], &other.parse().unwrap()),
+                "{other}"
+            );
         }
     }
 }

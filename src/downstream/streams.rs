@@ -1,6 +1,6 @@
-//! The streams of one HTTP/2 connection, each a task of its own: how many are open, how many were cancelled, and which
-//! answers nobody takes. hyper does not read an answer's body while the client's window is shut, so the body cannot
-//! notice that by itself; the task around it does.
+//! HTTP/2 stream tracking. Each stream of a connection runs in its own task; open streams,
+//! cancelled requests and stalled responses are tracked. hyper does not poll a response body while
+//! the client's flow-control window is closed, so the stall is detected by the task around it.
 
 use std::io;
 use std::pin::Pin;
@@ -15,38 +15,38 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::listener::ListenerSettings;
+use super::settings::ListenerSettings;
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, BodyError};
 
 tokio::task_local! {
-    /// The stream whose task this is.
+    /// The progress of the stream that runs in this task.
     static STREAM: Arc<StreamProgress>;
 }
 
-/// All streams of a connection; runs each in its task.
+/// Tracks the streams of one connection, and spawns a task for each.
 #[derive(Clone)]
 pub(super) struct StreamTracker(Arc<Shared>);
 
 struct Shared {
     start: Instant,
-    stall_limit: Duration,
-    most_cancelled: usize,
+    write_stall_timeout: Duration,
+    max_cancelled: usize,
     open: AtomicUsize,
-    /// Whether there was ever a stream.
-    asked: AtomicBool,
-    /// Milliseconds after `start` at which the last stream ended, or the client last took something.
-    last_moved: AtomicU64,
-    /// Streams that ended before their answer did, less those that ended with it.
+    /// Whether any stream was ever opened.
+    had_stream: AtomicBool,
+    /// Milliseconds after `start` at which the last stream ended or the client last accepted data.
+    last_activity: AtomicU64,
+    /// Streams cancelled before their response head, minus streams that completed.
     cancelled: AtomicUsize,
     reset_flood: Notify,
     metrics: Arc<Metrics>,
 }
 
 impl Shared {
-    fn moved(&self) {
+    fn record_activity(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_moved.store(now, Ordering::Relaxed);
+        self.last_activity.store(now, Ordering::Relaxed);
     }
 }
 
@@ -54,33 +54,34 @@ impl StreamTracker {
     pub(super) fn new(settings: &ListenerSettings, metrics: &Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
             start: Instant::now(),
-            stall_limit: settings.write_stall_timeout,
-            most_cancelled: settings.max_http2_cancelled,
+            write_stall_timeout: settings.write_stall_timeout,
+            max_cancelled: settings.max_http2_cancelled,
             open: AtomicUsize::new(0),
-            asked: AtomicBool::new(false),
-            last_moved: AtomicU64::new(0),
+            had_stream: AtomicBool::new(false),
+            last_activity: AtomicU64::new(0),
             cancelled: AtomicUsize::new(0),
             reset_flood: Notify::new(),
             metrics: Arc::clone(metrics),
         }))
     }
 
-    /// Ends once too many requests were cancelled.
+    /// Completes once the client has cancelled too many requests.
     pub(super) async fn reset_flood(&self) {
         self.0.reset_flood.notified().await;
     }
 
-    /// Ends once there was no stream for `first`, from the connection's beginning on, or none for `then` after the last
-    /// one, and nothing of an answer was left that the client still took.
-    pub(super) async fn idle_for(&self, first: Duration, then: Duration) {
+    /// Completes once the connection has been idle: without a stream for `first_stream` from its
+    /// start, or for `next_stream` after the last one, and without response data that the client
+    /// still accepts.
+    pub(super) async fn idle_for(&self, first_stream: Duration, next_stream: Duration) {
         loop {
-            let limit = if self.0.asked.load(Ordering::Relaxed) {
-                then
+            let limit = if self.0.had_stream.load(Ordering::Relaxed) {
+                next_stream
             } else {
-                first
+                first_stream
             };
             let since = if self.0.open.load(Ordering::Relaxed) == 0 {
-                self.0.start + Duration::from_millis(self.0.last_moved.load(Ordering::Relaxed))
+                self.0.start + Duration::from_millis(self.0.last_activity.load(Ordering::Relaxed))
             } else {
                 Instant::now()
             };
@@ -90,12 +91,10 @@ impl StreamTracker {
             sleep_until(since + limit).await;
         }
     }
-}
 
-impl StreamTracker {
-    /// Ends once there was no stream for `limit` from now on, and nothing of an answer was left that the client took.
+    /// As [`Self::idle_for`], counted from now.
     pub(super) async fn quiet_for(&self, limit: Duration) {
-        self.0.moved();
+        self.0.record_activity();
         self.idle_for(limit, limit).await;
     }
 }
@@ -107,12 +106,12 @@ where
 {
     fn execute(&self, stream: F) {
         let progress = Arc::new(StreamProgress::new());
-        let open = Open::new(Arc::clone(&self.0), Arc::clone(&progress));
+        let open = OpenStream::new(Arc::clone(&self.0), Arc::clone(&progress));
         tokio::spawn(STREAM.scope(Arc::clone(&progress), async move {
             tokio::select! {
                 biased;
                 _ = stream => {}
-                () = progress.untaken_for(open.shared.stall_limit) => {
+                () = progress.stalled_for(open.shared.write_stall_timeout) => {
                     open.shared.metrics.connection_errors.with_label_values(&["http2_stalled"]).inc();
                 }
             }
@@ -120,39 +119,40 @@ where
     }
 }
 
-/// The connection's socket: what it takes shows that the client takes it.
-pub(super) struct Socket<S> {
+/// The connection's socket. Bytes that it accepts count as activity of the client.
+pub(super) struct TrackedSocket<S> {
     socket: S,
     shared: Arc<Shared>,
-    /// Bytes since the client was last seen to take something.
-    taken: usize,
+    /// Bytes written since the last recorded activity.
+    written: usize,
 }
 
-/// What is no more than this may be answers to pings and settings, and shows nothing.
+/// Up to so many bytes may be acknowledgements of PING and SETTINGS frames, and do not count as
+/// activity.
 const CONTROL_FRAME_BUDGET: usize = 16 * 1024;
 
-impl<S> Socket<S> {
+impl<S> TrackedSocket<S> {
     pub(super) fn new(socket: S, streams: &StreamTracker) -> Self {
         Self {
             socket,
             shared: Arc::clone(&streams.0),
-            taken: 0,
+            written: 0,
         }
     }
 
-    fn note(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn track_write(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = written {
-            self.taken += count;
-            if self.taken > CONTROL_FRAME_BUDGET {
-                self.taken = 0;
-                self.shared.moved();
+            self.written += count;
+            if self.written > CONTROL_FRAME_BUDGET {
+                self.written = 0;
+                self.shared.record_activity();
             }
         }
         written
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -162,14 +162,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedSocket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.note(written)
+        self.track_write(written)
     }
 
     fn poll_write_vectored(
@@ -178,7 +178,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
-        self.note(written)
+        self.track_write(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -194,100 +194,102 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 }
 
-/// A stream as long as it lives.
-struct Open {
+/// Guard of an open stream.
+struct OpenStream {
     shared: Arc<Shared>,
     progress: Arc<StreamProgress>,
 }
 
-impl Open {
+impl OpenStream {
     fn new(shared: Arc<Shared>, progress: Arc<StreamProgress>) -> Self {
         shared.open.fetch_add(1, Ordering::Relaxed);
-        shared.asked.store(true, Ordering::Relaxed);
+        shared.had_stream.store(true, Ordering::Relaxed);
         shared.metrics.http2_streams.inc();
         Self { shared, progress }
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let shared = &self.shared;
-        shared.moved();
+        shared.record_activity();
         shared.open.fetch_sub(1, Ordering::Relaxed);
         shared.metrics.http2_streams.dec();
         let progress = &self.progress;
         if progress.complete.load(Ordering::Relaxed) {
-            let less = |cancelled: usize| cancelled.checked_sub(1);
+            let decrement = |cancelled: usize| cancelled.checked_sub(1);
             // An error means that it was zero.
             let _ = shared
                 .cancelled
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        } else if progress.answered.load(Ordering::Relaxed) {
-            // Ends of calls and streams that nobody else can end: they cost no more than what is answered whole.
-        } else if shared.cancelled.fetch_add(1, Ordering::Relaxed) >= shared.most_cancelled {
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, decrement);
+        } else if progress.has_head.load(Ordering::Relaxed) {
+            // Only the client can end a streaming response, so a reset there is normal, and costs
+            // no more than a complete response.
+        } else if shared.cancelled.fetch_add(1, Ordering::Relaxed) >= shared.max_cancelled {
             shared.reset_flood.notify_one();
         }
     }
 }
 
-/// How far one stream's answer is.
+/// Progress of one stream's response.
 pub(super) struct StreamProgress {
     start: Instant,
-    /// Milliseconds after `start`, plus one, at which the client got something to take; zero: it waits for us.
-    given: AtomicU64,
-    /// Whether the answer's head is known.
-    answered: AtomicBool,
+    /// One more than the milliseconds after `start` since which the client has data to accept; zero
+    /// while it waits for the server.
+    pending_since: AtomicU64,
+    /// Whether the response head was produced.
+    has_head: AtomicBool,
     complete: AtomicBool,
 }
 
 impl StreamProgress {
     fn new() -> Self {
-        let (answered, complete) = (AtomicBool::new(false), AtomicBool::new(false));
         Self {
             start: Instant::now(),
-            given: AtomicU64::new(0),
-            answered,
-            complete,
+            pending_since: AtomicU64::new(0),
+            has_head: AtomicBool::new(false),
+            complete: AtomicBool::new(false),
         }
     }
 
-    /// That of the stream whose task calls.
-    pub(super) fn of_this_stream() -> Arc<Self> {
+    /// The progress of the stream that runs in this task.
+    pub(super) fn current() -> Arc<Self> {
         STREAM
             .try_with(Arc::clone)
             .unwrap_or_else(|_| Arc::new(Self::new()))
     }
 
-    fn give(&self) {
+    fn set_pending(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.given.store(now.saturating_add(1), Ordering::Relaxed);
+        self.pending_since
+            .store(now.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Ends once the client has taken nothing for `limit` of what it could have.
-    async fn untaken_for(&self, limit: Duration) {
+    /// Completes once the client has accepted no pending data for `limit`.
+    async fn stalled_for(&self, limit: Duration) {
         loop {
-            let given = match self.given.load(Ordering::Relaxed) {
+            let pending = match self.pending_since.load(Ordering::Relaxed) {
                 0 => Duration::ZERO,
-                given => (self.start + Duration::from_millis(given - 1)).elapsed(),
+                since => (self.start + Duration::from_millis(since - 1)).elapsed(),
             };
-            if given >= limit {
+            if pending >= limit {
                 return;
             }
-            sleep(limit - given).await;
+            sleep(limit - pending).await;
         }
     }
 }
 
-/// An answer's body that tells how far it is.
-pub(super) struct Answer {
+/// A response body that reports its progress.
+pub(super) struct TrackedBody {
     body: Body,
     progress: Arc<StreamProgress>,
 }
 
-impl Answer {
+impl TrackedBody {
     pub(super) fn new(body: Body, progress: Arc<StreamProgress>) -> Self {
-        progress.give();
-        progress.answered.store(true, Ordering::Relaxed);
+        progress.set_pending();
+        progress.has_head.store(true, Ordering::Relaxed);
         progress
             .complete
             .store(body.is_end_stream(), Ordering::Relaxed);
@@ -295,7 +297,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -303,15 +305,15 @@ impl HttpBody for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        // hyper asks only when the client has room for more.
-        self.progress.given.store(0, Ordering::Relaxed);
+        // hyper polls only while the client's window is open.
+        self.progress.pending_since.store(0, Ordering::Relaxed);
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
-            Poll::Ready(Some(Ok(_))) => self.progress.give(),
+            Poll::Ready(Some(Ok(_))) => self.progress.set_pending(),
             Poll::Ready(None) | Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        let is_over = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
-        self.progress.complete.store(is_over, Ordering::Relaxed);
+        let complete = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
+        self.progress.complete.store(complete, Ordering::Relaxed);
         polled
     }
 

@@ -1,5 +1,6 @@
-//! TLS toward the client: versions 1.2 and 1.3, no early data, HTTP/2 or HTTP/1.1 by ALPN, a certificate for each name,
-//! and new ones when their files change, without a connection lost.
+//! TLS for client connections: versions 1.2 and 1.3, no early data, ALPN for HTTP/2 and HTTP/1.1,
+//! certificate selection by SNI, and certificate reload when the files change, without closing
+//! connections.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,49 +18,38 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::client_certificates::ClientAuthorities;
+use super::tls_error::TlsError;
 use crate::telemetry::metrics::Metrics;
 use crate::types::files::FileFingerprint;
 
-/// What HTTP/2 is called in ALPN (RFC 9113 section 3.1).
-pub(super) const HTTP_2: &[u8] = b"h2";
+/// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.1).
+pub(super) const ALPN_H2: &[u8] = b"h2";
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Why TLS cannot be offered.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read or holds nothing of the kind.
-    #[error("`{}` cannot be used as {what}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Certificate and key do not make a working pair.
-    #[error("the certificate and the key cannot be used together: {0}")]
-    Pair(#[from] rustls::Error),
-}
-
-/// Where a certificate chain and its key are, both PEM.
+/// Paths of a certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
-    /// The certificate, then its chain.
+    /// The certificate, followed by its chain.
     pub cert_file: PathBuf,
     /// Its private key.
     pub key_file: PathBuf,
 }
 
-/// The certificates that clients are shown, each for the names in it. Who asks for another name, or for none, is shown
-/// the first: every certificate is under the same conditions, and a host that is not served here is a 421.
+/// The server certificates, selected by SNI. Without a match the first is used: all have the same
+/// client authentication, and an unknown host gets a 421.
 pub struct Certificates {
     files: Vec<CertificateFiles>,
-    shown: ArcSwap<Vec<Arc<CertifiedKey>>>,
-    /// Who has to show one, too.
-    per_client_limit: Option<Arc<ClientAuthorities>>,
+    current: ArcSwap<Vec<Arc<CertifiedKey>>>,
+    /// Set if client certificates are required.
+    client_authorities: Option<Arc<ClientAuthorities>>,
+}
+
+/// The fingerprints of all files, and the result of a reload if any of them changed.
+struct FileCheck {
+    fingerprints: Vec<FileFingerprint>,
+    reloaded: Option<Result<(), TlsError>>,
 }
 
 impl fmt::Debug for Certificates {
@@ -69,7 +59,7 @@ impl fmt::Debug for Certificates {
 }
 
 impl Certificates {
-    /// Reads all of them.
+    /// Loads all certificates.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -77,7 +67,8 @@ impl Certificates {
         Self::read_with(files, None)
     }
 
-    /// The same; clients need a certificate of an authority in `client_ca_file`, if there is one.
+    /// Loads all certificates. With `client_ca_file`, clients need a certificate issued by one of
+    /// its authorities.
     ///
     /// # Errors
     /// See [`TlsError`].
@@ -85,50 +76,52 @@ impl Certificates {
         files: Vec<CertificateFiles>,
         client_ca_file: Option<PathBuf>,
     ) -> Result<Arc<Self>, TlsError> {
-        let shown = ArcSwap::from_pointee(read_all(&files)?);
-        let per_client_limit = client_ca_file
+        let current = ArcSwap::from_pointee(load_all(&files)?);
+        let client_authorities = client_ca_file
             .map(ClientAuthorities::read)
             .transpose()?
             .map(Arc::new);
         Ok(Arc::new(Self {
             files,
-            shown,
-            per_client_limit,
+            current,
+            client_authorities,
         }))
     }
 
-    /// Where they are.
+    /// The files of the certificates.
     pub fn files(&self) -> &[CertificateFiles] {
         &self.files
     }
 
-    /// What a listener needs to show them.
+    /// The TLS configuration of a listener with these certificates.
     ///
     /// # Errors
-    /// The TLS library takes none of its own versions: a mistake in how it was built.
+    /// The TLS library was built without a usable protocol version.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        let builder = match &self.per_client_limit {
-            Some(per_client_limit) => {
-                builder.with_client_cert_verifier(Arc::<ClientAuthorities>::clone(per_client_limit))
+        let builder = match &self.client_authorities {
+            Some(authorities) => {
+                builder.with_client_cert_verifier(Arc::<ClientAuthorities>::clone(authorities))
             }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::<Self>::clone(self));
-        if self.per_client_limit.is_some() {
-            // A resumed session is not asked for its certificate again, whatever became of its authority.
+        if self.client_authorities.is_some() {
+            // No session resumption: it would skip the certificate check after an authority was
+            // removed.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
-        // What arrives before the handshake ends could be replayed (RFC 8446 section 8).
+        config.alpn_protocols = vec![ALPN_H2.to_vec(), b"http/1.1".to_vec()];
+        // Early data can be replayed (RFC 8446 section 8).
         config.max_early_data_size = 0;
         Ok(Arc::new(config))
     }
 
-    /// Looks at the files for ever. New ones are for new connections; while one of them is bad, the old ones stay.
+    /// Checks the files forever and reloads them when they change. New certificates apply to new
+    /// connections. If one cannot be loaded, the current ones stay in use.
     pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>) {
         self.keep_fresh_every(CHECK_INTERVAL, metrics).await;
     }
@@ -140,12 +133,12 @@ impl Certificates {
     ) {
         let mut known = None;
         loop {
-            let (this, before) = (Arc::clone(&self), known.clone());
-            let Ok((stamps, outcome)) = spawn_blocking(move || this.look(before)).await else {
+            let this = Arc::clone(&self);
+            let Ok(check) = spawn_blocking(move || this.check_files(known)).await else {
                 return;
             };
-            known = Some(stamps);
-            match outcome {
+            known = Some(check.fingerprints);
+            match check.reloaded {
                 None => {}
                 Some(Ok(())) => {
                     metrics
@@ -159,75 +152,74 @@ impl Certificates {
                         .certificate_reloads
                         .with_label_values(&["refused"])
                         .inc();
-                    tracing::error!(%error, "certificates_refused: the old ones are shown on");
+                    tracing::error!(%error, "certificates_refused");
                 }
             }
             sleep(interval).await;
         }
     }
 
-    /// Reads the files anew if they are others than `known`. The stamps are taken first: what changes in between is
-    /// seen at the next look.
-    fn look(
-        &self,
-        known: Option<Vec<FileFingerprint>>,
-    ) -> (Vec<FileFingerprint>, Option<Result<(), TlsError>>) {
+    /// Reloads the files if their fingerprints differ from `known`. Fingerprints are taken before
+    /// the reload, so that the next check sees a change in between.
+    fn check_files(&self, known: Option<Vec<FileFingerprint>>) -> FileCheck {
         let pairs = self
             .files
             .iter()
             .flat_map(|files| [files.cert_file.as_path(), &files.key_file]);
         let authorities = self
-            .per_client_limit
+            .client_authorities
             .iter()
-            .map(|per_client_limit| per_client_limit.file());
-        let stamps: Vec<FileFingerprint> =
+            .map(|authorities| authorities.file());
+        let fingerprints: Vec<FileFingerprint> =
             pairs.chain(authorities).map(FileFingerprint::of).collect();
-        if known.is_none_or(|known| known == stamps) {
-            return (stamps, None);
+        let changed = known.is_some_and(|known| known != fingerprints);
+        FileCheck {
+            fingerprints,
+            reloaded: changed.then(|| self.reload()),
         }
-        (stamps, Some(self.reread()))
     }
-}
 
-impl Certificates {
-    /// All of it, or nothing.
-    fn reread(&self) -> Result<(), TlsError> {
-        let shown = read_all(&self.files)?;
-        if let Some(per_client_limit) = &self.per_client_limit {
-            per_client_limit.replace(per_client_limit.reread()?);
+    /// Replaces all certificates, or none on an error.
+    fn reload(&self) -> Result<(), TlsError> {
+        let certificates = load_all(&self.files)?;
+        if let Some(authorities) = &self.client_authorities {
+            authorities.replace(authorities.reload()?);
         }
-        self.shown.store(Arc::new(shown));
+        self.current.store(Arc::new(certificates));
         Ok(())
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let shown = self.shown.load();
-        let wanted = hello
+        let certificates = self.current.load();
+        let sni = hello
             .server_name()
             .and_then(|name| ServerName::try_from(name).ok());
-        let identify_client =
-            wanted.and_then(|name| shown.iter().find(|certificate| is_for(certificate, &name)));
-        identify_client.or(shown.first()).cloned()
+        let matching = sni.and_then(|name| {
+            certificates
+                .iter()
+                .find(|certificate| is_valid_for(certificate, &name))
+        });
+        matching.or(certificates.first()).cloned()
     }
 }
 
-fn is_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
+fn is_valid_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
     let leaf = certificate
         .end_entity_cert()
         .and_then(ParsedCertificate::try_from);
     leaf.is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
 }
 
-fn read_all(files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedKey>>, TlsError> {
+fn load_all(files: &[CertificateFiles]) -> Result<Vec<Arc<CertifiedKey>>, TlsError> {
     files
         .iter()
-        .map(|files| read_one(&files.cert_file, &files.key_file).map(Arc::new))
+        .map(|files| load(&files.cert_file, &files.key_file).map(Arc::new))
         .collect()
 }
 
-fn read_one(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError> {
+fn load(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, TlsError> {
     let unusable = |path: &Path, what: &'static str| {
         let path = path.to_owned();
         move |reason: String| TlsError::File { path, what, reason }
@@ -254,12 +246,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unusable_file_is_named() {
+    fn read_error_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (
-            folder.path().join("cert.pem"),
-            folder.path().join("key.pem"),
-        );
+        let cert = folder.path().join("cert.pem");
+        let key = folder.path().join("key.pem");
         let issued = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
         let server_tls = |cert: &Path, key: &Path| {
             let files = CertificateFiles {

@@ -1,7 +1,7 @@
 //! Where things are: web origins, and what may be called loopback.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -126,6 +126,17 @@ pub struct ConnectionInfo {
     pub peer: Option<SocketAddr>,
     /// Whether it came over TLS.
     pub secure: bool,
+}
+
+/// The network that counts as one client: the address itself for IPv4, its /64 for IPv6, since one subscriber controls a
+/// whole /64.
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
 }
 
 /// Whether `host` can only mean this machine: `localhost`, names under it (RFC 6761 section 6.3), `127.0.0.0/8`, `[::1]`.

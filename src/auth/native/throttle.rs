@@ -2,7 +2,7 @@
 //! that all replicas count together. An attempt is counted before the provider is called, so
 //! concurrent attempts cannot exceed the limit. An unavailable store rejects logins (fail-closed).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use crate::auth::{Auth, Unavailable};
 use crate::policy::native::Throttle;
 use crate::policy::throttle::{BackoffLimit, Limit};
 use crate::store::{Store, StoreError};
+use crate::types::net::client_network;
 use crate::types::time::Timestamp;
 
 /// How often a concurrent update of a bucket is retried.
@@ -268,14 +269,11 @@ fn warn(app: &AppAuth, result: Result<(), StoreError>) {
     }
 }
 
-/// The /64 network of an IPv6 address: its holder controls all of it.
+/// The client's network ([`client_network`]) as a part of a store key.
 fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
+    match client_network(address) {
         IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+        IpAddr::V6(network) => format!("{network}/64"),
     }
 }
 

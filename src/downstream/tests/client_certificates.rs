@@ -1,12 +1,19 @@
-//! Who has no certificate of a known authority does not get past the handshake; which ones are known may change.
+//! Mutual TLS: the handshake fails without a client certificate of a trusted authority, and the
+//! authorities are reloaded.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::*;
+use super::super::{CertificateFiles, Certificates, ListenerSettings};
+use super::support::{TestServer, start};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -16,7 +23,7 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A server that shows a certificate of `authority`, and its files.
+/// A server certificate issued by `authority`.
 fn server_files(folder: &Path, authority: &Authority) -> CertificateFiles {
     let files = CertificateFiles {
         cert_file: folder.join("cert.pem"),
@@ -32,8 +39,8 @@ fn server_files(folder: &Path, authority: &Authority) -> CertificateFiles {
     files
 }
 
-/// A client that trusts `trusted`, and shows a certificate of `of`, if any.
-fn client(trusted: &Authority, of: Option<&Authority>) -> Arc<rustls::ClientConfig> {
+/// A client that trusts `trusted` and presents a certificate of `issuer`, if any.
+fn client(trusted: &Authority, issuer: Option<&Authority>) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.der().clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -41,13 +48,13 @@ fn client(trusted: &Authority, of: Option<&Authority>) -> Arc<rustls::ClientConf
         .with_safe_default_protocol_versions()
         .unwrap();
     let builder = builder.with_root_certificates(roots);
-    Arc::new(match of {
+    Arc::new(match issuer {
         None => builder.with_no_client_auth(),
-        Some(of) => {
+        Some(issuer) => {
             let key = KeyPair::generate().unwrap();
             let signed = CertificateParams::new(["client".to_owned()])
                 .unwrap()
-                .signed_by(&key, of)
+                .signed_by(&key, issuer)
                 .unwrap();
             let chain: Vec<CertificateDer<'static>> = vec![signed.der().clone()];
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -56,40 +63,42 @@ fn client(trusted: &Authority, of: Option<&Authority>) -> Arc<rustls::ClientConf
     })
 }
 
-async fn ask(
-    server: &Running,
+async fn connect_and_send(
+    server: &TestServer,
     client: &Arc<rustls::ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let name = rustls::pki_types::ServerName::try_from("a.test").unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(client));
     let mut stream = connector.connect(name, server.connect().await).await?;
-    ask_again(&mut stream).await.map(|()| stream)
+    send_request(&mut stream).await.map(|()| stream)
 }
 
-/// In TLS 1.3 a client learns only here that it was refused.
-async fn ask_again(stream: &mut TlsStream<TcpStream>) -> std::io::Result<()> {
+/// In TLS 1.3 a client learns only after its handshake that its certificate was rejected.
+async fn send_request(stream: &mut TlsStream<TcpStream>) -> std::io::Result<()> {
     stream
         .write_all(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
         .await?;
-    let mut answer = Vec::new();
-    // The end of what the handler says.
-    while !answer.ends_with(b"]") {
-        if stream.read_buf(&mut answer).await? == 0 {
+    let mut response = Vec::new();
+    // The handler's body ends with it.
+    while !response.ends_with(b"]") {
+        if stream.read_buf(&mut response).await? == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
     assert!(
-        answer.starts_with(b"HTTP/1.1 200"),
+        response.starts_with(b"HTTP/1.1 200"),
         "{}",
-        String::from_utf8_lossy(&answer)
+        String::from_utf8_lossy(&response)
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn only_certificates_of_known_authorities_open_the_door() {
+async fn client_certificate_of_trusted_authority_required() {
     let folder = tempfile::tempdir().unwrap();
-    let (own, first, second) = (authority(), authority(), authority());
+    let own = authority();
+    let first = authority();
+    let second = authority();
     let ca_file = folder.path().join("clients.pem");
     std::fs::write(&ca_file, first.pem()).unwrap();
     let certificates = Certificates::read_with(
@@ -101,33 +110,28 @@ async fn only_certificates_of_known_authorities_open_the_door() {
         ListenerSettings::default(),
         Some(certificates.server_config().unwrap()),
     );
-    let (nobody, known, stranger) = (
-        client(&own, None),
-        client(&own, Some(&first)),
-        client(&own, Some(&second)),
-    );
-    let mut kept = ask(&server, &known).await.unwrap();
-    for (count, refused) in [(1, &nobody), (2, &stranger)] {
-        assert!(ask(&server, refused).await.is_err());
-        assert_eq!(server.refused("client_certificate"), count);
+    let without_certificate = client(&own, None);
+    let trusted = client(&own, Some(&first));
+    let untrusted = client(&own, Some(&second));
+    let mut open_connection = connect_and_send(&server, &trusted).await.unwrap();
+    for (count, rejected) in [(1, &without_certificate), (2, &untrusted)] {
+        assert!(connect_and_send(&server, rejected).await.is_err());
+        assert_eq!(server.error_count("client_certificate"), count);
     }
-    assert_eq!(
-        server.echo.seen.lock().unwrap().len(),
-        1,
-        "a request got in"
-    );
+    assert_eq!(server.seen().len(), 1, "a rejected client sent a request");
 
-    let looking =
+    let watching =
         certificates.keep_fresh_every(Duration::from_millis(10), Arc::clone(&server.metrics));
-    let looking = tokio::spawn(looking);
-    // Whenever the first look was, one of these is another file than it saw.
+    let watching = tokio::spawn(watching);
+    // Written repeatedly with different lengths, so that at least one differs from the first
+    // fingerprint.
     let changes = async {
-        while ask(&server, &stranger).await.is_err() {
+        while connect_and_send(&server, &untrusted).await.is_err() {
             std::fs::write(
                 &ca_file,
                 [
                     second.pem(),
-                    "\n".repeat(server.refused("client_certificate") as usize),
+                    "\n".repeat(server.error_count("client_certificate") as usize),
                 ]
                 .concat(),
             )
@@ -137,15 +141,17 @@ async fn only_certificates_of_known_authorities_open_the_door() {
     };
     timeout(Duration::from_secs(10), changes).await.unwrap();
     assert!(
-        ask(&server, &known).await.is_err(),
-        "a session of before was resumed, or its authority is still trusted"
+        connect_and_send(&server, &trusted).await.is_err(),
+        "a session was resumed, or the removed authority is still trusted"
     );
-    ask_again(&mut kept).await.expect("a connection was lost");
-    looking.abort();
+    send_request(&mut open_connection)
+        .await
+        .expect("a connection was lost");
+    watching.abort();
 }
 
 #[test]
-fn a_file_without_authorities_is_refused() {
+fn ca_file_without_certificates_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let files = server_files(folder.path(), &authority());
     let empty = folder.path().join("clients.pem");
@@ -154,9 +160,6 @@ fn a_file_without_authorities_is_refused() {
         let error = Certificates::read_with(vec![files.clone()], Some(file))
             .unwrap_err()
             .to_string();
-        assert!(
-            error.contains("authorities of clients' certificates"),
-            "{error}"
-        );
+        assert!(error.contains("client certificate authorities"), "{error}");
     }
 }

@@ -1,11 +1,17 @@
-//! HTTP/2 frames against a listener: what LESSONS calls "HTTP/2 and TLS". Requests are made with the h2 library,
-//! misbehaviour by hand, frame by frame.
+//! HTTP/2: limits, reset floods, malformed frames, stalled responses and shutdown. Valid requests
+//! use the h2 library, misbehaviour is built frame by frame.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::HeaderMap;
+use http::{HeaderMap, Request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 
-use super::*;
+use super::super::ListenerSettings;
+use super::support::{TestServer, response_count, start};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `:method GET`, `:scheme http`, `:path /`, `:authority a` (RFC 7541 appendix A, without Huffman).
@@ -33,14 +39,21 @@ fn get(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, GET)
 }
 
-/// A literal field that is not indexed.
+/// A literal header field without indexing.
 fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [&[0][..], &text(name), &text(value)].concat()
 }
 
-/// Kind, flags, stream and payload of every frame until the end or a silence, and whether it ended.
-async fn frames(stream: &mut TcpStream) -> (Vec<(u8, u8, u32, Vec<u8>)>, bool) {
+#[derive(Debug)]
+struct RawFrame {
+    kind: u8,
+    stream: u32,
+}
+
+/// Reads frames until the connection is closed or silent for 500 ms. Returns them, and whether it
+/// was closed.
+async fn read_frames(stream: &mut TcpStream) -> (Vec<RawFrame>, bool) {
     let mut all = Vec::new();
     let mut part = vec![0; 1 << 16];
     let closed = loop {
@@ -50,36 +63,40 @@ async fn frames(stream: &mut TcpStream) -> (Vec<(u8, u8, u32, Vec<u8>)>, bool) {
             Ok(Ok(length)) => all.extend_from_slice(&part[..length]),
         }
     };
-    let (mut rest, mut found) = (&all[..], Vec::new());
+    let mut rest = &all[..];
+    let mut found = Vec::new();
     while rest.len() >= 9 {
         let length = u32::from_be_bytes([0, rest[0], rest[1], rest[2]]) as usize;
         if rest.len() < 9 + length {
             break;
         }
         let stream = u32::from_be_bytes([rest[5], rest[6], rest[7], rest[8]]);
-        found.push((rest[3], rest[4], stream, rest[9..9 + length].to_vec()));
+        found.push(RawFrame {
+            kind: rest[3],
+            stream,
+        });
         rest = &rest[9 + length..];
     }
     (found, closed)
 }
 
-async fn client(server: &Running) -> SendRequest<Bytes> {
+async fn client(server: &TestServer) -> SendRequest<Bytes> {
     let (client, connection) = h2::client::handshake(server.connect().await).await.unwrap();
     tokio::spawn(connection);
     client.ready().await.unwrap()
 }
 
-async fn ask(
+async fn send(
     client: &SendRequest<Bytes>,
     request: Request<()>,
     body: Option<&str>,
 ) -> Result<(u16, HeaderMap, String), h2::Error> {
     let mut client = client.clone().ready().await?;
-    let (answer, mut stream) = client.send_request(request, body.is_none())?;
+    let (response, mut stream) = client.send_request(request, body.is_none())?;
     if let Some(body) = body {
         stream.send_data(Bytes::copy_from_slice(body.as_bytes()), true)?;
     }
-    let (head, mut body) = answer.await?.into_parts();
+    let (head, mut body) = response.await?.into_parts();
     let mut all = Vec::new();
     while let Some(part) = body.data().await {
         let part = part?;
@@ -102,10 +119,10 @@ fn request(method: &str, path: &str) -> Request<()> {
 }
 
 #[tokio::test]
-async fn prior_knowledge_is_heard_and_http_1_beside_it() {
+async fn prior_knowledge_works_beside_http1() {
     let server = start(ListenerSettings::default(), None);
     let client = client(&server).await;
-    let (status, _, body) = ask(&client, request("POST", "/two"), Some("hello"))
+    let (status, _, body) = send(&client, request("POST", "/two"), Some("hello"))
         .await
         .unwrap();
     assert_eq!(
@@ -114,7 +131,7 @@ async fn prior_knowledge_is_heard_and_http_1_beside_it() {
     );
     assert!(
         server
-            .say("GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
+            .send("GET /one HTTP/1.1\r\nHost: a\r\n\r\n")
             .await
             .0
             .contains("[GET /one")
@@ -123,7 +140,7 @@ async fn prior_knowledge_is_heard_and_http_1_beside_it() {
 }
 
 #[tokio::test]
-async fn the_preface_may_come_byte_by_byte() {
+async fn preface_may_arrive_byte_by_byte() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
     stream.set_nodelay(true).unwrap();
@@ -131,18 +148,18 @@ async fn the_preface_may_come_byte_by_byte() {
         stream.write_all(&[*byte]).await.unwrap();
         tokio::task::yield_now().await;
     }
-    let (frames, closed) = frames(&mut stream).await;
+    let (frames, closed) = read_frames(&mut stream).await;
     assert!(
         !closed
             && frames
                 .iter()
-                .any(|(kind, _, stream, _)| (*kind, *stream) == (DATA, 1)),
+                .any(|frame| (frame.kind, frame.stream) == (DATA, 1)),
         "{frames:?}"
     );
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_half_a_preface_is_cut() {
+async fn silence_or_partial_preface_times_out() {
     let settings = ListenerSettings {
         first_byte_timeout: Duration::from_millis(200),
         ..ListenerSettings::default()
@@ -158,24 +175,24 @@ async fn who_says_nothing_or_half_a_preface_is_cut() {
             .unwrap();
         assert!(rest.is_empty());
     }
-    assert_eq!(server.refused("first_byte_timeout"), 2);
-    // A preface in the middle of a connection, or in a body, opens nothing.
+    assert_eq!(server.error_count("first_byte_timeout"), 2);
+    // A preface within a connection or a body does not start HTTP/2.
     let smuggled = format!(
         "POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 24\r\n\r\n{}",
         str::from_utf8(PREFACE).unwrap()
     );
-    let (heard, _) = server
-        .say([smuggled.as_bytes(), &opening(), &get(1)].concat())
+    let (received, _) = server
+        .send([smuggled.as_bytes(), &opening(), &get(1)].concat())
         .await;
     assert!(
-        heard.contains("[POST /body") && answers(&heard) <= 2,
-        "{heard}"
+        received.contains("[POST /body") && response_count(&received) <= 2,
+        "{received}"
     );
     assert_eq!(server.seen(), ["POST /body"]);
 }
 
 #[tokio::test]
-async fn without_a_request_a_connection_ends_in_time() {
+async fn connection_without_request_times_out() {
     let limit = Duration::from_millis(300);
     let settings = ListenerSettings {
         header_read_timeout: limit,
@@ -201,9 +218,9 @@ async fn without_a_request_a_connection_ends_in_time() {
     assert_eq!(server.metrics.connections.get(), 0);
 }
 
-/// Small talk is no request: it neither keeps a connection, nor one that service has ended for.
+/// Control frames do not keep a connection open, also not during a drain.
 #[tokio::test]
-async fn pings_keep_no_connection() {
+async fn pings_do_not_keep_a_connection_open() {
     let limit = Duration::from_millis(300);
     let settings = ListenerSettings {
         header_read_timeout: limit,
@@ -220,7 +237,7 @@ async fn pings_keep_no_connection() {
             }
         });
         let mut rest = Vec::new();
-        // It may be reset, since we go on writing.
+        // The connection may be reset, because the client keeps writing.
         let _ = timeout(Duration::from_secs(5), reading.read_to_end(&mut rest))
             .await
             .unwrap();
@@ -232,9 +249,9 @@ async fn pings_keep_no_connection() {
         .write_all(&[opening(), get(1)].concat())
         .await
         .unwrap();
-    frames(&mut silent).await;
+    read_frames(&mut silent).await;
     server.trigger.start();
-    // Its GOAWAY comes with a ping that is never answered.
+    // The GOAWAY comes with a PING that the client never acknowledges.
     timeout(Duration::from_secs(10), server.task)
         .await
         .unwrap()
@@ -243,9 +260,9 @@ async fn pings_keep_no_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_a_length_and_no_body() {
+async fn head_response_has_length_and_no_body() {
     let server = start(ListenerSettings::default(), None);
-    let (status, headers, body) = ask(&client(&server).await, request("HEAD", "/early"), None)
+    let (status, headers, body) = send(&client(&server).await, request("HEAD", "/early"), None)
         .await
         .unwrap();
     assert_eq!(
@@ -255,7 +272,7 @@ async fn an_answer_to_head_has_a_length_and_no_body() {
 }
 
 #[tokio::test]
-async fn heads_have_the_same_limits_as_over_http_1() {
+async fn request_head_limits_match_http1() {
     let settings = ListenerSettings {
         max_header_bytes: 16 * 1024,
         max_header_count: 40,
@@ -276,31 +293,32 @@ async fn heads_have_the_same_limits_as_over_http_1() {
         (39, "x-a", 1, 200),
         (60, "x-a", 1, 431),
         (1, "x-a", 20_000, 431),
-        // Crumbs of a cookie are counted apart, and their overhead is (RFC 9113 section 6.5.2).
+        // `cookie` fields have their own limit, and each counts with its overhead (RFC 9113 section
+        // 6.5.2).
         (200, "cookie", 3, 200),
         (257, "cookie", 3, 431),
     ] {
-        let answer = ask(&client, with(fields, name, length), None).await;
+        let response = send(&client, with(fields, name, length), None).await;
         assert_eq!(
-            answer
-                .map(|answer| answer.0)
+            response
+                .map(|response| response.0)
                 .map_err(|error| error.to_string()),
             Ok(status),
             "{fields} × {name}"
         );
     }
     assert_eq!(server.seen().len(), 2);
-    ask(&client, with(5_000, "cookie", 1), None)
+    send(&client, with(5_000, "cookie", 1), None)
         .await
-        .expect_err("way too many end the connection");
+        .expect_err("far too many fields close the connection");
 }
 
-/// CVE-2023-44487: all at once, so that no request is seen before it is cancelled.
+/// CVE-2023-44487: all at once, so that each request is cancelled before it is accepted.
 #[tokio::test]
-async fn requests_cancelled_at_once_end_the_connection() {
+async fn reset_flood_before_accept_closes_the_connection() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
-    let storm: Vec<u8> = (0..2000)
+    let flood: Vec<u8> = (0..2000)
         .flat_map(|n| {
             [
                 get(2 * n + 1),
@@ -310,18 +328,18 @@ async fn requests_cancelled_at_once_end_the_connection() {
         })
         .collect();
     // The server may close before it has read everything.
-    let _ = stream.write_all(&[opening(), storm].concat()).await;
-    let (frames, closed) = frames(&mut stream).await;
+    let _ = stream.write_all(&[opening(), flood].concat()).await;
+    let (frames, closed) = read_frames(&mut stream).await;
     assert!(
-        closed || frames.iter().any(|frame| frame.0 == GOAWAY),
+        closed || frames.iter().any(|frame| frame.kind == GOAWAY),
         "{frames:?}"
     );
     assert!(server.seen().len() < 400, "{}", server.seen().len());
 }
 
-/// The same in the client's own time: each request is begun before it is cancelled.
+/// CVE-2023-44487 at a slower pace: each request is accepted before it is cancelled.
 #[tokio::test]
-async fn requests_cancelled_one_by_one_end_the_connection() {
+async fn reset_flood_after_accept_closes_the_connection() {
     let server = start(
         ListenerSettings {
             max_http2_cancelled: 30,
@@ -335,16 +353,16 @@ async fn requests_cancelled_one_by_one_end_the_connection() {
         let Ok(mut ready) = client.clone().ready().await else {
             break;
         };
-        let Ok((answer, mut stream)) = ready.send_request(request("GET", "/slow"), false) else {
+        let Ok((response, mut stream)) = ready.send_request(request("GET", "/slow"), false) else {
             break;
         };
         sleep(Duration::from_millis(2)).await;
         stream.send_reset(h2::Reason::CANCEL);
-        drop(answer);
+        drop(response);
         cancelled += 1;
     }
     assert!((30..100).contains(&cancelled), "{cancelled}");
-    assert_eq!(server.refused("http2_resets"), 1);
+    assert_eq!(server.error_count("http2_resets"), 1);
     sleep(Duration::from_millis(50)).await;
     assert_eq!(
         (
@@ -356,7 +374,7 @@ async fn requests_cancelled_one_by_one_end_the_connection() {
 }
 
 #[tokio::test]
-async fn endless_heads_are_cut() {
+async fn continuation_flood_closes_the_connection() {
     let server = start(
         ListenerSettings {
             max_header_bytes: 16 * 1024,
@@ -380,16 +398,16 @@ async fn endless_heads_are_cut() {
         }
         assert!(
             sent < 5000,
-            "a head of {} bytes was heard out",
+            "a head of {} bytes was accepted",
             sent * piece.len()
         );
     }
     assert_eq!(server.seen(), Vec::<String>::new());
 }
 
-/// LESSONS: unknown frame types, SETTINGS_MAX_FRAME_SIZE 0, odd pseudo-headers, CONNECT, a stream that nobody reads.
+/// Unknown frame types are ignored. Invalid settings, pseudo-headers and CONNECT are rejected.
 #[tokio::test]
-async fn odd_frames_harm_nobody() {
+async fn invalid_frames_are_rejected() {
     let server = start(ListenerSettings::default(), None);
     let unknown: Vec<u8> = (0x0a..=0x0f)
         .flat_map(|kind| frame(kind, 0xff, 0, b"odd"))
@@ -400,11 +418,11 @@ async fn odd_frames_harm_nobody() {
         .await
         .unwrap();
     assert!(
-        frames(&mut stream)
+        read_frames(&mut stream)
             .await
             .0
             .iter()
-            .any(|frame| (frame.0, frame.2) == (DATA, 1))
+            .any(|frame| (frame.kind, frame.stream) == (DATA, 1))
     );
 
     let head = |fields: &[u8]| frame(HEADERS, END_HEADERS | END_STREAM, 1, fields);
@@ -420,7 +438,7 @@ async fn odd_frames_harm_nobody() {
             "pseudo-header after a field",
             head(&[&field("x-a", "b"), GET].concat()),
         ),
-        ("invented pseudo-header", extra(&field(":user", "admin"))),
+        ("unknown pseudo-header", extra(&field(":user", "admin"))),
         ("no path", head(&[0x82, 0x86, 0x41, 1, b'a'])),
         (
             "connection",
@@ -450,20 +468,20 @@ async fn odd_frames_harm_nobody() {
         let mut stream = server.connect().await;
         let before = server.seen().len();
         let _ = stream.write_all(&[opening(), bytes].concat()).await;
-        let (frames, closed) = frames(&mut stream).await;
-        let refused = closed
+        let (frames, closed) = read_frames(&mut stream).await;
+        let rejected = closed
             || frames
                 .iter()
-                .any(|frame| [RST_STREAM, GOAWAY].contains(&frame.0));
+                .any(|frame| [RST_STREAM, GOAWAY].contains(&frame.kind));
         assert!(
-            refused && server.seen().len() == before,
+            rejected && server.seen().len() == before,
             "{name}: {frames:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn floods_of_pings_and_settings_are_not_kept() {
+async fn ping_and_settings_floods_are_not_buffered() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
     let flood = [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 0, 0, &[])]
@@ -471,7 +489,7 @@ async fn floods_of_pings_and_settings_are_not_kept() {
         .repeat(500);
     stream.write_all(&opening()).await.unwrap();
     let mut rounds = 0;
-    // Nobody reads the acknowledgements: at some point no more is taken.
+    // The client reads no acknowledgements, so the server must stop reading at some point.
     while rounds < 2000
         && matches!(
             timeout(Duration::from_millis(500), stream.write_all(&flood)).await,
@@ -482,13 +500,13 @@ async fn floods_of_pings_and_settings_are_not_kept() {
     }
     assert!(
         rounds < 2000,
-        "{} MB were taken",
+        "the server read {} MB",
         rounds * flood.len() / 1_000_000
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
+async fn stalled_response_is_dropped_and_others_continue() {
     let settings = ListenerSettings {
         write_stall_timeout: Duration::from_millis(300),
         ..ListenerSettings::default()
@@ -496,18 +514,18 @@ async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
     let server = start(settings, None);
     let client = client(&server).await;
     let mut ready = client.clone().ready().await.unwrap();
-    // The client's window is 64 KiB and never opened again.
-    let (answer, mut stream) = ready
+    // The client's window is 64 KiB and never updated.
+    let (response, mut stream) = ready
         .send_request(request("POST", "/mirror"), false)
         .unwrap();
     stream
         .send_data(vec![b'x'; 256 * 1024].into(), false)
         .unwrap();
-    let mut body = answer.await.unwrap().into_body();
+    let mut body = response.await.unwrap().into_body();
     sleep(Duration::from_millis(100)).await;
     assert_eq!(server.metrics.http2_streams.get(), 1);
     timeout(Duration::from_secs(5), async {
-        while server.refused("http2_stalled") == 0 {
+        while server.error_count("http2_stalled") == 0 {
             sleep(Duration::from_millis(20)).await;
         }
     })
@@ -518,7 +536,7 @@ async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
     }
     assert_eq!(server.metrics.http2_streams.get(), 0);
     assert_eq!(
-        ask(&client, request("GET", "/early"), None)
+        send(&client, request("GET", "/early"), None)
             .await
             .unwrap()
             .0,
@@ -527,13 +545,13 @@ async fn an_answer_that_nobody_takes_is_given_up_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn draining_says_goaway_and_finishes_what_was_asked() {
+async fn drain_sends_goaway_and_finishes_requests() {
     let server = start(ListenerSettings::default(), None);
     let client = client(&server).await;
-    let asking = tokio::spawn(async move { ask(&client, request("GET", "/slow"), None).await });
+    let sending = tokio::spawn(async move { send(&client, request("GET", "/slow"), None).await });
     sleep(Duration::from_millis(50)).await;
     server.trigger.start();
-    assert_eq!(asking.await.unwrap().unwrap().0, 200);
+    assert_eq!(sending.await.unwrap().unwrap().0, 200);
     timeout(Duration::from_secs(1), server.task)
         .await
         .unwrap()

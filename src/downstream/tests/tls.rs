@@ -1,13 +1,20 @@
-//! TLS against a listener: handshakes in time, a certificate for each name, and new ones while connections stay.
+//! TLS: the handshake timeout, certificate selection by SNI, and certificate reload with open
+//! connections.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::*;
+use super::super::{CertificateFiles, Certificates, ListenerSettings};
+use super::support::{TestServer, read_until_idle, start};
 
-/// Writes a new self-signed certificate for `name` and its key.
+/// Writes a new self-signed certificate for `name`, and its key.
 pub(super) fn issue(
     folder: &Path,
     file: &str,
@@ -24,9 +31,9 @@ pub(super) fn issue(
     (files, issued.cert.der().clone())
 }
 
-/// Connects under `name`, trusting `roots` only.
+/// Connects with `name` as SNI, trusting only `roots`.
 pub(super) async fn connect(
-    server: &Running,
+    server: &TestServer,
     name: &str,
     roots: &[&CertificateDer<'static>],
 ) -> std::io::Result<TlsStream<TcpStream>> {
@@ -48,22 +55,22 @@ pub(super) async fn connect(
         .await
 }
 
-fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
+fn peer_certificate(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     stream.get_ref().1.peer_certificates().unwrap()[0]
         .clone()
         .into_owned()
 }
 
-async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
+async fn send_request(stream: &mut TlsStream<TcpStream>) -> String {
     stream
         .write_all(b"GET /t HTTP/1.1\r\nHost: a\r\n\r\n")
         .await
         .unwrap();
-    heard(stream).await.0
+    read_until_idle(stream).await.0
 }
 
 #[tokio::test]
-async fn tls_serves_and_gives_up_on_a_handshake_that_never_ends() {
+async fn tls_serves_and_times_out_silent_handshakes() {
     let folder = tempfile::tempdir().unwrap();
     let (files, certificate) = issue(folder.path(), "one", "localhost");
     let settings = ListenerSettings {
@@ -83,7 +90,7 @@ async fn tls_serves_and_gives_up_on_a_handshake_that_never_ends() {
         .await
         .unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
-    assert!(ask(&mut stream).await.contains("secure=true"));
+    assert!(send_request(&mut stream).await.contains("secure=true"));
 
     let mut silent = server.connect().await;
     let mut rest = Vec::new();
@@ -91,13 +98,13 @@ async fn tls_serves_and_gives_up_on_a_handshake_that_never_ends() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(server.refused("tls_timeout"), 1);
-    server.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert_eq!(server.refused("tls_handshake"), 1);
+    assert_eq!(server.error_count("tls_timeout"), 1);
+    server.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(server.error_count("tls_handshake"), 1);
 }
 
 #[tokio::test]
-async fn each_name_has_its_certificate_and_a_strange_one_the_first() {
+async fn sni_selects_the_certificate_and_falls_back_to_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let (store_files, store) = issue(folder.path(), "store", "store.test");
     let (forum_files, forum) = issue(folder.path(), "forum", "*.forum.test");
@@ -114,22 +121,22 @@ async fn each_name_has_its_certificate_and_a_strange_one_the_first() {
         ("B.Forum.Test", &forum),
     ] {
         assert_eq!(
-            shown(&connect(&server, name, &both).await.unwrap()),
+            peer_certificate(&connect(&server, name, &both).await.unwrap()),
             *certificate,
             "{name}"
         );
     }
-    for strange in ["other.test", "forum.test", "a.b.forum.test", "127.0.0.1"] {
-        let error = connect(&server, strange, &both)
+    for unknown in ["other.test", "forum.test", "a.b.forum.test", "127.0.0.1"] {
+        let error = connect(&server, unknown, &both)
             .await
             .unwrap_err()
             .to_string();
-        assert!(error.contains("not valid for name"), "{strange}: {error}");
+        assert!(error.contains("not valid for name"), "{unknown}: {error}");
     }
 }
 
 #[tokio::test]
-async fn new_files_are_shown_and_bad_ones_not_and_connections_stay() {
+async fn reload_uses_new_files_rejects_bad_ones_keeps_connections() {
     let folder = tempfile::tempdir().unwrap();
     let (files, first) = issue(folder.path(), "one", "a.test");
     let certificates = Certificates::read(vec![files.clone()]).unwrap();
@@ -137,9 +144,9 @@ async fn new_files_are_shown_and_bad_ones_not_and_connections_stay() {
         ListenerSettings::default(),
         Some(certificates.server_config().unwrap()),
     );
-    let looking =
+    let watching =
         certificates.keep_fresh_every(Duration::from_millis(10), Arc::clone(&server.metrics));
-    let looking = tokio::spawn(looking);
+    let watching = tokio::spawn(watching);
     let reloads = |outcome: &'static str| {
         server
             .metrics
@@ -147,7 +154,7 @@ async fn new_files_are_shown_and_bad_ones_not_and_connections_stay() {
             .with_label_values(&[outcome])
             .get()
     };
-    let counted = async |outcome: &'static str| {
+    let wait_for_reload = async |outcome: &'static str| {
         timeout(Duration::from_secs(5), async {
             while reloads(outcome) == 0 {
                 sleep(Duration::from_millis(10)).await;
@@ -161,19 +168,19 @@ async fn new_files_are_shown_and_bad_ones_not_and_connections_stay() {
     assert_eq!(
         (reloads("loaded"), reloads("refused")),
         (0, 0),
-        "nothing changed yet"
+        "no file has changed yet"
     );
 
     std::fs::write(&files.cert_file, "no certificate").unwrap();
-    counted("refused").await;
+    wait_for_reload("refused").await;
     assert!(
         connect(&server, "a.test", &[&first]).await.is_ok(),
-        "the old one is shown on"
+        "the old certificate is no longer used"
     );
 
     let (_, second) = issue(folder.path(), "one", "a.test");
-    counted("loaded").await;
-    // It was written in two steps, so it may have been read in between.
+    wait_for_reload("loaded").await;
+    // The two files are written one after the other, so a reload may have read a mismatched pair.
     timeout(Duration::from_secs(5), async {
         while connect(&server, "a.test", &[&second]).await.is_err() {
             sleep(Duration::from_millis(10)).await;
@@ -183,8 +190,8 @@ async fn new_files_are_shown_and_bad_ones_not_and_connections_stay() {
     .unwrap();
     assert!(connect(&server, "a.test", &[&first]).await.is_err());
     assert!(
-        ask(&mut old).await.contains("secure=true"),
+        send_request(&mut old).await.contains("secure=true"),
         "a connection was lost"
     );
-    looking.abort();
+    watching.abort();
 }

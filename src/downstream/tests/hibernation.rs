@@ -1,30 +1,41 @@
-//! Connections that are idle and give everything back but their socket: nothing may be lost, mixed up, or kept too long.
+//! Hibernation: idle connections release everything except their socket. No byte may be lost or
+//! reordered, and every timeout still applies.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
+use super::super::client_stream::{ClientStream, ConnectionSlot};
+use super::super::connection_context::ConnectionContext;
+use super::super::deadline_timer::DeadlineTimer;
+use super::super::per_client_limit::PerClientLimit;
+use super::super::{Certificates, ListenerSettings, drain, http1};
+use super::support::{Echo, TestServer, read_until_idle, start};
 use super::tls::{connect, issue};
-use super::*;
+use crate::telemetry::metrics::Metrics;
+use crate::types::net::ConnectionInfo;
 
 const GET: &[u8] = b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Rests whenever it may, and for ever.
-fn restless() -> ListenerSettings {
+/// Connections hibernate as soon as they are idle.
+fn hibernate_at_once() -> ListenerSettings {
     ListenerSettings {
-        rest_after: Duration::ZERO,
+        hibernate_after: Duration::ZERO,
         ..ListenerSettings::default()
     }
 }
 
-impl Running {
+impl TestServer {
     fn hibernating(&self) -> i64 {
         self.metrics.connections_hibernating.get()
     }
 
-    async fn until_at_rest(&self, count: i64) {
+    async fn wait_for_hibernating(&self, count: i64) {
         let reached = async {
             while self.hibernating() != count {
                 sleep(Duration::from_millis(5)).await;
@@ -32,12 +43,12 @@ impl Running {
         };
         timeout(Duration::from_secs(10), reached)
             .await
-            .unwrap_or_else(|_| panic!("{} rest", self.hibernating()));
+            .unwrap_or_else(|_| panic!("{} hibernating", self.hibernating()));
     }
 }
 
-/// One answer with its body, by its `content-length`.
-async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
+/// Reads one response, with a body of `content-length` bytes.
+async fn read_response(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut text = Vec::new();
     loop {
         text.push(
@@ -76,7 +87,7 @@ async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> bool {
         && rest.is_empty()
 }
 
-async fn over_tls(settings: ListenerSettings) -> (Running, TlsStream<TcpStream>) {
+async fn over_tls(settings: ListenerSettings) -> (TestServer, TlsStream<TcpStream>) {
     let folder = tempfile::tempdir().unwrap();
     let (files, certificate) = issue(folder.path(), "one", "localhost");
     let server = start(
@@ -95,58 +106,63 @@ async fn over_tls(settings: ListenerSettings) -> (Running, TlsStream<TcpStream>)
 }
 
 #[tokio::test]
-async fn who_is_idle_rests_and_is_answered_when_it_comes_back() {
+async fn idle_connection_hibernates_and_serves_the_next_request() {
     let server = start(ListenerSettings::default(), None);
     let mut stream = server.connect().await;
     for _ in 0..3 {
         stream.write_all(GET).await.unwrap();
-        assert!(answer(&mut stream).await.contains("[GET /again"));
-        assert_eq!(server.hibernating(), 0, "it rests only after a while");
-        server.until_at_rest(1).await;
-        assert_eq!(server.metrics.connections.get(), 1, "it keeps its place");
+        assert!(read_response(&mut stream).await.contains("[GET /again"));
+        assert_eq!(server.hibernating(), 0, "it hibernated too early");
+        server.wait_for_hibernating(1).await;
+        assert_eq!(
+            server.metrics.connections.get(),
+            1,
+            "it lost its connection slot"
+        );
     }
     drop(stream);
-    server.until_at_rest(0).await;
+    server.wait_for_hibernating(0).await;
     sleep(Duration::from_millis(50)).await;
     assert_eq!(server.metrics.connections.get(), 0);
     assert_eq!(server.seen().len(), 3);
 }
 
 #[tokio::test]
-async fn a_tls_session_outlives_the_rest() {
-    let (server, mut stream) = over_tls(restless()).await;
+async fn tls_session_survives_hibernation() {
+    let (server, mut stream) = over_tls(hibernate_at_once()).await;
     for _ in 0..20 {
-        server.until_at_rest(1).await;
+        server.wait_for_hibernating(1).await;
         stream.write_all(GET).await.unwrap();
         assert!(
-            answer(&mut stream)
+            read_response(&mut stream)
                 .await
                 .contains("[GET /again body= secure=true]")
         );
     }
-    // Several requests in one record: what was decrypted already is not seen at the socket.
+    // Several requests in one TLS record: data that is already decrypted does not make the socket
+    // readable.
     for _ in 0..20 {
-        server.until_at_rest(1).await;
+        server.wait_for_hibernating(1).await;
         stream.write_all(&GET.repeat(5)).await.unwrap();
         for _ in 0..5 {
-            answer(&mut stream).await;
+            read_response(&mut stream).await;
         }
     }
     stream.shutdown().await.unwrap();
-    server.until_at_rest(0).await;
+    server.wait_for_hibernating(0).await;
 }
 
 #[tokio::test]
-async fn a_rest_ends_with_the_time_for_the_next_request() {
+async fn keep_alive_timeout_ends_hibernation() {
     let settings = ListenerSettings {
         keep_alive_timeout: Duration::from_millis(300),
-        ..restless()
+        ..hibernate_at_once()
     };
     let server = start(settings.clone(), None);
     let mut stream = server.connect().await;
     stream.write_all(GET).await.unwrap();
-    answer(&mut stream).await;
-    server.until_at_rest(1).await;
+    read_response(&mut stream).await;
+    server.wait_for_hibernating(1).await;
     assert!(closed(&mut stream).await);
     assert_eq!(
         (server.metrics.connections.get(), server.hibernating()),
@@ -154,23 +170,23 @@ async fn a_rest_ends_with_the_time_for_the_next_request() {
     );
     assert_eq!(
         (
-            server.refused("header_timeout"),
-            server.refused("first_byte_timeout")
+            server.error_count("header_timeout"),
+            server.error_count("first_byte_timeout")
         ),
         (0, 0),
-        "nobody did wrong"
+        "counted as an error"
     );
 
-    // Over TLS the end is said, or it could be somebody's cut.
+    // Over TLS a close_notify is sent, or the client could suspect a truncation attack.
     let (server, mut stream) = over_tls(settings).await;
     stream.write_all(GET).await.unwrap();
-    answer(&mut stream).await;
-    server.until_at_rest(1).await;
+    read_response(&mut stream).await;
+    server.wait_for_hibernating(1).await;
     assert!(closed(&mut stream).await);
 }
 
 #[tokio::test]
-async fn the_time_for_the_next_request_is_not_that_for_a_head() {
+async fn keep_alive_timeout_is_not_the_header_timeout() {
     let settings = ListenerSettings {
         header_read_timeout: Duration::from_millis(200),
         first_byte_timeout: Duration::from_millis(200),
@@ -180,24 +196,24 @@ async fn the_time_for_the_next_request_is_not_that_for_a_head() {
     let mut stream = server.connect().await;
     for _ in 0..2 {
         stream.write_all(GET).await.unwrap();
-        answer(&mut stream).await;
+        read_response(&mut stream).await;
         sleep(Duration::from_millis(900)).await;
     }
     assert_eq!(server.hibernating(), 1);
 }
 
-/// Slowloris: each byte wakes it, but none gives it more time, whether it is the first head or a later one.
+/// Slowloris: no byte extends the header timeout, in the first request or a later one.
 #[tokio::test]
-async fn a_head_in_crumbs_is_cut_in_time() {
+async fn slow_head_times_out() {
     for before in [0, 1, 3] {
-        for rest_after in [Duration::ZERO, Duration::from_secs(10)] {
+        for hibernate_after in [Duration::ZERO, Duration::from_secs(10)] {
             let times = ListenerSettings {
                 header_read_timeout: Duration::from_millis(300),
-                ..restless()
+                ..hibernate_at_once()
             };
             let server = start(
                 ListenerSettings {
-                    rest_after,
+                    hibernate_after,
                     ..times
                 },
                 None,
@@ -205,30 +221,32 @@ async fn a_head_in_crumbs_is_cut_in_time() {
             let mut stream = server.connect().await;
             for _ in 0..before {
                 stream.write_all(GET).await.unwrap();
-                answer(&mut stream).await;
+                read_response(&mut stream).await;
                 sleep(Duration::from_millis(20)).await;
             }
-            let began = Instant::now();
-            while stream.write_all(b"G").await.is_ok() && began.elapsed() < Duration::from_secs(5) {
+            let start_time = Instant::now();
+            while stream.write_all(b"G").await.is_ok()
+                && start_time.elapsed() < Duration::from_secs(5)
+            {
                 sleep(Duration::from_millis(20)).await;
             }
-            assert!(began.elapsed() < Duration::from_secs(5));
+            assert!(start_time.elapsed() < Duration::from_secs(5));
             assert_eq!(
-                (server.refused("header_timeout"), server.seen().len()),
+                (server.error_count("header_timeout"), server.seen().len()),
                 (1, before)
             );
         }
     }
 }
 
-/// The beginning of a head that came together with the request before it.
+/// The start of a head that arrives together with the previous request.
 #[tokio::test]
-async fn a_head_that_began_behind_another_is_cut_in_time_and_finished_if_it_goes_on() {
+async fn partial_pipelined_head_continues_or_times_out() {
     let times = ListenerSettings {
         header_read_timeout: Duration::from_millis(400),
         ..ListenerSettings::default()
     };
-    for rest_after in [
+    for hibernate_after in [
         Duration::ZERO,
         Duration::from_millis(100),
         Duration::from_secs(10),
@@ -236,7 +254,7 @@ async fn a_head_that_began_behind_another_is_cut_in_time_and_finished_if_it_goes
         let keep_alive_timeout = Duration::from_millis(400);
         let server = start(
             ListenerSettings {
-                rest_after,
+                hibernate_after,
                 keep_alive_timeout,
                 ..times.clone()
             },
@@ -247,15 +265,15 @@ async fn a_head_that_began_behind_another_is_cut_in_time_and_finished_if_it_goes
             .write_all(&[GET, b"GET /again HTTP/1.1\r\nHo"].concat())
             .await
             .unwrap();
-        answer(&mut stream).await;
+        read_response(&mut stream).await;
         sleep(Duration::from_millis(150)).await;
         stream
             .write_all(&[b"st: a\r\n\r\n", GET, b"GET /never"].concat())
             .await
             .unwrap();
         assert!(
-            answer(&mut stream).await.contains("[GET /again")
-                && answer(&mut stream).await.contains("[GET /again")
+            read_response(&mut stream).await.contains("[GET /again")
+                && read_response(&mut stream).await.contains("[GET /again")
         );
         assert!(closed(&mut stream).await);
         assert_eq!(server.seen().len(), 3);
@@ -263,49 +281,49 @@ async fn a_head_that_began_behind_another_is_cut_in_time_and_finished_if_it_goes
 }
 
 #[tokio::test]
-async fn after_a_handshake_the_first_byte_has_its_time() {
+async fn first_byte_timeout_applies_after_tls_handshake() {
     let settings = ListenerSettings {
         first_byte_timeout: Duration::from_millis(300),
         ..ListenerSettings::default()
     };
     let (server, mut stream) = over_tls(settings).await;
     assert!(closed(&mut stream).await);
-    assert_eq!(server.refused("first_byte_timeout"), 1);
+    assert_eq!(server.error_count("first_byte_timeout"), 1);
 }
 
 #[tokio::test]
-async fn draining_reaches_who_rests_at_once() {
+async fn drain_closes_hibernating_connections_at_once() {
     let server = start(ListenerSettings::default(), None);
-    let mut sleepers = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..200 {
         let mut stream = server.connect().await;
         stream.write_all(GET).await.unwrap();
-        answer(&mut stream).await;
-        sleepers.push(stream);
+        read_response(&mut stream).await;
+        connections.push(stream);
     }
-    server.until_at_rest(200).await;
+    server.wait_for_hibernating(200).await;
     server.trigger.start();
     timeout(Duration::from_secs(1), server.task)
         .await
         .unwrap()
         .unwrap()
         .unwrap();
-    for stream in &mut sleepers {
+    for stream in &mut connections {
         assert!(closed(stream).await);
     }
     assert_eq!(server.metrics.connections_hibernating.get(), 0);
 }
 
 #[tokio::test]
-async fn a_stream_in_either_direction_and_a_tunnel_never_rest() {
-    let server = start(restless(), None);
+async fn open_streams_and_upgrades_never_hibernate() {
+    let server = start(hibernate_at_once(), None);
     let mut upload = server.connect().await;
     upload
         .write_all(b"POST /mirror HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
         .await
         .unwrap();
-    let mut answer_first = server.connect().await;
-    answer_first
+    let mut early_response = server.connect().await;
+    early_response
         .write_all(b"POST /later HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
         .await
         .unwrap();
@@ -319,25 +337,31 @@ async fn a_stream_in_either_direction_and_a_tunnel_never_rest() {
     sleep(Duration::from_millis(500)).await;
     assert_eq!(server.hibernating(), 0);
     tunnel.write_all(b"echo").await.unwrap();
-    assert!(heard(&mut tunnel).await.0.ends_with("echo"));
-    for stream in [&mut upload, &mut answer_first] {
+    assert!(read_until_idle(&mut tunnel).await.0.ends_with("echo"));
+    for stream in [&mut upload, &mut early_response] {
         stream.write_all(b"def").await.unwrap();
         stream.write_all(GET).await.unwrap();
     }
-    assert!(heard(&mut upload).await.0.contains("[GET /again"));
-    assert!(heard(&mut answer_first).await.0.contains("[GET /again"));
+    assert!(read_until_idle(&mut upload).await.0.contains("[GET /again"));
+    assert!(
+        read_until_idle(&mut early_response)
+            .await
+            .0
+            .contains("[GET /again")
+    );
     assert!(
         server.seen().contains(&"abcdef was read later".to_owned()),
         "{:?}",
         server.seen()
     );
-    server.until_at_rest(2).await;
+    server.wait_for_hibernating(2).await;
 }
 
-/// An answer that the client does not take yet is not lost, although hyper is between two requests already.
+/// A response that the client has not read yet is not lost, although hyper already waits for the
+/// next request.
 #[tokio::test]
-async fn who_does_not_read_its_answer_does_not_rest() {
-    let server = start(restless(), None);
+async fn unread_response_prevents_hibernation() {
+    let server = start(hibernate_at_once(), None);
     let mut stream = server.connect().await;
     stream
         .write_all(&[b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n", GET].concat())
@@ -347,13 +371,14 @@ async fn who_does_not_read_its_answer_does_not_rest() {
     assert_eq!(server.hibernating(), 0);
     let mut all = vec![0; 32 << 20];
     stream.read_exact(&mut all).await.unwrap();
-    assert!(heard(&mut stream).await.0.contains("[GET /again"));
+    assert!(read_until_idle(&mut stream).await.0.contains("[GET /again"));
 }
 
-/// hyper calls a connection idle when the request's body is over, also if the answer is not out yet.
+/// hyper reports a connection as idle at the end of the request body, even if the response is not
+/// written yet.
 #[tokio::test]
-async fn an_answer_ahead_of_its_requests_end_is_not_lost() {
-    let server = start(restless(), None);
+async fn response_before_the_end_of_its_request_is_not_lost() {
+    let server = start(hibernate_at_once(), None);
     let mut stream = server.connect().await;
     stream
         .write_all(b"POST /later/big HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
@@ -366,68 +391,72 @@ async fn an_answer_ahead_of_its_requests_end_is_not_lost() {
     let mut all = vec![0; 32 << 20];
     stream.read_exact(&mut all).await.unwrap();
     stream.write_all(GET).await.unwrap();
-    assert!(heard(&mut stream).await.0.contains("[GET /again"));
+    assert!(read_until_idle(&mut stream).await.0.contains("[GET /again"));
 }
 
-/// Many clients that do what they like with their bytes, while the connection rests whenever it may: every answer is
-/// that of its request, in order.
+/// Many clients split their requests at random while connections hibernate whenever possible. Every
+/// response belongs to its request, in order.
 #[tokio::test]
-async fn whatever_is_sent_in_whatever_pieces_is_answered_in_order() {
-    for rest_after in [Duration::ZERO, Duration::from_millis(1)] {
+async fn random_fragments_get_responses_in_order() {
+    for hibernate_after in [Duration::ZERO, Duration::from_millis(1)] {
         let server = start(
             ListenerSettings {
-                rest_after,
+                hibernate_after,
                 ..ListenerSettings::default()
             },
             None,
         );
-        let per_client_limit: Vec<_> = (1..=40)
-            .map(|seed| tokio::spawn(converse(server.address, Dice(seed))))
+        let clients: Vec<_> = (1..=40)
+            .map(|seed| tokio::spawn(connect_and_send(server.address, Random(seed))))
             .collect();
-        let mut asked = 0;
-        for client in per_client_limit {
-            asked += timeout(Duration::from_secs(60), client)
+        let mut request_count = 0;
+        for client in clients {
+            request_count += timeout(Duration::from_secs(60), client)
                 .await
                 .unwrap()
                 .unwrap();
         }
-        assert_eq!(server.seen().len(), asked);
+        assert_eq!(server.seen().len(), request_count);
         assert!(server.seen().iter().all(|line| line != "broken body"));
-        server.until_at_rest(0).await;
+        server.wait_for_hibernating(0).await;
         for reason in [
             "malformed",
             "header_timeout",
             "body_aborted_by_client",
             "transport",
         ] {
-            assert_eq!(server.refused(reason), 0, "{reason}");
+            assert_eq!(server.error_count(reason), 0, "{reason}");
         }
     }
 }
 
 #[tokio::test]
-async fn whatever_is_sent_over_tls_is_answered_in_order() {
-    let (_server, stream) = over_tls(restless()).await;
-    talk(stream, Dice(7)).await;
+async fn random_fragments_over_tls_get_responses_in_order() {
+    let (_server, stream) = over_tls(hibernate_at_once()).await;
+    send_fragments(stream, Random(7)).await;
 }
 
-async fn converse(address: SocketAddr, dice: Dice) -> usize {
+async fn connect_and_send(address: SocketAddr, random: Random) -> usize {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    talk(stream, dice).await
+    send_fragments(stream, random).await
 }
 
-/// Sends requests in pieces of any length with pauses of any kind in between; how many there were.
-async fn talk(stream: impl AsyncRead + AsyncWrite + Send + 'static, mut dice: Dice) -> usize {
+/// Sends requests in fragments of random length with random pauses. Returns the number of requests.
+async fn send_fragments(
+    stream: impl AsyncRead + AsyncWrite + Send + 'static,
+    mut random: Random,
+) -> usize {
     let (mut read, mut write) = tokio::io::split(stream);
-    let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+    let mut bytes = Vec::new();
+    let mut expected = Vec::new();
     for number in 0..60 {
-        let body = "b".repeat(dice.below(300));
-        let head = match dice.below(4) {
+        let body = "b".repeat(random.below(300));
+        let head = match random.below(4) {
             0 => format!("GET /{number} HTTP/1.1\r\nHost: a\r\n"),
             1 => format!(
                 "\r\nGET /{number} HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n",
-                "x".repeat(dice.below(20_000))
+                "x".repeat(random.below(20_000))
             ),
             2 => format!(
                 "POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n",
@@ -449,16 +478,16 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Send + 'static, mut dice: Di
     let writing = tokio::spawn(async move {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let length = match dice.below(3) {
+            let length = match random.below(3) {
                 0 => 1,
-                1 => 1 + dice.below(40),
-                _ => 1 + dice.below(3000),
+                1 => 1 + random.below(40),
+                _ => 1 + random.below(3000),
             };
             let (piece, more) = rest.split_at(length.min(rest.len()));
             write.write_all(piece).await.unwrap();
             write.flush().await.unwrap();
             rest = more;
-            match dice.below(40) {
+            match random.below(40) {
                 0 => sleep(Duration::from_millis(3)).await,
                 1..10 => tokio::task::yield_now().await,
                 _ => {}
@@ -467,61 +496,62 @@ async fn talk(stream: impl AsyncRead + AsyncWrite + Send + 'static, mut dice: Di
         write
     });
     for expected in &expected {
-        let answer = answer(&mut read).await;
+        let response = read_response(&mut read).await;
         assert!(
-            answer.contains(expected.as_str()),
-            "{answer}\nis not the answer to {expected}"
+            response.contains(expected.as_str()),
+            "{response}\nis not the response to {expected}"
         );
     }
     drop(writing.await.unwrap());
     expected.len()
 }
 
-/// What a connection at rest takes of our own memory, beside its socket and (over TLS) its session.
+/// Memory of a hibernating connection's task, without its socket and TLS session.
 #[tokio::test]
-async fn a_connection_at_rest_is_small() {
-    let settings = restless();
+async fn hibernating_connection_is_small() {
+    let settings = hibernate_at_once();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _client = TcpStream::connect(listener.local_addr().unwrap())
         .await
         .unwrap();
     let (stream, peer) = listener.accept().await.unwrap();
-    let (metrics, (_trigger, drain)) = (Arc::new(Metrics::new().unwrap()), drain());
-    let server = Arc::new(connection_context::ConnectionContext {
-        parser: connection::parser(&settings),
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let (_trigger, drain) = drain();
+    let context = Arc::new(ConnectionContext {
+        parser: http1::parser(&settings),
         tls: None,
-        deadline_timer: deadline_timer::DeadlineTimer::start(&settings, drain.clone()),
+        deadline_timer: DeadlineTimer::start(&settings, drain.clone()),
         settings: Arc::new(settings),
         handler: Arc::new(Echo::default()),
         metrics: Arc::clone(&metrics),
         drain,
-        per_client_limit: per_client_limit::PerClientLimit::default(),
+        per_client_limit: PerClientLimit::default(),
     });
-    let slot = Arc::new(tokio::sync::Semaphore::new(1))
+    let permit = Arc::new(tokio::sync::Semaphore::new(1))
         .acquire_owned()
         .await
         .unwrap();
-    let place = client_stream::ConnectionSlot::new(slot, &metrics.connections);
-    let stream = client_stream::ClientStream::new(stream, server.deadline_timer.watch(), place);
-    let serving = connection::serve(
+    let slot = ConnectionSlot::new(permit, &metrics.connections);
+    let stream = ClientStream::new(stream, context.deadline_timer.watch(), slot);
+    let connection = http1::serve(
         stream,
         ConnectionInfo {
             peer: Some(peer),
             secure: false,
         },
-        server,
+        context,
     );
     assert!(
-        size_of_val(&*serving) <= 400,
+        size_of_val(&*connection) <= 400,
         "{} bytes",
-        size_of_val(&*serving)
+        size_of_val(&*connection)
     );
 }
 
-/// A linear congruential generator: the same throws in every run.
-struct Dice(u64);
+/// A linear congruential generator with a fixed seed.
+struct Random(u64);
 
-impl Dice {
+impl Random {
     fn below(&mut self, limit: usize) -> usize {
         self.0 = self
             .0

@@ -1,0 +1,219 @@
+//! Connection handshake, from the accepted socket to HTTP: PROXY protocol, per-client limit, TLS,
+//! and the choice between HTTP/1.1 and HTTP/2. Each step has its own timeout.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::client_certificates;
+use super::client_stream::{ClientStream, ConnectionSlot, Readable};
+use super::connection_context::{ConnectionContext, ConnectionFuture, Handler};
+use super::deadlines::ReadPhase;
+use super::http1;
+use super::http2;
+use super::preface;
+use super::proxy_protocol::{self, ProxyHeader};
+use super::tls::ALPN_H2;
+use crate::types::net::ConnectionInfo;
+
+/// `TCP_NOTSENT_LOWAT`: maximum number of unsent response bytes in the kernel's send buffer.
+const NOTSENT_LOWAT: u32 = 512 * 1024;
+
+/// A socket that was just accepted.
+pub(super) enum AcceptedSocket {
+    Tcp { stream: TcpStream, peer: SocketAddr },
+    Unix(UnixStream),
+}
+
+impl<H: Handler> ConnectionContext<H> {
+    /// Acquires a slot for the connection that was just accepted. Accepting pauses until one is
+    /// free.
+    pub(super) async fn acquire_slot(&self, slots: &Arc<Semaphore>) -> Option<ConnectionSlot> {
+        self.metrics.connections_accepted.inc();
+        let permit = match Arc::clone(slots).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                self.metrics.accept_pauses.inc();
+                Arc::clone(slots).acquire_owned().await.ok()?
+            }
+        };
+        Some(ConnectionSlot::new(permit, &self.metrics.connections))
+    }
+
+    /// Performs the handshake. Returns `None` if the connection ended before HTTP began.
+    pub(super) async fn handshake(
+        self: Arc<Self>,
+        socket: AcceptedSocket,
+        slot: ConnectionSlot,
+    ) -> Option<ConnectionFuture> {
+        match socket {
+            AcceptedSocket::Tcp { stream, peer } => {
+                // Avoids a delayed last segment. A failure costs latency only.
+                let _ = stream.set_nodelay(true);
+                // By default the kernel reports a socket as writable once a third of its buffer is
+                // free. A slow reader of a large buffer may not get there within the write stall
+                // timeout.
+                let _ = SockRef::from(&stream).set_tcp_notsent_lowat(NOTSENT_LOWAT);
+                self.identify_client(stream, Some(peer), slot).await
+            }
+            AcceptedSocket::Unix(stream) => self.identify_client(stream, None, slot).await,
+        }
+    }
+
+    /// Determines the client's address and applies the per-client limit.
+    async fn identify_client<S>(
+        self: Arc<Self>,
+        mut stream: S,
+        peer: Option<SocketAddr>,
+        slot: ConnectionSlot,
+    ) -> Option<ConnectionFuture>
+    where
+        S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    {
+        let client = if self.settings.proxy_protocol {
+            match self.read_proxy_header(&mut stream, peer).await {
+                Ok(client) => client,
+                Err(reason) => return self.reject(reason),
+            }
+        } else {
+            peer
+        };
+        let Some(limited) = client.filter(|client| !self.is_trusted(client)) else {
+            return self.accept_tls(stream, client, slot).await;
+        };
+        let acquired = self
+            .per_client_limit
+            .acquire(limited.ip(), self.settings.max_connections_per_client);
+        match acquired {
+            Some(client_slot) => {
+                let slot = slot.with_client_slot(client_slot);
+                self.accept_tls(stream, client, slot).await
+            }
+            None => self.reject("client_connections"),
+        }
+    }
+
+    /// Reads the client's address from the PROXY protocol header.
+    ///
+    /// # Errors
+    /// The reason for the metric.
+    async fn read_proxy_header<S>(
+        &self,
+        stream: &mut S,
+        peer: Option<SocketAddr>,
+    ) -> Result<Option<SocketAddr>, &'static str>
+    where
+        S: AsyncRead + Unpin,
+    {
+        if peer.is_some_and(|peer| !self.is_trusted(&peer)) {
+            tracing::debug!(?peer, "proxy_protocol_untrusted");
+            return Err("proxy_protocol_untrusted");
+        }
+        let mut drain = self.drain.clone();
+        let read = tokio::select! {
+            biased;
+            read = timeout(self.settings.first_byte_timeout, proxy_protocol::read(stream)) => read,
+            () = drain.started() => return Err("proxy_protocol_drained"),
+        };
+        match read {
+            Ok(Ok(ProxyHeader::Client(client))) => Ok(Some(client)),
+            Ok(Ok(ProxyHeader::Peer)) => Ok(peer),
+            Ok(Err(_)) => Err("proxy_protocol"),
+            Err(_) => Err("proxy_protocol_timeout"),
+        }
+    }
+
+    fn is_trusted(&self, peer: &SocketAddr) -> bool {
+        let peer = peer.ip().to_canonical();
+        self.settings
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&peer))
+    }
+
+    async fn accept_tls<S>(
+        self: Arc<Self>,
+        stream: S,
+        peer: Option<SocketAddr>,
+        slot: ConnectionSlot,
+    ) -> Option<ConnectionFuture>
+    where
+        S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    {
+        let Some(tls) = &self.tls else {
+            let info = ConnectionInfo {
+                peer,
+                secure: false,
+            };
+            return self.detect_http_version(stream, info, slot).await;
+        };
+        match timeout(self.settings.handshake_timeout, tls.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_H2);
+                let stream = ClientStream::new(stream, self.deadline_timer.watch(), slot);
+                stream.deadlines().set_phase(ReadPhase::FirstByte);
+                Some(self.serve_http(stream, ConnectionInfo { peer, secure: true }, is_http2))
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(?peer, %error, "tls_handshake_failed");
+                self.reject(client_certificates::handshake_error_reason(&error))
+            }
+            Err(_) => self.reject("tls_timeout"),
+        }
+    }
+
+    /// Without TLS the first bytes tell the HTTP version.
+    async fn detect_http_version<S>(
+        self: Arc<Self>,
+        mut stream: S,
+        info: ConnectionInfo,
+        slot: ConnectionSlot,
+    ) -> Option<ConnectionFuture>
+    where
+        S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    {
+        let mut drain = self.drain.clone();
+        let read = tokio::select! {
+            biased;
+            read = timeout(self.settings.first_byte_timeout, preface::read(&mut stream)) => read,
+            () = drain.started() => return None,
+        };
+        match read {
+            Ok(Ok(sniffed)) if !sniffed.bytes.is_empty() => {
+                let mut stream = ClientStream::new(stream, self.deadline_timer.watch(), slot);
+                stream.unread(sniffed.bytes);
+                stream.deadlines().set_phase(ReadPhase::RestOfHead);
+                Some(self.serve_http(stream, info, sniffed.is_http2))
+            }
+            // A port probe that sends nothing is no error.
+            Ok(Ok(_) | Err(_)) => None,
+            Err(_) => self.reject("first_byte_timeout"),
+        }
+    }
+
+    fn serve_http<S>(
+        self: Arc<Self>,
+        stream: ClientStream<S>,
+        info: ConnectionInfo,
+        is_http2: bool,
+    ) -> ConnectionFuture
+    where
+        S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    {
+        if is_http2 {
+            Box::pin(http2::serve(stream, info, self))
+        } else {
+            http1::serve(stream, info, self)
+        }
+    }
+
+    fn reject(&self, reason: &'static str) -> Option<ConnectionFuture> {
+        self.count_error(reason);
+        None
+    }
+}

@@ -1,0 +1,202 @@
+//! HTTP/1.1 server connections. hyper parses; requests that it rejects are counted and logged here,
+//! because they have no access log entry. An idle connection hibernates: it leaves hyper, which
+//! would hold about 20 KiB for it, and returns when the client sends again.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::client_stream::{ClientStream, Readable};
+use super::connection_context::{ConnectionContext, ConnectionFuture, Handler};
+use super::deadlines::ReadPhase;
+use super::settings::ListenerSettings;
+use crate::types::net::ConnectionInfo;
+
+/// The lingering close ends once the client has been silent for this long.
+const LINGER_READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// Maximum duration of a lingering close.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(10);
+/// hyper's default limit of header fields, for which it needs no allocation per request.
+const DEFAULT_MAX_HEADERS: usize = 100;
+
+/// Builds the parser configuration of a listener.
+pub(super) fn parser(settings: &ListenerSettings) -> http1::Builder {
+    let mut parser = http1::Builder::new();
+    parser
+        .max_buf_size(settings.max_header_bytes.max(8192))
+        .max_header_size(settings.max_header_bytes)
+        .half_close(false)
+        .keep_alive(true);
+    if settings.max_header_count != DEFAULT_MAX_HEADERS {
+        parser.max_headers(settings.max_header_count);
+    }
+    parser
+}
+
+/// Serves a connection until it ends, or, once draining has started, until its current response is
+/// written.
+pub(super) fn serve<S, H>(
+    mut stream: ClientStream<S>,
+    info: ConnectionInfo,
+    context: Arc<ConnectionContext<H>>,
+) -> ConnectionFuture
+where
+    S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    H: Handler,
+{
+    // Not an `async fn`, whose future would store its arguments twice.
+    Box::pin(async move {
+        loop {
+            // Boxed, so that a hibernating connection does not hold this future.
+            match Box::pin(serve_requests(stream, info, &context)).await {
+                Some(idle) => stream = idle,
+                None => return,
+            }
+            if !stream.has_unread() && !hibernate(&stream, &context).await {
+                // The client may have disconnected already.
+                let _ = stream.shutdown().await;
+                return;
+            }
+        }
+    })
+}
+
+/// Serves requests until the connection is idle. Returns the stream then, or `None` if the
+/// connection is over.
+async fn serve_requests<S, H>(
+    stream: ClientStream<S>,
+    info: ConnectionInfo,
+    context: &ConnectionContext<H>,
+) -> Option<ClientStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Readable + Send + Unpin + 'static,
+    H: Handler,
+{
+    let deadlines = Arc::clone(stream.deadlines());
+    let mut parser = context.parser.clone();
+    deadlines.install_head_timer(&mut parser);
+    let handler = Arc::clone(&context.handler);
+    let request_deadlines = Arc::clone(&deadlines);
+    let service = service_fn(move |request| {
+        request_deadlines.set_phase(ReadPhase::Nothing);
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(handler.handle(request, info).await) }
+    });
+    let mut connection = parser
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+
+    let mut waker = Waker::noop().clone();
+    let mut shutdown_started = false;
+    let ended = poll_fn(|cx| {
+        if !waker.will_wake(cx.waker()) {
+            waker.clone_from(cx.waker());
+            deadlines.register_waker(&waker);
+        }
+        let mut polled = Pin::new(&mut connection).poll(cx);
+        if polled.is_pending() && !shutdown_started && deadlines.is_draining() {
+            shutdown_started = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(cx);
+        }
+        match polled {
+            Poll::Pending if !shutdown_started && deadlines.may_hibernate() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        }
+    })
+    .await;
+
+    let responded = match ended {
+        None => {
+            let parts = connection.into_parts()?;
+            let mut stream = parts.io.into_inner();
+            if !parts.read_buf.is_empty() {
+                deadlines.on_partial_head();
+                stream.unread(parts.read_buf);
+            }
+            return Some(stream);
+        }
+        Some(Ok(())) => true,
+        Some(Err(error)) => {
+            let reason = error_reason(&error);
+            context.count_error(reason);
+            tracing::debug!(reason, peer = ?info.peer, error = %error, "connection_error");
+            error.is_parse()
+        }
+    };
+    if responded
+        && !deadlines.is_draining()
+        && let Some(parts) = connection.into_parts()
+    {
+        linger(parts.io.into_inner()).await;
+    }
+    None
+}
+
+/// Waits until the stream is readable. Returns `false` on a timeout and when draining starts.
+async fn hibernate<S: Readable, H>(
+    stream: &ClientStream<S>,
+    context: &ConnectionContext<H>,
+) -> bool {
+    let deadlines = stream.deadlines();
+    let _hibernation = deadlines.hibernate(&context.metrics.connections_hibernating);
+    poll_fn(|cx| {
+        deadlines.register_waker(cx.waker());
+        // An error of the stream is reported by the next read.
+        if stream.poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        match deadlines.overdue() {
+            Some(ReadPhase::FirstByte) => {
+                context.count_error("first_byte_timeout");
+                Poll::Ready(false)
+            }
+            Some(ReadPhase::Nothing | ReadPhase::NextRequest | ReadPhase::RestOfHead) => {
+                Poll::Ready(false)
+            }
+            None if deadlines.is_draining() => Poll::Ready(false),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Lingering close (RFC 9112 section 9.6): discards what the client still sends. Closing the socket
+/// at once would make the kernel reset the connection, and the client could lose the response, such
+/// as the rejection of a large upload. The write side is shut down already.
+async fn linger(mut stream: impl AsyncRead + Unpin) {
+    // On the heap, so that the connection's future does not contain the buffer.
+    let mut discarded = vec![0; 4096];
+    let silence = async {
+        while let Ok(Ok(1..)) = timeout(LINGER_READ_TIMEOUT, stream.read(&mut discarded)).await {}
+    };
+    // Closing is right in either case.
+    let _ = timeout(LINGER_TIMEOUT, silence).await;
+}
+
+/// The metric label for a connection error.
+fn error_reason(error: &hyper::Error) -> &'static str {
+    if error.is_parse_too_large() {
+        "header_too_large"
+    } else if error.is_parse() {
+        "malformed"
+    } else if error.is_timeout() {
+        "header_timeout"
+    } else if error.is_incomplete_message() {
+        "body_aborted_by_client"
+    } else if error.is_body_write_aborted() || error.is_user() {
+        "upstream_body_aborted"
+    } else {
+        "transport"
+    }
+}

@@ -1,0 +1,68 @@
+//! Listener settings: connection limits, timeouts and header limits.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Limits and timeouts of a listener's connections.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// Maximum number of open connections over all workers, upgraded ones included. Accepting
+    /// pauses beyond it.
+    pub max_connections: usize,
+    /// Maximum number of connections per client (an IPv4 address or an IPv6 /64). Trusted proxies
+    /// are exempt.
+    pub max_connections_per_client: usize,
+    /// Proxies that forward requests of many clients.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections must begin with a PROXY protocol header. It is accepted from trusted
+    /// proxies and over Unix domain sockets only.
+    pub proxy_protocol: bool,
+    /// From the start of the connection, or the end of the TLS handshake, to the first byte.
+    pub first_byte_timeout: Duration,
+    /// From the first byte of a request head to its last; over HTTP/2 from the start of the
+    /// connection to the first request.
+    pub header_read_timeout: Duration,
+    /// From the end of a response to the first byte of the next request head; over HTTP/2 to its
+    /// last byte.
+    pub keep_alive_timeout: Duration,
+    /// Idle time after which an HTTP/1.1 connection releases its buffers until the client sends
+    /// again.
+    pub hibernate_after: Duration,
+    /// For the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// How long a client may accept no byte of a response.
+    pub write_stall_timeout: Duration,
+    /// Maximum size of a request head in bytes, cookies included; at least 8192.
+    pub max_header_bytes: usize,
+    /// Maximum number of fields in a request head.
+    pub max_header_count: usize,
+    /// Maximum number of concurrent streams on one HTTP/2 connection.
+    pub max_http2_streams: u32,
+    /// How many more requests a client may cancel than complete on one HTTP/2 connection.
+    pub max_http2_cancelled: usize,
+    /// How long connections may take to finish once draining has started.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ListenerSettings {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_connections_per_client: 1000,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            first_byte_timeout: Duration::from_secs(10),
+            header_read_timeout: Duration::from_secs(15),
+            keep_alive_timeout: Duration::from_secs(75),
+            hibernate_after: Duration::from_millis(500),
+            handshake_timeout: Duration::from_secs(10),
+            write_stall_timeout: Duration::from_secs(60),
+            max_header_bytes: 64 * 1024,
+            max_header_count: 100,
+            max_http2_streams: 100,
+            max_http2_cancelled: 200,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Unix domain sockets.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+
+use super::super::{Listener, ListenerSettings, drain, serve};
+use super::support::{Echo, read_until_idle};
+use crate::telemetry::metrics::Metrics;
+use crate::types::net::ListenAddr;
+
+#[tokio::test]
+async fn unix_socket_serves_and_replaces_only_stale_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("d.sock");
+    let address = ListenAddr::Unix(path.clone());
+    let settings = Arc::new(ListenerSettings::default());
+    drop(Listener::bind(&address, &settings).unwrap());
+    let listener = Listener::bind(&address, &settings).unwrap();
+    assert!(
+        Listener::bind(&address, &settings).is_err(),
+        "a socket in use was replaced"
+    );
+    let (_trigger, drain) = drain();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    tokio::spawn(serve(
+        listener,
+        None,
+        settings,
+        Arc::new(Echo::default()),
+        metrics,
+        drain,
+    ));
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    stream
+        .write_all(b"GET /u HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    assert!(read_until_idle(&mut stream).await.0.contains("[GET /u"));
+
+    let file = folder.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    assert!(
+        Listener::bind(
+            &ListenAddr::Unix(file.clone()),
+            &ListenerSettings::default()
+        )
+        .is_err()
+    );
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "mine");
+}
