@@ -1,5 +1,5 @@
 -- Says at the end of a run of wrk what happened, as one line of JSON. Latencies are in microseconds. An argument names
--- a file of bearer tokens: each request takes the next, and the run ends when there is none left.
+-- a file of bearer tokens: each request takes the next, and the run ends after the last one.
 local tokens, at = nil, 0
 
 function init(args)

@@ -8,8 +8,9 @@ use url::{ParseError, Url};
 use crate::chromium::Chromium;
 use crate::support::process::DemoProcess;
 
-/// What is wrong with a page's looks, by WCAG 2.2: 1.4.3 contrast, 1.4.10 reflow, 2.5.8 target size, 1.3.1 and 2.4.2
-/// one heading, a main part, a title, 3.1.1 a language; and by the house: no scripts, nothing from elsewhere.
+/// Returns a page's violations of WCAG 2.2 (1.4.3 contrast, 1.4.10 reflow, 2.5.8 target size, 1.3.1
+/// and 2.4.2 one heading, a main part and a title, 3.1.1 language), its scripts and its external
+/// resources.
 const COMPLAINTS: &str = r#"
 const complaints = [];
 const channels = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
@@ -99,7 +100,7 @@ async fn illegible_page_is_detected() {
         .client()
         .execute(COMPLAINTS, Vec::new())
         .await
-        .expect("a script of ours")
+        .expect("a valid script")
         .to_string();
     for part in [
         "contrast 3.54: One",
@@ -141,7 +142,7 @@ async fn looks_good(chromium: &Chromium, heading: &str, name: &str) {
             .client()
             .execute(COMPLAINTS, Vec::new())
             .await
-            .expect("a script of ours");
+            .expect("a valid script");
         let picture = chromium
             .screenshot(&format!("look-{name}-{scheme}-{width}"))
             .await;

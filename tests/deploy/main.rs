@@ -1,7 +1,7 @@
-//! What `deploy/` ships is legal and safe: the manifests against the Kubernetes schemas, and the house's own rules.
+//! Deployment files: the manifests follow the Kubernetes schemas and the project's security rules.
 //!
-//! The schemas are those of the oldest Kubernetes that the library knows: what that accepts, later ones accept. Each
-//! rule is a function from a manifest to complaints, and is shown a broken manifest to prove that it complains.
+//! The schemas are those of the oldest Kubernetes that the library knows; later ones accept the same
+//! manifests. Each rule maps a manifest to complaints, and is shown a manifest that violates it.
 
 #![expect(
     clippy::unwrap_used,

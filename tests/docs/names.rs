@@ -477,9 +477,9 @@ fn names_in_text_exist() {
             .map(|name| (*name).to_owned()),
     );
     known.extend(fields(&pages));
-    let is_of_ours = |page: &&Page| !page.path.starts_with("docs/migration/");
+    let is_about_doorward = |page: &&Page| !page.path.starts_with("docs/migration/");
     let mut unknown = Vec::new();
-    for page in pages.iter().filter(is_of_ours) {
+    for page in pages.iter().filter(is_about_doorward) {
         for span in &page.spans {
             let name = span.text.split(['=', ' ']).next().unwrap();
             let begins_codes =

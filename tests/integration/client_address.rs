@@ -43,7 +43,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
         "198.51.100.8"
     );
     assert_eq!(told(&door, b"PROXY UNKNOWN\r\n", "").await, "127.0.0.1");
-    // The client that it names is no proxy of ours, whatever it says itself.
+    // The client that the header names is not a trusted proxy, so its own headers do not count.
     assert_eq!(
         told(
             &door,
@@ -53,7 +53,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
         .await,
         "198.51.100.7"
     );
-    // Another proxy of ours before it is.
+    // The client that the header names is a trusted proxy.
     assert_eq!(
         told(
             &door,

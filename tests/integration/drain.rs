@@ -1,4 +1,5 @@
-//! The end of service: what is under way ends well, nothing new begins, and what never ends is cut at the deadline.
+//! Graceful shutdown: requests in flight finish, new ones are rejected, and the rest is cut at the
+//! deadline.
 
 use std::time::Duration;
 

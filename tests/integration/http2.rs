@@ -251,7 +251,8 @@ async fn requests_without_http_1_form_are_refused() {
     );
 }
 
-/// Every method with every form of a body: exactly one framing of our own goes to the app, and the next request is whole.
+/// Every method with every kind of body: the app receives exactly one framing, and the next request
+/// on the connection is intact.
 #[tokio::test]
 async fn bodies_are_reframed_for_every_method() {
     let door = Setup::plain().start();

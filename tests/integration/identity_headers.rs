@@ -1,5 +1,5 @@
-//! What the app learns of who asks: from verified claims and from nowhere else. No token, no cookie of ours and no
-//! forged header ever gets there, whoever asks for whatever in whichever state.
+//! Identity headers: the app receives verified claims only. No token, no cookie of Doorward and no
+//! forged header reaches it, in any session state.
 
 use serde_json::json;
 
@@ -269,7 +269,7 @@ fn cookies_of(browser: &Browser, door: &Doorward) -> String {
         .join("; ")
 }
 
-/// Nothing that reached either app has a secret, a cookie of ours or a forged value in it.
+/// Neither app received a secret, a cookie of Doorward or a forged value.
 fn assert_clean(door: &Doorward, canaries: &[String]) {
     let canaries: Vec<&str> = canaries
         .iter()

@@ -169,8 +169,8 @@ impl World {
     async fn make(&mut self, step: Move) {
         match step {
             Move::Pass(secs) => {
-                // Leases are told in time: no clock jumps by hours while a call is under way.
-                eventually("no refresh is under way", || !self.is_refreshing()).await;
+                // Leases expire by the clock, so it may not jump by hours while a call is in flight.
+                eventually("no refresh is in flight", || !self.is_refreshing()).await;
                 self.doorward.pass(secs);
                 self.model.now += secs;
             }

@@ -337,7 +337,7 @@ async fn app_limit_does_not_affect_other_apps() {
             .await
             .status(),
         503,
-        "a page of our own"
+        "a page of Doorward itself"
     );
     gate.open();
     assert_eq!(held[0].poll("GET").await.status(), 200);

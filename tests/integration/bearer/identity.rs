@@ -1,4 +1,4 @@
-//! Who asks: a person by a client, or the client itself; and what each may.
+//! Identity of a bearer token: a user through an OAuth client, or the client itself.
 
 use serde_json::json;
 

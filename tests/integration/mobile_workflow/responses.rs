@@ -146,7 +146,7 @@ async fn two_factor_details_are_passed_on() {
     );
 }
 
-/// LESSONS, native login: another text for unknown users tells who has an account.
+/// User enumeration: a different text for unknown users would reveal who has an account.
 #[tokio::test]
 async fn unknown_user_and_wrong_password_look_alike() {
     let doorward = started(store(""));

@@ -90,7 +90,7 @@ fn bytes(seen: &LastActivity) -> String {
 fn expected(method: &str, body: Body) -> String {
     let has_a_purpose_for_it = ["POST", "PUT", "PATCH"].contains(&method);
     let (framing, body) = match body {
-        // RFC 9110 section 8.6: a method that is made for content says that there is none.
+        // RFC 9110 section 8.6: a method that expects content sends `Content-Length: 0` without it.
         Body::None if has_a_purpose_for_it => ("content-length: 0\r\n", ""),
         Body::None => ("", ""),
         Body::Zero => ("content-length: 0\r\n", ""),

@@ -1,6 +1,6 @@
-//! One answer for one request: whatever bytes a backend sends, the client gets one whole answer in one framing, or sees
-//! that there is none; and what is left over is never taken for an answer to the next request. The bytes are files in
-//! `raw`; `raw/cases.toml` says what comes of each.
+//! Response desynchronization: whatever bytes a backend sends, the client receives one complete
+//! response with one framing, or an error. Surplus bytes never become the response to the next
+//! request. The bytes are files in `raw`; `raw/cases.toml` gives the outcome of each.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -151,7 +151,7 @@ async fn response_corpus_yields_one_response_per_request() {
         if let Some(Err(why)) = reply.map(|reply| check_head(&reply.head)) {
             complaints.push(format!("{name}: {why}"));
         }
-        // Several, lest another worker has the connection with what is left over.
+        // Several requests, as the connection with surplus bytes may belong to another worker.
         for number in 0..4 {
             let target = format!("/public/probe-{number}");
             let reply = ask(&door, "GET", &target)

@@ -184,10 +184,10 @@ impl Process {
         );
     }
 
-    /// Ends it at once: it gets no chance to do anything any more.
+    /// Sends SIGKILL.
     pub fn kill(&mut self) {
-        self.child.kill().expect("a child of ours");
-        self.child.wait().expect("a child of ours");
+        self.child.kill().expect("a child process");
+        self.child.wait().expect("a child process");
     }
 
     fn signal(&self, name: &str) -> bool {
@@ -199,16 +199,16 @@ impl Process {
             .is_ok_and(|status| status.success())
     }
 
-    /// Waits for its end.
+    /// Waits until the process has exited.
     pub fn ended(&mut self) -> ExitStatus {
         let ended = self.ends_within(TIMEOUT);
         ended.unwrap_or_else(|| panic!("it goes on:\n{}", self.said().join("\n")))
     }
 
-    fn ends_within(&mut self, patience: Duration) -> Option<ExitStatus> {
+    fn ends_within(&mut self, timeout: Duration) -> Option<ExitStatus> {
         let begun = Instant::now();
-        while begun.elapsed() < patience {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+        while begun.elapsed() < timeout {
+            if let Some(status) = self.child.try_wait().expect("a child process") {
                 return Some(status);
             }
             std::thread::sleep(Duration::from_millis(5));

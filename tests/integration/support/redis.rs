@@ -131,7 +131,7 @@ impl RedisServer {
     /// Whether it runs; `false` if it ended at once.
     fn try_start(&mut self) -> bool {
         let log = self.folder.path().join("redis.log");
-        // There is none at the first start.
+        // The file does not exist at the first start.
         let _absent = fs::remove_file(&log);
         let always = [
             "--bind",
@@ -157,7 +157,7 @@ impl RedisServer {
             if said.contains("Ready to accept connections") || said.contains("+monitor master") {
                 return true;
             }
-            if process.try_wait().expect("a child of ours").is_some() {
+            if process.try_wait().expect("a child process").is_some() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -210,8 +210,8 @@ impl RedisServer {
     /// Ends it; what is not persistent is lost.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.kill().expect("a child of ours");
-            process.wait().expect("a child of ours");
+            process.kill().expect("a child process");
+            process.wait().expect("a child process");
         }
     }
 

@@ -573,7 +573,7 @@ async fn app_post_resembling_a_replay_reaches_the_app() {
         assert_eq!(answer.status(), 200, "{answer}");
         assert_eq!(received(&doorward).pop().expect("it").body, body.as_bytes());
     }
-    // A call for a form that there is none of does not reach it.
+    // A replay of an unknown form does not reach the app.
     let call = RequestSpec {
         body: b"doorward-form=AbCdEfGhIjKlMnOpQrSt-_".to_vec(),
         ..form(&doorward, ORDERS)

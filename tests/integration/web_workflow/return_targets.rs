@@ -1,4 +1,4 @@
-//! A login ends on a page of our own origin, whatever a link asked for.
+//! Open redirect: a login returns to a page of the app's own origin, whatever the link asked for.
 
 use super::{CART, load, location};
 use crate::support::doorward::Setup;

@@ -39,7 +39,7 @@ pub(crate) fn check(text: &str) {
         let mut rest = target.path().strip_prefix(PREFIX).into_iter();
         assert!(
             !rest.any(|rest| rest.is_empty() || rest.starts_with('/')),
-            "{text:?} is a page of our own: {url}"
+            "{text:?} is an endpoint of Doorward: {url}"
         );
     }
 }
