@@ -1,4 +1,5 @@
-//! A Chromium of its own for each test: own driver, own profile, every name on loopback, nothing from outside.
+//! A Chromium of its own for each test: own driver, own profile, every name on loopback, nothing
+//! from outside.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -44,12 +45,14 @@ struct Driver {
 }
 
 impl Chromium {
-    /// Starts a browser to which every host name is 127.0.0.1 and which trusts these certificates besides the usual.
+    /// Starts a browser to which every host name is 127.0.0.1 and which trusts these certificates
+    /// besides the usual.
     pub async fn start(trusted: &[&Certificate]) -> Self {
         Self::start_with_ports(trusted, &[]).await
     }
 
-    /// The same, and a `host:port` of these names is reached at another port: for addresses that show none.
+    /// The same, and a `host:port` of these names is reached at another port: for addresses that
+    /// show none.
     pub async fn start_with_ports(trusted: &[&Certificate], ports: &[(&str, u16)]) -> Self {
         let driver = Driver::start();
         let profile = tempfile::tempdir().expect("a folder for the profile");
@@ -157,7 +160,8 @@ impl Chromium {
         self.find(css).await.text().await.expect("a text")
     }
 
-    /// Waits until an element says this: for what a click leads to, while the page before is still there.
+    /// Waits until an element says this: for what a click leads to, while the page before is still
+    /// there.
     pub async fn says(&self, css: &str, text: &str) {
         let begun = Instant::now();
         loop {
@@ -224,7 +228,8 @@ impl Chromium {
             .expect("a status")
     }
 
-    /// Opens an address in a tab of its own for each, all at once; the tab that was there stays the current one.
+    /// Opens an address in a tab of its own for each, all at once; the tab that was there stays the
+    /// current one.
     pub async fn open_tabs(&self, urls: &[String]) {
         let script = "for (const url of arguments[0]) window.open(url)";
         self.client

@@ -1,4 +1,5 @@
-//! The web workflow in Chromium, against a running Doorward with the demonstration's store and forum behind it.
+//! The web workflow in Chromium, against a running Doorward with the demonstration's store and
+//! forum behind it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Doorward's pages as people see them: light and dark, wide and narrow. Nothing runs in them, nothing is loaded for
-//! them, every word can be read, and nothing has to be scrolled sideways.
+//! Doorward's pages as people see them: light and dark, wide and narrow. Nothing runs in them,
+//! nothing is loaded for them, every word can be read, and nothing has to be scrolled sideways.
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! The journey over TLS on invented names: plain localhost has neither `Secure` nor `__Host-`.
 //!
-//! The real binary ends TLS itself. The provider is under `.localhost`, since Doorward has to find it by the system's
-//! names; store and forum are wherever the browser is told they are.
+//! The real binary ends TLS itself. The provider is under `.localhost`, since Doorward has to find
+//! it by the system's names; store and forum are wherever the browser is told they are.
 
 use std::fs;
 use std::sync::Arc;

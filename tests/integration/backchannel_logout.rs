@@ -1,5 +1,5 @@
-//! The provider ends sessions behind the browsers' backs (OpenID Connect Back-Channel Logout 1.0): those that it
-//! names, at once and everywhere in this process; and nobody else can.
+//! The provider ends sessions behind the browsers' backs (OpenID Connect Back-Channel Logout 1.0):
+//! those that it names, at once and everywhere in this process; and nobody else can.
 
 use serde_json::{Value, json};
 
@@ -268,7 +268,8 @@ async fn unavailable_provider_keys_yield_503() {
         "{answer}"
     );
     door.provider.heal(Endpoint::Jwks);
-    // It did not count. A fetch of Doorward's own that failed just before may be remembered for another two seconds.
+    // It did not count. A fetch of Doorward's own that failed just before may be remembered for
+    // another two seconds.
     let mut tries = 0;
     while told(&door, format!("logout_token={token}")).await.status() != 200 {
         tries += 1;
@@ -300,7 +301,8 @@ async fn logout_ends_session_with_expired_jwt() {
     }
 }
 
-/// Where the access token is the session and does not name the provider's, the ID token does, at every refresh too.
+/// Where the access token is the session and does not name the provider's, the ID token does, at
+/// every refresh too.
 #[tokio::test]
 async fn logout_by_sid_ends_session_whose_jwt_lacks_sid() {
     let door = Setup::plain().store("session_jwt = \"access\"").start();

@@ -1,5 +1,6 @@
-//! A backend that restarts under load. Its listening socket stays open, as under systemd, so whatever was not sent on a
-//! connection that died is sent on another; what may have been done once is never sent twice.
+//! A backend that restarts under load. Its listening socket stays open, as under systemd, so
+//! whatever was not sent on a connection that died is sent on another; what may have been done once
+//! is never sent twice.
 
 use std::collections::HashMap;
 use std::io;
@@ -76,7 +77,8 @@ async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
     }
 }
 
-/// Asks and posts in turn on a kept connection; gives what was posted, with the status of the answer.
+/// Asks and posts in turn on a kept connection; gives what was posted, with the status of the
+/// answer.
 async fn client(
     door: SocketAddr,
     number: usize,
@@ -122,8 +124,8 @@ async fn client(
     posted
 }
 
-/// One life of the backend. What it has read it answers, and then its connections die, as those of any server that is
-/// told to end and does not tell them so.
+/// One life of the backend. What it has read it answers, and then its connections die, as those of
+/// any server that is told to end and does not tell them so.
 struct Running {
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,

@@ -1,4 +1,5 @@
-//! A backend that is down, slow, breaks off or oversteps: the answer says whose fault it is, and the session stays.
+//! A backend that is down, slow, breaks off or oversteps: the answer says whose fault it is, and
+//! the session stays.
 
 use crate::support::assertions::{CART, SOON, alice, assert_error_page, assert_problem, fetched};
 use crate::support::backend::{Answer, Content, Cut};

@@ -1,5 +1,5 @@
-//! Cookies that are not what Doorward gave: the answer is a login or a 401, never an error page, and what was good
-//! stays good.
+//! Cookies that are not what Doorward gave: the answer is a login or a 401, never an error page,
+//! and what was good stays good.
 
 use crate::support::assertions::{
     CART, Dialogue, alice, assert_login_starts, assert_problem, fetched,

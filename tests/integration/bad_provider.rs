@@ -1,5 +1,6 @@
-//! A provider that misbehaves. At login: a page that names the cause, no session, and a good login right after. At a
-//! refresh: the session is kept and everybody is told to come back, unless the provider says that the grant is gone.
+//! A provider that misbehaves. At login: a page that names the cause, no session, and a good login
+//! right after. At a refresh: the session is kept and everybody is told to come back, unless the
+//! provider says that the grant is gone.
 
 use serde_json::{Value, json};
 
@@ -283,7 +284,8 @@ async fn failed_discovery_blocks_logins_only() {
         door.provider.fault(Endpoint::Discovery, fault);
         door.provider.restart();
         door.sign_in("alice");
-        // What was found out before, that nobody listens, is remembered for two seconds of this clock.
+        // What was found out before, that nobody listens, is remembered for two seconds of this
+        // clock.
         door.pass(3);
         let page = door.browser().visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{what}: {page}");

@@ -1,4 +1,5 @@
-//! A gibibyte up and a gibibyte down through the real process: what it holds of them at any time is little.
+//! A gibibyte up and a gibibyte down through the real process: what it holds of them at any time is
+//! little.
 
 use std::fs;
 use std::io;
@@ -110,7 +111,8 @@ async fn down(port: u16, size: u64) -> io::Result<u64> {
     rest(&mut stream, begun).await
 }
 
-/// A backend that counts what it is sent, and sends as many bytes as it is asked for, on one connection each.
+/// A backend that counts what it is sent, and sends as many bytes as it is asked for, on one
+/// connection each.
 async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
     let (head, begun) = head_of(&mut stream).await?;
     let lower = head.to_lowercase();

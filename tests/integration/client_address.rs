@@ -1,4 +1,5 @@
-//! Who the client is: what a load balancer says by the PROXY protocol or in `Forwarded`, and what everybody else may not.
+//! Who the client is: what a load balancer says by the PROXY protocol or in `Forwarded`, and what
+//! everybody else may not.
 
 use crate::support::assertions::{Dialogue, metric_reaches};
 use crate::support::doorward::{Doorward, Setup};
@@ -10,7 +11,8 @@ async fn dialogue(door: &Doorward) -> Dialogue {
     Dialogue::with(&door.browser(), &door.site().store).await
 }
 
-/// The address that the store is told of a request that begins with these bytes and has these fields.
+/// The address that the store is told of a request that begins with these bytes and has these
+/// fields.
 async fn told(door: &Doorward, before: &[u8], fields: &str) -> String {
     let mut dialogue = dialogue(door).await;
     let reply = dialogue

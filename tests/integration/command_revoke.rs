@@ -1,4 +1,5 @@
-//! `doorward revoke`: an operator ends sessions, and only who has the deployment's key is an operator.
+//! `doorward revoke`: an operator ends sessions, and only who has the deployment's key is an
+//! operator.
 
 use doorward::auth::logout::command::RevocationTarget;
 use doorward::server;

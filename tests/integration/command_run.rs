@@ -1,5 +1,6 @@
-//! `doorward run` as a service manager meets it: a process that says where it listens, drains on SIGTERM, names all
-//! that is wrong with its configuration, and serves the shipped configurations while the provider is down.
+//! `doorward run` as a service manager meets it: a process that says where it listens, drains on
+//! SIGTERM, names all that is wrong with its configuration, and serves the shipped configurations
+//! while the provider is down.
 
 use std::fs;
 use std::path::Path;

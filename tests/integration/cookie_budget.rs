@@ -1,5 +1,5 @@
-//! How much of a request our cookies take, whatever the provider puts into its tokens: never more than 7 KiB, on no
-//! path; what cannot fit is refused at login, by name.
+//! How much of a request our cookies take, whatever the provider puts into its tokens: never more
+//! than 7 KiB, on no path; what cannot fit is refused at login, by name.
 
 use doorward::session::cookie::MAX_ALL;
 use serde_json::{Value, json};
@@ -10,7 +10,8 @@ use crate::support::cookies::CookieContext;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Flaw, Person};
 
-/// The longest `Cookie` field that this browser sends to the store: on a page, at the callback, at the logout.
+/// The longest `Cookie` field that this browser sends to the store: on a page, at the callback, at
+/// the logout.
 fn most_sent(door: &Doorward, browser: &Browser) -> usize {
     let situation = CookieContext {
         same_site: true,
@@ -154,7 +155,8 @@ async fn id_token_hint_is_dropped_when_it_does_not_fit() {
     }
 }
 
-/// The app uses one claim in a large object that only the ID token has: nothing else of the object is kept.
+/// The app uses one claim in a large object that only the ID token has: nothing else of the object
+/// is kept.
 #[tokio::test]
 async fn only_claims_in_use_are_kept() {
     let door = Setup::plain()

@@ -1,5 +1,5 @@
-//! The provider's logout page ends sessions by frames (OpenID Connect Front-Channel Logout 1.0): the one whose cookies
-//! arrive, only in a frame of the same site, and only where the app wants it.
+//! The provider's logout page ends sessions by frames (OpenID Connect Front-Channel Logout 1.0):
+//! the one whose cookies arrive, only in a frame of the same site, and only where the app wants it.
 
 use url::Url;
 

@@ -1,5 +1,5 @@
-//! The web workflow with FusionAuth as the provider, as the demonstration emulates it: login, single sign-on, refresh by
-//! both of its ways, reuse, revocation by webhook, and logout.
+//! The web workflow with FusionAuth as the provider, as the demonstration emulates it: login,
+//! single sign-on, refresh by both of its ways, reuse, revocation by webhook, and logout.
 
 use crate::support::assertions::assert_error_page;
 use crate::support::browser::{Browser, Kind, RequestSpec};
@@ -203,7 +203,8 @@ async fn logout_ends_own_session_here_and_at_the_provider() {
     journey::log_in(&mut elsewhere, &cart(&fusionauth), "alice").await;
     journey::log_out(&mut browser, &fusionauth.site().store).await;
     assert!(is_over(&mut copy, &cart(&fusionauth)).await);
-    // FusionAuth ends its own session in that browser, so there is a form; the refresh token of the other app lives on.
+    // FusionAuth ends its own session in that browser, so there is a form; the refresh token of the
+    // other app lives on.
     journey::is_asked(&mut browser, &cart(&fusionauth)).await;
     journey::load(&mut browser, &posts(&fusionauth), "alice").await;
     fusionauth.pass(61);

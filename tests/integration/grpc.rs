@@ -1,4 +1,5 @@
-//! gRPC through Doorward, with tonic at both ends: calls of all four kinds, and refusals that its clients understand.
+//! gRPC through Doorward, with tonic at both ends: calls of all four kinds, and refusals that its
+//! clients understand.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;

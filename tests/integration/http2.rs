@@ -1,4 +1,5 @@
-//! HTTP/2 in: whatever a client says over it reaches the rules and the app in the one form that HTTP/1.1 has.
+//! HTTP/2 in: whatever a client says over it reaches the rules and the app in the one form that
+//! HTTP/1.1 has.
 
 use std::sync::Arc;
 

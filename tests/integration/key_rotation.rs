@@ -1,5 +1,5 @@
-//! The sealing key is changed under load: old and new processes side by side, then the old key gone. Nobody notices, and
-//! the operator sees when the old key is needed no more.
+//! The sealing key is changed under load: old and new processes side by side, then the old key
+//! gone. Nobody notices, and the operator sees when the old key is needed no more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -174,7 +174,8 @@ async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
         page.status() == 200 && page.head.all("set-cookie").is_empty(),
         "what cannot be read stays: {page}"
     );
-    // Shortly before the last fifth of the JWT's life newer tokens are near: they will be sealed anew.
+    // Shortly before the last fifth of the JWT's life newer tokens are near: they will be sealed
+    // anew.
     door.pass(231);
     let page = browser.step(&door.store_url(CART)).await;
     assert!(

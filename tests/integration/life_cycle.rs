@@ -1,6 +1,7 @@
-//! The life of a session at two replicas that share a real Redis, against a small model of it: random logins, time
-//! jumps, refreshes, rotations, copies, revocations, and a store that forgets. What the model says is over is honoured
-//! by no replica for no copy; what it says lives is never lost.
+//! The life of a session at two replicas that share a real Redis, against a small model of it:
+//! random logins, time jumps, refreshes, rotations, copies, revocations, and a store that forgets.
+//! What the model says is over is honoured by no replica for no copy; what it says lives is never
+//! lost.
 
 use std::time::Duration;
 
@@ -84,8 +85,8 @@ struct Model {
     /// Somebody ended it, or it ended by itself and was seen to.
     over: bool,
     grants_ended: bool,
-    /// It may be lost from now on: a copy was used, and may have been noticed; it began at the very moment of an ending; or
-    /// the store forgot tokens that the browser did not have yet.
+    /// It may be lost from now on: a copy was used, and may have been noticed; it began at the very
+    /// moment of an ending; or the store forgot tokens that the browser did not have yet.
     loose: bool,
     /// A refresh was begun ahead of time: when the JWT ends is not known exactly any more.
     ahead: bool,
@@ -169,7 +170,8 @@ impl World {
     async fn make(&mut self, step: Move) {
         match step {
             Move::Pass(secs) => {
-                // Leases expire by the clock, so it may not jump by hours while a call is in flight.
+                // Leases expire by the clock, so it may not jump by hours while a call is in
+                // flight.
                 eventually("no refresh is in flight", || !self.is_refreshing()).await;
                 self.doorward.pass(secs);
                 self.model.now += secs;
@@ -192,7 +194,8 @@ impl World {
         }
     }
 
-    /// Whether somebody has the lease of a session; what is given back leaves an entry that has ended.
+    /// Whether somebody has the lease of a session; what is given back leaves an entry that has
+    /// ended.
     fn is_refreshing(&self) -> bool {
         let leases = self.redis.command(&["--scan", "--pattern", "*:refresh/*"]);
         leases.lines().any(|lease| {

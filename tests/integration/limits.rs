@@ -1,4 +1,5 @@
-//! Limits of requests and connections: what is too much is refused or cut, and everybody else is served on.
+//! Limits of requests and connections: what is too much is refused or cut, and everybody else is
+//! served on.
 
 use std::time::Duration;
 
@@ -209,7 +210,8 @@ async fn slow_header_is_cut() {
     assert_eq!(door.store.count(), 2);
 }
 
-/// A kept connection that was idle for a while is served on as if nothing had been, and so is the session.
+/// A kept connection that was idle for a while is served on as if nothing had been, and so is the
+/// session.
 #[tokio::test]
 async fn idle_connection_hibernates_and_continues_its_session() {
     let door = Setup::plain()

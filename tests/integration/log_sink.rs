@@ -22,7 +22,8 @@ struct Sunk {
 }
 
 impl Sunk {
-    /// Reads standard error until the process serves; what the sink is from then on, `sink` decides.
+    /// Reads standard error until the process serves; what the sink is from then on, `sink`
+    /// decides.
     fn start(stdout: Stdio, sink: impl FnOnce(BufReader<PipeReader>)) -> Self {
         let (reader, writer): (PipeReader, PipeWriter) = pipe().expect("a pipe");
         let backend = Backend::start();

@@ -1,5 +1,6 @@
-//! What the operator sees, and what nobody may see: one line a request that parses whatever was sent, a reference that
-//! leads from page to line, counters; and no secret in any log, number or page.
+//! What the operator sees, and what nobody may see: one line a request that parses whatever was
+//! sent, a reference that leads from page to line, counters; and no secret in any log, number or
+//! page.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! A thousand WebSockets and a thousand streams of events at once, and none is cut. Here for a few seconds, so that it is
-//! seen each time; `DOORWARD_STREAM_SECONDS=60` is the whole of it.
+//! A thousand WebSockets and a thousand streams of events at once, and none is cut. Here for a few
+//! seconds, so that it is seen each time; `DOORWARD_STREAM_SECONDS=60` is the whole of it.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Native apps that this repository's code did not write: a script in curl alone, and two OAuth libraries in Python, each
-//! against `doorward demo` and against the certified provider from npm.
+//! Native apps that this repository's code did not write: a script in curl alone, and two OAuth
+//! libraries in Python, each against `doorward demo` and against the certified provider from npm.
 
 use std::path::Path;
 use std::process::Command;

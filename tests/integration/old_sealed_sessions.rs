@@ -1,5 +1,6 @@
-//! Sealed cookies, tokens and store entries that an earlier version wrote: this version must accept them, so that an
-//! upgrade logs nobody out. The fixtures were recorded once and never change; `README.md` beside them says how.
+//! Sealed cookies, tokens and store entries that an earlier version wrote: this version must accept
+//! them, so that an upgrade logs nobody out. The fixtures were recorded once and never change;
+//! `README.md` beside them says how.
 
 use std::collections::{BTreeMap, HashMap};
 

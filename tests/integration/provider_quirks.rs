@@ -1,5 +1,5 @@
-//! What providers in the field do that no standard asks for, or that it only allows: none of it breaks a login or a
-//! refresh, and none of it makes a loop.
+//! What providers in the field do that no standard asks for, or that it only allows: none of it
+//! breaks a login or a refresh, and none of it makes a loop.
 
 use serde_json::json;
 

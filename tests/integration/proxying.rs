@@ -1,4 +1,5 @@
-//! Requests and answers pass as they are: streamed both ways, delimited anew, without what belongs to one hop only.
+//! Requests and answers pass as they are: streamed both ways, delimited anew, without what belongs
+//! to one hop only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,9 @@
-//! The web workflow against the certified provider from npm: PKCE required, refresh tokens rotated, tokens that live
-//! for seconds. Once its access tokens are JWTs and stand in the cookie, once they are opaque and the ID token does.
+//! The web workflow against the certified provider from npm: PKCE required, refresh tokens rotated,
+//! tokens that live for seconds. Once its access tokens are JWTs and stand in the cookie, once they
+//! are opaque and the ID token does.
 //!
-//! Time is the system's here, since nobody can move the provider's; Doorward's own can run ahead of it.
+//! Time is the system's here, since nobody can move the provider's; Doorward's own can run ahead of
+//! it.
 
 use std::fs;
 use std::sync::Arc;
@@ -194,7 +196,8 @@ async fn backchannel_logout_by_sub_ends_other_app_session() {
     the_other_app_is_told(false).await;
 }
 
-/// The provider ends the forum's session by back-channel logout, after the person logged out at the store.
+/// The provider ends the forum's session by back-channel logout, after the person logged out at the
+/// store.
 async fn the_other_app_is_told(by_sid: bool) {
     let clients = [("store", STORE), ("forum", FORUM)].map(|(id, public_url)| {
         let mut client = registration(id, public_url);
@@ -292,7 +295,8 @@ impl House {
         tokio::time::sleep(self.jwt_lifetime + Duration::from_millis(100)).await;
     }
 
-    /// Waits until the provider has told at least so many of these events; it does so a little after it has answered.
+    /// Waits until the provider has told at least so many of these events; it does so a little
+    /// after it has answered.
     async fn tells(&self, event: &str, grant_type: Option<&str>, least: usize) {
         eventually(event, || self.provider.count(event, grant_type) >= least).await;
     }

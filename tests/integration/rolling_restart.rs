@@ -1,6 +1,7 @@
-//! A new Doorward takes the place of the old under load, and nobody notices. Both serve the same socket, which whoever
-//! starts them (systemd, or this test) holds open all the time. Nothing is tried twice here: a client takes another
-//! connection only when it was told to, and every request has its answer.
+//! A new Doorward takes the place of the old under load, and nobody notices. Both serve the same
+//! socket, which whoever starts them (systemd, or this test) holds open all the time. Nothing is
+//! tried twice here: a client takes another connection only when it was told to, and every request
+//! has its answer.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -88,7 +89,8 @@ async fn answered(tally: &Tally, count: usize) {
         .expect("the load in time");
 }
 
-/// Asks on and on: each time on a new connection, or on a kept one until an answer says that it ends.
+/// Asks on and on: each time on a new connection, or on a kept one until an answer says that it
+/// ends.
 async fn client(address: SocketAddr, is_always_new: bool, tally: Arc<Tally>) -> Result<(), String> {
     while !tally.enough.load(Ordering::Relaxed) {
         let stream = TcpStream::connect(address)

@@ -1,5 +1,5 @@
-//! Doorward under systemd, or what does as systemd does: sockets that are handed over, what it tells in return, the time
-//! between the signal and the end, and how many files it may open.
+//! Doorward under systemd, or what does as systemd does: sockets that are handed over, what it
+//! tells in return, the time between the signal and the end, and how many files it may open.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! What goes on after its answer began follows the session that permitted it: streams and sockets outlive the JWT,
-//! and end with the session. What was merely slow is delivered.
+//! What goes on after its answer began follows the session that permitted it: streams and sockets
+//! outlive the JWT, and end with the session. What was merely slow is delivered.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! TLS toward backends: whom they are, by which name, what they are shown, and which protocol comes of it.
+//! TLS toward backends: whom they are, by which name, what they are shown, and which protocol comes
+//! of it.
 
 use std::path::Path;
 

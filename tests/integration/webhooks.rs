@@ -1,5 +1,5 @@
-//! FusionAuth ends sessions by webhooks: those that the event concerns, at every app of the provider, once it is proven
-//! who sent it; and nobody else can.
+//! FusionAuth ends sessions by webhooks: those that the event concerns, at every app of the
+//! provider, once it is proven who sent it; and nobody else can.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;

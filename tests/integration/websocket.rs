@@ -27,7 +27,11 @@ async fn signed_in_websocket_reaches_the_app() {
         (seen.target.as_str(), seen.header("x-forwarded-user")),
         ("/chat?room=1", Some("alice-id"))
     );
-    assert_eq!(seen.header("cookie"), None, "no cookie of Doorward goes along");
+    assert_eq!(
+        seen.header("cookie"),
+        None,
+        "no cookie of Doorward goes along"
+    );
     let long = "x".repeat(300_000);
     for text in ["hello", "", "Grüße ✓", &long] {
         talk.say(text).await.expect("sent");

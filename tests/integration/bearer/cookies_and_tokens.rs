@@ -1,5 +1,5 @@
-//! Where session and token meet: the session wins where both count, each rule may take one of them only, and an app
-//! that takes no tokens keeps `Authorization` for itself.
+//! Where session and token meet: the session wins where both count, each rule may take one of them
+//! only, and an app that takes no tokens keeps `Authorization` for itself.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! Tokens that are bound to a device's key (RFC 9449): worthless to whoever has the token, or a captured request, but
-//! not the key.
+//! Tokens that are bound to a device's key (RFC 9449): worthless to whoever has the token, or a
+//! captured request, but not the key.
 
 use serde_json::{Value, json};
 
@@ -191,7 +191,8 @@ async fn proof_for_other_origin_is_rejected() {
 
 #[tokio::test]
 async fn proof_must_name_the_public_url() {
-    // As behind something that ends TLS: the request itself says http, or a spelling of the host that is ours too.
+    // As behind something that ends TLS: the request itself says http, or a spelling of the host
+    // that is ours too.
     let door = Setup::over_tls()
         .store_rules(super::RULES)
         .more("[apps.store.bearer]\n")

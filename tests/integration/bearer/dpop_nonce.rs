@@ -1,5 +1,5 @@
-//! Proofs with a nonce of the server (RFC 9449 section 8.2): the device's clock does not matter, and no proof can be
-//! made in advance.
+//! Proofs with a nonce of the server (RFC 9449 section 8.2): the device's clock does not matter,
+//! and no proof can be made in advance.
 
 use serde_json::{Value, json};
 

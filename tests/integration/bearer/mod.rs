@@ -1,5 +1,5 @@
-//! Programs that send an access token: who gets in as whom, who is refused and how they are told, and that the app
-//! never sees a token.
+//! Programs that send an access token: who gets in as whom, who is refused and how they are told,
+//! and that the app never sees a token.
 
 mod cookies_and_tokens;
 mod dpop;

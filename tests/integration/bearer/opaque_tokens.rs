@@ -1,5 +1,5 @@
-//! Tokens that only the provider understands (RFC 7662): asked about with the app's own credentials, remembered within
-//! bounds, and never believed for less than a plain `true`.
+//! Tokens that only the provider understands (RFC 7662): asked about with the app's own
+//! credentials, remembered within bounds, and never believed for less than a plain `true`.
 
 use std::collections::HashSet;
 use std::sync::Arc;

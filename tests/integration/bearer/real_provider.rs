@@ -1,5 +1,6 @@
-//! Programs against the certified provider from npm: tokens of the client itself (RFC 6749 section 4.4), as JWTs and
-//! opaque, bound to a key by the provider's own DPoP or not. Time is the system's here.
+//! Programs against the certified provider from npm: tokens of the client itself (RFC 6749 section
+//! 4.4), as JWTs and opaque, bound to a key by the provider's own DPoP or not. Time is the system's
+//! here.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Tokens that open nothing: each is told apart for whoever looks into it, and none reaches the app.
+//! Tokens that open nothing: each is told apart for whoever looks into it, and none reaches the
+//! app.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Tokens that anybody can make up take their own room only: people log in and programs that are known go on.
+//! Tokens that anybody can make up take their own room only: people log in and programs that are
+//! known go on.
 
 use serde_json::json;
 
@@ -36,7 +37,8 @@ async fn flood_of_invalid_tokens_does_not_starve_others() {
         door.provider.calls(Endpoint::Jwks) == fetched + 1
     })
     .await;
-    // Whether they have all arrived by now cannot be seen from outside; one too many gets its answer at once.
+    // Whether they have all arrived by now cannot be seen from outside; one too many gets its
+    // answer at once.
     let refused = loop {
         let answer = with_token(&door, CART, &made_up).await;
         if answer.json()["code"] == "too_many_provider_calls" {

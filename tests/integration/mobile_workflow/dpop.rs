@@ -1,5 +1,6 @@
-//! Tokens that are bound to the phone's key (RFC 9449), at a provider that knows nothing of it: with the last two steps
-//! of the workflow, a stolen refresh token and a stolen JWT are then worth nothing.
+//! Tokens that are bound to the phone's key (RFC 9449), at a provider that knows nothing of it:
+//! with the last two steps of the workflow, a stolen refresh token and a stolen JWT are then worth
+//! nothing.
 
 use serde_json::{Value, json};
 

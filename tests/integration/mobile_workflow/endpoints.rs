@@ -1,4 +1,5 @@
-//! The token endpoint as RFC 6749 has it, and its siblings in JSON: what they take, what they refuse, and from where.
+//! The token endpoint as RFC 6749 has it, and its siblings in JSON: what they take, what they
+//! refuse, and from where.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! The mobile workflow with the fake provider and echoing apps: a native app with a login form of its own, step by step,
-//! and what can come between.
+//! The mobile workflow with the fake provider and echoing apps: a native app with a login form of
+//! its own, step by step, and what can come between.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Replicas that share a real Redis: guesses are counted together, and a phone is served by whichever it meets.
+//! Replicas that share a real Redis: guesses are counted together, and a phone is served by
+//! whichever it meets.
 
 use super::{CART, PASSWORD, Phone, calls, is_told_to_log_in, shows_the_cart, started, store};
 use crate::support::doorward::Doorward;

@@ -1,4 +1,5 @@
-//! Nothing that a phone or the provider holds is seen by the backend, in a log, in a number or on a page.
+//! Nothing that a phone or the provider holds is seen by the backend, in a log, in a number or on a
+//! page.
 
 use serde_json::json;
 
@@ -12,7 +13,8 @@ pub(crate) const NATIVE: &str =
 
 const WRONG: &str = "a-wrong-password-that-is-a-near-miss";
 
-/// A native app's life with all that can go wrong in it. What was secret in it, and all that was answered.
+/// A native app's life with all that can go wrong in it. What was secret in it, and all that was
+/// answered.
 pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     doorward
         .provider

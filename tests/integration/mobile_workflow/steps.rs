@@ -1,5 +1,5 @@
-//! The steps of the mobile workflow as they are named: open app, login API, shopping cart with the JWT, expired JWT
-//! refreshed in the same request, refresh token gone.
+//! The steps of the mobile workflow as they are named: open app, login API, shopping cart with the
+//! JWT, expired JWT refreshed in the same request, refresh token gone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

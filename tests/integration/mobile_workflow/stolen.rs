@@ -1,5 +1,5 @@
-//! The last steps of the mobile workflow: what somebody gets who copied a token from a phone. Binding to the device's
-//! key changes the first test of each; the others hold in any case.
+//! The last steps of the mobile workflow: what somebody gets who copied a token from a phone.
+//! Binding to the device's key changes the first test of each; the others hold in any case.
 
 use serde_json::json;
 

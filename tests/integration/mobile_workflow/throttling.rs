@@ -1,4 +1,5 @@
-//! Ten thousand guesses and other floods: how many reach the provider, and that the owner still gets in.
+//! Ten thousand guesses and other floods: how many reach the provider, and that the owner still
+//! gets in.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::support::doorward::Doorward;
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 
-/// Guesses from so many addresses, so many each, all at once as far as the machine goes. How many got which status.
+/// Guesses from so many addresses, so many each, all at once as far as the machine goes. How many
+/// got which status.
 async fn guess(
     doorward: &Doorward,
     addresses: usize,

@@ -1,6 +1,6 @@
-//! Paths that servers read apart, sent through Doorward to real ones: nginx, Python and Node. Whatever they make of a
-//! path, nobody gets there without a login what the rules protect. That they do read these paths apart is shown by
-//! asking them without Doorward.
+//! Paths that servers read apart, sent through Doorward to real ones: nginx, Python and Node.
+//! Whatever they make of a path, nobody gets there without a login what the rules protect. That
+//! they do read these paths apart is shown by asking them without Doorward.
 
 #[path = "../../properties/adversarial_inputs.rs"]
 #[expect(dead_code, reason = "return targets are for the property tests")]
@@ -139,7 +139,8 @@ fn targets() -> Vec<String> {
         .collect()
 }
 
-/// Every backend behind an app of its own that takes no odd spellings, and one that takes all of them.
+/// Every backend behind an app of its own that takes no odd spellings, and one that takes all of
+/// them.
 fn before(backends: &Backends) -> Doorward {
     let mut apps = String::new();
     for (name, place) in &backends.places {
@@ -163,7 +164,8 @@ fn before(backends: &Backends) -> Doorward {
     Setup::plain().more(&apps).start()
 }
 
-/// Asks for `target` on a connection that is kept as long as it lasts; nothing if it ended without an answer.
+/// Asks for `target` on a connection that is kept as long as it lasts; nothing if it ended without
+/// an answer.
 async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u16, String)> {
     let mut dialogue = kept.take().expect("a connection");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n");

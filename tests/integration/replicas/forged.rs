@@ -1,5 +1,5 @@
-//! Somebody can write to the Redis, and has no key: nobody's session is to be had by moving what is there, and none
-//! ends by a word that is not sealed.
+//! Somebody can write to the Redis, and has no key: nobody's session is to be had by moving what is
+//! there, and none ends by a word that is not sealed.
 
 use url::Url;
 

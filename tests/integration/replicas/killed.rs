@@ -1,5 +1,6 @@
-//! A replica is killed in the middle of a refresh: the others go on, and nobody is logged out. (One that dies holding an
-//! answer that it has not stored yet may lose that one session; the README says so.)
+//! A replica is killed in the middle of a refresh: the others go on, and nobody is logged out. (One
+//! that dies holding an answer that it has not stored yet may lose that one session; the README
+//! says so.)
 
 use std::time::{Duration, Instant};
 

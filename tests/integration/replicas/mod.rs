@@ -1,5 +1,5 @@
-//! Three replicas that share a real Redis: one refresh for all of them, whatever dies meanwhile, and endings that all of
-//! them know.
+//! Three replicas that share a real Redis: one refresh for all of them, whatever dies meanwhile,
+//! and endings that all of them know.
 
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,8 @@ fn refreshes(provider: &FakeProvider) -> usize {
     provider.grants("refresh_token")
 }
 
-/// Everybody loads this page at once, each with a copy of these browsers in turn; how each was answered, and the browser
-/// that was answered last.
+/// Everybody loads this page at once, each with a copy of these browsers in turn; how each was
+/// answered, and the browser that was answered last.
 async fn all_at_once(browsers: &[Browser], count: usize, url: &str) -> (Vec<u16>, Browser) {
     let mut running = tokio::task::JoinSet::new();
     for browser in browsers.iter().cycle().take(count) {

@@ -1,5 +1,6 @@
-//! A backend that reads strictly: every byte of every connection has to be part of a request in the one canonical form
-//! that Doorward sends, or it is written down as wrong. A real server is lenient in its own way; this one in none.
+//! A backend that reads strictly: every byte of every connection has to be part of a request in the
+//! one canonical form that Doorward sends, or it is written down as wrong. A real server is lenient
+//! in its own way; this one in none.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -32,7 +33,8 @@ pub(super) struct LastActivity {
     pub(super) body: Vec<u8>,
 }
 
-/// Fields that must be single, whatever a client sent, in every spelling that a backend may take for the same.
+/// Fields that must be single, whatever a client sent, in every spelling that a backend may take
+/// for the same.
 const SINGLE: [&str; 9] = [
     "host",
     "connection",
@@ -106,7 +108,8 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
         match read(&ahead) {
             Ok(Some((seen, length))) => {
                 ahead.drain(..length);
-                // The answer names the target, so that an answer that went to another request would be seen.
+                // The answer names the target, so that an answer that went to another request would
+                // be seen.
                 let body = if seen.method == "HEAD" {
                     ""
                 } else {

@@ -1,5 +1,5 @@
-//! HTTP/2 written by hand (RFC 9113 section 4, RFC 7541), since no client library would send what these tests send:
-//! every field is a literal that nobody indexes.
+//! HTTP/2 written by hand (RFC 9113 section 4, RFC 7541), since no client library would send what
+//! these tests send: every field is a literal that nobody indexes.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -25,7 +25,8 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// From a file: `name: value` in each line, an empty line and the body, an empty line and the trailers.
+    /// From a file: `name: value` in each line, an empty line and the body, an empty line and the
+    /// trailers.
     pub(super) fn read(text: &str) -> Self {
         let mut parts = text.split("\n\n");
         let fields = |part: &str| part.lines().map(field).collect::<Vec<_>>();
@@ -60,7 +61,8 @@ impl Message {
         bytes
     }
 
-    /// Sends it on a connection of its own: the status of the answer, or `None` if the stream or connection was ended.
+    /// Sends it on a connection of its own: the status of the answer, or `None` if the stream or
+    /// connection was ended.
     pub(super) async fn ask(&self, mut stream: TcpStream) -> Option<u16> {
         stream.write_all(&self.bytes()).await.ok()?;
         let mut status = None;
@@ -113,7 +115,8 @@ fn block(fields: &[Field]) -> Vec<u8> {
     block
 }
 
-/// The status, which is the first field: an entry of the static table, or three digits in Huffman code or plain.
+/// The status, which is the first field: an entry of the static table, or three digits in Huffman
+/// code or plain.
 fn status_of(block: &[u8]) -> Option<u16> {
     const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
     // The size of the table may be told first.

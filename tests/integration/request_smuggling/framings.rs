@@ -1,4 +1,5 @@
-//! Every method with every form of a body over every protocol: the bytes that go upstream, to the last one.
+//! Every method with every form of a body over every protocol: the bytes that go upstream, to the
+//! last one.
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
-//! One canonical request: whatever bytes come in, either they are refused, or what was judged is what the backend gets,
-//! in one framing that nobody can read in two ways. The bytes are files in `raw`; `raw/cases.toml` says what may come
-//! of each.
+//! One canonical request: whatever bytes come in, either they are refused, or what was judged is
+//! what the backend gets, in one framing that nobody can read in two ways. The bytes are files in
+//! `raw`; `raw/cases.toml` says what may come of each.
 
 mod capture;
 mod frames;
@@ -21,7 +21,8 @@ use crate::support::doorward::{Doorward, Setup};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// The statuses, in order; none where the connection, or over HTTP/2 the stream, ends without an answer.
+    /// The statuses, in order; none where the connection, or over HTTP/2 the stream, ends without
+    /// an answer.
     answers: Vec<u16>,
     /// What the backend gets, in order.
     #[serde(default)]

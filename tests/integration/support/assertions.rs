@@ -1,4 +1,4 @@
-//! What Doorward's own answers have to be like, and what a request by hand brings back.
+//! Assertions on Doorward's own responses, and raw requests on one connection.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use super::page::Page;
 use super::provider::{Endpoint, Person};
 use super::wire::{Framing, Head, Wire};
 
-/// How long a test waits for what must come.
+/// How long a test waits for an expected event.
 pub const SOON: Duration = Duration::from_secs(10);
 
-/// A page of the store that needs a signed-in person.
+/// A store page that needs an authenticated user.
 pub const CART: &str = "/shopping-cart";
 
-/// A browser in which this person is signed in at the store, as everywhere at the provider.
+/// A browser with this user signed in at the store and at the provider.
 pub async fn signed_in(door: &Doorward, user: Person) -> Browser {
     door.provider.sign_in(user);
     let mut browser = door.browser();
@@ -30,7 +30,7 @@ pub async fn alice(door: &Doorward) -> Browser {
     signed_in(door, Person::new("alice", &[])).await
 }
 
-/// What a script of the store gets.
+/// The response to a script of the store.
 pub async fn fetched(browser: &mut Browser, url: &str) -> Page {
     let page = url.parse().expect("an URL");
     browser
@@ -50,7 +50,7 @@ pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
         .unwrap_or_else(|_| panic!("{series} did not become {value}"));
 }
 
-/// The answer sends the browser to log in.
+/// Asserts that the response starts a login.
 pub fn assert_login_starts(door: &Doorward, page: &Page) {
     let location = page.header("location").unwrap_or_default();
     let authorize = door.provider.url(Endpoint::Authorize);
@@ -60,7 +60,7 @@ pub fn assert_login_starts(door: &Doorward, page: &Page) {
     );
 }
 
-/// A page for people with this status that names `code`; returned is its reference.
+/// Asserts an HTML error page with this status and `code`, and returns its request ID.
 pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
     assert_own_answer(page, status);
     assert!(
@@ -79,7 +79,7 @@ pub fn assert_error_page(page: &Page, status: u16, code: &str) -> String {
     reference(after.split_whitespace().next().unwrap_or_default())
 }
 
-/// A problem document (RFC 9457) with this status and `code`; returned is its reference.
+/// Asserts a problem document (RFC 9457) with this status and `code`, and returns its request ID.
 pub fn assert_problem(page: &Page, status: u16, code: &str) -> String {
     assert_own_answer(page, status);
     assert_eq!(
@@ -112,10 +112,10 @@ fn reference(text: &str) -> String {
     text.to_owned()
 }
 
-/// The answers on one connection, one after the other, informational ones left out.
+/// Sends requests on one connection and reads the final responses.
 pub struct Dialogue(pub Wire);
 
-/// One answer.
+/// One response.
 #[derive(Debug)]
 pub struct Reply {
     pub head: Head,
@@ -135,7 +135,7 @@ impl Reply {
 }
 
 impl Dialogue {
-    /// A connection to `origin`.
+    /// Connects to `origin`.
     pub async fn with(browser: &Browser, origin: &str) -> Self {
         let url = origin.parse().expect("an origin");
         Self(browser.connect(&url).await.expect("a connection"))
@@ -149,18 +149,18 @@ impl Dialogue {
             .expect("the connection takes it");
     }
 
-    /// Sends a request of `method` and reads its answer.
+    /// Sends a request with `method` and reads its response.
     pub async fn ask(&mut self, method: &str, bytes: impl AsRef<[u8]>) -> Reply {
         self.say(bytes).await;
         self.poll(method).await
     }
 
-    /// The answer to a request of `method`.
+    /// Reads the response to a request with `method`.
     pub async fn poll(&mut self, method: &str) -> Reply {
         self.try_hear(method).await.expect("an answer")
     }
 
-    /// The same; `None` when the connection ends without one.
+    /// The same, or `None` if the connection ends without a response.
     pub async fn try_hear(&mut self, method: &str) -> Option<Reply> {
         timeout(SOON, async {
             loop {
@@ -175,12 +175,12 @@ impl Dialogue {
         .expect("an answer or an end in time")
     }
 
-    /// Waits for the other side to close; what still comes is returned.
+    /// Waits for the peer to close and returns the remaining bytes.
     pub async fn hear_end(&mut self) -> Vec<u8> {
         let rest = timeout(SOON, self.0.read_body(Framing::UntilClose))
             .await
             .expect("an end in time");
-        // A reset is an end too.
+        // A reset counts as a close.
         rest.unwrap_or_default()
     }
 }

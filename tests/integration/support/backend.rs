@@ -1,5 +1,5 @@
-//! An app that knows nothing of logins: it records every byte it gets, answers with JSON of what it saw, and
-//! can be slow, late, broken, talkative or down.
+//! An app that knows nothing of logins: it records every byte it gets, answers with JSON of what it
+//! saw, and can be slow, late, broken, talkative or down.
 
 use std::collections::HashMap;
 use std::io;
@@ -188,7 +188,8 @@ impl Backend {
         self.shared().connections
     }
 
-    /// No head, body or tunnelled byte so far contains one of `canaries`, as it is or percent-encoded.
+    /// No head, body or tunnelled byte so far contains one of `canaries`, as it is or
+    /// percent-encoded.
     pub fn assert_never_saw(&self, canaries: &[&str]) {
         let shared = self.shared();
         let seen = shared

@@ -1,5 +1,5 @@
-//! A browser over HTTP/1.1: keeps cookies, says what it wants as browsers do (`Sec-Fetch-*`, `Accept`), follows
-//! redirects over hosts and remembers each hop. Every host name is 127.0.0.1.
+//! A simulated browser over HTTP/1.1: stores cookies, sends fetch metadata and `Accept`, follows
+//! redirects across hosts and records them. Every host name resolves to 127.0.0.1.
 
 use std::collections::HashMap;
 use std::io;
@@ -24,7 +24,7 @@ pub use super::page::{Page, Redirect};
 const MAX_REDIRECTS: usize = 20;
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A browser; a clone is what a thief has who copied the profile.
+/// A browser. A clone is a copied profile.
 #[derive(Clone)]
 pub struct Browser {
     pub jar: Jar,
@@ -33,7 +33,7 @@ pub struct Browser {
     ports: HashMap<u16, u16>,
 }
 
-/// Who in the browser asks.
+/// The initiator of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The address bar, a link, a form.
@@ -44,11 +44,11 @@ pub enum Kind {
     Fetch,
     /// An `<img>`.
     Image,
-    /// No browser at all: no `Sec-Fetch-*`, `Accept: */*`.
+    /// Not a browser: no `Sec-Fetch-*`, `Accept: */*`.
     Program,
 }
 
-/// A request to be sent; see the constructors on [`Browser`] for the usual ones.
+/// A request to send.
 #[derive(Clone, Debug)]
 pub struct RequestSpec {
     pub kind: Kind,
@@ -56,13 +56,13 @@ pub struct RequestSpec {
     pub url: Url,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The page that asks; `None`: the person typed the address.
+    /// The initiating page. `None` means a typed address.
     pub initiator: Option<Url>,
     /// Whether redirects are followed.
     pub follow: bool,
 }
 
-/// An answer whose body is read as it arrives.
+/// A response whose body is read as it arrives.
 pub struct Streaming {
     pub head: Head,
     wire: Wire,
@@ -85,31 +85,31 @@ impl RequestSpec {
         }
     }
 
-    /// Another method.
+    /// Sets the method.
     pub fn method(mut self, method: &str) -> Self {
         method.clone_into(&mut self.method);
         self
     }
 
-    /// One more header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// A body with its type.
+    /// Sets body and content type.
     pub fn body(mut self, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self.header("content-type", media_type)
     }
 
-    /// Asked by the page at `url`.
+    /// Sets the initiating page.
     pub fn from(mut self, url: &Url) -> Self {
         self.initiator = Some(url.clone());
         self
     }
 
-    /// Redirects are followed.
+    /// Follows redirects.
     pub fn following(mut self) -> Self {
         self.follow = true;
         self
@@ -117,7 +117,7 @@ impl RequestSpec {
 }
 
 impl Browser {
-    /// An empty profile. Cookies age by `clock`.
+    /// Creates an empty profile. Cookies expire by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             jar: Jar::default(),
@@ -127,30 +127,30 @@ impl Browser {
         }
     }
 
-    /// Speaks TLS, and trusts this authority.
+    /// Uses TLS and trusts this authority.
     pub fn trusting(mut self, authority: &Authority) -> Self {
         self.tls = Some(authority.client());
         self
     }
 
-    /// Dials `real` where an URL says `shown`: for addresses without a port.
+    /// Connects to port `real` where a URL has port `shown`.
     pub fn with_port(mut self, shown: u16, real: u16) -> Self {
         self.ports.insert(shown, real);
         self
     }
 
-    /// The person types the address; redirects are followed to the end.
+    /// Opens a typed address and follows redirects.
     pub async fn visit(&mut self, url: &str) -> Page {
         self.send(RequestSpec::new(Kind::Navigation, url).following())
             .await
     }
 
-    /// The person types the address; the first answer is returned.
+    /// Opens a typed address and returns the first response.
     pub async fn step(&mut self, url: &str) -> Page {
         self.send(RequestSpec::new(Kind::Navigation, url)).await
     }
 
-    /// Goes one redirect further.
+    /// Follows one redirect.
     pub async fn next(&mut self, page: &Page) -> Page {
         let ask = page
             .redirect()
@@ -165,7 +165,7 @@ impl Browser {
         further
     }
 
-    /// Clicks a link (`href` as in the page); redirects are followed.
+    /// Follows a link of the page, and redirects.
     pub async fn click(&mut self, page: &Page, href: &str) -> Page {
         let target = page.resolve(href);
         self.send(
@@ -176,12 +176,12 @@ impl Browser {
         .await
     }
 
-    /// Fills the form that has these fields and sends it; redirects are followed.
+    /// Submits the form with these fields and follows redirects.
     pub async fn submit(&mut self, page: &Page, values: &[(&str, &str)]) -> Page {
         self.send(page.filled(values).following()).await
     }
 
-    /// A script's request from `page`; redirects are followed, as `fetch()` does.
+    /// Sends a script's request from `page` and follows redirects, as `fetch()` does.
     pub async fn fetch(&mut self, page: &Url, method: &str, url: &str) -> Page {
         self.send(
             RequestSpec::new(Kind::Fetch, url)
@@ -192,7 +192,7 @@ impl Browser {
         .await
     }
 
-    /// Sends; panics where the connection fails.
+    /// Sends the request. Panics if the connection fails.
     pub async fn send(&mut self, ask: RequestSpec) -> Page {
         let what = format!("{} {}", ask.method, ask.url);
         self.try_send(ask)
@@ -200,7 +200,7 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    /// Sends; the error is the connection's.
+    /// Sends the request, or returns the connection error.
     pub async fn try_send(&mut self, ask: RequestSpec) -> io::Result<Page> {
         let mut chain = Vec::new();
         let mut ask = ask;
@@ -225,7 +225,7 @@ impl Browser {
         }
     }
 
-    /// Sends, and leaves the body to be read piece by piece.
+    /// Sends the request and returns a streaming response.
     pub async fn stream(&mut self, ask: RequestSpec) -> io::Result<Streaming> {
         let mut wire = self.connect(&ask.url).await?;
         wire.write(&self.request_bytes(&ask, &[])).await?;
@@ -238,7 +238,7 @@ impl Browser {
         Ok(Streaming { head, wire, rest })
     }
 
-    /// A bare connection to the URL's port, TLS where it says so: for bytes by hand.
+    /// Opens a raw connection to the URL, with TLS for https.
     pub async fn connect(&self, url: &Url) -> io::Result<Wire> {
         let shown = url
             .port_or_known_default()
@@ -280,7 +280,7 @@ impl Browser {
         }
     }
 
-    /// The bytes of the request, for tests that send them by hand.
+    /// The bytes of the request.
     pub fn request_bytes(&self, ask: &RequestSpec, before: &[Redirect]) -> Vec<u8> {
         let target = match ask.url.query() {
             Some(query) => format!("{}?{query}", ask.url.path()),
@@ -345,7 +345,7 @@ impl Browser {
 }
 
 impl Streaming {
-    /// What arrived next; `None` at the body's end.
+    /// The next piece, or `None` at the end of the body.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.wire.next_part(&mut self.rest).await
     }

@@ -1,4 +1,5 @@
-//! A cookie jar with a browser's rules (RFC 6265bis): prefixes, host-only, SameSite, Secure, Max-Age.
+//! A cookie jar with a browser's rules (RFC 6265bis): prefixes, host-only, SameSite, Secure,
+//! Max-Age.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::provider::SigningKey;
 
-/// What sealed cookies and tokens depend on, so that recorded ones open again.
+/// The keys and the issuer that recorded cookies and tokens depend on.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Deployment {
     pub issuer: String,
@@ -22,12 +22,12 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// The key that seals.
+    /// The sealing key.
     pub fn sealing_key(&self) -> SealingKey {
         SealingKey::parse(&self.sealing_key).expect("a sealing key")
     }
 
-    /// The key that signs.
+    /// The signing key.
     pub fn signing_key(&self) -> SigningKey {
         let pkcs8 = STANDARD.decode(&self.signing_key).expect("base64");
         SigningKey::from_pkcs8(&self.signing_key_id, &pkcs8)

@@ -1,5 +1,5 @@
-//! A device with a key of its own, that proves possession of it (RFC 9449). It shares no code with Doorward's own
-//! verification.
+//! A device with a key of its own, that proves possession of it (RFC 9449). It shares no code with
+//! Doorward's own verification.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;

@@ -1,8 +1,8 @@
-//! A whole Doorward in this process, from a configuration file to its listeners: a store and a forum behind it, the
-//! fake provider beside it, a clock that is moved by hand, and the access log in memory.
+//! A complete Doorward in the test process, from configuration file to listeners, with two backends
+//! (store and forum), the fake provider, a controllable clock, and the access log in memory.
 //!
-//! Addresses have ports of their own choice (8080, or none over TLS); browsers made here know where those really are,
-//! so that no port must be guessed before the listener has it.
+//! Public URLs have fixed ports (8080, or none over TLS). Browsers created here map them to the
+//! real ports, which are known only once the listeners are bound.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -25,10 +25,10 @@ use super::journey::Site;
 use super::provider::{Client, Endpoint, FakeProvider, Person};
 use super::tls::Authority;
 
-/// When every test begins: some time in 2027.
+/// The initial time of every test, in 2027.
 pub const BEGIN: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-/// What is configured; the default is a store and a forum on plain `localhost` names.
+/// The configuration. The default is a store and a forum on plain `localhost` names.
 pub struct Setup {
     secure: bool,
     provider_is_up: bool,
@@ -39,7 +39,7 @@ pub struct Setup {
     more: String,
 }
 
-/// A Doorward that serves, and everything around it. Dropped, it drains and ends.
+/// A running Doorward and its environment. Dropping it drains and stops it.
 pub struct Doorward {
     pub provider: FakeProvider,
     /// The backends of the apps.
@@ -54,7 +54,7 @@ pub struct Doorward {
     _folder: TempDir,
 }
 
-/// What a Doorward stands between, and the files that tell it so.
+/// The backends, the provider and the configuration files of a Doorward.
 pub struct Surroundings {
     pub provider: FakeProvider,
     pub store: Backend,
@@ -64,7 +64,7 @@ pub struct Surroundings {
     pub folder: TempDir,
 }
 
-/// The access log so far.
+/// The access log.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -93,7 +93,8 @@ impl Setup {
         }
     }
 
-    /// `https://store.example.test` and `https://forum.example.test`, with certificates of an authority of their own.
+    /// `https://store.example.test` and `https://forum.example.test`, with certificates of a test
+    /// authority.
     pub fn over_tls() -> Self {
         Self {
             secure: true,
@@ -101,61 +102,62 @@ impl Setup {
         }
     }
 
-    /// More lines in `[session]`.
+    /// Adds lines to `[session]`.
     pub fn session(self, lines: &str) -> Self {
         self.section("session", lines)
     }
 
-    /// More lines in `[server]`.
+    /// Adds lines to `[server]`.
     pub fn server(self, lines: &str) -> Self {
         self.section("server", lines)
     }
 
-    /// More lines in `[providers.login]`.
+    /// Adds lines to `[providers.login]`.
     pub fn provider(self, lines: &str) -> Self {
         self.section("provider", lines)
     }
 
-    /// Lines in `[store]`.
+    /// Adds lines to `[store]`.
     pub fn remembering(self, lines: &str) -> Self {
         self.section("remembering", lines)
     }
 
-    /// More lines in `[apps.store]`.
+    /// Adds lines to `[apps.store]`.
     pub fn store(self, lines: &str) -> Self {
         self.section("store", lines)
     }
 
-    /// More lines in `[apps.forum]`.
+    /// Adds lines to `[apps.forum]`.
     pub fn forum(self, lines: &str) -> Self {
         self.section("forum", lines)
     }
 
-    /// Other rules of the store than: `/` and `/public/**` everyone, `/admin/**` the role `admin`.
+    /// Replaces the store's rules. Default: `/` and `/public/**` are public, `/admin/**` needs the
+    /// role `admin`.
     pub fn store_rules(mut self, tables: &'static str) -> Self {
         self.store_rules = tables;
         self
     }
 
-    /// Whole tables at the end of the file.
+    /// Appends tables to the file.
     pub fn more(mut self, tables: &str) -> Self {
         self.more.push_str(tables);
         self
     }
 
-    /// The provider refuses connections from the beginning; [`FakeProvider::restart`] brings it up.
+    /// Starts with the provider down. [`FakeProvider::restart`] brings it up.
     pub fn without_provider(mut self) -> Self {
         self.provider_is_up = false;
         self
     }
 
-    /// With the issuer and the keys of a fixture.
+    /// Uses the issuer and the keys of a fixture.
     pub fn deployed_as(mut self, deployment: Deployment) -> Self {
         self.deployment = Some(deployment);
         self
     }
 
-    /// A file beside the configuration.
+    /// Adds a file beside the configuration.
     pub fn file(mut self, name: &'static str, text: &str) -> Self {
         self.files.push((name, text.to_owned()));
         self
@@ -175,7 +177,7 @@ impl Setup {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// Starts all of it. Nobody is signed in at the provider.
+    /// Starts everything. No user is signed in at the provider.
     pub fn start(self) -> Doorward {
         let clock = Arc::new(ManualClock::starting_at(BEGIN));
         let around = self.surround(clock.clone());
@@ -195,7 +197,7 @@ impl Setup {
         doorward
     }
 
-    /// Starts everything around it, and writes its files.
+    /// Starts the environment and writes the files.
     pub fn surround(&self, clock: Arc<dyn Clock>) -> Surroundings {
         let mut provider = FakeProvider::start_as("login.localhost", clock);
         if let Some(deployment) = &self.deployment {
@@ -247,7 +249,8 @@ impl Setup {
         }
     }
 
-    /// The issuer's own address leads nowhere where a fixture gives it.
+    /// The configuration text. A fixture's issuer is not reachable, so endpoints are set
+    /// explicitly.
     fn discovery_url(&self, provider: &FakeProvider) -> String {
         if self.deployment.is_none() {
             return String::new();
@@ -301,27 +304,27 @@ impl Setup {
 }
 
 impl Doorward {
-    /// The apps' origins, as people see them.
+    /// The apps' public origins.
     pub fn site(&self) -> Site {
         site(self.secure)
     }
 
-    /// Who signed its certificates.
+    /// The authority of its certificates.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
 
-    /// A page of the store.
+    /// The URL of a store page.
     pub fn store_url(&self, path: &str) -> String {
         format!("{}{path}", self.site().store)
     }
 
-    /// A page of the forum.
+    /// The URL of a forum page.
     pub fn forum_url(&self, path: &str) -> String {
         format!("{}{path}", self.site().forum)
     }
 
-    /// The store's host, as cookies know it.
+    /// The store's host, for cookies.
     pub fn store_host(&self) -> &'static str {
         if self.secure {
             "store.example.test"
@@ -339,37 +342,38 @@ impl Doorward {
         }
     }
 
-    /// The name of a cookie of Doorward's that is for the whole host: `jwt`, `refresh`, `seen`, `browser`.
+    /// The name of a host-wide Doorward cookie: `jwt`, `refresh`, `activity`, `browser`.
     pub fn cookie_name(&self, kind: &str) -> String {
         let prefix = if self.secure { "__Host-" } else { "" };
         format!("{prefix}doorward_{kind}")
     }
 
-    /// A browser with nothing in it, that finds the apps and ages its cookies by [`Self::clock`].
+    /// A browser with an empty profile that reaches the apps and expires cookies by
+    /// [`Self::clock`].
     pub fn browser(&self) -> Browser {
         self.browser_of(0)
     }
 
-    /// A browser that is served by another replica.
+    /// A browser that uses another replica.
     pub fn browser_of(&self, replica: usize) -> Browser {
         self.moved_to(replica, Browser::new(self.clock.clone()))
     }
 
-    /// The same browser, served by another replica from now on.
+    /// Moves a browser to another replica.
     pub fn moved_to(&self, replica: usize, browser: Browser) -> Browser {
         let port = self.port_of(replica);
         let shown = if self.secure { 443 } else { 8080 };
         browser.trusting(&self.authority).with_port(shown, port)
     }
 
-    /// What its file says.
+    /// The configuration that the file contains.
     pub fn config(&self) -> Config {
         config::load(&self.file, [])
             .unwrap_or_else(|diagnosis| panic!("{diagnosis:?}"))
             .config
     }
 
-    /// Where a replica is really served.
+    /// The listener address of a replica.
     pub fn port_of(&self, replica: usize) -> u16 {
         self.servers[replica]
             .address()
@@ -377,13 +381,13 @@ impl Doorward {
             .port()
     }
 
-    /// Waits until the store has answered so many requests more.
+    /// Waits until the store has served this many more requests.
     pub async fn clicked(&self, times: usize) {
         let goal = self.store.count() + times;
         super::eventually("people click", || self.store.count() >= goal).await;
     }
 
-    /// Starts one more Doorward with the same file and keys; returns its number. The first is 0.
+    /// Starts another replica with the same file and keys and returns its number. The first is 0.
     pub fn add_replica(&mut self) -> usize {
         let log: Box<dyn Write + Send> = Box::new(self.log.clone());
         self.servers
@@ -391,7 +395,7 @@ impl Doorward {
         self.servers.len() - 1
     }
 
-    /// Starts one more with this ring of keys; the first of them seals. Those that there are not yet are made.
+    /// Starts another replica with this key ring. The first key seals. Missing keys are generated.
     pub fn add_replica_with_keys(&mut self, key_files: &[&str]) -> usize {
         for file in key_files
             .iter()
@@ -416,12 +420,12 @@ impl Doorward {
         self.add_replica()
     }
 
-    /// `name` is signed in at the provider from now on: no form is shown. Roles: none.
+    /// Signs `name` in at the provider, without roles: no form is shown.
     pub fn sign_in(&self, name: &str) {
         self.provider.sign_in(Person::new(name, &[]));
     }
 
-    /// A browser in which `name` has just opened this page of the store, and logged in on the way.
+    /// A browser in which `name` has opened this store page and logged in.
     pub async fn logged_in(&self, name: &str, path: &str) -> Browser {
         self.sign_in(name);
         let mut browser = self.browser();
@@ -434,7 +438,7 @@ impl Doorward {
         browser
     }
 
-    /// Who the store's backend was last told is asking: the first identity header, if there was one.
+    /// The user of the store's last request: the first identity header, if any.
     pub fn store_saw(&self) -> Option<String> {
         self.store
             .last()
@@ -442,44 +446,45 @@ impl Doorward {
             .map(str::to_owned)
     }
 
-    /// The value of the browser's cookie of this kind at the store, chunks joined.
+    /// The value of the browser's store cookie of this kind, with chunks joined.
     pub fn cookie(&self, browser: &Browser, kind: &str) -> Option<String> {
         super::journey::cookie(browser, self.store_host(), kind)
     }
 
-    /// Moves the clock of everything.
+    /// Advances the clock.
     pub fn pass(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
 
-    /// The time that everything sees.
+    /// The current time of the clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Where apps are really served.
+    /// The listener address.
     pub fn address(&self) -> SocketAddr {
         self.servers[0].address().expect("a TCP listener")
     }
 
-    /// Where probes and metrics are.
+    /// The admin listener address.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address_of(0)
     }
 
-    /// Where those of this replica are.
+    /// The admin listener address of a replica.
     pub fn admin_address_of(&self, replica: usize) -> SocketAddr {
         self.servers[replica]
             .admin_address()
             .expect("a TCP listener")
     }
 
-    /// The value of a counter or gauge such as `doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}`; 0 if absent.
+    /// The value of a counter or gauge such as
+    /// `doorward_refresh_tokens_reused_total{app="store",outcome="session_ended"}`; 0 if absent.
     pub async fn metric(&self, series: &str) -> f64 {
         self.metric_of(0, series).await
     }
 
-    /// The same of another replica.
+    /// The same for another replica.
     pub async fn metric_of(&self, replica: usize, series: &str) -> f64 {
         let admin = self.servers[replica]
             .admin_address()
@@ -499,7 +504,7 @@ impl Doorward {
 impl Drop for Doorward {
     fn drop(&mut self) {
         let servers = std::mem::take(&mut self.servers);
-        // Draining blocks, which a test's runtime does not allow.
+        // Draining blocks, which is not allowed on the test's runtime.
         let ended =
             std::thread::spawn(move || servers.into_iter().for_each(Server::shut_down)).join();
         assert!(
@@ -510,12 +515,12 @@ impl Drop for Doorward {
 }
 
 impl Log {
-    /// All of it as text; lines come at most a fifth of a second late.
+    /// The log as text. Lines appear within 200 ms.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().expect("no test panicked inside")).into_owned()
     }
 
-    /// The lines as JSON.
+    /// The entries as JSON.
     pub fn lines(&self) -> Vec<Value> {
         self.text()
             .lines()

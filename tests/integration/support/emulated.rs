@@ -1,5 +1,6 @@
-//! Doorward with the demonstration's store and forum, and its provider as an emulated FusionAuth, all in this process
-//! with a clock that is moved by hand. The configuration is the one that `doorward demo --fusionauth` uses.
+//! Doorward with the demonstration's store and forum, and its provider as an emulated FusionAuth,
+//! all in this process with a clock that is moved by hand. The configuration is the one that
+//! `doorward demo --fusionauth` uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub struct Emulated {
 }
 
 impl Emulated {
-    /// Starts with the demonstration's configuration, in which `edits` are made: each text is there once.
+    /// Starts with the demonstration's configuration, in which `edits` are made: each text is there
+    /// once.
     pub async fn start(one_time_use: bool, edits: &[(&str, &str)]) -> Self {
         let clock = Arc::new(ManualClock::starting_at(BEGIN));
         let options = DemoOptions {

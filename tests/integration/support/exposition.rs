@@ -34,8 +34,8 @@ pub fn promtool(metrics: &str) -> Result<(), String> {
 
 /// Series that `sum()` would count twice: totals beside the series that they sum up.
 ///
-/// An empty label is an absent one to Prometheus. Counters and histograms may have `app=""`: requests
-/// that belong to no app. A gauge describes something that exists, which has a name.
+/// An empty label is an absent one to Prometheus. Counters and histograms may have `app=""`:
+/// requests that belong to no app. A gauge describes something that exists, which has a name.
 pub fn totals_among_series(metrics: &str) -> Vec<String> {
     let mut gauges = Vec::new();
     let mut families = BTreeMap::<(&str, &str), Vec<Series<'_>>>::new();

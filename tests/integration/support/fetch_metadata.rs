@@ -1,5 +1,5 @@
-//! What a browser says of its requests without being asked: `Sec-Fetch-*`, `Accept`, `Origin`, `Referer`, and
-//! whether a cookie's `SameSite` lets it go along.
+//! Headers that a browser adds by itself: `Sec-Fetch-*`, `Accept`, `Origin`, `Referer`; and
+//! whether `SameSite` allows a cookie to be sent.
 
 use url::Url;
 
@@ -7,7 +7,7 @@ use super::browser::{Kind, RequestSpec};
 use super::cookies::{CookieContext, same_site};
 use super::page::Redirect;
 
-/// What the cookie rules need to know of a request that earlier answers redirected here.
+/// The redirects before a request, as far as cookie rules depend on them.
 pub(super) fn situation(ask: &RequestSpec, before: &[Redirect]) -> CookieContext {
     CookieContext {
         same_site: ask.kind == Kind::Program || is_same_site(ask, before),
@@ -16,7 +16,7 @@ pub(super) fn situation(ask: &RequestSpec, before: &[Redirect]) -> CookieContext
     }
 }
 
-/// The headers that the browser adds by itself, cookies apart.
+/// The headers that the browser adds by itself, except cookies.
 pub(super) fn implied_headers(
     ask: &RequestSpec,
     before: &[Redirect],
@@ -75,7 +75,7 @@ pub(super) fn implied_headers(
     headers
 }
 
-/// Everything that had a say in this request: who began it and every answer that redirected it.
+/// The initiator of the request and every response that redirected it.
 fn is_same_site(ask: &RequestSpec, before: &[Redirect]) -> bool {
     let Some(initiator) = &ask.initiator else {
         return true;
@@ -86,7 +86,7 @@ fn is_same_site(ask: &RequestSpec, before: &[Redirect]) -> bool {
             .all(|hop| same_site(&hop.url, &ask.url) || ask.kind == Kind::Navigation)
 }
 
-/// `Sec-Fetch-*` goes to potentially trustworthy URLs only (W3C Secure Contexts).
+/// `Sec-Fetch-*` is sent to potentially trustworthy URLs only (W3C Secure Contexts).
 fn is_trustworthy(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     url.scheme() == "https"

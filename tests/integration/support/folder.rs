@@ -1,4 +1,4 @@
-//! What the real binary is started with: a folder with a configuration, and every key and secret that ours name.
+//! A folder with a configuration file and the keys and secrets that it names, for the real binary.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,20 +11,20 @@ use tempfile::TempDir;
 
 use super::browser::Browser;
 
-/// Wherever there is room, and no waiting at the end.
+/// Free ports, and no shutdown delay.
 pub const ANY_PORTS: [(&str, &str); 3] = [
     ("DOORWARD_SERVER__LISTEN", "127.0.0.1:0"),
     ("DOORWARD_SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
     ("DOORWARD_SERVER__SHUTDOWN_DELAY", "0s"),
 ];
-/// Nobody listens there.
+/// An issuer whose port is closed.
 pub const NO_PROVIDER: &str = "https://login.localhost:1";
 
 /// The folder.
 pub struct Folder(TempDir);
 
 impl Folder {
-    /// With this configuration in a file of this name.
+    /// Creates the folder with this configuration in a file of this name.
     pub fn with(name: &str, config: &str) -> Self {
         let folder = Self(tempfile::tempdir().expect("a folder"));
         for key in ["doorward.key", "keys/2026-11.key", "keys/2026-05.key"] {
@@ -42,12 +42,12 @@ impl Folder {
         folder
     }
 
-    /// Where a file of it is.
+    /// The path of a file in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    /// One more file.
+    /// Adds a file.
     pub fn write(&self, name: &str, text: &str) {
         let file = self.path(name);
         fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
@@ -56,7 +56,7 @@ impl Folder {
     }
 }
 
-/// One app at `http://store.localhost`, of which `/public/**` is everybody's.
+/// One app at `http://store.localhost` with public paths below `/public/`.
 pub fn one_public_app(upstream: &str) -> String {
     format!(
         r#"
@@ -80,7 +80,7 @@ allow = "public"
     )
 }
 
-/// The status of a page.
+/// The response status of a path.
 pub async fn at(host: &str, port: u16, path: &str) -> u16 {
     let mut browser = Browser::new(Arc::new(SystemClock)).with_port(80, port);
     browser.step(&format!("http://{host}{path}")).await.status()

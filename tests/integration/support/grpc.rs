@@ -1,5 +1,5 @@
-//! A gRPC service and a client of it: tonic's own server and client, over hyper, on plain TCP. Messages are bytes, so
-//! that nothing has to be generated.
+//! A gRPC service and client: tonic's server and client, over hyper. Messages are raw bytes, so
+//! no code is generated.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::listening::Listening;
 use super::wire;
 
-/// Messages as they are.
+/// A codec for raw bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
 
@@ -67,7 +67,8 @@ impl Decoder for Raw {
     }
 }
 
-/// The service `echo.Echo`: `Say`, `Collect` (client streaming), `Split` (server streaming), `Talk` (both).
+/// The service `echo.Echo`: `Say`, `Collect` (client streaming), `Split` (server streaming), `Talk`
+/// (both).
 pub struct Service {
     listening: Listening,
     heads: Arc<Mutex<Vec<HeaderMap>>>,
@@ -75,12 +76,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// On a free port.
+    /// Starts on a free port.
     pub fn start() -> Self {
         Self::start_with(None)
     }
 
-    /// The same over TLS.
+    /// Starts over TLS.
     pub fn start_over(tls: Arc<ServerConfig>) -> Self {
         Self::start_with(Some(TlsAcceptor::from(tls)))
     }
@@ -104,7 +105,7 @@ impl Service {
                     async move { Ok::<_, io::Error>(answer(request, &seen).await) }
                 });
                 let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                // A client that goes away ends its connection and nothing else.
+                // A client disconnect ends its connection only.
                 let _gone = server.serve_connection(TokioIo::new(stream), answer).await;
             }
         });
@@ -120,12 +121,12 @@ impl Service {
         format!("{}://127.0.0.1:{}", self.scheme, self.listening.port())
     }
 
-    /// The port refuses from now on.
+    /// Stops accepting connections.
     pub fn stop(&self) {
         self.listening.stop();
     }
 
-    /// The heads of all calls that came.
+    /// The request heads of all calls.
     pub fn heads(&self) -> Vec<HeaderMap> {
         self.heads.lock().expect("no test panicked inside").clone()
     }
@@ -164,7 +165,7 @@ impl UnaryService<Bytes> for Echo {
             if message == "fail" {
                 let mut metadata = MetadataMap::new();
                 metadata.insert("cause", "wish".parse().expect("ASCII"));
-                // What no backend may say, before a body or behind it.
+                // Headers and trailers that no backend may send.
                 metadata.insert("doorward-access-token", "forged".parse().expect("ASCII"));
                 return Err(Status::with_metadata(
                     tonic::Code::NotFound,
@@ -231,14 +232,14 @@ impl StreamingService<Bytes> for Echo {
     }
 }
 
-/// A connection of a gRPC client, with what it sends along on every call.
+/// A gRPC client connection with metadata for every call.
 #[derive(Clone)]
 pub struct Channel {
     sender: SendRequest<Body>,
     metadata: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// A client of the service at `origin`, that really is at `address`.
+/// A client of the service at `origin`, connected to `address`.
 pub async fn client(
     address: SocketAddr,
     origin: &str,

@@ -1,5 +1,5 @@
-//! The web workflow as a person walks it, over HTTP: against any running Doorward with a store and a forum behind it
-//! and a provider whose login form has the fields `username` and `password`.
+//! The web workflow as a person walks it, over HTTP: against any running Doorward with a store and
+//! a forum behind it and a provider whose login form has the fields `username` and `password`.
 
 use url::Url;
 
@@ -13,7 +13,8 @@ pub struct Site {
 }
 
 /// Walks all of it as `name`, whose password is the same, and who may not see the store's `/admin`.
-/// `past_the_jwt` must outlast (or move a clock over) the life of the JWT, and not that of the refresh token.
+/// `past_the_jwt` must outlast (or move a clock over) the life of the JWT, and not that of the
+/// refresh token.
 pub async fn whole(
     browser: &mut Browser,
     site: &Site,
@@ -131,7 +132,8 @@ pub async fn log_out(browser: &mut Browser, app: &str) -> Page {
     page
 }
 
-/// All values of Doorward's cookie of this kind, chunks joined, whatever prefix the scheme gives it.
+/// All values of Doorward's cookie of this kind, chunks joined, whatever prefix the scheme gives
+/// it.
 pub fn cookie(browser: &Browser, host: &str, kind: &str) -> Option<String> {
     let name = format!("doorward_{kind}");
     let cookies = browser

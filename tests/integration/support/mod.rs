@@ -1,6 +1,6 @@
-//! What the journeys stand on: a provider and a backend that misbehave on demand, a browser that keeps cookies
-//! as a browser does, a real provider, and certificates. The fakes run on a runtime of their own, so that a test
-//! that blocks its thread does not stop them.
+//! What the journeys stand on: a provider and a backend that misbehave on demand, a browser that
+//! keeps cookies as a browser does, a real provider, and certificates. The fakes run on a runtime
+//! of their own, so that a test that blocks its thread does not stop them.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};

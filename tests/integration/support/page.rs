@@ -1,4 +1,4 @@
-//! What a browser got: the last answer, the way to it, and what can be done with the page.
+//! A page in the browser: the last response, the redirects before it, its forms and links.
 
 use url::Url;
 
@@ -6,30 +6,30 @@ use super::browser::{Kind, RequestSpec};
 use super::html::{self, Form};
 use super::wire::Head;
 
-/// One answer on the way.
+/// One response.
 #[derive(Clone, Debug)]
 pub struct Redirect {
     pub url: Url,
     pub status: u16,
     pub location: Option<String>,
     pub set_cookies: Vec<String>,
-    /// Cookies that the browser did not take, and why.
+    /// Cookies that the browser rejected, and why.
     pub refused: Vec<(String, &'static str)>,
 }
 
-/// The last answer, and the way to it.
+/// The last response and the redirects before it.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub url: Url,
     pub head: Head,
     pub body: Vec<u8>,
-    /// All answers in order; the last is this page's own.
+    /// All responses in order. The last is this page.
     pub chain: Vec<Redirect>,
     pub(super) ask: RequestSpec,
 }
 
 impl Page {
-    /// The answer's status.
+    /// The response status.
     pub fn status(&self) -> u16 {
         self.head.status()
     }
@@ -50,7 +50,7 @@ impl Page {
             .unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
     }
 
-    /// The text that a person reads.
+    /// The visible text.
     pub fn words(&self) -> String {
         html::text(&self.text())
     }
@@ -65,14 +65,14 @@ impl Page {
         html::links(&self.text())
     }
 
-    /// `href` as seen from this page.
+    /// Resolves `href` against this page.
     pub fn resolve(&self, href: &str) -> Url {
         self.url
             .join(href)
             .unwrap_or_else(|error| panic!("{href}: {error}"))
     }
 
-    /// The hosts that answered, without repetition.
+    /// The hosts that responded, without duplicates.
     pub fn hosts(&self) -> Vec<&str> {
         let mut hosts: Vec<&str> = self
             .chain
@@ -83,7 +83,8 @@ impl Page {
         hosts
     }
 
-    /// The request that sends the form which has all the named fields (`values` may be empty: the first form).
+    /// The request that submits the form with all the named fields. With no `values`, the first
+    /// form.
     pub fn filled(&self, values: &[(&str, &str)]) -> RequestSpec {
         let form = self
             .post_replays()
@@ -104,7 +105,7 @@ impl Page {
         RequestSpec::new(Kind::Navigation, target.as_str()).from(&self.url)
     }
 
-    /// The request that follows this answer, if it is a redirect.
+    /// The request that follows this redirect, if it is one.
     pub(super) fn redirect(&self) -> Option<RequestSpec> {
         let location = self.header("location")?;
         let mut ask = RequestSpec {

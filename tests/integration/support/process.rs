@@ -1,4 +1,4 @@
-//! The real binary as a process of its own: what it says is kept line by line, and it ends with its owner.
+//! The real binary as a child process. Its output is kept line by line, and it ends with its owner.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running `doorward`. It is told to end, and if it does not, killed, when this is dropped.
+/// A running `doorward`. Dropping it sends SIGTERM, then kills the process.
 pub struct Process {
     child: Child,
     said: Arc<Mutex<Vec<String>>>,
@@ -18,7 +18,7 @@ pub struct Process {
 /// A running `doorward demo`.
 #[cfg(feature = "demo")]
 pub struct DemoProcess {
-    /// Origins without a slash at the end.
+    /// Origins without a trailing slash.
     pub store: String,
     pub forum: String,
     pub provider: String,
@@ -26,7 +26,7 @@ pub struct DemoProcess {
 }
 
 impl Process {
-    /// Starts it with these arguments, and these variables as its whole environment.
+    /// Starts the binary with these arguments and exactly these environment variables.
     pub fn start<A: AsRef<OsStr>>(arguments: &[A], environment: &[(&str, &str)]) -> Self {
         Self::spawn(
             Command::new(env!("CARGO_BIN_EXE_doorward"))
@@ -37,7 +37,7 @@ impl Process {
         )
     }
 
-    /// The same after these commands of the shell, such as `ulimit`.
+    /// The same after these shell commands, such as `ulimit`.
     pub fn start_after<A: AsRef<OsStr>>(
         shell: &str,
         arguments: &[A],
@@ -51,8 +51,8 @@ impl Process {
         )
     }
 
-    /// `doorward run` with this configuration file and one or two sockets, with their names, that were opened for it, as
-    /// systemd hands them over.
+    /// `doorward run` with this configuration file and one or two named sockets, passed as by
+    /// systemd socket activation.
     pub fn run_on(
         sockets: Vec<(&str, OwnedFd)>,
         config: &OsStr,
@@ -63,7 +63,7 @@ impl Process {
         process
     }
 
-    /// The same, which may fail to start.
+    /// The same without waiting until it serves.
     pub fn start_on(
         sockets: Vec<(&str, OwnedFd)>,
         config: &OsStr,
@@ -75,7 +75,8 @@ impl Process {
         );
         let names = names.join(":");
         let mut descriptors = sockets.into_iter().map(|(_, socket)| Stdio::from(socket));
-        // The standard streams are what can be handed to a child; the shell then puts them where systemd does.
+        // A child inherits only its standard streams, so the shell moves them to the systemd
+        // descriptors.
         let mut command = prepared(
             "exec 3<&0 4<&1 0</dev/null 1>&2; export LISTEN_PID=$$",
             &[OsStr::new("run"), "--config".as_ref(), config],
@@ -108,12 +109,12 @@ impl Process {
         Self { child, said }
     }
 
-    /// Its id.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// `doorward run` with this configuration file, listening.
+    /// Starts `doorward run` with this configuration file and waits until it serves.
     pub fn run(config: &OsStr, environment: &[(&str, &str)]) -> Self {
         let process = Self::start(
             &[OsStr::new("run"), OsStr::new("--config"), config],
@@ -123,12 +124,12 @@ impl Process {
         process
     }
 
-    /// What it said so far on both outputs, line by line.
+    /// The output so far, line by line.
     pub fn said(&self) -> Vec<String> {
         self.said.lock().expect("no reader panicked").clone()
     }
 
-    /// Waits until it has said a line with `part`, and gives the first such line.
+    /// Waits for a line that contains `part`, and returns the first one.
     pub fn line_with(&self, part: &str) -> String {
         let begun = Instant::now();
         loop {
@@ -145,10 +146,10 @@ impl Process {
         }
     }
 
-    /// The port that it says it listens on, under this `name` in the line that tells so: `address` or `admin`.
+    /// The port from the field `name` of the `serving` event: `address` or `admin`.
     pub fn port(&self, name: &str) -> u16 {
         let line = self.line_with("serving");
-        // As text `address=127.0.0.1:1`, as JSON `"address":"127.0.0.1:1"`.
+        // Text format `address=127.0.0.1:1`, JSON format `"address":"127.0.0.1:1"`.
         let words = line
             .split(['"', '=', ',', ' '])
             .filter(|word| !matches!(*word, "" | ":"));
@@ -157,7 +158,7 @@ impl Process {
         port.unwrap_or_else(|| panic!("no port under `{name}` in `{line}`"))
     }
 
-    /// Sends SIGTERM, as a service manager does.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         assert!(
             self.signal("TERM"),
@@ -166,7 +167,7 @@ impl Process {
         );
     }
 
-    /// Sends SIGINT, as the terminal does for Ctrl-C.
+    /// Sends SIGINT.
     pub fn interrupt(&self) {
         assert!(
             self.signal("INT"),
@@ -222,7 +223,7 @@ impl Drop for Process {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        // In good order first: it has temporary files to remove.
+        // SIGTERM first, because the demo removes its temporary files.
         if self.signal("TERM") && self.ends_within(Duration::from_secs(2)).is_some() {
             return;
         }
@@ -233,12 +234,12 @@ impl Drop for Process {
 
 #[cfg(feature = "demo")]
 impl DemoProcess {
-    /// Starts it on free ports, with JWTs that live so many seconds.
+    /// Starts the demo on free ports with this JWT lifetime in seconds.
     pub fn start(jwt_lifetime: u64) -> Self {
         Self::start_with(jwt_lifetime, &[])
     }
 
-    /// The same with more arguments.
+    /// The same with additional arguments.
     pub fn start_with(jwt_lifetime: u64, more: &[&str]) -> Self {
         let lifetime = format!("{jwt_lifetime}s");
         let arguments = [
@@ -276,7 +277,7 @@ impl DemoProcess {
     }
 }
 
-/// The binary, after these commands of the shell, whose process becomes its own.
+/// The binary, executed after these shell commands.
 fn prepared<A: AsRef<OsStr>>(shell: &str, arguments: &[A]) -> Command {
     let mut command = Command::new("/bin/sh");
     command
@@ -287,7 +288,7 @@ fn prepared<A: AsRef<OsStr>>(shell: &str, arguments: &[A]) -> Command {
     command
 }
 
-/// A pipe that fills up would stop the process.
+/// Reads the pipe, because a full pipe would block the process.
 fn keep(pipe: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
     let said = Arc::clone(said);
     std::thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! The certified OpenID provider from npm (`tests/provider/server.mjs`), started as a process of its own.
+//! The certified OpenID provider from npm (`tests/provider/server.mjs`), started as a process of
+//! its own.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -12,12 +13,14 @@ use serde_json::{Value, json};
 pub struct RealProvider {
     issuer: String,
     process: Child,
-    // The provider hears of the apps here, and ends with its stdin, so it does not outlive a test that is killed.
+    // The provider hears of the apps here, and ends with its stdin, so it does not outlive a test
+    // that is killed.
     lifeline: ChildStdin,
     events: Arc<Mutex<Vec<Value>>>,
 }
 
-/// A client's registration: `id` with the secret `ID-secret-0123456789abcdef`, for an app behind Doorward.
+/// A client's registration: `id` with the secret `ID-secret-0123456789abcdef`, for an app behind
+/// Doorward.
 pub fn registration(id: &str, public_url: &str) -> Value {
     json!({
         "client_id": id,
@@ -36,9 +39,11 @@ pub fn secret_of(id: &str) -> String {
 }
 
 impl RealProvider {
-    /// Starts with the options that `tests/provider/server.mjs` lists. Users: alice/alice, and bob/bob with role admin.
+    /// Starts with the options that `tests/provider/server.mjs` lists. Users: alice/alice, and
+    /// bob/bob with role admin.
     pub fn start(options: &Value) -> Self {
-        // Cargo runs tests in the package's folder; a path compiled in would outlive a cached build directory.
+        // Cargo runs tests in the package's folder; a path compiled in would outlive a cached build
+        // directory.
         let folder = Path::new("tests/provider");
         assert!(
             folder.join("node_modules/oidc-provider").exists(),
@@ -92,7 +97,8 @@ impl RealProvider {
         writeln!(&self.lifeline, "{}", json!({ "apps_port": port })).expect("the provider listens");
     }
 
-    /// What the provider did so far: `form`, `login`, `grant.success`, `grant.error`, `grant.revoked`, …
+    /// What the provider did so far: `form`, `login`, `grant.success`, `grant.error`,
+    /// `grant.revoked`, …
     pub fn events(&self) -> Vec<Value> {
         self.events.lock().expect("no reader panicked").clone()
     }

@@ -1,5 +1,5 @@
-//! A real Redis: a server of its own for each test, on a free port of this machine, with its own folder. Unit tests of
-//! the store use this file too, so it leans on nothing else in here.
+//! A real Redis: a server of its own for each test, on a free port of this machine, with its own
+//! folder. Unit tests of the store use this file too, so it leans on nothing else in here.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -181,7 +181,8 @@ impl RedisServer {
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same where it may be that nobody answers: a server that changes its role closes its connections.
+    /// The same where it may be that nobody answers: a server that changes its role closes its
+    /// connections.
     pub fn try_command(&self, words: &[&str]) -> Result<String, String> {
         let port = self.port.to_string();
         let is_tls = self

@@ -1,5 +1,5 @@
-//! Several real processes with one configuration file, one provider and the same apps behind them, by the real clock:
-//! what can be killed.
+//! Several real processes with one configuration file, one provider and the same backends, on the
+//! system clock, so that they can be killed.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::doorward::{Setup, Surroundings};
 use super::process::Process;
 use super::provider::Person;
 
-/// The replicas, and everything around them.
+/// The replicas and their environment.
 pub struct Replicas {
     pub around: Surroundings,
     pub processes: Vec<Process>,
 }
 
 impl Replicas {
-    /// Starts `count` of them. The origins are those of [`Setup::plain`].
+    /// Starts `count` replicas with the origins of [`Setup::plain`].
     pub fn start(count: usize, setup: Setup) -> Self {
         let around = setup.surround(Arc::new(SystemClock));
         let processes = (0..count)
@@ -27,12 +27,12 @@ impl Replicas {
         Self { around, processes }
     }
 
-    /// The same browser, served by this replica from now on.
+    /// Moves a browser to this replica.
     pub fn moved_to(&self, replica: usize, browser: Browser) -> Browser {
         browser.with_port(8080, self.processes[replica].port("address"))
     }
 
-    /// A browser in which `name` has opened this page of the store at a replica, and logged in on the way.
+    /// A browser in which `name` has opened this store page at a replica and logged in.
     pub async fn logged_in(&self, replica: usize, name: &str, path: &str) -> Browser {
         self.around.provider.sign_in(Person::new(name, &[]));
         let mut browser = self.moved_to(replica, Browser::new(Arc::new(SystemClock)));
@@ -50,7 +50,7 @@ impl Replicas {
         format!("http://store.localhost:8080{path}")
     }
 
-    /// `doorward` with this command and the same file; returns what it said, if it ended well.
+    /// Runs a `doorward` command with the same file and returns its output if it succeeds.
     pub fn command(&self, words: &[&str]) -> Result<String, String> {
         let file = self.around.file.to_str().expect("a plain name");
         let (command, rest) = words.split_first().expect("a command");

@@ -1,5 +1,5 @@
-//! A certificate authority that lives as long as a test: server certificates for invented names, and a client
-//! that trusts nobody else.
+//! A certificate authority that lives as long as a test: server certificates for invented names,
+//! and a client that trusts nobody else.
 
 use std::sync::Arc;
 
@@ -61,7 +61,8 @@ impl Authority {
         }
     }
 
-    /// A client that trusts this authority only, and shows a certificate of it where it is asked for one.
+    /// A client that trusts this authority only, and shows a certificate of it where it is asked
+    /// for one.
     pub fn client(&self) -> Arc<ClientConfig> {
         let own = self.certificate_for(&["client.test"]);
         let mut roots = RootCertStore::empty();
@@ -95,7 +96,8 @@ impl Certificate {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
     }
 
-    /// The same, for clients only that show a certificate of this authority; `protocols` are what it speaks.
+    /// The same, for clients only that show a certificate of this authority; `protocols` are what
+    /// it speaks.
     pub fn server_for_clients_of(
         &self,
         authority: &Authority,
@@ -122,7 +124,8 @@ impl Certificate {
         Arc::new(server)
     }
 
-    /// Base64 of the SHA-256 of the public key: what Chromium's `--ignore-certificate-errors-spki-list` takes.
+    /// Base64 of the SHA-256 of the public key: what Chromium's
+    /// `--ignore-certificate-errors-spki-list` takes.
     pub fn spki_sha256(&self) -> String {
         STANDARD.encode(digest::digest(
             &digest::SHA256,

@@ -1,4 +1,4 @@
-//! WebSocket frames (RFC 6455) by hand: an echo for the backend, a client for the browser.
+//! A minimal WebSocket implementation (RFC 6455): an echo server and a client.
 
 use std::io;
 
@@ -15,12 +15,12 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// A client's end.
+/// The client side.
 pub struct WebSocket {
     wire: Wire,
 }
 
-/// The headers that ask for an upgrade, with a fresh key.
+/// The upgrade headers, with a new key.
 pub fn upgrade_headers() -> Vec<(String, String)> {
     let key = STANDARD.encode(random_name(12));
     let pairs = [
@@ -44,7 +44,7 @@ pub fn accept_key(key: &str) -> String {
 }
 
 impl WebSocket {
-    /// Opens one with the browser's cookies; the error is the answer that refused.
+    /// Opens a WebSocket with the browser's cookies, or returns the refusing response.
     pub async fn open(browser: &mut Browser, ask: RequestSpec) -> Result<Self, Head> {
         let ask = RequestSpec {
             headers: [ask.headers, upgrade_headers()].concat(),
@@ -75,7 +75,7 @@ impl WebSocket {
             .await
     }
 
-    /// The next text message; `None` when the other side closed.
+    /// The next text message, or `None` if the peer closed.
     pub async fn poll(&mut self) -> io::Result<Option<String>> {
         loop {
             match read_frame(&mut self.wire).await {
@@ -90,7 +90,7 @@ impl WebSocket {
         }
     }
 
-    /// Waits for the other side to close, and answers; returned are the close frame's code and reason (section 7.1.5).
+    /// Waits for a close frame, replies, and returns its code and reason (section 7.1.5).
     pub async fn hear_close(&mut self) -> io::Result<(u16, String)> {
         loop {
             let (kind, payload) = read_frame(&mut self.wire).await?;
@@ -106,7 +106,7 @@ impl WebSocket {
     }
 }
 
-/// The backend's end: sends back what it hears until the client closes; `heard` is told each payload.
+/// The server side: echoes messages until the client closes, and reports each payload to `heard`.
 pub async fn echo(wire: &mut Wire, mut heard: impl FnMut(&[u8])) -> io::Result<()> {
     loop {
         let (kind, payload) = read_frame(wire).await?;

@@ -1,31 +1,31 @@
-//! HTTP/1.1 read by hand, byte for byte, so that tests see what was sent and not what a library made of it.
+//! A raw HTTP/1.1 reader, so that tests see the exact bytes.
 
 use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// Either kind of connection.
+/// A plain or TLS connection.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A connection with what was read ahead.
+/// A connection with buffered input.
 pub struct Wire {
     stream: Box<dyn Stream>,
     ahead: Vec<u8>,
 }
 
-/// The head of a request or an answer. Bytes above 127 appear as the characters of the same number.
+/// The head of a request or response. Bytes above 127 are decoded as Latin-1.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
-    /// As it came, with the empty line.
+    /// The raw bytes, including the empty line.
     pub raw: Vec<u8>,
     /// Request line or status line.
     pub start: String,
-    /// In the order and spelling they came.
+    /// The fields in their order and spelling.
     pub headers: Vec<(String, String)>,
 }
 
-/// How the end of a body is known (RFC 9112 section 6.3).
+/// The framing of a body (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Length(usize),
@@ -145,7 +145,8 @@ impl Wire {
         Ok(body)
     }
 
-    /// Reads the next part of a body: a chunk, or what has arrived. `rest` is what remains of the framing.
+    /// Reads the next part of a body: a chunk, or what has arrived. `rest` is what remains of the
+    /// framing.
     pub async fn next_part(&mut self, rest: &mut Framing) -> io::Result<Option<Vec<u8>>> {
         match *rest {
             Framing::Length(0) => Ok(None),
@@ -178,7 +179,8 @@ impl Wire {
         }
     }
 
-    /// What has arrived, at most `limit` bytes; waits for the first. Empty at the end of the stream.
+    /// What has arrived, at most `limit` bytes; waits for the first. Empty at the end of the
+    /// stream.
     pub async fn some_bytes(&mut self, limit: usize) -> io::Result<Vec<u8>> {
         if self.ahead.is_empty() {
             self.fill().await?;

@@ -1,4 +1,5 @@
-//! The provider from npm, driven by hand: login form, code, tokens, rotation, single sign-on, logout.
+//! The provider from npm, driven by hand: login form, code, tokens, rotation, single sign-on,
+//! logout.
 
 use std::sync::Arc;
 

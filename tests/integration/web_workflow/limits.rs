@@ -148,7 +148,8 @@ async fn session_endpoint_starts_no_login() {
     assert!(page.head.all("set-cookie").is_empty(), "{page}");
 }
 
-/// What a page may ask by itself while nobody sits before it: how long the session still lasts, and for news.
+/// What a page may ask by itself while nobody sits before it: how long the session still lasts, and
+/// for news.
 #[tokio::test]
 async fn background_paths_refresh_and_are_no_activity() {
     for jwts_live_long in [true, false] {

@@ -1,10 +1,12 @@
-//! Logins that somebody else prepared: whatever a sibling host or a link brings, nobody becomes somebody else.
+//! Logins that somebody else prepared: whatever a sibling host or a link brings, nobody becomes
+//! somebody else.
 
 use super::{CART, exchanges, is_sent_to_log_in, load, location, sets_session};
 use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 
-/// The attacker logs in and stops before the callback: the address with code and state, and the attempt's cookie.
+/// The attacker logs in and stops before the callback: the address with code and state, and the
+/// attempt's cookie.
 async fn prepared(doorward: &Doorward) -> (Browser, Page) {
     doorward.sign_in("mallory");
     let mut attacker = doorward.browser();

@@ -1,5 +1,5 @@
-//! Logins that go in circles end on a page that names the cause, the third time at the latest; whoever only logs in
-//! often is let in every time.
+//! Logins that go in circles end on a page that names the cause, the third time at the latest;
+//! whoever only logs in often is let in every time.
 
 use serde_json::json;
 
@@ -21,7 +21,8 @@ fn loses_session(doorward: &Doorward, browser: &mut Browser) {
     });
 }
 
-/// Follows redirects, `lose` being asked before each request, until a page comes. Each request carries `header`.
+/// Follows redirects, `lose` being asked before each request, until a page comes. Each request
+/// carries `header`.
 async fn goes_on(
     doorward: &Doorward,
     browser: &mut Browser,
@@ -134,8 +135,8 @@ async fn wrong_address_is_named_with_the_right_one() {
     }
 }
 
-/// Something in front shows the store under two names, and sends browsers from one to the other for everything but the
-/// callback: pages and callback have cookies of their own.
+/// Something in front shows the store under two names, and sends browsers from one to the other for
+/// everything but the callback: pages and callback have cookies of their own.
 #[tokio::test]
 async fn callback_host_mismatch_is_named() {
     let nothing: Loss = |_, _| {};

@@ -1,4 +1,5 @@
-//! The web workflow with the fake provider and echoing apps: each step of it, and what can come between.
+//! The web workflow with the fake provider and echoing apps: each step of it, and what can come
+//! between.
 
 use url::Url;
 

@@ -1,4 +1,5 @@
-//! A provider that grants no refresh token: the JWT's life is the session's, and the provider's own session helps on.
+//! A provider that grants no refresh token: the JWT's life is the session's, and the provider's own
+//! session helps on.
 
 use super::{CART, exchanges, load, refreshes, set};
 use crate::support::browser::{Kind, RequestSpec};

@@ -1,5 +1,5 @@
-//! While the provider is away, an app's sessions may go on for a little after their JWT expired: by what their seal
-//! vouches for, never past their other ends, and never on a refusal.
+//! While the provider is away, an app's sessions may go on for a little after their JWT expired: by
+//! what their seal vouches for, never past their other ends, and never on a refusal.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, sets_session, shown};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};

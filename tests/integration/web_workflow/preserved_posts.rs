@@ -1,5 +1,5 @@
-//! Work that meets an ended session: a form is kept, shown after the login, and sent once, as it was, when its sender
-//! says so; what is not kept is told so plainly.
+//! Work that meets an ended session: a form is kept, shown after the login, and sent once, as it
+//! was, when its sender says so; what is not kept is told so plainly.
 
 use super::{CART, is_sent_to_log_in, load, location, sets_session};
 use crate::support::assertions::{

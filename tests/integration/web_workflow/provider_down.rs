@@ -1,5 +1,5 @@
-//! A provider that is down when Doorward starts: who is signed in stays so, public pages are served, and it is found
-//! again without help.
+//! A provider that is down when Doorward starts: who is signed in stays so, public pages are
+//! served, and it is found again without help.
 
 use super::{CART, is_sent_to_log_in, load, shown};
 use crate::support::browser::{Kind, RequestSpec};

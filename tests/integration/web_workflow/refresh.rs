@@ -1,4 +1,5 @@
-//! Refreshing when the JWT has expired: one call, however many wait, and no token lost with an answer.
+//! Refreshing when the JWT has expired: one call, however many wait, and no token lost with an
+//! answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A refresh token that comes again after it was replaced: forgiven while an answer may have been lost, theft after.
+//! A refresh token that comes again after it was replaced: forgiven while an answer may have been
+//! lost, theft after.
 
 use super::{CART, is_sent_to_log_in, load, refreshes};
 use crate::support::doorward::Setup;

@@ -1,5 +1,5 @@
-//! Steps 9 and 10: what somebody gets today who copied a cookie. Binding to the device will change the first test of
-//! each; the others must hold for ever.
+//! Steps 9 and 10: what somebody gets today who copied a cookie. Binding to the device will change
+//! the first test of each; the others must hold for ever.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, shown};
 use crate::support::browser::{Browser, Kind, RequestSpec};

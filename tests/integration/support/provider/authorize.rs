@@ -1,4 +1,4 @@
-//! The authorization endpoint and the end of the session: what the person's browser is sent to.
+//! The endpoints for the browser: authorization and end of session.
 
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ fn back(state: &State, visit: &Visit, redirect_uri: &str, outcome: (&str, &str))
     Reply::redirect(target.as_str())
 }
 
-/// RP-initiated logout: the session ends, with all its grants; then back, if the address is registered.
+/// RP-initiated logout: ends the session and its grants, then redirects to a registered URI.
 pub(super) fn revoke_session(state: &mut State, visit: &Visit) -> Reply {
     let hinted = visit.parameter("id_token_hint").and_then(claims_of);
     let hinted_client = hinted
@@ -136,7 +136,7 @@ pub(super) fn revoke_session(state: &mut State, visit: &Visit) -> Reply {
     Reply::redirect(target.as_str())
 }
 
-/// The claims of a JWT, unverified: the provider knows its own.
+/// The claims of a JWT, without verification.
 fn claims_of(jwt: &str) -> Option<Value> {
     use base64::Engine as _;
     let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD

@@ -1,4 +1,4 @@
-//! The switches: what the provider does differently from a good one.
+//! The provider's switches and faults.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::gate::Gate;
 
-/// Where the provider can be called.
+/// The endpoints of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     Discovery,
@@ -20,7 +20,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// All of them.
+    /// All endpoints.
     pub const ALL: [Self; 8] = [
         Self::Discovery,
         Self::Jwks,
@@ -32,7 +32,7 @@ impl Endpoint {
         Self::Introspection,
     ];
 
-    /// Its path below the issuer.
+    /// The path below the issuer.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Discovery => "/.well-known/openid-configuration",
@@ -47,36 +47,36 @@ impl Endpoint {
     }
 }
 
-/// What goes wrong with a call as a whole.
+/// A fault of a whole call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Done as asked, answered so much later.
+    /// Processes the call and delays the response.
     Slow(Duration),
-    /// Done as asked, answered when the gate opens.
+    /// Processes the call and responds when the gate opens.
     Held(Gate),
-    /// Done and answered when the gate opens, if the caller is still there then.
+    /// Processes the call and responds when the gate opens, if the caller is still connected.
     HeldBefore(Gate),
-    /// An HTML page with status 200, nothing done.
+    /// Responds with an HTML page and status 200, without processing the call.
     Html,
-    /// This status with a short text, nothing done.
+    /// Responds with this status and a short text, without processing the call.
     Status(u16),
-    /// This status with this page, nothing done.
+    /// Responds with this status and page, without processing the call.
     Page(u16),
-    /// This status with this JSON, nothing done.
+    /// Responds with this status and JSON, without processing the call.
     Json(u16, &'static str),
-    /// A redirect to this address that keeps method and body (307), nothing done.
+    /// Redirects to this URL with 307, without processing the call.
     Redirect(String),
-    /// Status 200 with so many bytes of valid JSON, nothing done.
+    /// Responds with status 200 and this many bytes of valid JSON, without processing the call.
     Huge(usize),
-    /// Status 200 and JSON that breaks off, nothing done.
+    /// Responds with status 200 and truncated JSON, without processing the call.
     BrokenJson,
-    /// The connection is cut after the request was read, nothing done.
+    /// Closes the connection after reading the request, without processing the call.
     CutBefore,
-    /// Done as asked, but the connection is cut instead of the answer.
+    /// Processes the call, then closes the connection instead of responding.
     CutAfter,
 }
 
-/// What is wrong with a token.
+/// A flaw of a token.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Flaw {
     WrongIssuer,
@@ -87,15 +87,15 @@ pub enum Flaw {
     AlgNone,
     /// HMAC with the public key as secret.
     HmacWithPublicKey,
-    /// Signed by a key that the key set does not have, under a `kid` of its own.
+    /// Signed by an unpublished key with its own `kid`.
     KeyMissing,
-    /// Expired an hour before it was made.
+    /// Expired an hour before it was issued.
     Expired,
-    /// A claim with this value.
+    /// Sets a claim.
     Claim(&'static str, Value),
-    /// Without this claim (`exp` for instance).
+    /// Omits a claim, such as `exp`.
     Without(&'static str),
-    /// A header member with this value.
+    /// Sets a header parameter.
     Header(&'static str, Value),
 }
 
@@ -115,54 +115,54 @@ pub enum ExpiresIn {
     Seconds(u64),
 }
 
-/// How refreshes are refused.
+/// The error response to refreshes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshRefusal {
     pub status: u16,
-    /// The `error` member; `None`: an empty body.
+    /// The `error` member, or `None` for an empty body.
     pub error: Option<&'static str>,
 }
 
-/// The lasting switches; the default is a good provider with rotation and reuse detection.
+/// The switches. The default is a correct provider with rotation and reuse detection.
 #[derive(Clone, Debug)]
 pub struct Behaviour {
     /// `issuer` in the discovery document.
     pub discovery_issuer: Option<String>,
-    /// Discovery names this endpoint: left out otherwise, and 404.
+    /// Whether discovery lists this endpoint. Otherwise it responds with 404.
     pub has_end_session: bool,
     pub has_revocation: bool,
     pub has_userinfo: bool,
     pub has_introspection: bool,
-    /// The answer about every token.
+    /// The introspection response for every token.
     pub introspection_answer: Option<Value>,
-    /// A broken key stands first in the key set.
+    /// The key set starts with an invalid key.
     pub junk_in_jwks: bool,
-    /// The authorization response is this error instead of a code.
+    /// The authorization response carries this error instead of a code.
     pub authorize_error: Option<&'static str>,
-    /// `prompt=none` with nobody signed in is answered with the form.
+    /// `prompt=none` without a session shows the form.
     pub ignores_prompt_none: bool,
     pub iss_parameter: IssParameter,
     pub extra_callback_parameters: Vec<(String, String)>,
     pub id_token_flaws: Vec<Flaw>,
     pub access_token_flaws: Vec<Flaw>,
     pub opaque_access_token: bool,
-    /// `aud` of access tokens; `None`: the client's id.
+    /// `aud` of access tokens. `None` means the client ID.
     pub access_token_audience: Option<String>,
     pub token_lifetime: Duration,
     pub expires_in: ExpiresIn,
-    /// The code exchange grants a refresh token.
+    /// The code exchange issues a refresh token.
     pub grants_refresh_token: bool,
-    /// A refresh consumes its token and brings a new one; otherwise the answer has none and the old one stays.
+    /// A refresh consumes its token and issues a new one. Otherwise the old token stays valid.
     pub rotates_refresh_tokens: bool,
-    /// Without rotation: the answer to a refresh has the same token again.
+    /// Without rotation, the refresh response repeats the same token.
     pub repeats_refresh_token: bool,
-    /// A consumed token kills all that came of the same login.
+    /// Reuse of a consumed token revokes the whole family.
     pub detects_reuse: bool,
     pub refresh_brings_id_token: bool,
-    /// Refreshed tokens are for this `sub`.
+    /// Refreshed tokens carry this `sub`.
     pub refreshed_sub: Option<String>,
     pub refresh_refusal: Option<RefreshRefusal>,
-    /// What every password is answered with: status and JSON.
+    /// The response to every password grant: status and JSON.
     pub password_answer: Option<(u16, Value)>,
     pub password_brings_id_token: bool,
 }

@@ -1,4 +1,4 @@
-//! The provider's HTTP: one record for each call, the faults around it, and the way to its endpoint.
+//! The provider's HTTP server: records each call, applies faults, and dispatches to the endpoint.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use super::record::Visit;
 use super::state::State;
 use super::{authorize, token};
 
-/// An answer before it is HTTP.
+/// A response before it is written as HTTP.
 pub(super) struct Reply {
     status: u16,
     headers: Vec<(header::HeaderName, String)>,
@@ -71,7 +71,7 @@ impl Reply {
     }
 }
 
-/// The connection is cut instead of an answer.
+/// The connection is closed instead of a response.
 #[derive(Debug, thiserror::Error)]
 #[error("cut on purpose")]
 struct Cut;
@@ -81,7 +81,7 @@ pub(super) async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) {
         let state = Arc::clone(&state);
         async move { call(request, &state).await }
     });
-    // A client that goes away ends its connection and nothing else.
+    // A client disconnect ends its connection only.
     let _gone = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

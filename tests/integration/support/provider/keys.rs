@@ -14,7 +14,7 @@ pub struct SigningKey {
     pair: EcdsaKeyPair,
 }
 
-/// The keys that are published; the last one signs.
+/// The published keys. The last one signs.
 pub(super) struct Keys(Vec<SigningKey>);
 
 impl SigningKey {
@@ -26,7 +26,7 @@ impl SigningKey {
         }
     }
 
-    /// A key that a fixture holds as PKCS #8 (RFC 5208).
+    /// A key from a fixture, as PKCS #8 (RFC 5208).
     pub fn from_pkcs8(kid: &str, pkcs8: &[u8]) -> Self {
         let pair =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).expect("a key");

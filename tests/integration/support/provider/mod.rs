@@ -1,5 +1,5 @@
-//! An OpenID provider that does what it is told: correct until a test says otherwise, with a switch for every
-//! misbehaviour, and a record of everything it was asked. It shares no code with Doorward's own verification.
+//! A fake OpenID provider. It is correct by default, has a switch for every fault, and records
+//! every call. It shares no code with Doorward's verification.
 
 mod authorize;
 mod behaviour;
@@ -24,17 +24,17 @@ use super::deployment::Deployment;
 use super::listening::Listening;
 use state::State;
 
-/// The provider and all that a test can ask of it.
+/// The provider and its test API.
 pub struct FakeProvider {
     issuer: String,
-    /// The origin of its endpoints.
+    /// The origin of the endpoints.
     address: String,
     listening: Listening,
     state: Arc<Mutex<State>>,
 }
 
 impl FakeProvider {
-    /// Starts on a free port; `iat` and `exp` come from `clock`. Nobody is signed in.
+    /// Starts on a free port. `iat` and `exp` come from `clock`. No user is signed in.
     pub fn start(clock: Arc<dyn Clock>) -> Self {
         Self::start_as("127.0.0.1", clock)
     }
@@ -60,12 +60,12 @@ impl FakeProvider {
         &self.issuer
     }
 
-    /// The address of an endpoint.
+    /// The URL of an endpoint.
     pub fn url(&self, endpoint: Endpoint) -> String {
         format!("{}{}", self.address, endpoint.path())
     }
 
-    /// Issues and signs from now on as the provider that a fixture was recorded with.
+    /// Takes over the issuer and signing key of a recorded deployment.
     pub fn continue_as(&mut self, deployment: &Deployment) {
         self.issuer.clone_from(&deployment.issuer);
         let mut state = self.state();
@@ -73,44 +73,44 @@ impl FakeProvider {
         state.keys.replace(deployment.signing_key());
     }
 
-    /// Accepts a refresh token that a fixture's provider gave to this client for this person.
+    /// Accepts a refresh token that the recorded provider issued to this client for this user.
     pub fn restore_refresh_token(&self, token: &str, client_id: &str, person: Person, sid: &str) {
         self.state().restore(token, client_id, person, sid);
     }
 
-    /// Makes a client known.
+    /// Registers a client.
     pub fn register(&self, client: Client) {
         self.state().clients.insert(client.id.clone(), client);
     }
 
-    /// Whoever comes to the authorization endpoint from now on is this person.
+    /// Signs this user in: the authorization endpoint redirects without a form.
     pub fn sign_in(&self, user: Person) {
         self.state().sign_in(user);
     }
 
-    /// This person can log in with this name and password.
+    /// Lets this user log in with this name and password.
     pub fn knows(&self, name: &str, password: &str, user: Person) {
         self.state()
             .people
             .insert(name.to_owned(), (password.to_owned(), user));
     }
 
-    /// Nobody is signed in: the authorization endpoint shows a form.
+    /// Signs the user out: the authorization endpoint shows a form.
     pub fn sign_out(&self) {
         self.state().session = None;
     }
 
-    /// Changes how the provider behaves from now on.
+    /// Changes the provider's behaviour.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut self.state().behaviour);
     }
 
-    /// Every call of `endpoint` fails like this until [`Self::heal`].
+    /// Makes every call of `endpoint` fail until [`Self::heal`].
     pub fn fault(&self, endpoint: Endpoint, fault: Fault) {
         self.state().faults.insert(endpoint, fault);
     }
 
-    /// The next call of `endpoint` fails like this; several are served in order.
+    /// Makes the next call of `endpoint` fail. Several faults apply in order.
     pub fn fault_once(&self, endpoint: Endpoint, fault: Fault) {
         self.state()
             .next_faults
@@ -119,29 +119,29 @@ impl FakeProvider {
             .push_back(fault);
     }
 
-    /// Ends the faults of `endpoint`.
+    /// Removes the faults of `endpoint`.
     pub fn heal(&self, endpoint: Endpoint) {
         let mut state = self.state();
         state.faults.remove(&endpoint);
         state.next_faults.remove(&endpoint);
     }
 
-    /// Refuses connections from now on; those that are open are cut.
+    /// Refuses new connections and closes the open ones.
     pub fn stop(&self) {
         self.listening.stop();
     }
 
-    /// Listens again where it did before, remembering everything.
+    /// Listens on the same port again, with the same state.
     pub fn restart(&mut self) {
         self.listening = listen(self.listening.port(), &self.state);
     }
 
-    /// Signs with a new key from now on; the old one stays in the key set if `keep_old`.
+    /// Signs with a new key. The old key stays in the key set if `keep_old`.
     pub fn rotate_keys(&self, keep_old: bool) {
         self.state().keys.rotate(keep_old);
     }
 
-    /// The `sid` of whoever is signed in.
+    /// The `sid` of the current session.
     pub fn session(&self) -> String {
         self.state()
             .session
@@ -150,14 +150,13 @@ impl FakeProvider {
             .expect("somebody is signed in")
     }
 
-    /// A logout token for this client, with the claims that say who it is about, and what is wrong with it.
-    /// It is not sent to anybody.
+    /// Creates a logout token for this client with these claims and flaws.
     pub fn logout_token(&self, client_id: &str, claims: &Value, flaws: &[Flaw]) -> String {
         tokens::logout_token(&self.state(), client_id, claims, flaws)
     }
 
-    /// An access token that a client on a phone got for alice and the store, as a JWT: with these claims over its own,
-    /// of which `null` leaves one out, and what is wrong with it.
+    /// Issues an access token for alice and the store to a mobile client, as a JWT, with these
+    /// claims merged in (`null` omits one) and these flaws.
     pub fn access_token(&self, claims: &Value, flaws: &[Flaw]) -> String {
         let mut state = self.state();
         let token = tokens::presented_token(&state, claims, flaws);
@@ -165,7 +164,7 @@ impl FakeProvider {
         token
     }
 
-    /// The same as an opaque token.
+    /// Issues the same as an opaque token.
     pub fn opaque_token(&self, claims: &Value) -> String {
         let mut state = self.state();
         let said = Value::Object(tokens::presented_claims(&state, claims));
@@ -174,27 +173,27 @@ impl FakeProvider {
         token
     }
 
-    /// An opaque token is not active any more.
+    /// Deactivates an opaque token.
     pub fn forget_opaque_token(&self, token: &str) {
         self.state().opaque_tokens.remove(token);
     }
 
-    /// FusionAuth's signature over a webhook's body, and what is wrong with it.
+    /// Signs a webhook body as FusionAuth does, with these flaws.
     pub fn webhook_signature(&self, body: &str, flaws: &[Flaw]) -> String {
         tokens::webhook_signature(&self.state(), body, flaws)
     }
 
-    /// Makes every refresh token of this person invalid, as an administrator would.
+    /// Revokes every refresh token of this user, as an administrator would.
     pub fn end_grants_of(&self, sub: &str) {
         self.state().end_grants_of(sub);
     }
 
-    /// How often an endpoint was called, faults included.
+    /// The number of calls of an endpoint, including failed ones.
     pub fn calls(&self, endpoint: Endpoint) -> usize {
         self.visits(endpoint).len()
     }
 
-    /// Every call of an endpoint, in order.
+    /// The calls of an endpoint, in order.
     pub fn visits(&self, endpoint: Endpoint) -> Vec<Visit> {
         self.state()
             .record
@@ -205,7 +204,7 @@ impl FakeProvider {
             .collect()
     }
 
-    /// How often the token endpoint was asked for this grant type.
+    /// The number of token requests with this grant type.
     pub fn grants(&self, grant_type: &str) -> usize {
         self.visits(Endpoint::Token)
             .iter()
@@ -213,17 +212,17 @@ impl FakeProvider {
             .count()
     }
 
-    /// How often the login form was shown.
+    /// The number of times that the login form was shown.
     pub fn forms_shown(&self) -> usize {
         self.state().record.forms_shown
     }
 
-    /// Every refresh token that was presented, with what it was worth then.
+    /// The presented refresh tokens with their status at that time.
     pub fn presented(&self) -> Vec<PresentedSession> {
         self.state().record.presented.clone()
     }
 
-    /// No refresh token was presented after it had been consumed or revoked.
+    /// Asserts that no consumed or revoked refresh token was presented.
     pub fn assert_no_dead_refresh_token_was_sent(&self) {
         let presented = self.presented();
         let dead: Vec<&PresentedSession> = presented
@@ -236,17 +235,17 @@ impl FakeProvider {
         );
     }
 
-    /// The tokens that were revoked through the revocation endpoint.
+    /// The tokens revoked through the revocation endpoint.
     pub fn revoked(&self) -> Vec<String> {
         self.state().record.revoked.clone()
     }
 
-    /// Whether the grant behind this refresh token still lives.
+    /// Whether the grant of this refresh token is still valid.
     pub fn is_live(&self, refresh_token: &str) -> bool {
         self.state().standing(refresh_token) == SessionStatus::Live
     }
 
-    /// Every JWT, opaque token, refresh token and code that was ever given out: canaries for backend and logs.
+    /// All issued JWTs, opaque tokens, refresh tokens and codes, as canaries for backend and logs.
     pub fn secrets(&self) -> Vec<String> {
         self.state().record.secrets.clone()
     }

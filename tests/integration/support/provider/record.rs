@@ -1,8 +1,8 @@
-//! What the provider was asked, kept for assertions.
+//! The calls that the provider received, for assertions.
 
 use super::behaviour::Endpoint;
 
-/// Everything so far.
+/// All calls so far.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) visits: Vec<Visit>,
@@ -17,12 +17,12 @@ pub(super) struct Record {
 pub struct Visit {
     pub endpoint: Endpoint,
     pub method: String,
-    /// Of the query, then of the form body.
+    /// Parameters of the query, then of the form body.
     pub parameters: Vec<(String, String)>,
     pub headers: Vec<(String, String)>,
 }
 
-/// A refresh token as it was presented at the token endpoint.
+/// A refresh token presented at the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentedSession {
     pub token: String,
@@ -30,13 +30,13 @@ pub struct PresentedSession {
     pub standing: SessionStatus,
 }
 
-/// What a refresh token is worth.
+/// The status of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionStatus {
     Live,
     /// It was exchanged for a successor.
     Consumed,
-    /// It, or all of its login, was revoked.
+    /// The token or its grant was revoked.
     Revoked,
     Unknown,
 }

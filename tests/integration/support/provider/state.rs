@@ -1,4 +1,4 @@
-//! What the provider knows: clients, who is signed in, codes, refresh tokens and their families.
+//! The provider's state: clients, the session, codes, refresh tokens and their families.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::record::{PresentedSession, Record, SessionStatus};
 #[derive(Clone, Debug)]
 pub struct Client {
     pub id: String,
-    /// `None`: a public client.
+    /// `None` for a public client.
     pub secret: Option<String>,
     pub redirect_uris: Vec<String>,
     pub post_logout_redirect_uris: Vec<String>,
@@ -33,7 +33,7 @@ impl Client {
     }
 }
 
-/// Somebody who can sign in, with the claims that tokens carry besides `sub`.
+/// A user and the claims of their tokens besides `sub`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Person {
     pub sub: String,
@@ -41,7 +41,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// `name` with usual claims, the groups `customers`, and these roles.
+    /// A user with the usual claims, the group `customers`, and these roles.
     pub fn new(name: &str, roles: &[&str]) -> Self {
         let claims = json!({
             "email": format!("{name}@example.com"),
@@ -59,14 +59,14 @@ impl Person {
         }
     }
 
-    /// One claim more, or another value.
+    /// Adds or replaces a claim.
     pub fn with_claim(mut self, name: &str, value: Value) -> Self {
         self.claims.insert(name.to_owned(), value);
         self
     }
 }
 
-/// What a login gave to a client; all that is refreshed from it is one family.
+/// A grant from a login. All tokens refreshed from it form one family.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub(super) client_id: String,
@@ -94,7 +94,7 @@ pub(super) struct Session {
 
 pub(super) struct State {
     pub(super) issuer: String,
-    /// The origin of its endpoints; not the issuer where a fixture gives that.
+    /// The origin of the endpoints. Differs from the issuer when a fixture sets the issuer.
     pub(super) address: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) behaviour: Behaviour,
@@ -102,11 +102,11 @@ pub(super) struct State {
     pub(super) next_faults: HashMap<Endpoint, VecDeque<Fault>>,
     pub(super) clients: HashMap<String, Client>,
     pub(super) session: Option<Session>,
-    /// Whoever can log in with a password, by name.
+    /// Users who can log in with a password, by name.
     pub(super) people: HashMap<String, (String, Person)>,
     pub(super) codes: HashMap<String, Code>,
     pub(super) access_tokens: HashMap<String, Person>,
-    /// With what introspection says of them.
+    /// Opaque tokens with their introspection responses.
     pub(super) opaque_tokens: HashMap<String, Value>,
     pub(super) keys: Keys,
     pub(super) record: Record,
@@ -152,7 +152,7 @@ impl State {
         once.or_else(|| self.faults.get(&endpoint).cloned())
     }
 
-    /// A new secret that must not be seen anywhere else.
+    /// A new random secret, recorded as a canary.
     pub(super) fn secret(&mut self) -> String {
         let secret = random_name(24);
         self.record.secrets.push(secret.clone());
@@ -171,7 +171,7 @@ impl State {
         token
     }
 
-    /// A refresh token that an earlier provider with the same keys gave out.
+    /// Restores a refresh token that an earlier provider with the same keys issued.
     pub(super) fn restore(&mut self, token: &str, client_id: &str, person: Person, sid: &str) {
         let grant = Grant {
             client_id: client_id.to_owned(),
@@ -192,7 +192,7 @@ impl State {
             .map_or(SessionStatus::Unknown, |(_, standing)| *standing)
     }
 
-    /// Records that the token was presented, and hands out its grant if it is worth something.
+    /// Records the presented token and returns its grant if the token is usable.
     pub(super) fn present(&mut self, token: &str, client_id: &str) -> Option<Grant> {
         let standing = self.standing(token);
         let presented = PresentedSession {
@@ -223,7 +223,7 @@ impl State {
         }
     }
 
-    /// RFC 7009: the whole login goes with its token.
+    /// RFC 7009: revoking a token revokes the whole grant.
     pub(super) fn revoke(&mut self, token: &str) {
         self.record.revoked.push(token.to_owned());
         if let Some(family) = self

@@ -1,4 +1,4 @@
-//! The endpoints that Doorward calls itself: token, revocation, userinfo, discovery.
+//! The server-to-server endpoints: token, revocation, introspection, userinfo, discovery.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -73,7 +73,7 @@ pub(super) fn token(state: &mut State, visit: &Visit) -> Reply {
     }
 }
 
-/// RFC 7009: 200 whether the token was known or not.
+/// RFC 7009: responds with 200 for unknown tokens too.
 pub(super) fn revocation(state: &mut State, visit: &Visit) -> Reply {
     if authenticated_client(state, visit).is_none() {
         return error(401, "invalid_client");
@@ -85,7 +85,7 @@ pub(super) fn revocation(state: &mut State, visit: &Visit) -> Reply {
     Reply::empty(200)
 }
 
-/// RFC 7662: what was given out as opaque is active until it is forgotten.
+/// RFC 7662: an opaque token is active until it is deactivated.
 pub(super) fn introspection(state: &State, visit: &Visit) -> Reply {
     if authenticated_client(state, visit).is_none() {
         return error(401, "invalid_client");
@@ -127,7 +127,7 @@ fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     let grant = code.grant.clone();
     let replayed = std::mem::replace(&mut code.used, true);
     if replayed {
-        // RFC 6749 section 4.1.2: what came of a code that is used twice is revoked.
+        // RFC 6749 section 4.1.2: reuse of a code revokes its grant.
         state.revoke_where(|other| other.family == grant.family);
     }
     if !fits || replayed {
@@ -142,7 +142,7 @@ fn exchange(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     answer(state, &grant, refresh_token, true)
 }
 
-/// RFC 6749 section 4.3; a session of its own at the provider, as there is no browser.
+/// RFC 6749 section 4.3. Creates a provider session of its own, as there is no browser.
 fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     if let Some((status, answer)) = &state.behaviour.password_answer {
         return Reply::json(*status, answer);
@@ -241,7 +241,8 @@ fn answer(
     Reply::json(200, &body)
 }
 
-/// RFC 6749 section 2.3.1: Basic (form-encoded parts) or in the body; a public client only names itself.
+/// RFC 6749 section 2.3.1: Basic (form-encoded parts) or in the body; a public client only names
+/// itself.
 fn authenticated_client(state: &State, visit: &Visit) -> Option<String> {
     let basic = visit
         .header("authorization")

@@ -1,4 +1,4 @@
-//! JWTs made by hand, good ones and flawed ones.
+//! Builds JWTs by hand, valid and flawed.
 
 use std::time::Duration;
 
@@ -38,12 +38,13 @@ pub(super) fn access_token(state: &State, grant: &Grant) -> String {
     signed(state, "at+jwt", claims, &state.behaviour.access_token_flaws)
 }
 
-/// An access token that some client got for the store (RFC 9068), with `more` over its claims; `null` leaves one out.
+/// An access token for the store (RFC 9068), with `more` merged into its claims; `null` omits a
+/// claim.
 pub(super) fn presented_token(state: &State, more: &Value, flaws: &[Flaw]) -> String {
     signed(state, "at+jwt", presented_claims(state, more), flaws)
 }
 
-/// The same claims without a signature.
+/// The same without a signature.
 pub(super) fn presented_claims(state: &State, more: &Value) -> Map<String, Value> {
     let now = state.clock.now();
     let Value::Object(mut claims) = json!({
@@ -63,7 +64,8 @@ pub(super) fn presented_claims(state: &State, more: &Value) -> Map<String, Value
     claims
 }
 
-/// A logout token (OpenID Connect Back-Channel Logout section 2.4) with `claims` besides: `sid`, `sub`, or both.
+/// A logout token (OpenID Connect Back-Channel Logout section 2.4) with these claims: `sid`, `sub`,
+/// or both.
 pub(super) fn logout_token(state: &State, client_id: &str, more: &Value, flaws: &[Flaw]) -> String {
     let now = state.clock.now();
     let Value::Object(mut claims) = json!({
