@@ -12,6 +12,8 @@ pub(crate) struct Literals {
     pub(crate) codes: BTreeSet<String>,
     /// The last argument of each `tracing` macro.
     pub(crate) events: BTreeSet<String>,
+    /// Such arguments that are not a code.
+    pub(crate) prose: BTreeSet<String>,
 }
 
 /// Folders and files that hold nothing for operators to look up.
@@ -22,6 +24,7 @@ pub(crate) fn literals() -> Literals {
         all: BTreeSet::new(),
         codes: BTreeSet::new(),
         events: BTreeSet::new(),
+        prose: BTreeSet::new(),
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     collect(root, "src", &mut found);
@@ -60,7 +63,11 @@ fn read(text: &str, found: &mut Literals) {
             Token::Word(word) if word == "code" && is_word(&tokens, at, "fn") => {
                 expects_body = true
             }
-            Token::Word(word) if word == "tracing" => found.events.extend(event(&tokens[at..])),
+            Token::Word(word) if word == "tracing" => match event(&tokens[at..]) {
+                Some(name) if is_code(&name) => _ = found.events.insert(name),
+                Some(prose) => _ = found.prose.insert(prose),
+                None => {}
+            },
             Token::Sign('{') => {
                 depth += 1;
                 if std::mem::take(&mut expects_body) {
@@ -130,8 +137,8 @@ fn event(tokens: &[Token]) -> Option<String> {
         .rev()
         .find(|token| !matches!(token, Token::Sign(',')))?;
     match last {
-        Token::Literal(literal) if is_code(literal) => Some(literal.clone()),
-        Token::Literal(_) | Token::Word(_) | Token::Sign(_) => None,
+        Token::Literal(literal) => Some(literal.clone()),
+        Token::Word(_) | Token::Sign(_) => None,
     }
 }
 
@@ -224,7 +231,8 @@ fn literals_of_codes_and_events_are_told_apart() {
         pub const fn code(self) -> &'static str {
             match self { Self::A => "first_code", Self::B { c: '"' } => r#"raw"#, _ => { "second" } }
         }
-        fn other() { "no_code"; tracing::warn!(app = %f("x_y"), code = code(), "event_name",); tracing::info!(a = 1); }
+        fn other() { "no_code"; tracing::warn!(app = %f("x_y"), code = code(), "event_name",); tracing::info!(a = 1);
+            tracing::error!("it broke"); }
         #[cfg(test)]
 mod declared;
         const A: &str = "after_a_declaration";
@@ -236,6 +244,7 @@ mod tests {
         all: BTreeSet::new(),
         codes: BTreeSet::new(),
         events: BTreeSet::new(),
+        prose: BTreeSet::new(),
     };
     read(text, &mut found);
     let set = |names: &[&str]| {
@@ -246,6 +255,7 @@ mod tests {
     };
     assert_eq!(found.codes, set(&["first_code", "second"]));
     assert_eq!(found.events, set(&["event_name"]));
+    assert_eq!(found.prose, set(&["it broke"]));
     assert_eq!(
         found.all,
         set(&[
