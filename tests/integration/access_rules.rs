@@ -1,5 +1,5 @@
-//! Access rules from outside: who gets in, who is refused in which form, and that no spelling of a
-//! path changes it.
+//! Access rules: who is admitted, how requests are refused, and that no spelling of a
+//! path bypasses a rule.
 
 use crate::support::assertions::{
     CART, Dialogue, alice, assert_error_page, assert_login_starts, assert_problem, fetched,

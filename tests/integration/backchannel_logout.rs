@@ -1,5 +1,5 @@
-//! The provider ends sessions behind the browsers' backs (OpenID Connect Back-Channel Logout 1.0):
-//! those that it names, at once and everywhere in this process; and nobody else can.
+//! OpenID Connect Back-Channel Logout 1.0: ends the named sessions at once, and only for valid
+//! logout tokens of the provider.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::support::provider::{Endpoint, Fault, Flaw};
 const PATH: &str = "/.doorward/backchannel-logout";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// What Doorward says to a form that a program sends.
+/// The response to a form of a non-browser client.
 async fn told(door: &Doorward, form: impl Into<Vec<u8>>) -> Page {
     let ask = RequestSpec::new(Kind::Program, &door.store_url(PATH))
         .method("POST")
@@ -22,7 +22,7 @@ async fn told(door: &Doorward, form: impl Into<Vec<u8>>) -> Page {
     answer
 }
 
-/// The provider says that the sessions of `claims` at the store have ended.
+/// Sends a logout token with `claims` to the store.
 async fn ends(door: &Doorward, claims: Value) {
     let token = door.provider.logout_token("store", &claims, &[]);
     let answer = told(door, format!("logout_token={token}")).await;
@@ -63,7 +63,7 @@ fn revocations(outcome: &str) -> String {
 
 #[tokio::test]
 async fn logout_by_sid_ends_sessions_of_that_provider_session_only() {
-    // Whether the token names the person too makes no difference.
+    // A `sub` beside the `sid` makes no difference.
     for names_the_person in [false, true] {
         let door = Setup::plain().start();
         let (cart, posts) = (door.store_url(CART), door.forum_url("/posts"));
@@ -268,8 +268,8 @@ async fn unavailable_provider_keys_yield_503() {
         "{answer}"
     );
     door.provider.heal(Endpoint::Jwks);
-    // It did not count. A fetch of Doorward's own that failed just before may be remembered for
-    // another two seconds.
+    // It was not counted. A failed key fetch is remembered for
+    // two seconds.
     let mut tries = 0;
     while told(&door, format!("logout_token={token}")).await.status() != 200 {
         tries += 1;
@@ -301,8 +301,8 @@ async fn logout_ends_session_with_expired_jwt() {
     }
 }
 
-/// Where the access token is the session and does not name the provider's, the ID token does, at
-/// every refresh too.
+/// With the access token as session JWT and no `sid` in it, the `sid` comes from the ID token, at
+/// refreshes too.
 #[tokio::test]
 async fn logout_by_sid_ends_session_whose_jwt_lacks_sid() {
     let door = Setup::plain().store("session_jwt = \"access\"").start();
@@ -324,7 +324,7 @@ async fn logout_by_sid_ends_session_whose_jwt_lacks_sid() {
     is_over(&door, &mut lost).await;
 }
 
-/// A refresh cookie alone says whose session it is, and not which one of the provider's.
+/// A refresh cookie alone names the user, but not the provider session.
 #[tokio::test]
 async fn logout_ends_session_without_jwt_cookie() {
     for (by_person, refreshes) in [(true, 0), (false, 1)] {

@@ -1,4 +1,4 @@
-//! A backend that is down, slow, breaks off or oversteps: the answer says whose fault it is, and
+//! A backend that is down, slow, aborts or misbehaves: the response names the culprit, and
 //! the session stays.
 
 use crate::support::assertions::{CART, SOON, alice, assert_error_page, assert_problem, fetched};
@@ -71,7 +71,7 @@ async fn backend_closing_before_response_yields_502() {
         let before = door.store.count();
         assert_problem(&browser.send(ask).await, 502, "upstream_connection_closed");
         let tries = door.store.count() - before;
-        // A GET may go out once more where the connection had served before; a POST never does.
+        // A GET may be repeated after a reused connection failed; a POST is not.
         assert!(
             tries == 1 || (method == "GET" && tries == 2),
             "{method} was sent {tries} times"
@@ -205,7 +205,7 @@ async fn refused_upgrade_is_an_ordinary_response() {
     let mut browser = alice(&door).await;
     let mut ask = RequestSpec::new(Kind::Fetch, &door.store_url("/no-socket"));
     ask.headers = upgrade_headers();
-    // Not a WebSocket for the backend of this test: it answers like any page.
+    // This backend does not accept WebSockets here and responds like any page.
     ask.headers.retain(|(name, _)| name != "Upgrade");
     ask.headers
         .push(("Upgrade".to_owned(), "something/1".to_owned()));

@@ -1,5 +1,5 @@
-//! A gibibyte up and a gibibyte down through the real process: what it holds of them at any time is
-//! little.
+//! Bodies of one gibibyte in both directions through the real process take little
+//! memory.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use crate::support::listening::Listening;
 use crate::support::process::Process;
 
 const GIB: u64 = 1 << 30;
-/// What makes it take the room that it needs for any body.
+/// Warms up the buffers that any body needs.
 const WARM_UP: u64 = 32 << 20;
 const MAX_GROWTH_KIB: u64 = 10 * 1024;
 const PART: usize = 256 * 1024;
@@ -54,7 +54,7 @@ enum Coding {
     Chunked,
 }
 
-/// The most memory that the process ever had in use.
+/// The peak resident memory of the process.
 fn peak_kib(process: &Process) -> u64 {
     let status =
         fs::read_to_string(format!("/proc/{}/status", process.id())).expect("the system tells");
@@ -68,7 +68,7 @@ fn peak_kib(process: &Process) -> u64 {
         .expect("a number")
 }
 
-/// Sends so many bytes; gives how many the backend counted.
+/// Uploads this many bytes and returns the backend's count.
 async fn up(port: u16, size: u64, coding: Coding) -> io::Result<u64> {
     let (mut read, mut write) = TcpStream::connect(("127.0.0.1", port)).await?.into_split();
     let framing = match coding {
@@ -99,7 +99,7 @@ async fn up(port: u16, size: u64, coding: Coding) -> io::Result<u64> {
     Ok(counted.parse().expect("a number"))
 }
 
-/// Asks for so many bytes, and counts them.
+/// Downloads this many bytes and returns the count.
 async fn down(port: u16, size: u64) -> io::Result<u64> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let head = format!(
@@ -111,8 +111,8 @@ async fn down(port: u16, size: u64) -> io::Result<u64> {
     rest(&mut stream, begun).await
 }
 
-/// A backend that counts what it is sent, and sends as many bytes as it is asked for, on one
-/// connection each.
+/// A backend that counts uploaded bytes and sends the requested number of bytes, one
+/// exchange per connection.
 async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
     let (head, begun) = head_of(&mut stream).await?;
     let lower = head.to_lowercase();
@@ -146,7 +146,7 @@ async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(answer.as_bytes()).await
 }
 
-/// The head, and what came with it of the body.
+/// Reads the head and the part of the body that came with it.
 async fn head_of(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     let mut read = Vec::new();
     loop {
@@ -160,7 +160,7 @@ async fn head_of(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     }
 }
 
-/// How many bytes come until the end.
+/// Counts the bytes until the end.
 async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin), begun: Vec<u8>) -> io::Result<u64> {
     let (mut count, mut part) = (begun.len() as u64, vec![0; PART]);
     loop {
@@ -171,7 +171,7 @@ async fn rest(stream: &mut (impl tokio::io::AsyncRead + Unpin), begun: Vec<u8>) 
     }
 }
 
-/// How many bytes are in chunks, whose sizes are between the `x`s of this test.
+/// Counts the bytes in chunks. The data consists of `x`.
 async fn count_chunks(stream: &mut TcpStream, begun: Vec<u8>) -> io::Result<u64> {
     let (mut count, mut tail, mut part) = (0, Vec::new(), begun);
     loop {

@@ -1,5 +1,5 @@
-//! Who the client is: what a load balancer says by the PROXY protocol or in `Forwarded`, and what
-//! everybody else may not.
+//! The client address: from the PROXY protocol or forwarded headers of trusted proxies, and from
+//! nobody else.
 
 use crate::support::assertions::{Dialogue, metric_reaches};
 use crate::support::doorward::{Doorward, Setup};
@@ -11,8 +11,8 @@ async fn dialogue(door: &Doorward) -> Dialogue {
     Dialogue::with(&door.browser(), &door.site().store).await
 }
 
-/// The address that the store is told of a request that begins with these bytes and has these
-/// fields.
+/// The client address that the store gets for a connection with this prefix and these
+/// headers.
 async fn told(door: &Doorward, before: &[u8], fields: &str) -> String {
     let mut dialogue = dialogue(door).await;
     let reply = dialogue
@@ -45,7 +45,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
         "198.51.100.8"
     );
     assert_eq!(told(&door, b"PROXY UNKNOWN\r\n", "").await, "127.0.0.1");
-    // The client that the header names is not a trusted proxy, so its own headers do not count.
+    // The client in the PROXY header is not a trusted proxy, so its forwarded headers are removed.
     assert_eq!(
         told(
             &door,
@@ -55,7 +55,7 @@ async fn proxy_protocol_v1_and_v2_set_the_client_address() {
         .await,
         "198.51.100.7"
     );
-    // The client that the header names is a trusted proxy.
+    // The client in the PROXY header is a trusted proxy.
     assert_eq!(
         told(
             &door,
@@ -94,7 +94,7 @@ async fn proxy_protocol_requires_header_and_trust() {
         3.0,
     )
     .await;
-    // Twice: the second one is a request that cannot be read.
+    // A second PROXY header is an invalid request.
     let mut twice = dialogue(&door).await;
     twice
         .say([FIRST, FIRST, GET.as_bytes(), b"\r\n"].concat())

@@ -1,4 +1,4 @@
-//! `doorward demo` as a process: what it says, what it leaves behind, and when it does not start.
+//! `doorward demo` as a process: output, temporary files, and start errors.
 
 use std::fs;
 use std::sync::Arc;

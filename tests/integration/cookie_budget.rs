@@ -1,5 +1,5 @@
-//! How much of a request our cookies take, whatever the provider puts into its tokens: never more
-//! than 7 KiB, on no path; what cannot fit is refused at login, by name.
+//! The cookie budget: Doorward's cookies never exceed 7 KiB in any request, whatever the tokens
+//! contain. What does not fit is refused at login, naming the claim.
 
 use doorward::session::cookie::MAX_ALL;
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use crate::support::cookies::CookieContext;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, Flaw, Person};
 
-/// The longest `Cookie` field that this browser sends to the store: on a page, at the callback, at
-/// the logout.
+/// The longest `Cookie` header that this browser sends to the store: to a page, the callback, the
+/// logout.
 fn most_sent(door: &Doorward, browser: &Browser) -> usize {
     let situation = CookieContext {
         same_site: true,
@@ -29,7 +29,7 @@ fn most_sent(door: &Doorward, browser: &Browser) -> usize {
     fields.map(|field| field.len()).max().unwrap_or_default()
 }
 
-/// Somebody about whom the tokens say so much.
+/// A user with large claims.
 fn well_known(bytes: usize) -> Person {
     Person::new("alice", &[]).with_claim("portrait", json!("x".repeat(bytes)))
 }
@@ -155,8 +155,8 @@ async fn id_token_hint_is_dropped_when_it_does_not_fit() {
     }
 }
 
-/// The app uses one claim in a large object that only the ID token has: nothing else of the object
-/// is kept.
+/// The app uses one member of a large object in the ID token: only that member is
+/// kept.
 #[tokio::test]
 async fn only_claims_in_use_are_kept() {
     let door = Setup::plain()

@@ -27,7 +27,7 @@ async fn ended(ending: JoinHandle<()>) {
         .expect("an orderly end");
 }
 
-/// Waits until nobody listens there any more.
+/// Waits until the port is closed.
 async fn refuses(address: std::net::SocketAddr) {
     let refused = async {
         while tokio::net::TcpStream::connect(address).await.is_ok() {
@@ -146,7 +146,7 @@ async fn endless_response_is_cut_at_the_drain_deadline() {
         .expect("an answer");
     assert!(events.next().await.expect("an event").is_some());
 
-    // The head of a frame that never becomes whole.
+    // An incomplete frame header.
     stuck
         .write(&[0x82, 0xfe, 1, 0, 0, 0, 0, 0, 7])
         .await

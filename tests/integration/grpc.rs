@@ -1,5 +1,5 @@
-//! gRPC through Doorward, with tonic at both ends: calls of all four kinds, and refusals that its
-//! clients understand.
+//! gRPC through Doorward, with tonic at both ends: all four kinds of calls, and refusals that
+//! gRPC clients understand.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -16,7 +16,7 @@ const ORIGIN: &str = "http://echo.localhost:8080";
 
 type Client = tonic::client::Grpc<Channel>;
 
-/// An app that is a gRPC service, for who has a token; `Say` of `/public.Echo` for everyone.
+/// A gRPC app that needs a token. `Say` of `/public.Echo` is public.
 fn before(service: &Service, more: &str) -> Doorward {
     let app = format!(
         "[apps.echo]\nprovider = \"login\"\npublic_url = \"{ORIGIN}\"\nclient_id = \"echo\"\nupstream = \"{}\"\n\
@@ -28,7 +28,7 @@ fn before(service: &Service, more: &str) -> Doorward {
     Setup::plain().more(&app).start()
 }
 
-/// A client that sends alice's token, and what it should not.
+/// A client with alice's token and forged metadata.
 async fn alice(door: &Doorward) -> Client {
     let token = format!("Bearer {}", door.provider.access_token(&json!({}), &[]));
     client(
@@ -131,7 +131,7 @@ async fn server_streaming_works_and_can_fail_midway() {
     );
 }
 
-/// Each message is answered before the next is sent: nothing on the way waits for more.
+/// Each message gets its response before the next is sent: nothing buffers on the way.
 #[tokio::test]
 async fn bidirectional_streaming_works() {
     let service = Service::start();
@@ -243,7 +243,7 @@ async fn backend_down_is_status_unavailable() {
     assert!(down.message().contains("upstream_"), "{}", down.message());
 }
 
-/// The call is not over when the client goes away: the service is told.
+/// A client that disconnects during a call cancels it at the service.
 #[tokio::test]
 async fn cancelled_call_is_cancelled_at_the_backend() {
     let service = Service::start();

@@ -1,4 +1,4 @@
-//! One replica with a journal: what was ended stays so through a restart, even one without warning.
+//! One replica with a journal: revocations survive a restart and a crash.
 
 use crate::support::assertions::CART;
 use crate::support::doorward::Setup;
@@ -25,7 +25,7 @@ async fn revocation_survives_a_restart() {
         "{in_use}"
     );
 
-    // Killed in the middle of writing, so to speak.
+    // A line that was cut off by a crash.
     drop(replicas.processes.remove(0));
     let torn = std::fs::read_to_string(&journal).expect("the journal") + "{\"ends_at\":18";
     std::fs::write(&journal, torn).expect("the journal");

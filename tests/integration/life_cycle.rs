@@ -1,7 +1,7 @@
-//! The life of a session at two replicas that share a real Redis, against a small model of it:
-//! random logins, time jumps, refreshes, rotations, copies, revocations, and a store that forgets.
-//! What the model says is over is honoured by no replica for no copy; what it says lives is never
-//! lost.
+//! Model-based test of the session life cycle at two replicas with a shared real Redis:
+//! random logins, clock changes, refreshes, rotations, copies, revocations, and store data loss.
+//! A session that ended in the model is rejected by every replica for every copy; one that is valid
+//! is never lost.
 
 use std::time::Duration;
 
@@ -21,28 +21,28 @@ use crate::support::redis::RedisServer;
 const CART: &str = "/shopping-cart";
 const IDLE: u64 = 1800;
 const ABSOLUTE: u64 = 10_000;
-/// What the others hear of an ending within.
+/// The limit for the replication of a revocation.
 const BOUND: Duration = Duration::from_secs(1);
 
-/// What can happen.
+/// The transitions.
 #[derive(Clone, Copy, Debug)]
 enum Move {
     Pass(u64),
-    /// A page, at a replica.
+    /// Loads a page at a replica.
     Load(usize),
-    /// Several pages at once, at both.
+    /// Loads several pages at once, at both replicas.
     LoadTogether,
     LogIn,
     LogOut(usize),
-    /// An operator ends the person's sessions, at a replica.
+    /// An operator revokes the user's sessions at a replica.
     Revoke(usize),
-    /// The provider takes no refresh token of the person any more.
+    /// The provider revokes the user's refresh tokens.
     EndGrants,
-    /// Somebody copies the browser's profile.
+    /// Copies the browser profile.
     Copy,
-    /// The newest copy loads a page.
+    /// Loads a page with the newest copy.
     LoadCopy(usize),
-    /// The store loses its memory.
+    /// The store loses its data.
     Forget,
 }
 
@@ -66,31 +66,32 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     vec(one, 5..30)
 }
 
-/// What a page's answer must be.
+/// The expected response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Must {
     Show,
     Refuse,
-    /// Within what the limits leave open, or after a theft that may have been noticed.
+    /// Either outcome is allowed: within the tolerance of a timeout, or after a reuse that may be
+    /// detected.
     Either,
 }
 
-/// What is known of the session in the browser.
+/// The model of the browser's session.
 #[derive(Clone, Debug)]
 struct Model {
     now: u64,
     started: u64,
     active: u64,
     jwt_until: u64,
-    /// Somebody ended it, or it ended by itself and was seen to.
+    /// The session ended, or its end was observed.
     over: bool,
     grants_ended: bool,
-    /// It may be lost from now on: a copy was used, and may have been noticed; it began at the very
-    /// moment of an ending; or the store forgot tokens that the browser did not have yet.
+    /// The session may be lost: a copy was used and may be detected, it started at the moment of a
+    /// revocation, or the store lost tokens that the browser does not have yet.
     loose: bool,
-    /// A refresh was begun ahead of time: when the JWT ends is not known exactly any more.
+    /// A proactive refresh started, so the JWT expiry is not known exactly.
     ahead: bool,
-    /// ... nor whether the browser has what it brought.
+    /// Nor is it known whether the browser has its tokens.
     undelivered: bool,
     revoked_at: u64,
 }
@@ -99,7 +100,7 @@ impl Model {
     fn must(&self) -> Must {
         let (age, idle) = (self.now - self.started, self.now - self.active);
         let refreshes = self.now >= self.jwt_until;
-        // What a copy was given before is given to the browser, too.
+        // Tokens that a copy got earlier are returned to the browser too.
         let was_asked = self.ahead || self.loose;
         if self.over
             || age >= ABSOLUTE
@@ -108,7 +109,7 @@ impl Model {
         {
             return Must::Refuse;
         }
-        // What an ahead-of-time refresh that was refused ends, is over somewhat earlier.
+        // A session that a refused proactive refresh ends is over somewhat earlier.
         let ahead = self.grants_ended && (self.ahead || self.now + 60 >= self.jwt_until);
         if idle * 10 >= IDLE * 9 || self.loose || ahead {
             Must::Either
@@ -194,8 +195,8 @@ impl World {
         }
     }
 
-    /// Whether somebody has the lease of a session; what is given back leaves an entry that has
-    /// ended.
+    /// Whether a refresh lease is held. A released lease leaves an expired
+    /// entry.
     fn is_refreshing(&self) -> bool {
         let leases = self.redis.command(&["--scan", "--pattern", "*:refresh/*"]);
         leases.lines().any(|lease| {
@@ -237,7 +238,7 @@ impl World {
         page.status() == 200
     }
 
-    /// After the time that a word needs to be heard everywhere.
+    /// Waits until revocations are replicated.
     async fn is_shown_at_last(&mut self, at: usize) -> bool {
         let begun = std::time::Instant::now();
         while self.is_shown(at).await {
@@ -263,7 +264,7 @@ impl World {
                 self.model
             );
         }
-        // The last tab's cookies are what the browser has in the end.
+        // The browser ends up with the cookies of the last tab.
         if let Some(last) = tabs.pop() {
             self.browser = last;
         }
@@ -277,7 +278,7 @@ impl World {
     async fn log_in(&mut self) {
         let lives = self.model.must();
         if lives == Must::Refuse {
-            // Who logs in knows that the session is over, and by then so does every replica.
+            // After a login the previous session is over at every replica.
             self.load(0).await;
         }
         let page = self
@@ -307,7 +308,7 @@ impl World {
         } else if page.status() == 200 {
             self.judge(lives, true);
         } else {
-            // A login at the very moment of an ending is refused, so that nothing goes in circles.
+            // A login at the moment of a revocation is refused, so that it does not loop.
             assert_eq!(page.status(), 403, "{page}");
             self.model.over = true;
         }
@@ -348,7 +349,7 @@ impl World {
         (self.model.over, self.model.revoked_at) = (true, self.model.now);
     }
 
-    /// A copy is never shown more than the session itself would be.
+    /// A copy never gets more than the session itself.
     async fn load_copy(&mut self, at: usize) {
         let Some(copy) = self.copies.pop() else {
             return;

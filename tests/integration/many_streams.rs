@@ -1,5 +1,5 @@
-//! A thousand WebSockets and a thousand streams of events at once, and none is cut. Here for a few
-//! seconds, so that it is seen each time; `DOORWARD_STREAM_SECONDS=60` is the whole of it.
+//! A thousand WebSockets and a thousand event streams at once, and none is cut. Runs for a few
+//! seconds by default; `DOORWARD_STREAM_SECONDS=60` for the full test.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::support::websocket::{self, WebSocket};
 use crate::support::wire::Wire;
 
 const OF_EACH: usize = 1000;
-/// How often each of them says something.
+/// The message interval of each stream.
 const EVERY: Duration = Duration::from_secs(1);
-/// For what takes a moment, on a machine that does much else.
+/// A timeout that allows for a loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +43,7 @@ async fn thousand_websockets_and_event_streams_coexist() {
     );
     let (port, admin) = (process.port("address"), process.port("admin"));
 
-    // All open before the time begins to run.
+    // All streams are open before the time starts.
     let (opening, open) = (
         Arc::new(Semaphore::new(50)),
         Arc::new(tokio::sync::Barrier::new(2 * OF_EACH + 1)),
@@ -118,7 +118,7 @@ fn seconds() -> u64 {
         .unwrap_or(5)
 }
 
-/// Echoes on a WebSocket, or tells the time on a stream of events.
+/// Echoes WebSocket messages, or sends events.
 async fn talk(mut wire: Wire) -> std::io::Result<()> {
     let Some(head) = wire.read_head().await? else {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Native apps that this repository's code did not write: a script in curl alone, and two OAuth
-//! libraries in Python, each against `doorward demo` and against the certified provider from npm.
+//! Independent native clients: a curl script and two OAuth
+//! libraries in Python, each with `doorward demo` and with the certified provider from npm.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,10 +16,10 @@ use crate::support::backend::Backend;
 use crate::support::process::DemoProcess;
 use crate::support::real_provider::{RealProvider, registration, secret_of};
 
-/// How long JWTs live here, in seconds: the script waits for their end.
+/// The JWT lifetime in seconds. The script waits for the expiry.
 const SECONDS: u64 = 2;
 
-/// A store whose people have their passwords at the real provider.
+/// A store with password login at the real provider.
 struct RealStore {
     provider: RealProvider,
     backend: Backend,
@@ -97,7 +97,7 @@ inline_refresh = true
             .port()
     }
 
-    /// The provider knows the refresh tokens of all that was done, and each was used once.
+    /// Asserts that the provider saw each refresh token once.
     fn had_an_easy_time(&self, logins: usize, refreshes: usize) {
         assert_eq!(
             self.provider.count("grant.success", Some("password")),
@@ -130,7 +130,7 @@ impl Drop for RealStore {
         let Some(server) = self.server.take() else {
             return;
         };
-        // It blocks, which no runtime's thread may.
+        // It blocks, so it must not run on a runtime thread.
         let _ended = std::thread::spawn(|| server.shut_down()).join();
     }
 }
@@ -165,7 +165,7 @@ fn journey(origin: &str, curl_options: &str) {
 }
 
 fn libraries(origin: &str, port: u16) {
-    // Debian's own Python has the libraries.
+    // The libraries are installed for Debian's Python.
     let arguments = [
         "tests/native/oauth_libraries.py",
         origin,

@@ -1,5 +1,5 @@
-//! What providers in the field do that no standard asks for, or that it only allows: none of it
-//! breaks a login or a refresh, and none of it makes a loop.
+//! Unusual provider behaviour seen in practice: none of it breaks a login or a refresh, and none
+//! makes a loop.
 
 use serde_json::json;
 
@@ -244,7 +244,7 @@ async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
         1.0,
     )
     .await;
-    // Words that are not on the list stay outside.
+    // Unlisted values are not passed on.
     door.provider.behave(|provider| {
         provider.extra_callback_parameters =
             vec![("error_reason".to_owned(), "made_up".to_owned())];

@@ -1,7 +1,7 @@
-//! A new Doorward takes the place of the old under load, and nobody notices. Both serve the same
-//! socket, which whoever starts them (systemd, or this test) holds open all the time. Nothing is
-//! tried twice here: a client takes another connection only when it was told to, and every request
-//! has its answer.
+//! Rolling restart under load without a failed request. Both processes serve the same
+//! socket, which the parent (systemd, or this test) holds open. Clients never
+//! retry: they open another connection only when a response says `Connection: close`, and every
+//! request gets its response.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const ASK: &[u8] = b"GET /public/x HTTP/1.1\r\nHost: store.localhost\r\n\r\n";
 const ASK_ONCE: &[u8] =
     b"GET /public/x HTTP/1.1\r\nHost: store.localhost\r\nConnection: close\r\n\r\n";
 
-/// What the clients have done.
+/// The clients' counters.
 #[derive(Default)]
 struct Tally {
     answered: AtomicUsize,
@@ -43,7 +43,7 @@ async fn rolling_restart_under_load_loses_no_request() {
     let start = || {
         let mut variables = ANY_PORTS.to_vec();
         variables[2].1 = "1s";
-        // The line of each request would only fill the test's memory.
+        // The access log would only fill the test's memory.
         variables.push(("DOORWARD_LOG__ACCESS", "false"));
         let handed = vec![("listen", socket.try_clone().expect("a descriptor").into())];
         Process::run_on(handed, folder.path("doorward.toml").as_os_str(), &variables)
@@ -89,8 +89,8 @@ async fn answered(tally: &Tally, count: usize) {
         .expect("the load in time");
 }
 
-/// Asks on and on: each time on a new connection, or on a kept one until an answer says that it
-/// ends.
+/// Sends requests in a loop, on new connections or on a persistent one until a response says that
+/// it closes.
 async fn client(address: SocketAddr, is_always_new: bool, tally: Arc<Tally>) -> Result<(), String> {
     while !tally.enough.load(Ordering::Relaxed) {
         let stream = TcpStream::connect(address)
@@ -137,7 +137,7 @@ async fn client(address: SocketAddr, is_always_new: bool, tally: Arc<Tally>) -> 
     Ok(())
 }
 
-/// A backend that remembers nothing of so many requests.
+/// A backend that keeps no record of its requests.
 async fn answer_all(stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut wire = Wire::new(stream);

@@ -39,7 +39,7 @@ async fn refreshed_tokens_are_delivered_by_another_replica() {
     let other = door.add_replica();
     let browser = door.logged_in("alice", CART).await;
     door.pass(300);
-    // Its answer is lost.
+    // The response is lost.
     assert_eq!(
         browser.clone().step(&door.store_url(CART)).await.status(),
         200
@@ -100,7 +100,7 @@ async fn preserved_post_is_replayed_once_by_another_replica() {
         (1, field.as_bytes())
     );
 
-    // Without a store nothing is kept, and that is said.
+    // Without the store no form is preserved, and the page says so.
     door.pass(31 * 60);
     redis.stop();
     let page = browser

@@ -1,5 +1,5 @@
-//! TLS toward backends: whom they are, by which name, what they are shown, and which protocol comes
-//! of it.
+//! TLS to upstreams: server name, client certificate, and
+//! ALPN.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::support::websocket::WebSocket;
 
 const ORIGIN: &str = "http://vault.localhost:8080";
 
-/// An app of everyone's at `upstream`, whose certificate is of `authority`.
+/// A public app at `upstream`, with a certificate of `authority`.
 fn before(upstream: &str, folder: &TempDir, authority: &Authority, lines: &str) -> Doorward {
     let ca = folder.path().join("ca.pem");
     std::fs::write(&ca, authority.pem()).unwrap();
@@ -33,7 +33,7 @@ fn write(folder: &Path, shown: &Certificate) {
     std::fs::write(folder.join("cert.pem"), &shown.chain_pem).unwrap();
 }
 
-/// The lines that show the certificate of the folder.
+/// The lines that configure the client certificate.
 fn showing(folder: &TempDir) -> String {
     let (cert, key) = (
         folder.path().join("cert.pem"),
@@ -84,7 +84,7 @@ async fn client_certificate_is_presented_to_https_backend() {
     assert!(socket(&door).await.is_ok());
 }
 
-/// Over HTTP/2 too; a service that speaks nothing else cannot be talked to over a WebSocket.
+/// Over HTTP/2 too. An HTTP/2-only upstream cannot take WebSockets.
 #[tokio::test]
 async fn client_certificate_is_presented_to_grpc_service() {
     let (folder, authority, clients) = (
@@ -173,7 +173,7 @@ async fn alpn_fallback_to_http_1() {
     for _ in 0..20 {
         assert_eq!(status(&door).await, 200);
     }
-    // One attempt and one connection that is kept, for each of the two workers.
+    // One probe and one persistent connection for each of the two workers.
     assert!(
         (2..=4).contains(&backend.connections()),
         "{}",

@@ -1,5 +1,5 @@
-//! FusionAuth ends sessions by webhooks: those that the event concerns, at every app of the
-//! provider, once it is proven who sent it; and nobody else can.
+//! FusionAuth webhooks end the sessions that an event concerns, at every app of the
+//! provider, if the sender is authenticated.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -18,7 +18,7 @@ const PATH: &str = "/.doorward/webhooks/fusionauth";
 const SIGNATURE: &str = "x-fusionauth-signature-jwt";
 const REVOKE: &str = "jwt.refresh-token.revoke";
 
-/// A store and a forum at a FusionAuth whose webhooks prove where they come from in this way.
+/// A store and a forum with FusionAuth webhooks authenticated in this way.
 fn setup(proofs: &str) -> Setup {
     let provider = format!(
         "kind = \"fusionauth\"\nrequire_registration = false\n[providers.login.webhooks]\n{proofs}\n"
@@ -33,7 +33,7 @@ fn signed() -> Doorward {
     setup("signature = \"jwks\"").start()
 }
 
-/// An event that happens now, at the last millisecond of this second.
+/// An event of now, at the last millisecond of this second.
 fn event(door: &Doorward, kind: &str, members: Value) -> Value {
     let mut event = json!({
         "id": random_name(16), "type": kind, "createInstant": door.now().secs() * 1000 + 999,
@@ -63,7 +63,7 @@ async fn sent(door: &Doorward, ask: RequestSpec) -> Page {
     answer
 }
 
-/// FusionAuth says that this has happened.
+/// Sends a webhook for this event.
 async fn told(door: &Doorward, origin: &str, event: &Value) {
     let answer = sent(door, webhook(door, origin, event)).await;
     assert_eq!(
@@ -192,7 +192,7 @@ async fn event_ends_sessions_started_before_it_only() {
     let mut same_second = alice(&door).await;
     let members = json!({ "userId": "alice-id", "user": { "id": "alice-id" } });
     let event = event(&door, REVOKE, members);
-    // Longer than clocks may differ, and shorter than FusionAuth tries.
+    // Longer than the tolerated clock skew, and shorter than FusionAuth's retries.
     door.pass(60);
     let mut later = alice(&door).await;
     told(&door, &door.site().store, &event).await;
@@ -215,7 +215,7 @@ async fn duplicate_event_counts_once() {
     door.sign_in("alice");
     assert_eq!(browser.visit(&cart).await.status(), 200);
     door.pass(1);
-    // From the other app's host too: FusionAuth may be told to send to both.
+    // From the other app's host too: FusionAuth may send to both.
     for origin in [door.site().store, door.site().forum] {
         told(&door, &origin, &event).await;
         lives(&mut browser, &cart).await;
@@ -329,7 +329,7 @@ async fn invalid_signature_ends_nothing() {
     )
     .await;
     assert_refused(&answer, 401, "webhook_body_mismatch");
-    // A person's own JWT is signed with the same key.
+    // A user's JWT is signed with the same key.
     let jwts: Vec<String> = door
         .provider
         .secrets()
@@ -370,7 +370,7 @@ async fn shared_secret_basic_and_header_proofs_are_accepted() {
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
     };
     let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("hook:{password}")));
-    // The files that hold a secret are those of the apps: `store-secret`.
+    // The secret files are those of the apps: `store-secret`.
     let secret = "store-secret";
     type Proof<'a> = Box<dyn Fn(&str, &str) -> (&'static str, String) + 'a>;
     let cases: Vec<(&str, Proof<'_>, &str)> = vec![
@@ -419,7 +419,7 @@ async fn shared_secret_basic_and_header_proofs_are_accepted() {
             assert_refused(&answer, 401, missing);
             lives(&mut browser, &door.store_url(CART)).await;
         }
-        // The provider's own key is of another family, and nothing where a secret is wanted.
+        // The provider's key is of another family, and invalid where a shared secret is configured.
         let by_key = (SIGNATURE, door.provider.webhook_signature(&body, &[]));
         assert_eq!(sent(&door, post(by_key)).await.status(), 401);
         assert_eq!(
@@ -510,7 +510,7 @@ async fn unavailable_provider_keys_yield_503() {
     let answer = sent(&door, webhook(&door, &door.site().store, &event)).await;
     assert_refused(&answer, 503, "provider_keys_unavailable");
     door.provider.heal(Endpoint::Jwks);
-    // It did not count, and a fetch that failed just before is remembered for two seconds.
+    // It was not counted. A failed key fetch is remembered for two seconds.
     let mut tries = 0;
     while sent(&door, webhook(&door, &door.site().store, &event))
         .await

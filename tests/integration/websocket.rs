@@ -1,4 +1,5 @@
-//! WebSockets through Doorward: who is signed in talks to the app, who is not never reaches it.
+//! WebSockets through Doorward: authentication, authorization, origin policy, framing of the
+//! upgrade.
 
 use crate::support::assertions::{CART, Dialogue, SOON, alice, metric_reaches};
 use crate::support::browser::{Kind, RequestSpec};
@@ -60,7 +61,7 @@ async fn anonymous_websocket_is_refused() {
         refusal(WebSocket::open(&mut door.browser(), socket(&door, "/chat")).await).await,
         401
     );
-    // Frames that were sent without waiting for the answer are no request of anybody's either.
+    // Frames sent before the response are not parsed as a request either.
     let mut dialogue = Dialogue::with(&door.browser(), &door.site().store).await;
     let fields: String = upgrade_headers()
         .iter()
@@ -73,7 +74,7 @@ async fn anonymous_websocket_is_refused() {
         ))
         .await;
     assert_eq!(dialogue.poll("GET").await.status(), 401);
-    // What follows is a request of its own, or nothing.
+    // Bytes that follow are a separate request, or nothing.
     if let Some(second) = dialogue.try_hear("GET").await {
         assert_eq!(second.status(), 200);
         assert_eq!(door.store.last().header("x-forwarded-user"), None);

@@ -1,5 +1,5 @@
-//! Where session and token meet: the session wins where both count, each rule may take one of them
-//! only, and an app that takes no tokens keeps `Authorization` for itself.
+//! Sessions and bearer tokens together: the session wins, a rule may accept one of them only, and
+//! an app without bearer tokens keeps `Authorization`.
 
 use serde_json::json;
 
@@ -166,7 +166,7 @@ async fn doorward_endpoints_ignore_bearer_tokens() {
 async fn app_credentials_pass_untouched() {
     const OPEN: &str = "[[apps.forum.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n";
     let door = super::setup("").more(OPEN).start();
-    // An app that takes no tokens gets whatever is sent, a token among it.
+    // An app without bearer tokens gets every `Authorization`, tokens included.
     let own = token(&door, json!({}));
     for value in [
         "Basic eDp5".to_owned(),
@@ -189,7 +189,7 @@ async fn app_credentials_pass_untouched() {
         );
         assert_eq!(seen.header("x-forwarded-user"), None);
     }
-    // One that takes tokens keeps what is none.
+    // An app with bearer tokens gets other `Authorization` values.
     for value in ["Basic eDp5", "Digest username=\"x\"", "Custom x"] {
         assert_eq!(
             sent(&mut door.browser(), ask(&door, "/public/x", value))

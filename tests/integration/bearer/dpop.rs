@@ -1,5 +1,5 @@
-//! Tokens that are bound to a device's key (RFC 9449): worthless to whoever has the token, or a
-//! captured request, but not the key.
+//! DPoP-bound access tokens (RFC 9449): a stolen token or a captured request is useless without the
+//! key.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn bound(door: &Doorward, more: Value) -> (Device, String) {
     (device, token)
 }
 
-/// The request of a device, with `more` over the claims of its proof.
+/// The request of a device, with `more` merged into the claims of its proof.
 fn proven(door: &Doorward, device: &Device, path: &str, token: &str, more: &Value) -> RequestSpec {
     let url = door.store_url(path);
     let proof = device.proof(("GET", &url), token, door.now(), more);
@@ -102,7 +102,7 @@ async fn stolen_bound_token_without_key_is_rejected() {
         "dpop_key_mismatch",
     )
     .await;
-    // A proof that the device made for another of its tokens.
+    // A proof of the device for another token.
     own_token = super::token(&door, device.binding());
     let url = door.store_url(CART);
     let proof = device.proof(
@@ -191,8 +191,8 @@ async fn proof_for_other_origin_is_rejected() {
 
 #[tokio::test]
 async fn proof_must_name_the_public_url() {
-    // As behind something that ends TLS: the request itself says http, or a spelling of the host
-    // that is ours too.
+    // As behind a TLS terminator: the request itself has http, or another spelling of the
+    // host.
     let door = Setup::over_tls()
         .store_rules(super::RULES)
         .more("[apps.store.bearer]\n")
@@ -246,7 +246,7 @@ async fn unbound_token_with_proof_is_rejected() {
     let (device, plain) = (Device::new(), token(&door, json!({})));
     let ask = proven(&door, &device, CART, &plain, &json!({}));
     assert_refused(&door, ask, "invalid_token", "token_not_bound").await;
-    // As a bearer it counts, and what else comes along does not matter.
+    // As a plain bearer token it is accepted, whatever else is sent.
     let superfluous = super::ask(&door, CART, &format!("Bearer {plain}")).header("DPoP", "x");
     assert_eq!(answer(&door, superfluous).await.status(), 200);
     assert_no_token_reached_the_app(&door);

@@ -1,5 +1,5 @@
-//! Proofs with a nonce of the server (RFC 9449 section 8.2): the device's clock does not matter,
-//! and no proof can be made in advance.
+//! DPoP proofs with a server nonce (RFC 9449 section 8.2): the device's clock does not matter, and
+//! proofs cannot be made in advance.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ impl<'d> Phone<'d> {
         }
     }
 
-    /// Asks with a proof that has these claims over its own.
+    /// Sends a request whose proof has these claims merged in.
     async fn asks(&self, more: Value) -> Page {
         let url = self.door.store_url(CART);
         let proof = self

@@ -132,7 +132,7 @@ async fn client_token_is_never_a_user() {
         }
     }
     assert_eq!(door.store.count(), 3);
-    // Nor can a client, or anybody, say so of itself.
+    // A client cannot claim it in a header either.
     let no_session =
         ask(&door, "/public/news", "Basic eDp5").header("X_Forwarded.Client", "reports");
     assert_eq!(sent(&mut door.browser(), no_session).await.status(), 200);
@@ -159,7 +159,7 @@ async fn client_header_name_can_be_configured() {
 async fn public_path_accepts_any_token_and_names_known_callers() {
     let door = door();
     let (good, expired) = (token(&door, json!({})), token(&door, json!({ "exp": 1 })));
-    // The keys are fetched for who must be known, and not for a page of everyone's.
+    // Keys are fetched for protected paths, not for public ones.
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
     let cases = [
         (good.as_str(), Some("alice-id")),

@@ -1,5 +1,5 @@
-//! Programs that send an access token: who gets in as whom, who is refused and how they are told,
-//! and that the app never sees a token.
+//! Requests with an access token: identity, rejection, challenges, and that the app never sees a
+//! token.
 
 mod cookies_and_tokens;
 mod dpop;
@@ -18,9 +18,9 @@ use serde_json::{Value, json};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 
-/// Needs a person, by session or token.
+/// Needs a user, by session or token.
 const CART: &str = "/shopping-cart";
-/// Needs a token of a person.
+/// Needs the token of a user.
 const PROFILE: &str = "/api/profile";
 /// Needs a token with the scope `orders:read`.
 const ORDERS: &str = "/api/orders/7";
@@ -50,7 +50,7 @@ auth_methods = ["session"]
 allow = "authenticated"
 "#;
 
-/// A store that takes tokens, with these lines about them.
+/// A store that accepts tokens, with these lines in its bearer table.
 fn setup(bearer: &str) -> Setup {
     Setup::plain()
         .store_rules(RULES)
@@ -61,12 +61,12 @@ fn door() -> Doorward {
     setup("").start()
 }
 
-/// What a program says to the store.
+/// A request of a non-browser client to the store.
 fn ask(door: &Doorward, path: &str, authorization: &str) -> RequestSpec {
     RequestSpec::new(Kind::Program, &door.store_url(path)).header("Authorization", authorization)
 }
 
-/// What a program with this token is answered.
+/// The response to a request with this token.
 async fn with_token(door: &Doorward, path: &str, token: &str) -> Page {
     sent(
         &mut door.browser(),
@@ -79,7 +79,7 @@ async fn sent(browser: &mut Browser, ask: RequestSpec) -> Page {
     browser.send(ask).await
 }
 
-/// A token of alice's phone with these claims over its own.
+/// A token of alice's phone with these claims merged in.
 fn token(door: &Doorward, claims: Value) -> String {
     door.provider.access_token(&claims, &[])
 }
@@ -88,7 +88,7 @@ fn of_bob() -> Value {
     json!({ "sub": "bob-id" })
 }
 
-/// The challenges of an answer, in order.
+/// The challenges of a response, in order.
 fn challenges(page: &Page) -> Vec<String> {
     page.head
         .all("www-authenticate")
@@ -97,7 +97,7 @@ fn challenges(page: &Page) -> Vec<String> {
         .collect()
 }
 
-/// Nothing that was ever given out, nor a field that could hold it, has reached an app.
+/// Asserts that no issued secret, and no field that could hold one, reached an app.
 fn assert_no_token_reached_the_app(door: &Doorward) {
     let canaries = door.provider.secrets();
     let canaries: Vec<&str> = canaries.iter().map(String::as_str).collect();

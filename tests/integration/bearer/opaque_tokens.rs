@@ -1,5 +1,5 @@
-//! Tokens that only the provider understands (RFC 7662): asked about with the app's own
-//! credentials, remembered within bounds, and never believed for less than a plain `true`.
+//! Opaque access tokens (RFC 7662): introspected with the app's client credentials, cached within
+//! bounds, and active only for a boolean `true`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ async fn token_expiry_wins_over_cache_lifetime() {
     door.pass(1);
     assert_problem(&with_token(&door, CART, &token).await, 401, "token_expired");
     assert_eq!(asked(&door), 1);
-    // One without an end counts as long as the provider says.
+    // A token without `exp` is introspected again when its cache entry expires.
     let endless = door
         .provider
         .opaque_token(&json!({ "exp": null, "iat": null }));
@@ -145,7 +145,7 @@ async fn active_token_of_other_audience_or_issuer_is_rejected() {
         assert_problem(&with_token(&door, CART, &token).await, 401, code);
     }
     assert_eq!(door.store.count(), 0);
-    // What the app's own client obtained is for the app, whether the provider says so or not.
+    // A token of the app's own client is accepted without an audience.
     let own = door
         .provider
         .opaque_token(&json!({ "aud": null, "client_id": "store" }));
@@ -252,7 +252,7 @@ async fn introspection_client_error_is_no_verdict() {
     door.provider
         .behave(|behaviour| behaviour.has_introspection = false);
     let token = door.provider.opaque_token(&json!({}));
-    // Its metadata were read before: they say where, and there is nothing.
+    // The cached metadata name the endpoint, and nothing listens there.
     let answer = with_token(&door, CART, &token).await;
     assert!(
         answer.status() == 503 && door.store.count() == 0,
@@ -264,7 +264,7 @@ async fn introspection_client_error_is_no_verdict() {
 
 #[tokio::test]
 async fn introspection_endpoint_can_be_configured() {
-    // Some providers do not say in their metadata that they answer questions.
+    // Some providers omit the introspection endpoint from their metadata.
     let elsewhere =
         FakeProvider::start_as("asked.localhost", Arc::new(ManualClock::starting_at(BEGIN)));
     elsewhere.register(Client::of_app("store", "http://store.localhost:8080"));

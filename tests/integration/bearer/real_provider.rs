@@ -1,6 +1,6 @@
-//! Programs against the certified provider from npm: tokens of the client itself (RFC 6749 section
-//! 4.4), as JWTs and opaque, bound to a key by the provider's own DPoP or not. Time is the system's
-//! here.
+//! Access tokens of the certified provider from npm: client credentials (RFC 6749 section
+//! 4.4), as JWTs and opaque, with and without the provider's DPoP binding. Uses the system
+//! clock.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::support::device::Device;
 use crate::support::real_provider::{RealProvider, registration, secret_of};
 
 const STORE: &str = "http://store.localhost";
-/// Needs a person.
+/// Needs a user.
 const CART: &str = "/shopping-cart";
 /// Needs the scope `groups`.
 const REPORTS: &str = "/reports/7";
@@ -35,7 +35,7 @@ struct House {
 }
 
 impl House {
-    /// With access tokens that are `jwt` or `opaque`.
+    /// Starts with access tokens of format `jwt` or `opaque`.
     fn build(access_token: &str) -> Self {
         let mut client = registration("store", STORE);
         client["grant_types"] =
@@ -67,7 +67,7 @@ impl House {
         Browser::new(Arc::new(SystemClock)).with_port(80, self.port)
     }
 
-    /// What the provider grants the client itself, to this device if any.
+    /// A client credentials token, bound to this device if given.
     async fn granted(&self, device: Option<&Device>) -> Value {
         let url = format!("{}/token", self.provider.issuer());
         let basic = STANDARD.encode(format!("store:{}", secret_of("store")));
@@ -116,7 +116,7 @@ impl Drop for House {
         let Some(server) = self.server.take() else {
             return;
         };
-        // It blocks, which no runtime's thread may.
+        // It blocks, so it must not run on a runtime thread.
         let _ended = std::thread::spawn(|| server.shut_down()).join();
     }
 }

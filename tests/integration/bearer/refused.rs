@@ -1,4 +1,4 @@
-//! Tokens that open nothing: each is told apart for whoever looks into it, and none reaches the
+//! Rejected access tokens: each flaw has its own code, and no request reaches the
 //! app.
 
 use serde_json::{Value, json};
@@ -89,12 +89,12 @@ async fn id_token_is_no_access_token() {
     let mut refused = 0;
     for token in id_tokens {
         let answer = with_token(&door, PROFILE, &token).await;
-        // The other JWT of that login is the access token, and one.
+        // The access token of the same login is accepted.
         refused += usize::from(answer.status() == 401);
         assert!(matches!(answer.status(), 200 | 401), "{answer}");
     }
     assert_eq!((refused, door.store.count()), (1, reached + 1));
-    // Nor is one that a refresh brought, which has neither nonce nor hash that would give it away.
+    // An ID token from a refresh has neither nonce nor hash, and is rejected too.
     let bare = json!({ "client_id": null, "scope": null });
     let refreshed = door
         .provider
@@ -200,7 +200,7 @@ async fn missing_token_is_challenged() {
     let scoped = |way: &str| format!(r#"{way}, scope="orders:read""#);
     assert_eq!(ways(&answer), [scoped(bearer), scoped(&dpop)]);
     assert_eq!(answer.json().get("login_url"), None, "{answer}");
-    // An app that takes no tokens says nothing of them.
+    // An app without bearer tokens sends no challenge.
     let forum = RequestSpec::new(Kind::Program, &door.forum_url("/posts"))
         .header("Authorization", "Bearer x");
     assert_eq!(
@@ -225,7 +225,7 @@ async fn bearer_request_never_starts_a_login() {
             "token_malformed",
         );
     }
-    // A person who opens a page that is for programs is told so, and not sent to log in.
+    // A browser at a bearer-only path gets a page, not a login.
     let page = door.browser().step(&door.store_url(PROFILE)).await;
     assert_eq!(page.status(), 401, "{page}");
     assert!(
@@ -256,7 +256,7 @@ async fn missing_provider_keys_yield_503() {
     door.provider.restart();
     door.pass(3);
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
-    // Once there are keys, they do while the provider is away.
+    // Cached keys serve while the provider is unavailable.
     door.provider.stop();
     assert_eq!(
         with_token(&door, CART, &token(&door, super::of_bob()))
@@ -303,7 +303,7 @@ async fn new_key_is_fetched_and_withdrawn_key_is_rejected() {
 #[tokio::test]
 async fn claims_come_from_the_token_alone() {
     let door = door();
-    // Bob is an admin where he logged in; what his phone was granted does not say so.
+    // Bob's session has the role admin; the access token of his phone does not.
     door.provider.sign_in(Person::new("bob", &["admin"]));
     let phone = token(&door, super::of_bob());
     assert_problem(&with_token(&door, "/admin", &phone).await, 403, "forbidden");

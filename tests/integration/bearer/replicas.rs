@@ -1,4 +1,4 @@
-//! Programs at replicas that share a real Redis: a captured proof counts at one of them, once.
+//! Replicas that share a real Redis accept a DPoP proof once.
 
 use serde_json::json;
 use tokio::task::JoinSet;

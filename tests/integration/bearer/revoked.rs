@@ -1,5 +1,5 @@
-//! What the provider ends behind the programs' backs ends their tokens too: by its name of the
-//! session, or by person and time of issue.
+//! Back-channel logout ends access tokens too, by provider session ID, or by subject and time of
+//! issue.
 
 use serde_json::{Value, json};
 

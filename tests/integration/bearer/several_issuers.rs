@@ -1,4 +1,4 @@
-//! Tokens of further providers: each counts by its own keys, and only where the app lists it.
+//! Access tokens of additional providers: verified with that provider's keys, at apps that list it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::assertions::assert_problem;
 use crate::support::doorward::{BEGIN, Doorward};
 use crate::support::provider::FakeProvider;
 
-/// A store that takes the tokens of these, and beside its own provider one for machines.
+/// A store that accepts tokens of these providers.
 fn door_with(providers: &str) -> (Doorward, FakeProvider) {
     let machines = FakeProvider::start_as(
         "machines.localhost",
@@ -41,7 +41,7 @@ async fn each_listed_provider_verifies_its_own_tokens() {
     );
     assert_eq!(with_token(&door, CART, &other).await.status(), 200);
     assert_eq!(door.store_saw().as_deref(), Some("robot-7"));
-    // Neither can speak for the other.
+    // Neither provider can issue tokens for the other.
     for (forger, victim) in [(&machines, &door.provider), (&door.provider, &machines)] {
         let forged = forger.access_token(&json!({ "iss": victim.issuer() }), &[]);
         assert_problem(
@@ -75,7 +75,7 @@ async fn unlisted_provider_is_rejected_even_the_apps_own() {
         "token_key_unknown",
     );
     assert_eq!(door.store.count(), 1);
-    // People log in there all the same.
+    // Logins at the app's own provider still work.
     door.logged_in("alice", CART).await;
 }
 
@@ -84,7 +84,7 @@ async fn outage_of_one_provider_spares_the_others() {
     let (door, machines) = door_with(r#"["login", "machines"]"#);
     machines.stop();
     let unknown = with_token(&door, CART, &machines.access_token(&json!({}), &[])).await;
-    // Its keys may have been fetched before it went.
+    // Its keys may have been fetched before the outage.
     assert!(matches!(unknown.status(), 200 | 503), "{unknown}");
     assert_eq!(
         with_token(&door, CART, &token(&door, json!({})))

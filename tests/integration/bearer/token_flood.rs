@@ -1,5 +1,5 @@
-//! Tokens that anybody can make up take their own room only: people log in and programs that are
-//! known go on.
+//! A flood of invalid tokens uses its own limit only: logins and known clients are not
+//! affected.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::support::eventually;
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, Flaw};
 
-/// How many may wait for keys at once.
+/// The number of requests that may wait for keys at once.
 const ROOM: usize = 256;
 
 #[tokio::test]
@@ -37,8 +37,8 @@ async fn flood_of_invalid_tokens_does_not_starve_others() {
         door.provider.calls(Endpoint::Jwks) == fetched + 1
     })
     .await;
-    // Whether they have all arrived by now cannot be seen from outside; one too many gets its
-    // answer at once.
+    // Arrival cannot be observed from outside, but the first request over the limit gets its
+    // response at once.
     let refused = loop {
         let answer = with_token(&door, CART, &made_up).await;
         if answer.json()["code"] == "too_many_provider_calls" {

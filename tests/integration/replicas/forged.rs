@@ -1,5 +1,5 @@
-//! Somebody can write to the Redis, and has no key: nobody's session is to be had by moving what is
-//! there, and none ends by a word that is not sealed.
+//! An attacker who can write to Redis but has no sealing key gains no session by moving entries,
+//! and ends none by unsealed revocation events.
 
 use url::Url;
 
@@ -26,7 +26,7 @@ async fn moved_store_entries_are_rejected() {
     let both = redis.command(&["--scan", "--pattern", "*:successor/*"]);
     let of_alice = both.lines().find(|key| *key != of_bob).expect("hers");
     assert_eq!(redis.command(&["COPY", &of_bob, of_alice, "REPLACE"]), "1");
-    // Hers is gone, so she has to log in again; she is not bob.
+    // Alice's entry is gone, so she must log in again. She does not become bob.
     let page = alice.step(&doorward.store_url(CART)).await;
     assert_ne!(page.status(), 200, "{page}");
     assert_eq!(bob.step(&doorward.store_url(CART)).await.status(), 200);

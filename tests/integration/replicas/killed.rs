@@ -1,6 +1,6 @@
-//! A replica is killed in the middle of a refresh: the others go on, and nobody is logged out. (One
-//! that dies holding an answer that it has not stored yet may lose that one session; the README
-//! says so.)
+//! A replica is killed during a refresh: the others take over, and nobody is logged out. (As
+//! documented, a replica that dies before it has stored a response may lose that
+//! session.)
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::provider::{Endpoint, Fault};
 use crate::support::redis::RedisServer;
 use crate::support::replicas::Replicas;
 
-/// Longer than the lease of a dead replica: its refresh's deadline and a margin.
+/// Longer than the lease of a dead replica, which is the refresh deadline and a margin.
 const LEASE: Duration = Duration::from_secs(25);
 
 async fn expired(redis: &RedisServer) -> (Replicas, Browser) {
@@ -34,7 +34,7 @@ async fn expired(redis: &RedisServer) -> (Replicas, Browser) {
     (replicas, browser)
 }
 
-/// Loads the page at this replica until it is shown; anything but that and 503 is a loss.
+/// Loads the page at this replica until it responds with 200. Anything else but 503 is a failure.
 async fn shown_at_last(replicas: &Replicas, replica: usize, browser: &Browser) -> Browser {
     let begun = Instant::now();
     loop {
@@ -53,7 +53,7 @@ async fn shown_at_last(replicas: &Replicas, replica: usize, browser: &Browser) -
 async fn replica_killed_before_exchange_is_replaced_when_lease_ends() {
     let redis = RedisServer::start();
     let (mut replicas, browser) = expired(&redis).await;
-    // Doorward's call hangs before the provider has done anything; the replica that made it dies.
+    // The refresh call hangs before the provider processes it, and the calling replica dies.
     let gate = Gate::default();
     replicas
         .around
@@ -85,7 +85,7 @@ async fn replica_killed_before_exchange_is_replaced_when_lease_ends() {
 async fn replica_killed_after_write_leaves_its_result() {
     let redis = RedisServer::start();
     let (mut replicas, browser) = expired(&redis).await;
-    // The backend never answers, so the new cookies never reach the browser.
+    // The backend never responds, so the new cookies never reach the browser.
     let gate = Gate::default();
     replicas.around.store.answer(
         CART,

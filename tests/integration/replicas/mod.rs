@@ -1,5 +1,5 @@
-//! Three replicas that share a real Redis: one refresh for all of them, whatever dies meanwhile,
-//! and endings that all of them know.
+//! Three replicas that share a real Redis: one refresh for all, whatever fails meanwhile,
+//! and replicated revocations.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ mod store_down;
 
 const CART: &str = "/shopping-cart";
 
-/// What everybody hears of an ending within.
+/// The limit for the replication of a revocation.
 const BOUND: Duration = Duration::from_secs(1);
 
-/// The lines that make this Redis the store.
+/// The lines that configure this Redis as store.
 fn store(redis: &RedisServer) -> String {
     format!("url = \"{}\"", redis.url())
 }
@@ -30,8 +30,8 @@ fn refreshes(provider: &FakeProvider) -> usize {
     provider.grants("refresh_token")
 }
 
-/// Everybody loads this page at once, each with a copy of these browsers in turn; how each was
-/// answered, and the browser that was answered last.
+/// Loads this page concurrently with copies of these browsers in turn. Returns the status of each
+/// response, and the browser with the last response.
 async fn all_at_once(browsers: &[Browser], count: usize, url: &str) -> (Vec<u16>, Browser) {
     let mut running = tokio::task::JoinSet::new();
     for browser in browsers.iter().cycle().take(count) {
@@ -52,7 +52,7 @@ async fn all_at_once(browsers: &[Browser], count: usize, url: &str) -> (Vec<u16>
     (statuses, last.unwrap_or_else(|| browsers[0].clone()))
 }
 
-/// Logs out at the first replica, by the form of its confirmation page.
+/// Logs out at the first replica through the confirmation form.
 async fn log_out(doorward: &Doorward, browser: Browser) {
     let mut browser = doorward.moved_to(0, browser);
     let form = browser
@@ -66,7 +66,7 @@ async fn log_out(doorward: &Doorward, browser: Browser) {
     assert_eq!(page.status(), 303, "{page}");
 }
 
-/// Loads the page until it is answered otherwise than with 200: how long that took.
+/// Loads the page until the status is not 200, and returns the elapsed time.
 async fn until_refused(browser: &mut Browser, url: &str) -> Duration {
     let begun = Instant::now();
     loop {

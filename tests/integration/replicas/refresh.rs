@@ -1,4 +1,4 @@
-//! One refresh, however many requests at however many replicas meet an expired JWT.
+//! Concurrent requests with an expired JWT cause one refresh across replicas.
 
 use super::{BOUND, CART, all_at_once, refreshes, store, until_refused};
 use crate::support::doorward::{Doorward, Setup};
@@ -37,7 +37,7 @@ async fn lost_response_is_recovered_at_another_replica() {
     let doorward = three(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(300);
-    // The answer of this one is lost on its way.
+    // This response is lost.
     assert_eq!(
         browser
             .clone()
@@ -81,7 +81,7 @@ async fn reuse_at_another_replica_after_grace_is_theft() {
     assert_eq!(within(1).await, 200);
     doorward.pass(2);
     assert_eq!(within(2).await, 302);
-    // The session ended for everybody.
+    // The session ended for the owner and the thief.
     assert!(until_refused(&mut browser, &doorward.store_url(CART)).await < BOUND);
     assert_eq!(refreshes(&doorward.provider), 1);
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -129,7 +129,7 @@ async fn aborted_token_response_is_retried_once() {
     assert_eq!(refreshes(&doorward.provider), 2);
 }
 
-/// What the README says of it: without a shared store each replica refreshes for itself.
+/// As documented: without a shared store each replica refreshes on its own.
 #[tokio::test]
 async fn replicas_without_shared_store_are_independent() {
     let mut doorward = Setup::plain().start();
@@ -138,7 +138,7 @@ async fn replicas_without_shared_store_are_independent() {
     let mut elsewhere = doorward.moved_to(other, browser.clone());
     doorward.pass(300);
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
-    // The provider has seen this token: it ends the session, as it would for a thief.
+    // The provider sees a consumed token and ends the session, as for a thief.
     assert_eq!(
         elsewhere.step(&doorward.store_url(CART)).await.status(),
         302

@@ -1,4 +1,4 @@
-//! What ends a session at one replica ends it at all of them, within a second.
+//! A revocation at one replica takes effect at all replicas within a second.
 
 use serde_json::json;
 

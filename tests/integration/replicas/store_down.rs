@@ -1,5 +1,5 @@
-//! The store goes away and comes back: living JWTs pass, dead ones get 503, nobody is logged out,
-//! and who wants to know for sure who was logged out elsewhere is told that it cannot be known.
+//! Store outage: valid JWTs pass, expired ones get 503, nobody is logged out, and with
+//! `revocation_mode = "fail-closed"` sessions get 503.
 
 use super::{BOUND, CART, refreshes, store, until_refused};
 use crate::support::browser::Browser;

@@ -1,6 +1,6 @@
-//! A backend that reads strictly: every byte of every connection has to be part of a request in the
-//! one canonical form that Doorward sends, or it is written down as wrong. A real server is lenient
-//! in its own way; this one in none.
+//! A strict capture backend: every byte of every connection must belong to a request in the
+//! canonical form that Doorward sends, or it is recorded as an error. Real servers are
+//! lenient.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -28,13 +28,13 @@ pub(super) struct LastActivity {
     pub(super) target: String,
     /// Names in lower case, in the order they came.
     pub(super) fields: Vec<(String, String)>,
-    /// As it came, chunk sizes among it.
+    /// The raw body, including chunk sizes.
     pub(super) raw_body: Vec<u8>,
     pub(super) body: Vec<u8>,
 }
 
-/// Fields that must be single, whatever a client sent, in every spelling that a backend may take
-/// for the same.
+/// Fields that must occur once, in every spelling that a backend may treat as the
+/// same field.
 const SINGLE: [&str; 9] = [
     "host",
     "connection",
@@ -59,7 +59,7 @@ impl Capture {
         self.listening.port()
     }
 
-    /// Takes the requests so far; an error if any connection had bytes that are part of none.
+    /// Takes the requests so far, or an error if a connection had other bytes.
     pub(super) fn take(&self) -> Result<Vec<LastActivity>, String> {
         let mut shared = lock(&self.shared);
         let (requests, wrong) = (
@@ -75,7 +75,7 @@ impl Capture {
 }
 
 impl LastActivity {
-    /// As the list of cases has it: `POST /x length 5 hello`.
+    /// In the format of the case list: `POST /x length 5 hello`.
     pub(super) fn told(&self) -> String {
         let mut told = format!("{} {}", self.method, self.target);
         if let Some(length) = self.field("content-length") {
@@ -108,7 +108,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
         match read(&ahead) {
             Ok(Some((seen, length))) => {
                 ahead.drain(..length);
-                // The answer names the target, so that an answer that went to another request would
+                // The response contains the target, so that a response to another request would
                 // be seen.
                 let body = if seen.method == "HEAD" {
                     ""
@@ -126,7 +126,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
             }
             Ok(None) => match stream.read_buf(&mut ahead).await {
                 Ok(1..) => {}
-                // What was begun may be left unfinished, by a client that went away in its body.
+                // A request may be incomplete, when its client disconnected in the body.
                 Ok(0) | Err(_) => return,
             },
             Err(why) => {
@@ -138,7 +138,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
     }
 }
 
-/// The request at the beginning of `bytes` and its length, if it is whole.
+/// The request at the start of `bytes` and its length, if it is complete.
 fn read(bytes: &[u8]) -> Result<Option<(LastActivity, usize)>, String> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if bytes.len() < 100_000 {

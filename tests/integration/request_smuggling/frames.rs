@@ -1,5 +1,5 @@
-//! HTTP/2 written by hand (RFC 9113 section 4, RFC 7541), since no client library would send what
-//! these tests send: every field is a literal that nobody indexes.
+//! Hand-written HTTP/2 frames (RFC 9113 section 4, RFC 7541), because no client library sends
+//! invalid requests. Every field is a literal without indexing.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -13,10 +13,10 @@ const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A name and a value, bytes as they are.
+/// A field as raw bytes.
 pub(super) type Field = (Vec<u8>, Vec<u8>);
 
-/// One request: DATA follows if there is a body, and HEADERS again if there are trailers.
+/// One request with optional body and trailers.
 #[derive(Debug, Default)]
 pub(super) struct Message {
     pub(super) fields: Vec<Field>,
@@ -25,7 +25,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// From a file: `name: value` in each line, an empty line and the body, an empty line and the
+    /// Parses a file: lines of `name: value`, an empty line and the body, an empty line and the
     /// trailers.
     pub(super) fn read(text: &str) -> Self {
         let mut parts = text.split("\n\n");
@@ -41,7 +41,7 @@ impl Message {
         }
     }
 
-    /// The frames of stream 1, behind the preface.
+    /// The frames of stream 1, after the preface.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
         let last = u8::from(self.body.is_none() && self.trailers.is_none()) * END_STREAM;
@@ -61,8 +61,8 @@ impl Message {
         bytes
     }
 
-    /// Sends it on a connection of its own: the status of the answer, or `None` if the stream or
-    /// connection was ended.
+    /// Sends it on a new connection. Returns the response status, or `None` if the stream or
+    /// connection was closed.
     pub(super) async fn ask(&self, mut stream: TcpStream) -> Option<u16> {
         stream.write_all(&self.bytes()).await.ok()?;
         let mut status = None;
@@ -115,11 +115,11 @@ fn block(fields: &[Field]) -> Vec<u8> {
     block
 }
 
-/// The status, which is the first field: an entry of the static table, or three digits in Huffman
-/// code or plain.
+/// The status, which is the first field: an entry of the static table, or three digits,
+/// Huffman-coded or plain.
 fn status_of(block: &[u8]) -> Option<u16> {
     const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
-    // The size of the table may be told first.
+    // A table size update may come first.
     let start = block.iter().position(|byte| byte & 0xe0 != 0x20)?;
     match block.get(start..)? {
         [byte @ 0x88..=0x8e, ..] => INDEXED.get(usize::from(byte - 0x88)).copied(),
@@ -165,7 +165,7 @@ fn field(line: &str) -> Field {
     )
 }
 
-/// `\r`, `\n`, `\t`, `\0`, `\\` and `\x41` as the bytes they stand for.
+/// Decodes the escapes `\r`, `\n`, `\t`, `\0`, `\\` and `\x41`.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();

@@ -1,5 +1,5 @@
-//! Every method with every form of a body over every protocol: the bytes that go upstream, to the
-//! last one.
+//! Every method with every kind of body over every protocol: the exact bytes that are sent
+//! upstream.
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ enum Body {
     None,
     Zero,
     Length,
-    /// In chunks; over HTTP/2 DATA without a length.
+    /// Chunked; over HTTP/2 DATA without a length.
     Chunked,
     ChunkedEmpty,
 }
@@ -67,7 +67,7 @@ async fn every_method_body_and_protocol_has_one_framing() {
     }
 }
 
-/// Head and body as they came, fields in the order of their names.
+/// Raw head and body, with fields sorted by name.
 fn bytes(seen: &LastActivity) -> String {
     let mut lines: Vec<String> = seen
         .fields

@@ -18,7 +18,7 @@ async fn dialogue(door: &Doorward) -> Dialogue {
     Dialogue(Wire::new(stream))
 }
 
-/// Sends the bytes in pieces of this size; says what came of it otherwise than the list has it.
+/// Sends the bytes in pieces of this size and reports differences from the case.
 async fn try_out(
     door: &Doorward,
     backend: &Capture,
@@ -33,7 +33,7 @@ async fn try_out(
     };
     let mut dialogue = dialogue(door).await;
     for piece in bytes.chunks(piece) {
-        // Who was refused in the middle may find the connection closed.
+        // A refused client may find the connection closed.
         if dialogue.0.write(piece).await.is_err() {
             break;
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 frame by frame: what has no form in HTTP/1.1 is refused, all else gets exactly one.
+//! HTTP/2 corpus: requests without an HTTP/1.1 form are refused, all others get one canonical form.
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
-//! One canonical request: whatever bytes come in, either they are refused, or what was judged is
-//! what the backend gets, in one framing that nobody can read in two ways. The bytes are files in
-//! `raw`; `raw/cases.toml` says what may come of each.
+//! Request smuggling: any bytes are either refused, or forwarded as the one canonical request that
+//! was authorized, with unambiguous framing. The corpus is in
+//! `raw`; `raw/cases.toml` has the expected result of each case.
 
 mod capture;
 mod frames;
@@ -17,40 +17,40 @@ use serde::Deserialize;
 use self::capture::Capture;
 use crate::support::doorward::{Doorward, Setup};
 
-/// The bytes of one connection, and what may come of them.
+/// The bytes of one connection and their expected results.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// The statuses, in order; none where the connection, or over HTTP/2 the stream, ends without
-    /// an answer.
+    /// The expected statuses in order. None where the connection or HTTP/2 stream ends without
+    /// a response.
     answers: Vec<u16>,
-    /// What the backend gets, in order.
+    /// The requests at the backend, in order.
     #[serde(default)]
     upstream: Vec<String>,
-    /// Whether the connection ends; where it does not, the next request on it is served.
+    /// Whether the connection ends. If not, the next request on it is served.
     #[serde(default)]
     ends: bool,
-    /// Whether it may end as well: by how much of the body was there when the answer was.
+    /// Whether it may end, depending on how much of the body had arrived.
     #[serde(default)]
     may_end: bool,
-    /// Whether the client goes away after the bytes.
+    /// Whether the client disconnects after the bytes.
     #[serde(default)]
     cut: bool,
-    /// Fields that the last of these requests has.
+    /// Fields of the last of these requests.
     #[serde(default)]
     fields: Vec<String>,
 }
 
-/// How long what must come may take.
+/// The timeout for an expected response.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// A name that no request may bring to the backend, nor any other word of a forger's.
+/// A forged identity that must never reach the backend.
 const FORGED: &str = "forged";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/request_smuggling/raw")
 }
 
-/// The cases whose file has this ending, each with its bytes.
+/// The cases with this file extension, with their bytes.
 fn cases(ending: &str) -> Vec<(String, Case, Vec<u8>)> {
     let text = std::fs::read_to_string(folder().join("cases.toml")).expect("the list of cases");
     let cases: BTreeMap<String, Case> =
@@ -74,7 +74,7 @@ fn cases(ending: &str) -> Vec<(String, Case, Vec<u8>)> {
         .collect()
 }
 
-/// Before a backend that reads strictly: `/public/**` is everyone's, the rest needs a login.
+/// Doorward in front of the strict backend: `/public/**` is public, the rest needs a login.
 fn before(backend: &Capture) -> Doorward {
     let app = format!(
         "[apps.raw]\nprovider = \"login\"\npublic_url = \"http://raw.localhost:8080\"\nclient_id = \"raw\"\n\
@@ -84,7 +84,7 @@ fn before(backend: &Capture) -> Doorward {
     Setup::plain().more(&app).start()
 }
 
-/// What the backend got of a case, held against the list.
+/// Compares the requests at the backend with the case.
 fn judge(case: &Case, backend: &Capture) -> Result<(), String> {
     let mut seen = backend.take()?;
     let probe = seen.pop().map(|probe| probe.told());
