@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use super::run::Stop;
 use super::{Exit, Output, fail, refuse};
 use crate::config::{self, SealingKey};
-use crate::demo::{Demo, DemoFiles, DemoOptions, Habits};
+use crate::demo::{Demo, DemoFiles, DemoOptions, FusionAuthOptions};
 use crate::server::Server;
 use crate::telemetry::log::{self, LogFormat};
 use crate::types::time::SystemClock;
@@ -32,7 +32,8 @@ pub struct DemoArgs {
     pub fusionauth: bool,
 }
 
-/// `doorward demo`: starts the provider, the store, the forum and Doorward in front of both, until a signal says to stop.
+/// `doorward demo`: starts the provider, the store, the forum and Doorward in front of both, until
+/// a signal says to stop.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -47,14 +48,14 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
         jwt_lifetime: arguments.jwt_lifetime,
         fusionauth: arguments
             .fusionauth
-            .then_some(Habits { one_time_use: true }),
+            .then_some(FusionAuthOptions { one_time_use: true }),
     };
     let mut stop = Stop::new()?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let (demo, mut narration) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock)))
+    let (demo, mut event_log) = match runtime.block_on(Demo::start(&options, Arc::new(SystemClock)))
     {
         Ok(started) => started,
         Err(error) => return fail(output, &error),
@@ -82,7 +83,7 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
         loop {
             let line = tokio::select! {
                 () = stop.signals.told() => return io::Result::Ok(()),
-                line = narration.next_line() => line,
+                line = event_log.next_line() => line,
             };
             let Some(line) = line else { return Ok(()) };
             writeln!(output.out, "{line}")?;

@@ -1,16 +1,16 @@
-//! A map that cannot grow without end: over its limit, the oldest entry goes first.
+//! A bounded map: when it is full, an insertion evicts the oldest entry.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// A map from names to values of at most `limit` entries.
-pub(super) struct Bounded<V> {
+/// A map from names to values with at most `limit` entries.
+pub(super) struct BoundedMap<V> {
     limit: usize,
     next: u64,
     entries: HashMap<String, (u64, V)>,
     by_age: BTreeMap<u64, String>,
 }
 
-impl<V> Bounded<V> {
+impl<V> BoundedMap<V> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -20,7 +20,7 @@ impl<V> Bounded<V> {
         }
     }
 
-    /// Puts `value` in, as the youngest entry, in place of the one that had this name.
+    /// Inserts `value` as the newest entry, and replaces the entry of this name, if any.
     pub(super) fn insert(&mut self, name: String, value: V) {
         self.remove(&name);
         while self.entries.len() >= self.limit {
@@ -52,7 +52,7 @@ impl<V> Bounded<V> {
         self.entries.values_mut().map(|(_, value)| value)
     }
 
-    /// Keeps what `keep` says yes to, and says how many went.
+    /// Removes the entries for which `keep` is false. Returns the number of removed entries.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) -> usize {
         let before = self.entries.len();
         let by_age = &mut self.by_age;
@@ -72,8 +72,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_first_and_a_renewed_one_is_young() {
-        let mut map = Bounded::new(2);
+    fn full_map_evicts_the_oldest_entry() {
+        let mut map = BoundedMap::new(2);
         map.insert("a".into(), 1);
         map.insert("b".into(), 2);
         map.insert("a".into(), 3);
@@ -85,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_removed_makes_room() {
-        let mut map = Bounded::new(2);
+    fn removed_entries_free_capacity() {
+        let mut map = BoundedMap::new(2);
         map.insert("a".into(), 1);
         map.insert("b".into(), 2);
         assert_eq!(map.remove("a"), Some(1));

@@ -1,4 +1,4 @@
-//! The demonstration's configuration of Doorward, as the files that an operator would write by hand.
+//! The demo's configuration files, as an operator would write them.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,20 +7,21 @@ use std::path::{Path, PathBuf};
 
 use super::{Demo, Registration, provider};
 
-/// A directory with key, client secrets and configuration that only the owner can read; gone when this is dropped.
+/// A directory with the sealing key, client secrets and configuration, readable by its owner only.
+/// It is deleted when this is dropped.
 pub struct DemoFiles {
     directory: PathBuf,
 }
 
 impl DemoFiles {
-    /// Writes the files of `demo` to a new temporary directory; `key` is the text of a key file.
+    /// Writes the files to a new temporary directory. `key` is the content of the key file.
     ///
     /// # Errors
-    /// The directory or a file in it cannot be written.
+    /// The directory or a file cannot be written.
     pub fn write(demo: &Demo, key: &str) -> io::Result<Self> {
-        let word = provider::new_secret()
+        let item = provider::new_secret()
             .ok_or_else(|| io::Error::other("the system gave no random bytes"))?;
-        let directory = std::env::temp_dir().join(format!("doorward-demo-{word}"));
+        let directory = std::env::temp_dir().join(format!("doorward-demo-{item}"));
         DirBuilder::new().mode(0o700).create(&directory)?;
         let files = Self { directory };
         write_private(&files.key_file(), key)?;
@@ -40,12 +41,12 @@ impl DemoFiles {
         Ok(files)
     }
 
-    /// The configuration, for `doorward run --config`.
+    /// The path of the configuration, for `doorward run --config`.
     pub fn config_file(&self) -> PathBuf {
         self.directory.join("doorward.toml")
     }
 
-    /// The key that seals the cookies.
+    /// The path of the sealing key.
     pub fn key_file(&self) -> PathBuf {
         self.directory.join("session.key")
     }
@@ -53,20 +54,20 @@ impl DemoFiles {
 
 impl Drop for DemoFiles {
     fn drop(&mut self) {
-        // Nobody is left to be told if it fails, and a temporary directory is cleared by the system.
+        // An error cannot be reported here, and the system clears temporary directories.
         drop(fs::remove_dir_all(&self.directory));
     }
 }
 
 impl Demo {
-    /// A complete configuration of Doorward for both apps. The client secrets are expected beside `key_file`, as
-    /// `store.secret` and `forum.secret`, and a FusionAuth's API key as `api-key.secret`: [`DemoFiles::write`] puts them
-    /// there.
+    /// The configuration for both apps. It refers to the client secrets `store.secret` and
+    /// `forum.secret` and to FusionAuth's API key `api-key.secret` in the directory of `key_file`,
+    /// where [`DemoFiles::write`] writes them.
     pub fn config_toml(&self, key_file: &Path) -> String {
         let quoted =
             |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
         let mut text = format!(
-            r#"# Doorward in front of the demonstration's store and forum.
+            r#"# Doorward in front of the demo's store and forum.
 
 [server]
 listen = "{listen}"
@@ -133,10 +134,10 @@ signature = "jwks"
     }
 }
 
-/// What the file of a FusionAuth's API key is called, before its ending.
+/// The name of the file with FusionAuth's API key, without its extension.
 const API_KEY: &str = "api-key";
 
-/// The store has a native app too. What no rule names needs a signed-in person.
+/// The store has a native app too. Paths without a rule require a signed-in user.
 const STORE_RULES: &str = r#"
 [apps.store.native]
 password_grant = true

@@ -1,10 +1,10 @@
-//! The demonstration: an embedded OpenID provider, a store and a forum, all on loopback. It knows
-//! Doorward by its public API only, as any user of it would.
+//! The demo: an embedded OpenID provider, a store and a forum, all on loopback. It uses the crate's
+//! public API only.
 
 pub mod apps;
 mod bounded;
+mod event_log;
 mod files;
-mod narration;
 pub mod provider;
 mod serve;
 #[cfg(test)]
@@ -20,40 +20,39 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use self::apps::{Links, RunningApp, forum, store};
-use self::provider::fusionauth::FusionAuth;
-use self::provider::{Client, Provider, RunningProvider, Settings, User};
+use self::provider::{Client, FusionAuth, Provider, RunningProvider, Settings, User};
 use crate::types::net::Origin;
 use crate::types::oauth::{ClientId, ClientSecret};
 use crate::types::secret::Secret;
 use crate::types::time::Clock;
 
+pub use self::event_log::EventLog;
 pub use self::files::DemoFiles;
-pub use self::narration::Narration;
 pub use self::serve::StartError;
 
 const REFRESH_LIFETIME: Duration = Duration::from_secs(30 * 60);
 const SIGN_ON_LIFETIME: Duration = Duration::from_secs(8 * 60 * 60);
 
-/// Events that wait for the narrator; more than that are not told.
+/// Capacity of the event queue. When it is full, events are dropped.
 const MAX_UNTOLD: usize = 1_024;
 
-/// How the demonstration is to run.
+/// Options of the demo.
 #[derive(Clone, Debug)]
 pub struct DemoOptions {
-    /// Doorward's port; 0 for a free one.
+    /// Doorward's port; 0 chooses a free one.
     pub port: u16,
-    /// The provider's port; 0 for a free one.
+    /// The provider's port; 0 chooses a free one.
     pub provider_port: u16,
-    /// How long the provider's JWTs live; whole seconds.
+    /// Lifetime of the provider's JWTs, in whole seconds.
     pub jwt_lifetime: Duration,
-    /// Whether the provider speaks as FusionAuth does, and how.
-    pub fusionauth: Option<Habits>,
+    /// Makes the provider emulate FusionAuth.
+    pub fusionauth: Option<FusionAuthOptions>,
 }
 
-/// How an emulated FusionAuth is set up.
+/// Options of the FusionAuth emulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Habits {
-    /// `OneTimeUse`: each refresh token is good once; else `Reusable`.
+pub struct FusionAuthOptions {
+    /// Whether a refresh token can be used once (`OneTimeUse`) or any number of times (`Reusable`).
     pub one_time_use: bool,
 }
 
@@ -68,7 +67,7 @@ impl Default for DemoOptions {
     }
 }
 
-/// Everything around Doorward that a demonstration needs, running until this is dropped.
+/// The running provider and apps. They stop when this is dropped.
 pub struct Demo {
     port: u16,
     jwt_lifetime: Duration,
@@ -83,15 +82,15 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts the provider, the store and the forum on loopback, within the current Tokio runtime. What happens at the
-    /// provider is told by the [`Narration`].
+    /// Starts the provider, the store and the forum on loopback, in the current Tokio runtime. The
+    /// [`EventLog`] receives the provider's events.
     ///
     /// # Errors
-    /// A port is taken, or no keys could be made.
+    /// A port is in use, or a key could not be generated.
     pub async fn start(
         options: &DemoOptions,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Self, Narration), StartError> {
+    ) -> Result<(Self, EventLog), StartError> {
         let listener = listen(options.provider_port).await?;
         let provider_port = listener.local_addr().map_err(StartError::Listener)?.port();
         let port = free_port(options.port).await?;
@@ -102,7 +101,7 @@ impl Demo {
             forum: format!("http://forum.localhost:{port}"),
         };
         let fusionauth = match options.fusionauth {
-            Some(habits) => Some(emulated(habits, &links)?),
+            Some(fusionauth_options) => Some(fusionauth_settings(fusionauth_options, &links)?),
             None => None,
         };
         let is_fusionauth = fusionauth.is_some();
@@ -122,7 +121,7 @@ impl Demo {
         if is_fusionauth {
             users.push(User::carol());
         }
-        let (tell, events) = mpsc::channel(MAX_UNTOLD);
+        let (event_sender, events) = mpsc::channel(MAX_UNTOLD);
         let settings = Settings {
             issuer: issuer.clone(),
             clients: registrations.iter().map(Registration::client).collect(),
@@ -132,8 +131,8 @@ impl Demo {
             sign_on_lifetime: SIGN_ON_LIFETIME,
             fusionauth: fusionauth.clone(),
             clock,
-            // A narrator who cannot keep up loses lines rather than holding up the provider.
-            events: Arc::new(move |event| drop(tell.try_send(event))),
+            // A slow reader loses events instead of blocking the provider.
+            events: Arc::new(move |event| drop(event_sender.try_send(event))),
         };
         let demo = Self {
             port,
@@ -147,10 +146,10 @@ impl Demo {
             forum: forum::start(listen(0).await?, links.clone())?,
             links,
         };
-        Ok((demo, Narration::new(events)))
+        Ok((demo, EventLog::new(events)))
     }
 
-    /// The public origins of both apps, as served by Doorward.
+    /// The public origins of both apps, which Doorward serves.
     pub fn links(&self) -> &Links {
         &self.links
     }
@@ -160,23 +159,23 @@ impl Demo {
         &self.provider
     }
 
-    /// Where the store listens, behind Doorward.
+    /// The address of the store's backend.
     pub fn store_address(&self) -> SocketAddr {
         self.store.address()
     }
 
-    /// Where the forum listens, behind Doorward.
+    /// The address of the forum's backend.
     pub fn forum_address(&self) -> SocketAddr {
         self.forum.address()
     }
 
-    /// Where Doorward is to listen.
+    /// The address for Doorward to listen on.
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 }
 
-/// One app's registration at the provider.
+/// The OAuth client of an app.
 struct Registration {
     app: &'static str,
     id: ClientId,
@@ -185,7 +184,7 @@ struct Registration {
 }
 
 impl Registration {
-    /// With a secret of its own; named as the app where the provider's clients need no other id.
+    /// Generates a client secret. `id` defaults to the app's name.
     fn new(app: &'static str, id: Option<&str>, origin: &str) -> Result<Self, StartError> {
         let secret = provider::new_secret()
             .map(ClientSecret::new)
@@ -209,12 +208,16 @@ impl Registration {
     }
 }
 
-/// A FusionAuth whose tenant is called by a bare name, and that tells the store's host what concerns both apps.
-fn emulated(habits: Habits, links: &Links) -> Result<FusionAuth, StartError> {
+/// A FusionAuth with a bare name as its issuer. It sends the events of both apps to the store's
+/// host.
+fn fusionauth_settings(
+    fusionauth_options: FusionAuthOptions,
+    links: &Links,
+) -> Result<FusionAuth, StartError> {
     Ok(FusionAuth {
         issuer: "demo.example".to_owned(),
         tenant_id: "30663132-6464-6665-3032-326466613934".to_owned(),
-        one_time_use: habits.one_time_use,
+        one_time_use: fusionauth_options.one_time_use,
         api_key: Secret::new(provider::new_secret().ok_or(StartError::Key)?),
         unregistered: vec!["carol".to_owned()],
         webhooks: vec![format!("{}/.doorward/webhooks/fusionauth", links.store)],
@@ -228,7 +231,8 @@ async fn listen(port: u16) -> Result<TcpListener, StartError> {
         .map_err(|source| StartError::Listen { address, source })
 }
 
-/// `port`, or one that is free now: it is in the clients' addresses before Doorward can listen on it.
+/// Returns `port`, or a free port for 0: client registrations contain the port before Doorward
+/// listens on it.
 async fn free_port(port: u16) -> Result<u16, StartError> {
     match port {
         0 => Ok(listen(0)

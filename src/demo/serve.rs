@@ -1,5 +1,5 @@
-//! The small HTTP/1.1 server under the demonstration's provider and apps. It reads a request whole,
-//! within limits, and answers from a plain function: so no lock of theirs can be held over an await.
+//! The HTTP/1.1 server of the demo's provider and apps. It buffers the request, within limits, and
+//! calls a synchronous handler, so that no lock is held across an await point.
 
 use std::convert::Infallible;
 use std::io;
@@ -27,8 +27,8 @@ const MAX_CONNECTIONS: usize = 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request that has arrived as a whole.
-pub(super) struct Asked {
+/// A buffered request.
+pub(super) struct HttpRequest {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: String,
@@ -36,79 +36,83 @@ pub(super) struct Asked {
     pub(super) body: Bytes,
 }
 
-/// An answer.
-pub(super) type Answer = Response<Content>;
+/// A response.
+pub(super) type HttpResponse = Response<ResponseBody>;
 
-/// Something that answers requests without waiting for anything.
-pub(super) trait Site: Send + Sync + 'static {
-    fn answer(&self, asked: &Asked) -> Answer;
+/// A synchronous request handler.
+pub(super) trait Handler: Send + Sync + 'static {
+    fn handle(&self, request: &HttpRequest) -> HttpResponse;
 }
 
-/// The body of an [`Answer`].
-pub(super) enum Content {
+/// The body of an [`HttpResponse`].
+pub(super) enum ResponseBody {
     Whole(Full<Bytes>),
-    Ticks(Ticks),
+    EventStream(EventStream),
 }
 
-/// An endless stream of server-sent events, one a second: its number and `note`.
-pub(super) struct Ticks {
+/// An endless stream of server-sent events, one per second, with a counter and `note`.
+pub(super) struct EventStream {
     interval: tokio::time::Interval,
     count: u64,
     note: String,
 }
 
-/// A server that runs until this is dropped.
-pub(super) struct Running {
+/// A running server. It stops when this is dropped.
+pub(super) struct RunningServer {
     pub(super) address: SocketAddr,
     accepting: AbortHandle,
 }
 
-/// Why a piece of the demonstration could not be started.
+/// Why the demo could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The demonstration has well-known passwords: it serves this machine only.
-    #[error("the demonstration listens on loopback addresses only, not on `{0}`")]
+    /// The address is not a loopback address. The demo has well-known passwords, so it is local
+    /// only.
+    #[error("the demo listens on loopback addresses only, not on `{0}`")]
     NotLoopback(SocketAddr),
-    /// A listener could not be had.
+    /// An address could not be bound.
     #[error("cannot listen on `{address}`")]
     Listen {
-        /// Where it was to listen.
+        /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A listener could not be used.
-    #[error("a listener is of no use")]
+    /// A listener has no local address.
+    #[error("a listener has no local address")]
     Listener(#[source] io::Error),
-    /// No key or client secret could be made.
-    #[error("the provider could not make its keys")]
+    /// A key or client secret could not be generated.
+    #[error("the provider could not generate its keys")]
     Key,
-    /// The provider's address is no origin.
-    #[error("the provider's address cannot be used")]
+    /// The provider's address is not an origin.
+    #[error("the provider's address is not an origin")]
     Issuer(#[source] ParseOriginError),
-    /// A page's template is wrong.
-    #[error("a page of the demonstration cannot be compiled")]
+    /// A template is invalid.
+    #[error("a template of the demo is invalid")]
     Page,
 }
 
-/// Serves `site` from `listener`, which must be bound to a loopback address.
-pub(super) fn serve(listener: TcpListener, site: Arc<impl Site>) -> Result<Running, StartError> {
+/// Serves `handler` on `listener`, which must be bound to a loopback address.
+pub(super) fn serve(
+    listener: TcpListener,
+    handler: Arc<impl Handler>,
+) -> Result<RunningServer, StartError> {
     let address = listener.local_addr().map_err(StartError::Listener)?;
     if !address.ip().is_loopback() {
         return Err(StartError::NotLoopback(address));
     }
-    let accepting = tokio::spawn(accept(listener, site)).abort_handle();
-    Ok(Running { address, accepting })
+    let accepting = tokio::spawn(accept(listener, handler)).abort_handle();
+    Ok(RunningServer { address, accepting })
 }
 
-impl Drop for Running {
+impl Drop for RunningServer {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-async fn accept(listener: TcpListener, site: Arc<impl Site>) {
+async fn accept(listener: TcpListener, handler: Arc<impl Handler>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= MAX_CONNECTIONS || connections.try_join_next().is_some() {
@@ -118,40 +122,40 @@ async fn accept(listener: TcpListener, site: Arc<impl Site>) {
         }
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, Arc::clone(&site)));
+                connections.spawn(connection(stream, Arc::clone(&handler)));
             }
-            // Out of file descriptors, most likely: the pause keeps this from spinning.
+            // Most likely out of file descriptors. The pause prevents a busy loop.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn connection(stream: TcpStream, site: Arc<impl Site>) {
+async fn connection(stream: TcpStream, handler: Arc<impl Handler>) {
     let service = service_fn(|request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(respond(request, &*site).await) }
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(respond(request, &*handler).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service)
         .await;
-    // A peer that breaks off is of no interest to a demonstration.
+    // The demo ignores connections that clients abort.
     drop(served);
 }
 
-async fn respond(request: Request<Incoming>, site: &impl Site) -> Answer {
+async fn respond(request: Request<Incoming>, handler: &impl Handler) -> HttpResponse {
     let (head, body) = request.into_parts();
     let body =
         match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                return bare(StatusCode::PAYLOAD_TOO_LARGE);
+                return empty(StatusCode::PAYLOAD_TOO_LARGE);
             }
-            Ok(Err(_)) => return bare(StatusCode::BAD_REQUEST),
-            Err(_) => return bare(StatusCode::REQUEST_TIMEOUT),
+            Ok(Err(_)) => return empty(StatusCode::BAD_REQUEST),
+            Err(_) => return empty(StatusCode::REQUEST_TIMEOUT),
         };
-    site.answer(&Asked {
+    handler.handle(&HttpRequest {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
@@ -160,18 +164,18 @@ async fn respond(request: Request<Incoming>, site: &impl Site) -> Answer {
     })
 }
 
-impl Asked {
-    /// Whether this only reads: GET, or HEAD, whose body hyper leaves out.
-    pub(super) fn reads(&self) -> bool {
+impl HttpRequest {
+    /// Whether the method is GET or HEAD. Hyper omits the body for HEAD.
+    pub(super) fn is_get_or_head(&self) -> bool {
         self.method == Method::GET || self.method == Method::HEAD
     }
 
-    /// A header's text, where it is there once or more: its first value.
+    /// The first value of a header.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// A cookie's value.
+    /// The value of a cookie.
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {
         let lines = self
             .headers
@@ -184,7 +188,7 @@ impl Asked {
             .find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// Whether the body says of itself that it is a form.
+    /// Whether the body is a form, by its content type.
     pub(super) fn is_form(&self) -> bool {
         let media = self
             .header("content-type")
@@ -196,16 +200,16 @@ impl Asked {
     }
 }
 
-/// A page, never cached, that may load only what `policy` (a Content-Security-Policy) allows.
-pub(super) fn page(status: StatusCode, html: String, policy: &str) -> Answer {
-    let mut answer = whole(status, "text/html; charset=utf-8", html);
-    let headers = answer.headers_mut();
+/// An HTML page with this Content-Security-Policy, which must not be cached.
+pub(super) fn page(status: StatusCode, html: String, policy: &str) -> HttpResponse {
+    let mut response = with_body(status, "text/html; charset=utf-8", html);
+    let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    // Not `no-referrer`: with it browsers send `Origin: null` along with the page's own forms.
+    // Not `no-referrer`: browsers would send `Origin: null` with the page's forms.
     headers.insert(
         header::REFERRER_POLICY,
         HeaderValue::from_static("same-origin"),
@@ -217,71 +221,71 @@ pub(super) fn page(status: StatusCode, html: String, policy: &str) -> Answer {
             HeaderValue::from_static("default-src 'none'"),
         ),
     };
-    answer
+    response
 }
 
-/// A whole body with its media type.
-pub(super) fn whole(
+/// A response with a body of this media type.
+pub(super) fn with_body(
     status: StatusCode,
     media_type: &'static str,
     body: impl Into<Bytes>,
-) -> Answer {
-    let mut answer = Response::new(Content::Whole(Full::new(body.into())));
-    *answer.status_mut() = status;
-    answer
+) -> HttpResponse {
+    let mut response = Response::new(ResponseBody::Whole(Full::new(body.into())));
+    *response.status_mut() = status;
+    response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    answer
+    response
 }
 
-/// A status and nothing else.
-pub(super) fn bare(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Content::Whole(Full::default()));
-    *answer.status_mut() = status;
-    answer
+/// A response without a body.
+pub(super) fn empty(status: StatusCode) -> HttpResponse {
+    let mut response = Response::new(ResponseBody::Whole(Full::default()));
+    *response.status_mut() = status;
+    response
 }
 
-/// Status 405, naming the methods that would do.
-pub(super) fn method_not_allowed(allowed: &'static str) -> Answer {
-    let mut answer = bare(StatusCode::METHOD_NOT_ALLOWED);
-    answer
+/// 405 with the allowed methods.
+pub(super) fn method_not_allowed(allowed: &'static str) -> HttpResponse {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    response
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allowed));
-    answer
+    response
 }
 
-/// A redirect to `location`; what cannot be in a header is a 500.
-pub(super) fn redirect(status: StatusCode, location: &str) -> Answer {
+/// A redirect to `location`; 500 if it is not a valid header value.
+pub(super) fn redirect(status: StatusCode, location: &str) -> HttpResponse {
     let Ok(location) = HeaderValue::from_str(location) else {
-        return bare(StatusCode::INTERNAL_SERVER_ERROR);
+        return empty(StatusCode::INTERNAL_SERVER_ERROR);
     };
-    let mut answer = bare(status);
-    answer.headers_mut().insert(header::LOCATION, location);
-    answer
+    let mut response = empty(status);
+    response.headers_mut().insert(header::LOCATION, location);
+    response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    response
 }
 
-/// The beginning of an endless `text/event-stream`.
-pub(super) fn ticks(note: String) -> Answer {
+/// A response with an endless `text/event-stream`.
+pub(super) fn event_stream(note: String) -> HttpResponse {
     let interval = tokio::time::interval(Duration::from_secs(1));
-    let mut answer = Response::new(Content::Ticks(Ticks {
+    let mut response = Response::new(ResponseBody::EventStream(EventStream {
         interval,
         count: 0,
         note,
     }));
-    answer.headers_mut().insert(
+    response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/event-stream"),
     );
-    answer
+    response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    response
 }
 
-impl Body for Content {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -291,9 +295,10 @@ impl Body for Content {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Self::Whole(body) => Pin::new(body).poll_frame(cx),
-            Self::Ticks(ticks) => ticks.interval.poll_tick(cx).map(|_| {
-                ticks.count = ticks.count.saturating_add(1);
-                let event = serde_json::json!({ "tick": ticks.count, "note": ticks.note });
+            Self::EventStream(event_stream) => event_stream.interval.poll_tick(cx).map(|_| {
+                event_stream.count = event_stream.count.saturating_add(1);
+                let event =
+                    serde_json::json!({ "tick": event_stream.count, "note": event_stream.note });
                 Some(Ok(Frame::data(Bytes::from(format!("data: {event}\n\n")))))
             }),
         }
@@ -302,14 +307,14 @@ impl Body for Content {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Ticks(_) => false,
+            Self::EventStream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
-            Self::Ticks(_) => SizeHint::default(),
+            Self::EventStream(_) => SizeHint::default(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A small HTTP client with a cookie jar, for the tests of this module: one connection a request, no redirects followed.
+//! An HTTP client with a cookie jar for the demo's tests: one connection per request, redirects are
+//! not followed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use url::{Url, form_urlencoded};
 pub(super) struct Browser {
     address: SocketAddr,
     pub(super) cookies: BTreeMap<String, String>,
-    /// Sent with every request.
+    /// Headers of every request.
     pub(super) headers: Vec<(&'static str, String)>,
 }
 
@@ -104,7 +105,7 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap()
     }
 
-    /// The `Location`, apart from its query, and its query.
+    /// The `Location` without its query, and the query's parameters.
     pub(super) fn location(&self) -> (String, BTreeMap<String, String>) {
         let mut url = Url::parse(self.header("location")).unwrap();
         let query = url.query_pairs().into_owned().collect();
@@ -112,7 +113,7 @@ impl Reply {
         (url.into(), query)
     }
 
-    /// The value of an attribute behind `before` in the page's text.
+    /// The attribute value that follows `before` in the page.
     pub(super) fn attribute(&self, before: &str) -> String {
         let (_, rest) = self
             .text

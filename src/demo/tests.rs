@@ -1,4 +1,4 @@
-//! The demonstration as a whole, without Doorward.
+//! The whole demo, without Doorward in front.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::test_client::Browser;
 use super::{Demo, DemoFiles, DemoOptions};
 use crate::types::time::SystemClock;
 
-async fn demo() -> (Demo, super::Narration) {
+async fn demo() -> (Demo, super::EventLog) {
     let options = DemoOptions {
         port: 0,
         provider_port: 0,
@@ -19,7 +19,7 @@ async fn demo() -> (Demo, super::Narration) {
 }
 
 #[tokio::test]
-async fn the_configuration_is_complete_and_points_at_what_runs() {
+async fn config_refers_to_the_running_provider_and_apps() {
     let (demo, _narration) = demo().await;
     let files = DemoFiles::write(&demo, "a key").unwrap();
     let text = std::fs::read_to_string(files.config_file()).unwrap();
@@ -76,8 +76,8 @@ async fn the_configuration_is_complete_and_points_at_what_runs() {
 }
 
 #[tokio::test]
-async fn it_tells_what_happens() {
-    let (demo, mut narration) = demo().await;
+async fn greeting_and_event_log_report_users_and_events() {
+    let (demo, mut event_log) = demo().await;
     let greeting = demo.greeting();
     for part in [
         &demo.links().store,
@@ -100,19 +100,19 @@ async fn it_tells_what_happens() {
         .post("/token", &form)
         .await;
     assert_eq!(
-        narration.next_line().await.unwrap(),
-        "refused   a refresh token from forum was refused: unknown"
+        event_log.next_line().await.unwrap(),
+        "rejected  a refresh token of forum was rejected: unknown"
     );
     drop(demo);
     let mut out = Vec::new();
-    tokio::time::timeout(Duration::from_secs(5), narration.write_to(&mut out))
+    tokio::time::timeout(Duration::from_secs(5), event_log.write_to(&mut out))
         .await
         .unwrap()
         .unwrap();
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named() {
+async fn start_names_a_port_in_use() {
     let (demo, _narration) = demo().await;
     let port = demo.provider().address().port();
     let options = DemoOptions {

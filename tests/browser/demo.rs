@@ -22,15 +22,15 @@ async fn demo_journey_succeeds_in_chromium() {
     journey::whole(&chromium, &site).await;
     chromium.close().await;
 
-    // What happened is told, and the form was shown at the beginning and after the logout only.
-    for told in [
+    // The form was shown only at the start and after the logout.
+    for line in [
         "alice signed in for store",
-        "alice was signed in already, so forum got its answer without a form",
-        "store renewed alice's tokens",
-        "store gave alice's refresh token back",
+        "alice was signed in already: forum got a code without a form",
+        "store refreshed alice's tokens",
+        "store revoked alice's refresh token",
         "alice signed out",
     ] {
-        demo.process.line_with(told);
+        demo.process.line_with(line);
     }
     let post_replays = demo
         .process

@@ -103,9 +103,9 @@ fn shipped_builds_have_no_symbols_and_no_demo() {
 
 /// Builds the binary without the demo, beside the one that the other tests run.
 ///
-/// It is compiled with the dev profile, which keeps the symbols, in the same build directory: only the crate itself is
-/// compiled again. The test target brings in the features of the tests' dependencies, as `cargo test` does; without it
-/// every dependency would be compiled once more.
+/// It is compiled with the dev profile, which keeps the symbols, in the same build directory: only
+/// the crate itself is compiled again. The test target brings in the features of the tests'
+/// dependencies, as `cargo test` does; without it every dependency would be compiled once more.
 fn production_binary() -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let output = temporary.join("production");

@@ -1,4 +1,5 @@
-//! What the Dockerfile copies is enough for the command that it runs, as far as can be told without Docker.
+//! What the Dockerfile copies is enough for the command that it runs, as far as can be told without
+//! Docker.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -22,17 +22,17 @@ async fn demo_prints_addresses_and_events() {
         demo.process.line_with(part);
     }
     let mut browser = Browser::new(Arc::new(SystemClock));
-    for public in [&demo.store, &demo.forum, &demo.provider] {
-        let page = browser.visit(&format!("{public}/")).await;
+    for origin in [&demo.store, &demo.forum, &demo.provider] {
+        let page = browser.visit(&format!("{origin}/")).await;
         assert_eq!((page.status(), page.chain.len()), (200, 1), "{page}");
     }
     journey::log_in(&mut browser, &format!("{}/admin", demo.store), "bob").await;
-    let told: Vec<String> = ["bob signed in for store", "store exchanged its code"]
+    let lines: Vec<String> = ["bob signed in for store", "store exchanged its code"]
         .map(|part| demo.process.line_with(part))
         .into();
     assert!(
-        told[0].starts_with("login ") && told[1].starts_with("code "),
-        "{told:?}"
+        lines[0].starts_with("login ") && lines[1].starts_with("code "),
+        "{lines:?}"
     );
 }
 
@@ -52,12 +52,14 @@ fn demo_exits_cleanly_and_removes_its_files() {
 
 #[test]
 fn demo_names_a_port_in_use() {
-    let taken = Backend::start();
-    let url = taken.url();
+    let backend = Backend::start();
+    let url = backend.url();
     let port = url.rsplit(':').next().expect("a port");
-    for (own, provider) in [(port, "0"), ("0", port)] {
-        let mut process =
-            Process::start(&["demo", "--port", own, "--provider-port", provider], &[]);
+    for (doorward, provider) in [(port, "0"), ("0", port)] {
+        let mut process = Process::start(
+            &["demo", "--port", doorward, "--provider-port", provider],
+            &[],
+        );
         assert_eq!(process.ended().code(), Some(1), "{:?}", process.said());
         process.line_with(&format!("127.0.0.1:{port}"));
     }

@@ -185,7 +185,7 @@ fn curl_journey_against_demo() {
     demo.process
         .line_with("store got alice's tokens by password");
     demo.process
-        .line_with("store gave alice's refresh token back");
+        .line_with("store revoked alice's refresh token");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The forum: a public front page, and posts to read and write for people who are signed in.
+//! The forum app: a public front page, and posts that signed-in users read and write.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +10,12 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use url::form_urlencoded;
 
+use super::current_user::CurrentUser;
 use super::render::Pages;
-use super::visitor::Visitor;
 use super::{Links, RunningApp};
 use crate::demo::serve::{
-    Answer, Asked, Site, StartError, bare, method_not_allowed, redirect, serve, whole,
+    Handler, HttpRequest, HttpResponse, StartError, empty, method_not_allowed, redirect, serve,
+    with_body,
 };
 
 const MAX_POSTS: usize = 200;
@@ -25,7 +26,10 @@ const TEMPLATES: [(&str, &str); 4] = [
     ("layout.html", include_str!("pages/forum/layout.html")),
     ("home.html", include_str!("pages/forum/home.html")),
     ("posts.html", include_str!("pages/forum/posts.html")),
-    ("nobody.html", include_str!("pages/forum/nobody.html")),
+    (
+        "signed_out.html",
+        include_str!("pages/forum/signed_out.html"),
+    ),
 ];
 
 #[derive(Clone, Serialize)]
@@ -37,7 +41,7 @@ struct Post {
 
 struct Forum {
     pages: Pages,
-    /// The newest first.
+    /// Newest first.
     posts: Mutex<VecDeque<Post>>,
 }
 
@@ -53,15 +57,15 @@ pub fn start(listener: TcpListener, links: Links) -> Result<RunningApp, StartErr
     serve(listener, Arc::new(forum)).map(RunningApp)
 }
 
-impl Site for Forum {
-    fn answer(&self, asked: &Asked) -> Answer {
-        let visitor = Visitor::of(asked);
-        let visitor = visitor.as_ref();
-        match asked.path.as_str() {
-            "/posts" if asked.method == Method::POST => self.write(asked, visitor),
-            "/posts" if !asked.reads() => method_not_allowed("GET, HEAD, POST"),
-            "/headers" => self.pages.show_headers(asked, visitor),
-            _ if !asked.reads() => method_not_allowed("GET, HEAD"),
+impl Handler for Forum {
+    fn handle(&self, request: &HttpRequest) -> HttpResponse {
+        let user = CurrentUser::of(request);
+        let user = user.as_ref();
+        match request.path.as_str() {
+            "/posts" if request.method == Method::POST => self.write(request, user),
+            "/posts" if !request.is_get_or_head() => method_not_allowed("GET, HEAD, POST"),
+            "/headers" => self.pages.show_headers(request, user),
+            _ if !request.is_get_or_head() => method_not_allowed("GET, HEAD"),
             "/" => {
                 let titles: Vec<String> = self
                     .posts()
@@ -73,22 +77,22 @@ impl Site for Forum {
                     StatusCode::OK,
                     "Welcome",
                     "home.html",
-                    visitor,
+                    user,
                     context! { titles },
                 )
             }
-            "/posts" => self.show_posts(StatusCode::OK, visitor, None),
-            "/assets/forum.css" => whole(
+            "/posts" => self.show_posts(StatusCode::OK, user, None),
+            "/assets/forum.css" => with_body(
                 StatusCode::OK,
                 "text/css; charset=utf-8",
                 include_str!("pages/forum/forum.css"),
             ),
-            "/favicon.ico" => whole(
+            "/favicon.ico" => with_body(
                 StatusCode::OK,
                 "image/svg+xml",
                 include_str!("pages/forum/icon.svg"),
             ),
-            _ => bare(StatusCode::NOT_FOUND),
+            _ => empty(StatusCode::NOT_FOUND),
         }
     }
 }
@@ -101,42 +105,42 @@ impl Forum {
     fn show_posts(
         &self,
         status: StatusCode,
-        visitor: Option<&Visitor>,
+        user: Option<&CurrentUser>,
         problem: Option<&str>,
-    ) -> Answer {
-        if visitor.is_none() {
-            return self.nobody();
+    ) -> HttpResponse {
+        if user.is_none() {
+            return self.signed_out_page();
         }
         let posts: Vec<Post> = self.posts().iter().cloned().collect();
         self.pages.show(
             status,
             "Posts",
             "posts.html",
-            visitor,
+            user,
             context! { posts => Value::from(Serde(posts)), problem },
         )
     }
 
     /// `POST /posts` with `title` and `text`.
-    fn write(&self, asked: &Asked, visitor: Option<&Visitor>) -> Answer {
-        let Some(person) = visitor else {
-            return self.nobody();
+    fn write(&self, request: &HttpRequest, user: Option<&CurrentUser>) -> HttpResponse {
+        let Some(user) = user else {
+            return self.signed_out_page();
         };
-        let form: HashMap<_, _> = form_urlencoded::parse(&asked.body).collect();
+        let form: HashMap<_, _> = form_urlencoded::parse(&request.body).collect();
         let field = |name: &str| {
             form.get(name)
                 .map(|value| value.trim().to_owned())
                 .unwrap_or_default()
         };
         let post = Post {
-            author: person.name.clone(),
+            author: user.name.clone(),
             title: field("title"),
             text: field("text"),
         };
         let fits = |text: &str, limit: usize| !text.is_empty() && text.chars().count() <= limit;
         if !fits(&post.title, MAX_TITLE) || !fits(&post.text, MAX_TEXT) {
             let problem = "A post needs a title of at most 120 letters and a text of at most 2000.";
-            return self.show_posts(StatusCode::UNPROCESSABLE_ENTITY, visitor, Some(problem));
+            return self.show_posts(StatusCode::UNPROCESSABLE_ENTITY, Some(user), Some(problem));
         }
         let mut posts = self.posts();
         posts.push_front(post);
@@ -144,11 +148,11 @@ impl Forum {
         redirect(StatusCode::SEE_OTHER, "/posts")
     }
 
-    fn nobody(&self) -> Answer {
+    fn signed_out_page(&self) -> HttpResponse {
         self.pages.show(
             StatusCode::FORBIDDEN,
-            "Who are you?",
-            "nobody.html",
+            "Not signed in",
+            "signed_out.html",
             None,
             context! {},
         )
@@ -165,7 +169,7 @@ fn first_posts() -> VecDeque<Post> {
         post(
             "mira",
             "The lantern on Mill Street is back",
-            "Somebody mended it over the weekend. Thank you, whoever you are!",
+            "It was repaired over the weekend. Thank you!",
         ),
         post(
             "jonas",

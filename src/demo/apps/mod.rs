@@ -1,31 +1,31 @@
-//! Two small apps to put behind Doorward. They know nothing of OAuth: whom they serve is what the
-//! request's headers say, as an old app behind a proxy would have it.
+//! Two small backend apps. They know nothing of OAuth and take the user from the identity headers,
+//! as an app behind an authenticating proxy does.
 
+mod current_user;
 pub mod forum;
 mod render;
 pub mod store;
 #[cfg(test)]
 mod tests;
-mod visitor;
 
 use std::net::SocketAddr;
 
-use super::serve::Running;
+use super::serve::RunningServer;
 
-/// The public origins of the apps, without a `/` at the end: how each links to the other.
+/// The public origins of the apps, without a trailing `/`. Each app links to the other.
 #[derive(Clone, Debug)]
 pub struct Links {
-    /// Of the store.
+    /// The store's origin.
     pub store: String,
-    /// Of the forum.
+    /// The forum's origin.
     pub forum: String,
 }
 
-/// An app that serves until this is dropped.
-pub struct RunningApp(Running);
+/// A running app. It stops when this is dropped.
+pub struct RunningApp(RunningServer);
 
 impl RunningApp {
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }

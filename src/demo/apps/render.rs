@@ -1,23 +1,23 @@
-//! How both apps make their pages: a layout of their own, and inside it one page.
+//! HTML rendering for both apps: one page inside the app's layout.
 
 use http::StatusCode;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 
 use super::Links;
-use super::visitor::{Visitor, fields};
-use crate::demo::serve::{Answer, Asked, StartError, bare, page};
+use super::current_user::{CurrentUser, fields};
+use crate::demo::serve::{HttpRequest, HttpResponse, StartError, empty, page};
 
 const POLICY: &str = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// An app's templates, compiled, with what every page of it knows.
+/// An app's compiled templates, and the values that every page uses.
 pub(super) struct Pages {
     environment: Environment<'static>,
     links: Links,
 }
 
 impl Pages {
-    /// Compiles `templates`, one of which must be called `layout.html`.
+    /// Compiles `templates`. One of them must be named `layout.html`.
     pub(super) fn new(
         templates: &[(&'static str, &'static str)],
         links: Links,
@@ -34,44 +34,48 @@ impl Pages {
         Ok(Self { environment, links })
     }
 
-    /// The page `template` filled with `values`, inside the layout.
+    /// Renders `template` with `values` inside the layout.
     pub(super) fn show(
         &self,
         status: StatusCode,
         title: &str,
         template: &str,
-        visitor: Option<&Visitor>,
+        user: Option<&CurrentUser>,
         values: Value,
-    ) -> Answer {
-        let visitor = Value::from(Serde(visitor));
+    ) -> HttpResponse {
+        let user = Value::from(Serde(user));
         let links = context! { store => &self.links.store, forum => &self.links.forum };
         let fill = |name: &str, values: Value| self.environment.get_template(name)?.render(values);
         let content = fill(
             template,
-            context! { visitor => visitor.clone(), links => links.clone(), ..values },
+            context! { user => user.clone(), links => links.clone(), ..values },
         );
         let html = content.and_then(|content| {
             let content = Value::from_safe_string(content);
             fill(
                 "layout.html",
-                context! { title, template, content, visitor, links },
+                context! { title, template, content, user, links },
             )
         });
         match html {
             Ok(html) => page(status, html, POLICY),
-            Err(_) => bare(StatusCode::INTERNAL_SERVER_ERROR),
+            Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
         }
     }
 
-    /// `/headers`: everything that was received.
-    pub(super) fn show_headers(&self, asked: &Asked, visitor: Option<&Visitor>) -> Answer {
-        let query = if asked.query.is_empty() {
+    /// `/headers`: shows all request headers.
+    pub(super) fn show_headers(
+        &self,
+        request: &HttpRequest,
+        user: Option<&CurrentUser>,
+    ) -> HttpResponse {
+        let query = if request.query.is_empty() {
             String::new()
         } else {
-            format!("?{}", asked.query)
+            format!("?{}", request.query)
         };
-        let line = format!("{} {}{query}", asked.method, asked.path);
-        let values = context! { line, fields => Value::from(Serde(fields(asked))) };
-        self.show(StatusCode::OK, "Headers", "headers.html", visitor, values)
+        let line = format!("{} {}{query}", request.method, request.path);
+        let values = context! { line, fields => Value::from(Serde(fields(request))) };
+        self.show(StatusCode::OK, "Headers", "headers.html", user, values)
     }
 }

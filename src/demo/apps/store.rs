@@ -1,4 +1,4 @@
-//! The store: a public front page, a cart for people who are signed in, and a page for administrators.
+//! The store app: a public front page, a cart for signed-in users, and a page for administrators.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,13 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use url::form_urlencoded;
 
+use super::current_user::CurrentUser;
 use super::render::Pages;
-use super::visitor::Visitor;
 use super::{Links, RunningApp};
-use crate::demo::bounded::Bounded;
+use crate::demo::bounded::BoundedMap;
 use crate::demo::serve::{
-    Answer, Asked, Site, StartError, bare, method_not_allowed, redirect, serve, ticks, whole,
+    Handler, HttpRequest, HttpResponse, StartError, empty, event_stream, method_not_allowed,
+    redirect, serve, with_body,
 };
 
 const MAX_CARTS: usize = 1_000;
@@ -27,10 +28,13 @@ const TEMPLATES: [(&str, &str); 6] = [
     ("cart.html", include_str!("pages/store/cart.html")),
     ("admin.html", include_str!("pages/store/admin.html")),
     ("clock.html", include_str!("pages/store/clock.html")),
-    ("nobody.html", include_str!("pages/store/nobody.html")),
+    (
+        "signed_out.html",
+        include_str!("pages/store/signed_out.html"),
+    ),
 ];
 
-/// What is for sale.
+/// The products for sale.
 const PRODUCTS: [Product; 6] = [
     Product {
         id: "knocker",
@@ -47,7 +51,7 @@ const PRODUCTS: [Product; 6] = [
     Product {
         id: "doormat",
         name: "Coir doormat",
-        about: "60 × 40 cm, says nothing",
+        about: "60 × 40 cm, plain",
         cents: 1_890,
     },
     Product {
@@ -78,7 +82,7 @@ struct Product {
     cents: u32,
 }
 
-/// A person's cart: how many of each product, by its id.
+/// A user's cart: the number of items by product id.
 #[derive(Default)]
 struct Cart {
     owner: String,
@@ -87,7 +91,7 @@ struct Cart {
 
 struct Store {
     pages: Pages,
-    carts: Mutex<Bounded<Cart>>,
+    carts: Mutex<BoundedMap<Cart>>,
 }
 
 /// Starts the store on `listener`, within the current Tokio runtime.
@@ -98,76 +102,76 @@ pub fn start(listener: TcpListener, links: Links) -> Result<RunningApp, StartErr
     let pages = Pages::new(&TEMPLATES, links)?;
     let store = Store {
         pages,
-        carts: Mutex::new(Bounded::new(MAX_CARTS)),
+        carts: Mutex::new(BoundedMap::new(MAX_CARTS)),
     };
     serve(listener, Arc::new(store)).map(RunningApp)
 }
 
-impl Site for Store {
-    fn answer(&self, asked: &Asked) -> Answer {
-        let visitor = Visitor::of(asked);
-        let visitor = visitor.as_ref();
-        match asked.path.as_str() {
-            "/shopping-cart" if asked.method == Method::POST => self.change_cart(asked, visitor),
-            "/shopping-cart" if !asked.reads() => method_not_allowed("GET, HEAD, POST"),
-            "/headers" => self.pages.show_headers(asked, visitor),
-            _ if !asked.reads() => method_not_allowed("GET, HEAD"),
+impl Handler for Store {
+    fn handle(&self, request: &HttpRequest) -> HttpResponse {
+        let user = CurrentUser::of(request);
+        let user = user.as_ref();
+        match request.path.as_str() {
+            "/shopping-cart" if request.method == Method::POST => self.change_cart(request, user),
+            "/shopping-cart" if !request.is_get_or_head() => method_not_allowed("GET, HEAD, POST"),
+            "/headers" => self.pages.show_headers(request, user),
+            _ if !request.is_get_or_head() => method_not_allowed("GET, HEAD"),
             "/" => self.pages.show(
                 StatusCode::OK,
                 "Welcome",
                 "home.html",
-                visitor,
-                context! { products => shelf() },
+                user,
+                context! { products => products() },
             ),
-            "/shopping-cart" => self.show_cart(visitor),
-            "/admin" => self.show_admin(visitor),
+            "/shopping-cart" => self.show_cart(user),
+            "/admin" => self.show_admin(user),
             "/clock" => self.pages.show(
                 StatusCode::OK,
                 "Shop clock",
                 "clock.html",
-                visitor,
+                user,
                 context! {},
             ),
             "/ticker" => {
-                ticks(visitor.map_or_else(|| "nobody".to_owned(), |visitor| visitor.name.clone()))
+                event_stream(user.map_or_else(|| "nobody".to_owned(), |user| user.name.clone()))
             }
-            "/assets/store.css" => whole(
+            "/assets/store.css" => with_body(
                 StatusCode::OK,
                 "text/css; charset=utf-8",
                 include_str!("pages/store/store.css"),
             ),
-            "/assets/goods.svg" => whole(
+            "/assets/goods.svg" => with_body(
                 StatusCode::OK,
                 "image/svg+xml",
                 include_str!("pages/store/goods.svg"),
             ),
-            "/assets/clock.js" => whole(
+            "/assets/clock.js" => with_body(
                 StatusCode::OK,
                 "text/javascript; charset=utf-8",
                 include_str!("pages/store/clock.js"),
             ),
-            "/favicon.ico" => whole(
+            "/favicon.ico" => with_body(
                 StatusCode::OK,
                 "image/svg+xml",
                 include_str!("pages/store/icon.svg"),
             ),
-            _ => bare(StatusCode::NOT_FOUND),
+            _ => empty(StatusCode::NOT_FOUND),
         }
     }
 }
 
 impl Store {
-    fn carts(&self) -> MutexGuard<'_, Bounded<Cart>> {
+    fn carts(&self) -> MutexGuard<'_, BoundedMap<Cart>> {
         self.carts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show_cart(&self, visitor: Option<&Visitor>) -> Answer {
-        let Some(person) = visitor else {
-            return self.nobody();
+    fn show_cart(&self, user: Option<&CurrentUser>) -> HttpResponse {
+        let Some(user) = user else {
+            return self.signed_out_page();
         };
         let carts = self.carts();
         let items = carts
-            .get(&person.id)
+            .get(&user.id)
             .map(|cart| cart.items.clone())
             .unwrap_or_default();
         drop(carts);
@@ -184,52 +188,52 @@ impl Store {
                 context! { product => Value::from(Serde(product)), count, price => price(product.cents.saturating_mul(count)) }
             })
             .collect();
-        let values = context! { rows, total => price(total), products => shelf() };
+        let values = context! { rows, total => price(total), products => products() };
         self.pages.show(
             StatusCode::OK,
             "Shopping cart",
             "cart.html",
-            visitor,
+            Some(user),
             values,
         )
     }
 
     /// `POST /shopping-cart` with `product` and `action`, `add` or `remove`.
-    fn change_cart(&self, asked: &Asked, visitor: Option<&Visitor>) -> Answer {
-        let Some(person) = visitor else {
-            return self.nobody();
+    fn change_cart(&self, request: &HttpRequest, user: Option<&CurrentUser>) -> HttpResponse {
+        let Some(user) = user else {
+            return self.signed_out_page();
         };
-        let form: BTreeMap<_, _> = form_urlencoded::parse(&asked.body).collect();
+        let form: BTreeMap<_, _> = form_urlencoded::parse(&request.body).collect();
         let wanted = form.get("product").map(AsRef::as_ref);
         let Some(product) = PRODUCTS.iter().find(|product| Some(product.id) == wanted) else {
-            return bare(StatusCode::BAD_REQUEST);
+            return empty(StatusCode::BAD_REQUEST);
         };
         let mut carts = self.carts();
-        if carts.get(&person.id).is_none() {
+        if carts.get(&user.id).is_none() {
             carts.insert(
-                person.id.clone(),
+                user.id.clone(),
                 Cart {
-                    owner: person.name.clone(),
+                    owner: user.name.clone(),
                     items: BTreeMap::new(),
                 },
             );
         }
-        let Some(cart) = carts.get_mut(&person.id) else {
-            return bare(StatusCode::INTERNAL_SERVER_ERROR);
+        let Some(cart) = carts.get_mut(&user.id) else {
+            return empty(StatusCode::INTERNAL_SERVER_ERROR);
         };
         let count = cart.items.entry(product.id).or_default();
         match form.get("action").map(AsRef::as_ref) {
             Some("add") => *count = count.saturating_add(1).min(MAX_OF_A_KIND),
             Some("remove") => *count = count.saturating_sub(1),
-            Some(_) | None => return bare(StatusCode::BAD_REQUEST),
+            Some(_) | None => return empty(StatusCode::BAD_REQUEST),
         }
         redirect(StatusCode::SEE_OTHER, "/shopping-cart")
     }
 
-    /// The app itself does not ask for the role: that is the rule of whoever stands before it.
-    fn show_admin(&self, visitor: Option<&Visitor>) -> Answer {
-        if visitor.is_none() {
-            return self.nobody();
+    /// The app does not check the role: the proxy's access rules do.
+    fn show_admin(&self, user: Option<&CurrentUser>) -> HttpResponse {
+        if user.is_none() {
+            return self.signed_out_page();
         }
         let carts: Vec<Value> = self
             .carts()
@@ -242,23 +246,23 @@ impl Store {
             StatusCode::OK,
             "Administration",
             "admin.html",
-            visitor,
+            user,
             context! { carts },
         )
     }
 
-    fn nobody(&self) -> Answer {
+    fn signed_out_page(&self) -> HttpResponse {
         self.pages.show(
             StatusCode::FORBIDDEN,
-            "Who are you?",
-            "nobody.html",
+            "Not signed in",
+            "signed_out.html",
             None,
             context! {},
         )
     }
 }
 
-fn shelf() -> Vec<Value> {
+fn products() -> Vec<Value> {
     PRODUCTS
         .iter()
         .map(|product| context! { product => Value::from(Serde(product)), price => price(product.cents) })

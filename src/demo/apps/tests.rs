@@ -1,4 +1,4 @@
-//! Both apps driven over HTTP, with the headers that a proxy would set.
+//! Both apps over HTTP, with the identity headers that a proxy sets.
 
 use tokio::net::TcpListener;
 
@@ -31,7 +31,7 @@ fn visit(app: &RunningApp, username: Option<&str>) -> Browser {
 }
 
 #[tokio::test]
-async fn each_person_has_a_cart() {
+async fn store_keeps_a_cart_per_user() {
     let store = store::start(listener().await, links()).unwrap();
     let (mut alice, mut bob) = (visit(&store, Some("alice")), visit(&store, Some("bob")));
     for action in ["add", "add", "remove", "add"] {
@@ -69,7 +69,7 @@ async fn each_person_has_a_cart() {
 }
 
 #[tokio::test]
-async fn every_page_says_whom_the_headers_name_and_leads_on() {
+async fn pages_show_the_user_of_the_identity_headers() {
     let store = store::start(listener().await, links()).unwrap();
     let forum = forum::start(listener().await, links()).unwrap();
     for (app, paths, other) in [
@@ -123,7 +123,7 @@ async fn every_page_says_whom_the_headers_name_and_leads_on() {
 }
 
 #[tokio::test]
-async fn headers_shows_everything_and_escapes_it() {
+async fn headers_page_shows_all_headers_escaped() {
     let store = store::start(listener().await, links()).unwrap();
     let mut browser = visit(&store, Some("<b>alice</b>"));
     browser.headers.push(("x-odd", "<script>\"&".to_owned()));
@@ -139,7 +139,7 @@ async fn headers_shows_everything_and_escapes_it() {
 }
 
 #[tokio::test]
-async fn posts_are_written_read_and_bounded() {
+async fn forum_keeps_a_limited_number_of_posts() {
     let forum = forum::start(listener().await, links()).unwrap();
     let mut alice = visit(&forum, Some("alice"));
     let reply = alice
@@ -183,7 +183,7 @@ async fn posts_are_written_read_and_bounded() {
 }
 
 #[tokio::test]
-async fn the_ticker_streams() {
+async fn ticker_streams_events() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let store = store::start(listener().await, links()).unwrap();
     let mut stream = tokio::net::TcpStream::connect(store.address())
@@ -207,7 +207,7 @@ async fn the_ticker_streams() {
 }
 
 #[tokio::test]
-async fn only_loopback_is_served() {
+async fn start_rejects_a_non_loopback_listener() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     assert!(matches!(
         store::start(listener, links()),

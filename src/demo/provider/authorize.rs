@@ -1,21 +1,23 @@
-//! The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2): who asks, may
-//! they, and is the person signed on already. What cannot be trusted with a redirect gets a page instead.
+//! The authorization endpoint (RFC 6749 section 4.1.1, OpenID Connect Core section 3.1.2). A
+//! request with an invalid client or redirect URI gets an error page instead of a redirect.
 
 use http::{Method, StatusCode};
 use url::Url;
 
-use super::keys::random_word;
+use super::core::Provider;
+use super::error::InternalError;
+use super::event::Event;
+use super::keys::random_token;
 use super::params::Params;
 use super::settings::{Client, User};
 use super::state::{CodeRequest, SignOn};
 use super::tokens::ID_TOKEN;
-use super::{Event, Failure, Provider};
-use crate::demo::serve::{Answer, Asked, redirect};
+use crate::demo::serve::{HttpRequest, HttpResponse, redirect};
 use crate::types::oauth::Subject;
 use crate::types::time::Timestamp;
 
-/// An authorization request that is in order.
-pub(super) struct Request<'a> {
+/// A valid authorization request.
+pub(super) struct AuthorizationRequest<'a> {
     pub(super) client: &'a Client,
     pub(super) redirect_uri: String,
     pub(super) state: Option<String>,
@@ -24,7 +26,7 @@ pub(super) struct Request<'a> {
     challenge: String,
     prompt: Prompt,
     max_age: Option<u64>,
-    /// The person that an ID token hint names; nobody else's session will do.
+    /// The user that `id_token_hint` names: no other user's session is used.
     expected: Option<Subject>,
     pub(super) login_hint: Option<String>,
 }
@@ -36,11 +38,11 @@ enum Prompt {
     Always,
 }
 
-/// Why a request is refused, and who is told.
+/// An authorization error, by its recipient.
 pub(super) enum Refusal {
-    /// The person, on a page: nothing vouches for the redirect URI.
+    /// Shown to the user: the redirect URI is not verified.
     Page(&'static str),
-    /// The client, at its redirect URI (RFC 6749 section 4.1.2.1).
+    /// Sent to the client's redirect URI (RFC 6749 section 4.1.2.1).
     Client {
         redirect_uri: String,
         state: Option<String>,
@@ -50,73 +52,77 @@ pub(super) enum Refusal {
 }
 
 impl Provider {
-    pub(super) fn authorize(&self, asked: &Asked) -> Result<Answer, Failure> {
-        let params = if asked.method == Method::POST && asked.is_form() {
-            Params::read(&asked.body)
+    pub(super) fn authorize(&self, request: &HttpRequest) -> Result<HttpResponse, InternalError> {
+        let params = if request.method == Method::POST && request.is_form() {
+            Params::read(&request.body)
         } else {
-            Params::read(asked.query.as_bytes())
+            Params::read(request.query.as_bytes())
         };
-        let request = match self.read_request(&params) {
-            Ok(request) => request,
+        let authorization = match self.read_authorization(&params) {
+            Ok(authorization) => authorization,
             Err(refusal) => return self.refuse(refusal),
         };
         let now = self.now();
-        match (self.reusable_sign_on(asked, &request, now), request.prompt) {
+        match (
+            self.reusable_sign_on(request, &authorization, now),
+            authorization.prompt,
+        ) {
             (Some(session), _) => {
                 let user = self.username(&session.subject);
-                self.tell(Event::SignOnReused {
+                self.emit(Event::SignOnReused {
                     user,
-                    client: request.client.name.clone(),
+                    client: authorization.client.name.clone(),
                 });
-                self.send_code(StatusCode::FOUND, request, &session, now)
+                self.send_code(StatusCode::FOUND, authorization, &session, now)
             }
             (None, Prompt::Never) => self.refuse(Refusal::Client {
-                redirect_uri: request.redirect_uri,
-                state: request.state,
+                redirect_uri: authorization.redirect_uri,
+                state: authorization.state,
                 error: "login_required",
-                description: "nobody is signed on",
+                description: "no user is signed in",
             }),
             (None, Prompt::IfNeeded | Prompt::Always) => {
-                self.tell(Event::FormShown {
-                    client: request.client.name.clone(),
+                self.emit(Event::FormShown {
+                    client: authorization.client.name.clone(),
                 });
-                self.show_form(asked, &request, &params, None)
+                self.show_form(request, &authorization, &params, None)
             }
         }
     }
 
     fn reusable_sign_on(
         &self,
-        asked: &Asked,
-        request: &Request<'_>,
+        request: &HttpRequest,
+        authorization: &AuthorizationRequest<'_>,
         now: Timestamp,
     ) -> Option<SignOn> {
-        let session = self.current_sign_on(asked, now)?;
+        let session = self.current_sign_on(request, now)?;
         let age = now.since(session.auth_time).as_secs();
-        let fresh = request.max_age.is_none_or(|max_age| age <= max_age);
-        let expected = request
+        let fresh = authorization.max_age.is_none_or(|max_age| age <= max_age);
+        let expected = authorization
             .expected
             .as_ref()
             .is_none_or(|subject| *subject == session.subject);
-        (fresh && expected && request.prompt != Prompt::Always).then_some(session)
+        (fresh && expected && authorization.prompt != Prompt::Always).then_some(session)
     }
 
     /// Reads and checks an authorization request.
-    pub(super) fn read_request(&self, params: &Params) -> Result<Request<'_>, Refusal> {
+    pub(super) fn read_authorization(
+        &self,
+        params: &Params,
+    ) -> Result<AuthorizationRequest<'_>, Refusal> {
         if params.repeats_any(&["client_id", "redirect_uri", "state"]) {
             return Err(Refusal::Page(
-                "The request names its client, its return address or its state twice.",
+                "The client id, redirect URI or state of the request is repeated.",
             ));
         }
         let client = params.get("client_id").and_then(|id| self.client(id));
         let client = client.ok_or(Refusal::Page(
-            "The request comes from a client that is not registered here.",
+            "The client of the request is not registered.",
         ))?;
         let redirect_uri = params.get("redirect_uri").unwrap_or_default().to_owned();
         if !client.redirect_uris.contains(&redirect_uri) {
-            return Err(Refusal::Page(
-                "The request wants an answer at an address that is not registered.",
-            ));
+            return Err(Refusal::Page("The redirect URI is not registered."));
         }
         let state = params.get("state").map(str::to_owned);
         check(params).map_err(|(error, description)| Refusal::Client {
@@ -132,7 +138,7 @@ impl Provider {
             Some(None) => {
                 let (error, description) = (
                     "invalid_request",
-                    "id_token_hint is no ID token of this provider",
+                    "id_token_hint is not an ID token of this provider",
                 );
                 return Err(Refusal::Client {
                     redirect_uri,
@@ -144,13 +150,13 @@ impl Provider {
             Some(Some(subject)) => Some(subject),
             None => None,
         };
-        let prompts = params.words("prompt");
-        let asked_for = |word: &str| prompts.iter().any(|prompt| prompt == word);
-        Ok(Request {
+        let prompts = params.list("prompt");
+        let asked_for = |item: &str| prompts.iter().any(|prompt| prompt == item);
+        Ok(AuthorizationRequest {
             client,
             redirect_uri,
             state,
-            scope: params.words("scope"),
+            scope: params.list("scope"),
             nonce: params.get("nonce").map(str::to_owned),
             challenge: params.get("code_challenge").unwrap_or_default().to_owned(),
             prompt: match () {
@@ -164,16 +170,16 @@ impl Provider {
         })
     }
 
-    /// Sends the person back to the client with a code.
+    /// Redirects the user to the client with a code.
     pub(super) fn send_code(
         &self,
         status: StatusCode,
-        request: Request<'_>,
+        authorization: AuthorizationRequest<'_>,
         session: &SignOn,
         now: Timestamp,
-    ) -> Result<Answer, Failure> {
-        let code = random_word()?;
-        let Request {
+    ) -> Result<HttpResponse, InternalError> {
+        let code = random_token()?;
+        let AuthorizationRequest {
             client,
             redirect_uri,
             state,
@@ -181,9 +187,9 @@ impl Provider {
             nonce,
             challenge,
             ..
-        } = request;
+        } = authorization;
         let user = self.user(&session.subject);
-        let location = self.answer_url(&redirect_uri, state.as_deref(), &[("code", &code)], user);
+        let location = self.redirect_url(&redirect_uri, state.as_deref(), &[("code", &code)], user);
         let (client, sid) = (client.id.clone(), session.sid.clone());
         self.state().issue_code(
             code,
@@ -200,7 +206,7 @@ impl Provider {
         Ok(redirect(status, &location))
     }
 
-    pub(super) fn refuse(&self, refusal: Refusal) -> Result<Answer, Failure> {
+    pub(super) fn refuse(&self, refusal: Refusal) -> Result<HttpResponse, InternalError> {
         match refusal {
             Refusal::Page(why) => self.pages.problem(StatusCode::BAD_REQUEST, why),
             Refusal::Client {
@@ -209,36 +215,37 @@ impl Provider {
                 error,
                 description,
             } => {
-                let answer = [("error", error), ("error_description", description)];
-                let location = self.answer_url(&redirect_uri, state.as_deref(), &answer, None);
+                let response = [("error", error), ("error_description", description)];
+                let location = self.redirect_url(&redirect_uri, state.as_deref(), &response, None);
                 Ok(redirect(StatusCode::SEE_OTHER, &location))
             }
         }
     }
 
-    /// The redirect URI with an answer, the state that was sent, and our name (RFC 9207) or what a dialect has instead.
-    fn answer_url(
+    /// The redirect URI with the response parameters, `state`, and `iss` (RFC 9207) or FusionAuth's
+    /// parameters.
+    fn redirect_url(
         &self,
         redirect_uri: &str,
         state: Option<&str>,
-        answer: &[(&str, &str)],
+        response: &[(&str, &str)],
         user: Option<&User>,
     ) -> String {
         let Ok(mut url) = Url::parse(redirect_uri) else {
             return redirect_uri.to_owned();
         };
         url.query_pairs_mut()
-            .extend_pairs(answer)
+            .extend_pairs(response)
             .extend_pairs(state.map(|state| ("state", state)))
-            .extend_pairs(self.answer_extras(user));
+            .extend_pairs(self.redirect_extras(user));
         url.into()
     }
 }
 
-/// The checks whose outcome the client may be told.
+/// The checks whose errors are sent to the client.
 fn check(params: &Params) -> Result<(), (&'static str, &'static str)> {
     if params.repeats() {
-        return Err(("invalid_request", "a parameter is there twice"));
+        return Err(("invalid_request", "a parameter is repeated"));
     }
     if params.get("request").is_some() {
         return Err(("request_not_supported", "request objects are not supported"));
@@ -252,7 +259,7 @@ fn check(params: &Params) -> Result<(), (&'static str, &'static str)> {
     if params.get("registration").is_some() {
         return Err((
             "registration_not_supported",
-            "clients are registered by hand",
+            "client registration is not supported",
         ));
     }
     match params.get("response_type") {
@@ -266,24 +273,24 @@ fn check(params: &Params) -> Result<(), (&'static str, &'static str)> {
     {
         return Err(("invalid_request", "response_mode must be query"));
     }
-    if !params.words("scope").iter().any(|word| word == "openid") {
+    if !params.list("scope").iter().any(|item| item == "openid") {
         return Err(("invalid_scope", "scope must contain openid"));
     }
-    // RFC 7636 section 4.4.1; a challenge without a method would mean `plain`.
+    // RFC 7636 section 4.3: without a method, the challenge would be `plain`.
     if params.get("code_challenge_method") != Some("S256")
         || !params.get("code_challenge").is_some_and(is_challenge)
     {
         return Err(("invalid_request", "PKCE with the method S256 is required"));
     }
-    let prompts = params.words("prompt");
+    let prompts = params.list("prompt");
     if prompts.len() > 1 && prompts.iter().any(|prompt| prompt == "none") {
-        return Err(("invalid_request", "prompt=none goes with nothing else"));
+        return Err(("invalid_request", "prompt=none excludes other values"));
     }
     if prompts
         .iter()
         .any(|prompt| !["none", "login", "select_account", "consent"].contains(&prompt.as_str()))
     {
-        return Err(("invalid_request", "prompt is not known"));
+        return Err(("invalid_request", "unknown prompt value"));
     }
     if params
         .get("max_age")
@@ -294,7 +301,7 @@ fn check(params: &Params) -> Result<(), (&'static str, &'static str)> {
     Ok(())
 }
 
-/// Whether this is base64url of 256 bits.
+/// Whether `text` is 256 bits in base64url.
 fn is_challenge(text: &str) -> bool {
     text.len() == 43
         && text

@@ -1,4 +1,5 @@
-//! Which client calls: `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1), one of them.
+//! Client authentication: `client_secret_basic` or `client_secret_post` (RFC 6749 section 2.3.1),
+//! never both.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,15 +7,15 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::Provider;
+use super::core::Provider;
 use super::keys::sha256;
 use super::metadata::private_json;
 use super::params::Params;
 use super::settings::Client;
-use crate::demo::serve::{Answer, Asked};
+use crate::demo::serve::{HttpRequest, HttpResponse};
 use crate::types::secret::same_bytes;
 
-/// An error answer of the token and revocation endpoints (RFC 6749 section 5.2).
+/// An error response of the token and revocation endpoints (RFC 6749 section 5.2).
 pub(super) struct TokenError {
     pub(super) error: &'static str,
     pub(super) description: &'static str,
@@ -25,40 +26,40 @@ impl TokenError {
         Self { error, description }
     }
 
-    pub(super) fn into_answer(self) -> Answer {
+    pub(super) fn into_response(self) -> HttpResponse {
         let unknown_client = self.error == "invalid_client";
         let status = if unknown_client {
             StatusCode::UNAUTHORIZED
         } else {
             StatusCode::BAD_REQUEST
         };
-        let mut answer = private_json(
+        let mut response = private_json(
             status,
             &json!({ "error": self.error, "error_description": self.description }),
         );
         if unknown_client {
-            answer.headers_mut().insert(
+            response.headers_mut().insert(
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"provider\""),
             );
         }
-        answer
+        response
     }
 }
 
 impl Provider {
-    /// The client that makes this call.
-    pub(super) fn calling_client(
+    /// Authenticates the client of this request.
+    pub(super) fn authenticate_client(
         &self,
-        asked: &Asked,
+        request: &HttpRequest,
         params: &Params,
     ) -> Result<&Client, TokenError> {
-        let basic = asked.header("authorization").map(basic_credentials);
+        let basic = request.header("authorization").map(basic_credentials);
         let (id, secret) = match (basic, params.get("client_secret")) {
             (Some(_), Some(_)) => {
                 return Err(TokenError::new(
                     "invalid_request",
-                    "the client authenticates in two ways at once",
+                    "the client authenticates with two methods",
                 ));
             }
             (Some(credentials), None) => credentials.unwrap_or_default(),
@@ -77,12 +78,12 @@ impl Provider {
         });
         client.filter(|_| named).ok_or(TokenError::new(
             "invalid_client",
-            "no client has this id and secret",
+            "unknown client id or wrong secret",
         ))
     }
 }
 
-/// Id and secret, each form-encoded before they went into the field.
+/// Client id and secret of a `Basic` header; both are form-encoded inside it.
 fn basic_credentials(field: &str) -> Option<(String, String)> {
     let (scheme, encoded) = field.split_once(' ')?;
     let decoded = STANDARD
@@ -94,7 +95,7 @@ fn basic_credentials(field: &str) -> Option<(String, String)> {
 }
 
 fn form_decode(text: &str) -> String {
-    // A bare word reads as a name without a value; `=` and `&` cannot be in what was form-encoded.
+    // The text parses as a name without a value: form-encoded text contains no `=` and no `&`.
     form_urlencoded::parse(text.as_bytes())
         .map(|(name, _)| name.into_owned())
         .next()
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn credentials_are_form_encoded_inside_basic() {
+    fn basic_credentials_are_form_decoded() {
         for (plain, id, secret) in [
             ("store:s3cret", "store", "s3cret"),
             ("a%3Ab:c+d%2B%3D", "a:b", "c d+="),

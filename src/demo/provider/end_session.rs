@@ -1,29 +1,32 @@
-//! RP-initiated logout 1.0. An ID token of ours names the session to end; without one the person is
-//! asked first, so that no link can sign anybody out.
+//! The end session endpoint (OpenID Connect RP-Initiated Logout 1.0). An ID token names the session
+//! to end. Without one the user has to confirm, which prevents logout CSRF.
 
 use http::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
+use super::core::Provider;
+use super::error::InternalError;
+use super::event::Event;
 use super::login::set_cookie;
 use super::params::Params;
 use super::tokens::ID_TOKEN;
-use super::{Event, Failure, Provider};
-use crate::demo::serve::{Answer, Asked, redirect};
+use crate::demo::serve::{HttpRequest, HttpResponse, redirect};
 
 impl Provider {
-    pub(super) fn end_session(&self, asked: &Asked) -> Result<Answer, Failure> {
-        let params = if asked.method == Method::POST && asked.is_form() {
-            Params::read(&asked.body)
+    pub(super) fn end_session(&self, request: &HttpRequest) -> Result<HttpResponse, InternalError> {
+        let params = if request.method == Method::POST && request.is_form() {
+            Params::read(&request.body)
         } else {
-            Params::read(asked.query.as_bytes())
+            Params::read(request.query.as_bytes())
         };
         let hint = match params
             .get("id_token_hint")
             .map(|token| self.key.verify(ID_TOKEN, token))
         {
             Some(None) => {
-                return self.refuse_logout("The request has a hint that is no ID token of ours.");
+                return self
+                    .refuse_logout("The ID token hint is not an ID token of this provider.");
             }
             Some(Some(claims)) => Some(claims),
             None => None,
@@ -34,13 +37,13 @@ impl Provider {
             Err(why) => return self.refuse_logout(why),
         };
         let hinted = hint.and_then(|claims| claims.get("sid")?.as_str());
-        // An expired ID token will do: it only says which session is meant (section 2).
+        // An expired ID token is accepted: it only identifies the session (section 2).
         if let Some(sid) = hinted {
             self.end(sid);
         }
-        match self.current_sign_on(asked, self.now()) {
+        match self.current_sign_on(request, self.now()) {
             Some(session) if hinted != Some(&session.sid) => {
-                let (token, cookie) = self.form_token(asked)?;
+                let (token, cookie) = self.form_token(request)?;
                 let action = format!("/end_session/confirm?{}", params.to_query());
                 let user = self.username(&session.subject);
                 let origin = target
@@ -49,19 +52,22 @@ impl Provider {
                 let origin = origin
                     .map(|origin| origin.ascii_serialization())
                     .unwrap_or_default();
-                let mut answer = self
+                let mut response = self
                     .pages
                     .confirm_sign_out(&user, &action, &token, &origin)?;
-                set_cookie(&mut answer, cookie);
-                Ok(answer)
+                set_cookie(&mut response, cookie);
+                Ok(response)
             }
             Some(_) | None => self.signed_out(target),
         }
     }
 
-    /// `POST /end_session/confirm`: the person said yes.
-    pub(super) fn confirm_end_session(&self, asked: &Asked) -> Result<Answer, Failure> {
-        let params = Params::read(asked.query.as_bytes());
+    /// `POST /end_session/confirm`: the user confirmed.
+    pub(super) fn confirm_end_session(
+        &self,
+        request: &HttpRequest,
+    ) -> Result<HttpResponse, InternalError> {
+        let params = Params::read(request.query.as_bytes());
         let hint = params
             .get("id_token_hint")
             .and_then(|token| self.key.verify(ID_TOKEN, token));
@@ -69,10 +75,10 @@ impl Provider {
             Ok(target) => target,
             Err(why) => return self.refuse_logout(why),
         };
-        if !asked.is_form() || !self.is_own_form(asked, &Params::read(&asked.body)) {
-            return self.refuse_logout("This form was not for this browser, or is too old.");
+        if !request.is_form() || !self.is_own_form(request, &Params::read(&request.body)) {
+            return self.refuse_logout("This form was shown in another browser, or has expired.");
         }
-        if let Some(session) = self.current_sign_on(asked, self.now()) {
+        if let Some(session) = self.current_sign_on(request, self.now()) {
             self.end(&session.sid);
         }
         self.signed_out(target)
@@ -81,25 +87,26 @@ impl Provider {
     fn end(&self, sid: &str) {
         let ended = self.state().end_session(sid);
         if let Some(subject) = ended {
-            self.tell(Event::SignedOut {
+            self.emit(Event::SignedOut {
                 user: self.username(&subject),
             });
         }
     }
 
-    /// Where to land, with `state`: an address registered by the client that the hint or `client_id` names.
+    /// The post-logout redirect URI with `state`. It must be registered by the client that the hint
+    /// or `client_id` names.
     fn logout_target(
         &self,
         params: &Params,
         hint: Option<&Value>,
     ) -> Result<Option<String>, &'static str> {
         if params.repeats() {
-            return Err("The request says something twice.");
+            return Err("A parameter of the request is repeated.");
         }
         let audience = hint.and_then(|claims| claims.get("aud")?.as_str());
         let id = match (params.get("client_id"), audience) {
             (Some(named), Some(audience)) if named != audience => {
-                return Err("The request names one client and brings the ID token of another.");
+                return Err("The ID token hint belongs to another client.");
             }
             (named, audience) => named.or(audience),
         };
@@ -108,32 +115,33 @@ impl Provider {
         };
         let client = id
             .and_then(|id| self.client(id))
-            .ok_or("The request does not say which client it comes from.")?;
+            .ok_or("The request does not name a registered client.")?;
         if !client
             .post_logout_redirect_uris
             .iter()
             .any(|uri| uri == wanted)
         {
-            return Err("The request wants to land at an address that is not registered.");
+            return Err("The post-logout redirect URI is not registered.");
         }
         let Some(state) = params.get("state") else {
             return Ok(Some(wanted.to_owned()));
         };
-        let mut url = Url::parse(wanted).map_err(|_| "The registered address is no URL.")?;
+        let mut url =
+            Url::parse(wanted).map_err(|_| "The post-logout redirect URI is not a URL.")?;
         url.query_pairs_mut().append_pair("state", state);
         Ok(Some(url.into()))
     }
 
-    fn signed_out(&self, target: Option<String>) -> Result<Answer, Failure> {
-        let mut answer = match target {
+    fn signed_out(&self, target: Option<String>) -> Result<HttpResponse, InternalError> {
+        let mut response = match target {
             Some(url) => redirect(StatusCode::SEE_OTHER, &url),
             None => self.pages.signed_out()?,
         };
-        self.forget_sign_on(&mut answer);
-        Ok(answer)
+        self.forget_sign_on(&mut response);
+        Ok(response)
     }
 
-    fn refuse_logout(&self, why: &str) -> Result<Answer, Failure> {
+    fn refuse_logout(&self, why: &str) -> Result<HttpResponse, InternalError> {
         self.pages.problem(StatusCode::BAD_REQUEST, why)
     }
 }

@@ -1,35 +1,35 @@
-//! What the provider tells about: one event for each thing that a person or a client did.
+//! Events of the provider, one for each action of a user or a client.
 
-/// Something that happened at the provider. Names are those of the settings, never what a request brought.
+/// An event at the provider. User and client names come from the settings, never from a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The login form was shown.
     FormShown {
-        /// The client that sent the person.
+        /// The client that sent the user.
         client: String,
     },
-    /// Somebody typed a wrong name or password.
+    /// A wrong name or password was entered.
     SignInRefused {
-        /// The client that sent the person.
+        /// The client that sent the user.
         client: String,
     },
-    /// A person signed in by the form.
+    /// A user signed in with the form.
     SignedIn {
-        /// Who.
+        /// The user.
         user: String,
-        /// The client that sent the person.
+        /// The client that sent the user.
         client: String,
     },
-    /// A person was signed on already, so no form was shown.
+    /// The user was signed in already, so no form was shown.
     SignOnReused {
-        /// Who.
+        /// The user.
         user: String,
-        /// The client that sent the person.
+        /// The client that sent the user.
         client: String,
     },
     /// A client exchanged its code for tokens.
     CodeExchanged {
-        /// Whose tokens.
+        /// The user.
         user: String,
         /// The client.
         client: String,
@@ -38,19 +38,19 @@ pub enum Event {
     CodeRefused {
         /// The client.
         client: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// A client got tokens for a name and a password.
+    /// A client got tokens by the password grant.
     PasswordGranted {
-        /// Whose tokens.
+        /// The user.
         user: String,
         /// The client.
         client: String,
     },
-    /// A client renewed its tokens.
+    /// A client refreshed its tokens.
     Refreshed {
-        /// Whose tokens.
+        /// The user.
         user: String,
         /// The client.
         client: String,
@@ -59,30 +59,30 @@ pub enum Event {
     RefreshRefused {
         /// The client.
         client: String,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// A refresh token came a second time, so all tokens of its family were revoked.
+    /// A refresh token was reused, so its token family was revoked.
     ReuseDetected {
-        /// Whose tokens.
+        /// The user.
         user: String,
         /// The client.
         client: String,
     },
     /// A client revoked its tokens.
     Revoked {
-        /// Whose tokens.
+        /// The user.
         user: String,
         /// The client.
         client: String,
     },
-    /// A person signed out.
+    /// A user signed out.
     SignedOut {
-        /// Who.
+        /// The user.
         user: String,
     },
-    /// The apps are told by a webhook that tokens were revoked.
+    /// A webhook about revoked tokens was queued.
     WebhookSent,
-    /// There is no room for another webhook.
+    /// A webhook was dropped: the queue is full.
     WebhookLost,
 }

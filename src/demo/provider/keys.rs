@@ -1,4 +1,4 @@
-//! The provider's signing key (ES256, made at start), its public half as a JWK, and random words.
+//! The provider's signing key (ES256, generated at start), its JWK, and random tokens.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand;
@@ -9,9 +9,9 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::error::InternalError;
 
-/// The key that signs every token of one provider.
+/// The key that signs all tokens of a provider.
 pub(super) struct SigningKey {
     kid: String,
     jwk: Value,
@@ -20,18 +20,18 @@ pub(super) struct SigningKey {
 }
 
 impl SigningKey {
-    /// A new key.
+    /// Generates a key.
     pub(super) fn generate() -> Option<Self> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
         let private = pair.to_pkcs8v1().ok()?;
-        // An uncompressed point: 0x04, then both coordinates (SEC 1 section 2.3.3).
+        // An uncompressed point: 0x04 and both coordinates (SEC 1 section 2.3.3).
         let (x, y) = pair
             .public_key()
             .as_ref()
             .strip_prefix(&[4])?
             .split_at_checked(32)?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-        // RFC 7638 section 3: the thumbprint of exactly this text.
+        // RFC 7638 section 3: the thumbprint is the hash of exactly this text.
         let thumbprint =
             sha256(format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#).as_bytes());
         let kid = URL_SAFE_NO_PAD.encode(thumbprint);
@@ -45,20 +45,20 @@ impl SigningKey {
         })
     }
 
-    /// The key set as published (RFC 7517 section 5).
+    /// The published key set (RFC 7517 section 5).
     pub(super) fn jwks(&self) -> Value {
         json!({ "keys": [self.jwk] })
     }
 
-    /// Signs `claims` into a JWT of the type `typ`.
-    pub(super) fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Failure> {
+    /// Signs a JWT with this `typ`.
+    pub(super) fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, InternalError> {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.clone());
-        jsonwebtoken::encode(&header, claims, &self.encoding).map_err(|_| Failure::Signing)
+        jsonwebtoken::encode(&header, claims, &self.encoding).map_err(|_| InternalError::Signing)
     }
 
-    /// The claims of a token of the type `typ` that this key signed; its times are not looked at.
+    /// Verifies signature and `typ` of a JWT, but not its times. Returns the claims.
     pub(super) fn verify(&self, typ: &str, token: &str) -> Option<Value> {
         let mut validation = Validation::new(Algorithm::ES256);
         validation.validate_exp = false;
@@ -69,7 +69,8 @@ impl SigningKey {
     }
 }
 
-/// `at_hash` of an access token under ES256: the left half of its SHA-256 (OpenID Connect Core section 3.1.3.6).
+/// `at_hash` of an access token under ES256: the left half of its SHA-256 (OpenID Connect Core
+/// section 3.1.3.6).
 pub(super) fn at_hash(access_token: &str) -> String {
     let hash = sha256(access_token.as_bytes());
     URL_SAFE_NO_PAD.encode(hash.get(..16).unwrap_or_default())
@@ -80,15 +81,15 @@ pub(super) fn sha256(bytes: &[u8]) -> Vec<u8> {
     digest::digest(&digest::SHA256, bytes).as_ref().to_vec()
 }
 
-/// A word that cannot be guessed: 192 random bits.
-pub(super) fn random_word() -> Result<String, Failure> {
+/// A random token of 192 bits.
+pub(super) fn random_token() -> Result<String, InternalError> {
     Ok(URL_SAFE_NO_PAD.encode(random_bytes::<24>()?))
 }
 
 /// Random bytes.
-pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Failure> {
+pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], InternalError> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| Failure::Entropy)?;
+    rand::fill(&mut bytes).map_err(|_| InternalError::Entropy)?;
     Ok(bytes)
 }
 
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_own_tokens_of_the_right_type_verify() {
+    fn verify_rejects_other_keys_and_types() {
         let (ours, other) = (
             SigningKey::generate().unwrap(),
             SigningKey::generate().unwrap(),

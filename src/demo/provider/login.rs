@@ -1,5 +1,5 @@
-//! The login form and the session it starts. The form's token is bound to a cookie, so that no other
-//! site can sign a browser on as somebody else.
+//! The login form and the provider session that it starts. The form token is bound to a cookie,
+//! which prevents login CSRF.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -7,67 +7,79 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, StatusCode, header};
 use url::Url;
 
-use super::authorize::Request;
-use super::keys::{random_word, sha256};
+use super::authorize::AuthorizationRequest;
+use super::core::{Counters, Provider};
+use super::error::InternalError;
+use super::event::Event;
+use super::keys::{random_token, sha256};
 use super::params::Params;
 use super::settings::User;
 use super::state::SignOn;
-use super::{Counters, Event, Failure, Provider};
-use crate::demo::serve::{Answer, Asked};
+use crate::demo::serve::{HttpRequest, HttpResponse};
 use crate::types::secret::same_bytes;
 use crate::types::time::Timestamp;
 
 const SIGN_ON_COOKIE: &str = "provider_session";
 const FORM_COOKIE: &str = "provider_form";
 
-/// The same for an unknown name and a wrong password.
-const WRONG: &str = "The user name or the password is not right.";
-const STALE: &str = "This form was not for this browser, or is too old. Please try again.";
+/// Shown for an unknown name and for a wrong password, which must look the same.
+const WRONG: &str = "Wrong user name or password.";
+const STALE: &str = "This form was shown in another browser, or has expired. Please try again.";
 
 impl Provider {
+    /// `/`: shows which user is signed in.
+    pub(super) fn welcome(&self, request: &HttpRequest) -> Result<HttpResponse, InternalError> {
+        let session = self.current_sign_on(request, self.now());
+        let user = session.and_then(|session| self.user(&session.subject));
+        let (token, cookie) = self.form_token(request)?;
+        let mut response = self.pages.welcome(&self.settings, user, &token)?;
+        set_cookie(&mut response, cookie);
+        Ok(response)
+    }
+
     pub(super) fn show_form(
         &self,
-        asked: &Asked,
-        request: &Request<'_>,
+        request: &HttpRequest,
+        authorization: &AuthorizationRequest<'_>,
         params: &Params,
         problem: Option<(StatusCode, &str)>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, InternalError> {
         Counters::count(&self.counters.forms);
-        let (token, cookie) = self.form_token(asked)?;
+        let (token, cookie) = self.form_token(request)?;
         let action = format!("/login?{}", params.to_query());
         let (status, problem) = problem.map_or((StatusCode::OK, None), |(status, text)| {
             (status, Some(text))
         });
-        let hint = request.login_hint.as_deref().unwrap_or_default();
-        // Browsers hold the redirect after a form to `form-action` too.
+        let hint = authorization.login_hint.as_deref().unwrap_or_default();
+        // Browsers apply `form-action` to the redirect that follows the form too.
         let target =
-            Url::parse(&request.redirect_uri).map(|url| url.origin().ascii_serialization());
+            Url::parse(&authorization.redirect_uri).map(|url| url.origin().ascii_serialization());
         let target = target.unwrap_or_default();
-        let mut answer = self.pages.login(
+        let mut response = self.pages.login(
             status,
-            &request.client.name,
+            &authorization.client.name,
             &action,
             &token,
             hint,
             problem,
             &target,
         )?;
-        set_cookie(&mut answer, cookie);
-        Ok(answer)
+        set_cookie(&mut response, cookie);
+        Ok(response)
     }
 
-    /// `POST /login`: the form, with the authorization request still in the query.
-    pub(super) fn sign_in(&self, asked: &Asked) -> Result<Answer, Failure> {
-        let params = Params::read(asked.query.as_bytes());
-        let request = match self.read_request(&params) {
-            Ok(request) => request,
+    /// `POST /login`: the submitted form. The query contains the authorization request.
+    pub(super) fn sign_in(&self, request: &HttpRequest) -> Result<HttpResponse, InternalError> {
+        let params = Params::read(request.query.as_bytes());
+        let authorization = match self.read_authorization(&params) {
+            Ok(authorization) => authorization,
             Err(refusal) => return self.refuse(refusal),
         };
-        let form = Params::read(&asked.body);
-        if !asked.is_form() || !self.is_own_form(asked, &form) {
+        let form = Params::read(&request.body);
+        if !request.is_form() || !self.is_own_form(request, &form) {
             return self.show_form(
-                asked,
-                &request,
+                request,
+                &authorization,
                 &params,
                 Some((StatusCode::FORBIDDEN, STALE)),
             );
@@ -77,34 +89,34 @@ impl Provider {
             form.get("password").unwrap_or_default(),
         );
         let Some(user) = self.check_password(username, password) else {
-            self.tell(Event::SignInRefused {
-                client: request.client.name.clone(),
+            self.emit(Event::SignInRefused {
+                client: authorization.client.name.clone(),
             });
             return self.show_form(
-                asked,
-                &request,
+                request,
+                &authorization,
                 &params,
                 Some((StatusCode::UNPROCESSABLE_ENTITY, WRONG)),
             );
         };
         let now = self.now();
-        let current = self.current_sign_on(asked, now);
-        let words = [self.new_id()?, random_word()?];
+        let current = self.current_sign_on(request, now);
+        let list = [self.new_id()?, random_token()?];
         let lifetime = self.settings.sign_on_lifetime;
         let (session, cookie) =
             self.state()
-                .start_sign_on(current.as_ref(), &user.subject, words, now, lifetime);
-        self.tell(Event::SignedIn {
+                .start_sign_on(current.as_ref(), &user.subject, list, now, lifetime);
+        self.emit(Event::SignedIn {
             user: user.username.clone(),
-            client: request.client.name.clone(),
+            client: authorization.client.name.clone(),
         });
-        // 303, so that no browser can send the password on (RFC 9700 section 4.12).
-        let mut answer = self.send_code(StatusCode::SEE_OTHER, request, &session, now)?;
-        set_cookie(&mut answer, self.cookie(SIGN_ON_COOKIE, &cookie));
-        Ok(answer)
+        // 303: the browser must not send the password to the client (RFC 9700 section 4.12).
+        let mut response = self.send_code(StatusCode::SEE_OTHER, authorization, &session, now)?;
+        set_cookie(&mut response, self.cookie(SIGN_ON_COOKIE, &cookie));
+        Ok(response)
     }
 
-    /// The person with this name and password; takes the same time whoever is asked for.
+    /// The user with this name and password. The comparison takes constant time for all users.
     pub(super) fn check_password(&self, username: &str, password: &str) -> Option<&User> {
         let given = sha256(password.as_bytes());
         let mut found = None;
@@ -117,31 +129,31 @@ impl Provider {
         found
     }
 
-    /// The session of the browser that asks.
-    pub(super) fn current_sign_on(&self, asked: &Asked, now: Timestamp) -> Option<SignOn> {
-        self.state().sign_on(asked.cookie(SIGN_ON_COOKIE)?, now)
+    /// The browser's provider session.
+    pub(super) fn current_sign_on(&self, request: &HttpRequest, now: Timestamp) -> Option<SignOn> {
+        self.state().sign_on(request.cookie(SIGN_ON_COOKIE)?, now)
     }
 
-    /// Takes the session's cookie out of the browser.
-    pub(super) fn forget_sign_on(&self, answer: &mut Answer) {
-        set_cookie(answer, self.cookie(SIGN_ON_COOKIE, "; Max-Age=0"));
+    /// Deletes the session cookie.
+    pub(super) fn forget_sign_on(&self, response: &mut HttpResponse) {
+        set_cookie(response, self.cookie(SIGN_ON_COOKIE, "; Max-Age=0"));
     }
 
-    /// A token for a form, and the cookie it belongs to where the browser has none yet.
+    /// A form token, and the cookie that it is bound to, unless the browser has it already.
     pub(super) fn form_token(
         &self,
-        asked: &Asked,
-    ) -> Result<(String, Option<HeaderValue>), Failure> {
-        if let Some(value) = asked.cookie(FORM_COOKIE) {
+        request: &HttpRequest,
+    ) -> Result<(String, Option<HeaderValue>), InternalError> {
+        if let Some(value) = request.cookie(FORM_COOKIE) {
             return Ok((self.mac(value), None));
         }
-        let value = random_word()?;
+        let value = random_token()?;
         Ok((self.mac(&value), self.cookie(FORM_COOKIE, &value)))
     }
 
-    /// Whether a form was shown in the browser that sends it.
-    pub(super) fn is_own_form(&self, asked: &Asked, form: &Params) -> bool {
-        match (asked.cookie(FORM_COOKIE), form.get("form_token")) {
+    /// Whether the form was shown in the browser that submits it.
+    pub(super) fn is_own_form(&self, request: &HttpRequest, form: &Params) -> bool {
+        match (request.cookie(FORM_COOKIE), form.get("form_token")) {
             (Some(cookie), Some(token)) => {
                 same_bytes(self.mac(cookie).as_bytes(), token.as_bytes())
             }
@@ -167,8 +179,8 @@ impl Provider {
     }
 }
 
-pub(super) fn set_cookie(answer: &mut Answer, cookie: Option<HeaderValue>) {
+pub(super) fn set_cookie(response: &mut HttpResponse, cookie: Option<HeaderValue>) {
     if let Some(cookie) = cookie {
-        answer.headers_mut().append(header::SET_COOKIE, cookie);
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }

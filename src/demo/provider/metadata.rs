@@ -1,15 +1,15 @@
-//! What the provider announces about itself: its configuration (OpenID Connect Discovery 1.0) and keys.
+//! The provider's metadata (OpenID Connect Discovery 1.0) and key set.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::Provider;
-use crate::demo::serve::{Answer, whole};
+use super::core::Provider;
+use crate::demo::serve::{HttpResponse, with_body};
 
 impl Provider {
-    /// `/.well-known/openid-configuration`. Only ES256 is announced, since that is what there is: section 3 wants
-    /// RS256 too, which would double the size of the tokens in people's cookies.
-    pub(super) fn configuration(&self) -> Answer {
+    /// `/.well-known/openid-configuration`. Only ES256 is supported. Section 3 requires RS256 too,
+    /// whose larger signatures the demo does not need.
+    pub(super) fn configuration(&self) -> HttpResponse {
         let issuer = self.settings.issuer.to_string();
         cacheable(&json!({
             "issuer": issuer,
@@ -41,28 +41,28 @@ impl Provider {
     }
 
     /// `/jwks.json`.
-    pub(super) fn jwks(&self) -> Answer {
+    pub(super) fn jwks(&self) -> HttpResponse {
         cacheable(&self.key.jwks())
     }
 }
 
-pub(super) fn cacheable(value: &Value) -> Answer {
-    let mut answer = whole(StatusCode::OK, "application/json", value.to_string());
-    answer.headers_mut().insert(
+pub(super) fn cacheable(value: &Value) -> HttpResponse {
+    let mut response = with_body(StatusCode::OK, "application/json", value.to_string());
+    response.headers_mut().insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static("public, max-age=60"),
     );
-    answer
+    response
 }
 
-/// JSON that no cache may keep (RFC 6749 section 5.1).
-pub(super) fn private_json(status: StatusCode, value: &Value) -> Answer {
-    let mut answer = whole(status, "application/json", value.to_string());
-    answer
+/// A JSON response that must not be cached (RFC 6749 section 5.1).
+pub(super) fn private_json(status: StatusCode, value: &Value) -> HttpResponse {
+    let mut response = with_body(status, "application/json", value.to_string());
+    response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    response
         .headers_mut()
         .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    answer
+    response
 }

@@ -1,11 +1,13 @@
-//! An OpenID provider for demonstration: real protocol, well-known passwords, everything in memory,
-//! loopback only. Doorward's demo and its tests sign in here.
+//! The demo's OpenID provider: the real protocol with well-known passwords, in memory, on loopback
+//! only.
 
 mod authorize;
 mod client_auth;
+mod core;
 mod end_session;
+mod error;
 mod event;
-pub mod fusionauth;
+mod fusionauth;
 mod keys;
 mod login;
 mod metadata;
@@ -19,81 +21,52 @@ mod tests;
 mod token;
 mod tokens;
 mod userinfo;
+mod webhooks;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use http::StatusCode;
 use tokio::net::TcpListener;
 
-use self::fusionauth::Webhooks;
+use self::core::Counters;
+use self::error::InternalError;
 use self::keys::SigningKey;
 use self::pages::Pages;
 use self::state::State;
+use self::webhooks::Webhooks;
 use super::serve::{
-    Answer, Asked, Running, Site, StartError, bare, method_not_allowed, redirect, serve,
+    Handler, HttpRequest, HttpResponse, RunningServer, StartError, empty, method_not_allowed,
+    redirect, serve,
 };
-use crate::types::oauth::Subject;
-use crate::types::time::Timestamp;
 
+pub use self::core::Provider;
 pub use self::event::Event;
-pub use self::settings::{Client, Settings, User};
+pub use self::settings::{Client, FusionAuth, Settings, User};
 
-/// The embedded provider.
-pub struct Provider {
-    settings: Settings,
-    key: SigningKey,
-    pages: Pages,
-    /// Binds a login form's token to the cookie of the browser it was shown in.
-    form_key: String,
-    state: Mutex<State>,
-    counters: Counters,
-    webhooks: Option<Webhooks>,
-}
-
-/// A provider that serves until this is dropped.
+/// A running provider. It stops when this is dropped.
 pub struct RunningProvider {
     provider: Arc<Provider>,
-    server: Running,
-}
-
-#[derive(Default)]
-struct Counters {
-    code: AtomicU64,
-    refresh: AtomicU64,
-    password: AtomicU64,
-    revocations: AtomicU64,
-    forms: AtomicU64,
-}
-
-/// What goes wrong within the provider itself: answered with status 500.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-enum Failure {
-    #[error("the system gave no random bytes")]
-    Entropy,
-    #[error("a token could not be signed")]
-    Signing,
-    #[error("a page could not be rendered")]
-    Page,
+    server: RunningServer,
 }
 
 impl Provider {
-    /// Starts a provider on `listener`, within the current Tokio runtime.
+    /// Starts a provider on `listener`, in the current Tokio runtime.
     ///
     /// # Errors
-    /// The listener is not bound to a loopback address, or no key could be made.
+    /// The listener is not bound to a loopback address, or a key could not be generated.
     pub fn start(settings: Settings, listener: TcpListener) -> Result<RunningProvider, StartError> {
         let webhooks = settings
             .fusionauth
             .as_ref()
-            .map(|own| Webhooks::start(own.webhooks.clone()));
+            .map(|fusionauth| Webhooks::start(fusionauth.webhooks.clone()));
         let provider = Arc::new(Self {
             settings,
             webhooks,
             key: SigningKey::generate().ok_or(StartError::Key)?,
             pages: Pages::new().map_err(|_| StartError::Page)?,
-            form_key: keys::random_word().map_err(|_| StartError::Key)?,
+            form_key: keys::random_token().map_err(|_| StartError::Key)?,
             state: Mutex::new(State::new()),
             counters: Counters::default(),
         });
@@ -101,60 +74,31 @@ impl Provider {
         Ok(RunningProvider { provider, server })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Every transition leaves the state whole, so what a panicking thread left behind can be used.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Timestamp {
-        self.settings.clock.now()
-    }
-
-    fn tell(&self, event: Event) {
-        (self.settings.events)(event);
-    }
-
-    fn client(&self, id: &str) -> Option<&Client> {
-        self.settings
-            .clients
-            .iter()
-            .find(|client| client.id.as_str() == id)
-    }
-
-    fn user(&self, subject: &Subject) -> Option<&User> {
-        self.settings
-            .users
-            .iter()
-            .find(|user| user.subject == *subject)
-    }
-
-    fn username(&self, subject: &Subject) -> String {
-        self.user(subject)
-            .map_or_else(String::new, |user| user.username.clone())
-    }
-
-    fn route(&self, asked: &Asked) -> Result<Answer, Failure> {
-        if let Some(own) = &self.settings.fusionauth {
-            return self.route_fusionauth(own, asked);
+    fn route(&self, request: &HttpRequest) -> Result<HttpResponse, InternalError> {
+        if let Some(fusionauth) = &self.settings.fusionauth {
+            return self.route_fusionauth(fusionauth, request);
         }
-        let (get, post) = (asked.reads(), asked.method == http::Method::POST);
-        match asked.path.as_str() {
-            "/" if get => self.welcome(asked),
+        let (get, post) = (
+            request.is_get_or_head(),
+            request.method == http::Method::POST,
+        );
+        match request.path.as_str() {
+            "/" if get => self.welcome(request),
             "/provider.css" if get => Ok(pages::style()),
             "/.well-known/openid-configuration" if get => Ok(self.configuration()),
             "/jwks.json" if get => Ok(self.jwks()),
-            "/authorize" if get || post => self.authorize(asked),
-            "/login" if post => self.sign_in(asked),
-            // A page that was refused is reloaded without its form: back to the beginning.
+            "/authorize" if get || post => self.authorize(request),
+            "/login" if post => self.sign_in(request),
+            // A reload after a rejected form: start again.
             "/login" if get => Ok(redirect(
                 StatusCode::FOUND,
-                &format!("/authorize?{}", asked.query),
+                &format!("/authorize?{}", request.query),
             )),
-            "/token" if post => self.token(asked),
-            "/userinfo" if get || post => Ok(self.userinfo(asked)),
-            "/revoke" if post => Ok(self.revoke(asked)),
-            "/end_session" if get || post => self.end_session(asked),
-            "/end_session/confirm" if post => self.confirm_end_session(asked),
+            "/token" if post => self.token(request),
+            "/userinfo" if get || post => Ok(self.userinfo(request)),
+            "/revoke" if post => Ok(self.revoke(request)),
+            "/end_session" if get || post => self.end_session(request),
+            "/end_session/confirm" if post => self.confirm_end_session(request),
             "/" | "/provider.css" | "/.well-known/openid-configuration" | "/jwks.json" => {
                 Ok(method_not_allowed("GET, HEAD"))
             }
@@ -162,53 +106,53 @@ impl Provider {
                 Ok(method_not_allowed("GET, HEAD, POST"))
             }
             "/token" | "/revoke" | "/end_session/confirm" => Ok(method_not_allowed("POST")),
-            _ => Ok(bare(StatusCode::NOT_FOUND)),
+            _ => Ok(empty(StatusCode::NOT_FOUND)),
         }
     }
 }
 
-impl Site for Provider {
-    fn answer(&self, asked: &Asked) -> Answer {
-        self.route(asked).unwrap_or_else(|failure| {
-            tracing::error!(%failure, "the demonstration's provider failed");
-            bare(StatusCode::INTERNAL_SERVER_ERROR)
+impl Handler for Provider {
+    fn handle(&self, request: &HttpRequest) -> HttpResponse {
+        self.route(request).unwrap_or_else(|failure| {
+            tracing::error!(%failure, "the demo's provider failed");
+            empty(StatusCode::INTERNAL_SERVER_ERROR)
         })
     }
 }
 
 impl RunningProvider {
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// How many token calls with the grant `authorization_code` came in, answered well or not.
+    /// Number of token requests with the grant type `authorization_code`, failed ones included.
     pub fn code_calls(&self) -> u64 {
         self.provider.counters.code.load(Ordering::SeqCst)
     }
 
-    /// How many token calls with the grant `refresh_token` came in, answered well or not.
+    /// Number of token requests with the grant type `refresh_token`, failed ones included.
     pub fn refresh_calls(&self) -> u64 {
         self.provider.counters.refresh.load(Ordering::SeqCst)
     }
 
-    /// How many token calls with the grant `password` came in, answered well or not.
+    /// Number of token requests with the grant type `password`, failed ones included.
     pub fn password_calls(&self) -> u64 {
         self.provider.counters.password.load(Ordering::SeqCst)
     }
 
-    /// How many revocation calls came in, answered well or not.
+    /// Number of revocation requests, failed ones included.
     pub fn revocation_calls(&self) -> u64 {
         self.provider.counters.revocations.load(Ordering::SeqCst)
     }
 
-    /// How many times the login form was shown, errors in it included.
+    /// Number of times that the login form was shown, with or without an error.
     pub fn forms_shown(&self) -> u64 {
         self.provider.counters.forms.load(Ordering::SeqCst)
     }
 
-    /// Ends all sessions of a person at the provider and revokes all that was granted within them or by password.
-    /// Gives how many grants (families of refresh tokens) were alive.
+    /// Ends all sessions of a user and revokes all grants (token families). Returns the number of
+    /// grants that were active.
     pub fn revoke_all_of(&self, username: &str) -> usize {
         let provider = &self.provider;
         let Some(user) = provider
@@ -220,28 +164,22 @@ impl RunningProvider {
             return 0;
         };
         let revoked = provider.state().revoke_all_of(&user.subject);
-        if let Some(own) = provider
+        if let Some(fusionauth) = provider
             .settings
             .fusionauth
             .as_ref()
             .filter(|_| revoked > 0)
             && provider
-                .webhooks_tell_of_person(own, &user.subject, None)
+                .notify_user_revoked(fusionauth, &user.subject, None)
                 .is_err()
         {
-            tracing::error!("the demonstration's provider could not tell of a revocation");
+            tracing::error!("the demo's provider could not report a revocation");
         }
         revoked
     }
 }
 
-impl Counters {
-    fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A word that nobody can guess, for secrets; `None` if the system gives no random bytes.
+/// A random secret. `None`: the system returned no random bytes.
 pub(super) fn new_secret() -> Option<String> {
-    keys::random_word().ok()
+    keys::random_token().ok()
 }

@@ -1,11 +1,12 @@
-//! The provider's pages: no script, nothing from elsewhere, everything escaped by the templates.
+//! The provider's HTML pages: no scripts, no external resources, all values escaped by the
+//! templates.
 
 use http::StatusCode;
 use minijinja::{Environment, Value, context};
 
-use super::login::set_cookie;
-use super::{Failure, Provider};
-use crate::demo::serve::{Answer, Asked, page, whole};
+use super::error::InternalError;
+use super::settings::{Settings, User};
+use crate::demo::serve::{HttpResponse, page, with_body};
 
 const TEMPLATES: [(&str, &str); 6] = [
     ("layout.html", include_str!("pages/layout.html")),
@@ -16,24 +17,21 @@ const TEMPLATES: [(&str, &str); 6] = [
     ("welcome.html", include_str!("pages/welcome.html")),
 ];
 
-/// The templates, compiled.
+/// The compiled templates.
 pub(super) struct Pages(Environment<'static>);
 
 impl Pages {
-    pub(super) fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, InternalError> {
         let mut environment = Environment::new();
         for (name, source) in TEMPLATES {
             environment
                 .add_template(name, source)
-                .map_err(|_| Failure::Page)?;
+                .map_err(|_| InternalError::Page)?;
         }
         Ok(Self(environment))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "each is one place of the form, named in the template"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "each is a value of the template")]
     pub(super) fn login(
         &self,
         status: StatusCode,
@@ -43,7 +41,7 @@ impl Pages {
         username: &str,
         problem: Option<&str>,
         target: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, InternalError> {
         let values = context! { client, action, token, username, problem };
         self.render(status, "Sign in", "login.html", values, target)
     }
@@ -54,7 +52,7 @@ impl Pages {
         action: &str,
         token: &str,
         target: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, InternalError> {
         self.render(
             StatusCode::OK,
             "Sign out?",
@@ -64,7 +62,7 @@ impl Pages {
         )
     }
 
-    pub(super) fn signed_out(&self) -> Result<Answer, Failure> {
+    pub(super) fn signed_out(&self) -> Result<HttpResponse, InternalError> {
         self.render(
             StatusCode::OK,
             "Signed out",
@@ -74,17 +72,38 @@ impl Pages {
         )
     }
 
-    pub(super) fn problem(&self, status: StatusCode, why: &str) -> Result<Answer, Failure> {
+    pub(super) fn problem(
+        &self,
+        status: StatusCode,
+        why: &str,
+    ) -> Result<HttpResponse, InternalError> {
         self.render(
             status,
-            "This does not work",
+            "Invalid request",
             "problem.html",
             context! { why },
             "",
         )
     }
 
-    /// `form_target` is the one other origin that this page's form may lead to.
+    /// The page at `/`, with the signed-in user, if any.
+    pub(super) fn welcome(
+        &self,
+        settings: &Settings,
+        user: Option<&User>,
+        token: &str,
+    ) -> Result<HttpResponse, InternalError> {
+        let values = context! {
+            name => user.map(|user| &user.name),
+            username => user.map(|user| &user.username),
+            issuer => settings.issuer.to_string(),
+            fusionauth => settings.fusionauth.is_some(),
+            token,
+        };
+        self.render(StatusCode::OK, "Gatehouse", "welcome.html", values, "")
+    }
+
+    /// `form_target` is the other origin that the page's form may redirect to.
     fn render(
         &self,
         status: StatusCode,
@@ -92,12 +111,12 @@ impl Pages {
         template: &str,
         values: Value,
         form_target: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<HttpResponse, InternalError> {
         let fill = |name: &str, values: Value| {
             self.0
                 .get_template(name)
                 .and_then(|template| template.render(values))
-                .map_err(|_| Failure::Page)
+                .map_err(|_| InternalError::Page)
         };
         let content = Value::from_safe_string(fill(template, values)?);
         let html = fill("layout.html", context! { title, content })?;
@@ -109,29 +128,8 @@ impl Pages {
     }
 }
 
-impl Provider {
-    /// `/`: who is signed on here.
-    pub(super) fn welcome(&self, asked: &Asked) -> Result<Answer, Failure> {
-        let session = self.current_sign_on(asked, self.now());
-        let user = session.and_then(|session| self.user(&session.subject));
-        let (token, cookie) = self.form_token(asked)?;
-        let values = context! {
-            name => user.map(|user| &user.name),
-            username => user.map(|user| &user.username),
-            issuer => self.settings.issuer.to_string(),
-            fusionauth => self.settings.fusionauth.is_some(),
-            token,
-        };
-        let mut answer =
-            self.pages
-                .render(StatusCode::OK, "Gatehouse", "welcome.html", values, "")?;
-        set_cookie(&mut answer, cookie);
-        Ok(answer)
-    }
-}
-
-pub(super) fn style() -> Answer {
-    whole(
+pub(super) fn style() -> HttpResponse {
+    with_body(
         StatusCode::OK,
         "text/css; charset=utf-8",
         include_str!("pages/provider.css"),

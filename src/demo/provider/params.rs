@@ -1,4 +1,4 @@
-//! Parameters of a request, from its query or its form, as RFC 6749 sections 3.1 and 3.2 want them read.
+//! Request parameters from a query or a form (RFC 6749 sections 3.1 and 3.2).
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use url::form_urlencoded;
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Reads `application/x-www-form-urlencoded` text. A parameter without a value counts as omitted.
+    /// Parses `application/x-www-form-urlencoded` text. A parameter without a value is omitted.
     pub(super) fn read(text: &[u8]) -> Self {
         let pairs = form_urlencoded::parse(text).filter(|(_, value)| !value.is_empty());
         Self(
@@ -18,15 +18,15 @@ impl Params {
         )
     }
 
-    /// The value of the parameter `name`; the first where it is repeated.
+    /// The first value of the parameter `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find_map(|(key, value)| (key == name).then_some(value.as_str()))
     }
 
-    /// The space-separated words of the parameter `name`.
-    pub(super) fn words(&self, name: &str) -> Vec<String> {
+    /// The space-separated values of the parameter `name`.
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
         self.get(name)
             .unwrap_or_default()
             .split_ascii_whitespace()
@@ -34,20 +34,20 @@ impl Params {
             .collect()
     }
 
-    /// Whether one of `names` is there more than once.
+    /// Whether one of `names` is repeated.
     pub(super) fn repeats_any(&self, names: &[&str]) -> bool {
         names
             .iter()
             .any(|name| self.0.iter().filter(|(key, _)| key == name).count() > 1)
     }
 
-    /// Whether any parameter is there more than once.
+    /// Whether any parameter is repeated.
     pub(super) fn repeats(&self) -> bool {
         let mut seen = HashSet::new();
         self.0.iter().any(|(name, _)| !seen.insert(name))
     }
 
-    /// The parameters as a query again.
+    /// The parameters as a query.
     pub(super) fn to_query(&self) -> String {
         form_urlencoded::Serializer::new(String::new())
             .extend_pairs(&self.0)
@@ -60,11 +60,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn empty_values_are_omitted_and_repetition_is_noticed() {
+    fn params_omit_empty_values_and_detect_repetition() {
         let params = Params::read(b"scope=openid+email&state=&nonce=a%26b&nonce=c");
         assert_eq!(params.get("state"), None);
         assert_eq!(params.get("nonce"), Some("a&b"));
-        assert_eq!(params.words("scope"), ["openid", "email"]);
+        assert_eq!(params.list("scope"), ["openid", "email"]);
         assert!(
             params.repeats() && params.repeats_any(&["nonce"]) && !params.repeats_any(&["scope"])
         );

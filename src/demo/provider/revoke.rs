@@ -1,33 +1,34 @@
-//! Token revocation (RFC 7009): either token of a family ends the whole family.
+//! The revocation endpoint (RFC 7009). Either token revokes the whole token family.
 
 use http::StatusCode;
 
 use super::client_auth::TokenError;
+use super::core::{Counters, Provider};
+use super::event::Event;
 use super::params::Params;
 use super::state::Grant;
 use super::tokens::{ACCESS_TOKEN, grant_id};
-use super::{Counters, Event, Provider};
-use crate::demo::serve::{Answer, Asked, bare};
+use crate::demo::serve::{HttpRequest, HttpResponse, empty};
 
 impl Provider {
-    pub(super) fn revoke(&self, asked: &Asked) -> Answer {
+    pub(super) fn revoke(&self, request: &HttpRequest) -> HttpResponse {
         Counters::count(&self.counters.revocations);
-        match self.try_revoke(asked) {
-            // A token that is not known is as good as revoked (section 2.2).
-            Ok(()) => bare(StatusCode::OK),
-            Err(error) => error.into_answer(),
+        match self.try_revoke(request) {
+            // An unknown token is treated as revoked (section 2.2).
+            Ok(()) => empty(StatusCode::OK),
+            Err(error) => error.into_response(),
         }
     }
 
-    fn try_revoke(&self, asked: &Asked) -> Result<(), TokenError> {
-        let params = Params::read(&asked.body);
-        if !asked.is_form() || params.repeats() {
+    fn try_revoke(&self, request: &HttpRequest) -> Result<(), TokenError> {
+        let params = Params::read(&request.body);
+        if !request.is_form() || params.repeats() {
             return Err(TokenError::new(
                 "invalid_request",
-                "a form is wanted, with each parameter once",
+                "the body must be a form without repeated parameters",
             ));
         }
-        let client = self.calling_client(asked, &params)?;
+        let client = self.authenticate_client(request, &params)?;
         let token = params
             .get("token")
             .ok_or(TokenError::new("invalid_request", "token is missing"))?;
@@ -41,7 +42,7 @@ impl Provider {
             ));
         }
         if self.state().revoke(&grant.id) {
-            self.tell(Event::Revoked {
+            self.emit(Event::Revoked {
                 user: self.username(&grant.subject),
                 client: client.name.clone(),
             });
@@ -49,7 +50,7 @@ impl Provider {
         Ok(())
     }
 
-    /// `token_type_hint` is not needed to tell the two kinds apart.
+    /// The grant of an access or refresh token; `token_type_hint` is not needed.
     fn grant_of_any_token(&self, token: &str) -> Option<Grant> {
         let claims = self.key.verify(ACCESS_TOKEN, token);
         let state = self.state();

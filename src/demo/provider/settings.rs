@@ -1,4 +1,4 @@
-//! What the embedded provider is told: who it is, its clients and people, how long things live.
+//! Settings of the provider: issuer, clients, users, lifetimes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,52 +9,52 @@ use crate::types::secret::Secret;
 use crate::types::time::Clock;
 
 use super::event::Event;
-use super::fusionauth::FusionAuth;
 
-/// What a [`Provider`](super::Provider) needs to be started.
+/// Settings of a [`Provider`](super::Provider).
 #[derive(Clone)]
 pub struct Settings {
-    /// The issuer, and the origin that every endpoint is announced under; never taken from a `Host` field.
+    /// The issuer, which is also the origin of all endpoints. It is never taken from a `Host`
+    /// header.
     pub issuer: Origin,
     /// The registered clients.
     pub clients: Vec<Client>,
-    /// The people who may sign in.
+    /// The users.
     pub users: Vec<User>,
-    /// How long access and ID tokens live; whole seconds.
+    /// Lifetime of access and ID tokens, in whole seconds.
     pub jwt_lifetime: Duration,
-    /// How long each refresh token lives from its own issue; whole seconds.
+    /// Lifetime of each refresh token from its issuance, in whole seconds.
     pub refresh_lifetime: Duration,
-    /// How long a person stays signed on at the provider; whole seconds.
+    /// Lifetime of a provider session, in whole seconds.
     pub sign_on_lifetime: Duration,
-    /// Makes it speak as FusionAuth does.
+    /// Makes the provider emulate FusionAuth.
     pub fusionauth: Option<FusionAuth>,
-    /// Where the provider's time comes from.
+    /// The provider's clock.
     pub clock: Arc<dyn Clock>,
-    /// Told of everything that happens, at once and with no lock held; it should return soon.
+    /// Called for each event, without a lock held. It must not block.
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
 }
 
-/// A confidential client, registered by hand.
+/// A confidential client.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// `client_id`.
     pub id: ClientId,
     /// `client_secret`, sent by `client_secret_basic` or `client_secret_post`.
     pub secret: ClientSecret,
-    /// What people read on the login form.
+    /// The name shown on the login form.
     pub name: String,
-    /// Where codes may be sent; compared as strings.
+    /// Redirect URIs, compared as strings.
     pub redirect_uris: Vec<String>,
-    /// Where a person may land after signing out; compared as strings.
+    /// Post-logout redirect URIs, compared as strings.
     pub post_logout_redirect_uris: Vec<String>,
 }
 
-/// A person who may sign in.
+/// A user.
 #[derive(Clone, Debug)]
 pub struct User {
     /// `sub`.
     pub subject: Subject,
-    /// What is typed into the form, and `preferred_username`.
+    /// The login name, and `preferred_username`.
     pub username: String,
     /// The password.
     pub password: Secret<String>,
@@ -66,8 +66,33 @@ pub struct User {
     pub roles: Vec<String>,
 }
 
+/// The settings of a provider that emulates FusionAuth.
+#[derive(Clone, Debug)]
+pub struct FusionAuth {
+    /// `iss` of its tokens: a name from the tenant's configuration, not a URL.
+    pub issuer: String,
+    /// `tid` of tokens, and `tenantId` of requests and events.
+    pub tenant_id: String,
+    /// Whether a refresh token can be used once (`OneTimeUse`) or any number of times (`Reusable`).
+    pub one_time_use: bool,
+    /// Authorizes `DELETE /api/jwt/refresh`.
+    pub api_key: Secret<String>,
+    /// User names without a registration for any application.
+    pub unregistered: Vec<String>,
+    /// URLs that receive events; loopback only.
+    pub webhooks: Vec<String>,
+}
+
+impl FusionAuth {
+    /// Whether `user` is registered for the applications.
+    pub(super) fn is_registered(&self, user: &User) -> bool {
+        !self.unregistered.contains(&user.username)
+    }
+}
+
 impl User {
-    /// The people of the demonstration: `alice`, and `bob`, who has the role `admin`. Their passwords are their names.
+    /// The users of the demo: `alice`, and `bob`, who has the role `admin`. Passwords equal the
+    /// names.
     pub fn alice_and_bob() -> Vec<Self> {
         vec![
             Self::new("alice", "user-1001", "Alice Archer", &["customer"]),
@@ -75,7 +100,7 @@ impl User {
         ]
     }
 
-    /// Somebody whom the provider knows and who has no role anywhere.
+    /// A user without roles.
     pub fn carol() -> Self {
         Self::new("carol", "user-1003", "Carol Cook", &[])
     }

@@ -1,9 +1,9 @@
-//! What the provider remembers: who is signed on, codes, and grants with their families of refresh
-//! tokens. Plain transitions with `now` as argument; random words are handed in.
+//! The provider's state: sessions, codes, and grants with their refresh token families. The methods
+//! are pure: `now` and random values are arguments.
 
 use std::time::Duration;
 
-use crate::demo::bounded::Bounded;
+use crate::demo::bounded::BoundedMap;
 use crate::types::oauth::{ClientId, Subject};
 use crate::types::secret::same_bytes;
 use crate::types::time::Timestamp;
@@ -13,28 +13,28 @@ const MAX_CODES: usize = 1_000;
 const MAX_GRANTS: usize = 10_000;
 const MAX_REFRESH_TOKENS: usize = 50_000;
 
-/// How long a code may wait for its exchange (RFC 6749 section 4.1.2 recommends at most ten minutes).
+/// Lifetime of a code (RFC 6749 section 4.1.2 recommends at most ten minutes).
 const CODE_LIFETIME: Duration = Duration::from_secs(60);
 
 pub(super) struct State {
-    sign_ons: Bounded<SignOn>,
-    codes: Bounded<Code>,
-    grants: Bounded<Grant>,
-    refresh_tokens: Bounded<Refresh>,
+    sign_ons: BoundedMap<SignOn>,
+    codes: BoundedMap<Code>,
+    grants: BoundedMap<Grant>,
+    refresh_tokens: BoundedMap<Refresh>,
 }
 
-/// A person's session at the provider, in one browser; the map's key is its `sid`.
+/// A user's provider session in one browser. The map's key is its `sid`.
 #[derive(Clone, Debug)]
 pub(super) struct SignOn {
     pub(super) sid: String,
     pub(super) subject: Subject,
     pub(super) auth_time: Timestamp,
-    /// The half of the cookie that is not in any token.
+    /// The secret part of the cookie, which is in no token.
     key: String,
     expires: Timestamp,
 }
 
-/// A code, and what its exchange must match.
+/// A code, and the values that its exchange must match.
 #[derive(Clone, Debug)]
 pub(super) struct Code {
     pub(super) client: ClientId,
@@ -44,16 +44,16 @@ pub(super) struct Code {
     pub(super) scope: Vec<String>,
     pub(super) sid: String,
     issued: Timestamp,
-    fate: Fate,
+    status: CodeStatus,
 }
 
 #[derive(Clone, Debug)]
-enum Fate {
-    Waiting,
-    Spent { grant: Option<String> },
+enum CodeStatus {
+    Unused,
+    Redeemed { grant: Option<String> },
 }
 
-/// What a client may do for a person: the head of a family of tokens.
+/// A user's grant to a client: the root of a token family.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub(super) id: String,
@@ -71,24 +71,24 @@ struct Refresh {
     spent: bool,
 }
 
-/// Why a code or a refresh token is refused (`invalid_grant`).
+/// Why a code or refresh token is rejected (`invalid_grant`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// It never was, was forgotten, or is another client's.
+pub(super) enum GrantError {
+    /// It is unknown, was evicted, or belongs to another client.
     Unknown,
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// A code that came a second time; what was granted for it is revoked.
+    /// The code was redeemed before; its grant is revoked now.
     Replayed,
-    /// A code with another redirect URI or verifier than it was asked for with.
+    /// The redirect URI or the code verifier does not match.
     Mismatch,
-    /// The person signed out, or it was revoked.
+    /// The user signed out, or the grant was revoked.
     Revoked,
-    /// A refresh token that was spent came again; its family is revoked.
+    /// The refresh token was used before; its family is revoked now.
     Reused(Subject),
 }
 
-impl Refused {
+impl GrantError {
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -96,7 +96,7 @@ impl Refused {
             Self::Replayed => "used before",
             Self::Mismatch => "redirect_uri or code_verifier does not match",
             Self::Revoked => "revoked",
-            Self::Reused(_) => "used before, so its family is revoked",
+            Self::Reused(_) => "used before, its token family is revoked",
         }
     }
 }
@@ -104,14 +104,14 @@ impl Refused {
 impl State {
     pub(super) fn new() -> Self {
         Self {
-            sign_ons: Bounded::new(MAX_SIGN_ONS),
-            codes: Bounded::new(MAX_CODES),
-            grants: Bounded::new(MAX_GRANTS),
-            refresh_tokens: Bounded::new(MAX_REFRESH_TOKENS),
+            sign_ons: BoundedMap::new(MAX_SIGN_ONS),
+            codes: BoundedMap::new(MAX_CODES),
+            grants: BoundedMap::new(MAX_GRANTS),
+            refresh_tokens: BoundedMap::new(MAX_REFRESH_TOKENS),
         }
     }
 
-    /// The living session that a cookie names.
+    /// The session of a cookie, unless it has expired.
     pub(super) fn sign_on(&self, cookie: &str, now: Timestamp) -> Option<SignOn> {
         let (sid, key) = cookie.split_once('.')?;
         let session = self.sign_ons.get(sid)?;
@@ -119,8 +119,8 @@ impl State {
             .then(|| session.clone())
     }
 
-    /// Signs a person on and gives the session with its new cookie. A session that the browser has
-    /// already keeps its `sid` if it is the same person's, else it ends.
+    /// Starts a session and returns it with its new cookie. The browser's current session keeps its
+    /// `sid` if it belongs to the same user; otherwise it ends.
     pub(super) fn start_sign_on(
         &mut self,
         current: Option<&SignOn>,
@@ -149,7 +149,7 @@ impl State {
         (session, cookie)
     }
 
-    /// Ends a session and everything that was granted within it. Gives whose it was.
+    /// Ends a session and revokes its grants. Returns the user.
     pub(super) fn end_session(&mut self, sid: &str) -> Option<Subject> {
         for grant in self.grants.values_mut().filter(|grant| grant.sid == sid) {
             grant.revoked = true;
@@ -157,18 +157,19 @@ impl State {
         self.sign_ons.remove(sid).map(|session| session.subject)
     }
 
-    /// Ends a session, and nothing that was granted within it.
+    /// Ends a session. Its grants stay active.
     pub(super) fn end_sign_on(&mut self, sid: &str) {
         self.sign_ons.remove(sid);
     }
 
-    /// Ends all sessions and grants of a person; gives how many grants were alive.
+    /// Ends all sessions of a user and revokes the grants. Returns the number of grants that were
+    /// active.
     pub(super) fn revoke_all_of(&mut self, subject: &Subject) -> usize {
         self.sign_ons.retain(|session| session.subject != *subject);
         self.revoke_where(|grant| grant.subject == *subject)
     }
 
-    /// Ends the grants that `which` says yes to; gives how many of them were alive.
+    /// Revokes the grants for which `which` is true. Returns the number of grants that were active.
     pub(super) fn revoke_where(&mut self, which: impl Fn(&Grant) -> bool) -> usize {
         let living = self
             .grants
@@ -186,7 +187,7 @@ impl State {
             scope,
             sid,
         } = request;
-        let fate = Fate::Waiting;
+        let status = CodeStatus::Unused;
         let issued = now;
         self.codes.insert(
             code,
@@ -198,13 +199,13 @@ impl State {
                 scope,
                 sid,
                 issued,
-                fate,
+                status,
             },
         );
     }
 
-    /// Spends a code (RFC 6749 section 4.1.3, RFC 7636 section 4.6): one attempt by its client, right or wrong, and
-    /// it is gone.
+    /// Redeems a code (RFC 6749 section 4.1.3, RFC 7636 section 4.6). Its client has one attempt,
+    /// successful or not.
     pub(super) fn redeem(
         &mut self,
         code: &str,
@@ -213,29 +214,29 @@ impl State {
         challenge: &str,
         grant_id: String,
         now: Timestamp,
-    ) -> Result<(Grant, Option<String>), Refused> {
+    ) -> Result<(Grant, Option<String>), GrantError> {
         let code = self
             .codes
             .get_mut(code)
             .filter(|code| code.client == *client)
-            .ok_or(Refused::Unknown)?;
-        if let Fate::Spent { grant } = &code.fate {
+            .ok_or(GrantError::Unknown)?;
+        if let CodeStatus::Redeemed { grant } = &code.status {
             if let Some(grant) = grant.as_deref().and_then(|id| self.grants.get_mut(id)) {
                 grant.revoked = true;
             }
-            return Err(Refused::Replayed);
+            return Err(GrantError::Replayed);
         }
-        code.fate = Fate::Spent { grant: None };
+        code.status = CodeStatus::Redeemed { grant: None };
         if now >= code.issued.plus(CODE_LIFETIME) {
-            return Err(Refused::Expired);
+            return Err(GrantError::Expired);
         }
         if code.redirect_uri != redirect_uri
             || !same_bytes(code.challenge.as_bytes(), challenge.as_bytes())
         {
-            return Err(Refused::Mismatch);
+            return Err(GrantError::Mismatch);
         }
-        let session = self.sign_ons.get(&code.sid).ok_or(Refused::Revoked)?;
-        code.fate = Fate::Spent {
+        let session = self.sign_ons.get(&code.sid).ok_or(GrantError::Revoked)?;
+        code.status = CodeStatus::Redeemed {
             grant: Some(grant_id.clone()),
         };
         let nonce = code.nonce.clone();
@@ -252,7 +253,7 @@ impl State {
         Ok((grant, nonce))
     }
 
-    /// A grant for a person who gave name and password to the client; it has a `sid` of its own.
+    /// A grant of the password grant type, with its own `sid`.
     pub(super) fn grant_directly(
         &mut self,
         [id, sid]: [String; 2],
@@ -286,38 +287,42 @@ impl State {
         );
     }
 
-    /// Gives the grant of a refresh token, which `spends` says to be its last use; one that was spent before ends its
-    /// whole family (RFC 9700 section 4.14.2). Without `client` anybody may.
+    /// Uses a refresh token and returns its grant. With `spends` the token cannot be used again.
+    /// Reuse revokes the family (RFC 9700 section 4.14.2). Without `client`, the client is not
+    /// checked.
     pub(super) fn use_refresh_token(
         &mut self,
         token: &str,
         client: Option<&ClientId>,
         spends: bool,
         now: Timestamp,
-    ) -> Result<Grant, Refused> {
-        let refresh = self.refresh_tokens.get_mut(token).ok_or(Refused::Unknown)?;
+    ) -> Result<Grant, GrantError> {
+        let refresh = self
+            .refresh_tokens
+            .get_mut(token)
+            .ok_or(GrantError::Unknown)?;
         let grant = self
             .grants
             .get_mut(&refresh.grant)
-            .ok_or(Refused::Unknown)?;
+            .ok_or(GrantError::Unknown)?;
         if client.is_some_and(|client| grant.client != *client) {
-            return Err(Refused::Unknown);
+            return Err(GrantError::Unknown);
         }
         if grant.revoked {
-            return Err(Refused::Revoked);
+            return Err(GrantError::Revoked);
         }
         if refresh.spent {
             grant.revoked = true;
-            return Err(Refused::Reused(grant.subject.clone()));
+            return Err(GrantError::Reused(grant.subject.clone()));
         }
         if now >= refresh.expires {
-            return Err(Refused::Expired);
+            return Err(GrantError::Expired);
         }
         refresh.spent = spends;
         Ok(grant.clone())
     }
 
-    /// The grant a refresh token belongs to, alive or not.
+    /// The grant of a refresh token, active or not.
     pub(super) fn grant_of_refresh_token(&self, token: &str) -> Option<&Grant> {
         self.grants.get(&self.refresh_tokens.get(token)?.grant)
     }
@@ -326,11 +331,11 @@ impl State {
         self.grants.get(id)
     }
 
-    pub(super) fn living_grant(&self, id: &str) -> Option<&Grant> {
+    pub(super) fn active_grant(&self, id: &str) -> Option<&Grant> {
         self.grants.get(id).filter(|grant| !grant.revoked)
     }
 
-    /// Revokes a grant with all its tokens; says whether it was alive.
+    /// Revokes a grant with all its tokens. Returns whether it was active.
     pub(super) fn revoke(&mut self, id: &str) -> bool {
         self.grants
             .get_mut(id)
@@ -338,7 +343,7 @@ impl State {
     }
 }
 
-/// What a code is issued for.
+/// The data that a code is issued for.
 pub(super) struct CodeRequest {
     pub(super) client: ClientId,
     pub(super) redirect_uri: String,

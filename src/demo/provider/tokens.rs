@@ -1,14 +1,15 @@
-//! What the provider's tokens say about a person: ID token (OpenID Connect Core section 2), JWT access
-//! token (RFC 9068) and userinfo, each by the scopes that were granted.
+//! Token claims: ID token (OpenID Connect Core section 2), JWT access token (RFC 9068) and
+//! userinfo, by granted scope.
 
 use serde_json::{Map, Value, json};
 
 use crate::types::time::Timestamp;
 
-use super::keys::{at_hash, random_word};
+use super::core::Provider;
+use super::error::InternalError;
+use super::keys::{at_hash, random_token};
 use super::settings::{Settings, User};
 use super::state::Grant;
-use super::{Failure, Provider};
 
 /// `typ` of access tokens (RFC 9068 section 2.1).
 pub(super) const ACCESS_TOKEN: &str = "at+jwt";
@@ -16,26 +17,28 @@ pub(super) const ACCESS_TOKEN: &str = "at+jwt";
 pub(super) const ID_TOKEN: &str = "JWT";
 
 impl Provider {
-    /// A new access token for what `scope` names. Its `jti` begins with the grant's id, so that it falls with it.
+    /// A new access token for `scope`. Its `jti` begins with the grant's id, so that revoking the
+    /// grant revokes it.
     pub(super) fn access_token(
         &self,
         grant: &Grant,
         user: &User,
         scope: &[String],
         now: Timestamp,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, InternalError> {
         let mut claims = common_claims(&self.settings, grant, now);
-        claims.extend(person(user, scope));
+        claims.extend(user_claims(user, scope));
         claims.insert(
             "jti".into(),
-            json!(format!("{}.{}", grant.id, random_word()?)),
+            json!(format!("{}.{}", grant.id, random_token()?)),
         );
         claims.insert("client_id".into(), json!(grant.client));
         claims.insert("scope".into(), json!(scope.join(" ")));
         self.key.sign(ACCESS_TOKEN, &claims)
     }
 
-    /// The ID token that goes with an access token; `nonce` only at the code's exchange (section 12.2).
+    /// The ID token for an access token. `nonce` is present only at the code exchange (section
+    /// 12.2).
     pub(super) fn id_token(
         &self,
         grant: &Grant,
@@ -44,9 +47,9 @@ impl Provider {
         nonce: Option<&str>,
         access_token: &str,
         now: Timestamp,
-    ) -> Result<String, Failure> {
+    ) -> Result<String, InternalError> {
         let mut claims = common_claims(&self.settings, grant, now);
-        claims.extend(person(user, scope));
+        claims.extend(user_claims(user, scope));
         claims.insert("auth_time".into(), json!(grant.auth_time));
         claims.insert("at_hash".into(), json!(at_hash(access_token)));
         claims.insert("azp".into(), json!(grant.client));
@@ -56,8 +59,8 @@ impl Provider {
         self.key.sign(ID_TOKEN, &claims)
     }
 
-    /// The grant and scope of an access token that is ours, alive and not revoked.
-    pub(super) fn live_access_token(
+    /// The grant and scope of a valid access token that is not revoked.
+    pub(super) fn active_access_token(
         &self,
         token: &str,
         now: Timestamp,
@@ -74,13 +77,13 @@ impl Provider {
             .map(str::to_owned)
             .collect();
         Some((
-            self.state().living_grant(grant_id(&claims)?)?.clone(),
+            self.state().active_grant(grant_id(&claims)?)?.clone(),
             scope,
         ))
     }
 }
 
-/// The id of the grant that an access token's claims name.
+/// The id of an access token's grant.
 pub(super) fn grant_id(claims: &Value) -> Option<&str> {
     claims
         .get("jti")?
@@ -100,14 +103,14 @@ fn common_claims(settings: &Settings, grant: &Grant, now: Timestamp) -> Map<Stri
     ])
 }
 
-/// What `scope` lets a client know of a person (OpenID Connect Core section 5.4); `roles` always.
-pub(super) fn person(user: &User, scope: &[String]) -> Map<String, Value> {
+/// The user claims of `scope` (OpenID Connect Core section 5.4), and `roles` always.
+pub(super) fn user_claims(user: &User, scope: &[String]) -> Map<String, Value> {
     let mut claims = Map::from_iter([("roles".into(), json!(user.roles))]);
-    if scope.iter().any(|word| word == "email") {
+    if scope.iter().any(|item| item == "email") {
         claims.insert("email".into(), json!(user.email));
         claims.insert("email_verified".into(), json!(true));
     }
-    if scope.iter().any(|word| word == "profile") {
+    if scope.iter().any(|item| item == "profile") {
         claims.insert("preferred_username".into(), json!(user.username));
         claims.insert("name".into(), json!(user.name));
     }

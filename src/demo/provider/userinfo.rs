@@ -1,19 +1,19 @@
-//! `/userinfo` (OpenID Connect Core section 5.3): the claims of the person an access token is for.
+//! The userinfo endpoint (OpenID Connect Core section 5.3): claims of the access token's user.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::Provider;
+use super::core::Provider;
 use super::metadata::private_json;
-use super::tokens::person;
-use crate::demo::serve::{Answer, Asked, bare};
+use super::tokens::user_claims;
+use crate::demo::serve::{HttpRequest, HttpResponse, empty};
 
 impl Provider {
-    pub(super) fn userinfo(&self, asked: &Asked) -> Answer {
-        let Some(token) = asked.header("authorization").and_then(bearer) else {
+    pub(super) fn userinfo(&self, request: &HttpRequest) -> HttpResponse {
+        let Some(token) = request.header("authorization").and_then(bearer) else {
             return unauthorized(StatusCode::UNAUTHORIZED, "Bearer realm=\"provider\"");
         };
-        let Some((grant, scope)) = self.live_access_token(token, self.now()) else {
+        let Some((grant, scope)) = self.active_access_token(token, self.now()) else {
             return unauthorized(
                 StatusCode::UNAUTHORIZED,
                 "Bearer realm=\"provider\", error=\"invalid_token\"",
@@ -21,12 +21,12 @@ impl Provider {
         };
         let user = self
             .user(&grant.subject)
-            .filter(|_| scope.iter().any(|word| word == "openid"));
+            .filter(|_| scope.iter().any(|item| item == "openid"));
         let Some(user) = user else {
             let field = "Bearer realm=\"provider\", error=\"insufficient_scope\", scope=\"openid\"";
             return unauthorized(StatusCode::FORBIDDEN, field);
         };
-        let mut claims = person(user, &scope);
+        let mut claims = user_claims(user, &scope);
         claims.insert("sub".into(), json!(user.subject));
         private_json(StatusCode::OK, &Value::Object(claims))
     }
@@ -37,11 +37,11 @@ fn bearer(field: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// RFC 6750 section 3.
-fn unauthorized(status: StatusCode, field: &'static str) -> Answer {
-    let mut answer = bare(status);
-    answer
+/// An error response with a challenge (RFC 6750 section 3).
+fn unauthorized(status: StatusCode, field: &'static str) -> HttpResponse {
+    let mut response = empty(status);
+    response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(field));
-    answer
+    response
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use doorward::config::{self, SealingKey};
 use doorward::demo::provider::RunningProvider;
-use doorward::demo::{Demo, DemoFiles, DemoOptions, Habits};
+use doorward::demo::{Demo, DemoFiles, DemoOptions, FusionAuthOptions};
 use doorward::server::Server;
 use doorward::types::time::ManualClock;
 
@@ -33,12 +33,12 @@ impl Emulated {
             port: 0,
             provider_port: 0,
             jwt_lifetime: Duration::from_secs(60),
-            fusionauth: Some(Habits { one_time_use }),
+            fusionauth: Some(FusionAuthOptions { one_time_use }),
         };
         let demo_clock = clock.clone();
         let started =
             super::runtime().spawn(async move { Demo::start(&options, demo_clock).await });
-        let (demo, _narration) = started.await.expect("no panic").expect("a demonstration");
+        let (demo, _events) = started.await.expect("no panic").expect("the demo");
         let files = DemoFiles::write(
             &demo,
             &SealingKey::generate().expect("randomness").to_text(),

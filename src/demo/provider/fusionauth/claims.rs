@@ -1,63 +1,70 @@
-//! FusionAuth's tokens: what they say of a person, and of the application that the person is registered for.
+//! Claims of FusionAuth's tokens: the user, and the application that the user is registered for.
 
 use serde_json::{Map, Value, json};
 
-use super::{FusionAuth, uuid};
+use super::uuid;
+use crate::demo::provider::core::Provider;
+use crate::demo::provider::error::InternalError;
 use crate::demo::provider::keys::at_hash;
-use crate::demo::provider::settings::User;
+use crate::demo::provider::settings::{FusionAuth, User};
 use crate::demo::provider::state::Grant;
-use crate::demo::provider::{Failure, Provider};
 use crate::types::time::Timestamp;
 
-/// `typ` of both tokens.
+/// `typ` of access tokens and ID tokens.
 const JWT: &str = "JWT";
 
-/// `authenticationType`.
+/// The claim `authenticationType`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum AuthenticationType {
     Password,
     RefreshToken,
 }
 
-/// What tokens are about.
+/// The data that tokens are issued from.
 #[derive(Clone, Copy)]
-pub(super) struct Issue<'a> {
-    pub(super) own: &'a FusionAuth,
+pub(super) struct TokenContext<'a> {
+    pub(super) fusionauth: &'a FusionAuth,
     pub(super) grant: &'a Grant,
     pub(super) user: &'a User,
-    pub(super) by: By,
+    pub(super) by: AuthenticationType,
     pub(super) now: Timestamp,
 }
 
 impl Provider {
-    /// The access token. `sid` is the refresh token's id, where there is one.
-    pub(super) fn fusionauth_access_token(&self, issue: Issue<'_>) -> Result<String, Failure> {
-        let Issue {
-            own, grant, user, ..
+    /// The access token. Its `sid` is the id of the refresh token, if any.
+    pub(super) fn fusionauth_access_token(
+        &self,
+        issue: TokenContext<'_>,
+    ) -> Result<String, InternalError> {
+        let TokenContext {
+            fusionauth,
+            grant,
+            user,
+            ..
         } = issue;
         let mut claims = self.fusionauth_claims(issue)?;
-        if own.is_registered(user) {
+        if fusionauth.is_registered(user) {
             claims.insert("applicationId".into(), json!(grant.client));
             claims.insert("roles".into(), json!(user.roles));
         }
-        if grant.scope.iter().any(|word| word == "offline_access") {
+        if grant.scope.iter().any(|item| item == "offline_access") {
             claims.insert("sid".into(), json!(grant.id));
         }
         self.key.sign(JWT, &claims)
     }
 
-    /// The ID token. Its `sid` is the session at the provider: another thing than the access token's.
+    /// The ID token. Its `sid` is the provider session, unlike the access token's `sid`.
     pub(super) fn fusionauth_id_token(
         &self,
-        issue: Issue<'_>,
+        issue: TokenContext<'_>,
         nonce: Option<&str>,
         access_token: &str,
-    ) -> Result<String, Failure> {
-        let Issue { grant, user, .. } = issue;
+    ) -> Result<String, InternalError> {
+        let TokenContext { grant, user, .. } = issue;
         let mut claims = self.fusionauth_claims(issue)?;
         claims.insert("at_hash".into(), json!(at_hash(access_token)));
         claims.insert("sid".into(), json!(grant.sid));
-        if grant.scope.iter().any(|word| word == "profile") {
+        if grant.scope.iter().any(|item| item == "profile") {
             claims.insert("name".into(), json!(user.name));
         }
         if let Some(nonce) = nonce {
@@ -66,7 +73,7 @@ impl Provider {
         self.key.sign(JWT, &claims)
     }
 
-    /// The claims of an access token that is ours and alive. Whether it was revoked is not asked: FusionAuth does not.
+    /// The claims of a valid access token. As in FusionAuth, revocation is not checked.
     pub(super) fn fusionauth_live(&self, token: &str, now: Timestamp) -> Option<Value> {
         let claims = self.key.verify(JWT, token)?;
         let lives = claims
@@ -76,21 +83,24 @@ impl Provider {
         (lives && claims.get("at_hash").is_none()).then_some(claims)
     }
 
-    fn fusionauth_claims(&self, issue: Issue<'_>) -> Result<Map<String, Value>, Failure> {
-        let Issue {
-            own,
+    fn fusionauth_claims(
+        &self,
+        issue: TokenContext<'_>,
+    ) -> Result<Map<String, Value>, InternalError> {
+        let TokenContext {
+            fusionauth,
             grant,
             user,
             by,
             now,
         } = issue;
         let by = match by {
-            By::Password => "PASSWORD",
-            By::RefreshToken => "REFRESH_TOKEN",
+            AuthenticationType::Password => "PASSWORD",
+            AuthenticationType::RefreshToken => "REFRESH_TOKEN",
         };
         Ok(Map::from_iter([
             ("aud".into(), json!(grant.client)),
-            ("iss".into(), json!(own.issuer)),
+            ("iss".into(), json!(fusionauth.issuer)),
             ("sub".into(), json!(grant.subject)),
             ("iat".into(), json!(now)),
             ("exp".into(), json!(now.plus(self.settings.jwt_lifetime))),
@@ -101,7 +111,7 @@ impl Provider {
             ("email_verified".into(), json!(true)),
             ("preferred_username".into(), json!(user.username)),
             ("scope".into(), json!(grant.scope.join(" "))),
-            ("tid".into(), json!(own.tenant_id)),
+            ("tid".into(), json!(fusionauth.tenant_id)),
         ]))
     }
 }

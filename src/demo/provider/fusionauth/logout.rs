@@ -1,26 +1,29 @@
-//! `/oauth2/logout`, which ends the session at the provider and nothing else; and the page's own way to end all.
+//! `/oauth2/logout`, which ends the provider session only, and the button that signs the user out
+//! everywhere.
 
 use http::StatusCode;
 use url::Url;
 
-use super::FusionAuth;
+use crate::demo::provider::core::Provider;
+use crate::demo::provider::error::InternalError;
+use crate::demo::provider::event::Event;
 use crate::demo::provider::params::Params;
-use crate::demo::provider::{Event, Failure, Provider};
-use crate::demo::serve::{Answer, Asked, redirect};
+use crate::demo::provider::settings::FusionAuth;
+use crate::demo::serve::{HttpRequest, HttpResponse, redirect};
 
 impl Provider {
-    /// The browser's session at the provider ends, its refresh tokens live on.
-    pub(super) fn fusionauth_logout(&self, asked: &Asked) -> Answer {
-        let params = Params::read(if asked.is_form() {
-            &asked.body
+    /// Ends the browser's provider session. Its refresh tokens stay valid.
+    pub(super) fn fusionauth_logout(&self, request: &HttpRequest) -> HttpResponse {
+        let params = Params::read(if request.is_form() {
+            &request.body
         } else {
-            asked.query.as_bytes()
+            request.query.as_bytes()
         });
         let hinted = params.get("id_token_hint").and_then(|token| {
             let claims = self.key.verify("JWT", token)?;
             claims.get("aud")?.as_str().map(str::to_owned)
         });
-        // The hint counts without `client_id` only.
+        // The hint is used only without `client_id`.
         let id = params.get("client_id").map(str::to_owned).or(hinted);
         let client = id.and_then(|id| self.client(&id));
         let wanted = params.get("post_logout_redirect_uri");
@@ -33,39 +36,39 @@ impl Provider {
                     .any(|known| known == uri)
             })
         };
-        let session = self.current_sign_on(asked, self.now());
+        let session = self.current_sign_on(request, self.now());
         if let Some(session) = session {
             self.state().end_sign_on(&session.sid);
-            self.tell(Event::SignedOut {
+            self.emit(Event::SignedOut {
                 user: self.username(&session.subject),
             });
         }
-        let mut answer = redirect(
+        let mut response = redirect(
             StatusCode::FOUND,
             &target(wanted.filter(registered), params.get("state")),
         );
-        self.forget_sign_on(&mut answer);
-        answer
+        self.forget_sign_on(&mut response);
+        response
     }
 
-    /// The button on the provider's own page: everything that the person has anywhere ends.
+    /// The button on the provider's page: ends all sessions and revokes all tokens of the user.
     pub(super) fn sign_out_everywhere(
         &self,
-        own: &FusionAuth,
-        asked: &Asked,
-    ) -> Result<Answer, Failure> {
-        if !asked.is_form() || !self.is_own_form(asked, &Params::read(&asked.body)) {
+        fusionauth: &FusionAuth,
+        request: &HttpRequest,
+    ) -> Result<HttpResponse, InternalError> {
+        if !request.is_form() || !self.is_own_form(request, &Params::read(&request.body)) {
             return self.pages.problem(
                 StatusCode::BAD_REQUEST,
-                "This form was not for this browser, or is too old.",
+                "This form was shown in another browser, or has expired.",
             );
         }
-        if let Some(session) = self.current_sign_on(asked, self.now()) {
-            self.revoke_person(own, &session.subject)?;
+        if let Some(session) = self.current_sign_on(request, self.now()) {
+            self.revoke_user(fusionauth, &session.subject)?;
         }
-        let mut answer = redirect(StatusCode::SEE_OTHER, "/");
-        self.forget_sign_on(&mut answer);
-        Ok(answer)
+        let mut response = redirect(StatusCode::SEE_OTHER, "/");
+        self.forget_sign_on(&mut response);
+        Ok(response)
     }
 }
 

@@ -1,29 +1,34 @@
-//! What FusionAuth announces: an issuer that is no URL, and neither revocation nor introspection.
+//! FusionAuth's discovery document: the issuer is not a URL, and there is neither revocation nor
+//! introspection.
 
 use http::StatusCode;
 use serde_json::json;
 
-use super::FusionAuth;
-use crate::demo::provider::Provider;
+use crate::demo::provider::core::Provider;
 use crate::demo::provider::metadata::cacheable;
 use crate::demo::provider::params::Params;
-use crate::demo::serve::{Answer, Asked, bare};
+use crate::demo::provider::settings::FusionAuth;
+use crate::demo::serve::{HttpRequest, HttpResponse, empty};
 
-/// Where it is, and below the tenant's id too.
+/// The path of the discovery document; it is also served below the tenant's id.
 pub(super) const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 impl Provider {
-    /// The discovery document; `?tenantId=` names the only tenant there is, if any.
-    pub(super) fn fusionauth_configuration(&self, own: &FusionAuth, asked: &Asked) -> Answer {
-        let tenant = Params::read(asked.query.as_bytes())
+    /// The discovery document. `?tenantId=`, if present, must name the only tenant.
+    pub(super) fn fusionauth_configuration(
+        &self,
+        fusionauth: &FusionAuth,
+        request: &HttpRequest,
+    ) -> HttpResponse {
+        let tenant = Params::read(request.query.as_bytes())
             .get("tenantId")
             .map(str::to_owned);
-        if tenant.is_some_and(|tenant| tenant != own.tenant_id) {
-            return bare(StatusCode::BAD_REQUEST);
+        if tenant.is_some_and(|tenant| tenant != fusionauth.tenant_id) {
+            return empty(StatusCode::BAD_REQUEST);
         }
         let base = self.settings.issuer.to_string();
         cacheable(&json!({
-            "issuer": own.issuer,
+            "issuer": fusionauth.issuer,
             "authorization_endpoint": format!("{base}/oauth2/authorize"),
             "token_endpoint": format!("{base}/oauth2/token"),
             "userinfo_endpoint": format!("{base}/oauth2/userinfo"),

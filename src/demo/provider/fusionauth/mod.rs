@@ -1,89 +1,65 @@
-//! An EMULATION of FusionAuth's dialect, written from its documentation and never compared with a running server: so
-//! that the demonstration shows it, and tests walk the workflow in it. Where the documentation leaves something open,
-//! one answer was chosen here, which nobody should rely on:
+//! An emulation of FusionAuth for the demo and the tests, written from its documentation and never
+//! compared with a running server. Where the documentation is silent, this behaviour was chosen; do
+//! not rely on it:
 //!
-//! - a refresh token that is not good is 400 `invalid_grant` with `refresh_token_not_found`, reused ones among them;
-//! - the ID token's `sid` is the session at the provider, the access token's that of the refresh token;
-//! - a logout asks nobody and ends the session at the provider only; of other applications none is told.
+//! - an invalid refresh token, also a reused one, gets 400 `invalid_grant` with
+//!   `refresh_token_not_found`;
+//! - `sid` of the ID token is the provider session, `sid` of the access token is the refresh token;
+//! - a logout needs no confirmation and ends the provider session only; other applications are not
+//!   notified.
 
 mod api;
 mod claims;
 mod logout;
 mod metadata;
+mod notify;
 mod token;
-mod webhook;
 
 use http::StatusCode;
 
+use super::core::Provider;
+use super::error::InternalError;
 use super::keys::random_bytes;
-use super::settings::User;
-use super::{Failure, Provider};
-use crate::demo::serve::{Answer, Asked, bare, method_not_allowed, redirect};
-use crate::types::secret::Secret;
-
-pub(super) use self::webhook::Webhooks;
-
-/// What makes the provider speak as FusionAuth does.
-#[derive(Clone, Debug)]
-pub struct FusionAuth {
-    /// `iss` of its tokens: what the tenant is configured with, no URL.
-    pub issuer: String,
-    /// `tid`, and `tenantId` of requests and events.
-    pub tenant_id: String,
-    /// Whether each refresh token is good for one use (`OneTimeUse`); else for any number (`Reusable`).
-    pub one_time_use: bool,
-    /// Opens `DELETE /api/jwt/refresh`.
-    pub api_key: Secret<String>,
-    /// Names of people who are registered for no application.
-    pub unregistered: Vec<String>,
-    /// Where events are sent: loopback only.
-    pub webhooks: Vec<String>,
-}
-
-impl FusionAuth {
-    /// Whether this person is registered for the applications.
-    fn is_registered(&self, user: &User) -> bool {
-        !self.unregistered.contains(&user.username)
-    }
-}
+use super::settings::{FusionAuth, User};
+use crate::demo::serve::{HttpRequest, HttpResponse, empty, method_not_allowed, redirect};
 
 impl Provider {
     pub(super) fn route_fusionauth(
         &self,
-        own: &FusionAuth,
-        asked: &Asked,
-    ) -> Result<Answer, Failure> {
+        fusionauth: &FusionAuth,
+        request: &HttpRequest,
+    ) -> Result<HttpResponse, InternalError> {
         let (get, post, delete) = (
-            asked.reads(),
-            asked.method == http::Method::POST,
-            asked.method == http::Method::DELETE,
+            request.is_get_or_head(),
+            request.method == http::Method::POST,
+            request.method == http::Method::DELETE,
         );
-        let path = asked.path.as_str();
+        let path = request.path.as_str();
         let by_tenant = path
             .strip_suffix(metadata::DISCOVERY)
             .and_then(|tenant| tenant.strip_prefix('/'));
         match path {
-            metadata::DISCOVERY if get => Ok(self.fusionauth_configuration(own, asked)),
-            _ if get && by_tenant == Some(own.tenant_id.as_str()) => {
-                Ok(self.fusionauth_configuration(own, asked))
+            metadata::DISCOVERY if get => Ok(self.fusionauth_configuration(fusionauth, request)),
+            _ if get && by_tenant == Some(fusionauth.tenant_id.as_str()) => {
+                Ok(self.fusionauth_configuration(fusionauth, request))
             }
             "/.well-known/jwks.json" if get => Ok(self.jwks()),
-            "/oauth2/authorize" if get || post => self.authorize(asked),
-            "/oauth2/token" if post => self.fusionauth_token(own, asked),
-            "/oauth2/userinfo" if get || post => Ok(self.fusionauth_userinfo(own, asked)),
-            "/oauth2/logout" if get || post => Ok(self.fusionauth_logout(asked)),
-            "/api/jwt/refresh" if post => self.jwt_refresh(own, asked),
-            "/api/logout" if post => Ok(self.api_logout(own, asked)),
+            "/oauth2/authorize" if get || post => self.authorize(request),
+            "/oauth2/token" if post => self.fusionauth_token(fusionauth, request),
+            "/oauth2/userinfo" if get || post => Ok(self.fusionauth_userinfo(fusionauth, request)),
+            "/oauth2/logout" if get || post => Ok(self.fusionauth_logout(request)),
+            "/api/jwt/refresh" if post => self.jwt_refresh(fusionauth, request),
+            "/api/logout" if post => Ok(self.api_logout(fusionauth, request)),
             _ if delete && path.starts_with("/api/jwt/refresh") => {
-                Ok(self.delete_refresh_tokens(own, asked))
+                Ok(self.delete_refresh_tokens(fusionauth, request))
             }
-            "/" if get => self.welcome(asked),
-            "/account/sign-out-everywhere" if post => self.sign_out_everywhere(own, asked),
+            "/" if get => self.welcome(request),
+            "/account/sign-out-everywhere" if post => self.sign_out_everywhere(fusionauth, request),
             "/provider.css" if get => Ok(super::pages::style()),
-            "/login" if post => self.sign_in(asked),
+            "/login" if post => self.sign_in(request),
             "/login" if get => Ok(redirect(
                 StatusCode::FOUND,
-                &format!("/oauth2/authorize?{}", asked.query),
+                &format!("/oauth2/authorize?{}", request.query),
             )),
             metadata::DISCOVERY | "/.well-known/jwks.json" | "/" | "/provider.css" => {
                 Ok(method_not_allowed("GET, HEAD"))
@@ -95,16 +71,17 @@ impl Provider {
                 Ok(method_not_allowed("POST"))
             }
             "/api/jwt/refresh" => Ok(method_not_allowed("POST, DELETE")),
-            _ => Ok(bare(StatusCode::NOT_FOUND)),
+            _ => Ok(empty(StatusCode::NOT_FOUND)),
         }
     }
 
-    /// What the redirect with a code carries besides (`locale`, `userState`), in place of `iss`.
-    pub(super) fn answer_extras(&self, user: Option<&User>) -> Vec<(&'static str, String)> {
+    /// Further parameters of an authorization response: `iss`, or FusionAuth's `locale` and
+    /// `userState`.
+    pub(super) fn redirect_extras(&self, user: Option<&User>) -> Vec<(&'static str, String)> {
         match (&self.settings.fusionauth, user) {
             (None, _) => vec![("iss", self.settings.issuer.to_string())],
-            (Some(own), Some(user)) => {
-                let state = if own.is_registered(user) {
+            (Some(fusionauth), Some(user)) => {
+                let state = if fusionauth.is_registered(user) {
                     "Authenticated"
                 } else {
                     "AuthenticatedNotRegistered"
@@ -115,17 +92,17 @@ impl Provider {
         }
     }
 
-    /// An id in the form that the provider's dialect has.
-    pub(super) fn new_id(&self) -> Result<String, Failure> {
+    /// A new id: a UUID for FusionAuth, a random token otherwise.
+    pub(super) fn new_id(&self) -> Result<String, InternalError> {
         match &self.settings.fusionauth {
             Some(_) => uuid(),
-            None => super::keys::random_word(),
+            None => super::keys::random_token(),
         }
     }
 }
 
 /// A random UUID (RFC 9562 section 5.4).
-fn uuid() -> Result<String, Failure> {
+fn uuid() -> Result<String, InternalError> {
     let mut bytes: [u8; 16] = random_bytes()?;
     let [.., seventh, _, ninth, _, _, _, _, _, _, _] = &mut bytes;
     *seventh = (*seventh & 0x0f) | 0x40;

@@ -3,14 +3,14 @@
 use super::*;
 
 #[tokio::test]
-async fn the_form_leads_back_with_code_state_and_issuer() {
+async fn login_redirects_with_code_state_and_issuer() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let form = browser.get(&authorize("store", &[])).await;
     assert_eq!(form.status, 200);
     let policy = form.header("content-security-policy");
     assert!(policy.contains("default-src 'none'"), "{policy}");
-    // Chromium holds the redirect after the form to this list as well.
+    // Chromium applies this list to the redirect that follows the form too.
     assert!(
         policy.contains("form-action 'self' http://store.localhost:8080;"),
         "{policy}"
@@ -27,7 +27,7 @@ async fn the_form_leads_back_with_code_state_and_issuer() {
     let client = || "store".to_owned();
     let user = || "alice".to_owned();
     assert_eq!(
-        setup.told(),
+        setup.events(),
         [
             Event::FormShown { client: client() },
             Event::SignedIn {
@@ -38,7 +38,7 @@ async fn the_form_leads_back_with_code_state_and_issuer() {
     );
     assert_eq!(setup.exchange("store", &query["code"]).await.status, 200);
     assert_eq!(
-        setup.told(),
+        setup.events(),
         [Event::CodeExchanged {
             user: user(),
             client: client()
@@ -47,7 +47,7 @@ async fn the_form_leads_back_with_code_state_and_issuer() {
 }
 
 #[tokio::test]
-async fn a_second_app_gets_its_code_without_a_form() {
+async fn second_app_gets_a_code_without_a_form() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let store = setup.log_in(&mut browser, "alice", "store").await;
@@ -62,14 +62,14 @@ async fn a_second_app_gets_its_code_without_a_form() {
         (&forum["sub"], &forum["sid"])
     );
     assert_eq!(setup.provider.forms_shown(), 1);
-    assert!(setup.told().contains(&Event::SignOnReused {
+    assert!(setup.events().contains(&Event::SignOnReused {
         user: "alice".into(),
         client: "forum".into()
     }));
 }
 
 #[tokio::test]
-async fn nothing_is_sent_to_an_address_that_is_not_registered() {
+async fn authorize_unregistered_redirect_uri_shows_an_error_page() {
     let setup = setup().await;
     for changes in [
         [("redirect_uri", "http://evil.localhost/")],
@@ -115,7 +115,7 @@ async fn nothing_is_sent_to_an_address_that_is_not_registered() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_what_is_wrong_with_its_request() {
+async fn authorize_errors_are_sent_to_the_client() {
     let setup = setup().await;
     for (changes, error) in [
         (
@@ -157,7 +157,7 @@ async fn a_client_is_told_what_is_wrong_with_its_request() {
 }
 
 #[tokio::test]
-async fn prompt_and_max_age_decide_whether_a_session_will_do() {
+async fn prompt_and_max_age_control_session_reuse() {
     let setup = setup().await;
     let mut browser = setup.browser();
     setup.sign_in(&mut browser, "alice", "store").await;
@@ -187,7 +187,7 @@ async fn prompt_and_max_age_decide_whether_a_session_will_do() {
 }
 
 #[tokio::test]
-async fn signing_in_again_renews_the_cookie_and_keeps_the_session_of_the_same_person() {
+async fn second_login_keeps_the_session_of_the_same_user() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let first = setup.log_in(&mut browser, "alice", "store").await;
@@ -232,7 +232,7 @@ async fn signing_in_again_renews_the_cookie_and_keeps_the_session_of_the_same_pe
 }
 
 #[tokio::test]
-async fn an_unknown_name_and_a_wrong_password_look_the_same() {
+async fn unknown_name_and_wrong_password_look_the_same() {
     let setup = setup().await;
     let mut pages = Vec::new();
     for (username, password) in [("alice", "bob"), ("mallory", "alice"), ("alice", "")] {
@@ -249,7 +249,7 @@ async fn an_unknown_name_and_a_wrong_password_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_form_works_only_in_the_browser_it_was_shown_in() {
+async fn login_form_is_bound_to_its_browser() {
     let setup = setup().await;
     let form = setup.browser().get(&authorize("store", &[])).await;
     let mut victim = setup.browser();
@@ -267,7 +267,7 @@ async fn a_form_works_only_in_the_browser_it_was_shown_in() {
 }
 
 #[tokio::test]
-async fn what_a_request_brings_is_escaped_on_the_page() {
+async fn login_page_escapes_request_values() {
     let setup = setup().await;
     let reply = setup
         .browser()
@@ -284,7 +284,7 @@ async fn what_a_request_brings_is_escaped_on_the_page() {
 }
 
 #[tokio::test]
-async fn metadata_names_the_configured_issuer_whatever_the_host() {
+async fn metadata_ignores_the_host_header() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let metadata = browser
@@ -329,7 +329,7 @@ async fn metadata_names_the_configured_issuer_whatever_the_host() {
 }
 
 #[tokio::test]
-async fn a_hint_says_whose_session_will_do() {
+async fn id_token_hint_restricts_session_reuse() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let bob = setup.log_in(&mut setup.browser(), "bob", "store").await;
@@ -364,7 +364,7 @@ async fn a_hint_says_whose_session_will_do() {
 }
 
 #[tokio::test]
-async fn cookies_are_secure_under_a_secure_issuer() {
+async fn cookies_are_secure_with_an_https_issuer() {
     for (issuer, secure) in [(ISSUER, false), ("https://login.example.com", true)] {
         let reply = setup_at(issuer)
             .await

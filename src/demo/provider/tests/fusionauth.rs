@@ -1,17 +1,17 @@
-//! The emulation of FusionAuth: the shapes of what it says, as its documentation has them.
+//! The FusionAuth emulation: formats of its responses, tokens and events.
 
 use aws_lc_rs::digest;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::demo::provider::fusionauth::FusionAuth;
+use crate::demo::provider::FusionAuth;
 use crate::types::secret::Secret;
 
 const TENANT: &str = "30663132-6464-6665-3032-326466613934";
 const KEY: &str = "an api key";
 
-async fn emulated(one_time_use: bool, webhook: Option<&TcpListener>) -> Setup {
+async fn fusionauth_settings(one_time_use: bool, webhook: Option<&TcpListener>) -> Setup {
     let url = |listener: &TcpListener| {
         format!(
             "http://store.localhost:{}/hook",
@@ -32,7 +32,7 @@ async fn emulated(one_time_use: bool, webhook: Option<&TcpListener>) -> Setup {
     .await
 }
 
-/// A call with this `Authorization` and body.
+/// A request with this `Authorization` and body.
 async fn api(setup: &Setup, method: &str, path: &str, authorization: &str, body: &str) -> Reply {
     let mut http = setup.browser();
     if !authorization.is_empty() {
@@ -63,7 +63,7 @@ fn authorize_at(client: &str) -> String {
     authorize(client, &[]).replacen("/authorize", "/oauth2/authorize", 1)
 }
 
-/// A whole login: what came with the code, and the tokens.
+/// A complete login: the parameters of the authorization response, and the tokens.
 async fn login(
     setup: &Setup,
     browser: &mut Browser,
@@ -112,8 +112,8 @@ fn text(value: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn discovery_names_an_issuer_that_is_no_url_and_no_revocation() {
-    let setup = emulated(true, None).await;
+async fn discovery_has_a_bare_issuer_and_no_revocation() {
+    let setup = fusionauth_settings(true, None).await;
     let path = "/.well-known/openid-configuration";
     for path in [
         path.to_owned(),
@@ -143,8 +143,8 @@ async fn discovery_names_an_issuer_that_is_no_url_and_no_revocation() {
 }
 
 #[tokio::test]
-async fn tokens_name_two_sessions_and_roles_only_where_the_person_is_registered() {
-    let setup = emulated(true, None).await;
+async fn tokens_have_roles_only_for_registered_users() {
+    let setup = fusionauth_settings(true, None).await;
     let (callback, tokens) = login(&setup, &mut setup.browser(), "bob", "store").await;
     assert_eq!(
         (callback["userState"].as_str(), callback["locale"].as_str()),
@@ -188,9 +188,9 @@ async fn tokens_name_two_sessions_and_roles_only_where_the_person_is_registered(
 }
 
 #[tokio::test]
-async fn a_refresh_brings_a_refresh_token_only_where_each_is_good_once() {
+async fn refresh_rotates_only_one_time_use_tokens() {
     for one_time_use in [true, false] {
-        let setup = emulated(one_time_use, None).await;
+        let setup = fusionauth_settings(one_time_use, None).await;
         let (_, tokens) = login(&setup, &mut setup.browser(), "alice", "store").await;
         let first = text(&tokens["refresh_token"]);
         let answer = refresh(&setup, "store", first).await.json();
@@ -227,7 +227,7 @@ async fn a_refresh_brings_a_refresh_token_only_where_each_is_good_once() {
 
 #[tokio::test]
 async fn errors_have_a_reason() {
-    let setup = emulated(true, None).await;
+    let setup = fusionauth_settings(true, None).await;
     let wrong = setup
         .call(
             "store",
@@ -272,8 +272,8 @@ async fn errors_have_a_reason() {
 }
 
 #[tokio::test]
-async fn a_token_is_deleted_by_the_key_or_by_its_owner_and_by_nobody_else() {
-    let setup = emulated(true, None).await;
+async fn token_deletion_requires_the_api_key_or_its_owner() {
+    let setup = fusionauth_settings(true, None).await;
     let mut browser = setup.browser();
     let (_, alices) = login(&setup, &mut browser, "alice", "store").await;
     let (_, bobs) = login(&setup, &mut setup.browser(), "bob", "store").await;
@@ -325,8 +325,8 @@ async fn a_token_is_deleted_by_the_key_or_by_its_owner_and_by_nobody_else() {
 }
 
 #[tokio::test]
-async fn logging_out_at_the_provider_ends_no_refresh_token_and_logging_out_a_token_no_sign_on() {
-    let setup = emulated(false, None).await;
+async fn logout_and_token_revocation_are_independent() {
+    let setup = fusionauth_settings(false, None).await;
     let mut browser = setup.browser();
     let (_, tokens) = login(&setup, &mut browser, "alice", "store").await;
     let back = form_urlencoded::byte_serialize(SIGNED_OUT.as_bytes()).collect::<String>();
@@ -379,7 +379,7 @@ async fn logging_out_at_the_provider_ends_no_refresh_token_and_logging_out_a_tok
     );
 }
 
-/// Takes one webhook and answers with `status`: its signature, and its body.
+/// Receives one webhook and responds with `status`. Returns its signature and its body.
 async fn take(listener: &TcpListener, status: &str) -> (Value, Value, Vec<u8>) {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut request = Vec::new();
@@ -415,9 +415,9 @@ async fn take(listener: &TcpListener, status: &str) -> (Value, Value, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_webhook_tells_of_each_revocation_in_its_shape_signed_and_until_it_is_taken() {
+async fn webhooks_are_signed_and_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let setup = emulated(true, Some(&listener)).await;
+    let setup = fusionauth_settings(true, Some(&listener)).await;
     let (_, tokens) = login(&setup, &mut setup.browser(), "alice", "store").await;
     let body = json!({ "refreshToken": tokens["refresh_token"] }).to_string();
     api(&setup, "POST", "/api/logout", "", &body).await;

@@ -1,4 +1,4 @@
-//! RP-initiated logout.
+//! RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0).
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn end_session(params: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn a_hint_ends_the_session_with_everything_granted_in_it() {
+async fn id_token_hint_ends_the_session_and_its_grants() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let store = setup.log_in(&mut browser, "alice", "store").await;
@@ -20,7 +20,7 @@ async fn a_hint_ends_the_session_with_everything_granted_in_it() {
     let forum = setup.exchange("forum", &answer["code"]).await.json();
     let waiting = browser.get(&authorize("forum", &[])).await.location().1;
     setup.clock.advance(Duration::from_secs(3000));
-    setup.told();
+    setup.events();
 
     let hint = store["id_token"].as_str().unwrap();
     let target = end_session(&[
@@ -37,7 +37,7 @@ async fn a_hint_ends_the_session_with_everything_granted_in_it() {
     );
     assert!(!browser.cookies.contains_key("provider_session"));
     assert_eq!(
-        setup.told(),
+        setup.events(),
         [Event::SignedOut {
             user: "alice".into()
         }]
@@ -67,7 +67,7 @@ async fn a_hint_ends_the_session_with_everything_granted_in_it() {
 }
 
 #[tokio::test]
-async fn without_a_hint_the_person_is_asked() {
+async fn logout_without_a_hint_requires_confirmation() {
     let setup = setup().await;
     let mut browser = setup.browser();
     setup.sign_in(&mut browser, "alice", "store").await;
@@ -109,7 +109,7 @@ async fn without_a_hint_the_person_is_asked() {
 }
 
 #[tokio::test]
-async fn the_hint_of_another_session_does_not_end_this_one_unasked() {
+async fn hint_of_another_session_requires_confirmation() {
     let setup = setup().await;
     let other = setup.log_in(&mut setup.browser(), "bob", "store").await;
     let mut browser = setup.browser();
@@ -125,7 +125,7 @@ async fn the_hint_of_another_session_does_not_end_this_one_unasked() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_to_an_address_that_is_not_registered() {
+async fn unregistered_post_logout_redirect_uri_is_rejected() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let tokens = setup.log_in(&mut browser, "alice", "store").await;

@@ -1,4 +1,4 @@
-//! The provider driven over HTTP, as clients and browsers drive it.
+//! The provider over HTTP, with the requests of clients and browsers.
 
 mod authorization;
 mod fusionauth;
@@ -28,7 +28,7 @@ const SIGNED_OUT: &str = "http://store.localhost:8080/.doorward/signed-out";
 const START: u64 = 1_800_000_000;
 const SCOPE: &str = "openid email profile offline_access";
 
-/// A provider with a clock that is moved by hand, and everything it told.
+/// A provider with a manual clock, and its events.
 struct Setup {
     provider: RunningProvider,
     clock: Arc<ManualClock>,
@@ -82,7 +82,7 @@ impl Setup {
         Browser::new(self.provider.address())
     }
 
-    /// A call of a back-channel endpoint, authenticated by `client_secret_basic`.
+    /// A request to a back-channel endpoint, authenticated with `client_secret_basic`.
     async fn call(&self, client: &str, path: &str, form: &[(&str, &str)]) -> Reply {
         let secret = if client == "store" {
             "store+s3cret%2B"
@@ -122,7 +122,7 @@ impl Setup {
         .await
     }
 
-    /// Signs `user` in by the form and gives the answer that goes back to the client.
+    /// Submits the login form for `user`. Returns the redirect to the client.
     async fn sign_in(
         &self,
         browser: &mut Browser,
@@ -135,7 +135,7 @@ impl Setup {
         reply.location().1
     }
 
-    /// A whole login at the store: its tokens.
+    /// A complete login at the store. Returns the tokens.
     async fn log_in(&self, browser: &mut Browser, user: &str, client: &str) -> Value {
         let answer = self.sign_in(browser, user, client).await;
         let reply = self.exchange(client, &answer["code"]).await;
@@ -143,7 +143,7 @@ impl Setup {
         reply.json()
     }
 
-    fn told(&self) -> Vec<Event> {
+    fn events(&self) -> Vec<Event> {
         std::mem::take(&mut *self.events.lock().unwrap())
     }
 }
@@ -152,7 +152,7 @@ fn verifier() -> PkceVerifier {
     PkceVerifier::from_entropy([7; 32])
 }
 
-/// An authorization request; `changes` replaces parameters, an empty value leaves one out.
+/// An authorization request. `changes` replaces parameters; an empty value removes one.
 fn authorize(client: &str, changes: &[(&str, &str)]) -> String {
     let challenge = verifier().challenge_s256();
     let callback = if client == "store" {
@@ -197,7 +197,7 @@ async fn submit(browser: &mut Browser, form: &Reply, username: &str, password: &
         .await
 }
 
-/// The header and claims of a JWT, unverified.
+/// The header and claims of a JWT, without verification.
 fn opened(token: &Value) -> (Value, Value) {
     let part = |text: &str| {
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD

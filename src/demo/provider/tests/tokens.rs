@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use super::*;
 
 #[tokio::test]
-async fn tokens_verify_with_the_published_key_and_say_what_the_standards_want() {
+async fn tokens_verify_and_have_the_standard_claims() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "bob", "store").await;
     assert_eq!(
@@ -61,7 +61,7 @@ async fn tokens_verify_with_the_published_key_and_say_what_the_standards_want() 
 }
 
 #[tokio::test]
-async fn scope_decides_what_a_client_learns_and_whether_it_may_refresh() {
+async fn scope_controls_claims_and_refresh_token() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let form = browser
@@ -78,7 +78,7 @@ async fn scope_decides_what_a_client_learns_and_whether_it_may_refresh() {
 }
 
 #[tokio::test]
-async fn a_code_that_comes_twice_takes_back_what_was_given_for_it() {
+async fn replayed_code_revokes_its_grant() {
     let setup = setup().await;
     let answer = setup.sign_in(&mut setup.browser(), "alice", "store").await;
     let first = setup.exchange("store", &answer["code"]).await.json();
@@ -92,14 +92,14 @@ async fn a_code_that_comes_twice_takes_back_what_was_given_for_it() {
         .await;
     assert_eq!(refresh.json()["error"], "invalid_grant");
     assert_eq!(userinfo(&setup, &first["access_token"]).await.status, 401);
-    assert!(setup.told().contains(&Event::CodeRefused {
+    assert!(setup.events().contains(&Event::CodeRefused {
         client: "store".into(),
         reason: "used before"
     }));
 }
 
 #[tokio::test]
-async fn a_code_wants_its_own_verifier_address_client_and_time() {
+async fn code_exchange_checks_verifier_uri_client_and_time() {
     let setup = setup().await;
     let mut browser = setup.browser();
     let right = verifier();
@@ -141,7 +141,7 @@ async fn a_code_wants_its_own_verifier_address_client_and_time() {
 }
 
 #[tokio::test]
-async fn a_client_proves_itself_by_basic_or_post_and_not_by_both() {
+async fn client_authenticates_by_basic_or_post_not_both() {
     let setup = setup().await;
     let form = |more: &[(&'static str, &'static str)]| {
         let mut form = vec![
@@ -191,10 +191,10 @@ async fn a_client_proves_itself_by_basic_or_post_and_not_by_both() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_spent_and_its_reuse_ends_the_family() {
+async fn reused_refresh_token_revokes_its_family() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
-    setup.told();
+    setup.events();
     let first = tokens["refresh_token"].as_str().unwrap();
     setup.clock.advance(Duration::from_secs(61));
     let renewed = setup.refresh("store", first).await.json();
@@ -225,7 +225,7 @@ async fn a_refresh_token_is_spent_and_its_reuse_ends_the_family() {
     assert_eq!(setup.provider.refresh_calls(), 4);
     let (user, client) = (|| "alice".to_owned(), || "store".to_owned());
     assert_eq!(
-        setup.told(),
+        setup.events(),
         [
             Event::Refreshed {
                 user: user(),
@@ -248,7 +248,7 @@ async fn a_refresh_token_is_spent_and_its_reuse_ends_the_family() {
 }
 
 #[tokio::test]
-async fn refresh_may_narrow_the_scope_but_not_widen_it() {
+async fn refresh_can_narrow_but_not_widen_the_scope() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
     let token = tokens["refresh_token"].as_str().unwrap();
@@ -272,7 +272,7 @@ async fn refresh_may_narrow_the_scope_but_not_widen_it() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_has_its_time() {
+async fn expired_refresh_token_is_rejected() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
     setup.clock.advance(Duration::from_secs(600));
@@ -283,7 +283,7 @@ async fn a_refresh_token_has_its_time() {
 }
 
 #[tokio::test]
-async fn the_password_grant_gives_tokens_for_the_right_password_only() {
+async fn password_grant_checks_the_password() {
     let setup = setup().await;
     let form = |password| {
         [
@@ -305,7 +305,7 @@ async fn the_password_grant_gives_tokens_for_the_right_password_only() {
 }
 
 #[tokio::test]
-async fn userinfo_answers_live_access_tokens_only() {
+async fn userinfo_requires_a_valid_access_token() {
     let setup = setup().await;
     let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
     let reply = userinfo(&setup, &tokens["access_token"]).await;
@@ -325,7 +325,7 @@ async fn userinfo_answers_live_access_tokens_only() {
 }
 
 #[tokio::test]
-async fn either_token_revokes_the_family_and_unknown_ones_are_no_error() {
+async fn revocation_of_either_token_revokes_the_family() {
     let setup = setup().await;
     for kind in ["refresh_token", "access_token"] {
         let tokens = setup.log_in(&mut setup.browser(), "alice", "store").await;
@@ -351,7 +351,7 @@ async fn either_token_revokes_the_family_and_unknown_ones_are_no_error() {
             .await;
         assert_eq!(refresh.json()["error"], "invalid_grant");
         let revoked = setup
-            .told()
+            .events()
             .into_iter()
             .filter(|event| matches!(event, Event::Revoked { .. }))
             .count();
@@ -376,7 +376,7 @@ async fn either_token_revokes_the_family_and_unknown_ones_are_no_error() {
 }
 
 #[tokio::test]
-async fn everything_of_one_person_can_be_revoked_at_once() {
+async fn revoke_all_of_ends_all_grants_of_a_user() {
     let setup = setup().await;
     let (mut alice, mut bob) = (setup.browser(), setup.browser());
     let store = setup.log_in(&mut alice, "alice", "store").await;

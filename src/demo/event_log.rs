@@ -1,4 +1,4 @@
-//! What the demonstration says: where things are and who may sign in, then one line for each event.
+//! The demo's output: addresses and users at the start, then one line for each event.
 
 use std::io::{self, Write};
 
@@ -7,23 +7,23 @@ use tokio::sync::mpsc::Receiver;
 use super::Demo;
 use super::provider::Event;
 
-/// Tells what happens at the provider, line by line.
-pub struct Narration(Receiver<Event>);
+/// The provider's events as lines of text.
+pub struct EventLog(Receiver<Event>);
 
-impl Narration {
+impl EventLog {
     pub(super) const fn new(events: Receiver<Event>) -> Self {
         Self(events)
     }
 
-    /// The next line, without a line break; `None` when the provider has stopped.
+    /// The next line, without a line break. `None`: the provider has stopped.
     pub async fn next_line(&mut self) -> Option<String> {
         self.0.recv().await.map(|event| line(&event))
     }
 
-    /// Writes each line to `out` as its event happens, until the provider stops.
+    /// Writes each event to `out`, until the provider stops.
     ///
     /// # Errors
-    /// `out` cannot be written to.
+    /// `out` cannot be written.
     pub async fn write_to(mut self, out: &mut (dyn Write + Send)) -> io::Result<()> {
         while let Some(line) = self.next_line().await {
             writeln!(out, "{line}")?;
@@ -34,9 +34,9 @@ impl Narration {
 }
 
 impl Demo {
-    /// What to read before anything has happened: addresses, people, and what to try.
+    /// The text shown at the start: addresses, users, and what to try.
     pub fn greeting(&self) -> String {
-        let people: Vec<String> = self
+        let users: Vec<String> = self
             .users
             .iter()
             .map(|user| match user.roles.as_slice() {
@@ -46,8 +46,8 @@ impl Demo {
             .collect();
         let by_webhook = match &self.fusionauth {
             Some(_) => format!(
-                "The provider emulates FusionAuth, from its documentation. Sign out everywhere at {}/: a webhook\n\
-                 ends the sessions of both apps at once.\n",
+                "The provider emulates FusionAuth, according to its documentation. Sign out everywhere at {}/: a webhook\n\
+                 ends the sessions of both apps.\n",
                 self.issuer
             ),
             None => String::new(),
@@ -57,71 +57,68 @@ impl Demo {
              The forum     {forum}/\n\
              The provider  {issuer}/\n\
              \n\
-             Names and passwords:\n{people}\n\
+             Names and passwords:\n{users}\n\
              \n\
-             Sign in at {store}/shopping-cart, then open {forum}/posts: no form this time.\n\
-             A JWT lives {seconds} s, so reload after that to see a refresh. Only bob may see {store}/admin.\n\
-             As a native app would: tests/native/journey {store} alice alice {seconds}\n\
+             Sign in at {store}/shopping-cart, then open {forum}/posts: single sign-on, without a form.\n\
+             JWTs expire after {seconds} s: reload then to see a refresh. Only bob can open {store}/admin.\n\
+             To act as a native app, run tests/native/journey {store} alice alice {seconds}\n\
              {by_webhook}",
             store = self.links.store,
             forum = self.links.forum,
             issuer = self.issuer,
-            people = people.join("\n"),
+            users = users.join("\n"),
             seconds = self.jwt_lifetime.as_secs(),
         )
     }
 }
 
 fn line(event: &Event) -> String {
-    let (word, text) = match event {
+    let (name, text) = match event {
         Event::FormShown { client } => ("form", format!("the login form was shown for {client}")),
         Event::SignInRefused { client } => (
-            "refused",
-            format!("a wrong name or password was given for {client}"),
+            "rejected",
+            format!("a login for {client} failed: wrong name or password"),
         ),
         Event::SignedIn { user, client } => ("login", format!("{user} signed in for {client}")),
         Event::SignOnReused { user, client } => (
             "sign-on",
-            format!("{user} was signed in already, so {client} got its answer without a form"),
+            format!("{user} was signed in already: {client} got a code without a form"),
         ),
         Event::CodeExchanged { user, client } => (
             "code",
             format!("{client} exchanged its code for {user}'s tokens"),
         ),
         Event::CodeRefused { client, reason } => (
-            "refused",
-            format!("a code from {client} was refused: {reason}"),
+            "rejected",
+            format!("a code of {client} was rejected: {reason}"),
         ),
         Event::PasswordGranted { user, client } => (
             "password",
             format!("{client} got {user}'s tokens by password"),
         ),
         Event::Refreshed { user, client } => {
-            ("refresh", format!("{client} renewed {user}'s tokens"))
+            ("refresh", format!("{client} refreshed {user}'s tokens"))
         }
         Event::RefreshRefused { client, reason } => (
-            "refused",
-            format!("a refresh token from {client} was refused: {reason}"),
+            "rejected",
+            format!("a refresh token of {client} was rejected: {reason}"),
         ),
         Event::ReuseDetected { user, client } => (
             "reuse",
-            format!("{client} sent a refresh token of {user} twice: the whole family is revoked"),
+            format!("{client} reused a refresh token of {user}: the token family is revoked"),
         ),
         Event::Revoked { user, client } => (
             "revoked",
-            format!("{client} gave {user}'s refresh token back"),
+            format!("{client} revoked {user}'s refresh token"),
         ),
         Event::SignedOut { user } => ("logout", format!("{user} signed out")),
         Event::WebhookSent => (
             "webhook",
-            "the apps are told that tokens were revoked".to_owned(),
+            "sent to the apps: tokens were revoked".to_owned(),
         ),
-        Event::WebhookLost => (
-            "webhook",
-            "too many wait to be sent: this one is lost".to_owned(),
-        ),
+        Event::WebhookLost => ("webhook", "dropped: the queue is full".to_owned()),
     };
-    format!("{word:<9} {text}")
+    format!("{name:<9} {text}")
 }
 
 #[cfg(test)]
@@ -129,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_begins_with_one_word_in_a_column_of_its_own() {
+    fn line_has_a_column_for_the_event_name() {
         let event = Event::SignedIn {
             user: "alice".into(),
             client: "store".into(),

@@ -1,11 +1,11 @@
-//! Whom a request is from, as far as its headers say.
+//! The current user, from a request's identity headers.
 
 use http::HeaderMap;
 use serde::Serialize;
 
-use crate::demo::serve::Asked;
+use crate::demo::serve::HttpRequest;
 
-/// The fields an app is told about a person by.
+/// The identity headers.
 const IDENTITY: [&str; 4] = [
     "x-forwarded-user",
     "x-forwarded-email",
@@ -13,18 +13,18 @@ const IDENTITY: [&str; 4] = [
     "x-forwarded-groups",
 ];
 
-/// Who the headers say is asking.
+/// The user that the identity headers name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Visitor {
-    /// What the app keeps a person's things under.
+pub(super) struct CurrentUser {
+    /// The key of the user's data in the app.
     pub(super) id: String,
-    /// What the person is called on pages.
+    /// The name shown on pages.
     pub(super) name: String,
     pub(super) email: Option<String>,
     pub(super) groups: Option<String>,
 }
 
-/// One header field as shown on `/headers`.
+/// A header field as shown on `/headers`.
 #[derive(Debug, Serialize)]
 pub(super) struct Field {
     name: String,
@@ -32,10 +32,10 @@ pub(super) struct Field {
     identity: bool,
 }
 
-impl Visitor {
-    /// The person that the headers name, if they name one.
-    pub(super) fn of(asked: &Asked) -> Option<Self> {
-        let [user, email, name, groups] = IDENTITY.map(|name| text(&asked.headers, name));
+impl CurrentUser {
+    /// Reads the identity headers. `None`: they name no user.
+    pub(super) fn of(request: &HttpRequest) -> Option<Self> {
+        let [user, email, name, groups] = IDENTITY.map(|name| text(&request.headers, name));
         let id = user?;
         Some(Self {
             name: name.unwrap_or_else(|| id.clone()),
@@ -46,14 +46,14 @@ impl Visitor {
     }
 }
 
-/// Every field of the request, in the order in which they are held.
-pub(super) fn fields(asked: &Asked) -> Vec<Field> {
+/// All header fields of the request.
+pub(super) fn fields(request: &HttpRequest) -> Vec<Field> {
     let field = |(name, value): (&http::HeaderName, &http::HeaderValue)| Field {
         name: name.to_string(),
         value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
         identity: IDENTITY.contains(&name.as_str()),
     };
-    asked.headers.iter().map(field).collect()
+    request.headers.iter().map(field).collect()
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
