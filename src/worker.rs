@@ -62,7 +62,7 @@ struct ProxyHandler {
 impl Handler for ProxyHandler {
     async fn handle(&self, request: Request<Incoming>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
-        let mut answer = self.proxy.answer(request, arrival).await;
+        let mut answer = self.proxy.handle(request, arrival).await;
         // HTTP/2 has GOAWAY for that, and a switch of protocols has left HTTP.
         let ends_by_field =
             version < Version::HTTP_2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS;

@@ -20,7 +20,7 @@ impl BackgroundPaths {
     }
 
     /// Whether `target` is one of them. One with oddities is none: the backend may read it as any path.
-    pub fn has(&self, target: &Target) -> bool {
+    pub fn contains(&self, target: &Target) -> bool {
         let matches = |pattern: &PathPattern| pattern.matches(target.path(), self.case_insensitive);
         !self.patterns.is_empty()
             && target.ambiguities() == PathAmbiguities::NONE
@@ -49,11 +49,11 @@ mod tests {
         ] {
             let paths = BackgroundPaths::new(patterns.clone(), case_insensitive);
             assert_eq!(
-                paths.has(&Target::parse(path, Some("since=3")).unwrap()),
+                paths.contains(&Target::parse(path, Some("since=3")).unwrap()),
                 expected,
                 "{path}"
             );
         }
-        assert!(!BackgroundPaths::default().has(&Target::parse("/ping", None).unwrap()));
+        assert!(!BackgroundPaths::default().contains(&Target::parse("/ping", None).unwrap()));
     }
 }

@@ -127,7 +127,7 @@ pub enum RequestOrigin {
 
 impl Native {
     /// From where `headers` come; `own` is the app's origin.
-    pub fn caller(&self, headers: &HeaderMap, own: &str) -> RequestOrigin {
+    pub fn request_origin(&self, headers: &HeaderMap, own: &str) -> RequestOrigin {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let site = text(headers, &SEC_FETCH_SITE);
         match (origins.next(), origins.next()) {
@@ -223,7 +223,7 @@ mod tests {
             for (name, value) in &lines {
                 headers.append(*name, value.parse().unwrap());
             }
-            assert_eq!(native.caller(&headers, own), expected, "{lines:?}");
+            assert_eq!(native.request_origin(&headers, own), expected, "{lines:?}");
         }
     }
 }

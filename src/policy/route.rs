@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http::{HeaderMap, header};
+
 use super::app::App;
-use super::native::NativeCall;
+use super::native::{NativeCall, NativeCredentials};
 use super::request_info::RequestInfo;
-use super::rules::AccessRequirement;
+use super::rules::{Access, AccessRequirement};
 use crate::types::net::Origin;
+use crate::types::target::Target;
 
 /// Every app, found by the host that a request names.
 #[derive(Debug)]
@@ -73,6 +76,116 @@ pub enum Endpoint {
     Unknown,
 }
 
+/// How much authentication may do for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResumeMode {
+    /// Only decrypts cookies, for public paths: never waits, never fails, sets no cookie.
+    ReadOnly,
+    /// Requires a valid session, but the response cannot set cookies (protocol upgrades): no
+    /// refresh.
+    NoSetCookie,
+    /// Refreshes the session if needed.
+    Refresh,
+}
+
+/// How a route uses an access token of an issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BearerUse {
+    /// It is not read.
+    Ignored,
+    /// It identifies the caller, but the request is also allowed without one.
+    Optional,
+    /// The request needs an identity.
+    Required,
+}
+
+impl<'a> Route<'a> {
+    /// The app that the host belongs to.
+    pub const fn app_ref(&self) -> Option<AppRef<'a>> {
+        match self {
+            Self::Endpoint(app_ref, _)
+            | Self::App(app_ref, _)
+            | Self::Alias(app_ref)
+            | Self::UnsupportedPath(app_ref) => Some(*app_ref),
+            Self::Misdirected => None,
+        }
+    }
+
+    /// The app whose sessions apply: those of endpoints and apps, but not of an alias.
+    pub const fn session_app(&self) -> Option<AppRef<'a>> {
+        match self {
+            Self::Endpoint(app_ref, _) | Self::App(app_ref, _) => Some(*app_ref),
+            Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => None,
+        }
+    }
+
+    /// The app whose backend gets the request if it is authorized.
+    pub const fn backend_app(&self) -> Option<AppRef<'a>> {
+        match self {
+            Self::App(app_ref, _) => Some(*app_ref),
+            Self::Endpoint(..) | Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
+                None
+            }
+        }
+    }
+
+    /// Whether the request resets the idle timeout. Background requests and session checks do not.
+    pub fn counts_as_activity(&self, target: &Target) -> bool {
+        match self {
+            Self::App(app_ref, _) => !app_ref.app.background_paths.contains(target),
+            Self::Endpoint(_, endpoint) => endpoint.counts_as_activity(),
+            Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => true,
+        }
+    }
+
+    /// Whether session cookies authenticate the request.
+    pub const fn accepts_session(&self) -> bool {
+        match self {
+            Self::App(_, requirement) => requirement.auth_methods.session,
+            Self::Endpoint(..) | Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => {
+                true
+            }
+        }
+    }
+
+    /// What authentication may do for the request. The response to a protocol upgrade sets no cookie.
+    pub fn resume_mode(&self, headers: &HeaderMap) -> ResumeMode {
+        match self {
+            Self::App(_, requirement) => match requirement.access {
+                Access::Public | Access::Denied => ResumeMode::ReadOnly,
+                Access::Authenticated | Access::Claims(_) => {
+                    if headers.contains_key(header::UPGRADE) {
+                        ResumeMode::NoSetCookie
+                    } else {
+                        ResumeMode::Refresh
+                    }
+                }
+            },
+            Self::Endpoint(_, endpoint) => endpoint.resume_mode(),
+            Self::Alias(_) | Self::UnsupportedPath(_) | Self::Misdirected => ResumeMode::ReadOnly,
+        }
+    }
+
+    /// How an access token in `headers` is used. Tokens that Doorward issued to native apps are sessions.
+    pub fn bearer_use(&self, headers: &HeaderMap) -> BearerUse {
+        let Self::App(app_ref, requirement) = self else {
+            return BearerUse::Ignored;
+        };
+        let app = app_ref.app;
+        let accepts_bearer = requirement.auth_methods.bearer && app.bearer.is_some();
+        let has_native_token =
+            || app.native.is_some() && NativeCredentials::read(headers).is_some();
+        if !accepts_bearer || has_native_token() {
+            return BearerUse::Ignored;
+        }
+        match requirement.access {
+            Access::Denied => BearerUse::Ignored,
+            Access::Public => BearerUse::Optional,
+            Access::Authenticated | Access::Claims(_) => BearerUse::Required,
+        }
+    }
+}
+
 impl Endpoint {
     /// Every endpoint, by its path below the app's `endpoint_prefix`.
     pub const PATHS: [(&'static str, Self); 13] = [
@@ -105,6 +218,36 @@ impl Endpoint {
             | Self::Native(_)
             | Self::PostReplay
             | Self::Unknown => true,
+        }
+    }
+
+    const fn counts_as_activity(self) -> bool {
+        match self {
+            Self::Session => false,
+            Self::Login
+            | Self::Callback
+            | Self::Logout
+            | Self::SignedOut
+            | Self::BackchannelLogout
+            | Self::Native(_)
+            | Self::FrontchannelLogout
+            | Self::FusionAuthWebhook
+            | Self::PostReplay
+            | Self::Unknown => true,
+        }
+    }
+
+    const fn resume_mode(self) -> ResumeMode {
+        match self {
+            Self::Login | Self::Session | Self::PostReplay => ResumeMode::Refresh,
+            Self::Callback
+            | Self::Logout
+            | Self::SignedOut
+            | Self::BackchannelLogout
+            | Self::Native(_)
+            | Self::FrontchannelLogout
+            | Self::FusionAuthWebhook
+            | Self::Unknown => ResumeMode::ReadOnly,
         }
     }
 }

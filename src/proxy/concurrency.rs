@@ -1,8 +1,7 @@
-//! How many requests may be under way at once: in all, and at an app that can take only so many. Beyond that a few wait,
-//! not for long, in the order they came, and the rest are told to come back.
+//! Concurrency limits, for the server and for each app: a bounded FIFO queue, then `503`.
 //!
-//! A request is under way until the head of its answer is known. That is when the work is done that the limit is for,
-//! and so streams (WebSocket, server-sent events, long downloads) do not fill the room for hours.
+//! A request counts until its response head is known. Streams such as WebSockets, server-sent events and long downloads
+//! therefore do not occupy the limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,90 +9,109 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-/// How large a room is.
+/// Settings of one limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimiterSettings {
-    /// How many requests are in it at most.
-    pub most: usize,
-    /// How many more may wait for a place.
-    pub most_waiting: usize,
-    /// How long one waits at most.
-    pub timeout: Duration,
+    /// Maximum number of requests in flight.
+    pub max_in_flight: usize,
+    /// Maximum number of requests in the queue.
+    pub max_queued: usize,
+    /// Maximum time in the queue.
+    pub queue_timeout: Duration,
 }
 
-/// A room. Below its limit, entering and leaving it are an atomic operation each, and no lock.
+/// A concurrency limiter. Below the limit, a request costs two atomic operations and takes no lock.
 #[derive(Debug)]
 pub struct ConcurrencyLimiter {
     settings: LimiterSettings,
-    /// Whoever comes later does not overtake: a place that is free goes to the first in the queue.
-    app_refs: Semaphore,
+    /// Fair: a released permit goes to the first request in the queue.
+    permits: Semaphore,
     queued: AtomicUsize,
 }
 
-/// The rooms that all workers share.
+/// The limiters that all workers share.
 #[derive(Debug)]
 pub struct Limiters {
-    /// For all requests.
-    pub all: ConcurrencyLimiter,
-    /// For each app, in their order, if it has a limit of its own.
+    /// Limits all requests.
+    pub server: ConcurrencyLimiter,
+    /// Limit the requests of one app each, by app index.
     pub apps: Vec<Option<ConcurrencyLimiter>>,
 }
 
-/// A place in a room, until this is dropped.
+/// Counts as one request in flight until it is dropped.
 #[derive(Debug)]
 pub struct InFlightGuard<'r>(#[expect(dead_code, reason = "held, not used")] SemaphorePermit<'r>);
 
+/// The queue was full, or the request waited too long in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the concurrency limit is reached")]
+pub struct LimitExceeded;
+
 impl Limiters {
-    /// The room of the app in this place, if it has one.
-    pub fn of_app(&self, index: usize) -> Option<&ConcurrencyLimiter> {
-        self.apps.get(index)?.as_ref()
+    /// Waits until the app may get another request. `None` for an app without a limit.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`].
+    pub async fn acquire_app(
+        &self,
+        index: usize,
+    ) -> Result<Option<InFlightGuard<'_>>, LimitExceeded> {
+        match self.apps.get(index) {
+            Some(Some(limiter)) => limiter.acquire().await.map(Some),
+            Some(None) | None => Ok(None),
+        }
     }
 }
 
 impl ConcurrencyLimiter {
-    /// An empty room.
+    /// A limiter without requests in flight.
     pub fn new(settings: LimiterSettings) -> Self {
-        let app_refs = Semaphore::new(settings.most.min(Semaphore::MAX_PERMITS));
+        let permits = settings.max_in_flight.min(Semaphore::MAX_PERMITS);
         Self {
             settings,
-            app_refs,
+            permits: Semaphore::new(permits),
             queued: AtomicUsize::new(0),
         }
     }
 
-    /// A place, at once or after a while. `None`: there was none in time, or too many wait already.
-    pub async fn acquire(&self) -> Option<InFlightGuard<'_>> {
-        match self.app_refs.try_acquire() {
-            Ok(app_ref) => Some(InFlightGuard(app_ref)),
-            // On the heap, lest every request carry it.
+    /// Waits until another request may be in flight.
+    ///
+    /// # Errors
+    /// [`LimitExceeded`].
+    pub async fn acquire(&self) -> Result<InFlightGuard<'_>, LimitExceeded> {
+        match self.permits.try_acquire() {
+            Ok(permit) => Ok(InFlightGuard(permit)),
+            // Boxed, so that the future of a request that need not wait is small.
             Err(_) => Box::pin(self.queue()).await,
         }
     }
 
-    /// How many are in it.
+    /// Number of requests in flight.
     pub fn in_flight(&self) -> usize {
-        self.settings.most.min(Semaphore::MAX_PERMITS) - self.app_refs.available_permits()
+        self.settings.max_in_flight.min(Semaphore::MAX_PERMITS) - self.permits.available_permits()
     }
 
-    /// How many wait for it.
+    /// Number of requests in the queue.
     pub fn queued(&self) -> usize {
         self.queued.load(Ordering::SeqCst)
     }
 
-    async fn queue(&self) -> Option<InFlightGuard<'_>> {
-        let _waiting = Queued(self);
-        if self.queued.fetch_add(1, Ordering::SeqCst) >= self.settings.most_waiting {
-            return None;
+    async fn queue(&self) -> Result<InFlightGuard<'_>, LimitExceeded> {
+        let _queued = QueuedGuard(self);
+        if self.queued.fetch_add(1, Ordering::SeqCst) >= self.settings.max_queued {
+            return Err(LimitExceeded);
         }
-        let app_ref = timeout(self.settings.timeout, self.app_refs.acquire()).await;
-        app_ref.ok()?.ok().map(InFlightGuard)
+        match timeout(self.settings.queue_timeout, self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(InFlightGuard(permit)),
+            Ok(Err(_)) | Err(_) => Err(LimitExceeded),
+        }
     }
 }
 
-/// Somebody in the queue.
-struct Queued<'r>(&'r ConcurrencyLimiter);
+/// Counts as one request in the queue until it is dropped.
+struct QueuedGuard<'r>(&'r ConcurrencyLimiter);
 
-impl Drop for Queued<'_> {
+impl Drop for QueuedGuard<'_> {
     fn drop(&mut self) {
         self.0.queued.fetch_sub(1, Ordering::SeqCst);
     }
@@ -107,79 +125,80 @@ mod tests {
 
     use super::*;
 
-    fn concurrency(most: usize, most_waiting: usize, timeout: Duration) -> ConcurrencyLimiter {
-        ConcurrencyLimiter::new(LimiterSettings {
-            most,
-            most_waiting,
-            timeout,
-        })
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn limiter(
+        max_in_flight: usize,
+        max_queued: usize,
+        queue_timeout: Duration,
+    ) -> Arc<ConcurrencyLimiter> {
+        Arc::new(ConcurrencyLimiter::new(LimiterSettings {
+            max_in_flight,
+            max_queued,
+            queue_timeout,
+        }))
     }
 
-    const FOR_EVER: Duration = Duration::from_secs(3600);
-
     #[tokio::test]
-    async fn the_first_who_waits_enters_first() {
-        let concurrency = Arc::new(concurrency(1, 2, FOR_EVER));
-        let stay = concurrency.acquire().await.unwrap();
+    async fn queue_is_bounded_and_fifo() {
+        let limiter = limiter(1, 2, LONG);
+        let guard = limiter.acquire().await.unwrap();
         let mut queue = Vec::new();
         for _ in 0..2 {
-            let concurrency = Arc::clone(&concurrency);
-            queue.push(tokio::spawn(async move {
-                concurrency.acquire().await.map(drop)
-            }));
+            let limiter = Arc::clone(&limiter);
+            queue.push(tokio::spawn(
+                async move { limiter.acquire().await.map(drop) },
+            ));
             yield_now().await;
         }
-        assert_eq!((concurrency.in_flight(), concurrency.queued()), (1, 2));
-        assert!(
-            concurrency.acquire().await.is_none(),
-            "the queue is full, so nobody waits"
-        );
-        drop(stay);
+        assert_eq!((limiter.in_flight(), limiter.queued()), (1, 2));
+        assert!(limiter.acquire().await.is_err(), "the queue is full");
+        drop(guard);
         for queued in queue {
-            assert_eq!(queued.await.unwrap(), Some(()));
+            assert_eq!(queued.await.unwrap(), Ok(()));
         }
-        assert_eq!((concurrency.in_flight(), concurrency.queued()), (0, 0));
+        assert_eq!((limiter.in_flight(), limiter.queued()), (0, 0));
     }
 
     #[tokio::test]
-    async fn who_waited_for_too_long_or_left_takes_no_place() {
-        let concurrency = Arc::new(concurrency(1, 8, Duration::from_millis(20)));
-        let stay = concurrency.acquire().await.unwrap();
-        let gone = tokio::spawn({
-            let concurrency = Arc::clone(&concurrency);
-            async move { concurrency.acquire().await.map(drop) }
+    async fn timed_out_or_cancelled_waiter_leaves_the_queue() {
+        let limiter = limiter(1, 8, Duration::from_millis(20));
+        let guard = limiter.acquire().await.unwrap();
+        let cancelled = tokio::spawn({
+            let limiter = Arc::clone(&limiter);
+            async move { limiter.acquire().await.map(drop) }
         });
         yield_now().await;
-        assert!(concurrency.acquire().await.is_none(), "after its patience");
-        gone.abort();
-        let _aborted = gone.await;
-        assert_eq!((concurrency.in_flight(), concurrency.queued()), (1, 0));
-        drop(stay);
-        assert!(concurrency.acquire().await.is_some());
+        assert!(limiter.acquire().await.is_err(), "after the timeout");
+        cancelled.abort();
+        let _aborted = cancelled.await;
+        assert_eq!((limiter.in_flight(), limiter.queued()), (1, 0));
+        drop(guard);
+        assert!(limiter.acquire().await.is_ok());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn never_more_than_the_limit_are_inside_and_everybody_gets_in() {
-        let concurrency = Arc::new(concurrency(3, 1000, FOR_EVER));
-        let seen = Arc::new(AtomicUsize::new(0));
-        let crowd: Vec<_> = (0..200)
+    async fn limit_holds_under_contention() {
+        let limiter = limiter(3, 1000, LONG);
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..200)
             .map(|_| {
-                let (concurrency, seen) = (Arc::clone(&concurrency), Arc::clone(&seen));
+                let (limiter, in_flight) = (Arc::clone(&limiter), Arc::clone(&in_flight));
                 tokio::spawn(async move {
                     for _ in 0..20 {
-                        let stay = concurrency.acquire().await.expect("a place");
-                        let in_flight = seen.fetch_add(1, Ordering::SeqCst) + 1;
-                        assert!(in_flight <= 3, "{in_flight}");
+                        let guard = limiter.acquire().await.expect("the limit is not exceeded");
+                        let now = in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+                        assert!(now <= 3, "{now}");
                         yield_now().await;
-                        seen.fetch_sub(1, Ordering::SeqCst);
-                        drop(stay);
+                        in_flight.fetch_sub(1, Ordering::SeqCst);
+                        drop(guard);
                     }
                 })
             })
             .collect();
-        for one in crowd {
-            one.await.unwrap();
+        for task in tasks {
+            task.await.unwrap();
         }
-        assert_eq!((concurrency.in_flight(), concurrency.queued()), (0, 0));
+        assert_eq!((limiter.in_flight(), limiter.queued()), (0, 0));
     }
 }

@@ -1,13 +1,17 @@
-//! One request in six stages, a straight line: facts, route, who asks, decision, act, answer.
+//! Request pipeline: parse, route, authenticate, authorize, execute, respond.
 
 mod app_logout;
 mod challenge;
 mod concurrency;
+mod context;
 mod execute;
+mod login;
+mod logout;
 mod messages;
 mod native;
 pub mod pages;
 mod post_replay;
+mod request_body;
 mod request_id;
 mod request_telemetry;
 mod responder;
@@ -20,55 +24,57 @@ use hyper::body::Incoming;
 use crate::auth::Auth;
 use crate::auth::bearer::{PresentedBearer, TokenCache};
 use crate::auth::native::Proving;
-use crate::auth::session::authenticate::{Authentication, ResumeMode, SessionCache};
+use crate::auth::session::authenticate::{Authentication, SessionCache};
 use crate::identity::credentials::Credentials;
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
 use crate::policy::decide::{Caller, decide};
-use crate::policy::native::NativeCredentials;
 use crate::policy::request_info::RequestInfo;
-use crate::policy::route::{AppRef, Endpoint, HostRouter, Route};
-use crate::policy::rules::Access;
+use crate::policy::route::{BearerUse, HostRouter, Route};
 use crate::session::cookie::RequestCookies;
 use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 use crate::upstream::Upstream;
+use context::RequestContext;
+use post_replay::ReplayBody;
+use responder::ResponseUpdate;
 
 pub use concurrency::{ConcurrencyLimiter, LimiterSettings, Limiters};
 pub use request_telemetry::RequestTelemetry;
 pub use responder::Responder;
 
-/// What one worker needs to answer requests.
+/// Handles the requests of one worker.
 pub struct Proxy {
     /// The apps by host.
-    pub sites: Arc<HostRouter>,
-    /// Whose `X-Forwarded-For` is believed.
+    pub router: Arc<HostRouter>,
+    /// The peers whose forwarding headers are trusted.
     pub trusted: Arc<TrustedProxies>,
-    /// The flows.
+    /// The authentication flows.
     pub auth: Arc<Auth>,
-    /// The way to each app's backend, in the order of the apps.
+    /// The app backends, by app index.
     pub upstreams: Vec<Upstream>,
-    /// Sessions that this worker knows.
+    /// Decrypted sessions of this worker.
     pub sessions: SessionCache,
-    /// Access tokens that this worker knows.
+    /// Verified access tokens of this worker.
     pub tokens: TokenCache,
-    /// How many requests may be under way.
+    /// The concurrency limits, shared by all workers.
     pub limiters: Arc<Limiters>,
-    /// Our own answers.
+    /// The factory of Doorward's own responses.
     pub responder: Arc<Responder>,
-    /// The access log and the metrics.
+    /// The access log and metrics.
     pub telemetry: RequestTelemetry,
 }
 
 impl Proxy {
-    /// Answers one request.
-    pub async fn answer(
+    /// Handles one request.
+    pub async fn handle(
         &self,
         request: Request<Incoming>,
-        arrival: ConnectionInfo,
+        connection: ConnectionInfo,
     ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let mut record = self.telemetry.begin(&parts, arrival);
+        let mut record = self.telemetry.begin(&parts, connection);
+        let request_id = record.request_id();
         let body = Body::streamed(body);
         let body = record.watch_request(if parts.version == Version::HTTP_2 {
             body.over_http2()
@@ -76,208 +82,159 @@ impl Proxy {
             body
         });
 
-        let read = canonical(&mut parts, arrival.secure).and_then(|()| {
-            RequestInfo::read(&parts, arrival.peer.map(|peer| peer.ip()), &self.trusted)
+        let parsed = canonical(&mut parts, connection.secure).and_then(|()| {
+            RequestInfo::read(&parts, connection.peer.map(|peer| peer.ip()), &self.trusted)
         });
-        let info = match read {
+        let info = match parsed {
             Ok(info) => info,
-            Err(why) => {
-                record.unreadable(&parts);
-                let answer = self.responder.unreadable(&parts, why, record.request_id());
-                return record.close(answer);
+            Err(error) => {
+                record.set_unparsed_path(&parts);
+                let response = self.responder.invalid_request(&parts, error, request_id);
+                return record.close(response);
             }
         };
-        let route = self.sites.route(&info);
-        record.about(&info, &route);
-        let Some(_until_the_head) = self.limiters.all.acquire().await else {
-            let answer =
-                self.responder
-                    .busy(info.client_kind, None, "server_busy", record.request_id());
-            return record.close(answer);
+
+        let route = self.router.route(&info);
+        record.set_route(&info, &route);
+        let Ok(_in_flight) = self.limiters.server.acquire().await else {
+            let response = self
+                .responder
+                .busy(info.client_kind, None, "server_busy", request_id);
+            return record.close(response);
         };
-        let fields: Vec<HeaderValue> = parts
+
+        let cookie_fields: Vec<HeaderValue> = parts
             .headers
             .get_all(header::COOKIE)
             .iter()
             .cloned()
             .collect();
-        let cookies = RequestCookies::read(&fields);
-        let (app_ref, resume_mode) = resume_mode(&route, &parts.headers);
-        let counts_as_activity = counts_as_activity(&route, &info);
-        let (form, body) = match post_replay::may_replay(&info, &route, &parts.headers) {
-            None => (None, body),
-            Some(app_ref) => match Box::pin(post_replay::read_replay_request(
-                self.auth.post_replay_reads(),
-                body,
-            ))
-            .await
-            {
-                Ok(read_replay_request) => read_replay_request,
-                Err(error) => {
-                    let answer = self.responder.upstream_failed(
-                        &info,
-                        app_ref.app,
-                        &error,
-                        record.request_id(),
-                    );
-                    return record.close(answer);
+        let cookies = RequestCookies::read(&cookie_fields);
+        let ReplayBody { post_id, body } =
+            match post_replay::replay_app(&info, &route, &parts.headers) {
+                None => ReplayBody {
+                    post_id: None,
+                    body,
+                },
+                Some(app_ref) => {
+                    let reads = self.auth.post_replay_reads();
+                    match Box::pin(post_replay::read_replay_request(reads, body)).await {
+                        Ok(replay_body) => replay_body,
+                        Err(error) => {
+                            let response = self.responder.upstream_failed(
+                                &info,
+                                app_ref.app,
+                                &error,
+                                request_id,
+                            );
+                            return record.close(response);
+                        }
+                    }
                 }
-            },
-        };
-        let mut resumed = match app_ref {
-            Some(app_ref) => {
-                let cookies = session_cookies(&route, &cookies);
-                let proving = Proving {
-                    method: info.method.as_str(),
-                    path: info.target.path(),
-                    headers: &parts.headers,
-                };
-                self.auth
-                    .resume(app_ref, proving, cookies, resume_mode, &self.sessions)
-                    .await
-            }
-            None => Authentication::anonymous(),
-        };
-        let mut nonce = resumed.nonce.take();
-        if let Some((app_ref, token)) = bearer_token(&route, &info, &parts.headers, &resumed) {
-            let presented = Box::pin(self.auth.by_token(app_ref, token, &self.tokens)).await;
-            (resumed.caller, nonce) = (presented.caller, presented.nonce);
-        }
-        record.session(&resumed);
-        let answer = match resumed.caller {
+            };
+
+        let app_ref = route.session_app();
+        let counts_as_activity = route.counts_as_activity(&info.target);
+        let authentication = self
+            .authenticate(&info, &route, &parts.headers, &cookies)
+            .await;
+        record.set_caller(&authentication.caller);
+        let Authentication {
+            caller,
+            update,
+            at,
+            nonce,
+        } = authentication;
+
+        let response = match caller {
             Ok(caller) => {
                 let decision = decide(&info, &parts.headers, route, caller);
-                self.execute(
-                    decision,
-                    execute::RequestContext {
-                        info: &info,
-                        cookies: &cookies,
-                        parts: &mut parts,
-                        body,
-                        form,
-                    },
-                    &mut record,
-                )
-                .await
+                let context = RequestContext {
+                    info: &info,
+                    cookies: &cookies,
+                    parts: &mut parts,
+                    body,
+                    replayed_post: post_id,
+                    record: &mut record,
+                };
+                self.execute(decision, context).await
             }
-            Err(outage) => self
+            Err(unavailable) => self
                 .responder
-                .outage(&info, app_ref, outage, record.request_id()),
+                .unavailable(&info, app_ref, unavailable, request_id),
         };
-        let tokens = app_ref.and_then(|app_ref| {
-            self.auth
-                .native_token_headers(app_ref, (&resumed.update, resumed.at))
-        });
-        let set_cookie_headers = |app_ref| {
-            self.auth.set_cookie_headers(
-                app_ref,
-                (resumed.update, resumed.at),
-                &cookies,
-                counts_as_activity,
-            )
+
+        let response_update = match app_ref {
+            None => ResponseUpdate {
+                dpop_nonce: nonce,
+                ..ResponseUpdate::default()
+            },
+            Some(app_ref) => ResponseUpdate {
+                tokens: self.auth.native_token_headers(app_ref, (&update, at)),
+                set_cookies: self.auth.set_cookie_headers(
+                    app_ref,
+                    (update, at),
+                    &cookies,
+                    counts_as_activity,
+                ),
+                dpop_nonce: nonce,
+            },
         };
-        let set_cookies = app_ref.map(set_cookie_headers);
-        let set_cookies = set_cookies.unwrap_or_default();
-        record.close(
-            answer
-                .with_cookies(set_cookies)
-                .with_tokens(tokens)
-                .with_nonce(nonce),
-        )
+        record.close(response.apply(response_update))
     }
-}
 
-/// Whether a request shows that somebody is there: what pages ask by themselves does not.
-fn counts_as_activity(route: &Route<'_>, info: &RequestInfo) -> bool {
-    match route {
-        Route::App(app_ref, _) => !app_ref.app.background_paths.has(&info.target),
-        Route::Endpoint(_, Endpoint::Session) => false,
-        Route::Endpoint(
-            _,
-            Endpoint::Login
-            | Endpoint::Callback
-            | Endpoint::Logout
-            | Endpoint::SignedOut
-            | Endpoint::BackchannelLogout
-            | Endpoint::Native(_)
-            | Endpoint::FrontchannelLogout
-            | Endpoint::FusionAuthWebhook
-            | Endpoint::PostReplay
-            | Endpoint::Unknown,
-        )
-        | Route::Alias(_)
-        | Route::UnsupportedPath(_)
-        | Route::Misdirected => true,
-    }
-}
-
-/// Where a session does not count its cookies are not looked at.
-fn session_cookies<'r, 'c>(
-    route: &Route<'_>,
-    cookies: &'r RequestCookies<'c>,
-) -> &'r RequestCookies<'c> {
-    match route {
-        Route::App(_, requirement) if !requirement.auth_methods.session => {
+    /// Authenticates a request by its session, or by its access token if it has no session.
+    async fn authenticate(
+        &self,
+        info: &RequestInfo,
+        route: &Route<'_>,
+        headers: &HeaderMap,
+        cookies: &RequestCookies<'_>,
+    ) -> Authentication {
+        let Some(app_ref) = route.session_app() else {
+            return Authentication::anonymous();
+        };
+        let cookies = if route.accepts_session() {
+            cookies
+        } else {
             const { &RequestCookies::none() }
-        }
-        Route::App(..)
-        | Route::Endpoint(..)
-        | Route::Alias(_)
-        | Route::UnsupportedPath(_)
-        | Route::Misdirected => cookies,
-    }
-}
-
-/// The access token, where one counts and no session does: that wins, and the token is then not even read.
-fn bearer_token<'r>(
-    route: &Route<'r>,
-    info: &'r RequestInfo,
-    headers: &'r HeaderMap,
-    resumed: &Authentication,
-) -> Option<(AppRef<'r>, PresentedBearer<'r>)> {
-    let Route::App(app_ref, requirement) = route else {
-        return None;
-    };
-    let is_ours = app_ref.app.native.is_some() && NativeCredentials::read(headers).is_some();
-    let takes_tokens = requirement.auth_methods.bearer
-        && app_ref.app.bearer.is_some()
-        && requirement.access != Access::Denied
-        && !is_ours;
-    if !takes_tokens || !matches!(resumed.caller, Ok(Caller::Anonymous(_))) {
-        return None;
-    }
-    let (credentials, may_wait) = (
-        Credentials::read(headers)?,
-        requirement.access != Access::Public,
-    );
-    Some((
-        *app_ref,
-        PresentedBearer {
-            credentials,
+        };
+        let proving = Proving {
+            method: info.method.as_str(),
+            path: info.target.path(),
             headers,
-            info,
-            may_wait,
-        },
-    ))
+        };
+        let mode = route.resume_mode(headers);
+        let mut authentication = self
+            .auth
+            .resume(app_ref, proving, cookies, mode, &self.sessions)
+            .await;
+        if let Ok(Caller::Anonymous(_)) = authentication.caller
+            && let Some(bearer) = presented_bearer(info, route, headers)
+        {
+            let by_token = Box::pin(self.auth.by_token(app_ref, bearer, &self.tokens)).await;
+            authentication.caller = by_token.caller;
+            authentication.nonce = by_token.nonce;
+        }
+        authentication
+    }
 }
 
-/// How much finding out who asks is worth, by what was asked. A switch of protocols delivers no cookie.
-fn resume_mode<'a>(route: &Route<'a>, headers: &HeaderMap) -> (Option<AppRef<'a>>, ResumeMode) {
-    let switches = headers.contains_key(header::UPGRADE);
-    match route {
-        Route::App(app_ref, requirement) => match requirement.access {
-            Access::Authenticated | Access::Claims(_) if switches => {
-                (Some(*app_ref), ResumeMode::NoSetCookie)
-            }
-            Access::Authenticated | Access::Claims(_) => (Some(*app_ref), ResumeMode::Refresh),
-            Access::Public | Access::Denied => (Some(*app_ref), ResumeMode::ReadOnly),
-        },
-        Route::Endpoint(app_ref, Endpoint::Login | Endpoint::Session | Endpoint::PostReplay) => {
-            (Some(*app_ref), ResumeMode::Refresh)
-        }
-        Route::Endpoint(app_ref, _) => (Some(*app_ref), ResumeMode::ReadOnly),
-        Route::Alias(_) | Route::UnsupportedPath(_) | Route::Misdirected => {
-            (None, ResumeMode::ReadOnly)
-        }
-    }
+/// The access token in the request, if the route uses it.
+fn presented_bearer<'r>(
+    info: &'r RequestInfo,
+    route: &Route<'_>,
+    headers: &'r HeaderMap,
+) -> Option<PresentedBearer<'r>> {
+    let may_wait = match route.bearer_use(headers) {
+        BearerUse::Ignored => return None,
+        BearerUse::Optional => false,
+        BearerUse::Required => true,
+    };
+    Some(PresentedBearer {
+        credentials: Credentials::read(headers)?,
+        headers,
+        info,
+        may_wait,
+    })
 }

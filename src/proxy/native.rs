@@ -1,81 +1,78 @@
-//! Calls of native apps: the body is read, within limits, and handed to the flows. What may hold a password is wiped.
+//! Endpoints for native apps: reads the body within limits, parses the call and runs its flow.
 
 use std::time::Duration;
 
-use http::{HeaderName, header};
-use http_body::Body as _;
-use http_body_util::BodyExt as _;
-use zeroize::Zeroizing;
+use http::header;
 
 use super::Proxy;
-use super::execute::RequestContext;
-use super::request_telemetry::RequestRecord;
-use super::responder::{RequestBodyError, TaggedResponse};
+use super::context::RequestContext;
+use super::request_body::{BodyLimits, read_body_limited};
+use super::responder::TaggedResponse;
 use crate::auth::native::Proving;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::native_request::{Head, LogoutRequest, Mode, NativeRequest};
 use crate::policy::route::AppRef;
-use crate::types::body::Body;
 
-/// Most bytes of a body, and how long it may take to arrive.
-const MAX_BODY: usize = 32 * 1024;
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+const BODY_LIMITS: BodyLimits = BodyLimits {
+    max_bytes: 32 * 1024,
+    timeout: Duration::from_secs(5),
+};
 
-/// A call of a native app.
-pub(super) struct Call<'c> {
+/// A native endpoint that was called.
+pub(super) struct NativeEndpoint<'c> {
     pub(super) app_ref: AppRef<'c>,
     pub(super) native: &'c Native,
     pub(super) call: NativeCall,
-    /// The listed web origin that calls, if one does.
+    /// The allowed web origin that calls.
     pub(super) origin: Option<String>,
 }
 
 impl Proxy {
     pub(super) async fn native(
         &self,
-        called: Call<'_>,
+        endpoint: NativeEndpoint<'_>,
         context: RequestContext<'_>,
-        record: &RequestRecord,
     ) -> TaggedResponse {
-        let answer = self.answer_native(&called, context, record).await;
-        answer.readable_by(called.origin.as_deref())
+        let response = self.call_native(&endpoint, context).await;
+        response.readable_by(endpoint.origin.as_deref())
     }
 
-    async fn answer_native(
+    async fn call_native(
         &self,
-        called: &Call<'_>,
+        endpoint: &NativeEndpoint<'_>,
         context: RequestContext<'_>,
-        record: &RequestRecord,
     ) -> TaggedResponse {
-        let Call {
+        let NativeEndpoint {
             app_ref,
             native,
             call,
             origin,
-        } = called;
-        let (responder, request_id) = (&self.responder, record.request_id());
-        let text = |name: HeaderName| {
-            context
+        } = endpoint;
+        let (responder, request_id) = (&self.responder, context.request_id());
+        let head = Head {
+            content_type: context
                 .parts
                 .headers
-                .get(name)
+                .get(header::CONTENT_TYPE)
                 .and_then(|value| value.to_str().ok())
-        };
-        let head = Head {
-            content_type: text(header::CONTENT_TYPE).unwrap_or_default(),
+                .unwrap_or_default(),
             authorization: context
                 .parts
                 .headers
                 .get(header::AUTHORIZATION)
                 .map(|value| value.to_str().unwrap_or_default()),
         };
-        let body = match whole(context.body).await {
+        let body = match read_body_limited(context.body, BODY_LIMITS).await {
             Ok(body) => body,
-            Err(why) => return responder.native_without_body(app_ref.app, *call, why, request_id),
+            Err(error) => {
+                return responder.native_without_body(app_ref.app, *call, error, request_id);
+            }
         };
         let request = match NativeRequest::read(*call, head, &body, &native.client_id) {
             Ok(request) => request,
-            Err(why) => return responder.native_unreadable(app_ref.app, *call, why, request_id),
+            Err(error) => {
+                return responder.native_unreadable(app_ref.app, *call, error, request_id);
+            }
         };
         drop(body);
         let address = context.info.address.client;
@@ -85,24 +82,17 @@ impl Proxy {
             path,
             headers: &context.parts.headers,
         };
-        let end = match request {
-            // Its cookies would be the listed page's to set, and it could log a visitor in as somebody else.
-            NativeRequest::Login(context) if context.mode == Mode::Cookies && origin.is_some() => {
+        let outcome = match request {
+            // Another origin could set cookies for its visitor and so log the visitor in as another user.
+            NativeRequest::Login(login) if login.mode == Mode::Cookies && origin.is_some() => {
                 return responder.cross_site(app_ref.app, request_id);
             }
             NativeRequest::Logout(LogoutRequest::OfCookies) if origin.is_some() => {
                 return responder.cross_site(app_ref.app, request_id);
             }
-            NativeRequest::Login(credentials) => {
+            NativeRequest::Login(login) => {
                 self.auth
-                    .native_login(
-                        *app_ref,
-                        native,
-                        credentials,
-                        address,
-                        context.cookies,
-                        proving,
-                    )
+                    .native_login(*app_ref, native, login, address, context.cookies, proving)
                     .await
             }
             NativeRequest::Refresh(request) => {
@@ -116,37 +106,12 @@ impl Proxy {
                     .await
             }
         };
-        match end {
-            Ok(end) => responder.native(end, call.code()),
+        match outcome {
+            Ok(outcome) => responder.native(outcome, call.code()),
             Err(failure) => {
                 tracing::info!(app = %app_ref.app.name, %request_id, code = failure.code(), %failure, "native_call_failed");
                 responder.native_failed(app_ref.app, *call, &failure, request_id)
             }
         }
     }
-}
-
-/// The whole body, in memory of ours that is wiped; room for all of it, so that growing leaves no copy behind.
-async fn whole(mut body: Body) -> Result<Zeroizing<Vec<u8>>, RequestBodyError> {
-    let expected = body.size_hint().exact().map_or(MAX_BODY, |length| {
-        usize::try_from(length).unwrap_or(usize::MAX)
-    });
-    if expected > MAX_BODY {
-        return Err(RequestBodyError::TooLarge);
-    }
-    let read = async {
-        let mut whole = Zeroizing::new(Vec::with_capacity(expected));
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| RequestBodyError::Broke)?;
-            let data = frame.data_ref().map(|data| &data[..]).unwrap_or_default();
-            if whole.len() + data.len() > MAX_BODY {
-                return Err(RequestBodyError::TooLarge);
-            }
-            whole.extend_from_slice(data);
-        }
-        Ok(whole)
-    };
-    tokio::time::timeout(BODY_TIMEOUT, read)
-        .await
-        .unwrap_or(Err(RequestBodyError::Broke))
 }

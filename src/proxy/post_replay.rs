@@ -1,250 +1,254 @@
-//! Forms that meet no session: kept, shown once the person has logged in, and sent when they say so.
+//! Preserved POSTs: keeps a form that is submitted without a session, and replays it once the user has logged in and
+//! confirmed.
 //!
-//! The form on our page is posted to the very address of the kept one and holds nothing but its name. So the request
-//! goes the way of every other, under the same rules, in one form; only its body is another. Nothing of the kept form
-//! stands in a page, and no other site can make a browser send it.
+//! The confirmation page posts to the URL of the preserved request, and its body contains only the post's identifier.
+//! The replay therefore passes the same rules as every other request, and only its body is replaced. No part of the
+//! preserved body is in a page, and no other site can make a browser replay it.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::Proxy;
-use super::execute::RequestContext;
-use super::request_telemetry::RequestRecord;
-use super::responder::TaggedResponse;
-use crate::auth::post_replay::{PostUnavailable, SubmittedPost};
+use super::context::RequestContext;
+use super::request_body::{BodyLimits, ReadBodyError, read_body_limited};
+use super::request_id::RequestId;
+use super::responder::{ReplayPrompt, TaggedResponse};
+use crate::auth::post_replay::{PostReservation, PostUnavailable, SubmittedPost};
 use crate::identity::post_id::{PostId, REPLAY_BODY_LEN};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::{Permit, Reason, Refusal};
 use crate::policy::post_replay::{PreservePostError, content_length, may_be_replay_request};
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::{AppRef, Route};
-use crate::session::login_loop::TransportHints;
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::{LiveSession, NoSessionReason};
 use crate::types::body::Body;
 use crate::upstream::UpstreamError;
 
-/// How long a form may take to arrive, and how long a call for one, which is as small as a head.
-const TIMEOUT: Duration = Duration::from_secs(30);
-const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the body of a preserved POST may take to arrive.
+const PRESERVE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the body of a possible replay request may take, including the wait for a permit.
+const REPLAY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The app of a request whose head could be that of the form on our page.
-pub(super) fn may_replay<'a>(
+/// A body, and the preserved POST that it asks to replay.
+pub(super) struct ReplayBody {
+    pub(super) post_id: Option<PostId>,
+    pub(super) body: Body,
+}
+
+/// A form whose body was read, and the storage that is reserved for it.
+struct ReceivedPost {
+    reservation: PostReservation,
+    post: SubmittedPost,
+}
+
+/// The app, if the request's head could be that of a replay request.
+pub(super) fn replay_app<'a>(
     info: &RequestInfo,
     route: &Route<'a>,
     headers: &HeaderMap,
 ) -> Option<AppRef<'a>> {
-    match route {
-        Route::App(app_ref, _) if may_be_replay_request(info, headers, app_ref.app) => {
-            Some(*app_ref)
-        }
-        Route::App(..)
-        | Route::Endpoint(..)
-        | Route::Alias(_)
-        | Route::UnsupportedPath(_)
-        | Route::Misdirected => None,
-    }
+    route
+        .backend_app()
+        .filter(|app_ref| may_be_replay_request(info, headers, app_ref.app))
 }
 
-/// The kept form that the body of such a request calls for, if it does, and the body.
+/// Reads the body of a possible replay request.
 ///
 /// # Errors
-/// The body did not arrive, or too many others are read.
+/// The body is incomplete, or no permit of `concurrent_reads` became free in time.
 pub(super) async fn read_replay_request(
-    calls: &Semaphore,
+    concurrent_reads: &Semaphore,
     body: Body,
-) -> Result<(Option<PostId>, Body), UpstreamError> {
+) -> Result<ReplayBody, UpstreamError> {
+    let limits = BodyLimits {
+        max_bytes: REPLAY_BODY_LEN,
+        timeout: REPLAY_TIMEOUT,
+    };
     let read = async {
-        let _place = calls
+        let _permit = concurrent_reads
             .acquire()
             .await
-            .map_err(|_| PreservePostError::BodyIncomplete)?;
-        whole(body, REPLAY_BODY_LEN).await
+            .map_err(|_| ReadBodyError::Incomplete)?;
+        read_body_limited(body, limits).await
     };
-    let read = tokio::time::timeout(CALL_TIMEOUT, read).await;
-    let bytes = read
-        .unwrap_or(Err(PreservePostError::BodyIncomplete))
+    let mut bytes = timeout(REPLAY_TIMEOUT, read)
+        .await
+        .unwrap_or(Err(ReadBodyError::Incomplete))
         .map_err(|_| UpstreamError::RequestBroke)?;
-    Ok((PostId::in_body(&bytes), Body::full(bytes)))
-}
-
-async fn whole(body: Body, most: usize) -> Result<Bytes, PreservePostError> {
-    let collected = tokio::time::timeout(TIMEOUT, Limited::new(body, most).collect()).await;
-    match collected {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(PreservePostError::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(PreservePostError::BodyIncomplete),
-    }
+    Ok(ReplayBody {
+        post_id: PostId::in_body(&bytes),
+        body: Body::full(std::mem::take(&mut *bytes)),
+    })
 }
 
 impl Proxy {
-    /// Keeps the form and sends the browser to log in. One that only calls for a kept form leads back to that.
+    /// Preserves the form and redirects to the login. A replay request whose session ended leads back to the form that
+    /// it asks for.
     pub(super) async fn preserve_post(
         &self,
         app_ref: AppRef<'_>,
-        (page, why): (ReturnTo, NoSessionReason),
-        context: RequestContext<'_>,
-        record: &RequestRecord,
+        page: ReturnTo,
+        reason: NoSessionReason,
+        mut context: RequestContext<'_>,
     ) -> TaggedResponse {
-        let RequestContext {
-            info,
-            cookies,
-            parts,
-            body,
-            form,
-        } = context;
-        let signs = TransportHints::read(&parts.headers, &app_ref.app.origin);
-        if let Some(redirect_loop_page) = self.auth.login_loop(app_ref, cookies, why, signs) {
-            return self.redirect_loop_page(
-                app_ref,
-                redirect_loop_page,
-                &page,
-                record.request_id(),
-            );
+        let hints = context.transport_hints(app_ref);
+        let (info, cookies, request_id) = (context.info, context.cookies, context.request_id());
+        if let Some((cause, set_cookies)) = self.auth.login_loop(app_ref, cookies, reason, hints) {
+            return self
+                .redirect_loop_page(app_ref, cause, &page, request_id)
+                .with_cookies(set_cookies);
         }
-        let not_kept =
-            |not| self.post_not_preserved(app_ref, info, (why, not), page.clone(), record);
-        let kept_before = form.is_some();
-        let Some(id) = form.or_else(|| self.auth.new_post_id()) else {
-            return not_kept(PreservePostError::QuotaExceeded);
+        let not_preserved = |error| {
+            let reason = Reason::PostNotPreserved(reason, error);
+            self.auth.post_not_preserved(app_ref, error);
+            self.refuse_post(app_ref, info, reason, Some(page.clone()), request_id)
         };
-        let kept = if kept_before {
-            None
-        } else {
-            let text = |name| {
-                parts
-                    .headers
-                    .get(name)
-                    .and_then(|value| value.to_str().ok())
-                    .map(str::to_owned)
-            };
-            let (content_type, referer) = (
-                text(header::CONTENT_TYPE).unwrap_or_default(),
-                text(header::REFERER),
-            );
-            let target = info.target.as_str().to_owned();
-            let Some(length) = content_length(&parts.headers) else {
-                return not_kept(PreservePostError::LengthUnknown);
-            };
-            let more = target.len() + content_type.len() + referer.as_ref().map_or(0, String::len);
-            let concurrency = match self
-                .auth
-                .reserve_post(app_ref, cookies, &id, (length, more))
-            {
-                Ok(concurrency) => concurrency,
-                Err(not) => return not_kept(not),
-            };
-            match whole(body, length).await {
-                Ok(body) => Some((
-                    concurrency,
-                    SubmittedPost {
-                        target,
-                        content_type,
-                        referer,
-                        body,
-                    },
-                )),
-                Err(not) => return not_kept(not),
+        let already_preserved = context.replayed_post.take();
+        let is_new = already_preserved.is_none();
+        let Some(post_id) = already_preserved.or_else(|| self.auth.new_post_id()) else {
+            return not_preserved(PreservePostError::QuotaExceeded);
+        };
+        let received = if is_new {
+            match self.receive_post(app_ref, &post_id, context).await {
+                Ok(received) => Some(received),
+                Err(error) => return not_preserved(error),
             }
+        } else {
+            None
         };
-        let return_to = ReturnTo::post_replay_page(&app_ref.app.prefix, &id);
+        let return_to = ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id);
         let start = match self
             .auth
-            .start_login(app_ref, cookies, &return_to, signs)
+            .start_login(app_ref, cookies, &return_to, hints)
             .await
         {
             Ok(start) => start,
-            Err(outage) => {
+            Err(unavailable) => {
                 return self
                     .responder
-                    .outage(info, Some(app_ref), outage, record.request_id());
+                    .unavailable(info, Some(app_ref), unavailable, request_id);
             }
         };
-        if let Some(form) = kept
-            && let Err(not) = self.auth.preserve_post(app_ref, form, &start).await
+        if let Some(ReceivedPost { reservation, post }) = received
+            && let Err(error) = self
+                .auth
+                .preserve_post(app_ref, (reservation, post), &start)
+                .await
         {
-            return not_kept(not);
+            return not_preserved(error);
         }
         self.responder
             .redirect(StatusCode::SEE_OTHER, &start.location, "post_preserved")
             .with_cookies(start.set_cookies)
     }
 
-    /// The form was not kept: the person is told, and can do it again.
-    pub(super) fn post_not_preserved(
+    /// Reserves storage for the form, then reads it.
+    async fn receive_post(
         &self,
         app_ref: AppRef<'_>,
-        info: &RequestInfo,
-        (why, not): (NoSessionReason, PreservePostError),
-        page: ReturnTo,
-        record: &RequestRecord,
-    ) -> TaggedResponse {
-        self.auth.post_not_preserved(app_ref, not);
-        let (reason, client_kind) = (Reason::PostNotPreserved(why, not), info.client_kind);
-        let refusal = Refusal {
-            reason,
-            app_ref: Some(app_ref),
-            client_kind,
-            user: None,
-            return_to: Some(page),
-            requirement: None,
-            token: None,
+        post_id: &PostId,
+        context: RequestContext<'_>,
+    ) -> Result<ReceivedPost, PreservePostError> {
+        let headers = &context.parts.headers;
+        let text = |name: HeaderName| Some(headers.get(name)?.to_str().ok()?.to_owned());
+        let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
+        let referer = text(header::REFERER);
+        let target = context.info.target.as_str().to_owned();
+        let body_len = content_length(headers).ok_or(PreservePostError::LengthUnknown)?;
+        let metadata_len =
+            target.len() + content_type.len() + referer.as_ref().map_or(0, String::len);
+        let reservation =
+            self.auth
+                .reserve_post(app_ref, context.cookies, post_id, (body_len, metadata_len))?;
+        let limits = BodyLimits {
+            max_bytes: body_len,
+            timeout: PRESERVE_TIMEOUT,
         };
-        self.responder.refusal(&refusal, record.request_id())
+        let mut body =
+            read_body_limited(context.body, limits)
+                .await
+                .map_err(|error| match error {
+                    ReadBodyError::TooLarge => PreservePostError::TooLarge,
+                    ReadBodyError::Incomplete => PreservePostError::BodyIncomplete,
+                })?;
+        let post = SubmittedPost {
+            target,
+            content_type,
+            referer,
+            body: Bytes::from(std::mem::take(&mut *body)),
+        };
+        Ok(ReceivedPost { reservation, post })
     }
 
-    /// Shows what waits to be sent.
+    /// Shows the page that asks whether to replay the form.
     pub(super) async fn confirm_post_replay(
         &self,
         app_ref: AppRef<'_>,
-        (live, id): (LiveSession, PostId),
+        live: &LiveSession,
+        post_id: &PostId,
         context: RequestContext<'_>,
-        record: &RequestRecord,
     ) -> TaggedResponse {
         match self
             .auth
-            .load_post(app_ref, context.cookies, &live, &id)
+            .load_post(app_ref, context.cookies, live, post_id)
             .await
         {
-            Ok((form, age)) => {
-                self.responder
-                    .replay_post(app_ref.app, &live.session().identity, &id, (&form, age))
-            }
-            Err(why) => self.no_preserved_post(app_ref, context.info, why, record),
+            Ok((post, age)) => self.responder.replay_post(
+                app_ref.app,
+                &live.session().identity,
+                &ReplayPrompt {
+                    post_id,
+                    post: &post,
+                    age,
+                },
+            ),
+            Err(error) => self.post_unavailable(app_ref, context.info, error, context.request_id()),
         }
     }
 
-    /// Sends a kept form, which a permitted request called for.
+    /// Replays a preserved POST, as a permitted request asks.
     pub(super) async fn replay_post(
         &self,
         permit: Permit<'_>,
-        id: PostId,
-        mut context: RequestContext<'_>,
-        record: &mut RequestRecord,
+        post_id: &PostId,
+        context: RequestContext<'_>,
     ) -> TaggedResponse {
-        let (app_ref, info, cookies) = (permit.app_ref(), permit.info(), context.cookies);
-        let taken = match permit.session() {
+        let app_ref = permit.app_ref();
+        let (info, request_id) = (permit.info(), context.request_id());
+        let Ok(_in_flight) = self.limiters.acquire_app(app_ref.index).await else {
+            return self.app_busy(app_ref, info.client_kind, request_id);
+        };
+        let claimed = match permit.session() {
             Some(live) => {
                 self.auth
-                    .claim_post(app_ref, cookies, live, (&id, info.target.as_str()))
+                    .claim_post(
+                        app_ref,
+                        context.cookies,
+                        live,
+                        (post_id, info.target.as_str()),
+                    )
                     .await
             }
-            // On a page that is everyone's nobody was asked to log in.
+            // No login was required on a public path, so nothing was preserved there.
             None => Err(PostUnavailable::Gone),
         };
-        let hand = match taken {
-            Ok(hand) => hand,
-            Err(why) => return self.no_preserved_post(app_ref, info, why, record),
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(error) => return self.post_unavailable(app_ref, info, error, request_id),
         };
-        fill(&mut context.parts.headers, hand.form());
-        context.body = Body::full(hand.form().body.clone());
-        match self.pass(permit, context, record).await {
+        set_body_headers(&mut context.parts.headers, claimed.form());
+        let body = Body::full(claimed.form().body.clone());
+        match self
+            .send_upstream(&permit, context.parts, body, context.record)
+            .await
+        {
             Ok(response) => {
-                hand.sent();
+                claimed.sent();
                 TaggedResponse {
                     code: "post_replayed",
                     response,
@@ -252,49 +256,55 @@ impl Proxy {
             }
             Err(error) => {
                 if !error.was_sent() {
-                    self.auth.return_post(hand).await;
+                    self.auth.return_post(claimed).await;
                 }
-                self.upstream_failed(app_ref, info, &error, record)
+                self.upstream_failed(app_ref, info, &error, request_id)
             }
         }
     }
 
-    fn no_preserved_post(
+    fn post_unavailable(
         &self,
         app_ref: AppRef<'_>,
         info: &RequestInfo,
-        why: PostUnavailable,
-        record: &RequestRecord,
+        error: PostUnavailable,
+        request_id: RequestId,
     ) -> TaggedResponse {
-        let reason = match why {
+        let reason = match error {
             PostUnavailable::Gone => Reason::NoPreservedPost,
             PostUnavailable::OtherPerson => Reason::PostOfAnotherUser,
-            PostUnavailable::Unavailable(outage) => {
+            PostUnavailable::Unavailable(unavailable) => {
                 return self
                     .responder
-                    .outage(info, Some(app_ref), outage, record.request_id());
+                    .unavailable(info, Some(app_ref), unavailable, request_id);
             }
         };
+        self.refuse_post(app_ref, info, reason, None, request_id)
+    }
+
+    fn refuse_post(
+        &self,
+        app_ref: AppRef<'_>,
+        info: &RequestInfo,
+        reason: Reason,
+        return_to: Option<ReturnTo>,
+        request_id: RequestId,
+    ) -> TaggedResponse {
         let refusal = Refusal {
-            reason,
-            app_ref: Some(app_ref),
-            client_kind: info.client_kind,
-            user: None,
-            return_to: None,
-            requirement: None,
-            token: None,
+            return_to,
+            ..Refusal::new(reason, Some(app_ref), info.client_kind)
         };
-        self.responder.refusal(&refusal, record.request_id())
+        self.responder.refusal(&refusal, request_id)
     }
 }
 
-/// The fields that belong to the body which is sent instead.
-fn fill(headers: &mut HeaderMap, form: &PreservedPost) {
-    if let Ok(kind) = HeaderValue::from_str(&form.content_type) {
+/// Sets the headers that describe the preserved body.
+fn set_body_headers(headers: &mut HeaderMap, post: &PreservedPost) {
+    if let Ok(kind) = HeaderValue::from_str(&post.content_type) {
         headers.insert(header::CONTENT_TYPE, kind);
     }
     headers.remove(header::REFERER);
-    if let Some(page) = form
+    if let Some(page) = post
         .referer
         .as_ref()
         .and_then(|page| HeaderValue::from_str(page).ok())
@@ -305,28 +315,25 @@ fn fill(headers: &mut HeaderMap, form: &PreservedPost) {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
     #[tokio::test]
-    async fn a_call_waits_while_too_many_others_are_read() {
-        let call = "doorward-form=AbCdEfGhIjKlMnOpQrSt-_";
-        let calls = Semaphore::new(0);
-        let mut waits = Box::pin(read_replay_request(&calls, Body::full(call)));
+    async fn read_replay_request_waits_for_a_permit_and_limits_size() {
+        let text = "doorward-form=AbCdEfGhIjKlMnOpQrSt-_";
+        let reads = Semaphore::new(0);
+        let mut read = Box::pin(read_replay_request(&reads, Body::full(text)));
         assert!(
-            tokio::time::timeout(Duration::from_millis(1), &mut waits)
-                .await
-                .is_err()
+            timeout(Duration::from_millis(1), &mut read).await.is_err(),
+            "there is no permit"
         );
-        calls.add_permits(1);
-        let (id, body) = waits.await.unwrap();
-        assert_eq!(id, PostId::in_body(call.as_bytes()));
-        assert_eq!(body.collect().await.unwrap().to_bytes(), call);
-        assert_eq!(calls.available_permits(), 1);
-        assert!(
-            read_replay_request(&calls, Body::full(format!("{call}x")))
-                .await
-                .is_err(),
-            "no more is read than a call has"
-        );
+        reads.add_permits(1);
+        let ReplayBody { post_id, body } = read.await.unwrap();
+        assert_eq!(post_id, PostId::in_body(text.as_bytes()));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), text);
+        assert_eq!(reads.available_permits(), 1);
+        let longer = Body::full(format!("{text}x"));
+        assert!(read_replay_request(&reads, longer).await.is_err());
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
-use crate::auth::session::authenticate::Authentication;
+use crate::auth::Unavailable;
 use crate::policy::decide::Caller;
 use crate::policy::request_info::RequestInfo;
 use crate::policy::route::Route;
@@ -106,9 +106,9 @@ pub struct RequestRecord {
 /// How long an answer's body may go on.
 #[derive(Default)]
 pub struct StreamLimits {
-    /// As long as this does.
-    pub holds: Option<ValidityCheck>,
-    /// No longer than this.
+    /// The body ends when this check fails.
+    pub validity: Option<ValidityCheck>,
+    /// The body ends at this age.
     pub max_age: Option<Duration>,
 }
 
@@ -127,59 +127,57 @@ impl RequestRecord {
     }
 
     /// What was asked, as it came: it could not be read.
-    pub fn unreadable(&mut self, parts: &Parts) {
+    pub fn set_unparsed_path(&mut self, parts: &Parts) {
         parts.uri.path().clone_into(&mut self.path);
     }
 
-    /// What was asked, and of which app.
-    pub fn about(&mut self, info: &RequestInfo, route: &Route<'_>) {
+    /// Sets the parsed request and the app.
+    pub fn set_route(&mut self, info: &RequestInfo, route: &Route<'_>) {
         self.host.clone_from(&info.authority);
         info.target.path().clone_into(&mut self.path);
         self.client = info.address.client;
-        self.app = match route {
-            Route::Endpoint(app_ref, _)
-            | Route::App(app_ref, _)
-            | Route::Alias(app_ref)
-            | Route::UnsupportedPath(app_ref) => Some(app_ref.index),
-            Route::Misdirected => None,
-        };
+        self.app = route.app_ref().map(|app_ref| app_ref.index);
     }
 
-    /// Whose session it is.
-    pub fn session(&mut self, resumed: &Authentication) {
-        match &resumed.caller {
+    /// Sets the session ID, or counts the rejected credential.
+    pub fn set_caller(&mut self, caller: &Result<Caller, Unavailable>) {
+        match caller {
             Ok(Caller::Authenticated(live) | Caller::NativeSession(live)) => {
                 self.session = Some(live.session().sid.as_str().to_owned());
             }
             Ok(Caller::Bearer(live)) => self.session = Some(live.token().name.as_str().to_owned()),
-            Ok(Caller::Anonymous(why)) => {
-                if let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) {
-                    let metrics = &self.shared.metrics;
-                    let is_token = matches!(why, NoSessionReason::TokenRefused(_));
-                    let refused = if is_token {
-                        &metrics.tokens_rejected
-                    } else {
-                        &metrics.sessions_rejected
-                    };
-                    refused.with_label_values(&[app.as_str(), why.code()]).inc();
-                }
-            }
+            Ok(Caller::Anonymous(reason)) => self.count_rejected(*reason),
             Err(_) => {}
         }
     }
 
-    /// The request goes to the backend now.
-    pub fn sent_upstream(&mut self) {
+    fn count_rejected(&self, reason: NoSessionReason) {
+        let Some((app, _)) = self.app.and_then(|index| self.shared.apps.get(index)) else {
+            return;
+        };
+        let metrics = &self.shared.metrics;
+        let rejected = if matches!(reason, NoSessionReason::TokenRefused(_)) {
+            &metrics.tokens_rejected
+        } else {
+            &metrics.sessions_rejected
+        };
+        rejected
+            .with_label_values(&[app.as_str(), reason.code()])
+            .inc();
+    }
+
+    /// The request is sent upstream.
+    pub fn upstream_started(&mut self) {
         self.sent = Some(Instant::now());
     }
 
-    /// The backend answered, or will not.
-    pub fn answered_by_upstream(&mut self) {
+    /// The upstream responded or failed.
+    pub fn upstream_finished(&mut self) {
         self.upstream = self.sent.map(|sent| sent.elapsed());
     }
 
-    /// The answer's body is cut beyond this.
-    pub fn lasts(&mut self, limits: StreamLimits) {
+    /// Sets the limits on the response body.
+    pub fn limit_stream(&mut self, limits: StreamLimits) {
         self.limits = limits;
     }
 
@@ -266,8 +264,8 @@ impl BodyObserver for ResponseObserver {
     /// What was permitted is delivered, however late it comes; only what goes on after its first bytes, or may go on
     /// without an end, asks again, and again.
     fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        let StreamLimits { holds, max_age } = &self.record.limits;
-        let is_unlimited = holds.is_none() && max_age.is_none();
+        let StreamLimits { validity, max_age } = &self.record.limits;
+        let is_unlimited = validity.is_none() && max_age.is_none();
         if is_unlimited || (!self.is_stream && self.bytes_out == 0) {
             return Ok(());
         }
@@ -275,7 +273,7 @@ impl BodyObserver for ResponseObserver {
             .look
             .get_or_insert_with(|| Box::pin(sleep(CHECK_INTERVAL)));
         while look.as_mut().poll(cx).is_ready() {
-            if holds.as_ref().is_some_and(|holds| !holds.is_valid()) {
+            if validity.as_ref().is_some_and(|check| !check.is_valid()) {
                 return Err(BodyError::SessionOver);
             }
             if max_age.is_some_and(|max_age| self.began.elapsed() >= max_age) {

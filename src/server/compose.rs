@@ -154,7 +154,7 @@ impl Components {
         Arc::new(move || {
             let apps = sites.apps().iter().zip(&limiters.apps);
             let limiters = NamedLimiters {
-                server: &limiters.all,
+                server: &limiters.server,
                 apps: apps
                     .filter_map(|(app, limiter)| Some((app.name.as_str(), limiter.as_ref()?)))
                     .collect(),
@@ -187,7 +187,7 @@ impl Components {
         // Good enough to tell workers apart; the crypto library's randomness takes 30 ms before its first byte.
         let seed = RandomState::new().hash_one(());
         Proxy {
-            sites: Arc::clone(&self.sites),
+            router: Arc::clone(&self.sites),
             trusted: Arc::clone(&self.trusted),
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
@@ -339,13 +339,17 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
 }
 
 fn limiters(config: &Config) -> Limiters {
-    let all = config.server.requests;
+    let server = config.server.requests;
     let of_app = |app: &AppConfig| {
-        app.max_in_flight_requests
-            .map(|most| ConcurrencyLimiter::new(LimiterSettings { most, ..all }))
+        app.max_in_flight_requests.map(|max_in_flight| {
+            ConcurrencyLimiter::new(LimiterSettings {
+                max_in_flight,
+                ..server
+            })
+        })
     };
     Limiters {
-        all: ConcurrencyLimiter::new(all),
+        server: ConcurrencyLimiter::new(server),
         apps: config.apps.iter().map(of_app).collect(),
     }
 }

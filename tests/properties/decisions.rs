@@ -333,7 +333,7 @@ fn check(
                 "what was judged is what is sent"
             );
         }
-        Decision::StartLogin(_, to, _) => {
+        Decision::StartLogin { return_to, .. } => {
             assert!(
                 !is_known
                     && info.client_kind == ClientKind::Navigation
@@ -347,10 +347,10 @@ fn check(
                     "a login helps no program"
                 );
             }
-            crate::checks::return_to::check(to.as_str());
-            assert!(!to.as_str().starts_with(PREFIX));
+            crate::checks::return_to::check(return_to.as_str());
+            assert!(!return_to.as_str().starts_with(PREFIX));
         }
-        Decision::PreservePost(_, to, _) => {
+        Decision::PreservePost { return_to, .. } => {
             assert!(
                 !is_signed_in
                     && info.client_kind == ClientKind::FormSubmission
@@ -361,16 +361,16 @@ fn check(
                 doorward::policy::client_kind::is_same_origin(headers, ORIGIN),
                 "{headers:?}"
             );
-            crate::checks::return_to::check(to.as_str());
+            crate::checks::return_to::check(return_to.as_str());
         }
-        Decision::ConfirmPostReplay(..) => {
+        Decision::ConfirmPostReplay { .. } => {
             assert!(is_signed_in && matches!(route, Route::Endpoint(_, Endpoint::PostReplay)))
         }
-        Decision::AlreadySignedIn(_, to) => {
+        Decision::AlreadySignedIn { return_to, .. } => {
             assert!(is_signed_in);
-            crate::checks::return_to::check(to.as_str());
+            crate::checks::return_to::check(return_to.as_str());
         }
-        Decision::Logout(_) => {
+        Decision::Logout { .. } => {
             assert_eq!(info.method, Method::POST);
             let said: Vec<_> = headers.get_all("origin").iter().collect();
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
@@ -379,14 +379,16 @@ fn check(
                 "{headers:?}"
             );
         }
-        Decision::Native(_, _, _, listed) => {
+        Decision::Native {
+            origin: allowed, ..
+        } => {
             assert!(
                 matches!(route, Route::Endpoint(_, Endpoint::Native(_)))
                     && info.method == Method::POST
             );
             let said: Vec<_> = headers.get_all("origin").iter().collect();
             assert!(
-                said.is_empty() || said == [ORIGIN] || (said == [LISTED] && listed.is_some()),
+                said.is_empty() || said == [ORIGIN] || (said == [LISTED] && allowed.is_some()),
                 "{headers:?}"
             );
             let elsewhere = headers
@@ -394,36 +396,36 @@ fn check(
                 .is_some_and(|site| site != "same-origin");
             assert!(said == [LISTED] || !elsewhere, "{headers:?}");
         }
-        Decision::CorsPreflight(_, origin) => {
+        Decision::CorsPreflight { origin, .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::Native(_))) && origin == LISTED);
         }
-        Decision::ShowSession(..) => assert!(is_signed_in),
-        Decision::FinishLogin(..) => {
+        Decision::ShowSession { .. } => assert!(is_signed_in),
+        Decision::FinishLogin { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::Callback)))
         }
-        Decision::ConfirmLogout(_, user) => assert_eq!(user.is_some(), is_signed_in),
-        Decision::BackchannelLogout(_) => {
+        Decision::ConfirmLogout { user, .. } => assert_eq!(user.is_some(), is_signed_in),
+        Decision::BackchannelLogout { .. } => {
             assert!(
                 matches!(route, Route::Endpoint(_, Endpoint::BackchannelLogout))
                     && info.method == Method::POST
             );
         }
-        Decision::FrontchannelLogout(place) => {
+        Decision::FrontchannelLogout { app_ref } => {
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             assert!(
                 info.method == Method::GET
                     && info.client_kind == ClientKind::EmbeddedFrame
                     && site != Some(b"cross-site")
             );
-            assert!(place.app.offers.frontchannel_logout && site.is_some());
+            assert!(app_ref.app.offers.frontchannel_logout && site.is_some());
         }
-        Decision::ReceiveWebhook(place) => {
-            assert!(place.app.offers.fusionauth_webhooks && info.method == Method::POST);
+        Decision::ReceiveWebhook { app_ref } => {
+            assert!(app_ref.app.offers.fusionauth_webhooks && info.method == Method::POST);
         }
-        Decision::ShowSignedOut(_) => {
+        Decision::ShowSignedOut { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::SignedOut)))
         }
-        Decision::RedirectToCanonicalOrigin(_) => {
+        Decision::RedirectToCanonicalOrigin { .. } => {
             assert!(matches!(route, Route::Alias(_)) && info.method == Method::GET);
         }
         Decision::Refuse(refusal) => {

@@ -9,11 +9,11 @@ use crate::auth::native::dpop::DpopRejection;
 use crate::auth::native::tokens::hand_over;
 use crate::auth::native::{NativeFailure, NativeTokens, Proving};
 use crate::auth::session::authenticate::{
-    Authentication, ResumeMode, SessionCache, SessionUpdate, SessionValidity, session_key_ref,
+    Authentication, SessionCache, SessionUpdate, SessionValidity, session_key_ref,
 };
 use crate::policy::decide::Caller;
 use crate::policy::native::{Native, NativeCredentials};
-use crate::policy::route::AppRef;
+use crate::policy::route::{AppRef, ResumeMode};
 use crate::session::grant::LastActivity;
 use crate::session::native::{NativeAccess, Token, read};
 use crate::session::token::{TokenError, TokenRefusal};

@@ -14,7 +14,7 @@ use crate::auth::session::cookies::{self, SetCookieHeaders};
 use crate::auth::{Auth, Unavailable, login::loop_guard};
 use crate::policy::decide::Caller;
 use crate::policy::native::NativeCredentials;
-use crate::policy::route::AppRef;
+use crate::policy::route::{AppRef, ResumeMode};
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::SessionJwt;
@@ -38,18 +38,6 @@ impl SessionCache {
     pub fn new(sessions: usize) -> Self {
         Self(Cache::new(sessions))
     }
-}
-
-/// How much authentication may do for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResumeMode {
-    /// Only decrypts cookies, for public paths: never waits, never fails, sets no cookie.
-    ReadOnly,
-    /// Requires a valid session, but the response cannot set cookies (protocol upgrades): no
-    /// refresh.
-    NoSetCookie,
-    /// Refreshes the session if needed.
-    Refresh,
 }
 
 /// The result of authentication. The session update takes effect when the response head is written.

@@ -8,9 +8,10 @@ use crate::auth::Auth;
 use crate::auth::app::AppAuth;
 use crate::auth::refresh::single_flight::Refreshed;
 use crate::auth::session::authenticate::{
-    Authentication, ResumeMode, SessionUpdate, SessionValidity, open_jwt,
+    Authentication, SessionUpdate, SessionValidity, open_jwt,
 };
 use crate::policy::decide::Caller;
+use crate::policy::route::ResumeMode;
 use crate::session::cookie::RequestCookies;
 use crate::session::validity::{LiveSession, NeedsRefresh, NoSessionReason};
 use crate::types::time::Timestamp;

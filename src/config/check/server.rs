@@ -126,19 +126,19 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
         );
     }
     let requests = LimiterSettings {
-        most: max_in_flight_requests(
+        max_in_flight: max_in_flight_requests(
             raw.max_in_flight_requests,
             &at.key("max_in_flight_requests"),
         )
         .unwrap_or(size(MAX_REQUESTS)),
-        most_waiting: size(bounded(
+        max_queued: size(bounded(
             raw.max_queued_requests,
             &at.key("max_queued_requests"),
             "requests that wait",
             MAX_WAITING_REQUESTS,
             0..=100_000,
         )),
-        timeout: raw
+        queue_timeout: raw
             .queue_timeout
             .map_or(REQUEST_WAIT, |span| wait(span, &at.key("queue_timeout"))),
     };

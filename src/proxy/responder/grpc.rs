@@ -1,16 +1,16 @@
-//! Refusals as gRPC clients read them (gRPC over HTTP/2, "Responses"): status 200, and what happened in a head that is
-//! trailers at once. They never follow a redirect, and never read a document.
+//! gRPC error responses (gRPC over HTTP/2, "Responses"): status 200, with the error in a trailers-only head. gRPC clients
+//! follow no redirect and read no document.
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::{ErrorResponse, insert, shown};
+use super::response::insert;
 use crate::types::body::Body;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// What stands escaped in a message.
+/// Bytes that are percent-encoded in a message.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// A gRPC status (gRPC "Status codes and their use in gRPC").
@@ -25,7 +25,7 @@ enum Status {
 }
 
 impl Status {
-    /// What a gRPC client would make of this HTTP status itself (gRPC "HTTP to gRPC Status Code Mapping").
+    /// The status that a gRPC client derives from this HTTP status (gRPC "HTTP to gRPC Status Code Mapping").
     const fn of(status: StatusCode) -> Self {
         match status {
             StatusCode::BAD_REQUEST => Self::Internal,
@@ -41,25 +41,15 @@ impl Status {
     }
 }
 
-pub(super) fn refusal(error: &ErrorResponse<'_>) -> Response<Body> {
+/// An error response.
+pub(super) fn error(status: StatusCode, message: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     insert(headers, header::CONTENT_TYPE, "application/grpc");
     insert(headers, header::CACHE_CONTROL, "no-store");
-    headers.insert(
-        GRPC_STATUS,
-        HeaderValue::from(Status::of(error.status) as u16),
-    );
-    let message = format!(
-        "{} ({})",
-        error.text.title,
-        shown(error.code, error.request_id)
-    );
-    insert(
-        headers,
-        GRPC_MESSAGE,
-        &utf8_percent_encode(&message, ESCAPED).to_string(),
-    );
+    headers.insert(GRPC_STATUS, HeaderValue::from(Status::of(status) as u16));
+    let message = utf8_percent_encode(message, ESCAPED).to_string();
+    insert(headers, GRPC_MESSAGE, &message);
     response
 }
 
@@ -68,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_mapped_as_grpc_says() {
+    fn http_status_maps_to_grpc_status() {
         for (http, grpc) in [
             (400, 13),
             (401, 16),

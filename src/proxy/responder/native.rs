@@ -3,20 +3,24 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use super::super::request_id::RequestId;
-use super::{Responder, TaggedResponse, insert, login_path, of_text};
+use super::Responder;
+use super::login::login_path;
+use super::response::{ResponseUpdate, TaggedResponse, insert, text_response};
 use crate::auth::Unavailable;
 use crate::auth::bearer::dpop::DpopError;
 use crate::auth::native::{NativeFailure, NativeOutcome, NativeTokens};
 use crate::identity::return_to::ReturnTo;
 use crate::oidc::password::WhyRefused;
 use crate::policy::app::App;
-use crate::policy::native::{NativeCall, REFRESH_TOKEN};
+use crate::policy::native::NativeCall;
 use crate::policy::native_request::NativeRequestError;
+use crate::proxy::request_body::ReadBodyError;
+use crate::proxy::request_id::RequestId;
 use crate::session::validity::NoSessionReason;
+use crate::types::body::Body;
 
 /// How long a browser remembers that a web origin may call.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
@@ -37,55 +41,6 @@ struct Failed<'f> {
     token_is_dead: bool,
     /// What the next proof of possession has to carry.
     nonce: Option<HeaderValue>,
-}
-
-/// Why a body could not be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestBodyError {
-    /// It is larger than such bodies are.
-    TooLarge,
-    /// It did not arrive in time, or not whole.
-    Broke,
-}
-
-impl TaggedResponse {
-    /// The answer with tokens that a refresh in the same request brought, which no cache may keep.
-    #[must_use]
-    pub fn with_tokens(mut self, tokens: Option<NativeTokens>) -> Self {
-        let Some(tokens) = tokens else { return self };
-        let headers = self.response.headers_mut();
-        insert(headers, header::CACHE_CONTROL, "no-store");
-        insert(
-            headers,
-            const { HeaderName::from_static("doorward-access-token") },
-            &tokens.access_token,
-        );
-        if let Some(refresh_token) = &tokens.refresh_token {
-            insert(
-                headers,
-                const { HeaderName::from_static(REFRESH_TOKEN) },
-                refresh_token,
-            );
-        }
-        self
-    }
-
-    /// The same, for a page of this origin to read (Fetch section 3.2).
-    #[must_use]
-    pub fn readable_by(mut self, origin: Option<&str>) -> Self {
-        let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(origin).ok()) else {
-            return self;
-        };
-        let headers = self.response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        insert(
-            headers,
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Retry-After, WWW-Authenticate",
-        );
-        headers.append(header::VARY, const { HeaderValue::from_static("Origin") });
-        self
-    }
 }
 
 impl Responder {
@@ -110,7 +65,7 @@ impl Responder {
             }
             NativeOutcome::LoggedOut(set_cookies) => {
                 let mut response =
-                    of_text(StatusCode::NO_CONTENT, "application/json", String::new());
+                    text_response(StatusCode::NO_CONTENT, "application/json", String::new());
                 response.headers_mut().remove(header::CONTENT_TYPE);
                 TaggedResponse { code, response }.with_cookies(set_cookies)
             }
@@ -140,20 +95,20 @@ impl Responder {
     }
 
     /// A body that could not be had.
-    pub fn native_without_body(
+    pub(in crate::proxy) fn native_without_body(
         &self,
         app: &App,
         call: NativeCall,
-        why: RequestBodyError,
+        why: ReadBodyError,
         request_id: RequestId,
     ) -> TaggedResponse {
         let (status, code, text) = match why {
-            RequestBodyError::TooLarge => (
+            ReadBodyError::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
                 "The body is too large.",
             ),
-            RequestBodyError::Broke => (
+            ReadBodyError::Incomplete => (
                 StatusCode::REQUEST_TIMEOUT,
                 "body_aborted",
                 "The body did not arrive in time.",
@@ -171,7 +126,7 @@ impl Responder {
 
     /// That pages of `origin` may call (Fetch section 3.2.3).
     pub fn preflight(&self, origin: &str, code: &'static str) -> TaggedResponse {
-        let mut response = of_text(StatusCode::NO_CONTENT, "application/json", String::new());
+        let mut response = text_response(StatusCode::NO_CONTENT, "application/json", String::new());
         let headers = response.headers_mut();
         headers.remove(header::CONTENT_TYPE);
         insert(headers, header::ACCESS_CONTROL_ALLOW_METHODS, "POST");
@@ -219,7 +174,7 @@ impl Responder {
                 );
                 members.insert("status".to_owned(), json!(failed.status.as_u16()));
                 members.insert("detail".to_owned(), json!(failed.text));
-                of_text(
+                text_response(
                     failed.status,
                     "application/problem+json",
                     Value::Object(members).to_string(),
@@ -247,7 +202,10 @@ impl Responder {
             code: failed.code,
             response,
         }
-        .with_nonce(failed.nonce.clone())
+        .apply(ResponseUpdate {
+            dpop_nonce: failed.nonce.clone(),
+            ..ResponseUpdate::default()
+        })
     }
 }
 
@@ -468,8 +426,8 @@ fn of_tokens(tokens: &NativeTokens) -> Value {
     body
 }
 
-fn of_json(status: StatusCode, body: &Value) -> http::Response<crate::types::body::Body> {
-    let mut response = of_text(status, "application/json", body.to_string());
+fn of_json(status: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = text_response(status, "application/json", body.to_string());
     // RFC 6749 section 5.1.
     insert(
         response.headers_mut(),

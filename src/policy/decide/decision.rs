@@ -1,0 +1,188 @@
+//! Decisions: what is done with a request.
+
+use std::sync::Arc;
+
+use super::Permit;
+use super::caller::Caller;
+use super::reason::Reason;
+use crate::identity::identity::Identity;
+use crate::identity::post_id::PostId;
+use crate::identity::return_to::ReturnTo;
+use crate::policy::client_kind::ClientKind;
+use crate::policy::native::{Native, NativeCall};
+use crate::policy::route::AppRef;
+use crate::policy::rules::AccessRequirement;
+use crate::session::token::LiveToken;
+use crate::session::validity::{LiveSession, NoSessionReason};
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Decision<'a> {
+    /// Forward it to the app.
+    Forward(Permit<'a>),
+    /// Redirect the browser to the login.
+    StartLogin {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// Where the login leads.
+        return_to: ReturnTo,
+        /// Why there is no session.
+        reason: NoSessionReason,
+    },
+    /// Preserve the submitted form and redirect the browser to the login.
+    PreservePost {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The page that contains the form.
+        return_to: ReturnTo,
+        /// Why there is no session.
+        reason: NoSessionReason,
+    },
+    /// Ask whether to replay a preserved form.
+    ConfirmPostReplay {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The session.
+        live: LiveSession,
+        /// The preserved form.
+        post_id: PostId,
+    },
+    /// Handle the provider's redirect to the callback.
+    FinishLogin {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The caller before the login.
+        caller: Caller,
+    },
+    /// Ask whether to log out.
+    ConfirmLogout {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The user of the session, if there is a session.
+        user: Option<Arc<Identity>>,
+    },
+    /// Log out.
+    Logout {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Handle a logout token from the provider (OpenID Connect Back-Channel Logout).
+    BackchannelLogout {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Run the call of a native app. Its body says which.
+    Native {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The app's settings for native clients.
+        native: &'a Native,
+        /// The endpoint.
+        call: NativeCall,
+        /// The allowed web origin that calls. It may read the response.
+        origin: Option<String>,
+    },
+    /// Respond to the CORS preflight request of an allowed web origin.
+    CorsPreflight {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The web origin.
+        origin: String,
+    },
+    /// End the session of the browser that embeds this request in a frame (OpenID Connect
+    /// Front-Channel Logout).
+    FrontchannelLogout {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Handle a webhook event from FusionAuth.
+    ReceiveWebhook {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Show the page after a logout.
+    ShowSignedOut {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Return the session's user and lifetimes.
+    ShowSession {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// The session.
+        live: LiveSession,
+    },
+    /// Redirect a login request that has a session.
+    AlreadySignedIn {
+        /// The app.
+        app_ref: AppRef<'a>,
+        /// Where the login leads.
+        return_to: ReturnTo,
+    },
+    /// Redirect the browser from an alias to the app's canonical origin.
+    RedirectToCanonicalOrigin {
+        /// The app.
+        app_ref: AppRef<'a>,
+    },
+    /// Refuse it.
+    Refuse(Refusal<'a>),
+}
+
+/// A refusal: its reason, and what the response needs.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// The reason.
+    pub reason: Reason,
+    /// The app, if the host has one.
+    pub app_ref: Option<AppRef<'a>>,
+    /// The client, which determines the format of the response.
+    pub client_kind: ClientKind,
+    /// The authenticated user who is not authorized.
+    pub user: Option<Arc<Identity>>,
+    /// Where a login would lead.
+    pub return_to: Option<ReturnTo>,
+    /// What the route requires.
+    pub requirement: Option<&'a AccessRequirement>,
+    /// The access token that is not authorized.
+    pub token: Option<LiveToken>,
+}
+
+impl<'a> Refusal<'a> {
+    /// A refusal without further details.
+    pub const fn new(reason: Reason, app_ref: Option<AppRef<'a>>, client_kind: ClientKind) -> Self {
+        Self {
+            reason,
+            app_ref,
+            client_kind,
+            user: None,
+            return_to: None,
+            requirement: None,
+            token: None,
+        }
+    }
+}
+
+impl Decision<'_> {
+    /// The stable code for logs and metrics.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Forward(_) => "forward",
+            Self::StartLogin { .. } => "start_login",
+            Self::PreservePost { .. } => "post_preserved",
+            Self::ConfirmPostReplay { .. } => "post_replay_confirm",
+            Self::FinishLogin { .. } => "finish_login",
+            Self::ConfirmLogout { .. } => "confirm_logout",
+            Self::Logout { .. } => "logout",
+            Self::BackchannelLogout { .. } => "backchannel_logout",
+            Self::Native { call, .. } => call.code(),
+            Self::CorsPreflight { .. } => "cors_preflight",
+            Self::FrontchannelLogout { .. } => "frontchannel_logout",
+            Self::ReceiveWebhook { .. } => "fusionauth_webhook",
+            Self::ShowSignedOut { .. } => "signed_out",
+            Self::ShowSession { .. } => "session",
+            Self::AlreadySignedIn { .. } => "already_signed_in",
+            Self::RedirectToCanonicalOrigin { .. } => "redirect_to_canonical_origin",
+            Self::Refuse(refusal) => refusal.reason.code(),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Decisions about requests that require a login.
+
+use http::{HeaderMap, header};
+
+use super::decision::{Decision, Refusal};
+use super::reason::Reason;
+use crate::identity::return_to::ReturnTo;
+use crate::policy::client_kind::ClientKind;
+use crate::policy::post_replay::{PreservePostError, check_preservable};
+use crate::policy::request_info::RequestInfo;
+use crate::policy::route::AppRef;
+use crate::policy::rules::AccessRequirement;
+use crate::session::validity::NoSessionReason;
+
+/// A login that a request requires.
+pub(super) struct LoginRequest<'a> {
+    /// Where the login leads.
+    pub(super) return_to: ReturnTo,
+    /// Why there is no session.
+    pub(super) reason: NoSessionReason,
+    /// What the route requires.
+    pub(super) requirement: Option<&'a AccessRequirement>,
+}
+
+/// Requires a login for a request to the app. It leads to the requested page, or to the page that contains the script
+/// or form.
+pub(super) fn require_app_login<'a>(
+    info: &'a RequestInfo,
+    headers: &HeaderMap,
+    app_ref: AppRef<'a>,
+    requirement: &'a AccessRequirement,
+    reason: NoSessionReason,
+) -> Decision<'a> {
+    let page = match info.client_kind {
+        ClientKind::Navigation | ClientKind::EmbeddedFrame => Some(info.target.as_str()),
+        ClientKind::FormSubmission | ClientKind::NonBrowser | ClientKind::Grpc => {
+            referring_page(headers, app_ref)
+        }
+    };
+    let return_to = page
+        .and_then(|page| ReturnTo::parse(page, &app_ref.app.prefix))
+        .unwrap_or_else(ReturnTo::root);
+    if info.client_kind == ClientKind::FormSubmission
+        && check_preservable(info, headers, app_ref.app).is_ok()
+    {
+        return Decision::PreservePost {
+            app_ref,
+            return_to,
+            reason,
+        };
+    }
+    let login = LoginRequest {
+        return_to,
+        reason,
+        requirement: Some(requirement),
+    };
+    require_login(info, headers, app_ref, login)
+}
+
+/// Path and query of the app's own page that sent the request.
+fn referring_page<'h>(headers: &'h HeaderMap, app_ref: AppRef<'_>) -> Option<&'h str> {
+    let referer = headers.get(header::REFERER)?.to_str().ok()?;
+    referer
+        .strip_prefix(app_ref.app.origin.to_string().as_str())
+        .filter(|page| page.starts_with('/'))
+}
+
+/// Starts the login for a navigation, and refuses every other request.
+pub(super) fn require_login<'a>(
+    info: &'a RequestInfo,
+    headers: &HeaderMap,
+    app_ref: AppRef<'a>,
+    login: LoginRequest<'a>,
+) -> Decision<'a> {
+    let LoginRequest {
+        return_to,
+        reason,
+        requirement,
+    } = login;
+    let refused_because = match info.client_kind {
+        ClientKind::Navigation => {
+            return Decision::StartLogin {
+                app_ref,
+                return_to,
+                reason,
+            };
+        }
+        ClientKind::FormSubmission => {
+            let error = check_preservable(info, headers, app_ref.app).err();
+            let error = error.unwrap_or(PreservePostError::UnsupportedContentType);
+            Reason::PostNotPreserved(reason, error)
+        }
+        ClientKind::EmbeddedFrame => Reason::LoginBlockedInFrame(reason),
+        ClientKind::NonBrowser | ClientKind::Grpc => Reason::LoginRequired(reason),
+    };
+    Decision::Refuse(Refusal {
+        return_to: Some(return_to),
+        requirement,
+        ..Refusal::new(refused_because, Some(app_ref), info.client_kind)
+    })
+}

@@ -1,0 +1,95 @@
+//! Reasons for refusing a request, each with a stable code and a status.
+
+use http::StatusCode;
+
+use crate::policy::post_replay::PreservePostError;
+use crate::policy::request_info::InvalidRequest;
+use crate::session::token::TokenRefusal;
+use crate::session::validity::NoSessionReason;
+use crate::types::target::TargetError;
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The request is malformed or ambiguous.
+    InvalidRequest(InvalidRequest),
+    /// The path has an ambiguity that the app does not allow.
+    UnsupportedPath,
+    /// No app has the requested host.
+    Misdirected,
+    /// The request has no session.
+    LoginRequired(NoSessionReason),
+    /// The request has no session, and its form cannot be preserved during a login.
+    PostNotPreserved(NoSessionReason, PreservePostError),
+    /// The preserved POST does not exist, or belongs to another browser.
+    NoPreservedPost,
+    /// The POST was preserved for a user other than the one who logged in.
+    PostOfAnotherUser,
+    /// The request has no session, and providers do not allow a login inside a frame.
+    LoginBlockedInFrame(NoSessionReason),
+    /// Only an access token is accepted, and the request has none.
+    TokenRequired,
+    /// The access token is not accepted.
+    TokenRefused(TokenRefusal),
+    /// The claims do not satisfy the rule.
+    Forbidden,
+    /// The token belongs to a client, and the rule requires a user.
+    UserRequired,
+    /// The rule denies everyone.
+    Denied,
+    /// The endpoint prefix has no such endpoint.
+    NoSuchEndpoint,
+    /// The endpoint allows only these methods.
+    MethodNotAllowed(&'static str),
+    /// A state-changing request comes from another origin.
+    CrossSite,
+}
+
+impl Reason {
+    /// The stable code for logs, metrics and pages.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(why) => why.code(),
+            Self::UnsupportedPath => "unsupported_path",
+            Self::Misdirected => "misdirected",
+            Self::LoginRequired(why) => why.code(),
+            Self::PostNotPreserved(..) => "post_not_preserved",
+            Self::NoPreservedPost => "no_preserved_post",
+            Self::PostOfAnotherUser => "post_of_another_user",
+            Self::LoginBlockedInFrame(_) => "login_blocked_in_frame",
+            Self::TokenRequired => "token_missing",
+            Self::TokenRefused(refusal) => refusal.code,
+            Self::Forbidden => "forbidden",
+            Self::UserRequired => "user_required",
+            Self::Denied => "denied",
+            Self::NoSuchEndpoint => "no_such_endpoint",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::CrossSite => "cross_site",
+        }
+    }
+
+    /// The status of the response.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(InvalidRequest::Method) => StatusCode::NOT_IMPLEMENTED,
+            Self::InvalidRequest(InvalidRequest::Target(TargetError::TooLong)) => {
+                StatusCode::URI_TOO_LONG
+            }
+            Self::InvalidRequest(InvalidRequest::Expectation) => StatusCode::EXPECTATION_FAILED,
+            Self::InvalidRequest(_) | Self::UnsupportedPath => StatusCode::BAD_REQUEST,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::LoginRequired(_)
+            | Self::PostNotPreserved(..)
+            | Self::LoginBlockedInFrame(_)
+            | Self::TokenRequired
+            | Self::TokenRefused(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden
+            | Self::UserRequired
+            | Self::Denied
+            | Self::CrossSite
+            | Self::PostOfAnotherUser => StatusCode::FORBIDDEN,
+            Self::NoSuchEndpoint | Self::NoPreservedPost => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Request context: the parts of a request that the execution of its decision needs.
+
+use http::request::Parts;
+
+use super::request_id::RequestId;
+use super::request_telemetry::RequestRecord;
+use crate::identity::post_id::PostId;
+use crate::policy::request_info::RequestInfo;
+use crate::policy::route::AppRef;
+use crate::session::cookie::RequestCookies;
+use crate::session::login_loop::TransportHints;
+use crate::types::body::Body;
+
+/// A request whose decision is executed.
+pub(super) struct RequestContext<'r> {
+    pub(super) info: &'r RequestInfo,
+    pub(super) cookies: &'r RequestCookies<'r>,
+    pub(super) parts: &'r mut Parts,
+    pub(super) body: Body,
+    /// The preserved POST that the body asks to replay.
+    pub(super) replayed_post: Option<PostId>,
+    pub(super) record: &'r mut RequestRecord,
+}
+
+impl RequestContext<'_> {
+    pub(super) fn request_id(&self) -> RequestId {
+        self.record.request_id()
+    }
+
+    /// How the request reached the app, for the diagnosis of a login loop.
+    pub(super) fn transport_hints(&self, app_ref: AppRef<'_>) -> TransportHints {
+        TransportHints::read(&self.parts.headers, &app_ref.app.origin)
+    }
+}

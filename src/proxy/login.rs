@@ -1,0 +1,142 @@
+//! Browser login: redirects to the provider, the callback, and the page about a login loop.
+
+use http::StatusCode;
+
+use super::Proxy;
+use super::context::RequestContext;
+use super::request_id::RequestId;
+use super::responder::TaggedResponse;
+use crate::auth::login::callback::{LoginFailure, LoginOutcome};
+use crate::auth::session::cookies::SetCookieHeaders;
+use crate::identity::return_to::ReturnTo;
+use crate::policy::decide::Caller;
+use crate::policy::route::AppRef;
+use crate::session::login_loop::LoginLoopCause;
+use crate::session::validity::NoSessionReason;
+
+impl Proxy {
+    /// Redirects to the provider, or shows the error page if logins loop.
+    pub(super) async fn start_login(
+        &self,
+        app_ref: AppRef<'_>,
+        return_to: &ReturnTo,
+        reason: NoSessionReason,
+        context: RequestContext<'_>,
+    ) -> TaggedResponse {
+        let hints = context.transport_hints(app_ref);
+        let cookies = context.cookies;
+        let request_id = context.request_id();
+        if let Some((cause, set_cookies)) = self.auth.login_loop(app_ref, cookies, reason, hints) {
+            return self
+                .redirect_loop_page(app_ref, cause, return_to, request_id)
+                .with_cookies(set_cookies);
+        }
+        match self
+            .auth
+            .start_login(app_ref, cookies, return_to, hints)
+            .await
+        {
+            Ok(start) => self
+                .responder
+                .redirect(StatusCode::FOUND, &start.location, "start_login")
+                .with_cookies(start.set_cookies),
+            Err(unavailable) => {
+                self.responder
+                    .unavailable(context.info, Some(app_ref), unavailable, request_id)
+            }
+        }
+    }
+
+    /// Handles the provider's redirect to the callback endpoint.
+    pub(super) async fn finish_login(
+        &self,
+        app_ref: AppRef<'_>,
+        caller: &Caller,
+        context: RequestContext<'_>,
+    ) -> TaggedResponse {
+        let query = context.info.target.query().unwrap_or_default();
+        let hints = context.transport_hints(app_ref);
+        let outcome = self
+            .auth
+            .finish_login(app_ref, query, context.cookies, caller, hints)
+            .await;
+        let app_cookies = if outcome.is_of_another_person() {
+            self.logout_app(app_ref, context.info, &context.parts.headers)
+                .await
+        } else {
+            SetCookieHeaders::new()
+        };
+        self.login_finished(app_ref, outcome, context.request_id())
+            .with_cookies(app_cookies)
+    }
+
+    /// Responds to a login request of a browser that has a session.
+    pub(super) fn already_signed_in(
+        &self,
+        app_ref: AppRef<'_>,
+        return_to: &ReturnTo,
+        code: &'static str,
+        context: &RequestContext<'_>,
+    ) -> TaggedResponse {
+        match self.auth.sent_back(app_ref, context.cookies, return_to) {
+            Ok(set_cookies) => self
+                .redirect_back(app_ref, return_to, code)
+                .with_cookies(set_cookies),
+            Err((cause, set_cookies)) => self
+                .redirect_loop_page(app_ref, cause, return_to, context.request_id())
+                .with_cookies(set_cookies),
+        }
+    }
+
+    pub(super) fn redirect_loop_page(
+        &self,
+        app_ref: AppRef<'_>,
+        cause: LoginLoopCause,
+        return_to: &ReturnTo,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let failure = LoginFailure::Loop(cause);
+        self.responder
+            .login_failed(app_ref.app, &failure, return_to, request_id)
+    }
+
+    fn login_finished(
+        &self,
+        app_ref: AppRef<'_>,
+        outcome: LoginOutcome,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        match outcome {
+            LoginOutcome::SignedIn {
+                return_to,
+                set_cookies,
+                ..
+            } => self
+                .redirect_back(app_ref, &return_to, "signed_in")
+                .with_cookies(set_cookies),
+            LoginOutcome::AlreadySignedIn(return_to, set_cookies) => self
+                .redirect_back(app_ref, &return_to, "already_signed_in")
+                .with_cookies(set_cookies),
+            LoginOutcome::Restarted(start) => self
+                .responder
+                .redirect(StatusCode::FOUND, &start.location, "login_restarted")
+                .with_cookies(start.set_cookies),
+            LoginOutcome::Failed(failure, set_cookies, return_to) => {
+                tracing::warn!(app = %app_ref.app.name, %request_id, code = failure.code(), "login_page_shown");
+                self.responder
+                    .login_failed(app_ref.app, &failure, &return_to, request_id)
+                    .with_cookies(set_cookies)
+            }
+        }
+    }
+
+    fn redirect_back(
+        &self,
+        app_ref: AppRef<'_>,
+        return_to: &ReturnTo,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let location = format!("{}{return_to}", app_ref.app.origin);
+        self.responder.redirect(StatusCode::FOUND, &location, code)
+    }
+}

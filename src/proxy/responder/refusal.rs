@@ -1,0 +1,129 @@
+//! Responses to refused requests.
+
+use http::header;
+use http::request::Parts;
+
+use super::Responder;
+use super::error::{ErrorResponse, href, support_code};
+use super::login::login_path;
+use super::response::{TaggedResponse, insert, page_response};
+use super::user_pages::display_name;
+use crate::policy::app::App;
+use crate::policy::client_kind::ClientKind;
+use crate::policy::decide::{Reason, Refusal};
+use crate::policy::request_info::InvalidRequest;
+use crate::proxy::challenge;
+use crate::proxy::messages;
+use crate::proxy::pages::{ForbiddenPage, FormNotSentPage, FrameLoginPage, Page};
+use crate::proxy::request_id::RequestId;
+
+impl Responder {
+    /// The response to a malformed or ambiguous request.
+    pub fn invalid_request(
+        &self,
+        parts: &Parts,
+        error: InvalidRequest,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let error = of_reason(Reason::InvalidRequest(error), None, request_id);
+        let client_kind = ClientKind::read(&parts.method, &parts.headers);
+        let mut response = self.render(client_kind, &error);
+        // With an ambiguous length, the start of the next request is unknown.
+        insert(response.response.headers_mut(), header::CONNECTION, "close");
+        response
+    }
+
+    /// The response to a refused request.
+    pub fn refusal(&self, refusal: &Refusal<'_>, request_id: RequestId) -> TaggedResponse {
+        let app = refusal.app_ref.map(|app_ref| app_ref.app.as_ref());
+        let login = app
+            .zip(refusal.return_to.as_ref())
+            .map(|(app, return_to)| login_path(app, return_to));
+        let mut response = match self.refusal_page(refusal, app, login.as_deref(), request_id) {
+            Some(page) => TaggedResponse {
+                code: refusal.reason.code(),
+                response: page_response(refusal.reason.status(), page),
+            },
+            None => {
+                let error = ErrorResponse {
+                    login,
+                    ..of_reason(refusal.reason, app, request_id)
+                };
+                self.render(refusal.client_kind, &error)
+            }
+        };
+        let headers = response.response.headers_mut();
+        challenge::add(headers, refusal);
+        if let Reason::MethodNotAllowed(allowed) = refusal.reason {
+            insert(headers, header::ALLOW, allowed);
+        }
+        response
+    }
+
+    /// The page of a reason that has its own page.
+    fn refusal_page(
+        &self,
+        refusal: &Refusal<'_>,
+        app: Option<&App>,
+        login: Option<&str>,
+        request_id: RequestId,
+    ) -> Option<Page> {
+        let app = app?;
+        let site = app.origin.host();
+        let code = support_code(refusal.reason.code(), request_id);
+        match refusal.reason {
+            Reason::PostNotPreserved(_, error) => {
+                Some(self.pages.form_not_sent(&FormNotSentPage {
+                    site,
+                    because: messages::of_form_not_kept(error),
+                    login: &href(login?)?,
+                    request_id: &code,
+                }))
+            }
+            Reason::LoginBlockedInFrame(_) => Some(self.pages.frame_login(&FrameLoginPage {
+                site,
+                login: &href(login?)?,
+                request_id: &code,
+            })),
+            Reason::Forbidden if refusal.client_kind.reads_pages() => {
+                Some(self.pages.forbidden(&ForbiddenPage {
+                    site,
+                    user: &display_name(refusal.user.as_ref()?),
+                    log_out: &href(&app.endpoint_path("logout"))?,
+                    home: &href("/")?,
+                    request_id: &code,
+                }))
+            }
+            Reason::InvalidRequest(_)
+            | Reason::UnsupportedPath
+            | Reason::Misdirected
+            | Reason::LoginRequired(_)
+            | Reason::NoPreservedPost
+            | Reason::PostOfAnotherUser
+            | Reason::TokenRequired
+            | Reason::TokenRefused(_)
+            | Reason::Forbidden
+            | Reason::UserRequired
+            | Reason::Denied
+            | Reason::NoSuchEndpoint
+            | Reason::MethodNotAllowed(_)
+            | Reason::CrossSite => None,
+        }
+    }
+
+    /// The response to a native call that only the app's own origin may send.
+    pub fn cross_site(&self, app: &App, request_id: RequestId) -> TaggedResponse {
+        let error = of_reason(Reason::CrossSite, Some(app), request_id);
+        self.render(ClientKind::NonBrowser, &error)
+    }
+}
+
+fn of_reason(reason: Reason, app: Option<&App>, request_id: RequestId) -> ErrorResponse<'_> {
+    ErrorResponse::new(
+        reason.status(),
+        reason.code(),
+        messages::of_reason(reason),
+        app,
+        request_id,
+    )
+}

@@ -1,0 +1,110 @@
+//! Responses to requests that cannot be served now: the provider, the store or the app fails, or a limit is reached.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Responder;
+use super::error::ErrorResponse;
+use super::response::TaggedResponse;
+use crate::auth::Unavailable;
+use crate::policy::app::App;
+use crate::policy::client_kind::ClientKind;
+use crate::policy::request_info::RequestInfo;
+use crate::policy::route::AppRef;
+use crate::proxy::messages;
+use crate::proxy::request_id::RequestId;
+use crate::upstream::UpstreamError;
+
+impl Responder {
+    /// The provider or the store cannot be asked.
+    pub fn unavailable(
+        &self,
+        info: &RequestInfo,
+        app_ref: Option<AppRef<'_>>,
+        unavailable: Unavailable,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let app = app_ref.map(|app_ref| app_ref.app.as_ref());
+        let error = ErrorResponse::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            unavailable.code,
+            messages::of_outage(),
+            app,
+            request_id,
+        );
+        self.render(
+            info.client_kind,
+            &ErrorResponse {
+                retry_after: Some(unavailable.retry_after),
+                ..error
+            },
+        )
+    }
+
+    /// Too many requests are under way, in all or at the app.
+    pub fn busy(
+        &self,
+        client_kind: ClientKind,
+        app: Option<&App>,
+        code: &'static str,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let error = ErrorResponse::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code,
+            messages::of_busy(),
+            app,
+            request_id,
+        );
+        self.render(
+            client_kind,
+            &ErrorResponse {
+                retry_after: Some(Duration::from_secs(1)),
+                ..error
+            },
+        )
+    }
+
+    /// The backend gave no proper answer.
+    pub fn upstream_failed(
+        &self,
+        info: &RequestInfo,
+        app: &App,
+        error: &UpstreamError,
+        request_id: RequestId,
+    ) -> TaggedResponse {
+        let (status, retry_after) = match error {
+            UpstreamError::Unforwardable(_) | UpstreamError::RequestBroke => {
+                (StatusCode::BAD_REQUEST, None)
+            }
+            UpstreamError::RequestStalled => (StatusCode::REQUEST_TIMEOUT, None),
+            UpstreamError::Saturated => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Some(Duration::from_secs(1)),
+            ),
+            UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, None)
+            }
+            UpstreamError::Unresolved(_)
+            | UpstreamError::ConnectRefused(_)
+            | UpstreamError::Tls(_)
+            | UpstreamError::BrokeOff(_)
+            | UpstreamError::BadResponse(_) => (StatusCode::BAD_GATEWAY, None),
+        };
+        let error = ErrorResponse::new(
+            status,
+            error.code(),
+            messages::of_upstream(error),
+            Some(app),
+            request_id,
+        );
+        self.render(
+            info.client_kind,
+            &ErrorResponse {
+                retry_after,
+                ..error
+            },
+        )
+    }
+}

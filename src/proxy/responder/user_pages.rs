@@ -1,0 +1,153 @@
+//! Pages and the session document for signed-in users: logout, post replay, and `/session`.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::Responder;
+use super::error::href;
+use super::response::{TaggedResponse, page_response, text_response};
+use crate::identity::identity::Identity;
+use crate::identity::post_id::{PostId, REPLAY_FIELD};
+use crate::policy::app::App;
+use crate::proxy::pages::{LogoutConfirmPage, Page, SendFormPage, SignedOutPage};
+use crate::session::preserved_post::PreservedPost;
+use crate::session::validity::LiveSession;
+use crate::types::time::Timestamp;
+
+/// A preserved POST whose replay needs the user's confirmation.
+pub struct ReplayPrompt<'p> {
+    /// Its identifier.
+    pub post_id: &'p PostId,
+    /// The POST.
+    pub post: &'p PreservedPost,
+    /// Time since it was submitted.
+    pub age: Duration,
+}
+
+impl Responder {
+    /// The form that asks whether to log out.
+    pub fn logout_confirm(
+        &self,
+        app: &App,
+        user: Option<&Identity>,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let user = user.map(display_name);
+        self.page_or_error(
+            code,
+            href(&app.endpoint_path("logout")).zip(href("/")),
+            |(action, home)| {
+                let site = app.origin.host();
+                let page = LogoutConfirmPage {
+                    site,
+                    user: user.as_deref(),
+                    action: &action,
+                    home: &home,
+                };
+                self.pages.logout_confirm(&page)
+            },
+        )
+    }
+
+    /// The page that asks whether to replay a preserved POST.
+    pub fn replay_post(
+        &self,
+        app: &App,
+        user: &Identity,
+        prompt: &ReplayPrompt<'_>,
+    ) -> TaggedResponse {
+        /// Maximum number of field names on the page.
+        const SHOWN: usize = 8;
+        let ReplayPrompt { post_id, post, age } = prompt;
+        let names = post.field_names();
+        let fields: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+        self.page_or_error(
+            "post_replay_confirm",
+            href(&post.target).zip(href("/")),
+            |(action, home)| {
+                self.pages.replay_post(&SendFormPage {
+                    site: app.origin.host(),
+                    user: &display_name(user),
+                    target: &post.target,
+                    minutes: age.as_secs() / 60,
+                    of_nobody: post.user.is_none(),
+                    fields: &fields,
+                    more: names.len().saturating_sub(SHOWN),
+                    action: &action,
+                    field_name: REPLAY_FIELD,
+                    id: post_id.as_str(),
+                    home: &home,
+                })
+            },
+        )
+    }
+
+    /// What a person sees after logging out.
+    pub fn signed_out(
+        &self,
+        app: &App,
+        provider_may_remember: bool,
+        code: &'static str,
+    ) -> TaggedResponse {
+        self.page_or_error(code, href("/"), |home| {
+            let site = app.origin.host();
+            self.pages.signed_out(&SignedOutPage {
+                site,
+                provider_may_remember,
+                home: &home,
+            })
+        })
+    }
+
+    /// Who is signed in, and how many seconds the three clocks have left.
+    pub fn session(
+        &self,
+        app: &App,
+        live: &LiveSession,
+        now: Timestamp,
+        code: &'static str,
+    ) -> TaggedResponse {
+        let session = live.session();
+        let left = |end: Timestamp| end.since(now).as_secs();
+        let body = json!({
+            "sub": session.identity.subject.as_str(),
+            "name": display_name(&session.identity),
+            "jwt_expires_in": left(session.valid_until),
+            "idle_expires_in": left(live.last_activity().plus(app.limits.idle)),
+            "session_expires_in": left(session.started_at.plus(app.limits.absolute)),
+            "logout_url": app.endpoint_url("logout"),
+        });
+        TaggedResponse {
+            code,
+            response: text_response(StatusCode::OK, "application/json", body.to_string()),
+        }
+    }
+
+    /// Our own paths are always links; were one not, the page would still be an answer.
+    fn page_or_error<T>(
+        &self,
+        code: &'static str,
+        links: Option<T>,
+        page: impl FnOnce(T) -> Page,
+    ) -> TaggedResponse {
+        let response = match links {
+            Some(links) => page_response(StatusCode::OK, page(links)),
+            None => text_response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain; charset=utf-8",
+                "internal error".into(),
+            ),
+        };
+        TaggedResponse { code, response }
+    }
+}
+
+/// What a person is called on a page: the first of the usual claims.
+pub(super) fn display_name(user: &Identity) -> String {
+    ["name", "preferred_username", "email"]
+        .iter()
+        .find_map(|claim| user.claims.texts(claim).into_iter().next())
+        .unwrap_or_else(|| user.subject.as_str().to_owned())
+}
