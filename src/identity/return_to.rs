@@ -1,4 +1,5 @@
-//! Where a person goes back to after a login or logout: a path on our own origin, and nothing else.
+//! Return targets of logins: a path on the app's own origin. This is the protection against open
+//! redirect attacks.
 
 use std::fmt;
 

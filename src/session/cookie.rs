@@ -1,5 +1,6 @@
-//! Cookies on the wire (RFC 6265bis): their names, the one split of a request's `Cookie` fields, and the lines
-//! that set and expire them. A long value is cut into chunks; how many there may be is our limit, not the cookie's.
+//! Cookies (RFC 6265bis): names, the parser of `Cookie` headers, and the `Set-Cookie` headers that
+//! set and expire them. A long value is split into a limited number of chunks. Name prefixes and the
+//! rule that two different values count as none are the protection against cookie tossing.
 
 use std::time::Duration;
 
@@ -188,7 +189,7 @@ impl<'r> RequestCookies<'r> {
         Self { pairs: Vec::new() }
     }
 
-    /// The cookie's value. Two that differ are none: which of them is ours cannot be told.
+    /// The value of a cookie. Two different values of one name count as none (cookie tossing).
     pub fn get(&self, name: &str) -> Option<&'r str> {
         let mut values = self
             .pairs

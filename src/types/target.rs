@@ -1,5 +1,6 @@
-//! The request target in one canonical spelling: the path that rules are asked about is, byte for byte,
-//! the path that the backend gets. What two parsers could read apart is refused before any rule is asked.
+//! The canonical request target. The path that rules match is, byte for byte, the path that the app
+//! receives. A path that two parsers could read differently is refused before any rule is matched:
+//! this is the protection against path confusion.
 
 use std::borrow::Cow;
 
