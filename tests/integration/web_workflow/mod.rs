@@ -18,6 +18,7 @@ mod logout;
 mod loops;
 mod no_refresh_token;
 mod outage_grace;
+mod post_replay;
 mod preserved_posts;
 mod provider_down;
 mod refresh;
