@@ -107,7 +107,6 @@ const SINGLE_OWNERS: [(&str, &[&str], &str); 12] = [
         &[
             "src/config/",
             "src/cli.rs",
-            "src/cli/",
             "src/main.rs",
             "src/demo/files.rs",
         ],
@@ -169,6 +168,35 @@ const PERMIT_OWNER: &str = "src/policy/decide.rs";
 const MAX_LINES: usize = 500;
 const MAX_LINES_WITH_TESTS: usize = 600;
 
+/// Folders with import cycles that are still to be removed.
+const PENDING_CYCLES: [&str; 6] = [
+    "src/auth/:",
+    "src/config/:",
+    "src/oidc/:",
+    "src/session/:",
+    "src/upstream/:",
+    "src/upstream/http2/:",
+];
+/// Files and folders with banned phrases that are still to be reworded.
+const PENDING_PROSE: [&str; 16] = [
+    "config/reference.toml",
+    "src/auth/",
+    "src/config/",
+    "src/identity/",
+    "src/oidc/",
+    "src/policy/",
+    "src/proxy/",
+    "src/runtime.rs",
+    "src/server.rs",
+    "src/server/",
+    "src/session/",
+    "src/store/",
+    "src/types/",
+    "src/upstream/",
+    "src/worker.rs",
+    "tests/config/",
+];
+
 #[test]
 fn source_follows_the_rules() {
     let files = repository();
@@ -182,8 +210,10 @@ fn source_follows_the_rules() {
     let mut complaints = Vec::new();
     for file in rust {
         complaints.extend(module_doc(file));
-        complaints.extend(size(file));
-        if file.path.starts_with("src/") && !is_in(&file.path, &tests) {
+        if !file.path.starts_with("src/") || is_in(&file.path, &tests) {
+            complaints.extend(size_of_tests(file));
+        } else {
+            complaints.extend(size(file));
             for rule in [layers, purity, single_owners, permits, allows] {
                 complaints.extend(rule(file));
             }
@@ -194,20 +224,36 @@ fn source_follows_the_rules() {
 }
 
 #[test]
-#[ignore = "the tree does not pass yet"]
 fn imports_have_no_cycles() {
-    let complaints = cycles::cycles(&repository());
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+    assert_pending_only(&cycles::cycles(&repository()), &PENDING_CYCLES);
 }
 
 #[test]
-#[ignore = "the tree does not pass yet"]
 fn prose_has_no_banned_phrases() {
     let complaints: Vec<String> = repository()
         .iter()
         .flat_map(prose::banned_phrases)
         .collect();
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+    assert_pending_only(&complaints, &PENDING_PROSE);
+}
+
+/// Every complaint starts with a pending path, and every pending path has a complaint.
+fn assert_pending_only(complaints: &[String], pending: &[&str]) {
+    let is_pending = |complaint: &&String| pending.iter().any(|path| complaint.starts_with(path));
+    let new: Vec<&String> = complaints
+        .iter()
+        .filter(|complaint| !is_pending(complaint))
+        .collect();
+    assert!(new.is_empty(), "{new:#?}");
+    for path in pending {
+        let is_used = complaints
+            .iter()
+            .any(|complaint| complaint.starts_with(path));
+        assert!(
+            is_used,
+            "`{path}` has no complaints any more: remove it from the list"
+        );
+    }
 }
 
 /// A `compile_fail` doctest shows that no other module can create a `Permit`.
@@ -235,12 +281,7 @@ fn module_doc(file: &File) -> Vec<String> {
 }
 
 fn size(file: &File) -> Vec<String> {
-    let all = file.text.lines().count();
-    let bare = if is_test(&file.path) {
-        0
-    } else {
-        lines_without_tests(&file.text)
-    };
+    let (all, bare) = (file.text.lines().count(), lines_without_tests(&file.text));
     let is_long = bare > MAX_LINES || all > MAX_LINES_WITH_TESTS;
     let limits = format!("at most {MAX_LINES} and {MAX_LINES_WITH_TESTS}");
     complain(
@@ -249,6 +290,13 @@ fn size(file: &File) -> Vec<String> {
         all,
         &format!("{bare} lines, {all} with tests: {limits}"),
     )
+}
+
+/// The limit of files that contain tests only.
+fn size_of_tests(file: &File) -> Vec<String> {
+    let all = file.text.lines().count();
+    let what = format!("{all} lines: at most {MAX_LINES_WITH_TESTS}");
+    complain(all > MAX_LINES_WITH_TESTS, file, all, &what)
 }
 
 fn layers(file: &File) -> Vec<String> {
@@ -380,14 +428,6 @@ fn hidden_from_demo(files: &[File]) -> BTreeSet<(String, String)> {
         }
     }
     hidden
-}
-
-/// Whether the file has test code only.
-fn is_test(path: &str) -> bool {
-    path.starts_with("tests/")
-        || path
-            .split('/')
-            .any(|part| part == "tests" || part == "tests.rs")
 }
 
 fn top_module(path: &str) -> &str {

@@ -6,10 +6,15 @@ type Rule = fn(&File) -> Vec<String>;
 
 #[test]
 fn rules_reject_bad_code() {
-    let bad: [(Rule, &str, &str); 42] = [
+    let bad: [(Rule, &str, &str); 43] = [
         (module_doc, "src/a.rs", "use x;\n//! late"),
         (module_doc, "tests/a.rs", ""),
         (size, "src/a.rs", &"x\n".repeat(MAX_LINES + 1)),
+        (
+            size_of_tests,
+            "tests/a.rs",
+            &"x\n".repeat(MAX_LINES_WITH_TESTS + 1),
+        ),
         (
             size,
             "src/a.rs",
@@ -143,7 +148,11 @@ fn rules_accept_good_code() {
     let good: [(Rule, &str, &str); 21] = [
         (module_doc, "src/a.rs", "//! What this file contains."),
         (size, "src/a.rs", &"x\n".repeat(MAX_LINES)),
-        (size, "src/a/tests.rs", &"x\n".repeat(MAX_LINES + 1)),
+        (
+            size_of_tests,
+            "tests/a.rs",
+            &"x\n".repeat(MAX_LINES_WITH_TESTS),
+        ),
         (
             layers,
             "src/proxy/act.rs",
