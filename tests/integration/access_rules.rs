@@ -8,7 +8,7 @@ use crate::support::assertions::{
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::journey::cookie;
-use crate::support::provider::Person;
+use crate::support::provider::User;
 use serde_json::json;
 
 const RULES: &str = r#"
@@ -42,7 +42,7 @@ fn door() -> Doorward {
     Setup::plain().store_rules(RULES).start()
 }
 
-async fn status(door: &Doorward, user: Option<Person>, method: &str, path: &str) -> u16 {
+async fn status(door: &Doorward, user: Option<User>, method: &str, path: &str) -> u16 {
     let mut browser = match user {
         Some(user) => signed_in(door, user).await,
         None => door.browser(),
@@ -62,10 +62,10 @@ async fn status(door: &Doorward, user: Option<Person>, method: &str, path: &str)
 #[tokio::test]
 async fn rule_admits_exactly_the_named_users() {
     let door = door();
-    let alice = || Some(Person::new("alice", &[]));
-    let clerk = || Some(Person::new("carla", &["clerk"]));
-    let admin = || Some(Person::new("bob", &["admin", "other"]));
-    let of = |org: serde_json::Value| Some(Person::new("dora", &[]).with_claim("org", org));
+    let alice = || Some(User::new("alice", &[]));
+    let clerk = || Some(User::new("carla", &["clerk"]));
+    let admin = || Some(User::new("bob", &["admin", "other"]));
+    let of = |org: serde_json::Value| Some(User::new("dora", &[]).with_claim("org", org));
     let cases = [
         (None, "GET", "/", 200),
         (None, "POST", "/public/deep/er", 200),

@@ -8,7 +8,7 @@ use crate::support::assertions::{CART, alice, assert_error_page, signed_in};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::cookies::CookieContext;
 use crate::support::doorward::{Doorward, Setup};
-use crate::support::provider::{Endpoint, Flaw, Person};
+use crate::support::provider::{Endpoint, Flaw, User};
 
 /// The longest `Cookie` header that this browser sends to the store: to a page, the callback, the
 /// logout.
@@ -30,8 +30,8 @@ fn most_sent(door: &Doorward, browser: &Browser) -> usize {
 }
 
 /// A user with large claims.
-fn well_known(bytes: usize) -> Person {
-    Person::new("alice", &[]).with_claim("portrait", json!("x".repeat(bytes)))
+fn well_known(bytes: usize) -> User {
+    User::new("alice", &[]).with_claim("portrait", json!("x".repeat(bytes)))
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn oversized_claim_is_named_and_counted() {
         ),
     ];
     for (claims, named) in cases {
-        let mut user = Person::new("alice", &[]);
+        let mut user = User::new("alice", &[]);
         user.claims
             .extend(claims.as_object().expect("an object").clone());
         door.provider.sign_in(user);
@@ -168,7 +168,7 @@ async fn only_claims_in_use_are_kept() {
     door.provider
         .behave(|provider| provider.access_token_flaws = vec![Flaw::Without("apps")]);
     let apps = json!({ "store": { "roles": ["a", "b"], "x": 1 }, "forum": { "roles": vec!["moderator"; 500] } });
-    let mut browser = signed_in(&door, Person::new("alice", &[]).with_claim("apps", apps)).await;
+    let mut browser = signed_in(&door, User::new("alice", &[]).with_claim("apps", apps)).await;
     assert_eq!(door.store.last().header("x-roles"), Some("a,b"));
     door.pass(300);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);

@@ -7,7 +7,7 @@ use crate::support::assertions::{CART, Dialogue, alice, signed_in};
 use crate::support::backend::Received;
 use crate::support::browser::Browser;
 use crate::support::doorward::{Doorward, Setup};
-use crate::support::provider::Person;
+use crate::support::provider::User;
 
 const TEMPLATES: &str = r#"
 [apps.store.headers]
@@ -26,7 +26,7 @@ X-Half = "{sub} {nothing}"
 #[tokio::test]
 async fn claims_are_rendered_by_template() {
     let door = Setup::plain().store_rules(TEMPLATES).start();
-    let user = Person::new("alice", &["a,b", "c"])
+    let user = User::new("alice", &["a,b", "c"])
         .with_claim("name", json!("Zoë 李\r\nX-Evil: 1"))
         .with_claim("groups", json!(["staff", "Köln"]))
         .with_claim("address", json!({"city": "Aix 100%"}))

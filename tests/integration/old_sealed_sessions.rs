@@ -15,7 +15,7 @@ use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::deployment::Deployment;
 use crate::support::doorward::{BEGIN, Doorward, Setup};
-use crate::support::provider::{Endpoint, Person};
+use crate::support::provider::{Endpoint, User};
 use crate::support::redis::RedisServer;
 
 const DEPLOYMENT: &str = include_str!("fixtures/sealed_before_rename/deployment.json");
@@ -107,7 +107,7 @@ fn browser_with(door: &Doorward, cookies: &BTreeMap<String, String>) -> Browser 
 
 /// The provider still knows the grant of this session.
 fn restore_grant(door: &Doorward, name: &str, session: &RecordedSession) {
-    let person = Person::new(name, &[]);
+    let person = User::new(name, &[]);
     door.provider.restore_refresh_token(
         &session.refresh_token,
         "store",
@@ -216,7 +216,7 @@ async fn old_sealed_session_can_log_out() {
 async fn old_native_tokens_are_accepted() {
     let door = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
-    let grace = Person::new("grace", &[]);
+    let grace = User::new("grace", &[]);
     door.provider.restore_refresh_token(
         &recorded.provider_refresh_token,
         "store",
@@ -250,7 +250,7 @@ async fn old_device_token_exempts_from_the_account_throttle() {
     let door = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
     door.provider
-        .knows("grace", "secret", Person::new("grace", &[]));
+        .knows("grace", "secret", User::new("grace", &[]));
     let login = async |password: &str, device_token: Option<&str>| {
         let mut body = json!({ "username": "grace", "password": password });
         if let Some(token) = device_token {

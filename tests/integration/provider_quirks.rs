@@ -7,7 +7,7 @@ use crate::support::assertions::{
     CART, alice, assert_error_page, assert_problem, fetched, metric_reaches,
 };
 use crate::support::doorward::Setup;
-use crate::support::provider::{Endpoint, ExpiresIn, Fault, Flaw, Person};
+use crate::support::provider::{Endpoint, ExpiresIn, Fault, Flaw, User};
 
 #[tokio::test]
 async fn unchanged_refresh_token_is_no_reuse() {
@@ -139,7 +139,7 @@ async fn missing_claims_are_fetched_from_userinfo() {
             provider.id_token_flaws = missing.to_vec();
             provider.access_token_flaws = missing.to_vec();
         });
-        door.provider.sign_in(Person::new("alice", &["admin"]));
+        door.provider.sign_in(User::new("alice", &["admin"]));
         let mut browser = door.browser();
         for round in 0..2 {
             let page = browser.visit(&door.store_url("/admin/orders")).await;
@@ -280,20 +280,20 @@ async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
 async fn unregistered_user_is_rejected_unless_allowed() {
     let access = "session_jwt = \"access\"";
     for (lines, user, status) in [
-        ("", Person::new("alice", &[]), 403),
+        ("", User::new("alice", &[]), 403),
         (
             "",
-            Person::new("alice", &[]).with_claim("applicationId", json!("forum")),
+            User::new("alice", &[]).with_claim("applicationId", json!("forum")),
             403,
         ),
         (
             "",
-            Person::new("alice", &[]).with_claim("applicationId", json!("store")),
+            User::new("alice", &[]).with_claim("applicationId", json!("store")),
             200,
         ),
         (
             "\nrequire_registration = false",
-            Person::new("alice", &[]),
+            User::new("alice", &[]),
             200,
         ),
     ] {

@@ -3,7 +3,7 @@
 use crate::support::assertions::{CART, assert_error_page, metric_reaches};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
-use crate::support::provider::{Endpoint, Person};
+use crate::support::provider::{Endpoint, User};
 use crate::support::redis::RedisServer;
 
 const PASSWORD: &str = "correct-horse-battery";
@@ -161,7 +161,7 @@ async fn redis_outage_keeps_valid_sessions_and_starts_no_login() {
     redis.stop();
     let page = browser.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
-    door.provider.sign_in(Person::new("bob", &[]));
+    door.provider.sign_in(User::new("bob", &[]));
     let page = door.browser().visit(&door.store_url(CART)).await;
     assert_error_page(&page, 503, "store_unavailable");
     assert!(page.header("retry-after").is_some(), "{page}");

@@ -10,7 +10,7 @@ use super::{
 use crate::support::assertions::{Dialogue, alice, assert_problem};
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Doorward;
-use crate::support::provider::{Endpoint, Fault, Flaw, Person};
+use crate::support::provider::{Endpoint, Fault, Flaw, User};
 
 async fn assert_refused(door: &Doorward, token: &str, code: &str) {
     let answer = with_token(door, CART, token).await;
@@ -304,7 +304,7 @@ async fn new_key_is_fetched_and_withdrawn_key_is_rejected() {
 async fn claims_come_from_the_token_alone() {
     let door = door();
     // Bob's session has the role admin; the access token of his phone does not.
-    door.provider.sign_in(Person::new("bob", &["admin"]));
+    door.provider.sign_in(User::new("bob", &["admin"]));
     let phone = token(&door, super::of_bob());
     assert_problem(&with_token(&door, "/admin", &phone).await, 403, "forbidden");
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
-use crate::support::provider::{Endpoint, Person};
+use crate::support::provider::{Endpoint, User};
 
 mod dpop;
 mod endpoints;
@@ -49,10 +49,10 @@ fn started(setup: Setup) -> Doorward {
     let doorward = setup.start();
     doorward
         .provider
-        .knows("alice", PASSWORD, Person::new("alice", &[]));
+        .knows("alice", PASSWORD, User::new("alice", &[]));
     doorward
         .provider
-        .knows("bob", "bob", Person::new("bob", &["admin"]));
+        .knows("bob", "bob", User::new("bob", &["admin"]));
     doorward
 }
 

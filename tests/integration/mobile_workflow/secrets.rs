@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{CART, PASSWORD, Phone, started, store};
 use crate::support::doorward::Doorward;
-use crate::support::provider::{Endpoint, Fault, Person};
+use crate::support::provider::{Endpoint, Fault, User};
 
 /// Lines of a configuration for [`live`].
 pub(crate) const NATIVE: &str =
@@ -18,7 +18,7 @@ const WRONG: &str = "a-wrong-password-that-is-a-near-miss";
 pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     doorward
         .provider
-        .knows("alice", PASSWORD, Person::new("alice", &[]));
+        .knows("alice", PASSWORD, User::new("alice", &[]));
     let (mut secrets, mut answers) = (vec![PASSWORD.to_owned(), WRONG.to_owned()], Vec::new());
     let mut phone = Phone::of(doorward);
     let mut keep = |phone: &Phone| {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
-use crate::support::provider::{Endpoint, SessionStatus};
+use crate::support::provider::{Endpoint, TokenStatus};
 
 const INLINE: &str = "inline_refresh = true";
 
@@ -148,7 +148,7 @@ async fn tokens_are_useless_at_other_app_provider_or_purpose() {
             .provider
             .presented()
             .iter()
-            .all(|presented| presented.standing == SessionStatus::Unknown)
+            .all(|presented| presented.status == TokenStatus::Unknown)
     );
 
     // One kind is not another, and no kind is a cookie.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::browser::{Browser, Kind, RequestSpec};
 use super::doorward::Doorward;
 use super::page::Page;
-use super::provider::{Endpoint, Person};
+use super::provider::{Endpoint, User};
 use super::wire::{Framing, Head, Wire};
 
 /// How long a test waits for an expected event.
@@ -17,7 +17,7 @@ pub const SOON: Duration = Duration::from_secs(10);
 pub const CART: &str = "/shopping-cart";
 
 /// A browser with this user signed in at the store and at the provider.
-pub async fn signed_in(door: &Doorward, user: Person) -> Browser {
+pub async fn signed_in(door: &Doorward, user: User) -> Browser {
     door.provider.sign_in(user);
     let mut browser = door.browser();
     let page = browser.visit(&door.store_url(CART)).await;
@@ -27,7 +27,7 @@ pub async fn signed_in(door: &Doorward, user: Person) -> Browser {
 
 /// Alice, without roles.
 pub async fn alice(door: &Doorward) -> Browser {
-    signed_in(door, Person::new("alice", &[])).await
+    signed_in(door, User::new("alice", &[])).await
 }
 
 /// The response to a script of the store.

@@ -22,7 +22,7 @@ use super::backend::Backend;
 use super::browser::Browser;
 use super::deployment::Deployment;
 use super::journey::Site;
-use super::provider::{Client, Endpoint, FakeProvider, Person};
+use super::provider::{Client, Endpoint, FakeProvider, User};
 use super::tls::Authority;
 
 /// The initial time of every test, in 2027.
@@ -422,7 +422,7 @@ impl Doorward {
 
     /// Signs `name` in at the provider, without roles: no form is shown.
     pub fn sign_in(&self, name: &str) {
-        self.provider.sign_in(Person::new(name, &[]));
+        self.provider.sign_in(User::new(name, &[]));
     }
 
     /// A browser in which `name` has opened this store page and logged in.

@@ -9,7 +9,7 @@ use doorward::types::time::SystemClock;
 use super::browser::Browser;
 use super::doorward::{Setup, Surroundings};
 use super::process::Process;
-use super::provider::Person;
+use super::provider::User;
 
 /// The replicas and their environment.
 pub struct Replicas {
@@ -34,7 +34,7 @@ impl Replicas {
 
     /// A browser in which `name` has opened this store page at a replica and logged in.
     pub async fn logged_in(&self, replica: usize, name: &str, path: &str) -> Browser {
-        self.around.provider.sign_in(Person::new(name, &[]));
+        self.around.provider.sign_in(User::new(name, &[]));
         let mut browser = self.moved_to(replica, Browser::new(Arc::new(SystemClock)));
         let page = browser.visit(&Self::store_url(path)).await;
         assert_eq!(

@@ -11,8 +11,8 @@ use super::flow::{Flow, claims, parameter};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::gate::Gate;
 use crate::support::provider::{
-    Client, Endpoint, ExpiresIn, FakeProvider, Fault, IssParameter, Person, RefreshRefusal,
-    SessionStatus,
+    Client, Endpoint, ExpiresIn, FakeProvider, Fault, IssParameter, RefreshRefusal, TokenStatus,
+    User,
 };
 
 const STORE: &str = "http://store.localhost:8080";
@@ -23,7 +23,7 @@ pub(super) fn start() -> (FakeProvider, Flow) {
     )));
     let provider = FakeProvider::start(clock);
     provider.register(Client::of_app("store", STORE));
-    provider.sign_in(Person::new("alice", &["buyer"]).with_claim("department", json!("sales")));
+    provider.sign_in(User::new("alice", &["buyer"]).with_claim("department", json!("sales")));
     let flow = Flow {
         authorize: provider.url(Endpoint::Authorize),
         token: provider.url(Endpoint::Token),
@@ -134,19 +134,19 @@ async fn consumed_refresh_token_ends_the_family() {
     refused(&flow.refresh(&first).await, "invalid_grant");
     refused(&flow.refresh(&second).await, "invalid_grant");
     refused(&flow.refresh("invented").await, "invalid_grant");
-    let standings: Vec<SessionStatus> = provider
+    let statuses: Vec<TokenStatus> = provider
         .presented()
         .iter()
-        .map(|presented| presented.standing)
+        .map(|presented| presented.status)
         .collect();
     assert_eq!(
-        standings,
+        statuses,
         [
-            SessionStatus::Live,
-            SessionStatus::Live,
-            SessionStatus::Consumed,
-            SessionStatus::Revoked,
-            SessionStatus::Unknown
+            TokenStatus::Live,
+            TokenStatus::Live,
+            TokenStatus::Consumed,
+            TokenStatus::Revoked,
+            TokenStatus::Unknown
         ]
     );
     let noticed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -441,7 +441,7 @@ async fn logout_and_revocation_end_the_grant() {
     assert_eq!(get(&provider.url(Endpoint::EndSession)).await.status(), 200);
     browser().visit(&flow.authorize_url()).await;
     assert_eq!(provider.forms_shown(), 1);
-    provider.sign_in(Person::new("bob", &["admin"]));
+    provider.sign_in(User::new("bob", &["admin"]));
     let token = log_in(&flow).await["refresh_token"]
         .as_str()
         .unwrap()

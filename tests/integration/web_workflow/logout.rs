@@ -4,7 +4,7 @@ use super::{CART, expired, is_sent_to_log_in, location, parameter, refreshes, se
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
-use crate::support::provider::{Endpoint, Fault, SessionStatus};
+use crate::support::provider::{Endpoint, Fault, TokenStatus};
 
 /// The person fills the confirmation form; the first answer is returned.
 async fn log_out(doorward: &Doorward, browser: &mut Browser) -> Page {
@@ -209,7 +209,7 @@ async fn logout_during_refresh_revokes_new_token() {
     assert!(!sets_session(&page), "{page}");
     let consumed = doorward.provider.presented();
     assert_eq!(consumed.len(), 1);
-    assert_eq!(consumed[0].standing, SessionStatus::Live);
+    assert_eq!(consumed[0].status, TokenStatus::Live);
     let revoked = doorward.provider.revoked();
     assert!(
         revoked.iter().any(|token| *token != consumed[0].token),

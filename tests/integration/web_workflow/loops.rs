@@ -8,7 +8,7 @@ use crate::support::assertions::{assert_error_page, metric_reaches};
 use crate::support::backend::Answer;
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
-use crate::support::provider::{Endpoint, Person, RefreshRefusal};
+use crate::support::provider::{Endpoint, RefreshRefusal, User};
 
 /// Something on the way that takes cookies from the browser, or the browser itself.
 type Loss = fn(&Doorward, &mut Browser);
@@ -101,7 +101,7 @@ async fn oversized_session_cookie_is_named_as_cause() {
             .behave(|provider| provider.grants_refresh_token = false);
         doorward
             .provider
-            .sign_in(Person::new("alice", &[]).with_claim("portrait", json!("x".repeat(3_500))));
+            .sign_in(User::new("alice", &[]).with_claim("portrait", json!("x".repeat(3_500))));
         let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, None).await;
         ends_with(&doorward, &page, (500, "login_loop_too_large"), 2).await;
     }

@@ -17,8 +17,8 @@ use serde_json::Value;
 
 pub use behaviour::{Behaviour, Endpoint, ExpiresIn, Fault, Flaw, IssParameter, RefreshRefusal};
 pub use keys::SigningKey;
-pub use record::{PresentedSession, SessionStatus, Visit};
-pub use state::{Client, Person};
+pub use record::{PresentedToken, TokenStatus, Visit};
+pub use state::{Client, User};
 
 use super::deployment::Deployment;
 use super::listening::Listening;
@@ -74,8 +74,8 @@ impl FakeProvider {
     }
 
     /// Accepts a refresh token that the recorded provider issued to this client for this user.
-    pub fn restore_refresh_token(&self, token: &str, client_id: &str, person: Person, sid: &str) {
-        self.state().restore(token, client_id, person, sid);
+    pub fn restore_refresh_token(&self, token: &str, client_id: &str, user: User, sid: &str) {
+        self.state().restore(token, client_id, user, sid);
     }
 
     /// Registers a client.
@@ -84,14 +84,14 @@ impl FakeProvider {
     }
 
     /// Signs this user in: the authorization endpoint redirects without a form.
-    pub fn sign_in(&self, user: Person) {
+    pub fn sign_in(&self, user: User) {
         self.state().sign_in(user);
     }
 
     /// Lets this user log in with this name and password.
-    pub fn knows(&self, name: &str, password: &str, user: Person) {
+    pub fn knows(&self, name: &str, password: &str, user: User) {
         self.state()
-            .people
+            .users
             .insert(name.to_owned(), (password.to_owned(), user));
     }
 
@@ -218,16 +218,16 @@ impl FakeProvider {
     }
 
     /// The presented refresh tokens with their status at that time.
-    pub fn presented(&self) -> Vec<PresentedSession> {
+    pub fn presented(&self) -> Vec<PresentedToken> {
         self.state().record.presented.clone()
     }
 
     /// Asserts that no consumed or revoked refresh token was presented.
     pub fn assert_no_dead_refresh_token_was_sent(&self) {
         let presented = self.presented();
-        let dead: Vec<&PresentedSession> = presented
+        let dead: Vec<&PresentedToken> = presented
             .iter()
-            .filter(|one| one.standing != SessionStatus::Live)
+            .filter(|one| one.status != TokenStatus::Live)
             .collect();
         assert!(
             dead.is_empty(),
@@ -242,7 +242,7 @@ impl FakeProvider {
 
     /// Whether the grant of this refresh token is still valid.
     pub fn is_live(&self, refresh_token: &str) -> bool {
-        self.state().standing(refresh_token) == SessionStatus::Live
+        self.state().status(refresh_token) == TokenStatus::Live
     }
 
     /// All issued JWTs, opaque tokens, refresh tokens and codes, as canaries for backend and logs.

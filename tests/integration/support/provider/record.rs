@@ -6,7 +6,7 @@ use super::behaviour::Endpoint;
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) visits: Vec<Visit>,
-    pub(super) presented: Vec<PresentedSession>,
+    pub(super) presented: Vec<PresentedToken>,
     pub(super) revoked: Vec<String>,
     pub(super) secrets: Vec<String>,
     pub(super) forms_shown: usize,
@@ -24,15 +24,15 @@ pub struct Visit {
 
 /// A refresh token presented at the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PresentedSession {
+pub struct PresentedToken {
     pub token: String,
     pub client_id: String,
-    pub standing: SessionStatus,
+    pub status: TokenStatus,
 }
 
 /// The status of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SessionStatus {
+pub enum TokenStatus {
     Live,
     /// It was exchanged for a successor.
     Consumed,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::super::random_name;
 use super::behaviour::{Behaviour, Endpoint, Fault};
 use super::keys::Keys;
-use super::record::{PresentedSession, Record, SessionStatus};
+use super::record::{PresentedToken, Record, TokenStatus};
 
 /// A registered client.
 #[derive(Clone, Debug)]
@@ -35,12 +35,12 @@ impl Client {
 
 /// A user and the claims of their tokens besides `sub`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Person {
+pub struct User {
     pub sub: String,
     pub claims: Map<String, Value>,
 }
 
-impl Person {
+impl User {
     /// A user with the usual claims, the group `customers`, and these roles.
     pub fn new(name: &str, roles: &[&str]) -> Self {
         let claims = json!({
@@ -70,7 +70,7 @@ impl Person {
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
     pub(super) client_id: String,
-    pub(super) user: Person,
+    pub(super) user: User,
     pub(super) sid: String,
     pub(super) scope: String,
     pub(super) nonce: Option<String>,
@@ -87,7 +87,7 @@ pub(super) struct Code {
 
 #[derive(Clone)]
 pub(super) struct Session {
-    pub(super) user: Person,
+    pub(super) user: User,
     pub(super) sid: String,
     pub(super) since: Timestamp,
 }
@@ -103,14 +103,14 @@ pub(super) struct State {
     pub(super) clients: HashMap<String, Client>,
     pub(super) session: Option<Session>,
     /// Users who can log in with a password, by name.
-    pub(super) people: HashMap<String, (String, Person)>,
+    pub(super) users: HashMap<String, (String, User)>,
     pub(super) codes: HashMap<String, Code>,
-    pub(super) access_tokens: HashMap<String, Person>,
+    pub(super) access_tokens: HashMap<String, User>,
     /// Opaque tokens with their introspection responses.
     pub(super) opaque_tokens: HashMap<String, Value>,
     pub(super) keys: Keys,
     pub(super) record: Record,
-    refresh_tokens: HashMap<String, (Grant, SessionStatus)>,
+    refresh_tokens: HashMap<String, (Grant, TokenStatus)>,
     families: usize,
 }
 
@@ -125,7 +125,7 @@ impl State {
             next_faults: HashMap::new(),
             clients: HashMap::new(),
             session: None,
-            people: HashMap::new(),
+            users: HashMap::new(),
             codes: HashMap::new(),
             access_tokens: HashMap::new(),
             opaque_tokens: HashMap::new(),
@@ -136,7 +136,7 @@ impl State {
         }
     }
 
-    pub(super) fn sign_in(&mut self, user: Person) {
+    pub(super) fn sign_in(&mut self, user: User) {
         self.session = Some(Session {
             user,
             sid: random_name(9),
@@ -167,15 +167,15 @@ impl State {
     pub(super) fn issue_refresh_token(&mut self, grant: &Grant) -> String {
         let token = self.secret();
         self.refresh_tokens
-            .insert(token.clone(), (grant.clone(), SessionStatus::Live));
+            .insert(token.clone(), (grant.clone(), TokenStatus::Live));
         token
     }
 
     /// Restores a refresh token that an earlier provider with the same keys issued.
-    pub(super) fn restore(&mut self, token: &str, client_id: &str, person: Person, sid: &str) {
+    pub(super) fn restore(&mut self, token: &str, client_id: &str, user: User, sid: &str) {
         let grant = Grant {
             client_id: client_id.to_owned(),
-            user: person,
+            user,
             sid: sid.to_owned(),
             scope: "openid".to_owned(),
             nonce: None,
@@ -183,32 +183,32 @@ impl State {
             family: self.new_family(),
         };
         self.refresh_tokens
-            .insert(token.to_owned(), (grant, SessionStatus::Live));
+            .insert(token.to_owned(), (grant, TokenStatus::Live));
     }
 
-    pub(super) fn standing(&self, refresh_token: &str) -> SessionStatus {
+    pub(super) fn status(&self, refresh_token: &str) -> TokenStatus {
         self.refresh_tokens
             .get(refresh_token)
-            .map_or(SessionStatus::Unknown, |(_, standing)| *standing)
+            .map_or(TokenStatus::Unknown, |(_, status)| *status)
     }
 
     /// Records the presented token and returns its grant if the token is usable.
     pub(super) fn present(&mut self, token: &str, client_id: &str) -> Option<Grant> {
-        let standing = self.standing(token);
-        let presented = PresentedSession {
+        let status = self.status(token);
+        let presented = PresentedToken {
             token: token.to_owned(),
             client_id: client_id.to_owned(),
-            standing,
+            status,
         };
         self.record.presented.push(presented);
         let grant = self.refresh_tokens.get(token)?.0.clone();
-        if standing == SessionStatus::Consumed && self.behaviour.detects_reuse {
+        if status == TokenStatus::Consumed && self.behaviour.detects_reuse {
             self.revoke_where(|other| other.family == grant.family);
         }
-        let usable = match standing {
-            SessionStatus::Live => true,
-            SessionStatus::Consumed => !self.behaviour.detects_reuse,
-            SessionStatus::Revoked | SessionStatus::Unknown => false,
+        let usable = match status {
+            TokenStatus::Live => true,
+            TokenStatus::Consumed => !self.behaviour.detects_reuse,
+            TokenStatus::Revoked | TokenStatus::Unknown => false,
         };
         if usable && grant.client_id == client_id {
             Some(grant)
@@ -218,8 +218,8 @@ impl State {
     }
 
     pub(super) fn consume(&mut self, token: &str) {
-        if let Some((_, standing)) = self.refresh_tokens.get_mut(token) {
-            *standing = SessionStatus::Consumed;
+        if let Some((_, status)) = self.refresh_tokens.get_mut(token) {
+            *status = TokenStatus::Consumed;
         }
     }
 
@@ -241,9 +241,9 @@ impl State {
     }
 
     pub(super) fn revoke_where(&mut self, which: impl Fn(&Grant) -> bool) {
-        for (grant, standing) in self.refresh_tokens.values_mut() {
-            if which(grant) && *standing == SessionStatus::Live {
-                *standing = SessionStatus::Revoked;
+        for (grant, status) in self.refresh_tokens.values_mut() {
+            if which(grant) && *status == TokenStatus::Live {
+                *status = TokenStatus::Revoked;
             }
         }
     }

@@ -150,7 +150,7 @@ fn password(state: &mut State, visit: &Visit, client_id: &str) -> Reply {
     let [name, password, scope] =
         ["username", "password", "scope"].map(|name| visit.parameter(name).unwrap_or_default());
     let known = state
-        .people
+        .users
         .get(name)
         .filter(|(secret, _)| secret == password);
     let Some((_, user)) = known.cloned() else {

@@ -1,0 +1,190 @@
+//! Failures at a refresh.
+
+use super::secrets;
+use crate::support::assertions::{
+    CART, alice, assert_error_page, assert_login_starts, assert_problem, fetched,
+};
+use crate::support::doorward::Setup;
+use crate::support::eventually;
+use crate::support::gate::Gate;
+use crate::support::provider::{Endpoint, Fault, Flaw, RefreshRefusal};
+
+#[tokio::test]
+async fn failed_refresh_keeps_session_and_yields_503() {
+    let cases = [
+        (Fault::Html, "token_response_malformed"),
+        (Fault::BrokenJson, "token_response_malformed"),
+        (Fault::Huge(8_000_000), "token_response_malformed"),
+        (Fault::Status(302), "token_response_malformed"),
+        (Fault::Page(400), "token_response_malformed"),
+        (Fault::Page(403), "token_response_malformed"),
+        (Fault::Page(404), "token_response_malformed"),
+        (
+            Fault::Json(403, r#"{"message":"blocked by policy"}"#),
+            "token_response_malformed",
+        ),
+        (
+            Fault::Json(404, r#"{"message":"no route matched"}"#),
+            "token_response_malformed",
+        ),
+        (Fault::Json(404, ""), "token_response_malformed"),
+        (Fault::Page(500), "provider_unavailable"),
+        (Fault::Status(503), "provider_unavailable"),
+        (Fault::CutBefore, "provider_no_response"),
+    ];
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    for (fault, code) in cases {
+        let what = format!("{fault:?}");
+        door.pass(301);
+        door.provider.fault(Endpoint::Token, fault);
+        let (before, authorized, reached) = (
+            secrets(&browser, &door),
+            door.provider.calls(Endpoint::Authorize),
+            door.store.count(),
+        );
+        let page = browser.visit(&door.store_url(CART)).await;
+        assert_eq!(page.status(), 503, "{what}: {page}");
+        let reference = assert_error_page(&page, 503, code);
+        assert!(page.header("retry-after").is_some(), "{what}");
+        assert!(
+            page.chain[0].set_cookies.is_empty(),
+            "{what}: {:?}",
+            page.chain[0].set_cookies
+        );
+        let answer = fetched(&mut browser, &door.store_url(CART)).await;
+        assert_problem(&answer, 503, code);
+        assert!(answer.header("retry-after").is_some(), "{what}");
+        assert_eq!(
+            secrets(&browser, &door),
+            before,
+            "{what}: the session stays"
+        );
+        assert_eq!(
+            door.provider.calls(Endpoint::Authorize),
+            authorized,
+            "{what}: no login is begun"
+        );
+        assert_eq!(
+            door.store.count(),
+            reached,
+            "{what}: a request reached the app"
+        );
+        eventually("the log has the page's reference", || {
+            door.log.text().contains(&reference)
+        })
+        .await;
+        assert_eq!(
+            browser.step(&door.store_url("/public/page")).await.status(),
+            200,
+            "{what}: public pages go on"
+        );
+        door.provider.heal(Endpoint::Token);
+        let page = browser.step(&door.store_url(CART)).await;
+        assert_eq!(page.status(), 200, "{what}: healed: {page}");
+    }
+    door.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn invalid_token_at_refresh_keeps_session() {
+    let cases = [
+        (Flaw::WrongIssuer, "token_issuer_mismatch"),
+        (Flaw::WrongAudience, "token_audience_mismatch"),
+        (Flaw::WrongSignature, "token_signature_invalid"),
+        (Flaw::AlgNone, "token_malformed"),
+        (Flaw::Expired, "token_expired"),
+        (Flaw::Without("exp"), "token_exp_missing"),
+    ];
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    for (flaw, code) in cases {
+        door.pass(301);
+        door.provider
+            .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
+        let page = browser.visit(&door.store_url(CART)).await;
+        assert_eq!(page.status(), 503, "{flaw:?}: {page}");
+        assert_error_page(&page, 503, code);
+        door.provider
+            .behave(|provider| provider.id_token_flaws.clear());
+        let page = browser.step(&door.store_url(CART)).await;
+        assert_eq!(
+            page.status(),
+            200,
+            "{flaw:?}: the new refresh token was not lost: {page}"
+        );
+    }
+    door.provider.assert_no_dead_refresh_token_was_sent();
+}
+
+#[tokio::test]
+async fn slow_refresh_times_out_and_completes_in_background() {
+    let door = Setup::plain().start();
+    let mut browser = alice(&door).await;
+    door.pass(301);
+    let gate = Gate::default();
+    door.provider
+        .fault(Endpoint::Token, Fault::Held(gate.clone()));
+    let (mut user, mut script) = (browser.clone(), browser.clone());
+    let (url, same) = (door.store_url(CART), door.store_url(CART));
+    let (page, answer) = tokio::join!(user.step(&url), fetched(&mut script, &same));
+    assert_error_page(&page, 503, "refresh_too_slow");
+    assert_problem(&answer, 503, "refresh_too_slow");
+    assert!(page.header("retry-after").is_some() && answer.header("retry-after").is_some());
+    gate.open();
+    door.provider.heal(Endpoint::Token);
+    assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
+    assert_eq!(
+        door.provider.grants("refresh_token"),
+        1,
+        "the late answer was not lost"
+    );
+}
+
+#[tokio::test]
+async fn refused_grant_ends_session_and_client_error_does_not() {
+    let door = Setup::plain().start();
+    let refused = |status, error| Some(RefreshRefusal { status, error });
+    for refusal in [
+        refused(400, Some("invalid_grant")),
+        refused(403, Some("invalid_grant")),
+        refused(400, None),
+    ] {
+        let browser = alice(&door).await;
+        door.pass(301);
+        door.provider
+            .behave(|provider| provider.refresh_refusal = refusal);
+        let mut script = browser.clone();
+        let answer = fetched(&mut script, &door.store_url(CART)).await;
+        assert_problem(&answer, 401, "refresh_rejected");
+        assert_eq!(secrets(&script, &door), [None, None], "{refusal:?}");
+        let page = browser.clone().step(&door.store_url(CART)).await;
+        assert_login_starts(&door, &page);
+        door.provider
+            .behave(|provider| provider.refresh_refusal = None);
+    }
+    for refusal in [
+        refused(401, Some("invalid_client")),
+        refused(400, Some("invalid_scope")),
+        refused(401, None),
+    ] {
+        let mut browser = alice(&door).await;
+        door.pass(301);
+        let before = secrets(&browser, &door);
+        door.provider
+            .behave(|provider| provider.refresh_refusal = refusal);
+        assert_error_page(
+            &browser.step(&door.store_url(CART)).await,
+            503,
+            "client_rejected",
+        );
+        assert_eq!(secrets(&browser, &door), before, "{refusal:?}");
+        door.provider
+            .behave(|provider| provider.refresh_refusal = None);
+        assert_eq!(
+            browser.step(&door.store_url(CART)).await.status(),
+            200,
+            "{refusal:?}"
+        );
+    }
+}
