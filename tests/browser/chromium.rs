@@ -1,5 +1,5 @@
-//! A Chromium of its own for each test: own driver, own profile, every name on loopback, nothing
-//! from outside.
+//! A separate Chromium for each test: its own driver and profile, every host name on loopback, no
+//! external network.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -28,11 +28,11 @@ const FLAGS: [&str; 11] = [
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--window-size=1100,800",
-    // One language everywhere, so that what a screenshot shows does not depend on the machine.
+    // A fixed language, so that screenshots do not depend on the machine.
     "--lang=en",
 ];
 
-/// A running browser; both it and its driver end when this is dropped.
+/// A running browser; browser and driver are stopped on drop.
 pub struct Chromium {
     client: Client,
     driver: Driver,
@@ -45,14 +45,13 @@ struct Driver {
 }
 
 impl Chromium {
-    /// Starts a browser to which every host name is 127.0.0.1 and which trusts these certificates
-    /// besides the usual.
+    /// Starts a browser that resolves every host name to 127.0.0.1 and trusts these certificates in
+    /// addition to the defaults.
     pub async fn start(trusted: &[&Certificate]) -> Self {
         Self::start_with_ports(trusted, &[]).await
     }
 
-    /// The same, and a `host:port` of these names is reached at another port: for addresses that
-    /// show none.
+    /// Like `start`, and maps each `host:port` to another port, for URLs without a port.
     pub async fn start_with_ports(trusted: &[&Certificate], ports: &[(&str, u16)]) -> Self {
         let driver = Driver::start();
         let profile = tempfile::tempdir().expect("a folder for the profile");
@@ -79,7 +78,7 @@ impl Chromium {
             "goog:chromeOptions".to_owned(),
             json!({ "args": arguments }),
         );
-        // The driver's own default lets every certificate pass.
+        // By default the driver accepts every certificate.
         capabilities.insert("acceptInsecureCerts".to_owned(), json!(false));
         let address = format!("http://127.0.0.1:{}", driver.port);
         let mut builder = ClientBuilder::new(HttpConnector::new());
@@ -95,12 +94,12 @@ impl Chromium {
         }
     }
 
-    /// The WebDriver client, for what has no function here.
+    /// The WebDriver client, for commands without a function here.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Opens an address and waits for the page to load.
+    /// Opens a URL and waits for the page to load.
     pub async fn open(&self, url: &str) {
         self.client
             .goto(url)
@@ -108,12 +107,12 @@ impl Chromium {
             .unwrap_or_else(|error| panic!("{url}: {error}"));
     }
 
-    /// Loads the page again.
+    /// Reloads the page.
     pub async fn reload(&self) {
         self.client.refresh().await.expect("the page loads again");
     }
 
-    /// The address bar.
+    /// The URL in the address bar.
     pub async fn address(&self) -> String {
         self.client
             .current_url()
@@ -122,7 +121,7 @@ impl Chromium {
             .to_string()
     }
 
-    /// The page's source as it is now.
+    /// The current source of the page.
     pub async fn source(&self) -> String {
         self.client.source().await.expect("a source")
     }
@@ -145,7 +144,7 @@ impl Chromium {
         }
     }
 
-    /// Whether an element is there now.
+    /// Whether an element is present.
     pub async fn has(&self, css: &str) -> bool {
         !self
             .client
@@ -155,17 +154,17 @@ impl Chromium {
             .is_empty()
     }
 
-    /// What an element says.
+    /// The text of an element.
     pub async fn text(&self, css: &str) -> String {
         self.find(css).await.text().await.expect("a text")
     }
 
-    /// Waits until an element says this: for what a click leads to, while the page before is still
-    /// there.
+    /// Waits until an element has this text. Use it after a click, while the previous page may
+    /// still be shown.
     pub async fn says(&self, css: &str, text: &str) {
         let begun = Instant::now();
         loop {
-            // The element may go with its page between the two questions.
+            // The element may disappear with its page between the two commands.
             let said = match self.client.find(Locator::Css(css)).await {
                 Ok(element) => element.text().await.unwrap_or_default(),
                 Err(_) => String::new(),
@@ -200,7 +199,7 @@ impl Chromium {
             .expect("something to click at");
     }
 
-    /// Waits until the address fulfils `condition`.
+    /// Waits until the URL satisfies `condition`.
     pub async fn arrives(&self, what: &str, condition: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
         loop {
@@ -217,7 +216,7 @@ impl Chromium {
         }
     }
 
-    /// The status of the last navigation's answer.
+    /// The status of the last navigation's response.
     pub async fn status(&self) -> u64 {
         let script = "return performance.getEntriesByType('navigation')[0].responseStatus";
         self.client
@@ -228,8 +227,7 @@ impl Chromium {
             .expect("a status")
     }
 
-    /// Opens an address in a tab of its own for each, all at once; the tab that was there stays the
-    /// current one.
+    /// Opens each URL in a new tab, all concurrently; the current tab does not change.
     pub async fn open_tabs(&self, urls: &[String]) {
         let script = "for (const url of arguments[0]) window.open(url)";
         self.client
@@ -238,12 +236,12 @@ impl Chromium {
             .expect("tabs open");
     }
 
-    /// All tabs; the order means nothing.
+    /// All tabs, in no particular order.
     pub async fn tabs(&self) -> Vec<WindowHandle> {
         self.client.windows().await.expect("tabs")
     }
 
-    /// Waits until there are so many tabs besides `known`.
+    /// Waits until there are `count` tabs besides `known`.
     pub async fn new_tabs(&self, known: &[WindowHandle], count: usize) -> Vec<WindowHandle> {
         let begun = Instant::now();
         loop {
@@ -265,7 +263,7 @@ impl Chromium {
         }
     }
 
-    /// Makes another tab the current one.
+    /// Switches to another tab.
     pub async fn switch_to(&self, tab: &WindowHandle) {
         self.client
             .switch_to_window(tab.clone())
@@ -273,7 +271,7 @@ impl Chromium {
             .expect("a tab to switch to");
     }
 
-    /// What scripts in the page can read of its cookies.
+    /// The cookies visible to scripts in the page.
     pub async fn cookies_of_scripts(&self) -> String {
         let cookies = self
             .client
@@ -283,7 +281,7 @@ impl Chromium {
         cookies.as_str().expect("a text").to_owned()
     }
 
-    /// The cookies for the page's host, HttpOnly ones too, as WebDriver describes them.
+    /// The cookies for the page's host, including HttpOnly ones, as WebDriver describes them.
     pub async fn cookies(&self) -> Vec<Value> {
         let cookies = self.client.get_all_cookies().await.expect("cookies");
         let described = |cookie: &fantoccini::cookies::Cookie<'_>| {
@@ -299,7 +297,7 @@ impl Chromium {
         cookies.iter().map(described).collect()
     }
 
-    /// Keeps a picture of the page under `tests/artefacts/`.
+    /// Saves a screenshot of the page under `tests/artefacts/`.
     pub async fn screenshot(&self, name: &str) -> PathBuf {
         let picture = self.client.screenshot().await.expect("a screenshot");
         let folder = Path::new("tests/artefacts");
@@ -309,7 +307,7 @@ impl Chromium {
         file
     }
 
-    /// Ends the session in good order; dropping does it too.
+    /// Ends the session gracefully; dropping the browser also ends it.
     pub async fn close(self) {
         self.client.clone().close().await.expect("the session ends");
         drop(self.driver);
@@ -341,12 +339,12 @@ impl Driver {
                 break port;
             }
         };
-        // It goes on talking; nobody may let its pipe fill up.
+        // Drain the pipe, so that the driver never blocks on it.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
         Self { port, process }
     }
 
-    /// Asks the driver to end, browsers included.
+    /// Asks the driver to stop, browsers included.
     fn shut_down(&self) -> std::io::Result<()> {
         let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         connection.set_read_timeout(Some(TIMEOUT))?;
@@ -358,7 +356,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // What cannot be asked is killed.
+        // Kill it if it does not react.
         let asked = self.shut_down();
         let begun = Instant::now();
         while asked.is_ok() && begun.elapsed() < Duration::from_secs(5) {

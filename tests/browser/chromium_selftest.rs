@@ -1,4 +1,4 @@
-//! The harness is proven before anything is proven with it: names, TLS, cookie prefixes, pictures.
+//! Tests of the browser harness: host names, TLS, cookie prefixes, screenshots.
 
 use crate::chromium::Chromium;
 use crate::support::backend::{Answer, Backend, Content};
@@ -107,7 +107,7 @@ async fn untrusted_certificate_is_rejected() {
     let backend = Backend::start_tls(&authority.certificate_for(&["store.test"]));
     let other = Authority::fresh().certificate_for(&["store.test"]);
     let chromium = Chromium::start(&[&other]).await;
-    // Some drivers report the error, others succeed and show a warning.
+    // Some drivers report the error; others succeed and show a warning.
     let outcome = chromium.client().goto(&backend.url_as("store.test")).await;
     assert!(
         outcome.is_err()

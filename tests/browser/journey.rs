@@ -1,28 +1,27 @@
-//! The web workflow in Chromium, against a running Doorward with the demonstration's store and
-//! forum behind it.
+//! The web workflow in Chromium, against a running Doorward with the demo's store and forum.
 
 use std::time::Duration;
 
 use crate::chromium::Chromium;
 
 const LOGIN_FIELD: &str = "input[name=username]";
-/// Where both apps say whom the headers name.
+/// The element in which both apps show the user of the identity headers.
 const VISITOR: &str = "#visitor";
 
-/// What is walked through.
+/// The deployment under test.
 pub struct Site {
-    /// Origin without a slash at the end, as is the forum's.
+    /// Origin without a trailing slash, as is the forum's.
     pub store_url: String,
     pub forum_url: String,
-    /// Name and password; somebody without the role `admin`.
+    /// Name and password of a user without the role `admin`.
     pub user: String,
-    /// Outlasts the JWT, but not the refresh token.
+    /// Longer than the JWT's lifetime and shorter than the refresh token's.
     pub past_the_jwt: Duration,
-    /// What the screenshots' names begin with.
+    /// Prefix of the screenshots' names.
     pub artefacts: String,
 }
 
-/// All of it, in order.
+/// Runs all steps in order.
 pub async fn whole(chromium: &Chromium, site: &Site) {
     log_in_at_the_store(chromium, site).await;
     open_the_forum_without_a_form(chromium, site).await;
@@ -33,7 +32,7 @@ pub async fn whole(chromium: &Chromium, site: &Site) {
     be_asked_again(chromium, site).await;
 }
 
-/// Steps 1 to 3: the cart is asked for, the provider's form is filled, the cart is shown.
+/// Steps 1 to 3: request the cart, submit the provider's form, see the cart.
 pub async fn log_in_at_the_store(chromium: &Chromium, site: &Site) {
     let cart = site.cart();
     chromium.open(&cart).await;
@@ -81,7 +80,7 @@ pub async fn open_the_forum_without_a_form(chromium: &Chromium, site: &Site) {
     site.picture(chromium, "3-forum-posts").await;
 }
 
-/// Step 4: the JWT is over, the page comes all the same, and the cookie is new.
+/// Step 4: the JWT has expired; the page is served, and the cookie is new.
 pub async fn reload_past_the_jwt(chromium: &Chromium, site: &Site) {
     let cart = site.cart();
     chromium.open(&cart).await;
@@ -97,7 +96,7 @@ pub async fn reload_past_the_jwt(chromium: &Chromium, site: &Site) {
     site.picture(chromium, "4-refreshed").await;
 }
 
-/// What the app received, by its own page: a name, and nothing of Doorward's.
+/// The app's own page shows what it received: a user name and no Doorward secrets.
 pub async fn see_no_token_at_the_app(chromium: &Chromium, site: &Site) {
     chromium.open(&format!("{}/headers", site.store_url)).await;
     let source = chromium.source().await.to_lowercase();
@@ -130,7 +129,7 @@ pub async fn see_no_token_at_the_app(chromium: &Chromium, site: &Site) {
     site.picture(chromium, "5-headers").await;
 }
 
-/// The person lacks the role: 403, and no login.
+/// The user lacks the role: 403, and no login.
 pub async fn be_refused_admin(chromium: &Chromium, site: &Site) {
     let admin = format!("{}/admin", site.store_url);
     chromium.open(&admin).await;
@@ -141,7 +140,7 @@ pub async fn be_refused_admin(chromium: &Chromium, site: &Site) {
     site.picture(chromium, "6-forbidden").await;
 }
 
-/// By the app's own link, the confirmation form, and whatever the provider asks.
+/// Uses the app's link, the confirmation form, and the provider's confirmation if there is one.
 pub async fn log_out(chromium: &Chromium, site: &Site) {
     chromium.open(&site.cart()).await;
     chromium.click("a[href='/.doorward/logout']").await;
@@ -170,7 +169,7 @@ pub async fn log_out(chromium: &Chromium, site: &Site) {
     site.picture(chromium, "8-signed-out").await;
 }
 
-/// Logged out is logged out.
+/// After the logout no session is left.
 pub async fn be_asked_again(chromium: &Chromium, site: &Site) {
     chromium.open(&site.cart()).await;
     chromium.find(LOGIN_FIELD).await;

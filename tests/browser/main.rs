@@ -1,4 +1,4 @@
-//! Doorward in a real Chromium, driven over WebDriver.
+//! End-to-end tests of Doorward in a real Chromium, driven over WebDriver.
 #![expect(
     missing_docs,
     reason = "members of fixtures are named for what they are"

@@ -1,4 +1,4 @@
-//! Doorward's own pages where a browser's own ways matter: tabs, forms, frames.
+//! Doorward's pages with real browser behaviour: tabs, history, forms, frames.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ async fn three_tabs_log_in_concurrently_and_reach_their_pages() {
         .open_tabs(&wanted.iter().cloned().collect::<Vec<_>>())
         .await;
     let tabs = chromium.new_tabs(&first, 3).await;
-    // Each has the form before any is filled.
+    // Every tab shows the form before any is submitted.
     for tab in &tabs {
         chromium.switch_to(tab).await;
         chromium.find("input[name=username]").await;
@@ -71,7 +71,8 @@ async fn post_without_session_is_replayed_after_login() {
     chromium.says("#total", "€ 39.50").await;
     assert_eq!(chromium.address().await, cart);
 
-    // The browser shows our page as it was; pressing the button again sends nothing a second time.
+    // The browser shows the page from its cache; pressing the button again sends nothing a second
+    // time.
     chromium
         .client()
         .back()
@@ -115,7 +116,7 @@ async fn multipart_post_without_session_is_not_lost() {
     assert_eq!(chromium.status().await, 401);
     chromium.screenshot("page-form-not-sent").await;
 
-    // Another tab logs in, this one goes back and sends the form again.
+    // Another tab logs in; this tab goes back and submits the form again.
     chromium.click("a[target=_blank]").await;
     let second = chromium.new_tabs(&first, 1).await;
     chromium.switch_to(&second[0]).await;

@@ -1,5 +1,5 @@
-//! Doorward's pages as people see them: light and dark, wide and narrow. Nothing runs in them,
-//! nothing is loaded for them, every word can be read, and nothing has to be scrolled sideways.
+//! Rendering of Doorward's pages: light and dark, wide and narrow. No scripts, no external
+//! resources, sufficient contrast, and no horizontal scrolling.
 
 use fantoccini::wd::WebDriverCompatibleCommand;
 use serde_json::{Value, json};
@@ -169,7 +169,7 @@ async fn emulate(chromium: &Chromium, command: &'static str, params: Value) {
         .expect("the driver passes it on");
 }
 
-/// A command of the Chrome DevTools Protocol, by way of the driver.
+/// Sends a command of the Chrome DevTools Protocol through the driver.
 #[derive(Debug)]
 struct DevTools {
     command: &'static str,

@@ -1,4 +1,4 @@
-//! Streams of a real page: they end with their session, and the page is told why.
+//! Event streams and WebSockets in a real page: they end with the session, and the page learns why.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::chromium::Chromium;
 use crate::support::backend::{Answer, Content};
 use crate::support::doorward::Setup;
 
-/// Says what it hears, and how each of its streams ended.
+/// Shows the received events and how each of its streams ended.
 const PAGE: &str = r#"<!doctype html>
 <p id="heard"></p><p id="end"></p><p id="events"></p>
 <script>
@@ -56,7 +56,7 @@ async fn websocket_closes_with_session_and_reports_reason() {
     chromium.click("form button").await;
     chromium.switch_to(&first[0]).await;
     chromium.says("#end", "1008, session ended, true").await;
-    // It asks once more by itself, is told 401, and gives up: nobody is sent anywhere to log in.
+    // `EventSource` retries once, gets 401, and gives up: no login is started.
     chromium.says("#events", "closed").await;
     chromium.close().await;
 }

@@ -1,7 +1,6 @@
-//! The journey over TLS on invented names: plain localhost has neither `Secure` nor `__Host-`.
-//!
-//! The real binary ends TLS itself. The provider is under `.localhost`, since Doorward has to find
-//! it by the system's names; store and forum are wherever the browser is told they are.
+//! The web workflow over TLS with invented host names: plain localhost has neither `Secure` nor
+//! `__Host-`. The real binary terminates TLS. The provider is under `.localhost`, since Doorward
+//! resolves it with the system resolver; the browser maps the other names itself.
 
 use std::fs;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ const FORUM: &str = "https://forum.test";
 const SECRET: &str = "a-secret-of-this-test-only";
 const JWT_LIFETIME: Duration = Duration::from_secs(3);
 
-/// All that runs; it ends when this is dropped.
+/// All servers and processes; they are stopped on drop.
 struct Https {
     doorward: Process,
     certificate: Certificate,
@@ -65,7 +64,7 @@ async fn journey_over_tls_uses_host_locked_httponly_cookies() {
     chromium.close().await;
 }
 
-/// The values of the cookies at the page's host, all of which are Doorward's.
+/// The values of the cookies at the page's host, all set by Doorward.
 async fn host_locked(chromium: &Chromium, host: &str) -> Vec<String> {
     let cookies = chromium.cookies().await;
     for kind in ["jwt", "refresh", "activity", "browser"] {
@@ -218,7 +217,7 @@ async fn any_port() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("a port")
 }
 
-/// Ends TLS before a plain server.
+/// Terminates TLS in front of a plain HTTP server.
 fn tls_front(certificate: &Certificate, port: u16) -> Listening {
     let acceptor = TlsAcceptor::from(certificate.server());
     Listening::start(0, move |stream| {
@@ -230,7 +229,7 @@ fn tls_front(certificate: &Certificate, port: u16) -> Listening {
             let Ok(mut inside) = TcpStream::connect(("127.0.0.1", port)).await else {
                 return;
             };
-            // Either side may break off.
+            // Either side may close the connection.
             let _copied = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
         }
     })

@@ -1,6 +1,6 @@
-//! A backend that restarts under load. Its listening socket stays open, as under systemd, so
-//! whatever was not sent on a connection that died is sent on another; what may have been done once
-//! is never sent twice.
+//! A backend that restarts under load. Its listening socket stays open, as under systemd. Requests
+//! that were not sent on a dead connection are sent on another; requests that may have been
+//! processed are never sent twice.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,7 +20,7 @@ use crate::support::wire::Wire;
 
 const RESTARTS: usize = 20;
 
-/// How often each thing was asked for, by its path.
+/// The number of requests per path.
 type LastActivity = Arc<Mutex<HashMap<String, usize>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,8 +77,8 @@ async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
     }
 }
 
-/// Asks and posts in turn on a kept connection; gives what was posted, with the status of the
-/// answer.
+/// Sends GET and POST in turn on a keep-alive connection. Returns the POSTs with the status of each
+/// response.
 async fn client(
     door: SocketAddr,
     number: usize,
@@ -124,8 +124,8 @@ async fn client(
     posted
 }
 
-/// One life of the backend. What it has read it answers, and then its connections die, as those of
-/// any server that is told to end and does not tell them so.
+/// One run of the backend. It responds to everything it has read, and then closes its connections
+/// without notice, as any server does on termination.
 struct Running {
     stop: watch::Sender<bool>,
     serving: tokio::task::JoinHandle<()>,

@@ -1,5 +1,5 @@
-//! Cookies that are not what Doorward gave: the answer is a login or a 401, never an error page,
-//! and what was good stays good.
+//! Invalid cookies: the response is a login or a 401, never an error page, and valid cookies stay
+//! in effect.
 
 use crate::support::assertions::{
     CART, Dialogue, alice, assert_login_starts, assert_problem, fetched,
@@ -27,7 +27,8 @@ fn set(browser: &mut Browser, name: &str, value: &str) {
     browser.jar.plant(Cookie::host_only(HOST, name, value));
 }
 
-/// Nobody is signed in: a person is sent to log in, a script is told, and nothing reaches the app.
+/// Asserts that no user is authenticated: a navigation starts a login, a script gets 401, and
+/// nothing reaches the app.
 async fn assert_nobody(door: &Doorward, mut browser: Browser, what: &str) {
     let before = door.store.count();
     let page = browser.clone().step(&door.store_url(CART)).await;
@@ -64,7 +65,7 @@ fn part(text: &str, from: usize, to: usize) -> String {
     text.chars().skip(from).take(to - from).collect()
 }
 
-/// Values that no seal opens, made of a good one.
+/// Variants of a valid value that cannot be decrypted.
 fn spoiled(good: &str) -> Vec<(String, String)> {
     let middle = good.len() / 2;
     let mut cases: Vec<(String, String)> = [

@@ -1,6 +1,5 @@
-//! `doorward run` as a service manager meets it: a process that says where it listens, drains on
-//! SIGTERM, names all that is wrong with its configuration, and serves the shipped configurations
-//! while the provider is down.
+//! `doorward run`: reports its addresses, drains on SIGTERM, reports every configuration error, and
+//! serves the shipped configurations during a provider outage.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +43,7 @@ async fn sigterm_drains_requests_and_exits_zero() {
     gate.open();
     assert_eq!(slow.await.expect("an answer"), 200);
     assert_eq!(process.ended().code(), Some(0), "{:?}", process.said());
-    // The access line of the last request is not lost.
+    // The access log line of the last request is not lost.
     let access = process.line_with("/public/slow");
     assert!(access.contains("200"), "{access}");
 }
@@ -127,7 +126,7 @@ async fn shipped_configs_start_without_their_provider() {
         "store.internal",
     ]);
     let (plain, tls) = (Backend::start(), Backend::start_tls(&certificate));
-    // What each has open to everybody, if anything, and the app behind it.
+    // A public path of each configuration, if any, and the backend behind it.
     let shipped = [
         ("sidecar.toml", "http", None, plain.url()),
         (

@@ -1,5 +1,5 @@
-//! The provider's logout page ends sessions by frames (OpenID Connect Front-Channel Logout 1.0):
-//! the one whose cookies arrive, only in a frame of the same site, and only where the app wants it.
+//! OpenID Connect Front-Channel Logout 1.0: ends the session of the received cookies, only in a
+//! same-site frame, and only for apps that enable it.
 
 use url::Url;
 
@@ -19,7 +19,7 @@ fn door() -> Doorward {
         .start()
 }
 
-/// What a page of this origin gets in a frame.
+/// The response to a frame in a page of this origin.
 async fn framed(door: &Doorward, browser: &mut Browser, query: &str, page: &str) -> Page {
     let page = Url::parse(page).expect("an URL");
     browser
@@ -27,7 +27,7 @@ async fn framed(door: &Doorward, browser: &mut Browser, query: &str, page: &str)
         .await
 }
 
-/// On the store's site, as a provider must be for this.
+/// On the store's site, which front-channel logout requires of the provider.
 const LOGOUT_PAGE: &str = "https://login.example.test/logout";
 
 async fn lives(door: &Doorward, browser: &mut Browser) {

@@ -1,5 +1,4 @@
-//! HTTP/2 in: whatever a client says over it reaches the rules and the app in the one form that
-//! HTTP/1.1 has.
+//! HTTP/2 downstream: requests reach the rules and the app in the same form as over HTTP/1.1.
 
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ struct Answer {
 
 type Client = SendRequest<Bytes>;
 
-/// Prior knowledge.
+/// HTTP/2 with prior knowledge (RFC 9113 section 3.3).
 async fn connect(door: &Doorward) -> Client {
     let (client, connection) =
         h2::client::handshake(TcpStream::connect(door.address()).await.expect("a port"))
@@ -32,7 +31,7 @@ async fn connect(door: &Doorward) -> Client {
     client
 }
 
-/// A body as DATA frames, and whether its length was said.
+/// A body as DATA frames, and whether its length is declared.
 type Parts<'a> = (&'a [&'a str], bool);
 
 async fn ask(
@@ -298,7 +297,7 @@ async fn bodies_are_reframed_for_every_method() {
     assert_eq!(door.store.count(), 8 * 5);
 }
 
-/// A length that the body does not keep is the client's mistake alone.
+/// A `Content-Length` that does not match the body affects only this stream.
 #[tokio::test]
 async fn content_length_mismatch_is_refused() {
     let door = Setup::plain().start();

@@ -1,5 +1,5 @@
-//! Identity headers: the app receives verified claims only. No token, no cookie of Doorward and no
-//! forged header reaches it, in any session state.
+//! Identity headers: the app receives verified claims only. No token, Doorward cookie or forged
+//! header reaches it, in any session state.
 
 use serde_json::json;
 
@@ -157,7 +157,8 @@ impl Dice {
         of[self.roll(of.len())]
     }
 
-    /// The name as some backend may fold it back: other case, and `_`, `.` or the like for `-`.
+    /// Variants of the name that some backends normalize to it: other case, and `_`, `.` or similar
+    /// for `-`.
     fn spelling(&mut self, name: &str) -> String {
         let style = self.roll(4);
         let separator = self.pick(&["-", "_", ".", "~", "!", "+", "^", "|", "'", "*"]);
@@ -211,7 +212,7 @@ const PATHS: [&str; 16] = [
     "/.Doorward/session",
 ];
 
-/// One request with forged headers; `cookies` are those of its state.
+/// One request with forged headers and the `cookies` of its session state.
 fn request(dice: &mut Dice, cookies: &str) -> (String, String) {
     let method = dice.pick(&["GET", "GET", "GET", "POST", "HEAD", "OPTIONS", "PUT"]);
     let mut fields = vec!["Host: store.localhost:8080".to_owned()];
@@ -247,7 +248,7 @@ fn request(dice: &mut Dice, cookies: &str) -> (String, String) {
     if matches!(method, "POST" | "PUT") {
         fields.push("Content-Length: 0".to_owned());
     }
-    // Order decides nothing either: the host may stand anywhere.
+    // The position of `Host` must not matter either.
     let at = dice.roll(fields.len());
     fields.swap(0, at);
     (
@@ -269,7 +270,7 @@ fn cookies_of(browser: &Browser, door: &Doorward) -> String {
         .join("; ")
 }
 
-/// Neither app received a secret, a cookie of Doorward or a forged value.
+/// Asserts that neither app received a secret, a Doorward cookie or a forged value.
 fn assert_clean(door: &Doorward, canaries: &[String]) {
     let canaries: Vec<&str> = canaries
         .iter()
@@ -327,7 +328,7 @@ async fn no_secret_or_forged_header_reaches_the_app() {
             .collect::<Vec<_>>()
             .join("; ");
         for number in 0..120 {
-            // From the middle on the JWT is old, so that the first protected page refreshes.
+            // From the middle on the JWT is expired, so that the first protected page refreshes.
             if number == 60 {
                 door.pass(301);
             }

@@ -1,5 +1,5 @@
-//! The sealing key is changed under load: old and new processes side by side, then the old key
-//! gone. Nobody notices, and the operator sees when the old key is needed no more.
+//! Rotation of the sealing key under load: old and new processes side by side, then without the old
+//! key. Sessions survive, and a gauge shows when the old key can be removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ async fn old_sessions_become(door: &Doorward, replica: usize, number: f64) {
     );
 }
 
-/// Somebody who clicks without end, wherever the traffic goes.
+/// A user who sends requests continuously through the load balancer.
 struct Clicker {
     clicking: tokio::task::JoinHandle<Browser>,
 }
@@ -90,7 +90,7 @@ async fn rotation_under_load_logs_nobody_out_and_gauge_reaches_zero() {
         })
         .collect();
     door.clicked(SESSIONS * 5).await;
-    // A session that does not come back for now holds the gauge up.
+    // An absent session keeps the gauge above zero.
     let mut absent = alice(&door).await;
     to.store(1, Ordering::SeqCst);
     door.clicked(SESSIONS * 5).await;
@@ -174,7 +174,7 @@ async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
         page.status() == 200 && page.head.all("set-cookie").is_empty(),
         "what cannot be read stays: {page}"
     );
-    // Shortly before the last fifth of the JWT's life newer tokens are near: they will be sealed
+    // Shortly before the last fifth of the JWT's lifetime a refresh is due soon, which encrypts
     // anew.
     door.pass(231);
     let page = browser.step(&door.store_url(CART)).await;
@@ -216,7 +216,7 @@ async fn abandoned_sessions_under_previous_key_expire_from_gauge() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    // Forgetting happens every ten seconds.
+    // Expired entries are removed every ten seconds.
     tokio::time::timeout(SOON * 2, gone)
         .await
         .expect("it is forgotten");

@@ -1,5 +1,4 @@
-//! Limits of requests and connections: what is too much is refused or cut, and everybody else is
-//! served on.
+//! Request and connection limits: excess is rejected or closed, and other clients are still served.
 
 use std::time::Duration;
 
@@ -210,8 +209,7 @@ async fn slow_header_is_cut() {
     assert_eq!(door.store.count(), 2);
 }
 
-/// A kept connection that was idle for a while is served on as if nothing had been, and so is the
-/// session.
+/// An idle keep-alive connection hibernates and continues unchanged, and so does its session.
 #[tokio::test]
 async fn idle_connection_hibernates_and_continues_its_session() {
     let door = Setup::plain()
@@ -262,7 +260,7 @@ async fn connection_limit_queues_clients_and_spares_admin() {
     assert_eq!(door.store.last().header("x-third"), Some("1"));
 }
 
-/// Holds this many requests at the store's backend, and gives what lets them go.
+/// Holds this many requests at the store's backend. Returns the gate that releases them.
 async fn hold(door: &Doorward, count: usize) -> (Gate, Vec<Dialogue>) {
     let gate = Gate::default();
     door.store.answer(

@@ -1,5 +1,4 @@
-//! Requests and answers pass as they are: streamed both ways, delimited anew, without what belongs
-//! to one hop only.
+//! Request and response forwarding: streaming in both directions, re-framing, hop-by-hop headers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +16,9 @@ use crate::support::listening::Listening;
 
 const HOST: &str = "Host: store.localhost:8080\r\n";
 
-/// Some of this, then nothing: far more than sockets and buffers on the way can hold.
+/// The size offered before the receiver stops reading: far more than all buffers on the way.
 const OFFERED: usize = 256 * 1024 * 1024;
-/// More than the system's buffers of four sockets hold, and far less than is offered.
+/// More than the socket buffers of four sockets, and far less than the offered size.
 const HELD_AT_MOST: usize = 48 * 1024 * 1024;
 
 #[tokio::test]
@@ -119,7 +118,7 @@ fn with_app_at(listener: &Listening) -> Doorward {
     Setup::plain().more(&app).start()
 }
 
-/// Waits until `moved` stands still, and returns where.
+/// Waits until `moved` no longer changes and returns its value.
 async fn stands_still(moved: &AtomicUsize) -> usize {
     let mut before = 0;
     loop {

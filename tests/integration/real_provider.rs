@@ -1,9 +1,6 @@
 //! The web workflow against the certified provider from npm: PKCE required, refresh tokens rotated,
-//! tokens that live for seconds. Once its access tokens are JWTs and stand in the cookie, once they
-//! are opaque and the ID token does.
-//!
-//! Time is the system's here, since nobody can move the provider's; Doorward's own can run ahead of
-//! it.
+//! tokens that live for seconds; with the access token and with the ID token as session JWT. The
+//! provider uses the system clock; Doorward's clock can run ahead of it.
 
 use std::fs;
 use std::sync::Arc;
@@ -26,14 +23,14 @@ const STORE: &str = "http://store.localhost";
 const FORUM: &str = "http://forum.localhost";
 const CART: &str = "http://store.localhost/shopping-cart";
 
-/// What stands in the JWT cookie.
+/// The token in the JWT cookie.
 #[derive(Clone, Copy)]
 enum SessionJwt {
     AccessToken,
     IdToken,
 }
 
-/// The provider, the apps, and as many Doorwards in front of them as a test starts.
+/// The provider, the backends, and the replicas that a test starts.
 struct House {
     provider: RealProvider,
     backend: Backend,
@@ -42,13 +39,13 @@ struct House {
     folder: TempDir,
 }
 
-/// A Doorward that serves; it drains when dropped.
+/// A running Doorward; it drains when dropped.
 struct Replica {
     server: Option<Server>,
     port: u16,
 }
 
-/// The system's time and so many seconds more.
+/// The system time plus an offset in seconds.
 #[derive(Default)]
 struct RunsAhead(AtomicU64);
 
@@ -130,7 +127,7 @@ async fn stolen_refresh_cookie_after_rotation_ends_session_locally() {
     // The next request shows that the browser has the new cookies.
     assert_eq!(owner.step(CART).await.status(), 200);
 
-    // What a thief gets today: within the grace period a copy is taken for a request that was late.
+    // Within the grace period a copied cookie is indistinguishable from a late request.
     let calls = house.provider.count("grant.success", Some("refresh_token"));
     let mut quick = thief.clone();
     assert_eq!(quick.step(CART).await.status(), 200);
@@ -158,7 +155,7 @@ async fn provider_detects_stolen_refresh_cookie_without_shared_store() {
     house.past_the_jwt().await;
     journey::load_with_refresh(&mut owner, CART, "alice").await;
 
-    // The other replica has the key but not the knowledge that this token was used up.
+    // The other replica has the key but does not know that this token was superseded.
     house.sent_to_log_in(&thief.step(CART).await);
     house.tells("grant.error", Some("refresh_token"), 1).await;
     house.tells("grant.revoked", None, 1).await;
@@ -176,7 +173,7 @@ async fn copied_cookies_are_rejected_after_logout() {
     journey::log_out(&mut owner, STORE).await;
     house.sent_to_log_in(&thief.step(CART).await);
 
-    // A replica that was not told serves the JWT to its end, and gets no other.
+    // A replica without the revocation serves the JWT until it expires and cannot refresh it.
     house.past_the_jwt().await;
     house.sent_to_log_in(&elsewhere.step(CART).await);
     house.tells("grant.error", Some("refresh_token"), 1).await;
@@ -196,8 +193,7 @@ async fn backchannel_logout_by_sub_ends_other_app_session() {
     the_other_app_is_told(false).await;
 }
 
-/// The provider ends the forum's session by back-channel logout, after the person logged out at the
-/// store.
+/// The provider ends the forum's session by back-channel logout after a logout at the store.
 async fn the_other_app_is_told(by_sid: bool) {
     let clients = [("store", STORE), ("forum", FORUM)].map(|(id, public_url)| {
         let mut client = registration(id, public_url);
@@ -278,7 +274,7 @@ impl House {
         }
     }
 
-    /// One more Doorward with the same key, which knows nothing of the others.
+    /// One more Doorward with the same key and no shared state.
     fn doorward(&self) -> Replica {
         let loaded = config::load(&self.folder.path().join("doorward.toml"), []);
         let loaded = loaded.unwrap_or_else(|diagnosis| panic!("{}", diagnosis.render(false)));
@@ -295,8 +291,8 @@ impl House {
         tokio::time::sleep(self.jwt_lifetime + Duration::from_millis(100)).await;
     }
 
-    /// Waits until the provider has told at least so many of these events; it does so a little
-    /// after it has answered.
+    /// Waits for at least `count` of these events; the provider emits them shortly after its
+    /// response.
     async fn tells(&self, event: &str, grant_type: Option<&str>, least: usize) {
         eventually(event, || self.provider.count(event, grant_type) >= least).await;
     }
@@ -318,7 +314,7 @@ impl Drop for Replica {
         let Some(server) = self.server.take() else {
             return;
         };
-        // It blocks, which no runtime's thread may.
+        // `drop` blocks, which is not allowed on a runtime's thread.
         let _ended = std::thread::spawn(|| server.shut_down()).join();
     }
 }

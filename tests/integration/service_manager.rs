@@ -1,5 +1,4 @@
-//! Doorward under systemd, or what does as systemd does: sockets that are handed over, what it
-//! tells in return, the time between the signal and the end, and how many files it may open.
+//! The systemd interface: socket activation, `sd_notify`, shutdown delay, file descriptor limit.
 
 use std::fs;
 use std::net::TcpListener;
@@ -27,14 +26,14 @@ async fn activated_sockets_are_served() {
     let backend = Backend::start();
     let ((listen, port), (admin, admin_port)) = (socket(), socket());
     let folder = Folder::with(FILE, &one_public_app(&backend.url()));
-    // Nobody is there yet: the connection waits in the socket's queue.
+    // Doorward does not run yet: the connection waits in the socket's backlog.
     let mut early = Wire::new(
         TcpStream::connect(("127.0.0.1", port))
             .await
             .expect("a connection"),
     );
     early.write(ASK).await.expect("sent");
-    // One is known by its name, the other by its address.
+    // One socket is identified by its name, the other by its address.
     let sockets = vec![
         ("listen", listen.into()),
         ("doorward-admin.socket", admin.into()),

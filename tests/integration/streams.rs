@@ -1,5 +1,5 @@
-//! What goes on after its answer began follows the session that permitted it: streams and sockets
-//! outlive the JWT, and end with the session. What was merely slow is delivered.
+//! Streams and WebSockets outlive the JWT and end with the session. A slow sized response is
+//! delivered in full.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::support::journey;
 use crate::support::provider::{Endpoint, Fault};
 use crate::support::websocket::WebSocket;
 
-/// An app that says something all the time, and one that falls silent after its first words.
+/// The event interval of a busy app, and of an app that is silent after the first event.
 const BUSY: Duration = Duration::from_millis(100);
 const RESTING: Duration = Duration::from_secs(3600);
 
-/// A stream of events and a socket of one browser.
+/// An event stream and a WebSocket of one browser.
 struct Open {
     events: Streaming,
     talk: WebSocket,
@@ -59,7 +59,7 @@ impl Open {
         assert_eq!(heard.as_deref(), Some("still here"));
     }
 
-    /// More than two looks at the session pass, and nothing happens.
+    /// Asserts that events continue across more than two session checks.
     async fn goes_on(&mut self) {
         for _ in 0..12 {
             let event = timeout(SOON, self.events.next())

@@ -1,4 +1,4 @@
-//! Failing discovery, and issuers or keys that do not match.
+//! Failing discovery, issuer mismatch, missing keys.
 
 use super::assert_login_fails;
 use crate::support::assertions::{CART, alice, assert_error_page, assert_problem, fetched};
@@ -21,8 +21,7 @@ async fn failed_discovery_blocks_logins_only() {
         door.provider.fault(Endpoint::Discovery, fault);
         door.provider.restart();
         door.sign_in("alice");
-        // What was found out before, that nobody listens, is remembered for two seconds of this
-        // clock.
+        // The earlier connection error is cached for two seconds of this clock.
         door.pass(3);
         let page = door.browser().visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{what}: {page}");

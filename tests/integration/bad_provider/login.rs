@@ -1,4 +1,5 @@
-//! Failures at a login.
+//! Invalid tokens and a failing token endpoint at login: an error page, no session, and the next
+//! login succeeds.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Provider failures.
+//! Provider failures: a failed login ends on a page that names the cause; a failed refresh keeps
+//! the session and yields 503, unless the provider rejects the grant.
 
 use crate::support::assertions::{CART, alice, assert_error_page};
 use crate::support::browser::Browser;
@@ -13,7 +14,7 @@ fn secrets(browser: &Browser, door: &Doorward) -> [Option<String>; 2] {
     ["jwt", "refresh"].map(|kind| cookie(browser, door.store_host(), kind))
 }
 
-/// The first login of all fails with this page, and without a session.
+/// Asserts that the first login fails with this page and without a session.
 async fn assert_login_fails(door: &Doorward, what: &str, status: u16, code: &str) {
     let mut browser = door.browser();
     let page = browser.visit(&door.store_url(CART)).await;

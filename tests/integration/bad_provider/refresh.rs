@@ -1,4 +1,5 @@
-//! Failures at a refresh.
+//! Failing refresh: the session is kept and the response is 503, unless the provider rejects the
+//! grant.
 
 use super::secrets;
 use crate::support::assertions::{

@@ -1,6 +1,5 @@
-//! Tokens that are bound to the phone's key (RFC 9449), at a provider that knows nothing of it:
-//! with the last two steps of the workflow, a stolen refresh token and a stolen JWT are then worth
-//! nothing.
+//! DPoP-bound tokens (RFC 9449) at a provider without DPoP support. With them, a stolen refresh
+//! token or JWT is useless.
 
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use crate::support::doorward::Doorward;
 
 const INLINE: &str = "inline_refresh = true";
 
-/// A phone with a key that never leaves it.
+/// A phone with a key that never leaves the device.
 struct Keyed<'d> {
     door: &'d Doorward,
     phone: Phone,
@@ -243,7 +242,7 @@ async fn step_8_stolen_jwt_without_key_is_useless_and_proof_is_single_use() {
             "invalid_dpop_proof",
         );
     }
-    // For another page, or with another token, it is none.
+    // A proof for another URL or another token is invalid.
     let proof = owner.proof("GET", CART, Some(&owner.phone.access_token));
     let elsewhere = thief
         .ask("GET", "/orders")

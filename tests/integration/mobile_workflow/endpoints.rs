@@ -1,5 +1,5 @@
-//! The token endpoint as RFC 6749 has it, and its siblings in JSON: what they take, what they
-//! refuse, and from where.
+//! The token endpoint (RFC 6749) and its JSON siblings: accepted requests, rejected requests,
+//! allowed origins.
 
 use serde_json::json;
 
@@ -399,7 +399,7 @@ async fn plain_provider_tokens_require_the_dangerous_setting() {
     assert!(
         phone.refresh_token != old.refresh_token && doorward.provider.is_live(&phone.refresh_token)
     );
-    // What comes twice is for the provider to judge.
+    // Reuse of the old refresh token is judged by the provider.
     let page = old.copy().refresh().await;
     assert_eq!(
         (page.status(), page.json()["code"].as_str()),

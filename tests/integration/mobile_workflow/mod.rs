@@ -1,5 +1,5 @@
-//! The mobile workflow with the fake provider and echoing apps: a native app with a login form of
-//! its own, step by step, and what can come between.
+//! The mobile workflow with the fake provider and echo backends: a native app with its own login
+//! form, step by step with the failure cases.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ mod web_view;
 const CART: &str = "/shopping-cart";
 const PASSWORD: &str = "correct horse & battery+staple %é";
 
-/// A phone with the store's app on it, which keeps what it is given.
+/// A phone with the store's app, which stores the tokens it receives.
 #[derive(Clone)]
 struct Phone {
     http: Browser,
@@ -29,11 +29,11 @@ struct Phone {
     access_token: String,
     refresh_token: String,
     device_token: Option<String>,
-    /// What a trusted proxy says of its address.
+    /// The client address that a trusted proxy reports.
     address: Option<String>,
 }
 
-/// A store whose native app may log in with a password, and `lines` more about that.
+/// A store whose native app may use the password grant; `lines` adds to its native settings.
 fn store(lines: &str) -> Setup {
     Setup::plain()
         .store("session_jwt = \"access\"")
@@ -44,7 +44,7 @@ fn native(lines: &str) -> String {
     format!("\n[apps.store.native]\npassword_grant = true\n{lines}\n")
 }
 
-/// Starts it; alice and bob have passwords.
+/// Starts the setup; alice and bob have passwords.
 fn started(setup: Setup) -> Doorward {
     let doorward = setup.start();
     doorward
@@ -68,7 +68,7 @@ impl Phone {
         }
     }
 
-    /// One that has just logged in as alice.
+    /// A phone that has just logged in as alice.
     async fn logged_in(doorward: &Doorward) -> Self {
         let mut phone = Self::of(doorward);
         let page = phone.log_in("alice", PASSWORD).await;
@@ -109,7 +109,7 @@ impl Phone {
         self.send(ask).await
     }
 
-    /// Calls the login API, and keeps what it gives.
+    /// Calls the login endpoint and stores the returned tokens.
     async fn log_in(&mut self, username: &str, password: &str) -> Page {
         let mut body = json!({ "username": username, "password": password });
         if let Some(device_token) = &self.device_token {
@@ -122,7 +122,7 @@ impl Phone {
         page
     }
 
-    /// Calls the refresh API, and keeps what it gives.
+    /// Calls the refresh endpoint and stores the returned tokens.
     async fn refresh(&mut self) -> Page {
         let page = self
             .post_json(
@@ -143,7 +143,7 @@ impl Phone {
         self.device_token = text("device_token").or(self.device_token.take());
     }
 
-    /// Loads a page with the access token alone.
+    /// Loads a page with the access token only.
     async fn load(&mut self, path: &str) -> Page {
         let ask = self
             .ask("GET", path)
@@ -151,7 +151,7 @@ impl Phone {
         self.send(ask).await
     }
 
-    /// Loads a page with the refresh token beside, and keeps the new ones if some come.
+    /// Loads a page with both tokens and stores the new ones if any are returned.
     async fn load_with_both(&mut self, path: &str) -> Page {
         let ask = self
             .ask("GET", path)
@@ -169,7 +169,7 @@ impl Phone {
     }
 }
 
-/// Whether the answer is the cart, as the store's backend gave it to alice.
+/// Asserts that the response is the cart that the store's backend served to alice.
 fn shows_the_cart(page: &Page) {
     assert_eq!(
         (page.status(), page.json()["target"].as_str()),
@@ -183,7 +183,8 @@ fn shows_the_cart(page: &Page) {
     );
 }
 
-/// 401 with a problem document that says where to log in, and the challenge of RFC 6750.
+/// Asserts a 401 with a problem document that names the login endpoint, and the challenge of RFC
+/// 6750.
 fn is_told_to_log_in(page: &Page, code: &str) {
     assert_eq!(
         (page.status(), page.header("content-type")),
@@ -211,7 +212,7 @@ fn is_told_to_log_in(page: &Page, code: &str) {
     );
 }
 
-/// How often the provider was asked for tokens for a password, and for a refresh token.
+/// The number of password grants and of refreshes at the provider.
 fn calls(doorward: &Doorward) -> (usize, usize) {
     (
         doorward.provider.grants("password"),

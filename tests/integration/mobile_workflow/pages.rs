@@ -1,5 +1,5 @@
-//! Sealed access tokens at the app's pages: what passes, what never reaches the backend, what never
-//! comes from it.
+//! Sealed access tokens at the app's pages: which tokens pass, and which headers are removed in
+//! both directions.
 
 use super::{CART, PASSWORD, Phone, is_told_to_log_in, shows_the_cart, started, store};
 use crate::support::backend::Answer;

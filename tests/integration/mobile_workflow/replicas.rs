@@ -1,5 +1,5 @@
-//! Replicas that share a real Redis: guesses are counted together, and a phone is served by
-//! whichever it meets.
+//! Replicas with a shared Redis: password attempts are counted together, and any replica serves a
+//! phone.
 
 use super::{CART, PASSWORD, Phone, calls, is_told_to_log_in, shows_the_cart, started, store};
 use crate::support::doorward::Doorward;
@@ -44,7 +44,7 @@ async fn guesses_are_counted_across_replicas() {
         statuses.iter().all(|status| matches!(status, 401 | 429)),
         "{statuses:?}"
     );
-    // A crowd at one bucket is sent away rather than let through.
+    // Contention on one bucket rejects requests rather than letting them through.
     assert!((1..=5).contains(&reached), "{statuses:?}");
     assert_eq!(calls(&doorward).0, reached);
 }

@@ -1,5 +1,5 @@
-//! What becomes of what the provider says to a password: stable codes for an app to act on, and
-//! nothing that tells a stranger more than the provider does.
+//! Provider responses to a password grant: stable error codes for the app, and nothing that reveals
+//! more than the provider does.
 
 use std::time::Duration;
 

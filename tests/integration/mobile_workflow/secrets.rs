@@ -1,5 +1,4 @@
-//! Nothing that a phone or the provider holds is seen by the backend, in a log, in a number or on a
-//! page.
+//! No secret of a phone or the provider reaches the backend, a log, a metric or a page.
 
 use serde_json::json;
 
@@ -7,14 +6,14 @@ use super::{CART, PASSWORD, Phone, started, store};
 use crate::support::doorward::Doorward;
 use crate::support::provider::{Endpoint, Fault, User};
 
-/// Lines of a configuration for [`live`].
+/// Configuration for [`live`].
 pub(crate) const NATIVE: &str =
     "\n[apps.store.native]\npassword_grant = true\ninline_refresh = true\n";
 
 const WRONG: &str = "a-wrong-password-that-is-a-near-miss";
 
-/// A native app's life with all that can go wrong in it. What was secret in it, and all that was
-/// answered.
+/// Runs a native app's life cycle with its failure cases. Returns all secrets and all response
+/// texts.
 pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     doorward
         .provider
@@ -41,7 +40,7 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     answers.push(phone.load_with_both(CART).await.text());
     keep(&phone);
     answers.push(phone.load(CART).await.text());
-    // JSON that is none, with a password in it; a form with one that comes twice.
+    // Invalid JSON that contains a password, and a form with a duplicated field.
     let ask = phone
         .ask("POST", "/.doorward/native/login")
         .body("application/json", format!("{{\"password\":\"{WRONG}\""));

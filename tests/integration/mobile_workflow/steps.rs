@@ -1,5 +1,5 @@
-//! The steps of the mobile workflow as they are named: open app, login API, shopping cart with the
-//! JWT, expired JWT refreshed in the same request, refresh token gone.
+//! The steps of the mobile workflow: open the app, log in, load the cart with the JWT, refresh an
+//! expired JWT in the same request, refresh token lost.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -158,7 +158,7 @@ async fn step_4_expired_jwt_with_refresh_token_is_refreshed_inline() {
         (None, None)
     );
 
-    // While the JWT lives, a refresh token beside it is of no interest.
+    // While the JWT is valid, an accompanying refresh token is ignored.
     let page = phone.load_with_both(CART).await;
     shows_the_cart(&page);
     assert_eq!(
@@ -264,7 +264,7 @@ async fn step_5_session_ends_by_absolute_and_idle_timeout() {
         started(store(INLINE).session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\""));
     let mut phone = Phone::logged_in(&doorward).await;
     let unused = phone.copy();
-    // Nobody notes that a JWT is used: the time without use begins when it ends.
+    // Use of a JWT is not recorded: the idle time begins when the JWT expires.
     for _ in 0..3 {
         doorward.pass(300 + 599);
         shows_the_cart(&phone.load_with_both(CART).await);
@@ -308,7 +308,7 @@ async fn step_6_logout_ends_session_and_revokes_refresh_token() {
         is_told_to_log_in(&phone.refresh().await, "session_revoked");
         doorward.pass(300);
         is_told_to_log_in(&phone.load_with_both(CART).await, "session_revoked");
-        // By the access token alone the provider's refresh token is not known here.
+        // The access token alone does not reveal the provider's refresh token.
         assert_eq!(
             doorward.provider.revoked().len(),
             usize::from(by == "refresh_token")

@@ -1,5 +1,5 @@
-//! The last steps of the mobile workflow: what somebody gets who copied a token from a phone.
-//! Binding to the device's key changes the first test of each; the others hold in any case.
+//! The last steps of the mobile workflow: what an attacker gets with a token copied from a phone.
+//! Device binding changes the first test of each step; the others hold in any case.
 
 use serde_json::json;
 
@@ -67,7 +67,7 @@ async fn step_7_lost_response_is_not_reuse() {
     doorward.pass(300);
     let before_the_tunnel = phone.copy();
     assert_eq!(phone.refresh().await.status(), 200);
-    // It never had them: the old pair comes again, much later.
+    // The phone never received the new tokens and sends the old pair much later.
     let mut phone = before_the_tunnel;
     doorward.pass(120);
     assert_eq!(phone.refresh().await.status(), 200);
@@ -151,7 +151,7 @@ async fn tokens_are_useless_at_other_app_provider_or_purpose() {
             .all(|presented| presented.status == TokenStatus::Unknown)
     );
 
-    // One kind is not another, and no kind is a cookie.
+    // Tokens of one kind are not accepted as another kind, and none is accepted as a cookie.
     let swapped = Phone {
         access_token: phone.refresh_token.clone(),
         refresh_token: phone.access_token.clone(),

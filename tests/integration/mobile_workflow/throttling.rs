@@ -1,5 +1,5 @@
-//! Ten thousand guesses and other floods: how many reach the provider, and that the owner still
-//! gets in.
+//! Password throttling: how many of ten thousand guesses reach the provider, and that the account's
+//! owner can still log in.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::support::doorward::Doorward;
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 
-/// Guesses from so many addresses, so many each, all at once as far as the machine goes. How many
-/// got which status.
+/// Sends `each` guesses from each of so many addresses concurrently. Returns the number of
+/// responses per status.
 async fn guess(
     doorward: &Doorward,
     addresses: usize,
@@ -59,7 +59,7 @@ async fn distributed_guessing_is_throttled_and_owner_is_not() {
     );
     assert_eq!((count(&statuses, 401), count(&statuses, 429)), (5, 9995));
 
-    // From a new device the owner has to wait like everybody, and is told how long.
+    // From a new device the owner is throttled too and told how long to wait.
     let mut elsewhere = Phone::of(&doorward);
     let page = elsewhere.log_in("alice", PASSWORD).await;
     assert_eq!(
@@ -85,7 +85,7 @@ async fn distributed_guessing_is_throttled_and_owner_is_not() {
         "{page}"
     );
 
-    // From the known one not, and a mistake does not matter.
+    // From the known device the owner is not throttled, and one wrong password does not matter.
     assert_eq!(
         owner.log_in("alice", "a typing mistake").await.status(),
         401
@@ -112,7 +112,7 @@ async fn slow_guessing_gets_one_try_per_max_backoff() {
         }
         doorward.pass(10);
     }
-    // Three at once, then after 20 s (15, looked for every 10), 30, 60, and one a minute.
+    // Three at once, then after 20 s (15 s, tried every 10 s), 30 s, 60 s, and one per minute.
     assert!((58..=63).contains(&guesses), "{guesses} guesses an hour");
 }
 
@@ -139,7 +139,7 @@ async fn password_spraying_from_one_address_is_throttled() {
     let mut sprayer = Phone::of(&doorward);
     sprayer.address = Some("2001:db8:7:7::1".to_owned());
     for account in 0..10 {
-        // A login of its own in between takes nothing back but itself.
+        // A successful login in between refunds only its own count.
         assert_eq!(sprayer.log_in("bob", "bob").await.status(), 200);
         sprayer.device_token = None;
         assert_eq!(
@@ -186,7 +186,7 @@ async fn device_token_exempts_its_account_up_to_its_own_limit() {
         (429, Some("throttled_device")),
         "{page}"
     );
-    // The account itself is as it was.
+    // The account's own bucket is not affected.
     assert_eq!(
         Phone::of(&doorward)
             .log_in("alice", PASSWORD)
@@ -195,7 +195,7 @@ async fn device_token_exempts_its_account_up_to_its_own_limit() {
         200
     );
 
-    // For bob's account alice's device is any device.
+    // For bob's account, alice's device is an unknown device.
     let mut phone = owner.copy();
     for _ in 0..3 {
         assert_eq!(phone.log_in("bob", "wrong").await.status(), 401);
@@ -204,7 +204,7 @@ async fn device_token_exempts_its_account_up_to_its_own_limit() {
         phone.log_in("bob", "bob").await.json()["code"].as_str(),
         Some("throttled_account")
     );
-    // Nor does one count that is made up, of another app, or from long ago.
+    // Device tokens that are forged, of another app or expired do not count either.
     for device_token in ["doorward_dt_AAAA", "", "x"] {
         let mut phone = Phone::of(&doorward);
         phone.device_token = Some(device_token.to_owned());

@@ -1,4 +1,4 @@
-//! `mode = "cookies"`: a native login for a web view, which then has the same session as a browser.
+//! `mode = "cookies"`: a native login for a web view, with the same session as a browser.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use super::{CART, PASSWORD, Phone, calls, started, store};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::Doorward;
 
-/// A page of the store in the web view calls.
+/// A page of the store in the web view sends the request.
 async fn call(
     browser: &mut Browser,
     doorward: &Doorward,
@@ -109,7 +109,7 @@ async fn web_view_login_ends_its_previous_session() {
     );
 }
 
-/// Login CSRF: nobody else's page may log a visitor in as somebody else, nor out.
+/// Login CSRF: a foreign page must not log a visitor in as another user, nor out.
 #[tokio::test]
 async fn only_same_origin_pages_get_cookies() {
     let doorward = started(store("cors_origins = [\"https://partner.example\"]"));
@@ -133,7 +133,7 @@ async fn only_same_origin_pages_get_cookies() {
             assert_eq!(page.header("set-cookie"), None, "{origin} {page}");
         }
     }
-    // A form can be sent from anywhere, but not as JSON.
+    // A form can be sent from any origin, but not as JSON.
     let mut phone = Phone::of(&doorward);
     let ask = phone
         .ask("POST", "/.doorward/native/login")

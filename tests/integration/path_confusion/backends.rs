@@ -1,4 +1,4 @@
-//! Real servers behind Doorward: nginx, Python and Node, as processes of their own.
+//! Real servers behind Doorward: nginx, Python and Node, each a separate process.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -12,15 +12,15 @@ use crate::support::assertions::Dialogue;
 use crate::support::eventually;
 use crate::support::wire::Wire;
 
-/// All of them; they end when this is dropped.
+/// All backends; they are stopped on drop.
 pub(super) struct Backends {
-    /// Where each is, by its name.
+    /// The address of each backend, by name.
     pub(super) places: BTreeMap<String, AppRef>,
     processes: Vec<Child>,
     folder: TempDir,
 }
 
-/// Where a backend listens.
+/// The address of a backend.
 #[derive(Clone, Debug)]
 pub(super) enum AppRef {
     Port(u16),
@@ -68,7 +68,7 @@ impl Backends {
         backends
     }
 
-    /// A process that tells its ports.
+    /// Starts a process that prints its ports.
     fn on_ports(&mut self, command: &mut Command) {
         let mut child = command
             .stdin(Stdio::piped())
@@ -100,7 +100,7 @@ impl Backends {
             .replace("@python@", &python.to_string());
         let file = folder.join("nginx.conf");
         std::fs::write(&file, text).expect("a file");
-        // Its workers may be somebody else, who must be able to read the files.
+        // The workers may run as another user, who must be able to read the files.
         let readable = Command::new("chmod")
             .args(["-R", "a+rX"])
             .arg(&folder)
@@ -118,7 +118,7 @@ impl Backends {
                 .stdin(Stdio::null())
                 .spawn()
         };
-        // Debian keeps it where only root looks.
+        // Debian installs it in a directory that is only in root's `PATH`.
         let child = start("nginx")
             .or_else(|_| start("/usr/sbin/nginx"))
             .expect("nginx");
@@ -139,7 +139,7 @@ impl Backends {
 impl Drop for Backends {
     fn drop(&mut self) {
         for child in &mut self.processes {
-            // In good order, so that nginx ends its workers.
+            // SIGTERM, so that nginx stops its workers.
             let _asked = Command::new("kill").arg(child.id().to_string()).status();
             let _ended = child.wait();
         }
@@ -147,7 +147,7 @@ impl Drop for Backends {
 }
 
 impl AppRef {
-    /// As an app's `upstream`.
+    /// The value for an app's `upstream`.
     pub(super) fn url(&self) -> String {
         match self {
             Self::Port(port) => format!("http://127.0.0.1:{port}"),
@@ -155,7 +155,7 @@ impl AppRef {
         }
     }
 
-    /// A connection without Doorward between.
+    /// A connection that bypasses Doorward.
     pub(super) async fn dialogue(&self) -> Dialogue {
         Dialogue(match self {
             Self::Port(port) => Wire::new(

@@ -1,6 +1,6 @@
-//! Paths that servers read apart, sent through Doorward to real ones: nginx, Python and Node.
-//! Whatever they make of a path, nobody gets there without a login what the rules protect. That
-//! they do read these paths apart is shown by asking them without Doorward.
+//! Path confusion: paths that servers parse differently, sent through Doorward to nginx, Python and
+//! Node. No spelling of a path reaches a protected resource without a login. Requests that bypass
+//! Doorward show that the servers do differ on these paths.
 
 #[path = "../../properties/adversarial_inputs.rs"]
 #[expect(dead_code, reason = "return targets are for the property tests")]
@@ -18,12 +18,12 @@ use crate::support::assertions::Dialogue;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::wire::Wire;
 
-/// So many are made up, the same in every run.
+/// The number of generated paths; they are the same in every run.
 const GENERATED: usize = 700;
-/// What only the protected resource says.
+/// The content of the protected resource.
 const PROTECTED: &str = "PROTECTED";
 
-/// Spellings that were somebody's vulnerability once.
+/// Spellings of known vulnerabilities.
 const KNOWN: [&str; 96] = [
     "/admin",
     "/admin/",
@@ -133,14 +133,13 @@ fn targets() -> Vec<String> {
     };
     let made_up: Vec<String> = std::iter::repeat_with(made_up).take(GENERATED).collect();
     let targets = KNOWN.iter().map(|&target| target.to_owned()).chain(made_up);
-    // A line's end would be two lines, and an empty target none.
+    // A target with a line break would be two lines, and an empty one is no target.
     targets
         .filter(|target| !target.is_empty() && !target.contains(['\r', '\n']))
         .collect()
 }
 
-/// Every backend behind an app of its own that takes no odd spellings, and one that takes all of
-/// them.
+/// One app per backend with the default path policy, and one with all ambiguous paths allowed.
 fn before(backends: &Backends) -> Doorward {
     let mut apps = String::new();
     for (name, place) in &backends.places {
@@ -164,8 +163,8 @@ fn before(backends: &Backends) -> Doorward {
     Setup::plain().more(&apps).start()
 }
 
-/// Asks for `target` on a connection that is kept as long as it lasts; nothing if it ended without
-/// an answer.
+/// Requests `target` on a keep-alive connection; `None` if the connection closes without a
+/// response.
 async fn ask(kept: &mut Option<Dialogue>, host: &str, target: &str) -> Option<(u16, String)> {
     let mut dialogue = kept.take().expect("a connection");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n");
@@ -222,7 +221,7 @@ async fn no_backend_parser_exposes_a_protected_path() {
     }
 }
 
-/// Without Doorward most of them do give it away under spellings that look like something else.
+/// Without Doorward, most backends serve it under spellings that look like another path.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn backend_parsers_do_differ_on_these_paths() {
     let backends = Backends::start().await;

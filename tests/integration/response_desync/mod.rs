@@ -17,23 +17,23 @@ use crate::support::doorward::{Doorward, Setup};
 use crate::support::listening::Listening;
 use crate::support::wire::{Framing, Head, Wire};
 
-/// How long what must come may take.
+/// Time limit for expected data.
 const TIMEOUT: Duration = Duration::from_secs(8);
 const FORGED: &str = "forged";
 
-/// What comes of an answer.
+/// The expected outcome of a backend response.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// What the client gets.
+    /// What the client receives.
     gets: String,
-    /// What else would be right (RFC 9110 section 8.6 leaves it open).
+    /// An alternative that is also correct (RFC 9110 section 8.6 leaves it open).
     #[serde(default)]
     or: Option<String>,
-    /// What it was asked for with.
+    /// The request method.
     #[serde(default)]
     method: Option<String>,
-    /// Whether the backend closes the connection behind it.
+    /// Whether the backend closes the connection after the response.
     #[serde(default)]
     closes: bool,
     #[serde(skip)]
@@ -55,7 +55,7 @@ fn cases() -> BTreeMap<String, Case> {
     cases
 }
 
-/// Answers `/public/NAME` with the bytes of that case, and all else with its own target.
+/// Serves the bytes of case `NAME` at `/public/NAME`, and the request target at all other paths.
 async fn serve(stream: TcpStream, cases: Arc<BTreeMap<String, Case>>) {
     let (read, mut write) = stream.into_split();
     let mut wire = Wire::new(tokio::io::join(read, tokio::io::sink()));
@@ -75,7 +75,7 @@ async fn serve(stream: TcpStream, cases: Arc<BTreeMap<String, Case>>) {
     }
 }
 
-/// The answer to one request on a connection of its own; `None` if it is not whole.
+/// The response to one request on a separate connection; `None` if it is incomplete.
 async fn ask(door: &Doorward, method: &str, target: &str) -> Option<Reply> {
     let mut wire = Wire::new(
         TcpStream::connect(door.address())

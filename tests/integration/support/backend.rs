@@ -1,5 +1,5 @@
-//! An app that knows nothing of logins: it records every byte it gets, answers with JSON of what it
-//! saw, and can be slow, late, broken, talkative or down.
+//! A fake backend without authentication: it records every byte, echoes requests as JSON, and can
+//! be slow, broken, endless or down.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,58 +17,58 @@ use super::tls::Certificate;
 use super::websocket;
 use super::wire::{Head, Wire};
 
-/// The app. WebSocket upgrades are echoed on every path.
+/// The backend. WebSocket upgrades are echoed on every path.
 pub struct Backend {
     listening: Listening,
     shared: Arc<Mutex<Shared>>,
     tls: Option<Arc<ServerConfig>>,
 }
 
-/// How a path is answered.
+/// The response of a path.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Headers besides the framing, `Set-Cookie` for instance.
+    /// Headers besides the framing, such as `Set-Cookie`.
     pub headers: Vec<(String, String)>,
     pub body: Content,
-    /// Held before the head is sent.
+    /// Delays the head until the gate opens.
     pub gate: Option<Gate>,
     pub head_delay: Duration,
-    /// Between the head and the body.
+    /// Delay between the head and the body.
     pub body_delay: Duration,
     pub cut: Option<Cut>,
 }
 
-/// What an answer holds.
+/// The body of a response.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// JSON of the request: `method`, `target`, `headers` (pairs), `body`.
     Echo,
     Bytes(Vec<u8>),
-    /// So many bytes `x` in chunks of 64 KiB.
+    /// This many bytes `x` in chunks of 64 KiB.
     Big(usize),
-    /// Server-sent events `data: 0`, `data: 1`, … so far apart.
+    /// Server-sent events `data: 0`, `data: 1`, … at this interval.
     Events {
         count: usize,
         every: Duration,
     },
 }
 
-/// Where the connection breaks.
+/// Where the connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     BeforeHead,
     InsideBody,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: String,
     pub target: String,
     pub head: Head,
     pub body: Vec<u8>,
-    /// Which connection it came on, counted from 0.
+    /// The index of its connection, from 0.
     pub connection: usize,
 }
 
@@ -96,7 +96,7 @@ impl Default for Answer {
 }
 
 impl Answer {
-    /// One more header.
+    /// Adds a header.
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -111,17 +111,17 @@ impl Received {
 }
 
 impl Backend {
-    /// An app that echoes, on a free port.
+    /// Starts an echo backend on a free port.
     pub fn start() -> Self {
         Self::start_with(None)
     }
 
-    /// The same over TLS.
+    /// Like `start`, over TLS.
     pub fn start_tls(certificate: &Certificate) -> Self {
         Self::start_with(Some(certificate.server()))
     }
 
-    /// The same over this kind of TLS.
+    /// Like `start`, over TLS with this configuration.
     pub fn start_over(tls: Arc<ServerConfig>) -> Self {
         Self::start_with(Some(tls))
     }
@@ -140,55 +140,55 @@ impl Backend {
         self.url_as("127.0.0.1")
     }
 
-    /// The same under another name.
+    /// The same URL with another host.
     pub fn url_as(&self, host: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{host}:{}", self.listening.port())
     }
 
-    /// Refuses connections from now on; those that are open are cut.
+    /// Refuses new connections and closes open ones.
     pub fn stop(&mut self) {
         self.listening.stop();
     }
 
-    /// Listens again where it did before.
+    /// Listens again on the same port.
     pub fn restart(&mut self) {
         self.listening = listen(self.listening.port(), &self.shared, self.tls.clone());
     }
 
-    /// How every path without an answer of its own is answered.
+    /// Sets the response of every path without a specific one.
     pub fn answer_all(&self, answer: Answer) {
         self.shared().default = answer;
     }
 
-    /// How `path` (without query) is answered.
+    /// Sets the response of `path` (without query).
     pub fn answer(&self, path: &str, answer: Answer) {
         self.shared().answers.insert(path.to_owned(), answer);
     }
 
-    /// All requests so far, in the order in which their heads came.
+    /// All requests so far, in the order in which their heads arrived.
     pub fn received(&self) -> Vec<Received> {
         self.shared().received.clone()
     }
 
-    /// The last request; there must be one.
+    /// The last request, which must exist.
     pub fn last(&self) -> Received {
         self.received()
             .pop()
             .expect("a request reached the backend")
     }
 
-    /// How many requests came.
+    /// The number of requests.
     pub fn count(&self) -> usize {
         self.shared().received.len()
     }
 
-    /// How many connections were made.
+    /// The number of accepted connections.
     pub fn connections(&self) -> usize {
         self.shared().connections
     }
 
-    /// No head, body or tunnelled byte so far contains one of `canaries`, as it is or
+    /// Asserts that no head, body or tunnelled byte so far contains one of `canaries`, plain or
     /// percent-encoded.
     pub fn assert_never_saw(&self, canaries: &[&str]) {
         let shared = self.shared();
@@ -220,7 +220,7 @@ fn listen(port: u16, shared: &Arc<Mutex<Shared>>, tls: Option<Arc<ServerConfig>>
     Listening::start(port, move |stream| {
         let (shared, tls) = (Arc::clone(&shared), tls.clone());
         async move {
-            // A client that goes away ends its connection and nothing else.
+            // A client that disconnects ends only its own connection.
             let _gone = accept(stream, tls, &shared).await;
         }
     })

@@ -1,12 +1,11 @@
-//! A cookie jar with a browser's rules (RFC 6265bis): prefixes, host-only, SameSite, Secure,
-//! Max-Age.
+//! A cookie jar (RFC 6265bis): prefixes, host-only, SameSite, Secure, Max-Age.
 
 use std::time::Duration;
 
 use doorward::types::time::Timestamp;
 use url::{Host, Url};
 
-/// `SameSite`; what is not said counts as `Lax`.
+/// `SameSite`; a missing attribute counts as `Lax`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
     Strict,
@@ -14,7 +13,7 @@ pub enum SameSite {
     None,
 }
 
-/// A cookie as the jar holds it.
+/// A stored cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub name: String,
@@ -30,12 +29,12 @@ pub struct Cookie {
     pub expires: Option<Timestamp>,
 }
 
-/// What a request that carries or brings cookies is.
+/// The properties of a request that decide which cookies it carries and may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CookieContext {
-    /// Nothing of another site began it.
+    /// The request was not initiated by another site.
     pub same_site: bool,
-    /// It changes what the address bar shows.
+    /// A top-level navigation.
     pub top_level: bool,
     /// GET, HEAD, OPTIONS or TRACE.
     pub safe_method: bool,
@@ -46,7 +45,7 @@ pub struct CookieContext {
 pub struct Jar(Vec<Cookie>);
 
 impl Jar {
-    /// Takes one `Set-Cookie` line; the error says why a browser would not.
+    /// Stores one `Set-Cookie` value; the error says why a browser would reject it.
     pub fn take(
         &mut self,
         url: &Url,
@@ -82,7 +81,7 @@ impl Jar {
         Ok(())
     }
 
-    /// The `Cookie` header for a request, if any: longer paths first, then older ones.
+    /// The `Cookie` header for a request, if any: longer paths first, then older cookies.
     pub fn header(&self, url: &Url, now: Timestamp, situation: CookieContext) -> Option<String> {
         let mut sent: Vec<&Cookie> = self
             .0
@@ -101,7 +100,7 @@ impl Jar {
         }
     }
 
-    /// The cookie of this name that this host set for itself or got from a parent.
+    /// The cookie of this name that this host can read: its own or a parent domain's.
     pub fn get(&self, host: &str, name: &str) -> Option<&Cookie> {
         self.0
             .iter()
@@ -116,7 +115,7 @@ impl Jar {
             .collect()
     }
 
-    /// Changes the value of a cookie; it must be there.
+    /// Changes the value of a cookie, which must exist.
     pub fn tamper(&mut self, host: &str, name: &str, change: impl FnOnce(&str) -> String) {
         let found = self
             .0
@@ -126,18 +125,18 @@ impl Jar {
         cookie.value = change(&cookie.value);
     }
 
-    /// Puts a cookie in as it is, past all rules: what a thief or a sibling host can do.
+    /// Inserts a cookie without checks, as an attacker or a sibling host could.
     pub fn plant(&mut self, cookie: Cookie) {
         self.0.push(cookie);
     }
 
-    /// Takes out the cookies of this host for which `which` holds.
+    /// Removes the cookies of this host for which `which` holds.
     pub fn remove(&mut self, host: &str, which: impl Fn(&Cookie) -> bool) {
         self.0
             .retain(|cookie| !(covers(cookie, host) && which(cookie)));
     }
 
-    /// What closing the browser does.
+    /// Removes session cookies, as closing the browser does.
     pub fn revoke_session(&mut self) {
         self.0.retain(|cookie| cookie.expires.is_some());
     }
@@ -160,7 +159,7 @@ impl Cookie {
     }
 }
 
-/// Two URLs of one site: the same scheme and registrable domain, here the last two labels.
+/// Whether two URLs are same-site: equal scheme and registrable domain (here the last two labels).
 pub fn same_site(one: &Url, other: &Url) -> bool {
     one.scheme() == other.scheme() && site(one) == site(other)
 }

@@ -1,5 +1,5 @@
-//! A device with a key of its own, that proves possession of it (RFC 9449). It shares no code with
-//! Doorward's own verification.
+//! A device with its own key that creates DPoP proofs (RFC 9449). It shares no code with Doorward's
+//! verification.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
@@ -15,7 +15,7 @@ use super::random_name;
 pub struct Device(EcdsaKeyPair);
 
 impl Device {
-    /// One with a new key.
+    /// A device with a new key.
     pub fn new() -> Self {
         Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a key"))
     }
@@ -39,12 +39,12 @@ impl Device {
         ))
     }
 
-    /// The claims by which a token is bound to the key (section 6.1).
+    /// The claims that bind a token to the key (section 6.1).
     pub fn binding(&self) -> Value {
         json!({ "cnf": { "jkt": self.thumbprint() } })
     }
 
-    /// A proof for one request, with `more` over its claims; `null` leaves one out.
+    /// A proof for one request; `more` adds claims, and `null` removes one.
     pub fn proof(
         &self,
         request: (&str, &str),

@@ -1,6 +1,5 @@
-//! Doorward with the demonstration's store and forum, and its provider as an emulated FusionAuth,
-//! all in this process with a clock that is moved by hand. The configuration is the one that
-//! `doorward demo --fusionauth` uses.
+//! Doorward with the demo's store and forum and an emulated FusionAuth as the provider, all in this
+//! process with a controllable clock. The configuration is that of `doorward demo --fusionauth`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::browser::{Browser, Kind, Page, RequestSpec};
 use super::doorward::BEGIN;
 use super::journey::Site;
 
-/// All of it. Dropped, it ends.
+/// The whole deployment; it is stopped on drop.
 pub struct Emulated {
     pub clock: Arc<ManualClock>,
     pub api_key: String,
@@ -25,7 +24,7 @@ pub struct Emulated {
 }
 
 impl Emulated {
-    /// Starts with the demonstration's configuration, in which `edits` are made: each text is there
+    /// Starts with the demo's configuration after `edits`; each edited text must occur exactly
     /// once.
     pub async fn start(one_time_use: bool, edits: &[(&str, &str)]) -> Self {
         let clock = Arc::new(ManualClock::starting_at(BEGIN));
@@ -77,7 +76,7 @@ impl Emulated {
         self.demo.provider()
     }
 
-    /// An address at the provider.
+    /// A URL at the provider.
     pub fn at_provider(&self, path: &str) -> String {
         format!(
             "http://login.localhost:{}{path}",
@@ -85,17 +84,17 @@ impl Emulated {
         )
     }
 
-    /// A browser with nothing in it.
+    /// A browser without cookies.
     pub fn browser(&self) -> Browser {
         Browser::new(self.clock.clone())
     }
 
-    /// Moves the clock of everything.
+    /// Advances the clock of all parts.
     pub fn pass(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
 
-    /// A call of the provider's API with its key.
+    /// Calls the provider's API with its key.
     pub async fn call_api(&self, method: &str, path: &str) -> Page {
         let ask = RequestSpec::new(Kind::Program, &self.at_provider(path)).method(method);
         self.browser()
@@ -107,7 +106,7 @@ impl Emulated {
 impl Drop for Emulated {
     fn drop(&mut self) {
         let server = self.server.take();
-        // Draining blocks, which a test's runtime does not allow.
+        // Draining blocks, which is not allowed on a test's runtime.
         let ended =
             std::thread::spawn(move || server.into_iter().for_each(Server::shut_down)).join();
         assert!(

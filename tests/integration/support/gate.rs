@@ -1,10 +1,10 @@
-//! A gate that holds answers until a test opens it: how "late" is made without sleeping.
+//! A gate that delays responses until a test opens it, instead of sleeping.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Closed when made; clones are the same gate.
+/// Closed initially; clones share one gate.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Inner>);
 
@@ -24,17 +24,17 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Lets through what waits and what comes.
+    /// Releases all waiters and lets later ones pass.
     pub fn open(&self) {
         self.0.open.send_replace(true);
     }
 
-    /// Holds what comes from now on.
+    /// Holds later callers.
     pub fn close(&self) {
         self.0.open.send_replace(false);
     }
 
-    /// Waits until at least `count` came to the closed gate since it was made.
+    /// Waits until at least `count` callers have arrived at the closed gate since its creation.
     pub async fn reached(&self, count: usize) {
         let mut waiting = self.0.waiting.subscribe();
         waiting

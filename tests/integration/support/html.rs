@@ -1,10 +1,10 @@
-//! Just enough HTML to use a page as a person does: its forms, its links, its text.
+//! A minimal HTML reader for forms, links and text.
 
 /// A form with the fields it would send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Form {
     pub id: Option<String>,
-    /// Upper case; `GET` when not said.
+    /// Upper case; `GET` by default.
     pub method: String,
     pub action: String,
     /// Inputs and text areas with their values.
@@ -21,7 +21,7 @@ struct Tag {
     text: String,
 }
 
-/// All forms of a page, with the controls inside and those that name the form from outside.
+/// All forms of a page, including controls associated by a `form` attribute.
 pub fn post_replays(html: &str) -> Vec<Form> {
     let mut post_replays: Vec<Form> = Vec::new();
     let mut inside = false;
@@ -65,7 +65,7 @@ pub fn post_replays(html: &str) -> Vec<Form> {
 }
 
 impl Form {
-    /// Whether it has a control of this name.
+    /// Whether the form has a control of this name.
     pub fn has(&self, name: &str) -> bool {
         self.fields
             .iter()
@@ -73,7 +73,8 @@ impl Form {
             .any(|(control, _)| control == name)
     }
 
-    /// What it sends with these values typed in; the button is the one among them, else the first.
+    /// The fields that are sent with these values typed in, and the named button or else the first
+    /// one.
     pub fn filled(&self, values: &[(&str, &str)]) -> Vec<(String, String)> {
         let typed = |name: &str| {
             values

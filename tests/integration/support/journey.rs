@@ -1,20 +1,20 @@
-//! The web workflow as a person walks it, over HTTP: against any running Doorward with a store and
-//! a forum behind it and a provider whose login form has the fields `username` and `password`.
+//! The web workflow over HTTP, against any running Doorward with a store, a forum, and a provider
+//! whose login form has the fields `username` and `password`.
 
 use url::Url;
 
 use super::browser::{Browser, Page};
 
-/// The two apps, as origins without a slash at the end.
+/// The two apps, as origins without a trailing slash.
 #[derive(Clone, Debug)]
 pub struct Site {
     pub store: String,
     pub forum: String,
 }
 
-/// Walks all of it as `name`, whose password is the same, and who may not see the store's `/admin`.
-/// `past_the_jwt` must outlast (or move a clock over) the life of the JWT, and not that of the
-/// refresh token.
+/// Runs all steps as `name`, whose password equals the name and who lacks access to the store's
+/// `/admin`. `past_the_jwt` must wait (or advance a clock) for longer than the JWT's lifetime and
+/// shorter than the refresh token's.
 pub async fn whole(
     browser: &mut Browser,
     site: &Site,
@@ -41,7 +41,7 @@ pub async fn whole(
     is_asked(browser, &cart).await;
 }
 
-/// Opens a protected page, is sent to the provider's form, fills it, and lands on the page.
+/// Opens a protected page, logs in with the provider's form, and returns to the page.
 pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
     let form = is_asked(browser, url).await;
     let page = browser
@@ -58,7 +58,7 @@ pub async fn log_in(browser: &mut Browser, url: &str, name: &str) -> Page {
     page
 }
 
-/// Opens a protected page and is sent to the provider, which shows its form: returned is that page.
+/// Opens a protected page and follows the redirect to the provider; returns its login form.
 pub async fn is_asked(browser: &mut Browser, url: &str) -> Page {
     let page = browser.visit(url).await;
     let has_form = page
@@ -74,7 +74,7 @@ pub async fn is_asked(browser: &mut Browser, url: &str) -> Page {
     page
 }
 
-/// Opens a page of an app without a session there; the provider knows the person and shows no form.
+/// Opens a page of an app without a session; the provider has one and shows no form.
 pub async fn arrive_without_form(browser: &mut Browser, url: &str, name: &str) -> Page {
     let page = browser.visit(url).await;
     assert!(page.chain.len() > 1, "there was a session already: {page}");
@@ -82,7 +82,7 @@ pub async fn arrive_without_form(browser: &mut Browser, url: &str, name: &str) -
     page
 }
 
-/// Opens a page with a living session: one answer, no redirect, the JWT cookie as it was.
+/// Opens a page with a valid JWT: one response, no redirect, the JWT cookie unchanged.
 pub async fn load(browser: &mut Browser, url: &str, name: &str) -> Page {
     let before = cookie(browser, &host_of(url), "jwt");
     let page = browser.visit(url).await;
@@ -92,7 +92,8 @@ pub async fn load(browser: &mut Browser, url: &str, name: &str) -> Page {
     page
 }
 
-/// Opens a page with a dead JWT and a living refresh token: one answer, no redirect, new cookies.
+/// Opens a page with an expired JWT and a valid refresh token: one response, no redirect, new
+/// cookies.
 pub async fn load_with_refresh(browser: &mut Browser, url: &str, name: &str) -> Page {
     let host = host_of(url);
     let kinds = ["jwt", "refresh"];
@@ -110,7 +111,7 @@ pub async fn load_with_refresh(browser: &mut Browser, url: &str, name: &str) -> 
     page
 }
 
-/// Logs out through the confirmation form and whatever the provider asks, to the signed-out page.
+/// Logs out through the confirmation form and the provider's pages, to the signed-out page.
 pub async fn log_out(browser: &mut Browser, app: &str) -> Page {
     let form = browser.visit(&format!("{app}/.doorward/logout")).await;
     let mut page = browser.submit(&form, &[]).await;
@@ -132,8 +133,7 @@ pub async fn log_out(browser: &mut Browser, app: &str) -> Page {
     page
 }
 
-/// All values of Doorward's cookie of this kind, chunks joined, whatever prefix the scheme gives
-/// it.
+/// The value of Doorward's cookie of this kind, with its chunks joined and any prefix.
 pub fn cookie(browser: &Browser, host: &str, kind: &str) -> Option<String> {
     let name = format!("doorward_{kind}");
     let cookies = browser

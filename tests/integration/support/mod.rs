@@ -1,6 +1,6 @@
-//! What the journeys stand on: a provider and a backend that misbehave on demand, a browser that
-//! keeps cookies as a browser does, a real provider, and certificates. The fakes run on a runtime
-//! of their own, so that a test that blocks its thread does not stop them.
+//! Test support: a fake provider and backend with configurable faults, a fake browser with a cookie
+//! jar, a real provider, and certificates. The fakes use a separate runtime, so that a test that
+//! blocks its thread does not stop them.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub fn runtime() -> &'static tokio::runtime::Runtime {
     &RUNTIME
 }
 
-/// Waits until `condition` holds, at most ten seconds.
+/// Polls until `condition` holds, for at most ten seconds.
 pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
@@ -58,7 +58,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Random bytes as base64url: names, codes, tokens.
+/// Random bytes as base64url, for names, codes and tokens.
 pub fn random_name(bytes: usize) -> String {
     use base64::Engine as _;
     let mut random = vec![0; bytes];

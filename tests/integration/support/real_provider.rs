@@ -1,5 +1,4 @@
-//! The certified OpenID provider from npm (`tests/provider/server.mjs`), started as a process of
-//! its own.
+//! The certified OpenID provider from npm (`tests/provider/server.mjs`) as a separate process.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -9,17 +8,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// The running provider; it ends when dropped.
+/// The running provider; it is stopped on drop.
 pub struct RealProvider {
     issuer: String,
     process: Child,
-    // The provider hears of the apps here, and ends with its stdin, so it does not outlive a test
-    // that is killed.
+    // The provider receives the backends' addresses over stdin. It exits when stdin closes, so it
+    // does not outlive a killed test.
     lifeline: ChildStdin,
     events: Arc<Mutex<Vec<Value>>>,
 }
 
-/// A client's registration: `id` with the secret `ID-secret-0123456789abcdef`, for an app behind
+/// Registers a client `id` with the secret `ID-secret-0123456789abcdef`, for an app behind
 /// Doorward.
 pub fn registration(id: &str, public_url: &str) -> Value {
     json!({
@@ -33,7 +32,7 @@ pub fn registration(id: &str, public_url: &str) -> Value {
     })
 }
 
-/// The secret of a client that was made by [`registration`].
+/// The secret of a client that [`registration`] made.
 pub fn secret_of(id: &str) -> String {
     format!("{id}-secret-0123456789abcdef")
 }
@@ -42,8 +41,8 @@ impl RealProvider {
     /// Starts with the options that `tests/provider/server.mjs` lists. Users: alice/alice, and
     /// bob/bob with role admin.
     pub fn start(options: &Value) -> Self {
-        // Cargo runs tests in the package's folder; a path compiled in would outlive a cached build
-        // directory.
+        // Cargo runs tests in the package's directory; a compiled-in path would be wrong after a
+        // cached build directory moves.
         let folder = Path::new("tests/provider");
         assert!(
             folder.join("node_modules/oidc-provider").exists(),
@@ -69,7 +68,7 @@ impl RealProvider {
                     continue;
                 };
                 if event["event"] == "ready" {
-                    // The test may have given up waiting.
+                    // The test may have stopped waiting.
                     let _nobody =
                         ready.send(event["issuer"].as_str().unwrap_or_default().to_owned());
                 }
@@ -92,18 +91,18 @@ impl RealProvider {
         &self.issuer
     }
 
-    /// Where the apps are that the provider calls by itself.
+    /// Sets the addresses of the apps for back-channel calls.
     pub fn finds_apps_at(&self, port: u16) {
         writeln!(&self.lifeline, "{}", json!({ "apps_port": port })).expect("the provider listens");
     }
 
-    /// What the provider did so far: `form`, `login`, `grant.success`, `grant.error`,
+    /// The provider's events so far: `form`, `login`, `grant.success`, `grant.error`,
     /// `grant.revoked`, …
     pub fn events(&self) -> Vec<Value> {
         self.events.lock().expect("no reader panicked").clone()
     }
 
-    /// How many events have this name, and this `grant_type` if given.
+    /// The number of events with this name, and this `grant_type` if given.
     pub fn count(&self, event: &str, grant_type: Option<&str>) -> usize {
         let fits = |found: &&Value| {
             found["event"] == event && grant_type.is_none_or(|wanted| found["grant_type"] == wanted)
@@ -114,7 +113,7 @@ impl RealProvider {
 
 impl Drop for RealProvider {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ended = self.process.kill();
         let _status = self.process.wait();
     }

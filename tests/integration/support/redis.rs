@@ -1,5 +1,5 @@
-//! A real Redis: a server of its own for each test, on a free port of this machine, with its own
-//! folder. Unit tests of the store use this file too, so it leans on nothing else in here.
+//! A real Redis: a separate server for each test, on a free loopback port, with its own directory.
+//! Unit tests of the store include this file, so it depends on no other support module.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// A port that was free may be somebody else's a moment later.
+/// Another process may take a free port before the server binds it.
 const TRIES: usize = 5;
 
-/// A running `redis-server`; it is killed when this is dropped.
+/// A running `redis-server`; it is killed on drop.
 pub struct RedisServer {
     folder: TempDir,
     port: u16,
@@ -21,7 +21,7 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Without a password, and with a memory that ends with it.
+    /// Without a password and without persistence.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
@@ -37,12 +37,12 @@ impl RedisServer {
         })
     }
 
-    /// With a memory that a restart does not lose.
+    /// With persistence across restarts.
     pub fn start_persistent() -> Self {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
-    /// Over TLS only, with this certificate and key in PEM, and more options.
+    /// TLS only, with this certificate and key in PEM, and more options.
     pub fn start_tls(chain_pem: &str, key_pem: &str, options: &[&str]) -> Self {
         Self::on_a_free_port(|folder, port| {
             fs::write(folder.path().join("cert.pem"), chain_pem).expect("a file");
@@ -57,13 +57,13 @@ impl RedisServer {
         })
     }
 
-    /// A Redis Cluster of one node, which has all slots.
+    /// A Redis Cluster of one node with all slots.
     pub fn start_cluster() -> Self {
         let bus = free_port().to_string();
         Self::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).with_all_slots()
     }
 
-    /// The same over TLS.
+    /// Like `start_cluster`, over TLS.
     pub fn start_tls_cluster(chain_pem: &str, key_pem: &str) -> Self {
         let bus = free_port().to_string();
         let options = [
@@ -97,7 +97,7 @@ impl RedisServer {
         replica
     }
 
-    /// A Sentinel that watches over this server and its replicas, and calls it `master`.
+    /// A Sentinel that monitors this server as `master`.
     pub fn start_sentinel(&self, master: &str) -> Self {
         let watched = self.port;
         let sentinel = Self::on_a_free_port(|folder, port| {
@@ -128,7 +128,7 @@ impl RedisServer {
         panic!("redis-server does not start; ./tests/run installs it");
     }
 
-    /// Whether it runs; `false` if it ended at once.
+    /// Starts the process; `false` if it exits at once.
     fn try_start(&mut self) -> bool {
         let log = self.folder.path().join("redis.log");
         // The file does not exist at the first start.
@@ -170,19 +170,18 @@ impl RedisServer {
         self.port
     }
 
-    /// What a configuration calls it.
+    /// The URL for a configuration.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// What `redis-cli` answers to a command.
+    /// The output of a `redis-cli` command.
     pub fn command(&self, words: &[&str]) -> String {
         self.try_command(words)
             .unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
-    /// The same where it may be that nobody answers: a server that changes its role closes its
-    /// connections.
+    /// Like `command`, but returns an error: a server that changes its role closes its connections.
     pub fn try_command(&self, words: &[&str]) -> Result<String, String> {
         let port = self.port.to_string();
         let is_tls = self
@@ -208,7 +207,7 @@ impl RedisServer {
         }
     }
 
-    /// Ends it; what is not persistent is lost.
+    /// Stops the server; data without persistence is lost.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("a child process");
@@ -216,18 +215,18 @@ impl RedisServer {
         }
     }
 
-    /// Starts it again, on the same port and with the same folder.
+    /// Starts it again on the same port and with the same directory.
     pub fn restart(&mut self) {
         self.stop();
         assert!(self.try_start(), "redis-server does not start again");
     }
 
-    /// It hangs: takes connections and answers nothing.
+    /// Suspends the process: it accepts connections and does not respond.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// It goes on.
+    /// Resumes the process.
     pub fn resume(&self) {
         self.signal("CONT");
     }

@@ -1,5 +1,5 @@
-//! A certificate authority that lives as long as a test: server certificates for invented names,
-//! and a client that trusts nobody else.
+//! A certificate authority for one test: server certificates for invented names, and a client that
+//! trusts only this authority.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ impl Authority {
         Self { issuer }
     }
 
-    /// The authority's own certificate, PEM: what a `ca_file` would hold.
+    /// The authority's own certificate, PEM, as for a `ca_file`.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
@@ -61,8 +61,8 @@ impl Authority {
         }
     }
 
-    /// A client that trusts this authority only, and shows a certificate of it where it is asked
-    /// for one.
+    /// A client configuration that trusts only this authority and sends a client certificate on
+    /// request.
     pub fn client(&self) -> Arc<ClientConfig> {
         let own = self.certificate_for(&["client.test"]);
         let mut roots = RootCertStore::empty();
@@ -80,7 +80,7 @@ impl Authority {
 }
 
 impl Certificate {
-    /// A TLS server that shows this certificate and speaks HTTP/1.1.
+    /// A TLS server configuration with this certificate, for HTTP/1.1.
     pub fn server(&self) -> Arc<ServerConfig> {
         let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
@@ -96,8 +96,8 @@ impl Certificate {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()))
     }
 
-    /// The same, for clients only that show a certificate of this authority; `protocols` are what
-    /// it speaks.
+    /// Like `server`, for clients with a certificate of this authority only; `protocols` are for
+    /// ALPN.
     pub fn server_for_clients_of(
         &self,
         authority: &Authority,
@@ -124,8 +124,8 @@ impl Certificate {
         Arc::new(server)
     }
 
-    /// Base64 of the SHA-256 of the public key: what Chromium's
-    /// `--ignore-certificate-errors-spki-list` takes.
+    /// Base64 of the SHA-256 of the public key, for Chromium's
+    /// `--ignore-certificate-errors-spki-list`.
     pub fn spki_sha256(&self) -> String {
         STANDARD.encode(digest::digest(
             &digest::SHA256,

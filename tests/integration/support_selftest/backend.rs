@@ -1,4 +1,4 @@
-//! The backend records what it gets, byte for byte, and misbehaves as told.
+//! The fake backend records requests byte for byte and fails as configured.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

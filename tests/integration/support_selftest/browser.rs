@@ -1,4 +1,4 @@
-//! The browser keeps and sends cookies as Chromium does, and says of itself what Chromium says.
+//! The fake browser stores and sends cookies as Chromium does, and sends the same fetch metadata.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn browser() -> Browser {
     Browser::new(Arc::new(SystemClock))
 }
 
-/// Sets `line` at `at`, then says what goes to `to`.
+/// Stores the `Set-Cookie` value `line` at `at`, and returns the `Cookie` header sent to `to`.
 fn kept(at: &str, line: &str, to: &str) -> Option<String> {
     let mut jar = Jar::default();
     jar.take(&url(at), line, NOW, TYPED).ok()?;

@@ -1,4 +1,4 @@
-//! The code flow by hand: what Doorward will do, done by a test.
+//! The authorization code flow (RFC 6749), performed by a test instead of Doorward.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 
-/// A client of some provider.
+/// An OAuth client of a provider.
 pub(super) struct Flow {
     pub(super) authorize: String,
     pub(super) token: String,
@@ -24,7 +24,7 @@ pub(super) struct Flow {
 const VERIFIER: &str = "a-verifier-of-at-least-forty-three-characters-1234";
 
 impl Flow {
-    /// Where the browser is sent.
+    /// The authorization URL.
     pub(super) fn authorize_url(&self) -> String {
         let challenge =
             URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, VERIFIER.as_bytes()));
@@ -42,7 +42,7 @@ impl Flow {
         url.to_string()
     }
 
-    /// Exchanges a code.
+    /// Exchanges an authorization code.
     pub(super) async fn exchange(&self, code: &str) -> Page {
         let redirect_uri = self.redirect_uri.as_str();
         let parameters = [
@@ -54,7 +54,7 @@ impl Flow {
             .await
     }
 
-    /// Refreshes.
+    /// Refreshes the tokens.
     pub(super) async fn refresh(&self, refresh_token: &str) -> Page {
         self.call(&[
             ("grant_type", "refresh_token"),
@@ -70,7 +70,7 @@ impl Flow {
             .await
     }
 
-    /// A form request to `url` as this client.
+    /// Sends a form request to `url` as this client.
     pub(super) fn ask(&self, url: &str, parameters: &[(&str, &str)]) -> RequestSpec {
         let body = Serializer::new(String::new())
             .extend_pairs(parameters)
@@ -84,7 +84,7 @@ impl Flow {
     }
 }
 
-/// A parameter of the callback in this redirect or address.
+/// A parameter of the callback URL in a redirect.
 pub(super) fn parameter(url: &str, name: &str) -> Option<String> {
     Url::parse(url)
         .unwrap()
@@ -93,7 +93,7 @@ pub(super) fn parameter(url: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// The claims of a JWT, unverified.
+/// The claims of a JWT, without verification.
 pub(super) fn claims(jwt: &Value) -> Value {
     part(jwt, 1)
 }

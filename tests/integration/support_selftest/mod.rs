@@ -1,4 +1,4 @@
-//! The fakes are measured before anything is measured with them.
+//! Tests of the test support: the fakes behave as the other tests assume.
 
 mod backend;
 mod browser;

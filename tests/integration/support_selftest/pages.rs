@@ -1,4 +1,4 @@
-//! Pages are used as a person uses them.
+//! Links and forms of HTML pages.
 
 use crate::support::html::{Form, links, post_replays, text};
 

@@ -1,4 +1,4 @@
-//! The fake provider is a good provider until it is told otherwise, and then exactly that bad.
+//! The fake provider conforms by default and otherwise has exactly the configured fault.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The provider from npm, driven by hand: login form, code, tokens, rotation, single sign-on,
+//! The provider from npm without Doorward: login form, code, tokens, rotation, single sign-on,
 //! logout.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::support::real_provider::{RealProvider, registration, secret_of};
 
 #[tokio::test]
 async fn code_flow_works_by_hand() {
-    // The app's callback is an echo: what the provider sends there can be read.
+    // The app's callback is an echo, so the provider's request can be inspected.
     let app = Backend::start();
     let store = app.url_as("store.localhost");
     let forum = app.url_as("forum.localhost");

@@ -1,4 +1,4 @@
-//! Good tokens verify with the published key, flawed ones have exactly their flaw.
+//! Valid tokens verify with the published key; flawed tokens have exactly their flaw.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use super::provider::{log_in, start};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::provider::{Endpoint, FakeProvider, Flaw};
 
-/// Whether the signature is good under the published key that the token names.
+/// Whether the signature is valid under the published key with the token's `kid`.
 async fn verifies(provider: &FakeProvider, jwt: &Value) -> bool {
     let mut browser = Browser::new(std::sync::Arc::new(doorward::types::time::SystemClock));
     let set = browser

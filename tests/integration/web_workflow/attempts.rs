@@ -1,4 +1,4 @@
-//! Login attempts: lost ones begin anew once by themselves, and there are never too many.
+//! Login attempts: a lost attempt restarts once automatically; the number of attempts is limited.
 
 use super::{CART, expired, is_sent_to_log_in, load, location, set, sets_session};
 use crate::support::browser::Browser;

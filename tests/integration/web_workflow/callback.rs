@@ -1,4 +1,4 @@
-//! The callback in every state but the good one: replayed, doubled, declined, malformed.
+//! Invalid callbacks: replayed, duplicated, declined, malformed.
 
 use super::{CART, arrive, exchanges, is_sent_to_log_in, load, location, sets_session};
 use crate::support::browser::{Browser, Page};
@@ -6,7 +6,7 @@ use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, IssParameter};
 
-/// Up to the redirect to the callback.
+/// Follows the login up to the redirect to the callback.
 async fn before_callback(doorward: &Doorward) -> (Browser, Page) {
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
@@ -15,7 +15,7 @@ async fn before_callback(doorward: &Doorward) -> (Browser, Page) {
     (browser, page)
 }
 
-/// The callback with its query changed.
+/// The callback URL with a modified query.
 fn changed(page: &Page, change: impl Fn(&mut Vec<(String, String)>)) -> String {
     let mut url = url::Url::parse(location(page)).expect("an URL");
     let mut pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();

@@ -1,4 +1,4 @@
-//! Names: the app's own, its aliases, and strangers.
+//! Host names: the app's canonical host, its aliases, unknown hosts.
 
 use super::{CART, location};
 use crate::support::browser::{Kind, RequestSpec};

@@ -1,4 +1,4 @@
-//! The answer of a slow page that comes late never overwrites what the browser was given meanwhile.
+//! A late response never overwrites newer session cookies.
 
 use tokio::task::JoinHandle;
 
@@ -9,7 +9,7 @@ use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, RefreshRefusal};
 
-/// Another tab opens a page that the backend holds back until the gate opens.
+/// Another tab opens a page that the backend delays until the gate opens.
 async fn slow_tab(doorward: &Doorward, browser: &Browser) -> (Gate, JoinHandle<Page>) {
     let gate = Gate::default();
     doorward.store.answer(

@@ -1,4 +1,4 @@
-//! The three clocks of a session, and how the browser is told of its use.
+//! JWT expiry, idle timeout and absolute timeout, and the activity cookie.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
 
-/// A provider whose JWTs outlive every test, so that the other two clocks show.
+/// A provider with very long-lived JWTs, so that the idle and absolute timeouts take effect.
 fn long_lived(doorward: &Doorward) {
     doorward
         .provider
         .behave(|provider| provider.token_lifetime = Duration::from_secs(1_000_000));
 }
 
-/// The same browser, were it to keep cookies past their age.
+/// A copy of the browser whose cookies never expire.
 fn hoarding(doorward: &Doorward, browser: &Browser) -> Browser {
     let mut hoarder = browser.clone();
     let cookies: Vec<_> = browser
@@ -148,8 +148,7 @@ async fn session_endpoint_starts_no_login() {
     assert!(page.head.all("set-cookie").is_empty(), "{page}");
 }
 
-/// What a page may ask by itself while nobody sits before it: how long the session still lasts, and
-/// for news.
+/// Background requests of a page: the session endpoint and a configured background path.
 #[tokio::test]
 async fn background_paths_refresh_and_are_no_activity() {
     for jwts_live_long in [true, false] {
@@ -233,7 +232,7 @@ async fn clock_set_back_keeps_sessions() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.pass(320);
     load(&doorward, &mut browser, "alice").await;
-    // Cookies age by the browser's own clock, which is right.
+    // Only the server's clock is wrong: the cookies must not expire in the browser.
     let mut browser = hoarding(&doorward, &browser);
     let seen = doorward.cookie(&browser, "activity");
     for back in [1, 300, 3600] {
@@ -244,7 +243,7 @@ async fn clock_set_back_keeps_sessions() {
         assert!(shown["idle_expires_in"].as_u64() >= Some(600), "{shown}");
         doorward.pass(back);
     }
-    // Right again, so everything ends when it would have ended.
+    // The clock is correct again: the timeouts are unchanged.
     doorward.pass(599);
     load(&doorward, &mut browser.clone(), "alice").await;
     doorward.pass(1);

@@ -1,12 +1,11 @@
-//! Logins that somebody else prepared: whatever a sibling host or a link brings, nobody becomes
-//! somebody else.
+//! Login CSRF and cookie tossing: a prepared login never changes the victim's user.
 
 use super::{CART, exchanges, is_sent_to_log_in, load, location, sets_session};
 use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 
-/// The attacker logs in and stops before the callback: the address with code and state, and the
-/// attempt's cookie.
+/// The attacker logs in and stops before the callback. Returns the callback URL and the attempt's
+/// cookie.
 async fn prepared(doorward: &Doorward) -> (Browser, Page) {
     doorward.sign_in("mallory");
     let mut attacker = doorward.browser();
@@ -15,7 +14,7 @@ async fn prepared(doorward: &Doorward) -> (Browser, Page) {
     (attacker, at_provider)
 }
 
-/// The sibling host forum.example.test gives cookies for all of example.test.
+/// The sibling host `forum.example.test` sets cookies for all of `example.test`.
 fn toss(attacker: &Browser, victim: &mut Browser, doorward: &Doorward) {
     let attempts: Vec<_> = attacker
         .jar

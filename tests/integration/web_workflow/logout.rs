@@ -1,4 +1,4 @@
-//! Logging out: here at once and for good, then at the provider, whatever state that is in.
+//! RP-initiated logout: the local session ends at once, whatever the provider's state.
 
 use super::{CART, expired, is_sent_to_log_in, location, parameter, refreshes, sets_session};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
@@ -6,7 +6,7 @@ use crate::support::doorward::{Doorward, Setup};
 use crate::support::gate::Gate;
 use crate::support::provider::{Endpoint, Fault, TokenStatus};
 
-/// The person fills the confirmation form; the first answer is returned.
+/// Submits the confirmation form and returns the first response.
 async fn log_out(doorward: &Doorward, browser: &mut Browser) -> Page {
     let form = browser
         .visit(&doorward.store_url("/.doorward/logout"))

@@ -1,5 +1,5 @@
-//! Logins that go in circles end on a page that names the cause, the third time at the latest;
-//! whoever only logs in often is let in every time.
+//! Login loop detection: at most three logins, then an error page that names the cause. Frequent
+//! legitimate logins are not affected.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::support::browser::{Browser, Kind, Page, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::{Endpoint, RefreshRefusal, User};
 
-/// Something on the way that takes cookies from the browser, or the browser itself.
+/// Removes cookies from the browser, as an intermediary or the browser itself would.
 type Loss = fn(&Doorward, &mut Browser);
 
 const SESSION: [&str; 3] = ["_jwt", "_refresh", "_seen"];
@@ -21,8 +21,8 @@ fn loses_session(doorward: &Doorward, browser: &mut Browser) {
     });
 }
 
-/// Follows redirects, `lose` being asked before each request, until a page comes. Each request
-/// carries `header`.
+/// Follows redirects until a page is received and calls `lose` before each request. `header` is
+/// sent with each request to the store.
 async fn goes_on(
     doorward: &Doorward,
     browser: &mut Browser,
@@ -46,7 +46,7 @@ async fn goes_on(
     panic!("redirected in circles, at {url}");
 }
 
-/// The page, the access log and the metric say the same; the provider was asked so often.
+/// Asserts that page, access log and metric agree, and counts the provider's logins.
 async fn ends_with(doorward: &Doorward, page: &Page, (status, code): (u16, &str), logins: usize) {
     let reference = assert_error_page(page, status, code);
     assert_eq!(
@@ -75,7 +75,7 @@ async fn third_login_without_returned_session_is_stopped() {
         let page = goes_on(&doorward, &mut browser, CART, loses_session, None).await;
         ends_with(&doorward, &page, (400, "login_loop_cookie_not_returned"), 2).await;
         assert_eq!(doorward.store.count(), 0);
-        // Whoever then allows cookies and follows the link is let in.
+        // With cookies allowed, the link on the page leads to a successful login.
         let (login, _) = page
             .links()
             .into_iter()
@@ -135,8 +135,8 @@ async fn wrong_address_is_named_with_the_right_one() {
     }
 }
 
-/// Something in front shows the store under two names, and sends browsers from one to the other for
-/// everything but the callback: pages and callback have cookies of their own.
+/// An intermediary exposes the store under two hosts and redirects everything except the callback
+/// between them, so pages and callback have separate cookies.
 #[tokio::test]
 async fn callback_host_mismatch_is_named() {
     let nothing: Loss = |_, _| {};
@@ -227,7 +227,8 @@ async fn undecryptable_session_names_key_mismatch() {
     let other = doorward.add_replica_with_keys(&["other.key"]);
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
-    // A whole login at one, the page after it from the other, which begins the next login.
+    // A complete login at one replica; the next page comes from the other and starts the next
+    // login.
     for replica in [0, other, 0] {
         browser = doorward.moved_to(replica, browser);
         let start = browser.step(&doorward.store_url(CART)).await;

@@ -1,5 +1,4 @@
-//! The web workflow with the fake provider and echoing apps: each step of it, and what can come
-//! between.
+//! The web workflow with the fake provider and echo backends: each step and its failure cases.
 
 use url::Url;
 
@@ -33,7 +32,7 @@ mod user_switch;
 
 const CART: &str = "/shopping-cart?item=7&size=a%20b";
 
-/// A parameter of an address.
+/// A query parameter of a URL.
 fn parameter(url: &str, name: &str) -> Option<String> {
     let url = Url::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
     url.query_pairs()
@@ -41,18 +40,18 @@ fn parameter(url: &str, name: &str) -> Option<String> {
         .map(|(_, value)| value.into_owned())
 }
 
-/// Where an answer sends the browser.
+/// The redirect target of a response.
 fn location(page: &Page) -> &str {
     page.header("location")
         .unwrap_or_else(|| panic!("no redirect: {page}"))
 }
 
-/// The names of the cookies that an answer gives a value.
+/// The names of the cookies that a response sets.
 fn set(page: &Page) -> Vec<String> {
     named(page, |value| !value.is_empty())
 }
 
-/// The names of the cookies that an answer takes away.
+/// The names of the cookies that a response deletes.
 fn expired(page: &Page) -> Vec<String> {
     named(page, str::is_empty)
 }
@@ -66,7 +65,7 @@ fn named(page: &Page, which: impl Fn(&str) -> bool) -> Vec<String> {
         .collect()
 }
 
-/// Whether an answer gives one of the cookies that make a session.
+/// Whether a response sets a session cookie.
 fn sets_session(page: &Page) -> bool {
     set(page).iter().any(|name| {
         ["_jwt", "_refresh", "_seen"]
@@ -75,7 +74,7 @@ fn sets_session(page: &Page) -> bool {
     })
 }
 
-/// The answer that another tab waited for arrives: its cookies go into the browser's one jar.
+/// Delivers the response that another tab waited for: stores its cookies in the shared jar.
 fn arrive(doorward: &Doorward, browser: &mut Browser, page: &Page) {
     let situation = CookieContext {
         same_site: true,
@@ -90,7 +89,7 @@ fn arrive(doorward: &Doorward, browser: &mut Browser, page: &Page) {
     }
 }
 
-/// Opens the cart in one step, as `name`.
+/// Loads the cart without redirects, as `name`.
 async fn load(doorward: &Doorward, browser: &mut Browser, name: &str) -> Page {
     let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
@@ -98,7 +97,7 @@ async fn load(doorward: &Doorward, browser: &mut Browser, name: &str) -> Page {
     page
 }
 
-/// Whom the echoing backend was told about.
+/// The user that the echo backend received.
 fn shown(page: &Page) -> Option<String> {
     let headers = page.json()["headers"].as_array()?.clone();
     let user = headers.into_iter().find(|pair| {
@@ -109,7 +108,7 @@ fn shown(page: &Page) -> Option<String> {
     user[1].as_str().map(str::to_owned)
 }
 
-/// A page without a session is asked for: the answer leads to the provider.
+/// Requests a page without a session and asserts the redirect to the provider.
 async fn is_sent_to_log_in(doorward: &Doorward, browser: &mut Browser) -> Page {
     let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(page.status(), 302, "{page}");
@@ -120,7 +119,7 @@ async fn is_sent_to_log_in(doorward: &Doorward, browser: &mut Browser) -> Page {
     page
 }
 
-/// How often the provider was called in whatever way.
+/// The number of calls to the provider.
 fn calls(doorward: &Doorward) -> usize {
     Endpoint::ALL
         .iter()
@@ -128,12 +127,12 @@ fn calls(doorward: &Doorward) -> usize {
         .sum()
 }
 
-/// How often it was asked to refresh.
+/// The number of refreshes.
 fn refreshes(doorward: &Doorward) -> usize {
     doorward.provider.grants("refresh_token")
 }
 
-/// How often it was given a code.
+/// The number of code exchanges.
 fn exchanges(doorward: &Doorward) -> usize {
     doorward.provider.grants("authorization_code")
 }

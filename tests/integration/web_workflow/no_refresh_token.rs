@@ -1,5 +1,5 @@
-//! A provider that grants no refresh token: the JWT's life is the session's, and the provider's own
-//! session helps on.
+//! Without a refresh token the session ends with the JWT; the provider's own session makes the next
+//! login silent.
 
 use super::{CART, exchanges, load, refreshes, set};
 use crate::support::browser::{Kind, RequestSpec};

@@ -1,5 +1,6 @@
-//! While the provider is away, an app's sessions may go on for a little after their JWT expired: by
-//! what their seal vouches for, never past their other ends, and never on a refusal.
+//! `outage_grace`: during a provider outage, sessions continue for a limited time after their JWT
+//! expired. Only sealed contents count, the other limits still apply, and a rejected refresh ends
+//! the session.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, sets_session, shown};
 use crate::support::browser::{Browser, Kind, Page, RequestSpec};
@@ -73,7 +74,7 @@ async fn every_outage_counts_and_refusals_do_not() {
         load(&doorward, &mut browser, "alice").await;
         doorward.provider.heal(Endpoint::Token);
         doorward.pass(5);
-        // The refresh runs beside this request: its tokens come with this answer or with the next.
+        // The refresh runs in the background: its tokens come with this response or the next one.
         load(&doorward, &mut browser, "alice").await;
         crate::support::eventually("the refresh is done", || refreshes(&doorward) >= 2).await;
         doorward.pass(100);
@@ -109,7 +110,7 @@ async fn only_first_request_waits_for_hanging_provider() {
         .provider
         .fault_once(Endpoint::Token, Fault::Held(gate.clone()));
     load(&doorward, &mut browser, "alice").await;
-    // The provider still hangs, and so does the one refresh.
+    // The provider still hangs, so the single refresh is still in flight.
     for _ in 0..20 {
         load(&doorward, &mut browser, "alice").await;
     }
@@ -121,7 +122,7 @@ async fn only_first_request_waits_for_hanging_provider() {
         (1, Some("alice-id"))
     );
     gate.open();
-    // A late success becomes the successor.
+    // The late success becomes the successor.
     doorward.pass(120);
     let page = load(&doorward, &mut browser, "alice").await;
     assert!(sets_session(&page), "{page}");

@@ -17,7 +17,7 @@ async fn post_is_not_replayed_as_another_user() {
     let page = browser.send(form(&doorward, ORDERS).following()).await;
     assert_error_page(&page, 403, "post_of_another_user");
     assert!(page.words().contains("another person"), "{page}");
-    // It is gone, for alice as well.
+    // The post is deleted, for alice as well.
     doorward.pass(31 * 60 - 1500);
     let logout = browser
         .visit(&doorward.store_url("/.doorward/logout"))
@@ -84,7 +84,7 @@ async fn app_post_resembling_a_replay_reaches_the_app() {
         assert_eq!(answer.status(), 200, "{answer}");
         assert_eq!(received(&doorward).pop().expect("it").body, body.as_bytes());
     }
-    // A replay of an unknown form does not reach the app.
+    // A replay of an unknown post does not reach the app.
     let call = RequestSpec {
         body: b"doorward-form=AbCdEfGhIjKlMnOpQrSt-_".to_vec(),
         ..form(&doorward, ORDERS)

@@ -1,5 +1,5 @@
-//! Work that meets an ended session: a form is kept, shown after the login, and sent once, as it
-//! was, when its sender says so; what is not kept is told so plainly.
+//! Preserved POSTs: a POST without a valid session is preserved and, after the login and a
+//! confirmation, sent once and unmodified. Otherwise the user is told the reason.
 
 use super::{CART, is_sent_to_log_in, location, sets_session};
 use crate::support::assertions::{Dialogue, assert_error_page, metric_reaches};
@@ -10,11 +10,11 @@ use crate::support::provider::Endpoint;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 pub(super) const ORDERS: &str = "/orders?list=a%20b";
-/// Not as any parser would write it again.
+/// Encoded in a form that no serializer would produce, so that re-encoding is detected.
 pub(super) const BODY: &[u8] = b"item=7&note=Gr%C3%BC%C3%9Fe+%E4%0D%0A%00&a=1&a=%31&=x&empty=&b&&amount=0007&token=s3cr3t-field";
 pub(super) const TWENTY_MINUTES: u64 = 20 * 60;
 
-/// A form of the store, sent from one of its own pages.
+/// A form submission to the store from one of its own pages.
 pub(super) fn form(doorward: &Doorward, path: &str) -> RequestSpec {
     let page = doorward.store_url("/orders/new").parse().expect("an URL");
     RequestSpec::new(Kind::Navigation, &doorward.store_url(path))
@@ -23,14 +23,14 @@ pub(super) fn form(doorward: &Doorward, path: &str) -> RequestSpec {
         .body(FORM, BODY)
 }
 
-/// Alice, whose session has run out since.
+/// Alice with an expired session.
 pub(super) async fn idle_alice(doorward: &Doorward) -> Browser {
     let browser = doorward.logged_in("alice", CART).await;
     doorward.pass(31 * 60);
     browser
 }
 
-/// Sends the form and logs in on the way: our page that asks whether to send it now.
+/// Submits the form and logs in on the way. Returns the confirmation page.
 pub(super) async fn asked_to_send(doorward: &Doorward, browser: &mut Browser) -> Page {
     let page = browser.send(form(doorward, ORDERS).following()).await;
     assert_eq!(
@@ -126,7 +126,7 @@ async fn post_with_ended_session_is_replayed_once_after_login() {
         }
         doorward.log.line("/orders", "post_replayed").await;
 
-        // The answer is loaded again, or the button pressed twice.
+        // The page is reloaded, or the button pressed twice.
         for _ in 0..2 {
             assert_error_page(
                 &browser.send(page.filled(&[])).await,
@@ -264,7 +264,7 @@ async fn cross_site_post_is_neither_preserved_nor_replayed() {
             "{lines:?}"
         );
     }
-    // With a living session too, nothing but our own page calls for a form.
+    // With a valid session too, only Doorward's own page can trigger a replay.
     let mut live = doorward.logged_in("alice", CART).await;
     let mut ask = call.clone().from(&of("https://evil.test/"));
     ask.headers
@@ -279,7 +279,7 @@ async fn cross_site_post_is_neither_preserved_nor_replayed() {
     );
 }
 
-/// What the browser would send to the store with a request of its own.
+/// The `Cookie` header that the browser would send with a same-site request to the store.
 fn cookies(doorward: &Doorward, browser: &Browser) -> String {
     let pairs = browser
         .jar
@@ -356,7 +356,7 @@ async fn unsuitable_post_gets_reason_for_not_being_preserved() {
     assert!(received(&doorward).is_empty());
 }
 
-/// The head of a form that is sent with these fields, byte for byte.
+/// A request head for a form submission with exactly these fields.
 fn head(doorward: &Doorward, fields: &str) -> String {
     let origin = doorward.site().store;
     let host = origin.trim_start_matches("http://");
@@ -371,7 +371,7 @@ async fn post_without_length_is_not_preserved() {
     let doorward = Setup::plain().start();
     let browser = idle_alice(&doorward).await;
     let mut dialogue = Dialogue::with(&browser, &doorward.site().store).await;
-    // Nothing of it is waited for.
+    // The body is not read.
     let reply = dialogue
         .ask("POST", head(&doorward, "Transfer-Encoding: chunked"))
         .await;

@@ -1,5 +1,5 @@
-//! A provider that is down when Doorward starts: who is signed in stays so, public pages are
-//! served, and it is found again without help.
+//! A provider that is down at startup: existing sessions and public pages are served, and discovery
+//! is retried automatically.
 
 use super::{CART, is_sent_to_log_in, load, shown};
 use crate::support::browser::{Kind, RequestSpec};
@@ -87,7 +87,7 @@ async fn known_keys_count_while_jwks_is_unavailable() {
     load(&doorward, &mut doorward.logged_in("bob", CART).await, "bob").await;
     doorward.pass(300);
     load(&doorward, &mut alice, "alice").await;
-    // Now a key that cannot be had: nothing can be said, and nothing is lost.
+    // A key that cannot be fetched: the JWT cannot be verified, and the session is not lost.
     doorward.provider.rotate_keys(false);
     doorward.pass(300);
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 503);

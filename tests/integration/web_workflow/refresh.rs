@@ -1,5 +1,4 @@
-//! Refreshing when the JWT has expired: one call, however many wait, and no token lost with an
-//! answer.
+//! Refresh of an expired JWT: one call for all concurrent requests, and no lost tokens.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! In the last fifth of the JWT's life its refresh runs beside the request.
+//! In the last fifth of the JWT's lifetime the refresh runs in the background.
 
 use super::{CART, load, refreshes, sets_session};
 use crate::support::backend::Answer;
@@ -55,7 +55,7 @@ async fn tokens_ready_before_response_head_are_set() {
     let (mut tab, url) = (browser.clone(), doorward.store_url("/slow"));
     let late = tokio::spawn(async move { tab.step(&url).await });
     gate.reached(1).await;
-    // Other tabs with the old cookies show when the refresh has ended.
+    // Other tabs with the old cookies show when the refresh has completed.
     while !sets_session(&load(&doorward, &mut browser.clone(), "alice").await) {}
     gate.open();
     let page = late.await.expect("an answer");

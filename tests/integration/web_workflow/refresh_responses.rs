@@ -1,4 +1,4 @@
-//! What a refresh brings: another key, another person, less than was hoped for.
+//! Refresh responses: a rotated key, another user, missing tokens.
 
 use super::{CART, calls, exchanges, is_sent_to_log_in, load, refreshes, shown};
 use crate::support::doorward::Setup;

@@ -1,4 +1,4 @@
-//! Open redirect: a login returns to a page of the app's own origin, whatever the link asked for.
+//! Open redirect: a login returns only to a page of the app's own origin.
 
 use super::{CART, load, location};
 use crate::support::doorward::Setup;

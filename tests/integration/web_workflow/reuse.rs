@@ -1,5 +1,5 @@
-//! A refresh token that comes again after it was replaced: forgiven while an answer may have been
-//! lost, theft after.
+//! Reuse of a superseded refresh token: tolerated during the grace period, treated as theft after
+//! it.
 
 use super::{CART, is_sent_to_log_in, load, refreshes};
 use crate::support::doorward::Setup;

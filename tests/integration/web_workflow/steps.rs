@@ -1,4 +1,4 @@
-//! The first eight steps of the web workflow, over TLS on invented names and on plain `localhost`.
+//! Steps 1 to 8 of the web workflow, over TLS with invented host names and on plain `localhost`.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -335,7 +335,7 @@ async fn step_8_loading_posts_needs_no_provider() {
     assert_eq!(doorward.forum.last().header("cookie"), None);
 }
 
-/// The answer sets `name` once, with exactly these attributes.
+/// Asserts that the response sets `name` once, with exactly these attributes.
 fn assert_attributes(page: &Page, name: &str, expected: &[&str]) {
     let lines: Vec<&str> = page.head.all("set-cookie");
     let ours: Vec<&str> = lines

@@ -1,5 +1,5 @@
-//! Steps 9 and 10: what somebody gets today who copied a cookie. Binding to the device will change
-//! the first test of each; the others must hold for ever.
+//! Steps 9 and 10: what an attacker gets with a copied cookie. Device binding would change the
+//! first test of each step; the others hold in any case.
 
 use super::{CART, is_sent_to_log_in, load, refreshes, shown};
 use crate::support::browser::{Browser, Kind, RequestSpec};
@@ -7,7 +7,7 @@ use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
 use crate::support::provider::Endpoint;
 
-/// Another machine, with only these of the victim's cookies at the store.
+/// Another machine with only these of the victim's cookies for the store.
 fn thief(doorward: &Doorward, victim: &Browser, kinds: &[&str]) -> Browser {
     let mut thief = doorward.browser();
     for kind in kinds {

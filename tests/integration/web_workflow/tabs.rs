@@ -1,10 +1,10 @@
-//! Several tabs that log in at once, each with an attempt of its own.
+//! Concurrent logins in several tabs, each with its own login attempt.
 
 use super::{arrive, exchanges, is_sent_to_log_in, load, location};
 use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 
-/// What one tab does with an answer, in the browser's one jar.
+/// Processes a response in one tab; all tabs share the cookie jar.
 async fn goes_on(browser: &mut Browser, page: &Page) -> Page {
     let mut page = browser.next(page).await;
     while page.header("location").is_some() {
@@ -13,7 +13,7 @@ async fn goes_on(browser: &mut Browser, page: &Page) -> Page {
     page
 }
 
-/// Opens these pages before any of the answers has come.
+/// Opens these pages before any of the responses is processed.
 async fn open_at_once(doorward: &Doorward, browser: &mut Browser, paths: &[&str]) -> Vec<Page> {
     let mut starts = Vec::new();
     for path in paths {
@@ -102,7 +102,7 @@ async fn tabs_beyond_attempt_limit_reach_their_own_pages() {
     let mut answers = Vec::new();
     for start in &starts {
         let at_provider = browser.next(start).await;
-        // All callbacks leave before any is answered.
+        // All callbacks are sent before any response is processed.
         answers.push(browser.clone().next(&at_provider).await);
     }
     for answer in &answers {

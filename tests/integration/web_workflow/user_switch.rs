@@ -1,4 +1,4 @@
-//! One browser, two people: what the app itself remembers of the first is not left to the second.
+//! User switch in one browser: the app's cookies of the first user are not sent for the second.
 
 use super::{CART, expired, location, set};
 use crate::support::assertions::metric_reaches;
@@ -11,7 +11,7 @@ use crate::support::gate::Gate;
 const COOKIES: &str = r#"app_cookies = [{ name = "SHOPSESSID" }, { name = "cart", path = "/", domain = "example.test" }]"#;
 const LOGOUT: &str = "app_logout_path = \"/account/logout?now=1\"";
 
-/// An app that gives every visitor a session of its own, for its host and for the whole site.
+/// An app that sets its own session cookies, for its host and for the whole site.
 fn with_app_session(setup: Setup) -> Doorward {
     let doorward = setup.start();
     let answer = Answer::default()
@@ -41,7 +41,7 @@ async fn log_out(doorward: &Doorward, browser: &mut Browser) -> Page {
     browser.send(form.filled(&[])).await
 }
 
-/// What the app was asked for by Doorward itself.
+/// The requests that Doorward itself sent to the app.
 fn farewells(doorward: &Doorward) -> Vec<Received> {
     let logouts = doorward.store.received().into_iter();
     logouts
@@ -53,7 +53,7 @@ fn counted(outcome: &str) -> String {
     format!(r#"doorward_app_logouts_total{{app="store",outcome="{outcome}"}}"#)
 }
 
-/// No request on behalf of bob carries what the app gave to alice.
+/// Asserts that no request for bob carries a cookie that the app set for alice.
 fn assert_bob_is_not_taken_for_alice(doorward: &Doorward) {
     let of_bob = doorward
         .store
@@ -104,7 +104,7 @@ async fn app_cookies_are_cleared_at_logout_only() {
 async fn expired_session_leaves_no_app_cookies_to_next_user() {
     let end: [fn(&Doorward, &mut Browser); 3] = [
         |doorward, _| doorward.pass(31 * 60),
-        // A night, and the browser closed in between: only cookies with an age are left.
+        // The browser was closed overnight: only persistent cookies are left.
         |doorward, browser| {
             doorward.pass(13 * 60 * 60);
             browser.jar.revoke_session();
