@@ -46,7 +46,7 @@ fn assert_refused(answer: &Page, code: &str) {
     );
 }
 
-async fn lives(browser: &mut Browser, url: &str) {
+async fn assert_session_valid(browser: &mut Browser, url: &str) {
     let page = browser.step(url).await;
     assert_eq!(page.status(), 200, "{page}");
 }
@@ -81,9 +81,9 @@ async fn logout_by_sid_ends_sessions_of_that_provider_session_only() {
         ends(&door, claims).await;
         is_over(&door, &mut here).await;
         is_over(&door, &mut second_browser).await;
-        lives(&mut here, &posts).await;
-        lives(&mut elsewhere, &cart).await;
-        lives(&mut bob, &cart).await;
+        assert_session_valid(&mut here, &posts).await;
+        assert_session_valid(&mut elsewhere, &cart).await;
+        assert_session_valid(&mut bob, &cart).await;
         metric_reaches(&door, &revocations("back_channel"), 1.0).await;
         assert_eq!(
             door.metric(
@@ -92,9 +92,9 @@ async fn logout_by_sid_ends_sessions_of_that_provider_session_only() {
             .await,
             2.0
         );
-        door.pass(301);
+        door.advance_secs(301);
         is_over(&door, &mut here).await;
-        lives(&mut elsewhere, &cart).await;
+        assert_session_valid(&mut elsewhere, &cart).await;
     }
 }
 
@@ -104,17 +104,17 @@ async fn logout_by_sub_ends_earlier_sessions_and_spares_later_logins() {
     let cart = door.store_url(CART);
     let (mut first, mut second) = (alice(&door).await, alice(&door).await);
     let mut bob = door.logged_in("bob", CART).await;
-    door.pass(60);
+    door.advance_secs(60);
     ends(&door, json!({ "sub": "alice-id" })).await;
     is_over(&door, &mut first).await;
     is_over(&door, &mut second).await;
-    lives(&mut bob, &cart).await;
-    door.pass(1);
+    assert_session_valid(&mut bob, &cart).await;
+    door.advance_secs(1);
     door.sign_in("alice");
     assert_eq!(first.visit(&cart).await.status(), 200);
-    lives(&mut first, &cart).await;
-    door.pass(301);
-    lives(&mut first, &cart).await;
+    assert_session_valid(&mut first, &cart).await;
+    door.advance_secs(301);
+    assert_session_valid(&mut first, &cart).await;
     is_over(&door, &mut second).await;
 }
 
@@ -129,13 +129,13 @@ async fn logout_token_replay_is_rejected() {
         told(&door, format!("logout_token={token}")).await.status(),
         200
     );
-    door.pass(1);
+    door.advance_secs(1);
     assert_eq!(browser.visit(&door.store_url(CART)).await.status(), 200);
     assert_refused(
         &told(&door, format!("logout_token={token}")).await,
         "logout_token_replayed",
     );
-    lives(&mut browser, &door.store_url(CART)).await;
+    assert_session_valid(&mut browser, &door.store_url(CART)).await;
     metric_reaches(&door, &revocations("back_channel"), 1.0).await;
     metric_reaches(&door, &revocations("logout_token_replayed"), 1.0).await;
 }
@@ -177,7 +177,7 @@ async fn invalid_logout_token_ends_nothing() {
             .logout_token("store", &about, std::slice::from_ref(&flaw));
         let answer = told(&door, format!("logout_token={token}")).await;
         assert_refused(&answer, code);
-        lives(&mut browser, &door.store_url(CART)).await;
+        assert_session_valid(&mut browser, &door.store_url(CART)).await;
     }
     let no_session = door.provider.logout_token("store", &json!({}), &[]);
     assert_refused(
@@ -207,7 +207,7 @@ async fn other_token_types_of_the_provider_end_nothing() {
             "{answer}"
         );
     }
-    lives(&mut browser, &door.store_url(CART)).await;
+    assert_session_valid(&mut browser, &door.store_url(CART)).await;
 }
 
 #[tokio::test]
@@ -246,7 +246,7 @@ async fn oversized_or_ambiguous_form_ends_nothing() {
         "{asked}"
     );
     assert_eq!(asked.header("cache-control"), Some("no-store"), "{asked}");
-    lives(&mut browser, &door.store_url(CART)).await;
+    assert_session_valid(&mut browser, &door.store_url(CART)).await;
     ends(&door, json!({ "sub": "alice-id" })).await;
     is_over(&door, &mut browser).await;
 }
@@ -256,7 +256,7 @@ async fn unavailable_provider_keys_yield_503() {
     let mut door = Setup::plain().without_provider().start();
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();
-    door.pass(3);
+    door.advance_secs(3);
     let token = door
         .provider
         .logout_token("store", &json!({ "sub": "alice-id" }), &[]);
@@ -274,7 +274,7 @@ async fn unavailable_provider_keys_yield_503() {
     while told(&door, format!("logout_token={token}")).await.status() != 200 {
         tries += 1;
         assert!(tries < 10, "the keys are there again");
-        door.pass(3);
+        door.advance_secs(3);
     }
     assert!(door.metric(&revocations("provider_keys_unavailable")).await >= 1.0);
     metric_reaches(&door, &revocations("back_channel"), 1.0).await;
@@ -291,7 +291,7 @@ async fn logout_ends_session_with_expired_jwt() {
             json!({ "sid": door.provider.session() })
         };
         ends(&door, about).await;
-        door.pass(301);
+        door.advance_secs(301);
         is_over(&door, &mut browser).await;
         assert_eq!(
             door.provider.grants("refresh_token"),
@@ -312,12 +312,12 @@ async fn logout_by_sid_ends_session_whose_jwt_lacks_sid() {
     let (mut kept, mut lost) = (alice(&door).await, door.browser());
     let sid = door.provider.session();
     assert_eq!(lost.visit(&cart).await.status(), 200);
-    door.pass(301);
+    door.advance_secs(301);
     lost.jar.remove(door.store_host(), |cookie| {
         cookie.name.starts_with("doorward_jwt")
     });
-    lives(&mut kept, &cart).await;
-    lives(&mut lost, &cart).await;
+    assert_session_valid(&mut kept, &cart).await;
+    assert_session_valid(&mut lost, &cart).await;
     assert_eq!(door.provider.grants("refresh_token"), 2);
     ends(&door, json!({ "sid": sid })).await;
     is_over(&door, &mut kept).await;

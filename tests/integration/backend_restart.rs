@@ -21,7 +21,7 @@ use crate::support::wire::Wire;
 const RESTARTS: usize = 20;
 
 /// The number of requests per path.
-type LastActivity = Arc<Mutex<HashMap<String, usize>>>;
+type RequestCounts = Arc<Mutex<HashMap<String, usize>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
@@ -32,7 +32,7 @@ async fn backend_restart_under_load_loses_no_get_and_repeats_no_post() {
         &one_public_app(&format!("http://{backend}")),
     );
     let variables = [&ANY_PORTS[..], &[("DOORWARD_LOG__ACCESS", "false")]].concat();
-    let seen = LastActivity::default();
+    let seen = RequestCounts::default();
     let mut running = Running::start(&socket, &seen);
     let process = Process::run(folder.path("doorward.toml").as_os_str(), &variables);
     let door = SocketAddr::from(([127, 0, 0, 1], process.port("address")));
@@ -132,7 +132,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(socket: &TcpListener, seen: &LastActivity) -> Self {
+    fn start(socket: &TcpListener, seen: &RequestCounts) -> Self {
         let (stop, stopped) = watch::channel(false);
         let (socket, seen) = (socket.try_clone().expect("a descriptor"), Arc::clone(seen));
         let serving = runtime().spawn(async move {
@@ -165,7 +165,7 @@ impl Running {
 
 async fn serve(
     stream: TcpStream,
-    seen: &LastActivity,
+    seen: &RequestCounts,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;

@@ -115,7 +115,7 @@ async fn set_cookie_under_doorward_names_is_dropped() {
             "doorward_jwt",
             "__Host-doorward_refresh",
             "__Secure-doorward_login_x",
-            "DOORWARD_seen",
+            "DOORWARD_activity",
         ];
         for name in forged {
             answer = answer.with_header("Set-Cookie", &format!("{name}=forged; Path=/; Secure"));

@@ -144,7 +144,7 @@ async fn corrupt_cookie_is_no_session_whatever_accompanies_it() {
         let mut browser = alice(&door).await;
         let good = value(&browser, HOST, spoilt);
         set(&mut browser, spoilt, &part(&good, 0, good.len() / 2));
-        door.pass(after);
+        door.advance_secs(after);
         assert_nobody(&door, browser, spoilt).await;
         assert_eq!(door.provider.grants("refresh_token"), 0);
     }
@@ -254,7 +254,7 @@ async fn duplicate_cookie_counts_only_if_values_agree() {
 async fn cookies_of_two_sessions_do_not_combine() {
     let door = Setup::plain().start();
     let (mut one, other) = (alice(&door).await, alice(&door).await);
-    door.pass(301);
+    door.advance_secs(301);
     let mut mixed = one.clone();
     set(&mut mixed, REFRESH, &value(&other, HOST, REFRESH));
     assert_problem(
@@ -352,7 +352,7 @@ async fn session_survives_key_rotation_while_key_is_in_ring() {
     )
     .await;
 
-    door.pass(301);
+    door.advance_secs(301);
     let mut browser = door.moved_to(rotated, old);
     assert_somebody(&door, &mut browser, "a refresh under the older key").await;
     let mut browser = door.moved_to(finished, browser);

@@ -26,7 +26,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
         "{said}"
     );
     is_over(&mut alice).await;
-    goes_on(&mut bob).await;
+    assert_session_valid(&mut bob).await;
 
     let mut carol = replicas.logged_in(0, "carol", CART).await;
     let line = replicas.processes[0]
@@ -44,7 +44,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     is_over(&mut carol).await;
 
     revoke(&["--app", "forum"]).expect("an order that is followed");
-    goes_on(&mut bob).await;
+    assert_session_valid(&mut bob).await;
     revoke(&["--app", "store"]).expect("an order that is followed");
     is_over(&mut bob).await;
 
@@ -82,7 +82,7 @@ async fn forged_or_stale_command_ends_nothing() {
             .expect("an order")
     };
     let old = order(&doorward);
-    doorward.pass(61);
+    doorward.advance_secs(61);
     let foreign = {
         let stranger = Setup::plain().start();
         order(&stranger)
@@ -127,7 +127,7 @@ async fn is_over(browser: &mut Browser) {
     assert_eq!(page.status(), 302, "{page}");
 }
 
-async fn goes_on(browser: &mut Browser) {
+async fn assert_session_valid(browser: &mut Browser) {
     let page = browser.step(&Replicas::store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
 }

@@ -170,7 +170,7 @@ async fn only_claims_in_use_are_kept() {
     let apps = json!({ "store": { "roles": ["a", "b"], "x": 1 }, "forum": { "roles": vec!["moderator"; 500] } });
     let mut browser = signed_in(&door, User::new("alice", &[]).with_claim("apps", apps)).await;
     assert_eq!(door.store.last().header("x-roles"), Some("a,b"));
-    door.pass(300);
+    door.advance_secs(300);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
     assert_eq!(
         door.store.last().header("x-roles"),

@@ -84,7 +84,7 @@ async fn drain_finishes_requests_in_flight_and_accepts_none() {
 async fn refresh_in_flight_reaches_its_browser_during_drain() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    door.pass(301);
+    door.advance_secs(301);
     let gate = Gate::default();
     door.provider.fault(
         crate::support::provider::Endpoint::Token,

@@ -30,7 +30,7 @@ async fn framed(door: &Doorward, browser: &mut Browser, query: &str, page: &str)
 /// On the store's site, which front-channel logout requires of the provider.
 const LOGOUT_PAGE: &str = "https://login.example.test/logout";
 
-async fn lives(door: &Doorward, browser: &mut Browser) {
+async fn assert_session_valid(door: &Doorward, browser: &mut Browser) {
     let page = browser.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
 }
@@ -67,7 +67,7 @@ async fn frontchannel_ends_the_session_of_the_sent_cookies() {
         assert_eq!(answer.header("x-frame-options"), None);
         assert_eq!(door.cookie(&browser, "jwt"), None, "{query}");
         assert_login_starts(&door, &copy.step(&door.store_url(CART)).await);
-        lives(&door, &mut elsewhere).await;
+        assert_session_valid(&door, &mut elsewhere).await;
         eventually("the refresh token is revoked", || {
             door.provider.revoked().len() == 1
         })
@@ -145,7 +145,7 @@ async fn frontchannel_ignores_other_issuer_or_session() {
             "{query}: {answer}"
         );
         assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
-        lives(&door, &mut browser).await;
+        assert_session_valid(&door, &mut browser).await;
         door.log.line(PATH, code).await;
     }
     for (code, times) in [
@@ -185,7 +185,7 @@ async fn frontchannel_accepts_same_site_frames_only() {
         let answer = browser.send(ask.clone()).await;
         assert_eq!(answer.status(), 403, "{ask:?}: {answer}");
         assert!(answer.chain[0].set_cookies.is_empty(), "{answer}");
-        lives(&door, &mut browser).await;
+        assert_session_valid(&door, &mut browser).await;
     }
     let posted = browser
         .send(
@@ -199,7 +199,7 @@ async fn frontchannel_accepts_same_site_frames_only() {
         (405, Some("GET")),
         "{posted}"
     );
-    lives(&door, &mut browser).await;
+    assert_session_valid(&door, &mut browser).await;
 }
 
 #[tokio::test]

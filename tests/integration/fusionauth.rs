@@ -57,7 +57,7 @@ async fn workflow_with_token_endpoint_refresh() {
         };
         let mut browser = fusionauth.browser();
         journey::whole(&mut browser, &fusionauth.site(), "alice", async || {
-            fusionauth.pass(61)
+            fusionauth.advance_secs(61)
         })
         .await;
         assert_eq!(
@@ -87,7 +87,7 @@ async fn workflow_with_jwt_refresh_api() {
         };
         let mut browser = fusionauth.browser();
         journey::whole(&mut browser, &fusionauth.site(), "alice", async || {
-            fusionauth.pass(61)
+            fusionauth.advance_secs(61)
         })
         .await;
         assert_eq!(
@@ -112,7 +112,7 @@ async fn repeated_refreshes_with_one_time_and_reusable_tokens() {
         let fusionauth = Emulated::start(one_time_use, &edits).await;
         let mut browser = at_both(&fusionauth).await;
         for round in 1..6 {
-            fusionauth.pass(61);
+            fusionauth.advance_secs(61);
             journey::load_with_refresh(&mut browser, &cart(&fusionauth), "alice").await;
             journey::load(&mut browser, &cart(&fusionauth), "alice").await;
             assert_eq!(fusionauth.provider().refresh_calls(), round);
@@ -127,7 +127,7 @@ async fn roles_come_from_access_token_and_registration_is_required() {
     let admin = format!("{}/admin", fusionauth.site().store);
     let mut browser = fusionauth.browser();
     journey::log_in(&mut browser, &admin, "bob").await;
-    fusionauth.pass(61);
+    fusionauth.advance_secs(61);
     journey::load_with_refresh(&mut browser, &admin, "bob").await;
     let mut browser = fusionauth.browser();
     let form = journey::is_asked(&mut browser, &cart(&fusionauth)).await;
@@ -170,7 +170,7 @@ async fn revoked_user_tokens_webhook_ends_sessions_at_both_apps() {
         "nobody had to ask"
     );
     // The session at the provider has ended too; a new login lives.
-    fusionauth.pass(1);
+    fusionauth.advance_secs(1);
     journey::log_in(&mut browser, &cart(&fusionauth), "alice").await;
     journey::load(&mut browser, &cart(&fusionauth), "alice").await;
 }
@@ -187,7 +187,7 @@ async fn revoked_application_tokens_webhook_ends_its_sessions_only() {
     ends(&mut browser, &posts(&fusionauth)).await;
     journey::load(&mut browser, &cart(&fusionauth), "alice").await;
     journey::load(&mut bob, &posts(&fusionauth), "bob").await;
-    fusionauth.pass(1);
+    fusionauth.advance_secs(1);
     let of_all = format!("/api/jwt/refresh?applicationId={forum}");
     assert_eq!(fusionauth.call_api("DELETE", &of_all).await.status(), 200);
     ends(&mut bob, &posts(&fusionauth)).await;
@@ -207,7 +207,7 @@ async fn logout_ends_own_session_here_and_at_the_provider() {
     // other app lives on.
     journey::is_asked(&mut browser, &cart(&fusionauth)).await;
     journey::load(&mut browser, &posts(&fusionauth), "alice").await;
-    fusionauth.pass(61);
+    fusionauth.advance_secs(61);
     journey::load_with_refresh(&mut browser, &posts(&fusionauth), "alice").await;
     journey::load_with_refresh(&mut elsewhere, &cart(&fusionauth), "alice").await;
 }
@@ -218,10 +218,10 @@ async fn replayed_refresh_cookie_ends_session_of_both() {
         let fusionauth = Emulated::start(true, &edits).await;
         let mut browser = at_both(&fusionauth).await;
         let mut thief = browser.clone();
-        fusionauth.pass(61);
+        fusionauth.advance_secs(61);
         journey::load_with_refresh(&mut browser, &cart(&fusionauth), "alice").await;
         journey::load(&mut browser, &cart(&fusionauth), "alice").await;
-        fusionauth.pass(31);
+        fusionauth.advance_secs(31);
         assert!(is_over(&mut thief, &cart(&fusionauth)).await);
         assert!(is_over(&mut browser, &cart(&fusionauth)).await);
         assert_eq!(
@@ -246,7 +246,7 @@ async fn provider_logout_page_ends_all_sessions() {
     assert!(after.text().contains("Not signed in"), "{after}");
     ends(&mut browser, &cart(&fusionauth)).await;
     assert!(is_over(&mut browser, &posts(&fusionauth)).await);
-    fusionauth.pass(1);
+    fusionauth.advance_secs(1);
     journey::is_asked(&mut browser, &cart(&fusionauth)).await;
 }
 

@@ -330,7 +330,7 @@ async fn no_secret_or_forged_header_reaches_the_app() {
         for number in 0..120 {
             // From the middle on the JWT is expired, so that the first protected page refreshes.
             if number == 60 {
-                door.pass(301);
+                door.advance_secs(301);
             }
             let state = match dice.roll(6) {
                 0 => String::new(),
@@ -369,7 +369,7 @@ async fn no_secret_or_forged_header_reaches_the_app() {
                 .filter_map(|pair| pair.split_once('='))
                 .map(|(_, v)| v.to_owned()),
         );
-        door.pass(61);
+        door.advance_secs(61);
     }
     canaries.extend(door.provider.secrets());
     canaries.retain(|canary| canary.len() >= 16);

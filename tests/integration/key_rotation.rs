@@ -176,7 +176,7 @@ async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
     );
     // Shortly before the last fifth of the JWT's lifetime a refresh is due soon, which encrypts
     // anew.
-    door.pass(231);
+    door.advance_secs(231);
     let page = browser.step(&door.store_url(CART)).await;
     assert!(
         !page
@@ -186,7 +186,7 @@ async fn reencryption_preserves_the_session_where_cookies_can_be_set() {
             .any(|line| !line.starts_with("doorward_activity=")),
         "{page}"
     );
-    door.pass(69);
+    door.advance_secs(69);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
     assert_eq!(door.provider.grants("refresh_token"), 1);
     old_sessions_become(&door, both, 1.0).await;
@@ -208,7 +208,7 @@ async fn abandoned_sessions_under_previous_key_expire_from_gauge() {
         200
     );
     old_sessions_become(&door, both, 1.0).await;
-    door.pass(241);
+    door.advance_secs(241);
     let idle = door.moved_to(both, old).step(&door.store_url(CART)).await;
     assert_eq!(idle.status(), 302, "{idle}");
     let gone = async {

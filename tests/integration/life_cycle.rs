@@ -128,7 +128,7 @@ impl Model {
     }
 }
 
-struct World {
+struct Deployment {
     doorward: Doorward,
     redis: RedisServer,
     browser: Browser,
@@ -136,7 +136,7 @@ struct World {
     model: Model,
 }
 
-impl World {
+impl Deployment {
     async fn new() -> Self {
         let redis = RedisServer::start();
         let limits = format!("idle_timeout = \"{IDLE}s\"\nabsolute_timeout = \"{ABSOLUTE}s\"");
@@ -174,7 +174,7 @@ impl World {
                 // Leases expire by the clock, so it may not jump by hours while a call is in
                 // flight.
                 eventually("no refresh is in flight", || !self.is_refreshing()).await;
-                self.doorward.pass(secs);
+                self.doorward.advance_secs(secs);
                 self.model.now += secs;
             }
             Move::Load(at) => self.load(at).await,
@@ -407,9 +407,9 @@ fn session_life_cycle_matches_the_reference_model() {
     let result = runner.run(&moves(), |steps| {
         let told = format!("{steps:?}");
         let walked = runtime.block_on(runtime.spawn(async move {
-            let mut world = World::new().await;
+            let mut deployment = Deployment::new().await;
             for step in steps {
-                world.make(step).await;
+                deployment.make(step).await;
             }
         }));
         walked.map_err(|error| TestCaseError::fail(format!("{told}: {error}")))

@@ -119,7 +119,7 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     let script = browser.step(&door.store_url("/.doorward/session")).await;
     assert_eq!(script.status(), 200, "{script}");
     gathered.pages.push(script.text());
-    door.pass(301);
+    door.advance_secs(301);
     browser.step(&door.store_url(CART)).await;
     gathered.cookies(&browser, door);
     assert_eq!(browser.visit(&door.forum_url("/posts")).await.status(), 200);
@@ -133,7 +133,7 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
         Fault::CutBefore,
         Fault::Huge(3_000_000),
     ] {
-        door.pass(301);
+        door.advance_secs(301);
         door.provider.fault(Endpoint::Token, fault);
         gathered
             .pages
@@ -186,7 +186,7 @@ async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
         "the session lives through it all"
     );
     gathered.cookies(&browser, door);
-    door.pass(31 * 60);
+    door.advance_secs(31 * 60);
     let field = "a-field-that-nobody-may-see-0123456789";
     gathered.secrets.push(field.to_owned());
     let form = RequestSpec::new(Kind::Navigation, &door.store_url(CART))

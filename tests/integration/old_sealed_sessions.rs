@@ -160,7 +160,7 @@ async fn old_sealed_refresh_token_refreshes_an_expired_session() {
     let door = upgraded().start();
     let recorded = &sessions()["alice"];
     restore_grant(&door, "alice", recorded);
-    door.pass(301);
+    door.advance_secs(301);
     let mut browser = browser_with(&door, &recorded.cookies);
     let page = browser.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");
@@ -189,10 +189,10 @@ async fn old_sealed_session_keeps_its_absolute_timeout() {
     restore_grant(&door, "alice", recorded);
     let mut browser = browser_with(&door, &recorded.cookies);
     for _ in 0..3 {
-        door.pass(1199);
+        door.advance_secs(1199);
         assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
     }
-    door.pass(4);
+    door.advance_secs(4);
     assert_login_starts(&door, &browser.step(&door.store_url(CART)).await);
 }
 
@@ -227,7 +227,7 @@ async fn old_native_tokens_are_accepted() {
     assert_eq!(page.status(), 200, "{page}");
     assert_eq!(door.store_saw().as_deref(), Some("grace-id"));
 
-    door.pass(301);
+    door.advance_secs(301);
     let page = native_call(
         &door,
         "refresh",
@@ -250,7 +250,7 @@ async fn old_device_token_exempts_from_the_account_throttle() {
     let door = upgraded().start();
     let recorded: RecordedTokens = read(NATIVE_SESSION);
     door.provider
-        .knows("grace", "secret", User::new("grace", &[]));
+        .add_user("grace", "secret", User::new("grace", &[]));
     let login = async |password: &str, device_token: Option<&str>| {
         let mut body = json!({ "username": "grace", "password": password });
         if let Some(token) = device_token {
@@ -327,7 +327,7 @@ async fn old_redis_entries_are_accepted() {
     assert_login_starts(&door, &gina.step(&door.store_url(CART)).await);
 
     // Dave's refresh token was rotated, and the response was lost: the store holds its successor.
-    door.pass(301);
+    door.advance_secs(301);
     let mut dave = browser_with(&door, &recorded.sessions["dave"].cookies);
     let page = dave.step(&door.store_url(CART)).await;
     assert_eq!(page.status(), 200, "{page}");

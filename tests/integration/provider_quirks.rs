@@ -18,7 +18,7 @@ async fn unchanged_refresh_token_is_no_reuse() {
     });
     let mut browser = alice(&door).await;
     for round in 1..4 {
-        door.pass(301);
+        door.advance_secs(301);
         assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
         assert_eq!(door.provider.grants("refresh_token"), round);
     }
@@ -82,7 +82,7 @@ async fn opaque_token_without_lifetime_or_id_token_refreshes() {
     });
     let mut browser = alice(&door).await;
     for round in 1..3 {
-        door.pass(301);
+        door.advance_secs(301);
         assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
         assert_eq!(door.store_saw().as_deref(), Some("alice-id"));
         assert_eq!(door.provider.grants("refresh_token"), round);
@@ -112,7 +112,7 @@ async fn rejected_refresh_token_ends_session_in_every_dialect() {
     for refusal in refusals {
         let door = Setup::plain().start();
         let mut browser = alice(&door).await;
-        door.pass(301);
+        door.advance_secs(301);
         door.provider.fault(Endpoint::Token, refusal.clone());
         let answer = fetched(&mut browser, &door.store_url(CART)).await;
         assert_problem(&answer, 401, "refresh_rejected");
@@ -154,7 +154,7 @@ async fn missing_claims_are_fetched_from_userinfo() {
                 1,
                 "at the login only"
             );
-            door.pass(301);
+            door.advance_secs(301);
         }
     }
 }
@@ -259,7 +259,7 @@ async fn fusionauth_reasons_are_codes_in_pages_and_metrics() {
         provider.extra_callback_parameters.clear();
     });
     let mut browser = alice(&door).await;
-    door.pass(301);
+    door.advance_secs(301);
     let body = r#"{"error":"invalid_client","error_reason":"invalid_client_authentication"}"#;
     door.provider.fault(Endpoint::Token, Fault::Json(401, body));
     assert_error_page(
@@ -328,9 +328,9 @@ async fn withdrawn_registration_ends_session_at_next_refresh() {
     door.provider
         .behave(|provider| provider.access_token_flaws = vec![registered]);
     let mut browser = alice(&door).await;
-    door.pass(301);
+    door.advance_secs(301);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 200);
-    door.pass(301);
+    door.advance_secs(301);
     door.provider
         .behave(|provider| provider.access_token_flaws.clear());
     let reached = door.store.count();

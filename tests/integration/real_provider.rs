@@ -31,7 +31,7 @@ enum SessionJwt {
 }
 
 /// The provider, the backends, and the replicas that a test starts.
-struct House {
+struct Environment {
     provider: RealProvider,
     backend: Backend,
     clock: Arc<RunsAhead>,
@@ -68,28 +68,30 @@ async fn journey_with_id_tokens_and_opaque_access_tokens() {
 }
 
 async fn whole_journey(jwt: SessionJwt) {
-    let house = House::build(jwt, 5);
-    let doorward = house.doorward();
-    let mut browser = doorward.browser(&house);
+    let environment = Environment::build(jwt, 5);
+    let doorward = environment.doorward();
+    let mut browser = doorward.browser(&environment);
     let site = Site {
         store: STORE.to_owned(),
         forum: FORUM.to_owned(),
     };
     journey::whole(&mut browser, &site, "alice", async || {
-        house.past_the_jwt().await
+        environment.past_the_jwt().await
     })
     .await;
 
     // At the beginning and after the logout.
-    house.tells("form", None, 2).await;
-    house.tells("login", None, 1).await;
-    house
+    environment.tells("form", None, 2).await;
+    environment.tells("login", None, 1).await;
+    environment
         .tells("grant.success", Some("authorization_code"), 2)
         .await;
-    house.tells("grant.success", Some("refresh_token"), 2).await;
-    house.tells("grant.revoked", None, 1).await;
-    house.tells("end_session.success", None, 1).await;
-    let events = house.provider.events();
+    environment
+        .tells("grant.success", Some("refresh_token"), 2)
+        .await;
+    environment.tells("grant.revoked", None, 1).await;
+    environment.tells("end_session.success", None, 1).await;
+    let events = environment.provider.events();
     let trouble = events.iter().filter(|event| {
         event["event"]
             .as_str()
@@ -97,9 +99,9 @@ async fn whole_journey(jwt: SessionJwt) {
     });
     assert_eq!(trouble.count(), 0, "{events:?}");
 
-    let mut bob = doorward.browser(&house);
+    let mut bob = doorward.browser(&environment);
     let admin = journey::log_in(&mut bob, &format!("{STORE}/admin"), "bob").await;
-    let received = house.backend.last();
+    let received = environment.backend.last();
     assert_eq!(received.target, "/admin", "{admin}");
     assert_eq!(received.header("x-forwarded-user"), Some("bob"));
     assert_eq!(
@@ -110,75 +112,88 @@ async fn whole_journey(jwt: SessionJwt) {
         received.header("x-forwarded-groups"),
         Some("customers,staff")
     );
-    house
+    environment
         .backend
         .assert_never_saw(&["doorward_", "eyJhbGciOi", "Bearer"]);
 }
 
 #[tokio::test]
 async fn stolen_refresh_cookie_after_rotation_ends_session_locally() {
-    let house = House::build(SessionJwt::AccessToken, 2);
-    let doorward = house.doorward();
-    let mut owner = doorward.browser(&house);
+    let environment = Environment::build(SessionJwt::AccessToken, 2);
+    let doorward = environment.doorward();
+    let mut owner = doorward.browser(&environment);
     journey::log_in(&mut owner, CART, "alice").await;
     let mut thief = owner.clone();
-    house.past_the_jwt().await;
+    environment.past_the_jwt().await;
     journey::load_with_refresh(&mut owner, CART, "alice").await;
     // The next request shows that the browser has the new cookies.
     assert_eq!(owner.step(CART).await.status(), 200);
 
     // Within the grace period a copied cookie is indistinguishable from a late request.
-    let calls = house.provider.count("grant.success", Some("refresh_token"));
+    let calls = environment
+        .provider
+        .count("grant.success", Some("refresh_token"));
     let mut quick = thief.clone();
     assert_eq!(quick.step(CART).await.status(), 200);
-    house.clock.0.store(60, Ordering::SeqCst);
-    house.sent_to_log_in(&thief.step(CART).await);
-    house.tells("grant.revoked", None, 1).await;
-    house.sent_to_log_in(&owner.step(CART).await);
-    house.sent_to_log_in(&quick.step(CART).await);
-    assert!(house.provider.count("grant.success", Some("refresh_token")) <= calls + 1);
+    environment.clock.0.store(60, Ordering::SeqCst);
+    environment.sent_to_log_in(&thief.step(CART).await);
+    environment.tells("grant.revoked", None, 1).await;
+    environment.sent_to_log_in(&owner.step(CART).await);
+    environment.sent_to_log_in(&quick.step(CART).await);
+    assert!(
+        environment
+            .provider
+            .count("grant.success", Some("refresh_token"))
+            <= calls + 1
+    );
     assert_eq!(
-        house.provider.count("grant.error", None),
+        environment.provider.count("grant.error", None),
         0,
         "{:?}",
-        house.provider.events()
+        environment.provider.events()
     );
 }
 
 #[tokio::test]
 async fn provider_detects_stolen_refresh_cookie_without_shared_store() {
-    let house = House::build(SessionJwt::IdToken, 2);
-    let (doorward, other) = (house.doorward(), house.doorward());
-    let mut owner = doorward.browser(&house);
+    let environment = Environment::build(SessionJwt::IdToken, 2);
+    let (doorward, other) = (environment.doorward(), environment.doorward());
+    let mut owner = doorward.browser(&environment);
     journey::log_in(&mut owner, CART, "alice").await;
     let mut thief = owner.clone().with_port(80, other.port);
-    house.past_the_jwt().await;
+    environment.past_the_jwt().await;
     journey::load_with_refresh(&mut owner, CART, "alice").await;
 
     // The other replica has the key but does not know that this token was superseded.
-    house.sent_to_log_in(&thief.step(CART).await);
-    house.tells("grant.error", Some("refresh_token"), 1).await;
-    house.tells("grant.revoked", None, 1).await;
-    house.past_the_jwt().await;
-    house.sent_to_log_in(&owner.step(CART).await);
+    environment.sent_to_log_in(&thief.step(CART).await);
+    environment
+        .tells("grant.error", Some("refresh_token"), 1)
+        .await;
+    environment.tells("grant.revoked", None, 1).await;
+    environment.past_the_jwt().await;
+    environment.sent_to_log_in(&owner.step(CART).await);
 }
 
 #[tokio::test]
 async fn copied_cookies_are_rejected_after_logout() {
-    let house = House::build(SessionJwt::AccessToken, 2);
-    let (doorward, other) = (house.doorward(), house.doorward());
-    let mut owner = doorward.browser(&house);
+    let environment = Environment::build(SessionJwt::AccessToken, 2);
+    let (doorward, other) = (environment.doorward(), environment.doorward());
+    let mut owner = doorward.browser(&environment);
     journey::log_in(&mut owner, CART, "alice").await;
     let (mut thief, mut elsewhere) = (owner.clone(), owner.clone().with_port(80, other.port));
     journey::log_out(&mut owner, STORE).await;
-    house.sent_to_log_in(&thief.step(CART).await);
+    environment.sent_to_log_in(&thief.step(CART).await);
 
     // A replica without the revocation serves the JWT until it expires and cannot refresh it.
-    house.past_the_jwt().await;
-    house.sent_to_log_in(&elsewhere.step(CART).await);
-    house.tells("grant.error", Some("refresh_token"), 1).await;
+    environment.past_the_jwt().await;
+    environment.sent_to_log_in(&elsewhere.step(CART).await);
+    environment
+        .tells("grant.error", Some("refresh_token"), 1)
+        .await;
     assert_eq!(
-        house.provider.count("grant.success", Some("refresh_token")),
+        environment
+            .provider
+            .count("grant.success", Some("refresh_token")),
         0
     );
 }
@@ -202,35 +217,38 @@ async fn the_other_app_is_told(by_sid: bool) {
         client["backchannel_logout_session_required"] = json!(by_sid);
         client
     });
-    let house = House::build_for(SessionJwt::AccessToken, 60, clients);
-    let doorward = house.doorward();
-    house.provider.finds_apps_at(doorward.port);
+    let environment = Environment::build_for(SessionJwt::AccessToken, 60, clients);
+    let doorward = environment.doorward();
+    environment.provider.finds_apps_at(doorward.port);
     let posts = format!("{FORUM}/posts");
-    let (mut alice, mut bob) = (doorward.browser(&house), doorward.browser(&house));
+    let (mut alice, mut bob) = (
+        doorward.browser(&environment),
+        doorward.browser(&environment),
+    );
     journey::log_in(&mut bob, &posts, "bob").await;
     journey::log_in(&mut alice, CART, "alice").await;
     journey::arrive_without_form(&mut alice, &posts, "alice").await;
 
     journey::log_out(&mut alice, STORE).await;
-    house.tells("backchannel.success", None, 2).await;
-    house.sent_to_log_in(&alice.step(&posts).await);
+    environment.tells("backchannel.success", None, 2).await;
+    environment.sent_to_log_in(&alice.step(&posts).await);
     journey::load(&mut bob, &posts, "bob").await;
     assert_eq!(
-        house.provider.count("backchannel.error", None),
+        environment.provider.count("backchannel.error", None),
         0,
         "{:?}",
-        house.provider.events()
+        environment.provider.events()
     );
     for outcome in ["grant.success", "grant.error"] {
         assert_eq!(
-            house.provider.count(outcome, Some("refresh_token")),
+            environment.provider.count(outcome, Some("refresh_token")),
             0,
             "nobody had to ask the provider"
         );
     }
 }
 
-impl House {
+impl Environment {
     fn build(jwt: SessionJwt, jwt_lifetime: u64) -> Self {
         Self::build_for(
             jwt,
@@ -304,8 +322,8 @@ impl House {
 }
 
 impl Replica {
-    fn browser(&self, house: &House) -> Browser {
-        Browser::new(Arc::<RunsAhead>::clone(&house.clock)).with_port(80, self.port)
+    fn browser(&self, environment: &Environment) -> Browser {
+        Browser::new(Arc::<RunsAhead>::clone(&environment.clock)).with_port(80, self.port)
     }
 }
 

@@ -38,7 +38,7 @@ async fn refreshed_tokens_are_delivered_by_another_replica() {
     let mut door = sharing(&redis);
     let other = door.add_replica();
     let browser = door.logged_in("alice", CART).await;
-    door.pass(300);
+    door.advance_secs(300);
     // The response is lost.
     assert_eq!(
         browser.clone().step(&door.store_url(CART)).await.status(),
@@ -61,7 +61,7 @@ async fn preserved_post_is_replayed_once_by_another_replica() {
     let mut door = sharing(&redis);
     let other = door.add_replica();
     let mut browser = door.logged_in("alice", CART).await;
-    door.pass(31 * 60);
+    door.advance_secs(31 * 60);
     let from = door.store_url("/orders/new").parse().expect("an URL");
     let field = "note=a-field-that-nobody-may-see";
     let form = RequestSpec::new(Kind::Navigation, &door.store_url("/orders"))
@@ -101,7 +101,7 @@ async fn preserved_post_is_replayed_once_by_another_replica() {
     );
 
     // Without the store no form is preserved, and the page says so.
-    door.pass(31 * 60);
+    door.advance_secs(31 * 60);
     redis.stop();
     let page = browser
         .send(RequestSpec {
@@ -118,7 +118,7 @@ async fn redis_contents_are_useless_to_a_reader() {
     let redis = redis();
     let door = sharing(&redis);
     let browser = door.logged_in("alice", CART).await;
-    door.pass(300);
+    door.advance_secs(300);
     assert_eq!(
         browser.clone().step(&door.store_url(CART)).await.status(),
         200

@@ -60,7 +60,7 @@ impl Open {
     }
 
     /// Asserts that events continue across more than two session checks.
-    async fn goes_on(&mut self) {
+    async fn assert_open(&mut self) {
         for _ in 0..12 {
             let event = timeout(SOON, self.events.next())
                 .await
@@ -97,8 +97,8 @@ async fn stream_outlives_jwt_and_ends_at_logout() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     let mut open = Open::at(&door, &mut browser, "", BUSY).await;
-    door.pass(301);
-    open.goes_on().await;
+    door.advance_secs(301);
+    open.assert_open().await;
     assert_eq!(
         door.provider.grants("refresh_token"),
         0,
@@ -116,11 +116,11 @@ async fn stream_ends_when_refresh_is_refused() {
     let mut browser = alice(&door).await;
     let mut open = Open::at(&door, &mut browser, "", BUSY).await;
     door.provider.end_grants_of("alice-id");
-    door.pass(301);
-    open.goes_on().await;
+    door.advance_secs(301);
+    open.assert_open().await;
     door.provider.fault(Endpoint::Token, Fault::Status(503));
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 503);
-    open.goes_on().await;
+    open.assert_open().await;
     door.provider.heal(Endpoint::Token);
     assert_eq!(browser.step(&door.store_url(CART)).await.status(), 302);
     open.is_cut().await;
@@ -136,7 +136,7 @@ async fn stream_ends_when_refresh_is_refused() {
 async fn event_stream_request_is_refreshed_before_it_starts() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    door.pass(301);
+    door.advance_secs(301);
     let body = Content::Events {
         count: 1000,
         every: BUSY,
@@ -165,7 +165,7 @@ async fn event_stream_request_is_refreshed_before_it_starts() {
         events.head
     );
     assert_eq!(events.head.header("cache-control"), Some("no-store"));
-    door.pass(301);
+    door.advance_secs(301);
     for _ in 0..12 {
         assert!(
             timeout(SOON, events.next())
@@ -231,7 +231,7 @@ async fn idle_stream_ends_at_logout_of_its_session_only() {
     );
     journey::log_out(&mut here, &door.site().store).await;
     open.is_cut().await;
-    other.goes_on().await;
+    other.assert_open().await;
 }
 
 #[tokio::test]
@@ -240,9 +240,9 @@ async fn stream_ends_at_absolute_timeout() {
     let mut browser = alice(&door).await;
     let mut busy = Open::at(&door, &mut browser, "", BUSY).await;
     let mut resting = Open::at(&door, &mut browser, "/other", RESTING).await;
-    door.pass(2 * 3600 - 1);
-    busy.goes_on().await;
-    door.pass(1);
+    door.advance_secs(2 * 3600 - 1);
+    busy.assert_open().await;
+    door.advance_secs(1);
     tokio::join!(busy.is_cut(), resting.is_cut());
 }
 
@@ -274,7 +274,7 @@ async fn they_end_at_a_backchannel_logout(about: impl Fn(&Doorward) -> Value) {
     );
     assert_eq!(door.browser().send(ask).await.status(), 200);
     open.is_cut().await;
-    other.goes_on().await;
+    other.assert_open().await;
 }
 
 #[tokio::test]
@@ -325,6 +325,6 @@ async fn public_stream_is_independent_of_sessions() {
     let mut browser = alice(&door).await;
     let mut open = Open::at(&door, &mut door.browser(), "/public", BUSY).await;
     journey::log_out(&mut browser, &door.site().store).await;
-    door.pass(3 * 3600);
-    open.goes_on().await;
+    door.advance_secs(3 * 3600);
+    open.assert_open().await;
 }

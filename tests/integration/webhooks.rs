@@ -78,7 +78,7 @@ fn assert_refused(answer: &Page, status: u16, code: &str) {
     assert_eq!(answer.json(), json!({ "error": code }));
 }
 
-async fn lives(browser: &mut Browser, url: &str) {
+async fn assert_session_valid(browser: &mut Browser, url: &str) {
     let page = browser.step(url).await;
     assert_eq!(page.status(), 200, "{page}");
 }
@@ -110,10 +110,10 @@ async fn revoked_refresh_token_ends_its_session_at_its_app() {
         "applicationTimeToLiveInSeconds": { "store": 600 }, "refreshToken": token });
     told(&door, &door.site().forum, &event(&door, REVOKE, members)).await;
     is_over(&door, &mut here, &cart).await;
-    lives(&mut here, &posts).await;
-    lives(&mut elsewhere, &cart).await;
+    assert_session_valid(&mut here, &posts).await;
+    assert_session_valid(&mut elsewhere, &cart).await;
     metric_reaches(&door, &outcomes("forum", "refresh_token_revoked"), 1.0).await;
-    door.pass(301);
+    door.advance_secs(301);
     is_over(&door, &mut here, &cart).await;
     assert!(!door.log.text().contains("canary"));
 }
@@ -152,7 +152,7 @@ async fn user_event_ends_user_sessions_at_all_apps() {
         is_over(&door, &mut first, &cart).await;
         is_over(&door, &mut second, &cart).await;
         is_over(&door, &mut second, &posts).await;
-        lives(&mut bob, &cart).await;
+        assert_session_valid(&mut bob, &cart).await;
         metric_reaches(&door, &outcomes("store", outcome), 1.0).await;
     }
 }
@@ -176,9 +176,9 @@ async fn application_event_spares_other_apps() {
         let mut bob = door.logged_in("bob", CART).await;
         told(&door, &door.site().forum, &event(&door, REVOKE, members)).await;
         is_over(&door, &mut alice, &cart).await;
-        lives(&mut alice, &posts).await;
+        assert_session_valid(&mut alice, &posts).await;
         if bob_stays {
-            lives(&mut bob, &cart).await;
+            assert_session_valid(&mut bob, &cart).await;
         } else {
             is_over(&door, &mut bob, &cart).await;
         }
@@ -193,11 +193,11 @@ async fn event_ends_sessions_started_before_it_only() {
     let members = json!({ "userId": "alice-id", "user": { "id": "alice-id" } });
     let event = event(&door, REVOKE, members);
     // Longer than the tolerated clock skew, and shorter than FusionAuth's retries.
-    door.pass(60);
+    door.advance_secs(60);
     let mut later = alice(&door).await;
     told(&door, &door.site().store, &event).await;
     is_over(&door, &mut same_second, &cart).await;
-    lives(&mut later, &cart).await;
+    assert_session_valid(&mut later, &cart).await;
 }
 
 #[tokio::test]
@@ -211,14 +211,14 @@ async fn duplicate_event_counts_once() {
         json!({ "user": { "id": "alice-id" } }),
     );
     told(&door, &door.site().store, &event).await;
-    door.pass(1);
+    door.advance_secs(1);
     door.sign_in("alice");
     assert_eq!(browser.visit(&cart).await.status(), 200);
-    door.pass(1);
+    door.advance_secs(1);
     // From the other app's host too: FusionAuth may send to both.
     for origin in [door.site().store, door.site().forum] {
         told(&door, &origin, &event).await;
-        lives(&mut browser, &cart).await;
+        assert_session_valid(&mut browser, &cart).await;
     }
     metric_reaches(&door, &outcomes("store", "password_updated"), 1.0).await;
     metric_reaches(&door, &outcomes("store", "webhook_duplicate"), 1.0).await;
@@ -243,7 +243,7 @@ async fn stale_or_future_event_ends_nothing() {
             400,
             code,
         );
-        lives(&mut browser, &door.store_url(CART)).await;
+        assert_session_valid(&mut browser, &door.store_url(CART)).await;
         metric_reaches(&door, &outcomes("store", code), 1.0).await;
     }
 }
@@ -265,7 +265,7 @@ async fn other_event_types_and_tenants_are_ignored() {
             json!({ "userId": "alice-id", "token": "canary", "refreshToken": "canary" }),
         );
         told(&door, &door.site().store, &event).await;
-        lives(&mut browser, &door.store_url(CART)).await;
+        assert_session_valid(&mut browser, &door.store_url(CART)).await;
     }
     metric_reaches(&door, &outcomes("store", "webhook_ignored"), 3.0).await;
     let mut browser = alice(&other).await;
@@ -275,7 +275,7 @@ async fn other_event_types_and_tenants_are_ignored() {
         json!({ "user": { "id": "alice-id" } }),
     );
     told(&other, &other.site().store, &event).await;
-    lives(&mut browser, &other.store_url(CART)).await;
+    assert_session_valid(&mut browser, &other.store_url(CART)).await;
 }
 
 #[tokio::test]
@@ -316,7 +316,7 @@ async fn invalid_signature_ends_nothing() {
         let answer = sent(&door, post().header(SIGNATURE, &signature)).await;
         assert_refused(&answer, 401, code);
         assert!(answer.header("www-authenticate").is_some(), "{answer}");
-        lives(&mut browser, &door.store_url(CART)).await;
+        assert_session_valid(&mut browser, &door.store_url(CART)).await;
     }
     let other_body =
         webhook(&door, &store, &event).body("application/json", body.replace("alice", "alicf"));
@@ -343,7 +343,7 @@ async fn invalid_signature_ends_nothing() {
             "webhook_body_hash_missing",
         );
     }
-    lives(&mut browser, &door.store_url(CART)).await;
+    assert_session_valid(&mut browser, &door.store_url(CART)).await;
     metric_reaches(&door, &outcomes("store", "webhook_signature_missing"), 1.0).await;
     told(&door, &store, &event).await;
     is_over(&door, &mut browser, &door.store_url(CART)).await;
@@ -417,7 +417,7 @@ async fn shared_secret_basic_and_header_proofs_are_accepted() {
                 code
             };
             assert_refused(&answer, 401, missing);
-            lives(&mut browser, &door.store_url(CART)).await;
+            assert_session_valid(&mut browser, &door.store_url(CART)).await;
         }
         // The provider's key is of another family, and invalid where a shared secret is configured.
         let by_key = (SIGNATURE, door.provider.webhook_signature(&body, &[]));
@@ -463,7 +463,7 @@ async fn oversized_or_malformed_event_ends_nothing() {
         )
         .await;
         assert_refused(&answer, 400, code);
-        lives(&mut browser, &door.store_url(CART)).await;
+        assert_session_valid(&mut browser, &door.store_url(CART)).await;
     }
 }
 
@@ -501,7 +501,7 @@ async fn unavailable_provider_keys_yield_503() {
     let mut door = setup("signature = \"jwks\"").without_provider().start();
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();
-    door.pass(3);
+    door.advance_secs(3);
     let event = event(
         &door,
         "user.delete",
@@ -519,7 +519,7 @@ async fn unavailable_provider_keys_yield_503() {
     {
         tries += 1;
         assert!(tries < 10, "the keys are there again");
-        door.pass(3);
+        door.advance_secs(3);
     }
     metric_reaches(&door, &outcomes("store", "user_deleted"), 1.0).await;
 }

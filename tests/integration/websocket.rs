@@ -157,7 +157,7 @@ async fn public_websocket_has_no_identity() {
 async fn websocket_upgrade_never_refreshes_or_sets_cookies() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    door.pass(301);
+    door.advance_secs(301);
     let reached = door.store.count();
     assert_eq!(
         refusal(WebSocket::open(&mut browser, socket(&door, "/chat")).await).await,

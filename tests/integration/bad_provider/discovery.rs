@@ -22,7 +22,7 @@ async fn failed_discovery_blocks_logins_only() {
         door.provider.restart();
         door.sign_in("alice");
         // The earlier connection error is cached for two seconds of this clock.
-        door.pass(3);
+        door.advance_secs(3);
         let page = door.browser().visit(&door.store_url(CART)).await;
         assert_eq!(page.status(), 503, "{what}: {page}");
         assert_error_page(&page, 503, code);
@@ -41,7 +41,7 @@ async fn failed_discovery_blocks_logins_only() {
             "{what}"
         );
         door.provider.heal(Endpoint::Discovery);
-        door.pass(3);
+        door.advance_secs(3);
         assert_eq!(
             door.browser().visit(&door.store_url(CART)).await.status(),
             200,
@@ -57,7 +57,7 @@ async fn discovery_issuer_mismatch_is_rejected() {
         provider.discovery_issuer = Some("https://somebody.else.test".to_owned())
     });
     door.provider.restart();
-    door.pass(3);
+    door.advance_secs(3);
     let page = door.browser().visit(&door.store_url(CART)).await;
     assert_error_page(&page, 503, "discovery_issuer_mismatch");
 }
@@ -98,13 +98,13 @@ async fn missing_keys_are_an_outage_and_one_bad_key_is_skipped() {
     door.provider.fault(Endpoint::Jwks, Fault::Status(500));
     door.provider.restart();
     door.sign_in("alice");
-    door.pass(3);
+    door.advance_secs(3);
     let page = door.browser().visit(&door.store_url(CART)).await;
     assert_error_page(&page, 503, "provider_keys_unavailable");
     door.provider.heal(Endpoint::Jwks);
     door.provider
         .behave(|provider| provider.junk_in_jwks = true);
-    door.pass(3);
+    door.advance_secs(3);
     assert_eq!(
         door.browser().visit(&door.store_url(CART)).await.status(),
         200

@@ -213,7 +213,7 @@ async fn client_secret_does_not_follow_redirects() {
         502,
         "token_response_malformed",
     );
-    door.pass(301);
+    door.advance_secs(301);
     assert_error_page(
         &browser.step(&door.store_url(CART)).await,
         503,

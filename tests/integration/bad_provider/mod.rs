@@ -47,7 +47,7 @@ async fn valid_sessions_and_public_paths_need_no_provider() {
             .status(),
         200
     );
-    door.pass(301);
+    door.advance_secs(301);
     assert_error_page(
         &browser.step(&door.store_url(CART)).await,
         503,

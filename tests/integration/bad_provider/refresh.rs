@@ -37,7 +37,7 @@ async fn failed_refresh_keeps_session_and_yields_503() {
     let mut browser = alice(&door).await;
     for (fault, code) in cases {
         let what = format!("{fault:?}");
-        door.pass(301);
+        door.advance_secs(301);
         door.provider.fault(Endpoint::Token, fault);
         let (before, authorized, reached) = (
             secrets(&browser, &door),
@@ -100,7 +100,7 @@ async fn invalid_token_at_refresh_keeps_session() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
     for (flaw, code) in cases {
-        door.pass(301);
+        door.advance_secs(301);
         door.provider
             .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
         let page = browser.visit(&door.store_url(CART)).await;
@@ -122,7 +122,7 @@ async fn invalid_token_at_refresh_keeps_session() {
 async fn slow_refresh_times_out_and_completes_in_background() {
     let door = Setup::plain().start();
     let mut browser = alice(&door).await;
-    door.pass(301);
+    door.advance_secs(301);
     let gate = Gate::default();
     door.provider
         .fault(Endpoint::Token, Fault::Held(gate.clone()));
@@ -152,7 +152,7 @@ async fn refused_grant_ends_session_and_client_error_does_not() {
         refused(400, None),
     ] {
         let browser = alice(&door).await;
-        door.pass(301);
+        door.advance_secs(301);
         door.provider
             .behave(|provider| provider.refresh_refusal = refusal);
         let mut script = browser.clone();
@@ -170,7 +170,7 @@ async fn refused_grant_ends_session_and_client_error_does_not() {
         refused(401, None),
     ] {
         let mut browser = alice(&door).await;
-        door.pass(301);
+        door.advance_secs(301);
         let before = secrets(&browser, &door);
         door.provider
             .behave(|provider| provider.refresh_refusal = refusal);

@@ -31,7 +31,7 @@ async fn valid_session_wins_and_token_is_not_verified() {
             "{authorization:.20}"
         );
     }
-    door.pass(301);
+    door.advance_secs(301);
     let refreshed = sent(&mut browser, ask(&door, CART, &format!("Bearer {bob}"))).await;
     assert_eq!(
         (refreshed.status(), door.provider.grants("refresh_token")),
@@ -57,7 +57,7 @@ async fn token_counts_without_valid_session() {
         .tamper(door.store_host(), &door.cookie_name("jwt"), |value| {
             value.to_ascii_lowercase()
         });
-    door.pass(1801);
+    door.advance_secs(1801);
     for (browser, is_told) in [(&mut browser, true), (&mut spoiled, false)] {
         let bob = token(&door, of_bob());
         let answer = sent(browser, ask(&door, CART, &format!("Bearer {bob}"))).await;

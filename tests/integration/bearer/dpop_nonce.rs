@@ -76,9 +76,9 @@ async fn proof_is_single_use_for_the_lifetime_of_its_nonce() {
     let proof = json!({ "nonce": phone.nonce().await, "jti": "once" });
     assert_eq!(phone.asks(proof.clone()).await.status(), 200);
     assert_problem(&phone.asks(proof.clone()).await, 401, "dpop_proof_replayed");
-    door.pass(299);
+    door.advance_secs(299);
     assert_problem(&phone.asks(proof.clone()).await, 401, "dpop_proof_replayed");
-    door.pass(1);
+    door.advance_secs(1);
     assert_problem(&phone.asks(proof).await, 401, "dpop_nonce_required");
     assert_eq!(door.store.count(), 1);
 }
@@ -88,7 +88,7 @@ async fn next_nonce_is_issued_before_expiry() {
     let door = door();
     let phone = Phone::of(&door);
     let first = phone.nonce().await;
-    door.pass(151);
+    door.advance_secs(151);
     let answer = phone.asks(json!({ "nonce": first })).await;
     assert_eq!(
         (answer.status(), answer.header("cache-control")),
@@ -99,7 +99,7 @@ async fn next_nonce_is_issued_before_expiry() {
         .header("dpop-nonce")
         .expect("the next nonce")
         .to_owned();
-    door.pass(149);
+    door.advance_secs(149);
     assert_problem(
         &phone.asks(json!({ "nonce": first })).await,
         401,

@@ -57,13 +57,13 @@ async fn verified_token_is_cached_and_revalidated() {
         assert_problem(&with_token(&door, "/admin", &plain).await, 403, "forbidden");
         assert_eq!(with_token(&door, "/admin", &admin).await.status(), 200);
     }
-    door.pass(329);
+    door.advance_secs(329);
     assert_eq!(
         with_token(&door, CART, &plain).await.status(),
         200,
         "within the leeway"
     );
-    door.pass(1);
+    door.advance_secs(1);
     let expired = with_token(&door, CART, &plain).await;
     assert_problem(&expired, 401, "token_expired");
     assert_eq!(
@@ -200,7 +200,7 @@ async fn websocket_by_token_lasts_as_long_as_the_token() {
         door.store.last().header("x-forwarded-user"),
         Some("alice-id")
     );
-    door.pass(330);
+    door.advance_secs(330);
     let end = talk.poll().await;
     assert!(matches!(end, Ok(None) | Err(_)), "{end:?}");
     let refused = WebSocket::open(&mut program, ask(&door, "/api/feed", &bearer)).await;

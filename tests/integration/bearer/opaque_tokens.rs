@@ -49,13 +49,13 @@ async fn introspection_result_is_cached_for_a_minute() {
             .is_some_and(|value| value.starts_with("Basic ")),
         "{visit:?}"
     );
-    door.pass(59);
+    door.advance_secs(59);
     assert_eq!(
         (with_token(&door, CART, &token).await.status(), asked(&door)),
         (200, 1)
     );
     door.provider.forget_opaque_token(&token);
-    door.pass(1);
+    door.advance_secs(1);
     assert_problem(
         &with_token(&door, CART, &token).await,
         401,
@@ -76,9 +76,9 @@ async fn token_expiry_wins_over_cache_lifetime() {
     let door = setup(&format!("{INTROSPECT}\nintrospection_cache = \"1h\"")).start();
     let token = door.provider.opaque_token(&json!({}));
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    door.pass(329);
+    door.advance_secs(329);
     assert_eq!(with_token(&door, CART, &token).await.status(), 200);
-    door.pass(1);
+    door.advance_secs(1);
     assert_problem(&with_token(&door, CART, &token).await, 401, "token_expired");
     assert_eq!(asked(&door), 1);
     // A token without `exp` is introspected again when its cache entry expires.
@@ -87,7 +87,7 @@ async fn token_expiry_wins_over_cache_lifetime() {
         .opaque_token(&json!({ "exp": null, "iat": null }));
     for _ in 0..3 {
         assert_eq!(with_token(&door, CART, &endless).await.status(), 200);
-        door.pass(3600);
+        door.advance_secs(3600);
     }
     assert_eq!(asked(&door), 4);
 }
@@ -194,7 +194,7 @@ async fn cached_verdicts_count_during_provider_outage() {
         answer.header("retry-after").is_some() && challenges(&answer).is_empty(),
         "{answer}"
     );
-    door.pass(60);
+    door.advance_secs(60);
     assert_problem(
         &with_token(&door, CART, &known).await,
         503,

@@ -26,7 +26,7 @@ const CART: &str = "/shopping-cart";
 /// Needs the scope `groups`.
 const REPORTS: &str = "/reports/7";
 
-struct House {
+struct Environment {
     provider: RealProvider,
     backend: Backend,
     server: Option<Server>,
@@ -34,7 +34,7 @@ struct House {
     _folder: TempDir,
 }
 
-impl House {
+impl Environment {
     /// Starts with access tokens of format `jwt` or `opaque`.
     fn build(access_token: &str) -> Self {
         let mut client = registration("store", STORE);
@@ -111,7 +111,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Environment {
     fn drop(&mut self) {
         let Some(server) = self.server.take() else {
             return;
@@ -132,40 +132,42 @@ async fn client_credentials_opaque_token_is_a_client_not_a_user() {
 }
 
 async fn a_client_is_a_client_and_no_person(access_token: &str) {
-    let house = House::build(access_token);
-    let granted = house.granted(None).await;
+    let environment = Environment::build(access_token);
+    let granted = environment.granted(None).await;
     let token = granted["access_token"].as_str().expect("a token");
     assert_eq!(token.matches('.').count() == 2, access_token == "jwt");
     let bearer = format!("Bearer {token}");
     assert_eq!(
-        house
+        environment
             .asked(REPORTS, &[("Authorization", &bearer)])
             .await
             .status(),
         200
     );
-    house.assert_saw_the_client();
+    environment.assert_saw_the_client();
     assert_problem(
-        &house.asked(CART, &[("Authorization", &bearer)]).await,
+        &environment.asked(CART, &[("Authorization", &bearer)]).await,
         403,
         "user_required",
     );
     let spoilt = format!("{bearer}x");
-    let refused = house.asked(REPORTS, &[("Authorization", &spoilt)]).await;
+    let refused = environment
+        .asked(REPORTS, &[("Authorization", &spoilt)])
+        .await;
     assert_eq!(refused.status(), 401, "{refused}");
     assert!(
         challenges(&refused)[0].contains(r#"error="invalid_token""#),
         "{refused}"
     );
-    assert_eq!(house.backend.count(), 1);
+    assert_eq!(environment.backend.count(), 1);
 }
 
 #[tokio::test]
 async fn provider_bound_token_requires_its_key() {
     for access_token in ["jwt", "opaque"] {
-        let house = House::build(access_token);
+        let environment = Environment::build(access_token);
         let (device, thief) = (Device::new(), Device::new());
-        let granted = house.granted(Some(&device)).await;
+        let granted = environment.granted(Some(&device)).await;
         assert_eq!(granted["token_type"], "DPoP");
         let token = granted["access_token"].as_str().expect("a token");
         let (bearer, dpop) = (format!("Bearer {token}"), format!("DPoP {token}"));
@@ -175,15 +177,19 @@ async fn provider_bound_token_requires_its_key() {
         let (good, stolen) = (proof(&device), proof(&thief));
         let refused = [
             (
-                house.asked(REPORTS, &[("Authorization", &bearer)]).await,
+                environment
+                    .asked(REPORTS, &[("Authorization", &bearer)])
+                    .await,
                 "token_bound_to_key",
             ),
             (
-                house.asked(REPORTS, &[("Authorization", &dpop)]).await,
+                environment
+                    .asked(REPORTS, &[("Authorization", &dpop)])
+                    .await,
                 "dpop_proof_missing",
             ),
             (
-                house
+                environment
                     .asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &stolen)])
                     .await,
                 "dpop_key_mismatch",
@@ -192,20 +198,20 @@ async fn provider_bound_token_requires_its_key() {
         for (answer, code) in &refused {
             assert_problem(answer, 401, code);
         }
-        assert_eq!(house.backend.count(), 0);
+        assert_eq!(environment.backend.count(), 0);
         assert_eq!(
-            house
+            environment
                 .asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)])
                 .await
                 .status(),
             200
         );
-        house.assert_saw_the_client();
-        let again = house
+        environment.assert_saw_the_client();
+        let again = environment
             .asked(REPORTS, &[("Authorization", &dpop), ("DPoP", &good)])
             .await;
         assert_problem(&again, 401, "dpop_proof_replayed");
-        assert_eq!(house.backend.count(), 1);
+        assert_eq!(environment.backend.count(), 1);
     }
 }
 

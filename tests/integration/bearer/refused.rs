@@ -254,7 +254,7 @@ async fn missing_provider_keys_yield_503() {
         (1, None)
     );
     door.provider.restart();
-    door.pass(3);
+    door.advance_secs(3);
     assert_eq!(with_token(&door, CART, &good).await.status(), 200);
     // Cached keys serve while the provider is unavailable.
     door.provider.stop();
@@ -272,7 +272,7 @@ async fn new_key_is_fetched_and_withdrawn_key_is_rejected() {
     let door = door();
     let old = token(&door, json!({}));
     assert_eq!(with_token(&door, CART, &old).await.status(), 200);
-    door.pass(11);
+    door.advance_secs(11);
     door.provider.rotate_keys(true);
     assert_eq!(
         with_token(&door, CART, &token(&door, json!({})))
@@ -286,7 +286,7 @@ async fn new_key_is_fetched_and_withdrawn_key_is_rejected() {
         200,
         "the old key is still there"
     );
-    door.pass(11);
+    door.advance_secs(11);
     door.provider.rotate_keys(false);
     let newest = token(&door, json!({}));
     door.provider.fault_once(Endpoint::Jwks, Fault::Status(500));
@@ -295,7 +295,7 @@ async fn new_key_is_fetched_and_withdrawn_key_is_rejected() {
         503,
         "it may yet be good"
     );
-    door.pass(11);
+    door.advance_secs(11);
     assert_eq!(with_token(&door, CART, &newest).await.status(), 200);
     assert_refused(&door, &old, "token_key_unknown").await;
 }

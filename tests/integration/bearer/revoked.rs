@@ -47,7 +47,7 @@ async fn revocation_by_subject_ends_earlier_tokens_only() {
     let door = super::door();
     let (before, of_bob) = (token(&door, json!({})), token(&door, of_bob()));
     assert_eq!(with_token(&door, CART, &before).await.status(), 200);
-    door.pass(60);
+    door.advance_secs(60);
     ends(&door, json!({ "sub": "alice-id" })).await;
     assert_problem(
         &with_token(&door, PROFILE, &before).await,
@@ -55,7 +55,7 @@ async fn revocation_by_subject_ends_earlier_tokens_only() {
         "token_revoked",
     );
     assert_eq!(with_token(&door, CART, &of_bob).await.status(), 200);
-    door.pass(31);
+    door.advance_secs(31);
     let later = token(&door, json!({}));
     assert_eq!(with_token(&door, CART, &later).await.status(), 200);
 }
@@ -77,7 +77,7 @@ async fn user_token_never_outlives_its_revocation_record() {
         401,
         "token_revoked",
     );
-    door.pass(3600);
+    door.advance_secs(3600);
     let late = with_token(&door, ORDERS, &user).await;
     assert!(late.status() == 401 && door.store.count() == 0, "{late}");
     assert_eq!(

@@ -17,7 +17,7 @@ async fn flood_of_invalid_tokens_does_not_starve_others() {
     let door = door();
     let known = token(&door, json!({}));
     assert_eq!(with_token(&door, CART, &known).await.status(), 200);
-    door.pass(11);
+    door.advance_secs(11);
     let gate = Gate::default();
     door.provider
         .fault(Endpoint::Jwks, Fault::Held(gate.clone()));

@@ -118,7 +118,7 @@ async fn dpop_client_logs_in_requests_and_refreshes() {
         (received.header("authorization"), received.header("dpop")),
         (None, None)
     );
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = keyed.refresh().await;
     assert_eq!(
         (page.status(), page.json()["token_type"].as_str()),
@@ -126,7 +126,7 @@ async fn dpop_client_logs_in_requests_and_refreshes() {
         "{page}"
     );
     shows_the_cart(&keyed.load(CART).await);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let ask = keyed
         .asking(CART)
         .header("Doorward-Refresh-Token", &keyed.phone.refresh_token);
@@ -154,7 +154,7 @@ async fn step_7_stolen_refresh_token_without_key_is_useless() {
     let doorward = started(store(INLINE));
     let mut owner = Keyed::logged_in(&doorward).await;
     let mut thief = owner.phone.copy();
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let token = thief.refresh_token.clone();
     let page = thief.refresh().await;
     assert_eq!(

@@ -68,7 +68,7 @@ async fn form_login_and_refresh_respond_as_rfc_6749() {
     );
     phone.keep(&page.json());
     shows_the_cart(&phone.load(CART).await);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let token = phone.refresh_token.clone();
     let page = phone
         .post_form(&[("grant_type", "refresh_token"), ("refresh_token", &token)])

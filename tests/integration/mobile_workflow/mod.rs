@@ -49,10 +49,10 @@ fn started(setup: Setup) -> Doorward {
     let doorward = setup.start();
     doorward
         .provider
-        .knows("alice", PASSWORD, User::new("alice", &[]));
+        .add_user("alice", PASSWORD, User::new("alice", &[]));
     doorward
         .provider
-        .knows("bob", "bob", User::new("bob", &["admin"]));
+        .add_user("bob", "bob", User::new("bob", &["admin"]));
     doorward
 }
 

@@ -56,7 +56,7 @@ async fn native_token_never_reaches_the_backend() {
 async fn public_path_neither_waits_for_nor_returns_a_refresh() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = phone.load_with_both("/public/x").await;
     assert_eq!(
         (page.status(), page.header("doorward-access-token")),
@@ -70,7 +70,7 @@ async fn public_path_neither_waits_for_nor_returns_a_refresh() {
 async fn invalid_token_yields_401_even_for_browsers() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     for kind in [Kind::Navigation, Kind::Frame, Kind::Fetch, Kind::Program] {
         let ask = RequestSpec::new(kind, &doorward.store_url(CART));
         let page = phone
@@ -144,7 +144,7 @@ async fn backend_cannot_set_or_suppress_token_headers() {
         (None, None),
         "{page}"
     );
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let before = phone.clone();
     let page = phone.load_with_both(CART).await;
     assert_eq!(
@@ -160,7 +160,7 @@ async fn backend_cannot_set_or_suppress_token_headers() {
 async fn body_passes_intact_when_its_request_is_refreshed() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let ask = phone
         .ask("POST", CART)
         .header("Authorization", &format!("Bearer {}", phone.access_token));
@@ -195,7 +195,7 @@ async fn websocket_opens_with_valid_token_and_never_refreshes() {
         Some("hello")
     );
     assert_eq!(doorward.store.last().header("authorization"), None);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let ask = socket(&phone);
     assert!(WebSocket::open(&mut phone.http, ask).await.is_err());
     assert_eq!(doorward.provider.grants("refresh_token"), 0);

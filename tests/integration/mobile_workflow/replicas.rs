@@ -54,7 +54,7 @@ async fn session_moves_between_replicas_and_logout_reaches_all() {
     let redis = RedisServer::start();
     let doorward = replicas(&redis, "inline_refresh = true");
     let phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let mut loading = tokio::task::JoinSet::new();
     for replica in 0..REPLICAS {
         let mut phone = at(&doorward, replica, &phone);

@@ -22,7 +22,7 @@ async fn answered(doorward: &Doorward, status: u16, answer: &Value) -> (u16, Val
             ("password", PASSWORD),
         ])
         .await;
-    doorward.pass(3600);
+    doorward.advance_secs(3600);
     (
         by_json.status(),
         by_json.json(),
@@ -264,7 +264,7 @@ async fn provider_or_config_error_is_not_blamed_on_the_user() {
     doorward.provider.stop();
     assert_eq!(phone.log_in("alice", PASSWORD).await.status(), 503);
     doorward.provider.restart();
-    doorward.pass(3);
+    doorward.advance_secs(3);
     assert_eq!(
         phone.log_in("alice", PASSWORD).await.status(),
         200,
@@ -352,7 +352,7 @@ async fn missing_refresh_token_ends_session_with_jwt() {
         "{page}"
     );
     shows_the_cart(&phone.load(CART).await);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(phone.load_with_both(CART).await.status(), 401);
 }
 

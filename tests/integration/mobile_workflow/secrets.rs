@@ -17,7 +17,7 @@ const WRONG: &str = "a-wrong-password-that-is-a-near-miss";
 pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
     doorward
         .provider
-        .knows("alice", PASSWORD, User::new("alice", &[]));
+        .add_user("alice", PASSWORD, User::new("alice", &[]));
     let (mut secrets, mut answers) = (vec![PASSWORD.to_owned(), WRONG.to_owned()], Vec::new());
     let mut phone = Phone::of(doorward);
     let mut keep = |phone: &Phone| {
@@ -34,7 +34,7 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
         answers.push(phone.refresh().await.text());
         doorward.provider.heal(Endpoint::Token);
     }
-    doorward.pass(301);
+    doorward.advance_secs(301);
     answers.push(phone.load(CART).await.text());
     let old = phone.clone();
     answers.push(phone.load_with_both(CART).await.text());
@@ -56,7 +56,7 @@ pub(crate) async fn live(doorward: &Doorward) -> (Vec<String>, Vec<String>) {
         .ask("GET", CART)
         .header("Authorization", &format!("Bearer {}x", phone.access_token));
     answers.push(phone.send(ask).await.text());
-    doorward.pass(31);
+    doorward.advance_secs(31);
     answers.push(old.copy().refresh().await.text());
     phone.log_in("alice", PASSWORD).await;
     keep(&phone);

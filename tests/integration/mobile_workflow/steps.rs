@@ -139,7 +139,7 @@ async fn step_4_expired_jwt_with_refresh_token_is_refreshed_inline() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     let old = phone.clone();
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = phone.load_with_both(CART).await;
     shows_the_cart(&page);
     assert_eq!(page.header("cache-control"), Some("no-store"), "{page}");
@@ -172,7 +172,7 @@ async fn step_4_expired_jwt_with_refresh_token_is_refreshed_inline() {
 async fn step_4_concurrent_requests_share_one_refresh() {
     let doorward = started(store(INLINE));
     let phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let mut loading = tokio::task::JoinSet::new();
     for _ in 0..5 {
         let mut phone = phone.copy();
@@ -192,7 +192,7 @@ async fn step_4_concurrent_requests_share_one_refresh() {
 async fn step_4_refresh_endpoint_does_the_same() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     is_told_to_log_in(&phone.load_with_both(CART).await, "jwt_expired");
     assert_eq!(
         calls(&doorward),
@@ -227,9 +227,9 @@ async fn step_4_non_rotating_provider_is_refreshed_repeatedly() {
         });
         let mut phone = Phone::logged_in(&doorward).await;
         for round in 1..4 {
-            doorward.pass(300);
+            doorward.advance_secs(300);
             shows_the_cart(&phone.load_with_both(CART).await);
-            doorward.pass(300);
+            doorward.advance_secs(300);
             let page = phone.refresh().await;
             assert_eq!(page.status(), 200, "{session_jwt} {page}");
             shows_the_cart(&phone.load(CART).await);
@@ -247,7 +247,7 @@ async fn step_5_missing_or_revoked_refresh_token_requires_login() {
     let doorward = started(store(INLINE));
     let mut phone = Phone::logged_in(&doorward).await;
     doorward.provider.end_grants_of("alice-id");
-    doorward.pass(300);
+    doorward.advance_secs(300);
     is_told_to_log_in(&phone.load(CART).await, "jwt_expired");
     is_told_to_log_in(&phone.load_with_both(CART).await, "refresh_rejected");
     is_told_to_log_in(&phone.refresh().await, "session_revoked");
@@ -266,10 +266,10 @@ async fn step_5_session_ends_by_absolute_and_idle_timeout() {
     let unused = phone.copy();
     // Use of a JWT is not recorded: the idle time begins when the JWT expires.
     for _ in 0..3 {
-        doorward.pass(300 + 599);
+        doorward.advance_secs(300 + 599);
         shows_the_cart(&phone.load_with_both(CART).await);
     }
-    doorward.pass(300 + 600);
+    doorward.advance_secs(300 + 600);
     is_told_to_log_in(&phone.load_with_both(CART).await, "idle_timeout");
     is_told_to_log_in(&unused.copy().refresh().await, "idle_timeout");
 
@@ -283,9 +283,9 @@ async fn step_5_session_ends_by_absolute_and_idle_timeout() {
         Some(3600),
         "no token outlives its session"
     );
-    doorward.pass(3599);
+    doorward.advance_secs(3599);
     shows_the_cart(&phone.load(CART).await);
-    doorward.pass(1);
+    doorward.advance_secs(1);
     is_told_to_log_in(&phone.load(CART).await, "absolute_timeout");
     is_told_to_log_in(&phone.refresh().await, "absolute_timeout");
 }
@@ -306,7 +306,7 @@ async fn step_6_logout_ends_session_and_revokes_refresh_token() {
         assert_eq!((page.status(), page.text().as_str()), (204, ""), "{page}");
         is_told_to_log_in(&phone.load(CART).await, "session_revoked");
         is_told_to_log_in(&phone.refresh().await, "session_revoked");
-        doorward.pass(300);
+        doorward.advance_secs(300);
         is_told_to_log_in(&phone.load_with_both(CART).await, "session_revoked");
         // The access token alone does not reveal the provider's refresh token.
         assert_eq!(

@@ -18,10 +18,10 @@ async fn step_7_stolen_token_after_owner_refresh_ends_session_of_both() {
         let doorward = started(store(INLINE));
         let mut owner = Phone::logged_in(&doorward).await;
         let mut thief = owner.copy();
-        doorward.pass(300);
+        doorward.advance_secs(300);
         shows_the_cart(&owner.load_with_both(CART).await);
         shows_the_cart(&owner.load(CART).await);
-        doorward.pass(31);
+        doorward.advance_secs(31);
         let page = if inline {
             thief.load_with_both(CART).await
         } else {
@@ -51,10 +51,10 @@ async fn step_7_thief_first_is_detected_when_owner_refreshes() {
     let doorward = started(store(""));
     let mut owner = Phone::logged_in(&doorward).await;
     let mut thief = owner.copy();
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(thief.refresh().await.status(), 200);
     shows_the_cart(&thief.load(CART).await);
-    doorward.pass(31);
+    doorward.advance_secs(31);
     is_told_to_log_in(&owner.refresh().await, "refresh_token_reused");
     is_told_to_log_in(&thief.load(CART).await, "session_revoked");
     is_told_to_log_in(&thief.refresh().await, "session_revoked");
@@ -64,12 +64,12 @@ async fn step_7_thief_first_is_detected_when_owner_refreshes() {
 async fn step_7_lost_response_is_not_reuse() {
     let doorward = started(store(""));
     let mut phone = Phone::logged_in(&doorward).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let before_the_tunnel = phone.copy();
     assert_eq!(phone.refresh().await.status(), 200);
     // The phone never received the new tokens and sends the old pair much later.
     let mut phone = before_the_tunnel;
-    doorward.pass(120);
+    doorward.advance_secs(120);
     assert_eq!(phone.refresh().await.status(), 200);
     shows_the_cart(&phone.load(CART).await);
     assert_eq!(calls(&doorward), (1, 1), "the successor was waiting");
@@ -82,7 +82,7 @@ async fn step_8_stolen_jwt_works_until_expiry_logout_or_revocation() {
     let mut thief = owner.copy();
     thief.refresh_token = String::new();
     shows_the_cart(&thief.load(CART).await);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     is_told_to_log_in(&thief.load_with_both(CART).await, "unknown_token");
     is_told_to_log_in(&thief.load(CART).await, "jwt_expired");
 
@@ -98,7 +98,7 @@ async fn step_8_stolen_jwt_works_until_expiry_logout_or_revocation() {
     );
     is_told_to_log_in(&thief.load(CART).await, "session_revoked");
 
-    doorward.pass(1);
+    doorward.advance_secs(1);
     let mut owner = Phone::logged_in(&doorward).await;
     shows_the_cart(&owner.load(CART).await);
     let token = doorward
@@ -181,7 +181,7 @@ async fn tokens_of_two_sessions_do_not_combine() {
     let alice = Phone::logged_in(&doorward).await;
     let mut bob = Phone::of(&doorward);
     bob.log_in("bob", "bob").await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let mut mixed = Phone {
         refresh_token: bob.refresh_token.clone(),
         ..alice.copy()

@@ -93,7 +93,7 @@ async fn distributed_guessing_is_throttled_and_owner_is_not() {
     assert_eq!(owner.log_in("alice", PASSWORD).await.status(), 200);
     shows_the_cart(&owner.load(CART).await);
 
-    doorward.pass(wait);
+    doorward.advance_secs(wait);
     assert_eq!(elsewhere.log_in("alice", PASSWORD).await.status(), 200);
     let throttled = doorward
         .metric(r#"doorward_password_logins_total{app="store",outcome="throttled_account"}"#)
@@ -110,7 +110,7 @@ async fn slow_guessing_gets_one_try_per_max_backoff() {
         if phone.log_in("alice", "wrong").await.status() == 401 {
             guesses += 1;
         }
-        doorward.pass(10);
+        doorward.advance_secs(10);
     }
     // Three at once, then after 20 s (15 s, tried every 10 s), 30 s, 60 s, and one per minute.
     assert!((58..=63).contains(&guesses), "{guesses} guesses an hour");
@@ -167,7 +167,7 @@ async fn global_flood_is_limited_to_the_rate() {
     let statuses = guess(&doorward, 300, 1, |address| format!("user{address}")).await;
     assert_eq!((count(&statuses, 401), count(&statuses, 429)), (60, 240));
     assert_eq!(calls(&doorward).0, 60);
-    doorward.pass(10);
+    doorward.advance_secs(10);
     let statuses = guess(&doorward, 50, 1, |address| format!("other{address}")).await;
     assert_eq!(count(&statuses, 401), 10, "one a second");
 }

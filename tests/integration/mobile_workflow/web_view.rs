@@ -62,7 +62,7 @@ async fn web_view_gets_cookies_and_no_token() {
         (200, 1, Some("alice-id")),
         "{page}"
     );
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = view.visit(&doorward.store_url(CART)).await;
     assert_eq!(
         (page.status(), page.chain.len(), calls(&doorward)),

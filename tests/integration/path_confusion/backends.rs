@@ -15,14 +15,14 @@ use crate::support::wire::Wire;
 /// All backends; they are stopped on drop.
 pub(super) struct Backends {
     /// The address of each backend, by name.
-    pub(super) places: BTreeMap<String, AppRef>,
+    pub(super) addresses: BTreeMap<String, BackendAddress>,
     processes: Vec<Child>,
     folder: TempDir,
 }
 
 /// The address of a backend.
 #[derive(Clone, Debug)]
-pub(super) enum AppRef {
+pub(super) enum BackendAddress {
     Port(u16),
     Socket(PathBuf),
 }
@@ -52,7 +52,7 @@ impl Backends {
         let sources =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/path_confusion");
         let mut backends = Self {
-            places: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             processes: Vec::new(),
             folder,
         };
@@ -81,16 +81,16 @@ impl Backends {
         read.expect("a line");
         let ports: BTreeMap<String, u16> =
             serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        self.places.extend(
+        self.addresses.extend(
             ports
                 .into_iter()
-                .map(|(name, port)| (name, AppRef::Port(port))),
+                .map(|(name, port)| (name, BackendAddress::Port(port))),
         );
     }
 
     async fn on_sockets(&mut self, template: &Path, files: &Path) {
         let folder = self.folder.path().to_owned();
-        let Some(AppRef::Port(python)) = self.places.get("python-files") else {
+        let Some(BackendAddress::Port(python)) = self.addresses.get("python-files") else {
             panic!("Python comes first")
         };
         let text = std::fs::read_to_string(template).expect("the configuration");
@@ -128,10 +128,10 @@ impl Backends {
             sockets.iter().all(|(_, socket)| socket.exists())
         })
         .await;
-        self.places.extend(
+        self.addresses.extend(
             sockets
                 .into_iter()
-                .map(|(name, socket)| (name.to_owned(), AppRef::Socket(socket))),
+                .map(|(name, socket)| (name.to_owned(), BackendAddress::Socket(socket))),
         );
     }
 }
@@ -146,7 +146,7 @@ impl Drop for Backends {
     }
 }
 
-impl AppRef {
+impl BackendAddress {
     /// The value for an app's `upstream`.
     pub(super) fn url(&self) -> String {
         match self {

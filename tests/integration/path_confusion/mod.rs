@@ -142,7 +142,7 @@ fn targets() -> Vec<String> {
 /// One app per backend with the default path policy, and one with all ambiguous paths allowed.
 fn before(backends: &Backends) -> Doorward {
     let mut apps = String::new();
-    for (name, place) in &backends.places {
+    for (name, address) in &backends.addresses {
         for (kind, allowed) in [
             ("strict", ""),
             (
@@ -155,7 +155,7 @@ fn before(backends: &Backends) -> Doorward {
                  client_id = \"{name}\"\nupstream = \"{}\"\nallow_ambiguous_paths = [{allowed}]\n\
                  case_insensitive_paths = {}\n[[apps.{name}-{kind}.rules]]\npaths = [\"/admin/**\"]\nallow = \"authenticated\"\n\
                  [[apps.{name}-{kind}.rules]]\npaths = [\"/**\"]\nallow = \"public\"\n",
-                place.url(),
+                address.url(),
                 name.contains("any-case"),
             ));
         }
@@ -187,7 +187,7 @@ async fn no_backend_parser_exposes_a_protected_path() {
     let door = before(&backends);
     let (targets, mut holes) = (targets(), Vec::new());
     let mut served: BTreeMap<&str, usize> = BTreeMap::new();
-    for name in backends.places.keys() {
+    for name in backends.addresses.keys() {
         for kind in ["strict", "tolerant"] {
             let host = format!("{name}-{kind}.localhost:8080");
             let mut kept = None;
@@ -212,7 +212,7 @@ async fn no_backend_parser_exposes_a_protected_path() {
         }
     }
     assert!(holes.is_empty(), "{}", holes.join("\n"));
-    for name in backends.places.keys() {
+    for name in backends.addresses.keys() {
         let served = served.get(name.as_str()).copied().unwrap_or_default();
         assert!(
             served > 50,
@@ -230,11 +230,11 @@ async fn backend_parsers_do_differ_on_these_paths() {
             .strip_prefix("/admin")
             .is_some_and(|rest| !rest.starts_with('.'))
     };
-    for (name, place) in &backends.places {
+    for (name, address) in &backends.addresses {
         let (mut kept, mut disguises) = (None, Vec::new());
         for target in targets().iter().filter(|target| !looks_protected(target)) {
             if kept.is_none() {
-                kept = Some(place.dialogue().await);
+                kept = Some(address.dialogue().await);
             }
             if let Some((200, text)) = ask(&mut kept, "backend.example", target).await
                 && text.contains(PROTECTED)

@@ -13,7 +13,7 @@ async fn moved_store_entries_are_rejected() {
     let doorward = Setup::plain().remembering(&store(&redis)).start();
     let mut bob = doorward.logged_in("bob", CART).await;
     let mut alice = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(
         bob.clone().step(&doorward.store_url(CART)).await.status(),
         200

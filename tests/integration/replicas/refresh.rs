@@ -19,7 +19,7 @@ async fn five_hundred_requests_at_expiry_cause_one_refresh() {
     let browser = doorward.logged_in("alice", CART).await;
     let mut newest = browser;
     for round in 1..=3 {
-        doorward.pass(300);
+        doorward.advance_secs(300);
         let browsers: Vec<_> = (0..3)
             .map(|replica| doorward.moved_to(replica, newest.clone()))
             .collect();
@@ -36,7 +36,7 @@ async fn lost_response_is_recovered_at_another_replica() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     // This response is lost.
     assert_eq!(
         browser
@@ -46,11 +46,11 @@ async fn lost_response_is_recovered_at_another_replica() {
             .status(),
         200
     );
-    doorward.pass(240);
+    doorward.advance_secs(240);
     browser = doorward.moved_to(1, browser);
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     assert_eq!(refreshes(&doorward.provider), 1);
-    doorward.pass(61);
+    doorward.advance_secs(61);
     browser = doorward.moved_to(2, browser);
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     assert_eq!(refreshes(&doorward.provider), 2);
@@ -63,7 +63,7 @@ async fn reuse_at_another_replica_after_grace_is_theft() {
     let doorward = three(&redis);
     let mut browser = doorward.logged_in("alice", CART).await;
     let thief = browser.clone();
-    doorward.pass(300);
+    doorward.advance_secs(300);
     for _ in 0..2 {
         assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     }
@@ -77,9 +77,9 @@ async fn reuse_at_another_replica_after_grace_is_theft() {
                 .status()
         }
     };
-    doorward.pass(29);
+    doorward.advance_secs(29);
     assert_eq!(within(1).await, 200);
-    doorward.pass(2);
+    doorward.advance_secs(2);
     assert_eq!(within(2).await, 302);
     // The session ended for the owner and the thief.
     assert!(until_refused(&mut browser, &doorward.store_url(CART)).await < BOUND);
@@ -92,7 +92,7 @@ async fn provider_503_for_ten_seconds_logs_nobody_out() {
     let redis = RedisServer::start();
     let doorward = three(&redis);
     let browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));
     let browsers: Vec<_> = (0..3)
         .map(|replica| doorward.moved_to(replica, browser.clone()))
@@ -100,10 +100,10 @@ async fn provider_503_for_ten_seconds_logs_nobody_out() {
     for _ in 0..10 {
         let (statuses, _) = all_at_once(&browsers, 30, &doorward.store_url(CART)).await;
         assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
-        doorward.pass(1);
+        doorward.advance_secs(1);
     }
     doorward.provider.heal(Endpoint::Token);
-    doorward.pass(5);
+    doorward.advance_secs(5);
     let (statuses, _) = all_at_once(&browsers, 60, &doorward.store_url(CART)).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -117,7 +117,7 @@ async fn aborted_token_response_is_retried_once() {
         .provider
         .behave(|behaviour| behaviour.rotates_refresh_tokens = false);
     let browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     doorward
         .provider
         .fault_once(Endpoint::Token, Fault::CutAfter);
@@ -136,7 +136,7 @@ async fn replicas_without_shared_store_are_independent() {
     let other = doorward.add_replica();
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut elsewhere = doorward.moved_to(other, browser.clone());
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(browser.step(&doorward.store_url(CART)).await.status(), 200);
     // The provider sees a consumed token and ends the session, as for a thief.
     assert_eq!(

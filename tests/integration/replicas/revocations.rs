@@ -82,7 +82,7 @@ async fn webhook_reaches_other_replica_and_counts_once() {
     };
     told(0).await;
     assert!(until_refused(&mut elsewhere, &doorward.store_url(CART)).await < BOUND);
-    doorward.pass(1);
+    doorward.advance_secs(1);
     let mut again = doorward.logged_in("alice", CART).await;
     told(1).await;
     assert_eq!(

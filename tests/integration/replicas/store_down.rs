@@ -30,11 +30,11 @@ async fn store_outage_keeps_valid_jwts_and_logs_nobody_out() {
     let mut doorward = Setup::plain().remembering(&store(&redis)).start();
     doorward.add_replica();
     let mut alice = doorward.logged_in("alice", CART).await;
-    doorward.pass(200);
+    doorward.advance_secs(200);
     let mut bob = doorward.logged_in("bob", CART).await;
     redis.stop();
     assert_eq!(status(&doorward, &mut alice).await, 200);
-    doorward.pass(101);
+    doorward.advance_secs(101);
     for replica in [0, 1] {
         alice = doorward.moved_to(replica, alice);
         bob = doorward.moved_to(replica, bob);
@@ -63,7 +63,7 @@ async fn hanging_store_counts_as_unavailable() {
     let mut alice = doorward.logged_in("alice", CART).await;
     redis.pause();
     assert_eq!(status(&doorward, &mut alice).await, 200);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(status(&doorward, &mut alice).await, 503);
     redis.resume();
     let begun = std::time::Instant::now();
@@ -150,7 +150,7 @@ async fn local_lease_allows_refresh_during_store_outage() {
         .behave(|behaviour| behaviour.rotates_refresh_tokens = false);
     let mut alice = doorward.logged_in("alice", CART).await;
     redis.stop();
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(status(&doorward, &mut alice).await, 200);
     assert_eq!(refreshes(&doorward.provider), 1);
     assert_eq!(status(&doorward, &mut alice).await, 200);

@@ -17,13 +17,13 @@ pub(super) struct Capture {
 
 #[derive(Default)]
 struct Shared {
-    requests: Vec<LastActivity>,
+    requests: Vec<CapturedRequest>,
     wrong: Vec<String>,
 }
 
 /// One request in canonical form.
 #[derive(Clone, Debug)]
-pub(super) struct LastActivity {
+pub(super) struct CapturedRequest {
     pub(super) method: String,
     pub(super) target: String,
     /// Names in lower case, in the order they came.
@@ -60,7 +60,7 @@ impl Capture {
     }
 
     /// Takes the requests so far, or an error if a connection had other bytes.
-    pub(super) fn take(&self) -> Result<Vec<LastActivity>, String> {
+    pub(super) fn take(&self) -> Result<Vec<CapturedRequest>, String> {
         let mut shared = lock(&self.shared);
         let (requests, wrong) = (
             std::mem::take(&mut shared.requests),
@@ -74,7 +74,7 @@ impl Capture {
     }
 }
 
-impl LastActivity {
+impl CapturedRequest {
     /// In the format of the case list: `POST /x length 5 hello`.
     pub(super) fn told(&self) -> String {
         let mut told = format!("{} {}", self.method, self.target);
@@ -139,7 +139,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Mutex<Shared>>) {
 }
 
 /// The request at the start of `bytes` and its length, if it is complete.
-fn read(bytes: &[u8]) -> Result<Option<(LastActivity, usize)>, String> {
+fn read(bytes: &[u8]) -> Result<Option<(CapturedRequest, usize)>, String> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if bytes.len() < 100_000 {
             Ok(None)
@@ -179,7 +179,7 @@ fn read(bytes: &[u8]) -> Result<Option<(LastActivity, usize)>, String> {
     };
     let raw_body = rest[..length].to_vec();
     Ok(Some((
-        LastActivity {
+        CapturedRequest {
             method,
             target,
             fields,

@@ -4,7 +4,7 @@
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::capture::{Capture, LastActivity};
+use super::capture::{Capture, CapturedRequest};
 use super::frames::Message;
 use super::{TIMEOUT, before};
 use crate::support::assertions::Dialogue;
@@ -68,7 +68,7 @@ async fn every_method_body_and_protocol_has_one_framing() {
 }
 
 /// Raw head and body, with fields sorted by name.
-fn bytes(seen: &LastActivity) -> String {
+fn bytes(seen: &CapturedRequest) -> String {
     let mut lines: Vec<String> = seen
         .fields
         .iter()

@@ -88,7 +88,7 @@ fn before(backend: &Capture) -> Doorward {
 fn judge(case: &Case, backend: &Capture) -> Result<(), String> {
     let mut seen = backend.take()?;
     let probe = seen.pop().map(|probe| probe.told());
-    let told: Vec<String> = seen.iter().map(capture::LastActivity::told).collect();
+    let told: Vec<String> = seen.iter().map(capture::CapturedRequest::told).collect();
     if probe.as_deref() != Some("GET /public/probe") || told != case.upstream {
         return Err(format!(
             "{told:?} and then {probe:?} went upstream instead of {:?}",

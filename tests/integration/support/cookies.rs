@@ -137,7 +137,7 @@ impl Jar {
     }
 
     /// Removes session cookies, as closing the browser does.
-    pub fn revoke_session(&mut self) {
+    pub fn remove_session_cookies(&mut self) {
         self.0.retain(|cookie| cookie.expires.is_some());
     }
 }

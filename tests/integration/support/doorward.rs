@@ -452,7 +452,7 @@ impl Doorward {
     }
 
     /// Advances the clock.
-    pub fn pass(&self, secs: u64) {
+    pub fn advance_secs(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
 

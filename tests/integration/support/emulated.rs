@@ -90,7 +90,7 @@ impl Emulated {
     }
 
     /// Advances the clock of all parts.
-    pub fn pass(&self, secs: u64) {
+    pub fn advance_secs(&self, secs: u64) {
         self.clock.advance(Duration::from_secs(secs));
     }
 

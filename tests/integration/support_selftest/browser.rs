@@ -158,7 +158,7 @@ fn longer_paths_first_and_secure_cookies_not_overlaid() {
         .unwrap();
     assert_eq!(jar.header(&store, NOW, TYPED).unwrap(), "x=root");
     jar.take(&store, "y=1; Max-Age=9", NOW, TYPED).unwrap();
-    jar.revoke_session();
+    jar.remove_session_cookies();
     assert_eq!(jar.of("store.test").len(), 1);
 }
 

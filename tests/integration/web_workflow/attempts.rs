@@ -121,7 +121,7 @@ async fn expired_attempt_restarts_with_or_without_cookie() {
             cookie.expires = None;
             browser.jar.plant(cookie);
         }
-        doorward.pass(601);
+        doorward.advance_secs(601);
         let page = browser.step(location(&at_provider)).await;
         assert!(page.status() == 302 && !sets_session(&page), "{page}");
         assert!(
@@ -143,7 +143,7 @@ async fn attempt_just_before_expiry_succeeds() {
     doorward.sign_in("alice");
     let mut browser = doorward.browser();
     let start = is_sent_to_log_in(&doorward, &mut browser).await;
-    doorward.pass(599);
+    doorward.advance_secs(599);
     let at_provider = browser.next(&start).await;
     assert!(sets_session(&browser.next(&at_provider).await));
 }

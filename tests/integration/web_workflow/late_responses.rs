@@ -37,11 +37,11 @@ async fn log_out(doorward: &Doorward, browser: &mut Browser) {
 async fn late_response_after_refresh_keeps_newer_cookies() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let (gate, late) = slow_tab(&doorward, &browser).await;
     load(&doorward, &mut browser, "alice").await;
     load(&doorward, &mut browser, "alice").await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut browser, "alice").await;
     let newest = doorward.cookie(&browser, "refresh");
     assert_eq!(refreshes(&doorward), 2);
@@ -50,7 +50,7 @@ async fn late_response_after_refresh_keeps_newer_cookies() {
     assert_eq!(page.status(), 200, "{page}");
     arrive(&doorward, &mut browser, &page);
     assert_eq!(doorward.cookie(&browser, "refresh"), newest, "{page}");
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut browser, "alice").await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }
@@ -59,15 +59,15 @@ async fn late_response_after_refresh_keeps_newer_cookies() {
 async fn late_activity_update_keeps_refreshed_session() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(200);
+    doorward.advance_secs(200);
     let (gate, late) = slow_tab(&doorward, &browser).await;
-    doorward.pass(100);
+    doorward.advance_secs(100);
     load(&doorward, &mut browser, "alice").await;
     gate.open();
     let page = late.await.expect("an answer");
     arrive(&doorward, &mut browser, &page);
     load(&doorward, &mut browser, "alice").await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut browser, "alice").await;
 }
 
@@ -76,7 +76,7 @@ async fn late_response_after_logout_restores_nothing() {
     let doorward = Setup::plain().start();
     for wait in [200, 300] {
         let mut browser = doorward.logged_in("alice", CART).await;
-        doorward.pass(wait);
+        doorward.advance_secs(wait);
         let (gate, late) = slow_tab(&doorward, &browser).await;
         log_out(&doorward, &mut browser).await;
         gate.open();
@@ -92,7 +92,7 @@ async fn late_response_after_user_switch_changes_nothing() {
     let doorward = Setup::plain().start();
     for wait in [200, 300] {
         let mut browser = doorward.logged_in("alice", CART).await;
-        doorward.pass(wait);
+        doorward.advance_secs(wait);
         let (gate, late) = slow_tab(&doorward, &browser).await;
         log_out(&doorward, &mut browser).await;
         doorward.sign_in("bob");
@@ -113,7 +113,7 @@ async fn late_refresh_keeps_cookies_of_new_login() {
     for refusal in [None, Some(refusal)] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
-        doorward.pass(300);
+        doorward.advance_secs(300);
         let gate = Gate::default();
         doorward
             .provider
@@ -161,7 +161,7 @@ async fn late_login_survives_refresh_of_previous_session() {
     let old_tab = is_sent_to_log_in(&doorward, &mut browser).await;
     doorward.sign_in("alice");
     browser.visit(&doorward.store_url(CART)).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let (gate, late) = slow_tab(&doorward, &browser).await;
     doorward.sign_in("bob");
     let mut page = browser.next(&old_tab).await;
@@ -181,7 +181,7 @@ async fn public_response_sets_no_cookie_and_waits_for_no_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     for wait in [250, 50, 2000, 43_200] {
-        doorward.pass(wait);
+        doorward.advance_secs(wait);
         let page = browser.step(&doorward.store_url("/public/logo.svg")).await;
         assert_eq!(
             (page.status(), page.head.all("set-cookie").len()),

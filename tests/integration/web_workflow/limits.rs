@@ -48,12 +48,12 @@ async fn idle_session_ends_between_nine_tenths_and_all_of_timeout() {
         let doorward = Setup::plain().session("idle_timeout = \"10m\"").start();
         long_lived(&doorward);
         let mut browser = doorward.logged_in("alice", CART).await;
-        doorward.pass(last_use);
+        doorward.advance_secs(last_use);
         load(&doorward, &mut browser, "alice").await;
         let mut early = browser.clone();
-        doorward.pass(540);
+        doorward.advance_secs(540);
         load(&doorward, &mut early, "alice").await;
-        doorward.pass(60);
+        doorward.advance_secs(60);
         let page = is_sent_to_log_in(&doorward, &mut browser).await;
         assert!(
             expired(&page).contains(&doorward.cookie_name("refresh")),
@@ -73,13 +73,13 @@ async fn active_session_ends_at_absolute_timeout() {
         }
         let mut browser = doorward.logged_in("alice", CART).await;
         for _ in 0..11 {
-            doorward.pass(320);
+            doorward.advance_secs(320);
             load(&doorward, &mut browser, "alice").await;
         }
-        doorward.pass(3600 - 11 * 320 - 1);
+        doorward.advance_secs(3600 - 11 * 320 - 1);
         load(&doorward, &mut browser, "alice").await;
         let mut hoarder = hoarding(&doorward, &browser);
-        doorward.pass(1);
+        doorward.advance_secs(1);
         is_sent_to_log_in(&doorward, &mut browser).await;
         let page = is_sent_to_log_in(&doorward, &mut hoarder).await;
         assert!(
@@ -96,7 +96,7 @@ async fn activity_is_written_every_tenth_of_idle_timeout() {
     let mut browser = doorward.logged_in("alice", CART).await;
     let mut written = 0;
     for second in 1..=240 {
-        doorward.pass(1);
+        doorward.advance_secs(1);
         let page = load(&doorward, &mut browser, "alice").await;
         match set(&page).as_slice() {
             [] => {}
@@ -113,14 +113,14 @@ async fn session_endpoint_reports_three_clocks() {
         .session("idle_timeout = \"30m\"\nabsolute_timeout = \"12h\"")
         .start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(100);
+    doorward.advance_secs(100);
     let shown = session(&doorward, &mut browser).await;
     assert_eq!(shown["sub"], "alice-id");
     assert_eq!(shown["jwt_expires_in"], 200);
     assert_eq!(shown["idle_expires_in"], 1700);
     assert_eq!(shown["session_expires_in"], 43_100);
     assert_eq!(shown["logout_url"], doorward.store_url("/.doorward/logout"));
-    doorward.pass(200);
+    doorward.advance_secs(200);
     let shown = session(&doorward, &mut browser).await;
     assert_eq!(shown["jwt_expires_in"], 300);
     assert_eq!(
@@ -162,7 +162,7 @@ async fn background_paths_refresh_and_are_no_activity() {
         let mut browser = doorward.logged_in("alice", CART).await;
         let seen = doorward.cookie(&browser, "activity");
         for minute in 1..10 {
-            doorward.pass(60);
+            doorward.advance_secs(60);
             let left = session(&doorward, &mut browser).await["idle_expires_in"].as_u64();
             assert_eq!(left, Some(600 - minute * 60));
             let page = browser.step(&doorward.store_url("/API/news?since=3")).await;
@@ -184,7 +184,7 @@ async fn background_paths_refresh_and_are_no_activity() {
             seen,
             "somebody is there again"
         );
-        doorward.pass(60);
+        doorward.advance_secs(60);
         load(&doorward, &mut back, "alice").await;
         let from = url::Url::parse(&doorward.store_url("/")).unwrap();
         for path in ["/.doorward/session", "/api/news"] {
@@ -212,7 +212,7 @@ async fn dropping_activity_cookie_does_not_extend_session() {
             .step(&doorward.store_url("/.doorward/session"))
             .await;
         assert_eq!(page.status(), 200, "{page}");
-        doorward.pass(60);
+        doorward.advance_secs(60);
     }
     assert!(
         doorward.provider.grants("refresh_token") > 0,
@@ -230,7 +230,7 @@ async fn clock_set_back_keeps_sessions() {
         .session("idle_timeout = \"10m\"\nabsolute_timeout = \"1h\"")
         .start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(320);
+    doorward.advance_secs(320);
     load(&doorward, &mut browser, "alice").await;
     // Only the server's clock is wrong: the cookies must not expire in the browser.
     let mut browser = hoarding(&doorward, &browser);
@@ -241,12 +241,12 @@ async fn clock_set_back_keeps_sessions() {
         assert_eq!(doorward.cookie(&browser, "activity"), seen, "{back} s back");
         let shown = session(&doorward, &mut browser).await;
         assert!(shown["idle_expires_in"].as_u64() >= Some(600), "{shown}");
-        doorward.pass(back);
+        doorward.advance_secs(back);
     }
     // The clock is correct again: the timeouts are unchanged.
-    doorward.pass(599);
+    doorward.advance_secs(599);
     load(&doorward, &mut browser.clone(), "alice").await;
-    doorward.pass(1);
+    doorward.advance_secs(1);
     is_sent_to_log_in(&doorward, &mut browser).await;
 }
 
@@ -264,7 +264,7 @@ async fn clock_jump_ahead_ends_only_expired_sessions() {
         (3600, false),
         (1_000_000, false),
     ] {
-        doorward.pass(ahead);
+        doorward.advance_secs(ahead);
         let mut browser = hoarding(&doorward, &browser);
         if lives {
             load(&doorward, &mut browser, "alice").await;
@@ -285,7 +285,7 @@ async fn app_timeouts_can_be_configured() {
     long_lived(&doorward);
     let mut browser = doorward.logged_in("alice", CART).await;
     browser.visit(&doorward.forum_url("/posts")).await;
-    doorward.pass(700);
+    doorward.advance_secs(700);
     is_sent_to_log_in(&doorward, &mut browser).await;
     assert_eq!(
         browser.step(&doorward.forum_url("/posts")).await.status(),

@@ -63,7 +63,7 @@ async fn logout_ends_session_here_and_at_provider() {
         );
         is_sent_to_log_in(&doorward, &mut browser).await;
         is_sent_to_log_in(&doorward, &mut copy).await;
-        doorward.pass(300);
+        doorward.advance_secs(300);
         is_sent_to_log_in(&doorward, &mut copy).await;
         assert_eq!(refreshes(&doorward), 0);
     }
@@ -195,7 +195,7 @@ async fn logout_during_provider_outage_is_disclosed() {
 async fn logout_during_refresh_revokes_new_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let gate = Gate::default();
     doorward
         .provider
@@ -227,7 +227,7 @@ async fn logout_during_refresh_revokes_new_token() {
 async fn logout_after_lost_refresh_revokes_newest_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     super::load(&doorward, &mut browser.clone(), "alice").await;
     log_out(&doorward, &mut browser).await;
     let revoked = doorward.provider.revoked();
@@ -286,7 +286,7 @@ async fn logout_at_one_app_keeps_session_of_another() {
         browser.step(&doorward.forum_url("/posts")).await.status(),
         200
     );
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = browser.step(&doorward.forum_url("/posts")).await;
     assert!(
         page.status() == 302 && !sets_session(&page),

@@ -13,7 +13,7 @@ use crate::support::provider::{Endpoint, RefreshRefusal, User};
 /// Removes cookies from the browser, as an intermediary or the browser itself would.
 type Loss = fn(&Doorward, &mut Browser);
 
-const SESSION: [&str; 3] = ["_jwt", "_refresh", "_seen"];
+const SESSION: [&str; 3] = ["_jwt", "_refresh", "_activity"];
 
 fn loses_session(doorward: &Doorward, browser: &mut Browser) {
     browser.jar.remove(doorward.store_host(), |cookie| {
@@ -23,7 +23,7 @@ fn loses_session(doorward: &Doorward, browser: &mut Browser) {
 
 /// Follows redirects until a page is received and calls `lose` before each request. `header` is
 /// sent with each request to the store.
-async fn goes_on(
+async fn follow_redirects(
     doorward: &Doorward,
     browser: &mut Browser,
     path: &str,
@@ -72,7 +72,7 @@ async fn third_login_without_returned_session_is_stopped() {
         let doorward = setup.start();
         doorward.sign_in("alice");
         let mut browser = doorward.browser();
-        let page = goes_on(&doorward, &mut browser, CART, loses_session, None).await;
+        let page = follow_redirects(&doorward, &mut browser, CART, loses_session, None).await;
         ends_with(&doorward, &page, (400, "login_loop_cookie_not_returned"), 2).await;
         assert_eq!(doorward.store.count(), 0);
         // With cookies allowed, the link on the page leads to a successful login.
@@ -102,7 +102,7 @@ async fn oversized_session_cookie_is_named_as_cause() {
         doorward
             .provider
             .sign_in(User::new("alice", &[]).with_claim("portrait", json!("x".repeat(3_500))));
-        let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, None).await;
+        let page = follow_redirects(&doorward, &mut doorward.browser(), CART, lose, None).await;
         ends_with(&doorward, &page, (500, "login_loop_too_large"), 2).await;
     }
 }
@@ -120,7 +120,9 @@ async fn wrong_address_is_named_with_the_right_one() {
         for lose in [loses_session as Loss, everything] {
             let doorward = Setup::over_tls().start();
             doorward.sign_in("alice");
-            let page = goes_on(&doorward, &mut doorward.browser(), CART, lose, Some(header)).await;
+            let page =
+                follow_redirects(&doorward, &mut doorward.browser(), CART, lose, Some(header))
+                    .await;
             ends_with(&doorward, &page, (400, code), 2).await;
             assert!(
                 page.words()
@@ -181,11 +183,11 @@ async fn session_expired_on_first_use_names_the_clock() {
         provider.token_lifetime = std::time::Duration::from_secs(2);
     });
     doorward.sign_in("alice");
-    let late: Loss = |doorward, _| doorward.pass(1);
-    let page = goes_on(&doorward, &mut doorward.browser(), CART, late, None).await;
+    let late: Loss = |doorward, _| doorward.advance_secs(1);
+    let page = follow_redirects(&doorward, &mut doorward.browser(), CART, late, None).await;
     assert_eq!(page.status(), 200, "it lasts for one page: {page}");
-    let later: Loss = |doorward, _| doorward.pass(2);
-    let page = goes_on(&doorward, &mut doorward.browser(), CART, later, None).await;
+    let later: Loss = |doorward, _| doorward.advance_secs(2);
+    let page = follow_redirects(&doorward, &mut doorward.browser(), CART, later, None).await;
     let reference = assert_error_page(&page, 500, "login_loop_clock_skew");
     assert_eq!(
         doorward
@@ -254,8 +256,8 @@ async fn session_ended_by_provider_is_named() {
         });
     });
     doorward.sign_in("alice");
-    let late: Loss = |doorward, _| doorward.pass(2);
-    let page = goes_on(&doorward, &mut doorward.browser(), CART, late, None).await;
+    let late: Loss = |doorward, _| doorward.advance_secs(2);
+    let page = follow_redirects(&doorward, &mut doorward.browser(), CART, late, None).await;
     ends_with(&doorward, &page, (403, "login_loop_session_ended"), 2).await;
 }
 
@@ -295,7 +297,7 @@ async fn script_redirect_loop_is_stopped() {
             (200, "/members"),
             "{page}"
         );
-        doorward.pass(5);
+        doorward.advance_secs(5);
     }
     assert_error_page(&browser.visit(&login).await, 403, "login_loop_not_allowed");
 }
@@ -313,7 +315,7 @@ async fn login_link_works_for_signed_in_user() {
             (200, "/account"),
             "round {round}: {page}"
         );
-        doorward.pass(16);
+        doorward.advance_secs(16);
     }
     let many: Vec<String> = (0..12).map(|number| format!("/page/{number}")).collect();
     for path in &many {
@@ -344,7 +346,7 @@ async fn frequent_logins_with_returned_sessions_are_allowed() {
         } else {
             loses_session(&doorward, &mut browser);
         }
-        doorward.pass(1);
+        doorward.advance_secs(1);
     }
     doorward.provider.behave(|provider| {
         provider.grants_refresh_token = false;
@@ -354,7 +356,7 @@ async fn frequent_logins_with_returned_sessions_are_allowed() {
     for round in 0..6 {
         let page = browser.visit(&doorward.store_url(CART)).await;
         assert_eq!(page.status(), 200, "a short life, round {round}: {page}");
-        doorward.pass(5);
+        doorward.advance_secs(5);
     }
 }
 
@@ -366,7 +368,7 @@ async fn slow_login_form_does_not_reset_the_loop_count() {
         doorward.provider.sign_out();
         let start = is_sent_to_log_in(&doorward, &mut browser).await;
         assert_eq!(browser.next(&start).await.status(), 200, "the form");
-        doorward.pass(300);
+        doorward.advance_secs(300);
         doorward.sign_in("alice");
         let at_provider = browser.next(&start).await;
         let page = browser.step(location(&at_provider)).await;

@@ -68,7 +68,7 @@ fn named(page: &Page, which: impl Fn(&str) -> bool) -> Vec<String> {
 /// Whether a response sets a session cookie.
 fn sets_session(page: &Page) -> bool {
     set(page).iter().any(|name| {
-        ["_jwt", "_refresh", "_seen"]
+        ["_jwt", "_refresh", "_activity"]
             .iter()
             .any(|end| name.ends_with(end))
     })

@@ -13,9 +13,9 @@ async fn navigation_after_jwt_expiry_passes_provider_without_form() {
         .behave(|provider| provider.grants_refresh_token = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     assert_eq!(doorward.cookie(&browser, "refresh"), None);
-    doorward.pass(299);
+    doorward.advance_secs(299);
     load(&doorward, &mut browser, "alice").await;
-    doorward.pass(1);
+    doorward.advance_secs(1);
     let page = browser.visit(&doorward.store_url(CART)).await;
     assert_eq!(
         (page.status(), page.url.as_str()),
@@ -40,7 +40,7 @@ async fn script_after_jwt_expiry_gets_401() {
         .provider
         .behave(|provider| provider.grants_refresh_token = false);
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let from = url::Url::parse(&doorward.store_url(CART)).unwrap();
     let page = browser
         .send(RequestSpec::new(Kind::Fetch, &doorward.store_url("/api")).from(&from))
@@ -61,7 +61,7 @@ async fn login_without_refresh_token_clears_older_refresh_cookie() {
     doorward
         .provider
         .behave(|provider| provider.grants_refresh_token = false);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     browser.visit(&doorward.store_url(CART)).await;
     assert_eq!(doorward.cookie(&browser, "refresh"), None);
     load(&doorward, &mut browser, "alice").await;

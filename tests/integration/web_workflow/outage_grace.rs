@@ -31,7 +31,7 @@ async fn sessions_continue_for_the_grace_period_only() {
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
     for passed in [300, 60, 59] {
-        doorward.pass(passed);
+        doorward.advance_secs(passed);
         let page = load(&doorward, &mut browser, "alice").await;
         assert!(
             !page
@@ -49,7 +49,7 @@ async fn sessions_continue_for_the_grace_period_only() {
         .metric(r#"doorward_requests_total{app="store",decision="forward_in_grace",status_class="2xx"}"#)
         .await;
     assert_eq!(counted, 3.0);
-    doorward.pass(1);
+    doorward.advance_secs(1);
     is_told_to_wait(&doorward, &mut browser).await;
     doorward.provider.restart();
     let page = load(&doorward, &mut browser, "alice").await;
@@ -69,22 +69,22 @@ async fn every_outage_counts_and_refusals_do_not() {
     ] {
         let doorward = with_grace().start();
         let mut browser = doorward.logged_in("alice", CART).await;
-        doorward.pass(300);
+        doorward.advance_secs(300);
         doorward.provider.fault(Endpoint::Token, fault);
         load(&doorward, &mut browser, "alice").await;
         doorward.provider.heal(Endpoint::Token);
-        doorward.pass(5);
+        doorward.advance_secs(5);
         // The refresh runs in the background: its tokens come with this response or the next one.
         load(&doorward, &mut browser, "alice").await;
         crate::support::eventually("the refresh is done", || refreshes(&doorward) >= 2).await;
-        doorward.pass(100);
+        doorward.advance_secs(100);
         load(&doorward, &mut browser, "alice").await;
         load(&doorward, &mut browser, "alice").await;
         doorward.provider.assert_no_dead_refresh_token_was_sent();
     }
     let doorward = with_grace().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let refuse = |status, error| {
         let refusal = Some(RefreshRefusal {
             status,
@@ -104,7 +104,7 @@ async fn every_outage_counts_and_refusals_do_not() {
 async fn only_first_request_waits_for_hanging_provider() {
     let doorward = with_grace().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let gate = Gate::default();
     doorward
         .provider
@@ -123,7 +123,7 @@ async fn only_first_request_waits_for_hanging_provider() {
     );
     gate.open();
     // The late success becomes the successor.
-    doorward.pass(120);
+    doorward.advance_secs(120);
     let page = load(&doorward, &mut browser, "alice").await;
     assert!(sets_session(&page), "{page}");
     assert_eq!(refreshes(&doorward), 1);
@@ -140,15 +140,15 @@ async fn logout_and_absolute_timeout_apply_within_grace() {
         doorward.logged_in("alice", CART).await,
     );
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut alice, "alice").await;
     let mut copy = alice.clone();
     journey::log_out(&mut alice, &doorward.site().store).await;
     let page = copy.step(&doorward.store_url(CART)).await;
     assert_eq!((page.status(), shown_or_none(&page)), (302, None), "{page}");
-    doorward.pass(9);
+    doorward.advance_secs(9);
     load(&doorward, &mut other, "alice").await;
-    doorward.pass(1);
+    doorward.advance_secs(1);
     is_sent_to_log_in(&doorward, &mut other).await;
 }
 
@@ -165,9 +165,9 @@ async fn without_grace_an_expired_jwt_yields_503() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));
-    doorward.pass(299);
+    doorward.advance_secs(299);
     load(&doorward, &mut browser, "alice").await;
-    doorward.pass(6);
+    doorward.advance_secs(6);
     for _ in 0..2 {
         is_told_to_wait(&doorward, &mut browser).await;
     }

@@ -18,7 +18,7 @@ async fn post_is_not_replayed_as_another_user() {
     assert_error_page(&page, 403, "post_of_another_user");
     assert!(page.words().contains("another person"), "{page}");
     // The post is deleted, for alice as well.
-    doorward.pass(31 * 60 - 1500);
+    doorward.advance_secs(31 * 60 - 1500);
     let logout = browser
         .visit(&doorward.store_url("/.doorward/logout"))
         .await;
@@ -45,7 +45,7 @@ async fn confirmation_shows_time_and_former_user() {
         (60, "1 minute ago"),
         (660, "12 minutes ago"),
     ] {
-        doorward.pass(secs);
+        doorward.advance_secs(secs);
         let words = stranger.step(page.url.as_str()).await.words();
         for part in [
             ago,
@@ -122,14 +122,14 @@ async fn session_ending_before_confirmation_keeps_the_post() {
     let doorward = Setup::over_tls().session("idle_timeout = \"5m\"").start();
     let mut browser = idle_alice(&doorward).await;
     let page = asked_to_send(&doorward, &mut browser).await;
-    doorward.pass(6 * 60);
+    doorward.advance_secs(6 * 60);
     let page = browser.submit(&page, &[]).await;
     assert_eq!(
         (page.status(), page.url.path()),
         (200, "/.doorward/form"),
         "asked once more: {page}"
     );
-    doorward.pass(6 * 60);
+    doorward.advance_secs(6 * 60);
     let start = browser.step(page.url.as_str()).await;
     assert_login_starts(&doorward, &start);
     let page = browser.visit(page.url.as_str()).await;
@@ -154,7 +154,7 @@ async fn post_waits_for_slow_login_until_its_timeout() {
         let doorward = Setup::over_tls().start();
         let mut browser = idle_alice(&doorward).await;
         let page = asked_to_send(&doorward, &mut browser).await;
-        doorward.pass(secs);
+        doorward.advance_secs(secs);
         load(&doorward, &mut browser, "alice").await;
         let status = browser.step(page.url.as_str()).await.status();
         assert_eq!(

@@ -26,7 +26,7 @@ pub(super) fn form(doorward: &Doorward, path: &str) -> RequestSpec {
 /// Alice with an expired session.
 pub(super) async fn idle_alice(doorward: &Doorward) -> Browser {
     let browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(31 * 60);
+    doorward.advance_secs(31 * 60);
     browser
 }
 

@@ -41,7 +41,7 @@ async fn expired_jwt_during_outage_yields_503_and_keeps_session() {
     let mut doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.stop();
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = browser.step(&doorward.store_url(CART)).await;
     assert_eq!(
         (page.status(), page.head.all("set-cookie").len()),
@@ -64,15 +64,15 @@ async fn provider_returning_with_new_key_is_followed() {
             doorward.logged_in("bob", CART).await,
         );
         doorward.provider.stop();
-        doorward.pass(300);
+        doorward.advance_secs(300);
         let status = alice.step(&doorward.store_url(CART)).await.status();
         assert_eq!(status, if grace == "0s" { 503 } else { 200 });
         doorward.provider.rotate_keys(false);
         doorward.provider.restart();
-        doorward.pass(60);
+        doorward.advance_secs(60);
         load(&doorward, &mut bob, "bob").await;
         load(&doorward, &mut alice, "alice").await;
-        doorward.pass(1);
+        doorward.advance_secs(1);
         load(&doorward, &mut alice, "alice").await;
         assert_eq!(doorward.provider.grants("authorization_code"), 2);
         doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -85,14 +85,14 @@ async fn known_keys_count_while_jwks_is_unavailable() {
     let mut alice = doorward.logged_in("alice", CART).await;
     doorward.provider.fault(Endpoint::Jwks, Fault::Status(500));
     load(&doorward, &mut doorward.logged_in("bob", CART).await, "bob").await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut alice, "alice").await;
     // A key that cannot be fetched: the JWT cannot be verified, and the session is not lost.
     doorward.provider.rotate_keys(false);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 503);
     doorward.provider.heal(Endpoint::Jwks);
-    doorward.pass(2);
+    doorward.advance_secs(2);
     load(&doorward, &mut alice, "alice").await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
 }

@@ -12,7 +12,7 @@ use crate::support::provider::{Endpoint, Fault};
 async fn two_hundred_requests_at_expiry_cause_one_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let gate = Gate::default();
     doorward
         .provider
@@ -43,7 +43,7 @@ async fn two_hundred_requests_at_expiry_cause_one_refresh() {
     assert_eq!(refreshes(&doorward), 1);
     doorward.provider.assert_no_dead_refresh_token_was_sent();
     load(&doorward, &mut browser, "alice").await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(refreshes(&doorward), 2);
 }
@@ -52,10 +52,10 @@ async fn two_hundred_requests_at_expiry_cause_one_refresh() {
 async fn lost_response_old_cookie_gets_successor() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let lost = load(&doorward, &mut browser.clone(), "alice").await;
     assert!(sets_session(&lost));
-    doorward.pass(250);
+    doorward.advance_secs(250);
     let page = load(&doorward, &mut browser, "alice").await;
     assert!(sets_session(&page), "{page}");
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -66,9 +66,9 @@ async fn lost_response_old_cookie_gets_successor() {
 async fn lost_response_with_expired_successor_uses_its_token() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut browser.clone(), "alice").await;
-    doorward.pass(400);
+    doorward.advance_secs(400);
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(refreshes(&doorward), 2);
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -79,7 +79,7 @@ async fn lost_response_with_expired_successor_uses_its_token() {
 async fn client_disconnect_does_not_cancel_refresh() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let gate = Gate::default();
     doorward
         .provider
@@ -99,7 +99,7 @@ async fn client_disconnect_does_not_cancel_refresh() {
 async fn provider_failure_keeps_session_and_starts_no_login() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let cart = doorward.store_url(CART);
     let from = url::Url::parse(&cart).unwrap();
     for fault in [
@@ -128,7 +128,7 @@ async fn provider_failure_keeps_session_and_starts_no_login() {
 async fn aborted_connection_is_retried_once() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     doorward
         .provider
         .fault_once(Endpoint::Token, Fault::CutBefore);

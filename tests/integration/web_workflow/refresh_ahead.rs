@@ -11,7 +11,7 @@ use crate::support::provider::{Endpoint, Fault};
 async fn no_refresh_before_last_fifth_of_lifetime() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(239);
+    doorward.advance_secs(239);
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(refreshes(&doorward), 0);
 }
@@ -20,7 +20,7 @@ async fn no_refresh_before_last_fifth_of_lifetime() {
 async fn request_is_forwarded_while_proactive_refresh_runs() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(240);
+    doorward.advance_secs(240);
     let gate = Gate::default();
     doorward
         .provider
@@ -31,7 +31,7 @@ async fn request_is_forwarded_while_proactive_refresh_runs() {
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(doorward.cookie(&browser, "refresh"), old);
     gate.open();
-    doorward.pass(60);
+    doorward.advance_secs(60);
     let page = load(&doorward, &mut browser, "alice").await;
     assert!(sets_session(&page), "{page}");
     assert_ne!(doorward.cookie(&browser, "refresh"), old);
@@ -43,7 +43,7 @@ async fn request_is_forwarded_while_proactive_refresh_runs() {
 async fn tokens_ready_before_response_head_are_set() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(240);
+    doorward.advance_secs(240);
     let gate = Gate::default();
     doorward.store.answer(
         "/slow",
@@ -61,7 +61,7 @@ async fn tokens_ready_before_response_head_are_set() {
     let page = late.await.expect("an answer");
     assert!(page.status() == 200 && sets_session(&page), "{page}");
     super::arrive(&doorward, &mut browser, &page);
-    doorward.pass(60);
+    doorward.advance_secs(60);
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(refreshes(&doorward), 1);
 }
@@ -70,12 +70,12 @@ async fn tokens_ready_before_response_head_are_set() {
 async fn failed_proactive_refresh_is_harmless_while_jwt_is_valid() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(240);
+    doorward.advance_secs(240);
     doorward.provider.fault(Endpoint::Token, Fault::Status(503));
     load(&doorward, &mut browser, "alice").await;
     eventually("the refresh was tried", || refreshes(&doorward) > 0).await;
     load(&doorward, &mut browser, "alice").await;
     doorward.provider.heal(Endpoint::Token);
-    doorward.pass(60);
+    doorward.advance_secs(60);
     load(&doorward, &mut browser, "alice").await;
 }

@@ -10,7 +10,7 @@ async fn rotated_provider_keys_are_followed() {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
         doorward.provider.rotate_keys(keep_old);
-        doorward.pass(300);
+        doorward.advance_secs(300);
         load(&doorward, &mut browser, "alice").await;
         load(&doorward, &mut doorward.logged_in("bob", CART).await, "bob").await;
     }
@@ -21,7 +21,7 @@ async fn jwt_of_withdrawn_key_is_refreshed_early() {
     let doorward = Setup::plain().start();
     let mut alice = doorward.logged_in("alice", CART).await;
     doorward.provider.rotate_keys(false);
-    doorward.pass(60);
+    doorward.advance_secs(60);
     doorward.logged_in("bob", CART).await;
     assert_eq!(refreshes(&doorward), 0);
     load(&doorward, &mut alice, "alice").await;
@@ -39,7 +39,7 @@ async fn subject_change_at_refresh_ends_session() {
         doorward
             .provider
             .behave(|provider| provider.refreshed_sub = Some("mallory-id".to_owned()));
-        doorward.pass(300);
+        doorward.advance_secs(300);
         is_sent_to_log_in(&doorward, &mut browser).await;
         is_sent_to_log_in(&doorward, &mut copy).await;
         assert!(
@@ -60,7 +60,7 @@ async fn missing_new_refresh_token_keeps_the_old_one() {
         .behave(|provider| provider.rotates_refresh_tokens = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 1..4 {
-        doorward.pass(300);
+        doorward.advance_secs(300);
         load(&doorward, &mut browser, "alice").await;
         assert_eq!(refreshes(&doorward), round);
     }
@@ -77,7 +77,7 @@ async fn missing_new_jwt_keeps_claims_with_new_expiry() {
         .behave(|provider| provider.refresh_brings_id_token = false);
     let mut browser = doorward.logged_in("alice", CART).await;
     for round in 1..4 {
-        doorward.pass(300);
+        doorward.advance_secs(300);
         let page = load(&doorward, &mut browser, "alice").await;
         assert_eq!(
             (shown(&page).as_deref(), refreshes(&doorward)),
@@ -89,7 +89,7 @@ async fn missing_new_jwt_keeps_claims_with_new_expiry() {
         );
     }
     let before = calls(&doorward);
-    doorward.pass(200);
+    doorward.advance_secs(200);
     load(&doorward, &mut browser, "alice").await;
     assert_eq!(calls(&doorward), before);
 }
@@ -103,7 +103,7 @@ async fn rejected_refresh_token_ends_session_however_worded() {
         doorward
             .provider
             .behave(|provider| provider.refresh_refusal = Some(RefreshRefusal { status, error }));
-        doorward.pass(300);
+        doorward.advance_secs(300);
         is_sent_to_log_in(&doorward, &mut browser).await;
         is_sent_to_log_in(&doorward, &mut copy).await;
         assert_eq!(refreshes(&doorward), 1);
@@ -122,7 +122,7 @@ async fn flawed_refreshed_token_is_never_used() {
     ] {
         let doorward = Setup::plain().start();
         let mut browser = doorward.logged_in("alice", CART).await;
-        doorward.pass(300);
+        doorward.advance_secs(300);
         doorward
             .provider
             .behave(|provider| provider.id_token_flaws = vec![flaw.clone()]);
@@ -150,7 +150,7 @@ async fn refresh_without_jwt_or_lifetime_keeps_previous_lifetime() {
     });
     let mut browser = doorward.logged_in("alice", CART).await;
     for refreshed in 1..3 {
-        doorward.pass(300);
+        doorward.advance_secs(300);
         browser.step(&doorward.store_url(CART)).await;
         load(&doorward, &mut browser, "alice").await;
         assert_eq!(refreshes(&doorward), refreshed);

@@ -197,7 +197,7 @@ async fn step_4_expired_jwt_is_refreshed_within_the_request() {
         let doorward = setup.start();
         let mut browser = doorward.logged_in("alice", CART).await;
         let old = ["jwt", "refresh"].map(|kind| doorward.cookie(&browser, kind));
-        doorward.pass(300);
+        doorward.advance_secs(300);
         let page = load(&doorward, &mut browser, "alice").await;
         assert!(sets_session(&page), "{page}");
         assert_eq!(page.header("cache-control"), Some("no-store"));
@@ -221,7 +221,7 @@ async fn step_5_navigation_without_refresh_token_logs_in_again() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.end_grants_of("alice-id");
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let page = browser.visit(&doorward.store_url(CART)).await;
     assert_eq!(
         (page.status(), page.json()["target"].as_str()),
@@ -240,7 +240,7 @@ async fn step_5_fetch_without_refresh_token_gets_401_with_login_url() {
     let doorward = Setup::plain().start();
     let mut browser = doorward.logged_in("alice", CART).await;
     doorward.provider.end_grants_of("alice-id");
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let cart = doorward.store_url(CART);
     let from = url::Url::parse(&cart).expect("an URL");
     let script = RequestSpec::new(Kind::Fetch, &doorward.store_url("/api/cart")).from(&from);

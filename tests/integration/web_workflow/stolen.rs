@@ -34,10 +34,10 @@ async fn step_9_stolen_refresh_cookie_after_rotation_ends_session_of_both() {
     let doorward = Setup::over_tls().start();
     let mut victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["refresh"]);
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut victim, "alice").await;
     load(&doorward, &mut victim, "alice").await;
-    doorward.pass(31);
+    doorward.advance_secs(31);
     is_sent_to_log_in(&doorward, &mut thief).await;
     is_sent_to_log_in(&doorward, &mut victim).await;
     doorward.provider.assert_no_dead_refresh_token_was_sent();
@@ -60,7 +60,7 @@ async fn step_9_stolen_refresh_cookie_fails_after_logout_or_revocation() {
     let form = second.visit(&doorward.store_url("/.doorward/logout")).await;
     second.submit(&form, &[]).await;
     is_sent_to_log_in(&doorward, &mut stolen).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     is_sent_to_log_in(&doorward, &mut victim).await;
 }
 
@@ -70,9 +70,9 @@ async fn step_10_stolen_jwt_cookie_works_until_expiry_without_refresh() {
     let victim = doorward.logged_in("alice", CART).await;
     let mut thief = thief(&doorward, &victim, &["jwt"]);
     load(&doorward, &mut thief, "alice").await;
-    doorward.pass(299);
+    doorward.advance_secs(299);
     load(&doorward, &mut thief, "alice").await;
-    doorward.pass(1);
+    doorward.advance_secs(1);
     is_sent_to_log_in(&doorward, &mut thief).await;
     assert_eq!(refreshes(&doorward), 0);
 }
@@ -89,7 +89,7 @@ async fn step_10_stolen_jwt_cookie_fails_after_logout_or_revocation() {
     let victim = doorward.logged_in("alice", CART).await;
     let mut stolen = thief(&doorward, &victim, &["jwt", "refresh", "activity"]);
     doorward.provider.end_grants_of("alice-id");
-    doorward.pass(300);
+    doorward.advance_secs(300);
     is_sent_to_log_in(&doorward, &mut stolen).await;
 }
 
@@ -158,7 +158,7 @@ async fn step_9_halves_of_two_sessions_are_no_session() {
     let doorward = Setup::over_tls().start();
     let alice = doorward.logged_in("alice", CART).await;
     let bob = doorward.logged_in("bob", CART).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     let mut mixed = thief(&doorward, &alice, &["jwt"]);
     mixed.jar.plant(
         bob.jar

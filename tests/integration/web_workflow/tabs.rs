@@ -5,7 +5,7 @@ use crate::support::browser::{Browser, Page};
 use crate::support::doorward::{Doorward, Setup};
 
 /// Processes a response in one tab; all tabs share the cookie jar.
-async fn goes_on(browser: &mut Browser, page: &Page) -> Page {
+async fn follow_redirects(browser: &mut Browser, page: &Page) -> Page {
     let mut page = browser.next(page).await;
     while page.header("location").is_some() {
         page = browser.next(&page).await;
@@ -34,7 +34,7 @@ async fn tabs_of_known_browser_reach_their_own_pages() {
     let paths = ["/one?a=1", "/two", "/three"];
     let starts = open_at_once(&doorward, &mut browser, &paths).await;
     for (start, path) in starts.iter().zip(paths).rev() {
-        let page = goes_on(&mut browser, start).await;
+        let page = follow_redirects(&mut browser, start).await;
         assert_eq!(
             (page.status(), page.url.as_str()),
             (200, doorward.store_url(path).as_str()),
@@ -54,7 +54,7 @@ async fn tabs_of_first_visit_all_end_signed_in() {
         let paths = ["/one", "/two", "/three", "/four"];
         let starts = open_at_once(&doorward, &mut browser, &paths).await;
         for (start, path) in starts.iter().zip(paths) {
-            let page = goes_on(&mut browser, start).await;
+            let page = follow_redirects(&mut browser, start).await;
             assert_eq!(
                 (page.status(), page.url.as_str()),
                 (200, doorward.store_url(path).as_str()),
@@ -109,7 +109,7 @@ async fn tabs_beyond_attempt_limit_reach_their_own_pages() {
         arrive(&doorward, &mut browser, answer);
     }
     for (answer, path) in answers.iter().zip(&paths) {
-        let page = goes_on(&mut browser, answer).await;
+        let page = follow_redirects(&mut browser, answer).await;
         assert_eq!(
             (page.status(), page.url.as_str()),
             (200, doorward.store_url(path).as_str()),
@@ -129,10 +129,10 @@ async fn login_of_other_user_in_old_tab_ends_previous_session() {
     load(&doorward, &mut browser, "alice").await;
     let mut copy = browser.clone();
     doorward.sign_in("bob");
-    let page = goes_on(&mut browser, &old_tab).await;
+    let page = follow_redirects(&mut browser, &old_tab).await;
     assert_eq!(page.status(), 200, "{page}");
     load(&doorward, &mut browser, "bob").await;
     is_sent_to_log_in(&doorward, &mut copy).await;
-    doorward.pass(300);
+    doorward.advance_secs(300);
     load(&doorward, &mut browser, "bob").await;
 }

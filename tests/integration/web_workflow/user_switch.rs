@@ -103,11 +103,11 @@ async fn app_cookies_are_cleared_at_logout_only() {
 #[tokio::test]
 async fn expired_session_leaves_no_app_cookies_to_next_user() {
     let end: [fn(&Doorward, &mut Browser); 3] = [
-        |doorward, _| doorward.pass(31 * 60),
+        |doorward, _| doorward.advance_secs(31 * 60),
         // The browser was closed overnight: only persistent cookies are left.
         |doorward, browser| {
-            doorward.pass(13 * 60 * 60);
-            browser.jar.revoke_session();
+            doorward.advance_secs(13 * 60 * 60);
+            browser.jar.remove_session_cookies();
             browser.jar.plant(Cookie::host_only(
                 doorward.store_host(),
                 "SHOPSESSID",
@@ -116,7 +116,7 @@ async fn expired_session_leaves_no_app_cookies_to_next_user() {
         },
         |doorward, browser| {
             let is_ours = |cookie: &Cookie| {
-                ["_jwt", "_refresh", "_seen"]
+                ["_jwt", "_refresh", "_activity"]
                     .iter()
                     .any(|end| cookie.name.ends_with(end))
             };
@@ -156,7 +156,7 @@ async fn user_switch_clears_app_cookies() {
 async fn same_user_and_new_login_keep_app_cookies() {
     let doorward = with_app_session(Setup::over_tls().store(COOKIES));
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(31 * 60);
+    doorward.advance_secs(31 * 60);
     assert_eq!(
         browser.visit(&doorward.store_url("/orders")).await.status(),
         200
@@ -294,7 +294,7 @@ async fn app_logout_sends_app_cookies_without_identity() {
 async fn app_logout_precedes_login_of_other_user() {
     let doorward = with_app_session(Setup::over_tls().store(LOGOUT));
     let mut browser = doorward.logged_in("alice", CART).await;
-    doorward.pass(31 * 60);
+    doorward.advance_secs(31 * 60);
     doorward.sign_in("bob");
     assert_eq!(
         browser.visit(&doorward.store_url("/orders")).await.status(),

@@ -89,7 +89,7 @@ impl FakeProvider {
     }
 
     /// Lets this user log in with this name and password.
-    pub fn knows(&self, name: &str, password: &str, user: User) {
+    pub fn add_user(&self, name: &str, password: &str, user: User) {
         self.state()
             .users
             .insert(name.to_owned(), (password.to_owned(), user));
