@@ -1,4 +1,4 @@
-//! `doorward demo`, the real binary, as a newcomer meets it.
+//! `doorward demo`, run as the real binary in its default state.
 
 use std::time::Duration;
 
