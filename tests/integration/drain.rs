@@ -10,6 +10,7 @@ use crate::support::assertions::{Dialogue, SOON, alice};
 use crate::support::backend::{Answer, Content};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
+use crate::support::eventually_async;
 use crate::support::gate::Gate;
 use crate::support::websocket::{WebSocket, upgrade_headers};
 use crate::support::wire::Framing;
@@ -29,14 +30,10 @@ async fn ended(ending: JoinHandle<()>) {
 
 /// Waits until the port is closed.
 async fn refuses(address: std::net::SocketAddr) {
-    let refused = async {
-        while tokio::net::TcpStream::connect(address).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(SOON, refused)
-        .await
-        .expect("no new connections in time");
+    eventually_async("new connections are refused", SOON, async || {
+        tokio::net::TcpStream::connect(address).await.is_err()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -196,21 +193,14 @@ async fn readiness_fails_when_drain_begins() {
         .await;
     gate.reached(1).await;
     let ending = end(door);
-    let gone = async {
-        while let Ok(page) = probe
-            .try_send(RequestSpec::new(
-                Kind::Program,
-                &format!("http://{admin}/readyz"),
-            ))
-            .await
-        {
-            if page.status() == 503 {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(SOON, gone).await.expect("not ready in time");
+    let readyz = format!("http://{admin}/readyz");
+    eventually_async("the process is not ready", SOON, async || {
+        let page = probe
+            .try_send(RequestSpec::new(Kind::Program, &readyz))
+            .await;
+        !page.is_ok_and(|page| page.status() != 503)
+    })
+    .await;
     gate.open();
     assert_eq!(busy.poll("GET").await.status(), 200);
     ended(ending).await;

@@ -1,12 +1,12 @@
 //! The web workflow with FusionAuth as the provider, as the demonstration emulates it: login,
 //! single sign-on, refresh by both of its ways, reuse, revocation by webhook, and logout.
 
-use crate::support::assertions::assert_error_page;
+use crate::support::assertions::{SOON, assert_error_page};
 use crate::support::browser::{Browser, Kind, RequestSpec};
 use crate::support::emulated::Emulated;
-use crate::support::eventually;
 use crate::support::journey;
 use crate::support::process::DemoProcess;
+use crate::support::{eventually, eventually_async};
 
 const JWT_REFRESH: (&str, &str) = ("refresh_by = \"token\"", "refresh_by = \"jwt-refresh\"");
 
@@ -38,13 +38,10 @@ async fn is_over(browser: &mut Browser, url: &str) -> bool {
 
 /// Waits until the page asks to log in.
 async fn ends(browser: &mut Browser, url: &str) {
-    for _ in 0..1000 {
-        if is_over(browser, url).await {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("{url} is still shown");
+    eventually_async("the page starts a login", SOON, async || {
+        is_over(browser, url).await
+    })
+    .await;
 }
 
 #[tokio::test]

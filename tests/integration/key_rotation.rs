@@ -8,22 +8,16 @@ use crate::support::assertions::{CART, SOON, alice};
 use crate::support::browser::Browser;
 use crate::support::cookies::Cookie;
 use crate::support::doorward::{Doorward, Setup};
+use crate::support::eventually_async;
 use crate::support::provider::Endpoint;
 
 const OLD_KEYS: &str = "doorward_sessions_on_previous_keys";
 
 async fn old_sessions_become(door: &Doorward, replica: usize, number: f64) {
-    let become_so = async {
-        while door.metric_of(replica, OLD_KEYS).await != number {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(SOON, become_so).await;
-    assert!(
-        in_time.is_ok(),
-        "{OLD_KEYS} is {}",
-        door.metric_of(replica, OLD_KEYS).await
-    );
+    eventually_async(&format!("{OLD_KEYS} is {number}"), SOON, async || {
+        door.metric_of(replica, OLD_KEYS).await == number
+    })
+    .await;
 }
 
 /// A user who sends requests continuously through the load balancer.
@@ -211,13 +205,9 @@ async fn abandoned_sessions_under_previous_key_expire_from_gauge() {
     door.advance_secs(241);
     let idle = door.moved_to(both, old).step(&door.store_url(CART)).await;
     assert_eq!(idle.status(), 302, "{idle}");
-    let gone = async {
-        while door.metric_of(both, OLD_KEYS).await != 0.0 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
     // Expired entries are removed every ten seconds.
-    tokio::time::timeout(SOON * 2, gone)
-        .await
-        .expect("it is forgotten");
+    eventually_async("the expired session is removed", SOON * 2, async || {
+        door.metric_of(both, OLD_KEYS).await == 0.0
+    })
+    .await;
 }

@@ -1,7 +1,6 @@
-//! Rolling restart under load without a failed request. Both processes serve the same
-//! socket, which the parent (systemd, or this test) holds open. Clients never
-//! retry: they open another connection only when a response says `Connection: close`, and every
-//! request gets its response.
+//! Rolling restart under load without a failed request. Both processes serve the same socket, which
+//! the parent (systemd, or this test) holds open. Clients never retry: they open another connection
+//! only when a response says `Connection: close`, and every request gets its response.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
 
+use crate::support::eventually_async;
 use crate::support::folder::{ANY_PORTS, Folder, one_public_app};
 use crate::support::listening::Listening;
 use crate::support::process::Process;
@@ -79,14 +78,10 @@ async fn rolling_restart_under_load_loses_no_request() {
 }
 
 async fn answered(tally: &Tally, count: usize) {
-    let enough = async {
-        while tally.answered.load(Ordering::Relaxed) < count {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), enough)
-        .await
-        .expect("the load in time");
+    eventually_async("enough requests", Duration::from_secs(60), async || {
+        tally.answered.load(Ordering::Relaxed) >= count
+    })
+    .await;
 }
 
 /// Sends requests in a loop, on new connections or on a persistent one until a response says that

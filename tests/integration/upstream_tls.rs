@@ -1,5 +1,4 @@
-//! TLS to upstreams: server name, client certificate, and
-//! ALPN.
+//! TLS to upstreams: server name, client certificate, and ALPN.
 
 use std::path::Path;
 
@@ -8,9 +7,11 @@ use http::uri::PathAndQuery;
 use tempfile::TempDir;
 use tonic::{Code, Request, Status};
 
+use crate::support::assertions::SOON;
 use crate::support::backend::Backend;
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::{Doorward, Setup};
+use crate::support::eventually_async;
 use crate::support::grpc::{Raw, Service, client};
 use crate::support::tls::{Authority, Certificate};
 use crate::support::websocket::WebSocket;
@@ -122,14 +123,10 @@ async fn renewed_client_certificate_is_used_on_new_connections() {
     let door = before(&backend.url(), &folder, &authority, &showing(&folder));
     assert_eq!(status(&door).await, 502);
     write(folder.path(), &new.certificate_for(&["doorward"]));
-    let renewed = async {
-        while status(&door).await != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), renewed)
-        .await
-        .expect("it is taken within seconds");
+    eventually_async("the renewed certificate is used", SOON, async || {
+        status(&door).await == 200
+    })
+    .await;
     assert!(
         door.metric("doorward_certificate_reloads_total{outcome=\"loaded\"}")
             .await

@@ -3,8 +3,10 @@
 
 use url::Url;
 
-use super::{BOUND, CART, store};
+use super::{CART, store};
+use crate::support::assertions::SOON;
 use crate::support::doorward::Setup;
+use crate::support::eventually_async;
 use crate::support::redis::RedisServer;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,7 +82,13 @@ async fn unsealed_revocation_events_are_ignored_and_counted() {
     ] {
         redis.command(&["XADD", &feed, "*", "i", junk]);
     }
-    tokio::time::sleep(BOUND).await;
+    eventually_async("the invalid events are counted", SOON, async || {
+        doorward
+            .metric("doorward_revocation_events_invalid_total")
+            .await
+            >= 3.0
+    })
+    .await;
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 200);
     assert!(doorward.metric("doorward_revocation_sync_up").await > 0.5);
 }

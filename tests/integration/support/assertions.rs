@@ -40,14 +40,10 @@ pub async fn fetched(browser: &mut Browser, url: &str) -> Page {
 
 /// Waits until a counter or gauge has this value.
 pub async fn metric_reaches(door: &Doorward, series: &str, value: f64) {
-    let reached = async {
-        while door.metric(series).await != value {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(SOON, reached)
-        .await
-        .unwrap_or_else(|_| panic!("{series} did not become {value}"));
+    super::eventually_async(&format!("{series} is {value}"), SOON, async || {
+        door.metric(series).await == value
+    })
+    .await;
 }
 
 /// Asserts that the response starts a login.

@@ -58,6 +58,21 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Polls until the asynchronous `condition` holds, for at most `limit`.
+pub async fn eventually_async(
+    what: &str,
+    limit: Duration,
+    mut condition: impl AsyncFnMut() -> bool,
+) {
+    let polling = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(limit, polling).await;
+    assert!(in_time.is_ok(), "waited in vain: {what}");
+}
+
 /// Random bytes as base64url, for names, codes and tokens.
 pub fn random_name(bytes: usize) -> String {
     use base64::Engine as _;

@@ -1,8 +1,7 @@
 //! Refresh of an expired JWT: one call for all concurrent requests, and no lost tokens.
 
-use std::time::Duration;
-
 use super::{CART, load, refreshes, sets_session, shown};
+use crate::support::assertions::metric_reaches;
 use crate::support::browser::{Kind, RequestSpec};
 use crate::support::doorward::Setup;
 use crate::support::gate::Gate;
@@ -27,7 +26,7 @@ async fn two_hundred_requests_at_expiry_cause_one_refresh() {
         })
         .collect();
     gate.reached(1).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    metric_reaches(&doorward, "doorward_server_requests_in_flight", 200.0).await;
     gate.open();
     for (number, tab) in tabs.into_iter().enumerate() {
         let page = tab.await.expect("an answer");
