@@ -1,4 +1,4 @@
-//! Access rules: who is admitted, how requests are refused, and that no spelling of a
+//! Access rules: which requests are admitted, how the others are refused, and that no spelling of a
 //! path bypasses a rule.
 
 use crate::support::assertions::{

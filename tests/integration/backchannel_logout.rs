@@ -1,4 +1,4 @@
-//! OpenID Connect Back-Channel Logout 1.0: ends the named sessions at once, and only for valid
+//! OpenID Connect Back-Channel Logout 1.0: revokes the named sessions at once, and only for valid
 //! logout tokens of the provider.
 
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn revocations(outcome: &str) -> String {
 
 #[tokio::test]
 async fn logout_by_sid_ends_sessions_of_that_provider_session_only() {
-    // A `sub` beside the `sid` makes no difference.
+    // A `sub` in addition to the `sid` makes no difference.
     for names_the_person in [false, true] {
         let door = Setup::plain().start();
         let (cart, posts) = (door.store_url(CART), door.forum_url("/posts"));
@@ -268,8 +268,7 @@ async fn unavailable_provider_keys_yield_503() {
         "{answer}"
     );
     door.provider.heal(Endpoint::Jwks);
-    // It was not counted. A failed key fetch is remembered for
-    // two seconds.
+    // It was not counted. A failed key fetch is cached for two seconds.
     let mut tries = 0;
     while told(&door, format!("logout_token={token}")).await.status() != 200 {
         tries += 1;

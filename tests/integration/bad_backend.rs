@@ -1,5 +1,5 @@
-//! A backend that is down, slow, aborts or misbehaves: the response names the culprit, and
-//! the session stays.
+//! A backend that is down, slow, aborts or misbehaves: the error names the cause, and the session
+//! is not affected.
 
 use crate::support::assertions::{CART, SOON, alice, assert_error_page, assert_problem, fetched};
 use crate::support::backend::{Answer, Content, Cut};

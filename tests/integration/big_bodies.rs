@@ -1,5 +1,4 @@
-//! Bodies of one gibibyte in both directions through the real process take little
-//! memory.
+//! Bodies of one gibibyte in both directions through the real process take little memory.
 
 use std::fs;
 use std::io;
@@ -111,8 +110,8 @@ async fn down(port: u16, size: u64) -> io::Result<u64> {
     rest(&mut stream, begun).await
 }
 
-/// A backend that counts uploaded bytes and sends the requested number of bytes, one
-/// exchange per connection.
+/// A backend that counts uploaded bytes and sends the requested number of bytes, one exchange per
+/// connection.
 async fn take_or_give(mut stream: TcpStream) -> io::Result<()> {
     let (head, begun) = head_of(&mut stream).await?;
     let lower = head.to_lowercase();

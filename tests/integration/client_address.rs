@@ -1,5 +1,4 @@
-//! The client address: from the PROXY protocol or forwarded headers of trusted proxies, and from
-//! nobody else.
+//! The client address: from the PROXY protocol or forwarded headers, only of trusted proxies.
 
 use crate::support::assertions::{Dialogue, metric_reaches};
 use crate::support::doorward::{Doorward, Setup};
@@ -11,8 +10,7 @@ async fn dialogue(door: &Doorward) -> Dialogue {
     Dialogue::with(&door.browser(), &door.site().store).await
 }
 
-/// The client address that the store gets for a connection with this prefix and these
-/// headers.
+/// The client address that the store gets for a connection with this prefix and these headers.
 async fn told(door: &Doorward, before: &[u8], fields: &str) -> String {
     let mut dialogue = dialogue(door).await;
     let reply = dialogue

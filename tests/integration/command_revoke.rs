@@ -1,5 +1,4 @@
-//! `doorward revoke`: an operator ends sessions, and only who has the deployment's key is an
-//! operator.
+//! `doorward revoke`: an operator revokes sessions; the deployment's key authenticates the command.
 
 use doorward::auth::logout::command::RevocationTarget;
 use doorward::server;

@@ -155,8 +155,7 @@ async fn id_token_hint_is_dropped_when_it_does_not_fit() {
     }
 }
 
-/// The app uses one member of a large object in the ID token: only that member is
-/// kept.
+/// The app uses one member of a large object in the ID token: only that member is kept.
 #[tokio::test]
 async fn only_claims_in_use_are_kept() {
     let door = Setup::plain()

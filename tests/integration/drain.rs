@@ -1,5 +1,5 @@
-//! Graceful shutdown: requests in flight finish, new ones are rejected, and the rest is cut at the
-//! deadline.
+//! Graceful shutdown: requests in flight finish, new ones are rejected, and connections left at the
+//! deadline are closed.
 
 use std::time::Duration;
 

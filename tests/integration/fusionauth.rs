@@ -1,5 +1,5 @@
-//! The web workflow with FusionAuth as the provider, as the demonstration emulates it: login,
-//! single sign-on, refresh by both of its ways, reuse, revocation by webhook, and logout.
+//! The web workflow with the demo's emulated FusionAuth: login, single sign-on, both kinds of
+//! refresh, reuse, revocation by webhook, logout.
 
 use crate::support::assertions::{SOON, assert_error_page};
 use crate::support::browser::{Browser, Kind, RequestSpec};
@@ -10,7 +10,7 @@ use crate::support::{eventually, eventually_async};
 
 const JWT_REFRESH: (&str, &str) = ("refresh_by = \"token\"", "refresh_by = \"jwt-refresh\"");
 
-/// The line with the API key, taken away.
+/// Edit that removes the line with the API key.
 async fn without_key(one_time_use: bool, more: &[(&str, &str)]) -> Emulated {
     let edits = [&[("api_key_file = ", "request_timeout = \"10s\" # ")], more].concat();
     Emulated::start(one_time_use, &edits).await
@@ -24,7 +24,7 @@ fn posts(fusionauth: &Emulated) -> String {
     format!("{}/posts", fusionauth.site().forum)
 }
 
-/// Alice at both apps.
+/// A browser in which alice is logged in at both apps.
 async fn at_both(fusionauth: &Emulated) -> Browser {
     let mut browser = fusionauth.browser();
     journey::log_in(&mut browser, &cart(fusionauth), "alice").await;
@@ -36,7 +36,7 @@ async fn is_over(browser: &mut Browser, url: &str) -> bool {
     browser.step(url).await.status() == 302
 }
 
-/// Waits until the page asks to log in.
+/// Waits until the page starts a login.
 async fn ends(browser: &mut Browser, url: &str) {
     eventually_async("the page starts a login", SOON, async || {
         is_over(browser, url).await
@@ -166,7 +166,7 @@ async fn revoked_user_tokens_webhook_ends_sessions_at_both_apps() {
         0,
         "nobody had to ask"
     );
-    // The session at the provider has ended too; a new login lives.
+    // The session at the provider has ended too; a new login succeeds.
     fusionauth.advance_secs(1);
     journey::log_in(&mut browser, &cart(&fusionauth), "alice").await;
     journey::load(&mut browser, &cart(&fusionauth), "alice").await;
@@ -200,8 +200,8 @@ async fn logout_ends_own_session_here_and_at_the_provider() {
     journey::log_in(&mut elsewhere, &cart(&fusionauth), "alice").await;
     journey::log_out(&mut browser, &fusionauth.site().store).await;
     assert!(is_over(&mut copy, &cart(&fusionauth)).await);
-    // FusionAuth ends its own session in that browser, so there is a form; the refresh token of the
-    // other app lives on.
+    // FusionAuth ends its own session in that browser, so the login form is shown; the refresh
+    // token of the other app remains valid.
     journey::is_asked(&mut browser, &cart(&fusionauth)).await;
     journey::load(&mut browser, &posts(&fusionauth), "alice").await;
     fusionauth.advance_secs(61);

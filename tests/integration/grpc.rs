@@ -1,5 +1,5 @@
-//! gRPC through Doorward, with tonic at both ends: all four kinds of calls, and refusals that
-//! gRPC clients understand.
+//! gRPC through Doorward, with tonic at both ends: all four kinds of calls, and errors with a gRPC
+//! status.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;

@@ -91,7 +91,7 @@ struct Model {
     loose: bool,
     /// A proactive refresh started, so the JWT expiry is not known exactly.
     ahead: bool,
-    /// Nor is it known whether the browser has its tokens.
+    /// Whether the browser has the refreshed tokens is unknown too.
     undelivered: bool,
     revoked_at: u64,
 }
@@ -171,7 +171,7 @@ impl Deployment {
     async fn make(&mut self, step: Move) {
         match step {
             Move::Pass(secs) => {
-                // Leases expire by the clock, so it may not jump by hours while a call is in
+                // Leases expire by the clock, so it must not jump by hours while a call is in
                 // flight.
                 eventually("no refresh is in flight", || !self.is_refreshing()).await;
                 self.doorward.advance_secs(secs);
@@ -195,8 +195,7 @@ impl Deployment {
         }
     }
 
-    /// Whether a refresh lease is held. A released lease leaves an expired
-    /// entry.
+    /// Whether a refresh lease is held. A released lease leaves an expired entry.
     fn is_refreshing(&self) -> bool {
         let leases = self.redis.command(&["--scan", "--pattern", "*:refresh/*"]);
         leases.lines().any(|lease| {
@@ -349,7 +348,7 @@ impl Deployment {
         (self.model.over, self.model.revoked_at) = (true, self.model.now);
     }
 
-    /// A copy never gets more than the session itself.
+    /// A copy never gets more access than the session itself.
     async fn load_copy(&mut self, at: usize) {
         let Some(copy) = self.copies.pop() else {
             return;

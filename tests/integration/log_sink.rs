@@ -12,7 +12,7 @@ use crate::support::folder::{ANY_PORTS, Folder, at, one_public_app};
 /// Enough requests to fill a pipe of 64 KiB many times over at level `trace`.
 const REQUESTS: usize = 400;
 
-/// A process whose standard streams the test chooses.
+/// A process with standard streams chosen by the test.
 struct Sunk {
     child: Child,
     port: u16,
@@ -22,8 +22,7 @@ struct Sunk {
 }
 
 impl Sunk {
-    /// Reads standard error until the process serves; what the sink is from then on, `sink`
-    /// decides.
+    /// Reads standard error until the process serves, then passes the stream to `sink`.
     fn start(stdout: Stdio, sink: impl FnOnce(BufReader<PipeReader>)) -> Self {
         let (reader, writer): (PipeReader, PipeWriter) = pipe().expect("a pipe");
         let backend = Backend::start();

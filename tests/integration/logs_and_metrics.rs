@@ -1,6 +1,5 @@
-//! What the operator sees, and what nobody may see: one line a request that parses whatever was
-//! sent, a reference that leads from page to line, counters; and no secret in any log, number or
-//! page.
+//! Access log, events and metrics: one valid log line per request, a request ID that connects error
+//! pages and log lines, counters, and no secret in any log, metric or page.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,7 @@ use crate::support::exposition::{promtool, totals_among_series};
 use crate::support::journey;
 use crate::support::provider::{Endpoint, Fault, Flaw};
 
-/// All events of this process, of whichever test: a secret of one test is in none of another's.
+/// All events of this process, of every test: no test's secrets may occur in the events of another.
 #[derive(Clone, Default)]
 struct Events(Arc<Mutex<Vec<u8>>>);
 
@@ -31,7 +30,7 @@ impl Write for Events {
 }
 
 impl Events {
-    /// Captures at the finest level there is, the libraries' own events included.
+    /// Captures at level `trace`, including the libraries' events.
     fn capture() -> Self {
         let events = Self::default();
         let writer = events.clone();
@@ -51,7 +50,7 @@ impl Events {
     }
 }
 
-/// What was said to the browser and the operator, and what must be in none of it.
+/// The output to the browser and the operator, and the secrets that it must not contain.
 #[derive(Default)]
 struct Gathered {
     pages: Vec<String>,
@@ -71,7 +70,7 @@ impl Gathered {
         }
     }
 
-    /// What went through the address bar and to the token endpoint.
+    /// The values sent in URLs and to the token endpoint.
     fn parameters(&mut self, door: &Doorward) {
         const SECRET: [&str; 5] = ["state", "nonce", "code", "code_verifier", "refresh_token"];
         for endpoint in Endpoint::ALL {
@@ -91,7 +90,7 @@ impl Gathered {
         }
     }
 
-    /// Whole secrets, and each part of a JWT by itself.
+    /// Whole secrets, and each part of a JWT separately.
     fn canaries(&self) -> Vec<String> {
         let parts = self
             .secrets
@@ -112,7 +111,7 @@ async fn metrics(door: &Doorward) -> String {
     Browser::new(door.clock.clone()).visit(&url).await.text()
 }
 
-/// A login, loads, a refresh, sign-on, failures of every kind, a logout.
+/// A login, loads, a refresh, single sign-on, failures of every kind, a logout.
 async fn whole_life(door: &mut Doorward, gathered: &mut Gathered) {
     let mut browser = alice(door).await;
     gathered.cookies(&browser, door);

@@ -1,4 +1,4 @@
-//! Doorward from outside: a browser before it, a provider and an app behind it.
+//! Integration tests of Doorward: a client in front, a provider and backends behind it.
 #![expect(
     missing_docs,
     reason = "members of fixtures are named for what they are"

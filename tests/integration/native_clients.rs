@@ -1,5 +1,5 @@
-//! Independent native clients: a curl script and two OAuth
-//! libraries in Python, each with `doorward demo` and with the certified provider from npm.
+//! Independent native clients: a curl script and two OAuth libraries in Python, each with `doorward
+//! demo` and with the certified provider from npm.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Unusual provider behaviour seen in practice: none of it breaks a login or a refresh, and none
-//! makes a loop.
+//! Unusual provider behaviour seen in practice: none of it breaks a login or a refresh, or causes a
+//! login loop.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! FusionAuth webhooks end the sessions that an event concerns, at every app of the
-//! provider, if the sender is authenticated.
+//! FusionAuth webhooks revoke the sessions that an event concerns, at every app of the provider, if
+//! the sender is authenticated.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -33,7 +33,7 @@ fn signed() -> Doorward {
     setup("signature = \"jwks\"").start()
 }
 
-/// An event of now, at the last millisecond of this second.
+/// A current event, at the last millisecond of this second.
 fn event(door: &Doorward, kind: &str, members: Value) -> Value {
     let mut event = json!({
         "id": random_name(16), "type": kind, "createInstant": door.now().secs() * 1000 + 999,
@@ -510,7 +510,7 @@ async fn unavailable_provider_keys_yield_503() {
     let answer = sent(&door, webhook(&door, &door.site().store, &event)).await;
     assert_refused(&answer, 503, "provider_keys_unavailable");
     door.provider.heal(Endpoint::Jwks);
-    // It was not counted. A failed key fetch is remembered for two seconds.
+    // It was not counted. A failed key fetch is cached for two seconds.
     let mut tries = 0;
     while sent(&door, webhook(&door, &door.site().store, &event))
         .await

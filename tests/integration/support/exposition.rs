@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 /// Runs `promtool check metrics`, which also checks names, units and help texts.
 ///
 /// # Errors
-/// What promtool objects to.
+/// The problems that promtool reports.
 pub fn promtool(metrics: &str) -> Result<(), String> {
     let mut process = Command::new("promtool")
         .args(["check", "metrics"])

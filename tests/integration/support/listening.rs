@@ -42,7 +42,7 @@ impl Listening {
         self.port
     }
 
-    /// Closes the listener and cuts every connection; returns when the port refuses.
+    /// Closes the listener and every connection; returns when the port refuses connections.
     pub fn stop(&self) {
         self.accepting.abort();
         while !self.accepting.is_finished() {
@@ -67,7 +67,7 @@ where
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { continue };
-                // Small answers must not wait for an acknowledgement.
+                // Small responses must not wait for an acknowledgement.
                 if stream.set_nodelay(true).is_ok() {
                     connections.spawn(serve(stream));
                 }

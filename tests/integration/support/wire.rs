@@ -53,7 +53,7 @@ impl Head {
         self.declared_framing().unwrap_or(Framing::Length(0))
     }
 
-    /// Framing of an answer with this head to a request of `method`.
+    /// The framing of a response with this head to a request with `method`.
     pub fn answer_framing(&self, method: &str) -> Framing {
         let status = self.status();
         if method == "HEAD" || status < 200 || status == 204 || status == 304 {
@@ -62,7 +62,7 @@ impl Head {
         self.declared_framing().unwrap_or(Framing::UntilClose)
     }
 
-    /// The status of an answer.
+    /// The status of a response.
     pub fn status(&self) -> u16 {
         self.start
             .split(' ')
@@ -114,7 +114,7 @@ impl Wire {
         self.stream.flush().await
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts down the write half.
     pub async fn shut(&mut self) -> io::Result<()> {
         self.stream.shutdown().await
     }

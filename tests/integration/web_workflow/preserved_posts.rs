@@ -410,7 +410,7 @@ async fn post_body_is_read_only_with_reserved_quota() {
         "{}",
         reply.text()
     );
-    // Others are told nothing of the kind, and who gives up leaves their room.
+    // Requests with a valid session are not affected, and a cancelled upload releases its quota.
     assert_eq!(
         doorward
             .logged_in("bob", CART)
