@@ -1,14 +1,15 @@
-//! The backend's own cookies, as far as we take them from the browser when the person changes: the backend remembers
-//! its visitors by them, whoever the identity headers name. Never more than these, since hosts share cookies.
+//! App cookies that are expired when another user logs in: apps recognize their visitors by them,
+//! regardless of the identity headers. Only the configured cookies are expired, because hosts may
+//! share others.
 
 use http::HeaderValue;
 
 use crate::types::net::{Origin, is_loopback_host};
 
-/// Longest name, path or domain, in bytes.
+/// Maximum length of a name, path or domain, in bytes.
 const LONGEST: usize = 256;
 
-/// One cookie, as the backend set it: a browser forgets it only by its own name, path and domain.
+/// A cookie of an app. A browser deletes it only if name, path and domain match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppCookie {
     name: String,
@@ -17,21 +18,21 @@ pub struct AppCookie {
     secure: bool,
 }
 
-/// Why there is no such cookie.
+/// Why a cookie is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppCookieError {
-    /// RFC 6265 section 4.1.1: a token.
+    /// The name is not a token (RFC 6265 section 4.1.1).
     #[error(
         "a cookie's name is letters, digits and any of !#$%&'*+-.^_`|~, at most {LONGEST} of them"
     )]
     Name,
-    /// RFC 6265 section 4.1.1: no control, no `;`.
+    /// The path is invalid (RFC 6265 section 4.1.1).
     #[error("a cookie's path begins with `/` and is visible ASCII without `;`")]
     Path,
-    /// RFC 6265 section 5.3: browsers take a cookie only for the host itself or a domain above it.
+    /// Browsers accept a cookie only for the host itself or a parent domain (RFC 6265 section 5.3).
     #[error("the domain is neither the app's host nor one above it")]
     Domain,
-    /// RFC 6265bis section 4.1.3.
+    /// The cookie does not meet the requirements of its name prefix (RFC 6265bis section 4.1.3).
     #[error(
         "the name promises more: `__Host-` has the path `/` and no domain, `__Secure-` comes over https"
     )]
@@ -83,12 +84,13 @@ impl AppCookie {
         })
     }
 
-    /// Its name.
+    /// The cookie's name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The line that makes a browser forget it. `None`: it cannot be written down, which the constructor rules out.
+    /// The `Set-Cookie` value that deletes it. `None` if it is not a valid header value, which the
+    /// constructor rules out.
     pub fn expire(&self) -> Option<HeaderValue> {
         let Self { name, path, .. } = self;
         let domain = self
@@ -100,7 +102,7 @@ impl AppCookie {
     }
 }
 
-/// Whether a host may have cookies of this domain. Browsers refuse one for a whole top-level domain by themselves.
+/// Whether `host` may set cookies for this domain. Browsers themselves reject public suffixes.
 fn is_above(domain: &str, host: &str) -> bool {
     let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');

@@ -1,4 +1,5 @@
-//! One login attempt: what its cookie keeps secret in the browser, and what `state` carries through the provider.
+//! Login attempts: the attempt cookie, which stays in the browser, and `state`, which passes
+//! through the provider. Together they protect against login CSRF.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -12,13 +13,13 @@ use crate::types::oauth::Nonce;
 use crate::types::secret::same_bytes;
 use crate::types::time::Timestamp;
 
-/// How long a person may take at the provider.
+/// How long a user may take at the provider.
 pub const ATTEMPT_LIFETIME: Duration = Duration::from_secs(600);
 
-/// How many attempts of one browser are kept; the oldest goes first.
+/// Maximum number of attempts per browser; the oldest is evicted first.
 pub const MAX_ATTEMPTS: usize = 8;
 
-/// How often a lost attempt begins anew by itself.
+/// How often an attempt with a lost cookie is restarted automatically.
 pub const MAX_RESTARTS: u8 = 1;
 
 /// The purpose of `__Secure-doorward_login_<id>`.
@@ -30,20 +31,20 @@ impl Purpose for AttemptCookie {
     const NAME: &'static str = "login attempt";
 }
 
-/// What one login attempt needs at the callback (RFC 6749 section 10.12, RFC 7636, RFC 9700 section 4.7).
+/// The data that the callback needs (RFC 6749 section 10.12, RFC 7636, RFC 9700 section 4.7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginAttempt {
-    /// Its name, also in `state`.
+    /// The attempt's ID, also in `state`.
     pub id: String,
-    /// What the ID token must say.
+    /// The expected `nonce` of the ID token.
     pub nonce: Nonce,
-    /// The PKCE verifier, as text; sealed, and sent once.
+    /// The PKCE verifier, which is sent once.
     pub verifier: SealedVerifier,
-    /// The browser that began it.
+    /// The browser that started the attempt.
     pub browser: BrowserHash,
 }
 
-/// A PKCE verifier within a sealed attempt.
+/// A PKCE verifier in a sealed attempt.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SealedVerifier(pub String);
@@ -63,31 +64,32 @@ impl Purpose for StateParameter {
     const NAME: &'static str = "state";
 }
 
-/// What `state` says, so that a login whose cookie was lost still knows where it was going.
+/// The content of `state`, so that a login whose cookie was lost can still return to its page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptState {
-    /// The attempt's name.
+    /// The attempt's ID.
     pub id: String,
-    /// How often this login began anew by itself.
+    /// How often this login was restarted automatically.
     pub restarts: u8,
-    /// The page that was asked for.
+    /// The requested page.
     pub return_to: String,
-    /// When the attempt began.
+    /// When the attempt started.
     pub began_at: Timestamp,
-    /// How many logins had finished in vain before.
+    /// The number of preceding logins without a session.
     pub logins: u8,
-    /// How the request came that began it.
+    /// The transport hints of the request that started it.
     pub signs: TransportHints,
 }
 
 impl AttemptState {
-    /// Whether the person took too long.
+    /// Whether the user took too long.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now.since(self.began_at) > ATTEMPT_LIFETIME
     }
 }
 
-/// The hash of the browser cookie: 128 random bits that name one browser to us, and to nobody else.
+/// The hash of the browser cookie, which holds 128 random bits that identify the browser to
+/// Doorward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BrowserHash([u8; 32]);
 
@@ -98,18 +100,18 @@ impl BrowserHash {
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
-    /// Whether both are of one browser, in constant time.
+    /// Whether both belong to the same browser, in constant time.
     pub fn is(&self, other: &Self) -> bool {
         same_bytes(&self.0, &other.0)
     }
 }
 
-/// A browser cookie's value of 128 bits.
+/// The value of a browser cookie with 128 random bits.
 pub fn browser_cookie(entropy: [u8; 16]) -> String {
     URL_SAFE_NO_PAD.encode(entropy)
 }
 
-/// Whether a browser cookie that a request brought can be one of ours.
+/// Whether a browser cookie of a request has the form of [`browser_cookie`].
 pub fn is_browser_cookie(value: &str) -> bool {
     value.len() == 22
         && value

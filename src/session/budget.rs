@@ -1,5 +1,5 @@
-//! How much room cookies take in a request, and what of a session takes the most: whoever has to make it smaller needs
-//! a name to look for.
+//! The cookie size budget: how many bytes the cookies take in a request, and which claim or token
+//! is the largest part of a session, for error messages that name what to reduce.
 
 use std::fmt;
 
@@ -8,13 +8,14 @@ use serde_json::{Map, Value};
 use super::cookie::{MAX_ALL, MAX_VALUE, RequestCookies, chunk_name};
 use super::grant::Grant;
 
-/// What is kept free beside a session's own cookies for the small ones that every page is sent.
+/// Bytes reserved for the small cookies that are sent with every page alongside the session
+/// cookies.
 const BESIDE: usize = 320;
 
-/// Longest name of a claim that is shown.
+/// Maximum length of a claim's name in a message, in characters.
 const MAX_NAME: usize = 64;
 
-/// What a cookie takes in a `Cookie` field, all chunks of it together.
+/// The size of a cookie in the `Cookie` header, in bytes, all its chunks together.
 pub fn cookie_size(name: &str, value: &str) -> usize {
     let marked = if value.len() > MAX_VALUE {
         value.len() + 2
@@ -28,12 +29,13 @@ pub fn cookie_size(name: &str, value: &str) -> usize {
     marked + names
 }
 
-/// What a session whose cookies weigh so much takes of [`MAX_ALL`] in a request for a page.
+/// The part of [`MAX_ALL`] that a page request uses if the session cookies take `session` bytes.
 pub const fn total(session: usize) -> usize {
     session + BESIDE
 }
 
-/// How many login attempts of this weight have room beside what `came` with the request that begins one; never none.
+/// How many attempt cookies of `attempt` bytes fit alongside the cookies of the request that starts
+/// an attempt; at least 1, at most `max`. `prefixes` are those of Doorward's cookie names.
 pub fn attempts_that_fit(
     came: &RequestCookies<'_>,
     ours: &[String],
@@ -50,9 +52,9 @@ pub fn attempts_that_fit(
         .clamp(1, most.max(1))
 }
 
-/// The oldest login attempts among `came` that must go, so that what remains is not more than `most` and has room
-/// beside a session that takes `total`. Browsers send the cookies of one path in the order in which they were set
-/// (RFC 6265 section 5.4).
+/// The oldest attempt cookies that must be expired, so that at most `max` remain and fit alongside
+/// a session of `total` bytes. Browsers send the cookies of one path in the order in which they
+/// were set (RFC 6265 section 5.4).
 pub fn evictable_attempts<'r>(
     came: &RequestCookies<'r>,
     attempts: &str,
@@ -75,16 +77,16 @@ pub fn evictable_attempts<'r>(
     names
 }
 
-/// What takes the most room in a session's cookies.
+/// The largest part of a session's cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LargestPart {
-    /// What it is.
+    /// The part.
     pub part: Part,
-    /// How long it is, as the provider sent it.
+    /// Its size as sent by the provider.
     pub bytes: usize,
 }
 
-/// A part of what the provider gave.
+/// A part of the provider's token response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The refresh token.
@@ -93,12 +95,12 @@ pub enum Part {
     JwtHeader,
     /// A claim of the JWT, by its path.
     Claim(String),
-    /// A claim that is kept beside the JWT, by its path.
+    /// A claim that is kept alongside the JWT, by its path.
     KeptClaim(String),
 }
 
 impl LargestPart {
-    /// Of what the cookies of `grant` will hold.
+    /// The largest part of the cookies of `grant`.
     pub fn of(grant: &Grant) -> Self {
         let refresh = grant
             .refresh
@@ -124,7 +126,8 @@ impl LargestPart {
     }
 }
 
-/// The path to the largest member: into an object for as long as one member is more than half of it.
+/// The path to the largest member. It descends into an object while one member is more than half of
+/// it.
 fn largest_claim(claims: &Map<String, Value>) -> Option<(String, usize)> {
     let size = |value: &Value| value.to_string().len();
     let (name, value) = claims

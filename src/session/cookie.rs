@@ -1,6 +1,6 @@
 //! Cookies (RFC 6265bis): names, the parser of `Cookie` headers, and the `Set-Cookie` headers that
-//! set and expire them. A long value is split into a limited number of chunks. Name prefixes and the
-//! rule that two different values count as none are the protection against cookie tossing.
+//! set and expire them. A long value is split into a limited number of chunks. Name prefixes and
+//! the rule that two different values count as none are the protection against cookie tossing.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use http::HeaderValue;
 
 use crate::types::net::Origin;
 
-/// Longest value of one cookie, in bytes: with its name and attributes it stays under the 4096 that browsers keep.
+/// Maximum length of a cookie's value, in bytes: with name and attributes it stays below the 4096
+/// bytes that browsers accept.
 pub const MAX_VALUE: usize = 3800;
 
-/// Most chunks of one value.
+/// Maximum number of chunks of a value.
 pub const MAX_CHUNKS: usize = 3;
 
-/// Most bytes that all our cookies of one app may have together in any request, names and separators included: one
-/// header line of nginx is 8 KiB.
+/// Maximum size of all of Doorward's cookies for one app in a request, in bytes, with names and
+/// separators. A header line of nginx is at most 8 KiB.
 pub const MAX_ALL: usize = 7 * 1024;
 
-/// What our cookies are called at one app.
+/// The names of Doorward's cookies for one app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieNames {
     /// The sealed JWT.
@@ -27,15 +28,15 @@ pub struct CookieNames {
     pub refresh: String,
     /// The time of the last activity.
     pub activity: String,
-    /// The browser.
+    /// The browser binding.
     pub browser: String,
-    /// A login attempt, before its id.
+    /// The prefix of a login attempt's name; its ID follows.
     pub login: String,
-    /// The ID token for logout.
+    /// The ID token hint for logout.
     pub hint: String,
-    /// Logins in a row.
+    /// The login loop count.
     pub login_loop: String,
-    /// Who was signed in last.
+    /// The last logged-in user.
     pub user: String,
     stem: String,
     secure: bool,
@@ -65,8 +66,8 @@ impl CookieNames {
         }
     }
 
-    /// How the names of our cookies begin, in every form that a browser or backend may know: such cookies never
-    /// reach the backend, nor come from it.
+    /// The prefixes of the cookie names, with and without the `__Host-` and `__Secure-` prefixes.
+    /// Such cookies are removed from requests to the app and from its responses.
     pub fn beginnings(&self) -> [String; 3] {
         let stem = &self.stem;
         [
@@ -76,7 +77,8 @@ impl CookieNames {
         ]
     }
 
-    /// The line that sets a cookie at `path` for `max_age`; without one it lasts as long as the browser runs.
+    /// The `Set-Cookie` value for a cookie at `path`. Without `max_age` it is a browser session
+    /// cookie.
     pub fn set(
         &self,
         name: &str,
@@ -92,14 +94,15 @@ impl CookieNames {
         .ok()
     }
 
-    /// The line that makes a browser forget a cookie: same name, path and attributes, or it would keep it.
+    /// The `Set-Cookie` value that deletes a cookie. Name, path and attributes must be the same, or
+    /// the browser keeps it.
     pub fn expire(&self, name: &str, path: &str) -> Option<HeaderValue> {
         self.set(name, "", path, Some(Duration::ZERO))
     }
 }
 
-/// Whether a name is one of those that our cookies have where they begin with `stem`, in any case: browsers compare the
-/// prefixes so.
+/// Whether a name is reserved for Doorward's cookies with this `stem`. Case is ignored, because
+/// browsers ignore it in the prefixes.
 pub fn is_named_after(stem: &str, name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let bare = ["__host-", "__secure-"]
@@ -110,7 +113,7 @@ pub fn is_named_after(stem: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('_'))
 }
 
-/// The name of chunk `index` of a cookie; the first has the cookie's own.
+/// The name of chunk `index` of a cookie; the first chunk has the cookie's name.
 pub fn chunk_name(name: &str, index: usize) -> String {
     if index == 0 {
         name.to_owned()
@@ -119,8 +122,8 @@ pub fn chunk_name(name: &str, index: usize) -> String {
     }
 }
 
-/// A value as the chunks of one cookie: as it is if it fits, else cut, with the number of chunks and a dot in front.
-/// `None`: too long even so.
+/// Splits a value into the chunks of a cookie. A value that does not fit into one is preceded by
+/// the number of chunks and a dot. `None` if it needs more than [`MAX_CHUNKS`].
 pub fn chunks(value: &str) -> Option<Vec<String>> {
     if value.len() <= MAX_VALUE {
         return Some(vec![value.to_owned()]);
@@ -139,8 +142,8 @@ pub fn chunks(value: &str) -> Option<Vec<String>> {
     )
 }
 
-/// The parts of a `Cookie` field between its semicolons, without ASCII white space around them. Searched in long steps:
-/// our cookies alone are some KiB of every request.
+/// The parts of a `Cookie` header between its semicolons, without surrounding ASCII whitespace.
+/// Uses `memchr`, because Doorward's cookies are some KiB of every request.
 pub fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(field.as_bytes());
     std::iter::from_fn(move || {
@@ -155,19 +158,20 @@ pub fn pairs(field: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The cookies of one request, split once.
+/// The cookies of a request, parsed once.
 #[derive(Debug)]
 pub struct RequestCookies<'r> {
     pairs: Vec<(&'r str, &'r str)>,
 }
 
-/// Most cookies of a request that are looked at.
+/// Maximum number of cookies that are parsed; more are ignored.
 const MAX_COOKIES: usize = 256;
 
 impl<'r> RequestCookies<'r> {
-    /// Splits the values of the `Cookie` fields; what is not `name=value` in UTF-8 is passed over, that pair only:
-    /// browsers send an app's own cookies as they were set. Only ASCII white space is trimmed, since a name that
-    /// begins with any other is another name to browsers, which put no lock on it.
+    /// Parses the `Cookie` headers. A pair that is not `name=value` in UTF-8 is skipped, because
+    /// browsers send an app's own cookies as they were set. Only ASCII whitespace is trimmed: to
+    /// browsers, a name that begins with other whitespace is a different name, without the
+    /// protection of a `__Host-` prefix.
     pub fn read(fields: &'r [HeaderValue]) -> Self {
         let pairs = fields
             .iter()
@@ -184,12 +188,13 @@ impl<'r> RequestCookies<'r> {
         Self { pairs }
     }
 
-    /// None at all.
+    /// No cookies.
     pub const fn none() -> Self {
         Self { pairs: Vec::new() }
     }
 
-    /// The value of a cookie. Two different values of one name count as none (cookie tossing).
+    /// The value of a cookie. Two different values of one name count as none, against cookie
+    /// tossing.
     pub fn get(&self, name: &str) -> Option<&'r str> {
         let mut values = self
             .pairs
@@ -200,12 +205,12 @@ impl<'r> RequestCookies<'r> {
         values.all(|value| value == first).then_some(first)
     }
 
-    /// Whether there is a cookie of this name at all.
+    /// Whether there is a cookie of this name, also if it has several values.
     pub fn has(&self, name: &str) -> bool {
         self.pairs.iter().any(|(found, _)| *found == name)
     }
 
-    /// The cookies whose names begin so, in the order in which they came.
+    /// The cookies whose names start with `prefix`, in the order of the request.
     pub fn beginning_with(
         &self,
         beginning: &str,
@@ -216,7 +221,7 @@ impl<'r> RequestCookies<'r> {
             .filter(move |(name, _)| name.starts_with(beginning))
     }
 
-    /// The value of a cookie that may be chunked. `Whole` borrows: the usual case costs nothing.
+    /// The value of a cookie that may be chunked. A value in one chunk is borrowed.
     pub fn get_chunked(&self, name: &str) -> Option<std::borrow::Cow<'r, str>> {
         let first = self.get(name)?;
         let Some(dot) = memchr::memchr(b'.', first.as_bytes()) else {

@@ -1,4 +1,5 @@
-//! The other sealed cookies of a session, and the whole of a session as the store keeps a refreshed one.
+//! Sealed payloads of a session: the refresh, activity and ID token hint cookies, and the grant,
+//! which is also the store's entry for a refreshed session.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,17 +22,17 @@ impl Purpose for RefreshCookie {
 pub struct RefreshGrant {
     /// The token.
     pub token: RefreshToken,
-    /// Our session.
+    /// Doorward's session ID.
     pub sid: SessionId,
-    /// How often its tokens were rotated.
+    /// The number of token rotations so far.
     pub generation: Generation,
     /// `sub`.
     pub subject: Subject,
-    /// When the person logged in.
+    /// When the user logged in.
     pub started_at: Timestamp,
     /// When this was sealed.
     pub sealed_at: Timestamp,
-    /// The last activity that was known when this was given to the browser.
+    /// The last activity that was known when this was sent to the browser.
     pub active_at: Timestamp,
 }
 
@@ -47,11 +48,11 @@ impl Purpose for ActivityCookie {
 /// When a session was last used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastActivity {
-    /// Our session.
+    /// Doorward's session ID.
     pub sid: SessionId,
-    /// How often its tokens had been rotated.
+    /// The number of token rotations so far.
     pub generation: Generation,
-    /// The last request that counted.
+    /// The last request that counts as activity.
     pub last_activity: Timestamp,
 }
 
@@ -64,7 +65,7 @@ impl Purpose for HintCookie {
     const NAME: &'static str = "id token hint";
 }
 
-/// The purpose of what the store keeps: never a plain token.
+/// The purpose of a grant in the store, which never holds a token in plain text.
 #[derive(Debug)]
 pub struct StoredGrant;
 
@@ -73,13 +74,13 @@ impl Purpose for StoredGrant {
     const NAME: &'static str = "stored grant";
 }
 
-/// What a login or refresh yields: everything that the cookies of a session hold.
+/// The result of a login or refresh: the content of all cookies of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The JWT's cookie.
+    /// The content of the JWT cookie.
     pub jwt: SessionJwt,
-    /// The refresh token's cookie; none where the provider grants none.
+    /// The content of the refresh cookie; `None` if the provider issued no refresh token.
     pub refresh: Option<RefreshGrant>,
-    /// The ID token, for logout at the provider; none when there is no new one.
+    /// The ID token, for logout at the provider; `None` if the provider issued no new one.
     pub hint: Option<IdToken>,
 }

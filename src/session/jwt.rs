@@ -1,4 +1,4 @@
-//! The first sealed cookie: the provider's JWT that we verified, and what we know about it.
+//! The JWT cookie's payload: the provider's verified JWT and the data of its session.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,54 +21,56 @@ impl Purpose for JwtCookie {
     const NAME: &'static str = "session jwt";
 }
 
-/// A verified JWT and its session, as they are sealed.
+/// A verified JWT and its session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionJwt {
     /// The JWT itself.
     pub jwt: PackedJwt,
-    /// Claims verified at login that the JWT does not have and the app uses, as JSON.
+    /// Claims that the app uses and the JWT lacks, verified at login, as JSON.
     pub kept_claims: String,
-    /// The key that signed it; none once the provider vouched for the session without a new JWT.
+    /// The key that signed it; `None` if the provider vouched for the session without a new JWT.
     pub key: Option<KeyFingerprint>,
-    /// When it must be refreshed: the earlier of its `exp` and what `expires_in` gave.
+    /// When it must be refreshed: the earlier of `exp` and the end of `expires_in`.
     pub valid_until: Timestamp,
     /// `sub`.
     pub subject: Subject,
-    /// The provider's `sid`, where it gave one.
+    /// The provider's session ID (`sid`), if there is one.
     pub provider_sid: Option<ProviderSid>,
-    /// Our session.
+    /// Doorward's session ID.
     pub sid: SessionId,
-    /// How often its tokens were rotated.
+    /// The number of token rotations so far.
     pub generation: Generation,
-    /// When the person logged in.
+    /// When the user logged in.
     pub started_at: Timestamp,
     /// When this was sealed.
     pub sealed_at: Timestamp,
-    /// The last activity that was known when this was given to the browser.
+    /// The last activity that was known when this was sent to the browser.
     pub active_at: Timestamp,
-    /// The key of the device that alone may use it; none where whoever has it may.
+    /// The thumbprint of the key that the client must prove possession of; `None` for a bearer
+    /// token.
     pub bound_to: Option<JwkThumbprint>,
 }
 
 impl SessionJwt {
-    /// What the JWT and the kept claims say. `None`: not JSON objects, which verification rules out.
+    /// The claims of the JWT and the kept claims. `None` if either is not a JSON object, which the
+    /// verification rules out.
     pub fn claims(&self) -> Option<Claims> {
         Some(Claims::new(self.jwt.claims()?, self.kept()?))
     }
 
-    /// The claims that are kept beside the JWT.
+    /// The claims that are kept alongside the JWT.
     pub fn kept(&self) -> Option<Map<String, Value>> {
         serde_json::from_str(&self.kept_claims).ok()
     }
 }
 
-/// A compact JWS (RFC 7515 section 7.1) without its base64, wherever encoding it again gives the same bytes:
-/// the cookie's own base64 is then the only one that is paid for.
+/// A compact JWS (RFC 7515 section 7.1), stored decoded if encoding it again gives the same text.
+/// The cookie then has one layer of base64 instead of two.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PackedJwt {
     /// Header, payload and signature, decoded.
     Decoded([Vec<u8>; 3]),
-    /// As it was: its base64 is not the canonical one.
+    /// The text as received: its base64 is not canonical.
     AsIs(String),
 }
 
@@ -86,7 +88,7 @@ impl PackedJwt {
         }
     }
 
-    /// What its payload says.
+    /// The claims in its payload.
     pub fn claims(&self) -> Option<Map<String, Value>> {
         match self {
             Self::Decoded([_, payload, _]) => serde_json::from_slice(payload).ok(),
@@ -96,7 +98,7 @@ impl PackedJwt {
         }
     }
 
-    /// How long its header is, in bytes.
+    /// The length of its header, in bytes.
     pub fn header_len(&self) -> usize {
         match self {
             Self::Decoded([header, ..]) => header.len(),

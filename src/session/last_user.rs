@@ -1,5 +1,6 @@
-//! Who was signed in last on this browser: outlives the session, so that the backend's own cookies of one person are
-//! not left to the next. Kept in the browser that it is about and nowhere else, and there only as a sealed hash.
+//! The last-user cookie: a sealed hash of the user who logged in last in this browser. It outlives
+//! the session, so that the app's own cookies are not left to the next user. It is stored in the
+//! browser only.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::seal::Purpose;
 use crate::types::oauth::Subject;
 
-/// How long it is kept: as long as browsers keep anything (RFC 6265bis section 5.5). Not bound to the browser cookie,
-/// which ends when the browser is closed: what a backend leaves behind may not.
+/// How long it is kept: the maximum of browsers (RFC 6265bis section 5.5). It does not depend on
+/// the browser cookie, which ends with the browser session, because an app's cookies may not.
 pub const KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// The purpose of `__Host-doorward_last_user`.
@@ -22,12 +23,12 @@ impl Purpose for LastUserCookie {
     const NAME: &'static str = "last person";
 }
 
-/// The hash of a subject. What its seal is bound to says at which issuer.
+/// The hash of a subject. The seal is bound to the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SubjectHash([u8; 16]);
 
 impl SubjectHash {
-    /// This person.
+    /// The hash of `subject`.
     pub fn of(subject: &Subject) -> Self {
         let hash = digest::digest(&digest::SHA256, subject.as_str().as_bytes());
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())

@@ -1,9 +1,11 @@
-//! Logins that go in circles: what a small cookie counts of them, and what the last round says about the cause.
+//! Login loop detection: a small cookie counts logins without a resulting session, and the last
+//! attempt shows the cause.
 //!
-//! The count is not sealed: replicas whose keys differ are one of the causes, and whoever forges it only keeps
-//! himself from logging in. It is as old as the browser says (`Max-Age`), so that clocks that differ, another cause,
-//! do not matter. Where no cookie comes back at all, `state` counts instead (see [`super::attempt::AttemptState`]), so
-//! nothing is remembered here of any browser.
+//! The cookie is not sealed, because replicas with different keys are one of the causes. A client
+//! that forges it only prevents its own login. Its age is its `Max-Age`, which does not depend on
+//! the replicas' clocks; clock skew is another cause. If the browser returns no cookies at all,
+//! `state` counts instead (see [`super::attempt::AttemptState`]). Doorward stores nothing about a
+//! browser.
 
 use std::time::Duration;
 
@@ -16,20 +18,22 @@ use crate::identity::return_to::ReturnTo;
 use crate::types::net::Origin;
 use crate::types::time::Timestamp;
 
-/// How long a round is remembered.
+/// How long the count is kept.
 pub const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// How many logins may finish without a session that is seen again; the next is not begun.
+/// How many consecutive logins may complete without a request that brings the session back. The
+/// next login is not started.
 const MAX_LOGINS: u8 = 2;
 
-/// How often a signed-in person may be sent to log in and back to the same page within [`REMEMBERED`].
+/// What sent a logged-in user back to the page that started the login. Each has a limit for the
+/// same page within [`REMEMBERED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SentBackBy {
-    /// Our login. More often than the other, since a person who goes to and fro by a link to it does the same; less
-    /// often than browsers follow redirects.
+    /// The login endpoint. Its limit is higher, because a user who repeatedly follows a login link
+    /// does the same, but lower than the number of redirects that browsers follow.
     Login,
-    /// The callback of a login that was begun without the session that came with it: where it was begun, this host's
-    /// cookies are not sent.
+    /// The callback, if the request brings a session that the login's first request did not: that
+    /// request came by another host, to which the cookies are not sent.
     Callback,
 }
 
@@ -41,7 +45,7 @@ impl SentBackBy {
         }
     }
 
-    /// Why more than that is a circle.
+    /// The cause if the limit is exceeded.
     pub const fn cause(self) -> LoginLoopCause {
         match self {
             Self::Login => LoginLoopCause::NotAllowed,
@@ -50,50 +54,50 @@ impl SentBackBy {
     }
 }
 
-/// What the last answers were about.
+/// The content of the login loop cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginLoopState {
-    /// Logins that finished, each with a session that was not seen since.
+    /// Completed logins without a later request that brought the session.
     Unseen {
-        /// How many, one after the other.
+        /// The number of consecutive logins.
         logins: u8,
-        /// What the last session's cookies took of a request, in bytes.
+        /// The size of the last session's cookies in a request, in bytes.
         bytes: usize,
     },
-    /// A signed-in person who was sent to log in, and from there back to where that came from.
+    /// A logged-in user was sent to the login, and from there back to the page.
     SentBack {
-        /// How often.
+        /// How many times.
         times: u8,
-        /// To which page: the beginning of a hash.
+        /// The page: the beginning of its hash.
         page: u64,
-        /// When first.
+        /// The first time.
         since: Timestamp,
     },
 }
 
-/// Why logins go in circles.
+/// The cause of a login loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginLoopCause {
-    /// The browser did not send the cookies that it was given.
+    /// The browser did not return the cookies.
     CookieNotReturned,
-    /// It came by another name than the app's own, under which cookies do not come back.
+    /// The browser uses another host than the app's origin, and does not send the cookies to it.
     WrongHost,
-    /// It came over plain http, where cookies of an https site are neither kept nor sent.
+    /// The browser uses plain http, where it neither stores nor sends `Secure` cookies.
     SecureOverHttp,
-    /// Something on the way drops cookies of this size.
+    /// A proxy or the browser drops cookies of this size.
     TooLarge,
-    /// The session was over when it was seen for the first time, by the clock of whoever looked.
+    /// The session had expired at its first use, by the clock of the replica that validated it.
     ClockOff,
-    /// Cookies came back and could not be opened, or do not belong together.
+    /// The cookies came back and cannot be opened, or do not belong together.
     UnreadableCookie,
-    /// The session was ended at once, by the provider or a logout elsewhere.
+    /// The session ended immediately, by the provider or by a logout elsewhere.
     SessionEnded,
-    /// The app sends a person who is signed in to log in again.
+    /// The app sends a logged-in user to the login again.
     NotAllowed,
 }
 
 impl LoginLoopCause {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code in logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
             Self::CookieNotReturned => "login_loop_cookie_not_returned",
@@ -108,17 +112,18 @@ impl LoginLoopCause {
     }
 }
 
-/// What a request tells of the way it came. Anybody can write these fields: they choose words, and nothing else.
+/// What headers reveal about how a request reached Doorward. They are not authenticated, so they
+/// only select the text of an error page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TransportHints {
-    /// Something in front was asked for another host.
+    /// A proxy in front received the request for another host.
     pub other_host: bool,
-    /// The browser seems to speak plain http to an app whose address is https.
+    /// The browser appears to use plain http for an app with an https origin.
     pub plain_http: bool,
 }
 
 impl TransportHints {
-    /// Reads the fields of a navigation to the app at `origin`.
+    /// Reads the headers of a navigation to the app at `origin`.
     pub fn read(headers: &HeaderMap, origin: &Origin) -> Self {
         let first = |name: &str| {
             headers
@@ -133,7 +138,7 @@ impl TransportHints {
         let plain_http = origin.is_secure()
             && match first("x-forwarded-proto") {
                 Some(scheme) => scheme.eq_ignore_ascii_case("http"),
-                // Browsers send the fetch metadata to trustworthy addresses only.
+                // Browsers send fetch metadata to potentially trustworthy origins only.
                 None => {
                     headers.contains_key(header::UPGRADE_INSECURE_REQUESTS)
                         && !headers.contains_key("sec-fetch-mode")
@@ -145,7 +150,7 @@ impl TransportHints {
         }
     }
 
-    /// What either tells.
+    /// The union of both.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self {
@@ -154,7 +159,7 @@ impl TransportHints {
         }
     }
 
-    /// Why a cookie did not come back, if anything else than the browser's own will is known.
+    /// The cause of a missing cookie, if the headers reveal one.
     pub const fn cause(self) -> Option<LoginLoopCause> {
         match self {
             Self {
@@ -172,7 +177,7 @@ impl TransportHints {
 }
 
 impl LoginLoopState {
-    /// Reads the cookie's value. Anything else than what we write is nothing.
+    /// Parses the cookie's value; `None` if [`Self::to_value`] did not write it.
     pub fn parse(value: &str) -> Option<Self> {
         let mut parts = value.split('.');
         let (kind, count) = (parts.next()?, parts.next()?.parse().ok()?);
@@ -201,7 +206,7 @@ impl LoginLoopState {
         }
     }
 
-    /// How many logins finished in vain.
+    /// The number of completed logins without a session.
     pub const fn logins(&self) -> u8 {
         match self {
             Self::Unseen { logins, .. } => *logins,
@@ -209,11 +214,13 @@ impl LoginLoopState {
         }
     }
 
-    /// These and one more login, which was begun after `before` others; `session_came` back with its callback.
+    /// The state after one more login, which started after `before` others. `session_came` says
+    /// whether the callback request brought a session.
     #[must_use]
     pub fn after_login(known: Option<&Self>, before: u8, session_came: bool, bytes: usize) -> Self {
         let known = known.map_or(0, Self::logins);
-        // Logins in several tabs that were begun together are one round: each finds the session of the one before.
+        // Logins that were started together in several tabs count once: each callback brings the
+        // session of the previous one.
         let in_vain = if session_came {
             known
         } else {
@@ -225,7 +232,8 @@ impl LoginLoopState {
         }
     }
 
-    /// Whether no other login is to be begun, and why the session of the last is not there: `why`, with these cookies.
+    /// The cause of the loop if no further login may start, for a request that has no session
+    /// because of `reason`.
     pub fn exceeds_limit(
         &self,
         why: NoSessionReason,
@@ -255,14 +263,14 @@ impl LoginLoopState {
             NoSessionReason::Revoked
             | NoSessionReason::RefreshRefused
             | NoSessionReason::RefreshTokenReused => LoginLoopCause::SessionEnded,
-            // It may be there: nothing is known against it.
+            // The session may exist.
             NoSessionReason::RevocationsUnknown | NoSessionReason::TokenRefused(_) => return None,
         };
         (*logins >= MAX_LOGINS).then_some(cause)
     }
 
-    /// A person who is signed in was sent to log in, and goes back to `page` at `now`. `None`: once more than can be by
-    /// chance.
+    /// The state after a logged-in user is sent back to `page` at `now`. `None` if the limit is
+    /// exceeded.
     pub fn after_sending_back(
         known: Option<&Self>,
         page: &ReturnTo,
@@ -290,7 +298,7 @@ impl LoginLoopState {
         }
     }
 
-    /// How long they are remembered from `now` on.
+    /// How long the cookie is to be kept from `now` on.
     pub const fn remembered(&self, now: Timestamp) -> Duration {
         match self {
             Self::Unseen { .. } => REMEMBERED,
@@ -299,7 +307,7 @@ impl LoginLoopState {
     }
 }
 
-/// Whether some chunks of a value came, and others did not.
+/// Whether some chunks of a cookie are missing.
 fn is_cut(came: &RequestCookies<'_>, name: &str) -> bool {
     let rest = (1..MAX_CHUNKS).any(|index| came.has(&chunk_name(name, index)));
     match came.get(name) {

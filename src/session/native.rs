@@ -1,6 +1,6 @@
-//! What a native app holds of its session: the same as the two cookies, sealed for this app alone, and of no use at
-//! the provider or anywhere else. Each form begins with a word of its own, so that we know our tokens from a
-//! provider's, and scanners find those that leaked.
+//! Tokens of native apps: sealed access, refresh and device tokens. The first two have the content
+//! of the session cookies, and are valid for this app only, not at the provider. Each kind has a
+//! prefix, which tells it from a provider's token and lets secret scanners find leaked ones.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use super::jwt::SessionJwt;
 use super::seal::{Purpose, Seal, SealNonce};
 use crate::types::time::Timestamp;
 
-/// How long a device is known after its last login.
+/// How long a device is recognized after its last login.
 pub const DEVICE_LIFETIME: Duration = Duration::from_secs(180 * 24 * 60 * 60);
 
-/// A token of ours, whose text has a word in front of the seal.
+/// A kind of token: a prefix, followed by a seal.
 pub trait Token: Purpose {
-    /// The word; the rest is base64url.
+    /// The prefix of the text; the rest is base64url.
     const PREFIX: &'static str;
 }
 
-/// Whether `text` means to be an access token of ours, whatever it is worth.
+/// Whether `text` has the prefix of Doorward's access tokens. It may be invalid.
 pub fn is_ours(text: &str) -> bool {
     text.starts_with(NativeAccess::PREFIX)
 }
 
-/// The text of a token. `None` only if it cannot be sealed, which nothing of ours causes.
+/// The text of a token. `None` if the payload cannot be sealed, which no payload causes.
 pub fn write<T: Token>(seal: &Seal<T>, payload: &T::Payload, nonce: SealNonce) -> Option<String> {
     Some(format!("{}{}", T::PREFIX, seal.seal(payload, nonce)?))
 }
 
-/// What `text` holds, if it is such a token of this app.
+/// The payload of `text`, if it is a token of this kind and app.
 pub fn read<T: Token>(seal: &Seal<T>, text: &str) -> Option<T::Payload> {
     seal.open(text.strip_prefix(T::PREFIX)?)
 }
@@ -61,20 +61,20 @@ impl Token for NativeRefresh {
     const PREFIX: &'static str = "doorward_rt_";
 }
 
-/// What a native refresh token holds. It comes alone, so the JWT that it belongs to is in it: some providers bring no
-/// new one, and some claims come at the login only.
+/// The payload of a native refresh token. It includes the JWT, because some providers issue no new
+/// one at a refresh, and some claims are issued only at login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NativeGrant {
-    /// The provider's refresh token, and the session.
+    /// The provider's refresh token and the session.
     pub refresh: RefreshGrant,
     /// The JWT of the same generation.
     pub jwt: SessionJwt,
-    /// What was granted (RFC 6749 section 3.3).
+    /// The granted scope (RFC 6749 section 3.3).
     pub scope: String,
 }
 
 impl NativeGrant {
-    /// The form of `grant` for a native app; `None` if the provider granted no refresh token.
+    /// The payload for `grant`; `None` if the provider issued no refresh token.
     pub fn of(grant: &Grant, scope: String) -> Option<Self> {
         Some(Self {
             refresh: grant.refresh.clone()?,
@@ -83,8 +83,8 @@ impl NativeGrant {
         })
     }
 
-    /// The last moment at which the session may have been used without our knowing: nobody is told of requests, so
-    /// the time without use begins when the access token ends.
+    /// The latest time of an unnoticed use of the session: requests do not update the token, so the
+    /// idle timeout starts when the access token expires.
     pub fn last_activity(&self) -> Timestamp {
         self.jwt.valid_until.max(self.refresh.sealed_at)
     }
@@ -103,20 +103,20 @@ impl Token for DeviceToken {
     const PREFIX: &'static str = "doorward_dt_";
 }
 
-/// A device on which somebody has logged in before. It opens nothing: its password tries are counted apart from
-/// those of strangers, nothing else.
+/// A device from which the user has logged in before. It grants no access: its failed logins are
+/// throttled separately from those of unknown devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// Its name: 128 random bits.
+    /// The device's ID: 128 random bits.
     pub id: String,
-    /// Whose account it is, by [`crate::policy::throttle::account_key`].
+    /// The throttle key of the account that was logged in to.
     pub account: String,
     /// The last login.
     pub issued_at: Timestamp,
 }
 
 impl Device {
-    /// Whether it stands for `account` at `now`.
+    /// Whether the account was logged in to from this device and the token has not expired.
     pub fn is_known_for(&self, account: &str, now: Timestamp) -> bool {
         self.account == account && now.since(self.issued_at) < DEVICE_LIFETIME
     }

@@ -1,5 +1,6 @@
-//! A form that met no session, as the store keeps it: sealed, for one browser, and for one person where it is known
-//! whose it is.
+//! Preserved POST: a form submission that arrived without a live session, to be replayed after the
+//! login. The store holds it sealed. It belongs to one browser, and to one user if the user is
+//! known.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use super::last_user::SubjectHash;
 use super::seal::Purpose;
 use crate::types::time::Timestamp;
 
-/// The purpose of what the store keeps of a form.
+/// The purpose of a preserved POST in the store.
 #[derive(Debug)]
 pub struct StoredPost;
 
@@ -17,38 +18,38 @@ impl Purpose for StoredPost {
     const NAME: &'static str = "kept form";
 }
 
-/// A form.
+/// A form submission.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreservedPost {
-    /// Where it was sent, in canonical form.
+    /// The canonical request target.
     pub target: String,
-    /// `Content-Type`, as it came.
+    /// The `Content-Type` header, unchanged.
     pub content_type: String,
-    /// `Referer`, as it came: some apps look at it.
+    /// The `Referer` header, unchanged: some apps check it.
     pub referer: Option<String>,
-    /// The fields, byte for byte.
+    /// The encoded fields, unchanged.
     pub body: Vec<u8>,
-    /// The browser that sent it.
+    /// The browser that submitted it.
     pub browser: BrowserHash,
-    /// Whose session had ended, if its cookies were still there.
+    /// The user of the expired session, if its cookies were present.
     pub user: Option<SubjectHash>,
-    /// When it is thrown away.
+    /// When it expires.
     pub ends_at: Timestamp,
 }
 
-/// Whether a kept form may be sent.
+/// Whether a preserved POST may be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostOwnership {
-    /// By this person from this browser.
+    /// The browser and the user match.
     Good,
-    /// Another person has logged in than the one who sent it.
+    /// Another user has logged in.
     OtherPerson,
-    /// From another browser: there is nothing for it.
+    /// The request came from another browser, which must not learn that the submission exists.
     OtherBrowser,
 }
 
 impl PreservedPost {
-    /// Judges who asks for it.
+    /// Checks the browser and the user that request the replay.
     pub fn claim(&self, browser: Option<&BrowserHash>, user: SubjectHash) -> PostOwnership {
         if !browser.is_some_and(|browser| browser.is(&self.browser)) {
             return PostOwnership::OtherBrowser;
@@ -60,7 +61,7 @@ impl PreservedPost {
         }
     }
 
-    /// The names of its fields, each once, in order; those without one are passed over.
+    /// The distinct names of its fields, in order; empty names are skipped.
     pub fn field_names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for (name, _) in url::form_urlencoded::parse(&self.body) {

@@ -1,7 +1,7 @@
-//! Sealing: AES-256-GCM-SIV (RFC 8452) with the version and key id in front, and associated data that ties
-//! every seal to its purpose, origin, issuer and client. What was sealed for one of them opens for no other.
+//! Sealing: authenticated encryption (AEAD) by AES-256-GCM-SIV (RFC 8452), with key rotation. The
+//! associated data binds every seal to its purpose, origin, issuer and client.
 //!
-//! Form of a seal, base64url: `version (1) | key id (4) | nonce (12) | ciphertext | tag (16)`.
+//! Format, in base64url: `version (1) | key ID (4) | nonce (12) | ciphertext | tag (16)`.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const NONCE: usize = 12;
 const TAG: usize = 16;
 const HEAD: usize = 1 + KEY_ID + NONCE;
 
-/// Bytes of a nonce; fresh random ones for every seal.
+/// A nonce: random bytes, never used twice.
 pub type SealNonce = [u8; NONCE];
 
 /// One sealing key.
@@ -31,7 +31,7 @@ pub struct Key {
     cipher: LessSafeKey,
 }
 
-/// The key material could not be used.
+/// Invalid key material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a key of 256 bits")]
 pub struct KeyError;
@@ -40,7 +40,7 @@ impl Key {
     /// A key of 256 random bits.
     ///
     /// # Errors
-    /// [`KeyError`]: the cipher does not take it.
+    /// [`KeyError`] if the cipher rejects it.
     pub fn new(material: &Secret<[u8; 32]>) -> Result<Self, KeyError> {
         let material = material.expose();
         let unbound = UnboundKey::new(&AES_256_GCM_SIV, material).map_err(|_| KeyError)?;
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// The keys of this deployment: the first seals, all open, so that a rotation logs nobody out.
+/// The keys of a deployment: the first seals, all open, so that a key rotation logs no user out.
 #[derive(Debug)]
 pub struct KeyRing {
     sealing: Key,
@@ -70,7 +70,7 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// A ring of the key that seals and those that still open.
+    /// A key ring with the key that seals and the older keys that only open.
     pub fn new(sealing: Key, older: Vec<Key>) -> Self {
         Self { sealing, older }
     }
@@ -86,20 +86,20 @@ impl KeyRing {
     }
 }
 
-/// Which key a seal was opened with.
+/// The key that opened a seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAge {
-    /// The one that seals now.
+    /// The key that seals.
     Current,
-    /// One that only opens.
+    /// A key that only opens.
     Old,
 }
 
-/// What a seal is for. Each purpose has one kind of payload.
+/// The purpose of a seal. Each purpose has one type of payload.
 pub trait Purpose {
     /// The payload.
     type Payload: Serialize + DeserializeOwned;
-    /// The name in the associated data.
+    /// The name in the associated data. Changing it invalidates all existing seals of the purpose.
     const NAME: &'static str;
 }
 
@@ -108,30 +108,30 @@ pub trait Purpose {
 pub struct Binding {
     /// The app's public origin.
     pub origin: String,
-    /// The issuer whose tokens are sealed.
+    /// The issuer of the sealed tokens.
     pub issuer: Issuer,
-    /// The client registration.
+    /// The OAuth client.
     pub client_id: ClientId,
 }
 
-/// Seals and opens for one purpose in one app.
+/// Seals and opens payloads of one purpose for one app.
 pub struct Seal<P> {
     ring: Arc<KeyRing>,
     associated: Vec<u8>,
     purpose: PhantomData<fn() -> P>,
 }
 
-/// The nonce and tag of a seal that opened: as good as a hash of all of it.
+/// The nonce and tag of a seal, which identify it as a hash of its content would.
 pub type SealId = [u8; NONCE + TAG];
 
-/// A seal that opened: the plain bytes, which only this seal's key can have written.
+/// An opened seal: authenticated plaintext.
 #[derive(Debug)]
 pub struct Opened<'b> {
-    /// The payload's bytes.
+    /// The encoded payload.
     pub plain: &'b [u8],
-    /// Names this very seal.
+    /// Identifies this seal.
     pub stamp: SealId,
-    /// Which key it was.
+    /// The key that opened it.
     pub key_age: KeyAge,
 }
 
@@ -154,13 +154,14 @@ impl<P: Purpose> Seal<P> {
         }
     }
 
-    /// Seals `payload` under `nonce`, which must be fresh. `None` only if the payload cannot be written down,
-    /// which no payload of ours can cause.
+    /// Seals `payload` under `nonce`, which must never be used twice. `None` if the payload cannot
+    /// be encoded, which no payload causes.
     pub fn seal(&self, payload: &P::Payload, nonce: SealNonce) -> Option<String> {
         self.seal_with(&self.associated, payload, nonce)
     }
 
-    /// The same for one place only, such as an entry of a store: what is moved to another place does not open there.
+    /// Like [`Self::seal`], and bound to `location` too, such as a store key: a seal that was moved
+    /// to another location does not open.
     pub fn seal_at(&self, place: &str, payload: &P::Payload, nonce: SealNonce) -> Option<String> {
         self.seal_with(&self.associated_at(place), payload, nonce)
     }
@@ -191,8 +192,8 @@ impl<P: Purpose> Seal<P> {
         Some(URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Opens `text` into `buffer`, which is overwritten. `None`: it is not a seal of this purpose and app by a
-    /// key of the ring. There is nothing more to know about why.
+    /// Opens `text` into `buffer`, which is overwritten. `None` if it is not a seal for this
+    /// purpose and app by a key of the ring.
     pub fn open_into<'b>(&self, text: &str, buffer: &'b mut Vec<u8>) -> Option<Opened<'b>> {
         self.open_with(&self.associated, text, buffer)
     }
@@ -204,7 +205,7 @@ impl<P: Purpose> Seal<P> {
         buffer: &'b mut Vec<u8>,
     ) -> Option<Opened<'b>> {
         buffer.clear();
-        // Some KiB of every request: with vector instructions in a quarter of the time.
+        // Some KiB per request: SIMD decoding takes a quarter of the time.
         base64_simd::URL_SAFE_NO_PAD
             .decode_append(text, buffer)
             .ok()?;
@@ -244,7 +245,7 @@ impl<P: Purpose> Seal<P> {
         read_payload::<P>(&opened)
     }
 
-    /// Opens what [`Self::seal_at`] sealed for this place, and says which key that was.
+    /// Opens a seal of [`Self::seal_at`] for the same location, and tells which key opened it.
     pub fn open_at(&self, place: &str, text: &[u8]) -> Option<(P::Payload, KeyAge)> {
         let text = std::str::from_utf8(text).ok()?;
         let mut buffer = Vec::with_capacity(text.len());
@@ -258,7 +259,7 @@ fn add_part(associated: &mut Vec<u8>, part: &str) {
     associated.extend_from_slice(part.as_bytes());
 }
 
-/// The payload of a seal that opened.
+/// Decodes the payload of an opened seal.
 pub fn read_payload<P: Purpose>(opened: &Opened<'_>) -> Option<P::Payload> {
     postcard::from_bytes(opened.plain).ok()
 }

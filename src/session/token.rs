@@ -1,5 +1,5 @@
-//! What an access token that a program presents amounts to at `now`: it may be used, or why not. Nothing of it is
-//! kept by the program's side but the token itself, and nothing is ever said to it but yes and no.
+//! Access token validation: decides whether a verified bearer or DPoP access token may be used, and
+//! if not, why. Tokens are stateless: the client keeps no cookies, and a token is never refreshed.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use crate::identity::identity::Identity;
 use crate::types::oauth::{JwkThumbprint, KeyFingerprint, ProviderSid, SessionId};
 use crate::types::time::Timestamp;
 
-/// A verified access token, with the headers its backend gets already made.
+/// A verified access token, with the identity headers for the app already rendered.
 #[derive(Debug)]
 pub struct Token {
-    /// Who holds it.
+    /// The user, or the OAuth client if [`Self::is_user`] is false.
     pub identity: Arc<Identity>,
-    /// Whether that is a person; else it is the client, on its own behalf.
+    /// Whether the subject is a user, and not an OAuth client acting on its own behalf.
     pub is_user: bool,
-    /// The key that signed it; none where the provider was asked about it.
+    /// The key that signed it; `None` for an introspected token.
     pub key: Option<KeyFingerprint>,
-    /// Until when it counts without being verified again.
+    /// Until when the verification may be reused.
     pub valid_until: Timestamp,
-    /// When it ends for good, and what it began with it.
+    /// When it expires. Streams that it permitted end then, too.
     pub ends_at: Timestamp,
-    /// `iat`; the beginning of time where it has none.
+    /// `iat`; the epoch if the token has none.
     pub issued_at: Timestamp,
-    /// The provider's own name of the session that it is of.
+    /// The provider's session ID (`sid`), if the token has one.
     pub provider_sid: Option<ProviderSid>,
-    /// Our name of it, for logs: some of its hash.
+    /// An identifier for logs and revocations: the beginning of the token's hash.
     pub name: SessionId,
-    /// The key that whoever sends it has to prove possession of.
+    /// The thumbprint of the key that the client must prove possession of (RFC 9449 section 6).
     pub bound_to: Option<JwkThumbprint>,
 }
 
-/// An access token that may be used now. Only [`validate`] makes one; that its sender holds the key that it is bound to
-/// is proven apart.
+/// An access token that may be used now. Created by [`validate`] only, which does not check the
+/// DPoP proof of possession.
 #[derive(Clone, Debug)]
 pub struct LiveToken {
     token: Arc<Token>,
@@ -46,24 +46,24 @@ impl LiveToken {
         &self.token
     }
 
-    /// How it was presented.
+    /// The authentication scheme that it was presented with.
     pub const fn scheme(&self) -> Scheme {
         self.scheme
     }
 }
 
-/// Why what was presented as an access token opens nothing.
+/// Why an access token was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenRefusal {
-    /// The stable word for logs, metrics and answers.
+    /// The stable code in logs, metrics and responses.
     pub code: &'static str,
-    /// What the standards call it.
+    /// The `error` of the challenge.
     pub error: TokenError,
-    /// How it was presented.
+    /// The authentication scheme that it was presented with.
     pub scheme: Scheme,
 }
 
-/// `error` of a challenge.
+/// The `error` parameter of a `WWW-Authenticate` challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
     /// RFC 6750 section 3.1.
@@ -75,7 +75,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// The word in the challenge.
+    /// The value in the challenge.
     pub const fn name(self) -> &'static str {
         match self {
             Self::InvalidToken => "invalid_token",
@@ -85,19 +85,20 @@ impl TokenError {
     }
 }
 
-/// How tokens are judged at one app.
+/// The access token policy of one app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenLimits {
-    /// How long an ended session is remembered: of a person's token that is older it could not be told.
+    /// The session limits. A revocation is kept for the absolute timeout, so a user's token that is
+    /// older could not be recognized as revoked.
     pub sessions: Limits,
-    /// Whether only tokens count that are bound to a key.
+    /// Whether only tokens that are bound to a key are accepted.
     pub dpop_required: bool,
 }
 
-/// Judges a verified token at `now`.
+/// Validates a verified token at `now`.
 ///
 /// # Errors
-/// The stable word for why it may not be used.
+/// The stable code of the reason why the token may not be used.
 pub fn validate(
     token: &Arc<Token>,
     scheme: Scheme,
@@ -127,7 +128,7 @@ pub fn validate(
     if outside.is_revoked(name, &identity.subject, provider_sid.as_ref(), *issued_at) {
         return Err("token_revoked");
     }
-    // Where the provider is asked it is asked again; a signature says the same for ever.
+    // Introspection is repeated and notices a revocation; a signature stays valid.
     let could_be_forgotten = token.is_user && token.key.is_some();
     if could_be_forgotten && now.since(*issued_at) >= limits.sessions.absolute {
         return Err("token_too_old");
@@ -182,7 +183,7 @@ mod tests {
         Timestamp::from_secs(100_000 + secs)
     }
 
-    /// Issued at 0, good until 5000, of a person, not bound.
+    /// A user's token, issued at 0, valid until 5000, not bound to a key.
     fn token() -> Token {
         Token {
             identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),

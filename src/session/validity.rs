@@ -1,4 +1,6 @@
-//! What a request's cookies amount to at `now`: a living session, one that must be refreshed first, or none and why.
+//! Session validation: decides from the opened cookies whether there is a live session, a session
+//! that needs a refresh, or no session and why. Checks the JWT's validity, the idle and absolute
+//! timeouts, and revocation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,33 +23,35 @@ pub struct Limits {
     pub absolute: Duration,
 }
 
-/// A session as its JWT cookie tells it, with the headers its backend gets already made.
+/// A session from its JWT cookie, with the identity headers for the app already rendered.
 #[derive(Debug)]
 pub struct Session {
-    /// Who.
+    /// The user's identity.
     pub identity: Arc<Identity>,
-    /// The key that signed the JWT, where it counts.
+    /// The key that signed the JWT; `None` if the provider vouched for the session without a new
+    /// JWT.
     pub key: Option<KeyFingerprint>,
     /// When the JWT must be refreshed.
     pub valid_until: Timestamp,
-    /// The provider's own name of its session.
+    /// The provider's session ID (`sid`).
     pub provider_sid: Option<ProviderSid>,
-    /// Our name of it.
+    /// Doorward's session ID.
     pub sid: SessionId,
-    /// How often it was refreshed.
+    /// The number of refreshes so far.
     pub generation: Generation,
-    /// When the person logged in.
+    /// When the user logged in.
     pub started_at: Timestamp,
     /// When the cookie was sealed.
     pub sealed_at: Timestamp,
-    /// The last activity that it tells.
+    /// The last activity that was known when the cookie was sealed.
     pub active_at: Timestamp,
-    /// The key that whoever uses it has to prove possession of.
+    /// The thumbprint of the key that a client must prove possession of (RFC 9449 section 6).
     pub bound_to: Option<JwkThumbprint>,
 }
 
 impl Session {
-    /// The session of an opened JWT cookie. `None`: its claims cannot be read, which verification rules out.
+    /// The session of an opened JWT cookie. `None` if its claims cannot be parsed, which the
+    /// verification of the JWT rules out.
     pub fn of(jwt: &SessionJwt, templates: &[HeaderTemplate]) -> Option<Self> {
         Some(Self {
             identity: Arc::new(Identity::new(jwt.subject.clone(), jwt.claims()?, templates)),
@@ -63,14 +67,15 @@ impl Session {
         })
     }
 
-    /// Whether the last fifth of the JWT's life has begun.
+    /// Whether the JWT is in the last fifth of its lifetime.
     fn is_ageing(&self, now: Timestamp) -> bool {
         let life = self.valid_until.since(self.sealed_at);
         self.valid_until.since(now) * 5 <= life
     }
 }
 
-/// A session that may be used now. Only [`validate`], a grace, and a login or refresh that just succeeded make one.
+/// A session that may be used now. Created by [`validate`], by [`NeedsRefresh::within`], and by a
+/// login or refresh that has just succeeded.
 #[derive(Clone, Debug)]
 pub struct LiveSession {
     session: Arc<Session>,
@@ -79,7 +84,7 @@ pub struct LiveSession {
 }
 
 impl LiveSession {
-    /// A session whose tokens were verified just now, and that was last used then.
+    /// A session with tokens that were verified just now. `last_activity` is its last use.
     pub const fn just_verified(session: Arc<Session>, last_activity: Timestamp) -> Self {
         Self {
             session,
@@ -93,22 +98,23 @@ impl LiveSession {
         &self.session
     }
 
-    /// The last activity that the cookies know of.
+    /// The last activity according to the cookies.
     pub const fn last_activity(&self) -> Timestamp {
         self.last_activity
     }
 
-    /// Whether its JWT has expired, and it goes on because the provider cannot be asked.
+    /// Whether its JWT has expired and it continues because the provider is unavailable.
     pub const fn is_in_grace(&self) -> bool {
         self.in_grace
     }
 
-    /// Whether its refresh should begin, beside the request.
+    /// Whether a refresh should start in the background, without delaying the request.
     pub fn is_ageing(&self, now: Timestamp) -> bool {
         self.session.is_ageing(now)
     }
 
-    /// Whether the last activity should be written down again: at most every tenth of the idle limit.
+    /// Whether the activity cookie is due for an update: at most once per tenth of the idle
+    /// timeout.
     pub fn activity_due(&self, now: Timestamp, limits: &Limits) -> bool {
         now.since(self.last_activity) * 10 >= limits.idle
     }
@@ -119,30 +125,30 @@ impl LiveSession {
 pub enum NoSessionReason {
     /// The request brought no session cookie.
     NoCookie,
-    /// It brought one that does not open.
+    /// It brought one that cannot be opened.
     UnreadableCookie,
-    /// Its cookies are of different sessions or generations.
+    /// Its cookies belong to different sessions or generations.
     CookieMismatch,
-    /// Nobody used it for too long.
+    /// The session was idle for longer than the idle timeout.
     Idle,
-    /// It lasted as long as any may.
+    /// The session reached its absolute timeout.
     AbsoluteTimeout,
-    /// It was ended.
+    /// The session was revoked.
     Revoked,
-    /// It cannot be known now whether it was ended.
+    /// It is unknown whether the session was revoked, because revocations are not synchronized.
     RevocationsUnknown,
-    /// Its JWT expired and there is no refresh token.
+    /// The JWT expired and there is no refresh token.
     Expired,
-    /// The provider no longer takes its refresh token.
+    /// The provider rejected the refresh token.
     RefreshRefused,
-    /// Its refresh token was used by somebody else.
+    /// The refresh token was used again after its rotation.
     RefreshTokenReused,
-    /// There is none, and the access token that was presented in its place opens nothing.
+    /// The request has an access token instead of session cookies, and the token was rejected.
     TokenRefused(TokenRefusal),
 }
 
 impl NoSessionReason {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code in logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NoCookie => "no_session",
@@ -160,21 +166,21 @@ impl NoSessionReason {
     }
 }
 
-/// What a request presented, opened.
+/// The opened session cookies of a request.
 #[derive(Debug, Default)]
 pub struct PresentedSession {
     /// The JWT cookie.
     pub jwt: Option<Arc<Session>>,
-    /// The refresh cookie. It may be left out while the JWT lives.
+    /// The refresh cookie. It need not be opened while the JWT is valid.
     pub refresh: Option<RefreshGrant>,
     /// The last activity.
     pub activity: Option<LastActivity>,
-    /// Whether a session cookie came that was looked at and did not open.
+    /// Whether a session cookie was present and could not be opened.
     pub unreadable: bool,
 }
 
 impl PresentedSession {
-    /// The session that the cookies are of.
+    /// The ID of the session that the cookies belong to.
     pub fn sid(&self) -> Option<&SessionId> {
         let jwt = self.jwt.as_ref().map(|session| &session.sid);
         jwt.or(self.refresh.as_ref().map(|refresh| &refresh.sid))
@@ -183,8 +189,8 @@ impl PresentedSession {
 
 /// What the outside knows about a session.
 pub trait ValidityContext {
-    /// Whether the session was ended by a logout or revocation: by our name of it, by its person, or by the provider's
-    /// name of its own session, which is known if the JWT cookie is there.
+    /// Whether the session was ended by a logout or revocation: by our name of it, by its person,
+    /// or by the provider's name of its own session, which is known if the JWT cookie is there.
     fn is_revoked(
         &self,
         sid: &SessionId,
@@ -197,21 +203,21 @@ pub trait ValidityContext {
     fn is_known_key(&self, key: &KeyFingerprint) -> bool;
 }
 
-/// What the cookies amount to.
+/// The result of validating the session cookies.
 #[derive(Debug)]
 pub enum SessionStatus {
     /// No session.
     None(NoSessionReason),
-    /// One that lives.
+    /// A session that may be used.
     Live(LiveSession),
-    /// One whose JWT must be refreshed first.
+    /// A session whose JWT must be refreshed first.
     NeedsRefresh(NeedsRefresh),
 }
 
 /// A session whose JWT must be refreshed before it may be used.
 #[derive(Debug)]
 pub struct NeedsRefresh {
-    /// What it is refreshed with.
+    /// The refresh token and its session.
     pub refresh: RefreshGrant,
     /// The last activity that the cookies know of.
     pub last_activity: Timestamp,
@@ -219,8 +225,8 @@ pub struct NeedsRefresh {
 }
 
 impl NeedsRefresh {
-    /// The session all the same, for a little while after its JWT expired: only for when the provider cannot be asked.
-    /// Everything but the JWT's end counts as ever, as of `now`.
+    /// The session, if its JWT expired less than `grace` ago. To be used only while the provider is
+    /// unavailable. All other checks apply as usual, as of `now`.
     pub fn within(
         &self,
         grace: Duration,
@@ -241,7 +247,7 @@ impl NeedsRefresh {
     }
 }
 
-/// What a session is known by, whichever cookie tells it.
+/// The session data that the JWT and refresh cookies have in common.
 struct Known<'a> {
     sid: &'a SessionId,
     subject: &'a Subject,
@@ -272,7 +278,7 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Judges `presented` at `now`.
+/// Validates the session cookies at `now`.
 pub fn validate(
     presented: PresentedSession,
     now: Timestamp,
@@ -298,8 +304,8 @@ pub fn validate(
     {
         return SessionStatus::None(NoSessionReason::CookieMismatch);
     }
-    // A `activity` cookie of another session is a late answer's; leaving it out can only shorten the session, as the tokens
-    // themselves tell of an activity that is no later.
+    // An activity cookie of another session was set by a late response. Ignoring it can only
+    // shorten the session: `active_at` in the tokens is never later than the activity cookie.
     let activity = activity.filter(|activity| activity.sid == *known.sid);
     let last_activity = activity.map_or(known.active_at, |activity| activity.last_activity);
     if let Some(why) = why_over(&known, last_activity, now, limits, outside) {
@@ -325,7 +331,7 @@ pub fn validate(
     }
 }
 
-/// What ends a session whatever its JWT says.
+/// The checks that do not depend on the JWT: revocation, absolute timeout and idle timeout.
 fn why_over(
     known: &Known<'_>,
     last_activity: Timestamp,
@@ -386,7 +392,7 @@ mod tests {
         Timestamp::from_secs(100_000 + secs)
     }
 
-    /// Logged in at 0, JWT good until 300.
+    /// Started at 0; its JWT is valid until 300.
     fn session() -> Arc<Session> {
         Arc::new(Session {
             identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),

@@ -1,4 +1,5 @@
-//! The one body type of requests and responses: concrete, streamed, and watched to its last byte.
+//! The HTTP body type of requests and responses: concrete, streamed, with an observer until its
+//! end.
 
 use std::io;
 use std::pin::Pin;
@@ -9,17 +10,18 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// A request or response body that is passed on as it arrives.
+/// A request or response body that is forwarded as it arrives.
 #[derive(Default)]
 pub struct Body {
     source: Source,
     keeps_trailers: bool,
-    /// Whether the source says when it has ended: it may have been cut otherwise, and give nothing more.
+    /// Whether the source reports its end. If it yields nothing more without having done so, it was
+    /// truncated.
     says_its_end: bool,
     watcher: Option<Box<dyn BodyObserver>>,
 }
 
-/// A body that somebody else reads for us.
+/// A custom source of a body.
 pub type Reader = dyn HttpBody<Data = Bytes, Error = BodyError> + Send;
 
 #[derive(Default)]
@@ -31,17 +33,17 @@ enum Source {
     Read(Pin<Box<Reader>>),
 }
 
-/// Says whether what permitted a stream still holds: the session behind it has not ended meanwhile.
+/// Tells whether the session or token that permitted a stream is still valid.
 #[derive(Clone)]
 pub struct ValidityCheck(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl ValidityCheck {
-    /// Asks `is_valid` each time.
+    /// A check that calls `is_valid` each time.
     pub fn new(is_valid: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(is_valid))
     }
 
-    /// Whether it does.
+    /// Whether the stream is still permitted.
     pub fn is_valid(&self) -> bool {
         (self.0)()
     }
@@ -53,33 +55,34 @@ impl std::fmt::Debug for ValidityCheck {
     }
 }
 
-/// Told what passes through a [`Body`]: how the access log and the metrics learn of its end.
+/// Observes a [`Body`], for the access log and the metrics.
 pub trait BodyObserver: Send {
-    /// Asked before each read; an answer other than `Ready(Ok)` holds or ends the body (deadlines, revocations).
+    /// Called before each read. An error ends the body, for example at a deadline or after a
+    /// revocation.
     ///
     /// # Errors
-    /// Why the body is to be cut here.
+    /// Why the body must end now.
     fn poll_admit(&mut self, _cx: &mut Context<'_>) -> Result<(), BodyError> {
         Ok(())
     }
 
-    /// `bytes` more went through.
+    /// Called for each chunk of data with its length in bytes.
     fn passed(&mut self, bytes: usize);
 
-    /// Nothing more will come: called once, at the last byte, at an error, or when the body is dropped early.
+    /// Called once: after the last byte, at an error, or when the body is dropped before its end.
     fn ended(self: Box<Self>, end: BodyEnd);
 }
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyEnd {
-    /// All of it went through.
+    /// The body is complete.
     Complete,
-    /// The side that sends it broke off.
+    /// The sender failed.
     Broken,
-    /// Its watcher ended it.
+    /// The observer ended it.
     Cut,
-    /// The side that reads it went away.
+    /// The receiver dropped it before its end.
     Abandoned,
 }
 
@@ -89,33 +92,33 @@ pub enum BodyError {
     /// The peer's stream failed.
     #[error("the body's stream broke off")]
     Stream(#[from] hyper::Error),
-    /// The backend's connection failed.
+    /// The upstream connection failed.
     #[error("the backend's answer broke off")]
     Backend(#[source] io::Error),
-    /// The session that permitted it has ended.
+    /// The session or token that permitted it is no longer valid.
     #[error("the session behind the stream has ended")]
     SessionOver,
-    /// It lasted as long as any may.
+    /// It reached the maximum duration.
     #[error("the stream is as old as any may be")]
     TooOld,
-    /// It ended before its end.
+    /// It ended early.
     #[error("the body was cut short")]
     CutShort,
-    /// Nothing came for too long.
+    /// No data arrived before the timeout.
     #[error("the body stalled")]
     Stalled,
-    /// There are more trailers than any may have.
+    /// The trailers exceed the limit.
     #[error("the body has too many trailers")]
     TooManyTrailers,
 }
 
 impl Body {
-    /// A body of no bytes.
+    /// An empty body.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// A body that is at hand as a whole.
+    /// A body that is completely in memory.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         Self::of(Source::Full(bytes.into()))
     }
@@ -125,27 +128,29 @@ impl Body {
         Self::of(Source::Streamed(incoming))
     }
 
-    /// A body that `reader` brings. Its trailers pass: whoever made the reader has judged them.
+    /// A body from a custom source, with its trailers: the source is responsible for filtering
+    /// them.
     pub fn read_by(reader: Pin<Box<Reader>>) -> Self {
         Self::of(Source::Read(reader)).with_trailers()
     }
 
-    /// The same body, which came over HTTP/2: to hyper a stream that was reset without an error (RFC 9113 section 8.1)
-    /// looks as if it had ended, and it has not.
+    /// Marks the body as received over HTTP/2. To hyper, a stream that was reset without an error
+    /// (RFC 9113 section 8.1) looks like one that ended, although it was truncated.
     #[must_use]
     pub fn over_http2(mut self) -> Self {
         self.says_its_end = true;
         self
     }
 
-    /// The same body with its trailers, as they arrive: for whoever judges them before they go on.
+    /// Keeps the trailers, which are dropped by default. The caller must filter them before they
+    /// are forwarded.
     #[must_use]
     pub fn with_trailers(mut self) -> Self {
         self.keeps_trailers = true;
         self
     }
 
-    /// The same body, watched. A watcher that was set before is told that the body was abandoned.
+    /// Sets the observer. A previous observer is told that the body was abandoned.
     #[must_use]
     pub fn watched(mut self, watcher: Box<dyn BodyObserver>) -> Self {
         self.finish(BodyEnd::Abandoned);
@@ -199,7 +204,8 @@ impl HttpBody for Body {
         };
         let next = match next {
             Some(Ok(frame)) if frame.is_trailers() => {
-                // They end the body, also where they are not wanted: they arrive as sent, under any header's name.
+                // Trailers end the body. They are unfiltered and may have any header's name, so
+                // they are dropped unless requested.
                 this.source = Source::Empty;
                 this.keeps_trailers.then_some(Ok(frame))
             }
@@ -210,7 +216,8 @@ impl HttpBody for Body {
                 if let (Some(watcher), Some(data)) = (&mut this.watcher, frame.data_ref()) {
                     watcher.passed(data.len());
                 }
-                // hyper does not poll a sized body again after its last byte, so the end is noticed here.
+                // hyper does not poll a sized body again after its last byte, so the end is
+                // detected here.
                 if this.is_end_stream() {
                     this.finish(BodyEnd::Complete);
                 }

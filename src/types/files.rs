@@ -1,10 +1,10 @@
-//! What tells that a file is another one than before, without reading it: also where a mounted volume replaces the folder
-//! behind a symbolic link, as Kubernetes does.
+//! File fingerprints: detect a changed file by its metadata, without reading it. They resolve
+//! symbolic links, because Kubernetes updates mounted volumes by replacing one.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// A file as it is now; `None` while there is none.
+/// The resolved path and metadata of a file; `None` if it cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileFingerprint(Option<(PathBuf, Identity)>);
 
@@ -17,7 +17,7 @@ struct Identity {
 }
 
 impl FileFingerprint {
-    /// Looks at the file behind every link.
+    /// The fingerprint of the file at `path`, after resolving symbolic links.
     pub fn of(path: &Path) -> Self {
         let found = path
             .canonicalize()

@@ -1,4 +1,4 @@
-//! Words that every floor uses: secrets, time, addresses, the standards' own terms, and the one body type.
+//! Basic types: secrets, time, addresses, OAuth values, request targets and the HTTP body.
 
 pub mod body;
 pub mod files;

@@ -1,4 +1,4 @@
-//! Where things are: web origins, and what may be called loopback.
+//! Network addresses: web origins, listen addresses, loopback hosts and client networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
-/// A web origin: scheme, host and port, nothing more (RFC 6454 section 4). Host in lower-case ASCII.
+/// A web origin: scheme, host and port (RFC 6454 section 4). The host is lower-case ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     secure: bool,
@@ -16,7 +16,7 @@ pub struct Origin {
     authority: String,
 }
 
-/// Why a text is not an [`Origin`].
+/// Why a string is not an [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseOriginError {
     /// Not an absolute URL.
@@ -31,10 +31,10 @@ pub enum ParseOriginError {
 }
 
 impl Origin {
-    /// Reads an origin such as `https://store.example.com`; a trailing `/` is forgiven.
+    /// Parses an origin such as `https://store.example.com`. A trailing `/` is accepted.
     ///
     /// # Errors
-    /// Anything that is not exactly scheme, host and optional port.
+    /// Anything other than a scheme, a host and an optional port.
     pub fn parse(text: &str) -> Result<Self, ParseOriginError> {
         let url = Url::parse(text).map_err(|_| ParseOriginError::Unparsable)?;
         let secure = match url.scheme() {
@@ -81,17 +81,18 @@ impl Origin {
         &self.host
     }
 
-    /// The port, also where it is the scheme's default.
+    /// The port, also if it is the scheme's default.
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as a `Host` field has them: the port only where it is not the scheme's default.
+    /// Host and port as in a `Host` header: the port is included only if it is not the scheme's
+    /// default.
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// Whether the value of a `Host` field names this origin: case does not count, nor does a default port.
+    /// Whether the value of a `Host` header names this origin. Ignores case and a default port.
     pub fn is_named_by(&self, authority: &str) -> bool {
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => match port.parse::<u16>() {
@@ -119,17 +120,17 @@ const fn default_port(secure: bool) -> u16 {
     if secure { 443 } else { 80 }
 }
 
-/// How a request came.
+/// The connection that a request arrived on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionInfo {
-    /// The other end of the connection; `None` for a Unix domain socket.
+    /// The peer's address; `None` for a Unix domain socket.
     pub peer: Option<SocketAddr>,
-    /// Whether it came over TLS.
+    /// Whether the connection uses TLS.
     pub secure: bool,
 }
 
-/// The network that counts as one client: the address itself for IPv4, its /64 for IPv6, since one subscriber controls a
-/// whole /64.
+/// The network that counts as one client: the address itself for IPv4, its /64 for IPv6, because
+/// one subscriber controls a whole /64.
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -139,7 +140,8 @@ pub fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether `host` can only mean this machine: `localhost`, names under it (RFC 6761 section 6.3), `127.0.0.0/8`, `[::1]`.
+/// Whether `host` is a loopback host: `localhost`, a name under it (RFC 6761 section 6.3),
+/// `127.0.0.0/8` or `[::1]`.
 pub fn is_loopback_host(host: &str) -> bool {
     match Host::parse(host) {
         Ok(Host::Domain(name)) => {
@@ -152,16 +154,16 @@ pub fn is_loopback_host(host: &str) -> bool {
     }
 }
 
-/// Where to listen: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/doorward.sock`.
+/// A listen address: `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/doorward.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ListenAddr {
-    /// An address and a port; port 0 lets the system choose.
+    /// An IP address and a port; with port 0 the system chooses a free one.
     Tcp(SocketAddr),
-    /// A Unix domain socket's path.
+    /// The path of a Unix domain socket.
     Unix(PathBuf),
 }
 
-/// A text that is no [`ListenAddr`].
+/// The string is not a [`ListenAddr`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("neither `address:port` nor `unix:/path`")]
 pub struct ParseListenAddrError;

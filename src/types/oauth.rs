@@ -1,5 +1,5 @@
-//! The standards' own words as types (RFC 6749, RFC 7636, OpenID Connect Core), so that one string
-//! cannot be passed where another is meant, and none that is a credential can be printed.
+//! OAuth and OpenID Connect values as types (RFC 6749, RFC 7636, OpenID Connect Core), so that one
+//! string cannot be passed in place of another, and no credential can be printed.
 
 use std::fmt;
 
@@ -18,12 +18,12 @@ macro_rules! string_newtype {
         pub struct $name(String);
 
         impl $name {
-            /// Takes the word as it is.
+            /// Wraps `value` without checks.
             pub fn new(word: impl Into<String>) -> Self {
                 Self(word.into())
             }
 
-            /// The word.
+            /// The value.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -44,19 +44,19 @@ macro_rules! secret_newtype {
         pub struct $name(Secret<String>);
 
         impl $name {
-            /// Takes the word as it is.
+            /// Wraps `value` without checks.
             pub fn new(word: impl Into<String>) -> Self {
                 Self(Secret::new(word.into()))
             }
 
-            /// The word itself; never log what this returns.
+            /// The value; never log it.
             pub fn expose(&self) -> &str {
                 self.0.expose()
             }
         }
 
         impl Serialize for $name {
-            /// Writes the word itself: only sealed structures may hold one.
+            /// Writes the value in plain text: only payloads of seals may contain one.
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.expose())
             }
@@ -79,31 +79,34 @@ string_newtype! {
     ClientId
 }
 string_newtype! {
-    /// `sub`: the person, unique and never reassigned within the issuer (OpenID Connect Core section 2).
+    /// `sub`: the user, unique and never reassigned within the issuer (OpenID Connect Core section
+    /// 2).
     Subject
 }
 string_newtype! {
-    /// `sid`: the provider's own name for its session (OpenID Connect Back-Channel Logout section 2.1).
+    /// `sid`: the provider's session ID (OpenID Connect Back-Channel Logout section 2.1).
     ProviderSid
 }
 string_newtype! {
-    /// `jkt`: the SHA-256 thumbprint of a public key, in base64url (RFC 7638, RFC 9449 section 6.1).
+    /// `jkt`: the SHA-256 thumbprint of a public key, in base64url (RFC 7638, RFC 9449 section
+    /// 6.1).
     JwkThumbprint
 }
 string_newtype! {
-    /// The name an operator gave an app in the configuration file.
+    /// An app's name in the configuration file.
     AppName
 }
 string_newtype! {
-    /// The name an operator gave a provider in the configuration file.
+    /// A provider's name in the configuration file.
     ProviderName
 }
 string_newtype! {
-    /// Doorward's own name for one session: 128 random bits, new at every login.
+    /// Doorward's session ID: 128 random bits, new at every login, against session fixation.
     SessionId
 }
 string_newtype! {
-    /// `nonce`: ties an ID token to the login attempt that asked for it (OpenID Connect Core section 3.1.2.1).
+    /// `nonce`: binds an ID token to the login attempt that requested it (OpenID Connect Core
+    /// section 3.1.2.1).
     Nonce
 }
 
@@ -120,7 +123,7 @@ secret_newtype! {
     AuthorizationCode
 }
 secret_newtype! {
-    /// `state` as it travels through the browser (RFC 6749 section 10.12).
+    /// `state` as it is sent through the browser (RFC 6749 section 10.12).
     State
 }
 secret_newtype! {
@@ -136,7 +139,7 @@ secret_newtype! {
     IdToken
 }
 
-/// `code_verifier` (RFC 7636 section 4.1). Not `Clone`: it is sent once.
+/// `code_verifier` (RFC 7636 section 4.1). Not `Clone`, because it is sent once.
 #[derive(Debug)]
 pub struct PkceVerifier(Secret<String>);
 
@@ -146,12 +149,12 @@ impl PkceVerifier {
         Self(Secret::new(URL_SAFE_NO_PAD.encode(entropy)))
     }
 
-    /// A verifier that was sealed into a login attempt.
+    /// A verifier from a sealed login attempt.
     pub fn from_sealed(verifier: String) -> Self {
         Self(Secret::new(verifier))
     }
 
-    /// The verifier itself.
+    /// The verifier; never log it.
     pub fn expose(&self) -> &str {
         self.0.expose()
     }
@@ -163,40 +166,41 @@ impl PkceVerifier {
 }
 
 impl Nonce {
-    /// Whether the token's `nonce` is this one, in constant time.
+    /// Whether `other` is equal, in constant time.
     pub fn matches(&self, other: &str) -> bool {
         same_bytes(self.0.as_bytes(), other.as_bytes())
     }
 }
 
-/// What names a provider's key by its content, whatever its `kid`: the first half of a SHA-256.
+/// Identifies a provider's key by its content, independently of its `kid`: the first half of a
+/// SHA-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyFingerprint([u8; 16]);
 
 impl KeyFingerprint {
-    /// The fingerprint that is this half of a hash.
+    /// The fingerprint from the first half of a hash.
     pub const fn new(half: [u8; 16]) -> Self {
         Self(half)
     }
 }
 
-/// How often a session's tokens were rotated: 0 at login, one more at every refresh.
+/// The number of token rotations of a session: 0 at login, incremented by every refresh.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct Generation(u32);
 
 impl Generation {
-    /// The generation a login begins with.
+    /// The generation at login.
     pub const FIRST: Self = Self(0);
 
-    /// The generation after this one.
+    /// The next generation.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The bare number, for logs.
+    /// The number, for logs.
     pub const fn number(self) -> u32 {
         self.0
     }

@@ -1,4 +1,4 @@
-//! The one wrapper for values that must never be printed, and that are wiped when dropped.
+//! Secret values: redacted in output and zeroed when dropped.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// A value that is redacted in `Debug`, has no `Display`, and is zeroed when dropped.
 ///
-/// Reading it takes an explicit [`Secret::expose`], so that a search finds every place that does.
+/// Reading it takes an explicit [`Secret::expose`], so that every use can be found by a search.
 #[derive(Clone)]
 pub struct Secret<T: Zeroize>(Zeroizing<T>);
 
@@ -17,7 +17,7 @@ impl<T: Zeroize> Secret<T> {
         Self(Zeroizing::new(value))
     }
 
-    /// The value itself; never log what this returns.
+    /// The value; never log it.
     pub fn expose(&self) -> &T {
         &self.0
     }
@@ -38,7 +38,7 @@ impl<T: Zeroize + AsRef<[u8]>> PartialEq for Secret<T> {
 
 impl<T: Zeroize + AsRef<[u8]>> Eq for Secret<T> {}
 
-/// Whether two byte strings are equal, in time that depends on their lengths only.
+/// Whether two byte strings are equal. The time depends on their lengths only.
 pub fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     verify_slices_are_equal(a, b).is_ok()
 }

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 
 use http::Uri;
 
-/// Longest target that is read at all, in bytes.
+/// Maximum length of a target, in bytes.
 pub const MAX_TARGET: usize = 16 * 1024;
 
-/// A canonical path (RFC 3986 section 6.2.2: unreserved characters decoded, escapes in upper case) and its query.
+/// A canonical path and a query. In the path, unreserved characters are decoded and escapes are in
+/// upper case (RFC 3986 section 6.2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
@@ -17,10 +18,10 @@ pub struct Target {
     ambiguities: PathAmbiguities,
 }
 
-/// Why a target is refused whatever the app tolerates.
+/// Why a target is rejected, regardless of an app's `allow_ambiguous_paths`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Neither a path nor an absolute URL with one.
+    /// Neither a path nor an absolute URL with a path.
     #[error("the request target is not a path")]
     NotAPath,
     /// Longer than [`MAX_TARGET`].
@@ -32,36 +33,36 @@ pub enum TargetError {
     /// A `\`, plain or escaped.
     #[error("the path has a backslash")]
     Backslash,
-    /// A control character, plain or escaped, NUL among them.
+    /// A control character such as NUL, plain or escaped.
     #[error("the path has a control character")]
     ControlCharacter,
-    /// A `%` that two hexadecimal digits do not follow.
+    /// A `%` that is not followed by two hexadecimal digits.
     #[error("the path has an incomplete escape")]
     BadEscape,
-    /// A character that must be escaped in a URL and was not, `#` among them.
+    /// A character that must be escaped in a URL, such as `#`, and is not.
     #[error("the path has a character that must be escaped")]
     Unescaped,
 }
 
-/// Spellings that some backends read one way and some another; each can be tolerated per app.
+/// Spellings that servers interpret differently. Each can be allowed per app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathAmbiguity {
     /// An empty segment: `//`.
     DoubleSlash,
     /// `%2F`.
     EncodedSlash,
-    /// `;` or `%3B`: path parameters to some servers.
+    /// `;` or `%3B`: some servers strip path parameters.
     Semicolon,
-    /// `%25`: the path means something else when decoded twice.
+    /// `%25`: the path changes when it is decoded twice.
     EncodedPercent,
-    /// `%3F` or `%23`: a query or fragment to who decodes too early.
+    /// `%3F` or `%23`: a server that decodes before it splits finds a query or fragment.
     EncodedDelimiter,
-    /// Escapes that are not UTF-8, overlong forms of `.` and `/` among them.
+    /// Escapes that are not UTF-8, such as overlong forms of `.` and `/`.
     NotUtf8,
 }
 
 impl PathAmbiguity {
-    /// Every oddity, with the name it has in the configuration file.
+    /// Every ambiguity, with its name in the configuration file.
     pub const NAMED: [(&'static str, Self); 6] = [
         ("double-slash", Self::DoubleSlash),
         ("encoded-slash", Self::EncodedSlash),
@@ -81,37 +82,37 @@ impl PathAmbiguity {
 pub struct PathAmbiguities(u8);
 
 impl PathAmbiguities {
-    /// None.
+    /// The empty set.
     pub const NONE: Self = Self(0);
 
-    /// The set with `oddity` in it.
+    /// The set with `ambiguity` added.
     #[must_use]
     pub const fn with(self, oddity: PathAmbiguity) -> Self {
         Self(self.0 | oddity.bit())
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether all of these are among `allowed`.
+    /// Whether the set is a subset of `allowed`.
     pub const fn within(self, allowed: Self) -> bool {
         self.0 & !allowed.0 == 0
     }
 }
 
 impl Target {
-    /// Brings the target of a request into canonical form.
+    /// The canonical target of a request.
     ///
     /// # Errors
-    /// [`TargetError`]: a path that two parsers could read apart.
+    /// [`TargetError`] if two parsers could read the path differently.
     pub fn read(uri: &Uri) -> Result<Self, TargetError> {
         let sent = uri.path_and_query().ok_or(TargetError::NotAPath)?;
         Self::parse(sent.path(), sent.query())
     }
 
-    /// Brings `path` into canonical form; `query` is kept as it is, since no rule depends on it.
+    /// The canonical form of `path`. `query` stays unchanged, because no rule depends on it.
     ///
     /// # Errors
     /// [`TargetError`], as for [`Target::read`].
@@ -136,28 +137,28 @@ impl Target {
         })
     }
 
-    /// The canonical path: what rules match and what is sent.
+    /// The canonical path, which rules match and the app receives.
     pub fn path(&self) -> &str {
         self.text.get(..self.path_len).unwrap_or_default()
     }
 
-    /// The query as it came, without its `?`.
+    /// The unchanged query, without its `?`.
     pub fn query(&self) -> Option<&str> {
         self.text.get(self.path_len + 1..)
     }
 
-    /// Path and query as they are sent upstream.
+    /// Path and query, as sent upstream.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The oddities of the path.
+    /// The ambiguities of the path.
     pub const fn ambiguities(&self) -> PathAmbiguities {
         self.ambiguities
     }
 }
 
-/// The canonical spelling of a path and its oddities. Patterns of rules go through the same function.
+/// The canonical form of a path, and its ambiguities. Also used for the patterns of rules.
 pub fn canonical_path(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), TargetError> {
     let (text, mut ambiguities) = if path.contains('%') {
         unescape_unreserved(path)?
@@ -224,7 +225,7 @@ fn unescape_unreserved(path: &str) -> Result<(Cow<'_, str>, PathAmbiguities), Ta
     Ok((Cow::Owned(text), ambiguities))
 }
 
-/// Whether a segment is `.` or `..` once everything is decoded, encoded slashes and semicolons among it.
+/// Whether a segment of the fully decoded path is `.` or `..`, without path parameters.
 fn has_dot_segment(decoded: &[u8]) -> bool {
     decoded
         .split(|byte| *byte == b'/')

@@ -1,5 +1,5 @@
-//! Time as data. Nothing below the composition root reads a clock: `now` is always an argument,
-//! taken once a request from a [`Clock`], so that tests move time by hand.
+//! Time: timestamps and clocks. Only [`SystemClock`] reads the system's clock. Pure functions take
+//! `now` as an argument, and each request reads its [`Clock`] once, so that tests control the time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Whole seconds since 1970-01-01T00:00:00Z (a NumericDate of RFC 7519 section 2, without the fraction).
+/// Whole seconds since 1970-01-01T00:00:00Z (a NumericDate of RFC 7519 section 2, without the
+/// fraction).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -48,13 +49,13 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where `now` comes from.
+/// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
 }
 
-/// The system's clock: the only place that reads it.
+/// The system's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -69,22 +70,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved: for tests, which wait for nothing.
+/// A clock for tests that only changes when set.
 #[derive(Debug)]
 pub struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    /// A clock that shows `start`.
+    /// A clock set to `start`.
     pub const fn starting_at(start: Timestamp) -> Self {
         Self(AtomicU64::new(start.secs()))
     }
 
-    /// Moves the clock forward by whole seconds.
+    /// Advances the clock by whole seconds.
     pub fn advance(&self, span: Duration) {
         self.0.fetch_add(span.as_secs(), Ordering::SeqCst);
     }
 
-    /// Sets the clock back by whole seconds, as an administrator or a time server may.
+    /// Sets the clock back by whole seconds, as a time server may.
     pub fn set_back(&self, span: Duration) {
         self.0.fetch_sub(span.as_secs(), Ordering::SeqCst);
     }
