@@ -125,10 +125,10 @@ impl Worker {
 /// A WebSocket has no end of its own to wait for, so its sides are told at once; only a frame that is under way has until
 /// the deadline.
 async fn end_tunnels(tunnels: &Tunnels, deadline: Duration) {
-    tunnels.go_away();
+    tunnels.close_all();
     if timeout(deadline, tunnels.all_ended()).await.is_err() {
         tracing::warn!(left = tunnels.open(), "upgraded_connections_cut");
-        tunnels.cut();
+        tunnels.abort_all();
         // Ended tunnels still have to be polled to let go of their sockets.
         let _ = timeout(Duration::from_secs(1), tunnels.all_ended()).await;
     }

@@ -148,7 +148,7 @@ impl Proxy {
         let upstream = self
             .upstreams
             .get(app_ref.index)
-            .ok_or(UpstreamError::Unforwardable("its app"))?;
+            .ok_or(UpstreamError::NotForwardable("its app"))?;
         let by_session = permit.session().map(|live| self.auth.holds(app_ref, live));
         let validity = by_session.or_else(|| {
             permit

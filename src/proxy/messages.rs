@@ -302,7 +302,7 @@ pub(super) const fn of_busy() -> ErrorText {
 
 /// The words for a backend that gave no answer.
 pub(super) const fn of_upstream(error: &UpstreamError) -> ErrorText {
-    if error.is_clients() {
+    if error.is_client_error() {
         return text(
             "The request broke off",
             "It did not arrive whole.",

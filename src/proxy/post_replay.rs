@@ -79,7 +79,7 @@ pub(super) async fn read_replay_request(
     let mut bytes = timeout(REPLAY_TIMEOUT, read)
         .await
         .unwrap_or(Err(ReadBodyError::Incomplete))
-        .map_err(|_| UpstreamError::RequestBroke)?;
+        .map_err(|_| UpstreamError::RequestBodyAborted)?;
     Ok(ReplayBody {
         post_id: PostId::in_body(&bytes),
         body: Body::full(std::mem::take(&mut *bytes)),

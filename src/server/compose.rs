@@ -373,12 +373,12 @@ fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError
         .map(HeaderTemplate::name);
     let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str));
     let headers = if app.native.is_some() {
-        headers.keeping_proofs()
+        headers.dropping_dpop_proofs()
     } else {
         headers
     };
     let headers = if app.bearer.is_some() {
-        headers.taking_tokens()
+        headers.dropping_access_tokens()
     } else {
         headers
     };

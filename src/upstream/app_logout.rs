@@ -1,29 +1,35 @@
-//! Logging a person out of the app itself: a request of our own to the app's logout address, with the cookies that the
-//! browser keeps for the app and without a word about who it is. Not a second door: nothing that the browser sent but
-//! these cookies goes in, and nothing of the answer but its cookies comes out.
+//! App logout: a request from Doorward to the app's own logout endpoint, with the browser's cookies
+//! for the app and without identity headers. It cannot bypass authorization: of the browser's
+//! request only cookies and two descriptive headers are sent, and of the response only status and
+//! cookies are used.
 
 use http::header::{ACCEPT_LANGUAGE, COOKIE, ORIGIN, REFERER, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
-use super::{ForwardRequest, Upstream, UpstreamError, send};
+use super::client::Upstream;
+use super::error::UpstreamError;
+use super::forward::send;
+use super::request::ForwardRequest;
 use crate::policy::app::{App, AppLogout};
 use crate::policy::request_info::RequestInfo;
 use crate::types::body::Body;
 
-/// Most cookies of the answer that are passed on, and most bytes of all of them.
-const MAX_LINES: usize = 16;
-const MAX_BYTES: usize = 4096;
+/// Maximum number of `Set-Cookie` headers that are returned to the browser.
+const MAX_COOKIES: usize = 16;
+/// Maximum total size of these headers in bytes.
+const MAX_COOKIE_BYTES: usize = 4096;
 
-/// What the app did.
+/// The app's response to a logout.
 #[derive(Debug)]
-pub struct LoggedOut {
-    /// The answer's status.
+pub struct AppLogoutResponse {
+    /// The status.
     pub status: StatusCode,
-    /// Its `Set-Cookie` lines.
+    /// The `Set-Cookie` headers.
     pub cookies: Vec<HeaderValue>,
 }
 
-/// Asks the app to end its own session with the browser that sent `client`. `None`: the browser keeps no cookie for it.
+/// Asks the app to end its session with the browser whose headers are `client`. Returns `None` if
+/// the browser sent no cookies for the app.
 ///
 /// # Errors
 /// See [`UpstreamError`].
@@ -33,20 +39,20 @@ pub async fn send_app_logout(
     logout: &AppLogout,
     info: &RequestInfo,
     client: &HeaderMap,
-) -> Option<Result<LoggedOut, UpstreamError>> {
-    let cookies = upstream.plan.headers.foreign_cookies(client)?;
+) -> Option<Result<AppLogoutResponse, UpstreamError>> {
+    let cookies = upstream.plan.headers.app_cookies(client)?;
     let mut request = Request::new(Body::empty());
     *request.method_mut() = logout.method.clone();
     let headers = request.headers_mut();
     headers.insert(COOKIE, cookies);
-    // Some apps tie a session to these.
+    // Some apps bind a session to these headers.
     for name in [USER_AGENT, ACCEPT_LANGUAGE] {
         if let Some(value) = client.get(&name) {
             headers.insert(name, value.clone());
         }
     }
     if logout.method == Method::POST {
-        // It comes from the app's own origin: a logout that did not was refused.
+        // Logouts from another origin were rejected before.
         let origin = app.origin.to_string();
         headers.extend(
             HeaderValue::try_from(format!("{origin}/"))
@@ -67,25 +73,25 @@ pub async fn send_app_logout(
         forwarded_host: app.origin.authority(),
         consume_authorization: true,
         authenticated: false,
-        holds: None,
+        validity: None,
     };
     let (mut parts, body) = request.into_parts();
-    let answer = send(upstream, forward, &mut parts, body).await;
-    Some(answer.map(|answer| {
-        let mut room = MAX_BYTES;
-        let lines = answer
+    let response = send(upstream, forward, &mut parts, body).await;
+    Some(response.map(|response| {
+        let mut remaining = MAX_COOKIE_BYTES;
+        let cookies = response
             .headers()
             .get_all(SET_COOKIE)
             .iter()
-            .take(MAX_LINES)
-            .take_while(|line| {
-                let fits = line.len() <= room;
-                room = room.saturating_sub(line.len());
+            .take(MAX_COOKIES)
+            .take_while(|cookie| {
+                let fits = cookie.len() <= remaining;
+                remaining = remaining.saturating_sub(cookie.len());
                 fits
             });
-        LoggedOut {
-            status: answer.status(),
-            cookies: lines.cloned().collect(),
+        AppLogoutResponse {
+            status: response.status(),
+            cookies: cookies.cloned().collect(),
         }
     }))
 }

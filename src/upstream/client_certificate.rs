@@ -1,5 +1,6 @@
-//! What Doorward shows a backend that asks for a certificate (RFC 8446 section 4.3.2), and its renewal: new files are
-//! taken within seconds, for new connections, and while they are bad the old ones stay.
+//! Client certificate for mutual TLS with a backend (RFC 8446 section 4.3.2). Changed files are
+//! reloaded within seconds, for new connections. If they cannot be loaded, the current certificate
+//! stays in use.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,22 +19,35 @@ use tokio::time::sleep;
 use crate::telemetry::metrics::Metrics;
 use crate::types::files::FileFingerprint;
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A certificate with its chain and its private key, as the files of an app say it, both PEM.
+/// A certificate chain and its private key, both from PEM files.
 pub struct ClientCertificate {
     cert_file: PathBuf,
     key_file: PathBuf,
-    /// The files when they were first read.
-    first: [FileFingerprint; 2],
-    shown: ArcSwap<CertifiedKey>,
+    /// The files' fingerprints before the first load.
+    initial: Fingerprints,
+    current: ArcSwap<CertifiedKey>,
 }
 
-/// Why there is nothing to show.
+/// Fingerprints of both files.
+#[derive(Clone, PartialEq, Eq)]
+struct Fingerprints {
+    cert: FileFingerprint,
+    key: FileFingerprint,
+}
+
+/// The fingerprints of both files, and the result of a reload if they changed.
+struct FileCheck {
+    fingerprints: Fingerprints,
+    reloaded: Option<Result<(), ClientCertificateError>>,
+}
+
+/// Why a client certificate cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientCertificateError {
-    /// A file cannot be read or holds nothing of the kind.
+    /// A file cannot be read or does not contain what is expected.
     #[error("`{}` cannot be used: {reason}", path.display())]
     File {
         /// The file.
@@ -41,13 +55,13 @@ pub enum ClientCertificateError {
         /// What is wrong.
         reason: String,
     },
-    /// Certificate and key do not make a working pair.
+    /// The certificate and the key do not belong together.
     #[error("the certificate and the key cannot be used together: {0}")]
     Pair(#[from] rustls::Error),
 }
 
 impl ClientCertificate {
-    /// Reads the files.
+    /// Loads the files.
     ///
     /// # Errors
     /// See [`ClientCertificateError`].
@@ -55,27 +69,27 @@ impl ClientCertificate {
         cert_file: PathBuf,
         key_file: PathBuf,
     ) -> Result<Arc<Self>, ClientCertificateError> {
-        let first = stamps(&cert_file, &key_file);
-        let shown = ArcSwap::from_pointee(read(&cert_file, &key_file)?);
+        let initial = Fingerprints::of(&cert_file, &key_file);
+        let current = ArcSwap::from_pointee(load(&cert_file, &key_file)?);
         Ok(Arc::new(Self {
             cert_file,
             key_file,
-            first,
-            shown,
+            initial,
+            current,
         }))
     }
 
-    /// Looks at the files for ever.
+    /// Checks the files forever and reloads them when they change.
     pub async fn keep_fresh(self: Arc<Self>, metrics: Arc<Metrics>) {
-        let mut known = self.first.clone();
+        let mut known = self.initial.clone();
         loop {
             sleep(CHECK_INTERVAL).await;
-            let (this, before) = (Arc::clone(&self), known.clone());
-            let Ok((stamps, outcome)) = spawn_blocking(move || this.look(&before)).await else {
+            let this = Arc::clone(&self);
+            let Ok(check) = spawn_blocking(move || this.check_files(&known)).await else {
                 return;
             };
-            known = stamps;
-            match outcome {
+            known = check.fingerprints;
+            match check.reloaded {
                 None => {}
                 Some(Ok(())) => {
                     metrics
@@ -95,33 +109,33 @@ impl ClientCertificate {
         }
     }
 
-    /// Reads the files anew if they are others than `known`. The stamps are taken first: what changes in between is
-    /// seen at the next look.
-    fn look(
-        &self,
-        known: &[FileFingerprint; 2],
-    ) -> (
-        [FileFingerprint; 2],
-        Option<Result<(), ClientCertificateError>>,
-    ) {
-        let stamps = stamps(&self.cert_file, &self.key_file);
-        if stamps == *known {
-            return (stamps, None);
+    /// Reloads the files if their fingerprints differ from `known`. Fingerprints are taken before
+    /// the reload, so that the next check sees a change in between.
+    fn check_files(&self, known: &Fingerprints) -> FileCheck {
+        let fingerprints = Fingerprints::of(&self.cert_file, &self.key_file);
+        let changed = fingerprints != *known;
+        FileCheck {
+            fingerprints,
+            reloaded: changed.then(|| self.reload()),
         }
-        let read =
-            read(&self.cert_file, &self.key_file).map(|shown| self.shown.store(Arc::new(shown)));
-        (stamps, Some(read))
+    }
+
+    fn reload(&self) -> Result<(), ClientCertificateError> {
+        let certificate = load(&self.cert_file, &self.key_file)?;
+        self.current.store(Arc::new(certificate));
+        Ok(())
     }
 }
 
 impl ResolvesClientCert for ClientCertificate {
-    /// Whichever authorities the backend names: it is the only one there is, and who is not content with it says so.
+    /// Always the one certificate, whatever authorities the backend accepts. A backend that does
+    /// not accept it ends the handshake.
     fn resolve(
         &self,
         _authorities: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(self.shown.load_full())
+        Some(self.current.load_full())
     }
 
     fn has_certs(&self) -> bool {
@@ -138,14 +152,16 @@ impl fmt::Debug for ClientCertificate {
     }
 }
 
-fn stamps(cert_file: &Path, key_file: &Path) -> [FileFingerprint; 2] {
-    [
-        FileFingerprint::of(cert_file),
-        FileFingerprint::of(key_file),
-    ]
+impl Fingerprints {
+    fn of(cert_file: &Path, key_file: &Path) -> Self {
+        Self {
+            cert: FileFingerprint::of(cert_file),
+            key: FileFingerprint::of(key_file),
+        }
+    }
 }
 
-fn read(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, ClientCertificateError> {
+fn load(cert_file: &Path, key_file: &Path) -> Result<CertifiedKey, ClientCertificateError> {
     let unusable = |path: &Path, reason: String| ClientCertificateError::File {
         path: path.to_owned(),
         reason,
@@ -170,19 +186,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_files_are_taken_and_bad_ones_are_not() {
+    fn check_files_loads_new_files_and_rejects_bad_ones() {
         let folder = tempfile::tempdir().unwrap();
-        let (cert, key) = (
-            folder.path().join("cert.pem"),
-            folder.path().join("key.pem"),
-        );
+        let cert = folder.path().join("cert.pem");
+        let key = folder.path().join("key.pem");
         let issue = |name: &str| {
             let issued = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
             std::fs::write(&cert, issued.cert.pem()).unwrap();
             std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
             issued.cert.der().clone()
         };
-        let shown = |certificate: &ClientCertificate| {
+        let current = |certificate: &ClientCertificate| {
             certificate.resolve(&[], &[]).unwrap().cert[0].clone()
         };
 
@@ -194,19 +208,25 @@ mod tests {
         );
         let first = issue("one.test");
         let certificate = ClientCertificate::read(cert.clone(), key.clone()).unwrap();
-        assert_eq!(shown(&certificate), first);
-        assert!(certificate.look(&certificate.first).1.is_none());
+        assert_eq!(current(&certificate), first);
+        assert!(
+            certificate
+                .check_files(&certificate.initial)
+                .reloaded
+                .is_none()
+        );
 
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-        let (known, outcome) = certificate.look(&certificate.first);
+        let check = certificate.check_files(&certificate.initial);
         assert!(matches!(
-            outcome,
+            check.reloaded,
             Some(Err(ClientCertificateError::Pair(_)))
         ));
-        assert_eq!(shown(&certificate), first);
+        assert_eq!(current(&certificate), first);
 
         let second = issue("two.test");
-        assert!(certificate.look(&known).1.unwrap().is_ok());
-        assert_eq!(shown(&certificate), second);
+        let check = certificate.check_files(&check.fingerprints);
+        assert!(check.reloaded.unwrap().is_ok());
+        assert_eq!(current(&certificate), second);
     }
 }

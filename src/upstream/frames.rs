@@ -1,119 +1,122 @@
-//! Where one WebSocket frame ends and the next begins (RFC 6455 section 5.2), so that a close frame of our own can
-//! stand between two of them. Only headers are read, however the bytes are cut into pieces, and what is kept is two
-//! numbers and two flags; payloads are nobody's business here. PURE.
+//! WebSocket frame boundaries (RFC 6455 section 5.2), so that a close frame can be inserted between
+//! two frames. Only frame headers are parsed, incrementally and with constant memory; payloads are
+//! skipped. PURE.
 
 /// The opcode of a close frame.
 const CLOSE: u8 = 8;
 
-/// The longest payload of a control frame (section 5.5), less the two bytes of the code.
-const MAX_REASON: usize = 123;
+/// Maximum length of a close reason: a control frame's payload (section 5.5) without the two bytes
+/// of the status code.
+const MAX_REASON_LEN: usize = 123;
 
-/// How far one direction of a WebSocket has come.
+/// Tracks frame boundaries in one direction of a WebSocket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Frames {
-    at: At,
-    /// Whether the frame under way is a close frame.
-    closes: bool,
-    closed: bool,
+pub(super) struct FrameTracker {
+    position: Position,
+    /// Whether the current frame is a close frame.
+    is_close_frame: bool,
+    close_seen: bool,
 }
 
-/// What the next byte is.
+/// The meaning of the next byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum At {
-    /// The first of a frame.
+enum Position {
+    /// The first byte of a frame.
     #[default]
     Boundary,
-    /// The one with the mask's flag and the short length.
+    /// The byte with the mask flag and the short length.
     ShortLength,
-    /// One of the `left` last bytes of a long length.
+    /// One of the `left` last bytes of an extended length.
     Length { left: u8, so_far: u64, mask: u64 },
-    /// One of so many until the frame ends: the mask and the payload.
+    /// One of the remaining bytes of the frame: masking key and payload.
     Rest(u64),
 }
 
-impl Frames {
-    /// Whether all frames so far are whole.
+impl FrameTracker {
+    /// Whether all frames so far are complete.
     pub(super) fn is_at_boundary(&self) -> bool {
-        self.at == At::Boundary
+        self.position == Position::Boundary
     }
 
-    /// Whether a whole close frame went by: its sender says nothing after it (section 5.5.1).
-    pub(super) const fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether a complete close frame was tracker. No frame follows it (section 5.5.1).
+    pub(super) const fn close_seen(&self) -> bool {
+        self.close_seen
     }
 
-    /// Takes in the next bytes.
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+    /// Processes the next bytes.
+    pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            let taken = self.step(bytes);
-            bytes = bytes.get(taken..).unwrap_or_default();
+            let consumed = self.step(bytes);
+            bytes = bytes.get(consumed..).unwrap_or_default();
         }
     }
 
-    /// How many of the next bytes belong to the frame under way: none at a boundary.
-    pub(super) fn rest_in(&self, bytes: &[u8]) -> usize {
-        let (mut ahead, mut count) = (*self, 0);
+    /// The number of bytes that belong to the current frame; zero at a boundary.
+    pub(super) fn remaining_in(&self, bytes: &[u8]) -> usize {
+        let mut ahead = *self;
+        let mut count = 0;
         while !ahead.is_at_boundary() && count < bytes.len() {
             count += ahead.step(bytes.get(count..).unwrap_or_default());
         }
         count
     }
 
-    /// Takes in at least one byte, and as many as the same part of the frame has; says how many those were.
+    /// Processes at least one byte, and at most the current part of the frame. Returns the number
+    /// of bytes processed.
     fn step(&mut self, bytes: &[u8]) -> usize {
         let Some(&byte) = bytes.first() else { return 0 };
-        let mut taken = 1;
-        self.at = match self.at {
-            At::Boundary => {
-                self.closes = byte & 0x0f == CLOSE;
-                At::ShortLength
+        let mut consumed = 1;
+        self.position = match self.position {
+            Position::Boundary => {
+                self.is_close_frame = byte & 0x0f == CLOSE;
+                Position::ShortLength
             }
-            At::ShortLength => {
+            Position::ShortLength => {
                 let mask = if byte & 0x80 == 0 { 0 } else { 4 };
                 match byte & 0x7f {
-                    126 => At::Length {
+                    126 => Position::Length {
                         left: 2,
                         so_far: 0,
                         mask,
                     },
-                    127 => At::Length {
+                    127 => Position::Length {
                         left: 8,
                         so_far: 0,
                         mask,
                     },
-                    short => At::Rest(u64::from(short) + mask),
+                    short => Position::Rest(u64::from(short) + mask),
                 }
             }
-            At::Length { left, so_far, mask } => {
+            Position::Length { left, so_far, mask } => {
                 let so_far = so_far << 8 | u64::from(byte);
                 if left > 1 {
-                    At::Length {
+                    Position::Length {
                         left: left - 1,
                         so_far,
                         mask,
                     }
                 } else {
-                    At::Rest(so_far.saturating_add(mask))
+                    Position::Rest(so_far.saturating_add(mask))
                 }
             }
-            At::Rest(left) => {
-                taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-                At::Rest(left.saturating_sub(taken as u64))
+            Position::Rest(left) => {
+                consumed = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                Position::Rest(left.saturating_sub(consumed as u64))
             }
         };
-        if self.at == At::Rest(0) {
-            self.at = At::Boundary;
-            self.closed |= self.closes;
+        if self.position == Position::Rest(0) {
+            self.position = Position::Boundary;
+            self.close_seen |= self.is_close_frame;
         }
-        taken
+        consumed
     }
 }
 
-/// A close frame with a status code (section 7.4) and a reason in plain words. A client masks what it sends, with a key
-/// that cannot be foreseen; a server never does (section 5.1).
+/// Builds a close frame with a status code (section 7.4) and a reason. A client masks its frames
+/// with an unpredictable key; a server does not (section 5.1).
 pub(super) fn close_frame(code: u16, reason: &str, mask: Option<[u8; 4]>) -> Vec<u8> {
     let mut payload = code.to_be_bytes().to_vec();
-    payload.extend(reason.bytes().filter(u8::is_ascii).take(MAX_REASON));
+    payload.extend(reason.bytes().filter(u8::is_ascii).take(MAX_REASON_LEN));
     let length = u8::try_from(payload.len()).unwrap_or_default();
     let mut frame = vec![
         0x80 | CLOSE,
@@ -141,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    /// A frame of this opcode; the length is written in the shortest form, or in a longer one.
+    /// A frame of this opcode. With `long_form` its length is not in the shortest encoding.
     fn frame(opcode: u8, fin: bool, length: usize, masked: bool, long_form: bool) -> Vec<u8> {
         let flag = if masked { 0x80 } else { 0 };
         let mut bytes = vec![if fin { 0x80 } else { 0 } | opcode];
@@ -156,7 +159,7 @@ mod tests {
                 bytes.extend((length as u64).to_be_bytes());
             }
         }
-        // Payloads full of what looks like headers.
+        // A payload of bytes that look like frame headers.
         bytes.extend(std::iter::repeat_n(
             0x88,
             length + if masked { 4 } else { 0 },
@@ -164,7 +167,7 @@ mod tests {
         bytes
     }
 
-    fn some_frame() -> impl Strategy<Value = Vec<u8>> {
+    fn any_frame() -> impl Strategy<Value = Vec<u8>> {
         let length = prop_oneof![
             0..200_usize,
             Just(125),
@@ -182,8 +185,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn boundaries_are_where_frames_end_however_they_are_cut(
-            frames in vec(some_frame(), 1..6),
+        fn advance_finds_boundaries_for_any_fragmentation(
+            frames in vec(any_frame(), 1..6),
             cuts in vec(any::<prop::sample::Index>(), 0..40),
         ) {
             let bytes = frames.concat();
@@ -193,54 +196,56 @@ mod tests {
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.push(bytes.len());
             cuts.sort_unstable();
-            let (mut seen, mut at) = (Frames::default(), 0);
+            let mut tracker = FrameTracker::default();
+            let mut at = 0;
             for cut in cuts {
-                seen.pass(&bytes[at..cut]);
+                tracker.advance(&bytes[at..cut]);
                 at = cut;
-                prop_assert_eq!(seen.is_at_boundary(), at == 0 || ends.contains(&at), "at {}", at);
-                prop_assert_eq!(seen.is_closed(), first_close.is_some_and(|close| at >= close), "at {}", at);
+                prop_assert_eq!(tracker.is_at_boundary(), at == 0 || ends.contains(&at), "at {}", at);
+                prop_assert_eq!(tracker.close_seen(), first_close.is_some_and(|close| at >= close), "at {}", at);
                 let next = if at == 0 { 0 } else { *ends.iter().find(|end| **end >= at).unwrap() };
-                prop_assert_eq!(seen.rest_in(&bytes[at..]), next.max(at) - at, "at {}", at);
+                prop_assert_eq!(tracker.remaining_in(&bytes[at..]), next.max(at) - at, "at {}", at);
             }
         }
 
         #[test]
-        fn any_bytes_are_counted_and_the_cut_makes_no_difference(
+        fn advance_is_independent_of_fragmentation(
             bytes in vec(any::<u8>(), 0..300),
             cut in any::<prop::sample::Index>(),
         ) {
             let cut = cut.index(bytes.len() + 1);
-            let (mut whole, mut parts) = (Frames::default(), Frames::default());
-            whole.pass(&bytes);
-            parts.pass(&bytes[..cut]);
-            prop_assert!(parts.rest_in(&bytes[cut..]) <= bytes.len() - cut);
-            parts.pass(&bytes[cut..]);
+            let mut whole = FrameTracker::default();
+            let mut parts = FrameTracker::default();
+            whole.advance(&bytes);
+            parts.advance(&bytes[..cut]);
+            prop_assert!(parts.remaining_in(&bytes[cut..]) <= bytes.len() - cut);
+            parts.advance(&bytes[cut..]);
             prop_assert_eq!(whole, parts);
         }
 
         #[test]
-        fn our_own_close_frames_are_whole_close_frames(code in 1000..5000_u16, reason in ".{0,200}", mask in any::<Option<[u8; 4]>>()) {
+        fn close_frame_is_one_complete_close_frame(code in 1000..5000_u16, reason in ".{0,200}", mask in any::<Option<[u8; 4]>>()) {
             let bytes = close_frame(code, &reason, mask);
             prop_assert!(bytes.len() <= 2 + 4 + 125);
-            let mut seen = Frames::default();
-            seen.pass(&bytes[..bytes.len() - 1]);
-            prop_assert!(!seen.is_at_boundary() && !seen.is_closed());
-            seen.pass(&bytes[bytes.len() - 1..]);
-            prop_assert!(seen.is_at_boundary() && seen.is_closed());
+            let mut tracker = FrameTracker::default();
+            tracker.advance(&bytes[..bytes.len() - 1]);
+            prop_assert!(!tracker.is_at_boundary() && !tracker.close_seen());
+            tracker.advance(&bytes[bytes.len() - 1..]);
+            prop_assert!(tracker.is_at_boundary() && tracker.close_seen());
         }
     }
 
     #[test]
-    fn a_length_of_which_nothing_can_come_true_is_waited_for_without_end() {
-        let mut seen = Frames::default();
-        seen.pass(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255]);
-        assert_eq!(seen.rest_in(&[0; 1000]), 1000);
-        seen.pass(&[0; 1000]);
-        assert!(!seen.is_at_boundary());
+    fn advance_accepts_the_maximum_length() {
+        let mut tracker = FrameTracker::default();
+        tracker.advance(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255]);
+        assert_eq!(tracker.remaining_in(&[0; 1000]), 1000);
+        tracker.advance(&[0; 1000]);
+        assert!(!tracker.is_at_boundary());
     }
 
     #[test]
-    fn a_close_frame_reads_as_the_standard_has_it() {
+    fn close_frame_matches_the_specification() {
         assert_eq!(
             close_frame(1008, "go", None),
             [0x88, 4, 0x03, 0xf0, b'g', b'o']

@@ -1,5 +1,6 @@
-//! How bodies are delimited (RFC 9112 section 6): whatever came in, one unambiguous form goes out, for every method.
-//! Clients that guess drop the body of a GET whose length they do not know, so nothing is guessed.
+//! Request framing (RFC 9112 section 6): whatever framing the client used, the upstream request has
+//! one canonical framing, for every method. A client library that decides by method drops the body
+//! of a GET of unknown length.
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -8,7 +9,7 @@ use http_body::Body as _;
 
 use crate::types::body::Body;
 
-/// How the request's body is delimited upstream: our own choice, whatever came (RFC 9112 section 6).
+/// The framing of an upstream request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     None,
@@ -20,11 +21,11 @@ pub(super) enum Framing {
 impl Framing {
     pub(super) fn of(client: &Parts, body: &Body) -> Self {
         match body.size_hint().exact() {
-            // RFC 9110 section 8.6: a method that is made for content says so when there is none.
+            // RFC 9110 section 8.6: a method that expects content needs an explicit zero length.
             Some(0) => {
-                let made_for_content =
+                let expects_content =
                     [Method::POST, Method::PUT, Method::PATCH].contains(&client.method);
-                if made_for_content || client.headers.contains_key(CONTENT_LENGTH) {
+                if expects_content || client.headers.contains_key(CONTENT_LENGTH) {
                     Self::Zero
                 } else {
                     Self::None
@@ -35,7 +36,7 @@ impl Framing {
         }
     }
 
-    /// The field that says so.
+    /// The header field of this framing.
     pub(super) fn field(self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::None => None,

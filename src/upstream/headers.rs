@@ -1,20 +1,21 @@
-//! The one place that touches identity headers. What a client sent under a name that a backend could take for one
-//! of ours is left out first, in every spelling that a backend may fold to it (CGI and WSGI turn `-` into `_`, PHP
-//! also `.`); then ours are set, so nothing nominated in `Connection` can take them away again.
+//! Header filter: the only code that sets identity headers. A client's fields under such a name are
+//! removed first, in every spelling that a backend may fold to it (CGI and WSGI turn `-` into `_`,
+//! PHP also `.`). Then Doorward's are set, so that names nominated by `Connection` cannot remove
+//! them.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, COOKIE, HOST, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::ForwardRequest;
+use super::request::ForwardRequest;
 use crate::identity::credentials::Scheme;
 use crate::policy::native::holds_doorward_token;
 use crate::session::cookie::pairs;
 
-/// Names that go no further, each in every spelling. Proxies and frameworks believe them; we say what is true
-/// ourselves, in `X-Forwarded-For`, `-Proto` and `-Host`. The vendors' forms of the client's address are among them:
-/// who trusts the proxy that sets one lists that proxy as trusted, and finds the address in `X-Forwarded-For`.
+/// Request fields that are never forwarded, in any spelling. Proxies and frameworks trust them;
+/// Doorward sets `X-Forwarded-For`, `-Proto` and `-Host` itself. They include vendors' fields for
+/// the client address: with a trusted proxy in front, the address is in `X-Forwarded-For`.
 const NEVER_FORWARDED: [&str; 39] = [
-    // Hop by hop (RFC 9110 section 7.6.1) and framing, which is set anew.
+    // Hop-by-hop fields (RFC 9110 section 7.6.1) and framing, which is set anew.
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -25,12 +26,12 @@ const NEVER_FORWARDED: [&str; 39] = [
     "upgrade",
     "http2-settings",
     "expect",
-    // Meant for a proxy: us.
+    // For proxies, which means for Doorward.
     "proxy",
     "proxy-authorization",
     "proxy-authenticate",
     "proxy-authentication-info",
-    // Where the request came from and what it asked for.
+    // The origin of the request and its original target.
     "forwarded",
     "x-forwarded",
     "x-real-ip",
@@ -51,17 +52,17 @@ const NEVER_FORWARDED: [&str; 39] = [
     "x-rewrite-url",
     "x-original-url",
     "x-original-uri",
-    // Another method than the one the rules saw.
+    // Another method than the one that the rules matched.
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    // Another path or method than the ones the rules saw.
+    // Another path or method than those that the rules matched.
     "x-original-path",
     "x-original-method",
 ];
 
-/// Beginnings of such names.
-const NEVER_FORWARDED_FAMILIES: [&str; 5] = [
+/// Prefixes of such names.
+const NEVER_FORWARDED_PREFIXES: [&str; 5] = [
     "x-forwarded-",
     "x-envoy-",
     "secure-session-",
@@ -69,8 +70,8 @@ const NEVER_FORWARDED_FAMILIES: [&str; 5] = [
     "doorward-",
 ];
 
-/// End-to-end fields that `Connection` may not nominate: without them the backend would see another request than
-/// the one that was judged (RFC 9110 section 7.6.1 forbids to nominate them).
+/// End-to-end fields that `Connection` must not nominate (RFC 9110 section 7.6.1). Without them the
+/// backend would process another request than the one that was authorized.
 const NOT_NOMINABLE: [&str; 14] = [
     "host",
     "cookie",
@@ -88,8 +89,8 @@ const NOT_NOMINABLE: [&str; 14] = [
     "user-agent",
 ];
 
-/// Response fields that end here.
-static RESPONSE_ONLY_HERE: [HeaderName; 9] = [
+/// Hop-by-hop response fields, which are not forwarded.
+static RESPONSE_HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -101,8 +102,8 @@ static RESPONSE_ONLY_HERE: [HeaderName; 9] = [
     header::UPGRADE,
 ];
 
-/// Response fields that tell some caches more than `Cache-BackgroundRuntime` does (RFC 9213 and its forerunners).
-static CACHE_SIDE_CHANNELS: [HeaderName; 7] = [
+/// Response fields that override `Cache-Control` for some caches (RFC 9213 and its predecessors).
+static CACHE_CONTROL_OVERRIDES: [HeaderName; 7] = [
     HeaderName::from_static("cdn-cache-control"),
     HeaderName::from_static("surrogate-control"),
     HeaderName::from_static("surrogate-key"),
@@ -112,17 +113,18 @@ static CACHE_SIDE_CHANNELS: [HeaderName; 7] = [
     HeaderName::from_static("x-accel-expires"),
 ];
 
-/// One app's rules for headers, made when the configuration is loaded.
+/// One app's header rules, built when the configuration is loaded.
 #[derive(Clone, Debug)]
 pub struct HeaderPolicy {
-    /// Folded names by length, since folding keeps the length.
+    /// Folded names, indexed by length, which folding preserves.
     never_forwarded: Vec<Vec<Box<[u8]>>>,
     cookie_prefixes: Vec<Box<[u8]>>,
-    takes_tokens: bool,
+    drops_access_tokens: bool,
 }
 
 impl HeaderPolicy {
-    /// `identity` are the names that the app is configured to get; `cookie_prefixes` begin the names of our cookies.
+    /// `identity` are the names of the app's identity headers. `cookie_prefixes` are the prefixes
+    /// of Doorward's cookies.
     pub fn new<'a>(
         identity: impl IntoIterator<Item = &'a HeaderName>,
         cookie_prefixes: &[&str],
@@ -130,7 +132,7 @@ impl HeaderPolicy {
         let mut policy = Self {
             never_forwarded: Vec::new(),
             cookie_prefixes: Vec::new(),
-            takes_tokens: false,
+            drops_access_tokens: false,
         };
         for name in NEVER_FORWARDED
             .iter()
@@ -146,18 +148,18 @@ impl HeaderPolicy {
         policy
     }
 
-    /// For an app whose access tokens are our business: neither they nor proofs of possession go further, whoever
-    /// sends them and wherever to. `Authorization` of any other kind stays the app's own.
+    /// For an app whose bearer tokens Doorward checks: removes access tokens and DPoP proofs from
+    /// every request, on every path. `Authorization` with another scheme is forwarded.
     #[must_use]
-    pub fn taking_tokens(mut self) -> Self {
+    pub fn dropping_access_tokens(mut self) -> Self {
         self.never_forward(b"dpop");
-        self.takes_tokens = true;
+        self.drops_access_tokens = true;
         self
     }
 
-    /// For an app whose native apps prove possession to us: proofs go no further.
+    /// For an app whose native clients send DPoP proofs to Doorward: removes the proofs.
     #[must_use]
-    pub fn keeping_proofs(mut self) -> Self {
+    pub fn dropping_dpop_proofs(mut self) -> Self {
         self.never_forward(b"dpop");
         self
     }
@@ -174,7 +176,7 @@ impl HeaderPolicy {
         }
     }
 
-    /// The fields that go to the backend, framing and `Host` aside.
+    /// The fields of the upstream request, without framing and `Host`.
     pub(super) fn upstream_headers(
         &self,
         client: &HeaderMap,
@@ -188,7 +190,7 @@ impl HeaderPolicy {
         headers
     }
 
-    /// Gives `put` each field that goes to the backend, framing and `Host` aside.
+    /// Calls `put` with each field of the upstream request, without framing and `Host`.
     pub(super) fn each_upstream_field(
         &self,
         client: &HeaderMap,
@@ -202,14 +204,14 @@ impl HeaderPolicy {
                 || *name == COOKIE
                 || (*name == AUTHORIZATION
                     && (forward.consume_authorization
-                        || self.is_token(value)
+                        || self.is_dropped_token(value)
                         || holds_doorward_token(value)))
                 || nominated.contains(name);
             if !dropped {
                 put(name, value);
             }
         }
-        if let Some(cookies) = self.foreign_cookies(client) {
+        if let Some(cookies) = self.app_cookies(client) {
             put(&COOKIE, &cookies);
         }
         for (name, value) in forward.identity_headers {
@@ -235,11 +237,11 @@ impl HeaderPolicy {
         }
     }
 
-    fn is_token(&self, authorization: &HeaderValue) -> bool {
-        self.takes_tokens && Scheme::of(authorization).is_some()
+    fn is_dropped_token(&self, authorization: &HeaderValue) -> bool {
+        self.drops_access_tokens && Scheme::of(authorization).is_some()
     }
 
-    /// Whether a field of this name, in whatever spelling, never reaches the backend as it came.
+    /// Whether a client's field of this name, in any spelling, is never forwarded.
     pub(super) fn is_never_forwarded(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
         let same_length = self
@@ -247,24 +249,24 @@ impl HeaderPolicy {
             .get(name.len())
             .map_or(&[][..], Vec::as_slice);
         same_length.iter().any(|blocked| folds_to(name, blocked))
-            || NEVER_FORWARDED_FAMILIES
+            || NEVER_FORWARDED_PREFIXES
                 .iter()
-                .any(|family| begins_like(name, family.as_bytes()))
+                .any(|prefix| has_folded_prefix(name, prefix.as_bytes()))
     }
 
-    /// The client's cookies without ours, as one field; `None` if nothing is left.
-    pub(super) fn foreign_cookies(&self, client: &HeaderMap) -> Option<HeaderValue> {
+    /// The client's cookies without Doorward's, as one field; `None` if there are no others.
+    pub(super) fn app_cookies(&self, client: &HeaderMap) -> Option<HeaderValue> {
         let mut fields = client.get_all(COOKIE).iter();
         let first = fields.next()?;
-        if fields.next().is_none() && !pairs(first).any(|pair| self.is_our_cookie(pair)) {
+        if fields.next().is_none() && !pairs(first).any(|pair| self.is_doorward_cookie(pair)) {
             return Some(first.clone());
         }
-        let foreign = client
+        let app_pairs = client
             .get_all(COOKIE)
             .iter()
             .flat_map(pairs)
-            .filter(|pair| !self.is_our_cookie(pair));
-        let joined = foreign
+            .filter(|pair| !self.is_doorward_cookie(pair));
+        let joined = app_pairs
             .filter(|pair| !pair.is_empty())
             .collect::<Vec<_>>()
             .join(&b"; "[..]);
@@ -275,9 +277,10 @@ impl HeaderPolicy {
         }
     }
 
-    /// Prefixes are compared without regard to case, as browsers do for `__Host-` and `__Secure-`. A cookie without a
-    /// name (`=doorward_jwt=x`) comes back as its value alone, and so under our name (RFC 6265bis section 5.7).
-    fn is_our_cookie(&self, pair: &[u8]) -> bool {
+    /// Prefixes are compared case-insensitively, as browsers do for `__Host-` and `__Secure-`. A
+    /// nameless cookie (`=doorward_jwt=x`) is sent back as its value alone, which then reads as one
+    /// of Doorward's (RFC 6265bis section 5.7).
+    fn is_doorward_cookie(&self, pair: &[u8]) -> bool {
         let pair = pair.trim_ascii();
         let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii();
         self.cookie_prefixes.iter().any(|prefix| {
@@ -286,47 +289,49 @@ impl HeaderPolicy {
         })
     }
 
-    /// Whether a field of this name never reaches the client: hop-by-hop, and what only we may say.
-    pub(super) fn is_never_answered(name: &HeaderName) -> bool {
+    /// Whether a field of this name is removed from responses: hop-by-hop fields, and those that
+    /// only Doorward may send.
+    pub(super) fn is_dropped_from_response(name: &HeaderName) -> bool {
         let text = name.as_str().as_bytes();
-        RESPONSE_ONLY_HERE.contains(name)
+        RESPONSE_HOP_BY_HOP.contains(name)
             || ["secure-session-", "doorward-"]
                 .iter()
-                .any(|family| begins_like(text, family.as_bytes()))
+                .any(|prefix| has_folded_prefix(text, prefix.as_bytes()))
     }
 
-    /// Takes out of the backend's answer what is not for the client: hop-by-hop fields, cookies under our names,
-    /// device-binding fields; and what was answered on the strength of an identity is kept out of shared caches.
-    pub(super) fn clean_response(&self, headers: &mut HeaderMap, authenticated: bool) {
+    /// Removes hop-by-hop fields, cookies under Doorward's names, and device-binding fields from
+    /// the backend's response. Keeps authenticated responses out of shared caches.
+    pub(super) fn sanitize_response(&self, headers: &mut HeaderMap, authenticated: bool) {
         let nominated = Nominated::read(headers);
-        let ends_here = |name: &&HeaderName| {
-            Self::is_never_answered(name) || (**name != SET_COOKIE && nominated.contains(name))
+        let is_dropped = |name: &&HeaderName| {
+            Self::is_dropped_from_response(name)
+                || (**name != SET_COOKIE && nominated.contains(name))
         };
-        let gone: Vec<HeaderName> = headers.keys().filter(ends_here).cloned().collect();
-        for name in gone {
+        let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
+        for name in dropped {
             headers.remove(name);
         }
         if headers
             .get_all(SET_COOKIE)
             .iter()
-            .any(|cookie| self.is_our_cookie(cookie.as_bytes()))
+            .any(|cookie| self.is_doorward_cookie(cookie.as_bytes()))
         {
             let all: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
             headers.remove(SET_COOKIE);
             for cookie in all
                 .into_iter()
-                .filter(|cookie| !self.is_our_cookie(cookie.as_bytes()))
+                .filter(|cookie| !self.is_doorward_cookie(cookie.as_bytes()))
             {
                 headers.append(SET_COOKIE, cookie);
             }
         }
         if authenticated {
-            keep_private(headers);
+            make_private(headers);
         }
     }
 }
 
-/// Lower case, and everything but letters and digits in one class.
+/// Folds a byte of a field name: lower case, and `-` for everything but letters and digits.
 const fn fold(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() {
         byte.to_ascii_lowercase()
@@ -343,12 +348,12 @@ fn folds_to(name: &[u8], folded: &[u8]) -> bool {
             .all(|(byte, folded)| fold(*byte) == *folded)
 }
 
-fn begins_like(name: &[u8], folded: &[u8]) -> bool {
+fn has_folded_prefix(name: &[u8], folded: &[u8]) -> bool {
     name.get(..folded.len())
         .is_some_and(|start| folds_to(start, folded))
 }
 
-/// The names that `Connection` lists.
+/// The names that `Connection` nominates.
 struct Nominated(Vec<HeaderName>);
 
 impl Nominated {
@@ -378,9 +383,10 @@ fn is_end_to_end(name: &HeaderName) -> bool {
     NOT_NOMINABLE.contains(&name.as_str()) || name.as_str().starts_with("sec-")
 }
 
-/// RFC 9111 section 5.2.2: `private` keeps an answer out of shared caches, also one that would be cached by guess.
-fn keep_private(headers: &mut HeaderMap) {
-    for name in &CACHE_SIDE_CHANNELS {
+/// Adds `private`, which keeps a response out of shared caches, also one that would be cached
+/// heuristically (RFC 9111 section 5.2.2).
+fn make_private(headers: &mut HeaderMap) {
+    for name in &CACHE_CONTROL_OVERRIDES {
         headers.remove(name);
     }
     if !headers.contains_key(CACHE_CONTROL) {
@@ -395,8 +401,12 @@ fn keep_private(headers: &mut HeaderMap) {
                 .next()
                 .unwrap_or_default()
                 .trim_ascii();
-            let public = [&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"];
-            if !name.is_empty() && !public.iter().any(|word| name.eq_ignore_ascii_case(word)) {
+            let replaced = [&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"];
+            if !name.is_empty()
+                && !replaced
+                    .iter()
+                    .any(|other| name.eq_ignore_ascii_case(other))
+            {
                 kept.push(directive);
             }
         }
@@ -414,9 +424,10 @@ fn keep_private(headers: &mut HeaderMap) {
     );
 }
 
-/// Splits at commas outside quotes.
+/// Splits a field at commas outside quoted strings.
 fn directives(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
+    let mut quoted = false;
+    let mut escaped = false;
     let parts = field.split(move |byte| {
         let comma = *byte == b',' && !quoted;
         match byte {

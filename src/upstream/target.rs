@@ -1,5 +1,5 @@
-//! Where an app's backend is and how it is treated: checked once when the configuration is loaded, shared by all
-//! workers.
+//! Upstream configuration: a backend's address, timeouts and TLS. Validated once when the
+//! configuration is loaded, and shared by all workers.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,9 +17,10 @@ use url::Url;
 use super::client_certificate::ClientCertificate;
 use super::headers::HeaderPolicy;
 
-/// The protocols' names in ALPN (RFC 9113 section 3.2, RFC 7301 section 6).
-pub(super) const HTTP_2: &[u8] = b"h2";
-const HTTP_1_1: &[u8] = b"http/1.1";
+/// ALPN protocol ID of HTTP/2 over TLS (RFC 9113 section 3.2).
+pub(super) const ALPN_H2: &[u8] = b"h2";
+/// ALPN protocol ID of HTTP/1.1 (RFC 7301 section 6).
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// A backend's address: `http://127.0.0.1:3000`, `https://app.internal` or `unix:/run/app.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub enum UpstreamUrl {
     Unix(PathBuf),
 }
 
-/// A host as a URL has it (an IPv6 address in brackets) and a port.
+/// A host in URL form (an IPv6 address in brackets) and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
     /// The host.
@@ -41,71 +42,72 @@ pub struct HostPort {
     pub port: u16,
 }
 
-/// Why a text is not an [`UpstreamUrl`].
+/// The error of parsing an [`UpstreamUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseUpstreamError {
-    /// Not an absolute URL, nor `unix:` with an absolute path.
+    /// Neither an absolute URL nor `unix:` with an absolute path.
     #[error("neither a URL nor `unix:/path`")]
     Unparsable,
     /// Another scheme.
     #[error("the scheme must be http, https or unix")]
     Scheme,
-    /// It has a path, query, fragment or user name: requests keep their own path.
-    #[error("a backend's address has no path, query, fragment or user name")]
+    /// It has a path, query, fragment or user name. Requests keep their own path.
+    #[error("a backend's address must not have a path, query, fragment or user name")]
     More,
 }
 
-/// What is spoken with a backend.
+/// The protocol of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamProtocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2: over TLS where the backend takes it by ALPN, else HTTP/1.1; without TLS with prior knowledge
-    /// (RFC 9113 section 3.3).
+    /// HTTP/2. Over TLS it is negotiated by ALPN, with HTTP/1.1 as the fallback; without TLS it
+    /// needs prior knowledge (RFC 9113 section 3.3).
     Http2,
 }
 
-/// How one backend is treated. Limits on connections are per worker.
+/// The settings of one backend. Connection limits are per worker.
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
-    /// Where it is.
+    /// The address.
     pub url: UpstreamUrl,
-    /// What is spoken with it.
+    /// The protocol.
     pub protocol: UpstreamProtocol,
-    /// The time to find, connect to and greet it, and to wait for a free connection.
+    /// For name resolution, connection and TLS handshake, and for waiting for a free connection.
     pub connect_timeout: Duration,
-    /// The time it may take to answer, from the last byte of the request that it accepted to the answer's head.
+    /// From the last byte of the request that the backend accepted to the response head.
     pub response_timeout: Duration,
-    /// How long either side may be silent in the middle of a body.
+    /// How long either side may be silent within a body.
     pub body_idle_timeout: Duration,
-    /// How long an upgraded connection (WebSocket) may be silent.
+    /// How long an upgraded connection (WebSocket) may be idle.
     pub tunnel_idle_timeout: Duration,
-    /// How long an upgraded connection, or the body of an answer, may last in all.
+    /// Maximum duration of an upgraded connection or a response body.
     pub stream_max_age: Option<Duration>,
-    /// A connection that was unused for longer is not used again: many servers close theirs after two seconds.
+    /// Maximum idle time of a pooled connection. Many servers close idle connections after two
+    /// seconds.
     pub idle_reuse: Duration,
-    /// How many unused connections are kept, for as long as `idle_reuse`: fewer than there are requests at a time, and
-    /// connections are closed and opened under load.
+    /// Maximum number of idle connections in the pool. If it is less than the number of concurrent
+    /// requests, connections are closed and reopened under load.
     pub max_idle: usize,
-    /// How many connections there may be.
+    /// Maximum number of connections.
     pub max_connections: usize,
-    /// The longest answer head that is accepted, in bytes; not less than 8192.
+    /// Maximum size of a response head in bytes; at least 8192.
     pub max_header_bytes: usize,
-    /// Whether the backend sees the public host in `Host`, or its own.
+    /// Whether `Host` is the public host, or the backend's own.
     pub preserve_host: bool,
-    /// Certificates (PEM) that vouch for the backend instead of those that the system trusts.
+    /// Trusted CA certificates (PEM), instead of the system's.
     pub ca_certificates: Option<Vec<u8>>,
-    /// The name that it is asked for, and that its certificate must have, instead of the one in its address.
+    /// The name for SNI and certificate verification, instead of the address's host.
     pub server_name: Option<ServerName<'static>>,
-    /// What we show it to prove who we are.
+    /// The client certificate for mutual TLS.
     pub client_certificate: Option<Arc<ClientCertificate>>,
-    /// After how much silence it is asked whether it is still there, over HTTP/2 and while requests are under way.
+    /// Interval of HTTP/2 PING frames while requests are in flight.
     pub ping_interval: Option<Duration>,
-    /// How long it may take to answer that.
+    /// How long the backend may take to acknowledge a PING.
     pub ping_timeout: Duration,
 }
 
-/// A backend's settings, checked, with all that can be made from them in advance.
+/// A backend's validated settings, with everything that can be built from them in advance.
 #[derive(Debug)]
 pub struct UpstreamPlan {
     pub(super) app: String,
@@ -117,22 +119,23 @@ pub struct UpstreamPlan {
 
 #[derive(Clone, Debug)]
 pub(super) struct Tls {
-    pub(super) config: Arc<ClientConfig>,
-    /// The same, offering HTTP/2 before HTTP/1.1.
+    /// Offers HTTP/1.1 only.
+    pub(super) http1: Arc<ClientConfig>,
+    /// Offers HTTP/2 before HTTP/1.1.
     pub(super) http2: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
 }
 
-/// Why a backend cannot be used as configured.
+/// Why a backend's settings are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamPlanError {
-    /// The host cannot be written into a `Host` field or a certificate check.
+    /// The host is not valid in a `Host` field or for certificate verification.
     #[error("`{0}` is not a host name")]
     Host(String),
-    /// The file of certificates cannot be read, or has none.
+    /// The CA certificates cannot be parsed, or there are none.
     #[error("the backend's certificate authorities cannot be used: {0}")]
     Certificates(String),
-    /// The TLS library refuses.
+    /// The TLS library rejects the settings.
     #[error("TLS to the backend cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -166,17 +169,17 @@ impl FromStr for UpstreamUrl {
         let port = url
             .port_or_known_default()
             .ok_or(ParseUpstreamError::Unparsable)?;
-        let place = HostPort { host, port };
+        let address = HostPort { host, port };
         Ok(if secure {
-            Self::Https(place)
+            Self::Https(address)
         } else {
-            Self::Http(place)
+            Self::Http(address)
         })
     }
 }
 
 impl UpstreamSettings {
-    /// The defaults for a backend at `url`.
+    /// The default settings for a backend at `url`.
     pub const fn at(url: UpstreamUrl) -> Self {
         Self {
             url,
@@ -201,7 +204,7 @@ impl UpstreamSettings {
 }
 
 impl UpstreamPlan {
-    /// Checks the settings of the app's backend.
+    /// Validates the settings of the app's backend.
     ///
     /// # Errors
     /// See [`UpstreamPlanError`].
@@ -211,8 +214,10 @@ impl UpstreamPlan {
         headers: HeaderPolicy,
     ) -> Result<Arc<Self>, UpstreamPlanError> {
         let (authority, tls) = match &settings.url {
-            UpstreamUrl::Http(place) => (place.authority(80), None),
-            UpstreamUrl::Https(place) => (place.authority(443), Some(Tls::new(place, &settings)?)),
+            UpstreamUrl::Http(address) => (address.authority(80), None),
+            UpstreamUrl::Https(address) => {
+                (address.authority(443), Some(Tls::new(address, &settings)?))
+            }
             UpstreamUrl::Unix(_) => ("localhost".to_owned(), None),
         };
         let host =
@@ -226,7 +231,7 @@ impl UpstreamPlan {
         }))
     }
 
-    /// What the backend is shown, whose files have to be looked at from time to time.
+    /// The client certificate, whose files must be watched for changes.
     pub fn client_certificate(&self) -> Option<&Arc<ClientCertificate>> {
         self.settings.client_certificate.as_ref()
     }
@@ -251,11 +256,11 @@ impl HostPort {
 }
 
 impl Tls {
-    fn new(place: &HostPort, settings: &UpstreamSettings) -> Result<Self, UpstreamPlanError> {
+    fn new(address: &HostPort, settings: &UpstreamSettings) -> Result<Self, UpstreamPlanError> {
         let name = match &settings.server_name {
             Some(name) => name.clone(),
-            None => ServerName::try_from(place.bare_host().to_owned())
-                .map_err(|_| UpstreamPlanError::Host(place.host.clone()))?,
+            None => ServerName::try_from(address.bare_host().to_owned())
+                .map_err(|_| UpstreamPlanError::Host(address.host.clone()))?,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder =
@@ -264,21 +269,21 @@ impl Tls {
             Some(pem) => builder.with_root_certificates(roots(pem)?),
             None => builder.with_platform_verifier()?,
         };
-        let mut config = match &settings.client_certificate {
+        let mut http1 = match &settings.client_certificate {
             Some(certificate) => {
                 let mut config =
                     builder.with_client_cert_resolver(Arc::<ClientCertificate>::clone(certificate));
-                // A session that is taken up again goes on under the certificate that it began with.
+                // A resumed session would keep using the certificate of its first handshake.
                 config.resumption = Resumption::disabled();
                 config
             }
             None => builder.with_no_client_auth(),
         };
-        let mut http2 = config.clone();
-        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        http2.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+        let mut http2 = http1.clone();
+        http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+        http2.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(Self {
-            config: Arc::new(config),
+            http1: Arc::new(http1),
             http2: Arc::new(http2),
             name,
         })
@@ -286,16 +291,16 @@ impl Tls {
 }
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, UpstreamPlanError> {
-    let unusable = |reason: String| UpstreamPlanError::Certificates(reason);
+    let invalid = |reason: String| UpstreamPlanError::Certificates(reason);
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
         roots
             .add(certificate)
-            .map_err(|error| unusable(error.to_string()))?;
+            .map_err(|error| invalid(error.to_string()))?;
     }
     if roots.is_empty() {
-        Err(unusable("no certificate found".to_owned()))
+        Err(invalid("no certificate found".to_owned()))
     } else {
         Ok(roots)
     }
@@ -306,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_is_scheme_host_and_port_or_a_socket() {
+    fn upstream_url_parses_host_and_port_or_socket() {
         let http = |host: &str, port| {
             UpstreamUrl::Http(HostPort {
                 host: host.to_owned(),
@@ -333,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_are_none_are_an_error() {
+    fn plan_without_valid_ca_certificates_fails() {
         let mut settings = UpstreamSettings::at("https://a.test".parse().unwrap());
         settings.ca_certificates = Some(b"nothing".to_vec());
         let error = UpstreamPlan::new("store", settings, HeaderPolicy::new([], &[])).unwrap_err();

@@ -1,19 +1,20 @@
-//! Trailers (RFC 9110 section 6.5): fields behind a body, under any name that their sender likes. What is true of a
-//! header is true of them: none goes on that says who is asking, how long a body is, or where a request came from; nor
-//! one that cannot mean anything behind a body.
+//! Trailer fields (RFC 9110 section 6.5). They are filtered like headers: no identity, framing or
+//! forwarding fields pass, nor fields that have no meaning in trailers.
 
 use http::header::{TE, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use http_body::Frame;
+
 use super::headers::HeaderPolicy;
 use crate::types::body::BodyError;
 
-/// Most of them; their bytes are bounded as those of headers are.
-const MOST: usize = 64;
+/// Maximum number of trailer fields. Their size is bounded like that of headers.
+const MAX_TRAILERS: usize = 64;
 
-/// Fields for framing, routing, authentication, conditions and caching are read before the body or never (RFC 9110
-/// section 6.5.1).
-const OF_HEADS_ONLY: [&str; 24] = [
+/// Fields for framing, routing, authentication, conditions and caching, which are not allowed in
+/// trailers (RFC 9110 section 6.5.1).
+const HEADER_ONLY: [&str; 24] = [
     "accept-encoding",
     "age",
     "authorization",
@@ -40,52 +41,70 @@ const OF_HEADS_ONLY: [&str; 24] = [
     "www-authenticate",
 ];
 
-/// Which way they go.
+/// The receiver of a message's trailers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Toward {
+pub(super) enum Receiver {
     Backend,
     Client,
 }
 
-/// Takes out what may not pass.
+/// Removes the fields that must not be forwarded.
 ///
 /// # Errors
-/// There are too many.
-pub(super) fn clean(
+/// There are too many fields.
+fn filter(
     mut trailers: HeaderMap,
     policy: &HeaderPolicy,
-    toward: Toward,
+    receiver: Receiver,
 ) -> Result<HeaderMap, BodyError> {
-    if trailers.len() > MOST {
+    if trailers.len() > MAX_TRAILERS {
         return Err(BodyError::TooManyTrailers);
     }
-    let stays = |name: &HeaderName| may_pass(name, policy, toward);
-    let gone: Vec<HeaderName> = trailers
+    let removed: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| !stays(name))
+        .filter(|name| !may_pass(name, policy, receiver))
         .cloned()
         .collect();
-    for name in gone {
+    for name in removed {
         trailers.remove(name);
     }
     Ok(trailers)
 }
 
-fn may_pass(name: &HeaderName, policy: &HeaderPolicy, toward: Toward) -> bool {
-    let ends_here = match toward {
-        Toward::Backend => policy.is_never_forwarded(name),
-        Toward::Client => HeaderPolicy::is_never_answered(name),
+/// Filters the trailers of a body's next frame; data frames are unchanged. `None`: the body has
+/// ended.
+pub(super) fn filter_frame<D>(
+    frame: Option<Result<Frame<D>, BodyError>>,
+    policy: &HeaderPolicy,
+    receiver: Receiver,
+) -> Option<Result<Frame<D>, BodyError>> {
+    match frame?.map(Frame::into_trailers) {
+        Ok(Ok(trailers)) => match filter(trailers, policy, receiver) {
+            Ok(trailers) => Some(trailers)
+                .filter(|trailers| !trailers.is_empty())
+                .map(|trailers| Ok(Frame::trailers(trailers))),
+            Err(error) => Some(Err(error)),
+        },
+        Ok(Err(data)) => Some(Ok(data)),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+fn may_pass(name: &HeaderName, policy: &HeaderPolicy, receiver: Receiver) -> bool {
+    let is_dropped = match receiver {
+        Receiver::Backend => policy.is_never_forwarded(name),
+        Receiver::Client => HeaderPolicy::is_dropped_from_response(name),
     };
-    !ends_here && !OF_HEADS_ONLY.contains(&name.as_str())
+    !is_dropped && !HEADER_ONLY.contains(&name.as_str())
 }
 
-/// Whether a client says that trailers reach it: over HTTP/1.1 it has to (RFC 9110 section 10.1.4).
-pub(super) fn are_taken(version: Version, headers: &HeaderMap) -> bool {
-    version == Version::HTTP_2 || asks_for(headers)
+/// Whether a client accepts trailers. Over HTTP/1.1 it has to say so (RFC 9110 section 10.1.4).
+pub(super) fn are_accepted(version: Version, headers: &HeaderMap) -> bool {
+    version == Version::HTTP_2 || te_has_trailers(headers)
 }
 
-/// Whether `TE` has `trailers`.
-pub(super) fn asks_for(headers: &HeaderMap) -> bool {
+/// Whether `TE` contains `trailers`.
+pub(super) fn te_has_trailers(headers: &HeaderMap) -> bool {
     let codings = headers
         .get_all(TE)
         .iter()
@@ -95,8 +114,8 @@ pub(super) fn asks_for(headers: &HeaderMap) -> bool {
         .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// The names that `Trailer` declares, without those that will not pass; `None` if none is left. Over HTTP/1.1 no
-/// trailer is sent that was not declared.
+/// The `Trailer` field without the names that are filtered; `None` if no name is left. Over
+/// HTTP/1.1 only declared trailers are sent.
 pub(super) fn declared(headers: &HeaderMap, policy: &HeaderPolicy) -> Option<HeaderValue> {
     let names = headers
         .get_all(TRAILER)
@@ -104,8 +123,8 @@ pub(super) fn declared(headers: &HeaderMap, policy: &HeaderPolicy) -> Option<Hea
         .flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     let names: Vec<HeaderName> = names
-        .filter(|name| may_pass(name, policy, Toward::Client))
-        .take(MOST)
+        .filter(|name| may_pass(name, policy, Receiver::Client))
+        .take(MAX_TRAILERS)
         .collect();
     if names.is_empty() {
         return None;
@@ -138,7 +157,7 @@ mod tests {
         )
     }
 
-    const EVIL: [(&str, &str); 14] = [
+    const DROPPED: [(&str, &str); 14] = [
         ("x-forwarded-user", "admin"),
         ("x_forwarded_user", "admin"),
         ("x-forwarded-for", "::1"),
@@ -156,12 +175,12 @@ mod tests {
     ];
 
     #[test]
-    fn nothing_passes_behind_a_body_that_would_not_before_it() {
-        let mut sent = fields(&EVIL);
+    fn filter_removes_what_headers_must_not_contain() {
+        let mut sent = fields(&DROPPED);
         sent.extend(fields(&[("grpc-status", "0"), ("checksum", "abc")]));
-        let kept = clean(sent.clone(), &policy(), Toward::Backend).unwrap();
+        let kept = filter(sent.clone(), &policy(), Receiver::Backend).unwrap();
         assert_eq!(kept, fields(&[("grpc-status", "0"), ("checksum", "abc")]));
-        let back = clean(sent, &policy(), Toward::Client).unwrap();
+        let back = filter(sent, &policy(), Receiver::Client).unwrap();
         for name in [
             "set-cookie",
             "content-length",
@@ -178,41 +197,43 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_most_of_them() {
+    fn filter_rejects_too_many_fields() {
         let many = |count| {
             (0..count)
                 .map(|n| (format!("t-{n}").parse().unwrap(), HeaderValue::from(n)))
                 .collect()
         };
         assert_eq!(
-            clean(many(MOST), &policy(), Toward::Client).unwrap().len(),
-            MOST
+            filter(many(MAX_TRAILERS), &policy(), Receiver::Client)
+                .unwrap()
+                .len(),
+            MAX_TRAILERS
         );
         assert!(matches!(
-            clean(many(MOST + 1), &policy(), Toward::Client),
+            filter(many(MAX_TRAILERS + 1), &policy(), Receiver::Client),
             Err(BodyError::TooManyTrailers)
         ));
     }
 
     #[test]
-    fn only_what_will_pass_is_declared_and_only_to_who_takes_it() {
-        let answer = fields(&[
+    fn declared_lists_only_fields_that_pass() {
+        let response = fields(&[
             ("trailer", "Grpc-Status, Set-Cookie,checksum"),
             ("trailer", "content-length, b@d"),
         ]);
         assert_eq!(
-            declared(&answer, &policy()).unwrap(),
+            declared(&response, &policy()).unwrap(),
             "grpc-status, checksum"
         );
         assert_eq!(
             declared(&fields(&[("trailer", "Content-Length")]), &policy()),
             None
         );
-        assert!(are_taken(
+        assert!(are_accepted(
             Version::HTTP_11,
             &fields(&[("te", "gzip, Trailers")])
         ));
-        assert!(are_taken(Version::HTTP_2, &fields(&[])));
-        assert!(!are_taken(Version::HTTP_11, &fields(&[("te", "gzip")])));
+        assert!(are_accepted(Version::HTTP_2, &fields(&[])));
+        assert!(!are_accepted(Version::HTTP_11, &fields(&[("te", "gzip")])));
     }
 }

@@ -1,5 +1,6 @@
-//! One WebSocket through us: bytes pass as they come, until a side ends it or we do. Then each side is told with a close
-//! frame (RFC 6455 section 7.1) as soon as the frame under way toward it is whole, and no frame after it passes.
+//! WebSocket tunnel: copies bytes in both directions until a side or Doorward ends it. If Doorward
+//! does, each side gets a close frame (RFC 6455 section 7.1) at the next frame boundary toward it,
+//! and no frame after that.
 
 use std::future::Future;
 use std::io;
@@ -11,101 +12,110 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sp
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::frames::{Frames, close_frame};
+use super::frames::{FrameTracker, close_frame};
 
-/// Bytes that are under way in one direction.
-const ROOM: usize = 8 * 1024;
+/// Buffer size of one direction in bytes.
+const BUFFER_LEN: usize = 8 * 1024;
 
-/// How long a side has to answer our close frame before its socket is closed.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a side may take to answer a close frame before its socket is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a tunnel ends.
+/// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TunnelEnd {
-    /// One of its sides ended it.
-    BySide,
-    /// The session that opened it is over.
-    SessionOver,
-    /// It is as old as any may be.
-    TooOld,
-    /// Nothing moved for too long.
-    Silent,
-    /// We are about to stop.
-    GoingAway,
+    /// A side closed it.
+    Closed,
+    /// Its session ended.
+    SessionEnded,
+    /// It reached `stream_max_age`.
+    MaxAge,
+    /// No bytes were sent in either direction for too long.
+    Idle,
+    /// Doorward is shutting down.
+    ShuttingDown,
+}
+
+/// The payload of a close frame (RFC 6455 section 7.4).
+struct CloseReason {
+    code: u16,
+    text: &'static str,
 }
 
 impl TunnelEnd {
-    /// The stable word for metrics.
+    /// The metric label.
     pub(super) const fn code(self) -> &'static str {
         match self {
-            Self::BySide => "closed",
-            Self::SessionOver => "session_over",
-            Self::TooOld => "stream_max_age",
-            Self::Silent => "stream_idle",
-            Self::GoingAway => "shutting_down",
+            Self::Closed => "closed",
+            Self::SessionEnded => "session_over",
+            Self::MaxAge => "stream_max_age",
+            Self::Idle => "stream_idle",
+            Self::ShuttingDown => "shutting_down",
         }
     }
 
-    /// The code of the close frame (RFC 6455 section 7.4.1) and what it says. Only where the session is over would
-    /// connecting again be of no use.
-    const fn close(self) -> (u16, &'static str) {
-        match self {
-            Self::BySide => (1000, ""),
-            Self::SessionOver => (1008, "session ended"),
-            Self::TooOld => (1001, "connection too old"),
-            Self::Silent => (1001, "idle for too long"),
-            Self::GoingAway => (1001, "server going away"),
-        }
+    /// The close frame's payload. Code 1001 tells clients to reconnect; 1008 is for an ended
+    /// session, where reconnecting is useless.
+    const fn close_reason(self) -> CloseReason {
+        let (code, text) = match self {
+            Self::Closed => (1000, ""),
+            Self::SessionEnded => (1008, "session ended"),
+            Self::MaxAge => (1001, "connection too old"),
+            Self::Idle => (1001, "idle for too long"),
+            Self::ShuttingDown => (1001, "server going away"),
+        };
+        CloseReason { code, text }
     }
 }
 
-/// Passes bytes until a side ends the tunnel or `ending` says that we do; `timer` then bounds the wait for frames
-/// under way. Says how it ended.
+/// Copies bytes until a side closes the tunnel or `end` completes. `frame_timeout` then bounds the
+/// wait for frame boundaries. Returns why the tunnel ended.
 pub(super) async fn join<C, B, P>(
     client: C,
     backend: B,
     activity: &Activity,
-    ending: impl Future<Output = TunnelEnd>,
-    timer: impl FnOnce(TunnelEnd) -> P,
+    end: impl Future<Output = TunnelEnd>,
+    frame_timeout: impl FnOnce(TunnelEnd) -> P,
 ) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
     P: Future<Output = ()>,
 {
-    let ((client_in, client_out), (backend_in, backend_out)) = (split(client), split(backend));
+    let (client_in, client_out) = split(client);
+    let (backend_in, backend_out) = split(backend);
     let mut down = Direction::new(backend_in, client_out, Role::Server, activity);
     let mut up = Direction::new(client_in, backend_out, Role::Client, activity);
-    let told = watch::Sender::new(None);
+    let end_signal = watch::Sender::new(None);
     let ended = {
-        let (down, up) = (down.pass_on(told.subscribe()), up.pass_on(told.subscribe()));
-        let flow = async { tokio::try_join!(down, up) };
-        tokio::pin!(flow);
+        let copy_down = down.copy(end_signal.subscribe());
+        let copy_up = up.copy(end_signal.subscribe());
+        let copy_both = async { tokio::try_join!(copy_down, copy_up) };
+        tokio::pin!(copy_both);
         tokio::select! {
-            // Either side's failure ends the tunnel: there is nobody left to tell.
-            _ = &mut flow => TunnelEnd::BySide,
-            ending = ending => {
-                told.send_replace(Some(ending));
+            // An error of either side ends the tunnel without close frames.
+            _ = &mut copy_both => TunnelEnd::Closed,
+            end = end => {
+                end_signal.send_replace(Some(end));
                 tokio::select! {
                     biased;
-                    _ = &mut flow => {}
-                    () = timer(ending) => {}
+                    _ = &mut copy_both => {}
+                    () = frame_timeout(end) => {}
                 }
-                ending
+                end
             }
         }
     };
-    if ended != TunnelEnd::BySide {
-        // Who does not answer is cut.
-        let _ = timeout(GOODBYE, async {
-            tokio::join!(down.hear_out(), up.hear_out())
+    if ended != TunnelEnd::Closed {
+        // A side that does not answer in time is disconnected.
+        let _ = timeout(CLOSE_TIMEOUT, async {
+            tokio::join!(down.finish(), up.finish())
         })
         .await;
     }
     ended
 }
 
-/// As whom we speak toward a direction's receiver.
+/// The role of Doorward toward a direction's receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Client,
@@ -118,11 +128,11 @@ struct Direction<'a, R, W> {
     to: W,
     role: Role,
     activity: &'a Activity,
-    /// Of what went out.
-    frames: Frames,
+    /// Tracks the bytes that were written.
+    frames: FrameTracker,
     buffer: Vec<u8>,
-    /// What of the buffer has not gone out yet.
-    waiting: Range<usize>,
+    /// The part of the buffer that was not written yet.
+    unwritten: Range<usize>,
 }
 
 impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
@@ -132,64 +142,65 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
             to,
             role,
             activity,
-            frames: Frames::default(),
-            buffer: vec![0; ROOM],
-            waiting: 0..0,
+            frames: FrameTracker::default(),
+            buffer: vec![0; BUFFER_LEN],
+            unwritten: 0..0,
         }
     }
 
-    /// Passes bytes on until there are no more. Once told to end: until the frame under way is whole, and a close frame
-    /// after it. May be dropped at any moment: what came and did not go out is known.
-    async fn pass_on(&mut self, mut told: watch::Receiver<Option<TunnelEnd>>) -> io::Result<()> {
+    /// Copies bytes until the end of the stream. After the end signal: until the next frame
+    /// boundary, followed by a close frame. Cancel safe: bytes that were read but not written stay
+    /// in the buffer.
+    async fn copy(&mut self, mut end_signal: watch::Receiver<Option<TunnelEnd>>) -> io::Result<()> {
         let mut ending = None;
         loop {
-            if let Some(ending) = ending
+            if let Some(end) = ending
                 && self.frames.is_at_boundary()
             {
-                return self.say(ending).await;
+                return self.send_close(end).await;
             }
-            if self.waiting.is_empty() {
+            if self.unwritten.is_empty() {
                 let read = tokio::select! {
                     biased;
-                    now = is_told(&mut told), if ending.is_none() => { ending = Some(now); continue }
+                    end = signalled(&mut end_signal), if ending.is_none() => { ending = Some(end); continue }
                     read = self.from.read(&mut self.buffer) => read?,
                 };
-                self.activity.note();
+                self.activity.record();
                 if read == 0 {
                     return self.to.shutdown().await;
                 }
-                self.waiting = 0..read;
+                self.unwritten = 0..read;
             }
-            let waiting = self.buffer.get(self.waiting.clone()).unwrap_or_default();
+            let unwritten = self.buffer.get(self.unwritten.clone()).unwrap_or_default();
             let allowed = if ending.is_some() {
-                self.frames.rest_in(waiting)
+                self.frames.remaining_in(unwritten)
             } else {
-                waiting.len()
+                unwritten.len()
             };
-            let next = waiting.get(..allowed).unwrap_or_default();
+            let next = unwritten.get(..allowed).unwrap_or_default();
             let written = tokio::select! {
                 biased;
-                now = is_told(&mut told), if ending.is_none() => { ending = Some(now); continue }
+                end = signalled(&mut end_signal), if ending.is_none() => { ending = Some(end); continue }
                 written = self.to.write(next) => written?,
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
-            self.frames.pass(next.get(..written).unwrap_or_default());
-            self.waiting.start += written;
-            self.activity.note();
-            if self.waiting.is_empty() {
+            self.frames.advance(next.get(..written).unwrap_or_default());
+            self.unwritten.start += written;
+            self.activity.record();
+            if self.unwritten.is_empty() {
                 self.to.flush().await?;
             }
         }
     }
 
-    /// A close frame, unless one went by already.
-    async fn say(&mut self, ending: TunnelEnd) -> io::Result<()> {
-        if self.frames.is_closed() {
+    /// Sends a close frame, unless one was already forwarded.
+    async fn send_close(&mut self, end: TunnelEnd) -> io::Result<()> {
+        if self.frames.close_seen() {
             return Ok(());
         }
-        let (code, reason) = ending.close();
+        let CloseReason { code, text } = end.close_reason();
         let mask = match self.role {
             Role::Server => None,
             Role::Client => {
@@ -198,75 +209,78 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Direction<'a, R, W> {
                 Some(mask)
             }
         };
-        self.to.write_all(&close_frame(code, reason, mask)).await?;
+        self.to.write_all(&close_frame(code, text, mask)).await?;
         self.to.flush().await
     }
 
-    /// Takes what still comes until it is over, as the answer to the close frame that the other direction sent.
-    async fn hear_out(&mut self) {
-        self.throw_rest_away().await;
-        // Who is gone need not be told.
+    /// Discards what the sender still sends until its close frame, then shuts down the receiver's
+    /// side.
+    async fn finish(&mut self) {
+        self.discard_until_close().await;
+        // The receiver may have disconnected already.
         let _ = self.to.shutdown().await;
     }
 
-    /// Until a close frame or the end: a socket that is closed before all was read is reset, and what we said lost.
-    async fn throw_rest_away(&mut self) {
+    /// Discards bytes until a close frame or the end of the stream. Closing a socket with unread
+    /// bytes would reset the connection, and the close frame sent to it could be lost.
+    async fn discard_until_close(&mut self) {
         self.frames
-            .pass(self.buffer.get(self.waiting.clone()).unwrap_or_default());
-        while !self.frames.is_closed() {
+            .advance(self.buffer.get(self.unwritten.clone()).unwrap_or_default());
+        while !self.frames.close_seen() {
             match self.from.read(&mut self.buffer).await {
                 Ok(read @ 1..) => self
                     .frames
-                    .pass(self.buffer.get(..read).unwrap_or_default()),
+                    .advance(self.buffer.get(..read).unwrap_or_default()),
                 Ok(0) | Err(_) => return,
             }
         }
     }
 }
 
-async fn is_told(told: &mut watch::Receiver<Option<TunnelEnd>>) -> TunnelEnd {
-    match told
+async fn signalled(end_signal: &mut watch::Receiver<Option<TunnelEnd>>) -> TunnelEnd {
+    match end_signal
         .wait_for(Option::is_some)
         .await
         .ok()
-        .and_then(|told| *told)
+        .and_then(|end| *end)
     {
-        Some(ending) => ending,
-        // Whoever could tell is gone, and so is the tunnel.
+        Some(end) => end,
+        // The sender was dropped, and the tunnel with it.
         None => std::future::pending().await,
     }
 }
 
-/// When bytes last moved, in milliseconds after the start.
+/// The time of the last read or write in either direction.
 #[derive(Debug)]
 pub(super) struct Activity {
     start: Instant,
-    moved: AtomicU64,
+    /// In milliseconds after `start`.
+    last: AtomicU64,
 }
 
 impl Activity {
-    /// As of now.
+    /// Starts now.
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
-            moved: AtomicU64::new(0),
+            last: AtomicU64::new(0),
         }
     }
 
-    fn note(&self) {
+    fn record(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(now, Ordering::Relaxed);
+        self.last.store(now, Ordering::Relaxed);
     }
 
-    /// Ends when nothing has moved for as long as `limit`.
-    pub(super) async fn silent_for(&self, limit: Duration) {
+    /// Completes once there was no activity for `limit`.
+    pub(super) async fn idle_for(&self, limit: Duration) {
         loop {
-            let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
-            let silent = self.start.elapsed().saturating_sub(moved);
-            if silent >= limit {
+            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+            let idle = self.start.elapsed().saturating_sub(last);
+            if idle >= limit {
                 return;
             }
-            sleep(limit - silent).await;
+            sleep(limit - idle).await;
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Switching to WebSockets (RFC 6455, RFC 9110 section 7.8): nothing is passed through before the backend agreed with
-//! 101, and every tunnel is counted, ends when it is silent or too old, and can be ended from outside.
+//! WebSocket upgrades (RFC 6455, RFC 9110 section 7.8). A tunnel opens only after the backend
+//! responded with 101. Tunnels are counted, end when they are idle or too old or their session
+//! ends, and can be closed all at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +20,10 @@ use super::tunnel::{self, Activity, TunnelEnd};
 use crate::telemetry::metrics::Metrics;
 use crate::types::body::{Body, ValidityCheck};
 
-/// How often a tunnel asks whether the session behind it goes on ...
+/// How often a tunnel checks whether its session is still valid.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
-/// ... and how long the frame under way then has to become whole: with what a revocation takes to be known everywhere,
-/// all within a second.
+/// How long an incomplete frame may take to complete once a tunnel ends. Together with the check
+/// interval and the replication of a revocation, a tunnel ends within a second.
 const FRAME_TIMEOUT: Duration = Duration::from_millis(250);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
@@ -30,68 +31,65 @@ const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 /// All upgraded connections of the process.
 #[derive(Debug)]
 pub struct Tunnels {
-    /// Every tunnel holds receivers.
-    stage: watch::Sender<Stage>,
+    /// Each tunnel holds receivers until it ends.
+    stage: watch::Sender<ShutdownStage>,
     open: IntGauge,
     ended: IntCounterVec,
 }
 
-/// How far the end of service has come.
+/// The stages of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum ShutdownStage {
     Serving,
-    GoingAway,
-    Over,
+    Closing,
+    Aborted,
 }
 
-/// When a tunnel ends by itself.
+/// The limits of a tunnel.
 #[derive(Clone, Debug)]
 pub(super) struct TunnelLimits {
     pub(super) app: String,
     pub(super) idle: Duration,
     pub(super) max_age: Option<Duration>,
-    pub(super) holds: Option<ValidityCheck>,
+    pub(super) validity: Option<ValidityCheck>,
 }
 
 impl Tunnels {
-    /// None yet.
+    /// No tunnels.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
-        let (open, ended) = (
-            metrics.upgraded_connections.clone(),
-            metrics.upgraded_connections_ended.clone(),
-        );
         Arc::new(Self {
-            stage: watch::Sender::new(Stage::Serving),
-            open,
-            ended,
+            stage: watch::Sender::new(ShutdownStage::Serving),
+            open: metrics.upgraded_connections.clone(),
+            ended: metrics.upgraded_connections_ended.clone(),
         })
     }
 
-    /// How many are open.
+    /// The number of open tunnels.
     pub fn open(&self) -> usize {
         usize::try_from(self.open.get()).unwrap_or_default()
     }
 
-    /// Closes all of them, also those that open later, each when the frames under way in it are whole.
-    pub fn go_away(&self) {
-        self.at_least(Stage::GoingAway);
+    /// Closes all tunnels, also those that open later, each at the next frame boundary.
+    pub fn close_all(&self) {
+        self.advance_to(ShutdownStage::Closing);
     }
 
-    /// Cuts all of them, wherever they are.
-    pub fn cut(&self) {
-        self.at_least(Stage::Over);
+    /// Aborts all tunnels, also within a frame.
+    pub fn abort_all(&self) {
+        self.advance_to(ShutdownStage::Aborted);
     }
 
-    fn at_least(&self, stage: Stage) {
-        self.stage.send_modify(|now| *now = stage.max(*now));
+    fn advance_to(&self, stage: ShutdownStage) {
+        self.stage
+            .send_modify(|current| *current = stage.max(*current));
     }
 
-    /// Waits until none is open.
+    /// Waits until all tunnels have ended.
     pub async fn all_ended(&self) {
         self.stage.closed().await;
     }
 
-    /// Joins both sides once both have switched protocols.
+    /// Spawns a tunnel between both sides, once both have switched protocols.
     pub(super) fn open_between<B>(
         self: &Arc<Self>,
         client: OnUpgrade,
@@ -100,34 +98,37 @@ impl Tunnels {
     ) where
         B: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let (stage, mut over) = (self.stage.subscribe(), self.stage.subscribe());
+        let stage = self.stage.subscribe();
+        let mut abort_stage = self.stage.subscribe();
         let tunnels = Arc::clone(self);
         tunnels.open.inc();
         tokio::spawn(async move {
-            let ending = tokio::select! {
+            let end = tokio::select! {
                 biased;
-                _ = over.wait_for(|stage| *stage == Stage::Over) => TunnelEnd::GoingAway,
-                ending = splice(client, backend, &limits, stage) => ending,
+                _ = abort_stage.wait_for(|stage| *stage == ShutdownStage::Aborted) => TunnelEnd::ShuttingDown,
+                end = run(client, backend, &limits, stage) => end,
             };
             tunnels.open.dec();
             tunnels
                 .ended
-                .with_label_values(&[limits.app.as_str(), ending.code()])
+                .with_label_values(&[limits.app.as_str(), end.code()])
                 .inc();
         });
     }
 }
 
-/// Whether this is a proper request for a WebSocket; anything else is passed on as an ordinary request.
-pub(super) fn is_asked_for(parts: &Parts, body: &Body) -> bool {
+/// Whether this is a valid WebSocket upgrade request. Any other request is forwarded without an
+/// upgrade.
+pub(super) fn is_upgrade_request(parts: &Parts, body: &Body) -> bool {
     parts.method == Method::GET
         && parts.version == Version::HTTP_11
         && body.is_end_stream()
-        && switches_to_websocket(&parts.headers)
+        && is_websocket_upgrade(&parts.headers)
 }
 
-/// RFC 6455 section 4.1: exactly one `Upgrade`, and `Connection` lists it.
-pub(super) fn switches_to_websocket(headers: &HeaderMap) -> bool {
+/// Whether there is exactly one `Upgrade`, to `websocket`, and `Connection` lists it (RFC 6455
+/// section 4.1).
+pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
     let mut protocols = headers.get_all(UPGRADE).iter();
     let websocket = protocols
         .next()
@@ -143,53 +144,52 @@ pub(super) fn switches_to_websocket(headers: &HeaderMap) -> bool {
             .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
-/// The two fields of the switch, for the backend's request and the client's answer alike.
-pub(super) fn switch() -> [(HeaderName, HeaderValue); 2] {
+/// The header fields of an upgrade, for the backend's request and for the client's response.
+pub(super) fn fields() -> [(HeaderName, HeaderValue); 2] {
     [
         (CONNECTION, const { HeaderValue::from_static("upgrade") }),
         (UPGRADE, WEBSOCKET),
     ]
 }
 
-async fn splice(
+async fn run(
     client: OnUpgrade,
     backend: impl AsyncRead + AsyncWrite,
     limits: &TunnelLimits,
-    mut stage: watch::Receiver<Stage>,
+    mut stage: watch::Receiver<ShutdownStage>,
 ) -> TunnelEnd {
     let Ok(client) = client.await else {
-        return TunnelEnd::BySide;
+        return TunnelEnd::Closed;
     };
     let activity = Activity::new();
-    let ending = async {
+    let end = async {
         tokio::select! {
-            () = over(limits.holds.as_ref()) => TunnelEnd::SessionOver,
-            () = old(limits.max_age) => TunnelEnd::TooOld,
-            () = activity.silent_for(limits.idle) => TunnelEnd::Silent,
-            _ = stage.wait_for(|stage| *stage >= Stage::GoingAway) => TunnelEnd::GoingAway,
+            () = session_ended(limits.validity.as_ref()) => TunnelEnd::SessionEnded,
+            () = max_age_reached(limits.max_age) => TunnelEnd::MaxAge,
+            () = activity.idle_for(limits.idle) => TunnelEnd::Idle,
+            _ = stage.wait_for(|stage| *stage >= ShutdownStage::Closing) => TunnelEnd::ShuttingDown,
         }
     };
-    let timer = async |ending| match ending {
-        TunnelEnd::SessionOver | TunnelEnd::TooOld | TunnelEnd::Silent | TunnelEnd::BySide => {
+    let frame_timeout = async |end| match end {
+        TunnelEnd::SessionEnded | TunnelEnd::MaxAge | TunnelEnd::Idle | TunnelEnd::Closed => {
             sleep(FRAME_TIMEOUT).await
         }
-        // Until all are cut: what is under way may be finished within the drain deadline.
-        TunnelEnd::GoingAway => over(limits.holds.as_ref()).await,
+        // In a shutdown, frames may complete until the drain timeout aborts all tunnels.
+        TunnelEnd::ShuttingDown => session_ended(limits.validity.as_ref()).await,
     };
-    tunnel::join(TokioIo::new(client), backend, &activity, ending, timer).await
+    tunnel::join(TokioIo::new(client), backend, &activity, end, frame_timeout).await
 }
 
-/// Ends when `holds` no longer does.
-async fn over(holds: Option<&ValidityCheck>) {
-    let Some(holds) = holds else {
+async fn session_ended(validity: Option<&ValidityCheck>) {
+    let Some(validity) = validity else {
         return std::future::pending().await;
     };
-    while holds.is_valid() {
+    while validity.is_valid() {
         sleep(CHECK_INTERVAL).await;
     }
 }
 
-async fn old(max_age: Option<Duration>) {
+async fn max_age_reached(max_age: Option<Duration>) {
     match max_age {
         Some(max_age) => sleep(max_age).await,
         None => std::future::pending().await,

@@ -75,7 +75,7 @@ impl Responder {
         request_id: RequestId,
     ) -> TaggedResponse {
         let (status, retry_after) = match error {
-            UpstreamError::Unforwardable(_) | UpstreamError::RequestBroke => {
+            UpstreamError::NotForwardable(_) | UpstreamError::RequestBodyAborted => {
                 (StatusCode::BAD_REQUEST, None)
             }
             UpstreamError::RequestStalled => (StatusCode::REQUEST_TIMEOUT, None),
@@ -89,7 +89,7 @@ impl Responder {
             UpstreamError::Unresolved(_)
             | UpstreamError::ConnectRefused(_)
             | UpstreamError::Tls(_)
-            | UpstreamError::BrokeOff(_)
+            | UpstreamError::ConnectionClosed(_)
             | UpstreamError::BadResponse(_) => (StatusCode::BAD_GATEWAY, None),
         };
         let error = ErrorResponse::new(

@@ -1,4 +1,5 @@
-//! LESSONS, "Identity and forwarded headers", as tables; and the folding as a property.
+//! Header filter tests: forged identity and forwarding headers, `Connection` nominations, cookies
+//! and caching.
 
 use proptest::prelude::*;
 
@@ -20,7 +21,7 @@ fn forward(identity_headers: &[(HeaderName, HeaderValue)]) -> ForwardRequest<'_>
         forwarded_host: "store.test",
         consume_authorization: true,
         authenticated: true,
-        holds: None,
+        validity: None,
     }
 }
 
@@ -63,9 +64,9 @@ fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn no_spelling_of_a_forged_field_arrives() {
+fn forged_fields_are_removed_in_every_spelling() {
     for name in [
-        // Identity, as CGI, WSGI and PHP fold it; also where today's answer has no such claim.
+        // Identity, as CGI, WSGI and PHP fold it, also if the user has no such claim.
         "X-Forwarded-User",
         "x_forwarded_user",
         "X-Forwarded.User",
@@ -78,7 +79,7 @@ fn no_spelling_of_a_forged_field_arrives() {
         "Remote-Groups",
         "remote_groups",
         "REMOTE_GROUPS",
-        // Where it came from.
+        // The origin of the request.
         "X-Forwarded-For",
         "x_forwarded_for",
         "X-Forwarded-Prefix",
@@ -94,7 +95,7 @@ fn no_spelling_of_a_forged_field_arrives() {
         "Client_IP",
         "X-Client-IP",
         "X-Cluster-Client-IP",
-        // What it asked for.
+        // The target of the request.
         "X-Original-URL",
         "x_original_url",
         "X-Original-Uri",
@@ -108,7 +109,7 @@ fn no_spelling_of_a_forged_field_arrives() {
         "x-envoy-original-path",
         "x_envoy_internal",
         "X-Envoy-External-Address",
-        // Hop by hop, framing, and what is meant for a proxy.
+        // Hop-by-hop, framing, and fields for proxies.
         "Proxy",
         "Proxy-Authorization",
         "proxy_authorization",
@@ -137,7 +138,7 @@ fn no_spelling_of_a_forged_field_arrives() {
 }
 
 #[test]
-fn what_is_the_clients_own_arrives_unchanged() {
+fn other_fields_are_forwarded_unchanged() {
     let own = [
         ("accept", "text/html"),
         ("accept", "*/*"),
@@ -156,7 +157,7 @@ fn what_is_the_clients_own_arrives_unchanged() {
 }
 
 #[test]
-fn our_value_is_the_only_one() {
+fn identity_header_has_one_value() {
     let client = [
         ("X-User", "mallory"),
         ("x_user", "mallory"),
@@ -167,9 +168,9 @@ fn our_value_is_the_only_one() {
     assert_eq!(sent(&client, &ours), fields(&ours));
 }
 
-/// LESSONS: Oathkeeper, Traefik, Fabio, Go net/http.
+/// Several proxies let `Connection` remove identity headers.
 #[test]
-fn connection_takes_away_neither_our_fields_nor_what_was_judged() {
+fn connection_cannot_nominate_identity_or_end_to_end_fields() {
     let ours = [("x-forwarded-user", "alice")];
     for nominated in [
         "X-Forwarded-User",
@@ -203,7 +204,7 @@ fn connection_takes_away_neither_our_fields_nor_what_was_judged() {
 }
 
 #[test]
-fn authorization_passes_only_where_it_is_the_apps_own() {
+fn authorization_passes_if_not_consumed() {
     let policy = policy();
     let client = map(&[("Authorization", "Basic Zm9v")]);
     let forward = ForwardRequest {
@@ -217,7 +218,7 @@ fn authorization_passes_only_where_it_is_the_apps_own() {
 }
 
 #[test]
-fn an_access_token_that_is_our_business_goes_no_further_and_other_credentials_do() {
+fn access_tokens_are_dropped_and_other_credentials_pass() {
     let forward = ForwardRequest {
         consume_authorization: false,
         ..forward(&[])
@@ -241,24 +242,24 @@ fn an_access_token_that_is_our_business_goes_no_further_and_other_credentials_do
     {
         assert!(
             arrives(policy(), "authorization", value),
-            "{value}: the app's own business"
+            "{value}: forwarded unless Doorward checks tokens"
         );
         assert_eq!(
-            arrives(policy().taking_tokens(), "authorization", value),
+            arrives(policy().dropping_access_tokens(), "authorization", value),
             !ours.contains(&value),
             "{value}"
         );
     }
     for name in ["DPoP", "dpop"] {
         assert!(
-            arrives(policy(), name, "x") && !arrives(policy().taking_tokens(), name, "x"),
+            arrives(policy(), name, "x") && !arrives(policy().dropping_access_tokens(), name, "x"),
             "{name}"
         );
     }
 }
 
 #[test]
-fn our_cookies_end_here_and_the_apps_cookies_do_not() {
+fn doorward_cookies_are_removed_and_app_cookies_pass() {
     for (given, left) in [
         ("a=b; c=d", Some("a=b; c=d")),
         ("a=b;__Host-doorward_jwt=x;c=d", Some("a=b; c=d")),
@@ -293,7 +294,7 @@ fn our_cookies_end_here_and_the_apps_cookies_do_not() {
 
 fn cleaned(fields: &[(&str, &str)], authenticated: bool) -> Vec<(String, String)> {
     let mut headers = map(fields);
-    policy().clean_response(&mut headers, authenticated);
+    policy().sanitize_response(&mut headers, authenticated);
     headers
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
@@ -301,8 +302,8 @@ fn cleaned(fields: &[(&str, &str)], authenticated: bool) -> Vec<(String, String)
 }
 
 #[test]
-fn an_answer_keeps_what_is_the_apps_and_loses_what_is_ours() {
-    let answer = [
+fn response_loses_hop_by_hop_and_doorward_fields() {
+    let response = [
         ("content-type", "text/html"),
         ("set-cookie", "a=b; Path=/"),
         ("set-cookie", "__Host-doorward_jwt=planted; Secure"),
@@ -324,13 +325,13 @@ fn an_answer_keeps_what_is_the_apps_and_loses_what_is_ours() {
         ("set-cookie", "c=d"),
     ];
     assert_eq!(
-        cleaned(&answer, false),
+        cleaned(&response, false),
         left.map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
 }
 
 #[test]
-fn an_answer_to_somebody_stays_out_of_shared_caches() {
+fn authenticated_response_is_private() {
     for (given, kept) in [
         (&[][..], "private"),
         (&["public, max-age=60"], "private, max-age=60"),
@@ -349,16 +350,16 @@ fn an_answer_to_somebody_stays_out_of_shared_caches() {
         (&["no-cache"], "private, no-cache"),
         (&[",, public ,"], "private"),
     ] {
-        let mut answer: Vec<_> = given
+        let mut response: Vec<_> = given
             .iter()
             .map(|value| ("cache-control", *value))
             .collect();
-        answer.extend([
+        response.extend([
             ("cdn-cache-control", "public"),
             ("surrogate-control", "max-age=9"),
             ("expires", "0"),
         ]);
-        let mut expected = cleaned(&answer, true);
+        let mut expected = cleaned(&response, true);
         expected.sort();
         assert_eq!(
             expected,
@@ -376,8 +377,8 @@ fn an_answer_to_somebody_stays_out_of_shared_caches() {
 }
 
 proptest! {
-    /// Whatever stands for each hyphen and however the letters are cased, no alias of an identity field survives,
-    /// and ours is there once.
+    /// Whatever stands for each hyphen and however the letters are cased, no alias of an identity
+    /// field survives, and ours is there once.
     #[test]
     fn every_alias_folds(
         which in 0..IDENTITY.len(),
@@ -397,7 +398,8 @@ proptest! {
         prop_assert_eq!(sent(&[(&alias, "forged"), ("Connection", nomination)], &[]), fields(&[]));
     }
 
-    /// No `Cookie` field, however odd, carries one of ours on or crashes; and the app's own all arrive.
+    /// No `Cookie` field, however odd, carries one of ours on or crashes; and the app's own all
+    /// arrive.
     #[test]
     fn no_cookie_of_ours_survives(parts in proptest::collection::vec(
         prop::sample::select(vec!["__Host-doorward_jwt=x", "a=b", " ", "=", "\t__secure-doorward_x", "\"q;", "c"]), 0..8,

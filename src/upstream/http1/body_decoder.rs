@@ -1,4 +1,4 @@
-//! Where an answer's body ends (RFC 9112 section 6.3), and its bytes without the framing.
+//! Response body decoding: message body length (RFC 9112 section 6.3) and chunked transfer coding.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -6,121 +6,146 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 use super::head::ResponseHead;
 
-/// Longest line that begins a chunk, extensions included, in bytes, and most bytes of all trailers.
+/// Maximum length of a chunk's first line in bytes, extensions included.
 const MAX_CHUNK_LINE: usize = 4096;
+/// Maximum total size of the trailers in bytes.
 const MAX_TRAILERS: usize = 16 * 1024;
 
-/// What is still to come of an answer's body.
+/// The rest of a response body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::upstream) enum BodyDecoder {
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
     /// Chunks.
-    Chunked(Chunk),
-    /// All until the connection closes.
+    Chunked(ChunkState),
+    /// Everything until the connection closes.
     UntilClose,
 }
 
-/// What is next in a chunked body.
+/// The next element of a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::upstream) enum Chunk {
-    Line,
+pub(in crate::upstream) enum ChunkState {
+    SizeLine,
+    /// This many bytes of data.
     Data(u64),
     DataEnd,
-    /// Fields behind the last chunk, of which so many bytes were thrown away.
+    /// Trailer fields, which are discarded; this many bytes so far.
     Trailers(usize),
-    Over,
+    Complete,
 }
 
-/// What the bytes at hand are.
+/// The result of decoding the received bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Decoded {
     Data(Bytes),
-    /// More has to be read first.
-    More,
-    Over,
+    /// More bytes are needed.
+    Incomplete,
+    End,
+}
+
+/// The framing of a response.
+#[derive(Debug)]
+pub(in crate::upstream) struct ResponseFraming {
+    pub(in crate::upstream) decoder: BodyDecoder,
+    /// Whether the connection can be reused after the body.
+    pub(in crate::upstream) keep_alive: bool,
 }
 
 impl BodyDecoder {
-    /// Reads the framing, leaves one `BodyDecoder-Length` in canonical form at most, and says whether the connection may be
-    /// used again afterwards.
-    pub(in crate::upstream) fn of(
+    /// Determines the framing. Leaves at most one `Content-Length`, in canonical form, in the head.
+    ///
+    /// # Errors
+    /// What is invalid about the framing.
+    pub(in crate::upstream) fn new(
         head: &mut ResponseHead,
         method: &Method,
-    ) -> Result<(Self, bool), String> {
+    ) -> Result<ResponseFraming, String> {
         let ResponseHead {
             status,
             version,
             headers,
         } = head;
-        let codings = is_chunked(headers)?;
-        let length = length(headers);
+        let chunked = is_chunked(headers)?;
+        let length = content_length(headers);
         headers.remove(CONTENT_LENGTH);
-        let mut keeps = keeps_alive(headers, *version);
-        // A body that is announced where there can be none may come all the same, and late.
-        let announces = codings || !matches!(length, Ok(None | Some(0)));
+        let keep_alive = keeps_alive(headers, *version);
         if *method == Method::HEAD || *status == StatusCode::NOT_MODIFIED {
-            keeps &= *method == Method::HEAD || !codings;
             if let Some(length) = length? {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             }
-            return Ok((Self::Length(0), keeps));
+            return Ok(ResponseFraming {
+                decoder: Self::Length(0),
+                keep_alive: keep_alive && (*method == Method::HEAD || !chunked),
+            });
         }
         if *status == StatusCode::NO_CONTENT {
-            return Ok((Self::Length(0), keeps && !announces));
+            // A body that is announced although there must be none may still arrive, possibly late.
+            let announces_body = chunked || !matches!(length, Ok(None | Some(0)));
+            return Ok(ResponseFraming {
+                decoder: Self::Length(0),
+                keep_alive: keep_alive && !announces_body,
+            });
         }
-        if codings {
+        if chunked {
             if *version == Version::HTTP_10 {
-                return Err("chunks in HTTP/1.0".to_owned());
+                return Err("chunked coding in HTTP/1.0".to_owned());
             }
-            // RFC 9112 section 6.3: both may be an attack on whoever reads the other.
-            keeps &= matches!(length, Ok(None));
-            return Ok((Self::Chunked(Chunk::Line), keeps));
+            // RFC 9112 section 6.3: both fields together may be response smuggling.
+            return Ok(ResponseFraming {
+                decoder: Self::Chunked(ChunkState::SizeLine),
+                keep_alive: keep_alive && matches!(length, Ok(None)),
+            });
         }
         Ok(match length? {
             Some(length) => {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-                (Self::Length(length), keeps)
+                ResponseFraming {
+                    decoder: Self::Length(length),
+                    keep_alive,
+                }
             }
-            None => (Self::UntilClose, false),
+            None => ResponseFraming {
+                decoder: Self::UntilClose,
+                keep_alive: false,
+            },
         })
     }
 
-    /// Whether nothing more will come.
-    pub(super) const fn is_over(self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunk::Over))
+    /// Whether the body is complete.
+    pub(super) const fn is_complete(self) -> bool {
+        matches!(self, Self::Length(0) | Self::Chunked(ChunkState::Complete))
     }
 
-    /// How many bytes are still to come, if that is known.
+    /// The number of remaining bytes, if it is known.
     pub(super) const fn exact(self) -> Option<u64> {
         match self {
             Self::Length(left) => Some(left),
-            Self::Chunked(Chunk::Over) => Some(0),
+            Self::Chunked(ChunkState::Complete) => Some(0),
             Self::Chunked(_) | Self::UntilClose => None,
         }
     }
 
-    /// Takes what it can from the bytes that came.
-    pub(super) fn take(&mut self, bytes: &mut BytesMut) -> Result<Next, String> {
+    /// Decodes the next part of the received bytes.
+    pub(super) fn decode(&mut self, bytes: &mut BytesMut) -> Result<Decoded, String> {
         match self {
-            Self::Length(0) => Ok(Next::Over),
+            Self::Length(0) => Ok(Decoded::End),
             Self::Length(left) => Ok(data(bytes, left)),
             Self::UntilClose => {
-                let mut endless = u64::MAX;
-                Ok(data(bytes, &mut endless))
+                let mut unlimited = u64::MAX;
+                Ok(data(bytes, &mut unlimited))
             }
-            Self::Chunked(chunk) => chunk.take(bytes),
+            Self::Chunked(state) => state.decode(bytes),
         }
     }
 }
 
-impl Chunk {
-    fn take(&mut self, bytes: &mut BytesMut) -> Result<Next, String> {
+impl ChunkState {
+    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Decoded, String> {
         loop {
             match self {
-                Self::Line => {
+                Self::SizeLine => {
                     let Some(line) = line(bytes, MAX_CHUNK_LINE)? else {
-                        return Ok(Next::More);
+                        return Ok(Decoded::Incomplete);
                     };
                     let length = chunk_length(&line)?;
                     *self = if length == 0 {
@@ -133,58 +158,58 @@ impl Chunk {
                 Self::Data(left) => return Ok(data(bytes, left)),
                 Self::DataEnd => {
                     let Some(line) = line(bytes, 0)? else {
-                        return Ok(Next::More);
+                        return Ok(Decoded::Incomplete);
                     };
                     if !line.is_empty() {
-                        return Err("a chunk is longer than it said".to_owned());
+                        return Err("a chunk is longer than its size".to_owned());
                     }
-                    *self = Self::Line;
+                    *self = Self::SizeLine;
                 }
-                Self::Trailers(skipped) => {
-                    let Some(line) = line(bytes, MAX_TRAILERS.saturating_sub(*skipped))? else {
-                        return Ok(Next::More);
+                Self::Trailers(discarded) => {
+                    let Some(line) = line(bytes, MAX_TRAILERS.saturating_sub(*discarded))? else {
+                        return Ok(Decoded::Incomplete);
                     };
                     *self = if line.is_empty() {
-                        Self::Over
+                        Self::Complete
                     } else {
-                        Self::Trailers(*skipped + line.len())
+                        Self::Trailers(*discarded + line.len())
                     };
                 }
-                Self::Over => return Ok(Next::Over),
+                Self::Complete => return Ok(Decoded::End),
             }
         }
     }
 }
 
-fn data(bytes: &mut BytesMut, left: &mut u64) -> Next {
+fn data(bytes: &mut BytesMut, left: &mut u64) -> Decoded {
     if bytes.is_empty() {
-        return Next::More;
+        return Decoded::Incomplete;
     }
     let length = usize::try_from(*left)
         .unwrap_or(usize::MAX)
         .min(bytes.len());
     *left -= length as u64;
-    Next::Data(bytes.split_to(length).freeze())
+    Decoded::Data(bytes.split_to(length).freeze())
 }
 
-/// A line without its end, which is exactly CR LF; `None` if it is not whole yet.
-fn line(bytes: &mut BytesMut, longest: usize) -> Result<Option<Bytes>, String> {
+/// Takes a line without its line break, which must be CR LF; `None` if it is incomplete.
+fn line(bytes: &mut BytesMut, max_len: usize) -> Result<Option<Bytes>, String> {
     match memchr::memchr(b'\n', bytes) {
         Some(at) => {
             let mut line = bytes.split_to(at).freeze();
             bytes.advance(1);
-            if line.last() != Some(&b'\r') || line.len() > longest + 1 {
-                return Err("broken chunks".to_owned());
+            if line.last() != Some(&b'\r') || line.len() > max_len + 1 {
+                return Err("malformed chunks".to_owned());
             }
             line.truncate(line.len() - 1);
             Ok(Some(line))
         }
-        None if bytes.len() > longest + 1 => Err("broken chunks".to_owned()),
+        None if bytes.len() > max_len + 1 => Err("malformed chunks".to_owned()),
         None => Ok(None),
     }
 }
 
-/// Hexadecimal digits; extensions (RFC 9112 section 7.1.1) are ignored.
+/// Parses the chunk size. Extensions (RFC 9112 section 7.1.1) are ignored.
 fn chunk_length(line: &[u8]) -> Result<u64, String> {
     let digits = line
         .split(|byte| *byte == b';')
@@ -195,10 +220,11 @@ fn chunk_length(line: &[u8]) -> Result<u64, String> {
     let number = std::str::from_utf8(digits).ok().filter(|_| is_number);
     number
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .ok_or_else(|| "an unreadable chunk length".to_owned())
+        .ok_or_else(|| "an invalid chunk size".to_owned())
 }
 
-/// A coding other than `chunked` would reach the client without its name (RFC 9112 section 6.1).
+/// Whether the body is chunked. Any other transfer coding is rejected: it would reach the client
+/// without its name (RFC 9112 section 6.1).
 fn is_chunked(headers: &HeaderMap) -> Result<bool, String> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -208,8 +234,8 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, String> {
     }
 }
 
-/// The one length that all fields agree on (RFC 9110 section 8.6).
-fn length(headers: &HeaderMap) -> Result<Option<u64>, String> {
+/// The length on which all `Content-Length` fields agree (RFC 9110 section 8.6).
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, String> {
     let mut agreed = None;
     for value in headers.get_all(CONTENT_LENGTH) {
         let digits = value
@@ -218,15 +244,15 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, String> {
             .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length: u64 = digits
             .and_then(|text| text.parse().ok())
-            .ok_or("an unreadable length")?;
+            .ok_or("an invalid content length")?;
         if *agreed.get_or_insert(length) != length {
-            return Err("two lengths".to_owned());
+            return Err("differing content lengths".to_owned());
         }
     }
     Ok(agreed)
 }
 
-/// RFC 9112 section 9.3.
+/// Whether the connection persists (RFC 9112 section 9.3).
 fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
     let fields = headers.get_all(CONNECTION).iter();
     let mut options = fields

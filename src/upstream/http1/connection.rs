@@ -1,5 +1,6 @@
-//! One connection and one exchange on it: the request goes out while the answer's head is waited for, since a backend
-//! may answer before it has read all (RFC 9112 section 9.5).
+//! HTTP/1.1 client connection, and one exchange on it. The request is sent while the response head
+//! is awaited, since a backend may respond before it has read the request completely (RFC 9112
+//! section 9.5).
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -10,44 +11,47 @@ use bytes::BytesMut;
 use http::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, WriteHalf, split};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::head::{ResponseHead, end_of_head};
 use super::request_body::RequestBodyWriter;
-use super::socket::{Socket, Switched};
+use super::socket::Socket;
+use super::timer::ReusableTimer;
+use super::upgraded::UpgradedConnection;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::target::UpstreamSettings;
 
-/// Room for what is read, at first; what a connection at rest may keep of it.
-const ROOM: usize = 8 * 1024;
-/// Less room than this is not worth a read.
-const LEAST_ROOM: usize = 2 * 1024;
-/// Most interim answers (RFC 9110 section 15.2) before the real one.
-const MAX_INTERIM: usize = 16;
+/// Size of a read in bytes, and maximum size of a buffer that an idle connection keeps.
+const BUFFER_LEN: usize = 8 * 1024;
+/// With less free capacity than this, the read buffer grows before a read.
+const MIN_CAPACITY: usize = 2 * 1024;
+/// Maximum number of interim responses (RFC 9110 section 15.2) before the final one.
+const MAX_INTERIM_RESPONSES: usize = 16;
 
 /// A connection to a backend.
 #[derive(Debug)]
 pub(in crate::upstream) struct Connection {
     pub(super) socket: Socket,
-    /// What came and was not used yet.
+    /// Received bytes that were not processed yet.
     pub(super) read: BytesMut,
-    /// The head of the request under way.
+    /// The head of the current request.
     head: Vec<u8>,
     pub(super) timer: ReusableTimer,
-    /// Whether it served another request before, so that the backend may have closed it meanwhile.
-    pub(in crate::upstream) used_before: bool,
-    /// Whether all of the last head went out: else the backend takes what follows for the rest of it.
-    all_workers_alive: bool,
+    /// Whether it served a request before, so that the backend may have closed it in the meantime.
+    pub(in crate::upstream) is_reused: bool,
+    /// Whether the last request head was sent completely. If not, the backend would parse the next
+    /// request as its rest.
+    head_sent: bool,
     slot: OwnedSemaphorePermit,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug)]
 pub(in crate::upstream) enum Failure {
-    /// Nothing of the request went out.
+    /// No byte of the request was sent.
     Unsent(UpstreamError),
-    /// It went out, at least in part, and nothing came back.
-    Unanswered(UpstreamError),
+    /// The request was sent at least in part, and no byte was received.
+    NoResponse(UpstreamError),
     /// Any other reason.
     Failed(UpstreamError),
 }
@@ -55,74 +59,50 @@ pub(in crate::upstream) enum Failure {
 impl From<Failure> for UpstreamError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unsent(error) | Failure::Unanswered(error) | Failure::Failed(error) => error,
-        }
-    }
-}
-
-/// A connection's one timer. It is left running from exchange to exchange and set anew only when it fires too early:
-/// cheaper than a timer a request.
-#[derive(Debug, Default)]
-pub(in crate::upstream) struct ReusableTimer(Option<Pin<Box<Sleep>>>);
-
-impl ReusableTimer {
-    /// Ready once `deadline` has passed.
-    pub(super) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self
-            .0
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
+            Failure::Unsent(error) | Failure::NoResponse(error) | Failure::Failed(error) => error,
         }
     }
 }
 
 impl Connection {
-    /// Over a socket that is connected; `slot` is freed with it.
+    /// A new connection over `socket`. `slot` is released when it is dropped.
     pub(in crate::upstream) fn new(socket: Socket, slot: OwnedSemaphorePermit) -> Self {
-        let (read, head, timer) = (BytesMut::new(), Vec::new(), ReusableTimer::default());
         Self {
             socket,
-            read,
-            head,
-            timer,
-            used_before: false,
-            all_workers_alive: true,
+            read: BytesMut::new(),
+            head: Vec::new(),
+            timer: ReusableTimer::default(),
+            is_reused: false,
+            head_sent: true,
             slot,
         }
     }
 
-    /// Whether it can be used again.
-    pub(in crate::upstream) fn is_quiet(&mut self) -> bool {
+    /// Whether the idle connection is still usable.
+    pub(super) fn is_reusable(&mut self) -> bool {
         self.read.is_empty() && self.socket.is_quiet()
     }
 
-    /// Gives back what a rest does not need. Whether it can rest: bytes behind an answer's end belong to none.
-    pub(in crate::upstream) fn make_idle(&mut self) -> bool {
-        self.used_before = true;
-        if self.read.capacity() > ROOM {
+    /// Releases large buffers. Returns whether the connection can be reused; bytes after the end of
+    /// a response belong to no response.
+    pub(super) fn prepare_for_reuse(&mut self) -> bool {
+        self.is_reused = true;
+        if self.read.capacity() > BUFFER_LEN {
             self.read = BytesMut::new();
         }
-        if self.head.capacity() > ROOM {
+        if self.head.capacity() > BUFFER_LEN {
             self.head = Vec::new();
         }
-        self.all_workers_alive && self.read.is_empty()
+        self.head_sent && self.read.is_empty()
     }
 
-    /// Where the head of the next request is written.
+    /// The buffer for the head of the next request.
     pub(in crate::upstream) fn head(&mut self) -> &mut Vec<u8> {
         &mut self.head
     }
 
-    /// Sends what was written as the head, then `request_body`, until the answer's head is here: the upload may not be over by
-    /// then.
+    /// Sends the head and then `request_body`, until the response head is received. The upload may
+    /// be incomplete then.
     pub(in crate::upstream) async fn exchange(
         &mut self,
         request_body: &mut Option<RequestBodyWriter>,
@@ -132,41 +112,40 @@ impl Connection {
             connection: self,
             request_body,
             settings,
-            sent: 0,
-            broken: None,
-            heard: false,
-            looked_at: 0,
-            interim: 0,
-            moved: Instant::now(),
+            head_sent: 0,
+            write_error: None,
+            received: false,
+            scanned: 0,
+            interim_responses: 0,
+            last_progress: Instant::now(),
         };
         poll_fn(|cx| exchange.poll(cx)).await
     }
 
-    /// A connection that ends with this answer, and the half that still sends.
+    /// Splits off the write half. The connection then ends with this response.
     pub(super) fn split(self) -> (Self, WriteHalf<Box<Socket>>) {
-        let (reading, writing) = split(Box::new(self.socket));
-        (
-            Self {
-                socket: Socket::Half(reading),
-                ..self
-            },
-            writing,
-        )
+        let (reader, writer) = split(Box::new(self.socket));
+        let connection = Self {
+            socket: Socket::Half(reader),
+            ..self
+        };
+        (connection, writer)
     }
 
     /// The connection after both sides switched protocols.
-    pub(in crate::upstream) fn switched(self) -> Switched<OwnedSemaphorePermit> {
-        Switched::new(self.read, self.socket, self.slot)
+    pub(in crate::upstream) fn into_upgraded(self) -> UpgradedConnection<OwnedSemaphorePermit> {
+        UpgradedConnection::new(self.read, self.socket, self.slot)
     }
 
-    /// Reads more, up to `room` bytes: how many; zero once the backend has closed.
-    pub(super) fn poll_more(
+    /// Reads about `len` bytes into the read buffer. Returns the number of bytes; zero once the
+    /// backend has closed the connection.
+    pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        room: usize,
+        len: usize,
     ) -> Poll<io::Result<usize>> {
-        if self.read.capacity() - self.read.len() < room.min(LEAST_ROOM) {
-            self.read.reserve(room);
+        if self.read.capacity() - self.read.len() < len.min(MIN_CAPACITY) {
+            self.read.reserve(len);
         }
         pin!(self.socket.read_buf(&mut self.read)).poll(cx)
     }
@@ -176,29 +155,30 @@ struct Exchange<'a> {
     connection: &'a mut Connection,
     request_body: &'a mut Option<RequestBodyWriter>,
     settings: &'a UpstreamSettings,
-    /// Bytes of the head that went out.
-    sent: usize,
-    /// Why nothing more goes out. What the backend said before may still come.
-    broken: Option<io::Error>,
-    /// Whether anything came.
-    heard: bool,
-    /// Bytes that are known not to end the head.
-    looked_at: usize,
-    interim: usize,
-    /// When something last moved.
-    moved: Instant,
+    /// The number of bytes of the head that were sent.
+    head_sent: usize,
+    /// Why nothing more can be sent. A response that the backend sent before may still arrive.
+    write_error: Option<io::Error>,
+    /// Whether any byte was received.
+    received: bool,
+    /// The number of received bytes that were scanned for the end of the head.
+    scanned: usize,
+    interim_responses: usize,
+    /// When the request last made progress.
+    last_progress: Instant,
 }
 
 impl Exchange<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
         self.send(cx)?;
-        if let Poll::Ready(answer) = self.poll_answer(cx) {
-            self.connection.all_workers_alive =
-                self.sent == self.connection.head.len() && self.broken.is_none();
-            return Poll::Ready(answer);
+        if let Poll::Ready(head) = self.poll_head(cx) {
+            self.connection.head_sent =
+                self.head_sent == self.connection.head.len() && self.write_error.is_none();
+            return Poll::Ready(head);
         }
-        // A long upload is no slow backend: its time to answer counts from the last byte that it took.
-        let awaits_client = self.broken.is_none()
+        // The response timeout starts with the last byte that the backend accepted, so a long
+        // upload does not count.
+        let awaits_client = self.write_error.is_none()
             && self
                 .request_body
                 .as_ref()
@@ -214,113 +194,122 @@ impl Exchange<'_> {
                 UpstreamError::ResponseTimeout,
             )
         };
-        ready!(self.connection.timer.poll_until(cx, self.moved + limit));
+        ready!(
+            self.connection
+                .timer
+                .poll_until(cx, self.last_progress + limit)
+        );
         Poll::Ready(Err(Failure::Failed(error)))
     }
 
-    /// Sends what can be sent now.
+    /// Sends as much as possible without blocking.
     fn send(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        while self.broken.is_none() {
+        while self.write_error.is_none() {
             if let Some(request_body) = &mut self.request_body
                 && let Poll::Ready(Err(_)) = request_body.poll_fill(cx)
             {
-                return Err(Failure::Failed(UpstreamError::RequestBroke));
+                return Err(Failure::Failed(UpstreamError::RequestBodyAborted));
             }
             let Some(written) = self.write(cx) else { break };
             match written {
                 Poll::Pending => break,
-                Poll::Ready(Ok(count @ 1..)) => self.went_out(count),
+                Poll::Ready(Ok(count @ 1..)) => self.record_written(count),
                 Poll::Ready(failed) => {
                     let error = failed
                         .err()
                         .unwrap_or_else(|| io::ErrorKind::WriteZero.into());
-                    if self.sent == 0 {
-                        let error = UpstreamError::BrokeOff(error);
-                        // A record may have gone out in the very call that failed.
-                        let is_sure = !self.connection.socket.is_tls();
-                        return Err(if is_sure {
-                            Failure::Unsent(error)
+                    if self.head_sent == 0 {
+                        let error = UpstreamError::ConnectionClosed(error);
+                        // A failed write to a TLS stream may have sent a record.
+                        return Err(if self.connection.socket.is_tls() {
+                            Failure::NoResponse(error)
                         } else {
-                            Failure::Unanswered(error)
+                            Failure::Unsent(error)
                         });
                     }
-                    self.broken = Some(error);
+                    self.write_error = Some(error);
                 }
             }
         }
-        if self.broken.is_none()
+        if self.write_error.is_none()
             && let Poll::Ready(Err(error)) = Pin::new(&mut self.connection.socket).poll_flush(cx)
         {
-            self.broken = Some(error);
+            self.write_error = Some(error);
         }
         Ok(())
     }
 
-    /// `None`: there is nothing to send now.
+    /// Returns `None` if there is nothing to send now.
     fn write(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Result<usize>>> {
-        let head = self.connection.head.get(self.sent..).unwrap_or_default();
+        let head = self
+            .connection
+            .head
+            .get(self.head_sent..)
+            .unwrap_or_default();
         let socket = Pin::new(&mut self.connection.socket);
         match &self.request_body {
             None if head.is_empty() => None,
             None => Some(socket.poll_write(cx, head)),
             Some(request_body) => {
-                let [frame, piece, tail] = request_body.parts();
-                let parts = [IoSlice::new(head), frame, piece, tail];
-                let some = parts.iter().any(|part| !part.is_empty());
-                some.then(|| socket.poll_write_vectored(cx, &parts))
+                let [prefix, data, suffix] = request_body.slices();
+                let slices = [IoSlice::new(head), prefix, data, suffix];
+                let any = slices.iter().any(|slice| !slice.is_empty());
+                any.then(|| socket.poll_write_vectored(cx, &slices))
             }
         }
     }
 
-    fn went_out(&mut self, count: usize) {
-        let of_head = count.min(self.connection.head.len() - self.sent);
-        self.sent += of_head;
+    fn record_written(&mut self, count: usize) {
+        let of_head = count.min(self.connection.head.len() - self.head_sent);
+        self.head_sent += of_head;
         if let Some(request_body) = &mut self.request_body {
             request_body.advance(count - of_head);
-            self.moved = Instant::now();
+            self.last_progress = Instant::now();
         }
     }
 
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Failure>> {
         loop {
-            if let Some(end) = end_of_head(&self.connection.read, self.looked_at) {
+            if let Some(end) = end_of_head(&self.connection.read, self.scanned) {
                 let bytes = self.connection.read.split_to(end).freeze();
-                self.looked_at = 0;
-                let head = ResponseHead::parse(&bytes).map_err(bad)?;
+                self.scanned = 0;
+                let head = ResponseHead::parse(&bytes).map_err(bad_response)?;
                 if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
                 {
                     return Poll::Ready(Ok(head));
                 }
-                self.interim += 1;
-                if self.interim > MAX_INTERIM {
-                    return Poll::Ready(Err(bad("it has too many interim answers".to_owned())));
+                self.interim_responses += 1;
+                if self.interim_responses > MAX_INTERIM_RESPONSES {
+                    return Poll::Ready(Err(bad_response(
+                        "it has too many interim responses".to_owned(),
+                    )));
                 }
                 continue;
             }
-            self.looked_at = self.connection.read.len();
-            if self.looked_at >= self.settings.max_header_bytes {
-                return Poll::Ready(Err(bad("its head is too large".to_owned())));
+            self.scanned = self.connection.read.len();
+            if self.scanned >= self.settings.max_header_bytes {
+                return Poll::Ready(Err(bad_response("its head is too large".to_owned())));
             }
-            match ready!(self.connection.poll_more(cx, ROOM)) {
-                Ok(1..) => self.heard = true,
-                end => return Poll::Ready(Err(self.broke_off(end.err()))),
+            match ready!(self.connection.poll_read(cx, BUFFER_LEN)) {
+                Ok(1..) => self.received = true,
+                closed => return Poll::Ready(Err(self.connection_closed(closed.err()))),
             }
         }
     }
 
-    fn broke_off(&mut self, error: Option<io::Error>) -> Failure {
+    fn connection_closed(&mut self, error: Option<io::Error>) -> Failure {
         let error = error
-            .or_else(|| self.broken.take())
+            .or_else(|| self.write_error.take())
             .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-        let error = UpstreamError::BrokeOff(error);
-        if self.heard {
+        let error = UpstreamError::ConnectionClosed(error);
+        if self.received {
             Failure::Failed(error)
         } else {
-            Failure::Unanswered(error)
+            Failure::NoResponse(error)
         }
     }
 }
 
-fn bad(reason: String) -> Failure {
+fn bad_response(reason: String) -> Failure {
     Failure::Failed(UpstreamError::BadResponse(reason))
 }

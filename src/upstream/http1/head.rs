@@ -1,4 +1,5 @@
-//! Heads: a request's, written straight from what the client sent, and an answer's, parsed where it lies.
+//! HTTP/1.1 message heads: request heads are written directly from the client's headers, response
+//! heads are parsed in place.
 
 use std::mem::MaybeUninit;
 
@@ -6,10 +7,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use httparse::{ParserConfig, Status};
 
-/// Most fields of an answer.
+/// Maximum number of fields in a response head.
 const MAX_FIELDS: usize = 128;
 
-/// An answer's head as it came.
+/// A parsed response head.
 #[derive(Debug)]
 pub(in crate::upstream) struct ResponseHead {
     pub(in crate::upstream) status: StatusCode,
@@ -17,8 +18,9 @@ pub(in crate::upstream) struct ResponseHead {
     pub(in crate::upstream) headers: HeaderMap,
 }
 
-/// Begins a request. `target` has been checked to be a path, so it has neither white space nor a line's end.
-pub(in crate::upstream) fn write_line(out: &mut Vec<u8>, method: &Method, target: &str) {
+/// Clears `out` and writes the request line. `target` must have been validated: it contains no
+/// white space or line break.
+pub(in crate::upstream) fn write_request_line(out: &mut Vec<u8>, method: &Method, target: &str) {
     out.clear();
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -26,7 +28,7 @@ pub(in crate::upstream) fn write_line(out: &mut Vec<u8>, method: &Method, target
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
-/// Writes a field.
+/// Writes a header field.
 pub(in crate::upstream) fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.extend_from_slice(b": ");
@@ -34,9 +36,9 @@ pub(in crate::upstream) fn write_field(out: &mut Vec<u8>, name: &HeaderName, val
     out.extend_from_slice(b"\r\n");
 }
 
-/// Where the head in `bytes` ends, if it does; everything before `from` was looked at already.
+/// The end of the head in `bytes`, if it is complete. Everything before `from` was scanned already.
 pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
-    // An end that began before goes on here.
+    // The blank line may have started before `from`.
     let from = from.saturating_sub(3);
     memchr::memchr_iter(b'\n', bytes.get(from..)?)
         .map(|at| from + at + 1)
@@ -48,7 +50,7 @@ pub(super) fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 impl ResponseHead {
-    /// Parses a whole head; values stay where they are.
+    /// Parses a complete head. Field values share the memory of `bytes`.
     pub(super) fn parse(bytes: &Bytes) -> Result<Self, String> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut []);

@@ -1,4 +1,5 @@
-//! A request's body on its way to the backend in one framing of ours (RFC 9112 section 6), and who is waited for.
+//! Request body encoding in the canonical framing (RFC 9112 section 6). It tracks whether the
+//! client or the backend is slow.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write as _};
@@ -12,113 +13,116 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use crate::types::body::{Body, BodyError};
 use crate::upstream::framing::Framing;
 
-/// A request's body, piece by piece.
+/// Writes a request body.
 #[derive(Debug)]
 pub(in crate::upstream) struct RequestBodyWriter {
     body: Body,
-    /// How much is still to come; `None`: that is not known, and it goes in chunks.
-    left: Option<u64>,
-    /// What goes out now: framing, data, framing. A chunk's end goes with it, since some wait for that.
-    frame: Vec<u8>,
-    piece: Bytes,
-    tail: &'static [u8],
+    /// The number of remaining bytes; `None` if the body is chunked.
+    remaining: Option<u64>,
+    /// The next bytes to write: framing, data, framing. The end of a chunk is sent with it, since
+    /// some servers wait for it.
+    prefix: Vec<u8>,
+    data: Bytes,
+    suffix: &'static [u8],
+    /// Whether the end of the body was reached.
     ended: bool,
     awaits_client: bool,
 }
 
 impl RequestBodyWriter {
-    /// `None`: there is no body.
-    pub(in crate::upstream) fn of(framing: Framing, body: Body) -> Option<Self> {
-        let left = match framing {
+    /// Returns `None` if there is no body.
+    pub(in crate::upstream) fn new(framing: Framing, body: Body) -> Option<Self> {
+        let remaining = match framing {
             Framing::None | Framing::Zero => return None,
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,
         };
         Some(Self {
             body,
-            left,
-            frame: Vec::new(),
-            piece: Bytes::new(),
-            tail: &[],
+            remaining,
+            prefix: Vec::new(),
+            data: Bytes::new(),
+            suffix: &[],
             ended: false,
             awaits_client: false,
         })
     }
 
-    /// Whether all of it went out.
-    pub(super) fn is_over(&self) -> bool {
-        self.ended && self.is_clear()
+    /// Whether the whole body was written.
+    pub(super) fn is_complete(&self) -> bool {
+        self.ended && self.buffers_empty()
     }
 
-    /// Whether the client is the one that is waited for.
+    /// Whether the writer waits for the client.
     pub(super) const fn awaits_client(&self) -> bool {
         self.awaits_client
     }
 
-    fn is_clear(&self) -> bool {
-        self.frame.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+    fn buffers_empty(&self) -> bool {
+        self.prefix.is_empty() && self.data.is_empty() && self.suffix.is_empty()
     }
 
-    /// Gets the next piece, if the last one went out.
+    /// Reads the next part of the body, if the previous one was written.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        while self.is_clear() && !self.ended {
+        while self.buffers_empty() && !self.ended {
             let next = Pin::new(&mut self.body).poll_frame(cx);
             self.awaits_client = next.is_pending();
             match ready!(next).transpose()? {
-                // Trailers go no further.
-                Some(frame) => self.take(frame.into_data().unwrap_or_default())?,
+                // Trailers are dropped.
+                Some(frame) => self.set_data(frame.into_data().unwrap_or_default())?,
                 None => self.end()?,
             }
         }
         Poll::Ready(Ok(()))
     }
 
-    /// The backend takes what follows for the next request, or waits: never is more or less sent than was said.
-    fn take(&mut self, piece: Bytes) -> Result<(), BodyError> {
-        if let Some(left) = &mut self.left {
-            *left = left
-                .checked_sub(piece.len() as u64)
+    /// Sets the next data and its framing. Never exceeds the announced length: the backend would
+    /// parse the excess as the next request.
+    fn set_data(&mut self, data: Bytes) -> Result<(), BodyError> {
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining
+                .checked_sub(data.len() as u64)
                 .ok_or(BodyError::CutShort)?;
-            self.ended = *left == 0;
-        } else if !piece.is_empty() {
+            self.ended = *remaining == 0;
+        } else if !data.is_empty() {
             // Writing to a Vec cannot fail.
-            let _ = write!(self.frame, "{:x}\r\n", piece.len());
-            self.tail = b"\r\n";
+            let _ = write!(self.prefix, "{:x}\r\n", data.len());
+            self.suffix = b"\r\n";
         }
-        self.piece = piece;
+        self.data = data;
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), BodyError> {
-        match self.left {
+        match self.remaining {
             Some(1..) => return Err(BodyError::CutShort),
             Some(0) => {}
-            None => self.tail = b"0\r\n\r\n",
+            None => self.suffix = b"0\r\n\r\n",
         }
         self.ended = true;
         Ok(())
     }
 
-    /// Sends a part of it. Whether there is more.
-    pub(super) async fn send_some(
+    /// Writes the next part. Returns whether there was any.
+    pub(super) async fn write_next(
         &mut self,
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<bool> {
-        let went_out = poll_fn(|cx| self.poll_send(cx, Pin::new(&mut *to))).await?;
+        let written = poll_fn(|cx| self.poll_write(cx, Pin::new(&mut *to))).await?;
         to.flush().await?;
-        Ok(went_out > 0)
+        Ok(written > 0)
     }
 
-    fn poll_send(
+    fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         to: Pin<&mut impl AsyncWrite>,
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_fill(cx)).map_err(io::Error::other)?;
-        if self.is_over() {
+        if self.is_complete() {
             return Poll::Ready(Ok(0));
         }
-        let written = ready!(to.poll_write_vectored(cx, &self.parts()))?;
+        let written = ready!(to.poll_write_vectored(cx, &self.slices()))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -126,24 +130,24 @@ impl RequestBodyWriter {
         Poll::Ready(Ok(written))
     }
 
-    /// What goes out now.
-    pub(super) fn parts(&self) -> [IoSlice<'_>; 3] {
+    /// The next bytes to write.
+    pub(super) fn slices(&self) -> [IoSlice<'_>; 3] {
         [
-            IoSlice::new(&self.frame),
-            IoSlice::new(&self.piece),
-            IoSlice::new(self.tail),
+            IoSlice::new(&self.prefix),
+            IoSlice::new(&self.data),
+            IoSlice::new(self.suffix),
         ]
     }
 
-    /// `count` bytes of it went out.
+    /// Removes `count` bytes that were written.
     pub(super) fn advance(&mut self, count: usize) {
-        let of_frame = count.min(self.frame.len());
-        self.frame.drain(..of_frame);
-        let of_piece = (count - of_frame).min(self.piece.len());
-        self.piece.advance(of_piece);
-        self.tail = self
-            .tail
-            .get(count - of_frame - of_piece..)
+        let of_prefix = count.min(self.prefix.len());
+        self.prefix.drain(..of_prefix);
+        let of_data = (count - of_prefix).min(self.data.len());
+        self.data.advance(of_data);
+        self.suffix = self
+            .suffix
+            .get(count - of_prefix - of_data..)
             .unwrap_or_default();
     }
 }

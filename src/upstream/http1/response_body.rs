@@ -1,4 +1,5 @@
-//! An answer's body, read from the connection by whoever takes it; at its last byte the connection goes back.
+//! Response body: reads from the connection when polled, and returns the connection to the pool
+//! after the last byte.
 
 use std::io;
 use std::pin::Pin;
@@ -12,110 +13,105 @@ use tokio::io::{AsyncWriteExt as _, WriteHalf};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::body_decoder::{BodyDecoder, Next};
+use super::body_decoder::{BodyDecoder, Decoded};
 use super::connection::Connection;
+use super::idle_pool::IdlePool;
 use super::request_body::RequestBodyWriter;
 use super::socket::Socket;
 use crate::types::body::{Body, BodyError};
-use crate::upstream::client::IdlePool;
 
-/// Room for one read: at first, and once a read filled what there was.
-const LEAST: usize = 8 * 1024;
-const MOST: usize = 128 * 1024;
+/// Initial size of a read in bytes.
+const MIN_READ: usize = 8 * 1024;
+/// Maximum size of a read in bytes. The size doubles each time a read fills its buffer.
+const MAX_READ: usize = 128 * 1024;
 
-/// What is still to come of an answer.
+/// The rest of a response body.
 struct ResponseBody {
-    /// Gone at the end.
+    /// `None` after the end of the body.
     connection: Option<Connection>,
     decoder: BodyDecoder,
-    /// Where the connection goes afterwards, if it can be used again.
+    /// The pool that the connection returns to, if it can be reused.
     idle_pool: Option<Arc<IdlePool>>,
     /// How long the backend may be silent.
-    idle: Duration,
+    idle_timeout: Duration,
     silent_since: Option<Instant>,
-    room: usize,
-    /// Told at the next poll, so that the client gets what came before.
-    failed: Option<io::Error>,
-    _uploading: Option<StillUploading>,
+    read_len: usize,
+    /// Returned by the next poll, so that the client gets the data before it.
+    error: Option<io::Error>,
+    _upload: Option<UploadTask>,
 }
 
-/// An upload that goes on beside the answer, and no longer than that.
+/// The rest of an upload, sent while the response is read. Aborted at the end of the response.
 #[derive(Debug)]
-struct StillUploading(JoinHandle<()>);
+struct UploadTask(JoinHandle<()>);
 
-impl Drop for StillUploading {
+impl Drop for UploadTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 impl Connection {
-    /// The body of the answer whose head has just come. `idle_pool` is where the connection goes afterwards, unless it ends
-    /// with this answer; `request_body` is what was being sent.
+    /// The body of the response whose head was just read. The connection returns to `idle_pool`
+    /// after it, if there is one. `request_body` is sent to its end while the response is read.
     pub(in crate::upstream) fn into_body(
         mut self,
         mut decoder: BodyDecoder,
         idle_pool: Option<&Arc<IdlePool>>,
         request_body: Option<RequestBodyWriter>,
-        idle: Duration,
+        idle_timeout: Duration,
     ) -> Body {
-        let request_body = request_body.filter(|request_body| !request_body.is_over());
+        let request_body = request_body.filter(|request_body| !request_body.is_complete());
         let idle_pool = idle_pool.filter(|_| request_body.is_none());
-        let whole = match decoder.exact() {
+        let complete = match decoder.exact() {
             Some(0) => Some(Body::empty()),
-            // All of it is here.
+            // The whole body was already received.
             Some(length) if length <= self.read.len() as u64 => {
-                match decoder.take(&mut self.read) {
-                    Ok(Next::Data(bytes)) => Some(Body::full(bytes)),
-                    Ok(Next::More | Next::Over) | Err(_) => None,
+                match decoder.decode(&mut self.read) {
+                    Ok(Decoded::Data(bytes)) => Some(Body::full(bytes)),
+                    Ok(Decoded::Incomplete | Decoded::End) | Err(_) => None,
                 }
             }
             Some(_) | None => None,
         };
-        if let Some(whole) = whole {
+        if let Some(body) = complete {
             if let Some(idle_pool) = idle_pool {
                 idle_pool.put(self);
             }
-            return whole;
+            return body;
         }
-        let (connection, uploading) = match request_body {
+        let (connection, upload) = match request_body {
             None => (self, None),
             Some(request_body) => {
-                let (reading, writing) = self.split();
-                (
-                    reading,
-                    Some(StillUploading(tokio::spawn(send_rest(
-                        writing,
-                        request_body,
-                        idle,
-                    )))),
-                )
+                let (reader, writer) = self.split();
+                let upload = tokio::spawn(finish_upload(writer, request_body, idle_timeout));
+                (reader, Some(UploadTask(upload)))
             }
         };
         Body::read_by(Box::pin(ResponseBody {
             connection: Some(connection),
             decoder,
             idle_pool: idle_pool.cloned(),
-            idle,
+            idle_timeout,
             silent_since: None,
-            room: LEAST,
-            failed: None,
-            _uploading: uploading,
+            read_len: MIN_READ,
+            error: None,
+            _upload: upload,
         }))
     }
 }
 
-/// A client that stops in its body is not waited for longer than a backend that stops reading.
-async fn send_rest(
+/// Sends the rest of an upload. The idle timeout applies to the client and the backend alike.
+async fn finish_upload(
     mut to: WriteHalf<Box<Socket>>,
     mut request_body: RequestBodyWriter,
-    idle: Duration,
+    idle_timeout: Duration,
 ) {
     loop {
-        match timeout(idle, request_body.send_some(&mut to)).await {
+        match timeout(idle_timeout, request_body.write_next(&mut to)).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return,
-            // The backend is not to wait for the rest.
+            // Tells the backend not to wait for the rest.
             Ok(Err(_)) | Err(_) => {
                 let _ = to.shutdown().await;
                 return;
@@ -128,24 +124,24 @@ impl ResponseBody {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(
-                self.failed
+                self.error
                     .take()
                     .map(|error| Err(BodyError::Backend(error))),
             );
         };
         loop {
-            match self.decoder.take(&mut connection.read) {
-                Ok(Next::Data(bytes)) => {
-                    if self.decoder.is_over() {
+            match self.decoder.decode(&mut connection.read) {
+                Ok(Decoded::Data(bytes)) => {
+                    if self.decoder.is_complete() {
                         self.finish();
                     }
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Ok(Next::Over) => {
+                Ok(Decoded::End) => {
                     self.finish();
                     return Poll::Ready(None);
                 }
-                Ok(Next::More) => {}
+                Ok(Decoded::Incomplete) => {}
                 Err(reason) => {
                     return self.fail(cx, io::Error::new(io::ErrorKind::InvalidData, reason));
                 }
@@ -154,8 +150,8 @@ impl ResponseBody {
                 .decoder
                 .exact()
                 .and_then(|left| usize::try_from(left).ok())
-                .unwrap_or(MOST);
-            match connection.poll_more(cx, self.room.min(needed.max(LEAST))) {
+                .unwrap_or(MAX_READ);
+            match connection.poll_read(cx, self.read_len.min(needed.max(MIN_READ))) {
                 Poll::Ready(Ok(0)) if self.decoder == BodyDecoder::UntilClose => {
                     self.finish();
                     return Poll::Ready(None);
@@ -163,14 +159,14 @@ impl ResponseBody {
                 Poll::Ready(Ok(0)) => return self.fail(cx, io::ErrorKind::UnexpectedEof.into()),
                 Poll::Ready(Ok(read)) => {
                     self.silent_since = None;
-                    if read >= self.room {
-                        self.room = (self.room * 2).min(MOST);
+                    if read >= self.read_len {
+                        self.read_len = (self.read_len * 2).min(MAX_READ);
                     }
                 }
                 Poll::Ready(Err(error)) => return self.fail(cx, error),
                 Poll::Pending => {
                     let since = *self.silent_since.get_or_insert_with(Instant::now);
-                    return match connection.timer.poll_until(cx, since + self.idle) {
+                    return match connection.timer.poll_until(cx, since + self.idle_timeout) {
                         Poll::Ready(()) => self.fail(cx, io::ErrorKind::TimedOut.into()),
                         Poll::Pending => Poll::Pending,
                     };
@@ -192,7 +188,7 @@ impl ResponseBody {
         error: io::Error,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.connection = None;
-        self.failed = Some(error);
+        self.error = Some(error);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -210,7 +206,7 @@ impl HttpBody for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.connection.is_none() && self.failed.is_none()
+        self.connection.is_none() && self.error.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -1,5 +1,5 @@
-//! The own connection beside hyper's client: whatever a backend says, both hear the same, or ours is the stricter one.
-//! And what only the own one promises.
+//! Differential tests of the HTTP/1.1 client against hyper's: both parse every response alike, or
+//! this one is stricter. Also tests of connection reuse and uploads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +17,28 @@ use tokio::time::timeout;
 
 use super::body_decoder::BodyDecoder;
 use super::connection::{Connection, Failure};
+use super::idle_pool::IdlePool;
 use super::request_body::RequestBodyWriter;
 use super::socket::Socket;
 use crate::types::body::Body;
-use crate::upstream::client::IdlePool;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::framing::Framing;
 use crate::upstream::target::UpstreamSettings;
 
-/// What a client made of an answer.
+/// A response as a client parsed it.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
-    Nothing,
-    Whole(StatusCode, Vec<(String, Vec<u8>)>, Vec<u8>),
-    /// The head, and what came before the body broke off.
-    Broken(StatusCode, Vec<u8>),
+enum Parsed {
+    Error,
+    Complete {
+        status: StatusCode,
+        fields: Vec<(String, Vec<u8>)>,
+        body: Vec<u8>,
+    },
+    /// The body was truncated or invalid; `body` is what preceded that.
+    Truncated {
+        status: StatusCode,
+        body: Vec<u8>,
+    },
 }
 
 fn fields(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
@@ -54,11 +61,11 @@ async fn connection() -> (Connection, UnixStream) {
     (Connection::new(Socket::Unix(ours), slot), theirs)
 }
 
-/// A backend that says `pieces`, one after another, once it was asked, and closes.
-fn say(mut socket: UnixStream, pieces: Vec<Vec<u8>>) {
+/// A backend that sends `pieces`, one after another, in response to a request, and closes.
+fn respond_with(mut socket: UnixStream, pieces: Vec<Vec<u8>>) {
     tokio::spawn(async move {
-        let mut asked = [0; 1024];
-        let _ = socket.read(&mut asked).await;
+        let mut request = [0; 1024];
+        let _ = socket.read(&mut request).await;
         for piece in pieces {
             if socket.write_all(&piece).await.is_err() {
                 return;
@@ -68,7 +75,7 @@ fn say(mut socket: UnixStream, pieces: Vec<Vec<u8>>) {
     });
 }
 
-async fn collect<B>(status: StatusCode, headers: &HeaderMap, mut body: B) -> Heard
+async fn collect<B>(status: StatusCode, headers: &HeaderMap, mut body: B) -> Parsed
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -76,38 +83,43 @@ where
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => all.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-            Err(_) => return Heard::Broken(status, all),
+            Err(_) => return Parsed::Truncated { status, body: all },
         }
     }
-    Heard::Whole(status, fields(headers), all)
+    Parsed::Complete {
+        status,
+        fields: fields(headers),
+        body: all,
+    }
 }
 
-async fn by_us(method: &Method, pieces: Vec<Vec<u8>>) -> (Heard, bool) {
+/// Parses with this client. Also returns whether the connection returned to the pool.
+async fn parse(method: &Method, pieces: Vec<Vec<u8>>) -> (Parsed, bool) {
     let (mut connection, theirs) = connection().await;
-    say(theirs, pieces);
+    respond_with(theirs, pieces);
     connection
         .head()
         .extend_from_slice(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes());
     let Ok(mut head) = connection.exchange(&mut None, &settings()).await else {
-        return (Heard::Nothing, false);
+        return (Parsed::Error, false);
     };
-    let Ok((decoder, keeps)) = BodyDecoder::of(&mut head, method) else {
-        return (Heard::Nothing, false);
+    let Ok(framing) = BodyDecoder::new(&mut head, method) else {
+        return (Parsed::Error, false);
     };
     let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
     let body = connection.into_body(
-        decoder,
-        Some(&idle_pool).filter(|_| keeps),
+        framing.decoder,
+        Some(&idle_pool).filter(|_| framing.keep_alive),
         None,
         Duration::from_secs(5),
     );
-    let heard = collect(head.status, &head.headers, body).await;
-    (heard, idle_pool.idle_connections() == 1)
+    let parsed = collect(head.status, &head.headers, body).await;
+    (parsed, idle_pool.len() == 1)
 }
 
-async fn by_hyper(method: &Method, pieces: Vec<Vec<u8>>) -> Heard {
+async fn parse_with_hyper(method: &Method, pieces: Vec<Vec<u8>>) -> Parsed {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    say(theirs, pieces);
+    respond_with(theirs, pieces);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
         .await
         .unwrap();
@@ -119,29 +131,35 @@ async fn by_hyper(method: &Method, pieces: Vec<Vec<u8>>) -> Heard {
         .body(Empty::<Bytes>::new())
         .unwrap();
     match sender.send_request(request).await {
-        Ok(answer) => {
-            let (head, body) = answer.into_parts();
+        Ok(response) => {
+            let (head, body) = response.into_parts();
             collect(head.status, &head.headers, body).await
         }
-        Err(_) => Heard::Nothing,
+        Err(_) => Parsed::Error,
     }
 }
 
-/// Both in turn; what is the same is given back.
-async fn both(method: &Method, pieces: &[Vec<u8>]) -> Heard {
-    let (ours, _) = by_us(method, pieces.to_vec()).await;
-    let theirs = by_hyper(method, pieces.to_vec()).await;
-    let shown: Vec<u8> = pieces.concat();
+/// Parses with both clients and compares the results.
+async fn parse_with_both(method: &Method, pieces: &[Vec<u8>]) -> Parsed {
+    let (ours, _) = parse(method, pieces.to_vec()).await;
+    let theirs = parse_with_hyper(method, pieces.to_vec()).await;
+    let response: Vec<u8> = pieces.concat();
     match (&ours, &theirs) {
-        // Whatever hyper had put together of a body before it broke off depends on when it looked.
-        (Heard::Broken(status, _), Heard::Broken(other, _)) if status == other => {}
-        _ => assert_eq!(ours, theirs, "{method} {}", shown.escape_ascii()),
+        // How much of a truncated body hyper returns depends on timing.
+        (
+            Parsed::Truncated { status, .. },
+            Parsed::Truncated {
+                status: hyper_status,
+                ..
+            },
+        ) if status == hyper_status => {}
+        _ => assert_eq!(ours, theirs, "{method} {}", response.escape_ascii()),
     }
     ours
 }
 
-/// The same bytes in one piece, in two at every place, and byte by byte.
-fn ways(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+/// The same bytes in one piece, in two pieces, and byte by byte.
+fn fragmentations(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let halves = (1..bytes.len())
         .step_by(7)
         .map(|at| vec![bytes[..at].to_vec(), bytes[at..].to_vec()]);
@@ -153,8 +171,8 @@ fn ways(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
 }
 
 #[tokio::test]
-async fn whatever_a_backend_says_is_heard_as_hyper_hears_it() {
-    let answers: &[&[u8]] = &[
+async fn responses_parse_as_with_hyper() {
+    let responses: &[&[u8]] = &[
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\nx-a:  c \r\n\r\nok",
         b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 299 \xe9\xff\r\nContent-Length: 1\r\n\r\nx",
@@ -190,27 +208,30 @@ async fn whatever_a_backend_says_is_heard_as_hyper_hears_it() {
         b"HTTP/1.1 200 OK\r\nContent-",
         b"",
     ];
-    for answer in answers {
-        for pieces in ways(answer) {
-            timeout(Duration::from_secs(20), both(&Method::GET, &pieces))
-                .await
-                .expect("both come to an end");
+    for response in responses {
+        for pieces in fragmentations(response) {
+            timeout(
+                Duration::from_secs(20),
+                parse_with_both(&Method::GET, &pieces),
+            )
+            .await
+            .expect("both clients finish");
         }
     }
-    for answer in [
+    for response in [
         &b"HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n"[..],
         b"HTTP/1.1 404 No\r\n\r\n",
     ] {
-        let heard = both(&Method::HEAD, &[answer.to_vec()]).await;
-        assert!(matches!(heard, Heard::Whole(_, _, body) if body.is_empty()));
+        let parsed = parse_with_both(&Method::HEAD, &[response.to_vec()]).await;
+        assert!(matches!(parsed, Parsed::Complete { body, .. } if body.is_empty()));
     }
 }
 
-/// Where hyper is lenient, and what it gives on would be read apart by whoever comes next.
+/// hyper accepts these, and the next parser could interpret its output differently.
 #[tokio::test]
-async fn what_hyper_lets_pass_is_refused() {
-    for answer in [
-        // Another coding, of which only the name would go missing.
+async fn responses_that_hyper_accepts_leniently_are_rejected() {
+    for response in [
+        // Another transfer coding, whose name would be lost.
         &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
@@ -218,7 +239,7 @@ async fn what_hyper_lets_pass_is_refused() {
         b"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
     ] {
-        assert_eq!(by_us(&Method::GET, vec![answer.to_vec()]).await.0, Heard::Nothing, "{}", answer.escape_ascii());
+        assert_eq!(parse(&Method::GET, vec![response.to_vec()]).await.0, Parsed::Error, "{}", response.escape_ascii());
     }
     for body in [
         &b"2\nok\n0\n\n"[..],
@@ -227,15 +248,15 @@ async fn what_hyper_lets_pass_is_refused() {
         b"2 x\r\nok\r\n0\r\n\r\n",
         b" 2\r\nok\r\n0\r\n\r\n",
     ] {
-        let answer = [
+        let response = [
             &b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
             body,
         ]
         .concat();
-        let (heard, _) = by_us(&Method::GET, vec![answer]).await;
+        let (parsed, _) = parse(&Method::GET, vec![response]).await;
         assert!(
-            matches!(heard, Heard::Broken(..)),
-            "{}: {heard:?}",
+            matches!(parsed, Parsed::Truncated { .. }),
+            "{}: {parsed:?}",
             body.escape_ascii()
         );
     }
@@ -246,10 +267,10 @@ async fn what_hyper_lets_pass_is_refused() {
     .concat();
     assert!(
         matches!(
-            by_us(&Method::GET, vec![endless]).await.0,
-            Heard::Broken(..)
+            parse(&Method::GET, vec![endless]).await.0,
+            Parsed::Truncated { .. }
         ),
-        "no end of extensions"
+        "endless chunk extensions"
     );
     let trailers = b"X-T: 0123456789\r\n".repeat(10_000);
     let endless = [
@@ -259,22 +280,22 @@ async fn what_hyper_lets_pass_is_refused() {
     .concat();
     assert!(
         matches!(
-            by_us(&Method::GET, vec![endless]).await.0,
-            Heard::Broken(..)
+            parse(&Method::GET, vec![endless]).await.0,
+            Parsed::Truncated { .. }
         ),
-        "no end of trailers"
+        "endless trailers"
     );
     let interim = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(1000);
     assert_eq!(
-        by_us(&Method::GET, vec![interim]).await.0,
-        Heard::Nothing,
-        "no end of interim answers"
+        parse(&Method::GET, vec![interim]).await.0,
+        Parsed::Error,
+        "endless interim responses"
     );
 }
 
 #[tokio::test]
-async fn only_a_connection_that_nothing_is_left_on_is_used_again() {
-    for (answer, kept) in [
+async fn connection_is_reused_only_after_a_complete_response() {
+    for (response, reusable) in [
         (&b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"[..], true),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
         (b"HTTP/1.1 204 No Content\r\n\r\n", true),
@@ -292,58 +313,62 @@ async fn only_a_connection_that_nothing_is_left_on_is_used_again() {
         (b"HTTP/1.1 200 OK\r\n\r\nok", false),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", false),
     ] {
-        let (heard, rests) = by_us(&Method::GET, vec![answer.to_vec()]).await;
-        assert_eq!(rests, kept, "{}: {heard:?}", answer.escape_ascii());
+        let (parsed, reused) = parse(&Method::GET, vec![response.to_vec()]).await;
+        assert_eq!(reused, reusable, "{}: {parsed:?}", response.escape_ascii());
     }
 }
 
-/// A backend that takes and tells what it got, and answers after the head.
-async fn uploaded(
+/// Uploads to a backend. Returns the response status and the bytes that the backend received.
+async fn upload(
     framing: Framing,
     body: Body,
-    answer: &'static [u8],
+    response: &'static [u8],
 ) -> (Result<StatusCode, Failure>, Vec<u8>) {
     let (mut connection, mut theirs) = connection().await;
     let backend = tokio::spawn(async move {
-        let mut got = Vec::new();
-        while !got.ends_with(b"end\r\n0\r\n\r\n") && !got.ends_with(b"end") {
-            if theirs.read_buf(&mut got).await.unwrap_or(0) == 0 {
-                return got;
+        let mut received = Vec::new();
+        while !received.ends_with(b"end\r\n0\r\n\r\n") && !received.ends_with(b"end") {
+            if theirs.read_buf(&mut received).await.unwrap_or(0) == 0 {
+                return received;
             }
         }
-        let _ = theirs.write_all(answer).await;
-        got
+        let _ = theirs.write_all(response).await;
+        received
     });
     connection
         .head()
         .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-    let answer = connection
-        .exchange(&mut RequestBodyWriter::of(framing, body), &settings())
+    let response = connection
+        .exchange(&mut RequestBodyWriter::new(framing, body), &settings())
         .await;
     drop(connection);
-    (answer.map(|head| head.status), backend.await.unwrap())
+    (response.map(|head| head.status), backend.await.unwrap())
 }
 
 #[tokio::test]
-async fn a_body_goes_out_in_the_framing_that_was_said() {
-    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-    let (status, got) = uploaded(Framing::Length(7), Body::full("the end"), answer).await;
+async fn request_body_is_sent_in_its_framing() {
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let (status, received) = upload(Framing::Length(7), Body::full("the end"), response).await;
     assert_eq!(
-        (status.unwrap(), got.as_slice()),
+        (status.unwrap(), received.as_slice()),
         (StatusCode::OK, &b"POST / HTTP/1.1\r\n\r\nthe end"[..])
     );
-    let (status, got) = uploaded(Framing::Chunked, Body::full("the end"), answer).await;
+    let (status, received) = upload(Framing::Chunked, Body::full("the end"), response).await;
     assert_eq!(status.unwrap(), StatusCode::OK);
-    assert_eq!(got, b"POST / HTTP/1.1\r\n\r\n7\r\nthe end\r\n0\r\n\r\n");
+    assert_eq!(
+        received,
+        b"POST / HTTP/1.1\r\n\r\n7\r\nthe end\r\n0\r\n\r\n"
+    );
     assert!(
-        RequestBodyWriter::of(Framing::None, Body::full("x")).is_none()
-            && RequestBodyWriter::of(Framing::Zero, Body::empty()).is_none()
+        RequestBodyWriter::new(Framing::None, Body::full("x")).is_none()
+            && RequestBodyWriter::new(Framing::Zero, Body::empty()).is_none()
     );
 }
 
-/// LESSONS, smuggling: what a body owes is filled by the next request on the connection.
+/// Request smuggling: the missing bytes of a body would be taken from the next request on the
+/// connection.
 #[tokio::test]
-async fn a_body_that_is_shorter_or_longer_than_it_said_ends_the_connection() {
+async fn request_body_of_wrong_length_closes_the_connection() {
     for body in ["four", "seven_b"] {
         let (mut connection, mut theirs) = connection().await;
         theirs
@@ -353,25 +378,28 @@ async fn a_body_that_is_shorter_or_longer_than_it_said_ends_the_connection() {
         connection
             .head()
             .extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-        let mut request_body = RequestBodyWriter::of(Framing::Length(6), Body::full(body));
+        let mut request_body = RequestBodyWriter::new(Framing::Length(6), Body::full(body));
         let failure = connection
             .exchange(&mut request_body, &settings())
             .await
             .unwrap_err();
         assert!(
-            matches!(failure, Failure::Failed(UpstreamError::RequestBroke)),
+            matches!(failure, Failure::Failed(UpstreamError::RequestBodyAborted)),
             "{failure:?}"
         );
         drop(connection);
-        let mut got = String::new();
-        // Nobody read what it said, so the end may be a reset.
-        let _ = theirs.read_to_string(&mut got).await;
-        assert!(got.len() <= "POST / HTTP/1.1\r\n\r\nfour".len(), "{got}");
+        let mut received = String::new();
+        // Its response was not read, so the connection may end with a reset.
+        let _ = theirs.read_to_string(&mut received).await;
+        assert!(
+            received.len() <= "POST / HTTP/1.1\r\n\r\nfour".len(),
+            "{received}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_connection_on_which_a_head_is_owed_is_not_used_again() {
+async fn connection_with_incomplete_head_is_not_reused() {
     let (mut connection, mut theirs) = connection().await;
     theirs
         .write_all(b"HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n")
@@ -382,14 +410,19 @@ async fn a_connection_on_which_a_head_is_owed_is_not_used_again() {
         .head()
         .extend_from_slice(format!("GET / HTTP/1.1\r\nx-a: {long}\r\n\r\n").as_bytes());
     let mut head = connection.exchange(&mut None, &settings()).await.unwrap();
-    let (decoder, keeps) = BodyDecoder::of(&mut head, &Method::GET).unwrap();
+    let framing = BodyDecoder::new(&mut head, &Method::GET).unwrap();
     let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
-    connection.into_body(decoder, Some(&idle_pool), None, Duration::from_secs(5));
-    assert!(keeps && idle_pool.idle_connections() == 0);
+    connection.into_body(
+        framing.decoder,
+        Some(&idle_pool),
+        None,
+        Duration::from_secs(5),
+    );
+    assert!(framing.keep_alive && idle_pool.len() == 0);
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_beside_the_answer_that_came_early() {
+async fn upload_continues_beside_an_early_response() {
     let (mut connection, mut theirs) = connection().await;
     let long = vec![b'x'; 4 << 20];
     let length = long.len();
@@ -408,16 +441,16 @@ async fn an_upload_goes_on_beside_the_answer_that_came_early() {
         theirs.write_all(b"4\r\nlate\r\n0\r\n\r\n").await.unwrap();
         body.iter().all(|byte| *byte == b'x')
     });
-    let mut request_body = RequestBodyWriter::of(Framing::Length(length as u64), Body::full(long));
+    let mut request_body = RequestBodyWriter::new(Framing::Length(length as u64), Body::full(long));
     let mut head = connection
         .exchange(&mut request_body, &settings())
         .await
         .unwrap();
-    let (decoder, keeps) = BodyDecoder::of(&mut head, &Method::POST).unwrap();
+    let framing = BodyDecoder::new(&mut head, &Method::POST).unwrap();
     let idle_pool = Arc::new(IdlePool::new(1, Duration::from_secs(60)));
-    assert!(keeps);
+    assert!(framing.keep_alive);
     let body = connection.into_body(
-        decoder,
+        framing.decoder,
         Some(&idle_pool),
         request_body,
         Duration::from_secs(5),
@@ -425,18 +458,18 @@ async fn an_upload_goes_on_beside_the_answer_that_came_early() {
     assert_eq!(body.size_hint().exact(), None);
     assert_eq!(
         collect(head.status, &head.headers, body).await,
-        Heard::Whole(StatusCode::OK, vec![], b"earlylate".to_vec())
+        Parsed::Complete {
+            status: StatusCode::OK,
+            fields: vec![],
+            body: b"earlylate".to_vec(),
+        }
     );
     assert!(backend.await.unwrap());
-    assert_eq!(
-        idle_pool.idle_connections(),
-        0,
-        "a connection in two halves is not used again"
-    );
+    assert_eq!(idle_pool.len(), 0, "a split connection was reused");
 }
 
 #[tokio::test]
-async fn a_refusal_is_heard_though_the_backend_stopped_reading() {
+async fn response_arrives_although_the_backend_stopped_reading() {
     let (mut connection, mut theirs) = connection().await;
     connection
         .head()
@@ -447,7 +480,7 @@ async fn a_refusal_is_heard_though_the_backend_stopped_reading() {
         .unwrap();
     theirs.shutdown().await.unwrap();
     let mut request_body =
-        RequestBodyWriter::of(Framing::Length(8 << 20), Body::full(vec![0; 8 << 20]));
+        RequestBodyWriter::new(Framing::Length(8 << 20), Body::full(vec![0; 8 << 20]));
     let head = connection
         .exchange(&mut request_body, &settings())
         .await
@@ -456,9 +489,9 @@ async fn a_refusal_is_heard_though_the_backend_stopped_reading() {
 }
 
 #[tokio::test]
-async fn a_connection_that_closed_at_rest_is_told_apart() {
+async fn closed_idle_connection_is_detected() {
     let (mut connection, theirs) = connection().await;
-    assert!(connection.is_quiet());
+    assert!(connection.is_reusable());
     drop(theirs);
     tokio::task::yield_now().await;
     connection
@@ -469,21 +502,21 @@ async fn a_connection_that_closed_at_rest_is_told_apart() {
         .await
         .unwrap_err();
     assert!(
-        matches!(failure, Failure::Unsent(UpstreamError::BrokeOff(_))),
+        matches!(failure, Failure::Unsent(UpstreamError::ConnectionClosed(_))),
         "{failure:?}"
     );
-    assert!(!connection.is_quiet());
+    assert!(!connection.is_reusable());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Chunks of any size, cut anywhere.
+    /// Chunks of any size, in any fragments.
     #[test]
-    fn chunks_are_put_together_as_hyper_does(
+    fn chunks_decode_as_with_hyper(
         parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..300), 0..6),
         cuts in prop::collection::vec(1_usize..200, 1..8),
-        whole in any::<bool>(),
+        complete in any::<bool>(),
     ) {
         let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for part in &parts {
@@ -491,7 +524,7 @@ proptest! {
             bytes.extend_from_slice(part);
             bytes.extend_from_slice(b"\r\n");
         }
-        bytes.extend_from_slice(if whole { b"0\r\n\r\n" } else { b"0\r\n" });
+        bytes.extend_from_slice(if complete { b"0\r\n\r\n" } else { b"0\r\n" });
         let mut pieces = Vec::new();
         let mut rest = bytes.as_slice();
         for cut in cuts.iter().cycle() {
@@ -503,12 +536,12 @@ proptest! {
             rest = after;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let heard = runtime.block_on(both(&Method::GET, &pieces));
+        let parsed = runtime.block_on(parse_with_both(&Method::GET, &pieces));
         let expected = parts.concat();
-        match heard {
-            Heard::Whole(_, _, body) => prop_assert!(whole && body == expected),
-            Heard::Broken(_, body) => prop_assert!(!whole && body == expected),
-            Heard::Nothing => prop_assert!(false, "no answer"),
+        match parsed {
+            Parsed::Complete { body, .. } => prop_assert!(complete && body == expected),
+            Parsed::Truncated { body, .. } => prop_assert!(!complete && body == expected),
+            Parsed::Error => prop_assert!(false, "no response"),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One worker's HTTP/2 connections to one backend: few, each with many streams. A connection takes new streams while it
-//! is alive, not too full and not left unused for long; another is dialled when all are full.
+//! HTTP/2 connection pool of one worker for one backend: few connections, each with many streams.
+//! Another connection is opened when all are at their stream limit.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,41 +9,42 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus::{IntCounter, IntGauge};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_rustls::TlsConnector;
 
-pub(super) use super::response::Sending;
-use super::stall::Stalling;
+use super::error::connection_closed;
+use super::idle_timeout::IdleTimeout;
+use super::request_body::RequestBody;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::client::connect;
+use crate::upstream::dial::{Dialled, dial};
 use crate::upstream::error::UpstreamError;
-use crate::upstream::target::{HTTP_2, UpstreamPlan, UpstreamUrl};
+use crate::upstream::target::{ALPN_H2, UpstreamPlan, UpstreamProtocol};
 
-/// Most connections of a worker, and most streams on each: more than the least that RFC 9113 section 6.5.2 recommends
-/// every server to take gains nothing.
-const MAX_LINKS: usize = 8;
+/// Maximum number of connections of a worker.
+const MAX_CONNECTIONS: usize = 8;
+/// Maximum number of concurrent streams on a connection: the minimum that RFC 9113 section 6.5.2
+/// recommends to servers.
 const MAX_STREAMS: usize = 100;
-/// What the backend may send ahead on a stream. All streams together fill the connection's window exactly, so that a
-/// client that reads slowly holds up nobody else.
+/// Flow-control window of a stream in bytes.
 const STREAM_WINDOW: u32 = 128 * 1024;
-const LINK_WINDOW: u32 = STREAM_WINDOW * 100;
-/// Most of a request's body that waits in memory for the backend's window, in bytes.
+/// Flow-control window of a connection. It has space for the windows of all streams, so that a
+/// client that reads slowly does not block other streams.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 100;
+/// Maximum number of request bytes buffered while the backend's window is closed.
 const MAX_SEND_BUFFER: usize = 256 * 1024;
-/// A connection without a request for so long is closed: what is between may have forgotten it without a word.
-const UNUSED: Duration = Duration::from_secs(60);
-/// A backend that chose HTTP/1.1 is asked for HTTP/2 again after so long.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// How often a request that waits for a free stream looks for one.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Idle time after which a connection is closed. Middleboxes may have dropped it silently by then.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long HTTP/1.1 is used after the backend selected it by ALPN.
+const HTTP1_FALLBACK_TIME: Duration = Duration::from_secs(60);
+/// Poll interval of a request that waits for a free stream.
+const STREAM_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// The connections.
+/// The connections of one worker to one backend.
 #[derive(Debug)]
 pub(in crate::upstream) struct H2Pool {
     shared: Arc<Shared>,
     slots: Arc<Semaphore>,
-    /// One dials, the others wait for what comes of it.
+    /// Held while a connection is opened, so that concurrent requests open only one.
     dialling: tokio::sync::Mutex<()>,
     opened: IntCounter,
     streams: IntGauge,
@@ -51,48 +52,50 @@ pub(in crate::upstream) struct H2Pool {
 
 #[derive(Debug, Default)]
 struct Shared {
-    links: Mutex<Vec<Arc<H2Connection>>>,
-    only_http1_until: Mutex<Option<Instant>>,
-    /// Whether a task sweeps it.
-    swept: AtomicBool,
+    connections: Mutex<Vec<Arc<H2Connection>>>,
+    http1_until: Mutex<Option<Instant>>,
+    /// Whether the sweep task is running.
+    sweeping: AtomicBool,
 }
 
 #[derive(Debug)]
 struct H2Connection {
-    sender: SendRequest<Sending>,
+    sender: SendRequest<RequestBody>,
     start: Instant,
-    open: AtomicUsize,
-    /// How many streams the backend takes, as it said when the last one began, and we use. Those beyond wait within the
-    /// h2 library.
-    most: AtomicUsize,
+    open_streams: AtomicUsize,
+    /// The stream limit: the backend's, as last known, or [`MAX_STREAMS`]. Streams beyond the
+    /// backend's limit wait in the h2 library.
+    max_streams: AtomicUsize,
     retired: AtomicBool,
-    was_used: AtomicBool,
-    /// Milliseconds after `start` at which something came, and at which a stream began or ended.
-    heard: AtomicU64,
-    used: AtomicU64,
+    is_reused: AtomicBool,
+    /// Milliseconds after `start` at which the last frame of a response was received.
+    last_received: AtomicU64,
+    /// Milliseconds after `start` at which a stream last began or ended.
+    last_used: AtomicU64,
 }
 
-/// A place for one request.
+/// A reserved stream for one request.
 #[derive(Debug)]
 pub(in crate::upstream) struct OpenStream {
-    link: Arc<H2Connection>,
-    began: u64,
+    connection: Arc<H2Connection>,
+    /// Milliseconds after the start of the connection.
+    opened_at: u64,
     streams: IntGauge,
 }
 
 impl H2Pool {
-    /// None yet.
+    /// A pool without connections.
     pub(in crate::upstream) fn new(app: &str, metrics: &Metrics) -> Self {
         Self {
             shared: Arc::default(),
-            slots: Arc::new(Semaphore::new(MAX_LINKS)),
+            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             dialling: tokio::sync::Mutex::default(),
             opened: metrics.upstream_connections.with_label_values(&[app]),
             streams: metrics.upstream_http2_streams.clone(),
         }
     }
 
-    /// A place for one request; `None` if the backend chose HTTP/1.1.
+    /// Reserves a stream for one request. Returns `None` if the backend selected HTTP/1.1.
     pub(in crate::upstream) async fn stream(
         &self,
         plan: &UpstreamPlan,
@@ -102,10 +105,10 @@ impl H2Pool {
         }
         let deadline = Instant::now() + plan.settings.connect_timeout;
         loop {
-            if self.shared.speaks_http1_only() {
+            if self.shared.uses_http1() {
                 return Ok(None);
             }
-            let turn = timeout_at(deadline, self.dialling.lock())
+            let guard = timeout_at(deadline, self.dialling.lock())
                 .await
                 .map_err(|_| UpstreamError::ConnectTimeout)?;
             if let Some(stream) = self.take() {
@@ -114,27 +117,32 @@ impl H2Pool {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 let dialled = timeout_at(deadline, self.dial(plan, slot)).await;
                 match dialled.map_err(|_| UpstreamError::ConnectTimeout)?? {
-                    Some(link) => self.shared.add(link),
-                    None => *lock(&self.shared.only_http1_until) = Some(Instant::now() + ASK_AGAIN),
+                    Some(connection) => self.shared.add(connection),
+                    None => {
+                        let until = Instant::now() + HTTP1_FALLBACK_TIME;
+                        *lock(&self.shared.http1_until) = Some(until);
+                    }
                 }
                 continue;
             }
-            drop(turn);
+            drop(guard);
             if Instant::now() >= deadline {
                 return Err(UpstreamError::Saturated);
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(STREAM_POLL_INTERVAL).await;
         }
     }
 
     fn take(&self) -> Option<OpenStream> {
-        let mut links = lock(&self.shared.links);
-        links.retain(|link| link.is_usable());
-        let link = links
+        let mut connections = lock(&self.shared.connections);
+        connections.retain(|connection| connection.is_usable());
+        let connection = connections
             .iter()
-            .find(|link| link.open.load(Ordering::Relaxed) < link.most.load(Ordering::Relaxed))?;
-        Some(OpenStream::on(Arc::clone(link), &self.streams))
+            .find(|connection| connection.has_free_stream())?;
+        Some(OpenStream::on(Arc::clone(connection), &self.streams))
     }
+
+    /// Opens a connection. Returns `None` if the backend selected HTTP/1.1.
 
     async fn dial(
         &self,
@@ -142,32 +150,17 @@ impl H2Pool {
         slot: OwnedSemaphorePermit,
     ) -> Result<Option<Arc<H2Connection>>, UpstreamError> {
         self.opened.inc();
-        let link = match &plan.settings.url {
-            UpstreamUrl::Unix(path) => {
-                let stream = UnixStream::connect(path)
-                    .await
-                    .map_err(UpstreamError::ConnectRefused)?;
-                handshake(plan, stream, slot).await?
-            }
-            UpstreamUrl::Http(place) | UpstreamUrl::Https(place) => {
-                let stream = connect(place).await?;
-                match &plan.tls {
-                    None => handshake(plan, stream, slot).await?,
-                    Some(tls) => {
-                        let connector = TlsConnector::from(Arc::clone(&tls.http2));
-                        let stream = connector
-                            .connect(tls.name.clone(), stream)
-                            .await
-                            .map_err(UpstreamError::Tls)?;
-                        if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
-                            return Ok(None);
-                        }
-                        handshake(plan, stream, slot).await?
-                    }
+        let connection = match dial(plan, UpstreamProtocol::Http2).await? {
+            Dialled::Unix(stream) => handshake(plan, stream, slot).await?,
+            Dialled::Tcp(stream) => handshake(plan, stream, slot).await?,
+            Dialled::Tls(stream) => {
+                if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
+                    return Ok(None);
                 }
+                handshake(plan, *stream, slot).await?
             }
         };
-        Ok(Some(link))
+        Ok(Some(connection))
     }
 }
 
@@ -183,68 +176,69 @@ where
     let limit = settings
         .body_idle_timeout
         .max(settings.response_timeout)
-        .max(UNUSED);
-    let io = TokioIo::new(Stalling::new(stream, limit, slot));
+        .max(IDLE_TIMEOUT);
+    let io = TokioIo::new(IdleTimeout::new(stream, limit, slot));
     let mut client = http2::Builder::new(TokioExecutor::new());
     client
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(LINK_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(settings.ping_interval)
         .keep_alive_timeout(settings.ping_timeout);
-    let (sender, connection) = client.handshake(io).await.map_err(super::broke_off)?;
-    let link = Arc::new(H2Connection {
+    let (sender, driver) = client.handshake(io).await.map_err(connection_closed)?;
+    let connection = Arc::new(H2Connection {
         sender,
         start: Instant::now(),
-        open: AtomicUsize::new(0),
-        most: AtomicUsize::new(MAX_STREAMS),
+        open_streams: AtomicUsize::new(0),
+        max_streams: AtomicUsize::new(MAX_STREAMS),
         retired: AtomicBool::new(false),
-        was_used: AtomicBool::new(false),
-        heard: AtomicU64::new(0),
-        used: AtomicU64::new(0),
+        is_reused: AtomicBool::new(false),
+        last_received: AtomicU64::new(0),
+        last_used: AtomicU64::new(0),
     });
-    let known = Arc::downgrade(&link);
-    // Its failure reaches whoever waits for an answer or reads a body; nobody else needs it.
+    let weak = Arc::downgrade(&connection);
+    // A failure of the connection reaches every request and body on it, so the task ignores it.
     tokio::spawn(async move {
-        let mut connection = std::pin::pin!(connection);
+        let mut driver = std::pin::pin!(driver);
         let _ = std::future::poll_fn(|cx| {
-            if let Some(link) = known.upgrade() {
-                link.most.store(
-                    connection.current_max_send_streams().min(MAX_STREAMS),
+            if let Some(connection) = weak.upgrade() {
+                connection.max_streams.store(
+                    driver.current_max_send_streams().min(MAX_STREAMS),
                     Ordering::Relaxed,
                 );
             }
-            connection.as_mut().poll(cx)
+            driver.as_mut().poll(cx)
         })
         .await;
     });
-    Ok(link)
+    Ok(connection)
 }
 
 impl Shared {
-    fn speaks_http1_only(&self) -> bool {
-        lock(&self.only_http1_until).is_some_and(|until| Instant::now() < until)
+    fn uses_http1(&self) -> bool {
+        lock(&self.http1_until).is_some_and(|until| Instant::now() < until)
     }
 
-    fn add(self: &Arc<Self>, link: Arc<H2Connection>) {
-        lock(&self.links).push(link);
-        if !self.swept.swap(true, Ordering::AcqRel) {
+    fn add(self: &Arc<Self>, connection: Arc<H2Connection>) {
+        lock(&self.connections).push(connection);
+        if !self.sweeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(Self::sweep(Arc::downgrade(self)));
         }
     }
 
+    /// Drops unusable connections until the pool is empty.
     async fn sweep(shared: Weak<Self>) {
         loop {
-            sleep(UNUSED / 4).await;
+            sleep(IDLE_TIMEOUT / 4).await;
             let Some(shared) = shared.upgrade() else {
                 return;
             };
-            let mut links = lock(&shared.links);
-            links.retain(|link| link.is_usable());
-            if links.is_empty() {
-                shared.swept.store(false, Ordering::Release);
+            let mut connections = lock(&shared.connections);
+            connections.retain(|connection| connection.is_usable());
+            if connections.is_empty() {
+                shared.sweeping.store(false, Ordering::Release);
                 return;
             }
         }
@@ -256,51 +250,62 @@ impl H2Connection {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Once it is not, it ends by itself when the last stream on it does.
+    /// Whether it accepts new streams. An unusable connection closes with its last stream.
     fn is_usable(&self) -> bool {
-        let unused = self.now().saturating_sub(self.used.load(Ordering::Relaxed));
-        let is_forgotten =
-            self.open.load(Ordering::Relaxed) == 0 && Duration::from_millis(unused) > UNUSED;
-        !self.sender.is_closed() && !self.retired.load(Ordering::Relaxed) && !is_forgotten
+        let idle = self
+            .now()
+            .saturating_sub(self.last_used.load(Ordering::Relaxed));
+        let is_expired = self.open_streams.load(Ordering::Relaxed) == 0
+            && Duration::from_millis(idle) > IDLE_TIMEOUT;
+        !self.sender.is_closed() && !self.retired.load(Ordering::Relaxed) && !is_expired
+    }
+
+    fn has_free_stream(&self) -> bool {
+        self.open_streams.load(Ordering::Relaxed) < self.max_streams.load(Ordering::Relaxed)
     }
 }
 
 impl OpenStream {
-    fn on(link: Arc<H2Connection>, streams: &IntGauge) -> Self {
-        let began = link.now();
-        link.open.fetch_add(1, Ordering::Relaxed);
-        link.used.store(began, Ordering::Relaxed);
+    fn on(connection: Arc<H2Connection>, streams: &IntGauge) -> Self {
+        let opened_at = connection.now();
+        connection.open_streams.fetch_add(1, Ordering::Relaxed);
+        connection.last_used.store(opened_at, Ordering::Relaxed);
         streams.inc();
         Self {
-            link,
-            began,
+            connection,
+            opened_at,
             streams: streams.clone(),
         }
     }
 
-    pub(super) fn sender(&self) -> SendRequest<Sending> {
-        self.link.sender.clone()
+    pub(super) fn sender(&self) -> SendRequest<RequestBody> {
+        self.connection.sender.clone()
     }
 
-    /// Whether the connection answered before, so that the backend may have closed it meanwhile.
-    pub(super) fn was_used(&self) -> bool {
-        self.link.was_used.load(Ordering::Relaxed)
+    /// Whether the connection served a response before, so that the backend may have closed it in
+    /// the meantime.
+    pub(super) fn is_reused(&self) -> bool {
+        self.connection.is_reused.load(Ordering::Relaxed)
     }
 
-    /// Something came.
-    pub(super) fn heard(&self) {
-        self.link.was_used.store(true, Ordering::Relaxed);
-        self.link.heard.store(self.link.now(), Ordering::Relaxed);
+    /// Records that a part of a response was received.
+    pub(super) fn record_received(&self) {
+        let connection = &self.connection;
+        connection.is_reused.store(true, Ordering::Relaxed);
+        connection
+            .last_received
+            .store(connection.now(), Ordering::Relaxed);
     }
 
-    /// The connection takes no more requests.
+    /// Stops new requests on the connection.
     pub(super) fn retire(&self) {
-        self.link.retired.store(true, Ordering::Relaxed);
+        self.connection.retired.store(true, Ordering::Relaxed);
     }
 
-    /// The same, if nothing came on it since this stream began: it may be dead.
+    /// Retires the connection if nothing was received on it since this stream was opened: it may be
+    /// dead.
     pub(super) fn retire_if_silent(&self) {
-        if self.link.heard.load(Ordering::Relaxed) <= self.began {
+        if self.connection.last_received.load(Ordering::Relaxed) <= self.opened_at {
             self.retire();
         }
     }
@@ -308,13 +313,17 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.link.open.fetch_sub(1, Ordering::Relaxed);
-        self.link.used.store(self.link.now(), Ordering::Relaxed);
+        let connection = &self.connection;
+        connection.open_streams.fetch_sub(1, Ordering::Relaxed);
+        connection
+            .last_used
+            .store(connection.now(), Ordering::Relaxed);
         self.streams.dec();
     }
 }
 
-/// Nothing that holds it can break off halfway.
+/// Locks a mutex. No critical section here can leave data inconsistent, so a poisoned lock is safe
+/// to use.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,197 +1,57 @@
-//! Backends that speak HTTP/2 without TLS: what reaches them, what is repeated, and what their misbehaviour makes of the
-//! answer. Clients speak HTTP/1.1 here.
+//! HTTP/2 backends without TLS: forwarding, retries, stream limits and invalid responses. Clients
+//! use HTTP/1.1 here.
 
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use http::{HeaderMap, Request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::super::*;
-use super::support::{Backend as NoBackend, Front, STREAM, front_before, heard, soon};
-use super::*;
+use super::super::{UpstreamProtocol, UpstreamSettings};
+use super::http2_backend::Backend;
+use super::support::{self, STREAM_LEN, TestProxy, eventually, proxy_to, read_until_idle};
 
-#[derive(Debug)]
-struct Got {
-    connection: usize,
-    head: Parts,
-    body: Vec<u8>,
-    trailers: Option<HeaderMap>,
-}
-
-/// One that shows what it got.
-#[derive(Default)]
-struct Backend {
-    got: Mutex<Vec<Got>>,
-    connections: AtomicUsize,
-    most_streams: Option<u32>,
-    /// Bytes that went out of `/stream`.
-    written: AtomicUsize,
-}
-
-impl Backend {
-    async fn serve<S>(self: Arc<Self>, stream: S)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
-        let connection = self.connections.fetch_add(1, AtomicOrdering::SeqCst);
-        let mut server = h2::server::Builder::new();
-        if let Some(most) = self.most_streams {
-            server.max_concurrent_streams(most);
-        }
-        let mut server = server.handshake::<_, Bytes>(stream).await.unwrap();
-        let mut served = 0;
-        while let Some(Ok((request, respond))) = server.accept().await {
-            served += 1;
-            if request.uri().path() == "/once" && served > 1 {
-                // As if it had closed just when the request came.
-                return;
-            }
-            tokio::spawn(Arc::clone(&self).answer(request, respond, connection));
-        }
-    }
-
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<h2::RecvStream>,
-        mut respond: SendResponse<Bytes>,
-        on: usize,
-    ) {
-        let (head, mut incoming) = request.into_parts();
-        let path = head.uri.path().to_owned();
-        let is_first = {
-            let mut got = self.got.lock().unwrap();
-            let earlier = got.iter().filter(|got| got.head.uri.path() == path).count();
-            got.push(Got {
-                connection: on,
-                head,
-                body: Vec::new(),
-                trailers: None,
-            });
-            earlier == 0
-        };
-        let index = self.got.lock().unwrap().len() - 1;
-        if path == "/refuse" || (path == "/refuse-once" && is_first) {
-            return respond.send_reset(h2::Reason::REFUSED_STREAM);
-        }
-        while let Some(part) = incoming.data().await {
-            let Ok(part) = part else { return };
-            incoming
-                .flow_control()
-                .release_capacity(part.len())
-                .unwrap();
-            self.got.lock().unwrap()[index]
-                .body
-                .extend_from_slice(&part);
-        }
-        let trailers = incoming.trailers().await.ok().flatten();
-        self.got.lock().unwrap()[index].trailers = trailers;
-        match path.as_str() {
-            "/hang" => return std::future::pending().await,
-            "/hints" => {
-                let hints = Response::builder()
-                    .status(103)
-                    .header("link", "</a>")
-                    .body(())
-                    .unwrap();
-                respond.send_informational(hints).unwrap();
-            }
-            "/slow" => sleep(Duration::from_millis(100)).await,
-            _ => {}
-        }
-        let head = Response::builder()
-            .header("set-cookie", "__Host-doorward_jwt=x")
-            .header("trailer", "sum, content-length");
-        let status = match path.as_str() {
-            "/304" => 304,
-            "/204" => 204,
-            "/200-ended" => {
-                respond.send_response(head.body(()).unwrap(), true).unwrap();
-                return;
-            }
-            _ => 200,
-        };
-        let mut body = respond
-            .send_response(head.status(status).body(()).unwrap(), status != 200)
-            .unwrap();
-        if status != 200 {
-            return;
-        }
-        if path == "/stream" {
-            return self.stream(body).await;
-        }
-        body.send_data(Bytes::from_static(b"ok"), false).unwrap();
-        if path == "/silent-body" {
-            return std::future::pending().await;
-        }
-        let mut trailers = HeaderMap::new();
-        for (name, value) in [
-            ("sum", "42"),
-            ("content-length", "9"),
-            ("set-cookie", "a=b"),
-            ("doorward-x", "y"),
-        ] {
-            trailers.insert(name, value.parse().unwrap());
-        }
-        body.send_trailers(trailers).unwrap();
-    }
-
-    async fn stream(&self, mut body: h2::SendStream<Bytes>) {
-        let mut left = STREAM;
-        while left > 0 {
-            body.reserve_capacity(left.min(64 * 1024));
-            let Some(Ok(room)) = std::future::poll_fn(|cx| body.poll_capacity(cx)).await else {
-                return;
-            };
-            body.send_data(vec![b'x'; room].into(), left == room)
-                .unwrap();
-            left -= room;
-            self.written.fetch_add(room, AtomicOrdering::SeqCst);
-        }
-    }
-}
-
-async fn front(
+async fn start_proxy(
     backend: Backend,
     adjust: impl FnOnce(&mut UpstreamSettings),
-) -> (Front, Arc<Backend>) {
+) -> (TestProxy, Arc<Backend>) {
     let backend = Arc::new(backend);
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(
         "http://app.localhost:{}",
         socket.local_addr().unwrap().port()
     );
-    let theirs = Arc::clone(&backend);
+    let backend_clone = Arc::clone(&backend);
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
-            tokio::spawn(Arc::clone(&theirs).serve(stream));
+            tokio::spawn(Arc::clone(&backend_clone).serve(stream));
         }
     });
-    (before(&url, adjust).await, backend)
+    (http2_proxy_to(&url, adjust).await, backend)
 }
 
-async fn before(url: &str, adjust: impl FnOnce(&mut UpstreamSettings)) -> Front {
+async fn http2_proxy_to(url: &str, adjust: impl FnOnce(&mut UpstreamSettings)) -> TestProxy {
     let mut settings = UpstreamSettings::at(url.parse().unwrap());
     settings.protocol = UpstreamProtocol::Http2;
     adjust(&mut settings);
-    front_before(Arc::new(NoBackend::default()), settings).await
+    proxy_to(Arc::new(support::Backend::default()), settings).await
 }
 
 #[tokio::test]
-async fn a_request_arrives_as_it_was_judged() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
+async fn request_is_forwarded_as_authorized() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
     let head = "GET /a%20b//c;d?x=%zz&y HTTP/1.1\r\nHost: STORE.test\r\nCookie: a=b; __Host-doorward_jwt=s3cret\r\n\
                 Authorization: Bearer s3cret\r\nx_forwarded_user: mallory\r\nConnection: close, X-Forwarded-User, te\r\n\
                 X-Forwarded-For: 6.6.6.6\r\nTE: gzip, trailers\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    let answer = front.say(head).await;
+    let response = proxy.send(head).await;
     assert!(
-        answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("doorward"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 200 OK") && !response.contains("doorward"),
+        "{response}"
     );
-    let got = backend.got.lock().unwrap();
-    let head = &got[0].head;
+    let request = backend.received.lock().unwrap();
+    let head = &request[0].head;
     let uri = format!("http://{}/a%20b//c;d?x=%zz&y", "store.test");
     assert_eq!(head.uri.to_string(), uri);
     assert!(
@@ -216,8 +76,8 @@ async fn a_request_arrives_as_it_was_judged() {
 }
 
 #[tokio::test]
-async fn every_body_arrives_whole_and_no_length_is_made_up() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
+async fn request_body_and_length_are_preserved() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
     for method in [
         "GET", "HEAD", "OPTIONS", "DELETE", "POST", "PUT", "PATCH", "PROPFIND",
     ] {
@@ -234,22 +94,23 @@ async fn every_body_arrives_whole_and_no_length_is_made_up() {
                 "{method} /m HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{framing}\r\n{body}"
             );
             assert!(
-                front.say(&bytes).await.starts_with("HTTP/1.1 200 OK"),
+                proxy.send(&bytes).await.starts_with("HTTP/1.1 200 OK"),
                 "{method} {framing}"
             );
-            let got = backend.got.lock().unwrap().pop().unwrap();
+            let request = backend.received.lock().unwrap().pop().unwrap();
             let whole = if length == Some("0") {
                 &b""[..]
             } else {
                 b"hello"
             };
             assert_eq!(
-                (got.head.method.as_str(), got.body.as_slice()),
+                (request.head.method.as_str(), request.body.as_slice()),
                 (method, whole),
                 "{framing}"
             );
             assert_eq!(
-                got.head
+                request
+                    .head
                     .headers
                     .get("content-length")
                     .map(|value| value.to_str().unwrap()),
@@ -258,72 +119,75 @@ async fn every_body_arrives_whole_and_no_length_is_made_up() {
             );
         }
     }
-    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn trailers_pass_both_ways_without_those_that_no_header_could_be() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
+async fn trailers_are_filtered_in_both_directions() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
     let head = "POST /t HTTP/1.1\r\nHost: x\r\nConnection: close, TE\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n\
                 2\r\nhi\r\n0\r\nChecksum: 7\r\nX-Forwarded-User: mallory\r\nContent-Length: 9\r\nCookie: a=b\r\n\r\n";
-    let answer = front.say(head).await;
+    let response = proxy.send(head).await;
     assert!(
-        answer.contains("\r\ntrailer: sum\r\n")
-            && answer.contains("2\r\nok\r\n0\r\nsum: 42\r\n\r\n"),
-        "{answer}"
+        response.contains("\r\ntrailer: sum\r\n")
+            && response.contains("2\r\nok\r\n0\r\nsum: 42\r\n\r\n"),
+        "{response}"
     );
-    let trailers = backend.got.lock().unwrap()[0].trailers.clone().unwrap();
+    let trailers = backend.received.lock().unwrap()[0]
+        .trailers
+        .clone()
+        .unwrap();
     assert_eq!(
         (trailers.len(), &trailers["checksum"]),
         (1, &"7".parse().unwrap())
     );
-    // Who does not ask for them gets none, and is promised none.
-    let answer = front.get("/t").await;
+    // A client that does not accept trailers gets none, and no `Trailer` field.
+    let response = proxy.get("/t").await;
     assert!(
-        answer.ends_with("2\r\nok\r\n0\r\n\r\n") && !answer.contains("trailer"),
-        "{answer}"
+        response.ends_with("2\r\nok\r\n0\r\n\r\n") && !response.contains("trailer"),
+        "{response}"
     );
 }
 
 #[tokio::test]
-async fn answers_without_a_body_and_hints_before_them_pass_as_over_http_1() {
-    let (front, _backend) = front(Backend::default(), |_| {}).await;
+async fn bodiless_and_interim_responses_match_http1() {
+    let (proxy, _backend) = start_proxy(Backend::default(), |_| {}).await;
     for (path, status) in [("/204", "204 No Content"), ("/304", "304 Not Modified")] {
-        let answer = front.get(path).await;
+        let response = proxy.get(path).await;
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with("\r\n\r\n"),
-            "{answer}"
+            response.starts_with(&format!("HTTP/1.1 {status}")) && response.ends_with("\r\n\r\n"),
+            "{response}"
         );
     }
     for path in ["/hints", "/200-ended"] {
-        let answer = front.get(path).await;
+        let response = proxy.get(path).await;
         assert!(
-            answer.starts_with("HTTP/1.1 200 OK") && !answer.contains("</a>"),
-            "{answer}"
+            response.starts_with("HTTP/1.1 200 OK") && !response.contains("</a>"),
+            "{response}"
         );
     }
 }
 
-async fn at_once(count: usize, front: &Arc<Front>) {
-    let ask = |_| {
-        let front = Arc::clone(front);
-        tokio::spawn(async move { front.get("/slow").await })
+async fn send_concurrently(count: usize, proxy: &Arc<TestProxy>) {
+    let send = |_| {
+        let proxy = Arc::clone(proxy);
+        tokio::spawn(async move { proxy.get("/slow").await })
     };
-    for asked in (0..count).map(ask).collect::<Vec<_>>() {
-        assert!(asked.await.unwrap().starts_with("HTTP/1.1 200"));
+    for task in (0..count).map(send).collect::<Vec<_>>() {
+        assert!(task.await.unwrap().starts_with("HTTP/1.1 200"));
     }
 }
 
 #[tokio::test]
-async fn many_requests_share_one_connection() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
-    let front = Arc::new(front);
-    front.get("/first").await;
-    at_once(40, &front).await;
-    assert_eq!(backend.got.lock().unwrap().len(), 41);
-    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
-    soon(|| {
-        front
+async fn concurrent_requests_share_one_connection() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
+    let proxy = Arc::new(proxy);
+    proxy.get("/first").await;
+    send_concurrently(40, &proxy).await;
+    assert_eq!(backend.received.lock().unwrap().len(), 41);
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 1);
+    eventually(|| {
+        proxy
             .metrics
             .text()
             .unwrap()
@@ -333,120 +197,120 @@ async fn many_requests_share_one_connection() {
 }
 
 #[tokio::test]
-async fn a_backend_that_takes_few_streams_gets_no_more_and_all_are_answered() {
-    let (front, backend) = front(
+async fn backend_stream_limit_is_respected() {
+    let (proxy, backend) = start_proxy(
         Backend {
-            most_streams: Some(2),
+            max_streams: Some(2),
             ..Backend::default()
         },
         |_| {},
     )
     .await;
-    let front = Arc::new(front);
-    // What it takes is known by the second.
+    let proxy = Arc::new(proxy);
+    // The backend's limit is known by the second request.
     for path in ["/first", "/second"] {
-        front.get(path).await;
+        proxy.get(path).await;
     }
-    at_once(12, &front).await;
-    assert!(backend.connections.load(AtomicOrdering::SeqCst) > 1);
+    send_concurrently(12, &proxy).await;
+    assert!(backend.connections.load(Ordering::SeqCst) > 1);
 }
 
 #[tokio::test]
-async fn what_the_backend_did_not_look_at_is_sent_once_more_and_nothing_else() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
-    assert!(front.get("/refuse-once").await.starts_with("HTTP/1.1 200"));
-    assert_eq!(backend.got.lock().unwrap().len(), 2);
+async fn refused_stream_is_retried_once_without_body() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
+    assert!(proxy.get("/refuse-once").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(backend.received.lock().unwrap().len(), 2);
     let empty =
         "POST /refuse HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert!(
-        front
-            .say(empty)
+        proxy
+            .send(empty)
             .await
             .contains("upstream_connection_closed sent=true")
     );
-    assert_eq!(backend.got.lock().unwrap().len(), 4);
-    // Its body has gone.
+    assert_eq!(backend.received.lock().unwrap().len(), 4);
+    // Its body was sent already.
     assert!(
-        front
+        proxy
             .post("/refuse")
             .await
             .contains("upstream_connection_closed")
     );
-    assert_eq!(backend.got.lock().unwrap().len(), 5);
+    assert_eq!(backend.received.lock().unwrap().len(), 5);
 }
 
 #[tokio::test]
-async fn a_connection_that_broke_just_when_the_request_came_is_replaced_where_that_harms_nobody() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
-    assert!(front.get("/once").await.starts_with("HTTP/1.1 200"));
-    assert!(front.get("/once").await.starts_with("HTTP/1.1 200"));
-    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 2);
+async fn closed_connection_is_retried_if_safe() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
+    assert!(proxy.get("/once").await.starts_with("HTTP/1.1 200"));
+    assert!(proxy.get("/once").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 2);
     assert!(
-        front
+        proxy
             .post("/once")
             .await
             .contains("upstream_connection_closed")
     );
-    assert!(front.post("/once").await.starts_with("HTTP/1.1 200"));
+    assert!(proxy.post("/once").await.starts_with("HTTP/1.1 200"));
 }
 
-/// A goodbye that names what is taken: all else was not looked at (RFC 9113 section 6.8).
+/// Streams beyond the last one in a GOAWAY were not processed (RFC 9113 section 6.8).
 #[tokio::test]
-async fn what_a_goodbye_leaves_out_goes_to_another_connection() {
+async fn request_beyond_goaway_moves_to_a_new_connection() {
     let backend = Arc::new(Backend::default());
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}", socket.local_addr().unwrap().port());
-    let theirs = Arc::clone(&backend);
+    let backend_clone = Arc::clone(&backend);
     tokio::spawn(async move {
-        let (mut app_logout, _) = socket.accept().await.unwrap();
-        app_logout.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let (mut closing, _) = socket.accept().await.unwrap();
+        closing.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
         let mut read = vec![0; 16 * 1024];
         let mut seen = Vec::new();
         while !seen
             .windows(9)
             .any(|nine| nine[3] == 1 && nine[5..9] == [0, 0, 0, 1])
         {
-            let length = app_logout.read(&mut read).await.unwrap();
+            let length = closing.read(&mut read).await.unwrap();
             seen.extend_from_slice(&read[..length]);
         }
-        app_logout
+        closing
             .write_all(b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0")
             .await
             .unwrap();
         while let Ok((stream, _)) = socket.accept().await {
-            tokio::spawn(Arc::clone(&theirs).serve(stream));
+            tokio::spawn(Arc::clone(&backend_clone).serve(stream));
         }
     });
-    let front = before(&url, |_| {}).await;
+    let proxy = http2_proxy_to(&url, |_| {}).await;
     let empty = "POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-    let answer = front.say(empty).await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(backend.got.lock().unwrap().len(), 1);
+    let response = proxy.send(empty).await;
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert_eq!(backend.received.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn a_backend_that_is_silent_is_left_and_its_connection_too() {
-    let (front, backend) = front(Backend::default(), |settings| {
+async fn silent_backend_times_out_and_connection_is_retired() {
+    let (proxy, backend) = start_proxy(Backend::default(), |settings| {
         settings.response_timeout = Duration::from_millis(200);
         settings.body_idle_timeout = Duration::from_millis(200);
     })
     .await;
     assert!(
-        front
+        proxy
             .get("/hang")
             .await
             .contains("upstream_response_timeout")
     );
-    assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
+    assert!(proxy.get("/a").await.starts_with("HTTP/1.1 200"));
     let connections: Vec<_> = backend
-        .got
+        .received
         .lock()
         .unwrap()
         .iter()
-        .map(|got| got.connection)
+        .map(|request| request.connection)
         .collect();
     assert_eq!(connections, [0, 1]);
-    let mut client = front.connect().await;
+    let mut client = proxy.connect().await;
     client
         .write_all(b"GET /silent-body HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
@@ -460,7 +324,7 @@ async fn a_backend_that_is_silent_is_left_and_its_connection_too() {
 }
 
 #[tokio::test]
-async fn a_backend_that_answers_no_ping_is_gone() {
+async fn missing_ping_ack_closes_the_connection() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}", socket.local_addr().unwrap().port());
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -468,18 +332,18 @@ async fn a_backend_that_answers_no_ping_is_gone() {
     tokio::spawn(async move {
         let mut kept: Vec<TcpStream> = Vec::new();
         while let Ok((mut stream, _)) = socket.accept().await {
-            count.fetch_add(1, AtomicOrdering::SeqCst);
+            count.fetch_add(1, Ordering::SeqCst);
             stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
             kept.push(stream);
         }
     });
-    let front = before(&url, |settings| {
+    let proxy = http2_proxy_to(&url, |settings| {
         settings.ping_interval = Some(Duration::from_millis(100));
         settings.ping_timeout = Duration::from_millis(100);
     })
     .await;
-    let begun = Instant::now();
-    let mut client = front.connect().await;
+    let start_time = Instant::now();
+    let mut client = proxy.connect().await;
     client
         .write_all(
             b"POST /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
@@ -490,14 +354,14 @@ async fn a_backend_that_answers_no_ping_is_gone() {
     client.read_to_end(&mut all).await.unwrap();
     assert!(String::from_utf8_lossy(&all).contains("upstream_response_timeout"));
     assert!(
-        begun.elapsed() < Duration::from_secs(30),
+        start_time.elapsed() < Duration::from_secs(30),
         "{:?}",
-        begun.elapsed()
+        start_time.elapsed()
     );
 }
 
 #[tokio::test]
-async fn what_is_no_http_2_is_no_answer() {
+async fn http1_response_to_http2_gets_502() {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}", socket.local_addr().unwrap().port());
     tokio::spawn(async move {
@@ -507,93 +371,94 @@ async fn what_is_no_http_2_is_no_answer() {
                 .await;
         }
     });
-    let front = before(&url, |_| {}).await;
-    let answer = front.get("/a").await;
+    let proxy = http2_proxy_to(&url, |_| {}).await;
+    let response = proxy.get("/a").await;
     assert!(
-        answer.starts_with("HTTP/1.1 502") && answer.contains("upstream_"),
-        "{answer}"
+        response.starts_with("HTTP/1.1 502") && response.contains("upstream_"),
+        "{response}"
     );
 }
 
 #[tokio::test]
-async fn a_socket_in_the_file_system_will_do() {
+async fn unix_socket_backend_works() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("app.sock");
     let socket = UnixListener::bind(&path).unwrap();
     let backend = Arc::new(Backend::default());
-    let theirs = Arc::clone(&backend);
+    let backend_clone = Arc::clone(&backend);
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
-            tokio::spawn(Arc::clone(&theirs).serve(stream));
+            tokio::spawn(Arc::clone(&backend_clone).serve(stream));
         }
     });
-    let front = before(&format!("unix:{}", path.display()), |settings| {
+    let proxy = http2_proxy_to(&format!("unix:{}", path.display()), |settings| {
         settings.preserve_host = false
     })
     .await;
-    assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
+    assert!(proxy.get("/a").await.starts_with("HTTP/1.1 200"));
     assert_eq!(
-        backend.got.lock().unwrap()[0].head.uri.to_string(),
+        backend.received.lock().unwrap()[0].head.uri.to_string(),
         "http://localhost/a"
     );
 }
 
-/// What a client leaves unread waits at the backend, and holds up nobody on the same connection.
+/// Backpressure of one stream reaches the backend, and does not block others on the same
+/// connection.
 #[tokio::test]
-async fn a_client_that_reads_nothing_slows_its_own_answer_down_and_no_other() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
+async fn slow_client_blocks_only_its_own_stream() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
     let mut slow = Vec::new();
     for _ in 0..4 {
-        let mut client = front.connect().await;
+        let mut client = proxy.connect().await;
         client
             .write_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
             .await
             .unwrap();
         slow.push(client);
     }
-    let written = || backend.written.load(AtomicOrdering::SeqCst);
+    let written = || backend.written.load(Ordering::SeqCst);
     let mut before = 0;
     while before == 0 || written() > before {
         before = written();
         sleep(Duration::from_millis(200)).await;
     }
-    assert!(before < 4 * STREAM / 2, "{before}");
-    assert!(front.get("/a").await.starts_with("HTTP/1.1 200"));
+    assert!(before < 4 * STREAM_LEN / 2, "{before}");
+    assert!(proxy.get("/a").await.starts_with("HTTP/1.1 200"));
     let mut all = Vec::new();
     let mut client = slow.pop().unwrap();
-    while all.len() < STREAM {
+    while all.len() < STREAM_LEN {
         assert!(client.read_buf(&mut all).await.unwrap() > 0);
     }
-    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_off_is_to_blame_and_the_backend_is_told() {
-    let (front, backend) = front(Backend::default(), |_| {}).await;
-    let mut client = front.connect().await;
+async fn aborted_upload_is_a_client_error_and_resets_the_stream() {
+    let (proxy, backend) = start_proxy(Backend::default(), |_| {}).await;
+    let mut client = proxy.connect().await;
     let head = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n";
     client.write_all(head.as_bytes()).await.unwrap();
-    soon(|| {
+    eventually(|| {
         backend
-            .got
+            .received
             .lock()
             .unwrap()
             .iter()
-            .any(|got| got.body == b"hi")
+            .any(|request| request.body == b"hi")
     })
     .await;
     client.write_all(b"zz\r\n").await.unwrap();
-    let answer = heard(&mut client).await;
-    assert!(answer.contains("request_body_aborted"), "{answer}");
-    soon(|| {
-        front
+    let response = read_until_idle(&mut client).await;
+    assert!(response.contains("request_body_aborted"), "{response}");
+    eventually(|| {
+        proxy
             .metrics
             .text()
             .unwrap()
             .contains("doorward_upstream_http2_streams 0")
     })
     .await;
-    assert_eq!(backend.got.lock().unwrap()[0].trailers, None);
-    assert!(front.get("/b").await.starts_with("HTTP/1.1 200"));
-    assert_eq!(backend.connections.load(AtomicOrdering::SeqCst), 1);
+    assert_eq!(backend.received.lock().unwrap()[0].trailers, None);
+    assert!(proxy.get("/b").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(backend.connections.load(Ordering::SeqCst), 1);
 }

@@ -1,4 +1,5 @@
-//! A raw backend that shows every byte it got, and a front that passes everything to it.
+//! A raw backend that records every byte it receives, and a proxy that forwards every request to
+//! it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,18 +15,22 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::super::*;
+use super::super::client::Upstream;
+use super::super::forward::send;
+use super::super::request::ForwardRequest;
+use super::super::{HeaderPolicy, Tunnels, UpstreamPlan, UpstreamSettings};
 use crate::telemetry::metrics::Metrics;
+use crate::types::body::{Body, ValidityCheck};
 
-/// One request as the backend got it.
+/// One request as the backend received it.
 #[derive(Clone, Debug)]
-pub(super) struct Got {
+pub(super) struct ReceivedRequest {
     pub(super) connection: usize,
     pub(super) head: String,
     pub(super) body: String,
 }
 
-impl Got {
+impl ReceivedRequest {
     /// The values of a field.
     pub(super) fn field(&self, name: &str) -> Vec<&str> {
         let lines = self
@@ -42,19 +47,19 @@ impl Got {
 
 #[derive(Default)]
 pub(super) struct Backend {
-    pub(super) got: Mutex<Vec<Got>>,
+    received: Mutex<Vec<ReceivedRequest>>,
     pub(super) connections: AtomicUsize,
     pub(super) written: AtomicU64,
-    /// All that came over WebSockets.
+    /// All bytes received over WebSockets.
     pub(super) tunnelled: Mutex<Vec<u8>>,
 }
 
 pub(super) const MIB: usize = 1 << 20;
-pub(super) const STREAM: usize = 64 * MIB;
+pub(super) const STREAM_LEN: usize = 64 * MIB;
 
 impl Backend {
-    pub(super) fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
+    pub(super) fn received(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().unwrap().clone()
     }
 
     pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self: Arc<Self>, mut stream: S) {
@@ -63,20 +68,20 @@ impl Backend {
         let mut served = 0;
         while let Some((head, body)) = read_request(&mut stream, &mut buffer).await {
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            self.got.lock().unwrap().push(Got {
+            self.received.lock().unwrap().push(ReceivedRequest {
                 connection,
                 head,
                 body,
             });
             served += 1;
-            if !self.answer(&mut stream, &path, served).await {
+            if !self.respond(&mut stream, &path, served).await {
                 return;
             }
         }
     }
 
-    /// Whether the connection stays.
-    async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Responds by path. Returns whether the connection stays open.
+    async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
         path: &str,
@@ -84,7 +89,7 @@ impl Backend {
     ) -> bool {
         let plain = match path {
             "/hang" => return std::future::pending().await,
-            // As if it had closed the idle connection just when the request came.
+            // As if the idle connection had closed just before the request arrived.
             "/once" if served > 1 => return false,
             "/close-idle" => {
                 stream
@@ -115,10 +120,10 @@ impl Backend {
                 return std::future::pending().await;
             }
             "/stream" => {
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {STREAM}\r\n\r\n");
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {STREAM_LEN}\r\n\r\n");
                 stream.write_all(head.as_bytes()).await.unwrap();
                 let part = vec![b'x'; 64 * 1024];
-                for _ in 0..STREAM / part.len() {
+                for _ in 0..STREAM_LEN / part.len() {
                     if stream.write_all(&part).await.is_err() {
                         return false;
                     }
@@ -178,12 +183,12 @@ impl Backend {
     }
 }
 
-/// The head, and the body as it was framed on the wire.
+/// Reads the head, and the body with its framing.
 async fn read_request<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut Vec<u8>,
 ) -> Option<(String, String)> {
-    let end = find(stream, buffer, b"\r\n\r\n").await?;
+    let end = find_end(stream, buffer, b"\r\n\r\n").await?;
     let head = String::from_utf8(buffer.drain(..end).collect()).unwrap();
     let length = head
         .lines()
@@ -204,7 +209,7 @@ async fn read_request<S: AsyncRead + Unpin>(
             kept
         }
         None if head.contains("\r\ntransfer-encoding: chunked\r\n") => {
-            let end = find(stream, buffer, b"0\r\n\r\n").await?;
+            let end = find_end(stream, buffer, b"0\r\n\r\n").await?;
             buffer.drain(..end).collect()
         }
         None => Vec::new(),
@@ -212,14 +217,17 @@ async fn read_request<S: AsyncRead + Unpin>(
     Some((head, String::from_utf8(body).unwrap()))
 }
 
-async fn find<S: AsyncRead + Unpin>(
+async fn find_end<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut Vec<u8>,
-    what: &[u8],
+    pattern: &[u8],
 ) -> Option<usize> {
     loop {
-        if let Some(at) = buffer.windows(what.len()).position(|window| window == what) {
-            return Some(at + what.len());
+        if let Some(at) = buffer
+            .windows(pattern.len())
+            .position(|window| window == pattern)
+        {
+            return Some(at + pattern.len());
         }
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;
@@ -227,35 +235,35 @@ async fn find<S: AsyncRead + Unpin>(
     }
 }
 
-pub(super) struct Front {
+pub(super) struct TestProxy {
     pub(super) address: SocketAddr,
     pub(super) backend: Arc<Backend>,
     pub(super) tunnels: Arc<Tunnels>,
     pub(super) metrics: Arc<Metrics>,
-    /// Whether the session behind every request goes on.
-    pub(super) holds: Arc<AtomicBool>,
+    /// Whether the session of every request is valid.
+    pub(super) session_valid: Arc<AtomicBool>,
 }
 
-/// A front before a fresh backend; `adjust` changes the settings.
-pub(super) async fn front(adjust: impl FnOnce(&mut UpstreamSettings)) -> Front {
+/// Starts a backend and a proxy to it; `adjust` changes the settings.
+pub(super) async fn start_proxy(adjust: impl FnOnce(&mut UpstreamSettings)) -> TestProxy {
     let backend = Arc::new(Backend::default());
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!(
         "http://app.localhost:{}",
         socket.local_addr().unwrap().port()
     );
-    let theirs = Arc::clone(&backend);
+    let backend_clone = Arc::clone(&backend);
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
-            tokio::spawn(Arc::clone(&theirs).serve(stream));
+            tokio::spawn(Arc::clone(&backend_clone).serve(stream));
         }
     });
     let mut settings = UpstreamSettings::at(url.parse().unwrap());
     adjust(&mut settings);
-    front_before(backend, settings).await
+    proxy_to(backend, settings).await
 }
 
-pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettings) -> Front {
+pub(super) async fn proxy_to(backend: Arc<Backend>, settings: UpstreamSettings) -> TestProxy {
     let metrics = Arc::new(Metrics::new().unwrap());
     let tunnels = Tunnels::new(&metrics);
     let identity = [HeaderName::from_static("x-forwarded-user")];
@@ -264,15 +272,17 @@ pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettin
     let upstream = Arc::new(Upstream::new(plan, Arc::clone(&tunnels), &metrics));
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let holds = Arc::new(AtomicBool::new(true));
-    let asked = Arc::clone(&holds);
-    let held = ValidityCheck::new(move || asked.load(Ordering::SeqCst));
+    let session_valid = Arc::new(AtomicBool::new(true));
+    let flag = Arc::clone(&session_valid);
+    let validity = ValidityCheck::new(move || flag.load(Ordering::SeqCst));
     tokio::spawn(async move {
         while let Ok((stream, _)) = socket.accept().await {
-            let (upstream, held) = (Arc::clone(&upstream), held.clone());
+            let upstream = Arc::clone(&upstream);
+            let validity = validity.clone();
             let service = service_fn(move |request| {
-                let (upstream, held) = (Arc::clone(&upstream), held.clone());
-                async move { Ok::<_, Infallible>(pass_on(&upstream, request, &held).await) }
+                let upstream = Arc::clone(&upstream);
+                let validity = validity.clone();
+                async move { Ok::<_, Infallible>(handle(&upstream, request, &validity).await) }
             });
             let server = hyper::server::conn::http1::Builder::new();
             tokio::spawn(
@@ -282,20 +292,20 @@ pub(super) async fn front_before(backend: Arc<Backend>, settings: UpstreamSettin
             );
         }
     });
-    Front {
+    TestProxy {
         address,
         backend,
         tunnels,
         metrics,
-        holds,
+        session_valid,
     }
 }
 
-/// Failures are answered with their code.
-async fn pass_on(
+/// Forwards a request. Errors become responses with their code.
+async fn handle(
     upstream: &Upstream,
     request: Request<Incoming>,
-    holds: &ValidityCheck,
+    validity: &ValidityCheck,
 ) -> Response<Body> {
     let target = request
         .uri()
@@ -313,36 +323,36 @@ async fn pass_on(
         forwarded_host: "store.test",
         consume_authorization: true,
         authenticated: true,
-        holds: Some(holds),
+        validity: Some(validity),
     };
     let (mut parts, body) = request.into_parts();
     send(upstream, forward, &mut parts, Body::streamed(body))
         .await
         .unwrap_or_else(|error| {
-            let mut answer = Response::new(Body::full(format!(
+            let mut response = Response::new(Body::full(format!(
                 "{} sent={}",
                 error.code(),
                 error.was_sent()
             )));
-            *answer.status_mut() = StatusCode::BAD_GATEWAY;
-            answer
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
         })
 }
 
-impl Front {
+impl TestProxy {
     pub(super) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends bytes on a connection of their own and gives what comes within a moment.
-    pub(super) async fn say(&self, bytes: &str) -> String {
+    /// Sends bytes on a new connection. Returns what [`read_until_idle`] does.
+    pub(super) async fn send(&self, bytes: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(bytes.as_bytes()).await.unwrap();
-        heard(&mut stream).await
+        read_until_idle(&mut stream).await
     }
 
     pub(super) async fn get(&self, path: &str) -> String {
-        self.say(&format!(
+        self.send(&format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         ))
         .await
@@ -352,12 +362,12 @@ impl Front {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
         );
-        self.say(&format!("{head}hi")).await
+        self.send(&format!("{head}hi")).await
     }
 }
 
-/// What comes until the stream closes or is silent for 150 ms after the first byte (2 s before it).
-pub(super) async fn heard(stream: &mut (impl AsyncRead + Unpin)) -> String {
+/// Reads until the stream closes or is silent for 150 ms (2 s before the first byte).
+pub(super) async fn read_until_idle(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut all = Vec::new();
     let mut timer = Duration::from_secs(2);
     while let Ok(Ok(1..)) = timeout(timer, stream.read_buf(&mut all)).await {
@@ -366,12 +376,13 @@ pub(super) async fn heard(stream: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-pub(super) async fn soon(mut what: impl FnMut() -> bool) {
+/// Waits up to two seconds for a condition.
+pub(super) async fn eventually(mut condition: impl FnMut() -> bool) {
     for _ in 0..200 {
-        if what() {
+        if condition() {
             return;
         }
         sleep(Duration::from_millis(10)).await;
     }
-    panic!("it did not come about within two seconds");
+    panic!("the condition was not met within two seconds");
 }

@@ -1,5 +1,5 @@
-//! A socket to a backend that notices silence: reading fails once nothing moved in either direction for too long,
-//! so a backend that stops in the middle of an answer cannot hold a client, a task and a connection for ever.
+//! Idle timeout of a connection: reads fail once no byte was read or written for too long, so that
+//! a backend that stops within a response cannot hold a client, a task and a connection forever.
 
 use std::io;
 use std::pin::Pin;
@@ -10,30 +10,30 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A stream with a limit on silence, and the slot that its connection takes for as long as the socket lives.
-pub(super) struct Stalling<S> {
+/// A stream with an idle timeout, and the slot of its connection.
+pub(super) struct IdleTimeout<S> {
     stream: S,
     limit: Duration,
-    moved: Instant,
-    /// Left running while data flows and set anew only when it fires: cheaper than a reset a read.
+    last_activity: Instant,
+    /// Not reset by each read, only when it fires early, which costs less.
     timer: Option<Pin<Box<Sleep>>>,
     _slot: OwnedSemaphorePermit,
 }
 
-impl<S> Stalling<S> {
+impl<S> IdleTimeout<S> {
     pub(super) fn new(stream: S, limit: Duration, slot: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
             limit,
-            moved: Instant::now(),
+            last_activity: Instant::now(),
             timer: None,
             _slot: slot,
         }
     }
 
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         loop {
-            let deadline = self.moved + self.limit;
+            let deadline = self.last_activity + self.limit;
             let timer = self
                 .timer
                 .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -46,30 +46,30 @@ impl<S> Stalling<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stalling<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for IdleTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
-            Poll::Pending => self.poll_stalled(cx).map(Err),
+            Poll::Pending => self.poll_timeout(cx).map(Err),
             done => {
-                self.moved = Instant::now();
+                self.last_activity = Instant::now();
                 done
             }
         }
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for IdleTimeout<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        self.moved = Instant::now();
+        self.last_activity = Instant::now();
         Poll::Ready(written)
     }
 
@@ -87,7 +87,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stalling<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
-        self.moved = Instant::now();
+        self.last_activity = Instant::now();
         Poll::Ready(written)
     }
 

@@ -1,28 +1,28 @@
-//! How long a backend may think: from the last byte of the request that it took to the head of its answer. While it
-//! waits for the client's next byte, the client is the one that is slow.
+//! Response timeout: from the last byte of the request that the backend accepted to the response
+//! head. While the request body waits for the client, the body idle timeout applies instead.
 
 use std::pin::pin;
 
 use tokio::time::timeout;
 
-use super::outgoing::Progress;
+use super::request_body::UploadProgress;
 use crate::upstream::error::UpstreamError;
 use crate::upstream::target::UpstreamSettings;
 
-/// Waits for `answer`; `progress` is that of the request's body, if it has one.
+/// Waits for `response`. `progress` is that of the request body, if there is one.
 ///
 /// # Errors
 /// [`UpstreamError::ResponseTimeout`], [`UpstreamError::RequestStalled`].
 pub(super) async fn wait<T>(
-    answer: impl Future<Output = T>,
+    response: impl Future<Output = T>,
     settings: &UpstreamSettings,
-    progress: Option<&Progress>,
+    progress: Option<&UploadProgress>,
 ) -> Result<T, UpstreamError> {
-    let mut answer = pin!(answer);
-    let mut wait = settings.response_timeout;
+    let mut response = pin!(response);
+    let mut remaining = settings.response_timeout;
     loop {
-        if let Ok(answer) = timeout(wait, &mut answer).await {
-            return Ok(answer);
+        if let Ok(response) = timeout(remaining, &mut response).await {
+            return Ok(response);
         }
         let Some(progress) = progress else {
             return Err(UpstreamError::ResponseTimeout);
@@ -36,6 +36,6 @@ pub(super) async fn wait<T>(
         if idle >= limit {
             return Err(error);
         }
-        wait = limit - idle;
+        remaining = limit - idle;
     }
 }

@@ -1,0 +1,230 @@
+//! Forwarding of permitted requests. Requests without an upgrade use HTTP/2 if the backend is
+//! configured for it.
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+
+use super::client::Upstream;
+use super::error::UpstreamError;
+use super::framing::Framing;
+use super::http1::{
+    BodyDecoder, Connection, Failure, RequestBodyWriter, ResponseHead, ReusePolicy, write_field,
+    write_request_line,
+};
+use super::http2::{self, Http2Request};
+use super::request::ForwardRequest;
+use super::upgrade::{self, TunnelLimits};
+use crate::policy::decide::Permit;
+use crate::types::body::{Body, ValidityCheck};
+
+/// Forwards a permitted request to the backend and returns the response; both bodies are streamed.
+/// An upgraded connection lasts as long as `validity` allows.
+///
+/// # Errors
+/// See [`UpstreamError`].
+pub fn forward<'a>(
+    upstream: &'a Upstream,
+    permit: &'a Permit<'a>,
+    client: &'a mut Parts,
+    body: Body,
+    validity: Option<&'a ValidityCheck>,
+) -> impl Future<Output = Result<Response<Body>, UpstreamError>> + Send {
+    let info = permit.info();
+    let origin = &permit.app_ref().app.origin;
+    let request = ForwardRequest {
+        target: info.target.as_str(),
+        identity_headers: permit
+            .identity()
+            .map_or(&[], |identity| identity.headers.as_slice()),
+        forwarded_for: &info.address.forwarded_for,
+        forwarded_proto: origin.scheme(),
+        forwarded_host: origin.authority(),
+        // A session takes precedence over a bearer token, which is then neither checked nor
+        // forwarded.
+        consume_authorization: permit.identity().is_some(),
+        authenticated: permit.identity().is_some(),
+        validity,
+    };
+    send(upstream, request, client, body)
+}
+
+/// Sends a request and counts a failure.
+pub(super) async fn send(
+    upstream: &Upstream,
+    request: ForwardRequest<'_>,
+    client: &mut Parts,
+    body: Body,
+) -> Result<Response<Body>, UpstreamError> {
+    let response = exchange(upstream, &request, client, body).await;
+    if let Err(error) = &response {
+        upstream.count_error(error);
+    }
+    response
+}
+
+async fn exchange(
+    upstream: &Upstream,
+    request: &ForwardRequest<'_>,
+    client: &mut Parts,
+    body: Body,
+) -> Result<Response<Body>, UpstreamError> {
+    check_target(&client.method, request.target)?;
+    if let Some(pool) = &upstream.h2_pool
+        && !upgrade::is_upgrade_request(client, &body)
+        && let Some(stream) = Box::pin(pool.stream(&upstream.plan)).await?
+    {
+        let request = Http2Request {
+            request,
+            client,
+            body,
+        };
+        // Boxed, so that an HTTP/1.1 request does not carry this future.
+        return Box::pin(http2::send(upstream, pool, request, stream)).await;
+    }
+    let upgrade = upgrade::is_upgrade_request(client, &body)
+        .then(|| client.extensions.remove::<OnUpgrade>())
+        .flatten();
+    let framing = Framing::of(client, &body);
+    let exchange = Http1Exchange {
+        upstream,
+        client,
+        request,
+        framing,
+        upgrade: upgrade.is_some(),
+    };
+    let mut request_body = RequestBodyWriter::new(framing, body);
+
+    let repeatable = framing == Framing::None && client.method.is_safe();
+    let reuse = match (&upgrade, repeatable) {
+        (Some(_), _) => ReusePolicy::Fresh,
+        (None, true) => ReusePolicy::Any,
+        (None, false) => ReusePolicy::RecentlyUsed,
+    };
+    let mut connection = upstream.acquire(reuse).await?;
+    let mut head = exchange.run(&mut connection, &mut request_body).await;
+    // The backend closed the idle connection: retry once on a new one.
+    let retry = match &head {
+        Err(Failure::Unsent(_)) => connection.is_reused,
+        Err(Failure::NoResponse(_)) => connection.is_reused && repeatable,
+        Ok(_) | Err(Failure::Failed(_)) => false,
+    };
+    if retry {
+        // Releases its slot, which may be the last.
+        drop(connection);
+        connection = upstream.acquire(ReusePolicy::Fresh).await?;
+        head = exchange.run(&mut connection, &mut request_body).await;
+    }
+    exchange.respond(head?, connection, request_body, upgrade)
+}
+
+/// Rejects `CONNECT` and `TRACE` (RFC 9110 sections 9.3.6 and 9.3.8), and any target that is not a
+/// path.
+fn check_target(method: &Method, target: &str) -> Result<(), UpstreamError> {
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        return Err(UpstreamError::NotForwardable("its method"));
+    }
+    let asterisk = target == "*" && *method == Method::OPTIONS;
+    let is_one_token = target
+        .bytes()
+        .all(|byte| byte > b' ' && byte != 0x7f && byte != b'#');
+    if is_one_token && (target.starts_with('/') || asterisk) {
+        Ok(())
+    } else {
+        Err(UpstreamError::NotForwardable("its target"))
+    }
+}
+
+/// One HTTP/1.1 request; its head can be written twice, for a retry.
+struct Http1Exchange<'a> {
+    upstream: &'a Upstream,
+    client: &'a Parts,
+    request: &'a ForwardRequest<'a>,
+    framing: Framing,
+    upgrade: bool,
+}
+
+impl Http1Exchange<'_> {
+    async fn run(
+        &self,
+        connection: &mut Connection,
+        request_body: &mut Option<RequestBodyWriter>,
+    ) -> Result<ResponseHead, Failure> {
+        self.write_head(connection.head());
+        connection
+            .exchange(request_body, &self.upstream.plan.settings)
+            .await
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>) {
+        let plan = &self.upstream.plan;
+        write_request_line(out, &self.client.method, self.request.target);
+        write_field(out, &HOST, &self.request.host(plan));
+        plan.headers
+            .each_upstream_field(&self.client.headers, self.request, |name, value| {
+                write_field(out, name, value)
+            });
+        let upgrade = self.upgrade.then(upgrade::fields).into_iter().flatten();
+        for (name, value) in self.framing.field().into_iter().chain(upgrade) {
+            write_field(out, &name, &value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Checks the response head, decides whether the connection can be reused, and builds the
+    /// client's response.
+    fn respond(
+        &self,
+        mut head: ResponseHead,
+        connection: Connection,
+        request_body: Option<RequestBodyWriter>,
+        upgrade: Option<OnUpgrade>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        let upstream = self.upstream;
+        let plan = &upstream.plan;
+        let authenticated = self.request.authenticated;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            let agreed = upgrade::is_websocket_upgrade(&head.headers);
+            let (Some(client), true) = (upgrade, agreed) else {
+                return Err(UpstreamError::BadResponse(
+                    "it switches protocols unasked".to_owned(),
+                ));
+            };
+            let limits = TunnelLimits {
+                app: plan.app.clone(),
+                idle: plan.settings.tunnel_idle_timeout,
+                max_age: plan.settings.stream_max_age,
+                validity: self.request.validity.cloned(),
+            };
+            upstream
+                .tunnels
+                .open_between(client, connection.into_upgraded(), limits);
+            plan.headers
+                .sanitize_response(&mut head.headers, authenticated);
+            head.headers.remove(CONTENT_LENGTH);
+            head.headers.extend(upgrade::fields());
+            return Ok(response(head, Body::empty()));
+        }
+        let framing =
+            BodyDecoder::new(&mut head, &self.client.method).map_err(UpstreamError::BadResponse)?;
+        // After a rejected upgrade, the client's tunnel bytes may still follow on this connection.
+        let reusable = framing.keep_alive && upgrade.is_none();
+        let body = connection.into_body(
+            framing.decoder,
+            Some(&upstream.idle_pool).filter(|_| reusable),
+            request_body,
+            plan.settings.body_idle_timeout,
+        );
+        plan.headers
+            .sanitize_response(&mut head.headers, authenticated);
+        Ok(response(head, body))
+    }
+}
+
+fn response(head: ResponseHead, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}

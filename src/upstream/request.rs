@@ -1,0 +1,37 @@
+//! Upstream requests: what was decided about a request that is forwarded.
+
+use http::{HeaderName, HeaderValue};
+
+use super::target::UpstreamPlan;
+use crate::types::body::ValidityCheck;
+
+/// A request to forward, beside the client's headers and body.
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardRequest<'a> {
+    /// Path and query, sent byte for byte as the rules matched them.
+    pub target: &'a str,
+    /// The identity headers.
+    pub identity_headers: &'a [(HeaderName, HeaderValue)],
+    /// `X-Forwarded-For`.
+    pub forwarded_for: &'a str,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: &'a str,
+    /// `X-Forwarded-Host`, and `Host` if the app preserves the public host.
+    pub forwarded_host: &'a str,
+    /// Whether `Authorization` was meant for Doorward and is removed.
+    pub consume_authorization: bool,
+    /// Whether the request is authenticated, so that shared caches must not store the response.
+    pub authenticated: bool,
+    /// Whether an upgraded connection may continue.
+    pub validity: Option<&'a ValidityCheck>,
+}
+
+impl ForwardRequest<'_> {
+    /// The `Host` field: the public host, or the backend's own.
+    pub(super) fn host(&self, plan: &UpstreamPlan) -> HeaderValue {
+        let public = HeaderValue::from_str(self.forwarded_host).ok();
+        public
+            .filter(|_| plan.settings.preserve_host)
+            .unwrap_or_else(|| plan.host.clone())
+    }
+}
