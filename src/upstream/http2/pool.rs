@@ -143,7 +143,6 @@ impl H2Pool {
     }
 
     /// Opens a connection. Returns `None` if the backend selected HTTP/1.1.
-
     async fn dial(
         &self,
         plan: &UpstreamPlan,
