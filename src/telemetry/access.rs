@@ -13,6 +13,8 @@ use super::line_writer::{LineBuffer, LineWriter};
 use super::metrics::Metrics;
 use crate::types::time::Timestamp;
 
+/// A buffer of this size wakes the writer early, in bytes.
+const WAKE_WRITER_AT: usize = 32 * 1024;
 /// The most that an entry holds of one text from the client, in bytes before escaping.
 const MAX_TEXT: usize = 2048;
 
@@ -72,7 +74,7 @@ impl AccessLog {
     /// Adds the buffer of a worker.
     pub fn buffer(&self, metrics: &Metrics) -> AccessBuffer {
         AccessBuffer {
-            lines: self.0.buffer(),
+            lines: self.0.buffer(WAKE_WRITER_AT),
             dropped: metrics.access_log_dropped.clone(),
         }
     }

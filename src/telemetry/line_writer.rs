@@ -11,8 +11,6 @@ use std::time::Duration;
 
 /// How often the buffers are written out.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
-/// A buffer of this size wakes the writer early, in bytes.
-const WAKE_WRITER_AT: usize = 32 * 1024;
 /// Lines are dropped while a buffer has this size, in bytes.
 const MAX_BUFFERED: usize = 1024 * 1024;
 /// How long dropping the writer waits for an output that blocks.
@@ -32,6 +30,7 @@ pub struct LineWriter {
 pub struct LineBuffer {
     lines: Arc<Mutex<Vec<u8>>>,
     writer: Thread,
+    wake_at: usize,
     dropped: Arc<AtomicU64>,
 }
 
@@ -63,13 +62,15 @@ impl LineWriter {
         })
     }
 
-    /// Adds a buffer.
-    pub fn buffer(&self) -> LineBuffer {
+    /// Adds a buffer that wakes the writer once it holds `wake_at` bytes. Smaller amounts are written
+    /// within 200 ms.
+    pub fn buffer(&self, wake_at: usize) -> LineBuffer {
         let lines = Arc::new(Mutex::new(Vec::new()));
         lock(&self.shared.buffers).push(Arc::clone(&lines));
         LineBuffer {
             lines,
             writer: self.thread.clone(),
+            wake_at,
             dropped: Arc::default(),
         }
     }
@@ -94,7 +95,7 @@ impl LineBuffer {
         }
         let before = lines.len();
         format(&mut lines);
-        if before < WAKE_WRITER_AT && lines.len() >= WAKE_WRITER_AT {
+        if before < self.wake_at && lines.len() >= self.wake_at {
             self.writer.unpark();
         }
         true
@@ -183,7 +184,7 @@ mod tests {
     fn drop_writes_pending_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let writer = LineWriter::start("test", file.reopen().unwrap()).unwrap();
-        let buffers = [writer.buffer(), writer.buffer()];
+        let buffers = [writer.buffer(1), writer.buffer(1000)];
         for buffer in &buffers {
             (0..1000).for_each(|_| assert!(buffer.append(|out| out.extend_from_slice(b"line\n"))));
         }
@@ -197,7 +198,7 @@ mod tests {
     fn blocked_output_drops_lines_and_bounds_memory() {
         let (release, blocked) = mpsc::channel();
         let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
-        let buffer = writer.buffer();
+        let buffer = writer.buffer(1);
         let line = [b'x'; 1000];
         (0..5000).for_each(|_| {
             buffer.append(|out| out.extend_from_slice(&line));
@@ -211,7 +212,7 @@ mod tests {
     fn blocked_output_does_not_block_shutdown() {
         let (_held, blocked) = mpsc::channel();
         let writer = LineWriter::start("test", Blocked(blocked)).unwrap();
-        writer.buffer().append(|out| out.push(b'x'));
+        writer.buffer(1).append(|out| out.push(b'x'));
         let start = Instant::now();
         drop(writer);
         // Without the limit this would wait for ever.
@@ -221,7 +222,7 @@ mod tests {
     #[test]
     fn failing_output_stops_nothing() {
         let writer = LineWriter::start("test", Failing).unwrap();
-        let mut buffer = writer.buffer();
+        let mut buffer = writer.buffer(1);
         buffer.write_all(b"line\n").unwrap();
         drop(writer);
         assert!(buffer.append(|out| out.push(b'x')));

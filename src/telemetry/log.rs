@@ -55,7 +55,8 @@ pub struct EventLog {
 /// The filter is not valid, the process has a log already, or there is no thread to write it.
 pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
     let writer = LineWriter::start("event-log", std::io::stderr())?;
-    let buffer = writer.buffer();
+    // Events are rare, and are wanted at once.
+    let buffer = writer.buffer(1);
     let for_events = buffer.clone();
     let subscriber = subscriber(format, filter, move || for_events.clone())?;
     subscriber

@@ -28,11 +28,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     assert_session_valid(&mut bob).await;
 
     let mut carol = replicas.logged_in(0, "carol", CART).await;
-    let line = replicas.processes[0]
-        .said()
-        .into_iter()
-        .rfind(|line| line.contains("carol-id"))
-        .expect("a line of hers");
+    let line = replicas.processes[0].line_with("carol-id");
     let sid = line.split_once("sid=").map(|(_, rest)| {
         rest.split_whitespace()
             .next()

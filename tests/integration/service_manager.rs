@@ -134,7 +134,7 @@ async fn sigterm_unreadies_and_serves_until_next_signal() {
     assert_eq!(ask(&mut kept).await, (200, None));
 
     process.terminate();
-    process.line_with("not_ready");
+    process.line_with("shutdown_delayed");
     assert_eq!(at("127.0.0.1", admin, "/readyz").await, 503);
     for probe in ["/livez", "/metrics"] {
         assert_eq!(at("127.0.0.1", admin, probe).await, 200, "{probe}");
