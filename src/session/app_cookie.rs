@@ -7,7 +7,7 @@ use http::HeaderValue;
 use crate::types::net::{Origin, is_loopback_host};
 
 /// Maximum length of a name, path or domain, in bytes.
-const LONGEST: usize = 256;
+const MAX_LENGTH: usize = 256;
 
 /// A cookie of an app. A browser deletes it only if name, path and domain match.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,20 +22,16 @@ pub struct AppCookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppCookieError {
     /// The name is not a token (RFC 6265 section 4.1.1).
-    #[error(
-        "a cookie's name is letters, digits and any of !#$%&'*+-.^_`|~, at most {LONGEST} of them"
-    )]
+    #[error("a cookie name is at most {MAX_LENGTH} letters, digits and any of !#$%&'*+-.^_`|~")]
     Name,
     /// The path is invalid (RFC 6265 section 4.1.1).
-    #[error("a cookie's path begins with `/` and is visible ASCII without `;`")]
+    #[error("a cookie path starts with `/` and is visible ASCII without `;`")]
     Path,
     /// Browsers accept a cookie only for the host itself or a parent domain (RFC 6265 section 5.3).
-    #[error("the domain is neither the app's host nor one above it")]
+    #[error("the domain is neither the app's host nor a parent domain of it")]
     Domain,
     /// The cookie does not meet the requirements of its name prefix (RFC 6265bis section 4.1.3).
-    #[error(
-        "the name promises more: `__Host-` has the path `/` and no domain, `__Secure-` comes over https"
-    )]
+    #[error("the name prefix requires https, and `__Host-` the path `/` and no domain")]
     Prefix,
 }
 
@@ -50,12 +46,13 @@ impl AppCookie {
         domain: Option<&str>,
         origin: &Origin,
     ) -> Result<Self, AppCookieError> {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || name.len() > LONGEST || !name.bytes().all(token) {
+        let is_token_char =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || name.len() > MAX_LENGTH || !name.bytes().all(is_token_char) {
             return Err(AppCookieError::Name);
         }
-        let visible = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b';';
-        if !path.starts_with('/') || path.len() > LONGEST || !path.bytes().all(visible) {
+        let is_path_char = |byte: u8| matches!(byte, b'!'..=b'~') && byte != b';';
+        if !path.starts_with('/') || path.len() > MAX_LENGTH || !path.bytes().all(is_path_char) {
             return Err(AppCookieError::Path);
         }
         let domain = domain.map(|domain| {
@@ -66,13 +63,15 @@ impl AppCookie {
         });
         if domain
             .as_ref()
-            .is_some_and(|domain| !is_above(domain, origin.host()))
+            .is_some_and(|domain| !is_parent_domain(domain, origin.host()))
         {
             return Err(AppCookieError::Domain);
         }
         let lower = name.to_ascii_lowercase();
-        let (host, secure) = (lower.starts_with("__host-"), lower.starts_with("__secure-"));
-        if (host && (path != "/" || domain.is_some())) || ((host || secure) && !origin.is_secure())
+        let is_host = lower.starts_with("__host-");
+        let is_secure = lower.starts_with("__secure-");
+        if (is_host && (path != "/" || domain.is_some()))
+            || ((is_host || is_secure) && !origin.is_secure())
         {
             return Err(AppCookieError::Prefix);
         }
@@ -103,15 +102,19 @@ impl AppCookie {
 }
 
 /// Whether `host` may set cookies for this domain. Browsers themselves reject public suffixes.
-fn is_above(domain: &str, host: &str) -> bool {
+fn is_parent_domain(domain: &str, host: &str) -> bool {
     let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let dotted = domain.contains('.') || is_loopback_host(domain);
-    let below = host == domain
+    let is_domain_char = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let has_dot = domain.contains('.') || is_loopback_host(domain);
+    let is_within = host == domain
         || host
             .strip_suffix(domain)
             .is_some_and(|rest| rest.ends_with('.'));
-    dotted && below && !is_address && domain.len() <= LONGEST && domain.bytes().all(good)
+    has_dot
+        && is_within
+        && !is_address
+        && domain.len() <= MAX_LENGTH
+        && domain.bytes().all(is_domain_char)
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ mod tests {
     const STORE: &str = "https://store.example.com";
 
     #[test]
-    fn a_cookie_is_forgotten_by_its_name_path_and_domain() {
+    fn expire_repeats_name_path_and_domain() {
         let cases = [
             (
                 cookie("PHPSESSID", "/", None, STORE),
@@ -154,13 +157,13 @@ mod tests {
                 "a=; Path=/; Domain=localhost; Max-Age=0",
             ),
         ];
-        for (line, expected) in cases {
-            assert_eq!(line.as_deref(), Ok(expected));
+        for (value, expected) in cases {
+            assert_eq!(value.as_deref(), Ok(expected));
         }
     }
 
     #[test]
-    fn what_a_browser_would_not_take_for_it_is_refused() {
+    fn new_cookie_that_browsers_reject_fails() {
         use AppCookieError::{Domain, Name, Path, Prefix};
         for name in ["", "a b", "a;b", "a=b", "a\r\nSet-Cookie: b", "\u{e9}"] {
             assert_eq!(cookie(name, "/", None, STORE), Err(Name), "{name:?}");

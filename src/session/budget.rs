@@ -10,66 +10,69 @@ use super::grant::Grant;
 
 /// Bytes reserved for the small cookies that are sent with every page alongside the session
 /// cookies.
-const BESIDE: usize = 320;
+const RESERVED: usize = 320;
 
 /// Maximum length of a claim's name in a message, in characters.
 const MAX_NAME: usize = 64;
 
 /// The size of a cookie in the `Cookie` header, in bytes, all its chunks together.
 pub fn cookie_size(name: &str, value: &str) -> usize {
-    let marked = if value.len() > MAX_VALUE {
+    let length = if value.len() > MAX_VALUE {
         value.len() + 2
     } else {
         value.len()
     };
-    let chunks = marked.div_ceil(MAX_VALUE).max(1);
+    let chunks = length.div_ceil(MAX_VALUE).max(1);
     let names: usize = (0..chunks)
         .map(|index| chunk_name(name, index).len() + "=; ".len())
         .sum();
-    marked + names
+    length + names
 }
 
 /// The part of [`MAX_ALL`] that a page request uses if the session cookies take `session` bytes.
 pub const fn total(session: usize) -> usize {
-    session + BESIDE
+    session + RESERVED
 }
 
 /// How many attempt cookies of `attempt` bytes fit alongside the cookies of the request that starts
 /// an attempt; at least 1, at most `max`. `prefixes` are those of Doorward's cookie names.
 pub fn attempts_that_fit(
-    came: &RequestCookies<'_>,
-    ours: &[String],
+    request_cookies: &RequestCookies<'_>,
+    prefixes: &[String],
     attempt: usize,
-    most: usize,
+    max: usize,
 ) -> usize {
-    let cookies = ours
+    let cookies = prefixes
         .iter()
-        .flat_map(|beginning| came.beginning_with(beginning));
+        .flat_map(|prefix| request_cookies.beginning_with(prefix));
     let taken: usize = cookies.map(|(name, value)| cookie_size(name, value)).sum();
-    let room = MAX_ALL.saturating_sub(taken);
-    room.checked_div(attempt)
-        .unwrap_or(most)
-        .clamp(1, most.max(1))
+    let left = MAX_ALL.saturating_sub(taken);
+    left.checked_div(attempt)
+        .unwrap_or(max)
+        .clamp(1, max.max(1))
 }
 
 /// The oldest attempt cookies that must be expired, so that at most `max` remain and fit alongside
 /// a session of `total` bytes. Browsers send the cookies of one path in the order in which they
 /// were set (RFC 6265 section 5.4).
 pub fn evictable_attempts<'r>(
-    came: &RequestCookies<'r>,
+    request_cookies: &RequestCookies<'r>,
     attempts: &str,
     total: usize,
-    most: usize,
+    max: usize,
 ) -> Vec<&'r str> {
-    let mut names: Vec<&str> = came
+    let mut names: Vec<&str> = request_cookies
         .beginning_with(attempts)
         .map(|(name, _)| name)
         .collect();
-    let mut room = MAX_ALL.saturating_sub(total);
+    let mut left = MAX_ALL.saturating_sub(total);
     let mut kept = 0;
-    for (name, value) in came.beginning_with(attempts).rev() {
-        match room.checked_sub(cookie_size(name, value)) {
-            Some(left) if kept < most => (room, kept) = (left, kept + 1),
+    for (name, value) in request_cookies.beginning_with(attempts).rev() {
+        match left.checked_sub(cookie_size(name, value)) {
+            Some(rest) if kept < max => {
+                left = rest;
+                kept += 1;
+            }
             Some(_) | None => break,
         }
     }
@@ -110,17 +113,17 @@ impl LargestPart {
             part: Part::RefreshToken,
             bytes: refresh,
         };
-        let mut weigh = |part: Part, bytes: usize| {
+        let mut compare = |part: Part, bytes: usize| {
             if bytes > largest.bytes {
                 largest = Self { part, bytes };
             }
         };
-        weigh(Part::JwtHeader, grant.jwt.jwt.header_len());
+        compare(Part::JwtHeader, grant.jwt.jwt.header_len());
         if let Some((name, bytes)) = grant.jwt.jwt.claims().as_ref().and_then(largest_claim) {
-            weigh(Part::Claim(shown(&name)), bytes);
+            compare(Part::Claim(printable_name(&name)), bytes);
         }
         if let Some((name, bytes)) = grant.jwt.kept().as_ref().and_then(largest_claim) {
-            weigh(Part::KeptClaim(shown(&name)), bytes);
+            compare(Part::KeptClaim(printable_name(&name)), bytes);
         }
         largest
     }
@@ -144,7 +147,7 @@ fn largest_claim(claims: &Map<String, Value>) -> Option<(String, usize)> {
     })
 }
 
-fn shown(name: &str) -> String {
+fn printable_name(name: &str) -> String {
     let printable = name.chars().take(MAX_NAME).map(|c| {
         if c.is_control() {
             char::REPLACEMENT_CHARACTER
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_the_most_room_is_found_wherever_it_is() {
+    fn largest_part_is_found_at_any_depth() {
         let many = |count: usize| json!(vec!["a-group-of-people"; count]);
         let (alg, sub) = (json!({ "alg": "ES256" }), json!({ "sub": "alice" }));
         let cases = [
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_floods_or_breaks_a_line_is_cut() {
+    fn largest_part_name_is_truncated_and_printable() {
         let claims = json!({ format!("a\n{}", "b".repeat(500)): "value" });
         let Part::Claim(name) = LargestPart::of(&grant(&json!({}), &claims, &json!({}), 0)).part
         else {
@@ -292,19 +295,20 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_attempts_go_until_the_rest_fits() {
+    fn evictable_attempts_are_oldest_until_rest_fits() {
         let fields = [attempts(10)];
-        let came = RequestCookies::read(&fields);
-        let evictable_attempts = |total, most| evictable_attempts(&came, "app_login_", total, most);
+        let request_cookies = RequestCookies::read(&fields);
+        let evictable_attempts =
+            |total, max| evictable_attempts(&request_cookies, "app_login_", total, max);
         assert_eq!(evictable_attempts(1000, 8), ["app_login_0", "app_login_1"]);
         assert_eq!(evictable_attempts(MAX_ALL - 450, 8).len(), 8);
         assert_eq!(evictable_attempts(MAX_ALL, 8).len(), 10);
         assert!(evictable_attempts(0, 20).is_empty());
-        assert!(super::evictable_attempts(&came, "no_such_", MAX_ALL, 0).is_empty());
+        assert!(super::evictable_attempts(&request_cookies, "no_such_", MAX_ALL, 0).is_empty());
     }
 
     #[test]
-    fn an_attempt_always_has_room_and_many_have_it_only_beside_little() {
+    fn attempts_that_fit_is_limited_by_other_cookies() {
         let value = "v".repeat(6000);
         for (field, expected) in [
             ("a=1".to_owned(), 8),
@@ -312,9 +316,9 @@ mod tests {
             (format!("app_x={value}{value}"), 1),
         ] {
             let fields = [HeaderValue::from_str(&field).unwrap()];
-            let came = RequestCookies::read(&fields);
+            let request_cookies = RequestCookies::read(&fields);
             assert_eq!(
-                attempts_that_fit(&came, &["app_".to_owned()], 250, 8),
+                attempts_that_fit(&request_cookies, &["app_".to_owned()], 250, 8),
                 expected,
                 "{}",
                 field.len()
@@ -323,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_weight_is_what_the_browser_sends() {
+    fn cookie_size_matches_request_header() {
         for length in [
             0,
             1,

@@ -47,11 +47,8 @@ impl CookieNames {
     /// (RFC 6265bis section 4.1.3); plain http cannot.
     pub fn new(stem: &str, origin: &Origin) -> Self {
         let secure = origin.is_secure();
-        let (host, path) = if secure {
-            ("__Host-", "__Secure-")
-        } else {
-            ("", "")
-        };
+        let host = if secure { "__Host-" } else { "" };
+        let path = if secure { "__Secure-" } else { "" };
         Self {
             jwt: format!("{host}{stem}_jwt"),
             refresh: format!("{host}{stem}_refresh"),
@@ -105,11 +102,12 @@ impl CookieNames {
 /// browsers ignore it in the prefixes.
 pub fn is_named_after(stem: &str, name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
-    let bare = ["__host-", "__secure-"]
+    let unprefixed = ["__host-", "__secure-"]
         .iter()
         .find_map(|prefix| lower.strip_prefix(prefix))
         .unwrap_or(&lower);
-    bare.strip_prefix(stem)
+    unprefixed
+        .strip_prefix(stem)
         .is_some_and(|rest| rest.starts_with('_'))
 }
 
@@ -213,12 +211,12 @@ impl<'r> RequestCookies<'r> {
     /// The cookies whose names start with `prefix`, in the order of the request.
     pub fn beginning_with(
         &self,
-        beginning: &str,
+        prefix: &str,
     ) -> impl DoubleEndedIterator<Item = (&'r str, &'r str)> {
         self.pairs
             .iter()
             .copied()
-            .filter(move |(name, _)| name.starts_with(beginning))
+            .filter(move |(name, _)| name.starts_with(prefix))
     }
 
     /// The value of a cookie that may be chunked. A value in one chunk is borrowed.
@@ -257,24 +255,24 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_locked_to_the_host_over_https() {
+    fn set_over_https_uses_host_prefix_and_secure() {
         let names = names("https://store.example.com");
-        let line = names
+        let header = names
             .set(&names.jwt, "v", "/", Some(Duration::from_secs(60)))
             .unwrap();
         assert_eq!(
-            line,
+            header,
             "__Host-doorward_jwt=v; Path=/; Max-Age=60; Secure; HttpOnly; SameSite=Lax"
         );
-        let gone = names.expire(&names.jwt, "/").unwrap();
+        let expired = names.expire(&names.jwt, "/").unwrap();
         assert_eq!(
-            gone,
+            expired,
             "__Host-doorward_jwt=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
         );
     }
 
     #[test]
-    fn plain_http_has_neither_prefix_nor_secure() {
+    fn set_over_http_has_no_prefix_and_no_secure() {
         let names = names("http://store.localhost:8080");
         assert_eq!(
             names.set(&names.activity, "v", "/", None).unwrap(),
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_begins_as_the_filter_expects() {
+    fn beginnings_cover_every_cookie_name() {
         for origin in ["https://a.example", "http://a.localhost"] {
             let names = names(origin);
             let CookieNames {
@@ -313,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn our_names_are_known_in_every_case() {
+    fn is_named_after_ignores_case() {
         for name in [
             "doorward_jwt",
             "__Host-doorward_activity",
@@ -334,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_comes_back_from_its_chunks() {
+    fn get_chunked_joins_chunks() {
         for length in [
             0,
             1,
@@ -362,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chunk_count_is_bounded_and_left_over_chunks_do_not_count() {
+    fn get_chunked_checks_count_and_ignores_extra_chunks() {
         for bad in [
             "c=99999999999999999999.a",
             "c=4.a; c.1=b; c.2=c; c.3=d",
@@ -387,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_cookie_of_the_app_takes_none_of_ours_with_it() {
+    fn read_invalid_pair_does_not_affect_others() {
         for field in [
             &b"name=Zo\xc3\xab; c=ours"[..],
             b"name=Zo\xeb; c=ours",
@@ -405,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_behind_other_white_space_is_not_ours() {
+    fn read_keeps_non_ascii_whitespace_in_names() {
         for space in ["\u{a0}", "\u{85}", "\u{2000}", "\u{3000}"] {
             let headers =
                 [HeaderValue::from_bytes(format!("{space}__Host-c=tossed").as_bytes()).unwrap()];
@@ -414,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_passed_over_and_a_cookie_twice_is_none() {
+    fn get_conflicting_duplicates_count_as_none() {
         let headers = headers(&[";;=; a; =x; b=1=2;c=3 ; d", "e=4; b=1=2; c=5"]);
         let cookies = RequestCookies::read(&headers);
         assert_eq!(cookies.get("b"), Some("1=2"));

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packing_loses_nothing() {
+    fn unpack_returns_packed_text() {
         let plain = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.AAEC";
         assert!(matches!(PackedJwt::pack(plain), PackedJwt::Decoded(_)));
         for jwt in [

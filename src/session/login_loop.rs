@@ -38,7 +38,7 @@ pub enum SentBackBy {
 }
 
 impl SentBackBy {
-    const fn most(self) -> u8 {
+    const fn limit(self) -> u8 {
         match self {
             Self::Login => 4,
             Self::Callback => 2,
@@ -180,8 +180,9 @@ impl LoginLoopState {
     /// Parses the cookie's value; `None` if [`Self::to_value`] did not write it.
     pub fn parse(value: &str) -> Option<Self> {
         let mut parts = value.split('.');
-        let (kind, count) = (parts.next()?, parts.next()?.parse().ok()?);
-        let rounds = match kind {
+        let kind = parts.next()?;
+        let count = parts.next()?.parse().ok()?;
+        let state = match kind {
             "login" => Self::Unseen {
                 logins: count,
                 bytes: parts.next()?.parse().ok()?,
@@ -193,7 +194,7 @@ impl LoginLoopState {
             },
             _ => return None,
         };
-        parts.next().is_none().then_some(rounds)
+        parts.next().is_none().then_some(state)
     }
 
     /// The cookie's value.
@@ -214,20 +215,20 @@ impl LoginLoopState {
         }
     }
 
-    /// The state after one more login, which started after `before` others. `session_came` says
+    /// The state after one more login, which started after `before` others. `has_session` says
     /// whether the callback request brought a session.
     #[must_use]
-    pub fn after_login(known: Option<&Self>, before: u8, session_came: bool, bytes: usize) -> Self {
+    pub fn after_login(known: Option<&Self>, before: u8, has_session: bool, bytes: usize) -> Self {
         let known = known.map_or(0, Self::logins);
         // Logins that were started together in several tabs count once: each callback brings the
         // session of the previous one.
-        let in_vain = if session_came {
+        let logins = if has_session {
             known
         } else {
             known.saturating_add(u8::from(known > 0))
         };
         Self::Unseen {
-            logins: in_vain.max(before.saturating_add(1)),
+            logins: logins.max(before.saturating_add(1)),
             bytes,
         }
     }
@@ -236,24 +237,30 @@ impl LoginLoopState {
     /// because of `reason`.
     pub fn exceeds_limit(
         &self,
-        why: NoSessionReason,
-        signs: TransportHints,
-        came: &RequestCookies<'_>,
+        reason: NoSessionReason,
+        hints: TransportHints,
+        cookies: &RequestCookies<'_>,
         session_cookies: [&str; 2],
     ) -> Option<LoginLoopCause> {
         let Self::Unseen { logins, bytes } = self else {
             return None;
         };
-        let is_cut = || session_cookies.iter().any(|name| is_cut(came, name));
-        let cause = match why {
+        let is_incomplete = || {
+            session_cookies
+                .iter()
+                .any(|name| is_incomplete(cookies, name))
+        };
+        let cause = match reason {
             NoSessionReason::NoCookie => {
-                signs.cause().unwrap_or(if *bytes > MAX_VALUE || is_cut() {
-                    LoginLoopCause::TooLarge
-                } else {
-                    LoginLoopCause::CookieNotReturned
-                })
+                hints
+                    .cause()
+                    .unwrap_or(if *bytes > MAX_VALUE || is_incomplete() {
+                        LoginLoopCause::TooLarge
+                    } else {
+                        LoginLoopCause::CookieNotReturned
+                    })
             }
-            NoSessionReason::UnreadableCookie if is_cut() => LoginLoopCause::TooLarge,
+            NoSessionReason::UnreadableCookie if is_incomplete() => LoginLoopCause::TooLarge,
             NoSessionReason::UnreadableCookie | NoSessionReason::CookieMismatch => {
                 LoginLoopCause::UnreadableCookie
             }
@@ -284,7 +291,7 @@ impl LoginLoopState {
                 page: before,
                 since,
             }) if *before == page && now.since(*since) < REMEMBERED && *since <= now => {
-                (*times < by.most()).then(|| Self::SentBack {
+                (*times < by.limit()).then(|| Self::SentBack {
                     times: times + 1,
                     page,
                     since: *since,
@@ -308,11 +315,11 @@ impl LoginLoopState {
 }
 
 /// Whether some chunks of a cookie are missing.
-fn is_cut(came: &RequestCookies<'_>, name: &str) -> bool {
-    let rest = (1..MAX_CHUNKS).any(|index| came.has(&chunk_name(name, index)));
-    match came.get(name) {
-        Some(first) => first.contains('.') && came.get_chunked(name).is_none(),
-        None => rest && !came.has(name),
+fn is_incomplete(cookies: &RequestCookies<'_>, name: &str) -> bool {
+    let has_other_chunks = (1..MAX_CHUNKS).any(|index| cookies.has(&chunk_name(name, index)));
+    match cookies.get(name) {
+        Some(first) => first.contains('.') && cookies.get_chunked(name).is_none(),
+        None => has_other_chunks && !cookies.has(name),
     }
 }
 
@@ -324,333 +331,4 @@ fn hash(page: &ReturnTo) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    const AT: Timestamp = Timestamp::from_secs(1000);
-
-    fn page(path: &str) -> ReturnTo {
-        ReturnTo::parse(path, "/.doorward").unwrap()
-    }
-
-    fn cause(
-        logins: u8,
-        bytes: usize,
-        why: NoSessionReason,
-        signs: TransportHints,
-        cookies: &'static str,
-    ) -> Option<LoginLoopCause> {
-        let fields = [HeaderValue::from_static(cookies)];
-        LoginLoopState::Unseen { logins, bytes }.exceeds_limit(
-            why,
-            signs,
-            &RequestCookies::read(&fields),
-            ["jwt", "refresh"],
-        )
-    }
-
-    #[test]
-    fn the_third_login_is_not_begun_and_each_cause_has_its_signs() {
-        let (none, host) = (
-            TransportHints::default(),
-            TransportHints {
-                other_host: true,
-                plain_http: false,
-            },
-        );
-        let http = TransportHints {
-            other_host: false,
-            plain_http: true,
-        };
-        let cases = [
-            (
-                NoSessionReason::NoCookie,
-                2000,
-                none,
-                "a=1",
-                LoginLoopCause::CookieNotReturned,
-            ),
-            (
-                NoSessionReason::NoCookie,
-                2000,
-                host,
-                "a=1",
-                LoginLoopCause::WrongHost,
-            ),
-            (
-                NoSessionReason::NoCookie,
-                2000,
-                http,
-                "a=1",
-                LoginLoopCause::SecureOverHttp,
-            ),
-            (
-                NoSessionReason::NoCookie,
-                2000,
-                host.or(http),
-                "a=1",
-                LoginLoopCause::WrongHost,
-            ),
-            (
-                NoSessionReason::NoCookie,
-                4000,
-                none,
-                "a=1",
-                LoginLoopCause::TooLarge,
-            ),
-            (
-                NoSessionReason::NoCookie,
-                2000,
-                none,
-                "jwt.1=x",
-                LoginLoopCause::TooLarge,
-            ),
-            (
-                NoSessionReason::UnreadableCookie,
-                5000,
-                none,
-                "jwt=2.x",
-                LoginLoopCause::TooLarge,
-            ),
-            (
-                NoSessionReason::UnreadableCookie,
-                5000,
-                none,
-                "refresh=2.x; jwt=y",
-                LoginLoopCause::TooLarge,
-            ),
-            (
-                NoSessionReason::UnreadableCookie,
-                5000,
-                none,
-                "jwt=2.x; jwt.1=y",
-                LoginLoopCause::UnreadableCookie,
-            ),
-            (
-                NoSessionReason::UnreadableCookie,
-                5000,
-                none,
-                "jwt=x; jwt=y; jwt.1=z",
-                LoginLoopCause::UnreadableCookie,
-            ),
-            (
-                NoSessionReason::CookieMismatch,
-                5000,
-                none,
-                "jwt=x; refresh=y",
-                LoginLoopCause::UnreadableCookie,
-            ),
-            (
-                NoSessionReason::Expired,
-                2000,
-                http,
-                "jwt=x",
-                LoginLoopCause::ClockOff,
-            ),
-            (
-                NoSessionReason::Idle,
-                2000,
-                none,
-                "jwt=x",
-                LoginLoopCause::ClockOff,
-            ),
-            (
-                NoSessionReason::AbsoluteTimeout,
-                2000,
-                none,
-                "jwt=x",
-                LoginLoopCause::ClockOff,
-            ),
-            (
-                NoSessionReason::Revoked,
-                2000,
-                none,
-                "jwt=x",
-                LoginLoopCause::SessionEnded,
-            ),
-            (
-                NoSessionReason::RefreshRefused,
-                2000,
-                none,
-                "jwt=x",
-                LoginLoopCause::SessionEnded,
-            ),
-            (
-                NoSessionReason::RefreshTokenReused,
-                2000,
-                none,
-                "jwt=x",
-                LoginLoopCause::SessionEnded,
-            ),
-        ];
-        for (why, bytes, signs, cookies, expected) in cases {
-            assert_eq!(
-                cause(1, bytes, why, signs, cookies),
-                None,
-                "{why:?} {cookies}: the second login"
-            );
-            for logins in [2, 3, u8::MAX] {
-                assert_eq!(
-                    cause(logins, bytes, why, signs, cookies),
-                    Some(expected),
-                    "{why:?} {cookies}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn rounds_are_counted_and_not_tabs() {
-        let first = LoginLoopState::after_login(None, 0, false, 1);
-        let other_tab = LoginLoopState::after_login(Some(&first), 0, true, 1);
-        assert_eq!((first.logins(), other_tab.logins()), (1, 1));
-        assert_eq!(
-            LoginLoopState::after_login(Some(&other_tab), 1, true, 1).logins(),
-            2
-        );
-        let elsewhere = LoginLoopState::after_login(Some(&other_tab), 0, false, 1);
-        assert_eq!(elsewhere.logins(), 2, "begun where the count is not seen");
-        let forgotten = LoginLoopState::after_login(None, 1, false, 1);
-        assert_eq!(
-            forgotten.logins(),
-            2,
-            "a round whose cookie is forgotten, not its `state`"
-        );
-        assert_eq!(
-            LoginLoopState::after_login(Some(&elsewhere), u8::MAX, false, 1).logins(),
-            u8::MAX
-        );
-    }
-
-    #[test]
-    fn who_is_signed_in_is_sent_back_to_a_page_so_often_and_no_more() {
-        let mut rounds = None;
-        let callback = |known: Option<&LoginLoopState>| {
-            LoginLoopState::after_sending_back(known, &page("/cart"), SentBackBy::Callback, AT)
-        };
-        assert_eq!(callback(callback(callback(None).as_ref()).as_ref()), None);
-        for times in 1..=SentBackBy::Login.most() {
-            rounds = LoginLoopState::after_sending_back(
-                rounds.as_ref(),
-                &page("/cart"),
-                SentBackBy::Login,
-                AT,
-            );
-            assert!(
-                matches!(rounds, Some(LoginLoopState::SentBack { times: t, .. }) if t == times)
-            );
-        }
-        let sent = |path, secs| {
-            let now = AT.plus(Duration::from_secs(secs));
-            LoginLoopState::after_sending_back(rounds.as_ref(), &page(path), SentBackBy::Login, now)
-        };
-        assert_eq!(sent("/cart", 59), None);
-        assert!(matches!(
-            sent("/cart", 60),
-            Some(LoginLoopState::SentBack { times: 1, .. })
-        ));
-        assert!(matches!(
-            sent("/posts", 1),
-            Some(LoginLoopState::SentBack { times: 1, .. })
-        ));
-        let before = AT.minus(REMEMBERED);
-        assert!(
-            LoginLoopState::after_sending_back(
-                rounds.as_ref(),
-                &page("/cart"),
-                SentBackBy::Login,
-                before
-            )
-            .is_some()
-        );
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_nothing_else() {
-        let page = hash(&page("/cart"));
-        for rounds in [
-            LoginLoopState::Unseen {
-                logins: 2,
-                bytes: 7168,
-            },
-            LoginLoopState::SentBack {
-                times: 3,
-                page,
-                since: AT,
-            },
-        ] {
-            assert_eq!(LoginLoopState::parse(&rounds.to_value()), Some(rounds));
-        }
-        let bad = [
-            "",
-            ".",
-            "login",
-            "login.1",
-            "login.256.1",
-            "login.1.1.1",
-            "login.-1.1",
-            "back.1.1",
-            "back.1.x.1",
-            "x.1.1",
-        ];
-        for bad in bad {
-            assert_eq!(LoginLoopState::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_way_is_read_from_what_the_front_and_the_browser_say() {
-        let (secure, plain) = ("https://store.example.com", "http://store.localhost:8080");
-        let fetched = ("sec-fetch-mode", "navigate");
-        let upgrading = ("upgrade-insecure-requests", "1");
-        let cases = [
-            (secure, vec![fetched, upgrading], (false, false)),
-            (secure, vec![upgrading], (false, true)),
-            (secure, vec![], (false, false)),
-            (
-                secure,
-                vec![("x-forwarded-proto", "http"), fetched],
-                (false, true),
-            ),
-            (
-                secure,
-                vec![("x-forwarded-proto", "https, http"), upgrading],
-                (false, false),
-            ),
-            (
-                secure,
-                vec![("x-forwarded-host", "STORE.example.com, x"), fetched],
-                (false, false),
-            ),
-            (
-                secure,
-                vec![("x-forwarded-host", "shop.example.com"), fetched],
-                (true, false),
-            ),
-            (
-                plain,
-                vec![("x-forwarded-proto", "http"), upgrading],
-                (false, false),
-            ),
-        ];
-        for (origin, lines, (other_host, plain_http)) in cases {
-            let headers = lines.iter().map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            });
-            let signs = TransportHints::read(&headers.collect(), &Origin::parse(origin).unwrap());
-            assert_eq!(
-                signs,
-                TransportHints {
-                    other_host,
-                    plain_http
-                },
-                "{lines:?}"
-            );
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 pub mod app_cookie;
 pub mod attempt;
 pub mod budget;
+pub mod context;
 pub mod cookie;
 pub mod grant;
 pub mod jwt;

@@ -131,68 +131,65 @@ mod tests {
     use crate::types::oauth::{ClientId, Issuer};
     use crate::types::secret::Secret;
 
-    fn seal<T: Token>(origin: &str) -> Seal<T> {
+    fn seal_for<T: Token>(origin: &str) -> Seal<T> {
         let ring = KeyRing::new(Key::new(&Secret::new([1; 32])).unwrap(), vec![]);
-        let (issuer, client_id) = (
-            Issuer::new("https://login.example.com"),
-            ClientId::new("store"),
-        );
         Seal::new(
             Arc::new(ring),
             &Binding {
                 origin: origin.to_owned(),
-                issuer,
-                client_id,
+                issuer: Issuer::new("https://login.example.com"),
+                client_id: ClientId::new("store"),
             },
         )
     }
 
     #[test]
-    fn a_token_is_read_by_its_own_kind_and_app_only_and_is_one_word_of_rfc_6750() {
+    fn read_token_of_other_kind_or_app_fails() {
         let device = Device {
             id: "d".into(),
             account: "a".into(),
             issued_at: Timestamp::from_secs(1000),
         };
-        let ours = seal::<DeviceToken>("https://store.example.com");
-        let text = write(&ours, &device, [7; 12]).unwrap();
+        let seal = seal_for::<DeviceToken>("https://store.example.com");
+        let text = write(&seal, &device, [7; 12]).unwrap();
         assert!(text.starts_with("doorward_dt_") && !is_ours(&text));
         assert!(
             text.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)),
             "{text}"
         );
-        assert_eq!(read(&ours, &text), Some(device));
+        assert_eq!(read(&seal, &text), Some(device));
         assert_eq!(
-            read(&seal::<DeviceToken>("https://forum.example.com"), &text),
+            read(&seal_for::<DeviceToken>("https://forum.example.com"), &text),
             None
         );
         let as_refresh = text.replace(DeviceToken::PREFIX, NativeRefresh::PREFIX);
         assert_eq!(
             read(
-                &seal::<NativeRefresh>("https://store.example.com"),
+                &seal_for::<NativeRefresh>("https://store.example.com"),
                 &as_refresh
             ),
             None
         );
         assert_eq!(
-            read(&ours, text.trim_start_matches(DeviceToken::PREFIX)),
+            read(&seal, text.trim_start_matches(DeviceToken::PREFIX)),
             None,
-            "without its word"
+            "without its prefix"
         );
     }
 
     #[test]
-    fn a_device_is_known_for_its_own_account_and_not_for_ever() {
+    fn is_known_for_own_account_until_lifetime() {
         let device = Device {
             id: "d".into(),
             account: "alice".into(),
             issued_at: Timestamp::from_secs(1000),
         };
         let at = |secs| Timestamp::from_secs(1000 + secs);
-        let life = DEVICE_LIFETIME.as_secs();
+        let lifetime = DEVICE_LIFETIME.as_secs();
         assert!(
-            device.is_known_for("alice", at(life - 1)) && !device.is_known_for("alice", at(life))
+            device.is_known_for("alice", at(lifetime - 1))
+                && !device.is_known_for("alice", at(lifetime))
         );
         assert!(!device.is_known_for("bob", at(0)));
     }

@@ -54,7 +54,7 @@ impl PreservedPost {
         if !browser.is_some_and(|browser| browser.is(&self.browser)) {
             return PostOwnership::OtherBrowser;
         }
-        if self.user.is_some_and(|of| of != user) {
+        if self.user.is_some_and(|owner| owner != user) {
             PostOwnership::OtherPerson
         } else {
             PostOwnership::Good
@@ -75,7 +75,7 @@ impl PreservedPost {
 
 impl std::fmt::Debug for PreservedPost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeptForm")
+        f.write_str("PreservedPost")
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::types::oauth::Subject;
 
-    fn form(user: Option<&str>) -> PreservedPost {
+    fn post(user: Option<&str>) -> PreservedPost {
         PreservedPost {
             target: "/cart".to_owned(),
             content_type: "application/x-www-form-urlencoded".to_owned(),
@@ -97,32 +97,30 @@ mod tests {
     }
 
     #[test]
-    fn it_is_for_one_browser_and_for_one_person_where_that_is_known() {
-        let (here, alice, bob) = (
-            BrowserHash::of("browser"),
-            SubjectHash::of(&Subject::new("alice")),
-            SubjectHash::of(&Subject::new("bob")),
-        );
+    fn claim_checks_browser_and_known_user() {
+        let browser = BrowserHash::of("browser");
+        let alice = SubjectHash::of(&Subject::new("alice"));
+        let bob = SubjectHash::of(&Subject::new("bob"));
         assert_eq!(
-            form(Some("alice")).claim(Some(&here), alice),
+            post(Some("alice")).claim(Some(&browser), alice),
             PostOwnership::Good
         );
         assert_eq!(
-            form(Some("alice")).claim(Some(&here), bob),
+            post(Some("alice")).claim(Some(&browser), bob),
             PostOwnership::OtherPerson
         );
-        assert_eq!(form(None).claim(Some(&here), bob), PostOwnership::Good);
-        for browser in [None, Some(&BrowserHash::of("other"))] {
+        assert_eq!(post(None).claim(Some(&browser), bob), PostOwnership::Good);
+        for other in [None, Some(&BrowserHash::of("other"))] {
             assert_eq!(
-                form(Some("alice")).claim(browser, alice),
+                post(Some("alice")).claim(other, alice),
                 PostOwnership::OtherBrowser
             );
-            assert_eq!(form(None).claim(browser, bob), PostOwnership::OtherBrowser);
+            assert_eq!(post(None).claim(other, bob), PostOwnership::OtherBrowser);
         }
     }
 
     #[test]
-    fn its_fields_are_named_once_each() {
-        assert_eq!(form(None).field_names(), ["a", "b", "c", "\u{FFFD}"]);
+    fn field_names_are_distinct() {
+        assert_eq!(post(None).field_names(), ["a", "b", "c", "\u{FFFD}"]);
     }
 }

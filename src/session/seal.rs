@@ -33,7 +33,7 @@ pub struct Key {
 
 /// Invalid key material.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a key of 256 bits")]
+#[error("the key does not have 256 bits")]
 pub struct KeyError;
 
 impl Key {
@@ -44,10 +44,10 @@ impl Key {
     pub fn new(material: &Secret<[u8; 32]>) -> Result<Self, KeyError> {
         let material = material.expose();
         let unbound = UnboundKey::new(&AES_256_GCM_SIV, material).map_err(|_| KeyError)?;
-        let mut named = b"doorward key id".to_vec();
-        named.extend_from_slice(material);
-        let hash = digest::digest(&digest::SHA256, &named);
-        zeroize::Zeroize::zeroize(&mut named);
+        let mut input = b"doorward key id".to_vec();
+        input.extend_from_slice(material);
+        let hash = digest::digest(&digest::SHA256, &input);
+        zeroize::Zeroize::zeroize(&mut input);
         let id = hash.as_ref().first_chunk().copied().ok_or(KeyError)?;
         Ok(Self {
             id,
@@ -162,13 +162,18 @@ impl<P: Purpose> Seal<P> {
 
     /// Like [`Self::seal`], and bound to `location` too, such as a store key: a seal that was moved
     /// to another location does not open.
-    pub fn seal_at(&self, place: &str, payload: &P::Payload, nonce: SealNonce) -> Option<String> {
-        self.seal_with(&self.associated_at(place), payload, nonce)
+    pub fn seal_at(
+        &self,
+        location: &str,
+        payload: &P::Payload,
+        nonce: SealNonce,
+    ) -> Option<String> {
+        self.seal_with(&self.associated_at(location), payload, nonce)
     }
 
-    fn associated_at(&self, place: &str) -> Vec<u8> {
+    fn associated_at(&self, location: &str) -> Vec<u8> {
         let mut associated = self.associated.clone();
-        add_part(&mut associated, place);
+        add_part(&mut associated, location);
         associated
     }
 
@@ -246,10 +251,10 @@ impl<P: Purpose> Seal<P> {
     }
 
     /// Opens a seal of [`Self::seal_at`] for the same location, and tells which key opened it.
-    pub fn open_at(&self, place: &str, text: &[u8]) -> Option<(P::Payload, KeyAge)> {
+    pub fn open_at(&self, location: &str, text: &[u8]) -> Option<(P::Payload, KeyAge)> {
         let text = std::str::from_utf8(text).ok()?;
         let mut buffer = Vec::with_capacity(text.len());
-        let opened = self.open_with(&self.associated_at(place), text, &mut buffer)?;
+        let opened = self.open_with(&self.associated_at(location), text, &mut buffer)?;
         Some((read_payload::<P>(&opened)?, opened.key_age))
     }
 }
@@ -302,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_again_and_says_so_by_its_stamp() {
+    fn open_returns_payload_stamp_and_key_age() {
         let seal = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
         let text = seal.seal(&"hello".to_owned(), [7; 12]).unwrap();
         let mut buffer = Vec::new();
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_opens_for_no_other_purpose_app_issuer_client_or_key() {
+    fn open_with_other_binding_or_key_fails() {
         let text = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding())
             .seal(&"x".into(), [0; 12])
             .unwrap();
@@ -345,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seal_for_one_place_opens_there_only() {
+    fn open_at_other_location_fails() {
         let seal = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
         let text = seal.seal_at("here", &"x".to_owned(), [0; 12]).unwrap();
         assert_eq!(
@@ -353,12 +358,12 @@ mod tests {
             Some(("x".to_owned(), KeyAge::Current))
         );
         assert!(seal.open_at("there", text.as_bytes()).is_none() && seal.open(&text).is_none());
-        let placeless = seal.seal(&"x".to_owned(), [0; 12]).unwrap();
-        assert!(seal.open_at("", placeless.as_bytes()).is_none());
+        let unbound = seal.seal(&"x".to_owned(), [0; 12]).unwrap();
+        assert!(seal.open_at("", unbound.as_bytes()).is_none());
     }
 
     #[test]
-    fn an_older_key_opens_and_the_newer_one_seals() {
+    fn key_ring_older_key_opens_newer_seals() {
         let old = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
         let text = old.seal(&"x".into(), [0; 12]).unwrap();
         let rotated = sealer::<Note>(KeyRing::new(key(2), vec![key(1)]), &binding());
@@ -374,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_or_missing_character_spoils_a_seal() {
+    fn open_changed_or_truncated_seal_fails() {
         let seal = sealer::<Note>(KeyRing::new(key(1), vec![]), &binding());
         let text = seal.seal(&"payload".into(), [3; 12]).unwrap();
         for at in 0..text.len() {

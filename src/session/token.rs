@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::validity::{Limits, ValidityContext};
+use super::context::{Limits, ValidityContext};
 use crate::identity::credentials::Scheme;
 use crate::identity::identity::Identity;
 use crate::types::oauth::{JwkThumbprint, KeyFingerprint, ProviderSid, SessionId};
@@ -104,12 +104,12 @@ pub fn validate(
     scheme: Scheme,
     now: Timestamp,
     limits: &TokenLimits,
-    outside: &impl ValidityContext,
+    context: &impl ValidityContext,
 ) -> Result<LiveToken, &'static str> {
     if now >= token.valid_until {
         return Err("token_expired");
     }
-    if token.key.is_some_and(|key| !outside.is_known_key(&key)) {
+    if token.key.is_some_and(|key| !context.is_known_key(&key)) {
         return Err("token_key_unknown");
     }
     match (scheme, &token.bound_to) {
@@ -125,12 +125,12 @@ pub fn validate(
         issued_at,
         ..
     } = &**token;
-    if outside.is_revoked(name, &identity.subject, provider_sid.as_ref(), *issued_at) {
+    if context.is_revoked(name, &identity.subject, provider_sid.as_ref(), *issued_at) {
         return Err("token_revoked");
     }
     // Introspection is repeated and notices a revocation; a signature stays valid.
-    let could_be_forgotten = token.is_user && token.key.is_some();
-    if could_be_forgotten && now.since(*issued_at) >= limits.sessions.absolute {
+    let may_be_revoked_unnoticed = token.is_user && token.key.is_some();
+    if may_be_revoked_unnoticed && now.since(*issued_at) >= limits.sessions.absolute {
         return Err("token_too_old");
     }
     Ok(LiveToken {
@@ -147,12 +147,12 @@ mod tests {
     use crate::identity::claims::Claims;
     use crate::types::oauth::Subject;
 
-    struct World {
+    struct TestContext {
         revoked: bool,
         is_known_key: bool,
     }
 
-    impl ValidityContext for World {
+    impl ValidityContext for TestContext {
         fn is_revoked(
             &self,
             _: &SessionId,
@@ -167,7 +167,7 @@ mod tests {
         }
     }
 
-    const WORLD: World = World {
+    const CONTEXT: TestContext = TestContext {
         revoked: false,
         is_known_key: true,
     };
@@ -198,15 +198,20 @@ mod tests {
         }
     }
 
-    fn verdict(token: Token, scheme: Scheme, now: u64, world: &World) -> Result<(), &'static str> {
-        validate(&Arc::new(token), scheme, at(now), &LIMITS, world).map(|_| ())
+    fn result(
+        token: Token,
+        scheme: Scheme,
+        now: u64,
+        context: &TestContext,
+    ) -> Result<(), &'static str> {
+        validate(&Arc::new(token), scheme, at(now), &LIMITS, context).map(|_| ())
     }
 
     #[test]
-    fn a_token_counts_until_its_end_and_a_persons_no_longer_than_its_revocation_would() {
-        assert_eq!(verdict(token(), Scheme::Bearer, 999, &WORLD), Ok(()));
+    fn validate_user_token_older_than_revocations_rejected() {
+        assert_eq!(result(token(), Scheme::Bearer, 999, &CONTEXT), Ok(()));
         assert_eq!(
-            verdict(token(), Scheme::Bearer, 1000, &WORLD),
+            result(token(), Scheme::Bearer, 1000, &CONTEXT),
             Err("token_too_old")
         );
         for other in [
@@ -219,73 +224,77 @@ mod tests {
                 ..token()
             },
         ] {
-            assert_eq!(verdict(other, Scheme::Bearer, 4999, &WORLD), Ok(()));
+            assert_eq!(result(other, Scheme::Bearer, 4999, &CONTEXT), Ok(()));
         }
         assert_eq!(
-            verdict(token(), Scheme::Bearer, 5000, &WORLD),
+            result(token(), Scheme::Bearer, 5000, &CONTEXT),
             Err("token_expired")
         );
     }
 
     #[test]
-    fn revocation_and_a_lost_key_count_at_once() {
-        let lost = World {
+    fn validate_revocation_and_unknown_key_apply_immediately() {
+        let unknown_key = TestContext {
             revoked: false,
             is_known_key: false,
         };
         assert_eq!(
-            verdict(token(), Scheme::Bearer, 1, &lost),
+            result(token(), Scheme::Bearer, 1, &unknown_key),
             Err("token_key_unknown")
         );
         assert_eq!(
-            verdict(
+            result(
                 Token {
                     key: None,
                     ..token()
                 },
                 Scheme::Bearer,
                 1,
-                &lost
+                &unknown_key
             ),
             Ok(())
         );
-        let revoked = World {
+        let revoked = TestContext {
             revoked: true,
             is_known_key: true,
         };
         assert_eq!(
-            verdict(token(), Scheme::Bearer, 1, &revoked),
+            result(token(), Scheme::Bearer, 1, &revoked),
             Err("token_revoked")
         );
         let later = Token {
             issued_at: at(51),
             ..token()
         };
-        assert_eq!(verdict(later, Scheme::Bearer, 60, &revoked), Ok(()));
+        assert_eq!(result(later, Scheme::Bearer, 60, &revoked), Ok(()));
     }
 
     #[test]
-    fn a_bound_token_comes_with_a_proof_and_no_other_does() {
+    fn validate_scheme_must_match_key_binding() {
         let bound = || Token {
             bound_to: Some(JwkThumbprint::new("k")),
             ..token()
         };
-        assert_eq!(verdict(bound(), Scheme::DPoP, 1, &WORLD), Ok(()));
+        assert_eq!(result(bound(), Scheme::DPoP, 1, &CONTEXT), Ok(()));
         assert_eq!(
-            verdict(bound(), Scheme::Bearer, 1, &WORLD),
+            result(bound(), Scheme::Bearer, 1, &CONTEXT),
             Err("token_bound_to_key")
         );
         assert_eq!(
-            verdict(token(), Scheme::DPoP, 1, &WORLD),
+            result(token(), Scheme::DPoP, 1, &CONTEXT),
             Err("token_not_bound")
         );
         let strict = TokenLimits {
             dpop_required: true,
             ..LIMITS
         };
-        let judge =
-            |token, scheme| validate(&Arc::new(token), scheme, at(1), &strict, &WORLD).map(|_| ());
-        assert_eq!(judge(token(), Scheme::Bearer), Err("token_not_bound"));
-        assert_eq!(judge(bound(), Scheme::DPoP), Ok(()));
+        let validate_strictly = |token, scheme| {
+            validate(&Arc::new(token), scheme, at(1), &strict, &CONTEXT).map(|_| ())
+        };
+        assert_eq!(
+            validate_strictly(token(), Scheme::Bearer),
+            Err("token_not_bound")
+        );
+        assert_eq!(validate_strictly(bound(), Scheme::DPoP), Ok(()));
     }
 }

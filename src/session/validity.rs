@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::context::{Limits, ValidityContext};
 use super::grant::{LastActivity, RefreshGrant};
 use super::jwt::SessionJwt;
 use super::token::TokenRefusal;
@@ -13,15 +14,6 @@ use crate::types::oauth::{
     Generation, JwkThumbprint, KeyFingerprint, ProviderSid, SessionId, Subject,
 };
 use crate::types::time::Timestamp;
-
-/// How long sessions last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Without a request; noticed between 0.9 and 1.0 of it.
-    pub idle: Duration,
-    /// In all, counted from the login.
-    pub absolute: Duration,
-}
 
 /// A session from its JWT cookie, with the identity headers for the app already rendered.
 #[derive(Debug)]
@@ -187,22 +179,6 @@ impl PresentedSession {
     }
 }
 
-/// What the outside knows about a session.
-pub trait ValidityContext {
-    /// Whether the session was ended by a logout or revocation: by our name of it, by its person,
-    /// or by the provider's name of its own session, which is known if the JWT cookie is there.
-    fn is_revoked(
-        &self,
-        sid: &SessionId,
-        subject: &Subject,
-        provider_sid: Option<&ProviderSid>,
-        started_at: Timestamp,
-    ) -> bool;
-
-    /// Whether the key is still one of the provider's; yes while no key set was fetched yet.
-    fn is_known_key(&self, key: &KeyFingerprint) -> bool;
-}
-
 /// The result of validating the session cookies.
 #[derive(Debug)]
 pub enum SessionStatus {
@@ -232,14 +208,21 @@ impl NeedsRefresh {
         grace: Duration,
         now: Timestamp,
         limits: &Limits,
-        outside: &impl ValidityContext,
+        context: &impl ValidityContext,
     ) -> Option<LiveSession> {
-        let (session, last_activity) = (self.session.as_ref()?, self.last_activity);
-        let is_over =
-            why_over(&Known::by_jwt(session), last_activity, now, limits, outside).is_some();
-        let key_counts = session.key.is_none_or(|key| outside.is_known_key(&key));
+        let session = self.session.as_ref()?;
+        let last_activity = self.last_activity;
+        let is_over = end_reason(
+            &SessionData::of_jwt(session),
+            last_activity,
+            now,
+            limits,
+            context,
+        )
+        .is_some();
+        let is_key_known = session.key.is_none_or(|key| context.is_known_key(&key));
         let is_within = now < session.valid_until.plus(grace);
-        (is_within && key_counts && !is_over).then(|| LiveSession {
+        (is_within && is_key_known && !is_over).then(|| LiveSession {
             session: Arc::clone(session),
             last_activity,
             in_grace: true,
@@ -248,7 +231,7 @@ impl NeedsRefresh {
 }
 
 /// The session data that the JWT and refresh cookies have in common.
-struct Known<'a> {
+struct SessionData<'a> {
     sid: &'a SessionId,
     subject: &'a Subject,
     provider_sid: Option<&'a ProviderSid>,
@@ -256,8 +239,8 @@ struct Known<'a> {
     active_at: Timestamp,
 }
 
-impl<'a> Known<'a> {
-    fn by_jwt(jwt: &'a Session) -> Self {
+impl<'a> SessionData<'a> {
+    fn of_jwt(jwt: &'a Session) -> Self {
         Self {
             sid: &jwt.sid,
             subject: &jwt.identity.subject,
@@ -267,7 +250,7 @@ impl<'a> Known<'a> {
         }
     }
 
-    const fn by_refresh(refresh: &'a RefreshGrant) -> Self {
+    const fn of_refresh(refresh: &'a RefreshGrant) -> Self {
         Self {
             sid: &refresh.sid,
             subject: &refresh.subject,
@@ -283,7 +266,7 @@ pub fn validate(
     presented: PresentedSession,
     now: Timestamp,
     limits: &Limits,
-    outside: &impl ValidityContext,
+    context: &impl ValidityContext,
 ) -> SessionStatus {
     let PresentedSession {
         jwt,
@@ -294,9 +277,9 @@ pub fn validate(
     if unreadable {
         return SessionStatus::None(NoSessionReason::UnreadableCookie);
     }
-    let known = match (&jwt, &refresh) {
-        (Some(jwt), _) => Known::by_jwt(jwt),
-        (None, Some(refresh)) => Known::by_refresh(refresh),
+    let data = match (&jwt, &refresh) {
+        (Some(jwt), _) => SessionData::of_jwt(jwt),
+        (None, Some(refresh)) => SessionData::of_refresh(refresh),
         (None, None) => return SessionStatus::None(NoSessionReason::NoCookie),
     };
     if let (Some(jwt), Some(refresh)) = (&jwt, &refresh)
@@ -306,15 +289,15 @@ pub fn validate(
     }
     // An activity cookie of another session was set by a late response. Ignoring it can only
     // shorten the session: `active_at` in the tokens is never later than the activity cookie.
-    let activity = activity.filter(|activity| activity.sid == *known.sid);
-    let last_activity = activity.map_or(known.active_at, |activity| activity.last_activity);
-    if let Some(why) = why_over(&known, last_activity, now, limits, outside) {
-        return SessionStatus::None(why);
+    let activity = activity.filter(|activity| activity.sid == *data.sid);
+    let last_activity = activity.map_or(data.active_at, |activity| activity.last_activity);
+    if let Some(reason) = end_reason(&data, last_activity, now, limits, context) {
+        return SessionStatus::None(reason);
     }
     match (jwt, refresh) {
         (Some(session), _)
             if now < session.valid_until
-                && session.key.is_none_or(|key| outside.is_known_key(&key)) =>
+                && session.key.is_none_or(|key| context.is_known_key(&key)) =>
         {
             SessionStatus::Live(LiveSession {
                 session,
@@ -332,333 +315,21 @@ pub fn validate(
 }
 
 /// The checks that do not depend on the JWT: revocation, absolute timeout and idle timeout.
-fn why_over(
-    known: &Known<'_>,
+fn end_reason(
+    data: &SessionData<'_>,
     last_activity: Timestamp,
     now: Timestamp,
     limits: &Limits,
-    outside: &impl ValidityContext,
+    context: &impl ValidityContext,
 ) -> Option<NoSessionReason> {
-    if outside.is_revoked(
-        known.sid,
-        known.subject,
-        known.provider_sid,
-        known.started_at,
-    ) {
+    if context.is_revoked(data.sid, data.subject, data.provider_sid, data.started_at) {
         return Some(NoSessionReason::Revoked);
     }
-    if now.since(known.started_at) >= limits.absolute {
+    if now.since(data.started_at) >= limits.absolute {
         return Some(NoSessionReason::AbsoluteTimeout);
     }
     (now.since(last_activity) >= limits.idle).then_some(NoSessionReason::Idle)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::claims::Claims;
-    use crate::types::oauth::RefreshToken;
-
-    struct World {
-        revoked: bool,
-        is_known_key: bool,
-    }
-
-    impl ValidityContext for World {
-        fn is_revoked(
-            &self,
-            _: &SessionId,
-            _: &Subject,
-            _: Option<&ProviderSid>,
-            _: Timestamp,
-        ) -> bool {
-            self.revoked
-        }
-        fn is_known_key(&self, _: &KeyFingerprint) -> bool {
-            self.is_known_key
-        }
-    }
-
-    const WORLD: World = World {
-        revoked: false,
-        is_known_key: true,
-    };
-    const LIMITS: Limits = Limits {
-        idle: Duration::from_secs(1000),
-        absolute: Duration::from_secs(10_000),
-    };
-
-    fn at(secs: u64) -> Timestamp {
-        Timestamp::from_secs(100_000 + secs)
-    }
-
-    /// Started at 0; its JWT is valid until 300.
-    fn session() -> Arc<Session> {
-        Arc::new(Session {
-            identity: Arc::new(Identity::new(Subject::new("alice"), Claims::default(), &[])),
-            key: Some(KeyFingerprint::new([0; 16])),
-            valid_until: at(300),
-            provider_sid: None,
-            sid: SessionId::new("s1"),
-            generation: Generation::FIRST,
-            started_at: at(0),
-            sealed_at: at(0),
-            active_at: at(0),
-            bound_to: None,
-        })
-    }
-
-    fn refresh(sid: &str, generation: Generation) -> RefreshGrant {
-        let token = RefreshToken::new("r");
-        RefreshGrant {
-            token,
-            sid: SessionId::new(sid),
-            generation,
-            subject: Subject::new("alice"),
-            started_at: at(0),
-            sealed_at: at(0),
-            active_at: at(0),
-        }
-    }
-
-    fn activity(sid: &str, secs: u64) -> LastActivity {
-        LastActivity {
-            sid: SessionId::new(sid),
-            generation: Generation::FIRST,
-            last_activity: at(secs),
-        }
-    }
-
-    fn all() -> PresentedSession {
-        PresentedSession {
-            jwt: Some(session()),
-            refresh: Some(refresh("s1", Generation::FIRST)),
-            ..PresentedSession::default()
-        }
-    }
-
-    fn why(presented: PresentedSession, now: u64, world: &World) -> Option<NoSessionReason> {
-        match validate(presented, at(now), &LIMITS, world) {
-            SessionStatus::None(why) => Some(why),
-            SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..) => None,
-        }
-    }
-
-    #[test]
-    fn the_three_clocks_end_a_session_each_on_its_own() {
-        assert!(matches!(
-            validate(all(), at(299), &LIMITS, &WORLD),
-            SessionStatus::Live(_)
-        ));
-        assert!(matches!(
-            validate(all(), at(300), &LIMITS, &WORLD),
-            SessionStatus::NeedsRefresh(..)
-        ));
-        assert_eq!(why(all(), 999, &WORLD), None);
-        assert_eq!(why(all(), 1000, &WORLD), Some(NoSessionReason::Idle));
-        let busy = || PresentedSession {
-            activity: Some(activity("s1", 9500)),
-            ..all()
-        };
-        assert_eq!(why(busy(), 9999, &WORLD), None);
-        assert_eq!(
-            why(busy(), 10_000, &WORLD),
-            Some(NoSessionReason::AbsoluteTimeout)
-        );
-    }
-
-    #[test]
-    fn without_a_refresh_token_the_jwt_is_the_end() {
-        let presented = || PresentedSession {
-            jwt: Some(session()),
-            ..PresentedSession::default()
-        };
-        assert!(matches!(
-            validate(presented(), at(299), &LIMITS, &WORLD),
-            SessionStatus::Live(_)
-        ));
-        assert_eq!(
-            why(presented(), 300, &WORLD),
-            Some(NoSessionReason::Expired)
-        );
-    }
-
-    #[test]
-    fn a_refresh_token_alone_is_enough() {
-        let presented = PresentedSession {
-            refresh: Some(refresh("s1", Generation::FIRST)),
-            ..PresentedSession::default()
-        };
-        assert!(matches!(
-            validate(presented, at(1), &LIMITS, &WORLD),
-            SessionStatus::NeedsRefresh(NeedsRefresh { session: None, .. })
-        ));
-    }
-
-    #[test]
-    fn cookies_of_two_sessions_or_generations_are_no_session() {
-        let other_sid = PresentedSession {
-            refresh: Some(refresh("s2", Generation::FIRST)),
-            ..all()
-        };
-        let other_generation = PresentedSession {
-            refresh: Some(refresh("s1", Generation::FIRST.next())),
-            ..all()
-        };
-        assert_eq!(
-            why(other_sid, 1, &WORLD),
-            Some(NoSessionReason::CookieMismatch)
-        );
-        assert_eq!(
-            why(other_generation, 1, &WORLD),
-            Some(NoSessionReason::CookieMismatch)
-        );
-    }
-
-    #[test]
-    fn activity_of_another_session_does_not_count() {
-        let presented = PresentedSession {
-            activity: Some(activity("s2", 900)),
-            ..all()
-        };
-        assert_eq!(why(presented, 1000, &WORLD), Some(NoSessionReason::Idle));
-    }
-
-    #[test]
-    fn tokens_that_were_renewed_are_no_activity_by_themselves() {
-        let renewed = || {
-            Arc::new(Session {
-                sealed_at: at(800),
-                valid_until: at(2000),
-                ..Arc::into_inner(session()).unwrap()
-            })
-        };
-        let presented = |activity| PresentedSession {
-            jwt: Some(renewed()),
-            activity,
-            ..PresentedSession::default()
-        };
-        assert_eq!(
-            why(presented(Some(activity("s1", 0))), 1000, &WORLD),
-            Some(NoSessionReason::Idle)
-        );
-        assert_eq!(why(presented(Some(activity("s1", 1))), 1000, &WORLD), None);
-        assert_eq!(
-            why(presented(None), 1000, &WORLD),
-            Some(NoSessionReason::Idle),
-            "leaving the cookie out gains nothing"
-        );
-    }
-
-    #[test]
-    fn a_grace_overlooks_the_end_of_the_jwt_and_nothing_else() {
-        let stale =
-            |presented, now, world: &World| match validate(presented, at(now), &LIMITS, world) {
-                SessionStatus::NeedsRefresh(stale) => stale,
-                SessionStatus::Live(_) | SessionStatus::None(_) => panic!("not stale"),
-            };
-        let expired = stale(all(), 300, &WORLD);
-        let within = |now, grace, world: &World| {
-            expired.within(Duration::from_secs(grace), at(now), &LIMITS, world)
-        };
-        assert!(
-            within(399, 100, &WORLD)
-                .is_some_and(|live| live.is_in_grace() && live.last_activity() == at(0))
-        );
-        assert!(within(400, 100, &WORLD).is_none() && within(300, 0, &WORLD).is_none());
-        assert!(
-            within(
-                310,
-                100,
-                &World {
-                    revoked: true,
-                    is_known_key: true
-                }
-            )
-            .is_none()
-        );
-        assert!(
-            within(
-                310,
-                100,
-                &World {
-                    revoked: false,
-                    is_known_key: false
-                }
-            )
-            .is_none()
-        );
-        assert!(
-            within(1000, 5000, &WORLD).is_none(),
-            "it was idle for too long"
-        );
-        let busy = stale(
-            PresentedSession {
-                activity: Some(activity("s1", 9900)),
-                ..all()
-            },
-            9950,
-            &WORLD,
-        );
-        let at_the_end = |now| busy.within(Duration::from_secs(100_000), at(now), &LIMITS, &WORLD);
-        assert!(at_the_end(9999).is_some() && at_the_end(10_000).is_none());
-        let alone = PresentedSession {
-            refresh: Some(refresh("s1", Generation::FIRST)),
-            ..PresentedSession::default()
-        };
-        assert!(
-            stale(alone, 1, &WORLD)
-                .within(Duration::from_secs(1000), at(1), &LIMITS, &WORLD)
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn revocation_and_a_lost_key_count_at_once() {
-        assert_eq!(
-            why(
-                all(),
-                1,
-                &World {
-                    revoked: true,
-                    is_known_key: true
-                }
-            ),
-            Some(NoSessionReason::Revoked)
-        );
-        let lost_key = World {
-            revoked: false,
-            is_known_key: false,
-        };
-        assert!(matches!(
-            validate(all(), at(1), &LIMITS, &lost_key),
-            SessionStatus::NeedsRefresh(..)
-        ));
-    }
-
-    #[test]
-    fn nothing_and_garbage_are_told_apart() {
-        assert_eq!(
-            why(PresentedSession::default(), 1, &WORLD),
-            Some(NoSessionReason::NoCookie)
-        );
-        assert_eq!(
-            why(
-                PresentedSession {
-                    unreadable: true,
-                    ..PresentedSession::default()
-                },
-                1,
-                &WORLD
-            ),
-            Some(NoSessionReason::UnreadableCookie)
-        );
-    }
-
-    #[test]
-    fn the_last_fifth_of_a_jwt_is_when_its_refresh_begins() {
-        let live = LiveSession::just_verified(session(), at(0));
-        assert!(!live.is_ageing(at(239)));
-        assert!(live.is_ageing(at(240)));
-    }
-}
+mod tests;

@@ -17,8 +17,8 @@ pub struct Body {
     keeps_trailers: bool,
     /// Whether the source reports its end. If it yields nothing more without having done so, it was
     /// truncated.
-    says_its_end: bool,
-    watcher: Option<Box<dyn BodyObserver>>,
+    reports_end: bool,
+    observer: Option<Box<dyn BodyObserver>>,
 }
 
 /// A custom source of a body.
@@ -51,7 +51,7 @@ impl ValidityCheck {
 
 impl std::fmt::Debug for ValidityCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Holds")
+        f.write_str("ValidityCheck")
     }
 }
 
@@ -90,22 +90,22 @@ pub enum BodyEnd {
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The peer's stream failed.
-    #[error("the body's stream broke off")]
+    #[error("the body's stream failed")]
     Stream(#[from] hyper::Error),
     /// The upstream connection failed.
-    #[error("the backend's answer broke off")]
+    #[error("the upstream response was interrupted")]
     Backend(#[source] io::Error),
     /// The session or token that permitted it is no longer valid.
-    #[error("the session behind the stream has ended")]
+    #[error("the session of the stream has ended")]
     SessionOver,
     /// It reached the maximum duration.
-    #[error("the stream is as old as any may be")]
+    #[error("the stream reached its maximum duration")]
     TooOld,
     /// It ended early.
-    #[error("the body was cut short")]
+    #[error("the body ended early")]
     CutShort,
     /// No data arrived before the timeout.
-    #[error("the body stalled")]
+    #[error("the body timed out")]
     Stalled,
     /// The trailers exceed the limit.
     #[error("the body has too many trailers")]
@@ -138,7 +138,7 @@ impl Body {
     /// (RFC 9113 section 8.1) looks like one that ended, although it was truncated.
     #[must_use]
     pub fn over_http2(mut self) -> Self {
-        self.says_its_end = true;
+        self.reports_end = true;
         self
     }
 
@@ -152,9 +152,9 @@ impl Body {
 
     /// Sets the observer. A previous observer is told that the body was abandoned.
     #[must_use]
-    pub fn watched(mut self, watcher: Box<dyn BodyObserver>) -> Self {
+    pub fn watched(mut self, observer: Box<dyn BodyObserver>) -> Self {
         self.finish(BodyEnd::Abandoned);
-        self.watcher = Some(watcher);
+        self.observer = Some(observer);
         self
     }
 
@@ -162,14 +162,14 @@ impl Body {
         Self {
             source,
             keeps_trailers: false,
-            says_its_end: false,
-            watcher: None,
+            reports_end: false,
+            observer: None,
         }
     }
 
     fn finish(&mut self, end: BodyEnd) {
-        if let Some(watcher) = self.watcher.take() {
-            watcher.ended(end);
+        if let Some(observer) = self.observer.take() {
+            observer.ended(end);
         }
     }
 }
@@ -183,7 +183,11 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some(Err(error)) = this.watcher.as_mut().map(|watcher| watcher.poll_admit(cx)) {
+        if let Some(Err(error)) = this
+            .observer
+            .as_mut()
+            .map(|observer| observer.poll_admit(cx))
+        {
             this.finish(BodyEnd::Cut);
             return Poll::Ready(Some(Err(error)));
         }
@@ -195,7 +199,7 @@ impl HttpBody for Body {
                 Some(Ok(Frame::data(bytes)))
             }
             Source::Streamed(incoming) => match ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-                None if this.says_its_end && !incoming.is_end_stream() => {
+                None if this.reports_end && !incoming.is_end_stream() => {
                     Some(Err(BodyError::CutShort))
                 }
                 next => next.map(|frame| frame.map_err(BodyError::Stream)),
@@ -213,8 +217,8 @@ impl HttpBody for Body {
         };
         match &next {
             Some(Ok(frame)) => {
-                if let (Some(watcher), Some(data)) = (&mut this.watcher, frame.data_ref()) {
-                    watcher.passed(data.len());
+                if let (Some(observer), Some(data)) = (&mut this.observer, frame.data_ref()) {
+                    observer.passed(data.len());
                 }
                 // hyper does not poll a sized body again after its last byte, so the end is
                 // detected here.

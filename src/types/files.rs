@@ -43,13 +43,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_file_behind_a_link_is_seen() {
+    fn fingerprint_changes_with_link_target() {
         let folder = tempfile::tempdir().unwrap();
-        let (link, one, two) = (
-            folder.path().join("link"),
-            folder.path().join("one"),
-            folder.path().join("two"),
-        );
+        let link = folder.path().join("link");
+        let one = folder.path().join("one");
+        let two = folder.path().join("two");
         assert_eq!(FileFingerprint::of(&link), FileFingerprint(None));
         for file in [&one, &two] {
             std::fs::write(file, "same").unwrap();

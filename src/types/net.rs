@@ -27,7 +27,7 @@ pub enum ParseOriginError {
     Scheme,
     /// It has a path, query, fragment or user name.
     #[error("an origin has no path, query, fragment or user name")]
-    More,
+    ExtraParts,
 }
 
 impl Origin {
@@ -42,9 +42,9 @@ impl Origin {
             "http" => false,
             _ => return Err(ParseOriginError::Scheme),
         };
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        if !bare || !url.username().is_empty() || url.password().is_some() {
-            return Err(ParseOriginError::More);
+        let has_no_path = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !has_no_path || !url.username().is_empty() || url.password().is_some() {
+            return Err(ParseOriginError::ExtraParts);
         }
         let host = url
             .host_str()
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_scheme_host_and_port_only() {
+    fn origin_parse_accepts_only_scheme_host_and_port() {
         assert_eq!(
             Origin::parse("https://Store.Example.com/")
                 .unwrap()
@@ -217,14 +217,18 @@ mod tests {
             "https://u@a",
             "https://u:p@a",
         ] {
-            assert_eq!(Origin::parse(text), Err(ParseOriginError::More), "{text}");
+            assert_eq!(
+                Origin::parse(text),
+                Err(ParseOriginError::ExtraParts),
+                "{text}"
+            );
         }
         assert_eq!(Origin::parse("ftp://a"), Err(ParseOriginError::Scheme));
         assert_eq!(Origin::parse("store"), Err(ParseOriginError::Unparsable));
     }
 
     #[test]
-    fn a_host_field_names_an_origin_in_any_case_and_with_a_default_port() {
+    fn is_named_by_ignores_case_and_default_port() {
         let origin = Origin::parse("https://store.example.com").unwrap();
         assert!(origin.is_named_by("STORE.example.com"));
         assert!(origin.is_named_by("store.example.com:443"));
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_what_can_only_be_this_machine() {
+    fn is_loopback_host_accepts_only_loopback() {
         for host in [
             "localhost",
             "store.localhost",
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listen_address_is_an_address_or_an_absolute_path() {
+    fn listen_addr_parses_address_or_absolute_path() {
         for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/doorward.sock"] {
             assert_eq!(text.parse::<ListenAddr>().unwrap().to_string(), text);
         }

@@ -19,8 +19,8 @@ macro_rules! string_newtype {
 
         impl $name {
             /// Wraps `value` without checks.
-            pub fn new(word: impl Into<String>) -> Self {
-                Self(word.into())
+            pub fn new(value: impl Into<String>) -> Self {
+                Self(value.into())
             }
 
             /// The value.
@@ -45,8 +45,8 @@ macro_rules! secret_newtype {
 
         impl $name {
             /// Wraps `value` without checks.
-            pub fn new(word: impl Into<String>) -> Self {
-                Self(Secret::new(word.into()))
+            pub fn new(value: impl Into<String>) -> Self {
+                Self(Secret::new(value.into()))
             }
 
             /// The value; never log it.
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn challenge_is_the_one_of_rfc_7636_appendix_b() {
+    fn challenge_s256_matches_rfc_7636_appendix_b() {
         let verifier =
             PkceVerifier::from_sealed("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into());
         assert_eq!(
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_redacted() {
+    fn secret_newtypes_are_redacted_in_debug() {
         assert!(!format!("{:?}", RefreshToken::new("s3cret")).contains("s3cret"));
     }
 }

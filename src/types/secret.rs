@@ -48,13 +48,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_never_shows_the_value() {
+    fn secret_is_redacted_in_debug() {
         let secret = Secret::new(String::from("hunter2"));
         assert_eq!(format!("{secret:?}"), "[redacted]");
     }
 
     #[test]
-    fn equality_is_by_content() {
+    fn secrets_compare_by_content() {
         assert_eq!(
             Secret::new(String::from("a")),
             Secret::new(String::from("a"))

@@ -87,8 +87,8 @@ impl PathAmbiguities {
 
     /// The set with `ambiguity` added.
     #[must_use]
-    pub const fn with(self, oddity: PathAmbiguity) -> Self {
-        Self(self.0 | oddity.bit())
+    pub const fn with(self, ambiguity: PathAmbiguity) -> Self {
+        Self(self.0 | ambiguity.bit())
     }
 
     /// Whether the set is empty.
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn unreserved_escapes_are_the_plain_character() {
+    fn parse_decodes_unreserved_escapes() {
         let target = Target::parse("/%61dmin/%7euser/caf%c3%a9", Some("a=%2e%2e")).unwrap();
         assert_eq!(target.path(), "/admin/~user/caf%C3%A9");
         assert_eq!(target.query(), Some("a=%2e%2e"));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_paths_are_left_alone() {
+    fn parse_leaves_canonical_paths_unchanged() {
         for path in [
             "/",
             "/a",
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parsers_read_apart_is_refused() {
+    fn parse_path_with_two_readings_fails() {
         let cases = [
             ("", TargetError::NotAPath),
             ("*", TargetError::NotAPath),
@@ -309,8 +309,8 @@ mod tests {
             ("/caf\u{e9}", TargetError::Unescaped),
             ("/caf\u{e9}%41", TargetError::Unescaped),
         ];
-        for (path, why) in cases {
-            assert_eq!(read(path), Err(why), "{path}");
+        for (path, error) in cases {
+            assert_eq!(read(path), Err(error), "{path}");
         }
         assert_eq!(
             read(&format!("/{}", "a".repeat(MAX_TARGET))),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn oddities_are_named_so_that_an_app_can_tolerate_them() {
+    fn parse_reports_each_path_ambiguity() {
         let cases = [
             ("//admin", PathAmbiguity::DoubleSlash),
             ("/a//", PathAmbiguity::DoubleSlash),
@@ -335,16 +335,16 @@ mod tests {
             ("/%c0%ae%c0%ae/admin", PathAmbiguity::NotUtf8),
             ("/%ff", PathAmbiguity::NotUtf8),
         ];
-        for (path, oddity) in cases {
+        for (path, ambiguity) in cases {
             let ambiguities = read(path).unwrap().ambiguities();
-            assert_eq!(ambiguities, PathAmbiguities::NONE.with(oddity), "{path}");
+            assert_eq!(ambiguities, PathAmbiguities::NONE.with(ambiguity), "{path}");
             assert!(!ambiguities.within(PathAmbiguities::NONE));
             assert!(ambiguities.within(ambiguities));
         }
     }
 
     #[test]
-    fn canonical_form_is_a_fixed_point() {
+    fn parse_is_idempotent() {
         for path in ["/%61%2Fb", "/a%20b", "/x%C3%A9;y//z"] {
             let once = read(path).unwrap();
             let twice = read(once.path()).unwrap();

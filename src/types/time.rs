@@ -62,7 +62,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the clock that everything else is handed"
+        reason = "the only place that reads the system's clock"
     )]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arithmetic_saturates() {
+    fn timestamp_arithmetic_saturates() {
         let end = Timestamp::from_secs(u64::MAX);
         assert_eq!(end.plus(Duration::from_secs(5)), end);
         assert_eq!(

@@ -57,7 +57,7 @@ refused! {
         at "\"doorward_jwt\"", "one of doorward's own", hint "the app's own";
     a_cookie_of_a_strange_domain_is_not_the_apps:
         "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a\", domain = \"store.example.com\" }]",
-        at "\"store.example.com\"", "neither the app's host nor one above it", hint "PHPSESSID";
+        at "\"store.example.com\"", "neither the app's host nor a parent domain of it", hint "PHPSESSID";
     a_cookie_has_a_name_that_can_be_written:
         "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a b\" }]",
         at "\"a b\"", "a cookie's name is letters", hint "as the app sets it";
