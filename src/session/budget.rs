@@ -187,11 +187,9 @@ mod tests {
 
     fn grant(header: &Value, claims: &Value, kept: &Value, refresh: usize) -> Grant {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let (sid, subject, now) = (
-            SessionId::new("s"),
-            Subject::new("alice"),
-            Timestamp::from_secs(0),
-        );
+        let sid = SessionId::new("s");
+        let subject = Subject::new("alice");
+        let now = Timestamp::from_secs(0);
         let jwt = SessionJwt {
             jwt: PackedJwt::pack(&format!("{}.{}.AAAA", part(header), part(claims))),
             kept_claims: kept.to_string(),
@@ -226,7 +224,8 @@ mod tests {
     #[test]
     fn largest_part_is_found_at_any_depth() {
         let many = |count: usize| json!(vec!["a-group-of-people"; count]);
-        let (alg, sub) = (json!({ "alg": "ES256" }), json!({ "sub": "alice" }));
+        let alg = json!({ "alg": "ES256" });
+        let sub = json!({ "sub": "alice" });
         let cases = [
             (
                 grant(&alg, &sub, &json!({}), 500),

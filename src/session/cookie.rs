@@ -43,7 +43,7 @@ pub struct CookieNames {
 }
 
 impl CookieNames {
-    /// Names that begin with `stem`. Over https they carry the prefixes that lock them to the host
+    /// Names that begin with `stem`. Over https they have the prefixes that bind them to the host
     /// (RFC 6265bis section 4.1.3); plain http cannot.
     pub fn new(stem: &str, origin: &Origin) -> Self {
         let secure = origin.is_secure();

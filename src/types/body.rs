@@ -33,7 +33,7 @@ enum Source {
     Read(Pin<Box<Reader>>),
 }
 
-/// Tells whether the session or token that permitted a stream is still valid.
+/// Checks whether the session or token that permitted a stream is still valid.
 #[derive(Clone)]
 pub struct ValidityCheck(Arc<dyn Fn() -> bool + Send + Sync>);
 

@@ -277,7 +277,8 @@ fn parse_accepts_only_written_values() {
 
 #[test]
 fn transport_hints_read_from_proxy_and_browser_headers() {
-    let (secure, plain) = ("https://store.example.com", "http://store.localhost:8080");
+    let secure = "https://store.example.com";
+    let plain = "http://store.localhost:8080";
     let fetched = ("sec-fetch-mode", "navigate");
     let upgrading = ("upgrade-insecure-requests", "1");
     let cases = [
