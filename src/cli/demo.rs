@@ -38,7 +38,7 @@ pub struct DemoArgs {
 /// # Errors
 /// The output cannot be written.
 pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
-    let _log = match log::start(LogFormat::Human, "warn") {
+    let _log = match log::start(LogFormat::Text, "warn") {
         Ok(log) => log,
         Err(error) => return fail(output, &error),
     };

@@ -1,7 +1,8 @@
-//! The environment on top of the file: `DOORWARD_APPS__STORE__CLIENT_ID` is `apps.store.client_id`.
+//! Environment variables that override the file: `DOORWARD_APPS__STORE__CLIENT_ID` is
+//! `apps.store.client_id`.
 //!
-//! Only names with `__` in them are read: an orchestrator that knows a service called `doorward` sets variables such
-//! as `DOORWARD_SERVICE_HOST` and `DOORWARD_PORT_80_TCP` by itself, and every key of ours lies within a table.
+//! Only names with `__` are read, because every key is in a table. Kubernetes sets variables such as
+//! `DOORWARD_SERVICE_HOST` and `DOORWARD_PORT_80_TCP` for a service named `doorward`.
 
 use std::ffi::OsString;
 
@@ -10,15 +11,15 @@ use figment::value::{Dict, Tag, Value};
 use super::source::names_a_secret;
 
 const PREFIX: &str = "DOORWARD_";
-const BETWEEN_LEVELS: &str = "__";
+const SEPARATOR: &str = "__";
 
-/// The variables that are ours.
+/// The variables that set keys.
 #[derive(Default)]
 pub(super) struct Environment {
     variables: Vec<Variable>,
 }
 
-/// One variable that sets one key.
+/// A variable that sets one key.
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) path: Vec<String>,
@@ -26,36 +27,39 @@ pub(super) struct Variable {
 }
 
 impl Environment {
-    /// Takes what is ours of `variables`; gives the names of those of ours that are not UTF-8 too. Names are
-    /// brought to the spelling of keys in `file`: case does not count, and `_` stands for `-` as well.
+    /// Selects the variables that set keys. Also returns the names of those that are not UTF-8.
+    /// Names are matched with the keys in `file`: case is ignored, and `_` also matches `-`.
     pub(super) fn read(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
         file: &Dict,
     ) -> (Self, Vec<String>) {
-        let mut ours = Vec::new();
-        let mut unreadable = Vec::new();
+        let mut selected = Vec::new();
+        let mut not_utf8 = Vec::new();
         for (name, text) in variables {
             let Ok(name) = name.into_string() else {
                 continue;
             };
             let Some(levels) = name
                 .strip_prefix(PREFIX)
-                .filter(|rest| rest.contains(BETWEEN_LEVELS))
+                .filter(|rest| rest.contains(SEPARATOR))
             else {
                 continue;
             };
-            let path = spelt_as_in(file, levels.split(BETWEEN_LEVELS));
+            let path = key_path(file, levels.split(SEPARATOR));
             match text.into_string() {
-                Ok(text) => ours.push(Variable { name, path, text }),
-                Err(_) => unreadable.push(name),
+                Ok(text) => selected.push(Variable { name, path, text }),
+                Err(_) => not_utf8.push(name),
             }
         }
-        // A variable that sets a table comes before those that set keys in it.
-        ours.sort_by(|a, b| a.path.cmp(&b.path));
-        (Self { variables: ours }, unreadable)
+        // A variable that sets a table applies before those that set keys in it.
+        selected.sort_by(|a, b| a.path.cmp(&b.path));
+        let environment = Self {
+            variables: selected,
+        };
+        (environment, not_utf8)
     }
 
-    /// The values: numbers, booleans, lists in brackets and tables in braces are read as such.
+    /// The values. Numbers, booleans, arrays in brackets and tables in braces are parsed.
     pub(super) fn values(&self) -> Dict {
         let mut dict = Dict::new();
         for variable in &self.variables {
@@ -64,18 +68,18 @@ impl Environment {
         dict
     }
 
-    /// The variable that set what is at `path`: itself, a table that it is in, or a key within it.
+    /// The variable that set the value at `path`, a table that contains it, or a key in it.
     pub(super) fn setter(&self, path: &[String]) -> Option<&Variable> {
         let sets = |variable: &&Variable| path.starts_with(&variable.path);
-        let lies_within = |variable: &&Variable| variable.path.starts_with(path);
+        let sets_part = |variable: &&Variable| variable.path.starts_with(path);
         self.variables
             .iter()
             .rev()
             .find(sets)
-            .or_else(|| self.variables.iter().find(lies_within))
+            .or_else(|| self.variables.iter().find(sets_part))
     }
 
-    /// The text of the variable that set exactly `path`: for a key that takes text, whatever it looks like.
+    /// The unparsed text of the variable that set exactly `path`.
     pub(super) fn text_at(&self, path: &[String]) -> Option<&str> {
         self.variables
             .iter()
@@ -97,15 +101,15 @@ impl Variable {
     }
 }
 
-fn spelt_as_in<'a>(file: &Dict, levels: impl Iterator<Item = &'a str>) -> Vec<String> {
+fn key_path<'a>(file: &Dict, levels: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut table = Some(file);
     let mut path = Vec::new();
     for level in levels {
         let wanted = level.to_ascii_lowercase();
-        let same =
+        let is_same =
             |key: &&String| key.to_ascii_lowercase().replace('-', "_") == wanted.replace('-', "_");
         let key = table
-            .and_then(|table| table.keys().find(same))
+            .and_then(|table| table.keys().find(is_same))
             .cloned()
             .unwrap_or(wanted);
         table = table
@@ -154,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_lie_between_double_underscores_and_spell_as_the_file_does() {
+    fn variable_name_is_matched_with_the_keys_of_the_file() {
         let environment = read(&[("DOORWARD_APPS__MY_STORE__CLIENT_ID", "12345")]);
         let path: Vec<String> = ["apps", "my-Store", "client_id"].map(str::to_owned).into();
         assert_eq!(environment.text_at(&path), Some("12345"));
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_orchestrator_sets_by_itself_is_not_ours() {
+    fn variables_of_kubernetes_are_ignored() {
         let names = [
             "DOORWARD_SERVICE_HOST",
             "DOORWARD_PORT_80_TCP",
@@ -182,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_taken_as_it_is() {
+    fn secret_is_not_parsed() {
         let environment = read(&[("DOORWARD_APPS__A__CLIENT_SECRET", " [007] ")]);
         let values = environment.values();
         let secret = values["apps"].find_ref("a.client_secret").unwrap();

@@ -1,5 +1,5 @@
-//! From values to typed tables. The reader stops at its first error, so each is reported, what it is about is left
-//! out, and the reading begins again, until all that is left can be read.
+//! Deserializes the values into typed tables. Deserialization stops at the first error, so each
+//! error is reported, its value is removed, and deserialization is repeated until it succeeds.
 
 use figment::error::{Actual, Kind};
 use figment::value::{Empty, Tag, Value};
@@ -9,7 +9,7 @@ use super::raw::RawConfig;
 use super::report::{Location, Report, did_you_mean, nearest, quoted};
 use super::source::names_a_secret;
 
-/// The typed tables of all that can be read, and the paths of unknown keys.
+/// The typed tables of all valid values, and the paths of unknown keys.
 pub(super) fn extract(mut values: Value, report: &Report<'_>) -> (RawConfig, Vec<Vec<String>>) {
     let mut unknown = Vec::new();
     let mut retried: Vec<Vec<String>> = Vec::new();
@@ -18,7 +18,7 @@ pub(super) fn extract(mut values: Value, report: &Report<'_>) -> (RawConfig, Vec
             Ok(raw) => return (raw, unknown),
             Err(error) => error,
         };
-        let at = report.at(error.path.clone());
+        let at = report.location(error.path.clone());
         if matches!(error.kind, Kind::UnknownField(..)) {
             unknown.push(error.path.clone());
         } else if let Some(text) = report
@@ -26,7 +26,7 @@ pub(super) fn extract(mut values: Value, report: &Report<'_>) -> (RawConfig, Vec
             .text_at(&error.path)
             .filter(|_| !retried.contains(&error.path))
         {
-            // `DOORWARD_APPS__STORE__CLIENT_ID=12345` looks like a number and is meant as text.
+            // `DOORWARD_APPS__STORE__CLIENT_ID=12345` was parsed as a number, but the key takes text.
             retried.push(error.path.clone());
             replace(&mut values, &error.path, Some(Value::from(text)));
             continue;
@@ -36,21 +36,21 @@ pub(super) fn extract(mut values: Value, report: &Report<'_>) -> (RawConfig, Vec
             &error.kind,
             error.path.last().map_or("", String::as_str),
         );
-        let leave_gap = !matches!(error.kind, Kind::UnknownField(..));
-        if leave_gap {
-            at.note_unreadable();
+        let is_known_key = !matches!(error.kind, Kind::UnknownField(..));
+        if is_known_key {
+            at.mark_invalid();
         }
         if !replace(
             &mut values,
             &error.path,
-            leave_gap.then_some(Value::Empty(Tag::Default, Empty::None)),
+            is_known_key.then_some(Value::Empty(Tag::Default, Empty::None)),
         ) {
             return (RawConfig::default(), unknown);
         }
     }
 }
 
-/// Puts `new` at `path`, or takes the key away; false if there is no such place.
+/// Replaces the value at `path`, or removes the key. Returns false if there is no such value.
 fn replace(value: &mut Value, path: &[String], new: Option<Value>) -> bool {
     let Some((step, rest)) = path.split_first() else {
         return false;
@@ -88,19 +88,19 @@ fn replace(value: &mut Value, path: &[String], new: Option<Value>) -> bool {
 fn explain(at: &Location<'_>, kind: &Kind, key: &str) {
     match kind {
         Kind::UnknownField(name, known) => {
-            at.refuse_key(
-                format!("no such key: {}", quoted(name)),
+            at.key_error(
+                format!("unknown key {}", quoted(name)),
                 did_you_mean(name, known.iter().copied()),
             );
-            // What it was meant to be is not missing on top of that.
-            if let Some(meant) = nearest(name, known.iter().copied()) {
-                at.beside(meant).note_unreadable();
+            // The suggested key is not reported as missing too.
+            if let Some(suggested) = nearest(name, known.iter().copied()) {
+                at.sibling(suggested).mark_invalid();
             }
         }
-        Kind::UnknownVariant(word, known) => {
+        Kind::UnknownVariant(keyword, known) => {
             at.error(
-                format!("{} is not known here", quoted(word)),
-                did_you_mean(word, known.iter().copied()),
+                format!("unknown value {}", quoted(keyword)),
+                did_you_mean(keyword, known.iter().copied()),
             );
         }
         Kind::InvalidType(found, expected) | Kind::InvalidValue(found, expected) => {
@@ -122,7 +122,7 @@ fn explain(at: &Location<'_>, kind: &Kind, key: &str) {
         | Kind::ISizeOutOfRange(_)
         | Kind::USizeOutOfRange(_)
         | Kind::Unsupported(_)
-        | Kind::UnsupportedKey(..) => at.error("this value cannot be read", ""),
+        | Kind::UnsupportedKey(..) => at.error("invalid value", ""),
     }
 }
 
@@ -134,7 +134,7 @@ fn plain_actual(actual: &Actual) -> String {
         Actual::Float(number) => format!("the number {}", quoted(number)),
         Actual::Char(text) => quoted(text),
         Actual::Str(text) => quoted(text),
-        Actual::Seq => "a list".to_owned(),
+        Actual::Seq => "an array".to_owned(),
         Actual::Map => "a table".to_owned(),
         Actual::Bytes(_)
         | Actual::Unit
@@ -145,18 +145,18 @@ fn plain_actual(actual: &Actual) -> String {
         | Actual::NewtypeVariant
         | Actual::TupleVariant
         | Actual::StructVariant
-        | Actual::Other(_) => "something else".to_owned(),
+        | Actual::Other(_) => "another type".to_owned(),
     }
 }
 
-/// The reader's own words for plain types, without its programming language.
+/// Replaces Rust's type names by those of TOML.
 fn plain_expected(expected: &str) -> &str {
     match expected {
-        "a string" | "string" => "text in quotes",
-        "a sequence" => "a list in brackets",
+        "a string" | "string" => "a string",
+        "a sequence" => "an array",
         "a map" => "a table",
         "a boolean" => "`true` or `false`",
-        "u32" => "a whole number from 0 to 4294967295",
+        "u32" => "an integer from 0 to 4294967295",
         other => other,
     }
 }

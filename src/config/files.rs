@@ -1,5 +1,5 @@
-//! Files that the configuration names: secrets, keys, certificates. Paths are relative to the folder of the
-//! configuration file, so that a configuration can be moved as a whole.
+//! Files that the configuration names: secrets, keys, certificates. Relative paths start from the
+//! folder of the configuration file.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,23 +13,23 @@ use zeroize::Zeroizing;
 
 use super::report::{Location, quoted};
 
-/// Largest file that is read, in bytes.
-const LARGEST: u64 = 1024 * 1024;
-/// Largest secret, in bytes: what is larger is some other file.
-const LARGEST_SECRET: usize = 4096;
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+/// The largest secret, in bytes. A larger file is probably the wrong one.
+const MAX_SECRET: usize = 4096;
 
 /// The folder that relative paths start from.
 pub(super) struct Folder(PathBuf);
 
-/// Certificates as they stand in a file, and as they were read from it.
+/// A PEM file, and the certificates in it.
 pub(super) struct Certificates {
     pub(super) pem: Vec<u8>,
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
-/// Whether others than its owner's group should be able to read a file.
+/// Whether a file's permissions are checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum Confidentiality {
     Secret,
     Public,
 }
@@ -40,14 +40,14 @@ impl Folder {
         Self(file.parent().map(Path::to_path_buf).unwrap_or_default())
     }
 
-    /// The path that `name` stands for.
+    /// The path of the file `name`.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// The secret in the file `name`, without one newline at its end.
+    /// The secret in the file `name`, without one trailing newline.
     pub(super) fn secret(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
-        let mut text = self.read(at, name, Kept::Secret)?;
+        let mut text = self.read(at, name, Confidentiality::Secret)?;
         if text.ends_with('\n') {
             text.pop();
             if text.ends_with('\r') {
@@ -57,30 +57,30 @@ impl Folder {
         if text.trim().is_empty() {
             at.error(
                 format!("the file {} is empty", quoted(name)),
-                "put the secret into it, and nothing else",
+                "it must hold the secret and nothing else",
             );
             return None;
         }
-        if text.len() > LARGEST_SECRET || text.contains(char::is_control) {
+        if text.len() > MAX_SECRET || text.contains(char::is_control) {
             at.error(
-                format!("the file {} holds more than a secret", quoted(name)),
-                "one line, at most 4096 bytes",
+                format!("the file {} does not hold a secret", quoted(name)),
+                "a secret is one line of at most 4096 bytes",
             );
             return None;
         }
         Some(text)
     }
 
-    /// The text of the file `name`, which others should not be able to read.
+    /// The text of the confidential file `name`.
     pub(super) fn private_text(&self, at: &Location<'_>, name: &str) -> Option<Zeroizing<String>> {
-        self.read(at, name, Kept::Secret)
+        self.read(at, name, Confidentiality::Secret)
     }
 
-    /// The PEM file `name`, and the certificates in it; never none.
+    /// The PEM file `name` with its certificates, at least one.
     pub(super) fn certificates(&self, at: &Location<'_>, name: &str) -> Option<Certificates> {
-        let text = self.read(at, name, Kept::Public)?;
+        let text = self.read(at, name, Confidentiality::Public)?;
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-        // Whatever a certificate is for, it must be one that TLS could work with.
+        // Checks that TLS can parse each certificate.
         let usable = |certificate: &CertificateDer<'static>| {
             RootCertStore::empty().add(certificate.clone()).is_ok()
         };
@@ -92,12 +92,9 @@ impl Folder {
                 })
             }
             Ok(_) | Err(_) => {
-                let hint = "certificates in PEM begin with `-----BEGIN CERTIFICATE-----`";
+                let hint = "a certificate in PEM begins with `-----BEGIN CERTIFICATE-----`";
                 at.error(
-                    format!(
-                        "the file {} holds no certificates that can be read",
-                        quoted(name)
-                    ),
+                    format!("the file {} holds no valid certificates", quoted(name)),
                     hint,
                 );
                 None
@@ -105,13 +102,18 @@ impl Folder {
         }
     }
 
-    fn read(&self, at: &Location<'_>, name: &str, kept: Kept) -> Option<Zeroizing<String>> {
+    fn read(
+        &self,
+        at: &Location<'_>,
+        name: &str,
+        confidentiality: Confidentiality,
+    ) -> Option<Zeroizing<String>> {
         let path = self.path(name);
         match read_text(&path) {
             Ok((text, mode)) => {
-                if kept == Kept::Secret && mode & 0o007 != 0 {
-                    let hint = format!("take the right away: chmod o-rwx {}", path.display());
-                    at.advise(
+                if confidentiality == Confidentiality::Secret && mode & 0o007 != 0 {
+                    let hint = format!("run `chmod o-rwx {}`", path.display());
+                    at.warning(
                         format!(
                             "every user of this machine can read the file {}",
                             quoted(name)
@@ -125,13 +127,13 @@ impl Folder {
                 let hint = if name.is_empty() {
                     String::new()
                 } else {
-                    format!("looked at {}", path.display())
+                    format!("the path is `{}`", path.display())
                 };
                 at.error(
                     format!(
                         "the file {} cannot be read: {}",
                         quoted(name),
-                        plain(&error)
+                        describe(&error)
                     ),
                     hint,
                 );
@@ -143,33 +145,33 @@ impl Folder {
 
 /// The text of a file and its permissions.
 pub(super) fn read_text(path: &Path) -> io::Result<(Zeroizing<String>, u32)> {
-    // Asked before it is opened: opening a pipe would wait for its other end.
+    // Before opening it, because opening a named pipe blocks.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it is no ordinary file",
+            "not a regular file",
         ));
     }
     let file = File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
     let mut text = Zeroizing::new(String::new());
-    file.take(LARGEST + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST {
+    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            "it is larger than 1 MiB",
+            "larger than 1 MiB",
         ));
     }
     Ok((text, mode))
 }
 
-/// The error in the words of this program, without the system's numbers.
-pub(super) fn plain(error: &io::Error) -> String {
+/// Describes an error without the system's error number.
+pub(super) fn describe(error: &io::Error) -> String {
     let known = [
-        (io::ErrorKind::NotFound, "there is no such file"),
+        (io::ErrorKind::NotFound, "no such file"),
         (io::ErrorKind::PermissionDenied, "permission denied"),
-        (io::ErrorKind::InvalidData, "it is not text"),
+        (io::ErrorKind::InvalidData, "not UTF-8 text"),
     ];
     let found = known.iter().find(|(kind, _)| *kind == error.kind());
-    found.map_or_else(|| error.to_string(), |(_, values)| (*values).to_owned())
+    found.map_or_else(|| error.to_string(), |(_, text)| (*text).to_owned())
 }

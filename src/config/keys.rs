@@ -1,5 +1,5 @@
-//! Key files: what `doorward keygen` writes and the configuration reads. One line of text, so that a key can be
-//! carried in a Kubernetes Secret or pasted by hand, and is known for what it is.
+//! Key files, written by `doorward keygen`. A key is one line of text with a prefix, so that it fits
+//! into a Kubernetes Secret and can be recognized.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -13,41 +13,41 @@ use zeroize::Zeroizing;
 
 use crate::types::secret::Secret;
 
-/// What a key file begins with: kind and version.
+/// The prefix of a key file: type and version.
 const PREFIX: &str = "doorward-key-1:";
 
-/// A key that seals cookies, of 256 bits.
+/// A 256-bit key that seals cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealingKey(Secret<[u8; 32]>);
 
-/// Why a text is not a key file.
+/// Errors while parsing a key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
-    /// It does not begin as one.
+    /// The prefix is missing.
     #[error("not a key file: it does not begin with `doorward-key-1:`")]
-    Foreign,
-    /// It begins as one and goes on as something else.
-    #[error("a damaged key file: 32 bytes in base64url must stand behind `doorward-key-1:`")]
+    Prefix,
+    /// The prefix is not followed by 32 bytes in base64url.
+    #[error("damaged key file: `doorward-key-1:` must be followed by 32 bytes in base64url")]
     Damaged,
 }
 
-/// The system's random generator failed.
+/// The random number generator failed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the system gives no random numbers")]
+#[error("the random number generator failed")]
 pub struct RandomError;
 
 impl SealingKey {
-    /// A key of these bytes.
+    /// A key from bytes.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Secret::new(bytes))
     }
 
-    /// The bytes, for the cipher.
+    /// The key material.
     pub const fn material(&self) -> &Secret<[u8; 32]> {
         &self.0
     }
 
-    /// A new key.
+    /// Generates a key.
     ///
     /// # Errors
     /// [`RandomError`].
@@ -57,7 +57,7 @@ impl SealingKey {
         Ok(Self::from_bytes(*bytes))
     }
 
-    /// Reads the text of a key file; white space around it does not count.
+    /// Parses the text of a key file. Surrounding white space is ignored.
     ///
     /// # Errors
     /// [`KeyFileError`].
@@ -65,7 +65,7 @@ impl SealingKey {
         let encoded = text
             .trim()
             .strip_prefix(PREFIX)
-            .ok_or(KeyFileError::Foreign)?;
+            .ok_or(KeyFileError::Prefix)?;
         let bytes = Zeroizing::new(
             URL_SAFE_NO_PAD
                 .decode(encoded)
@@ -75,16 +75,16 @@ impl SealingKey {
         Ok(Self::from_bytes(bytes))
     }
 
-    /// The text of a key file with this key.
+    /// The text of a key file for this key.
     pub fn to_text(&self) -> Zeroizing<String> {
         let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.expose()));
         Zeroizing::new(format!("{PREFIX}{}\n", *encoded))
     }
 
-    /// Writes a key file that only its owner can read.
+    /// Writes a key file with mode 0600.
     ///
     /// # Errors
-    /// The file cannot be written, or is there already: a key that is in use must never be lost.
+    /// The file cannot be written, or exists: a key that may be in use is never overwritten.
     pub fn write_new(&self, file: &Path) -> io::Result<()> {
         let mut file = OpenOptions::new()
             .write(true)
@@ -102,7 +102,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
-    fn a_written_key_reads_as_the_same_key() {
+    fn written_key_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("new.key");
         let key = SealingKey::generate().unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_file_is_never_overwritten() {
+    fn existing_key_file_is_not_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("old.key");
         std::fs::write(&file, "precious").unwrap();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn damaged_and_foreign_files_are_told_apart() {
+    fn damaged_and_other_files_are_distinguished() {
         let good = SealingKey::from_bytes([7; 32]).to_text();
         assert!(SealingKey::parse(&good).is_ok());
         for text in [
@@ -139,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(
                 SealingKey::parse(text).unwrap_err(),
-                KeyFileError::Foreign,
+                KeyFileError::Prefix,
                 "{text}"
             );
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_differ_and_neither_is_printed() {
+    fn generated_keys_differ_and_are_not_printed() {
         let (a, b) = (
             SealingKey::generate().unwrap(),
             SealingKey::generate().unwrap(),

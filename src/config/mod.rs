@@ -1,16 +1,18 @@
-//! The configuration: a TOML file, the environment on top, secrets in files of their own.
+//! Configuration: a TOML file, overridden by environment variables. Secrets are in separate files.
 //!
-//! `raw` says what can be written, `extract` reads all of it that can be read, `check` makes [`Config`] of it or says
-//! everything that is wrong at once. Nothing else in Doorward reads the environment or these files.
+//! `raw` is the schema, `extract` deserializes it, and `check` validates it. All problems are
+//! reported at once. No other module reads the environment or these files.
 
 mod check;
+mod diagnosis;
 mod environment;
 mod extract;
 mod files;
 mod keys;
+mod keywords;
 mod problem;
 mod raw;
-mod render;
+
 mod report;
 pub mod schema;
 mod settings;
@@ -25,34 +27,35 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 
+pub use self::diagnosis::Diagnosis;
 pub use self::keys::{KeyFileError, RandomError, SealingKey};
-pub use self::problem::{Diagnosis, Problem, ProblemLocation, Severity};
+pub use self::problem::{Problem, ProblemLocation, Severity};
 pub use self::settings::{
-    AppConfig, BearerConfig, Config, LogConfig, ServerConfig, StoreConfig, StorePlace, TlsConfig,
+    AppConfig, BearerConfig, Config, LogConfig, ServerConfig, StoreBackend, StoreConfig, TlsConfig,
 };
 
 use self::environment::Environment;
-use self::files::{Folder, plain, read_text};
+use self::files::{Folder, describe, read_text};
 use self::report::{Location, Report};
 use self::source::{Source, SyntaxError};
 use self::values::HumanDuration;
 
-/// Most syntax errors that are told at once.
+/// The most syntax errors that are reported.
 const MAX_SYNTAX_ERRORS: usize = 10;
 
-/// A configuration that can be used, and what an operator should know about it all the same.
+/// A valid configuration, with its warnings.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// Advice only.
+    /// The warnings.
     pub warnings: Diagnosis,
 }
 
-/// Reads `file`, with those of `variables` that begin with `DOORWARD_` and have `__` in their name on top.
+/// Loads `file`. Those of `variables` that begin with `DOORWARD_` and contain `__` override it.
 ///
 /// # Errors
-/// Everything that is wrong, with its place.
+/// All problems of the configuration.
 pub fn load(
     file: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -62,15 +65,15 @@ pub fn load(
         Err(error) => {
             return Err(unreadable(
                 file,
-                format!("cannot be read: {}", plain(&error)),
+                format!("cannot be read: {}", describe(&error)),
             ));
         }
     };
     let (source, errors) = Source::parse(file.to_path_buf(), &text);
     if !errors.is_empty() {
-        return Err(broken(&source, errors));
+        return Err(not_toml(&source, errors));
     }
-    let (values, unusable) = source.values();
+    let (values, unsupported) = source.values();
     let (environment, not_text) = Environment::read(variables, &values);
     let report = Report::new(&source, &environment);
     for name in not_text {
@@ -79,24 +82,24 @@ pub fn load(
             "",
         );
     }
-    for path in unusable {
-        let at = report.at(path);
+    for path in unsupported {
+        let at = report.location(path);
         at.error(
             "no key takes a date or a number of this size",
-            "dates and large numbers go in quotes",
+            "put dates and large numbers in quotes",
         );
-        at.note_unreadable();
+        at.mark_invalid();
     }
     let (raw, unknown) = extract::extract(merged(values, &environment, &report.root()), &report);
     let config = check::check(raw, &report.root(), &Folder::of(file));
-    let (problems, refused) = report.into_problems();
+    let (problems, has_errors) = report.into_problems();
     let diagnosis = Diagnosis {
         file: file.to_path_buf(),
         text: source.masked(&unknown),
         problems,
     };
     match config {
-        Some(config) if !refused => Ok(Loaded {
+        Some(config) if !has_errors => Ok(Loaded {
             config,
             warnings: diagnosis,
         }),
@@ -104,19 +107,19 @@ pub fn load(
     }
 }
 
-/// Reads a duration as the file has them: a whole number and `s`, `m`, `h` or `d`.
+/// Parses a duration: a whole number with the unit `s`, `m`, `h` or `d`.
 ///
 /// # Errors
-/// What a duration looks like.
+/// [`ParseDurationError`].
 pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
     HumanDuration::parse(text)
-        .map(|span| span.0)
+        .map(|duration| duration.0)
         .ok_or(ParseDurationError)
 }
 
-/// A text is not a duration.
+/// A string that is not a duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a duration is a whole number and a unit, such as `90s`, `30m`, `12h` or `1d`")]
+#[error("a duration is a whole number with a unit, such as `90s`, `30m`, `12h` or `1d`")]
 pub struct ParseDurationError;
 
 fn merged(file: Dict, environment: &Environment, root: &Location<'_>) -> Value {
@@ -127,7 +130,7 @@ fn merged(file: Dict, environment: &Environment, root: &Location<'_>) -> Value {
     {
         Ok(values) => values,
         Err(error) => {
-            root.error(format!("the values cannot be read: {}", error.kind), "");
+            root.error(format!("the values cannot be merged: {}", error.kind), "");
             Value::from(Dict::new())
         }
     }
@@ -136,7 +139,7 @@ fn merged(file: Dict, environment: &Environment, root: &Location<'_>) -> Value {
 fn unreadable(file: &Path, message: String) -> Diagnosis {
     let problem = Problem {
         severity: Severity::Error,
-        place: ProblemLocation::Nowhere,
+        location: ProblemLocation::Nowhere,
         key: String::new(),
         message,
         hint: None,
@@ -148,20 +151,21 @@ fn unreadable(file: &Path, message: String) -> Diagnosis {
     }
 }
 
-/// A file that is not TOML: one problem a line, since one slip makes the parser stumble on, and not endlessly many.
-fn broken(source: &Source<'_>, mut errors: Vec<SyntaxError>) -> Diagnosis {
+/// The problems of a file that is not TOML: one per line, because one mistake can cause several
+/// errors, and at most [`MAX_SYNTAX_ERRORS`].
+fn not_toml(source: &Source<'_>, mut errors: Vec<SyntaxError>) -> Diagnosis {
     let problem = |error: SyntaxError| Problem {
         severity: Severity::Error,
-        place: error
+        location: error
             .span
-            .map_or(ProblemLocation::Nowhere, |span| source.place(span)),
+            .map_or(ProblemLocation::Nowhere, |span| source.location(span)),
         key: String::new(),
         message: format!("not TOML: {}", error.message),
         hint: None,
     };
     errors.sort_by_key(|error| error.span.as_ref().map_or(0, |span| span.start));
     let mut problems: Vec<Problem> = errors.into_iter().map(problem).collect();
-    problems.dedup_by_key(|problem| problem.place.line());
+    problems.dedup_by_key(|problem| problem.location.line());
     problems.truncate(MAX_SYNTAX_ERRORS);
     Diagnosis {
         file: source.file.clone(),

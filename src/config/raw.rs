@@ -1,6 +1,6 @@
-//! The configuration file as it is written: every table and every key there is, with their doors shut to others.
-//! Everything is optional here. What is required, what its default is and what makes sense is said in `check`;
-//! a value that could not be read at all is reported and left out before `check` sees the rest.
+//! The schema of the configuration file: all tables and keys. Unknown keys are errors. Every key is
+//! optional here; `check` knows which are required, their defaults and their limits. A value with a
+//! type error is reported by `extract` and is absent here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +9,23 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::values::{
-    AppLogoutMethod, AuthMethods, Dpop, ForwardedHeader, HumanDuration, LogFormat, LogLevel,
-    OnReuse, OnStoreOutage, OpaqueTokens, ProviderKind, RefreshBy, RevocationMode,
-    SessionTokenSource, TokenEndpointAuthMethod, UpstreamProtocol, Userinfo, WebhookSignature,
+use super::keywords::{
+    AppLogoutMethod, AuthMethod, Dpop, LogLevel, OpaqueTokens, ProviderKind,
+    TokenEndpointAuthMethod, WebhookSignature,
 };
+use super::values::HumanDuration;
+use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
+use crate::oidc::SessionTokenSource;
+use crate::oidc::fusionauth::RefreshBy;
+use crate::oidc::settings::OnStoreOutage;
+use crate::policy::client_address::ForwardedHeader;
+use crate::telemetry::log::LogFormat;
 use crate::types::oauth::ClientSecret;
+use crate::upstream::UpstreamProtocol;
 
-/// A list whose unreadable elements are gaps, so that the places of the others stay what they are in the file.
+/// A list. An element with an error is `None`, so that the others keep their index.
 pub(super) type List<T> = Vec<Option<T>>;
-/// A table with names of the operator's choice, and gaps as in [`List`].
+/// A table with free names. A value with an error is `None`.
 pub(super) type Named<T> = BTreeMap<String, Option<T>>;
 
 #[derive(Default, Deserialize)]
@@ -238,7 +245,7 @@ pub(super) struct RawRule {
     pub(super) paths: Option<List<String>>,
     pub(super) methods: Option<List<String>>,
     pub(super) allow: Option<RawAllow>,
-    pub(super) auth_methods: Option<List<AuthMethods>>,
+    pub(super) auth_methods: Option<List<AuthMethod>>,
 }
 
 /// `allow = "public"`, `allow = { roles = […] }`, `allow = { scopes = […] }` or
@@ -268,7 +275,7 @@ impl<'de> Deserialize<'de> for RawAllow {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
-                    "a word or a condition; write `\"public\"`, `\"authenticated\"`, `\"deny\"`, ",
+                    "a keyword or a condition; use `\"public\"`, `\"authenticated\"`, `\"deny\"`, ",
                 )?;
                 f.write_str("`{ roles = [\"…\"] }`, `{ scopes = [\"…\"] }` or `{ claim = \"…\", any_of = [\"…\"] }`")
             }
@@ -304,7 +311,7 @@ mod tests {
     #[test]
     fn every_key_is_in_the_reference() {
         let reference: toml::Table = REFERENCE.parse().unwrap();
-        const FUSIONAUTHS: [&str; 5] = [
+        const FUSIONAUTH_KEYS: [&str; 5] = [
             "tenant_id",
             "refresh_by",
             "api_key_file",
@@ -320,7 +327,7 @@ mod tests {
             (&["store"], keys_of::<RawStore>()),
             (&["store", "redis"], keys_of::<RawRedis>()),
             (&["providers", "login"], keys_of::<RawProvider>()),
-            (&["providers", "members"], &FUSIONAUTHS),
+            (&["providers", "members"], &FUSIONAUTH_KEYS),
             (
                 &["providers", "members", "webhooks"],
                 keys_of::<RawWebhooks>(),
@@ -335,7 +342,7 @@ mod tests {
                 .iter()
                 .fold(&reference, |table, step| table[*step].as_table().unwrap());
             let elsewhere = |key: &str| match path {
-                ["providers", "login"] => FUSIONAUTHS.contains(&key),
+                ["providers", "login"] => FUSIONAUTH_KEYS.contains(&key),
                 ["apps", "store"] => key == "client_secret",
                 _ => false,
             };

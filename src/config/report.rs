@@ -1,4 +1,4 @@
-//! Collects problems while a configuration is read: every table that is checked carries its own place in the file.
+//! Collects problems while a configuration is loaded. A [`Location`] reports problems of one key.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -7,18 +7,19 @@ use super::environment::Environment;
 use super::problem::{Problem, ProblemLocation, Severity};
 use super::source::{Part, Source, has_credentials};
 
-/// Longest value that a message quotes, in characters.
-const QUOTED: usize = 80;
+/// The longest value that a message quotes, in characters.
+const MAX_QUOTED: usize = 80;
 
-/// The problems found so far, and where values came from.
+/// The problems found so far, and the sources of the values.
 pub(super) struct Report<'s> {
     pub(super) source: &'s Source<'s>,
     pub(super) environment: &'s Environment,
     problems: RefCell<Vec<Problem>>,
-    unreadable: RefCell<Vec<Vec<String>>>,
+    /// The paths of values that were reported and left out.
+    invalid: RefCell<Vec<Vec<String>>>,
 }
 
-/// A place in the configuration: what is said here is said of this key.
+/// The location of a key in the configuration.
 #[derive(Clone)]
 pub(super) struct Location<'r> {
     report: &'r Report<'r>,
@@ -27,16 +28,15 @@ pub(super) struct Location<'r> {
 
 impl<'s> Report<'s> {
     pub(super) fn new(source: &'s Source<'s>, environment: &'s Environment) -> Self {
-        let (problems, unreadable) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
         Self {
             source,
             environment,
-            problems,
-            unreadable,
+            problems: RefCell::default(),
+            invalid: RefCell::default(),
         }
     }
 
-    /// The whole configuration.
+    /// The location of the whole configuration.
     pub(super) const fn root(&self) -> Location<'_> {
         Location {
             report: self,
@@ -44,23 +44,23 @@ impl<'s> Report<'s> {
         }
     }
 
-    /// The place of `path`.
-    pub(super) const fn at(&self, path: Vec<String>) -> Location<'_> {
+    /// The location of `path`.
+    pub(super) const fn location(&self, path: Vec<String>) -> Location<'_> {
         Location { report: self, path }
     }
 
-    /// The problems in the order of the file, and whether the configuration is refused for them.
+    /// The problems in the order of the file, and whether one is an error.
     pub(super) fn into_problems(self) -> (Vec<Problem>, bool) {
         let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| match &problem.place {
+        problems.sort_by_key(|problem| match &problem.location {
             ProblemLocation::Nowhere => (0, 0),
             ProblemLocation::Variable(_) => (1, 0),
             ProblemLocation::File { span, .. } => (2, span.start),
         });
-        let refused = problems
+        let has_errors = problems
             .iter()
             .any(|problem| problem.severity == Severity::Error);
-        (problems, refused)
+        (problems, has_errors)
     }
 
     fn add(
@@ -71,17 +71,17 @@ impl<'s> Report<'s> {
         message: String,
         hint: Option<String>,
     ) {
-        let place = self.place(path, part);
+        let location = self.resolve(path, part);
         self.problems.borrow_mut().push(Problem {
             severity,
-            place,
+            location,
             key: path.join("."),
             message,
             hint,
         });
     }
 
-    fn place(&self, path: &[String], part: Part) -> ProblemLocation {
+    fn resolve(&self, path: &[String], part: Part) -> ProblemLocation {
         if let Some(variable) = self
             .environment
             .setter(path)
@@ -90,7 +90,7 @@ impl<'s> Report<'s> {
             return ProblemLocation::Variable(variable.name.clone());
         }
         if let Some(span) = self.source.span(path, part) {
-            return self.source.place(span);
+            return self.source.location(span);
         }
         if let Some(variable) = self.environment.setter(path).filter(|_| !path.is_empty()) {
             return ProblemLocation::Variable(variable.name.clone());
@@ -98,7 +98,7 @@ impl<'s> Report<'s> {
         let nearest = (1..path.len())
             .rev()
             .find_map(|length| self.source.span(path.get(..length)?, Part::Key));
-        nearest.map_or(ProblemLocation::Nowhere, |span| self.source.place(span))
+        nearest.map_or(ProblemLocation::Nowhere, |span| self.source.location(span))
     }
 }
 
@@ -118,14 +118,14 @@ impl<'r> Location<'r> {
         self.key(&index.to_string())
     }
 
-    /// The key `key` in the table that this key is in.
-    pub(super) fn beside(&self, key: &str) -> Self {
-        let mut beside = self.clone();
-        beside.path.pop();
-        beside.key(key)
+    /// The key `key` in the same table.
+    pub(super) fn sibling(&self, key: &str) -> Self {
+        let mut table = self.clone();
+        table.path.pop();
+        table.key(key)
     }
 
-    /// Refuses the value here.
+    /// Reports an error of the value.
     pub(super) fn error(&self, message: impl Into<String>, hint: impl Into<String>) {
         self.report.add(
             Severity::Error,
@@ -136,8 +136,8 @@ impl<'r> Location<'r> {
         );
     }
 
-    /// Refuses the key here, whatever its value.
-    pub(super) fn refuse_key(&self, message: impl Into<String>, hint: impl Into<String>) {
+    /// Reports an error of the key itself.
+    pub(super) fn key_error(&self, message: impl Into<String>, hint: impl Into<String>) {
         self.report.add(
             Severity::Error,
             &self.path,
@@ -147,10 +147,10 @@ impl<'r> Location<'r> {
         );
     }
 
-    /// Says something that an operator should know.
-    pub(super) fn advise(&self, message: impl Into<String>, hint: impl Into<String>) {
+    /// Reports a warning about the value.
+    pub(super) fn warning(&self, message: impl Into<String>, hint: impl Into<String>) {
         self.report.add(
-            Severity::Advice,
+            Severity::Warning,
             &self.path,
             Part::Value,
             message.into(),
@@ -158,43 +158,43 @@ impl<'r> Location<'r> {
         );
     }
 
-    /// Notes that what is here could not be read and has been reported, so that nothing is said to be missing.
-    pub(super) fn note_unreadable(&self) {
-        self.report.unreadable.borrow_mut().push(self.path.clone());
+    /// Marks the value as invalid and reported, so that it is not reported as missing too.
+    pub(super) fn mark_invalid(&self) {
+        self.report.invalid.borrow_mut().push(self.path.clone());
     }
 
-    /// Whether something in this table could not be read and has been reported.
-    pub(super) fn has_gaps(&self) -> bool {
+    /// Whether a value in this table was marked as invalid.
+    pub(super) fn has_invalid(&self) -> bool {
         self.report
-            .unreadable
+            .invalid
             .borrow()
             .iter()
             .any(|path| path.starts_with(&self.path))
     }
 
-    /// The value of `key` in this table; says that it is missing if it is.
+    /// Returns `value`, or reports that `key` is missing in this table.
     pub(super) fn required<T>(&self, key: &str, value: Option<T>, hint: &str) -> Option<T> {
         if value.is_none() {
-            self.refuse_missing(key, hint);
+            self.missing(key, hint);
         }
         value
     }
 
-    /// Says that this table lacks `key`, unless its value was reported already.
-    pub(super) fn refuse_missing(&self, key: &str, hint: &str) {
-        let wanted = self.key(key);
-        let reported = self
+    /// Reports that `key` is missing in this table, unless its value was reported as invalid.
+    pub(super) fn missing(&self, key: &str, hint: &str) {
+        let location = self.key(key);
+        let is_reported = self
             .report
-            .unreadable
+            .invalid
             .borrow()
             .iter()
-            .any(|path| wanted.path.starts_with(path));
-        if !reported {
-            wanted.error(format!("`{key}` is missing"), hint);
+            .any(|path| location.path.starts_with(path));
+        if !is_reported {
+            location.error(format!("`{key}` is missing"), hint);
         }
     }
 
-    /// Whether the value here was set by the environment.
+    /// Whether an environment variable set the value.
     pub(super) fn is_from_environment(&self) -> bool {
         self.report.environment.text_at(&self.path).is_some()
     }
@@ -204,13 +204,13 @@ fn hint_of(hint: impl Into<String>) -> Option<String> {
     Some(hint.into()).filter(|hint| !hint.is_empty())
 }
 
-/// A value as messages quote it: in backticks, on one line, not endless, without credentials.
+/// Quotes a value in backticks, on one line, truncated, without credentials.
 pub(super) fn quoted(value: impl Display) -> String {
     let value = value.to_string();
     if has_credentials(&value) {
         return "`[redacted]`".to_owned();
     }
-    let printable = value.chars().take(QUOTED).map(|c| {
+    let printable = value.chars().take(MAX_QUOTED).map(|c| {
         if c.is_control() {
             char::REPLACEMENT_CHARACTER
         } else {
@@ -218,15 +218,15 @@ pub(super) fn quoted(value: impl Display) -> String {
         }
     });
     let mut text: String = printable.collect();
-    if value.chars().nth(QUOTED).is_some() {
+    if value.chars().nth(MAX_QUOTED).is_some() {
         text.push('…');
     }
     format!("`{text}`")
 }
 
-/// The one of `known` that `word` was probably meant to be.
+/// The most similar of `known`, if one is similar enough.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let close = |known: &'k str| {
+    let scored = |known: &'k str| {
         (
             strsim::jaro_winkler(&word.to_lowercase(), &known.to_lowercase()),
             known,
@@ -234,13 +234,13 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     };
     let best = known
         .into_iter()
-        .map(close)
+        .map(scored)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.8)
+    best.filter(|(similarity, _)| *similarity > 0.8)
         .map(|(_, known)| known)
 }
 
-/// The hint for a word that is none of `known`.
+/// The hint for a keyword that is not in `known`.
 pub(super) fn did_you_mean<'k>(
     word: &str,
     known: impl IntoIterator<Item = &'k str> + Clone,
@@ -252,5 +252,5 @@ pub(super) fn did_you_mean<'k>(
         .into_iter()
         .map(|known| format!("`{known}`"))
         .collect();
-    format!("there is {}", all.join(", "))
+    format!("known are {}", all.join(", "))
 }

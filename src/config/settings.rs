@@ -1,4 +1,4 @@
-//! The configuration after every check: typed values that the rest of Doorward takes without asking again.
+//! The validated configuration.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,17 +20,17 @@ use crate::types::net::ListenAddr;
 use crate::types::oauth::ProviderName;
 use crate::upstream::UpstreamSettings;
 
-/// A whole configuration.
+/// A validated configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
     /// `[log]`.
     pub log: LogConfig,
-    /// The keys of `[session]`: the first seals, all open; never none.
+    /// The keys of `[session]`, at least one. The first seals, all open.
     pub keys: Vec<SealingKey>,
-    /// Most sessions that each worker keeps opened.
-    pub max_cached_sessions: usize,
+    /// The size of each worker's cache of decrypted sessions.
+    pub session_cache_size: usize,
     /// `[store]`.
     pub store: StoreConfig,
     /// `[providers.…]`, by name.
@@ -39,106 +39,106 @@ pub struct Config {
     pub apps: Vec<AppConfig>,
 }
 
-/// `[server]`: where requests come in.
+/// `[server]`.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where browsers and programs connect.
+    /// The address for clients.
     pub listen: ListenAddr,
-    /// Where probes and metrics are answered.
+    /// The address of the admin listener.
     pub admin_listen: ListenAddr,
-    /// Certificates and keys, where Doorward speaks TLS itself.
+    /// TLS settings, if Doorward terminates TLS.
     pub tls: Option<TlsConfig>,
-    /// Who is believed about clients' addresses.
+    /// Proxies that are trusted to report client addresses.
     pub trusted_proxies: Vec<IpNet>,
-    /// In which field they say it.
+    /// The header in which they report them.
     pub forwarded_header: ForwardedHeader,
-    /// Worker threads.
+    /// The number of worker threads.
     pub workers: NonZeroUsize,
-    /// How many requests may be under way, and wait for that.
+    /// The concurrency limit of the server.
     pub requests: LimiterSettings,
-    /// How long serving goes on when the process was told to end.
+    /// How long Doorward serves after a termination signal, before it drains.
     pub shutdown_delay: Duration,
-    /// Limits of connections.
+    /// Connection limits and timeouts.
     pub limits: ListenerSettings,
 }
 
 /// `[server.tls]`.
 #[derive(Clone, Debug)]
 pub struct TlsConfig {
-    /// The certificates, as they were when the configuration was read and as their files change.
+    /// The certificates, which are reloaded when their files change.
     pub certificates: Arc<Certificates>,
-    /// What was made of them.
+    /// The TLS configuration.
     pub config: Arc<rustls::ServerConfig>,
 }
 
 /// `[log]`.
 #[derive(Clone, Copy, Debug)]
 pub struct LogConfig {
-    /// The form of lines.
+    /// The format of the event log.
     pub format: LogFormat,
-    /// Which events are logged: the filter that the log takes.
+    /// The filter of the event log.
     pub filter: &'static str,
-    /// Whether every request is a line.
+    /// Whether the access log is written.
     pub access: bool,
 }
 
-/// `[store]`: what is remembered between requests.
+/// `[store]`.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
-    /// Where.
-    pub place: StorePlace,
-    /// Most entries in this process: unfinished logins, and the newest tokens of refreshed sessions.
+    /// The implementation.
+    pub backend: StoreBackend,
+    /// The most entries in this process, per kind: login attempts, DPoP proofs, refreshed tokens.
     pub max_entries: usize,
-    /// Most sessions that were ended before their time and are known by name.
+    /// The most revocations that are known individually.
     pub max_revoked: usize,
 }
 
-/// Where a store is.
+/// A store implementation.
 #[derive(Clone, Debug)]
-pub enum StorePlace {
+pub enum StoreBackend {
     /// In this process.
     Memory {
-        /// Where ended sessions are written down, so that a restart does not forget them.
+        /// The journal of revocations, which survives a restart.
         journal_file: Option<PathBuf>,
     },
-    /// In a Redis, for several replicas.
+    /// In Redis, for several replicas.
     Redis(Box<RedisSettings>),
 }
 
 /// `[apps.NAME]`.
 #[derive(Clone, Debug)]
 pub struct AppConfig {
-    /// What deciding about its requests takes.
+    /// The access policy.
     pub policy: App,
-    /// The provider that its people log in at.
+    /// The provider for logins.
     pub provider: ProviderName,
-    /// Its registration there.
+    /// The registration at the provider.
     pub client: ClientSettings,
-    /// How its sessions are treated.
+    /// The session settings.
     pub auth: AuthSettings,
-    /// How many of its requests may be under way, if fewer than in all.
+    /// The limit of requests in flight, if the app has its own.
     pub max_in_flight_requests: Option<usize>,
-    /// Its backend.
+    /// The upstream.
     pub upstream: UpstreamSettings,
-    /// How access tokens are verified, if it takes any.
+    /// The verification of access tokens, if the app accepts them.
     pub bearer: Option<BearerConfig>,
 }
 
-/// `[apps.NAME.bearer]`, as far as verifying goes.
+/// The verification settings in `[apps.NAME.bearer]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerConfig {
-    /// Whose JWTs are taken.
+    /// The accepted issuers.
     pub providers: Vec<ProviderName>,
-    /// The `aud` values of which a token must carry one.
+    /// The accepted audiences. A token's `aud` must have one of them.
     pub audiences: Vec<String>,
-    /// For how long the provider's word on an opaque token counts, if it is asked.
+    /// How long introspection results are cached, if opaque tokens are introspected.
     pub introspection: Option<Duration>,
-    /// Whether proofs of possession have to carry a nonce of ours.
+    /// Whether DPoP proofs must have a nonce from Doorward.
     pub dpop_nonce: bool,
 }
 
 impl Config {
-    /// The provider of this name; every app's provider is there.
+    /// The provider of this name.
     pub fn provider(&self, name: &ProviderName) -> Option<&ProviderSettings> {
         self.providers
             .iter()

@@ -1,5 +1,5 @@
-//! The file's text and its table with the place of every key and value. One parser reads both, so that what is
-//! pointed at is what was read. What may be a secret is masked in the text that is shown.
+//! The configuration file: its text, and its parsed table with the span of every key and value.
+//! Possible secrets are masked in the text that is shown.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,20 +10,20 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::problem::ProblemLocation;
 
-/// One configuration file as it was read.
+/// A parsed configuration file.
 pub(super) struct Source<'t> {
     pub(super) file: PathBuf,
     text: &'t str,
     table: Spanned<DeTable<'t>>,
 }
 
-/// Something that is wrong with the file's TOML: where, and what.
+/// A TOML syntax error.
 pub(super) struct SyntaxError {
     pub(super) span: Option<Range<usize>>,
     pub(super) message: String,
 }
 
-/// Whether a key is meant or its value.
+/// The part of an entry that a problem is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Key,
@@ -31,7 +31,7 @@ pub(super) enum Part {
 }
 
 impl<'t> Source<'t> {
-    /// Parses `text`; goes on after an error where that is possible, to report several.
+    /// Parses `text`. Continues after an error where possible, to report several.
     pub(super) fn parse(file: PathBuf, text: &'t str) -> (Self, Vec<SyntaxError>) {
         let (table, errors) = DeTable::parse_recoverable(text);
         let errors = errors
@@ -44,37 +44,37 @@ impl<'t> Source<'t> {
         (Self { file, text, table }, errors)
     }
 
-    /// The values, and the paths of those that are of a kind that no key takes.
+    /// The values, and the paths of values of types that no key accepts.
     pub(super) fn values(&self) -> (Dict, Vec<Vec<String>>) {
-        let mut unusable = Vec::new();
-        let dict = dict_of(self.table.get_ref(), &mut Vec::new(), &mut unusable);
-        (dict, unusable)
+        let mut unsupported = Vec::new();
+        let dict = dict_of(self.table.get_ref(), &mut Vec::new(), &mut unsupported);
+        (dict, unsupported)
     }
 
-    /// The bytes of the key or value at `path`, if it is in the file.
+    /// The span of the key or value at `path`, if it is in the file.
     pub(super) fn span(&self, path: &[String], part: Part) -> Option<Range<usize>> {
         let (key, value) = self.find(path)?;
-        // A table that is not in braces spans its header only, which is where its key is.
-        let in_braces = |span: Range<usize>| {
+        // The span of a table that is not inline is its header, where its key is.
+        let is_inline = |span: Range<usize>| {
             self.text
                 .get(span)
                 .is_some_and(|text| text.starts_with('{'))
         };
-        let is_apart = matches!(value.get_ref(), DeValue::Table(_)) && !in_braces(value.span());
-        Some(if part == Part::Key || is_apart {
+        let has_header = matches!(value.get_ref(), DeValue::Table(_)) && !is_inline(value.span());
+        Some(if part == Part::Key || has_header {
             key
         } else {
             value.span()
         })
     }
 
-    /// The place of the key at `path` (of the element, in a list), and its value.
+    /// The span of the key at `path` (in a list, of the element), and the value.
     fn find(&self, path: &[String]) -> Option<(Range<usize>, &Spanned<DeValue<'t>>)> {
         let (first, rest) = path.split_first()?;
         let (key, mut value) = find(self.table.get_ref(), first)?;
-        let mut place = key.span();
+        let mut span = key.span();
         for step in rest {
-            (place, value) = match value.get_ref() {
+            (span, value) = match value.get_ref() {
                 DeValue::Table(table) => {
                     find(table, step).map(|(key, value)| (key.span(), value))?
                 }
@@ -88,11 +88,11 @@ impl<'t> Source<'t> {
                 | DeValue::Datetime(_) => return None,
             };
         }
-        Some((place, value))
+        Some((span, value))
     }
 
-    /// Line, column and span for `span`.
-    pub(super) fn place(&self, span: Range<usize>) -> ProblemLocation {
+    /// The line and column of `span`.
+    pub(super) fn location(&self, span: Range<usize>) -> ProblemLocation {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.matches('\n').count() + 1;
         let column = before
@@ -105,13 +105,13 @@ impl<'t> Source<'t> {
         ProblemLocation::File { line, column, span }
     }
 
-    /// The text of a file that does not parse, for showing.
+    /// The masked text of a file with syntax errors.
     pub(super) fn masked_unparsed(&self) -> String {
-        only_keys_and_punctuation(self.text)
+        mask_values(self.text)
     }
 
-    /// The text for showing: what may be a secret is masked, and so are the values at `unknown`, whose keys
-    /// are not known and may be misspelt.
+    /// The text with possible secrets masked. The values at `unknown` are masked too, because an
+    /// unknown key may be a misspelt secret.
     pub(super) fn masked(&self, unknown: &[Vec<String>]) -> String {
         let mut spans = Vec::new();
         for value in unknown.iter().filter_map(|path| Some(self.find(path)?.1)) {
@@ -120,8 +120,8 @@ impl<'t> Source<'t> {
         secrets_of(self.table.get_ref(), &mut spans);
         let mut bytes = self.text.as_bytes().to_vec();
         for span in spans {
-            let hidden = bytes.get_mut(span).unwrap_or_default();
-            hidden
+            let masked = bytes.get_mut(span).unwrap_or_default();
+            masked
                 .iter_mut()
                 .filter(|byte| **byte != b'\n')
                 .for_each(|byte| *byte = b'*');
@@ -137,39 +137,47 @@ fn find<'a, 't>(
     table.iter().find(|(name, _)| name.get_ref() == key)
 }
 
-fn dict_of(table: &DeTable<'_>, path: &mut Vec<String>, unusable: &mut Vec<Vec<String>>) -> Dict {
+fn dict_of(
+    table: &DeTable<'_>,
+    path: &mut Vec<String>,
+    unsupported: &mut Vec<Vec<String>>,
+) -> Dict {
     let mut dict = Dict::new();
     for (key, value) in table {
         path.push(key.get_ref().to_string());
         dict.insert(
             key.get_ref().to_string(),
-            value_of(value.get_ref(), path, unusable),
+            value_of(value.get_ref(), path, unsupported),
         );
         path.pop();
     }
     dict
 }
 
-fn value_of(value: &DeValue<'_>, path: &mut Vec<String>, unusable: &mut Vec<Vec<String>>) -> Value {
+fn value_of(
+    value: &DeValue<'_>,
+    path: &mut Vec<String>,
+    unsupported: &mut Vec<Vec<String>>,
+) -> Value {
     let tag = Tag::Default;
     match value {
         DeValue::String(text) => Value::String(tag, text.to_string()),
         DeValue::Boolean(flag) => Value::Bool(tag, *flag),
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(number) => Value::Num(tag, Num::I64(number)),
-            Err(_) => gap(path, unusable),
+            Err(_) => unsupported_value(path, unsupported),
         },
         DeValue::Float(float) => match float.as_str().parse() {
             Ok(number) => Value::Num(tag, Num::F64(number)),
-            Err(_) => gap(path, unusable),
+            Err(_) => unsupported_value(path, unsupported),
         },
-        DeValue::Datetime(_) => gap(path, unusable),
-        DeValue::Table(table) => Value::Dict(tag, dict_of(table, path, unusable)),
+        DeValue::Datetime(_) => unsupported_value(path, unsupported),
+        DeValue::Table(table) => Value::Dict(tag, dict_of(table, path, unsupported)),
         DeValue::Array(array) => {
             let mut values = Vec::with_capacity(array.len());
             for (index, element) in array.iter().enumerate() {
                 path.push(index.to_string());
-                values.push(value_of(element.get_ref(), path, unusable));
+                values.push(value_of(element.get_ref(), path, unsupported));
                 path.pop();
             }
             Value::Array(tag, values)
@@ -177,20 +185,20 @@ fn value_of(value: &DeValue<'_>, path: &mut Vec<String>, unusable: &mut Vec<Vec<
     }
 }
 
-fn gap(path: &[String], unusable: &mut Vec<Vec<String>>) -> Value {
-    unusable.push(path.to_vec());
+fn unsupported_value(path: &[String], unsupported: &mut Vec<Vec<String>>) -> Value {
+    unsupported.push(path.to_vec());
     Value::Empty(Tag::Default, Empty::None)
 }
 
-/// Whether the value of this key may be a secret, or be meant as one.
+/// Whether the value of this key may be a secret.
 pub(super) fn names_a_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     (key.contains("secret") || key.contains("password")) && !key.ends_with("_file")
 }
 
-/// Whether a text is a URL with a user name or password in it.
+/// Whether the text may be a URL with a user name or password.
 pub(super) fn has_credentials(text: &str) -> bool {
-    // Wherever it is: a password with a `/` in it makes the URL wrong, and is one all the same.
+    // Anywhere: a password with a `/` makes the URL invalid, but is still a password.
     text.split_once("://")
         .is_some_and(|(_, rest)| rest.contains('@'))
 }
@@ -211,7 +219,7 @@ fn leaves_of(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
 
 fn secrets_of(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
-        // `password_grant = true` gives nothing away.
+        // `password_grant = true` is not a secret.
         if names_a_secret(key.get_ref()) && !matches!(value.get_ref(), DeValue::Boolean(_)) {
             leaves_of(value, spans);
         } else {
@@ -235,9 +243,9 @@ fn secrets_within(value: &Spanned<DeValue<'_>>, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// The text of a file that does not parse: any slip can turn a secret's key into something else, so every value is
-/// masked but for its punctuation, which is what such errors are about.
-fn only_keys_and_punctuation(text: &str) -> String {
+/// Masks all values of a file with syntax errors, because the error may hide which value is a
+/// secret. Punctuation stays, because that is where the errors are.
+fn mask_values(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let mut in_value = !line.contains('=') && !line.trim_start().starts_with('[');
@@ -279,11 +287,11 @@ paths = ["/c"]
         source
     }
 
-    fn pointed_at(path: &str, part: Part) -> (String, usize, usize) {
+    fn located(path: &str, part: Part) -> (String, usize, usize) {
         let source = source();
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();
         let span = source.span(&path, part).unwrap();
-        match source.place(span.clone()) {
+        match source.location(span.clone()) {
             ProblemLocation::File { line, column, .. } => {
                 (TEXT.get(span).unwrap().to_owned(), line, column)
             }
@@ -292,7 +300,7 @@ paths = ["/c"]
     }
 
     #[test]
-    fn every_key_and_value_has_its_place() {
+    fn keys_and_values_are_located() {
         let cases = [
             ("store", Part::Key, "store", 1, 2),
             ("store.url", Part::Key, "url", 2, 1),
@@ -311,7 +319,7 @@ paths = ["/c"]
         ];
         for (path, part, text, line, column) in cases {
             assert_eq!(
-                pointed_at(path, part),
+                located(path, part),
                 (text.to_owned(), line, column),
                 "{path}"
             );
@@ -319,7 +327,7 @@ paths = ["/c"]
     }
 
     #[test]
-    fn secrets_are_masked_and_nothing_else_moves() {
+    fn secrets_are_masked_in_place() {
         let masked = source().masked(&[]);
         assert!(!masked.contains("hunter2"), "{masked}");
         assert!(masked.contains("client_secret_file = \"secrets/store\""));
@@ -331,7 +339,7 @@ paths = ["/c"]
     }
 
     #[test]
-    fn dates_and_giant_numbers_are_no_values_here() {
+    fn dates_and_large_numbers_are_unsupported() {
         let text = "a = 1979-05-27\nb = [1, 99999999999999999999999999999999999999999]";
         let (source, errors) = Source::parse("x.toml".into(), text);
         assert!(errors.is_empty());

@@ -13,7 +13,7 @@ use crate::auth::bearer::introspection::Introspection;
 use crate::auth::bearer::{BearerAuth, TokenCache};
 use crate::auth::session::authenticate::SessionCache;
 use crate::auth::{Auth, Stores};
-use crate::config::{AppConfig, BearerConfig, Config, StorePlace};
+use crate::config::{AppConfig, BearerConfig, Config, StoreBackend};
 use crate::identity::identity::HeaderTemplate;
 use crate::oidc::Provider;
 use crate::policy::app::App;
@@ -58,7 +58,7 @@ pub(super) struct Components {
     limiters: Arc<Limiters>,
     responder: Arc<Responder>,
     clock: Arc<dyn Clock>,
-    max_cached_sessions: usize,
+    session_cache_size: usize,
 }
 
 impl Components {
@@ -92,7 +92,7 @@ impl Components {
             limiters: Arc::new(limiters(config)),
             responder: Arc::new(Responder::new()?),
             clock,
-            max_cached_sessions: config.max_cached_sessions,
+            session_cache_size: config.session_cache_size,
         })
     }
 
@@ -191,9 +191,9 @@ impl Components {
             trusted: Arc::clone(&self.trusted),
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
-            sessions: SessionCache::new(self.max_cached_sessions),
+            sessions: SessionCache::new(self.session_cache_size),
             tokens: TokenCache::new(if takes_tokens {
-                self.max_cached_sessions
+                self.session_cache_size
             } else {
                 0
             }),
@@ -273,7 +273,7 @@ fn bearer_auth(
         .collect::<Result<_, _>>()?;
     let introspection = settings
         .introspection
-        .map(|lifetime| Introspection::new(lifetime, config.max_cached_sessions));
+        .map(|lifetime| Introspection::new(lifetime, config.session_cache_size));
     let (audiences, dpop_nonce) = (settings.audiences.clone(), settings.dpop_nonce);
     Ok(BearerAuth {
         providers,
@@ -308,8 +308,8 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             .unwrap_or_default(),
         max_items: revoked.saturating_mul(2).saturating_add(MORE_ITEMS),
     };
-    match &store.place {
-        StorePlace::Memory { journal_file } => {
+    match &store.backend {
+        StoreBackend::Memory { journal_file } => {
             let memory = || Memory::new(store.max_entries).with_room_for(limits.max_items);
             let sessions = match journal_file {
                 Some(file) => memory()
@@ -324,7 +324,7 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
                 proofs: instrumented(Arc::new(memory())),
             })
         }
-        StorePlace::Redis(settings) => {
+        StoreBackend::Redis(settings) => {
             let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
             let anonymous = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
             let proofs = sessions.beside(&settings.key_prefix, "proofs", CALLS_FOR_PROOFS);

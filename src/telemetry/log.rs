@@ -19,7 +19,7 @@ static EVENTS: OnceLock<LineBuffer> = OnceLock::new();
 pub enum LogFormat {
     /// One line of text per event.
     #[default]
-    Human,
+    Text,
     /// One JSON object per event.
     Json,
 }
@@ -93,7 +93,7 @@ where
         .log_internal_errors(false)
         .with_ansi(false);
     Ok(match format {
-        LogFormat::Human => Box::new(base.finish()),
+        LogFormat::Text => Box::new(base.finish()),
         LogFormat::Json => Box::new(base.json().flatten_event(true).finish()),
     })
 }
@@ -137,16 +137,16 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(&json).unwrap()["value"],
             forged
         );
-        let human = written(LogFormat::Human, forged);
+        let text = written(LogFormat::Text, forged);
         assert!(
-            human.lines().count() == 1 && !human.contains('\x1b'),
-            "{human:?}"
+            text.lines().count() == 1 && !text.contains('\x1b'),
+            "{text:?}"
         );
     }
 
     #[test]
     fn invalid_filter_is_named_in_the_error() {
-        let error = subscriber(LogFormat::Human, "a=b=c", std::io::sink)
+        let error = subscriber(LogFormat::Text, "a=b=c", std::io::sink)
             .err()
             .unwrap();
         assert!(error.to_string().contains("`a=b=c`"), "{error}");

@@ -1,11 +1,11 @@
-//! The commands of the real binary: what they print, and how they end.
+//! The commands of the binary: output and exit codes.
 
 use std::fs;
 use std::process::{Command, Output};
 
 use doorward::config::SealingKey;
 
-use super::{Folder, GOOD};
+use super::support::{Folder, GOOD};
 
 fn doorward(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_doorward"))
@@ -20,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn check_ends_with_0_or_78() {
+fn check_exits_with_0_or_78() {
     let folder = Folder::with(GOOD);
     let file = folder.path("doorward.toml");
     let good = doorward(&["check", "--config", file.to_str().unwrap()]);
@@ -37,7 +37,7 @@ fn check_ends_with_0_or_78() {
         shown.contains("doorward.toml:2:10") && shown.contains("3 problems, nothing was started"),
         "{shown}"
     );
-    assert!(!shown.contains('\u{1b}'), "no colours where no terminal is");
+    assert!(!shown.contains('\u{1b}'), "no colors without a terminal");
 
     let run = doorward(&["run", "--config", file.to_str().unwrap()]);
     assert_eq!(run.status.code(), Some(78));
@@ -46,14 +46,14 @@ fn check_ends_with_0_or_78() {
     let absent = doorward(&["check", "--config", "/absent/doorward.toml"]);
     assert_eq!(absent.status.code(), Some(78));
     assert!(
-        text(&absent.stderr).contains("there is no such file"),
+        text(&absent.stderr).contains("no such file"),
         "{}",
         text(&absent.stderr)
     );
 }
 
 #[test]
-fn the_environment_of_the_process_is_read() {
+fn process_environment_is_read() {
     let folder = Folder::with(GOOD);
     let ended = Command::new(env!("CARGO_BIN_EXE_doorward"))
         .args([
@@ -70,7 +70,7 @@ fn the_environment_of_the_process_is_read() {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_64_and_help_with_0() {
+fn invalid_command_line_exits_with_64_and_help_with_0() {
     let wrong: [&[&str]; 8] = [
         &["chekc"],
         &[],
@@ -105,7 +105,7 @@ fn a_wrong_command_line_ends_with_64_and_help_with_0() {
 }
 
 #[test]
-fn keygen_writes_a_key_once() {
+fn keygen_does_not_overwrite_a_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new.key");
     let first = doorward(&["keygen", "--out", file.to_str().unwrap()]);

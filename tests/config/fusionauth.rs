@@ -1,12 +1,12 @@
-//! A provider that is a FusionAuth: what it needs, and what is refused.
+//! FusionAuth providers: required keys, errors and warnings.
 
 use doorward::config::{Config, Severity};
 use doorward::oidc::fusionauth::RefreshBy;
 use doorward::oidc::fusionauth::sender::SignatureKey;
 
-use super::{Folder, GOOD, problems, shown};
+use super::support::{Folder, GOOD, problems, shown};
 
-/// The good file with a FusionAuth, whose table goes on with `lines`.
+/// The valid file with a FusionAuth provider, with `lines` in its table.
 fn text(lines: &str) -> String {
     let issuer = "issuer = \"https://login.example.com\"";
     let apps = GOOD.replace(
@@ -19,20 +19,24 @@ fn text(lines: &str) -> String {
 fn config(lines: &str) -> Config {
     let loaded = Folder::with(&text(lines))
         .load(&[])
-        .unwrap_or_else(|refused| panic!("{refused}"));
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.warnings.problems(), []);
     loaded.config
 }
 
 #[test]
-fn the_least_is_its_kind() {
+fn kind_alone_uses_defaults() {
     let config = config("");
-    let own = config.providers[0].dialect.fusionauth().unwrap();
+    let fusionauth = config.providers[0].dialect.fusionauth().unwrap();
     assert_eq!(
-        (own.refresh_by, own.require_registration),
+        (fusionauth.refresh_by, fusionauth.require_registration),
         (RefreshBy::Token, true)
     );
-    assert!(own.tenant_id.is_none() && own.api_key.is_none() && own.webhooks.is_none());
+    assert!(
+        fusionauth.tenant_id.is_none()
+            && fusionauth.api_key.is_none()
+            && fusionauth.webhooks.is_none()
+    );
     assert!(
         config
             .apps
@@ -44,7 +48,7 @@ fn the_least_is_its_kind() {
 }
 
 #[test]
-fn everything_it_can_have_is_read_and_no_secret_is_shown() {
+fn all_keys_are_read_and_no_secret_is_shown() {
     let config = config(
         "discovery_url = \"https://login.example.com/x/.well-known/openid-configuration\"\n\
          tenant_id = \"30663132-6464-6665-3032-326466613934\"\nrefresh_by = \"jwt-refresh\"\n\
@@ -53,16 +57,16 @@ fn everything_it_can_have_is_read_and_no_secret_is_shown() {
          password_file = \"secrets/webhook-password\"\nheader = \"X-Webhook-Key\"\n\
          header_secret_file = \"secrets/webhook-key\"\n",
     );
-    let own = config.providers[0].dialect.fusionauth().unwrap();
+    let fusionauth = config.providers[0].dialect.fusionauth().unwrap();
     assert_eq!(
-        (own.refresh_by, own.require_registration),
+        (fusionauth.refresh_by, fusionauth.require_registration),
         (RefreshBy::JwtRefresh, false)
     );
-    assert_eq!(own.api_key.as_ref().unwrap().expose(), "hunter2");
-    let proofs = own.webhooks.as_ref().unwrap();
-    assert!(matches!(proofs.signature, Some(SignatureKey::KeySet)));
-    assert_eq!(proofs.basic.as_ref().unwrap().expose(), "hook:hunter2");
-    assert_eq!(proofs.header.as_ref().unwrap().0, "x-webhook-key");
+    assert_eq!(fusionauth.api_key.as_ref().unwrap().expose(), "hunter2");
+    let sender = fusionauth.webhooks.as_ref().unwrap();
+    assert!(matches!(sender.signature, Some(SignatureKey::KeySet)));
+    assert_eq!(sender.basic.as_ref().unwrap().expose(), "hook:hunter2");
+    assert_eq!(sender.header.as_ref().unwrap().0, "x-webhook-key");
     assert!(
         config
             .apps
@@ -73,30 +77,30 @@ fn everything_it_can_have_is_read_and_no_secret_is_shown() {
 }
 
 #[test]
-fn a_shared_secret_is_one_of_its_own() {
+fn hmac_secret_is_read_and_a_short_one_warned_about() {
     let hmac = "[providers.login.webhooks]\nsignature = \"hmac\"\nsignature_secret_file = ";
     let config = config(&format!("{hmac}\"secrets/webhook-signature\"\n"));
-    let proofs = config.providers[0]
+    let sender = config.providers[0]
         .dialect
         .fusionauth()
         .unwrap()
         .webhooks
         .as_ref()
         .unwrap();
-    let Some(SignatureKey::Shared(secret)) = &proofs.signature else {
+    let Some(SignatureKey::Shared(secret)) = &sender.signature else {
         panic!("a shared secret")
     };
     assert_eq!(secret.expose().as_slice(), "hunter2 ".repeat(8).as_bytes());
     let short = problems(&text(&format!("{hmac}\"store.secret\"\n")));
     assert_eq!(short.len(), 1, "{}", shown(&short));
     assert!(
-        short[0].severity == Severity::Advice && short[0].message.contains("can be guessed"),
+        short[0].severity == Severity::Warning && short[0].message.contains("enough to be guessed"),
         "{short:?}"
     );
 }
 
 #[test]
-fn its_issuer_may_be_a_bare_name() {
+fn issuer_may_be_plain_text() {
     let bare = |lines| {
         text(lines).replace(
             "issuer = \"https://login.example.com\"",
@@ -110,7 +114,7 @@ fn its_issuer_may_be_a_bare_name() {
         ("providers.login.issuer", Severity::Error)
     );
     assert!(
-        found[0].message.contains("`discovery_url` is needed"),
+        found[0].message.contains("`discovery_url` is required"),
         "{found:?}"
     );
     let discovery =
@@ -126,25 +130,29 @@ fn its_issuer_may_be_a_bare_name() {
 }
 
 #[test]
-fn what_cannot_be_is_one_problem_at_its_key() {
+fn invalid_value_is_one_problem_at_its_key() {
     let hooks = |lines: &str| format!("[providers.login.webhooks]\n{lines}\n");
     let cases = [
         (
             "tenant_id = \"default\"\n".to_owned(),
             "providers.login.tenant_id",
-            "not a tenant's id",
+            "is not a tenant ID",
         ),
         (
             "refresh_by = \"magic\"\n".to_owned(),
             "providers.login.refresh_by",
-            "`magic` is not known",
+            "unknown value `magic`",
         ),
         (
             "api_key_file = \"absent\"\n".to_owned(),
             "providers.login.api_key_file",
             "no such file",
         ),
-        (hooks(""), "providers.login.webhooks", "anybody could send"),
+        (
+            hooks(""),
+            "providers.login.webhooks",
+            "are not authenticated",
+        ),
         (
             hooks("signature = \"hmac\""),
             "providers.login.webhooks.signature_secret_file",
@@ -153,7 +161,7 @@ fn what_cannot_be_is_one_problem_at_its_key() {
         (
             hooks("signature = \"jwks\"\nsignature_secret_file = \"secrets/webhook-key\""),
             "providers.login.webhooks.signature_secret_file",
-            "is for signatures by HMAC",
+            "without HMAC signatures",
         ),
         (
             hooks("username = \"hook\""),
@@ -168,7 +176,7 @@ fn what_cannot_be_is_one_problem_at_its_key() {
         (
             hooks("username = \"a:b\"\npassword_file = \"store.secret\""),
             "providers.login.webhooks.username",
-            "cannot be a user name",
+            "invalid user name",
         ),
         (
             hooks("header = \"X-Key\""),
@@ -178,7 +186,7 @@ fn what_cannot_be_is_one_problem_at_its_key() {
         (
             hooks("header = \"X Key\"\nheader_secret_file = \"store.secret\""),
             "providers.login.webhooks.header",
-            "header's name",
+            "invalid header name",
         ),
         (
             hooks(
@@ -186,7 +194,7 @@ fn what_cannot_be_is_one_problem_at_its_key() {
                  password_file = \"store.secret\"",
             ),
             "providers.login.webhooks.header",
-            "into this header too",
+            "use this header too",
         ),
     ];
     for (lines, key, message) in cases {
@@ -205,7 +213,7 @@ fn what_cannot_be_is_one_problem_at_its_key() {
 }
 
 #[test]
-fn its_keys_are_for_it_only() {
+fn keys_are_rejected_for_other_providers() {
     let webhooks = "[providers.login.webhooks]\nsignature = \"jwks\"\n";
     for (key, lines) in [
         (
@@ -228,13 +236,13 @@ fn its_keys_are_for_it_only() {
 }
 
 #[test]
-fn sessions_rest_on_access_tokens_unless_registration_is_no_matter() {
-    let resting_on_id = |lines: &str| text(lines).replace("session_jwt = \"access\"\n", "");
+fn sessions_with_id_tokens_need_unchecked_registration() {
+    let with_id_tokens = |lines: &str| text(lines).replace("session_jwt = \"access\"\n", "");
     for (lines, message) in [
-        ("", "whether the person is registered"),
-        ("refresh_by = \"jwt-refresh\"\n", "brings no ID token"),
+        ("", "neither the user's registration"),
+        ("refresh_by = \"jwt-refresh\"\n", "returns no ID token"),
     ] {
-        let found = problems(&resting_on_id(lines));
+        let found = problems(&with_id_tokens(lines));
         let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(
             keys,
@@ -251,13 +259,13 @@ fn sessions_rest_on_access_tokens_unless_registration_is_no_matter() {
         );
     }
     assert_eq!(
-        problems(&resting_on_id("require_registration = false\n")),
+        problems(&with_id_tokens("require_registration = false\n")),
         []
     );
 }
 
 #[test]
-fn a_frame_of_another_site_brings_no_cookie_which_is_said() {
+fn frontchannel_logout_of_other_site_is_warned_about() {
     let with = |issuer: &str| {
         let text = GOOD.replace(
             "client_id = \"forum\"",
@@ -276,7 +284,7 @@ fn a_frame_of_another_site_brings_no_cookie_which_is_said() {
         assert_eq!(found.len(), 1, "{elsewhere}: {}", shown(&found));
         assert_eq!(
             (found[0].key.as_str(), found[0].severity),
-            ("apps.forum.frontchannel_logout", Severity::Advice)
+            ("apps.forum.frontchannel_logout", Severity::Warning)
         );
     }
     let folder = Folder::with(&GOOD.replace(

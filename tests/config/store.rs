@@ -1,21 +1,21 @@
-//! Where the store is: what a URL and `[store.redis]` come to, and that no password is shown on the way.
+//! `[store]`: URLs, `[store.redis]` and the journal, and that no password is shown.
 
-use doorward::config::{StoreConfig, StorePlace};
+use doorward::config::{Severity, StoreBackend, StoreConfig};
 use doorward::store::{RedisNode, RedisSettings, Topology};
 
-use super::*;
+use super::support::{Folder, GOOD, edited, problems, shown};
 
 fn store(lines: &str) -> StoreConfig {
     let loaded = Folder::with(&edited("url = \"memory:\"", lines))
         .load(&[])
-        .unwrap_or_else(|refused| panic!("{refused}"));
+        .unwrap_or_else(|error| panic!("{error}"));
     loaded.config.store
 }
 
 fn redis(lines: &str) -> RedisSettings {
-    match store(lines).place {
-        StorePlace::Redis(settings) => *settings,
-        StorePlace::Memory { .. } => panic!("not in memory"),
+    match store(lines).backend {
+        StoreBackend::Redis(settings) => *settings,
+        StoreBackend::Memory { .. } => panic!("not Redis"),
     }
 }
 
@@ -27,28 +27,29 @@ fn node(host: &str, port: u16) -> RedisNode {
 }
 
 #[test]
-fn the_store_is_this_process_by_default() {
+fn memory_store_is_the_default() {
     let store = store("max_entries = 7");
     assert!(
-        matches!(store.place, StorePlace::Memory { journal_file: None }) && store.max_entries == 7
+        matches!(store.backend, StoreBackend::Memory { journal_file: None })
+            && store.max_entries == 7
     );
 }
 
 #[test]
-fn a_journal_is_beside_the_configuration() {
+fn journal_path_is_relative_to_the_configuration() {
     let folder = Folder::with(&edited(
         "url = \"memory:\"",
         "journal_file = \"ended.journal\"",
     ));
     let config = folder.load(&[]).unwrap().config;
-    let StorePlace::Memory { journal_file } = config.store.place else {
-        panic!("not in memory")
+    let StoreBackend::Memory { journal_file } = config.store.backend else {
+        panic!("a Redis store")
     };
     assert_eq!(journal_file, Some(folder.path("ended.journal")));
 }
 
 #[test]
-fn a_url_is_enough() {
+fn url_alone_uses_defaults() {
     let settings = redis("url = \"redis://redis.internal\"");
     assert_eq!(settings.nodes, [node("redis.internal", 6379)]);
     assert!(
@@ -67,7 +68,7 @@ fn a_url_is_enough() {
 }
 
 #[test]
-fn a_url_says_who_we_are_where_and_how() {
+fn url_has_login_host_and_database() {
     let settings = redis("url = \"rediss://door%40ward:hunt%2Fer4@[::1]:7000/12\"");
     assert_eq!(settings.nodes, [node("::1", 7000)]);
     assert_eq!(settings.database, 12);
@@ -82,7 +83,7 @@ fn a_url_says_who_we_are_where_and_how() {
 }
 
 #[test]
-fn files_hold_password_and_authority() {
+fn password_and_ca_are_read_from_files() {
     let settings = redis(
         "url = \"rediss://cache:6380\"\n[store.redis]\nusername = \"doorward\"\npassword_file = \"secrets/redis\"\n\
          ca_file = \"tls/ca.pem\"\nkey_prefix = \"blue:\"\ntimeout = \"3s\"",
@@ -107,7 +108,7 @@ fn files_hold_password_and_authority() {
 }
 
 #[test]
-fn a_cluster_or_sentinels_have_several_nodes() {
+fn cluster_and_sentinel_have_several_nodes() {
     let settings =
         redis("url = \"redis://a\"\n[store.redis]\ncluster = true\nnodes = [\"b:1\", \"[::2]\"]");
     assert_eq!(
@@ -133,33 +134,33 @@ fn a_cluster_or_sentinels_have_several_nodes() {
     );
     assert!(
         settings.login.is_none(),
-        "who we are at the Sentinels is not who we are at the Redis"
+        "the login at the Sentinels is separate"
     );
 }
 
 #[test]
-fn the_environment_can_hold_the_whole_url() {
+fn url_from_environment_is_masked() {
     let folder = Folder::with(GOOD);
     let config = folder
         .load(&[("DOORWARD_STORE__URL", "rediss://:hunter3@cache")])
         .unwrap()
         .config;
-    let StorePlace::Redis(settings) = &config.store.place else {
-        panic!("not in memory")
+    let StoreBackend::Redis(settings) = &config.store.backend else {
+        panic!("not Redis")
     };
     assert_eq!(
         settings.login.as_ref().unwrap().password.expose(),
         "hunter3"
     );
     assert!(!format!("{config:?}").contains("hunter3"), "{config:?}");
-    let refused = folder
+    let error = folder
         .load(&[("DOORWARD_STORE__URL", "rediss://:hunter3@cache/x")])
         .unwrap_err();
-    assert!(!refused.render(false).contains("hunter3"), "{refused}");
+    assert!(!error.render(false).contains("hunter3"), "{error}");
 }
 
 #[test]
-fn no_password_is_shown_however_wrong_the_url() {
+fn password_of_invalid_url_is_not_shown() {
     let wrong = [
         "redis://:hunter3@a/x",
         "redis://u:hun/hunter3@a",
@@ -167,33 +168,33 @@ fn no_password_is_shown_however_wrong_the_url() {
         "http://u:hunter3@a",
     ];
     for url in wrong {
-        let refused = Folder::with(&edited("\"memory:\"", &format!("{url:?}")))
+        let error = Folder::with(&edited("\"memory:\"", &format!("{url:?}")))
             .load(&[])
             .unwrap_err();
-        assert!(!refused.render(false).contains("hunter3"), "{refused}");
+        assert!(!error.render(false).contains("hunter3"), "{error}");
         assert!(
-            !format!("{:?}", refused.problems()).contains("hunter3"),
-            "{refused}"
+            !format!("{:?}", error.problems()).contains("hunter3"),
+            "{error}"
         );
     }
 }
 
 #[test]
-fn what_is_not_used_or_not_safe_is_advised() {
-    let advice = |lines: &str| problems(&edited("url = \"memory:\"", lines));
-    let unused = advice("[store.redis]\ntimeout = \"2s\"");
+fn unused_table_and_plain_password_are_warned_about() {
+    let warnings = |lines: &str| problems(&edited("url = \"memory:\"", lines));
+    let unused = warnings("[store.redis]\ntimeout = \"2s\"");
     assert_eq!(
         (unused.len(), unused[0].key.as_str(), unused[0].severity),
-        (1, "store.redis", Severity::Advice)
+        (1, "store.redis", Severity::Warning)
     );
-    let open = advice("url = \"redis://:hunter2@cache\"");
+    let open = warnings("url = \"redis://:hunter2@cache\"");
     assert!(
-        open.len() == 1 && open[0].severity == Severity::Advice,
+        open.len() == 1 && open[0].severity == Severity::Warning,
         "{}",
         shown(&open)
     );
     assert!(
-        open[0].message.contains("over the network"),
+        open[0].message.contains("in plain text"),
         "{}",
         shown(&open)
     );
@@ -203,6 +204,6 @@ fn what_is_not_used_or_not_safe_is_advised() {
         "redis://:hunter2@[::1]",
         "rediss://:hunter2@cache",
     ] {
-        assert_eq!(advice(&format!("url = {url:?}")), [], "{url}");
+        assert_eq!(warnings(&format!("url = {url:?}")), [], "{url}");
     }
 }

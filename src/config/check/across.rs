@@ -1,5 +1,5 @@
-//! What no table can see by itself: names that others refer to, hosts that two apps share, an app that is
-//! Doorward itself. Works on what could be read, so that one bad key hides nothing else.
+//! Checks across tables: references by name, hosts of several apps, upstreams that are Doorward.
+//! They use the raw values, so that an error in one key does not hide others.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,16 +14,15 @@ use crate::session::cookie::is_named_after;
 use crate::types::net::{Origin, is_loopback_host};
 
 pub(super) fn check(raw: &RawConfig, root: &Location<'_>) {
-    const NO_APPS: &str =
-        "an app needs `provider`, `public_url`, `upstream` and `client_id`: `[apps.store]`";
+    const NO_APPS: &str = "add a table such as `[apps.store]` with `provider`, `public_url`, `upstream` and `client_id`";
     match &raw.apps {
-        None => root.refuse_missing("apps", NO_APPS),
-        Some(apps) if apps.is_empty() => root.key("apps").error("there is no app", NO_APPS),
+        None => root.missing("apps", NO_APPS),
+        Some(apps) if apps.is_empty() => root.key("apps").error("no app is configured", NO_APPS),
         Some(_) => {}
     }
     providers(raw, root);
     hosts(raw, root);
-    itself(raw, root);
+    upstreams(raw, root);
     app_cookies(raw, root);
 }
 
@@ -36,20 +35,23 @@ fn apps<'c, 'r>(
     apps.filter_map(move |(name, app)| Some((at.key(name), name.as_str(), app.as_ref()?)))
 }
 
-/// Every name by which an app refers to a provider: for logins, and for access tokens.
-fn wanted<'c, 'r>(raw: &'c RawConfig, root: &Location<'r>) -> Vec<(Location<'r>, &'c str)> {
-    let mut wanted = Vec::new();
+/// Every reference of an app to a provider: for logins, and for access tokens.
+fn provider_references<'c, 'r>(
+    raw: &'c RawConfig,
+    root: &Location<'r>,
+) -> Vec<(Location<'r>, &'c str)> {
+    let mut references = Vec::new();
     for (at, _, app) in apps(raw, root) {
-        wanted.extend(
+        references.extend(
             app.provider
                 .as_deref()
                 .map(|name| (at.key("provider"), name)),
         );
         let at = at.key("bearer").key("providers");
         let listed = token_issuers(app).enumerate();
-        wanted.extend(listed.filter_map(|(index, name)| Some((at.index(index), name?))));
+        references.extend(listed.filter_map(|(index, name)| Some((at.index(index), name?))));
     }
-    wanted
+    references
 }
 
 fn token_issuers(app: &RawApp) -> impl Iterator<Item = Option<&str>> {
@@ -67,14 +69,14 @@ fn providers(raw: &RawConfig, root: &Location<'_>) {
         .flatten()
         .map(|(name, _)| name.as_str())
         .collect();
-    let wanted = wanted(raw, root);
-    for (at, wanted) in wanted.iter().filter(|(_, wanted)| !known.contains(wanted)) {
+    let references = provider_references(raw, root);
+    for (at, name) in references.iter().filter(|(_, name)| !known.contains(name)) {
         let hint = if known.is_empty() {
-            format!("there is none: begin with `[providers.{wanted}]` and its `issuer`")
+            format!("add a table `[providers.{name}]` with its `issuer`")
         } else {
-            did_you_mean(wanted, known.iter().copied())
+            did_you_mean(name, known.iter().copied())
         };
-        at.error(format!("there is no provider {}", quoted(wanted)), hint);
+        at.error(format!("unknown provider {}", quoted(name)), hint);
     }
     one_issuer_each(raw, root);
     for (at, _, app) in apps(raw, root) {
@@ -87,20 +89,20 @@ fn providers(raw: &RawConfig, root: &Location<'_>) {
             frontchannel(provider, app, &at);
         }
     }
-    if !wanted.iter().all(|(_, name)| known.contains(name)) {
+    if !references.iter().all(|(_, name)| known.contains(name)) {
         return;
     }
     for unused in known
         .iter()
-        .filter(|name| !wanted.iter().any(|(_, wanted)| wanted == *name))
+        .filter(|name| !references.iter().any(|(_, used)| used == *name))
     {
         root.key("providers")
             .key(unused)
-            .advise("no app uses this provider", "");
+            .warning("no app uses this provider", "");
     }
 }
 
-/// A token names its provider by the issuer: two of one issuer could not be told apart.
+/// The `iss` claim selects the provider of a token, so the issuers of an app must differ.
 fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
     let issuer = |name: &str| {
         raw.providers
@@ -121,10 +123,9 @@ fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
                 .iter()
                 .find(|(other, known)| *known == issuer && *other != name)
             {
-                let what = format!("{} has the same issuer as {}", quoted(name), quoted(other));
                 at.index(index).error(
-                    what,
-                    "a token could not be told from the other's; list one of them",
+                    format!("{} has the same issuer as {}", quoted(name), quoted(other)),
+                    "list one of them: their tokens cannot be distinguished",
                 );
             }
             seen.push((name, issuer));
@@ -132,39 +133,47 @@ fn one_issuer_each(raw: &RawConfig, root: &Location<'_>) {
     }
 }
 
-/// In a frame of another site a browser sends no cookie, so nothing would ever end.
+/// Warns if front-channel logout cannot work, because browsers send no cookies in a frame of
+/// another site.
 fn frontchannel(provider: &RawProvider, app: &RawApp, at: &Location<'_>) {
     let host =
         |url: &Option<String>| Some(Url::parse(url.as_deref()?).ok()?.host_str()?.to_owned());
-    let theirs = host(&provider.discovery_url).or_else(|| host(&provider.issuer));
-    let (true, Some(ours), Some(theirs)) = (
-        app.frontchannel_logout == Some(true),
-        host(&app.public_url),
-        theirs,
-    ) else {
+    if app.frontchannel_logout != Some(true) {
+        return;
+    }
+    let Some(app_host) = host(&app.public_url) else {
         return;
     };
-    // Where registrable domains begin is known to browsers only; one label in common is never enough.
+    let Some(provider_host) = host(&provider.discovery_url).or_else(|| host(&provider.issuer))
+    else {
+        return;
+    };
+    // An approximation without the public suffix list: a site has at least two labels.
     let labels = |host: &str| {
         host.rsplit('.')
             .take(2)
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    if ours != theirs && (labels(&ours) != labels(&theirs) || labels(&ours).len() < 2) {
-        at.key("frontchannel_logout").advise(
-            format!("{} is not on the site of the provider {}, so nothing will ever end", quoted(ours), quoted(theirs)),
-            "in a frame of another site browsers send no cookie; use webhooks or back-channel logout",
+    let is_same_site = labels(&app_host) == labels(&provider_host) && labels(&app_host).len() >= 2;
+    if app_host != provider_host && !is_same_site {
+        at.key("frontchannel_logout").warning(
+            format!(
+                "front-channel logout will not work: {} and the provider {} are different sites",
+                quoted(app_host),
+                quoted(provider_host)
+            ),
+            "browsers send no cookies in a frame of another site; use back-channel logout or webhooks",
         );
     }
 }
 
-/// One origin of an app: who has it, and what its cookies are called there.
+/// An origin of an app, and the app's cookie name.
 struct Claimed<'c> {
     origin: Origin,
     app: &'c str,
     cookie_name: &'c str,
-    alias: bool,
+    is_alias: bool,
 }
 
 fn hosts(raw: &RawConfig, root: &Location<'_>) {
@@ -178,7 +187,7 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
         let aliases = listed
             .filter_map(|(index, url)| Some((at.key("aliases").index(index), url.as_ref()?, true)));
         let cookie_name = app.cookie_name.as_deref().unwrap_or(COOKIE_NAME);
-        for (at, url, alias) in main.chain(aliases) {
+        for (at, url, is_alias) in main.chain(aliases) {
             let Ok(origin) = Origin::parse(url) else {
                 continue;
             };
@@ -186,12 +195,15 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
                 origin,
                 app: name,
                 cookie_name,
-                alias,
+                is_alias,
             };
-            if let Some(other) = claimed.iter().find(|other| other.is_named_as(&claim)) {
-                let hint = "every host and port leads to one app, and is named once";
+            if let Some(other) = claimed
+                .iter()
+                .find(|other| other.has_same_host_and_port(&claim))
+            {
+                let hint = "each host and port belongs to one app and is listed once";
                 at.error(
-                    format!("{} is taken by the app {}", quoted(url), quoted(other.app)),
+                    format!("{} belongs to the app {}", quoted(url), quoted(other.app)),
                     hint,
                 );
             } else if let Some(other) = claimed
@@ -200,10 +212,10 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
             {
                 at.error(
                     format!(
-                        "the app {} is on the same host; cookies ignore ports",
+                        "the app {} has the same host and cookie name, and cookies ignore ports",
                         quoted(other.app)
                     ),
-                    "give each a host of its own, or one of them another `cookie_name`",
+                    "use another host, or set another `cookie_name` for one of them",
                 );
             }
             claimed.push(claim);
@@ -212,19 +224,19 @@ fn hosts(raw: &RawConfig, root: &Location<'_>) {
 }
 
 impl Claimed<'_> {
-    fn is_named_as(&self, other: &Self) -> bool {
+    fn has_same_host_and_port(&self, other: &Self) -> bool {
         self.origin.host() == other.origin.host() && self.origin.port() == other.origin.port()
     }
 
     fn shares_cookies_with(&self, other: &Self) -> bool {
-        let both_apps = self.app != other.app && !self.alias && !other.alias;
+        let both_apps = self.app != other.app && !self.is_alias && !other.is_alias;
         both_apps
             && self.origin.host() == other.origin.host()
             && self.cookie_name == other.cookie_name
     }
 }
 
-/// A cookie of doorward's own, of whichever app: taking it away would log people out.
+/// Rejects Doorward's own cookies of any app: removing them would log users out.
 fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
     let stems =
         || apps(raw, root).map(|(_, _, app)| app.cookie_name.as_deref().unwrap_or(COOKIE_NAME));
@@ -240,15 +252,15 @@ fn app_cookies(raw: &RawConfig, root: &Location<'_>) {
                 continue;
             };
             if stems().any(|stem| is_named_after(stem, name)) {
-                let hint = "the app's own cookies; doorward's are taken away by themselves";
+                let hint = "list only cookies of the app: doorward removes its own";
                 at.key("name")
-                    .error(format!("{} is one of doorward's own", quoted(name)), hint);
+                    .error(format!("{} is a cookie of doorward", quoted(name)), hint);
             }
         }
     }
 }
 
-fn itself(raw: &RawConfig, root: &Location<'_>) {
+fn upstreams(raw: &RawConfig, root: &Location<'_>) {
     let listen = raw
         .server
         .as_ref()
@@ -260,20 +272,20 @@ fn itself(raw: &RawConfig, root: &Location<'_>) {
         };
         let is_same = match (listen.strip_prefix("unix:"), upstream.strip_prefix("unix:")) {
             (Some(one), Some(other)) => one == other,
-            (None, None) => Origin::parse(upstream).is_ok_and(|origin| leads_to(&origin, listen)),
+            (None, None) => Origin::parse(upstream).is_ok_and(|origin| reaches(&origin, listen)),
             (Some(_), None) | (None, Some(_)) => false,
         };
         if is_same {
-            let hint = "name the address of the app itself, and let doorward listen at another";
+            let hint = "set the address of the app, or change `server.listen`";
             at.key("upstream").error(
-                format!("{} is where doorward itself listens", quoted(upstream)),
+                format!("{} is the address of doorward itself", quoted(upstream)),
                 hint,
             );
         }
     }
 }
 
-fn leads_to(origin: &Origin, listen: &str) -> bool {
+fn reaches(origin: &Origin, listen: &str) -> bool {
     let Ok(listen) = listen.parse::<SocketAddr>() else {
         return false;
     };

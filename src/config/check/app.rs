@@ -1,4 +1,4 @@
-//! `[apps.NAME]`: where an app is, inside and outside, and how it is guarded.
+//! `[apps.NAME]`: public URL, upstream, sessions and access policy of an app.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use super::super::files::Folder;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
 use super::super::settings::AppConfig;
-use super::super::values::{self, HumanDuration};
+use super::super::values::HumanDuration;
 use super::session::limits;
 use super::{
-    app_logout, bearer, client, elements, name_is_good, native, rules, server, upstream_tls, wait,
-    web_origins,
+    app_logout, bearer, check_name, client, elements, headers, native, nonzero, rules, server,
+    upstream_tls, web_origins,
 };
 use crate::auth::app::{AuthSettings, OnReuse, RevocationMode, Userinfo};
 use crate::policy::app::{App, OptionalEndpoints};
@@ -28,9 +28,10 @@ use crate::upstream::{UpstreamProtocol, UpstreamSettings, UpstreamUrl};
 const PREFIX: &str = "/.doorward";
 pub(super) const COOKIE_NAME: &str = "doorward";
 const MAX_COOKIE_NAME: usize = 32;
-const MAX_KEPT_FORM: u32 = 64 * 1024;
+/// The default of `preserve_post_max_bytes`.
+const PRESERVE_POST_MAX_BYTES: u32 = 64 * 1024;
 
-/// Longest grace that can be set.
+/// The longest `outage_grace`.
 const MAX_GRACE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn check(
@@ -40,7 +41,7 @@ pub(super) fn check(
     folder: &Folder,
     defaults: Limits,
 ) -> Option<AppConfig> {
-    name_is_good(name, at);
+    check_name(name, at);
     let provider = at.required(
         "provider",
         raw.provider.take(),
@@ -51,7 +52,7 @@ pub(super) fn check(
     let public_url = at.required(
         "public_url",
         public_url,
-        "where people reach the app: `https://store.example.com`",
+        "the URL of the app for browsers, such as `https://store.example.com`",
     );
     let origin = public_url.and_then(|url| public_origin(&url, &at.key("public_url"), allow_http));
     let aliases = elements(raw.aliases.take(), &at.key("aliases"))
@@ -64,11 +65,11 @@ pub(super) fn check(
     let client = client::check(&mut raw, callback, at, folder);
     let cookie_name = cookie_name(raw.cookie_name.take(), &at.key("cookie_name"));
     let limits = limits(raw.idle_timeout, raw.absolute_timeout, at, defaults);
-    let allowed_ambiguities = rules::allowed(
+    let allowed_ambiguities = rules::ambiguities(
         raw.allow_ambiguous_paths.take(),
         &at.key("allow_ambiguous_paths"),
     );
-    let headers = rules::headers(raw.headers.take(), &at.key("headers"));
+    let headers = headers::check(raw.headers.take(), &at.key("headers"));
     let auth_methods = if raw.bearer.is_some() {
         AuthMethods::BOTH
     } else {
@@ -80,9 +81,11 @@ pub(super) fn check(
     let background_paths =
         rules::background_paths(raw.background_paths.take(), &at.key("background_paths"));
     let background_paths = BackgroundPaths::new(background_paths, case_insensitive);
-    let (native, takes_tokens) = (raw.native.take(), raw.bearer.is_some());
-    let native =
-        native.and_then(|raw| native::check(raw, &at.key("native"), client.as_ref(), takes_tokens));
+    let accepts_bearer = raw.bearer.is_some();
+    let native = raw
+        .native
+        .take()
+        .and_then(|raw| native::check(raw, &at.key("native"), client.as_ref(), accepts_bearer));
     let names: Vec<&str> = headers
         .iter()
         .map(|template| template.name().as_str())
@@ -93,10 +96,10 @@ pub(super) fn check(
         .map(|raw| bearer::check(raw, &names, &at.key("bearer")));
     let offers = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
-        // Follows from the provider.
+        // Set when the providers are known.
         fusionauth_webhooks: false,
     };
-    let max_kept_form = max_kept_form(
+    let max_kept_form = preserve_post_max_bytes(
         raw.preserve_post_max_bytes,
         &at.key("preserve_post_max_bytes"),
     );
@@ -109,13 +112,19 @@ pub(super) fn check(
     let auth = auth_settings(&raw, at);
     let upstream = upstream_settings(raw, at, folder);
 
-    let (origin, client, provider) = (origin?, client?, ProviderName::new(provider?));
-    let (takes_tokens, bearer) = match bearer {
+    let origin = origin?;
+    let client = client?;
+    let provider = ProviderName::new(provider?);
+    let (bearer_policy, bearer) = match bearer {
         Some(bearer) => {
             let bearer = bearer?;
             (
                 Some(bearer.policy),
-                Some(bearer.verification.of_app(&provider, &client.audiences)),
+                Some(
+                    bearer
+                        .verification
+                        .with_defaults(&provider, &client.audiences),
+                ),
             )
         }
         None => (None, None),
@@ -138,7 +147,7 @@ pub(super) fn check(
         max_kept_form,
         websocket_origins,
         native,
-        bearer: takes_tokens,
+        bearer: bearer_policy,
     };
     Some(AppConfig {
         policy,
@@ -152,35 +161,19 @@ pub(super) fn check(
 }
 
 fn auth_settings(raw: &RawApp, at: &Location<'_>) -> AuthSettings {
-    let outage_grace = raw.outage_grace.map_or(Duration::ZERO, |span| span.0);
+    let outage_grace = raw
+        .outage_grace
+        .map_or(Duration::ZERO, |duration| duration.0);
     if outage_grace > MAX_GRACE {
-        let hint =
-            "at most `\"1h\"`; so long would somebody go on whom the provider no longer lets in";
-        at.key("outage_grace").error(
-            format!("{} s is too much grace", outage_grace.as_secs()),
-            hint,
-        );
+        let hint = "at most `\"1h\"`: users that the provider has locked keep access for this long";
+        at.key("outage_grace")
+            .error(format!("{} s is too long", outage_grace.as_secs()), hint);
     }
     AuthSettings {
-        userinfo: match raw.userinfo.unwrap_or(values::Userinfo::WhenNeeded) {
-            values::Userinfo::WhenNeeded => Userinfo::WhenNeeded,
-            values::Userinfo::Never => Userinfo::Never,
-        },
-        on_refresh_token_reuse: match raw
-            .on_refresh_token_reuse
-            .unwrap_or(values::OnReuse::EndSession)
-        {
-            values::OnReuse::EndSession => OnReuse::EndSession,
-            values::OnReuse::Refuse => OnReuse::Refuse,
-        },
+        userinfo: raw.userinfo.unwrap_or(Userinfo::WhenNeeded),
+        on_refresh_token_reuse: raw.on_refresh_token_reuse.unwrap_or(OnReuse::EndSession),
         outage_grace,
-        revocation: match raw
-            .revocation_mode
-            .unwrap_or(values::RevocationMode::FailOpen)
-        {
-            values::RevocationMode::FailOpen => RevocationMode::FailOpen,
-            values::RevocationMode::FailClosed => RevocationMode::FailClosed,
-        },
+        revocation: raw.revocation_mode.unwrap_or(RevocationMode::FailOpen),
     }
 }
 
@@ -192,32 +185,26 @@ fn upstream_settings(
     let url = at.required(
         "upstream",
         raw.upstream.take(),
-        "where the app itself is: `http://127.0.0.1:3000`",
+        "the address of the app, such as `http://127.0.0.1:3000`",
     );
     let url = url.and_then(|text| upstream(&text, &at.key("upstream")));
     let tls = upstream_tls::check(&mut raw, url.as_ref(), at, folder);
-    let protocol = match raw
-        .upstream_protocol
-        .unwrap_or(values::UpstreamProtocol::Http1)
-    {
-        values::UpstreamProtocol::Http1 => UpstreamProtocol::Http1,
-        values::UpstreamProtocol::Http2 => UpstreamProtocol::Http2,
-    };
+    let protocol = raw.upstream_protocol.unwrap_or(UpstreamProtocol::Http1);
     let ping_interval = raw
         .upstream_ping_interval
-        .map(|span| ping_interval(span, protocol, at));
+        .map(|interval| ping_interval(interval, protocol, at));
     let connect_timeout = raw
         .connect_timeout
-        .map(|span| wait(span, &at.key("connect_timeout")));
+        .map(|duration| nonzero(duration, &at.key("connect_timeout")));
     let response_timeout = raw
         .response_timeout
-        .map(|span| wait(span, &at.key("response_timeout")));
+        .map(|duration| nonzero(duration, &at.key("response_timeout")));
     let stream_idle_timeout = raw
         .stream_idle_timeout
-        .map(|span| wait(span, &at.key("stream_idle_timeout")));
+        .map(|duration| nonzero(duration, &at.key("stream_idle_timeout")));
     let stream_max_age = raw
         .stream_max_age
-        .map(|span| wait(span, &at.key("stream_max_age")));
+        .map(|duration| nonzero(duration, &at.key("stream_max_age")));
 
     let mut settings = UpstreamSettings::at(url?);
     let tls = tls?;
@@ -239,15 +226,15 @@ fn public_origin(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Orig
     let origin = match Origin::parse(text) {
         Ok(origin) => origin,
         Err(error) => {
-            let hint = "scheme, host and port if it is unusual: `https://store.example.com`";
+            let hint = "scheme, host and non-default port, such as `https://store.example.com`";
             at.error(format!("{} is not an origin: {error}", quoted(text)), hint);
             return None;
         }
     };
     if !origin.is_secure() && !origin.is_loopback() && !allow_http {
-        let hint = "use https; over http, whoever is on the way can take the session";
+        let hint = "use https: over http, an attacker on the network can steal the session";
         at.error(
-            format!("{} is not https, and not this machine", quoted(text)),
+            format!("{} is neither https nor a loopback address", quoted(text)),
             hint,
         );
         return None;
@@ -268,12 +255,12 @@ fn upstream(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
             return None;
         }
     };
-    if let UpstreamUrl::Https(place) = &url
-        && ServerName::try_from(place.host.trim_matches(['[', ']'])).is_err()
+    if let UpstreamUrl::Https(authority) = &url
+        && ServerName::try_from(authority.host.trim_matches(['[', ']'])).is_err()
     {
         at.error(
             format!(
-                "{} names no host that a certificate could name",
+                "the host of {} is not a valid name for a certificate",
                 quoted(text)
             ),
             HINT,
@@ -283,49 +270,47 @@ fn upstream(text: &str, at: &Location<'_>) -> Option<UpstreamUrl> {
     Some(url)
 }
 
-fn ping_interval(span: HumanDuration, protocol: UpstreamProtocol, at: &Location<'_>) -> Duration {
+fn ping_interval(
+    interval: HumanDuration,
+    protocol: UpstreamProtocol,
+    at: &Location<'_>,
+) -> Duration {
     let at = at.key("upstream_ping_interval");
     if protocol == UpstreamProtocol::Http1 {
         at.error(
             "HTTP/1.1 has no pings",
-            "take the key away, or set `upstream_protocol = \"http2\"`",
+            "remove the key, or set `upstream_protocol = \"http2\"`",
         );
     }
-    wait(span, &at)
+    nonzero(interval, &at)
 }
 
 fn prefix(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(prefix) = raw else {
         return PREFIX.to_owned();
     };
-    let good = |segment: &str| {
-        let plain =
+    let is_plain = |segment: &str| {
+        let is_plain_byte =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        !matches!(segment, "" | "." | "..") && segment.bytes().all(plain)
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain_byte)
     };
-    let is_good = prefix
+    let is_valid = prefix
         .strip_prefix('/')
-        .is_some_and(|rest| rest.split('/').all(good))
+        .is_some_and(|rest| rest.split('/').all(is_plain))
         && prefix.len() <= 64;
-    if !is_good {
-        let hint = "such as `/.doorward`: letters, digits and `-._~`, no slash at the end";
-        at.error(
-            format!(
-                "{} cannot be the path of doorward's own pages",
-                quoted(&prefix)
-            ),
-            hint,
-        );
+    if !is_valid {
+        let hint = "such as `/.doorward`: letters, digits and `-._~`, no trailing slash";
+        at.error(format!("invalid path prefix {}", quoted(&prefix)), hint);
     }
     prefix
 }
 
-fn max_kept_form(raw: Option<u32>, at: &Location<'_>) -> usize {
-    let bytes = raw.unwrap_or(MAX_KEPT_FORM);
+fn preserve_post_max_bytes(raw: Option<u32>, at: &Location<'_>) -> usize {
+    let bytes = raw.unwrap_or(PRESERVE_POST_MAX_BYTES);
     if bytes != 0 && !(1024..=1024 * 1024).contains(&bytes) {
         at.error(
-            format!("{} is no sensible limit", quoted(bytes)),
-            "from 1024 to 1048576 bytes, or 0 to keep none",
+            format!("{} is out of range", quoted(bytes)),
+            "from 1024 to 1048576 bytes, or 0 to preserve none",
         );
     }
     usize::try_from(bytes).unwrap_or_default()
@@ -335,14 +320,11 @@ fn cookie_name(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(name) = raw else {
         return COOKIE_NAME.to_owned();
     };
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    // No `_`: what stands behind one tells our cookies apart, so one name could look like another's.
-    if name.is_empty() || name.len() > MAX_COOKIE_NAME || !name.bytes().all(good) {
-        let hint = "lower-case letters a to z, digits and `-`, at most 32 of them";
-        at.error(
-            format!("{} cannot be what our cookies are called", quoted(&name)),
-            hint,
-        );
+    // No `_`: it separates this name from the suffix, so names with it could collide.
+    let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > MAX_COOKIE_NAME || !name.bytes().all(is_valid) {
+        let hint = "at most 32 lower-case letters, digits and `-`";
+        at.error(format!("invalid cookie name {}", quoted(&name)), hint);
     }
     name
 }

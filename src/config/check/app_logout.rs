@@ -1,20 +1,20 @@
-//! `app_cookies`, `app_logout_path` and `app_logout_method`: what ends the backend's own session.
+//! `app_cookies`, `app_logout_path` and `app_logout_method`: the end of the app's own session.
 
 use http::Method;
 
+use super::super::keywords::AppLogoutMethod;
 use super::super::raw::{List, RawApp, RawAppCookie};
 use super::super::report::{Location, quoted};
-use super::super::values::AppLogoutMethod;
 use super::elements;
 use crate::policy::app::{AppLogout, AppLogoutPolicy};
 use crate::session::app_cookie::{AppCookie, AppCookieError};
 use crate::types::net::Origin;
 use crate::types::target::Target;
 
-/// Most cookies: each is a line of every logout's answer.
-const MOST: usize = 16;
+/// The most cookies: each is a `Set-Cookie` header of every logout response.
+const MAX_COOKIES: usize = 16;
 
-/// Takes the keys out of `raw`. `origin` is where the app is, once that is known.
+/// Takes the keys out of `raw`. `origin` is the app's origin, if it is valid.
 pub(super) fn check(
     raw: &mut RawApp,
     origin: Option<&Origin>,
@@ -22,17 +22,17 @@ pub(super) fn check(
     at: &Location<'_>,
 ) -> AppLogoutPolicy {
     let cookies = cookies(raw.app_cookies.take(), origin, &at.key("app_cookies"));
-    let url = raw.app_logout_path.take();
-    if url.is_none() && raw.app_logout_method.is_some() {
-        let hint = "name the app's own logout with `app_logout_path`, or take the key away";
+    let path = raw.app_logout_path.take();
+    if path.is_none() && raw.app_logout_method.is_some() {
+        let hint = "set `app_logout_path`, or remove this key";
         at.key("app_logout_method")
-            .error("there is no `app_logout_path`", hint);
+            .error("`app_logout_method` needs `app_logout_path`", hint);
     }
     let method = match raw.app_logout_method.unwrap_or(AppLogoutMethod::Get) {
         AppLogoutMethod::Get => Method::GET,
         AppLogoutMethod::Post => Method::POST,
     };
-    let target = url.and_then(|url| target(url, prefix, &at.key("app_logout_path")));
+    let target = path.and_then(|path| target(path, prefix, &at.key("app_logout_path")));
     AppLogoutPolicy {
         cookies: cookies.iter().filter_map(AppCookie::expire).collect(),
         logout: target.map(|target| AppLogout { method, target }),
@@ -45,21 +45,22 @@ fn cookies(
     at: &Location<'_>,
 ) -> Vec<AppCookie> {
     let mut cookies: Vec<AppCookie> = Vec::new();
-    if raw.as_ref().is_some_and(|list| list.len() > MOST) {
+    if raw.as_ref().is_some_and(|list| list.len() > MAX_COOKIES) {
         at.error(
-            "these are too many cookies",
-            format!("at most {MOST}: those that hold the app's own session"),
+            "too many cookies",
+            format!("at most {MAX_COOKIES}: list those that identify the user"),
         );
     }
     for (at, raw) in elements(raw, at) {
-        let hint = "as the app sets it: `{ name = \"PHPSESSID\" }`, with `path` and `domain` if it has them";
+        let hint =
+            "as the app sets it, such as `{ name = \"PHPSESSID\" }`, with its `path` and `domain`";
         let (Some(name), Some(origin)) = (at.required("name", raw.name, hint), origin) else {
             continue;
         };
         let path = raw.path.as_deref().unwrap_or("/");
         match AppCookie::new(&name, path, raw.domain.as_deref(), origin) {
             Ok(cookie) if cookies.contains(&cookie) => {
-                at.error("this cookie is there twice", "name each once")
+                at.error("duplicate cookie", "list each cookie once")
             }
             Ok(cookie) => cookies.push(cookie),
             Err(error) => {
@@ -69,7 +70,10 @@ fn cookies(
                     AppCookieError::Domain => ("domain", raw.domain.as_deref().unwrap_or_default()),
                 };
                 at.key(key).error(
-                    format!("{} cannot be a cookie of this app: {error}", quoted(value)),
+                    format!(
+                        "{} is not valid for a cookie of this app: {error}",
+                        quoted(value)
+                    ),
                     hint,
                 );
             }
@@ -78,32 +82,29 @@ fn cookies(
     cookies
 }
 
-/// A path of the backend, in the one form in which every request is sent.
-fn target(url: String, prefix: &str, at: &Location<'_>) -> Option<String> {
-    let (path, query) = url
+/// A request target of the app, in canonical form.
+fn target(text: String, prefix: &str, at: &Location<'_>) -> Option<String> {
+    let (path, query) = text
         .split_once('?')
-        .map_or((url.as_str(), None), |(path, query)| (path, Some(query)));
-    let read = Target::parse(path, query)
+        .map_or((text.as_str(), None), |(path, query)| (path, Some(query)));
+    let parsed = Target::parse(path, query)
         .ok()
-        .filter(|target| target.as_str() == url && !url.contains('#'));
-    let Some(read) = read else {
-        let hint = "a path at the app's own address, such as `/account/logout`";
-        at.error(
-            format!("{} is not a path that can be asked for", quoted(&url)),
-            hint,
-        );
+        .filter(|target| target.as_str() == text && !text.contains('#'));
+    let Some(parsed) = parsed else {
+        let hint = "a path of the app, such as `/account/logout`";
+        at.error(format!("{} is not a canonical path", quoted(&text)), hint);
         return None;
     };
-    if read
+    if parsed
         .path()
         .strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     {
         at.error(
-            format!("{} is doorward's own", quoted(&url)),
-            "the app's logout, which doorward asks for itself",
+            format!("{} is an endpoint of doorward", quoted(&text)),
+            "set the path of the app's own logout",
         );
         return None;
     }
-    Some(url)
+    Some(text)
 }

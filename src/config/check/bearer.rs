@@ -1,13 +1,13 @@
-//! `[apps.NAME.bearer]`: programs that send an access token.
+//! `[apps.NAME.bearer]`: access tokens of API clients.
 
 use std::time::Duration;
 
+use super::super::keywords::{Dpop, OpaqueTokens};
 use super::super::raw::RawBearer;
 use super::super::report::{Location, quoted};
 use super::super::settings::BearerConfig;
-use super::super::values::{Dpop, HumanDuration, OpaqueTokens};
-use super::rules::{folded, is_reserved};
-use super::{client, elements, wait};
+use super::headers::{folded, is_reserved};
+use super::{client, elements, nonzero};
 use crate::identity::identity::HeaderTemplate;
 use crate::policy::app::BearerPolicy;
 use crate::types::oauth::ProviderName;
@@ -15,15 +15,16 @@ use crate::types::oauth::ProviderName;
 const CLIENT_HEADER: &str = "X-Forwarded-Client";
 const INTROSPECTION_CACHE: Duration = Duration::from_secs(60);
 
-/// Longest that the provider's word on a token can count: so late is a revocation there noticed here.
+/// The longest `introspection_cache`: a revocation at the provider is noticed with this delay.
 const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
 
-/// What was read, apart from what follows from the rest of the app.
+/// The checked table.
 pub(super) struct Bearer {
     pub(super) policy: BearerPolicy,
     pub(super) verification: Verification,
 }
 
+/// The verification settings. Providers and audiences default to those of the app.
 pub(super) struct Verification {
     providers: Option<Vec<ProviderName>>,
     audiences: Option<Vec<String>>,
@@ -32,8 +33,12 @@ pub(super) struct Verification {
 }
 
 impl Verification {
-    /// With the app's own provider and audiences where none are listed.
-    pub(super) fn of_app(self, provider: &ProviderName, audiences: &[String]) -> BearerConfig {
+    /// Fills in the provider and audiences of the app where none are listed.
+    pub(super) fn with_defaults(
+        self,
+        provider: &ProviderName,
+        audiences: &[String],
+    ) -> BearerConfig {
         let Self {
             introspection,
             dpop_nonce,
@@ -48,15 +53,15 @@ impl Verification {
     }
 }
 
-/// `headers` are the names of the app's identity headers. `None`: the client header has no name.
+/// `headers` are the names of the app's identity headers. `None` if the client header is invalid.
 pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Option<Bearer> {
     let introspection = introspection(&raw, at);
     let providers = raw.providers.map(|list| {
         let at = at.key("providers");
         if list.is_empty() {
             at.error(
-                "no token is of nobody",
-                "leave the key out for the app's own provider",
+                "no provider is listed, so no token would be accepted",
+                "remove the key for the app's own provider",
             );
         }
         let mut names: Vec<ProviderName> = Vec::new();
@@ -64,8 +69,8 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Opti
             let name = ProviderName::new(name);
             if names.contains(&name) {
                 at.error(
-                    format!("{} is there twice", quoted(name.as_str())),
-                    "name each provider once",
+                    format!("duplicate provider {}", quoted(name.as_str())),
+                    "list each provider once",
                 );
             }
             names.push(name);
@@ -95,23 +100,22 @@ pub(super) fn check(raw: RawBearer, headers: &[&str], at: &Location<'_>) -> Opti
 
 fn introspection(raw: &RawBearer, at: &Location<'_>) -> Option<Duration> {
     let cache_at = at.key("introspection_cache");
-    let cache = raw.introspection_cache.map(|span| wait(span, &cache_at));
+    let cache = raw
+        .introspection_cache
+        .map(|duration| nonzero(duration, &cache_at));
     match raw.opaque_tokens.unwrap_or(OpaqueTokens::Refuse) {
         OpaqueTokens::Refuse => {
             if cache.is_some() {
                 cache_at.error(
-                    "nobody is asked about opaque tokens",
-                    "write `opaque_tokens = \"introspect\"`",
+                    "opaque tokens are not introspected",
+                    "set `opaque_tokens = \"introspect\"`, or remove this key",
                 );
             }
             None
         }
         OpaqueTokens::Introspect => {
-            if let Some(HumanDuration(cache)) =
-                cache.filter(|cache| *cache > MAX_CACHE).map(HumanDuration)
-            {
-                let hint =
-                    "at most `\"1h\"`; so long would a token count that the provider has revoked";
+            if let Some(cache) = cache.filter(|cache| *cache > MAX_CACHE) {
+                let hint = "at most `\"1h\"`: a revoked token is accepted for this long";
                 cache_at.error(format!("{} s is too long", cache.as_secs()), hint);
             }
             Some(cache.unwrap_or(INTROSPECTION_CACHE))
@@ -124,17 +128,17 @@ fn client_header(
     headers: &[&str],
     at: &Location<'_>,
 ) -> Option<HeaderTemplate> {
-    const HINT: &str = "choose a name of its own, such as `X-Forwarded-Client`";
+    const HINT: &str = "choose another name, such as `X-Forwarded-Client`";
     let name = raw.unwrap_or_else(|| CLIENT_HEADER.to_owned());
     let folded_name = folded(&name);
     if is_reserved(&folded_name) {
-        at.error(
-            format!("the header {} has a meaning of its own", quoted(&name)),
-            HINT,
-        );
+        at.error(format!("the header {} is reserved", quoted(&name)), HINT);
     } else if headers.iter().any(|header| folded(header) == folded_name) {
         at.error(
-            format!("the header {} tells the app of people", quoted(&name)),
+            format!(
+                "the header {} is an identity header of users",
+                quoted(&name)
+            ),
             HINT,
         );
     }

@@ -1,11 +1,11 @@
-//! An app's registration at its provider: who it is, how it proves that, and what it asks for.
+//! The OAuth client of an app: ID, authentication, scopes and parameters.
 
 use url::Url;
 
 use super::super::files::Folder;
+use super::super::keywords::TokenEndpointAuthMethod;
 use super::super::raw::{List, Named, RawApp};
 use super::super::report::{Location, quoted};
-use super::super::values::{self, TokenEndpointAuthMethod};
 use super::elements;
 use crate::oidc::authorize::is_reserved;
 use crate::oidc::{ClientAuth, ClientSettings, SessionTokenSource};
@@ -13,7 +13,7 @@ use crate::types::oauth::{ClientId, ClientSecret};
 
 const SCOPES: [&str; 4] = ["openid", "email", "profile", "offline_access"];
 
-/// Takes the client's keys out of `raw`. `callback` is where the browser comes back to, once that is known.
+/// Takes the client's keys out of `raw`. `callback` is the redirect URI, if it is valid.
 pub(super) fn check(
     raw: &mut RawApp,
     callback: Option<Url>,
@@ -23,17 +23,17 @@ pub(super) fn check(
     let id = at.required(
         "client_id",
         raw.client_id.take(),
-        "the id that the provider gave this app's registration",
+        "the client ID of this app's registration at the provider",
     );
     let id = id.filter(|id| {
-        let good = !id.is_empty() && id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if !good {
+        let is_valid = !id.is_empty() && id.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if !is_valid {
             at.key("client_id").error(
-                format!("{} cannot be a client id", quoted(id)),
-                "visible ASCII (RFC 6749)",
+                format!("invalid client ID {}", quoted(id)),
+                "visible ASCII characters (RFC 6749)",
             );
         }
-        good
+        is_valid
     });
     let token_endpoint_auth_method = authentication(raw, at, folder);
     let scopes = scopes(raw.scopes.take(), &at.key("scopes"));
@@ -48,35 +48,32 @@ pub(super) fn check(
     settings.scopes = scopes;
     settings.extra_authorization_params = extra_authorization_params;
     settings.audiences = audiences.unwrap_or(settings.audiences);
-    settings.session_jwt = match raw.session_jwt.unwrap_or(values::SessionTokenSource::Id) {
-        values::SessionTokenSource::Access => SessionTokenSource::Access,
-        values::SessionTokenSource::Id => SessionTokenSource::Id,
-    };
+    settings.session_jwt = raw.session_jwt.unwrap_or(SessionTokenSource::Id);
     Some(settings)
 }
 
 fn authentication(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<ClientAuth> {
-    let given = raw.client_secret.is_some() || raw.client_secret_file.is_some();
+    let has_secret = raw.client_secret.is_some() || raw.client_secret_file.is_some();
     let secret = secret(raw, at, folder);
-    let how = raw.token_endpoint_auth_method.unwrap_or(if given {
+    let method = raw.token_endpoint_auth_method.unwrap_or(if has_secret {
         TokenEndpointAuthMethod::Basic
     } else {
         TokenEndpointAuthMethod::None
     });
-    match (how, given) {
+    match (method, has_secret) {
         (TokenEndpointAuthMethod::Basic, true) => secret.map(ClientAuth::Basic),
         (TokenEndpointAuthMethod::Post, true) => secret.map(ClientAuth::Post),
         (TokenEndpointAuthMethod::None, false) => Some(ClientAuth::None),
         (TokenEndpointAuthMethod::Basic | TokenEndpointAuthMethod::Post, false) => {
-            let hint = "name its file with `client_secret_file`, or write `token_endpoint_auth_method = \"none\"` for a public client";
+            let hint = "set `client_secret_file`, or `\"none\"` for a public client";
             at.key("token_endpoint_auth_method")
-                .error("this needs a client secret, and there is none", hint);
+                .error("this method needs a client secret", hint);
             None
         }
         (TokenEndpointAuthMethod::None, true) => {
-            let hint = "take the secret away, or write `token_endpoint_auth_method = \"basic\"`";
+            let hint = "remove the secret, or use `\"client_secret_basic\"`";
             at.key("token_endpoint_auth_method")
-                .error("`none` sends no client secret, but there is one", hint);
+                .error("`none` sends no client secret, but one is set", hint);
             None
         }
     }
@@ -87,26 +84,26 @@ fn secret(raw: &mut RawApp, at: &Location<'_>, folder: &Folder) -> Option<Client
     let inline_at = at.key("client_secret");
     if inline.is_some() && file.is_some() {
         inline_at.error(
-            "there is a `client_secret_file` too",
-            "keep one of the two, best the file",
+            "`client_secret_file` is set too",
+            "keep one of the two, preferably the file",
         );
     } else if inline.is_some() && !inline_at.is_from_environment() {
-        let hint = "put it into a file of its own and name that with `client_secret_file`";
-        inline_at.advise("whoever may read this file can read the secret", hint);
+        let hint = "put it into a separate file, and set `client_secret_file`";
+        inline_at.warning("the secret is readable in the configuration file", hint);
     }
     if let Some(name) = file {
         let text = folder.secret(&at.key("client_secret_file"), &name)?;
         return Some(ClientSecret::new(text.as_str()));
     }
     inline.filter(|secret| {
-        let good = !secret.expose().trim().is_empty();
-        if !good {
+        let is_valid = !secret.expose().trim().is_empty();
+        if !is_valid {
             inline_at.error(
                 "the client secret is empty",
-                "leave it out for a public client",
+                "remove the key for a public client",
             );
         }
-        good
+        is_valid
     })
 }
 
@@ -115,33 +112,33 @@ fn scopes(raw: Option<List<String>>, at: &Location<'_>) -> Vec<String> {
         return SCOPES.map(str::to_owned).into();
     };
     let mut scopes: Vec<String> = Vec::new();
-    // A gap is a value that was reported already: it may have been meant as `openid`.
-    let complete = list.iter().all(Option::is_some);
+    // An invalid element was reported already, and may have been meant as `openid`.
+    let is_complete = list.iter().all(Option::is_some);
     for (at, scope) in elements(Some(list), at) {
         if !is_scope(&scope) {
             at.error(
-                format!("{} is not one scope", quoted(&scope)),
-                "each scope is an element of the list",
+                format!("{} is not a scope", quoted(&scope)),
+                "each scope is an element of the array",
             );
         } else if scopes.contains(&scope) {
             at.error(
-                format!("{} is there twice", quoted(&scope)),
-                "name each scope once",
+                format!("duplicate scope {}", quoted(&scope)),
+                "list each scope once",
             );
         } else {
             scopes.push(scope);
         }
     }
-    if complete && !scopes.iter().any(|scope| scope == "openid") {
+    if is_complete && !scopes.iter().any(|scope| scope == "openid") {
         at.error(
             "the scope `openid` is missing",
-            "without it the provider issues no ID token",
+            "add it: without it, the provider issues no ID token",
         );
     }
     scopes
 }
 
-/// `scope-token` (RFC 6749 section 3.3).
+/// Whether the text is a `scope-token` (RFC 6749 section 3.3).
 pub(super) fn is_scope(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -154,12 +151,12 @@ fn params(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<(String, String)
     for (name, value) in raw.unwrap_or_default() {
         let Some(value) = value else { continue };
         if is_reserved(&name) {
-            let hint = "such as `prompt`, `audience` or `access_type`";
+            let hint = "for other parameters, such as `prompt`, `audience` or `access_type`";
             at.key(&name)
-                .refuse_key(format!("{} is set by doorward itself", quoted(&name)), hint);
+                .key_error(format!("doorward sets {} itself", quoted(&name)), hint);
         } else if name.is_empty() {
             at.key(&name)
-                .refuse_key("a parameter needs a name", "such as `prompt`");
+                .key_error("empty parameter name", "for example `prompt`");
         } else {
             params.push((name, value));
         }
@@ -171,16 +168,16 @@ pub(super) fn audiences(raw: Option<List<String>>, at: &Location<'_>) -> Option<
     let list = raw?;
     if list.is_empty() {
         at.error(
-            "no token is for nobody",
-            "leave the key out for the client id, which is what most providers write",
+            "no audience is listed, so no token would be accepted",
+            "remove the key for the client ID, the audience that most providers use",
         );
     }
     let mut audiences = Vec::new();
     for (at, audience) in elements(Some(list), at) {
         if audience.is_empty() {
             at.error(
-                "an audience needs a name",
-                "the `aud` that the provider puts into this app's access tokens",
+                "empty audience",
+                "the `aud` claim of this app's access tokens",
             );
         } else {
             audiences.push(audience);

@@ -1,5 +1,5 @@
-//! From the file as it is written to a configuration that makes sense. Every check goes on after a problem, so that
-//! all are told at once; a configuration comes out only if there was none.
+//! Validation of the configuration. A check continues after a problem, so that all are reported at
+//! once. Checks that involve several tables are in `across`.
 
 mod across;
 mod app;
@@ -7,6 +7,7 @@ mod app_logout;
 mod bearer;
 mod client;
 mod fusionauth;
+mod headers;
 mod native;
 mod provider;
 mod rules;
@@ -26,14 +27,13 @@ use super::settings::Config;
 use super::values::HumanDuration;
 use crate::types::net::is_loopback_host;
 
-/// Checks everything; `None` if something needed could not be made.
+/// Checks the whole configuration. `None` if a required part is invalid.
 pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Option<Config> {
     across::check(&raw, root);
     let server = server::check(raw.server.unwrap_or_default(), &root.key("server"), folder);
     let log = server::check_log(raw.log.unwrap_or_default());
     let session = raw.session.unwrap_or_default();
-    let max_cached_sessions =
-        session::session_cache_size(session.session_cache_size, &root.key("session"));
+    let session_cache_size = session::cache_size(session.session_cache_size, &root.key("session"));
     let (keys, limits) = session::check(session, &root.key("session"), folder);
     let store = store::check(raw.store.unwrap_or_default(), &root.key("store"), folder);
 
@@ -54,23 +54,23 @@ pub(super) fn check(raw: RawConfig, root: &Location<'_>, folder: &Folder) -> Opt
         server: server?,
         log,
         keys: keys?,
-        max_cached_sessions,
+        session_cache_size,
         store: store?,
         providers,
         apps,
     })
 }
 
-/// A name of the operator's choice: it becomes part of log lines, metric labels and variables' names.
-fn name_is_good(name: &str, at: &Location<'_>) {
+/// Checks the name of an app or provider. Names occur in logs, metric labels and variables.
+fn check_name(name: &str, at: &Location<'_>) {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.bytes().all(good) {
-        let hint = "lower-case letters a to z, digits and `-`, at most 63 of them";
-        at.refuse_key(format!("{} cannot be a name", quoted(name)), hint);
+        let hint = "at most 63 lower-case letters, digits and `-`, not beginning with `-`";
+        at.key_error(format!("invalid name {}", quoted(name)), hint);
     }
 }
 
-/// The elements of a list that could be read, each with its place.
+/// The valid elements of a list with their locations.
 fn elements<'r, T>(
     list: Option<List<T>>,
     at: &Location<'r>,
@@ -80,23 +80,23 @@ fn elements<'r, T>(
     elements.filter_map(move |(index, element)| Some((at.index(index), element?)))
 }
 
-/// A wait, which must not be zero.
-fn wait(HumanDuration(span): HumanDuration, at: &Location<'_>) -> Duration {
-    if span.is_zero() {
+/// A duration that must not be zero.
+fn nonzero(HumanDuration(duration): HumanDuration, at: &Location<'_>) -> Duration {
+    if duration.is_zero() {
         at.error(
-            "`0` is no time at all",
-            "to wait long, write a long time, such as `\"1d\"`",
+            "the duration must not be zero",
+            "for no limit in practice, use a long duration such as `\"1d\"`",
         );
     }
-    span
+    duration
 }
 
-/// A URL at the provider: https, or http to this machine, or http by the operator's explicit wish.
+/// A URL of the provider. http is allowed to loopback addresses, and to others with `allow_http`.
 fn provider_url(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Url> {
     let Ok(url) = Url::parse(text) else {
         at.error(
             format!("{} is not a URL", quoted(text)),
-            "such as `https://login.example.com`",
+            "for example `https://login.example.com`",
         );
         return None;
     };
@@ -107,7 +107,7 @@ fn provider_url(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Url> 
         None => false,
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && (loopback || allow_http)) {
-        let hint = "use https; over http, whoever is on the way can log in as anybody";
+        let hint = "use https: over http, an attacker on the network can log in as any user";
         at.error(format!("{} is not an https URL", quoted(text)), hint);
         return None;
     }
@@ -117,35 +117,35 @@ fn provider_url(text: &str, at: &Location<'_>, allow_http: bool) -> Option<Url> 
         || url.password().is_some()
     {
         at.error(
-            format!("{} has more than host and path", quoted(text)),
-            "no query, fragment or user name",
+            format!("{} has more than scheme, host and path", quoted(text)),
+            "remove the query, fragment, user name and password",
         );
         return None;
     }
     Some(url)
 }
 
-/// Origins as browsers write them; those of web views may have schemes of their own.
+/// Serialized origins (RFC 6454 section 6.2). Those of web views may have custom schemes.
 fn web_origins(raw: Option<List<String>>, at: &Location<'_>) -> Vec<String> {
     let mut origins = Vec::new();
     for (at, text) in elements(raw, at) {
-        let good = |byte: u8| {
+        let is_host_byte = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.:[]".contains(&byte)
         };
         let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-            let word = |byte: u8| {
+            let is_scheme_byte = |byte: u8| {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
             };
             !scheme.is_empty()
-                && scheme.bytes().all(word)
+                && scheme.bytes().all(is_scheme_byte)
                 && !host.is_empty()
-                && host.bytes().all(good)
+                && host.bytes().all(is_host_byte)
         });
         if is_origin {
             origins.push(text);
         } else {
             let hint =
-                "scheme, host and port if it is unusual, in lower case: `https://shop.example.com`";
+                "lower-case scheme, host and non-default port, such as `https://shop.example.com`";
             at.error(format!("{} is not an origin", quoted(&text)), hint);
         }
     }

@@ -1,58 +1,59 @@
-//! `[apps.NAME.native]`: what native apps may do.
+//! `[apps.NAME.native]`: password login of native apps.
 
 use std::time::Duration;
 
 use super::super::raw::RawNative;
 use super::super::report::Location;
-use super::{wait, web_origins};
+use super::{nonzero, web_origins};
 use crate::oidc::{ClientSettings, SessionTokenSource};
 use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::throttle::{BackoffLimit, RateLimit};
 use crate::types::oauth::ClientId;
 
-const ACCOUNT_FAILURES: u32 = 5;
-const ADDRESS_FAILURES: u32 = 50;
-const MAX_WAIT: Duration = Duration::from_secs(15 * 60);
+const FAILURES_PER_ACCOUNT: u32 = 5;
+const FAILURES_PER_ADDRESS: u32 = 50;
+const MAX_BACKOFF: Duration = Duration::from_secs(15 * 60);
 const LOGINS_PER_MINUTE: u32 = 600;
-/// More than this the buckets do not tell apart.
-const MOST: u32 = 60_000;
+/// The largest limit that the throttle buckets can represent.
+const MAX_LIMIT: u32 = 60_000;
 
-/// What is configured, if it is turned on. `bearer`: whether the provider's own access tokens count here.
+/// `None` unless `password_grant` is on. `bearer` is whether the app accepts the provider's access
+/// tokens.
 pub(super) fn check(
     raw: RawNative,
     at: &Location<'_>,
     client: Option<&ClientSettings>,
     bearer: bool,
 ) -> Option<Native> {
-    let max_backoff = raw
-        .max_backoff
-        .map_or(MAX_WAIT, |span| wait(span, &at.key("max_backoff")));
-    let number = |key: &str, given: Option<u32>, default| {
-        if given.is_some_and(|given| given == 0 || given > MOST) {
+    let max_backoff = raw.max_backoff.map_or(MAX_BACKOFF, |duration| {
+        nonzero(duration, &at.key("max_backoff"))
+    });
+    let limit = |key: &str, raw: Option<u32>, default| {
+        if raw.is_some_and(|limit| limit == 0 || limit > MAX_LIMIT) {
             at.key(key).error(
-                format!("`{}` is out of range", given.unwrap_or_default()),
-                format!("1 to {MOST}"),
+                format!("`{}` is out of range", raw.unwrap_or_default()),
+                format!("from 1 to {MAX_LIMIT}"),
             );
         }
-        given.unwrap_or(default)
+        raw.unwrap_or(default)
     };
-    let failures = |key, given, default| BackoffLimit {
-        free: number(key, given, default),
+    let failures = |key, raw, default| BackoffLimit {
+        free: limit(key, raw, default),
         max_backoff,
     };
     let throttle = Throttle {
         account: failures(
             "failures_per_account",
             raw.failures_per_account,
-            ACCOUNT_FAILURES,
+            FAILURES_PER_ACCOUNT,
         ),
         address: failures(
             "failures_per_address",
             raw.failures_per_address,
-            ADDRESS_FAILURES,
+            FAILURES_PER_ADDRESS,
         ),
         all: RateLimit {
-            per_minute: number(
+            per_minute: limit(
                 "logins_per_minute",
                 raw.logins_per_minute,
                 LOGINS_PER_MINUTE,
@@ -64,20 +65,20 @@ pub(super) fn check(
     let plain = raw.dangerously_plain_tokens.unwrap_or(false);
     if plain && client.is_some_and(|client| client.session_jwt == SessionTokenSource::Id) {
         at.key("dangerously_plain_tokens").error(
-            "apps would present the provider's access token, which is not the JWT of this app's sessions",
-            "with `session_jwt = \"access\"` it is; or leave tokens sealed",
+            "the provider's access token is not the JWT of this app's sessions",
+            "set `session_jwt = \"access\"`, or keep tokens sealed",
         );
     }
     if plain && !bearer {
         at.key("dangerously_plain_tokens").error(
-            "nothing here takes the provider's access tokens",
-            "with a table `bearer` in this app they count; or leave tokens sealed",
+            "this app does not accept the provider's access tokens",
+            "add the table `bearer` to this app, or keep tokens sealed",
         );
     }
     if plain && inline_refresh {
         at.key("inline_refresh").error(
-            "of the provider's own refresh tokens nobody here knows whose they are, or whether they were used before",
-            "leave tokens sealed, or let apps refresh at the token endpoint",
+            "the owner and the reuse of plain refresh tokens are unknown",
+            "keep tokens sealed, or let apps refresh at the token endpoint",
         );
     }
     let client_id = raw
@@ -87,9 +88,9 @@ pub(super) fn check(
     if raw.password_grant != Some(true) {
         return None;
     }
-    at.key("password_grant").advise(
-        "apps see the password of whoever logs in",
-        "where they can, let them open the system's browser instead (authorization code with PKCE, RFC 8252)",
+    at.key("password_grant").warning(
+        "apps see the passwords of their users",
+        "where possible, use the system browser instead (authorization code with PKCE, RFC 8252)",
     );
     let tokens = if plain { Tokens::Plain } else { Tokens::Sealed };
     Some(Native {

@@ -1,21 +1,21 @@
-//! `[providers.NAME]`.
+//! `[providers.NAME]`: an identity provider.
 
 use std::time::Duration;
 
 use super::super::files::Folder;
+use super::super::keywords::ProviderKind;
 use super::super::raw::{List, RawProvider};
 use super::super::report::{Location, did_you_mean, quoted};
-use super::super::values::{self, ProviderKind};
-use super::{elements, fusionauth, name_is_good, provider_url, wait};
+use super::{check_name, elements, fusionauth, nonzero, provider_url};
 use crate::oidc::ProviderSettings;
 use crate::oidc::jws::Algorithm;
 use crate::oidc::settings::OnStoreOutage;
 use crate::types::oauth::{Issuer, ProviderName};
 
-/// Longest leeway that can be set.
+/// The longest `leeway`.
 const MAX_LEEWAY: Duration = Duration::from_secs(5 * 60);
 
-/// Longest time for a refresh that can be set.
+/// The longest `refresh_timeout`.
 const MAX_REFRESH: Duration = Duration::from_secs(60);
 
 pub(super) fn check(
@@ -24,7 +24,7 @@ pub(super) fn check(
     at: &Location<'_>,
     folder: &Folder,
 ) -> Option<ProviderSettings> {
-    name_is_good(name, at);
+    check_name(name, at);
     let dialect = fusionauth::dialect(&mut raw, at, folder);
     let kind = raw.kind.unwrap_or(ProviderKind::Oidc);
     let allow_http = raw.dangerously_allow_http_issuer.unwrap_or(false);
@@ -40,7 +40,7 @@ pub(super) fn check(
     let issuer = at.required(
         "issuer",
         raw.issuer,
-        "such as `https://login.example.com`: the `iss` of its tokens",
+        "the `iss` claim of its tokens, such as `https://login.example.com`",
     );
     let issuer = issuer.and_then(|issuer| {
         self::issuer(
@@ -54,46 +54,44 @@ pub(super) fn check(
     let ca = raw
         .ca_file
         .map(|name| folder.certificates(&at.key("ca_file"), &name));
-    let leeway = raw.leeway.map(|span| span.0);
+    let leeway = raw.leeway.map(|duration| duration.0);
     if let Some(leeway) = leeway.filter(|leeway| *leeway > MAX_LEEWAY) {
-        let hint = "at most `\"5m\"`; so long would expired tokens be accepted";
+        let hint = "at most `\"5m\"`: expired tokens are accepted for this long";
         at.key("leeway")
-            .error(format!("{} s is too much leeway", leeway.as_secs()), hint);
+            .error(format!("{} s is too long", leeway.as_secs()), hint);
     }
     let request_timeout = raw
         .request_timeout
-        .map(|span| wait(span, &at.key("request_timeout")));
+        .map(|duration| nonzero(duration, &at.key("request_timeout")));
     let refresh_timeout = raw
         .refresh_timeout
-        .map(|span| wait(span, &at.key("refresh_timeout")));
-    if refresh_timeout.is_some_and(|timeout| timeout > MAX_REFRESH) {
-        let hint = "at most `\"60s\"`; for so long would nobody else refresh the session of a replica that died";
+        .map(|duration| nonzero(duration, &at.key("refresh_timeout")));
+    if let Some(timeout) = refresh_timeout.filter(|timeout| *timeout > MAX_REFRESH) {
+        let hint = "at most `\"60s\"`: a replica that dies blocks the refresh for this long";
         at.key("refresh_timeout")
-            .error("so long does no refresh take", hint);
+            .error(format!("{} s is too long", timeout.as_secs()), hint);
     }
     let algorithms = raw
         .algorithms
         .map(|list| algorithms(list, &at.key("algorithms")));
 
-    let (name, issuer) = (ProviderName::new(name), issuer?);
+    let name = ProviderName::new(name);
+    let issuer = issuer?;
     let mut settings = match discovery_url {
         Some(url) => ProviderSettings::at(name, issuer, url),
         None => match ProviderSettings::new(name, issuer) {
             Ok(settings) => settings,
             Err(error) => {
                 at.key("issuer").error(
-                    format!("the metadata's place cannot be told: {error}"),
-                    "give `discovery_url`",
+                    format!("the issuer has no discovery URL: {error}"),
+                    "set `discovery_url`",
                 );
                 return None;
             }
         },
     };
     settings.dialect = dialect?;
-    settings.on_store_outage = match raw.on_store_outage.unwrap_or(values::OnStoreOutage::Refuse) {
-        values::OnStoreOutage::Refuse => OnStoreOutage::Refuse,
-        values::OnStoreOutage::LocalLease => OnStoreOutage::LocalLease,
-    };
+    settings.on_store_outage = raw.on_store_outage.unwrap_or(OnStoreOutage::Refuse);
     settings.allow_insecure_http = allow_http;
     settings.introspection_endpoint = introspection_endpoint;
     settings.ca_certificates = ca.map_or(Some(Vec::new()), |ca| Some(ca?.certificates))?;
@@ -101,7 +99,8 @@ pub(super) fn check(
     settings.leeway = leeway.unwrap_or(settings.leeway);
     settings.request_timeout = request_timeout.unwrap_or(settings.request_timeout);
     settings.refresh_timeout = refresh_timeout.unwrap_or(settings.refresh_timeout);
-    // A call that fails to connect is known not to have been sent, so that must show before the whole call is given up.
+    // A connection failure proves that nothing was sent, so it must be detected before the timeout
+    // of the whole call.
     settings.connect_timeout = settings
         .connect_timeout
         .min(settings.request_timeout / 2)
@@ -117,24 +116,24 @@ fn issuer(
     has_discovery_url: bool,
 ) -> Option<Issuer> {
     if let Some(issuer) = text.strip_suffix("/.well-known/openid-configuration") {
-        let hint = format!("write `{issuer}`; where the metadata is follows from it");
-        at.error(
-            "this is the address of the provider's metadata, not its issuer",
-            hint,
-        );
+        let hint = format!("use `{issuer}`: the discovery URL is derived from it");
+        at.error("this is the discovery URL, not the issuer", hint);
         return None;
     }
-    // FusionAuth's tenants name themselves as they like; then the metadata's place must be given.
-    let is_bare = match kind {
+    // The issuer of a FusionAuth tenant can be any text. Then `discovery_url` is required.
+    let is_text = match kind {
         ProviderKind::Oidc => false,
         ProviderKind::FusionAuth => !text.is_empty() && !text.contains("://"),
     };
-    match (is_bare, has_discovery_url) {
+    match (is_text, has_discovery_url) {
         (true, true) => return Some(Issuer::new(text)),
         (true, false) => {
             let hint = "such as `https://login.example.com/.well-known/openid-configuration`";
             at.error(
-                format!("{} is no URL, so `discovery_url` is needed", quoted(&text)),
+                format!(
+                    "{} is not a URL, so `discovery_url` is required",
+                    quoted(&text)
+                ),
                 hint,
             );
             return None;
@@ -147,8 +146,8 @@ fn issuer(
 fn algorithms(list: List<String>, at: &Location<'_>) -> Vec<Algorithm> {
     if list.is_empty() {
         at.error(
-            "without an algorithm no token can be accepted",
-            "leave the key out for all that are safe",
+            "no algorithm is listed, so no token would be accepted",
+            "remove the key to accept all secure algorithms",
         );
     }
     let mut algorithms = Vec::new();
@@ -156,14 +155,11 @@ fn algorithms(list: List<String>, at: &Location<'_>) -> Vec<Algorithm> {
         if let Some(algorithm) = Algorithm::from_name(&name) {
             algorithms.push(algorithm);
         } else if name == "none" || name.starts_with("HS") {
-            let hint = "with it, whoever can check a token can make one; use an algorithm with a public key";
-            at.error(format!("{} is not safe here", quoted(&name)), hint);
+            let hint = "use an algorithm with a public key, such as `RS256` or `ES256`";
+            at.error(format!("{} is not secure", quoted(&name)), hint);
         } else {
             let known = did_you_mean(&name, Algorithm::ALL.map(Algorithm::name));
-            at.error(
-                format!("{} is not an algorithm that is known here", quoted(&name)),
-                known,
-            );
+            at.error(format!("unknown algorithm {}", quoted(&name)), known);
         }
     }
     algorithms

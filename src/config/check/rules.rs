@@ -1,53 +1,15 @@
-//! `[[apps.NAME.rules]]` and `[apps.NAME.headers]`: who may do what, and what the backend is told.
+//! `[[apps.NAME.rules]]` and the path settings of an app: access rules.
 
 use http::Method;
 
-use super::super::raw::{List, Named, RawAllow, RawCondition, RawRule};
+use super::super::keywords::AuthMethod;
+use super::super::raw::{List, RawAllow, RawCondition, RawRule};
 use super::super::report::{Location, did_you_mean, quoted};
-use super::super::values;
 use super::client::is_scope;
 use super::elements;
 use crate::identity::claims::{ClaimCondition, SCOPE};
-use crate::identity::identity::HeaderTemplate;
 use crate::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule};
 use crate::types::target::{PathAmbiguities, PathAmbiguity};
-
-const HEADERS: [(&str, &str); 4] = [
-    ("X-Forwarded-Email", "{email}"),
-    ("X-Forwarded-Groups", "{groups}"),
-    ("X-Forwarded-Preferred-Username", "{preferred_username}"),
-    ("X-Forwarded-User", "{sub}"),
-];
-
-/// Headers with a meaning of their own: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, the client's address.
-const RESERVED: [&str; 26] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-range",
-    "content-type",
-    "cookie",
-    "dpop",
-    "dpop-nonce",
-    "expect",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "range",
-    "set-cookie",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-];
 
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
@@ -56,8 +18,8 @@ const METHODS: [&str; 8] = [
 const ALLOW_HINT: &str = "`allow = \"public\"`, `\"authenticated\"`, `\"deny\"`, `{ roles = [\"admin\"] }`, \
                           `{ scopes = [\"orders:read\"] }` or `{ claim = \"department\", any_of = [\"sales\"] }`";
 
-/// The rules of an app, in order, by default for who is known `auth_methods` these. A path that an earlier rule takes wholly is
-/// refused: it would do nothing.
+/// The rules of an app, in order. `auth_methods` are the app's and the default of each rule. A
+/// pattern that an earlier rule covers is an error, because it would never match.
 pub(super) fn check(
     raw: Option<List<RawRule>>,
     auth_methods: AuthMethods,
@@ -67,11 +29,11 @@ pub(super) fn check(
     for (at, raw) in elements(raw, at) {
         let methods = methods(raw.methods, &at.key("methods"));
         if raw.paths.is_none() {
-            at.refuse_missing("paths", "such as `paths = [\"/admin/**\"]`");
+            at.missing("paths", "for example `paths = [\"/admin/**\"]`");
         } else if raw.paths.as_ref().is_some_and(Vec::is_empty) {
             at.key("paths").error(
-                "a rule without paths does nothing",
-                "such as `paths = [\"/admin/**\"]`",
+                "no path is listed, so the rule matches nothing",
+                "for example `paths = [\"/admin/**\"]`",
             );
         }
         let mut paths = Vec::new();
@@ -80,15 +42,15 @@ pub(super) fn check(
                 Ok(pattern) => {
                     if let Some(earlier) = rules
                         .iter()
-                        .find_map(|rule| taken(rule, &pattern, &methods))
+                        .find_map(|rule| covering_pattern(rule, &pattern, &methods))
                     {
                         at.error(
                             format!(
-                                "{} is never reached: an earlier rule takes {}",
+                                "{} never matches, because an earlier rule has {}",
                                 quoted(&text),
                                 quoted(earlier)
                             ),
-                            "the first rule that matches wins; put the narrower one first",
+                            "the first rule that matches applies: put the more specific one first",
                         );
                     }
                     paths.push(pattern);
@@ -100,10 +62,10 @@ pub(super) fn check(
             }
         }
         if raw.allow.is_none() {
-            at.refuse_missing("allow", ALLOW_HINT);
+            at.missing("allow", ALLOW_HINT);
         }
         let auth_methods = raw.auth_methods.map_or(auth_methods, |listed| {
-            self::auth_methods(listed, auth_methods, &at.key("via"))
+            self::auth_methods(listed, auth_methods, &at.key("auth_methods"))
         });
         if let Some(access) = raw.allow.and_then(|allow| access(allow, &at.key("allow"))) {
             rules.push(Rule {
@@ -119,12 +81,15 @@ pub(super) fn check(
     rules
 }
 
-/// The paths whose requests are no activity.
+/// The paths whose requests do not count as activity.
 pub(super) fn background_paths(raw: Option<List<String>>, at: &Location<'_>) -> Vec<PathPattern> {
     let parse = |(at, text): (Location<'_>, String)| match PathPattern::parse(&text) {
         Ok(pattern) if pattern.matches_everything() => {
-            let hint = "name the paths only that pages ask for by themselves";
-            at.error("with this nothing would be an activity, and every session would end while it is used", hint);
+            let hint = "list only paths that pages request in the background";
+            at.error(
+                "no request would count as activity, so sessions would end while they are used",
+                hint,
+            );
             None
         }
         Ok(pattern) => Some(pattern),
@@ -139,8 +104,12 @@ pub(super) fn background_paths(raw: Option<List<String>>, at: &Location<'_>) -> 
     elements(raw, at).filter_map(parse).collect()
 }
 
-/// The pattern of `rule` that takes every request that `pattern` and `methods` would.
-fn taken<'r>(rule: &'r Rule, pattern: &PathPattern, methods: &[Method]) -> Option<&'r str> {
+/// The pattern of `rule` that matches every request that `pattern` and `methods` match.
+fn covering_pattern<'r>(
+    rule: &'r Rule,
+    pattern: &PathPattern,
+    methods: &[Method],
+) -> Option<&'r str> {
     let all_methods = rule.methods.is_empty();
     if !all_methods
         && (methods.is_empty() || !methods.iter().all(|method| rule.methods.contains(method)))
@@ -153,7 +122,7 @@ fn taken<'r>(rule: &'r Rule, pattern: &PathPattern, methods: &[Method]) -> Optio
         .map(PathPattern::as_str)
 }
 
-/// Whether `outer` matches all that `inner` matches, as far as that can be seen at a glance.
+/// Whether `outer` matches all paths that `inner` matches. An approximation without false positives.
 fn contains(outer: &PathPattern, inner: &PathPattern) -> bool {
     if outer.matches_everything() || outer == inner {
         return true;
@@ -171,14 +140,14 @@ fn contains(outer: &PathPattern, inner: &PathPattern) -> bool {
 fn methods(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Method> {
     if raw.as_ref().is_some_and(Vec::is_empty) {
         at.error(
-            "a rule for no method does nothing",
-            "leave `methods` out for all methods",
+            "no method is listed, so the rule matches nothing",
+            "remove `methods` for all methods",
         );
     }
     let mut methods = Vec::new();
     for (at, name) in elements(raw, at) {
         if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            let hint = format!("methods are in upper case: `{}`", name.to_ascii_uppercase());
+            let hint = format!("use upper case: `{}`", name.to_ascii_uppercase());
             at.error(format!("{} is not a method", quoted(&name)), hint);
             continue;
         }
@@ -193,32 +162,28 @@ fn methods(raw: Option<List<String>>, at: &Location<'_>) -> Vec<Method> {
     methods
 }
 
-/// `most` is what the app takes at all.
-fn auth_methods(
-    list: List<values::AuthMethods>,
-    most: AuthMethods,
-    at: &Location<'_>,
-) -> AuthMethods {
+/// The methods that a rule accepts. `of_app` are those that the app accepts.
+fn auth_methods(list: List<AuthMethod>, of_app: AuthMethods, at: &Location<'_>) -> AuthMethods {
     if list.is_empty() {
         at.error(
-            "nobody could be known by nothing",
-            "`[\"browser\"]`, `[\"bearer\"]`, or leave the key out for both",
+            "no method is listed, so no request would be authenticated",
+            "use `[\"session\"]` or `[\"bearer\"]`, or remove the key for both",
         );
     }
     let mut auth_methods = AuthMethods {
         session: false,
         bearer: false,
     };
-    for (at, way) in elements(Some(list), at) {
-        match way {
-            values::AuthMethods::Session => auth_methods.session = true,
-            values::AuthMethods::Bearer if !most.bearer => {
+    for (at, method) in elements(Some(list), at) {
+        match method {
+            AuthMethod::Session => auth_methods.session = true,
+            AuthMethod::Bearer if !of_app.bearer => {
                 at.error(
-                    "this app takes no access tokens",
-                    "add the table `[apps.….bearer]`; it may be empty",
+                    "this app accepts no access tokens",
+                    "add the table `[apps.….bearer]`, which may be empty",
                 );
             }
-            values::AuthMethods::Bearer => auth_methods.bearer = true,
+            AuthMethod::Bearer => auth_methods.bearer = true,
         }
     }
     auth_methods
@@ -242,27 +207,27 @@ fn access(raw: RawAllow, at: &Location<'_>) -> Option<Access> {
         (None, Some(scopes), None, None) => return Some(self::scopes(scopes, &at.key("scopes"))),
         (None, None, Some(claim), Some(any_of)) => (claim, any_of, "any_of"),
         (None, None, Some(_), None) => {
-            at.refuse_missing("any_of", "the values that the claim may have");
+            at.missing("any_of", "the accepted values of the claim");
             return None;
         }
         (None, None, None, Some(_)) => {
-            at.refuse_missing("claim", "the claim that must have one of these values");
+            at.missing("claim", "the name of the claim");
             return None;
         }
-        (None, None, None, None) if at.has_gaps() => return None,
+        (None, None, None, None) if at.has_invalid() => return None,
         (None, None, None, None) | (Some(_), ..) | (None, Some(_), ..) => {
-            at.error("this is no condition", ALLOW_HINT);
+            at.error("invalid condition", ALLOW_HINT);
             return None;
         }
     };
     if claim.is_empty() {
         at.key("claim")
-            .error("a claim needs a name", "such as `department`");
+            .error("empty claim name", "for example `department`");
     }
     if values.is_empty() {
         at.key(key).error(
-            "nobody has one of no values",
-            "to let nobody in, write `allow = \"deny\"`",
+            "no value is listed, so the condition is never met",
+            "to deny all requests, use `allow = \"deny\"`",
         );
     }
     let any_of = elements(Some(values), &at.key(key))
@@ -271,20 +236,20 @@ fn access(raw: RawAllow, at: &Location<'_>) -> Option<Access> {
     Some(Access::Claims(vec![ClaimCondition { claim, any_of }]))
 }
 
-/// What a token has to be granted: all of these.
+/// The scopes that a token must have, all of them.
 fn scopes(list: List<String>, at: &Location<'_>) -> Access {
     if list.is_empty() {
         at.error(
-            "every token has all of no scopes",
-            "for whoever is known, write `allow = \"authenticated\"`",
+            "no scope is listed, so the condition is always met",
+            "for all authenticated requests, use `allow = \"authenticated\"`",
         );
     }
     let mut conditions = Vec::new();
     for (at, scope) in elements(Some(list), at) {
         if !is_scope(&scope) {
             at.error(
-                format!("{} is not one scope", quoted(&scope)),
-                "each scope is an element of the list",
+                format!("{} is not a scope", quoted(&scope)),
+                "each scope is an element of the array",
             );
         }
         conditions.push(ClaimCondition {
@@ -295,69 +260,18 @@ fn scopes(list: List<String>, at: &Location<'_>) -> Access {
     Access::Claims(conditions)
 }
 
-/// A name in the form in which names are compared: many servers do not tell `-` from `_` and other signs in it.
-pub(super) fn folded(name: &str) -> String {
-    name.to_ascii_lowercase()
-        .replace(|sign: char| !sign.is_ascii_alphanumeric(), "-")
-}
-
-/// Whether a folded name has a meaning of its own.
-pub(super) fn is_reserved(folded: &str) -> bool {
-    RESERVED.contains(&folded)
-        || folded.starts_with("secure-session-")
-        || folded.starts_with("sec-")
-}
-
-/// The identity headers of an app.
-pub(super) fn headers(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<HeaderTemplate> {
-    let Some(raw) = raw else {
-        return HEADERS
-            .iter()
-            .filter_map(|(name, template)| HeaderTemplate::parse(name, template).ok())
-            .collect();
-    };
-    let mut templates: Vec<HeaderTemplate> = Vec::new();
-    let mut names: Vec<String> = Vec::new();
-    for (name, template) in raw {
-        let at = at.key(&name);
-        let folded = folded(&name);
-        if is_reserved(&folded) {
-            let hint = "choose a name of your own, such as `X-Forwarded-User`";
-            at.refuse_key(
-                format!("the header {} has a meaning of its own", quoted(&name)),
-                hint,
-            );
-        } else if names.contains(&folded) {
-            at.refuse_key(
-                format!("the header {} is there twice", quoted(&name)),
-                "case and `_` for `-` do not count",
-            );
-        } else if let Some(template) = template {
-            match HeaderTemplate::parse(&name, &template) {
-                Ok(parsed) => templates.push(parsed),
-                Err(error) => at.error(
-                    format!("{}: {error}", quoted(&template)),
-                    "such as `\"{email}\"`",
-                ),
-            }
-        }
-        names.push(folded);
-    }
-    templates
-}
-
-/// The odd spellings of paths that an app needs.
-pub(super) fn allowed(raw: Option<List<String>>, at: &Location<'_>) -> PathAmbiguities {
+/// The ambiguous path spellings that an app needs.
+pub(super) fn ambiguities(raw: Option<List<String>>, at: &Location<'_>) -> PathAmbiguities {
     let mut ambiguities = PathAmbiguities::NONE;
     for (at, name) in elements(raw, at) {
         match PathAmbiguity::NAMED
             .iter()
             .find(|(known, _)| *known == name)
         {
-            Some((_, oddity)) => ambiguities = ambiguities.with(*oddity),
+            Some((_, ambiguity)) => ambiguities = ambiguities.with(*ambiguity),
             None => {
                 let known = did_you_mean(&name, PathAmbiguity::NAMED.map(|(known, _)| known));
-                at.error(format!("{} cannot be tolerated", quoted(&name)), known);
+                at.error(format!("unknown value {}", quoted(&name)), known);
             }
         }
     }

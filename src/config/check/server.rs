@@ -1,4 +1,4 @@
-//! `[server]` and `[log]`.
+//! `[server]` and `[log]`: listeners, limits, TLS and logs.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -10,15 +10,14 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::super::files::Folder;
+use super::super::keywords::LogLevel;
 use super::super::raw::{RawCertificate, RawLog, RawServer, RawTls};
 use super::super::report::{Location, quoted};
 use super::super::settings::{LogConfig, ServerConfig, TlsConfig};
-use super::super::values::{self, LogLevel};
-use super::{elements, wait};
+use super::super::values::HumanDuration;
+use super::{elements, nonzero};
 use crate::downstream::{CertificateFiles, Certificates, ListenerSettings};
-use crate::policy::client_address::ForwardedHeader;
 use crate::proxy::LimiterSettings;
-use crate::telemetry::log::LogFormat;
 use crate::types::net::ListenAddr;
 
 pub(super) const LISTEN: &str = "127.0.0.1:8080";
@@ -27,15 +26,15 @@ const MAX_CONNECTIONS: usize = 10_000;
 const MAX_CONNECTIONS_PER_CLIENT: usize = 1000;
 const MAX_WORKERS: usize = 1024;
 const MAX_HTTP2_STREAMS: u32 = 100;
-const MAX_REQUESTS: u32 = 10_000;
-const MAX_WAITING_REQUESTS: u32 = 1000;
-const REQUEST_WAIT: Duration = Duration::from_secs(2);
+const MAX_IN_FLIGHT_REQUESTS: u32 = 10_000;
+const MAX_QUEUED_REQUESTS: u32 = 1000;
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_HEADER_BYTES: u32 = 64 * 1024;
 const MAX_HEADER_COUNT: u32 = 100;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(75);
-/// In which load balancers hear that nothing is to be sent here any more: Kubernetes needs a second or two, as a rule.
+/// Long enough for load balancers to stop sending requests. Kubernetes takes a second or two.
 const SHUTDOWN_DELAY: Duration = Duration::from_secs(5);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,65 +54,71 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
         };
         at.key(key).error(
             "`listen` and `admin_listen` are the same address",
-            "probes and metrics have an address of their own, which the outside should not reach",
+            "use a separate address for probes and metrics, which clients cannot reach",
         );
     }
     let tls = raw.tls.map(|raw| tls(raw, &at.key("tls"), folder));
     let workers = workers(raw.workers, &at.key("workers"));
     if raw.max_connections == Some(0) {
         at.key("max_connections")
-            .error("`0` connections would serve nobody", "the default is 10000");
+            .error("the limit must not be zero", "the default is 10000");
     }
     if raw.max_connections_per_client == Some(0) {
         let hint = format!("the default is {MAX_CONNECTIONS_PER_CLIENT}");
         at.key("max_connections_per_client")
-            .error("`0` connections would serve nobody", hint);
+            .error("the limit must not be zero", hint);
     }
     let trusted_proxies = trusted_proxies(raw.trusted_proxies, &at.key("trusted_proxies"));
     let limits = ListenerSettings {
-        max_connections: raw.max_connections.map_or(MAX_CONNECTIONS, |most| {
-            usize::try_from(most).unwrap_or(usize::MAX)
+        max_connections: raw.max_connections.map_or(MAX_CONNECTIONS, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
         }),
         max_connections_per_client: raw
             .max_connections_per_client
-            .map_or(MAX_CONNECTIONS_PER_CLIENT, |most| {
-                usize::try_from(most).unwrap_or(usize::MAX)
+            .map_or(MAX_CONNECTIONS_PER_CLIENT, |limit| {
+                usize::try_from(limit).unwrap_or(usize::MAX)
             }),
         trusted_proxies: trusted_proxies.clone(),
         proxy_protocol: raw.proxy_protocol.unwrap_or(false),
         max_header_bytes: size(bounded(
             raw.max_header_bytes,
             &at.key("max_header_bytes"),
-            "bytes for a head, cookies included",
+            "bytes of a request head, cookies included",
             MAX_HEADER_BYTES,
             8192..=1024 * 1024,
         )),
         max_header_count: size(bounded(
             raw.max_header_count,
             &at.key("max_header_count"),
-            "fields in a head",
+            "fields of a request head",
             MAX_HEADER_COUNT,
             20..=1000,
         )),
         max_http2_streams: bounded(
             raw.max_http2_streams,
             &at.key("max_http2_streams"),
-            "requests at a time",
+            "concurrent streams",
             MAX_HTTP2_STREAMS,
             1..=1000,
         ),
-        first_byte_timeout: raw.first_byte_timeout.map_or(FIRST_BYTE_TIMEOUT, |span| {
-            wait(span, &at.key("first_byte_timeout"))
+        first_byte_timeout: raw
+            .first_byte_timeout
+            .map_or(FIRST_BYTE_TIMEOUT, |duration| {
+                nonzero(duration, &at.key("first_byte_timeout"))
+            }),
+        header_read_timeout: raw
+            .header_read_timeout
+            .map_or(HEADER_READ_TIMEOUT, |duration| {
+                nonzero(duration, &at.key("header_read_timeout"))
+            }),
+        keep_alive_timeout: raw
+            .keep_alive_timeout
+            .map_or(KEEP_ALIVE_TIMEOUT, |duration| {
+                nonzero(duration, &at.key("keep_alive_timeout"))
+            }),
+        drain_timeout: raw.drain_timeout.map_or(DRAIN_TIMEOUT, |duration| {
+            nonzero(duration, &at.key("drain_timeout"))
         }),
-        header_read_timeout: raw.header_read_timeout.map_or(HEADER_READ_TIMEOUT, |span| {
-            wait(span, &at.key("header_read_timeout"))
-        }),
-        keep_alive_timeout: raw.keep_alive_timeout.map_or(KEEP_ALIVE_TIMEOUT, |span| {
-            wait(span, &at.key("keep_alive_timeout"))
-        }),
-        drain_timeout: raw
-            .drain_timeout
-            .map_or(DRAIN_TIMEOUT, |span| wait(span, &at.key("drain_timeout"))),
         ..ListenerSettings::default()
     };
     if limits.proxy_protocol
@@ -121,8 +126,8 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
         && matches!(listen, Some(ListenAddr::Tcp(_)))
     {
         at.key("proxy_protocol").error(
-            "`proxy_protocol` without `trusted_proxies` would serve nobody",
-            "name the load balancers' addresses in `trusted_proxies`: only they are believed",
+            "`proxy_protocol` needs `trusted_proxies`",
+            "list the load balancers: a PROXY header from any other address is rejected",
         );
     }
     let requests = LimiterSettings {
@@ -130,25 +135,19 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
             raw.max_in_flight_requests,
             &at.key("max_in_flight_requests"),
         )
-        .unwrap_or(size(MAX_REQUESTS)),
+        .unwrap_or(size(MAX_IN_FLIGHT_REQUESTS)),
         max_queued: size(bounded(
             raw.max_queued_requests,
             &at.key("max_queued_requests"),
-            "requests that wait",
-            MAX_WAITING_REQUESTS,
+            "queued requests",
+            MAX_QUEUED_REQUESTS,
             0..=100_000,
         )),
-        queue_timeout: raw
-            .queue_timeout
-            .map_or(REQUEST_WAIT, |span| wait(span, &at.key("queue_timeout"))),
+        queue_timeout: raw.queue_timeout.map_or(QUEUE_TIMEOUT, |duration| {
+            nonzero(duration, &at.key("queue_timeout"))
+        }),
     };
-    let forwarded_header = match raw
-        .forwarded_header
-        .unwrap_or(values::ForwardedHeader::XForwardedFor)
-    {
-        values::ForwardedHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
-        values::ForwardedHeader::Forwarded => ForwardedHeader::Forwarded,
-    };
+    let forwarded_header = raw.forwarded_header.unwrap_or_default();
     let tls = tls.map_or(Some(None), |tls| tls.map(Some))?;
     Some(ServerConfig {
         listen: listen?,
@@ -160,16 +159,12 @@ pub(super) fn check(raw: RawServer, at: &Location<'_>, folder: &Folder) -> Optio
         requests,
         shutdown_delay: raw
             .shutdown_delay
-            .map_or(SHUTDOWN_DELAY, |values::HumanDuration(delay)| delay),
+            .map_or(SHUTDOWN_DELAY, |HumanDuration(delay)| delay),
         limits,
     })
 }
 
 pub(super) fn check_log(raw: RawLog) -> LogConfig {
-    let format = match raw.format.unwrap_or(values::LogFormat::Text) {
-        values::LogFormat::Text => LogFormat::Human,
-        values::LogFormat::Json => LogFormat::Json,
-    };
     let filter = match raw.level.unwrap_or(LogLevel::Info) {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",
@@ -178,7 +173,7 @@ pub(super) fn check_log(raw: RawLog) -> LogConfig {
         LogLevel::Trace => "trace",
     };
     LogConfig {
-        format,
+        format: raw.format.unwrap_or_default(),
         filter,
         access: raw.access.unwrap_or(true),
     }
@@ -187,11 +182,8 @@ pub(super) fn check_log(raw: RawLog) -> LogConfig {
 fn listen(text: &str, at: &Location<'_>) -> Option<ListenAddr> {
     let address = text.parse().ok();
     if address.is_none() {
-        let hint = "an IP address and a port, such as `127.0.0.1:8080` or `[::]:8080`, or `unix:/run/doorward.sock`";
-        at.error(
-            format!("{} is not an address to listen at", quoted(text)),
-            hint,
-        );
+        let hint = "an IP address and port such as `127.0.0.1:8080` or `[::]:8080`, or a socket such as `unix:/run/doorward.sock`";
+        at.error(format!("invalid listen address {}", quoted(text)), hint);
     }
     address
 }
@@ -212,19 +204,19 @@ fn collide(one: &ListenAddr, other: &ListenAddr) -> bool {
 
 fn workers(raw: Option<u32>, at: &Location<'_>) -> NonZeroUsize {
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let Some(wanted) = raw else { return cores };
-    match usize::try_from(wanted)
+    let Some(number) = raw else { return cores };
+    match usize::try_from(number)
         .ok()
-        .filter(|wanted| *wanted <= MAX_WORKERS)
+        .filter(|number| *number <= MAX_WORKERS)
         .and_then(NonZeroUsize::new)
     {
         Some(workers) => workers,
         None => {
             let hint = format!(
-                "from 1 to {MAX_WORKERS}; this machine has {cores} cores, which is the default"
+                "from 1 to {MAX_WORKERS}; the default is the number of cores, here {cores}"
             );
             at.error(
-                format!("{} is not a number of workers", quoted(wanted)),
+                format!("{} is not a valid number of workers", quoted(number)),
                 hint,
             );
             cores
@@ -232,7 +224,7 @@ fn workers(raw: Option<u32>, at: &Location<'_>) -> NonZeroUsize {
     }
 }
 
-/// A number within bounds beyond which Doorward could not keep its promises.
+/// A number within `bounds`. `what` names it in the message.
 fn bounded(
     raw: Option<u32>,
     at: &Location<'_>,
@@ -248,7 +240,7 @@ fn bounded(
                 bounds.end()
             );
             at.error(
-                format!("{} is not a number of {what}", quoted(number)),
+                format!("{} is not a valid number of {what}", quoted(number)),
                 hint,
             );
             default
@@ -258,15 +250,15 @@ fn bounded(
     }
 }
 
-/// How many requests may be under way: in all, or at an app.
+/// The limit of requests in flight, of the server or of an app.
 pub(super) fn max_in_flight_requests(raw: Option<u32>, at: &Location<'_>) -> Option<usize> {
     let bounds = 1..=1_000_000;
-    raw.map(|most| {
+    raw.map(|limit| {
         size(bounded(
-            Some(most),
+            Some(limit),
             at,
-            "requests under way",
-            MAX_REQUESTS,
+            "requests in flight",
+            MAX_IN_FLIGHT_REQUESTS,
             bounds,
         ))
     })
@@ -284,17 +276,17 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<I
             .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         {
             Ok(network) if network.prefix_len() == 0 => at.error(
-                format!("{} is everybody", quoted(&text)),
-                "name the proxies' addresses; whoever is trusted can pretend to be any client",
+                format!("{} matches every address", quoted(&text)),
+                "list only the addresses of your proxies: a trusted proxy can claim any client address",
             ),
             Ok(network) if network.trunc() != network => at.error(
-                format!("{} has bits behind its prefix", quoted(&text)),
+                format!("{} has bits set beyond its prefix", quoted(&text)),
                 format!("did you mean `{}`?", network.trunc()),
             ),
             Ok(network) => networks.push(network),
             Err(_) => at.error(
                 format!("{} is not a network", quoted(&text)),
-                "such as `10.0.0.0/8` or `fd00::/8`",
+                "for example `10.0.0.0/8` or `fd00::/8`",
             ),
         }
     }
@@ -302,7 +294,7 @@ fn trusted_proxies(raw: Option<super::List<String>>, at: &Location<'_>) -> Vec<I
 }
 
 fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
-    let first = pair(
+    let first = certificate_files(
         RawCertificate {
             cert_file: raw.cert_file,
             key_file: raw.key_file,
@@ -311,7 +303,7 @@ fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
         folder,
     );
     let more: Vec<_> = elements(raw.certificates, &at.key("certificates"))
-        .map(|(at, certificate)| pair(certificate, &at, folder))
+        .map(|(at, certificate)| certificate_files(certificate, &at, folder))
         .collect();
     let client_ca_file = raw.client_ca_file.map(|name| {
         folder.certificates(&at.key("client_ca_file"), &name)?;
@@ -331,31 +323,36 @@ fn tls(raw: RawTls, at: &Location<'_>, folder: &Folder) -> Option<TlsConfig> {
     read.map_err(|error| {
         at.error(
             error.to_string(),
-            "the files changed while they were read: try again",
+            "the files may have changed while they were read: try again",
         )
     })
     .ok()
 }
 
-/// A certificate and its key, which fit together.
-fn pair(raw: RawCertificate, at: &Location<'_>, folder: &Folder) -> Option<CertificateFiles> {
+/// A certificate with its matching key.
+fn certificate_files(
+    raw: RawCertificate,
+    at: &Location<'_>,
+    folder: &Folder,
+) -> Option<CertificateFiles> {
     let cert_file = at.required(
         "cert_file",
         raw.cert_file,
-        "the certificate and its chain, in PEM",
+        "the certificate with its chain, in PEM",
     );
     let key_file = at.required(
         "key_file",
         raw.key_file,
-        "the certificate's private key, in PEM",
+        "the private key of the certificate, in PEM",
     );
     let chain = cert_file
         .as_deref()
         .and_then(|name| folder.certificates(&at.key("cert_file"), name));
     let key = key_file
         .as_deref()
-        .and_then(|name| private_key(&at.key("key_file"), name, folder));
-    let (_, ()) = (chain?, key?);
+        .and_then(|name| check_private_key(&at.key("key_file"), name, folder));
+    chain?;
+    key?;
     let files = CertificateFiles {
         cert_file: folder.path(&cert_file?),
         key_file: folder.path(&key_file?),
@@ -365,25 +362,22 @@ fn pair(raw: RawCertificate, at: &Location<'_>, folder: &Folder) -> Option<Certi
         Err(error) => {
             at.key("key_file").error(
                 error.to_string(),
-                "the key must be the one that the certificate was issued for",
+                "use the key that the certificate was issued for",
             );
             None
         }
     }
 }
 
-/// Whether a file holds a private key that can be read.
-pub(super) fn private_key(at: &Location<'_>, name: &str, folder: &Folder) -> Option<()> {
+/// Checks that a file holds a valid private key.
+pub(super) fn check_private_key(at: &Location<'_>, name: &str, folder: &Folder) -> Option<()> {
     let text = folder.private_text(at, name)?;
     match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
         Ok(_) => Some(()),
         Err(_) => {
-            let hint = "in PEM, without a password; it begins with `-----BEGIN PRIVATE KEY-----`";
+            let hint = "a key in PEM without a password begins with `-----BEGIN PRIVATE KEY-----`";
             at.error(
-                format!(
-                    "the file {} holds no private key that can be read",
-                    quoted(name)
-                ),
+                format!("the file {} holds no valid private key", quoted(name)),
                 hint,
             );
             None

@@ -1,4 +1,4 @@
-//! `[session]`.
+//! `[session]`: sealing keys, timeouts and cache.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use super::super::keys::SealingKey;
 use super::super::raw::{List, RawSession};
 use super::super::report::{Location, quoted};
 use super::super::values::HumanDuration;
-use super::{elements, wait};
+use super::{elements, nonzero};
 use crate::session::validity::Limits;
 
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE_TIMEOUT: Duration = Duration::from_secs(12 * 60 * 60);
-const MAX_CACHED: u32 = 10_000;
+const CACHE_SIZE: u32 = 10_000;
 
-/// The keys, never none, and the limits: apps are checked against those even if there is no key.
+/// The keys, and the limits, which are needed to check the apps even if there is no valid key.
 pub(super) fn check(
     raw: RawSession,
     at: &Location<'_>,
@@ -29,7 +29,7 @@ pub(super) fn check(
     ((!keys.is_empty()).then_some(keys), limits)
 }
 
-/// The limits of a session; what is not given is taken from `defaults`.
+/// The timeouts of a session, with `defaults` for those that are not set.
 pub(super) fn limits(
     idle: Option<HumanDuration>,
     absolute: Option<HumanDuration>,
@@ -37,9 +37,11 @@ pub(super) fn limits(
     defaults: Limits,
 ) -> Limits {
     let limits = Limits {
-        idle: idle.map_or(defaults.idle, |span| wait(span, &at.key("idle_timeout"))),
-        absolute: absolute.map_or(defaults.absolute, |span| {
-            wait(span, &at.key("absolute_timeout"))
+        idle: idle.map_or(defaults.idle, |duration| {
+            nonzero(duration, &at.key("idle_timeout"))
+        }),
+        absolute: absolute.map_or(defaults.absolute, |duration| {
+            nonzero(duration, &at.key("absolute_timeout"))
         }),
     };
     if limits.idle > limits.absolute && (idle.is_some() || absolute.is_some()) {
@@ -50,21 +52,22 @@ pub(super) fn limits(
         };
         at.key(key).error(
             format!(
-                "the idle limit of {} s is longer than the absolute limit of {} s",
+                "the idle timeout of {} s is longer than the absolute timeout of {} s",
                 limits.idle.as_secs(),
                 limits.absolute.as_secs()
             ),
-            "make `idle_timeout` at most `absolute_timeout`",
+            "set `idle_timeout` to at most `absolute_timeout`",
         );
     }
     limits
 }
 
 fn keys(files: Option<List<String>>, at: &Location<'_>, folder: &Folder) -> Vec<SealingKey> {
-    const HINT: &str = "make one: `doorward keygen --out doorward.key`, and write `key_files = [\"doorward.key\"]`";
+    const HINT: &str =
+        "run `doorward keygen --out doorward.key`, and set `key_files = [\"doorward.key\"]`";
     match &files {
-        None => at.refuse_missing("key_files", HINT),
-        Some(files) if files.is_empty() => at.key("key_files").error("there is no key", HINT),
+        None => at.missing("key_files", HINT),
+        Some(files) if files.is_empty() => at.key("key_files").error("no key file is listed", HINT),
         Some(_) => {}
     }
     let mut keys: Vec<SealingKey> = Vec::new();
@@ -75,8 +78,8 @@ fn keys(files: Option<List<String>>, at: &Location<'_>, folder: &Folder) -> Vec<
         match SealingKey::parse(&text) {
             Ok(key) if keys.contains(&key) => {
                 at.error(
-                    format!("{} holds the same key as a file before it", quoted(&name)),
-                    "name each key once",
+                    format!("{} holds the same key as a previous file", quoted(&name)),
+                    "list each key once",
                 );
             }
             Ok(key) => keys.push(key),
@@ -86,18 +89,18 @@ fn keys(files: Option<List<String>>, at: &Location<'_>, folder: &Folder) -> Vec<
     keys
 }
 
-/// How many sessions each worker keeps opened.
-pub(super) fn session_cache_size(raw: Option<u32>, at: &Location<'_>) -> usize {
-    most(raw, MAX_CACHED, &at.key("session_cache_size"))
+/// The size of each worker's session cache.
+pub(super) fn cache_size(raw: Option<u32>, at: &Location<'_>) -> usize {
+    nonzero_limit(raw, CACHE_SIZE, &at.key("session_cache_size"))
 }
 
 /// A limit that must not be zero.
-pub(super) fn most(given: Option<u32>, default: u32, at: &Location<'_>) -> usize {
-    if given == Some(0) {
+pub(super) fn nonzero_limit(raw: Option<u32>, default: u32, at: &Location<'_>) -> usize {
+    if raw == Some(0) {
         at.error(
-            "`0` would keep nothing, and without it nobody stays signed in",
+            "the limit must not be zero",
             format!("the default is {default}"),
         );
     }
-    usize::try_from(given.unwrap_or(default)).unwrap_or(usize::MAX)
+    usize::try_from(raw.unwrap_or(default)).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! `[store]`: what is remembered between requests, and where.
+//! `[store]`: the memory store with its journal, or Redis.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use url::Url;
 use super::super::files::Folder;
 use super::super::raw::{RawRedis, RawStore};
 use super::super::report::{Location, quoted};
-use super::super::settings::{StoreConfig, StorePlace};
-use super::session::most;
-use super::{elements, wait};
+use super::super::settings::{StoreBackend, StoreConfig};
+use super::session::nonzero_limit;
+use super::{elements, nonzero};
 use crate::store::{RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
 use crate::types::net::is_loopback_host;
 use crate::types::secret::Secret;
@@ -20,21 +20,21 @@ const MAX_ENTRIES: u32 = 100_000;
 const MAX_REVOKED: u32 = 100_000;
 const KEY_PREFIX: &str = "doorward:";
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// A request that waits for a refresh waits so long at most.
+/// The longest `timeout`: the time that a request waits for a refresh.
 const MAX_TIMEOUT: Duration = Duration::from_secs(5);
 const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
 pub(super) fn check(raw: RawStore, at: &Location<'_>, folder: &Folder) -> Option<StoreConfig> {
-    let max_entries = most(raw.max_entries, MAX_ENTRIES, &at.key("max_entries"));
-    let max_revoked = most(raw.max_revoked, MAX_REVOKED, &at.key("max_revoked"));
+    let max_entries = nonzero_limit(raw.max_entries, MAX_ENTRIES, &at.key("max_entries"));
+    let max_revoked = nonzero_limit(raw.max_revoked, MAX_REVOKED, &at.key("max_revoked"));
     let url = raw.url.as_deref().unwrap_or("memory:");
     let redis_at = at.key("redis");
-    let place = if url == "memory:" {
+    let backend = if url == "memory:" {
         if let Some(unused) = raw.redis {
-            redis_at.advise(
-                "`memory:` uses nothing of this",
-                "write `url = \"redis://…\"` to use it",
+            redis_at.warning(
+                "`[store.redis]` is not used by `memory:`",
+                "set `url = \"redis://…\"` to use it",
             );
             redis(unused, None, &redis_at, folder);
         }
@@ -42,27 +42,26 @@ pub(super) fn check(raw: RawStore, at: &Location<'_>, folder: &Folder) -> Option
         let journal_file = raw.journal_file.map(|name| journal(&name, &at, folder));
         journal_file
             .map_or(Some(None), |file| file.map(Some))
-            .map(|journal_file| StorePlace::Memory { journal_file })
+            .map(|journal_file| StoreBackend::Memory { journal_file })
     } else {
         if raw.journal_file.is_some() {
-            let hint =
-                "take it away: what is in a Redis is kept there, as far as that is persistent";
+            let hint = "remove the key: persistence of revocations is up to Redis";
             at.key("journal_file")
-                .error("a journal is for `memory:`", hint);
+                .error("a journal is only for `memory:`", hint);
         }
         let url = store_url(url, &at.key("url"));
         redis(raw.redis.unwrap_or_default(), url, &redis_at, folder)
             .map(Box::new)
-            .map(StorePlace::Redis)
+            .map(StoreBackend::Redis)
     };
     Some(StoreConfig {
-        place: place?,
+        backend: backend?,
         max_entries,
         max_revoked,
     })
 }
 
-/// Where a journal can be: it need not be there yet.
+/// The path of a journal, which need not exist yet.
 fn journal(name: &str, at: &Location<'_>, folder: &Folder) -> Option<PathBuf> {
     let path = folder.path(name);
     if name.is_empty()
@@ -71,14 +70,14 @@ fn journal(name: &str, at: &Location<'_>, folder: &Folder) -> Option<PathBuf> {
             .parent()
             .is_some_and(|parent| parent.as_os_str().is_empty() || parent.is_dir())
     {
-        let hint = "a file in a folder that is there and that doorward may write to, such as `ended.journal`";
-        at.error(format!("{} cannot be a journal", quoted(name)), hint);
+        let hint = "a file in an existing folder that doorward can write to, such as `revocations.journal`";
+        at.error(format!("invalid journal path {}", quoted(name)), hint);
         return None;
     }
     Some(path)
 }
 
-/// What a URL says of a Redis.
+/// The parts of a Redis URL.
 struct RedisUrl {
     tls: bool,
     node: RedisUrlNode,
@@ -87,32 +86,32 @@ struct RedisUrl {
     password: Option<Secret<String>>,
 }
 
-/// An address whose port may be left out.
+/// An address with an optional port.
 struct RedisUrlNode {
     host: String,
     port: Option<u16>,
 }
 
 fn store_url(text: &str, at: &Location<'_>) -> Option<RedisUrl> {
-    const HINT: &str = "`memory:`, `redis://host:6379` or, with TLS, `rediss://host:6379`; `/1` behind it for another \
-                        database";
-    let error = |what: &str| {
-        at.error(format!("{} {what}", quoted(text)), HINT);
+    const HINT: &str = "use `memory:`, `redis://host:6379`, or with TLS `rediss://host:6379`; \
+                        append `/1` for another database";
+    let error = |problem: &str| {
+        at.error(format!("{} {problem}", quoted(text)), HINT);
         None
     };
     let Ok(url) = Url::parse(text) else {
-        return error("is not a store");
+        return error("is not a store URL");
     };
     let tls = match url.scheme() {
         "redis" => false,
         "rediss" => true,
-        _ => return error("is not a store"),
+        _ => return error("is not a store URL"),
     };
     if url.query().is_some() || url.fragment().is_some() {
-        return error("has more than address and database");
+        return error("has more than an address and a database");
     }
     let Some(node) = node_of(&url) else {
-        return error("names no host");
+        return error("has no host");
     };
     let database = url.path().trim_start_matches('/');
     let Ok(database) = (if database.is_empty() {
@@ -120,7 +119,7 @@ fn store_url(text: &str, at: &Location<'_>) -> Option<RedisUrl> {
     } else {
         database.parse()
     }) else {
-        return error("ends with something that is no number of a database");
+        return error("does not end with a database number");
     };
     let decoded = |text: &str| {
         percent_decode_str(text)
@@ -129,14 +128,15 @@ fn store_url(text: &str, at: &Location<'_>) -> Option<RedisUrl> {
             .map(|text| text.into_owned())
     };
     let username = Some(url.username()).filter(|name| !name.is_empty());
-    let (username, password) = (username.map(decoded), url.password().map(decoded));
+    let username = username.map(decoded);
+    let password = url.password().map(decoded);
     if username == Some(None) || password == Some(None) {
         return error("has a user name or password that is not UTF-8 text");
     }
     let password = password.flatten().map(Secret::new);
     if !tls && password.is_some() && !is_loopback_host(url.host_str().unwrap_or_default()) {
-        at.advise(
-            "the password goes over the network as it is",
+        at.warning(
+            "the password is sent over the network in plain text",
             "use `rediss://`",
         );
     }
@@ -161,7 +161,7 @@ fn node_of(url: &Url) -> Option<RedisUrlNode> {
     })
 }
 
-/// Checks everything; `None` if there is no usable `url`, or something needed could not be made.
+/// Checks the whole table. `None` if it or `url` is invalid.
 fn redis(
     raw: RawRedis,
     url: Option<RedisUrl>,
@@ -174,8 +174,8 @@ fn redis(
         let at = at.key("ca_file");
         if url.as_ref().is_some_and(|url| !url.tls) {
             at.error(
-                "there is no TLS to this store",
-                "take the key away, or make the store's `url` `rediss://…`",
+                "the store does not use TLS",
+                "remove the key, or use a `url` such as `rediss://…`",
             );
         }
         folder
@@ -185,13 +185,13 @@ fn redis(
     let key_prefix = key_prefix(raw.key_prefix, &at.key("key_prefix"));
     let timeout = raw
         .timeout
-        .map_or(TIMEOUT, |span| wait(span, &at.key("timeout")));
+        .map_or(TIMEOUT, |duration| nonzero(duration, &at.key("timeout")));
     if timeout > MAX_TIMEOUT {
-        let hint = "at most `\"5s\"`: so long does a request wait for a refresh";
+        let hint = "at most `\"5s\"`, the time that a request waits for a refresh";
         at.key("timeout")
             .error(format!("{} s is too long", timeout.as_secs()), hint);
     }
-    let in_file = password(
+    let in_file = login(
         raw.username,
         raw.password_file,
         at,
@@ -203,8 +203,8 @@ fn redis(
     let url = url?;
     if raw.cluster == Some(true) && url.database != 0 {
         at.key("cluster").error(
-            "a Cluster has the database 0 only",
-            "take the number away from the store's `url`",
+            "Redis Cluster only has database 0",
+            "remove the database number from the `url` of the store",
         );
     }
     let in_url = url.password.map(|password| RedisLogin {
@@ -212,16 +212,16 @@ fn redis(
         password,
     });
     if in_url.is_none() && url.username.is_some() {
-        at.beside("url").error(
-            "there is a user name without a password",
-            "give both here, or both in `[store.redis]`",
+        at.sibling("url").error(
+            "a user name needs a password",
+            "set both here, or both in `[store.redis]`",
         );
     }
     let login = match (in_url, in_file) {
         (Some(_), Some(_)) => {
             at.key("password_file").error(
-                "the store's `url` has a password too",
-                "give it once, better in a file",
+                "the `url` of the store has a password too",
+                "keep one of the two, preferably the file",
             );
             return None;
         }
@@ -253,26 +253,23 @@ fn redis(
 }
 
 fn topology(raw: &RawRedis, at: &Location<'_>, folder: &Folder) -> Option<Topology> {
-    let (name, file) = (
-        raw.sentinel_username.clone(),
-        raw.sentinel_password_file.clone(),
-    );
-    for key in ["sentinel_username", "sentinel_password_file"] {
-        let given = if key == "sentinel_username" {
-            name.is_some()
-        } else {
-            file.is_some()
-        };
-        if given && raw.sentinel_master.is_none() {
+    for (key, is_set) in [
+        ("sentinel_username", raw.sentinel_username.is_some()),
+        (
+            "sentinel_password_file",
+            raw.sentinel_password_file.is_some(),
+        ),
+    ] {
+        if is_set && raw.sentinel_master.is_none() {
             at.key(key).error(
-                "there is no Sentinel",
-                "name what the Sentinels call the Redis: `sentinel_master`",
+                "Sentinel is not used",
+                "set `sentinel_master`, the name of the master at the Sentinels",
             );
         }
     }
-    let login = password(
-        name,
-        file,
+    let login = login(
+        raw.sentinel_username.clone(),
+        raw.sentinel_password_file.clone(),
         at,
         "sentinel_username",
         "sentinel_password_file",
@@ -281,15 +278,15 @@ fn topology(raw: &RawRedis, at: &Location<'_>, folder: &Folder) -> Option<Topolo
     let is_cluster = raw.cluster == Some(true);
     match &raw.sentinel_master {
         Some(_) if is_cluster => {
-            let hint = "a Cluster needs no Sentinels: take one of the two away";
+            let hint = "remove one of the two: a Cluster does not use Sentinels";
             at.key("sentinel_master")
                 .error("`cluster` is set too", hint);
             None
         }
         Some(master) if master.is_empty() || master.contains(char::is_whitespace) => {
-            let hint = "as in `sentinel monitor NAME …`";
+            let hint = "as in the Sentinel command `sentinel monitor NAME …`";
             at.key("sentinel_master")
-                .error(format!("{} cannot be a name", quoted(master)), hint);
+                .error(format!("invalid name {}", quoted(master)), hint);
             None
         }
         Some(master) => {
@@ -309,29 +306,29 @@ fn more_nodes(raw: &RawRedis, topology: &Option<Topology>, at: &Location<'_>) ->
     if let (Some(Topology::Single), Some(nodes)) = (topology, &raw.nodes)
         && !nodes.is_empty()
     {
-        let hint = "several are the nodes of a Cluster (`cluster = true`) or Sentinels (`sentinel_master = \"…\"`)";
-        at.error("there is one Redis, in the store's `url`", hint);
+        let hint = "remove the key, or set `cluster = true` or `sentinel_master`";
+        at.error("more nodes need a Cluster or Sentinels", hint);
     }
     let mut found = Vec::new();
     for (at, text) in elements(raw.nodes.clone(), &at) {
         let url = Url::parse(&format!("redis://{text}")).ok();
-        let bare = url.filter(|url| {
+        let address = url.filter(|url| {
             url.username().is_empty() && url.password().is_none() && url.path().is_empty()
         });
-        let bare = bare.filter(|url| url.query().is_none() && url.fragment().is_none());
-        match bare.and_then(|url| node_of(&url)) {
+        let address = address.filter(|url| url.query().is_none() && url.fragment().is_none());
+        match address.and_then(|url| node_of(&url)) {
             Some(node) => found.push(node),
             None => at.error(
-                format!("{} is no host and port", quoted(&text)),
-                "such as `redis-2.internal:6379`",
+                format!("{} is not a host and port", quoted(&text)),
+                "for example `redis-2.internal:6379`",
             ),
         }
     }
     found
 }
 
-/// The login that two keys give; `None` if there is none, `Some(None)` if it cannot be had.
-fn password(
+/// The login of two keys. `None` if neither is set, `Some(None)` if it is invalid.
+fn login(
     username: Option<String>,
     file: Option<String>,
     at: &Location<'_>,
@@ -342,9 +339,9 @@ fn password(
     match (username, file) {
         (None, None) => None,
         (Some(_), None) => {
-            let hint = format!("put the password into a file, and name it as `{file_key}`");
+            let hint = format!("set `{file_key}` to a file with the password");
             at.key(username_key)
-                .error("there is a user name without a password", hint);
+                .error("a user name needs a password", hint);
             Some(None)
         }
         (username, Some(file)) => {
@@ -361,14 +358,11 @@ fn key_prefix(raw: Option<String>, at: &Location<'_>) -> String {
     let Some(prefix) = raw else {
         return KEY_PREFIX.to_owned();
     };
-    let good =
+    let is_valid =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'_' | b'-' | b'/');
-    if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(good) {
-        let hint = "such as `doorward:`: letters, digits and `:._-/`, at most 64 of them";
-        at.error(
-            format!("{} cannot be what keys begin with", quoted(&prefix)),
-            hint,
-        );
+    if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(is_valid) {
+        let hint = "at most 64 letters, digits and `:._-/`, such as `doorward:`";
+        at.error(format!("invalid key prefix {}", quoted(&prefix)), hint);
     }
     prefix
 }

@@ -1,5 +1,5 @@
-//! `upstream_…` keys of `[apps.NAME]` that are about TLS: whom to believe at the other end, by which name, and who we
-//! are.
+//! TLS to the upstream: `upstream_…` keys of `[apps.NAME]` for the trusted certificates, the server
+//! name and the client certificate.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use rustls_pki_types::ServerName;
 use super::super::files::Folder;
 use super::super::raw::RawApp;
 use super::super::report::{Location, quoted};
-use super::server::private_key;
+use super::server::check_private_key;
 use crate::upstream::{ClientCertificate, UpstreamUrl};
 
-/// What they say.
+/// The TLS settings of an upstream.
 #[derive(Default)]
 pub(super) struct UpstreamTls {
     pub(super) ca_certificates: Option<Vec<u8>>,
@@ -25,8 +25,10 @@ pub(super) fn check(
     at: &Location<'_>,
     folder: &Folder,
 ) -> Option<UpstreamTls> {
-    let (ca, name) = (raw.upstream_ca_file.take(), raw.upstream_server_name.take());
-    let (cert, key) = (raw.upstream_cert_file.take(), raw.upstream_key_file.take());
+    let ca = raw.upstream_ca_file.take();
+    let name = raw.upstream_server_name.take();
+    let cert = raw.upstream_cert_file.take();
+    let key = raw.upstream_key_file.take();
     if let Some(UpstreamUrl::Http(_) | UpstreamUrl::Unix(_)) = upstream {
         for (name, is_set) in [
             ("upstream_ca_file", ca.is_some()),
@@ -35,8 +37,8 @@ pub(super) fn check(
             ("upstream_key_file", key.is_some()),
         ] {
             if is_set {
-                let hint = "take the key away, or make the upstream `https://…`";
-                at.key(name).error("there is no TLS to this upstream", hint);
+                let hint = "remove the key, or use an upstream `https://…`";
+                at.key(name).error("the upstream does not use TLS", hint);
             }
         }
     }
@@ -46,20 +48,20 @@ pub(super) fn check(
             .map(|found| found.pem)
     });
     let name = name.map(|name| server_name(name, &at.key("upstream_server_name")));
-    let shown = match (cert, key) {
+    let certificate = match (cert, key) {
         (None, None) => None,
         (cert, key) => Some(client_certificate(cert, key, at, folder)),
     };
     Some(UpstreamTls {
         ca_certificates: all_or_none(ca)?,
-        client_certificate: all_or_none(shown)?,
+        client_certificate: all_or_none(certificate)?,
         server_name: all_or_none(name)?,
     })
 }
 
-/// A value that was given must be good; one that was not need not.
-fn all_or_none<T>(given: Option<Option<T>>) -> Option<Option<T>> {
-    given.map_or(Some(None), |good| good.map(Some))
+/// `None` if the value is set but invalid.
+fn all_or_none<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    value.map_or(Some(None), |valid| valid.map(Some))
 }
 
 fn server_name(name: String, at: &Location<'_>) -> Option<ServerName<'static>> {
@@ -67,14 +69,14 @@ fn server_name(name: String, at: &Location<'_>) -> Option<ServerName<'static>> {
     let parsed = ServerName::try_from(name).ok();
     if parsed.is_none() {
         at.error(
-            format!("{text} is no name that a certificate could have"),
-            "a host name such as `store.internal`",
+            format!("{text} is not a valid name for a certificate"),
+            "use a host name such as `store.internal`",
         );
     }
     parsed
 }
 
-/// A certificate and its key, which fit together.
+/// A certificate with its matching key.
 fn client_certificate(
     cert: Option<String>,
     key: Option<String>,
@@ -84,7 +86,7 @@ fn client_certificate(
     let cert = at.required(
         "upstream_cert_file",
         cert,
-        "the certificate that `upstream_key_file` belongs to, in PEM",
+        "the certificate for `upstream_key_file`, in PEM",
     );
     let key = at.required(
         "upstream_key_file",
@@ -94,14 +96,15 @@ fn client_certificate(
     let chain = cert
         .as_deref()
         .and_then(|name| folder.certificates(&at.key("upstream_cert_file"), name));
-    let fits = key
+    let private_key = key
         .as_deref()
-        .and_then(|name| private_key(&at.key("upstream_key_file"), name, folder));
-    let (_, ()) = (chain?, fits?);
+        .and_then(|name| check_private_key(&at.key("upstream_key_file"), name, folder));
+    chain?;
+    private_key?;
     match ClientCertificate::read(folder.path(&cert?), folder.path(&key?)) {
         Ok(certificate) => Some(certificate),
         Err(error) => {
-            let hint = "the key must be the one that the certificate was issued for";
+            let hint = "use the key that the certificate was issued for";
             at.key("upstream_key_file").error(error.to_string(), hint);
             None
         }

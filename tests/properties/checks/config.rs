@@ -22,7 +22,7 @@ pub(crate) fn check(text: &str) {
     let lines = text.split('\n').count();
     for problem in diagnosis.problems() {
         assert!(!problem.message.is_empty());
-        if let Some(line) = problem.place.line() {
+        if let Some(line) = problem.location.line() {
             assert!(
                 (1..=lines).contains(&line),
                 "line {line} of {lines}: {}",
@@ -30,7 +30,7 @@ pub(crate) fn check(text: &str) {
             );
         }
         assert!(
-            !matches!(problem.place, ProblemLocation::Variable(_)),
+            !matches!(problem.location, ProblemLocation::Variable(_)),
             "no variable was set"
         );
     }

@@ -1,0 +1,91 @@
+//! `[apps.NAME.headers]`: identity headers.
+
+use super::super::raw::Named;
+use super::super::report::{Location, quoted};
+use crate::identity::identity::HeaderTemplate;
+
+const HEADERS: [(&str, &str); 4] = [
+    ("X-Forwarded-Email", "{email}"),
+    ("X-Forwarded-Groups", "{groups}"),
+    ("X-Forwarded-Preferred-Username", "{preferred_username}"),
+    ("X-Forwarded-User", "{sub}"),
+];
+
+/// Reserved headers: hop-by-hop (RFC 9110 section 7.6.1), framing, credentials, client address.
+const RESERVED: [&str; 26] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "dpop",
+    "dpop-nonce",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
+/// Normalizes a header name for comparison: many servers do not distinguish `-` from `_` and other
+/// characters.
+pub(super) fn folded(name: &str) -> String {
+    name.to_ascii_lowercase()
+        .replace(|char: char| !char.is_ascii_alphanumeric(), "-")
+}
+
+/// Whether a folded name is reserved.
+pub(super) fn is_reserved(folded: &str) -> bool {
+    RESERVED.contains(&folded)
+        || folded.starts_with("secure-session-")
+        || folded.starts_with("sec-")
+}
+
+/// The identity headers of an app.
+pub(super) fn check(raw: Option<Named<String>>, at: &Location<'_>) -> Vec<HeaderTemplate> {
+    let Some(raw) = raw else {
+        return HEADERS
+            .iter()
+            .filter_map(|(name, template)| HeaderTemplate::parse(name, template).ok())
+            .collect();
+    };
+    let mut templates: Vec<HeaderTemplate> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for (name, template) in raw {
+        let at = at.key(&name);
+        let folded = folded(&name);
+        if is_reserved(&folded) {
+            let hint = "choose another name, such as `X-Forwarded-User`";
+            at.key_error(format!("the header {} is reserved", quoted(&name)), hint);
+        } else if names.contains(&folded) {
+            at.key_error(
+                format!("duplicate header {}", quoted(&name)),
+                "case is ignored, and `_` equals `-`",
+            );
+        } else if let Some(template) = template {
+            match HeaderTemplate::parse(&name, &template) {
+                Ok(parsed) => templates.push(parsed),
+                Err(error) => at.error(
+                    format!("{}: {error}", quoted(&template)),
+                    "for example `\"{email}\"`",
+                ),
+            }
+        }
+        names.push(folded);
+    }
+    templates
+}

@@ -1,0 +1,151 @@
+//! Keywords: the enums that the file spells as one of a few strings.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+
+use crate::auth::app::{OnReuse, RevocationMode, Userinfo};
+use crate::oidc::SessionTokenSource;
+use crate::oidc::fusionauth::RefreshBy;
+use crate::oidc::settings::OnStoreOutage;
+use crate::policy::client_address::ForwardedHeader;
+use crate::telemetry::log::LogFormat;
+use crate::upstream::UpstreamProtocol;
+
+/// Implements `Deserialize` for an enum that is one of these strings.
+macro_rules! keywords {
+    ($name:ident { $($text:literal => $variant:ident,)+ }) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Reader;
+
+                impl Visitor<'_> for Reader {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!("one of" $(, " `\"", $text, "\"`")+))
+                    }
+
+                    fn visit_str<E: Error>(self, text: &str) -> Result<$name, E> {
+                        match text {
+                            $($text => Ok($name::$variant),)+
+                            _ => Err(E::unknown_variant(text, &[$($text),+])),
+                        }
+                    }
+                }
+
+                deserializer.deserialize_any(Reader)
+            }
+        }
+    };
+}
+
+keywords! { ForwardedHeader { "x-forwarded-for" => XForwardedFor, "forwarded" => Forwarded, } }
+keywords! { UpstreamProtocol { "http1" => Http1, "http2" => Http2, } }
+keywords! { LogFormat { "text" => Text, "json" => Json, } }
+keywords! { RefreshBy { "token" => Token, "jwt-refresh" => JwtRefresh, } }
+keywords! { SessionTokenSource { "access" => Access, "id" => Id, } }
+keywords! { Userinfo { "when-needed" => WhenNeeded, "never" => Never, } }
+keywords! { OnReuse { "end-session" => EndSession, "refuse" => Refuse, } }
+keywords! { RevocationMode { "fail-open" => FailOpen, "fail-closed" => FailClosed, } }
+keywords! { OnStoreOutage { "refuse" => Refuse, "local-lease" => LocalLease, } }
+
+/// `log.level`: the least severe events that are logged.
+#[derive(Clone, Copy)]
+pub(super) enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+keywords! {
+    LogLevel {
+        "error" => Error,
+        "warn" => Warn,
+        "info" => Info,
+        "debug" => Debug,
+        "trace" => Trace,
+    }
+}
+
+/// `app_logout_method`: the method of the request to the app's own logout.
+#[derive(Clone, Copy)]
+pub(super) enum AppLogoutMethod {
+    Get,
+    Post,
+}
+
+keywords! { AppLogoutMethod { "GET" => Get, "POST" => Post, } }
+
+/// `kind`: the provider's dialect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProviderKind {
+    /// Any OpenID provider.
+    Oidc,
+    FusionAuth,
+}
+
+keywords! { ProviderKind { "oidc" => Oidc, "fusionauth" => FusionAuth, } }
+
+/// `signature`: how FusionAuth signs its webhooks.
+#[derive(Clone, Copy)]
+pub(super) enum WebhookSignature {
+    /// With a key of its key set.
+    Jwks,
+    /// With a shared secret.
+    Hmac,
+}
+
+keywords! { WebhookSignature { "jwks" => Jwks, "hmac" => Hmac, } }
+
+/// `token_endpoint_auth_method`: client authentication (OpenID Connect Core section 9).
+#[derive(Clone, Copy)]
+pub(super) enum TokenEndpointAuthMethod {
+    Basic,
+    Post,
+    /// A public client: no secret, PKCE only.
+    None,
+}
+
+keywords! {
+    TokenEndpointAuthMethod {
+        "client_secret_basic" => Basic,
+        "client_secret_post" => Post,
+        "none" => None,
+    }
+}
+
+/// `auth_methods`: a credential that a rule accepts.
+#[derive(Clone, Copy)]
+pub(super) enum AuthMethod {
+    /// Session cookies, or the tokens of a native app.
+    Session,
+    /// An access token of the provider.
+    Bearer,
+}
+
+keywords! { AuthMethod { "session" => Session, "bearer" => Bearer, } }
+
+/// `opaque_tokens`: the treatment of access tokens that are not JWTs.
+#[derive(Clone, Copy)]
+pub(super) enum OpaqueTokens {
+    Refuse,
+    /// Introspection at the app's provider (RFC 7662).
+    Introspect,
+}
+
+keywords! { OpaqueTokens { "refuse" => Refuse, "introspect" => Introspect, } }
+
+/// `dpop`: whether access tokens must be bound to a key (RFC 9449).
+#[derive(Clone, Copy)]
+pub(super) enum Dpop {
+    /// Only tokens that are bound need a proof.
+    Optional,
+    /// Tokens that are not bound are rejected.
+    Required,
+}
+
+keywords! { Dpop { "optional" => Optional, "required" => Required, } }

@@ -1,0 +1,81 @@
+//! Errors in `[apps.NAME]`.
+
+errors! {
+    own_cookie_as_app_cookie_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\napp_cookies = [{ name = \"__Host-DOORWARD_jwt\" }]",
+        at "\"__Host-DOORWARD_jwt\"", "is a cookie of doorward", hint "removes its own";
+    own_cookie_of_other_app_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\n\
+             cookie_name = \"board\"\n\
+             app_cookies = [{ name = \"doorward_jwt\" }]",
+        at "\"doorward_jwt\"", "is a cookie of doorward", hint "cookies of the app";
+    app_cookie_of_other_domain_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\n\
+             app_cookies = [{ name = \"a\", domain = \"store.example.com\" }]",
+        at "\"store.example.com\"", "neither the app's host nor a parent domain of it", hint "PHPSESSID";
+    app_cookie_with_invalid_name_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a b\" }]",
+        at "\"a b\"", "a cookie's name is letters", hint "as the app sets it";
+    duplicate_app_cookie_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\n\
+             app_cookies = [{ name = \"a\" }, { path = \"/\", name = \"a\" }]",
+        at "{ path = \"/\", name = \"a\" }", "duplicate cookie", hint "once";
+    app_logout_url_instead_of_path_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\napp_logout_path = \"https://forum.example.com/logout\"",
+        at "\"https://forum.example.com/logout\"",
+        "is not a canonical path", hint "/account/logout";
+    own_endpoint_as_app_logout_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_path = \"/.doorward/logout\"",
+        at "\"/.doorward/logout\"", "is an endpoint of doorward", hint "the app's own logout";
+    app_logout_method_without_path_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\napp_logout_method = \"POST\"",
+        at "\"POST\"", "needs `app_logout_path`", hint "app_logout_path";
+    long_outage_grace_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\noutage_grace = \"2h\"",
+        at "\"2h\"", "7200 s is too long", hint "1h";
+    zero_stream_age_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nstream_max_age = \"0s\"",
+        at "\"0s\"", "must not be zero", hint "long";
+    background_path_without_slash_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nbackground_paths = [\"/news\", \"news\"]",
+        at "\"news\"", "not a path pattern", hint "";
+    background_path_for_everything_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nbackground_paths = [\"/**\"]",
+        at "\"/**\"", "no request would count as activity", hint "in the background";
+    upper_case_name_is_rejected:
+        "[apps.forum]" => "[apps.Forum]",
+        at "Forum", "invalid name `Forum`", hint "lower-case";
+    public_url_with_path_is_rejected:
+        "forum.example.com" => "forum.example.com/posts",
+        at "\"https://forum.example.com/posts\"",
+        "is not an origin", hint "https://store.example.com";
+    http_public_url_is_rejected:
+        "https://forum" => "http://forum",
+        at "\"http://forum.example.com\"", "neither https", hint "session";
+    same_origin_of_two_apps_is_rejected:
+        "https://store.example.com" => "https://FORUM.example.com:443",
+        at "\"https://FORUM.example.com:443\"", "belongs to the app `forum`", hint "one app";
+    same_host_and_cookie_name_is_rejected:
+        "https://store.example.com" => "https://forum.example.com:8443",
+        at "\"https://forum.example.com:8443\"", "cookies ignore ports", hint "cookie_name";
+    alias_of_other_app_is_rejected:
+        "client_id = \"store\"" =>
+            "client_id = \"store\"\naliases = [\"https://forum.example.com\"]",
+        at "\"https://forum.example.com\"", "belongs to the app `forum`", hint "listed once";
+    websocket_origin_with_path_is_rejected:
+        "client_id = \"forum\"" =>
+            "client_id = \"forum\"\nwebsocket_origins = [\"https://forum.example.com/chat\"]",
+        at "\"https://forum.example.com/chat\"", "is not an origin", hint "scheme, host";
+    endpoint_prefix_with_dot_segment_is_rejected:
+        "scopes" => "endpoint_prefix = \"/a/../b/\"\nscopes",
+        at "\"/a/../b/\"", "invalid path prefix", hint "/.doorward";
+    cookie_name_with_prefix_is_rejected:
+        "scopes" => "cookie_name = \"__Host-x\"\nscopes",
+        at "\"__Host-x\"", "invalid cookie name", hint "32";
+}

@@ -1,0 +1,37 @@
+//! Errors in the OAuth client of an app.
+
+errors! {
+    missing_client_id_is_rejected:
+        "client_id = \"forum\"\n" => "",
+        at "forum", "`client_id` is missing", hint "registration";
+    two_client_secrets_are_rejected:
+        "scopes" => "client_secret = \"x\"\nscopes",
+        at "\"x\"", "`client_secret_file` is set too", hint "file";
+    missing_secret_file_is_rejected:
+        "\"store.secret\"" => "\"absent\"",
+        at "\"absent\"", "no such file", hint "absent";
+    folder_as_secret_file_is_rejected:
+        "\"store.secret\"" => "\"secrets\"",
+        at "\"secrets\"", "not a regular file", hint "";
+    other_file_as_secret_is_rejected:
+        "\"store.secret\"" => "\"tls/key.pem\"",
+        at "\"tls/key.pem\"", "does not hold a secret", hint "one line";
+    auth_method_without_secret_is_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\ntoken_endpoint_auth_method = \"client_secret_post\"",
+        at "\"client_secret_post\"", "needs a client secret", hint "client_secret_file";
+    public_client_with_secret_is_rejected:
+        "scopes" => "token_endpoint_auth_method = \"none\"\nscopes",
+        at "\"none\"", "one is set", hint "client_secret_basic";
+    scopes_without_openid_are_rejected:
+        "[\"openid\", \"email\"]" => "[\"email\"]",
+        at "[\"email\"]", "`openid` is missing", hint "ID token";
+    two_scopes_in_one_string_are_rejected:
+        "\"email\"]" => "\"email profile\"]",
+        at "\"email profile\"", "not a scope", hint "element";
+    reserved_parameter_is_rejected:
+        "prompt = \"login\"" => "state = \"login\"",
+        at "state", "doorward sets `state` itself", hint "prompt";
+    empty_audiences_are_rejected:
+        "scopes" => "audiences = []\nscopes",
+        at "[]", "no audience is listed", hint "client ID";
+}

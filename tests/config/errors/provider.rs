@@ -1,0 +1,26 @@
+//! Errors in `[providers.NAME]`.
+
+errors! {
+    http_issuer_is_rejected:
+        "https://login" => "http://login",
+        at "\"http://login.example.com\"", "not an https URL", hint "https";
+    discovery_url_as_issuer_is_rejected:
+        "login.example.com\"" => "login.example.com/.well-known/openid-configuration\"",
+        at "\"https://login.example.com/.well-known/openid-configuration\"",
+        "not the issuer", hint "`https://login.example.com`";
+    symmetric_algorithm_is_rejected:
+        "[apps.forum]" => "algorithms = [\"HS256\"]\n[apps.forum]",
+        at "\"HS256\"", "not secure", hint "public key";
+    misspelt_algorithm_gets_a_suggestion:
+        "[apps.forum]" => "algorithms = [\"RS265\"]\n[apps.forum]",
+        at "\"RS265\"", "unknown algorithm", hint "`RS256`";
+    long_leeway_is_rejected:
+        "[apps.forum]" => "leeway = \"1h\"\n[apps.forum]",
+        at "\"1h\"", "3600 s is too long", hint "5m";
+    unknown_provider_gets_a_suggestion:
+        "[apps.forum]\nprovider = \"login\"" => "[apps.forum]\nprovider = \"logins\"",
+        at "\"logins\"", "unknown provider `logins`", hint "`login`";
+    http_introspection_endpoint_is_rejected:
+        "[apps.forum]" => "introspection_endpoint = \"http://login.example.com/i\"\n[apps.forum]",
+        at "\"http://login.example.com/i\"", "not an https URL", hint "https";
+}

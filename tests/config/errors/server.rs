@@ -1,0 +1,67 @@
+//! Errors in `[server]`.
+
+errors! {
+    same_listen_addresses_are_rejected:
+        "trusted_proxies" => "admin_listen = \"0.0.0.0:8080\"\ntrusted_proxies",
+        at "\"0.0.0.0:8080\"", "the same address", hint "separate address";
+    trusting_every_address_is_rejected:
+        "\"10.0.0.0/8\"" => "\"0.0.0.0/0\"",
+        at "\"0.0.0.0/0\"", "matches every address", hint "claim any client";
+    network_with_host_bits_is_rejected:
+        "\"10.0.0.0/8\"" => "\"10.1.0.0/8\"",
+        at "\"10.1.0.0/8\"", "beyond its prefix", hint "10.0.0.0/8";
+    zero_workers_are_rejected:
+        "trusted_proxies" => "workers = 0\ntrusted_proxies",
+        at "0", "not a valid number of workers", hint "from 1";
+    zero_connections_are_rejected:
+        "trusted_proxies" => "max_connections = 0\ntrusted_proxies",
+        at "0", "must not be zero", hint "10000";
+    zero_connections_per_client_are_rejected:
+        "trusted_proxies" => "max_connections_per_client = 0\ntrusted_proxies",
+        at "0", "must not be zero", hint "1000";
+    too_many_http2_streams_are_rejected:
+        "trusted_proxies" => "max_http2_streams = 5000\ntrusted_proxies",
+        at "5000", "concurrent streams", hint "1000";
+    zero_requests_in_flight_are_rejected:
+        "trusted_proxies" => "max_in_flight_requests = 0\ntrusted_proxies",
+        at "0", "requests in flight", hint "10000";
+    zero_requests_in_flight_of_an_app_are_rejected:
+        "client_id = \"forum\"" => "client_id = \"forum\"\nmax_in_flight_requests = 0",
+        at "0", "requests in flight", hint "from 1";
+    zero_queue_timeout_is_rejected:
+        "trusted_proxies" => "queue_timeout = \"0s\"\ntrusted_proxies",
+        at "\"0s\"", "must not be zero", hint "1d";
+    key_as_client_ca_is_rejected:
+        "[session]" =>
+            "[server.tls]\n\
+             cert_file = \"tls/cert.pem\"\n\
+             key_file = \"tls/key.pem\"\n\
+             client_ca_file = \"tls/key.pem\"\n\
+             [session]",
+        at "\"tls/key.pem\"", "holds no valid certificates", hint "BEGIN CERTIFICATE";
+    head_smaller_than_cookies_is_rejected:
+        "trusted_proxies" => "max_header_bytes = 4096\ntrusted_proxies",
+        at "4096", "cookies included", hint "8192";
+    too_few_header_fields_are_rejected:
+        "trusted_proxies" => "max_header_count = 5\ntrusted_proxies",
+        at "5", "fields", hint "20";
+    proxy_protocol_without_trusted_proxies_is_rejected:
+        "trusted_proxies = [\"10.0.0.0/8\"]" => "proxy_protocol = true",
+        at "true", "needs `trusted_proxies`", hint "load balancers";
+    further_certificate_without_key_is_rejected:
+        "[session]" =>
+            "[server.tls]\n\
+             cert_file = \"tls/cert.pem\"\n\
+             key_file = \"tls/key.pem\"\n\
+             [[server.tls.certificates]]\n\
+             cert_file = \"tls/cert.pem\"\n\
+             [session]",
+        at "[[server.tls.certificates]]", "key_file", hint "private key";
+    certificate_without_key_is_rejected:
+        "[session]" => "[server.tls]\ncert_file = \"tls/cert.pem\"\n[session]",
+        at "tls", "`key_file` is missing", hint "PEM";
+    certificate_as_key_is_rejected:
+        "[session]" =>
+            "[server.tls]\ncert_file = \"tls/cert.pem\"\nkey_file = \"tls/cert.pem\"\n[session]",
+        at "\"tls/cert.pem\"", "holds no valid private key", hint "BEGIN PRIVATE KEY";
+}

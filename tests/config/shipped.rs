@@ -1,0 +1,138 @@
+//! The shipped files in `config/`: valid, complete, and strict in every table.
+
+use std::fs;
+use std::path::Path;
+
+use doorward::config::{Config, Severity};
+
+use super::support::{Folder, GOOD, problems, shown};
+
+#[test]
+fn shipped_files_are_valid() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut files: Vec<_> = fs::read_dir(shipped)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 3);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let loaded = Folder::with(&text)
+            .load(&[])
+            .unwrap_or_else(|error| panic!("{error}"));
+        let warnings: Vec<_> = loaded
+            .warnings
+            .problems()
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
+        let of_reference: &[&str] = &["store.redis", "apps.forum.client_secret"];
+        let expected = if file.ends_with("reference.toml") {
+            of_reference
+        } else {
+            &[]
+        };
+        assert_eq!(warnings, expected, "{}", file.display());
+    }
+}
+
+#[test]
+fn reference_shows_the_defaults() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let read = |name: &str| {
+        let text = fs::read_to_string(shipped.join(name)).unwrap();
+        Folder::with(&text).load(&[]).unwrap().config
+    };
+    // The sidecar's file has no optional keys.
+    let (sidecar, reference) = (read("sidecar.toml"), read("reference.toml"));
+    let shared = |config: &Config| {
+        let (server, provider) = (&config.server, &config.providers[0]);
+        let app = config
+            .apps
+            .iter()
+            .find(|app| app.policy.name.as_str() == "store")
+            .unwrap();
+        let (policy, client, upstream) = (&app.policy, &app.client, &app.upstream);
+        format!(
+            "{:?}",
+            (
+                (
+                    &server.admin_listen,
+                    &server.trusted_proxies,
+                    &server.limits,
+                    config.log,
+                    config.store.max_entries
+                ),
+                config.store.max_revoked,
+                (
+                    &provider.discovery_url,
+                    &provider.algorithms,
+                    provider.request_timeout,
+                    provider.leeway
+                ),
+                (
+                    &policy.aliases,
+                    &policy.prefix,
+                    &policy.headers,
+                    &policy.cookies,
+                    policy.limits
+                ),
+                (
+                    &client.token_auth,
+                    &client.scopes,
+                    client.session_jwt,
+                    &client.audiences,
+                    app.auth
+                ),
+                (
+                    upstream.preserve_host,
+                    upstream.connect_timeout,
+                    upstream.response_timeout
+                ),
+            )
+        )
+    };
+    assert_eq!(shared(&sidecar), shared(&reference));
+}
+
+#[test]
+fn unknown_key_is_rejected_in_every_table() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let mut tables = 0;
+    for entry in fs::read_dir(shipped).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let headers = text
+            .match_indices("\n[")
+            .map(|(at, _)| at + 1)
+            .collect::<Vec<_>>();
+        for at in headers {
+            let end = at + text[at..].find('\n').unwrap();
+            let header = text[at..end].split('#').next().unwrap().trim();
+            // In a table of headers every key is a header name, so its value has the wrong type.
+            let entry = if header.ends_with(".headers]") {
+                "Unknown = 1"
+            } else {
+                "unknown = \"x\""
+            };
+            let edited = format!("{}\n{entry}{}", &text[..end], &text[end..]);
+            let found = problems(&edited);
+            let errors: Vec<_> = found
+                .iter()
+                .filter(|problem| problem.severity == Severity::Error)
+                .collect();
+            assert_eq!(errors.len(), 1, "{header}: {}", shown(&found));
+            assert!(
+                errors[0].key.to_lowercase().ends_with(".unknown"),
+                "{header}: {errors:?}"
+            );
+            tables += 1;
+        }
+    }
+    assert!(tables > 20, "{tables}");
+    for (text, key) in [("unknown = 1\n", "unknown"), ("[unknowns]\n", "unknowns")] {
+        let found = problems(&format!("{text}{GOOD}"));
+        assert_eq!(found.len(), 1, "{}", shown(&found));
+        assert_eq!(found[0].key, key);
+    }
+}
