@@ -1,6 +1,6 @@
-//! The operator's listener: alive, ready, numbers, version, and orders. It changes nothing but by an order that was
-//! sealed with the deployment's key, so a page in a browser that reaches it through loopback can do no harm; it is
-//! apart from the apps' listener, so nobody outside reaches it.
+//! Admin endpoints: liveness, readiness, metrics, version and revocation commands. A command is
+//! sealed with the deployment key, so a web page that reaches the listener through loopback cannot
+//! change anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,71 +20,71 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const PROMETHEUS: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// The path that orders are sent to.
-pub const ORDERS: &str = "/revoke";
+/// The path of revocation commands.
+pub const REVOKE_PATH: &str = "/revoke";
 
-/// Most bytes of an order, and how long it may take to arrive.
-const MAX_ORDER: usize = 1024 * 1024;
-const ORDER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest command, in bytes.
+const MAX_COMMAND: usize = 1024 * 1024;
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sets those gauges that nobody sets when what they show changes.
+/// Sets the gauges that are not updated by events.
 pub type GaugeRefresher = Arc<dyn Fn() + Send + Sync>;
 
-/// Who follows an operator's orders.
+/// Applies revocation commands.
 pub trait CommandHandler: Send + Sync {
-    /// Follows `message`, and says how many orders there were in it.
+    /// Applies the commands in `message` and returns their number.
     ///
     /// # Errors
-    /// Why nothing was followed.
-    fn obey(&self, message: &str) -> Result<usize, String>;
+    /// Why no command was applied.
+    fn apply(&self, message: &str) -> Result<usize, String>;
 }
 
-/// Answers `/livez`, `/readyz`, `/metrics`, `/version` and `/revoke`.
+/// Handles `/livez`, `/readyz`, `/metrics`, `/version` and `/revoke`.
 pub struct Admin {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    read_gauges: GaugeRefresher,
-    orders: Arc<dyn CommandHandler>,
+    refresh_gauges: GaugeRefresher,
+    commands: Arc<dyn CommandHandler>,
 }
 
 impl Admin {
-    /// Shows `health` and `metrics`, whose gauges `read_gauges` sets whenever somebody asks, and hands orders to `orders`.
+    /// `refresh_gauges` is called at each scrape.
     pub fn new(
         health: Arc<Health>,
         metrics: Arc<Metrics>,
-        read_gauges: GaugeRefresher,
-        orders: Arc<dyn CommandHandler>,
+        refresh_gauges: GaugeRefresher,
+        commands: Arc<dyn CommandHandler>,
     ) -> Self {
         Self {
             health,
             metrics,
-            read_gauges,
-            orders,
+            refresh_gauges,
+            commands,
         }
     }
 
-    async fn order(&self, body: Body) -> Response<Body> {
-        let whole =
-            tokio::time::timeout(ORDER_TIMEOUT, Limited::new(body, MAX_ORDER).collect()).await;
-        let message = whole
+    async fn revoke(&self, body: Body) -> Response<Body> {
+        let collected =
+            tokio::time::timeout(COMMAND_TIMEOUT, Limited::new(body, MAX_COMMAND).collect()).await;
+        let message = collected
             .ok()
             .and_then(Result::ok)
-            .map(|whole| whole.to_bytes());
-        let obeyed = match message.as_deref().map(std::str::from_utf8) {
-            Some(Ok(message)) => self.orders.obey(message),
-            Some(Err(_)) | None => Err("the order cannot be read".to_owned()),
+            .map(|collected| collected.to_bytes());
+        let applied = match message.as_deref().map(std::str::from_utf8) {
+            Some(Ok(message)) => self.commands.apply(message),
+            Some(Err(_)) | None => Err("the command cannot be read".to_owned()),
         };
-        match obeyed {
-            Ok(followed) => said(StatusCode::OK, TEXT, format!("followed: {followed}\n")),
+        match applied {
+            Ok(count) => response(StatusCode::OK, TEXT, format!("applied: {count}\n")),
             Err(error) => {
                 tracing::warn!(error, "revocation_command_rejected");
-                said(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
+                response(StatusCode::FORBIDDEN, TEXT, format!("{error}\n"))
             }
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Body> {
-        let (status, kind, text) = match path {
+    fn respond(&self, method: &Method, path: &str) -> Response<Body> {
+        let (status, content_type, text) = match path {
             "/livez" if self.health.is_alive() => (StatusCode::OK, TEXT, "alive\n".to_owned()),
             "/livez" => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -92,7 +92,7 @@ impl Admin {
                 "not alive: a worker has ended\n".to_owned(),
             ),
             "/readyz" => self.readiness(),
-            "/metrics" => self.numbers(),
+            "/metrics" => self.metrics(),
             "/version" => (
                 StatusCode::OK,
                 TEXT,
@@ -100,20 +100,20 @@ impl Admin {
             ),
             _ => (StatusCode::NOT_FOUND, TEXT, "not found\n".to_owned()),
         };
-        // For HEAD hyper sends the length and leaves the body out.
-        let mut answer = said(status, kind, text);
+        // For HEAD, hyper sends the length without the body.
+        let mut response = response(status, content_type, text);
         if *method != Method::GET && *method != Method::HEAD {
-            *answer.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            *answer.body_mut() = Body::empty();
-            answer
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            *response.body_mut() = Body::empty();
+            response
                 .headers_mut()
                 .insert(ALLOW, const { HeaderValue::from_static("GET, HEAD") });
         }
-        answer
+        response
     }
 
-    fn numbers(&self) -> (StatusCode, HeaderValue, String) {
-        (self.read_gauges)();
+    fn metrics(&self) -> (StatusCode, HeaderValue, String) {
+        (self.refresh_gauges)();
         match self.metrics.text() {
             Ok(text) => (StatusCode::OK, PROMETHEUS, text),
             Err(error) => (
@@ -138,35 +138,39 @@ impl Admin {
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request<Incoming>, _arrival: ConnectionInfo) -> Response<Body> {
-        if request.method() == Method::POST && request.uri().path() == ORDERS {
-            return self.order(Body::streamed(request.into_body())).await;
+    async fn handle(
+        &self,
+        request: Request<Incoming>,
+        _connection: ConnectionInfo,
+    ) -> Response<Body> {
+        if request.method() == Method::POST && request.uri().path() == REVOKE_PATH {
+            return self.revoke(Body::streamed(request.into_body())).await;
         }
-        self.answer(request.method(), request.uri().path())
+        self.respond(request.method(), request.uri().path())
     }
 }
 
-fn said(status: StatusCode, kind: HeaderValue, text: String) -> Response<Body> {
-    let mut answer = Response::new(Body::full(text));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, kind);
-    answer.headers_mut().insert(
+fn response(status: StatusCode, content_type: HeaderValue, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response.headers_mut().insert(
         CACHE_CONTROL,
         const { HeaderValue::from_static("no-store") },
     );
-    answer
+    response
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Follows one order only.
-    struct Deaf;
+    /// Applies one command only.
+    struct OneCommand;
 
-    impl CommandHandler for Deaf {
-        fn obey(&self, message: &str) -> Result<usize, String> {
-            if message == "sit" {
+    impl CommandHandler for OneCommand {
+        fn apply(&self, message: &str) -> Result<usize, String> {
+            if message == "valid" {
                 Ok(1)
             } else {
                 Err("no".to_owned())
@@ -174,8 +178,8 @@ mod tests {
         }
     }
 
-    async fn asked(admin: &Admin, method: &Method, path: &str) -> (u16, String) {
-        let (head, body) = admin.answer(method, path).into_parts();
+    async fn request(admin: &Admin, method: &Method, path: &str) -> (u16, String) {
+        let (head, body) = admin.respond(method, path).into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (
             head.status.as_u16(),
@@ -184,52 +188,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_shows_and_changes_nothing_but_by_order() {
+    async fn endpoints_respond_and_only_commands_change_state() {
         let mut health = Health::new();
         let listening = health.condition("listening");
         let admin = Admin::new(
             Arc::new(health),
             Arc::new(Metrics::new().unwrap()),
             Arc::new(|| {}),
-            Arc::new(Deaf),
+            Arc::new(OneCommand),
         );
         assert_eq!(
-            asked(&admin, &Method::GET, "/livez").await,
+            request(&admin, &Method::GET, "/livez").await,
             (200, "alive\n".into())
         );
         assert_eq!(
-            asked(&admin, &Method::GET, "/readyz").await,
+            request(&admin, &Method::GET, "/readyz").await,
             (503, "not ready: listening\n".into())
         );
         listening.met();
-        assert_eq!(asked(&admin, &Method::GET, "/readyz").await.0, 200);
+        assert_eq!(request(&admin, &Method::GET, "/readyz").await.0, 200);
         assert!(
-            asked(&admin, &Method::GET, "/metrics")
+            request(&admin, &Method::GET, "/metrics")
                 .await
                 .1
                 .contains("doorward_connections 0")
         );
         assert!(
-            asked(&admin, &Method::GET, "/version")
+            request(&admin, &Method::GET, "/version")
                 .await
                 .1
                 .starts_with("doorward ")
         );
-        assert_eq!(asked(&admin, &Method::GET, "/reload").await.0, 404);
+        assert_eq!(request(&admin, &Method::GET, "/reload").await.0, 404);
         assert_eq!(
-            asked(&admin, &Method::POST, "/readyz").await,
+            request(&admin, &Method::POST, "/readyz").await,
             (405, String::new())
         );
-        for (order, status) in [("sit", 200), ("fetch", 403), ("", 403)] {
+        for (command, status) in [("valid", 200), ("other", 403), ("", 403)] {
             assert_eq!(
-                admin.order(Body::full(order)).await.status(),
+                admin.revoke(Body::full(command)).await.status(),
                 status,
-                "{order}"
+                "{command}"
             );
         }
         assert_eq!(
             admin
-                .order(Body::full(vec![b'a'; MAX_ORDER + 1]))
+                .revoke(Body::full(vec![b'a'; MAX_COMMAND + 1]))
                 .await
                 .status(),
             403

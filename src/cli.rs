@@ -1,4 +1,4 @@
-//! The command line: `doorward run`, `check`, `keygen`, `revoke` and `demo`. What a command prints goes to the writers it is handed.
+//! Command line: `doorward run`, `check`, `keygen`, `revoke` and `demo`.
 
 #[cfg(feature = "demo")]
 mod demo;
@@ -20,7 +20,7 @@ pub use self::demo::{DemoArgs, demo};
 pub use self::revoke::{RevokeArgs, revoke};
 pub use self::run::run;
 
-/// What `doorward` was asked to do.
+/// The command line of `doorward`.
 #[derive(Debug, Parser)]
 #[command(name = "doorward", version, about, disable_help_subcommand = true)]
 pub struct Cli {
@@ -32,20 +32,20 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve what a configuration file says, until SIGTERM or SIGINT
+    /// Run the proxy until SIGTERM or SIGINT
     Run(ConfigArgs),
-    /// Check a configuration file: every problem at once
+    /// Check a configuration file and report all problems
     Check(ConfigArgs),
-    /// Make a key that seals cookies
+    /// Generate a key that seals cookies
     Keygen(KeygenArgs),
-    /// End sessions before their time: of a person, one by its name, or all of an app
+    /// Revoke sessions: of a user, a single one, or all of an app
     Revoke(RevokeArgs),
-    /// Try it: a provider, a store and a forum on loopback, with Doorward in front
+    /// Try Doorward with an identity provider and two apps, a store and a forum, on loopback
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
 }
 
-/// Which configuration.
+/// The configuration option.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// The configuration file (TOML)
@@ -53,24 +53,24 @@ pub struct ConfigArgs {
     pub config: PathBuf,
 }
 
-/// What `keygen` takes.
+/// The options of `doorward keygen`.
 #[derive(Debug, Args)]
 pub struct KeygenArgs {
-    /// The file to write, which must not be there yet; without it the key goes to the standard output
+    /// The file to write, which must not exist [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// How the process ends.
+/// The exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well: 0.
+    /// Success: 0.
     Success,
-    /// Something failed while running: 1.
+    /// An error at runtime: 1.
     Runtime,
-    /// The command line makes no sense: 64 (`EX_USAGE` of sysexits).
+    /// An invalid command line: 64 (`EX_USAGE` of sysexits).
     Usage,
-    /// The configuration makes no sense: 78 (`EX_CONFIG` of sysexits).
+    /// An invalid configuration: 78 (`EX_CONFIG` of sysexits).
     Config,
 }
 
@@ -85,20 +85,20 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
-/// Where a command writes.
+/// The output streams of a command.
 pub struct Output<'w> {
-    /// What was asked for.
+    /// Results.
     pub out: &'w mut dyn Write,
-    /// What went wrong, and advice.
+    /// Errors and warnings.
     pub err: &'w mut dyn Write,
-    /// Whether `err` shows colours.
+    /// Whether `err` is a terminal with colors.
     pub styled: bool,
 }
 
-/// Reads the command line; writes help, version or what is wrong with it, and says how to end, if there is no command.
+/// Parses the command line.
 ///
 /// # Errors
-/// How to end the process: well after `--help` and `--version`.
+/// The exit code if there is no command to run. The help, version or error has been written.
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     output: &mut Output<'_>,
@@ -119,10 +119,10 @@ pub fn parse(
     })
 }
 
-/// `doorward check`: says whether `arguments.config` can be used, and everything that is wrong with it.
+/// `doorward check`: reports all problems of a configuration.
 ///
 /// # Errors
-/// The answer cannot be written.
+/// The output cannot be written.
 pub fn check(
     arguments: &ConfigArgs,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -137,38 +137,38 @@ pub fn check(
             let providers = count(loaded.config.providers.len(), "provider");
             writeln!(
                 output.out,
-                "{}: good: {apps}, {providers}",
+                "{}: valid: {apps}, {providers}",
                 arguments.config.display()
             )?;
             Ok(Exit::Success)
         }
         Err(diagnosis) => {
-            refuse(&diagnosis, output)?;
+            write_errors(&diagnosis, output)?;
             Ok(Exit::Config)
         }
     }
 }
 
-/// Writes why a configuration is refused.
+/// Writes the problems of an invalid configuration.
 ///
 /// # Errors
-/// It cannot be written.
-pub fn refuse(diagnosis: &Diagnosis, output: &mut Output<'_>) -> io::Result<()> {
+/// The output cannot be written.
+pub fn write_errors(diagnosis: &Diagnosis, output: &mut Output<'_>) -> io::Result<()> {
     output
         .err
         .write_all(diagnosis.render(output.styled).as_bytes())?;
-    let problems = count(diagnosis.errors(), "problem");
+    let errors = count(diagnosis.errors(), "error");
     writeln!(
         output.err,
-        "{}: {problems}, nothing was started",
+        "{}: invalid: {errors}",
         diagnosis.file().display()
     )
 }
 
-/// `doorward keygen`: a new key, into a new file or to the standard output.
+/// `doorward keygen`: writes a new key to a new file or to standard output.
 ///
 /// # Errors
-/// The answer cannot be written.
+/// The output cannot be written.
 pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exit> {
     let key = match SealingKey::generate() {
         Ok(key) => key,
@@ -182,7 +182,7 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
         Ok(()) => {
             writeln!(
                 output.out,
-                "wrote {}: keep it secret, give every replica the same",
+                "wrote {}: keep it secret, and use the same file for all replicas",
                 file.display()
             )?;
             Ok(Exit::Success)
@@ -191,14 +191,12 @@ pub fn keygen(arguments: &KeygenArgs, output: &mut Output<'_>) -> io::Result<Exi
             let file = file.display();
             fail(
                 output,
-                &format_args!(
-                    "{file} is there already, and a key in use must not be lost; name another file"
-                ),
+                &format_args!("{file} exists already, and a key in use must not be overwritten"),
             )
         }
         Err(error) => fail(
             output,
-            &format_args!("{} cannot be written: {error}", file.display()),
+            &format_args!("cannot write {}: {error}", file.display()),
         ),
     }
 }
@@ -216,7 +214,7 @@ fn load(
             Ok(Ok(loaded.config))
         }
         Err(diagnosis) => {
-            refuse(&diagnosis, output)?;
+            write_errors(&diagnosis, output)?;
             Ok(Err(Exit::Config))
         }
     }

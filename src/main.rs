@@ -1,16 +1,17 @@
-//! The command `doorward`.
+//! The `doorward` binary.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use doorward::cli::{self, Command, Exit, Output};
 
-/// The system's allocator keeps what connections held when they were busy; this one gives it back.
+/// Returns the memory of hibernating connections to the system, which the default allocator keeps.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let mut out = io::stdout();
+    let mut err = io::stderr();
     let styled = err.is_terminal();
     let mut output = Output {
         out: &mut out,
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
     };
-    let ended = match &cli.command {
+    let result = match &cli.command {
         Command::Run(arguments) => cli::run(arguments, std::env::vars_os(), &mut output),
         Command::Check(arguments) => cli::check(arguments, std::env::vars_os(), &mut output),
         Command::Keygen(arguments) => cli::keygen(arguments, &mut output),
@@ -29,5 +30,5 @@ fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => cli::demo(arguments, &mut output),
     };
-    ended.unwrap_or(Exit::Runtime).into()
+    result.unwrap_or(Exit::Runtime).into()
 }

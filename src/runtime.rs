@@ -1,5 +1,5 @@
-//! The one runtime that talks to the provider. Workers hand it whole tasks and wait for their results, with
-//! deadlines of their own: what runs here is never cancelled because somebody stopped waiting for it.
+//! Background runtime for provider and store calls. Workers wait for results with their own timeouts;
+//! a timeout never cancels the task.
 
 use std::future::Future;
 use std::io;
@@ -9,49 +9,49 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
-/// How many tasks may run at once before more are refused.
+/// The limit of concurrent tasks. Further ones are rejected.
 const MAX_TASKS: usize = 4096;
 
 /// How long a task that panicked stays down.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// A way to run tasks on the control runtime.
+/// A handle of the background runtime, with a concurrency limit.
 #[derive(Clone, Debug)]
 pub struct BackgroundRuntime {
     handle: Handle,
     limiter: Arc<Semaphore>,
 }
 
-/// A task did not yield a result in time.
+/// Errors of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// It still runs.
-    #[error("it takes too long")]
+    /// The timeout has passed. The task continues.
+    #[error("timed out")]
     TooSlow,
-    /// Too many tasks run already.
-    #[error("too many calls to the provider are under way")]
+    /// The concurrency limit is reached. The task was not started.
+    #[error("too many calls in flight")]
     Busy,
-    /// It failed in a way that was not foreseen.
-    #[error("it broke off")]
-    BrokeOff,
+    /// The task panicked.
+    #[error("the task panicked")]
+    Panicked,
 }
 
 impl TaskError {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code for logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
             Self::TooSlow => "provider_too_slow",
             Self::Busy => "too_many_provider_calls",
-            Self::BrokeOff => "internal_error",
+            Self::Panicked => "internal_error",
         }
     }
 }
 
 impl BackgroundRuntime {
-    /// Starts the runtime, on a thread of its own. It ends when the returned [`Runtime`] is dropped.
+    /// Starts the runtime on its own thread. It ends when the returned [`Runtime`] is dropped.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The thread cannot be created.
     pub fn start() -> io::Result<(Self, Runtime)> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -61,7 +61,7 @@ impl BackgroundRuntime {
         Ok((Self::on(runtime.handle().clone()), runtime))
     }
 
-    /// Uses a runtime that runs already.
+    /// Uses an existing runtime.
     pub fn on(handle: Handle) -> Self {
         Self {
             handle,
@@ -69,28 +69,28 @@ impl BackgroundRuntime {
         }
     }
 
-    /// The same runtime with room of its own for `app_refs` tasks, which take none from others.
+    /// The same runtime with a separate limit of `max_tasks`.
     #[must_use]
-    pub fn with_limit(&self, app_refs: usize) -> Self {
+    pub fn with_limit(&self, max_tasks: usize) -> Self {
         Self {
             handle: self.handle.clone(),
-            limiter: Arc::new(Semaphore::new(app_refs)),
+            limiter: Arc::new(Semaphore::new(max_tasks)),
         }
     }
 
-    /// Runs `task` to its end, whoever waits for it.
+    /// Starts `task`, which is never cancelled.
     ///
     /// # Errors
-    /// [`TaskError::Busy`]: it was not begun.
+    /// [`TaskError::Busy`].
     pub fn spawn<F>(&self, task: F) -> Result<(), TaskError>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let app_ref = Arc::clone(&self.limiter)
+        let permit = Arc::clone(&self.limiter)
             .try_acquire_owned()
             .map_err(|_| TaskError::Busy)?;
         self.handle.spawn(async move {
-            let _place = app_ref;
+            let _permit = permit;
             task.await;
         });
         Ok(())
@@ -125,23 +125,23 @@ impl BackgroundRuntime {
         });
     }
 
-    /// Runs `task` to its end, and waits for it no longer than `patience`.
+    /// Starts `task`, and waits for its result until `timeout`.
     ///
     /// # Errors
     /// See [`TaskError`].
-    pub async fn run<F>(&self, patience: Duration, task: F) -> Result<F::Output, TaskError>
+    pub async fn run<F>(&self, timeout: Duration, task: F) -> Result<F::Output, TaskError>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (done, queued) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         self.spawn(async move {
-            // Nobody may be waiting any more: the task had to be finished all the same.
-            let _ = done.send(task.await);
+            // The receiver is gone after a timeout.
+            let _ = sender.send(task.await);
         })?;
-        match tokio::time::timeout(patience, queued).await {
+        match tokio::time::timeout(timeout, receiver).await {
             Ok(Ok(output)) => Ok(output),
-            Ok(Err(_)) => Err(TaskError::BrokeOff),
+            Ok(Err(_)) => Err(TaskError::Panicked),
             Err(_) => Err(TaskError::TooSlow),
         }
     }

@@ -1,4 +1,4 @@
-//! Composes a running Doorward from a checked configuration, and ends it in order.
+//! Startup and graceful shutdown of all components.
 
 mod compose;
 mod observe;
@@ -27,7 +27,7 @@ use crate::upstream::{Tunnels, UpstreamPlanError};
 use crate::worker::Worker;
 use compose::Components;
 
-/// A Doorward that serves.
+/// A running server.
 pub struct Server {
     address: Option<SocketAddr>,
     admin_address: Option<SocketAddr>,
@@ -35,64 +35,64 @@ pub struct Server {
     admin_trigger: DrainTrigger,
     serving: Condition,
     workers: Vec<JoinHandle<io::Result<()>>>,
-    // Dropped after the workers have ended, in this order.
+    // Dropped in this order, after the workers have ended.
     runtime: Runtime,
     access: Option<AccessLog>,
 }
 
-/// The apps of a configuration with their seals, for a command that does not serve.
+/// The apps of a configuration with their seals, for commands that do not serve.
 ///
 /// # Errors
 /// See [`StartError`].
-pub fn guarded_apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
+pub fn apps(config: &Config) -> Result<Vec<Arc<AppAuth>>, StartError> {
     crate::oidc::install_crypto();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    compose::build_apps(config, &clock).map(|build_apps| build_apps.apps)
+    compose::build_apps(config, &clock).map(|components| components.apps)
 }
 
-/// Why Doorward does not start.
+/// Errors at startup.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener cannot be had.
+    /// A listener cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A socket was handed over that nobody would answer on.
+    /// A socket was passed by systemd that no listener uses.
     #[error(
-        "the socket {0} was handed over, but no listener of the configuration is there; \
-         call it `listen` or `admin_listen` (systemd: FileDescriptorName=), or do not open it"
+        "the socket `{0}` was passed, but no listener uses it; \
+         name it `listen` or `admin_listen` (systemd: FileDescriptorName=), or do not pass it"
     )]
-    Handed(String),
-    /// A backend's settings cannot be used.
-    #[error("the backend of app `{0}`: {1}")]
+    UnusedSocket(String),
+    /// The settings of an upstream are invalid.
+    #[error("the upstream of app `{0}`: {1}")]
     Upstream(String, UpstreamPlanError),
-    /// An app names a provider that there is none of.
-    #[error("app `{0}` names a provider that is not configured")]
-    NoProvider(String),
-    /// A sealing key is not one.
-    #[error("a sealing key cannot be used")]
+    /// An app refers to an unknown provider.
+    #[error("app `{0}` refers to a provider that is not configured")]
+    UnknownProvider(String),
+    /// A sealing key is invalid.
+    #[error("a sealing key is invalid")]
     Key,
-    /// The store's settings cannot be used.
+    /// The settings of the store are invalid.
     #[error("the store: {0}")]
     Store(#[from] RedisSettingsError),
-    /// The journal cannot be used.
-    #[error("the journal {0}: {1}")]
+    /// The journal cannot be opened.
+    #[error("the journal `{0}`: {1}")]
     Journal(PathBuf, io::Error),
     /// The pages do not compile.
-    #[error("the built-in pages cannot be made: {0}")]
+    #[error("cannot compile the built-in pages: {0}")]
     Pages(#[from] crate::proxy::pages::PagesError),
-    /// The metrics clash.
-    #[error("the metrics cannot be registered: {0}")]
+    /// A metric name is invalid or not unique.
+    #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The system gives no thread, socket or randomness.
-    #[error("the system refused a resource: {0}")]
+    /// A thread, socket or random bytes are not available.
+    #[error("system resource: {0}")]
     System(#[from] io::Error),
 }
 
 impl Server {
-    /// Starts serving `config`. The provider need not be there: it is found when it comes.
+    /// Starts all components. The provider need not be available yet.
     ///
     /// # Errors
-    /// See [`StartError`]; nothing is left running then.
+    /// See [`StartError`]. Nothing is left running.
     pub fn start(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -101,10 +101,10 @@ impl Server {
         Self::start_on(ActivatedSockets::default(), config, clock, access_to)
     }
 
-    /// The same, listening on the sockets that were handed over.
+    /// Like [`Self::start`], with sockets from socket activation.
     ///
     /// # Errors
-    /// See [`StartError`]; nothing is left running then.
+    /// See [`StartError`]. Nothing is left running.
     pub fn start_on(
         mut inherited: ActivatedSockets,
         config: &Config,
@@ -118,7 +118,7 @@ impl Server {
         let workers_alive = health.liveness("workers");
         let access = access_to.map(AccessLog::start).transpose()?;
         let settings = Arc::new(config.server.limits.clone());
-        // Probes come from anywhere within, and by no load balancer.
+        // Probes do not pass a load balancer.
         let admin_settings = Arc::new(ListenerSettings {
             proxy_protocol: false,
             ..config.server.limits.clone()
@@ -135,10 +135,11 @@ impl Server {
             &admin_settings,
             &mut inherited,
         )?;
-        if let Some(left) = inherited.unused() {
-            return Err(StartError::Handed(left));
+        if let Some(unused) = inherited.unused() {
+            return Err(StartError::UnusedSocket(unused));
         }
-        let (address, admin_address) = (listener.local_addr(), admin.local_addr());
+        let address = listener.local_addr();
+        let admin_address = admin.local_addr();
         let tls = config
             .server
             .tls
@@ -147,7 +148,7 @@ impl Server {
 
         let (background, runtime) = BackgroundRuntime::start()?;
         let components = Components::new(config, &background, &metrics, Arc::clone(&clock))?;
-        components.listen(&background);
+        components.start_replication(&background);
         let (trigger, drain) = downstream::drain();
         let (admin_trigger, admin_drain) = downstream::drain();
         let tunnels = Tunnels::new(&metrics);
@@ -166,8 +167,8 @@ impl Server {
             };
             workers.push(worker.start(index)?);
         }
-        // After the workers, which need neither provider nor trust store to answer.
-        components.keep_fresh(&background, &metrics);
+        // After the workers, which can serve without provider metadata and trust store.
+        components.start_background_tasks(&background, &metrics);
         if let Some(tls) = &config.server.tls {
             let (certificates, metrics) = (Arc::clone(&tls.certificates), Arc::clone(&metrics));
             background.supervise("certificate_reload", move || {
@@ -177,8 +178,8 @@ impl Server {
         let admin_handler = Arc::new(Admin::new(
             Arc::new(health),
             Arc::clone(&metrics),
-            components.gauges(&metrics),
-            components.orders(),
+            components.gauge_refresher(&metrics),
+            components.command_handler(),
         ));
         background.supervise("admin_listener", move || {
             let admin = admin.try_clone();
@@ -210,30 +211,30 @@ impl Server {
         })
     }
 
-    /// Where browsers and programs connect; `None` for a Unix domain socket.
+    /// The address for clients. `None` for a Unix domain socket.
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Where probes and metrics are answered; `None` for a Unix domain socket.
+    /// The address of the admin listener. `None` for a Unix domain socket.
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
     }
 
-    /// Whether every worker still works.
+    /// Whether all worker threads are running.
     pub fn all_workers_alive(&self) -> bool {
         self.workers.iter().all(|worker| !worker.is_finished())
     }
 
-    /// Is not ready any more from now on, and says so with each answer, but serves on: whoever sends requests here has
-    /// time to hear of it.
+    /// Reports not ready and closes connections after their next response, but continues to serve,
+    /// so that load balancers can stop sending requests.
     pub fn begin_shutdown(&self) {
         self.serving.unmet();
         self.trigger.announce();
     }
 
-    /// Stops accepting, lets what is under way end within the drain deadline, and returns when all is over.
-    /// Blocks: not to be called on a runtime.
+    /// Stops accepting, waits for requests in flight until the drain deadline, and stops all
+    /// components. Blocks, so it must not be called on an async runtime.
     pub fn shut_down(self) {
         self.serving.unmet();
         self.trigger.start();
@@ -244,9 +245,9 @@ impl Server {
                 Err(_) => tracing::error!(error = "panicked", "worker_failed"),
             }
         }
-        // Last, so that probes and metrics could be read while everything else ended.
+        // Last, so that probes and metrics are available while the rest drains.
         self.admin_trigger.start();
-        // A refresh under way may still be answered; nobody waits for it any more.
+        // Background tasks such as refreshes may still run, but no request waits for them.
         self.runtime.shutdown_background();
         drop(self.access);
     }

@@ -1,4 +1,4 @@
-//! One worker: a thread with a runtime of its own, its own connections to the backends, its own session cache.
+//! A worker: a thread with a current-thread runtime, its own upstream connections and session cache.
 
 use std::io;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::types::body::Body;
 use crate::types::net::ConnectionInfo;
 use crate::upstream::Tunnels;
 
-/// What a worker is made of.
+/// The components of a worker.
 pub struct Worker {
-    /// Its end of the listening socket.
+    /// A clone of the listening socket.
     pub listener: Listener,
-    /// TLS, where we speak it ourselves.
+    /// TLS settings, if Doorward terminates TLS.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// How connections are treated.
+    /// Connection limits and timeouts.
     pub settings: Arc<ListenerSettings>,
-    /// What answers.
+    /// The request handler.
     pub proxy: Arc<Proxy>,
-    /// Upgraded connections, of all workers.
+    /// The upgraded connections of all workers.
     pub tunnels: Arc<Tunnels>,
-    /// The numbers.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// When to stop.
+    /// The drain signal.
     pub drain: Drain,
     /// Not met any more once a worker ended before the drain.
     pub alive: Condition,
@@ -53,7 +53,7 @@ impl Drop for EndGuard {
     }
 }
 
-/// The proxy, which tells clients when to come back on another connection.
+/// The proxy as a connection handler. Adds `Connection: close` once shutdown has begun.
 struct ProxyHandler {
     proxy: Arc<Proxy>,
     drain: Drain,
@@ -62,25 +62,25 @@ struct ProxyHandler {
 impl Handler for ProxyHandler {
     async fn handle(&self, request: Request<Incoming>, arrival: ConnectionInfo) -> Response<Body> {
         let version = request.version();
-        let mut answer = self.proxy.handle(request, arrival).await;
-        // HTTP/2 has GOAWAY for that, and a switch of protocols has left HTTP.
-        let ends_by_field =
-            version < Version::HTTP_2 && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
-        if ends_by_field && self.drain.was_announced() {
-            answer.headers_mut().insert(
+        let mut response = self.proxy.handle(request, arrival).await;
+        // HTTP/2 uses GOAWAY instead. After an upgrade, the field has another meaning.
+        let has_connection_field =
+            version < Version::HTTP_2 && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+        if has_connection_field && self.drain.was_announced() {
+            response.headers_mut().insert(
                 header::CONNECTION,
                 const { HeaderValue::from_static("close") },
             );
         }
-        answer
+        response
     }
 }
 
 impl Worker {
-    /// Starts the thread. It ends when draining has ended.
+    /// Starts the thread. It ends after the drain.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The thread cannot be created.
     pub fn start(self, index: usize) -> io::Result<JoinHandle<io::Result<()>>> {
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -95,12 +95,10 @@ impl Worker {
     }
 
     async fn run(self) -> io::Result<()> {
-        let (mut draining, tunnels, deadline) = (
-            self.drain.clone(),
-            self.tunnels,
-            self.settings.drain_timeout,
-        );
-        let door = Arc::new(ProxyHandler {
+        let mut drain = self.drain.clone();
+        let tunnels = self.tunnels;
+        let drain_timeout = self.settings.drain_timeout;
+        let handler = Arc::new(ProxyHandler {
             proxy: self.proxy,
             drain: self.drain.clone(),
         });
@@ -108,28 +106,28 @@ impl Worker {
             self.listener,
             self.tls,
             self.settings,
-            door,
+            handler,
             self.metrics,
             self.drain,
         );
-        // Upgraded connections leave the server's own draining, and live on this runtime.
-        let tunnelling = async {
-            draining.started().await;
-            end_tunnels(&tunnels, deadline).await;
+        // Upgraded connections are not part of the listener's drain, but run on this runtime.
+        let closing_tunnels = async {
+            drain.started().await;
+            close_tunnels(&tunnels, drain_timeout).await;
         };
-        let (served, ()) = tokio::join!(serving, tunnelling);
+        let (served, ()) = tokio::join!(serving, closing_tunnels);
         served
     }
 }
 
-/// A WebSocket has no end of its own to wait for, so its sides are told at once; only a frame that is under way has until
-/// the deadline.
-async fn end_tunnels(tunnels: &Tunnels, deadline: Duration) {
+/// Closes all upgraded connections at once, because a WebSocket has no natural end. Frames in flight
+/// have until the deadline.
+async fn close_tunnels(tunnels: &Tunnels, drain_timeout: Duration) {
     tunnels.close_all();
-    if timeout(deadline, tunnels.all_ended()).await.is_err() {
+    if timeout(drain_timeout, tunnels.all_ended()).await.is_err() {
         tracing::warn!(left = tunnels.open(), "upgraded_connections_cut");
         tunnels.abort_all();
-        // Ended tunnels still have to be polled to let go of their sockets.
+        // Aborted tunnels must be polled once more to release their sockets.
         let _ = timeout(Duration::from_secs(1), tunnels.all_ended()).await;
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::runtime::Builder;
 
 use super::run::Stop;
-use super::{Exit, Output, fail, refuse};
+use super::{Exit, Output, fail, write_errors};
 use crate::config::{self, SealingKey};
 use crate::demo::{Demo, DemoFiles, DemoOptions, FusionAuthOptions};
 use crate::server::Server;
@@ -69,7 +69,7 @@ pub fn demo(arguments: &DemoArgs, output: &mut Output<'_>) -> io::Result<Exit> {
     let config = match config::load(&files.config_file(), []) {
         Ok(loaded) => loaded.config,
         Err(diagnosis) => {
-            refuse(&diagnosis, output)?;
+            write_errors(&diagnosis, output)?;
             return Ok(Exit::Config);
         }
     };

@@ -1,5 +1,5 @@
-//! `doorward revoke`: ends sessions before their time, at every replica, whatever the provider says of them. The order is
-//! sealed here and carried to the admin listener of any replica.
+//! `doorward revoke`: revokes sessions at all replicas. The command is sealed here and sent to the
+//! admin listener of any replica.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{ConfigArgs, Exit, Output, count, fail};
-use crate::admin::ORDERS;
+use crate::admin::REVOKE_PATH;
 use crate::auth::logout::command::RevocationTarget;
 use crate::config::Config;
 use crate::server;
@@ -22,39 +22,39 @@ use crate::types::net::ListenAddr;
 use crate::types::oauth::Subject;
 use crate::types::time::{Clock as _, SystemClock};
 
-/// How long the admin listener may take.
+/// The timeout of the request to the admin listener.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest `sub` or `sid` that replicas tell each other, in bytes.
+/// The longest `sub` or `sid` that is replicated, in bytes.
 const MAX_NAME: usize = 1024;
 
-/// Most bytes of its answer that are read.
-const MAX_ANSWER: usize = 64 * 1024;
+/// The largest response, in bytes.
+const MAX_RESPONSE: usize = 64 * 1024;
 
-/// What `revoke` takes.
+/// The options of `doorward revoke`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("whose").required(true).multiple(true).args(["sub", "sid", "app"])))]
+#[command(group(ArgGroup::new("sessions").required(true).multiple(true).args(["sub", "sid", "app"])))]
 pub struct RevokeArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The person, by `sub`: every session that began before now
+    /// A user, by `sub`: all sessions that started before now
     #[arg(long, value_name = "SUBJECT", conflicts_with = "sid")]
     sub: Option<String>,
-    /// One session, by Doorward's or the provider's name of it, as the logs have them
+    /// A single session, by the `sid` or `provider_sid` of the event `session_started`
     #[arg(long, value_name = "SESSION")]
     sid: Option<String>,
-    /// The app; alone: every session of it that began before now. Without it: all apps
+    /// Only this app [default: all apps]. Alone: all its sessions that started before now
     #[arg(long, value_name = "APP")]
     app: Option<String>,
-    /// The admin listener of a replica; default: the one in the configuration
+    /// The admin listener of a replica [default: `admin_listen` in the configuration]
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<ListenAddr>,
 }
 
-/// `doorward revoke`: ends sessions.
+/// `doorward revoke`: revokes sessions.
 ///
 /// # Errors
-/// Nothing can be written any more.
+/// The output cannot be written.
 pub fn revoke(
     arguments: &RevokeArgs,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -64,7 +64,7 @@ pub fn revoke(
         Ok(config) => config,
         Err(exit) => return Ok(exit),
     };
-    let named = match (&arguments.sub, &arguments.sid) {
+    let target = match (&arguments.sub, &arguments.sid) {
         (Some(subject), _) => RevocationTarget::Subject(Subject::new(subject.clone())),
         (None, Some(session)) => RevocationTarget::Session(session.clone()),
         (None, None) => RevocationTarget::Everyone,
@@ -75,10 +75,13 @@ pub fn revoke(
         .chain(&arguments.sid)
         .any(|name| name.is_empty() || name.len() > MAX_NAME)
     {
-        return fail(output, &format_args!("a name has 1 to {MAX_NAME} bytes"));
+        return fail(
+            output,
+            &format_args!("`--sub` and `--sid` must have 1 to {MAX_NAME} bytes"),
+        );
     }
-    let (message, apps) = match orders(&config, &named, arguments.app.as_deref()) {
-        Ok(orders) => orders,
+    let command = match seal(&config, &target, arguments.app.as_deref()) {
+        Ok(command) => command,
         Err(error) => return fail(output, &error),
     };
     let admin = arguments
@@ -88,77 +91,86 @@ pub fn revoke(
     match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(carry(&admin, message))
+        .block_on(send(&admin, command.message))
     {
         Ok(()) => {
             writeln!(
                 output.out,
-                "ended in {}: {}",
-                count(apps, "app"),
-                told(&named)
+                "revoked in {}: {}",
+                count(command.apps, "app"),
+                described(&target)
             )?;
             Ok(Exit::Success)
         }
         Err(error) => fail(
             output,
-            &format_args!("nothing is known to have ended: {admin}: {error}"),
+            &format_args!("revocation not confirmed: {admin}: {error}"),
         ),
     }
 }
 
-fn orders(
+/// A sealed command, with the number of its apps.
+struct SealedCommand {
+    message: String,
+    apps: usize,
+}
+
+fn seal(
     config: &Config,
-    named: &RevocationTarget,
+    target: &RevocationTarget,
     app: Option<&str>,
-) -> Result<(String, usize), String> {
-    let apps = server::guarded_apps(config).map_err(|error| error.to_string())?;
+) -> Result<SealedCommand, String> {
+    let apps = server::apps(config).map_err(|error| error.to_string())?;
     let now = SystemClock.now();
-    let meant: Vec<_> = apps
+    let selected: Vec<_> = apps
         .iter()
         .filter(|candidate| app.is_none_or(|app| candidate.app.name.as_str() == app))
         .collect();
-    if let (Some(app), true) = (app, meant.is_empty()) {
-        return Err(format!("there is no app `{app}` in the configuration"));
+    if let (Some(app), true) = (app, selected.is_empty()) {
+        return Err(format!("unknown app `{app}`"));
     }
-    let messages = meant.iter().map(|app| {
-        app.order(named, now)
-            .ok_or("the system gives no randomness")
+    let messages = selected.iter().map(|app| {
+        app.order(target, now)
+            .ok_or("the random number generator failed")
     });
-    Ok((messages.collect::<Result<String, _>>()?, meant.len()))
+    Ok(SealedCommand {
+        message: messages.collect::<Result<String, _>>()?,
+        apps: selected.len(),
+    })
 }
 
-fn told(named: &RevocationTarget) -> String {
-    match named {
+fn described(target: &RevocationTarget) -> String {
+    match target {
         RevocationTarget::Subject(subject) => format!("all sessions of `{subject}` until now"),
         RevocationTarget::Session(session) => format!("session `{session}`"),
         RevocationTarget::Everyone => "all sessions until now".to_owned(),
     }
 }
 
-/// Where a listener on all addresses is found from here.
+/// The address to connect to: loopback for a listener on all addresses.
 fn reachable(listen: &ListenAddr) -> ListenAddr {
     match listen {
         ListenAddr::Tcp(address) if address.ip().is_unspecified() => {
-            let here = match address.ip() {
+            let loopback = match address.ip() {
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
             };
-            ListenAddr::Tcp(SocketAddr::new(here, address.port()))
+            ListenAddr::Tcp(SocketAddr::new(loopback, address.port()))
         }
         ListenAddr::Tcp(_) | ListenAddr::Unix(_) => listen.clone(),
     }
 }
 
-async fn carry(admin: &ListenAddr, message: String) -> Result<(), String> {
-    let carried = async {
+async fn send(admin: &ListenAddr, message: String) -> Result<(), String> {
+    let posted = async {
         match admin {
             ListenAddr::Tcp(address) => post(TcpStream::connect(address).await, message).await,
             ListenAddr::Unix(path) => post(UnixStream::connect(path).await, message).await,
         }
     };
-    tokio::time::timeout(TIMEOUT, carried)
+    tokio::time::timeout(TIMEOUT, posted)
         .await
-        .unwrap_or_else(|_| Err("it takes too long".to_owned()))
+        .unwrap_or_else(|_| Err("timed out".to_owned()))
 }
 
 async fn post<S>(stream: io::Result<S>, message: String) -> Result<(), String>
@@ -170,17 +182,17 @@ where
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
     let request = Request::builder()
         .method(Method::POST)
-        .uri(ORDERS)
+        .uri(REVOKE_PATH)
         .header(header::HOST, "doorward")
         .body(Full::new(bytes::Bytes::from(message)))
         .map_err(|error| error.to_string())?;
-    let asked = async {
-        let answer = sender
+    let exchange = async {
+        let response = sender
             .send_request(request)
             .await
             .map_err(|error| error.to_string())?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER)
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_RESPONSE)
             .collect()
             .await
             .map_err(|error| error.to_string())?;
@@ -192,7 +204,7 @@ where
         }
     };
     tokio::select! {
-        answer = asked => answer,
+        result = exchange => result,
         Err(error) = connection => Err(error.to_string()),
     }
 }

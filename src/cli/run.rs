@@ -1,4 +1,4 @@
-//! `doorward run`: serves until a signal says to stop.
+//! `doorward run`: serves until a termination signal.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -17,17 +17,17 @@ use crate::telemetry::log;
 use crate::types::net::ListenAddr;
 use crate::types::time::SystemClock;
 
-/// What names the sockets that were handed over (`sd_listen_fds_with_names(3)`).
+/// The names of the passed sockets (`sd_listen_fds_with_names(3)`).
 const SOCKET_NAMES: &str = "LISTEN_FDNAMES";
 
 /// How often `run` looks whether all workers are alive.
 const WORKER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// `doorward run`: serves what the configuration says until SIGTERM or SIGINT, is not ready from then on but serves for
-/// `shutdown_delay` more, or until another signal, then drains.
+/// `doorward run`: serves until SIGTERM or SIGINT. Then it reports not ready, but serves for
+/// `shutdown_delay` or until another signal, and drains.
 ///
 /// # Errors
-/// Nothing can be written any more.
+/// The output cannot be written.
 pub fn run(
     arguments: &ConfigArgs,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -38,14 +38,11 @@ pub fn run(
         .iter()
         .find(|(name, _)| name == SOCKET_NAMES)
         .and_then(|(_, names)| names.to_str());
-    // While there is one thread only.
+    // Before other threads start.
     let inherited = match ActivatedSockets::take(names.unwrap_or_default()) {
         Ok(inherited) => inherited,
         Err(error) => {
-            return fail(
-                output,
-                &format_args!("the sockets that were handed over: {error}"),
-            );
+            return fail(output, &format_args!("socket activation: {error}"));
         }
     };
     let config = match load(&arguments.config, variables, output)? {
@@ -57,7 +54,7 @@ pub fn run(
         Err(error) => return fail(output, &error),
     };
     service::raise_descriptor_limit(config.server.limits.max_connections);
-    // Before anything listens: whoever sees Doorward serving may tell it to stop.
+    // Before the listeners open, because a signal may follow as soon as they are.
     let mut stop = Stop::new()?;
     let access: Option<Box<dyn Write + Send>> =
         config.log.access.then(|| Box::new(io::stdout()) as _);
@@ -81,7 +78,7 @@ pub fn run(
         }
         let delay = config.server.shutdown_delay;
         if !delay.is_zero() {
-            service::tell_stopping("not ready any more, serving on");
+            service::tell_stopping("waiting for shutdown_delay");
             server.begin_shutdown();
             tracing::info!(seconds = delay.as_secs(), "shutdown_delayed");
             let _ = timeout(delay, stop.signals.told()).await;
@@ -101,12 +98,12 @@ async fn worker_ended(server: &Server) {
     }
 }
 
-/// Where a listener is bound: the port that the system chose instead of 0.
-fn bound(address: Option<SocketAddr>, asked_for: &ListenAddr) -> ListenAddr {
-    address.map_or_else(|| asked_for.clone(), ListenAddr::Tcp)
+/// The bound address, with the port that the system chose for port 0.
+fn bound(address: Option<SocketAddr>, configured: &ListenAddr) -> ListenAddr {
+    address.map_or_else(|| configured.clone(), ListenAddr::Tcp)
 }
 
-/// What tells the process to stop, from when this is made.
+/// Signal handlers, with the runtime that receives the signals.
 pub(super) struct Stop {
     pub(super) signals: Signals,
     pub(super) runtime: Runtime,
@@ -124,7 +121,7 @@ pub(super) struct Signals {
 impl Stop {
     pub(super) fn new() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let in_flight = runtime.enter();
+        let context = runtime.enter();
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -133,7 +130,7 @@ impl Stop {
             user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         };
-        drop(in_flight);
+        drop(context);
         Ok(Self { signals, runtime })
     }
 }

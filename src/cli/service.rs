@@ -1,4 +1,4 @@
-//! The process among others: what the system lets it have, and what whoever manages it is told (`sd_notify(3)`).
+//! Process environment: the limit of open files, and notifications to systemd (`sd_notify(3)`).
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use rlimit::Resource;
 use sd_notify::NotifyState;
 use tokio::time::sleep;
 
-/// Descriptors beside those of connections: listeners, log, timers, the provider, the store.
+/// File descriptors for other uses than client and upstream connections.
 const OTHER_DESCRIPTORS: u64 = 100;
 
-/// Lets the process open as many files as it may at all, and says so where that is not enough for `max_connections`,
-/// each of which may take a second one to a backend.
+/// Raises the soft limit of open files to the hard limit, and warns if that is too low for
+/// `max_connections` with an upstream connection each.
 pub(super) fn raise_descriptor_limit(max_connections: usize) {
     let raised = rlimit::getrlimit(Resource::NOFILE).and_then(|(soft, hard)| {
         rlimit::setrlimit(Resource::NOFILE, hard, hard)?;
@@ -37,17 +37,17 @@ pub(super) fn raise_descriptor_limit(max_connections: usize) {
     }
 }
 
-/// Everything is served.
+/// Reports that all listeners are open.
 pub(super) fn tell_ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
-/// The end has begun; `doing` says how far it is.
-pub(super) fn tell_stopping(doing: &str) {
-    tell(&[NotifyState::Stopping, NotifyState::Status(doing)]);
+/// Reports that the shutdown has begun. `status` describes its stage.
+pub(super) fn tell_stopping(status: &str) {
+    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Shows the service manager that `all_workers_alive` still holds, as often as it wants (`WatchdogSec=`), until this is dropped.
+/// Sends watchdog notifications while `all_workers_alive`, at half of `WatchdogSec=`.
 pub(super) async fn keep_alive(all_workers_alive: impl Fn() -> bool) {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| *limit > Duration::ZERO) else {
         return std::future::pending().await;
@@ -60,7 +60,7 @@ pub(super) async fn keep_alive(all_workers_alive: impl Fn() -> bool) {
     }
 }
 
-/// Nobody need listen; where somebody does and cannot be told, that is worth a line and no more.
+/// Does nothing without systemd. A failure is only logged.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "sd_notify_failed");

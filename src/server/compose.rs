@@ -1,4 +1,4 @@
-//! From the configuration's values to the parts that serve.
+//! Builds the components from the configuration.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -24,31 +24,32 @@ use crate::proxy::{
 };
 use crate::runtime::BackgroundRuntime;
 use crate::session::seal::{Key, KeyRing};
-use crate::store::{FeedLimits, InstrumentedStore, Memory, Redis, Store, StoreMetrics};
+use crate::store::{InstrumentedStore, LogLimits, Memory, Redis, Store, StoreMetrics};
 use crate::telemetry::access::AccessBuffer;
 use crate::telemetry::metrics::Metrics;
 use crate::types::oauth::ProviderName;
 use crate::types::time::{Clock, Timestamp};
 use crate::upstream::{HeaderPolicy, Tunnels, Upstream, UpstreamPlan};
 
-/// How often what has ended is forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often expired entries are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long the first answer waits for the store's word on sessions that were ended before.
-const CATCH_UP: Duration = Duration::from_secs(2);
+/// How long startup waits for the revocations that were published before.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many calls to a shared store may be under way for sessions, for those who have none yet, and for proofs.
-const CALLS_FOR_SESSIONS: usize = 1024;
-const CALLS_FOR_STRANGERS: usize = 128;
-const CALLS_FOR_PROOFS: usize = 1024;
+/// Limits of concurrent calls to a shared store: for sessions, login attempts and DPoP proofs.
+const MAX_SESSION_CALLS: usize = 1024;
+const MAX_LOGIN_CALLS: usize = 128;
+const MAX_PROOF_CALLS: usize = 1024;
 
-/// Room for more announcements than all revocations take twice: before that, somebody says the same in fewer.
-const MORE_ITEMS: usize = 10_000;
+/// How many log entries a store holds beyond twice the revocations. A replica compacts the log
+/// before that.
+const EXTRA_LOG_ENTRIES: usize = 10_000;
 
-/// The codes of decisions that are counted without looking their series up.
-const HOT_CODES: [&str; 3] = ["forward", "start_login", "no_session"];
+/// Frequent decisions, whose counters are cached.
+const FREQUENT_DECISIONS: [&str; 3] = ["forward", "start_login", "no_session"];
 
-/// The parts that all workers share.
+/// The components that all workers share.
 pub(super) struct Components {
     sites: Arc<HostRouter>,
     trusted: Arc<TrustedProxies>,
@@ -68,11 +69,11 @@ impl Components {
         metrics: &Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let GuardedApps {
+        let AppComponents {
             providers,
-            apps: flows,
+            apps: auth_apps,
         } = build_apps(config, &clock)?;
-        let apps: Vec<Arc<App>> = flows.iter().map(|flow| Arc::clone(&flow.app)).collect();
+        let apps: Vec<Arc<App>> = auth_apps.iter().map(|auth| Arc::clone(&auth.app)).collect();
         let plans = apps
             .iter()
             .zip(&config.apps)
@@ -86,7 +87,13 @@ impl Components {
                 TrustedProxies::new(config.server.trusted_proxies.clone())
                     .reading(config.server.forwarded_header),
             ),
-            auth: Auth::new(flows, runtime.clone(), Arc::clone(&clock), stores, observer),
+            auth: Auth::new(
+                auth_apps,
+                runtime.clone(),
+                Arc::clone(&clock),
+                stores,
+                observer,
+            ),
             plans,
             providers,
             limiters: Arc::new(limiters(config)),
@@ -96,26 +103,32 @@ impl Components {
         })
     }
 
-    /// Hears which sessions were ended before this replica began, if the store tells it in time, and listens on.
-    pub(super) fn listen(&self, runtime: &BackgroundRuntime) {
+    /// Starts the replication of revocations, and waits a limited time for those published before.
+    pub(super) fn start_replication(&self, runtime: &BackgroundRuntime) {
         let auth = Arc::clone(&self.auth);
-        let (heard, caught_up) = mpsc::channel();
+        let (sender, caught_up) = mpsc::channel();
         runtime.supervise("revocation_replication", move || {
-            let (auth, heard) = (Arc::clone(&auth), heard.clone());
+            let auth = Arc::clone(&auth);
+            let sender = sender.clone();
             async move {
                 let cursor = auth.catch_up().await;
                 // The receiver stops waiting after a while.
-                let _ = heard.send(());
+                let _ = sender.send(());
                 auth.listen(cursor).await;
             }
         });
-        if caught_up.recv_timeout(CATCH_UP).is_err() {
+        if caught_up.recv_timeout(CATCH_UP_TIMEOUT).is_err() {
             tracing::warn!("revocation_catch_up_failed");
         }
     }
 
-    /// Keeps what is known of the providers fresh, and what backends are shown, and forgets what has ended.
-    pub(super) fn keep_fresh(&self, runtime: &BackgroundRuntime, metrics: &Arc<Metrics>) {
+    /// Starts the refresh of provider metadata, the reload of client certificates, and the removal
+    /// of expired entries.
+    pub(super) fn start_background_tasks(
+        &self,
+        runtime: &BackgroundRuntime,
+        metrics: &Arc<Metrics>,
+    ) {
         for provider in &self.providers {
             let provider = Arc::clone(provider);
             runtime.supervise("provider_refresh", move || {
@@ -137,7 +150,7 @@ impl Components {
             let auth = Arc::clone(&auth);
             async move {
                 loop {
-                    tokio::time::sleep(SWEEP_EVERY).await;
+                    tokio::time::sleep(SWEEP_INTERVAL).await;
                     auth.sweep();
                 }
             }
@@ -145,7 +158,7 @@ impl Components {
     }
 
     /// Refreshes the gauges at each scrape.
-    pub(super) fn gauges(&self, metrics: &Arc<Metrics>) -> GaugeRefresher {
+    pub(super) fn gauge_refresher(&self, metrics: &Arc<Metrics>) -> GaugeRefresher {
         let auth = Arc::clone(&self.auth);
         let metrics = Arc::clone(metrics);
         let providers = self.providers.clone();
@@ -163,12 +176,12 @@ impl Components {
         })
     }
 
-    /// Who follows an operator's orders.
-    pub(super) fn orders(&self) -> Arc<dyn CommandHandler> {
+    /// Handles revocation commands.
+    pub(super) fn command_handler(&self) -> Arc<dyn CommandHandler> {
         Arc::new(RevocationHandler(Arc::clone(&self.auth)))
     }
 
-    /// What one worker answers with.
+    /// The request handler of one worker.
     pub(super) fn proxy(
         &self,
         access: Option<AccessBuffer>,
@@ -179,12 +192,13 @@ impl Components {
             .plans
             .iter()
             .map(|plan| Upstream::new(Arc::clone(plan), Arc::clone(tunnels), metrics));
-        let handles = self.sites.apps().iter().map(|app| {
+        let app_metrics = self.sites.apps().iter().map(|app| {
             let name = app.name.as_str();
-            (name.to_owned(), metrics.app(name, &HOT_CODES))
+            (name.to_owned(), metrics.app(name, &FREQUENT_DECISIONS))
         });
-        let takes_tokens = self.sites.apps().iter().any(|app| app.bearer.is_some());
-        // Good enough to tell workers apart; the crypto library's randomness takes 30 ms before its first byte.
+        let has_bearer = self.sites.apps().iter().any(|app| app.bearer.is_some());
+        // Only separates the request IDs of workers. The crypto library's generator would take 30 ms
+        // for its first byte.
         let seed = RandomState::new().hash_one(());
         Proxy {
             router: Arc::clone(&self.sites),
@@ -192,7 +206,7 @@ impl Components {
             auth: Arc::clone(&self.auth),
             upstreams: upstreams.collect(),
             sessions: SessionCache::new(self.session_cache_size),
-            tokens: TokenCache::new(if takes_tokens {
+            tokens: TokenCache::new(if has_bearer {
                 self.session_cache_size
             } else {
                 0
@@ -203,15 +217,15 @@ impl Components {
                 Arc::clone(&self.clock),
                 access,
                 Arc::clone(metrics),
-                handles.collect(),
+                app_metrics.collect(),
                 seed,
             ),
         }
     }
 }
 
-/// What guards the apps, in the order of the configuration.
-pub(super) struct GuardedApps {
+/// The providers, and the apps in the order of the configuration.
+pub(super) struct AppComponents {
     providers: Vec<Arc<Provider>>,
     pub(super) apps: Vec<Arc<AppAuth>>,
 }
@@ -219,7 +233,7 @@ pub(super) struct GuardedApps {
 pub(super) fn build_apps(
     config: &Config,
     clock: &Arc<dyn Clock>,
-) -> Result<GuardedApps, StartError> {
+) -> Result<AppComponents, StartError> {
     let ring = Arc::new(key_ring(config)?);
     let providers: Vec<_> = config
         .providers
@@ -233,21 +247,22 @@ pub(super) fn build_apps(
             .as_ref()
             .map(|bearer| bearer_auth(&app, bearer, &providers, config))
             .transpose()?;
-        let provider = named(&providers, &settings.provider, &app)?;
-        let (client, most) = (settings.client.clone(), config.store.max_revoked);
-        let flow = AppAuth::new(app, provider, client, settings.auth, &ring, most);
+        let provider = find_provider(&providers, &settings.provider, &app)?;
+        let client = settings.client.clone();
+        let max_revoked = config.store.max_revoked;
+        let auth = AppAuth::new(app, provider, client, settings.auth, &ring, max_revoked);
         Ok(Arc::new(match bearer {
-            Some(bearer) => flow.taking_tokens(bearer),
-            None => flow,
+            Some(bearer) => auth.taking_tokens(bearer),
+            None => auth,
         }))
     });
-    Ok(GuardedApps {
+    Ok(AppComponents {
         apps: apps.collect::<Result<_, StartError>>()?,
         providers,
     })
 }
 
-fn named(
+fn find_provider(
     providers: &[Arc<Provider>],
     name: &ProviderName,
     app: &App,
@@ -257,7 +272,7 @@ fn named(
         .find(|provider| provider.settings().name == *name);
     provider
         .cloned()
-        .ok_or_else(|| StartError::NoProvider(app.name.to_string()))
+        .ok_or_else(|| StartError::UnknownProvider(app.name.to_string()))
 }
 
 fn bearer_auth(
@@ -269,48 +284,49 @@ fn bearer_auth(
     let providers = settings
         .providers
         .iter()
-        .map(|name| named(providers, name, app))
+        .map(|name| find_provider(providers, name, app))
         .collect::<Result<_, _>>()?;
     let introspection = settings
         .introspection
         .map(|lifetime| Introspection::new(lifetime, config.session_cache_size));
-    let (audiences, dpop_nonce) = (settings.audiences.clone(), settings.dpop_nonce);
     Ok(BearerAuth {
         providers,
-        audiences,
+        audiences: settings.audiences.clone(),
         introspection,
-        dpop_nonce,
+        dpop_nonce: settings.dpop_nonce,
     })
 }
 
 struct RevocationHandler(Arc<Auth>);
 
 impl CommandHandler for RevocationHandler {
-    fn obey(&self, message: &str) -> Result<usize, String> {
+    fn apply(&self, message: &str) -> Result<usize, String> {
         self.0
             .apply_command(message)
             .map_err(|error| error.to_string())
     }
 }
 
-/// Three of one kind, so that nobody who merely begins logins, or sends proofs, takes what sessions need.
+/// Three separate stores, so that login attempts and DPoP proofs cannot displace the entries that
+/// sessions need.
 fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, StartError> {
-    let (store, numbers) = (&config.store, StoreMetrics::new(metrics));
+    let store = &config.store;
+    let store_metrics = StoreMetrics::new(metrics);
     let instrumented =
-        |store: Arc<dyn Store>| Arc::new(InstrumentedStore::new(store, Arc::clone(&numbers)));
+        |store: Arc<dyn Store>| Arc::new(InstrumentedStore::new(store, Arc::clone(&store_metrics)));
     let revoked = store.max_revoked.saturating_mul(config.apps.len());
-    let limits = FeedLimits {
-        longest_life: config
+    let limits = LogLimits {
+        max_lifetime: config
             .apps
             .iter()
             .map(|app| app.policy.limits.absolute)
             .max()
             .unwrap_or_default(),
-        max_items: revoked.saturating_mul(2).saturating_add(MORE_ITEMS),
+        max_entries: revoked.saturating_mul(2).saturating_add(EXTRA_LOG_ENTRIES),
     };
     match &store.backend {
         StoreBackend::Memory { journal_file } => {
-            let memory = || Memory::new(store.max_entries).with_room_for(limits.max_items);
+            let memory = || Memory::new(store.max_entries).with_log_limit(limits.max_entries);
             let sessions = match journal_file {
                 Some(file) => memory()
                     .with_journal(file, now)
@@ -325,9 +341,10 @@ fn stores(config: &Config, metrics: &Metrics, now: Timestamp) -> Result<Stores, 
             })
         }
         StoreBackend::Redis(settings) => {
-            let sessions = Redis::new(settings, "sessions", CALLS_FOR_SESSIONS, limits)?;
-            let anonymous = sessions.beside(&settings.key_prefix, "logins", CALLS_FOR_STRANGERS);
-            let proofs = sessions.beside(&settings.key_prefix, "proofs", CALLS_FOR_PROOFS);
+            let sessions = Redis::new(settings, "sessions", MAX_SESSION_CALLS, limits)?;
+            let anonymous =
+                sessions.with_namespace(&settings.key_prefix, "logins", MAX_LOGIN_CALLS);
+            let proofs = sessions.with_namespace(&settings.key_prefix, "proofs", MAX_PROOF_CALLS);
             Ok(Stores {
                 sessions: instrumented(Arc::new(sessions)),
                 anonymous: instrumented(Arc::new(anonymous)),
@@ -365,11 +382,11 @@ fn key_ring(config: &Config) -> Result<KeyRing, StartError> {
 
 fn plan(app: &App, settings: &AppConfig) -> Result<Arc<UpstreamPlan>, StartError> {
     let beginnings = app.cookies.beginnings();
-    let of_clients = app.bearer.iter().map(|bearer| &bearer.client_header);
+    let client_header = app.bearer.iter().map(|bearer| &bearer.client_header);
     let names = app
         .headers
         .iter()
-        .chain(of_clients)
+        .chain(client_header)
         .map(HeaderTemplate::name);
     let headers = HeaderPolicy::new(names, &beginnings.each_ref().map(String::as_str));
     let headers = if app.native.is_some() {

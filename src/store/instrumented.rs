@@ -1,4 +1,4 @@
-//! A store whose calls are counted and timed, whichever it is; and word in the log when it goes and when it comes back.
+//! A store wrapper that counts and times calls, and logs when the store becomes unavailable or available.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,20 +12,20 @@ use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
 use crate::telemetry::metrics::Metrics;
 use crate::types::time::Timestamp;
 
-/// See above.
+/// A store with metrics.
 #[derive(Debug)]
 pub struct InstrumentedStore {
     store: Arc<dyn Store>,
-    numbers: Arc<StoreMetrics>,
+    metrics: Arc<StoreMetrics>,
 }
 
-/// The numbers of all stores of a process, which are one place.
+/// The metrics of all stores in a process, which share one backend.
 #[derive(Debug)]
 pub struct StoreMetrics {
     calls: [CallMetrics; 8],
     in_flight: IntGauge,
     up: IntGauge,
-    /// What the last call found; nothing yet before the first.
+    /// Whether the last call succeeded. Unset before the first call.
     is_up: OnceLock<AtomicBool>,
 }
 
@@ -34,7 +34,7 @@ struct CallMetrics {
     ok: IntCounter,
     full: IntCounter,
     unavailable: IntCounter,
-    seconds: Histogram,
+    duration: Histogram,
 }
 
 /// The calls, in the order of [`StoreMetrics::calls`].
@@ -43,15 +43,15 @@ enum Call {
     Get,
     Put,
     PutIfAbsent,
-    Swap,
+    CompareAndSwap,
     Remove,
-    Announce,
-    LogBatch,
-    Condense,
+    Publish,
+    ReadSince,
+    Compact,
 }
 
 impl StoreMetrics {
-    /// All at zero.
+    /// Registers the series of all calls.
     pub fn new(metrics: &Metrics) -> Arc<Self> {
         let calls = [
             "get",
@@ -69,17 +69,13 @@ impl StoreMetrics {
                 ok: counter("ok"),
                 full: counter(StoreError::Full.code()),
                 unavailable: counter(StoreError::Unavailable(String::new()).code()),
-                seconds: metrics.store_call_duration.with_label_values(&[call]),
+                duration: metrics.store_call_duration.with_label_values(&[call]),
             }
         });
-        let (in_flight, up) = (
-            metrics.store_calls_in_flight.clone(),
-            metrics.store_up.clone(),
-        );
         Arc::new(Self {
             calls,
-            in_flight,
-            up,
+            in_flight: metrics.store_calls_in_flight.clone(),
+            up: metrics.store_up.clone(),
             is_up: OnceLock::new(),
         })
     }
@@ -99,19 +95,19 @@ impl StoreMetrics {
             Call::Get => get,
             Call::Put => put,
             Call::PutIfAbsent => put_if_absent,
-            Call::Swap => compare_and_swap,
+            Call::CompareAndSwap => compare_and_swap,
             Call::Remove => remove,
-            Call::Announce => publish,
-            Call::LogBatch => read_since,
-            Call::Condense => compact,
+            Call::Publish => publish,
+            Call::ReadSince => read_since,
+            Call::Compact => compact,
         }
     }
 
-    /// Whoever has no room for something is there.
-    fn note(&self, error: Option<&StoreError>) {
+    /// Updates the availability. A full store is available.
+    fn update_up(&self, error: Option<&StoreError>) {
         let is_up = !matches!(error, Some(StoreError::Unavailable(_)));
         self.up.set(i64::from(is_up));
-        // That it is there at first is no news.
+        // The first success is not logged.
         let was_up = self
             .is_up
             .get_or_init(|| AtomicBool::new(true))
@@ -127,40 +123,41 @@ impl StoreMetrics {
 }
 
 impl InstrumentedStore {
-    /// Measures `store`.
-    pub const fn new(store: Arc<dyn Store>, numbers: Arc<StoreMetrics>) -> Self {
-        Self { store, numbers }
+    /// Adds `metrics` to `store`.
+    pub const fn new(store: Arc<dyn Store>, metrics: Arc<StoreMetrics>) -> Self {
+        Self { store, metrics }
     }
 
     fn instrumented<'a, T: Send + 'a>(
         &'a self,
         call: Call,
-        answer: StoreFuture<'a, T>,
+        future: StoreFuture<'a, T>,
     ) -> StoreFuture<'a, T> {
-        Box::pin(self.measure(call, answer))
+        Box::pin(self.measure(call, future))
     }
 
     async fn measure<T>(
         &self,
         call: Call,
-        answer: impl Future<Output = Result<T, StoreError>>,
+        future: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let (numbers, begun) = (self.numbers.of(call), Instant::now());
-        let in_flight = InFlight::begin(&self.numbers.in_flight);
-        let answer = answer.await;
+        let metrics = self.metrics.of(call);
+        let started = Instant::now();
+        let in_flight = InFlight::begin(&self.metrics.in_flight);
+        let result = future.await;
         drop(in_flight);
-        numbers.seconds.observe(begun.elapsed().as_secs_f64());
-        match &answer {
-            Ok(_) => numbers.ok.inc(),
-            Err(StoreError::Full) => numbers.full.inc(),
-            Err(StoreError::Unavailable(_)) => numbers.unavailable.inc(),
+        metrics.duration.observe(started.elapsed().as_secs_f64());
+        match &result {
+            Ok(_) => metrics.ok.inc(),
+            Err(StoreError::Full) => metrics.full.inc(),
+            Err(StoreError::Unavailable(_)) => metrics.unavailable.inc(),
         }
-        self.numbers.note(answer.as_ref().err());
-        answer
+        self.metrics.update_up(result.as_ref().err());
+        result
     }
 }
 
-/// A call under way, until it is answered or given up.
+/// Counts a call in flight until it is dropped.
 struct InFlight<'g>(&'g IntGauge);
 
 impl<'g> InFlight<'g> {
@@ -213,7 +210,7 @@ impl Store for InstrumentedStore {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         self.instrumented(
-            Call::Swap,
+            Call::CompareAndSwap,
             self.store
                 .compare_and_swap(key, before, value, ends_at, now),
         )
@@ -228,21 +225,21 @@ impl Store for InstrumentedStore {
         self.instrumented(Call::Remove, self.store.remove(key, value, now))
     }
 
-    fn publish(&self, item: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
-        self.instrumented(Call::Announce, self.store.publish(item, now))
+    fn publish(&self, entry: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
+        self.instrumented(Call::Publish, self.store.publish(entry, now))
     }
 
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
-        self.instrumented(Call::LogBatch, self.store.read_since(since, now))
+        self.instrumented(Call::ReadSince, self.store.read_since(since, now))
     }
 
     fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<LogEntry>,
+        entries: Vec<LogEntry>,
         now: Timestamp,
     ) -> StoreFuture<'a, ()> {
-        self.instrumented(Call::Condense, self.store.compact(until, items, now))
+        self.instrumented(Call::Compact, self.store.compact(until, entries, now))
     }
 
     fn held(&self) -> Option<usize> {
@@ -257,13 +254,13 @@ impl Store for InstrumentedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{FeedLimits, Memory, Redis, RedisNode, RedisSettings, Topology};
+    use crate::store::{LogLimits, Memory, Redis, RedisNode, RedisSettings, Topology};
 
     const NOW: Timestamp = Timestamp::from_secs(1);
     const LATER: Timestamp = Timestamp::from_secs(2);
 
     #[tokio::test]
-    async fn every_call_is_counted_by_its_outcome() {
+    async fn calls_are_counted_by_outcome() {
         let metrics = Metrics::new().unwrap();
         let store = InstrumentedStore::new(Arc::new(Memory::new(1)), StoreMetrics::new(&metrics));
         store.put("a", Bytes::new(), LATER, NOW).await.unwrap();
@@ -289,11 +286,8 @@ mod tests {
             )
             .await
             .unwrap();
-        let read_since = store.read_since(&Cursor::default(), NOW).await.unwrap();
-        store
-            .compact(&read_since.cursor, Vec::new(), NOW)
-            .await
-            .unwrap();
+        let batch = store.read_since(&Cursor::default(), NOW).await.unwrap();
+        store.compact(&batch.cursor, Vec::new(), NOW).await.unwrap();
         let text = metrics.text().unwrap();
         for (call, outcome, times) in [
             ("put", "ok", 1),
@@ -325,8 +319,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_store_that_is_not_there_is_down() {
-        // Nobody listens at port 0.
+    async fn unreachable_store_is_down() {
+        // Port 0 refuses connections.
         let settings = RedisSettings {
             nodes: vec![RedisNode {
                 host: "127.0.0.1".to_owned(),
@@ -339,9 +333,9 @@ mod tests {
             key_prefix: "test:".to_owned(),
             timeout: std::time::Duration::from_secs(5),
         };
-        let limits = FeedLimits {
-            longest_life: std::time::Duration::from_secs(1),
-            max_items: 1,
+        let limits = LogLimits {
+            max_lifetime: std::time::Duration::from_secs(1),
+            max_entries: 1,
         };
         let metrics = Metrics::new().unwrap();
         let redis = Redis::new(&settings, "test", 1, limits).unwrap();
@@ -358,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_is_given_up_is_in_flight_no_longer() {
+    async fn cancelled_call_is_not_in_flight() {
         let metrics = Metrics::new().unwrap();
         let store = InstrumentedStore::new(Arc::new(Memory::new(1)), StoreMetrics::new(&metrics));
         {

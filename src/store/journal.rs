@@ -1,8 +1,9 @@
-//! The file that keeps the feed of one process through a restart: a line for each item, appended and synced before
-//! anybody is told that it was announced. One thread writes; what comes while it syncs goes with the next sync.
+//! Journal: a file with the log of the memory store, one line per entry. An entry is appended and
+//! synced before its publication completes. One thread writes; entries that arrive during a sync
+//! share the next one.
 //!
-//! A line that was cut off by a crash, or that something else damaged, is passed over and reported; the file is then
-//! written anew, as it is when it has grown long: beside the old one, which is replaced as a whole.
+//! Truncated or damaged lines are skipped and reported. Then, and when the file has grown long, it is
+//! rewritten: a new file replaces it atomically.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Write as _};
@@ -18,46 +19,46 @@ use tokio::sync::{mpsc, oneshot};
 use super::{LogEntry, StoreError};
 use crate::types::time::Timestamp;
 
-/// The first line: kind and version, so that no other file is ever taken for a journal and written over.
+/// The first line: type and version, so that no other file is overwritten.
 const FIRST_LINE: &str = r#"{"doorward_journal":1}"#;
-/// Longest line that is read, in bytes.
+/// The longest line, in bytes.
 const MAX_LINE: usize = 64 * 1024;
-/// How many lines more than twice what is needed the file may have.
+/// How many lines the file may have beyond twice the entries.
 const SLACK: usize = 1000;
-/// Most orders that wait for the disk.
-const WAITING: usize = 8192;
+/// The limit of pending writes.
+const MAX_PENDING: usize = 8192;
 
-/// The writing end. Dropped, it waits until everything is on the disk.
+/// An open journal. Dropping it waits until all entries are on disk.
 #[derive(Debug)]
 pub(super) struct Journal {
-    orders: Option<mpsc::Sender<Order>>,
+    writes: Option<mpsc::Sender<Write>>,
     thread: Option<JoinHandle<()>>,
-    /// Lines in the file, but for the first.
+    /// Lines in the file, without the first.
     lines: usize,
 }
 
-/// What was in the file.
+/// The content of an existing file.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// In the order in which it was announced; nothing that has ended.
-    pub(super) items: Vec<LogEntry>,
-    /// Lines that could not be read.
-    pub(super) unreadable: usize,
-    /// Whether the file is just the items.
-    is_exact: bool,
+pub(super) struct Recovered {
+    /// The entries that have not expired, in order.
+    pub(super) entries: Vec<LogEntry>,
+    /// The number of invalid lines.
+    pub(super) invalid_lines: usize,
+    /// Whether the file has the entries and nothing else.
+    is_clean: bool,
 }
 
-/// Tells how it went.
-pub(super) type Written = oneshot::Receiver<Result<(), StoreError>>;
+/// Receives the result of a write.
+pub(super) type Completion = oneshot::Receiver<Result<(), StoreError>>;
 
 #[derive(Debug)]
-struct Order {
-    work: Work,
+struct Write {
+    operation: Operation,
     done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 #[derive(Debug)]
-enum Work {
+enum Operation {
     Append(Vec<u8>),
     Rewrite(Vec<LogEntry>),
 }
@@ -70,68 +71,73 @@ struct Line {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or begins one, and starts the thread. Blocks.
+    /// Opens or creates the journal at `path`, and starts the writer thread. Blocks.
     ///
     /// # Errors
-    /// The file cannot be read or written, is no journal, is in use by another process, or has more than `most` items.
-    pub(super) fn open(path: &Path, most: usize, now: Timestamp) -> io::Result<(Self, Kept)> {
-        let (kept, file) = open(path, most, now)?;
+    /// The file cannot be read or written, is not a journal, is in use by another process, or has more
+    /// than `max_entries`.
+    pub(super) fn open(
+        path: &Path,
+        max_entries: usize,
+        now: Timestamp,
+    ) -> io::Result<(Self, Recovered)> {
+        let (recovered, file) = open(path, max_entries, now)?;
         let writer = Writer {
             file,
             path: path.to_path_buf(),
             is_torn: false,
         };
-        let (orders, waiting) = mpsc::channel(WAITING);
+        let (writes, pending) = mpsc::channel(MAX_PENDING);
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || writer.run(waiting))?;
+            .spawn(move || writer.run(pending))?;
         Ok((
             Self {
-                orders: Some(orders),
+                writes: Some(writes),
                 thread: Some(thread),
-                lines: kept.items.len(),
+                lines: recovered.entries.len(),
             },
-            kept,
+            recovered,
         ))
     }
 
-    /// Whether the file has grown long, for so many items that matter.
-    pub(super) const fn is_long_for(&self, items: usize) -> bool {
-        self.lines > items.saturating_mul(2).saturating_add(SLACK)
+    /// Whether the file should be rewritten, given the number of current entries.
+    pub(super) const fn is_long_for(&self, entries: usize) -> bool {
+        self.lines > entries.saturating_mul(2).saturating_add(SLACK)
     }
 
-    /// Appends `item`. Nothing waits here: what is ordered first is done first.
+    /// Queues an append. Writes are executed in order.
     ///
     /// # Errors
-    /// The item is too large, or the disk is far behind.
-    pub(super) fn append(&mut self, item: &LogEntry) -> Result<Written, StoreError> {
-        let line = line_of(item)
+    /// The entry is too large, or the queue is full.
+    pub(super) fn append(&mut self, entry: &LogEntry) -> Result<Completion, StoreError> {
+        let line = line_of(entry)
             .filter(|line| line.len() <= MAX_LINE)
             .ok_or(StoreError::Full)?;
-        let written = self.order(Work::Append(line))?;
+        let completion = self.queue(Operation::Append(line))?;
         self.lines = self.lines.saturating_add(1);
-        Ok(written)
+        Ok(completion)
     }
 
-    /// Makes `items` all that is in it.
+    /// Queues a rewrite of the whole file.
     ///
     /// # Errors
-    /// The disk is far behind.
-    pub(super) fn rewrite(&mut self, items: Vec<LogEntry>) -> Result<Written, StoreError> {
-        let lines = items.len();
-        let written = self.order(Work::Rewrite(items))?;
+    /// The queue is full.
+    pub(super) fn rewrite(&mut self, entries: Vec<LogEntry>) -> Result<Completion, StoreError> {
+        let lines = entries.len();
+        let completion = self.queue(Operation::Rewrite(entries))?;
         self.lines = lines;
-        Ok(written)
+        Ok(completion)
     }
 
-    fn order(&self, work: Work) -> Result<Written, StoreError> {
-        let (done, written) = oneshot::channel();
-        let order = Order { work, done };
-        let ordered = self.orders.as_ref().map(|orders| orders.try_send(order));
-        match ordered {
-            Some(Ok(())) => Ok(written),
+    fn queue(&self, operation: Operation) -> Result<Completion, StoreError> {
+        let (done, completion) = oneshot::channel();
+        let write = Write { operation, done };
+        let queued = self.writes.as_ref().map(|writes| writes.try_send(write));
+        match queued {
+            Some(Ok(())) => Ok(completion),
             Some(Err(_)) | None => Err(StoreError::Unavailable(
-                "the journal's disk is far behind".to_owned(),
+                "too many pending writes to the journal".to_owned(),
             )),
         }
     }
@@ -139,41 +145,42 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        drop(self.orders.take());
+        drop(self.writes.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in the thread was already reported by the thread itself.
+            // The panic hook has reported a panic of the thread.
             let _ = thread.join();
         }
     }
 }
 
-/// What the thread has.
+/// The state of the writer thread.
 struct Writer {
     file: File,
     path: PathBuf,
-    /// The last line may not be whole.
+    /// The last line may be incomplete.
     is_torn: bool,
 }
 
 impl Writer {
-    fn run(mut self, mut waiting: mpsc::Receiver<Order>) {
-        while let Some(first) = waiting.blocking_recv() {
-            let (mut lines, mut appended) = (Vec::new(), Vec::new());
+    fn run(mut self, mut pending: mpsc::Receiver<Write>) {
+        while let Some(first) = pending.blocking_recv() {
+            let mut lines = Vec::new();
+            let mut appended = Vec::new();
             let mut next = Some(first);
-            while let Some(Order { work, done }) = next {
-                match work {
-                    Work::Append(line) => {
+            while let Some(Write { operation, done }) = next {
+                match operation {
+                    Operation::Append(line) => {
                         lines.extend(line);
                         appended.push(done);
                     }
-                    Work::Rewrite(items) => {
+                    Operation::Rewrite(entries) => {
                         self.append(&mut lines, &mut appended);
-                        let rewritten = self.rewrite(&items);
-                        // Whoever ordered it may not be waiting any more.
+                        let rewritten = self.rewrite(&entries);
+                        // The receiver may be gone.
                         let _ = done.send(rewritten);
                     }
                 }
-                next = waiting.try_recv().ok();
+                next = pending.try_recv().ok();
             }
             self.append(&mut lines, &mut appended);
         }
@@ -187,20 +194,20 @@ impl Writer {
         if self.is_torn {
             lines.insert(0, b'\n');
         }
-        let written = self
+        let result = self
             .file
             .write_all(lines)
             .and_then(|()| self.file.sync_data());
-        self.is_torn = written.is_err();
-        let written = written.map_err(|error| failure(&error));
+        self.is_torn = result.is_err();
+        let result = result.map_err(|error| failure(&error));
         for done in appended.drain(..) {
-            let _ = done.send(written.clone());
+            let _ = done.send(result.clone());
         }
         lines.clear();
     }
 
-    fn rewrite(&mut self, items: &[LogEntry]) -> Result<(), StoreError> {
-        self.file = rewrite(&self.path, items).map_err(|error| failure(&error))?;
+    fn rewrite(&mut self, entries: &[LogEntry]) -> Result<(), StoreError> {
+        self.file = rewrite(&self.path, entries).map_err(|error| failure(&error))?;
         self.is_torn = false;
         Ok(())
     }
@@ -213,13 +220,15 @@ fn failure(error: &io::Error) -> StoreError {
     StoreError::Unavailable(format!("the journal cannot be written: {error}"))
 }
 
-fn open(path: &Path, most: usize, now: Timestamp) -> io::Result<(Kept, File)> {
-    let there = match fs::metadata(path) {
-        // Asked before it is opened: opening a pipe would wait for its other end.
-        Ok(there) if !there.is_file() => return Err(io::Error::other("it is no ordinary file")),
-        Ok(there) => there,
+fn open(path: &Path, max_entries: usize, now: Timestamp) -> io::Result<(Recovered, File)> {
+    let metadata = match fs::metadata(path) {
+        // Before opening it, because opening a named pipe blocks.
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Ok((Kept::default(), rewrite(path, &[])?));
+            return Ok((Recovered::default(), rewrite(path, &[])?));
         }
         Err(error) => return Err(error),
     };
@@ -228,80 +237,80 @@ fn open(path: &Path, most: usize, now: Timestamp) -> io::Result<(Kept, File)> {
     if fs::metadata(path)?.ino() != file.metadata()?.ino() {
         return Err(in_use());
     }
-    if there.len() == 0 {
-        return Ok((Kept::default(), rewrite(path, &[])?));
+    if metadata.len() == 0 {
+        return Ok((Recovered::default(), rewrite(path, &[])?));
     }
-    let kept = read(BufReader::new(&file), most, now)?;
-    let is_private = there.mode() & 0o077 == 0;
-    let file = if kept.is_exact && is_private {
+    let recovered = read(BufReader::new(&file), max_entries, now)?;
+    let is_private = metadata.mode() & 0o077 == 0;
+    let file = if recovered.is_clean && is_private {
         file
     } else {
-        rewrite(path, &kept.items)?
+        rewrite(path, &recovered.entries)?
     };
-    Ok((kept, file))
+    Ok((recovered, file))
 }
 
-fn read(mut lines: impl io::BufRead, most: usize, now: Timestamp) -> io::Result<Kept> {
-    let mut kept = Kept {
-        is_exact: true,
-        ..Kept::default()
+fn read(mut lines: impl io::BufRead, max_entries: usize, now: Timestamp) -> io::Result<Recovered> {
+    let mut recovered = Recovered {
+        is_clean: true,
+        ..Recovered::default()
     };
     let mut line = Vec::new();
     let mut next = |line: &mut Vec<u8>| {
         line.clear();
-        // What is longer comes in several parts, none of which is a line.
+        // A longer line is split into parts, none of which is valid.
         lines.by_ref().take(MAX_LINE as u64).read_until(b'\n', line)
     };
     next(&mut line)?;
     if line.trim_ascii_end() != FIRST_LINE.as_bytes() {
         return Err(io::Error::new(
             ErrorKind::InvalidData,
-            "it is not a journal of this version",
+            "not a journal of this version",
         ));
     }
-    let mut ended = 0;
+    let mut expired = 0;
     while next(&mut line)? > 0 {
-        kept.is_exact &= line.ends_with(b"\n");
-        match item_of(&line) {
-            Some(item) if now < item.ends_at => kept.items.push(item),
-            Some(_) => ended += 1,
-            None => kept.unreadable += 1,
+        recovered.is_clean &= line.ends_with(b"\n");
+        match entry_of(&line) {
+            Some(entry) if now < entry.ends_at => recovered.entries.push(entry),
+            Some(_) => expired += 1,
+            None => recovered.invalid_lines += 1,
         }
-        if kept.items.len() > most {
+        if recovered.entries.len() > max_entries {
             return Err(io::Error::other(format!(
-                "it has more than {most} lines that still matter"
+                "it has more than {max_entries} current entries"
             )));
         }
     }
-    kept.is_exact &= ended == 0 && kept.unreadable == 0;
-    Ok(kept)
+    recovered.is_clean &= expired == 0 && recovered.invalid_lines == 0;
+    Ok(recovered)
 }
 
-/// Writes a file beside the old one, and puts it in its place.
-fn rewrite(path: &Path, items: &[LogEntry]) -> io::Result<File> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    match fs::remove_file(&beside) {
+/// Writes a new file, and replaces the old one by it.
+fn rewrite(path: &Path, entries: &[LogEntry]) -> io::Result<File> {
+    let mut new_path = path.as_os_str().to_owned();
+    new_path.push(".new");
+    let new_path = PathBuf::from(new_path);
+    match fs::remove_file(&new_path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        // What a crash left behind.
+        // A crash may have left a file.
         Ok(()) | Err(_) => {}
     }
     let file = OpenOptions::new()
         .append(true)
         .create_new(true)
         .mode(0o600)
-        .open(&beside)?;
+        .open(&new_path)?;
     lock(&file)?;
     let mut text = BufWriter::new(&file);
     writeln!(text, "{FIRST_LINE}")?;
-    for line in items.iter().filter_map(line_of) {
+    for line in entries.iter().filter_map(line_of) {
         text.write_all(&line)?;
     }
     text.flush()?;
     drop(text);
     file.sync_all()?;
-    fs::rename(&beside, path)?;
+    fs::rename(&new_path, path)?;
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -310,7 +319,7 @@ fn rewrite(path: &Path, items: &[LogEntry]) -> io::Result<File> {
     Ok(file)
 }
 
-/// For as long as it is open, nobody else has it.
+/// Locks the file until it is closed.
 fn lock(file: &File) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
@@ -323,17 +332,17 @@ fn in_use() -> io::Error {
     io::Error::new(ErrorKind::ResourceBusy, "another process uses it")
 }
 
-fn line_of(item: &LogEntry) -> Option<Vec<u8>> {
+fn line_of(entry: &LogEntry) -> Option<Vec<u8>> {
     let line = Line {
-        ends_at: item.ends_at,
-        value: URL_SAFE_NO_PAD.encode(&item.value),
+        ends_at: entry.ends_at,
+        value: URL_SAFE_NO_PAD.encode(&entry.value),
     };
     let mut text = serde_json::to_vec(&line).ok()?;
     text.push(b'\n');
     Some(text)
 }
 
-fn item_of(line: &[u8]) -> Option<LogEntry> {
+fn entry_of(line: &[u8]) -> Option<LogEntry> {
     let Line { ends_at, value } = serde_json::from_slice(line).ok()?;
     Some(LogEntry {
         value: URL_SAFE_NO_PAD.decode(value).ok()?.into(),
@@ -347,14 +356,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::store::contract::{Shared, is_kept_by};
+    use crate::store::contract::{Replicas, check};
     use crate::store::{Cursor, Memory, Store};
 
     const fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(secs)
     }
 
-    fn item(text: &str, ends_at: u64) -> LogEntry {
+    fn entry(text: &str, ends_at: u64) -> LogEntry {
         LogEntry {
             value: text.to_owned().into(),
             ends_at: at(ends_at),
@@ -365,31 +374,31 @@ mod tests {
         Memory::new(5000).with_journal(path, at(now))
     }
 
-    async fn said(store: &Memory, now: u64) -> Vec<String> {
-        let read_since = store.read_since(&Cursor::default(), at(now)).await.unwrap();
-        read_since
-            .items
+    async fn published(store: &Memory, now: u64) -> Vec<String> {
+        let batch = store.read_since(&Cursor::default(), at(now)).await.unwrap();
+        batch
+            .entries
             .iter()
-            .map(|item| String::from_utf8_lossy(&item.value).into_owned())
+            .map(|entry| String::from_utf8_lossy(&entry.value).into_owned())
             .collect()
     }
 
-    /// A folder, and where a journal may be in it.
-    fn place() -> (tempfile::TempDir, PathBuf) {
+    /// A folder, and a path in it.
+    fn journal_path() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ended.journal");
         (folder, path)
     }
 
     #[tokio::test]
-    async fn a_memory_with_a_journal_keeps_the_contract() {
+    async fn memory_store_with_journal_keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let count = std::cell::Cell::new(0);
-        is_kept_by(|| {
+        check(|| {
             count.set(count.get() + 1);
             let store: Arc<dyn Store> =
                 Arc::new(memory(&folder.path().join(count.get().to_string()), 0).unwrap());
-            Shared {
+            Replicas {
                 one: Arc::clone(&store),
                 other: store,
             }
@@ -398,30 +407,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_announced_is_known_after_a_restart_until_it_ends() {
-        let (_folder, path) = place();
+    async fn entries_survive_a_restart_until_they_expire() {
+        let (_folder, path) = journal_path();
         let store = memory(&path, 0).unwrap();
         for (text, ends_at) in [("a", 10), ("b", 20), ("c", 30)] {
-            store.publish(item(text, ends_at), at(0)).await.unwrap();
+            store.publish(entry(text, ends_at), at(0)).await.unwrap();
         }
         drop(store);
         let store = memory(&path, 5).unwrap();
-        assert_eq!(said(&store, 5).await, ["a", "b", "c"]);
+        assert_eq!(published(&store, 5).await, ["a", "b", "c"]);
         let read = store.read_since(&Cursor::default(), at(5)).await.unwrap();
-        store.publish(item("d", 40), at(5)).await.unwrap();
+        store.publish(entry("d", 40), at(5)).await.unwrap();
         store
-            .compact(&read.cursor, vec![item("a to c", 30)], at(5))
+            .compact(&read.cursor, vec![entry("a to c", 30)], at(5))
             .await
             .unwrap();
         drop(store);
         let store = memory(&path, 10).unwrap();
-        assert_eq!(said(&store, 10).await, ["d", "a to c"]);
+        assert_eq!(published(&store, 10).await, ["d", "a to c"]);
         drop(store);
-        assert_eq!(said(&memory(&path, 30).unwrap(), 30).await, ["d"]);
+        assert_eq!(published(&memory(&path, 30).unwrap(), 30).await, ["d"]);
         assert_eq!(
             fs::read_to_string(&path).unwrap().lines().count(),
             2,
-            "what had ended is gone from the file"
+            "expired entries are removed from the file"
         );
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -430,12 +439,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_cut_off_or_damaged_takes_nothing_else_with_it() {
-        let (_folder, path) = place();
-        let good = |text| String::from_utf8(line_of(&item(text, 10)).unwrap()).unwrap();
+    async fn damaged_lines_do_not_affect_others() {
+        let (_folder, path) = journal_path();
+        let good = |text| String::from_utf8(line_of(&entry(text, 10)).unwrap()).unwrap();
         let (a, b, c) = (good("a"), good("b"), good("c"));
         let huge = "x".repeat(3 * MAX_LINE);
-        for (text, whole, unreadable) in [
+        for (text, valid, invalid_lines) in [
             (
                 format!("{FIRST_LINE}\n{a}{b}{}", c.get(..20).unwrap()),
                 vec!["a", "b"],
@@ -456,30 +465,30 @@ mod tests {
             (String::new(), vec![], 0),
         ] {
             fs::write(&path, &text).unwrap();
-            let (journal, kept) = Journal::open(&path, 10, at(0)).unwrap();
+            let (journal, recovered) = Journal::open(&path, 10, at(0)).unwrap();
             drop(journal);
-            assert_eq!(kept.unreadable, unreadable, "{text:.200}");
+            assert_eq!(recovered.invalid_lines, invalid_lines, "{text:.200}");
             let store = memory(&path, 0).unwrap();
-            assert_eq!(said(&store, 0).await, whole);
-            store.publish(item("later", 10), at(0)).await.unwrap();
+            assert_eq!(published(&store, 0).await, valid);
+            store.publish(entry("later", 10), at(0)).await.unwrap();
             drop(store);
             let lines = fs::read_to_string(&path).unwrap().lines().count();
-            assert_eq!(lines, whole.len() + 2, "the file was put right");
+            assert_eq!(lines, valid.len() + 2, "the file was repaired");
         }
     }
 
     #[test]
-    fn no_other_file_is_taken_for_a_journal() {
-        let (folder, path) = place();
-        for foreign in ["root:x:0:0\n", "{\"doorward_journal\":2}\n", "\n"] {
-            fs::write(&path, foreign).unwrap();
+    fn other_files_are_rejected_and_unchanged() {
+        let (folder, path) = journal_path();
+        for other in ["root:x:0:0\n", "{\"doorward_journal\":2}\n", "\n"] {
+            fs::write(&path, other).unwrap();
             assert_eq!(memory(&path, 0).unwrap_err().kind(), ErrorKind::InvalidData);
-            assert_eq!(fs::read_to_string(&path).unwrap(), foreign);
+            assert_eq!(fs::read_to_string(&path).unwrap(), other);
         }
         assert!(memory(folder.path(), 0).is_err(), "a folder");
         assert!(memory(&folder.path().join("absent/journal"), 0).is_err());
         let many: String = (0..10_001)
-            .map(|_| String::from_utf8(line_of(&item("a", 10)).unwrap()).unwrap())
+            .map(|_| String::from_utf8(line_of(&entry("a", 10)).unwrap()).unwrap())
             .collect();
         fs::write(&path, format!("{FIRST_LINE}\n{many}")).unwrap();
         assert!(
@@ -492,8 +501,8 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_has_one_writer() {
-        let (_folder, path) = place();
+    fn second_writer_is_rejected() {
+        let (_folder, path) = journal_path();
         let first = memory(&path, 0).unwrap();
         assert_eq!(
             memory(&path, 0).unwrap_err().kind(),
@@ -504,12 +513,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_does_not_grow_with_what_has_ended() {
-        let (_folder, path) = place();
+    async fn file_does_not_grow_with_expired_entries() {
+        let (_folder, path) = journal_path();
         let store = memory(&path, 0).unwrap();
         for now in 0..2_500 {
             store
-                .publish(item(&now.to_string(), now + 10), at(now))
+                .publish(entry(&now.to_string(), now + 10), at(now))
                 .await
                 .unwrap();
             store.sweep(at(now));
@@ -517,12 +526,15 @@ mod tests {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines < SLACK + 100, "{lines}");
         drop(store);
-        assert_eq!(said(&memory(&path, 2_500).unwrap(), 2_500).await.len(), 9);
+        assert_eq!(
+            published(&memory(&path, 2_500).unwrap(), 2_500).await.len(),
+            9
+        );
     }
 
     #[tokio::test]
-    async fn a_disk_that_takes_nothing_is_told_and_a_torn_line_spoils_no_other() {
-        let (folder, path) = place();
+    async fn write_error_is_reported_and_torn_line_is_isolated() {
+        let (folder, path) = journal_path();
         let (file, full) = (
             rewrite(&path, &[]).unwrap(),
             File::create("/dev/full").unwrap(),
@@ -534,7 +546,7 @@ mod tests {
         };
         let append = |writer: &mut Writer, text: &str| {
             let (done, written) = oneshot::channel();
-            writer.append(&mut line_of(&item(text, 10)).unwrap(), &mut vec![done]);
+            writer.append(&mut line_of(&entry(text, 10)).unwrap(), &mut vec![done]);
             written
         };
         assert_eq!(
@@ -546,11 +558,11 @@ mod tests {
         assert_eq!(append(&mut writer, "b").await.unwrap(), Ok(()));
         drop(writer);
         let store = memory(&path, 0).unwrap();
-        assert_eq!(said(&store, 0).await, ["b"]);
+        assert_eq!(published(&store, 0).await, ["b"]);
         drop(folder);
         let read = store.read_since(&Cursor::default(), at(0)).await.unwrap();
         let lost = store
-            .compact(&read.cursor, vec![item("c", 10)], at(0))
+            .compact(&read.cursor, vec![entry("c", 10)], at(0))
             .await;
         assert!(
             matches!(lost, Err(StoreError::Unavailable(why)) if why.contains("journal cannot be written"))

@@ -1,5 +1,5 @@
-//! The embedded store: named values with an end, and the feed. Bounded; what has ended goes first, and when nothing has,
-//! the newcomer is refused rather than somebody else's entry forgotten.
+//! The memory store, for a single replica. It is bounded: expired entries are removed first, then new
+//! ones are rejected. Others are never evicted.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::feed::{Feed, Pending};
+use super::log::{Log, Pending};
 use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
 use crate::types::time::Timestamp;
 
@@ -17,7 +17,7 @@ use crate::types::time::Timestamp;
 pub struct Memory {
     entries: Mutex<HashMap<String, Entry>>,
     max_entries: usize,
-    feed: Mutex<Feed>,
+    log: Mutex<Log>,
 }
 
 #[derive(Debug)]
@@ -27,30 +27,30 @@ struct Entry {
 }
 
 impl Memory {
-    /// An empty store that takes at most `max_entries`, and as many announcements.
+    /// An empty store for at most `max_entries`, and as many log entries.
     pub fn new(max_entries: usize) -> Self {
         Self {
             entries: Mutex::default(),
             max_entries,
-            feed: Mutex::new(Feed::new(max_entries)),
+            log: Mutex::new(Log::new(max_entries)),
         }
     }
 
-    /// With room for another number of announcements; there are none yet.
+    /// Sets another limit of log entries, and clears the log.
     #[must_use]
-    pub fn with_room_for(self, max_items: usize) -> Self {
+    pub fn with_log_limit(self, max_entries: usize) -> Self {
         Self {
-            feed: Mutex::new(Feed::new(max_items)),
+            log: Mutex::new(Log::new(max_entries)),
             ..self
         }
     }
 
-    /// With a journal that keeps the announcements through a restart; what it has kept is announced already. Blocks.
+    /// Restores the log from a journal, and keeps it there across restarts. Blocks.
     ///
     /// # Errors
-    /// The file cannot be read or written, is no journal, is in use, or has more than there is room for.
+    /// The file cannot be read or written, is not a journal, is in use, or has too many entries.
     pub fn with_journal(self, path: &Path, now: Timestamp) -> io::Result<Self> {
-        self.feed().keep_in(path, now)?;
+        self.log().attach_journal(path, now)?;
         Ok(self)
     }
 
@@ -58,8 +58,8 @@ impl Memory {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn feed(&self) -> MutexGuard<'_, Feed> {
-        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn insert(
@@ -80,33 +80,39 @@ impl Memory {
     }
 }
 
-fn living<'e>(entries: &'e HashMap<String, Entry>, key: &str, now: Timestamp) -> Option<&'e Bytes> {
+fn unexpired<'e>(
+    entries: &'e HashMap<String, Entry>,
+    key: &str,
+    now: Timestamp,
+) -> Option<&'e Bytes> {
     entries
         .get(key)
         .filter(|entry| now < entry.ends_at)
         .map(|entry| &entry.value)
 }
 
-fn at_once<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> {
+fn ready<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> {
     Box::pin(std::future::ready(result))
 }
 
-/// Waits for the journal, if there is one.
-fn written<'a>(pending: Result<Pending, StoreError>) -> StoreFuture<'a, ()> {
+/// Waits for the write to the journal, if there is one.
+fn completed<'a>(pending: Result<Pending, StoreError>) -> StoreFuture<'a, ()> {
     match pending {
-        Ok(None) => at_once(Ok(())),
-        Ok(Some(written)) => Box::pin(async move {
-            written.await.unwrap_or_else(|_| {
-                Err(StoreError::Unavailable("the journal has ended".to_owned()))
+        Ok(None) => ready(Ok(())),
+        Ok(Some(completion)) => Box::pin(async move {
+            completion.await.unwrap_or_else(|_| {
+                Err(StoreError::Unavailable(
+                    "the journal's writer has ended".to_owned(),
+                ))
             })
         }),
-        Err(error) => at_once(Err(error)),
+        Err(error) => ready(Err(error)),
     }
 }
 
 impl Store for Memory {
     fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>> {
-        at_once(Ok(living(&self.lock(), key, now).cloned()))
+        ready(Ok(unexpired(&self.lock(), key, now).cloned()))
     }
 
     fn put<'a>(
@@ -116,7 +122,7 @@ impl Store for Memory {
         ends_at: Timestamp,
         now: Timestamp,
     ) -> StoreFuture<'a, ()> {
-        at_once(self.insert(&mut self.lock(), key, Entry { value, ends_at }, now))
+        ready(self.insert(&mut self.lock(), key, Entry { value, ends_at }, now))
     }
 
     fn put_if_absent<'a>(
@@ -127,10 +133,10 @@ impl Store for Memory {
         now: Timestamp,
     ) -> StoreFuture<'a, Option<Bytes>> {
         let mut entries = self.lock();
-        if let Some(there) = living(&entries, key, now) {
-            return at_once(Ok(Some(there.clone())));
+        if let Some(existing) = unexpired(&entries, key, now) {
+            return ready(Ok(Some(existing.clone())));
         }
-        at_once(
+        ready(
             self.insert(&mut entries, key, Entry { value, ends_at }, now)
                 .map(|()| None),
         )
@@ -145,11 +151,11 @@ impl Store for Memory {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         let mut entries = self.lock();
-        let matches = living(&entries, key, now).is_some_and(|there| there == before);
+        let matches = unexpired(&entries, key, now).is_some_and(|current| current == before);
         if matches {
             entries.insert(key.to_owned(), Entry { value, ends_at });
         }
-        at_once(Ok(matches))
+        ready(Ok(matches))
     }
 
     fn remove<'a>(
@@ -159,28 +165,28 @@ impl Store for Memory {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         let mut entries = self.lock();
-        let matches = living(&entries, key, now).is_some_and(|there| there == value);
+        let matches = unexpired(&entries, key, now).is_some_and(|current| current == value);
         if matches {
             entries.remove(key);
         }
-        at_once(Ok(matches))
+        ready(Ok(matches))
     }
 
-    fn publish(&self, item: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
-        written(self.feed().publish(item, now))
+    fn publish(&self, entry: LogEntry, now: Timestamp) -> StoreFuture<'_, ()> {
+        completed(self.log().publish(entry, now))
     }
 
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
-        at_once(Ok(self.feed().read_since(since, now)))
+        ready(Ok(self.log().read_since(since, now)))
     }
 
     fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<LogEntry>,
+        entries: Vec<LogEntry>,
         _now: Timestamp,
     ) -> StoreFuture<'a, ()> {
-        written(self.feed().compact(until, items))
+        completed(self.log().compact(until, entries))
     }
 
     fn held(&self) -> Option<usize> {
@@ -189,6 +195,6 @@ impl Store for Memory {
 
     fn sweep(&self, now: Timestamp) {
         self.lock().retain(|_, entry| now < entry.ends_at);
-        self.feed().sweep(now);
+        self.log().sweep(now);
     }
 }

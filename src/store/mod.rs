@@ -1,24 +1,23 @@
-//! What has to be remembered between requests, and agreed on between replicas: who refreshes a session now and what
-//! came of it, who redeems a login attempt, which sessions were ended. Coordination only: everything secret in here is
-//! sealed by the floor above.
+//! Coordination store, in memory or in Redis: a key-value store with expiry, and an append-only log.
+//! It holds refresh leases and results, claimed login attempts and revocations. Callers seal all
+//! secrets.
 //!
 //! # The contract of a [`Store`]
-//! 1. Each call is one step: no other writer, in this process or another, comes between its reading and its writing.
-//! 2. An entry is there until its end and not a second longer, by the `now` of whoever asks; a clock moved by hand
-//!    counts like any other. A store may forget what has ended at any time, and nothing that lives: one without room
-//!    refuses the newcomer with [`StoreError::Full`].
-//! 3. A call answers within a bounded time or with [`StoreError::Unavailable`]. After that error it is not known
-//!    whether a write happened; nobody may take the error for "there is no such entry".
-//! 4. What was announced is read, in order, by everybody who asks for [`Store::read_since`] from then on, until it ends.
-//!    A store that lost its memory says so ([`LogBatch::lost`]); whoever still knows what was in it announces it again.
-//! 5. Keys and values are data: none of their bytes means anything to the store. What comes out of a shared store was
-//!    possibly written by somebody else, and is checked by whoever reads it.
+//! 1. Each call is atomic, also with respect to other processes.
+//! 2. An entry expires at its end, by the `now` of the caller. A store may remove expired entries at
+//!    any time, but never others: a full store rejects new entries with [`StoreError::Full`].
+//! 3. A call completes in bounded time or fails with [`StoreError::Unavailable`]. After that error, it
+//!    is unknown whether a write happened. The error never means that an entry does not exist.
+//! 4. Every reader gets published log entries in order until they expire ([`Store::read_since`]). A
+//!    store that lost its data reports it ([`LogBatch::lost`]), and replicas publish again.
+//! 5. Keys and values are opaque bytes. Values from a shared store may be written by an attacker, and
+//!    the reader must authenticate them.
 
 #[cfg(test)]
 mod contract;
-mod feed;
 mod instrumented;
 mod journal;
+mod log;
 pub mod memory;
 mod redis;
 pub mod revocations;
@@ -34,19 +33,19 @@ use crate::types::time::Timestamp;
 pub use instrumented::{InstrumentedStore, StoreMetrics};
 pub use memory::Memory;
 pub use redis::{
-    FeedLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisSettingsError, RedisTls, Topology,
+    LogLimits, Redis, RedisLogin, RedisNode, RedisSettings, RedisSettingsError, RedisTls, Topology,
 };
 pub use revocations::{Revocation, Revocations, RevokedSet, SessionKeyRef};
 
-/// What a call to a store yields.
+/// The future of a store call.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// See the contract above. Not for workers: the calls of a shared store belong on the control runtime.
+/// A store that keeps the contract of this module. Call it on the background runtime, not on workers.
 pub trait Store: Send + Sync + fmt::Debug {
-    /// The value of `key`, if it has not ended at `now`.
+    /// The value of `key`, unless it has expired.
     fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>>;
 
-    /// Keeps `value` under `key` until `ends_at`, in place of what was there.
+    /// Sets the value of `key` until `ends_at`.
     fn put<'a>(
         &'a self,
         key: &'a str,
@@ -55,7 +54,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> StoreFuture<'a, ()>;
 
-    /// Keeps `value` under `key` unless there is one already, which is then returned and stays as it is.
+    /// Sets the value of `key` if it has none. Otherwise returns the existing value.
     fn put_if_absent<'a>(
         &'a self,
         key: &'a str,
@@ -64,7 +63,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> StoreFuture<'a, Option<Bytes>>;
 
-    /// Puts `value` in the place of `before`. `false`: something else is there, or nothing, and it stays so.
+    /// Replaces the value `before`. Returns `false` without a change if `key` has another or none.
     fn compare_and_swap<'a>(
         &'a self,
         key: &'a str,
@@ -74,77 +73,77 @@ pub trait Store: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> StoreFuture<'a, bool>;
 
-    /// Removes `key` if `value` is what is there; says whether it was.
+    /// Removes `key` if it has this value. Returns whether it had.
     fn remove<'a>(&'a self, key: &'a str, value: &'a [u8], now: Timestamp)
     -> StoreFuture<'a, bool>;
 
-    /// Tells everybody. The item is of no interest any more at its end.
-    fn publish(&self, item: LogEntry, now: Timestamp) -> StoreFuture<'_, ()>;
+    /// Appends an entry to the log.
+    fn publish(&self, entry: LogEntry, now: Timestamp) -> StoreFuture<'_, ()>;
 
-    /// What was announced after `since`, by whomever, one's own words among it.
+    /// The log entries after `since`, including those of this process.
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch>;
 
-    /// Puts `items` in the place of everything that was announced up to `until`: they say the same in fewer words. Does
-    /// nothing where the memory that `until` is of was lost, which the next [`Store::read_since`] tells.
+    /// Replaces the log entries up to `until` by `entries`, an equivalent shorter list. Does nothing if
+    /// the log of `until` was lost, which the next [`Store::read_since`] reports.
     fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<LogEntry>,
+        entries: Vec<LogEntry>,
         now: Timestamp,
     ) -> StoreFuture<'a, ()>;
 
-    /// How many entries this process holds for the store; `None` where others hold them.
+    /// The number of entries in this process. `None` for an external store.
     fn held(&self) -> Option<usize>;
 
-    /// Forgets what has ended at `now`; to be called from time to time.
+    /// Removes expired entries. Called periodically.
     fn sweep(&self, now: Timestamp);
 }
 
-/// Something to be told to everybody.
+/// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
-    /// What it says.
+    /// The sealed content.
     pub value: Bytes,
-    /// Until when it matters.
+    /// When the entry expires.
     pub ends_at: Timestamp,
 }
 
-/// What was announced since one asked the last time.
+/// The result of [`Store::read_since`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogBatch {
-    /// In the order in which it was announced; nothing that has ended.
-    pub items: Vec<LogEntry>,
-    /// Where the next call goes on.
+    /// The entries that have not expired, in order.
+    pub entries: Vec<LogEntry>,
+    /// The position for the next call.
     pub cursor: Cursor,
-    /// How many items the store holds.
+    /// The number of entries in the log.
     pub held: usize,
-    /// The store does not know what `since` meant: it has forgotten everything since, and `items` begins anew. Never
-    /// said to who asks from the beginning.
+    /// The log of `since` was lost, and `entries` starts at the beginning of a new one. Always false for
+    /// the default cursor.
     pub lost: bool,
 }
 
-/// How far somebody has read. The default is the beginning.
+/// A position in the log. The default is the beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which memory of the store: another one after it was lost.
+    /// The incarnation of the log, which changes when its data are lost.
     pub epoch: String,
-    /// The last item that was read.
+    /// The last entry that was read.
     pub position: String,
 }
 
-/// A store did not do what it was asked to.
+/// Errors of a store call.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// There is no room for another entry.
-    #[error("the store has no room for another entry")]
+    /// The store is full.
+    #[error("the store is full")]
     Full,
-    /// It cannot be reached, was too slow, or answered with an error.
-    #[error("the store could not be asked: {0}")]
+    /// The store cannot be reached, timed out, or responded with an error.
+    #[error("the store is unavailable: {0}")]
     Unavailable(String),
 }
 
 impl StoreError {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code for logs, metrics and pages.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Full => "store_full",

@@ -1,6 +1,6 @@
-//! Sessions of one app that were ended before their time. On the way of a request this is a snapshot that is only
-//! read; a revocation makes a new one. Nothing is ever evicted: at the limit all sessions that began before now are
-//! ended instead.
+//! Revocations of one app in one process. Requests read an immutable snapshot; each revocation creates
+//! a new one. Revocations are never evicted: at the limit, all sessions that started before now are
+//! revoked instead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::types::oauth::{ProviderSid, SessionId, Subject};
 use crate::types::time::Timestamp;
 
-/// How many recent revocations are copied with each new one before they are merged into the rest.
-const RECENT: usize = 256;
+/// The most recent revocations, which are copied with each new one, before they are merged.
+const MAX_RECENT: usize = 256;
 
-/// How many ended sessions of one person are named one by one when room gets scarce.
-const MANY: usize = 64;
+/// At the limit, the revoked sessions of a user with more than this are replaced by one revocation.
+const MAX_SESSIONS_PER_USER: usize = 64;
 
 /// The revocations of one app in one process.
 #[derive(Debug)]
@@ -25,88 +25,88 @@ pub struct Revocations {
     max_entries: usize,
 }
 
-/// What was revoked, at one moment.
+/// A snapshot of the revocations.
 #[derive(Clone, Debug, Default)]
 pub struct RevokedSet {
     settled: Arc<RevocationIndex>,
     recent: RevocationIndex,
-    /// Until when all sessions began that are over, and when the last of them would have ended by itself.
+    /// The latest start of revoked sessions of any user, and when the last of them would expire.
     everyone: Option<(Timestamp, Timestamp)>,
 }
 
-/// Which sessions of one app end.
+/// The revoked sessions of an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Revocation {
-    /// The one that we call so, and whose it is.
+    /// One session, with its user.
     Session(SessionId, Subject),
-    /// Those of one session at the provider.
+    /// The sessions of one provider session.
     ProviderSession(ProviderSid),
-    /// All of a person that began at or before a moment.
-    Person(Subject, Timestamp),
-    /// All that began at or before a moment.
+    /// The sessions of a user that started at or before a time.
+    User(Subject, Timestamp),
+    /// All sessions that started at or before a time.
     Everyone(Timestamp),
 }
 
 impl Revocation {
-    /// The name in it; none where everyone is meant.
+    /// The session ID or subject. Empty for all sessions.
     pub fn name(&self) -> &str {
         match self {
             Self::Session(sid, _) => sid.as_str(),
             Self::ProviderSession(sid) => sid.as_str(),
-            Self::Person(subject, _) => subject.as_str(),
+            Self::User(subject, _) => subject.as_str(),
             Self::Everyone(_) => "",
         }
     }
 
-    /// The same, but of no session that begins after `latest`: nobody could log in until then.
+    /// Limits the start of revoked sessions to `latest`, so that users can log in after it.
     #[must_use]
     pub fn until(self, latest: Timestamp) -> Self {
         match self {
-            Self::Person(subject, began_until) => Self::Person(subject, began_until.min(latest)),
-            Self::Everyone(began_until) => Self::Everyone(began_until.min(latest)),
+            Self::User(subject, started_until) => Self::User(subject, started_until.min(latest)),
+            Self::Everyone(started_until) => Self::Everyone(started_until.min(latest)),
             Self::Session(..) | Self::ProviderSession(_) => self,
         }
     }
 }
 
-/// Whenever it began.
-const FOR_EVER: Timestamp = Timestamp::from_secs(u64::MAX);
+/// Matches any start time.
+const ANY_START: Timestamp = Timestamp::from_secs(u64::MAX);
 
-/// What a session is known by.
+/// The identifiers of a session.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionKeyRef<'s> {
-    /// Our name of it.
+    /// Doorward's session ID.
     pub sid: &'s SessionId,
-    /// The provider's name of it, as far as it is known.
+    /// The provider's session ID, if known.
     pub provider_sid: Option<&'s ProviderSid>,
-    /// The person.
+    /// The user.
     pub subject: &'s Subject,
-    /// When it began.
+    /// The start of the session.
     pub started_at: Timestamp,
 }
 
-/// One map for each kind, so that no name of one kind can be taken for another's.
+/// One map for each type of identifier, so that equal identifiers of different types do not collide.
 #[derive(Clone, Debug, Default)]
 struct RevocationIndex {
     sessions: HashMap<String, Entry>,
     provider_sessions: HashMap<String, Entry>,
-    people: HashMap<String, Entry>,
+    users: HashMap<String, Entry>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
-    began_until: Timestamp,
+    started_until: Timestamp,
     ends_at: Timestamp,
-    /// Whose session it was.
-    person: Option<Box<str>>,
+    /// The user of a session.
+    user: Option<Box<str>>,
 }
 
 impl RevokedSet {
-    /// Whether the session was ended.
-    pub fn contains(&self, whose: SessionKeyRef<'_>) -> bool {
+    /// Whether the session is revoked.
+    pub fn contains(&self, session: SessionKeyRef<'_>) -> bool {
         if self
             .everyone
-            .is_some_and(|(began_until, _)| whose.started_at <= began_until)
+            .is_some_and(|(started_until, _)| session.started_at <= started_until)
         {
             return true;
         }
@@ -114,40 +114,40 @@ impl RevokedSet {
             let entry = map(&self.recent)
                 .get(name)
                 .or_else(|| map(&self.settled).get(name));
-            entry.is_some_and(|entry| whose.started_at <= entry.began_until)
+            entry.is_some_and(|entry| session.started_at <= entry.started_until)
         };
-        names(|names| &names.sessions, whose.sid.as_str())
-            || whose
+        names(|names| &names.sessions, session.sid.as_str())
+            || session
                 .provider_sid
                 .is_some_and(|sid| names(|names| &names.provider_sessions, sid.as_str()))
-            || names(|names| &names.people, whose.subject.as_str())
+            || names(|names| &names.users, session.subject.as_str())
     }
 
-    /// Whether this very session was ended by its name.
+    /// Whether the session is revoked individually.
     pub fn has_session(&self, sid: &SessionId) -> bool {
         self.recent.sessions.contains_key(sid.as_str())
             || self.settled.sessions.contains_key(sid.as_str())
     }
 
-    /// How many revocations there are by name.
+    /// The number of revocations, without that of all sessions.
     pub fn len(&self) -> usize {
         self.recent.len() + self.settled.len()
     }
 
-    /// Everything that was revoked and still matters at `now`, with the end of each.
+    /// All revocations that have not expired, with their expiry times.
     pub fn all(&self, now: Timestamp) -> Vec<(Revocation, Timestamp)> {
         let mut names = RevocationIndex::clone(&self.settled);
-        names.take_in(self.recent.clone());
-        names.forget_ended(now);
+        names.merge(self.recent.clone());
+        names.remove_expired(now);
         let sessions = names.sessions.into_iter().map(|(sid, entry)| {
-            let person = Subject::new(entry.person.unwrap_or_default());
+            let user = Subject::new(entry.user.unwrap_or_default());
             (
-                Revocation::Session(SessionId::new(sid), person),
+                Revocation::Session(SessionId::new(sid), user),
                 entry.ends_at,
             )
         });
         let provider_sessions = names.provider_sessions.into_iter();
-        let people = names.people.into_iter();
+        let users = names.users.into_iter();
         let everyone = self.everyone.filter(|(_, ends_at)| now < *ends_at);
         sessions
             .chain(provider_sessions.map(|(sid, entry)| {
@@ -156,26 +156,27 @@ impl RevokedSet {
                     entry.ends_at,
                 )
             }))
-            .chain(people.map(|(sub, entry)| {
+            .chain(users.map(|(sub, entry)| {
                 (
-                    Revocation::Person(Subject::new(sub), entry.began_until),
+                    Revocation::User(Subject::new(sub), entry.started_until),
                     entry.ends_at,
                 )
             }))
             .chain(
-                everyone.map(|(began_until, ends_at)| (Revocation::Everyone(began_until), ends_at)),
+                everyone
+                    .map(|(started_until, ends_at)| (Revocation::Everyone(started_until), ends_at)),
             )
             .collect()
     }
 
-    /// Whether nothing was revoked.
+    /// Whether there are no revocations.
     pub fn is_empty(&self) -> bool {
         self.len() == 0 && self.everyone.is_none()
     }
 }
 
 impl Revocations {
-    /// None yet, and at most `max_entries` to be named one by one.
+    /// An empty set, for at most `max_entries` individual revocations.
     pub fn new(max_entries: usize) -> Self {
         Self {
             snapshot: ArcSwap::default(),
@@ -184,21 +185,21 @@ impl Revocations {
         }
     }
 
-    /// What is revoked now.
+    /// The current snapshot.
     pub fn snapshot(&self) -> Arc<RevokedSet> {
         self.snapshot.load_full()
     }
 
-    /// Ends sessions. `ends_at` is when the last of them would have ended by itself. Says whether that is news.
+    /// Revokes sessions. `ends_at` is when the last of them would expire. Returns whether the set changed.
     pub fn revoke(&self, ended: Revocation, ends_at: Timestamp, now: Timestamp) -> bool {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = RevokedSet::clone(&self.snapshot.load());
-        let is_news = match ended {
+        let is_new = match ended {
             Revocation::Session(sid, subject) => {
                 let entry = Entry {
-                    began_until: FOR_EVER,
+                    started_until: ANY_START,
                     ends_at,
-                    person: named(&subject),
+                    user: user_of(&subject),
                 };
                 next.add(
                     |names| &mut names.sessions,
@@ -209,9 +210,9 @@ impl Revocations {
             }
             Revocation::ProviderSession(sid) => {
                 let entry = Entry {
-                    began_until: FOR_EVER,
+                    started_until: ANY_START,
                     ends_at,
-                    person: None,
+                    user: None,
                 };
                 next.add(
                     |names| &mut names.provider_sessions,
@@ -220,36 +221,36 @@ impl Revocations {
                     entry,
                 )
             }
-            Revocation::Person(subject, began_until) => {
+            Revocation::User(subject, started_until) => {
                 let entry = Entry {
-                    began_until,
+                    started_until,
                     ends_at,
-                    person: None,
+                    user: None,
                 };
                 next.add(
-                    |names| &mut names.people,
-                    |names| &names.people,
+                    |names| &mut names.users,
+                    |names| &names.users,
                     subject.as_str(),
                     entry,
                 )
             }
-            Revocation::Everyone(began_until) => next.add_everyone(began_until, ends_at),
+            Revocation::Everyone(started_until) => next.add_everyone(started_until, ends_at),
         };
-        if is_news {
-            if next.recent.len() > RECENT || next.len() > self.max_entries {
+        if is_new {
+            if next.recent.len() > MAX_RECENT || next.len() > self.max_entries {
                 self.settle(&mut next, now, ends_at);
             }
             self.snapshot.store(Arc::new(next));
         }
-        is_news
+        is_new
     }
 
     fn settle(&self, set: &mut RevokedSet, now: Timestamp, ends_at: Timestamp) {
         let mut settled = RevocationIndex::clone(&set.settled);
-        settled.take_in(std::mem::take(&mut set.recent));
-        settled.forget_ended(now);
+        settled.merge(std::mem::take(&mut set.recent));
+        settled.remove_expired(now);
         if settled.len() > self.max_entries {
-            settled.name_busy_people(now);
+            settled.merge_sessions_of_users(now);
         }
         if settled.len() > self.max_entries {
             let last = settled.last_end().unwrap_or(ends_at);
@@ -260,8 +261,8 @@ impl Revocations {
     }
 }
 
-/// Whose session it is, if that is known.
-fn named(subject: &Subject) -> Option<Box<str>> {
+/// The user of a session, if known.
+fn user_of(subject: &Subject) -> Option<Box<str>> {
     (!subject.as_str().is_empty()).then(|| subject.as_str().into())
 }
 
@@ -280,91 +281,91 @@ impl RevokedSet {
             write(&mut self.recent).insert(name.to_owned(), entry);
             return true;
         };
-        let is_news = known.began_until < entry.began_until || known.ends_at < entry.ends_at;
-        if is_news {
-            let (began_until, ends_at) = (
-                known.began_until.max(entry.began_until),
+        let is_new = known.started_until < entry.started_until || known.ends_at < entry.ends_at;
+        if is_new {
+            let (started_until, ends_at) = (
+                known.started_until.max(entry.started_until),
                 known.ends_at.max(entry.ends_at),
             );
             write(&mut self.recent).insert(
                 name.to_owned(),
                 Entry {
-                    began_until,
+                    started_until,
                     ends_at,
                     ..entry
                 },
             );
         }
-        is_news
+        is_new
     }
 
-    fn add_everyone(&mut self, began_until: Timestamp, ends_at: Timestamp) -> bool {
+    fn add_everyone(&mut self, started_until: Timestamp, ends_at: Timestamp) -> bool {
         let before = self.everyone;
-        let known = before.unwrap_or((began_until, ends_at));
-        self.everyone = Some((known.0.max(began_until), known.1.max(ends_at)));
+        let known = before.unwrap_or((started_until, ends_at));
+        self.everyone = Some((known.0.max(started_until), known.1.max(ends_at)));
         self.everyone != before
     }
 }
 
 impl RevocationIndex {
-    fn take_in(&mut self, newer: Self) {
+    fn merge(&mut self, newer: Self) {
         self.sessions.extend(newer.sessions);
         self.provider_sessions.extend(newer.provider_sessions);
-        self.people.extend(newer.people);
+        self.users.extend(newer.users);
     }
 
-    fn forget_ended(&mut self, now: Timestamp) {
+    fn remove_expired(&mut self, now: Timestamp) {
         for map in [
             &mut self.sessions,
             &mut self.provider_sessions,
-            &mut self.people,
+            &mut self.users,
         ] {
             map.retain(|_, entry| now < entry.ends_at);
         }
     }
 
     fn last_end(&self) -> Option<Timestamp> {
-        let all = [&self.sessions, &self.provider_sessions, &self.people]
+        let all = [&self.sessions, &self.provider_sessions, &self.users]
             .into_iter()
             .flat_map(HashMap::values);
         all.map(|entry| entry.ends_at).max()
     }
 
-    /// Whoever logged out very often is named once instead: all of that person's sessions that began before now end.
-    fn name_busy_people(&mut self, now: Timestamp) {
-        let mut busy: HashMap<Box<str>, (usize, Timestamp)> = HashMap::new();
+    /// Replaces the many revoked sessions of a user by one revocation of all that user's sessions.
+    fn merge_sessions_of_users(&mut self, now: Timestamp) {
+        let mut merged: HashMap<Box<str>, (usize, Timestamp)> = HashMap::new();
         for entry in self.sessions.values() {
-            if let Some(person) = &entry.person {
-                let (sessions, ends_at) = busy.entry(person.clone()).or_default();
+            if let Some(user) = &entry.user {
+                let (sessions, ends_at) = merged.entry(user.clone()).or_default();
                 *sessions += 1;
                 *ends_at = entry.ends_at.max(*ends_at);
             }
         }
-        busy.retain(|_, (sessions, _)| *sessions > MANY);
+        merged.retain(|_, (sessions, _)| *sessions > MAX_SESSIONS_PER_USER);
         self.sessions.retain(|_, entry| {
             entry
-                .person
+                .user
                 .as_ref()
-                .is_none_or(|person| !busy.contains_key(person))
+                .is_none_or(|user| !merged.contains_key(user))
         });
-        for (person, (_, ends_at)) in busy {
+        for (user, (_, ends_at)) in merged {
             let known = self
-                .people
-                .get(&*person)
+                .users
+                .get(&*user)
                 .map_or(ends_at, |known| known.ends_at.max(ends_at));
-            self.people.insert(
-                person.into(),
+            self.users.insert(
+                user.into(),
                 Entry {
-                    began_until: now,
+                    started_until: now,
                     ends_at: known,
-                    person: None,
+                    user: None,
                 },
             );
         }
     }
 
     fn len(&self) -> usize {
-        self.sessions.len() + self.provider_sessions.len() + self.people.len()
+        self.sessions.len() + self.provider_sessions.len() + self.users.len()
     }
 }
 
@@ -376,14 +377,14 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn session(number: usize, person: usize) -> Revocation {
+    fn session(number: usize, user: usize) -> Revocation {
         Revocation::Session(
             SessionId::new(number.to_string()),
-            Subject::new(format!("person {person}")),
+            Subject::new(format!("user {user}")),
         )
     }
 
-    fn is_over(
+    fn is_revoked(
         revocations: &Revocations,
         sid: &str,
         provider_sid: &str,
@@ -401,51 +402,51 @@ mod tests {
     }
 
     #[test]
-    fn what_was_revoked_stays_so_for_the_life_of_the_session() {
+    fn revocations_are_kept_until_the_session_expires() {
         let revocations = Revocations::new(10_000);
         for number in 0..1000 {
             revocations.revoke(session(number, number), at(100), at(1));
         }
-        assert!((0..1000).all(|number| is_over(
+        assert!((0..1000).all(|number| is_revoked(
             &revocations,
             &number.to_string(),
             "p",
             "alice",
             0
         )));
-        assert!(!is_over(&revocations, "other", "p", "alice", 0));
+        assert!(!is_revoked(&revocations, "other", "p", "alice", 0));
     }
 
     #[test]
-    fn each_kind_of_name_ends_its_own_sessions_only() {
+    fn identifier_types_do_not_collide() {
         let revocations = Revocations::new(10);
         revocations.revoke(
             Revocation::ProviderSession(ProviderSid::new("x")),
             at(100),
             at(50),
         );
-        assert!(is_over(&revocations, "s", "x", "alice", 60));
-        assert!(!is_over(&revocations, "x", "p", "x", 0));
+        assert!(is_revoked(&revocations, "s", "x", "alice", 60));
+        assert!(!is_revoked(&revocations, "x", "p", "x", 0));
         revocations.revoke(
-            Revocation::Person(Subject::new("bob"), at(50)),
+            Revocation::User(Subject::new("bob"), at(50)),
             at(100),
             at(50),
         );
-        assert!(is_over(&revocations, "s", "p", "bob", 50));
-        assert!(!is_over(&revocations, "s", "p", "bob", 51));
+        assert!(is_revoked(&revocations, "s", "p", "bob", 50));
+        assert!(!is_revoked(&revocations, "s", "p", "bob", 51));
         revocations.revoke(
-            Revocation::Person(Subject::new("bob"), at(40)),
+            Revocation::User(Subject::new("bob"), at(40)),
             at(100),
             at(50),
         );
         assert!(
-            is_over(&revocations, "s", "p", "bob", 50),
-            "an older revocation takes nothing back"
+            is_revoked(&revocations, "s", "p", "bob", 50),
+            "an older revocation changes nothing"
         );
     }
 
     #[test]
-    fn all_that_is_revoked_can_be_told_to_another_who_then_refuses_the_same() {
+    fn exported_revocations_are_equal_after_import() {
         let here = Revocations::new(1000);
         for number in 0..400 {
             assert!(here.revoke(session(number, number), at(100), at(1)));
@@ -456,12 +457,12 @@ mod tests {
             at(1),
         );
         here.revoke(
-            Revocation::Person(Subject::new("bob"), at(50)),
+            Revocation::User(Subject::new("bob"), at(50)),
             at(100),
             at(1),
         );
         here.revoke(
-            Revocation::Person(Subject::new("ended"), at(50)),
+            Revocation::User(Subject::new("ended"), at(50)),
             at(2),
             at(1),
         );
@@ -472,45 +473,47 @@ mod tests {
             assert!(there.revoke(ended, ends_at, at(2)));
         }
         for (ended, ends_at) in all {
-            assert!(
-                !there.revoke(ended, ends_at, at(2)),
-                "it is no news any more"
-            );
+            assert!(!there.revoke(ended, ends_at, at(2)), "it is known already");
         }
-        assert!((0..400).all(|number| is_over(&there, &number.to_string(), "p", "alice", 60)));
-        assert!(is_over(&there, "s", "x", "alice", 60) && is_over(&there, "s", "p", "bob", 50));
-        assert!(!is_over(&there, "s", "p", "bob", 51) && !is_over(&there, "s", "p", "ended", 1));
+        assert!((0..400).all(|number| is_revoked(&there, &number.to_string(), "p", "alice", 60)));
+        assert!(
+            is_revoked(&there, "s", "x", "alice", 60) && is_revoked(&there, "s", "p", "bob", 50)
+        );
+        assert!(
+            !is_revoked(&there, "s", "p", "bob", 51) && !is_revoked(&there, "s", "p", "ended", 1)
+        );
 
         here.revoke(Revocation::Everyone(at(70)), at(100), at(2));
         for (ended, ends_at) in here.snapshot().all(at(2)) {
             there.revoke(ended, ends_at, at(2));
         }
         assert!(
-            is_over(&there, "any", "p", "carol", 70) && !is_over(&there, "any", "p", "carol", 71)
+            is_revoked(&there, "any", "p", "carol", 70)
+                && !is_revoked(&there, "any", "p", "carol", 71)
         );
     }
 
     #[test]
-    fn who_logs_out_without_end_ends_nobody_elses_sessions() {
+    fn many_logouts_of_a_user_affect_no_other() {
         let revocations = Revocations::new(200);
         revocations.revoke(session(1_000_000, 1), at(100), at(1));
         for number in 0..5_000 {
             revocations.revoke(session(number, 0), at(100), at(2));
         }
-        assert!((0..5_000).all(|number| is_over(
+        assert!((0..5_000).all(|number| is_revoked(
             &revocations,
             &number.to_string(),
             "p",
-            "person 0",
+            "user 0",
             1
         )));
-        assert!(is_over(&revocations, "1000000", "p", "person 1", 0));
-        assert!(!is_over(&revocations, "other", "p", "person 1", 0));
-        assert!(!is_over(&revocations, "later", "p", "person 0", 3));
+        assert!(is_revoked(&revocations, "1000000", "p", "user 1", 0));
+        assert!(!is_revoked(&revocations, "other", "p", "user 1", 0));
+        assert!(!is_revoked(&revocations, "later", "p", "user 0", 3));
     }
 
     #[test]
-    fn sessions_of_nobody_in_particular_stay_ended_one_by_one() {
+    fn sessions_without_a_user_are_not_merged() {
         let revocations = Revocations::new(100);
         for number in 0..90 {
             let ended = Revocation::Session(SessionId::new(number.to_string()), Subject::new(""));
@@ -519,17 +522,29 @@ mod tests {
         for number in 100..120 {
             revocations.revoke(session(number, number), at(100), at(2));
         }
-        assert!((0..90).all(|number| is_over(&revocations, &number.to_string(), "p", "alice", 1)));
+        assert!((0..90).all(|number| is_revoked(
+            &revocations,
+            &number.to_string(),
+            "p",
+            "alice",
+            1
+        )));
     }
 
     #[test]
-    fn at_the_limit_all_older_sessions_end_and_none_is_forgotten() {
+    fn at_the_limit_all_older_sessions_are_revoked() {
         let revocations = Revocations::new(3);
         for number in 0..5 {
             revocations.revoke(session(number, number), at(100), at(2));
         }
-        assert!((0..5).all(|number| is_over(&revocations, &number.to_string(), "p", "alice", 2)));
-        assert!(is_over(&revocations, "any", "p", "alice", 2));
-        assert!(!is_over(&revocations, "later", "p", "alice", 3));
+        assert!((0..5).all(|number| is_revoked(
+            &revocations,
+            &number.to_string(),
+            "p",
+            "alice",
+            2
+        )));
+        assert!(is_revoked(&revocations, "any", "p", "alice", 2));
+        assert!(!is_revoked(&revocations, "later", "p", "alice", 3));
     }
 }

@@ -1,6 +1,5 @@
-//! Background writer for log lines: bounded buffers and one thread. Whoever logs never waits for
-//! the output, and an output that fails or blocks stops nothing. What does not fit is dropped and
-//! counted.
+//! Background writer for log lines: bounded buffers and one thread. Callers never wait for the output,
+//! also if it blocks or fails. Lines that do not fit are dropped and counted.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

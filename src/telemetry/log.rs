@@ -1,7 +1,7 @@
 //! Event log on standard error, through `tracing`. Requests are logged in the access log.
 //!
-//! Events are written by a thread of their own: a standard error that is closed, full or not read
-//! neither blocks nor fails whoever logs.
+//! A separate thread writes the events, so that a standard error that is closed, full or not read
+//! neither blocks nor fails a caller.
 
 use std::sync::OnceLock;
 
@@ -52,7 +52,7 @@ pub struct EventLog {
 /// Logs events that pass `filter`, such as `info` or `info,doorward::oidc=debug`, to standard error.
 ///
 /// # Errors
-/// The filter is not valid, the process has a log already, or there is no thread to write it.
+/// The filter is not valid, the process has a log already, or the writer thread cannot be created.
 pub fn start(format: LogFormat, filter: &str) -> Result<EventLog, LogError> {
     let writer = LineWriter::start("event-log", std::io::stderr())?;
     // Events are rare, and are wanted at once.

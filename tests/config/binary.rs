@@ -25,7 +25,7 @@ fn check_exits_with_0_or_78() {
     let file = folder.path("doorward.toml");
     let good = doorward(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
-    assert!(text(&good.stdout).ends_with("doorward.toml: good: 2 apps, 1 provider\n"));
+    assert!(text(&good.stdout).ends_with("doorward.toml: valid: 2 apps, 1 provider\n"));
     assert_eq!(text(&good.stderr), "");
 
     folder.write("doorward.toml", "[server]\nlisten = 1\n");
@@ -34,7 +34,7 @@ fn check_exits_with_0_or_78() {
     assert_eq!(text(&bad.stdout), "");
     let shown = text(&bad.stderr);
     assert!(
-        shown.contains("doorward.toml:2:10") && shown.contains("3 problems, nothing was started"),
+        shown.contains("doorward.toml:2:10") && shown.contains("invalid: 3 errors"),
         "{shown}"
     );
     assert!(!shown.contains('\u{1b}'), "no colors without a terminal");
@@ -116,7 +116,7 @@ fn keygen_does_not_overwrite_a_key() {
 
     let second = doorward(&["keygen", "--out", file.to_str().unwrap()]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(text(&second.stderr).contains("is there already"));
+    assert!(text(&second.stderr).contains("exists already"));
     assert_eq!(fs::read_to_string(&file).unwrap(), key);
 
     let printed = doorward(&["keygen"]);

@@ -1,7 +1,5 @@
-//! Deployment files: the manifests follow the Kubernetes schemas and the project's security rules.
-//!
-//! The schemas are those of the oldest Kubernetes that the library knows; later ones accept the same
-//! manifests. Each rule maps a manifest to complaints, and is shown a manifest that violates it.
+//! Deployment files: Kubernetes schemas and security rules. Each rule maps a manifest to complaints, and
+//! a test shows it a manifest that violates it.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,16 +7,12 @@
     reason = "a test's helpers fail the test by panicking"
 )]
 
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-mod as_doorward_reads_it;
+mod configuration;
+mod image_build;
 mod production_build;
-mod the_image_builds;
+mod schema;
 
 const SIDECAR: &str = include_str!("../../deploy/kubernetes/sidecar.yaml");
 const DOCKERFILE: &str = include_str!("../../deploy/docker/Dockerfile");
@@ -30,80 +24,7 @@ const DOORWARD: &str = "/spec/template/spec/initContainers/0";
 const APP: &str = "/spec/template/spec/containers/0";
 
 #[test]
-fn manifests_are_what_the_kubernetes_schemas_say() {
-    let documents = documents();
-    let kinds: Vec<_> = documents
-        .iter()
-        .map(|document| text(document, "/kind"))
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            "ConfigMap",
-            "Secret",
-            "Deployment",
-            "Service",
-            "NetworkPolicy"
-        ]
-    );
-    for document in &documents {
-        assert_eq!(
-            against_schema(document),
-            Vec::<String>::new(),
-            "{}",
-            text(document, "/kind")
-        );
-    }
-}
-
-#[test]
-fn the_schema_check_sees_unknown_missing_and_mistyped_fields() {
-    let broken = [
-        (
-            put(document("Deployment"), POD, "hostNetwrok", json!(true)),
-            "/spec/template/spec/hostNetwrok is unknown",
-        ),
-        (
-            put(document("Deployment"), DOORWARD, "startupprobe", json!({})),
-            "/startupprobe is unknown",
-        ),
-        (
-            put(document("Service"), "/spec/ports/0", "node_port", json!(1)),
-            "/spec/ports/0/node_port is unknown",
-        ),
-        (
-            cut(document("Deployment"), "/spec", "selector"),
-            "/spec/selector is missing",
-        ),
-        (
-            cut(document("Service"), "/spec/ports/0", "port"),
-            "/spec/ports/0/port is missing",
-        ),
-        (
-            put(document("Deployment"), "/spec", "replicas", json!("one")),
-            "invalid type",
-        ),
-        (
-            put(
-                document("NetworkPolicy"),
-                "",
-                "apiVersion",
-                json!("networking.k8s.io/v1beta1"),
-            ),
-            "networking.k8s.io/v1",
-        ),
-    ];
-    for (document, complaint) in broken {
-        let found = against_schema(&document);
-        assert!(
-            found.iter().any(|found| found.contains(complaint)),
-            "{complaint}: {found:?}"
-        );
-    }
-}
-
-#[test]
-fn the_pod_has_no_privilege_and_every_probe() {
+fn pod_is_unprivileged_and_has_probes() {
     assert_eq!(
         pod_complaints(&document("Deployment")),
         Vec::<String>::new()
@@ -183,7 +104,7 @@ fn the_pod_has_no_privilege_and_every_probe() {
 }
 
 #[test]
-fn only_the_proxy_port_can_be_reached() {
+fn only_the_proxy_port_is_reachable() {
     let (service, policy) = (document("Service"), document("NetworkPolicy"));
     assert_eq!(reach_complaints(&service, &policy), Vec::<String>::new());
     for port in [json!("admin"), json!(9090), json!(3000)] {
@@ -234,7 +155,7 @@ fn only_the_proxy_port_can_be_reached() {
 }
 
 #[test]
-fn the_config_fits_the_pod_it_is_mounted_into() {
+fn config_matches_the_pod() {
     let config: Value =
         toml::from_str(text(&document("ConfigMap"), "/data/doorward.toml")).unwrap();
     let (deployment, secret) = (document("Deployment"), document("Secret"));
@@ -280,7 +201,7 @@ fn the_config_fits_the_pod_it_is_mounted_into() {
 }
 
 #[test]
-fn the_image_is_built_from_the_lock_file_and_does_not_run_as_root() {
+fn image_is_locked_and_not_root() {
     assert_eq!(image_complaints(DOCKERFILE), Vec::<String>::new());
     for (from, to) in [
         ("--locked", ""),
@@ -300,7 +221,7 @@ fn the_image_is_built_from_the_lock_file_and_does_not_run_as_root() {
 }
 
 #[test]
-fn the_unit_is_hardened() {
+fn unit_is_hardened() {
     assert_eq!(unit_complaints(UNIT), Vec::<String>::new());
     for line in UNIT_LINES {
         assert_ne!(
@@ -316,7 +237,7 @@ fn the_unit_is_hardened() {
 }
 
 #[test]
-fn the_socket_is_for_the_apps_listener_and_no_other() {
+fn socket_is_for_the_proxy_listener() {
     for line in [
         "ListenStream=0.0.0.0:8080",
         "FileDescriptorName=listen",
@@ -325,61 +246,6 @@ fn the_socket_is_for_the_apps_listener_and_no_other() {
         assert!(SOCKET.lines().any(|found| found == line), "{line}");
     }
     assert_eq!(SOCKET.matches("\nListen").count(), 1);
-}
-
-/// The keys that are unknown to, or required by, the schema of the document's kind.
-fn against_schema(document: &Value) -> Vec<String> {
-    match (text(document, "/apiVersion"), text(document, "/kind")) {
-        ("v1", "ConfigMap") => round_trip::<ConfigMap>(document),
-        ("v1", "Secret") => round_trip::<Secret>(document),
-        ("v1", "Service") => round_trip::<Service>(document),
-        ("apps/v1", "Deployment") => round_trip::<Deployment>(document),
-        ("networking.k8s.io/v1", "NetworkPolicy") => round_trip::<NetworkPolicy>(document),
-        (version, kind) => vec![format!(
-            "no schema for {kind} of {version}: not networking.k8s.io/v1, apps/v1 or v1"
-        )],
-    }
-}
-
-/// The library's types drop fields that they do not know and fill in required ones that are absent, so what was read
-/// is written again and compared.
-fn round_trip<T: DeserializeOwned + Serialize>(document: &Value) -> Vec<String> {
-    let typed: T = match serde_json::from_value(document.clone()) {
-        Ok(typed) => typed,
-        Err(error) => return vec![error.to_string()],
-    };
-    let mut complaints = Vec::new();
-    compare(
-        document,
-        &serde_json::to_value(typed).unwrap(),
-        "",
-        &mut complaints,
-    );
-    complaints
-}
-
-fn compare(written: &Value, understood: &Value, at: &str, complaints: &mut Vec<String>) {
-    match (written, understood) {
-        (Value::Object(written), Value::Object(understood)) => {
-            for (key, value) in written {
-                match understood.get(key) {
-                    Some(understood) => {
-                        compare(value, understood, &format!("{at}/{key}"), complaints)
-                    }
-                    None => complaints.push(format!("{at}/{key} is unknown")),
-                }
-            }
-            let missing = understood.keys().filter(|key| !written.contains_key(*key));
-            complaints.extend(missing.map(|key| format!("{at}/{key} is missing")));
-        }
-        (Value::Array(written), Value::Array(understood)) if written.len() == understood.len() => {
-            for (index, (written, understood)) in written.iter().zip(understood).enumerate() {
-                compare(written, understood, &format!("{at}/{index}"), complaints);
-            }
-        }
-        _ if written == understood => {}
-        _ => complaints.push(format!("{at} is {written}, understood as {understood}")),
-    }
 }
 
 fn pod_complaints(deployment: &Value) -> Vec<String> {
@@ -551,7 +417,7 @@ fn unit_complaints(unit: &str) -> Vec<String> {
     expect.complaints
 }
 
-/// Complaints about one document, gathered.
+/// The complaints about one document.
 #[derive(Default)]
 struct Expectations {
     document: Value,

@@ -44,7 +44,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     is_over(&mut bob).await;
 
     for (words, told) in [
-        (&["--app", "shop"][..], "there is no app `shop`"),
+        (&["--app", "shop"][..], "unknown app `shop`"),
         (&[][..], "required"),
         (&["--sub", "a", "--sid", "b"][..], "cannot be used with"),
     ] {
@@ -55,7 +55,7 @@ async fn revoke_ends_sessions_by_user_session_and_app() {
     assert!(
         no_session
             .expect_err("nobody is there")
-            .contains("nothing is known to have ended")
+            .contains("revocation not confirmed")
     );
 }
 
@@ -64,7 +64,7 @@ async fn forged_or_stale_command_ends_nothing() {
     let mut doorward = Setup::plain().start();
     let mut alice = doorward.logged_in("alice", CART).await;
     let order = |doorward: &Doorward| {
-        let apps = server::guarded_apps(&doorward.config()).expect("apps");
+        let apps = server::apps(&doorward.config()).expect("apps");
         let store = apps
             .iter()
             .find(|app| app.app.name.as_str() == "store")
@@ -98,7 +98,7 @@ async fn forged_or_stale_command_ends_nothing() {
     let page = post(&doorward, order(&doorward)).await;
     assert_eq!(
         (page.status(), page.text().as_str()),
-        (200, "followed: 1\n"),
+        (200, "applied: 1\n"),
         "{page}"
     );
     assert_eq!(alice.step(&doorward.store_url(CART)).await.status(), 302);

@@ -83,7 +83,7 @@ fn all_config_errors_are_reported_and_nothing_starts() {
     for command in ["run", "check"] {
         let mut process = Process::start(&[command, "--config", file], &[]);
         assert_eq!(process.ended().code(), Some(78), "{:?}", process.said());
-        process.line_with("nothing was started");
+        process.line_with("invalid: ");
         said.push(process.said().join("\n"));
     }
     for part in [

@@ -328,7 +328,7 @@ impl Deployment {
     }
 
     async fn revoke(&mut self, at: usize) {
-        let apps = server::guarded_apps(&self.doorward.config()).expect("apps");
+        let apps = server::apps(&self.doorward.config()).expect("apps");
         let store = apps
             .iter()
             .find(|app| app.app.name.as_str() == "store")

@@ -103,7 +103,7 @@ impl Auth {
                     .issued_at
                     .plus(app.provider.settings().leeway)
                     .min(now);
-                Revocation::Person(subject.clone(), began_until)
+                Revocation::User(subject.clone(), began_until)
             }
             (None, None) => return,
         };

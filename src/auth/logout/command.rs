@@ -62,7 +62,7 @@ impl RevocationTarget {
     /// provider's.
     pub fn ends(&self, now: Timestamp) -> Vec<Revocation> {
         match self {
-            Self::Subject(subject) => vec![Revocation::Person(subject.clone(), now)],
+            Self::Subject(subject) => vec![Revocation::User(subject.clone(), now)],
             Self::Session(name) => vec![
                 Revocation::Session(SessionId::new(name.clone()), Subject::new("")),
                 Revocation::ProviderSession(ProviderSid::new(name.clone())),

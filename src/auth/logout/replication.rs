@@ -168,8 +168,8 @@ impl Auth {
     async fn poll(self: &Arc<Self>, cursor: &mut Cursor) -> Result<(), StoreError> {
         let now = self.now();
         let batch = self.stores.sessions.read_since(cursor, now).await?;
-        for item in batch.items {
-            self.apply_event(&item, now);
+        for entry in batch.entries {
+            self.apply_event(&entry, now);
         }
         *cursor = batch.cursor;
         if batch.lost {

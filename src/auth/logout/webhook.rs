@@ -236,7 +236,7 @@ fn ended_at(
         AffectedSessions::Person(subject, application) => application
             .as_ref()
             .is_none_or(|id| *id == app.client.client_id)
-            .then(|| Revocation::Person(subject.clone(), began_until)),
+            .then(|| Revocation::User(subject.clone(), began_until)),
         AffectedSessions::Application(id) => {
             (*id == app.client.client_id).then_some(Revocation::Everyone(began_until))
         }

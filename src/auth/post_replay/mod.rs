@@ -195,7 +195,7 @@ impl Auth {
                 room.stays = false;
                 error.code()
             }
-            Err(error @ (TaskError::TooSlow | TaskError::BrokeOff)) => error.code(),
+            Err(error @ (TaskError::TooSlow | TaskError::Panicked)) => error.code(),
         };
         tracing::warn!(app = %app.app.name, code, "post_store_failed");
         Err(PreservePostError::QuotaExceeded)
@@ -273,7 +273,7 @@ impl Auth {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(TaskError::Busy) => (hand.outcome, hand.stays) = ("lost", false),
             // The write may have reached the store.
-            Err(TaskError::TooSlow | TaskError::BrokeOff) => hand.outcome = "lost",
+            Err(TaskError::TooSlow | TaskError::Panicked) => hand.outcome = "lost",
         }
     }
 

@@ -1,5 +1,5 @@
--- ARGV[3], ARGV[4]: epoch and id up to which everything is said again by the items. ARGV[5]: 1 with the last of them,
--- with which the old ones go. The rest: items.
+-- ARGV[3], ARGV[4]: epoch and ID up to which the new entries replace the old ones. ARGV[5]: 1 with the last part,
+-- which removes the old entries. The rest: entries.
 if ARGV[3] ~= epoch then
   return 0
 end

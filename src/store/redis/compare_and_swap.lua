@@ -1,4 +1,4 @@
--- ARGV[4]: the new entry. ARGV[5]: seconds to keep it. ARGV[6]: the value that has to be there.
+-- ARGV[4]: the new entry. ARGV[5]: its TTL in seconds. ARGV[6]: the expected value.
 if again then
   return 1
 end

@@ -1,5 +1,5 @@
--- KEYS[1]: the entry. ARGV[1]: now. ARGV[2]: this call's name. ARGV[3]: the largest entry.
--- An entry is 20 digits, the second in which it ends; 32 characters, the call that wrote it; the value.
+-- KEYS[1]: the entry. ARGV[1]: now. ARGV[2]: the call ID. ARGV[3]: the largest entry in bytes.
+-- An entry has 20 digits of its expiry time, 32 characters of the ID of the call that wrote it, and the value.
 local entry = redis.call('GET', KEYS[1])
 local ends, call, value
 if entry then

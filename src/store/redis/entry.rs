@@ -1,9 +1,8 @@
-//! How an entry stands in a Redis: 20 digits, the second in which it ends; 32 characters that name the call which wrote
-//! it; the value. PURE.
+//! Encoding of an entry in Redis: 20 digits of its expiry time in seconds, 32 characters of the ID of
+//! the call that wrote it, and the value. PURE.
 //!
-//! The end is compared with the `now` of whoever asks, since clocks differ and tests move theirs; the time to live that
-//! Redis is given is longer and only clears away. The call's name makes a call that was sent twice, since its answer
-//! was lost with the connection, do and say the same as one that was sent once.
+//! The expiry time is compared with the `now` of the caller. The TTL in Redis is longer, and only
+//! removes old entries. The call ID makes a call idempotent that is repeated after a lost reply.
 
 use std::time::Duration;
 
@@ -11,38 +10,38 @@ use bytes::Bytes;
 
 use crate::types::time::Timestamp;
 
-/// Digits of a second: as many as the largest number has, so that they compare as text.
+/// Digits of a time: enough for the largest number, so that times compare as text.
 pub(super) const DIGITS: usize = 20;
-/// Characters of a call's name.
-pub(super) const NAME: usize = 32;
-/// What stands before the value.
-pub(super) const HEAD: usize = DIGITS + NAME;
-/// Largest value, in bytes.
+/// The length of a call ID.
+pub(super) const CALL_ID_LEN: usize = 32;
+/// The length of the header before the value.
+pub(super) const HEADER_LEN: usize = DIGITS + CALL_ID_LEN;
+/// The largest value, in bytes.
 pub(super) const MAX_VALUE: usize = 1024 * 1024;
 
-/// By how much clocks may differ before Redis clears away what still lives by one of them.
+/// The clock skew between replicas within which Redis removes no current entry.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
-/// The longest time to live that is asked for: a century.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The longest TTL: a century.
+const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// A second as text.
+/// Encodes a time.
 pub(super) fn digits(at: Timestamp) -> String {
     format!("{:020}", at.secs())
 }
 
-/// The text of an entry.
+/// Encodes an entry.
 pub(super) fn write(ends_at: Timestamp, call: &str, value: &[u8]) -> Vec<u8> {
     [digits(ends_at).as_bytes(), call.as_bytes(), value].concat()
 }
 
-/// The end and the value of an entry; `None`: it is not one of ours.
+/// Decodes the expiry time and the value. `None` if it is not an entry.
 pub(super) fn read(entry: &[u8]) -> Option<(Timestamp, Bytes)> {
     let (ends_at, rest) = read_end(entry)?;
-    let value = rest.get(NAME..)?;
+    let value = rest.get(CALL_ID_LEN..)?;
     (value.len() <= MAX_VALUE).then(|| (ends_at, Bytes::copy_from_slice(value)))
 }
 
-/// A second, and what stands behind it.
+/// Decodes the expiry time, and returns the rest.
 pub(super) fn read_end(text: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (digits, rest) = text.split_at_checked(DIGITS)?;
     if !digits.iter().all(u8::is_ascii_digit) {
@@ -52,14 +51,14 @@ pub(super) fn read_end(text: &[u8]) -> Option<(Timestamp, &[u8])> {
     Some((Timestamp::from_secs(secs), rest))
 }
 
-/// For how many seconds Redis keeps what matters until `ends_at`.
+/// The TTL in seconds for an expiry time.
 pub(super) fn time_to_live(ends_at: Timestamp, now: Timestamp) -> u64 {
     seconds_to_keep(ends_at.since(now))
 }
 
-/// For how many seconds Redis keeps what matters for `span`.
-pub(super) fn seconds_to_keep(span: Duration) -> u64 {
-    span.saturating_add(MARGIN).min(LONGEST).as_secs()
+/// The TTL in seconds for a lifetime.
+pub(super) fn seconds_to_keep(lifetime: Duration) -> u64 {
+    lifetime.saturating_add(MARGIN).min(MAX_TTL).as_secs()
 }
 
 #[cfg(test)]
@@ -69,7 +68,7 @@ mod tests {
     const CALL: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_entry_is_read_back() {
         for (secs, value) in [
             (0, &b""[..]),
             (1_800_000_000, b"\0\xff\r\n"),
@@ -85,12 +84,18 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_taken_for_an_entry() {
+    fn other_values_are_rejected() {
         let good = write(Timestamp::from_secs(5), CALL, b"x");
         assert!(read(&good).is_some());
         let too_large = write(Timestamp::from_secs(5), CALL, &[0; MAX_VALUE + 1]);
         let no_number = [b"99999999999999999999", CALL.as_bytes(), b"x"].concat();
-        for bad in [&b""[..], b"x", &good[..HEAD - 1], &too_large, &no_number] {
+        for bad in [
+            &b""[..],
+            b"x",
+            &good[..HEADER_LEN - 1],
+            &too_large,
+            &no_number,
+        ] {
             assert_eq!(read(bad), None);
         }
         for at in 0..DIGITS {
@@ -101,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn redis_keeps_longer_than_clocks_differ_and_not_for_ever() {
+    fn ttl_covers_clock_skew_and_is_bounded() {
         assert_eq!(
             time_to_live(Timestamp::from_secs(100), Timestamp::from_secs(40)),
             60 + 300
@@ -112,7 +117,7 @@ mod tests {
         );
         assert_eq!(
             time_to_live(Timestamp::from_secs(u64::MAX), Timestamp::from_secs(0)),
-            LONGEST.as_secs()
+            MAX_TTL.as_secs()
         );
     }
 }

@@ -1,12 +1,12 @@
-//! The store that several replicas share: a Redis of version 6.2 or later, or what speaks like one.
+//! The Redis store, shared by replicas: Redis 6.2 or later, or a compatible server.
 //!
-//! Every call is one command or one script, on one key, or on the two of the feed, which lie together in a Cluster.
-//! Scripts are sent whole each time: that is a few hundred bytes, and no state to lose.
+//! Each call is one command or script on one key, or on the two keys of the log, which share a hash
+//! slot. Scripts are sent with `EVAL`, so no script cache is needed.
 
-mod dial;
+mod connect;
+mod connection;
 mod entry;
-mod feed;
-mod link;
+mod log;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,12 +22,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Cursor, LogBatch, LogEntry, Store, StoreError, StoreFuture};
 use crate::types::time::Timestamp;
-use dial::Dialler;
-use entry::{HEAD, MAX_VALUE, digits, time_to_live};
-use feed::Feed;
-use link::{Link, describe};
+use connect::Connector;
+use connection::{SharedConnection, describe};
+use entry::{HEADER_LEN, MAX_VALUE, digits, time_to_live};
+use log::LogKeys;
 
-pub use settings::{FeedLimits, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
+pub use settings::{LogLimits, RedisLogin, RedisNode, RedisSettings, RedisTls, Topology};
 
 const PUT_IF_ABSENT: &str = concat!(include_str!("entry.lua"), include_str!("put_if_absent.lua"));
 const COMPARE_AND_SWAP: &str = concat!(
@@ -36,74 +36,74 @@ const COMPARE_AND_SWAP: &str = concat!(
 );
 const REMOVE: &str = concat!(include_str!("entry.lua"), include_str!("remove.lua"));
 
-/// One space of keys in a Redis. What else uses the same Redis is not touched.
+/// A namespace of keys in Redis.
 #[derive(Debug)]
 pub struct Redis {
     shared: Arc<Shared>,
-    /// What all keys of this space begin with.
-    keys: String,
-    /// How many calls may be under way.
-    places: Semaphore,
-    feed: Feed,
-    limits: FeedLimits,
+    /// The prefix of all keys.
+    prefix: String,
+    /// Limits the calls in flight.
+    calls: Semaphore,
+    log: LogKeys,
+    limits: LogLimits,
 }
 
 #[derive(Debug)]
 struct Shared {
-    link: Link,
-    calls: Calls,
+    connection: SharedConnection,
+    call_ids: CallIds,
 }
 
-/// Names for calls that nobody else uses.
+/// Generates unique IDs of calls.
 #[derive(Debug)]
-struct Calls {
-    ours: String,
+struct CallIds {
+    prefix: String,
     next: AtomicU64,
 }
 
-/// A Redis cannot be spoken to as it was configured.
+/// Invalid settings of a Redis store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RedisSettingsError(String);
 
 impl Redis {
-    /// The space of keys called `space`, for `places` calls at a time. No I/O yet: the first call connects.
+    /// The namespace `space`, for `max_calls` calls in flight. The first call connects.
     ///
     /// # Errors
-    /// The settings contradict each other, a certificate is none, or the system gives no randomness.
+    /// The settings or a certificate are invalid, or the random number generator failed.
     pub fn new(
         settings: &RedisSettings,
         space: &str,
-        places: usize,
-        limits: FeedLimits,
+        max_calls: usize,
+        limits: LogLimits,
     ) -> Result<Self, RedisSettingsError> {
-        let dialler =
-            Dialler::new(settings).map_err(|error| RedisSettingsError(describe(&error)))?;
-        let calls = Calls::new()
-            .ok_or_else(|| RedisSettingsError("the system gives no randomness".to_owned()))?;
+        let connector =
+            Connector::new(settings).map_err(|error| RedisSettingsError(describe(&error)))?;
+        let call_ids = CallIds::new()
+            .ok_or_else(|| RedisSettingsError("the random number generator failed".to_owned()))?;
         let shared = Arc::new(Shared {
-            link: Link::new(dialler, settings.timeout),
-            calls,
+            connection: SharedConnection::new(connector, settings.timeout),
+            call_ids,
         });
         Ok(Self::with(
             shared,
             &settings.key_prefix,
             space,
-            places,
+            max_calls,
             limits,
         ))
     }
 
-    /// Another space of the same Redis, over the same connection, with places of its own.
+    /// Another namespace over the same connection, with a separate limit of calls.
     ///
     /// `key_prefix` is that of the settings.
     #[must_use]
-    pub fn beside(&self, key_prefix: &str, space: &str, places: usize) -> Self {
+    pub fn with_namespace(&self, key_prefix: &str, space: &str, max_calls: usize) -> Self {
         Self::with(
             Arc::clone(&self.shared),
             key_prefix,
             space,
-            places,
+            max_calls,
             self.limits,
         )
     }
@@ -112,25 +112,25 @@ impl Redis {
         shared: Arc<Shared>,
         key_prefix: &str,
         space: &str,
-        places: usize,
-        limits: FeedLimits,
+        max_calls: usize,
+        limits: LogLimits,
     ) -> Self {
-        let keys = format!("{key_prefix}{space}:");
-        let feed = Feed::new(&keys);
+        let prefix = format!("{key_prefix}{space}:");
+        let log = LogKeys::new(&prefix);
         Self {
             shared,
-            keys,
-            places: Semaphore::new(places),
-            feed,
+            prefix,
+            calls: Semaphore::new(max_calls),
+            log,
             limits,
         }
     }
 
     fn key(&self, key: &str) -> String {
-        format!("{}{key}", self.keys)
+        format!("{}{key}", self.prefix)
     }
 
-    /// A script on the entry `key`, as far as all have it in common.
+    /// The common part of the scripts on an entry.
     fn entry_script(&self, script: &str, key: &str, call: &str, now: Timestamp) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command
@@ -139,24 +139,24 @@ impl Redis {
             .arg(self.key(key))
             .arg(digits(now))
             .arg(call)
-            .arg(HEAD + MAX_VALUE);
+            .arg(HEADER_LEN + MAX_VALUE);
         command
     }
 
-    async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
-        let deadline = self.shared.link.deadline();
-        let _place = self.place(deadline).await?;
-        self.shared.link.ask(command, deadline).await
+    async fn execute(&self, command: &Cmd) -> Result<Value, StoreError> {
+        let deadline = self.shared.connection.deadline();
+        let _permit = self.permit(deadline).await?;
+        self.shared.connection.execute(command, deadline).await
     }
 
-    async fn place(
+    async fn permit(
         &self,
         deadline: Instant,
     ) -> Result<tokio::sync::SemaphorePermit<'_>, StoreError> {
-        match timeout_at(deadline, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
+        match timeout_at(deadline, self.calls.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(
-                "too many calls are under way".to_owned(),
+                "too many calls in flight".to_owned(),
             )),
         }
     }
@@ -166,13 +166,16 @@ impl Store for Redis {
     fn get<'a>(&'a self, key: &'a str, now: Timestamp) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(async move {
             let mut command = redis::cmd("GETRANGE");
-            // One byte more than there can be shows that it is not ours.
-            command.arg(self.key(key)).arg(0).arg(HEAD + MAX_VALUE);
-            let found = bytes_of(self.ask(&command).await?)?;
+            // One byte more than the largest entry, to detect larger values.
+            command
+                .arg(self.key(key))
+                .arg(0)
+                .arg(HEADER_LEN + MAX_VALUE);
+            let found = bytes_of(self.execute(&command).await?)?;
             if found.is_empty() {
                 return Ok(None);
             }
-            let (ends_at, value) = entry::read(&found).ok_or_else(foreign)?;
+            let (ends_at, value) = entry::read(&found).ok_or_else(not_an_entry)?;
             Ok((now < ends_at).then_some(value))
         })
     }
@@ -185,18 +188,18 @@ impl Store for Redis {
         now: Timestamp,
     ) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            let entry = entry::write(ends_at, &self.shared.calls.next(), fitting(&value)?);
+            let entry = entry::write(ends_at, &self.shared.call_ids.next(), checked_size(&value)?);
             let mut command = redis::cmd("SET");
             command
                 .arg(self.key(key))
                 .arg(entry)
                 .arg("EX")
                 .arg(time_to_live(ends_at, now));
-            let answer = self.ask(&command).await?;
-            if answer == Value::Okay {
+            let reply = self.execute(&command).await?;
+            if reply == Value::Okay {
                 Ok(())
             } else {
-                Err(unexpected(&answer))
+                Err(unexpected(&reply))
             }
         })
     }
@@ -209,16 +212,16 @@ impl Store for Redis {
         now: Timestamp,
     ) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(async move {
-            let call = self.shared.calls.next();
-            let entry = entry::write(ends_at, &call, fitting(&value)?);
+            let call = self.shared.call_ids.next();
+            let entry = entry::write(ends_at, &call, checked_size(&value)?);
             let mut command = self.entry_script(PUT_IF_ABSENT, key, &call, now);
             command.arg(entry).arg(time_to_live(ends_at, now));
-            let answer = self.ask(&command).await?;
-            match number_of(&answer) {
+            let reply = self.execute(&command).await?;
+            match number_of(&reply) {
                 Some(0) => Ok(None),
-                Some(-1) => Err(foreign()),
-                Some(_) => Err(unexpected(&answer)),
-                None => bytes_of(answer).map(|there| Some(there.into())),
+                Some(-1) => Err(not_an_entry()),
+                Some(_) => Err(unexpected(&reply)),
+                None => bytes_of(reply).map(|existing| Some(existing.into())),
             }
         })
     }
@@ -232,14 +235,14 @@ impl Store for Redis {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let call = self.shared.calls.next();
-            let entry = entry::write(ends_at, &call, fitting(&value)?);
+            let call = self.shared.call_ids.next();
+            let entry = entry::write(ends_at, &call, checked_size(&value)?);
             let mut command = self.entry_script(COMPARE_AND_SWAP, key, &call, now);
             command
                 .arg(entry)
                 .arg(time_to_live(ends_at, now))
                 .arg(before);
-            yes_or_no(&self.ask(&command).await?)
+            bool_of(&self.execute(&command).await?)
         })
     }
 
@@ -250,14 +253,14 @@ impl Store for Redis {
         now: Timestamp,
     ) -> StoreFuture<'a, bool> {
         Box::pin(async move {
-            let mut command = self.entry_script(REMOVE, key, &self.shared.calls.next(), now);
+            let mut command = self.entry_script(REMOVE, key, &self.shared.call_ids.next(), now);
             command.arg(value);
-            yes_or_no(&self.ask(&command).await?)
+            bool_of(&self.execute(&command).await?)
         })
     }
 
-    fn publish(&self, item: LogEntry, _now: Timestamp) -> StoreFuture<'_, ()> {
-        Box::pin(self.publish_entry(item))
+    fn publish(&self, entry: LogEntry, _now: Timestamp) -> StoreFuture<'_, ()> {
+        Box::pin(self.publish_entry(entry))
     }
 
     fn read_since<'a>(&'a self, since: &'a Cursor, now: Timestamp) -> StoreFuture<'a, LogBatch> {
@@ -267,26 +270,26 @@ impl Store for Redis {
     fn compact<'a>(
         &'a self,
         until: &'a Cursor,
-        items: Vec<LogEntry>,
+        entries: Vec<LogEntry>,
         _now: Timestamp,
     ) -> StoreFuture<'a, ()> {
-        Box::pin(self.compact_entries(until, items))
+        Box::pin(self.compact_entries(until, entries))
     }
 
     fn held(&self) -> Option<usize> {
         None
     }
 
-    /// Redis forgets by itself.
+    /// Redis expires entries itself.
     fn sweep(&self, _now: Timestamp) {}
 }
 
-impl Calls {
+impl CallIds {
     fn new() -> Option<Self> {
         let mut random = [0; 8];
         aws_lc_rs::rand::fill(&mut random).ok()?;
         Some(Self {
-            ours: hex(&random),
+            prefix: hex(&random),
             next: AtomicU64::new(0),
         })
     }
@@ -295,7 +298,7 @@ impl Calls {
     fn next(&self) -> String {
         format!(
             "{}{:016x}",
-            self.ours,
+            self.prefix,
             self.next.fetch_add(1, Ordering::Relaxed)
         )
     }
@@ -303,13 +306,13 @@ impl Calls {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
-        // A string takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-fn fitting(value: &Bytes) -> Result<&[u8], StoreError> {
+fn checked_size(value: &Bytes) -> Result<&[u8], StoreError> {
     if value.len() > MAX_VALUE {
         Err(StoreError::Full)
     } else {
@@ -317,40 +320,38 @@ fn fitting(value: &Bytes) -> Result<&[u8], StoreError> {
     }
 }
 
-fn yes_or_no(answer: &Value) -> Result<bool, StoreError> {
-    match number_of(answer) {
+fn bool_of(reply: &Value) -> Result<bool, StoreError> {
+    match number_of(reply) {
         Some(1) => Ok(true),
         Some(0) => Ok(false),
-        Some(-1) => Err(foreign()),
-        Some(_) | None => Err(unexpected(answer)),
+        Some(-1) => Err(not_an_entry()),
+        Some(_) | None => Err(unexpected(reply)),
     }
 }
 
-fn number_of(answer: &Value) -> Option<i64> {
-    if let Value::Int(number) = answer {
+fn number_of(reply: &Value) -> Option<i64> {
+    if let Value::Int(number) = reply {
         Some(*number)
     } else {
         None
     }
 }
 
-fn bytes_of(answer: Value) -> Result<Vec<u8>, StoreError> {
-    if let Value::BulkString(bytes) = answer {
+fn bytes_of(reply: Value) -> Result<Vec<u8>, StoreError> {
+    if let Value::BulkString(bytes) = reply {
         Ok(bytes)
     } else {
-        Err(unexpected(&answer))
+        Err(unexpected(&reply))
     }
 }
 
-fn foreign() -> StoreError {
-    StoreError::Unavailable("what is under the key was not written by a Doorward".to_owned())
+fn not_an_entry() -> StoreError {
+    StoreError::Unavailable("the value was not written by Doorward".to_owned())
 }
 
-/// Its kind only: what is in it may be somebody's session.
-fn unexpected(answer: &Value) -> StoreError {
-    let text = format!("{answer:?}");
+/// Reports only the type of the reply, because the content may belong to a session.
+fn unexpected(reply: &Value) -> StoreError {
+    let text = format!("{reply:?}");
     let kind: String = text.chars().take_while(char::is_ascii_alphabetic).collect();
-    StoreError::Unavailable(format!(
-        "it answered with something of another kind: {kind}"
-    ))
+    StoreError::Unavailable(format!("unexpected reply: {kind}"))
 }

@@ -1,4 +1,4 @@
--- ARGV[3]: for how many seconds anything matters at most. ARGV[4]: most items. ARGV[5]: the item.
+-- ARGV[3]: the longest lifetime of an entry in seconds. ARGV[4]: the most entries. ARGV[5]: the entry.
 local oldest = (tonumber(redis.call('TIME')[1]) - tonumber(ARGV[3])) * 1000
 local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 if first and parts(first[1]) < oldest then

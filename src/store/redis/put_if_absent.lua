@@ -1,4 +1,4 @@
--- ARGV[4]: the new entry. ARGV[5]: seconds to keep it.
+-- ARGV[4]: the new entry. ARGV[5]: its TTL in seconds.
 if again then
   return 0
 end

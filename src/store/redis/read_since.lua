@@ -1,5 +1,5 @@
--- ARGV[3], ARGV[4]: epoch and id up to which was read; empty for the beginning. ARGV[5]: most items at once.
--- ARGV[6]: the largest item; what is larger is nobody's item and stays here.
+-- ARGV[3], ARGV[4]: epoch and ID of the cursor, empty for the beginning. ARGV[5]: the page size.
+-- ARGV[6]: the largest entry in bytes. A larger one is not returned.
 local from, lost = '-', 0
 if ARGV[3] ~= '' and ARGV[3] ~= epoch then
   lost = 1

@@ -1,4 +1,4 @@
--- ARGV[4]: the value that has to be there. What is left is an entry that has ended, so that the same call knows itself.
+-- ARGV[4]: the expected value. An expired entry stays, so that a repeated call is recognized.
 if again then
   return 1
 end

@@ -1,49 +1,49 @@
-//! Where a Redis is, who we are there, and how long it may take.
+//! Settings of the Redis store: nodes, topology, TLS, login, limits.
 
 use std::time::Duration;
 
 use crate::types::secret::Secret;
 
-/// A Redis, a Redis Cluster, or a Redis that Sentinels watch over.
+/// A single Redis, a Cluster, or a Redis with Sentinels.
 #[derive(Clone, Debug)]
 pub struct RedisSettings {
-    /// The Redis; in a Cluster some of its nodes; with Sentinels, these. Never none.
+    /// The Redis, some nodes of the Cluster, or the Sentinels. At least one.
     pub nodes: Vec<RedisNode>,
-    /// What the nodes are to each other.
+    /// The role of the nodes.
     pub topology: Topology,
-    /// TLS to every node, if any.
+    /// TLS to every node.
     pub tls: Option<RedisTls>,
-    /// Who we are at the Redis; `None`: nobody in particular.
+    /// The login at Redis.
     pub login: Option<RedisLogin>,
-    /// The number of the database (`SELECT`); 0 in a Cluster.
+    /// The database number (`SELECT`). 0 in a Cluster.
     pub database: u32,
-    /// What all keys begin with. No braces: they decide where in a Cluster a key is.
+    /// The prefix of all keys, without braces, which would be hash tags in a Cluster.
     pub key_prefix: String,
-    /// Longest that one call may take, connecting included.
+    /// The timeout of a call, connection included.
     pub timeout: Duration,
 }
 
-/// One address.
+/// An address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisNode {
-    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
-/// What several nodes are to each other.
+/// The role of the nodes.
 #[derive(Clone, Debug)]
 pub enum Topology {
-    /// There is one.
+    /// A single Redis.
     Single,
-    /// They share the keys between them (Redis Cluster).
+    /// Nodes of a Redis Cluster.
     Cluster,
-    /// They are Sentinels, and know which Redis is the master.
+    /// Sentinels, which know the master.
     Sentinel {
-        /// What the Sentinels call it.
+        /// The name of the master at the Sentinels.
         master: String,
-        /// Who we are at the Sentinels.
+        /// The login at the Sentinels.
         login: Option<RedisLogin>,
     },
 }
@@ -51,24 +51,24 @@ pub enum Topology {
 /// TLS to a Redis.
 #[derive(Clone, Debug, Default)]
 pub struct RedisTls {
-    /// The authorities to trust, in PEM; `None`: the system's.
+    /// The trusted authorities, in PEM. `None` for those of the system.
     pub ca_certificates: Option<Vec<u8>>,
 }
 
-/// A user of the Redis (`AUTH`).
+/// A login (`AUTH`).
 #[derive(Clone, Debug)]
 pub struct RedisLogin {
-    /// The name in its ACL; `None`: the user `default`.
+    /// The ACL user. `None` for the user `default`.
     pub username: Option<String>,
     /// The password.
     pub password: Secret<String>,
 }
 
-/// What the feed of a store may grow to.
+/// Limits of the log.
 #[derive(Clone, Copy, Debug)]
-pub struct FeedLimits {
-    /// The longest that anything announced matters; what is older is forgotten.
-    pub longest_life: Duration,
-    /// Most items that are kept.
-    pub max_items: usize,
+pub struct LogLimits {
+    /// The longest lifetime of an entry. Older ones are trimmed.
+    pub max_lifetime: Duration,
+    /// The most entries.
+    pub max_entries: usize,
 }

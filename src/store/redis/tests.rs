@@ -1,12 +1,11 @@
-//! A real Redis keeps the contract, however it is set up; and what happens when it goes, comes back, hangs, forgets, or
-//! holds what is not ours.
+//! The Redis store with real servers: contract, topologies, TLS, logins, outages and foreign values.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::store::contract::{Shared, is_kept_by};
+use crate::store::contract::{Replicas, check};
 use crate::types::secret::Secret;
 use server::RedisServer;
 use tls::Authority;
@@ -15,22 +14,22 @@ use tls::Authority;
 #[expect(
     dead_code,
     unreachable_pub,
-    reason = "integration tests share this file, and need more of it"
+    reason = "shared with the integration tests, which use more of it"
 )]
 mod server;
 #[path = "../../../tests/integration/support/tls.rs"]
 #[expect(
     dead_code,
     unreachable_pub,
-    reason = "integration tests share this file, and need more of it"
+    reason = "shared with the integration tests, which use more of it"
 )]
 mod tls;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const LATER: Timestamp = Timestamp::from_secs(1_800_000_060);
-const LIMITS: FeedLimits = FeedLimits {
-    longest_life: Duration::from_secs(3600),
-    max_items: 5000,
+const LIMITS: LogLimits = LogLimits {
+    max_lifetime: Duration::from_secs(3600),
+    max_entries: 5000,
 };
 
 fn at(server: &RedisServer) -> RedisSettings {
@@ -59,13 +58,13 @@ fn store(settings: &RedisSettings) -> Redis {
     Redis::new(settings, "test", 64, LIMITS).unwrap()
 }
 
-async fn contract_over(settings: &RedisSettings) {
+async fn check_contract(settings: &RedisSettings) {
     let spaces = AtomicUsize::new(0);
-    is_kept_by(|| {
+    check(|| {
         let space = spaces.fetch_add(1, Ordering::Relaxed).to_string();
         let replica =
             || -> Arc<dyn Store> { Arc::new(Redis::new(settings, &space, 64, LIMITS).unwrap()) };
-        Shared {
+        Replicas {
             one: replica(),
             other: replica(),
         }
@@ -87,18 +86,18 @@ async fn eventually<T>(mut ask: impl AsyncFnMut() -> Result<T, StoreError>) -> T
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("it does not come back");
+    panic!("the store does not recover");
 }
 
 #[tokio::test]
-async fn a_redis_keeps_the_contract() {
-    contract_over(&at(&RedisServer::start())).await;
+async fn single_redis_keeps_the_contract() {
+    check_contract(&at(&RedisServer::start())).await;
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_it() {
+async fn cluster_keeps_the_contract() {
     let server = RedisServer::start_cluster();
-    contract_over(&RedisSettings {
+    check_contract(&RedisSettings {
         topology: Topology::Cluster,
         ..at(&server)
     })
@@ -106,14 +105,14 @@ async fn a_cluster_keeps_it() {
 }
 
 #[tokio::test]
-async fn the_master_of_a_sentinel_keeps_it() {
+async fn sentinel_master_keeps_the_contract() {
     let server = RedisServer::start();
     let sentinel = server.start_sentinel("login-store");
     let topology = |master: &str| Topology::Sentinel {
         master: master.to_owned(),
         login: None,
     };
-    contract_over(&RedisSettings {
+    check_contract(&RedisSettings {
         topology: topology("login-store"),
         ..at(&sentinel)
     })
@@ -126,7 +125,7 @@ async fn the_master_of_a_sentinel_keeps_it() {
 }
 
 #[tokio::test]
-async fn it_is_kept_over_tls_by_whom_the_named_authority_vouches_for() {
+async fn tls_verifies_the_configured_authority() {
     let (authority, other) = (Authority::fresh(), Authority::fresh());
     let certificate = authority.certificate_for(&["127.0.0.1"]);
     let server = RedisServer::start_tls(&certificate.chain_pem, &certificate.key_pem, &[]);
@@ -136,7 +135,7 @@ async fn it_is_kept_over_tls_by_whom_the_named_authority_vouches_for() {
         }),
         ..at(&server)
     };
-    contract_over(&trusting(Some(authority.pem()))).await;
+    check_contract(&trusting(Some(authority.pem()))).await;
     for untrusted in [Some(other.pem()), None] {
         is_unavailable(
             store(&trusting(untrusted)).get("a", NOW).await,
@@ -153,7 +152,7 @@ async fn it_is_kept_over_tls_by_whom_the_named_authority_vouches_for() {
 }
 
 #[tokio::test]
-async fn a_cluster_keeps_it_over_tls_too() {
+async fn cluster_keeps_the_contract_over_tls() {
     let authority = Authority::fresh();
     let certificate = authority.certificate_for(&["127.0.0.1"]);
     let server = RedisServer::start_tls_cluster(&certificate.chain_pem, &certificate.key_pem);
@@ -164,7 +163,7 @@ async fn a_cluster_keeps_it_over_tls_too() {
         topology: Topology::Cluster,
         ..at(&server)
     };
-    contract_over(&trusting(authority.pem())).await;
+    check_contract(&trusting(authority.pem())).await;
     is_unavailable(
         store(&trusting(Authority::fresh().pem()))
             .get("a", NOW)
@@ -174,7 +173,7 @@ async fn a_cluster_keeps_it_over_tls_too() {
 }
 
 #[tokio::test]
-async fn sentinels_may_want_a_login_of_their_own() {
+async fn sentinel_login_is_separate() {
     let server = RedisServer::start_with(&["--requirepass", "s3cret"]);
     let sentinel = server.start_sentinel("login-store");
     sentinel.command(&["ACL", "SETUSER", "doorward", "on", ">watch3r", "+@all"]);
@@ -202,14 +201,14 @@ async fn sentinels_may_want_a_login_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_do_just_what_is_documented_keeps_it() {
+async fn documented_acl_is_sufficient() {
     let server = RedisServer::start();
     permit(&server, "");
     let user = |username, password| RedisSettings {
         login: login(username, password),
         ..at(&server)
     };
-    contract_over(&user(Some("doorward"), "s3cret")).await;
+    check_contract(&user(Some("doorward"), "s3cret")).await;
     is_unavailable(
         store(&RedisSettings {
             database: 1,
@@ -220,7 +219,7 @@ async fn a_user_who_may_do_just_what_is_documented_keeps_it() {
         "",
     );
     permit(&server, "+select +role");
-    contract_over(&RedisSettings {
+    check_contract(&RedisSettings {
         database: 1,
         ..user(Some("doorward"), "s3cret")
     })
@@ -230,7 +229,7 @@ async fn a_user_who_may_do_just_what_is_documented_keeps_it() {
         master: "login-store".to_owned(),
         login: None,
     };
-    contract_over(&RedisSettings {
+    check_contract(&RedisSettings {
         topology,
         database: 2,
         login: login(Some("doorward"), "s3cret"),
@@ -240,7 +239,7 @@ async fn a_user_who_may_do_just_what_is_documented_keeps_it() {
     let cluster = RedisServer::start_cluster();
     permit(&cluster, "+cluster");
     let (topology, login) = (Topology::Cluster, login(Some("doorward"), "s3cret"));
-    contract_over(&RedisSettings {
+    check_contract(&RedisSettings {
         topology,
         login,
         ..at(&cluster)
@@ -248,7 +247,7 @@ async fn a_user_who_may_do_just_what_is_documented_keeps_it() {
     .await;
 }
 
-/// As the documentation says.
+/// Grants the documented permissions.
 fn permit(server: &RedisServer, more: &str) {
     let page = include_str!("../../../docs/replicas.md");
     let line = page
@@ -260,7 +259,7 @@ fn permit(server: &RedisServer, more: &str) {
 }
 
 #[tokio::test]
-async fn who_may_not_is_told_so_and_nothing_more() {
+async fn permission_error_reveals_no_key() {
     let server = RedisServer::start();
     permit(&server, "");
     let user = |username, password| RedisSettings {
@@ -289,7 +288,7 @@ async fn who_may_not_is_told_so_and_nothing_more() {
 }
 
 #[tokio::test]
-async fn a_password_alone_will_do_and_none_will_not() {
+async fn password_without_user_is_sufficient() {
     let server = RedisServer::start_with(&["--requirepass", "s3cret"]);
     let with = |login| {
         store(&RedisSettings {
@@ -302,13 +301,13 @@ async fn a_password_alone_will_do_and_none_will_not() {
 }
 
 #[tokio::test]
-async fn another_space_or_prefix_or_database_is_another_store() {
+async fn namespaces_prefixes_and_databases_are_separate() {
     let server = RedisServer::start();
     let one = store(&at(&server));
     one.put("a", Bytes::from_static(b"1"), LATER, NOW)
         .await
         .unwrap();
-    let beside = one.beside("doorward:", "strangers", 1);
+    let beside = one.with_namespace("doorward:", "strangers", 1);
     let elsewhere = store(&RedisSettings {
         key_prefix: "blue:".to_owned(),
         ..at(&server)
@@ -341,7 +340,7 @@ async fn another_space_or_prefix_or_database_is_another_store() {
 }
 
 #[tokio::test]
-async fn redis_forgets_by_itself_but_not_early() {
+async fn redis_expires_entries_after_the_margin() {
     let server = RedisServer::start();
     let store = store(&at(&server));
     store.put("a", Bytes::new(), LATER, NOW).await.unwrap();
@@ -389,166 +388,19 @@ async fn redis_forgets_by_itself_but_not_early() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_gone_is_no_empty_redis() {
-    let mut server = RedisServer::start_persistent();
-    let settings = RedisSettings {
-        timeout: Duration::from_millis(500),
-        ..at(&server)
-    };
-    let store = store(&settings);
-    store
-        .put("a", Bytes::from_static(b"1"), LATER, NOW)
-        .await
-        .unwrap();
-    server.stop();
-    let value = || Bytes::from_static(b"2");
-    for _ in 0..20 {
-        is_unavailable(store.get("a", NOW).await, "");
-        is_unavailable(store.put("a", value(), LATER, NOW).await, "");
-        is_unavailable(store.put_if_absent("a", value(), LATER, NOW).await, "");
-        is_unavailable(
-            store.compare_and_swap("a", b"1", value(), LATER, NOW).await,
-            "",
-        );
-        is_unavailable(store.remove("a", b"1", NOW).await, "");
-        is_unavailable(
-            store
-                .publish(
-                    LogEntry {
-                        value: value(),
-                        ends_at: LATER,
-                    },
-                    NOW,
-                )
-                .await,
-            "",
-        );
-        is_unavailable(store.read_since(&Cursor::default(), NOW).await, "");
-    }
-    server.restart();
-    assert_eq!(
-        eventually(async || store.get("a", NOW).await).await,
-        Some(Bytes::from_static(b"1"))
-    );
-}
-
-#[tokio::test]
-async fn a_cluster_that_goes_or_hangs_is_found_again() {
-    let mut server = RedisServer::start_cluster();
-    let settings = RedisSettings {
-        topology: Topology::Cluster,
-        timeout: Duration::from_millis(500),
-        ..at(&server)
-    };
-    let store = store(&settings);
-    let value = Bytes::from_static(b"1");
-    store.put("a", value.clone(), LATER, NOW).await.unwrap();
-    server.pause();
-    for _ in 0..3 {
-        is_unavailable(store.get("a", NOW).await, "");
-    }
-    server.resume();
-    assert_eq!(
-        eventually(async || store.get("a", NOW).await).await,
-        Some(value.clone())
-    );
-    server.stop();
-    for _ in 0..3 {
-        is_unavailable(store.put("a", value.clone(), LATER, NOW).await, "");
-    }
-    server.restart();
-    assert_eq!(
-        eventually(async || store.put_if_absent("a", value.clone(), LATER, NOW).await).await,
-        None
-    );
-}
-
-#[tokio::test]
-async fn the_first_call_after_a_restart_is_answered() {
-    let mut server = RedisServer::start_persistent();
-    let store = store(&at(&server));
-    let value = || Bytes::from_static(b"1");
-    for round in 0..3 {
-        let key = round.to_string();
-        assert_eq!(
-            store.put_if_absent(&key, value(), LATER, NOW).await,
-            Ok(None)
-        );
-        // A connection that broke at once would count as a failure to connect.
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        server.restart();
-        assert_eq!(
-            store.put_if_absent(&key, value(), LATER, NOW).await,
-            Ok(Some(value()))
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_redis_that_hangs_holds_nobody_up_and_is_found_again() {
-    let server = RedisServer::start();
-    let settings = RedisSettings {
-        timeout: Duration::from_millis(200),
-        ..at(&server)
-    };
-    let store = Arc::new(store(&settings));
-    store
-        .put("a", Bytes::from_static(b"1"), LATER, NOW)
-        .await
-        .unwrap();
-    server.pause();
-    let mut calls = tokio::task::JoinSet::new();
-    // More than there are places for.
-    for _ in 0..200 {
-        let store = Arc::clone(&store);
-        calls.spawn(async move { store.get("a", NOW).await });
-    }
-    for answer in calls.join_all().await {
-        is_unavailable(answer, "");
-    }
-    is_unavailable(store.get("a", NOW).await, "");
-    server.resume();
-    assert_eq!(
-        eventually(async || store.get("a", NOW).await).await,
-        Some(Bytes::from_static(b"1"))
-    );
-}
-
-#[tokio::test]
-async fn many_who_wait_for_a_connection_share_one() {
-    let server = RedisServer::start();
-    let store = Arc::new(store(&at(&server)));
-    let mut calls = tokio::task::JoinSet::new();
-    for number in 0..500 {
-        let store = Arc::clone(&store);
-        calls.spawn(async move {
-            store
-                .put(&number.to_string(), Bytes::new(), LATER, NOW)
-                .await
-        });
-    }
-    assert!(calls.join_all().await.iter().all(Result::is_ok));
-    let clients = server.command(&["CLIENT", "LIST"]);
-    // One of them is `redis-cli` itself.
-    assert_eq!(clients.lines().count(), 2, "{clients}");
-    let seen = server.command(&["INFO", "stats"]);
-    assert!(!seen.contains("total_connections_received:500"), "{seen}");
-}
-
-#[tokio::test]
-async fn a_call_that_comes_twice_says_the_same() {
-    // As it happens when the connection breaks between a call and its answer.
+async fn repeated_call_has_the_same_result() {
+    // As after a connection failure between a call and its reply.
     let server = RedisServer::start();
     let store = store(&at(&server));
-    let (call, entry) = (store.shared.calls.next(), |call: &str, value: &[u8]| {
+    let (call, entry) = (store.shared.call_ids.next(), |call: &str, value: &[u8]| {
         entry::write(LATER, call, value)
     });
     let mut claim = store.entry_script(PUT_IF_ABSENT, "a", &call, NOW);
     claim.arg(entry(&call, b"1")).arg(60);
-    let call = store.shared.calls.next();
+    let call = store.shared.call_ids.next();
     let mut compare_and_swap = store.entry_script(COMPARE_AND_SWAP, "a", &call, NOW);
     compare_and_swap.arg(entry(&call, b"2")).arg(60).arg("1");
-    let mut remove = store.entry_script(REMOVE, "a", &store.shared.calls.next(), NOW);
+    let mut remove = store.entry_script(REMOVE, "a", &store.shared.call_ids.next(), NOW);
     remove.arg("2");
     for (command, answer) in [
         (&claim, Value::Int(0)),
@@ -556,36 +408,36 @@ async fn a_call_that_comes_twice_says_the_same() {
         (&remove, Value::Int(1)),
     ] {
         for _ in 0..2 {
-            assert_eq!(store.ask(command).await, Ok(answer.clone()));
+            assert_eq!(store.execute(command).await, Ok(answer.clone()));
         }
     }
     assert_eq!(
-        store.ask(&compare_and_swap).await,
+        store.execute(&compare_and_swap).await,
         Ok(Value::Int(0)),
-        "somebody else's call came in between"
+        "another call came in between"
     );
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_is_an_error_and_is_put_right_by_a_put() {
+async fn other_values_are_errors_until_overwritten() {
     let server = RedisServer::start();
     let store = store(&at(&server));
     let value = || Bytes::from_static(b"1");
     let (long, garbled) = ("9".repeat(51), format!("x{}", "9".repeat(80)));
     for foreign in ["x", &long, &garbled] {
         server.command(&["SET", "doorward:test:a", foreign]);
-        is_unavailable(store.get("a", NOW).await, "not written by a Doorward");
+        is_unavailable(store.get("a", NOW).await, "not written by Doorward");
         is_unavailable(
             store.put_if_absent("a", value(), LATER, NOW).await,
-            "not written by a Doorward",
+            "not written by Doorward",
         );
         is_unavailable(
             store.compare_and_swap("a", b"x", value(), LATER, NOW).await,
-            "not written by a Doorward",
+            "not written by Doorward",
         );
         is_unavailable(
             store.remove("a", b"x", NOW).await,
-            "not written by a Doorward",
+            "not written by Doorward",
         );
     }
     server.command(&["DEL", "doorward:test:a"]);
@@ -598,13 +450,13 @@ async fn what_somebody_else_wrote_is_an_error_and_is_put_right_by_a_put() {
     server.command(&[
         "SETRANGE",
         "doorward:test:big",
-        &(HEAD + MAX_VALUE).to_string(),
+        &(HEADER_LEN + MAX_VALUE).to_string(),
         "x",
     ]);
-    is_unavailable(store.get("big", NOW).await, "not written by a Doorward");
+    is_unavailable(store.get("big", NOW).await, "not written by Doorward");
     is_unavailable(
         store.put_if_absent("big", value(), LATER, NOW).await,
-        "not written by a Doorward",
+        "not written by Doorward",
     );
     for key in ["a", "big"] {
         store.put(key, value(), LATER, NOW).await.unwrap();
@@ -619,11 +471,11 @@ async fn what_somebody_else_wrote_is_an_error_and_is_put_right_by_a_put() {
 }
 
 #[tokio::test]
-async fn a_full_redis_says_so() {
+async fn full_redis_is_reported() {
     let server = RedisServer::start();
     let (store, value) = (store(&at(&server)), || Bytes::from_static(b"1"));
     store.put("a", value(), LATER, NOW).await.unwrap();
-    // Less than it takes already, and nothing is to be evicted.
+    // Below the memory in use, without eviction.
     server.command(&["CONFIG", "SET", "maxmemory", "1"]);
     assert_eq!(
         store.put("b", value(), LATER, NOW).await,
@@ -640,11 +492,12 @@ async fn a_full_redis_says_so() {
     assert_eq!(
         store.get("a", NOW).await,
         Ok(Some(value())),
-        "nothing that lives is forgotten"
+        "no current entry is evicted"
     );
     assert_eq!(store.get("b", NOW).await, Ok(None));
     assert_eq!(store.remove("a", b"1", NOW).await, Ok(true));
     assert_eq!(store.get("a", NOW).await, Ok(None));
 }
 
-mod feed;
+mod log;
+mod outages;

@@ -18,7 +18,7 @@ errors! {
         at "\"store.example.com\"", "neither the app's host nor a parent domain of it", hint "PHPSESSID";
     app_cookie_with_invalid_name_is_rejected:
         "client_id = \"forum\"" => "client_id = \"forum\"\napp_cookies = [{ name = \"a b\" }]",
-        at "\"a b\"", "a cookie's name is letters", hint "as the app sets it";
+        at "\"a b\"", "a cookie name is at most", hint "as the app sets it";
     duplicate_app_cookie_is_rejected:
         "client_id = \"forum\"" =>
             "client_id = \"forum\"\n\

@@ -1,4 +1,4 @@
-//! What the Dockerfile copies is enough for the command that it runs, as far as can be told without
+//! The files that the Dockerfile copies are sufficient for its build, as far as can be checked without
 //! Docker.
 
 use std::fs;
@@ -13,7 +13,7 @@ use super::DOCKERFILE;
 const IGNORED: &str = include_str!("../../deploy/docker/Dockerfile.dockerignore");
 
 #[test]
-fn cargo_finds_the_binary_and_a_lock_file_that_fits_in_what_is_copied() {
+fn copied_files_are_sufficient_for_cargo() {
     let folder = TempDir::new().unwrap();
     for name in copied() {
         let from = fs::canonicalize(name).unwrap();
@@ -23,7 +23,7 @@ fn cargo_finds_the_binary_and_a_lock_file_that_fits_in_what_is_copied() {
     command
         .manifest_path(folder.path().join("Cargo.toml"))
         .features(CargoOpt::AllFeatures);
-    // Another platform's crates may not be here.
+    // Crates for other platforms may not be available.
     let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let options = ["--locked", "--offline", "--filter-platform", &platform];
     let metadata = command
@@ -43,7 +43,7 @@ fn cargo_finds_the_binary_and_a_lock_file_that_fits_in_what_is_copied() {
 
 #[test]
 fn targets_that_are_not_copied_have_a_path() {
-    // Without one, Cargo looks for the file when it builds the binary, and fails.
+    // Without a path, Cargo looks for the file when it builds the binary, and fails.
     let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
     let targets = ["test", "bench"].map(|kind| manifest[kind].as_array().unwrap());
     for target in targets.into_iter().flatten() {
@@ -52,7 +52,7 @@ fn targets_that_are_not_copied_have_a_path() {
 }
 
 #[test]
-fn all_of_it_and_nothing_else_is_sent_to_the_builder() {
+fn build_context_has_exactly_the_copied_files() {
     let mut sent: Vec<&str> = IGNORED
         .lines()
         .filter_map(|line| line.strip_prefix('!'))
@@ -65,13 +65,13 @@ fn all_of_it_and_nothing_else_is_sent_to_the_builder() {
     assert!(copied.iter().all(|name| Path::new(name).exists()));
 }
 
-/// What is copied from the repository.
+/// The paths that are copied from the repository.
 fn copied() -> Vec<&'static str> {
     let lines = DOCKERFILE
         .lines()
         .filter_map(|line| line.strip_prefix("COPY "));
     let from_here = lines.filter(|line| !line.starts_with("--from="));
-    // The last word is where it goes.
+    // The last argument is the destination.
     from_here
         .flat_map(|line| line.split(' ').rev().skip(1))
         .collect()

@@ -1,7 +1,6 @@
--- KEYS[1]: what is known of the feed. KEYS[2]: the feed, a stream. ARGV[1]: a new epoch, should one be needed.
--- ARGV[2]: for how many seconds the feed is kept when nobody uses it.
--- A feed that is gone, or of which nothing is known, has lost its memory. `floor` is the last id that was removed on
--- purpose: what is missing beyond it is missing because Redis came back with an older state.
+-- KEYS[1]: the state of the log. KEYS[2]: the stream. ARGV[1]: the epoch of a new log. ARGV[2]: its TTL in seconds.
+-- If stream or state are missing, the log was lost. `floor` is the last ID that was trimmed: a later entry that is
+-- missing shows that Redis has an older state.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 local floor = redis.call('HGET', KEYS[1], 'floor')
 local there = redis.call('EXISTS', KEYS[2]) == 1

@@ -1,9 +1,8 @@
-//! The one connection to a Redis, dialled by whoever needs it first and shared by all. Every call ends within its time,
-//! however Redis or the network hang.
+//! A shared connection to Redis with automatic reconnection. Every call ends within its timeout.
 //!
-//! After a failure there is a short pause, a little different for everybody, in which calls fail at once: a Redis that
-//! comes back is not met by all who waited for it. A dial goes on for longer than the call that began it may wait, so
-//! that a slow way (Sentinels of which one is gone, TLS) is found in the end.
+//! The first call connects. After a failure, calls fail at once during a backoff with jitter, so that
+//! replicas do not reconnect simultaneously. A connection attempt may take longer than a call, so that
+//! slow paths (an unavailable Sentinel, TLS) succeed eventually.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,30 +12,30 @@ use redis::{Cmd, RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::dial::{Connection, Dialler};
+use super::connect::{Connection, Connector};
 use crate::store::StoreError;
 
-/// The shortest pause after a failure, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// A connection that did not even last so long counts as a failure to connect.
-const LASTED: Duration = Duration::from_secs(1);
-/// How many times the time of one call a dial may take.
-const DIAL_CALLS: u32 = 5;
-/// Longest text of an error, in characters.
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// A connection that fails earlier counts as a failure to connect.
+const MIN_LIFETIME: Duration = Duration::from_secs(1);
+/// The timeout of a connection attempt, in timeouts of a call.
+const CONNECT_TIMEOUT_FACTOR: u32 = 5;
+/// The longest error text, in characters.
 const MAX_ERROR: usize = 200;
 
-/// See above.
-pub(super) struct Link {
-    dialler: Arc<Dialler>,
+/// The connection, which reconnects after failures.
+pub(super) struct SharedConnection {
+    connector: Arc<Connector>,
     timeout: Duration,
     state: Arc<Mutex<State>>,
 }
 
 struct State {
     stage: Stage,
-    /// How often in a row there was no connection to be had.
+    /// Consecutive failures to connect.
     failures: u32,
-    /// Counts connections, so that one is not thrown away for the failure of another.
+    /// The number of the connection, so that a late failure does not close a newer one.
     number: u64,
 }
 
@@ -45,7 +44,7 @@ enum Stage {
         connection: Connection,
         since: Instant,
     },
-    Dialling {
+    Connecting {
         done: watch::Receiver<()>,
         since: Instant,
     },
@@ -55,8 +54,8 @@ enum Stage {
     },
 }
 
-impl Link {
-    pub(super) fn new(dialler: Dialler, timeout: Duration) -> Self {
+impl SharedConnection {
+    pub(super) fn new(connector: Connector, timeout: Duration) -> Self {
         let stage = Stage::Down {
             until: Instant::now(),
             why: String::new(),
@@ -67,26 +66,30 @@ impl Link {
             number: 0,
         };
         Self {
-            dialler: Arc::new(dialler),
+            connector: Arc::new(connector),
             timeout,
             state: Arc::new(Mutex::new(state)),
         }
     }
 
-    /// The time that one call has.
+    /// The deadline of a call that starts now.
     pub(super) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
-    /// Sends `command` and waits for its answer. Where the connection breaks, it is sent once more over the next one:
-    /// every command here does and says the same if it comes twice.
-    pub(super) async fn ask(&self, command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
-        let mut failed = match self.ask_once(command, deadline).await? {
+    /// Sends `command` and waits for its reply. If the connection fails, the command is sent again over a
+    /// new one: every command here is idempotent.
+    pub(super) async fn execute(
+        &self,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
+        let mut failed = match self.execute_once(command, deadline).await? {
             Ok(value) => return Ok(value),
             Err(failed) => failed,
         };
-        if failed.is_over {
-            failed = match self.ask_once(command, deadline).await? {
+        if failed.is_connection_lost {
+            failed = match self.execute_once(command, deadline).await? {
                 Ok(value) => return Ok(value),
                 Err(failed) => failed,
             };
@@ -94,85 +97,81 @@ impl Link {
         Err(failed.error)
     }
 
-    async fn ask_once(
+    async fn execute_once(
         &self,
         command: &Cmd,
         deadline: Instant,
     ) -> Result<Result<Value, Failed>, StoreError> {
         let (connection, number) = self.connection(deadline).await?;
-        let asked = match timeout_at(deadline, connection.send(command)).await {
+        let failed = match timeout_at(deadline, connection.send(command)).await {
             Ok(Ok(value)) => return Ok(Ok(value)),
             Ok(Err(error)) => Failed::of(&error),
             Err(_) => {
-                // Nothing may ever come over it again.
-                self.drop_connection(number, "it did not answer in time");
-                return Err(StoreError::Unavailable(
-                    "it did not answer in time".to_owned(),
-                ));
+                // A late reply must not be read as the reply of another command.
+                self.drop_connection(number, "timed out");
+                return Err(StoreError::Unavailable("timed out".to_owned()));
             }
         };
-        if asked.is_over {
-            self.drop_connection(number, &asked.error.to_string());
+        if failed.is_connection_lost {
+            self.drop_connection(number, &failed.error.to_string());
         }
-        Ok(Err(asked))
+        Ok(Err(failed))
     }
 
     async fn connection(&self, deadline: Instant) -> Result<(Connection, u64), StoreError> {
         let (mut done, since) = match self.stage(true) {
             Found::Up(connection, number) => return Ok((connection, number)),
             Found::Down(why) => return Err(StoreError::Unavailable(why)),
-            Found::Dialling(done, since) => (done, since),
+            Found::Connecting(done, since) => (done, since),
         };
-        // Whether it was done, given up or not done in time: the stage tells.
+        // In each case, the stage has the result.
         let _ = timeout_at(deadline.min(since + self.timeout), done.changed()).await;
         match self.stage(false) {
             Found::Up(connection, number) => Ok((connection, number)),
             Found::Down(why) => Err(StoreError::Unavailable(why)),
-            Found::Dialling(..) => Err(StoreError::Unavailable(
-                "connecting takes too long".to_owned(),
-            )),
+            Found::Connecting(..) => {
+                Err(StoreError::Unavailable("connecting timed out".to_owned()))
+            }
         }
     }
 
-    fn stage(&self, may_dial: bool) -> Found {
+    fn stage(&self, may_connect: bool) -> Found {
         let mut state = self.lock();
         match &state.stage {
             Stage::Up { connection, .. } => return Found::Up(connection.clone(), state.number),
-            // A dial that broke off has told nobody.
-            Stage::Dialling { done, since } if done.has_changed().is_ok() => {
-                return Found::Dialling(done.clone(), *since);
+            // The sender of an attempt that panicked is gone.
+            Stage::Connecting { done, since } if done.has_changed().is_ok() => {
+                return Found::Connecting(done.clone(), *since);
             }
-            Stage::Down { until, why } if !may_dial || Instant::now() < *until => {
+            Stage::Down { until, why } if !may_connect || Instant::now() < *until => {
                 return Found::Down(why.clone());
             }
-            Stage::Dialling { .. } if !may_dial => {
-                return Found::Down("connecting broke off".to_owned());
+            Stage::Connecting { .. } if !may_connect => {
+                return Found::Down("connecting failed".to_owned());
             }
-            Stage::Dialling { .. } | Stage::Down { .. } => {}
+            Stage::Connecting { .. } | Stage::Down { .. } => {}
         }
-        let (tell, done) = watch::channel(());
+        let (sender, done) = watch::channel(());
         let since = Instant::now();
-        state.stage = Stage::Dialling {
+        state.stage = Stage::Connecting {
             done: done.clone(),
             since,
         };
         drop(state);
-        let (dialler, limit, state) = (
-            Arc::clone(&self.dialler),
-            self.timeout * DIAL_CALLS,
-            Arc::clone(&self.state),
-        );
+        let connector = Arc::clone(&self.connector);
+        let connect_timeout = self.timeout * CONNECT_TIMEOUT_FACTOR;
+        let state = Arc::clone(&self.state);
         tokio::spawn(async move {
-            let dialled = timeout(limit, dialler.dial()).await;
-            lock(&state).take(match dialled {
+            let connected = timeout(connect_timeout, connector.connect()).await;
+            lock(&state).finish(match connected {
                 Ok(Ok(connection)) => Ok(connection),
                 Ok(Err(error)) => Err(describe(&error)),
-                Err(_) => Err("connecting takes too long".to_owned()),
+                Err(_) => Err("connecting timed out".to_owned()),
             });
-            // Whoever waited has perhaps given up.
-            let _ = tell.send(());
+            // All receivers may be gone.
+            let _ = sender.send(());
         });
-        Found::Dialling(done, since)
+        Found::Connecting(done, since)
     }
 
     fn drop_connection(&self, number: u64, why: &str) {
@@ -180,7 +179,7 @@ impl Link {
         if let Stage::Up { since, .. } = &state.stage
             && state.number == number
         {
-            if since.elapsed() < LASTED {
+            if since.elapsed() < MIN_LIFETIME {
                 state.fail(why.to_owned());
             } else {
                 state.failures = 0;
@@ -197,49 +196,50 @@ impl Link {
     }
 }
 
-impl fmt::Debug for Link {
-    /// Nothing of it: what is inside has the password.
+impl fmt::Debug for SharedConnection {
+    /// Shows no fields, because the clients hold the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").finish_non_exhaustive()
+        f.debug_struct("SharedConnection").finish_non_exhaustive()
     }
 }
 
+/// The state of the connection for one call.
 enum Found {
     Up(Connection, u64),
-    Dialling(watch::Receiver<()>, Instant),
+    Connecting(watch::Receiver<()>, Instant),
     Down(String),
 }
 
-/// Redis gave no answer, or an error for one.
+/// A failed command.
 struct Failed {
     error: StoreError,
-    /// The connection is of no use any more, and another one may be.
-    is_over: bool,
+    /// The connection is unusable, but a new one may work.
+    is_connection_lost: bool,
 }
 
 impl Failed {
     fn of(error: &RedisError) -> Self {
-        // What was a master is one no longer: the next dial finds the one that is.
-        let is_over = error.is_unrecoverable_error()
+        // READONLY: the master was demoted. A new connection finds the current one.
+        let is_connection_lost = error.is_unrecoverable_error()
             || error.is_io_error()
             || error.code() == Some("READONLY");
         let text = describe(error);
-        // Older ones quote what went wrong within a script.
-        let no_room = error.code() == Some("OOM") || text.contains("-OOM ");
+        // Older versions quote errors of a script.
+        let is_full = error.code() == Some("OOM") || text.contains("-OOM ");
         Self {
-            error: if no_room {
+            error: if is_full {
                 StoreError::Full
             } else {
                 StoreError::Unavailable(text)
             },
-            is_over,
+            is_connection_lost,
         }
     }
 }
 
 impl State {
-    fn take(&mut self, dialled: Result<Connection, String>) {
-        match dialled {
+    fn finish(&mut self, connected: Result<Connection, String>) {
+        match connected {
             Ok(connection) => {
                 self.number += 1;
                 self.stage = Stage::Up {
@@ -252,22 +252,21 @@ impl State {
     }
 
     fn fail(&mut self, why: String) {
-        let pause = PAUSES
-            .0
+        let backoff = MIN_BACKOFF
             .saturating_mul(1 << self.failures.min(8))
-            .min(PAUSES.1);
+            .min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
         self.stage = Stage::Down {
-            until: Instant::now() + pause.mul_f64(some_part()),
+            until: Instant::now() + backoff.mul_f64(jitter()),
             why,
         };
     }
 }
 
-/// Between a half and the whole, so that not everybody comes at once.
-fn some_part() -> f64 {
+/// A factor between 0.5 and 1.
+fn jitter() -> f64 {
     let mut byte = [0];
-    // Without randomness everybody comes at once.
+    // Without random bytes there is no jitter.
     let _ = aws_lc_rs::rand::fill(&mut byte);
     1.0 - f64::from(byte[0]) / 512.0
 }
@@ -276,14 +275,15 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An error in few words. What Redis quotes of a command is left out: keys name sessions.
+/// Describes an error, without the arguments that Redis quotes: keys contain session IDs.
 pub(super) fn describe(error: &RedisError) -> String {
     let text = match error.code() {
         Some(code) => format!("{code} {}", error.detail().unwrap_or_default()),
         None => error.to_string(),
     };
-    let told = text.split(", with args").next().unwrap_or_default();
-    told.chars()
+    let message = text.split(", with args").next().unwrap_or_default();
+    message
+        .chars()
         .filter(|c| !c.is_control())
         .take(MAX_ERROR)
         .collect()

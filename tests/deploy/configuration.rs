@@ -1,4 +1,4 @@
-//! What `deploy/` ships goes through the real command line and the real loader of configurations.
+//! The configuration and the command lines in `deploy/` are accepted by Doorward.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
@@ -17,7 +17,7 @@ const MOUNT: &str = "/var/run/doorward";
 const CONFIG: &str = "/etc/doorward/doorward.toml";
 
 #[test]
-fn the_sidecars_config_is_good() {
+fn sidecar_config_is_valid() {
     let folder = TempDir::new().unwrap();
     let loaded = loaded_with(&folder, &SealingKey::generate().unwrap().to_text()).unwrap();
     assert_eq!(loaded.warnings.render(false), "");
@@ -35,7 +35,7 @@ fn the_sidecars_config_is_good() {
 }
 
 #[test]
-fn the_placeholder_key_is_refused() {
+fn placeholder_key_is_rejected() {
     let folder = TempDir::new().unwrap();
     let placeholder = text(&document("Secret"), "/stringData/session.key").to_owned();
     let refused = loaded_with(&folder, &placeholder).unwrap_err();
@@ -52,7 +52,7 @@ fn the_placeholder_key_is_refused() {
 }
 
 #[test]
-fn every_command_line_is_one_of_doorwards() {
+fn command_lines_are_valid() {
     let deployment = document("Deployment");
     let words = |values: &[Value]| {
         values
@@ -83,7 +83,7 @@ fn every_command_line_is_one_of_doorwards() {
     assert!(parsed(&["run".to_owned(), "--confg".to_owned(), CONFIG.to_owned()]).is_err());
 }
 
-/// The ConfigMap's file, with this key, and a folder in place of the mounted secrets.
+/// Loads the ConfigMap's file with `key`, and with `folder` instead of the mounted secrets.
 fn loaded_with(folder: &TempDir, key: &str) -> Result<Loaded, Diagnosis> {
     let config = document("ConfigMap");
     let config = text(&config, "/data/doorward.toml");
@@ -115,7 +115,7 @@ fn parsed(arguments: &[String]) -> Result<Cli, String> {
     parsed.map_err(|_| String::from_utf8_lossy(&err).into_owned())
 }
 
-/// The rest of the only line that begins so.
+/// The rest of the only line with this beginning.
 fn instruction<'a>(file: &'a str, beginning: &str) -> &'a str {
     let mut found = file.lines().filter_map(|line| line.strip_prefix(beginning));
     let first = found.next();

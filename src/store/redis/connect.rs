@@ -1,4 +1,4 @@
-//! From settings to connections: one Redis, the master that Sentinels name, or a Cluster.
+//! Connects to a single Redis, to the master that Sentinels report, or to a Cluster.
 
 use std::time::Duration;
 
@@ -13,26 +13,24 @@ use redis::{
 
 use super::settings::{RedisLogin, RedisNode, RedisSettings, Topology};
 
-/// How often a Cluster's client follows a key that has moved.
+/// How often the Cluster client retries a redirected command.
 const CLUSTER_RETRIES: u32 = 4;
 
-/// How to connect.
-pub(super) enum Dialler {
-    /// To the one that there is.
+/// A client for each topology.
+pub(super) enum Connector {
     Single(Box<Client>),
-    /// To the one that the Sentinels name.
     Sentinel(Box<tokio::sync::Mutex<SentinelClient>>),
-    /// To all that share the keys.
     Cluster(Box<ClusterClient>),
 }
 
+/// An open connection, shared by its clones.
 #[derive(Clone)]
 pub(super) enum Connection {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-impl Dialler {
+impl Connector {
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
         match &settings.topology {
             Topology::Single => Ok(Self::Single(Box::new(single(settings)?))),
@@ -44,8 +42,8 @@ impl Dialler {
         }
     }
 
-    pub(super) async fn dial(&self) -> RedisResult<Connection> {
-        // Time is taken outside.
+    pub(super) async fn connect(&self) -> RedisResult<Connection> {
+        // The caller applies the timeouts.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None);
@@ -75,7 +73,7 @@ impl Connection {
 }
 
 fn single(settings: &RedisSettings) -> RedisResult<Client> {
-    let no_address = (ErrorKind::InvalidClientConfig, "there is no address");
+    let no_address = (ErrorKind::InvalidClientConfig, "no address");
     let node = nodes(settings)?.into_iter().next().ok_or(no_address)?;
     match certificates(settings) {
         Some(certificates) => Client::build_with_tls(node, certificates),
@@ -165,6 +163,6 @@ fn certificates(settings: &RedisSettings) -> Option<TlsCertificates> {
     })
 }
 
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! The feed of a Redis that lost its memory, or a part of it.
+//! The log after data loss in Redis.
 
 use super::*;
 
@@ -16,56 +16,56 @@ async fn publish(store: &Redis, text: &str) {
 }
 
 async fn read_since(store: &Redis, since: &Cursor) -> (Vec<String>, bool, Cursor) {
-    let read_since = eventually(async || store.read_since(since, NOW).await).await;
-    let said = read_since
-        .items
+    let batch = eventually(async || store.read_since(since, NOW).await).await;
+    let texts = batch
+        .entries
         .iter()
-        .map(|item| String::from_utf8_lossy(&item.value).into_owned());
-    (said.collect(), read_since.lost, read_since.cursor)
+        .map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+    (texts.collect(), batch.lost, batch.cursor)
 }
 
 #[tokio::test]
-async fn a_memory_that_was_lost_shows() {
+async fn data_loss_is_detected() {
     let mut server = RedisServer::start();
     let (one, other) = (store(&at(&server)), store(&at(&server)));
     publish(&one, "before").await;
     let (_, _, read) = read_since(&other, &Cursor::default()).await;
     server.restart();
-    announce_again(&one, "after").await;
-    let (said, lost, now_read) = read_since(&other, &read).await;
-    assert_eq!((said, lost), (vec!["after".to_owned()], true));
+    publish_again(&one, "after").await;
+    let (texts, lost, now_read) = read_since(&other, &read).await;
+    assert_eq!((texts, lost), (vec!["after".to_owned()], true));
     assert_ne!(now_read.epoch, read.epoch);
-    assert!(!read_since(&other, &now_read).await.1, "said once");
+    assert!(!read_since(&other, &now_read).await.1, "reported once");
     assert!(
         !read_since(&other, &Cursor::default()).await.1,
-        "never to who begins"
+        "not for the default cursor"
     );
 }
 
-async fn announce_again(store: &Redis, text: &str) {
-    let item = LogEntry {
+async fn publish_again(store: &Redis, text: &str) {
+    let entry = LogEntry {
         value: Bytes::copy_from_slice(text.as_bytes()),
         ends_at: LATER,
     };
-    eventually(async || store.publish(item.clone(), NOW).await).await;
+    eventually(async || store.publish(entry.clone(), NOW).await).await;
 }
 
 #[tokio::test]
-async fn a_memory_that_was_kept_goes_on() {
+async fn restart_without_data_loss_keeps_the_log() {
     let mut server = RedisServer::start_persistent();
     let (one, other) = (store(&at(&server)), store(&at(&server)));
     publish(&one, "1").await;
     let (_, _, read) = read_since(&other, &Cursor::default()).await;
     publish(&one, "2").await;
     server.restart();
-    announce_again(&one, "3").await;
-    let (said, lost, read) = read_since(&other, &read).await;
-    assert_eq!((said, lost), (vec!["2".to_owned(), "3".to_owned()], false));
+    publish_again(&one, "3").await;
+    let (texts, lost, read) = read_since(&other, &read).await;
+    assert_eq!((texts, lost), (vec!["2".to_owned(), "3".to_owned()], false));
     assert_eq!(read_since(&other, &read).await, (Vec::new(), false, read));
 }
 
 #[tokio::test]
-async fn a_redis_that_came_back_with_an_older_state_is_noticed() {
+async fn older_state_is_detected() {
     let mut server = RedisServer::start();
     let store = store(&at(&server));
     publish(&store, "saved").await;
@@ -74,18 +74,18 @@ async fn a_redis_that_came_back_with_an_older_state_is_noticed() {
     publish(&store, "not saved").await;
     let (_, _, read) = read_since(&store, &saved).await;
     server.restart();
-    announce_again(&store, "after").await;
+    publish_again(&store, "after").await;
     let whole = vec!["saved".to_owned(), "after".to_owned()];
-    let (said, lost, now_read) = read_since(&store, &read).await;
-    assert_eq!((said, lost), (whole, true));
+    let (texts, lost, now_read) = read_since(&store, &read).await;
+    assert_eq!((texts, lost), (whole, true));
     assert_eq!(now_read.epoch, read.epoch);
-    // Who had not read what was lost has lost nothing.
-    let (said, lost, _) = read_since(&store, &saved).await;
-    assert_eq!((said, lost), (vec!["after".to_owned()], false));
+    // A reader that had not read the lost entries has lost nothing.
+    let (texts, lost, _) = read_since(&store, &saved).await;
+    assert_eq!((texts, lost), (vec!["after".to_owned()], false));
 }
 
 #[tokio::test]
-async fn a_part_that_is_gone_is_a_memory_that_is_gone() {
+async fn missing_key_is_data_loss() {
     let server = RedisServer::start();
     let store = store(&at(&server));
     for (key, left) in [("items", vec![]), ("state", vec!["a".to_owned()])] {
@@ -93,8 +93,8 @@ async fn a_part_that_is_gone_is_a_memory_that_is_gone() {
         publish(&store, "a").await;
         let (_, _, read) = read_since(&store, &Cursor::default()).await;
         server.command(&["DEL", &format!("doorward:test:{{feed}}:{key}")]);
-        let (said, lost, again) = read_since(&store, &read).await;
-        assert_eq!((said, lost), (left, true), "{key}");
+        let (texts, lost, again) = read_since(&store, &read).await;
+        assert_eq!((texts, lost), (left, true), "{key}");
         assert_eq!(
             read_since(&store, &again).await,
             (Vec::new(), false, again),
@@ -104,7 +104,7 @@ async fn a_part_that_is_gone_is_a_memory_that_is_gone() {
 }
 
 #[tokio::test]
-async fn what_no_session_can_outlive_is_trimmed_and_nobody_takes_that_for_a_loss() {
+async fn trimming_is_not_data_loss() {
     let server = RedisServer::start();
     let store = store(&at(&server));
     let stream = "doorward:test:{feed}:items";
@@ -116,42 +116,42 @@ async fn what_no_session_can_outlive_is_trimmed_and_nobody_takes_that_for_a_loss
     old("5-1", "ancient");
     let (_, _, read) = read_since(&store, &Cursor::default()).await;
     old("5-2", "old");
-    let (said, lost, _) = read_since(&store, &read).await;
-    assert_eq!((said, lost), (vec!["old".to_owned()], false));
+    let (texts, lost, _) = read_since(&store, &read).await;
+    assert_eq!((texts, lost), (vec!["old".to_owned()], false));
     publish(&store, "new").await;
     assert_eq!(server.command(&["XLEN", stream]), "1");
-    let (said, lost, _) = read_since(&store, &read).await;
-    assert_eq!((said, lost), (vec!["new".to_owned()], false));
+    let (texts, lost, _) = read_since(&store, &read).await;
+    assert_eq!((texts, lost), (vec!["new".to_owned()], false));
 }
 
 #[tokio::test]
-async fn the_feed_is_bounded() {
+async fn log_is_bounded() {
     let server = RedisServer::start();
-    let limits = FeedLimits {
-        max_items: 3,
+    let limits = LogLimits {
+        max_entries: 3,
         ..LIMITS
     };
     let store = Redis::new(&at(&server), "test", 64, limits).unwrap();
     for text in ["a", "b", "c"] {
         publish(&store, text).await;
     }
-    let item = |length| LogEntry {
+    let entry = |length| LogEntry {
         value: vec![b'x'; length].into(),
         ends_at: LATER,
     };
-    assert_eq!(store.publish(item(1), NOW).await, Err(StoreError::Full));
+    assert_eq!(store.publish(entry(1), NOW).await, Err(StoreError::Full));
     let (_, _, read) = read_since(&store, &Cursor::default()).await;
-    store.compact(&read, vec![item(1)], NOW).await.unwrap();
+    store.compact(&read, vec![entry(1)], NOW).await.unwrap();
     publish(&store, "d").await;
     assert_eq!(read_since(&store, &read).await.0, ["x", "d"]);
     assert_eq!(
-        store.publish(item(1_000_000), NOW).await,
+        store.publish(entry(1_000_000), NOW).await,
         Err(StoreError::Full)
     );
 }
 
 #[tokio::test]
-async fn what_is_no_item_is_passed_over() {
+async fn invalid_entries_are_skipped() {
     let server = RedisServer::start();
     let store = store(&at(&server));
     let stream = "doorward:test:{feed}:items";
@@ -162,8 +162,8 @@ async fn what_is_no_item_is_passed_over() {
     server.command(&["XADD", stream, "*", "i", &huge]);
     server.command(&["XADD", stream, "*", "some", "thing", "i", "else"]);
     publish(&store, "b").await;
-    let (said, lost, read) = read_since(&store, &Cursor::default()).await;
-    assert_eq!((said, lost), (vec!["a".to_owned(), "b".to_owned()], false));
+    let (texts, lost, read) = read_since(&store, &Cursor::default()).await;
+    assert_eq!((texts, lost), (vec!["a".to_owned(), "b".to_owned()], false));
     assert_eq!(read_since(&store, &read).await, (Vec::new(), false, read));
     server.command(&["SET", stream, "no stream"]);
     let answer = store.read_since(&Cursor::default(), NOW).await;
@@ -171,7 +171,7 @@ async fn what_is_no_item_is_passed_over() {
 }
 
 #[tokio::test]
-async fn the_replica_that_a_sentinel_makes_the_master_is_found() {
+async fn failover_to_the_new_master_is_followed() {
     let server = RedisServer::start();
     let replica = server.start_replica();
     let sentinel = server.start_sentinel("login-store");
@@ -209,6 +209,6 @@ async fn the_replica_that_a_sentinel_makes_the_master_is_found() {
     written.await;
     let kept = eventually(async || store.get("a", NOW).await).await;
     assert_eq!(kept, Some(Bytes::from_static(b"1")));
-    announce_again(&store, "2").await;
+    publish_again(&store, "2").await;
     assert_eq!(read_since(&store, &read).await.0, ["2"]);
 }
