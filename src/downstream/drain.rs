@@ -61,9 +61,9 @@ impl Drain {
         let _ = self.started.wait_for(|started| *started).await;
     }
 
-    /// Whether draining has started.
+    /// Whether draining has started. A dropped trigger counts as a start.
     pub fn has_started(&self) -> bool {
-        *self.started.borrow()
+        *self.started.borrow() || self.started.has_changed().is_err()
     }
 
     /// Whether draining was announced. A plain atomic load, cheap enough for every response.

@@ -7,8 +7,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::super::ListenerSettings;
+use super::super::{ListenerSettings, drain};
 use super::support::{read_until_idle, start};
+
+#[test]
+fn dropped_trigger_starts_the_drain() {
+    let (trigger, drain) = drain();
+    trigger.announce();
+    assert!(!drain.has_started());
+    drop(trigger);
+    assert!(drain.has_started());
+}
 
 #[tokio::test]
 async fn drain_finishes_responses_and_closes_idle_connections() {
