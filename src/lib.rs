@@ -11,7 +11,7 @@
 //! 3  oidc  store  upstream               clients of external systems
 //! 2  policy  session                     pure: decisions, session validity
 //! 1  identity                            pure: claims, identity headers, return targets
-//! 0  telemetry  types                    used by every layer
+//! 0  telemetry  types  lock             used by every layer
 //! ```
 
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod config;
 pub mod demo;
 pub mod downstream;
 pub mod identity;
+mod lock;
 pub mod oidc;
 pub mod policy;
 pub mod proxy;

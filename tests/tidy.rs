@@ -30,7 +30,7 @@ use source::{File, code, lines_without_tests, repository, test_files};
 
 /// Layers, lowest first. A module may import from its own layer and from those below it.
 const LAYERS: [&[&str]; 9] = [
-    &["types", "telemetry"],
+    &["types", "telemetry", "lock"],
     &["identity"],
     &["session"],
     &["policy"],
@@ -169,15 +169,9 @@ const MAX_LINES: usize = 500;
 const MAX_LINES_WITH_TESTS: usize = 600;
 
 /// Folders with import cycles that are still to be removed.
-const PENDING_CYCLES: [&str; 4] = [
-    "src/auth/:",
-    "src/oidc/:",
-    "src/upstream/:",
-    "src/upstream/http2/:",
-];
+const PENDING_CYCLES: [&str; 3] = ["src/oidc/:", "src/upstream/:", "src/upstream/http2/:"];
 /// Files and folders with banned phrases that are still to be reworded.
-const PENDING_PROSE: [&str; 6] = [
-    "src/auth/",
+const PENDING_PROSE: [&str; 5] = [
     "src/identity/",
     "src/oidc/",
     "src/policy/",

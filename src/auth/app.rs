@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::bearer::BearerAuth;
-use crate::auth::bearer::dpop::NonceField;
-use crate::auth::logout::command::SealedRevocationCommand;
-use crate::auth::logout::replication::SealedRevocationEvent;
+use super::purposes::{DpopNonce, SealedRevocationCommand, SealedRevocationEvent};
+use crate::oidc::presented_token::{PresentedToken, TokenSubject};
 use crate::oidc::{ClientSettings, Provider};
 use crate::policy::app::App;
 use crate::session::attempt::{AttemptCookie, StateParameter};
@@ -34,6 +32,27 @@ pub struct AppAuth {
     pub revocations: Revocations,
     /// How access tokens are verified, if it accepts any.
     pub bearer: Option<BearerAuth>,
+}
+
+/// How access tokens are verified at one app.
+pub struct BearerAuth {
+    /// The accepted issuers of JWTs.
+    pub providers: Vec<Arc<Provider>>,
+    /// Accepted `aud` values. A token must have one of them.
+    pub audiences: Vec<String>,
+    /// Introspection of opaque tokens. `None`: they are rejected.
+    pub introspection: Option<IntrospectionSettings>,
+    /// Whether DPoP proofs must carry a server nonce.
+    pub dpop_nonce: bool,
+}
+
+/// How introspection results are cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntrospectionSettings {
+    /// How long a result is valid.
+    pub lifetime: Duration,
+    /// The maximum number of cached results.
+    pub max_tokens: usize,
 }
 
 /// How the sessions of an app are handled.
@@ -101,15 +120,15 @@ pub struct Seals {
     /// Known devices.
     pub device: Seal<DeviceToken>,
     /// The user of the last session.
-    pub user: Seal<LastUserCookie>,
+    pub last_user: Seal<LastUserCookie>,
     /// Preserved POSTs in the store.
-    pub form: Seal<StoredPost>,
+    pub preserved_post: Seal<StoredPost>,
     /// Revocation commands of an operator.
-    pub order: Seal<SealedRevocationCommand>,
+    pub revocation_command: Seal<SealedRevocationCommand>,
     /// Revocation events between replicas.
-    pub word: Seal<SealedRevocationEvent>,
+    pub revocation_event: Seal<SealedRevocationEvent>,
     /// DPoP nonces.
-    pub nonce: Seal<NonceField>,
+    pub dpop_nonce: Seal<DpopNonce>,
 }
 
 impl AppAuth {
@@ -138,11 +157,11 @@ impl AppAuth {
             native_access: Seal::new(Arc::clone(ring), &binding),
             native_refresh: Seal::new(Arc::clone(ring), &binding),
             device: Seal::new(Arc::clone(ring), &binding),
-            user: Seal::new(Arc::clone(ring), &binding),
-            form: Seal::new(Arc::clone(ring), &binding),
-            order: Seal::new(Arc::clone(ring), &binding),
-            word: Seal::new(Arc::clone(ring), &binding),
-            nonce: Seal::new(Arc::clone(ring), &binding),
+            last_user: Seal::new(Arc::clone(ring), &binding),
+            preserved_post: Seal::new(Arc::clone(ring), &binding),
+            revocation_command: Seal::new(Arc::clone(ring), &binding),
+            revocation_event: Seal::new(Arc::clone(ring), &binding),
+            dpop_nonce: Seal::new(Arc::clone(ring), &binding),
         };
         let revocations = Revocations::new(max_revoked);
         Self {
@@ -158,10 +177,20 @@ impl AppAuth {
 
     /// The same app with bearer authentication.
     #[must_use]
-    pub fn taking_tokens(self, bearer: BearerAuth) -> Self {
+    pub fn with_bearer(self, bearer: BearerAuth) -> Self {
         Self {
             bearer: Some(bearer),
             ..self
+        }
+    }
+    /// Whether the provider registers the user of a token for this app.
+    pub(in crate::auth) fn admits(&self, provider: &Provider, token: &PresentedToken) -> bool {
+        match token.holder() {
+            TokenSubject::Person(_) => provider
+                .settings()
+                .dialect
+                .admits(&self.client.client_id, token.claims()),
+            TokenSubject::Client(_) => true,
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::{ConfigArgs, Exit, Output, count, fail};
 use crate::admin::REVOKE_PATH;
-use crate::auth::logout::command::RevocationTarget;
+use crate::auth::revocation::command::RevocationTarget;
 use crate::config::Config;
 use crate::server;
 use crate::types::net::ListenAddr;
@@ -130,7 +130,8 @@ fn seal(
         return Err(format!("unknown app `{app}`"));
     }
     let messages = selected.iter().map(|app| {
-        app.order(target, now)
+        target
+            .sealed_commands(app, now)
             .ok_or("the random number generator failed")
     });
     Ok(SealedCommand {

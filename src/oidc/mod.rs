@@ -28,7 +28,7 @@ pub mod provider;
 pub mod settings;
 mod skew;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod token;
 pub mod verified;
 

@@ -29,7 +29,7 @@ pub(super) fn b64(bytes: impl AsRef<[u8]>) -> String {
 }
 
 /// A private key with a `kid`.
-pub(super) struct Signer {
+pub(crate) struct Signer {
     pub(super) kid: String,
     pub(super) algorithm: Algorithm,
     key: PrivateKey,
@@ -62,12 +62,12 @@ impl Signer {
         }
     }
 
-    pub(super) fn es256(kid: &str) -> Self {
+    pub(crate) fn es256(kid: &str) -> Self {
         Self::new(kid, Algorithm::Es256)
     }
 
     /// The public half, without `alg` and `use`.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         match &self.key {
             PrivateKey::Rsa(key) => {
                 let public = RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
@@ -89,7 +89,7 @@ impl Signer {
         json!({"alg": self.algorithm.name(), "kid": self.kid, "typ": "JWT"})
     }
 
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         self.sign_raw(&self.header().to_string(), &claims.to_string())
     }
 
@@ -126,7 +126,7 @@ fn one_rsa_key() -> &'static RsaKeyPair {
     KEY.get_or_init(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
 }
 
-pub(super) fn jwks(keys: &[Value]) -> String {
+pub(crate) fn jwks(keys: &[Value]) -> String {
     json!({"keys": keys}).to_string()
 }
 
@@ -167,14 +167,14 @@ pub(super) fn with(base: &Value, name: &str, value: Option<Value>) -> Value {
 
 /// A request as the fake provider saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub(super) path: String,
-    pub(super) head: String,
-    pub(super) body: String,
+pub(crate) struct Seen {
+    pub(crate) path: String,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// What the fake provider does about a request.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// A status and a JSON body.
     Json(u16, String),
     /// These bytes, then the end of the connection.
@@ -186,14 +186,14 @@ pub(super) enum Reply {
 type Answer = dyn Fn(&Seen) -> Reply + Send + Sync;
 
 /// A server on a free port of this machine, that shuts when dropped.
-pub(super) struct FakeProvider {
-    pub(super) address: SocketAddr,
+pub(crate) struct FakeProvider {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl FakeProvider {
-    pub(super) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::listen(None, Arc::new(answer)).await
     }
 
@@ -233,7 +233,7 @@ impl FakeProvider {
     }
 
     /// How many requests came for `path`.
-    pub(super) fn count(&self, path: &str) -> usize {
+    pub(crate) fn count(&self, path: &str) -> usize {
         self.seen
             .lock()
             .unwrap()
@@ -243,7 +243,7 @@ impl FakeProvider {
     }
 
     /// The last request for `path`.
-    pub(super) fn last(&self, path: &str) -> Seen {
+    pub(crate) fn last(&self, path: &str) -> Seen {
         self.seen
             .lock()
             .unwrap()

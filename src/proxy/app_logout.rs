@@ -48,7 +48,7 @@ impl Proxy {
                     "timed_out"
                 }
             };
-            self.auth.observe_app_logout(app_ref, outcome);
+            self.auth.record_app_logout(app_ref, outcome);
         }
         set_cookies.extend(app_logout.cookies.iter().cloned());
         set_cookies

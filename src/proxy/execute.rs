@@ -149,11 +149,13 @@ impl Proxy {
             .upstreams
             .get(app_ref.index)
             .ok_or(UpstreamError::NotForwardable("its app"))?;
-        let by_session = permit.session().map(|live| self.auth.holds(app_ref, live));
+        let by_session = permit
+            .session()
+            .map(|live| self.auth.sessions.validity_check(app_ref, live));
         let validity = by_session.or_else(|| {
             permit
                 .token()
-                .map(|live| self.auth.token_holds(app_ref, live))
+                .map(|live| self.auth.bearer.validity_check(app_ref, live))
         });
         record.upstream_started();
         let response = upstream::forward(upstream, permit, parts, body, validity.as_ref()).await;
@@ -193,7 +195,7 @@ impl Proxy {
         if let Reason::PostNotPreserved(_, error) = refusal.reason
             && let Some(app_ref) = refusal.app_ref
         {
-            self.auth.post_not_preserved(app_ref, error);
+            self.auth.post_replay.record_not_preserved(app_ref, error);
         }
         self.responder.refusal(refusal, request_id)
     }

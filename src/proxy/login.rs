@@ -6,12 +6,12 @@ use super::Proxy;
 use super::context::RequestContext;
 use super::request_id::RequestId;
 use super::responder::TaggedResponse;
-use crate::auth::login::callback::{LoginFailure, LoginOutcome};
+use crate::auth::login::callback::{CallbackRequest, FailedLogin, LoginOutcome};
+use crate::auth::login::{LoginFailure, LoginLoop};
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::Caller;
 use crate::policy::route::AppRef;
-use crate::session::login_loop::LoginLoopCause;
 use crate::session::validity::NoSessionReason;
 
 impl Proxy {
@@ -26,16 +26,11 @@ impl Proxy {
         let hints = context.transport_hints(app_ref);
         let cookies = context.cookies;
         let request_id = context.request_id();
-        if let Some((cause, set_cookies)) = self.auth.login_loop(app_ref, cookies, reason, hints) {
-            return self
-                .redirect_loop_page(app_ref, cause, return_to, request_id)
-                .with_cookies(set_cookies);
+        let login = &self.auth.login;
+        if let Some(login_loop) = login.detect_loop(app_ref, cookies, reason, hints) {
+            return self.login_loop_page(app_ref, login_loop, return_to, request_id);
         }
-        match self
-            .auth
-            .start_login(app_ref, cookies, return_to, hints)
-            .await
-        {
+        match login.start(app_ref, cookies, return_to, hints).await {
             Ok(start) => self
                 .responder
                 .redirect(StatusCode::FOUND, &start.location, "start_login")
@@ -54,13 +49,14 @@ impl Proxy {
         caller: &Caller,
         context: RequestContext<'_>,
     ) -> TaggedResponse {
-        let query = context.info.target.query().unwrap_or_default();
-        let hints = context.transport_hints(app_ref);
-        let outcome = self
-            .auth
-            .finish_login(app_ref, query, context.cookies, caller, hints)
-            .await;
-        let app_cookies = if outcome.is_of_another_person() {
+        let request = CallbackRequest {
+            query: context.info.target.query().unwrap_or_default(),
+            cookies: context.cookies,
+            caller,
+            hints: context.transport_hints(app_ref),
+        };
+        let outcome = self.auth.login.finish(app_ref, request).await;
+        let app_cookies = if outcome.user_switched() {
             self.logout_app(app_ref, context.info, &context.parts.headers)
                 .await
         } else {
@@ -78,26 +74,28 @@ impl Proxy {
         code: &'static str,
         context: &RequestContext<'_>,
     ) -> TaggedResponse {
-        match self.auth.sent_back(app_ref, context.cookies, return_to) {
+        let login = &self.auth.login;
+        match login.send_back(app_ref, context.cookies, return_to) {
             Ok(set_cookies) => self
                 .redirect_back(app_ref, return_to, code)
                 .with_cookies(set_cookies),
-            Err((cause, set_cookies)) => self
-                .redirect_loop_page(app_ref, cause, return_to, context.request_id())
-                .with_cookies(set_cookies),
+            Err(login_loop) => {
+                self.login_loop_page(app_ref, login_loop, return_to, context.request_id())
+            }
         }
     }
 
-    pub(super) fn redirect_loop_page(
+    pub(super) fn login_loop_page(
         &self,
         app_ref: AppRef<'_>,
-        cause: LoginLoopCause,
+        login_loop: LoginLoop,
         return_to: &ReturnTo,
         request_id: RequestId,
     ) -> TaggedResponse {
-        let failure = LoginFailure::Loop(cause);
+        let failure = LoginFailure::Loop(login_loop.cause);
         self.responder
             .login_failed(app_ref.app, &failure, return_to, request_id)
+            .with_cookies(login_loop.set_cookies)
     }
 
     fn login_finished(
@@ -114,14 +112,21 @@ impl Proxy {
             } => self
                 .redirect_back(app_ref, &return_to, "signed_in")
                 .with_cookies(set_cookies),
-            LoginOutcome::AlreadySignedIn(return_to, set_cookies) => self
+            LoginOutcome::AlreadySignedIn {
+                return_to,
+                set_cookies,
+            } => self
                 .redirect_back(app_ref, &return_to, "already_signed_in")
                 .with_cookies(set_cookies),
             LoginOutcome::Restarted(start) => self
                 .responder
                 .redirect(StatusCode::FOUND, &start.location, "login_restarted")
                 .with_cookies(start.set_cookies),
-            LoginOutcome::Failed(failure, set_cookies, return_to) => {
+            LoginOutcome::Failed(FailedLogin {
+                failure,
+                set_cookies,
+                return_to,
+            }) => {
                 tracing::warn!(app = %app_ref.app.name, %request_id, code = failure.code(), "login_page_shown");
                 self.responder
                     .login_failed(app_ref.app, &failure, &return_to, request_id)

@@ -11,7 +11,7 @@ use super::responder::TaggedResponse;
 use crate::auth::logout::back_channel::BackchannelLogoutError;
 use crate::auth::logout::front_channel::FRONT_CHANNEL;
 use crate::auth::logout::rp_initiated::NOT_TOLD;
-use crate::auth::logout::webhook::{Received, WebhookError};
+use crate::auth::logout::webhook::{WebhookError, WebhookOutcome};
 use crate::auth::session::cookies::SetCookieHeaders;
 use crate::policy::route::AppRef;
 use crate::types::body::Body;
@@ -35,7 +35,7 @@ impl Proxy {
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let (outcome, app_cookies) = tokio::join!(
-            self.auth.logout(app_ref, context.cookies),
+            self.auth.logout.log_out(app_ref, context.cookies),
             self.logout_app(app_ref, context.info, &context.parts.headers)
         );
         self.responder
@@ -51,7 +51,7 @@ impl Proxy {
         context: &RequestContext<'_>,
     ) -> TaggedResponse {
         let provider_may_remember = context.info.target.query() == Some(NOT_TOLD)
-            || !self.auth.can_end_provider_session(app_ref);
+            || !self.auth.logout.can_end_provider_session(app_ref);
         self.responder
             .signed_out(app_ref.app, provider_may_remember, code)
     }
@@ -63,7 +63,7 @@ impl Proxy {
         body: Body,
     ) -> TaggedResponse {
         let revoked = match form_field(body, "logout_token").await {
-            Some(token) => self.auth.backchannel_logout(app_ref, token).await,
+            Some(token) => self.auth.backchannel_logout.log_out(app_ref, token).await,
             None => Err(BackchannelLogoutError::Rejected("logout_token_missing")),
         };
         self.responder.backchannel(revoked, code)
@@ -77,7 +77,8 @@ impl Proxy {
         let query = context.info.target.query().unwrap_or_default();
         let outcome = self
             .auth
-            .frontchannel_logout(app_ref, query, context.cookies);
+            .frontchannel_logout
+            .log_out(app_ref, query, context.cookies);
         let app_cookies = if outcome.outcome == FRONT_CHANNEL {
             self.logout_app(app_ref, context.info, &context.parts.headers)
                 .await
@@ -96,7 +97,7 @@ impl Proxy {
         context: RequestContext<'_>,
     ) -> TaggedResponse {
         let received = self.verify_webhook(app_ref, context).await;
-        self.auth.webhook_received(app_ref, &received);
+        self.auth.webhooks.record(app_ref, &received);
         self.responder.webhook(&received, code)
     }
 
@@ -105,13 +106,14 @@ impl Proxy {
         &self,
         app_ref: AppRef<'_>,
         context: RequestContext<'_>,
-    ) -> Result<Received, WebhookError> {
+    ) -> Result<WebhookOutcome, WebhookError> {
         let headers = &context.parts.headers;
-        let sender = self.auth.webhook_sender(app_ref, headers).await?;
+        let webhooks = &self.auth.webhooks;
+        let sender = webhooks.verify_sender(app_ref, headers).await?;
         let body = read_body_limited(context.body, EVENT_LIMITS)
             .await
-            .map_err(|_| WebhookError::InvalidRequest)?;
-        self.auth.receive_webhook(app_ref, &sender, &body).await
+            .map_err(|_| WebhookError::Unreadable)?;
+        webhooks.receive(app_ref, &sender, &body).await
     }
 }
 

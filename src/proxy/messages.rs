@@ -1,7 +1,7 @@
 //! Words for people, one set for each reason: what happened, and what they can do. The stable code of the reason
 //! goes into the log, the metric and the page alike.
 
-use crate::auth::login::callback::LoginFailure;
+use crate::auth::login::LoginFailure;
 use crate::auth::session::cookies::CookieWriteError;
 use crate::policy::app::App;
 use crate::policy::decide::Reason;
@@ -140,17 +140,17 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> ErrorText {
     const AGAIN: &str = "Please try to log in again.";
     const TELL: &str = "Please tell the people who run this site, with the request ID below.";
     match failure {
-        LoginFailure::Malformed(_) | LoginFailure::ForeignState => text(
+        LoginFailure::Malformed(_) | LoginFailure::StateInvalid => text(
             "This login cannot be finished",
             "What came back from the login page does not belong to a login that was begun here.",
             AGAIN,
         ),
-        LoginFailure::AttemptLost => text(
+        LoginFailure::CookieMissing => text(
             "Your browser did not send the login's cookie",
             "The login was tried twice, and both times the cookie that belongs to it did not come back.",
             "Allow cookies for this site, and make sure that its address begins as it should. Then try again.",
         ),
-        LoginFailure::OtherBrowser => text(
+        LoginFailure::BrowserMismatch => text(
             "This login was begun elsewhere",
             "The login was begun in another browser or window, so it cannot be finished in this one.",
             AGAIN,
@@ -170,7 +170,7 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> ErrorText {
             "The answer of the login page was used already. It counts once only.",
             AGAIN,
         ),
-        LoginFailure::CodeUnknown | LoginFailure::CodeRefused(_) => text(
+        LoginFailure::CodeRejected | LoginFailure::CodeNotRedeemed(_) => text(
             "The login could not be finished",
             "The login service did not confirm the login.",
             AGAIN,
@@ -180,12 +180,12 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> ErrorText {
             "The login service knows you, but you are not registered for this site.",
             "If you think that you should be, ask the people who run this site.",
         ),
-        LoginFailure::TokensRefused(_) => text(
+        LoginFailure::TokensRejected(_) => text(
             "The login could not be verified",
             "What the login service says about you did not pass the checks of this site.",
             TELL,
         ),
-        LoginFailure::EndedAtOnce => text(
+        LoginFailure::SessionRevoked => text(
             "You were logged out",
             "Your sessions on this site were ended at the very moment of this login.",
             AGAIN,
@@ -195,7 +195,7 @@ pub(super) const fn of_login_failure(failure: &LoginFailure) -> ErrorText {
             "What the login service says about you is more than a browser can keep for this site.",
             TELL,
         ),
-        LoginFailure::ClockOff(_) => text(
+        LoginFailure::ClockSkew(_) => text(
             "A clock is wrong",
             "What the login service says about you is over already, or not valid yet, by the clock of this site.",
             TELL,
@@ -265,18 +265,18 @@ pub(super) fn detail_of_login_failure(failure: &LoginFailure, app: &App) -> Opti
         }
         LoginFailure::TooLarge(CookieWriteError::Unsealed)
         | LoginFailure::Malformed(_)
-        | LoginFailure::ForeignState
-        | LoginFailure::AttemptLost
-        | LoginFailure::OtherBrowser
+        | LoginFailure::StateInvalid
+        | LoginFailure::CookieMissing
+        | LoginFailure::BrowserMismatch
         | LoginFailure::AttemptExpired
         | LoginFailure::Declined { .. }
         | LoginFailure::Replayed
-        | LoginFailure::CodeUnknown
-        | LoginFailure::CodeRefused(_)
-        | LoginFailure::TokensRefused(_)
-        | LoginFailure::EndedAtOnce
+        | LoginFailure::CodeRejected
+        | LoginFailure::CodeNotRedeemed(_)
+        | LoginFailure::TokensRejected(_)
+        | LoginFailure::SessionRevoked
         | LoginFailure::NotRegistered
-        | LoginFailure::ClockOff(_)
+        | LoginFailure::ClockSkew(_)
         | LoginFailure::Loop(_)
         | LoginFailure::Unavailable(_) => None,
     }

@@ -22,9 +22,11 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 
 use crate::auth::Auth;
-use crate::auth::bearer::{PresentedBearer, TokenCache};
-use crate::auth::native::Proving;
-use crate::auth::session::authenticate::{Authentication, SessionCache};
+use crate::auth::bearer::authenticate::{PresentedBearer, TokenCache};
+use crate::auth::bearer::dpop::DpopTarget;
+use crate::auth::session::authentication::Authentication;
+use crate::auth::session::open::SessionCache;
+use crate::auth::session::writer::UpdateTarget;
 use crate::identity::credentials::Credentials;
 use crate::policy::canonical::canonical;
 use crate::policy::client_address::TrustedProxies;
@@ -117,7 +119,7 @@ impl Proxy {
                     body,
                 },
                 Some(app_ref) => {
-                    let reads = self.auth.post_replay_reads();
+                    let reads = self.auth.post_replay.replay_checks();
                     match Box::pin(post_replay::read_replay_request(reads, body)).await {
                         Ok(replay_body) => replay_body,
                         Err(error) => {
@@ -169,16 +171,20 @@ impl Proxy {
                 dpop_nonce: nonce,
                 ..ResponseUpdate::default()
             },
-            Some(app_ref) => ResponseUpdate {
-                tokens: self.auth.native_token_headers(app_ref, (&update, at)),
-                set_cookies: self.auth.set_cookie_headers(
+            Some(app_ref) => {
+                let native = &self.auth.native.authenticator;
+                let target = UpdateTarget {
                     app_ref,
-                    (update, at),
-                    &cookies,
+                    request_cookies: &cookies,
+                    authenticated_at: at,
                     counts_as_activity,
-                ),
-                dpop_nonce: nonce,
-            },
+                };
+                ResponseUpdate {
+                    tokens: native.token_headers(app_ref, &update, at),
+                    set_cookies: self.auth.session_writer.set_cookie_headers(update, target),
+                    dpop_nonce: nonce,
+                }
+            }
         };
         record.close(response.apply(response_update))
     }
@@ -199,20 +205,18 @@ impl Proxy {
         } else {
             const { &RequestCookies::none() }
         };
-        let proving = Proving {
-            method: info.method.as_str(),
-            path: info.target.path(),
-            headers,
-        };
+        let target = dpop_target(info, headers);
         let mode = route.resume_mode(headers);
         let mut authentication = self
             .auth
-            .resume(app_ref, proving, cookies, mode, &self.sessions)
+            .authenticate(app_ref, target, cookies, mode, &self.sessions)
             .await;
         if let Ok(Caller::Anonymous(_)) = authentication.caller
             && let Some(bearer) = presented_bearer(info, route, headers)
         {
-            let by_token = Box::pin(self.auth.by_token(app_ref, bearer, &self.tokens)).await;
+            let authenticator = &self.auth.bearer;
+            let by_token = authenticator.authenticate(app_ref, bearer, &self.tokens);
+            let by_token = Box::pin(by_token).await;
             authentication.caller = by_token.caller;
             authentication.nonce = by_token.nonce;
         }
@@ -233,8 +237,16 @@ fn presented_bearer<'r>(
     };
     Some(PresentedBearer {
         credentials: Credentials::read(headers)?,
-        headers,
-        info,
+        target: dpop_target(info, headers),
         may_wait,
     })
+}
+
+/// The request that a DPoP proof must match.
+fn dpop_target<'r>(info: &'r RequestInfo, headers: &'r HeaderMap) -> DpopTarget<'r> {
+    DpopTarget {
+        method: info.method.as_str(),
+        path: info.target.path(),
+        headers,
+    }
 }

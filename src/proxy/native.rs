@@ -8,7 +8,8 @@ use super::Proxy;
 use super::context::RequestContext;
 use super::request_body::{BodyLimits, read_body_limited};
 use super::responder::TaggedResponse;
-use crate::auth::native::Proving;
+use crate::auth::bearer::dpop::DpopTarget;
+use crate::auth::native::login::NativeLoginRequest;
 use crate::policy::native::{Native, NativeCall};
 use crate::policy::native_request::{Head, LogoutRequest, Mode, NativeRequest};
 use crate::policy::route::AppRef;
@@ -76,10 +77,10 @@ impl Proxy {
         };
         drop(body);
         let address = context.info.address.client;
-        let path = context.info.target.path();
-        let proving = Proving {
+        let flows = &self.auth.native;
+        let target = DpopTarget {
             method: context.info.method.as_str(),
-            path,
+            path: context.info.target.path(),
             headers: &context.parts.headers,
         };
         let outcome = match request {
@@ -90,19 +91,27 @@ impl Proxy {
             NativeRequest::Logout(LogoutRequest::OfCookies) if origin.is_some() => {
                 return responder.cross_site(app_ref.app, request_id);
             }
-            NativeRequest::Login(login) => {
-                self.auth
-                    .native_login(*app_ref, native, login, address, context.cookies, proving)
-                    .await
+            NativeRequest::Login(credentials) => {
+                let request = NativeLoginRequest {
+                    app_ref: *app_ref,
+                    native,
+                    credentials,
+                    address,
+                    cookies: context.cookies,
+                    target,
+                };
+                flows.login.log_in(request).await
             }
             NativeRequest::Refresh(request) => {
-                self.auth
-                    .native_refresh(*app_ref, native, request, address, proving)
+                let refresh = &flows.refresh;
+                refresh
+                    .refresh(*app_ref, native, request, address, target)
                     .await
             }
             NativeRequest::Logout(request) => {
-                self.auth
-                    .native_logout(*app_ref, native, request, context.cookies)
+                let logout = &flows.logout;
+                logout
+                    .log_out(*app_ref, native, request, context.cookies)
                     .await
             }
         };

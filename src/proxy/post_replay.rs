@@ -17,7 +17,7 @@ use super::context::RequestContext;
 use super::request_body::{BodyLimits, ReadBodyError, read_body_limited};
 use super::request_id::RequestId;
 use super::responder::{ReplayPrompt, TaggedResponse};
-use crate::auth::post_replay::{PostReservation, PostUnavailable, SubmittedPost};
+use crate::auth::post_replay::{LoadedPost, PostReservation, PostUnavailable, SubmittedPost};
 use crate::identity::post_id::{PostId, REPLAY_BODY_LEN};
 use crate::identity::return_to::ReturnTo;
 use crate::policy::decide::{Permit, Reason, Refusal};
@@ -98,19 +98,18 @@ impl Proxy {
     ) -> TaggedResponse {
         let hints = context.transport_hints(app_ref);
         let (info, cookies, request_id) = (context.info, context.cookies, context.request_id());
-        if let Some((cause, set_cookies)) = self.auth.login_loop(app_ref, cookies, reason, hints) {
-            return self
-                .redirect_loop_page(app_ref, cause, &page, request_id)
-                .with_cookies(set_cookies);
+        let (login, replay) = (&self.auth.login, &self.auth.post_replay);
+        if let Some(login_loop) = login.detect_loop(app_ref, cookies, reason, hints) {
+            return self.login_loop_page(app_ref, login_loop, &page, request_id);
         }
         let not_preserved = |error| {
             let reason = Reason::PostNotPreserved(reason, error);
-            self.auth.post_not_preserved(app_ref, error);
+            replay.record_not_preserved(app_ref, error);
             self.refuse_post(app_ref, info, reason, Some(page.clone()), request_id)
         };
         let already_preserved = context.replayed_post.take();
         let is_new = already_preserved.is_none();
-        let Some(post_id) = already_preserved.or_else(|| self.auth.new_post_id()) else {
+        let Some(post_id) = already_preserved.or_else(|| replay.new_id()) else {
             return not_preserved(PreservePostError::QuotaExceeded);
         };
         let received = if is_new {
@@ -122,11 +121,7 @@ impl Proxy {
             None
         };
         let return_to = ReturnTo::post_replay_page(&app_ref.app.prefix, &post_id);
-        let start = match self
-            .auth
-            .start_login(app_ref, cookies, &return_to, hints)
-            .await
-        {
+        let start = match login.start(app_ref, cookies, &return_to, hints).await {
             Ok(start) => start,
             Err(unavailable) => {
                 return self
@@ -135,10 +130,7 @@ impl Proxy {
             }
         };
         if let Some(ReceivedPost { reservation, post }) = received
-            && let Err(error) = self
-                .auth
-                .preserve_post(app_ref, (reservation, post), &start)
-                .await
+            && let Err(error) = replay.preserve(app_ref, reservation, post, &start).await
         {
             return not_preserved(error);
         }
@@ -162,9 +154,9 @@ impl Proxy {
         let body_len = content_length(headers).ok_or(PreservePostError::LengthUnknown)?;
         let metadata_len =
             target.len() + content_type.len() + referer.as_ref().map_or(0, String::len);
-        let reservation =
-            self.auth
-                .reserve_post(app_ref, context.cookies, post_id, (body_len, metadata_len))?;
+        let size = body_len.saturating_add(metadata_len);
+        let replay = &self.auth.post_replay;
+        let reservation = replay.reserve(app_ref, context.cookies, post_id, size)?;
         let limits = BodyLimits {
             max_bytes: body_len,
             timeout: PRESERVE_TIMEOUT,
@@ -193,12 +185,9 @@ impl Proxy {
         post_id: &PostId,
         context: RequestContext<'_>,
     ) -> TaggedResponse {
-        match self
-            .auth
-            .load_post(app_ref, context.cookies, live, post_id)
-            .await
-        {
-            Ok((post, age)) => self.responder.replay_post(
+        let replay = &self.auth.post_replay;
+        match replay.load(app_ref, context.cookies, live, post_id).await {
+            Ok(LoadedPost { post, age }) => self.responder.replay_post(
                 app_ref.app,
                 &live.session().identity,
                 &ReplayPrompt {
@@ -223,15 +212,12 @@ impl Proxy {
         let Ok(_in_flight) = self.limiters.acquire_app(app_ref.index).await else {
             return self.app_busy(app_ref, info.client_kind, request_id);
         };
+        let replay = &self.auth.post_replay;
         let claimed = match permit.session() {
             Some(live) => {
-                self.auth
-                    .claim_post(
-                        app_ref,
-                        context.cookies,
-                        live,
-                        (post_id, info.target.as_str()),
-                    )
+                let target = info.target.as_str();
+                replay
+                    .claim(app_ref, context.cookies, live, post_id, target)
                     .await
             }
             // No login was required on a public path, so nothing was preserved there.
@@ -241,8 +227,8 @@ impl Proxy {
             Ok(claimed) => claimed,
             Err(error) => return self.post_unavailable(app_ref, info, error, request_id),
         };
-        set_body_headers(&mut context.parts.headers, claimed.form());
-        let body = Body::full(claimed.form().body.clone());
+        set_body_headers(&mut context.parts.headers, claimed.post());
+        let body = Body::full(claimed.post().body.clone());
         match self
             .send_upstream(&permit, context.parts, body, context.record)
             .await
@@ -256,7 +242,7 @@ impl Proxy {
             }
             Err(error) => {
                 if !error.was_sent() {
-                    self.auth.return_post(claimed).await;
+                    replay.give_back(claimed).await;
                 }
                 self.upstream_failed(app_ref, info, &error, request_id)
             }
@@ -272,7 +258,7 @@ impl Proxy {
     ) -> TaggedResponse {
         let reason = match error {
             PostUnavailable::Gone => Reason::NoPreservedPost,
-            PostUnavailable::OtherPerson => Reason::PostOfAnotherUser,
+            PostUnavailable::OtherUser => Reason::PostOfAnotherUser,
             PostUnavailable::Unavailable(unavailable) => {
                 return self
                     .responder

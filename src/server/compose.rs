@@ -8,10 +8,9 @@ use std::time::Duration;
 use super::StartError;
 use super::observe::{MetricsObserver, NamedLimiters, refresh_gauges};
 use crate::admin::{CommandHandler, GaugeRefresher};
-use crate::auth::app::AppAuth;
-use crate::auth::bearer::introspection::Introspection;
-use crate::auth::bearer::{BearerAuth, TokenCache};
-use crate::auth::session::authenticate::SessionCache;
+use crate::auth::app::{AppAuth, BearerAuth, IntrospectionSettings};
+use crate::auth::bearer::authenticate::TokenCache;
+use crate::auth::session::open::SessionCache;
 use crate::auth::{Auth, Stores};
 use crate::config::{AppConfig, BearerConfig, Config, StoreBackend};
 use crate::identity::identity::HeaderTemplate;
@@ -111,10 +110,10 @@ impl Components {
             let auth = Arc::clone(&auth);
             let sender = sender.clone();
             async move {
-                let cursor = auth.catch_up().await;
+                let cursor = auth.revocations.catch_up().await;
                 // The receiver stops waiting after a while.
                 let _ = sender.send(());
-                auth.listen(cursor).await;
+                auth.revocations.clone().listen(cursor).await;
             }
         });
         if caught_up.recv_timeout(CATCH_UP_TIMEOUT).is_err() {
@@ -252,7 +251,7 @@ pub(super) fn build_apps(
         let max_revoked = config.store.max_revoked;
         let auth = AppAuth::new(app, provider, client, settings.auth, &ring, max_revoked);
         Ok(Arc::new(match bearer {
-            Some(bearer) => auth.taking_tokens(bearer),
+            Some(bearer) => auth.with_bearer(bearer),
             None => auth,
         }))
     });
@@ -288,7 +287,10 @@ fn bearer_auth(
         .collect::<Result<_, _>>()?;
     let introspection = settings
         .introspection
-        .map(|lifetime| Introspection::new(lifetime, config.session_cache_size));
+        .map(|lifetime| IntrospectionSettings {
+            lifetime,
+            max_tokens: config.session_cache_size,
+        });
     Ok(BearerAuth {
         providers,
         audiences: settings.audiences.clone(),
@@ -302,7 +304,8 @@ struct RevocationHandler(Arc<Auth>);
 impl CommandHandler for RevocationHandler {
     fn apply(&self, message: &str) -> Result<usize, String> {
         self.0
-            .apply_command(message)
+            .revocation_commands
+            .apply(message)
             .map_err(|error| error.to_string())
     }
 }

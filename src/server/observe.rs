@@ -106,15 +106,21 @@ pub(super) fn refresh_gauges(
     metrics
         .log_events_dropped
         .inc_by(log::dropped_events().saturating_sub(counted));
-    let (entries, revoked) = auth.remembered();
-    metrics.store_entries.set(gauge_value(entries));
-    metrics.revoked_sessions.set(gauge_value(revoked));
-    let (posts, bytes) = auth.preserved_posts();
-    metrics.preserved_posts.set(gauge_value(posts));
-    metrics.preserved_post_bytes.set(gauge_value(bytes));
+    let holdings = auth.holdings();
+    metrics
+        .store_entries
+        .set(gauge_value(holdings.store_entries));
+    metrics
+        .revoked_sessions
+        .set(gauge_value(holdings.revocations));
+    let preserved = auth.post_replay.usage();
+    metrics.preserved_posts.set(gauge_value(preserved.posts));
+    metrics
+        .preserved_post_bytes
+        .set(gauge_value(preserved.bytes));
     metrics
         .introspected_tokens
-        .set(gauge_value(auth.introspected_tokens()));
+        .set(gauge_value(auth.bearer.cached_introspections()));
     for provider in providers {
         let name = [provider.settings().name.as_str()];
         if let Some(skew) = provider.clock_skew() {

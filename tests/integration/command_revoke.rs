@@ -1,6 +1,6 @@
 //! `doorward revoke`: an operator revokes sessions; the deployment's key authenticates the command.
 
-use doorward::auth::logout::command::RevocationTarget;
+use doorward::auth::revocation::command::RevocationTarget;
 use doorward::server;
 use doorward::types::oauth::Subject;
 
@@ -69,12 +69,9 @@ async fn forged_or_stale_command_ends_nothing() {
             .iter()
             .find(|app| app.app.name.as_str() == "store")
             .expect("the store");
-        store
-            .order(
-                &RevocationTarget::Subject(Subject::new("alice-id")),
-                doorward.now(),
-            )
-            .expect("an order")
+        RevocationTarget::Subject(Subject::new("alice-id"))
+            .sealed_commands(store, doorward.now())
+            .expect("a command")
     };
     let old = order(&doorward);
     doorward.advance_secs(61);

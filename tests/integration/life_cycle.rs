@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use doorward::auth::logout::command::RevocationTarget;
+use doorward::auth::revocation::command::RevocationTarget;
 use doorward::server;
 use doorward::types::oauth::Subject;
 use proptest::collection::vec;
@@ -333,12 +333,9 @@ impl Deployment {
             .iter()
             .find(|app| app.app.name.as_str() == "store")
             .expect("the store");
-        let order = store
-            .order(
-                &RevocationTarget::Subject(Subject::new("alice-id")),
-                self.doorward.now(),
-            )
-            .expect("an order");
+        let order = RevocationTarget::Subject(Subject::new("alice-id"))
+            .sealed_commands(store, self.doorward.now())
+            .expect("a command");
         let url = format!("http://{}/revoke", self.doorward.admin_address_of(at));
         let ask = RequestSpec::new(Kind::Program, &url)
             .method("POST")

@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, TIMEOUT, Unavailable, random};
+use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::random;
 use crate::oidc::dpop::{self, Freshness, Proof, ProofError, ProofExpectation};
-use crate::session::seal::Purpose;
+use crate::session::token::TokenError;
 use crate::types::time::Timestamp;
 
 /// The header of a proof (RFC 9449 section 4.1).
@@ -22,15 +24,6 @@ pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 /// The lifetime of a nonce. In its second half responses carry the next one.
 const NONCE_LIFETIME: Duration = Duration::from_secs(300);
 
-/// The purpose of a nonce. A nonce is the sealed time of its creation, so it needs no state.
-#[derive(Debug)]
-pub struct NonceField;
-
-impl Purpose for NonceField {
-    type Payload = Timestamp;
-    const NAME: &'static str = "dpop nonce";
-}
-
 /// The request that a proof must match.
 #[derive(Clone, Copy, Debug)]
 pub struct DpopTarget<'r> {
@@ -38,8 +31,8 @@ pub struct DpopTarget<'r> {
     pub method: &'r str,
     /// Its path, in canonical form.
     pub path: &'r str,
-    /// The access token of the request. `None` at a token endpoint.
-    pub access_token: Option<&'r str>,
+    /// Its headers, with the proof.
+    pub headers: &'r HeaderMap,
 }
 
 /// Why possession of a key is not proven.
@@ -76,40 +69,62 @@ impl DpopError {
     pub const fn wants_nonce(self) -> bool {
         matches!(self, Self::Refused(ProofError::NonceWanted))
     }
+
+    /// The `error` of the challenge (RFC 9449 sections 7.1 and 9), or why the proof cannot be
+    /// checked now.
+    pub(in crate::auth) const fn challenge(self) -> Result<TokenError, Unavailable> {
+        match self {
+            Self::Unavailable(outage) => Err(outage),
+            Self::Refused(ProofError::NonceWanted) => Ok(TokenError::UseDpopNonce),
+            Self::Missing | Self::Repeated | Self::Refused(_) | Self::OtherKey | Self::Replayed => {
+                Ok(TokenError::InvalidDpopProof)
+            }
+        }
+    }
 }
 
-impl Auth {
-    /// Verifies the proof in `headers`. The caller then compares its key and
-    /// [spends](Self::spend_proof) it last, so that unauthorized proofs take no space in the store.
+/// Verifies DPoP proofs. Clones share their state.
+#[derive(Clone)]
+pub(in crate::auth) struct DpopVerifier {
+    context: Arc<Context>,
+}
+
+impl DpopVerifier {
+    pub(in crate::auth) const fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// Verifies the proof of a request. `access_token` is the token of the request, `None` at a
+    /// token endpoint. The caller then compares the key and [spends](Self::spend) the proof last, so
+    /// that unauthorized proofs take no space in the store.
     ///
     /// # Errors
     /// See [`DpopError`].
-    pub fn check_proof(
+    pub(in crate::auth) fn verify(
         &self,
         app: &AppAuth,
-        headers: &HeaderMap,
-        app_ref: DpopTarget<'_>,
-        with_nonce: bool,
+        target: DpopTarget<'_>,
+        access_token: Option<&str>,
     ) -> Result<Proof, DpopError> {
-        let mut fields = headers.get_all(DPOP).iter();
-        let field = fields.next().ok_or(DpopError::Missing)?;
-        if fields.next().is_some() {
+        let mut proofs = target.headers.get_all(DPOP).iter();
+        let proof = proofs.next().ok_or(DpopError::Missing)?;
+        if proofs.next().is_some() {
             return Err(DpopError::Repeated);
         }
-        let now = self.now();
-        let judge = |nonce: &str| nonce_counts_until(app, nonce, now);
+        let now = self.context.now();
+        let nonce_valid_until = |nonce: &str| nonce_valid_until(app, nonce, now);
         let expected = ProofExpectation {
-            method: app_ref.method,
+            method: target.method,
             origin: &app.app.origin,
-            path: app_ref.path,
-            access_token: app_ref.access_token,
-            freshness: if with_nonce {
-                Freshness::Nonce(&judge)
+            path: target.path,
+            access_token,
+            freshness: if requires_nonce(app) {
+                Freshness::Nonce(&nonce_valid_until)
             } else {
                 Freshness::IssuedAt
             },
         };
-        let proof = field
+        let proof = proof
             .to_str()
             .map_err(|_| DpopError::Refused(ProofError::Malformed))?;
         dpop::verify(proof, expected, now).map_err(DpopError::Refused)
@@ -119,58 +134,73 @@ impl Auth {
     ///
     /// # Errors
     /// The proof was used before, or the store is unavailable.
-    pub async fn spend_proof(
-        self: &Arc<Self>,
+    pub(in crate::auth) async fn spend(
+        &self,
         app: &AppAuth,
         proof: &Proof,
     ) -> Result<(), DpopError> {
-        let (auth, key, ends_at, now) = (
-            Arc::clone(self),
-            name_of(app, proof),
-            proof.counts_until,
-            self.now(),
-        );
+        let context = Arc::clone(&self.context);
+        let (key, ends_at) = (replay_key(app, proof), proof.counts_until);
+        let now = self.context.now();
         let task = async move {
-            auth.stores
-                .proofs
-                .put_if_absent(&key, Bytes::new(), ends_at, now)
-                .await
+            let store = &context.stores.proofs;
+            store.put_if_absent(&key, Bytes::new(), ends_at, now).await
         };
         let outage = |code| DpopError::Unavailable(Unavailable::new(code));
-        match self.runtime.run(TIMEOUT, task).await {
+        match self.context.runtime.run(CALL_TIMEOUT, task).await {
             Ok(Ok(None)) => Ok(()),
             Ok(Ok(Some(_))) => Err(DpopError::Replayed),
             Ok(Err(error)) => {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, "dpop_replay_store_failed");
                 Err(outage(error.code()))
             }
-            Err(no_result) => Err(outage(no_result.code())),
+            Err(error) => Err(outage(error.code())),
         }
     }
 
     /// A new value of `DPoP-Nonce`. `None`: no randomness.
-    pub fn new_nonce(&self, app: &AppAuth) -> Option<HeaderValue> {
-        let nonce = app.seals.nonce.seal(&self.now(), random::bytes().ok()?)?;
+    pub(in crate::auth) fn new_nonce(&self, app: &AppAuth) -> Option<HeaderValue> {
+        let now = self.context.now();
+        let nonce = app.seals.dpop_nonce.seal(&now, random::bytes().ok()?)?;
         HeaderValue::try_from(nonce).ok()
     }
 
+    /// The next nonce after a failed proof that lacked one.
+    pub(in crate::auth) fn nonce_after(
+        &self,
+        app: &AppAuth,
+        error: DpopError,
+    ) -> Option<HeaderValue> {
+        if error.wants_nonce() {
+            self.new_nonce(app)
+        } else {
+            None
+        }
+    }
+
     /// Whether a proof whose nonce is valid until `counts_until` should be followed by a new nonce.
-    pub fn is_nonce_ageing(&self, counts_until: Timestamp) -> bool {
-        counts_until.since(self.now()) * 2 < NONCE_LIFETIME
+    pub(in crate::auth) fn is_nonce_ageing(&self, counts_until: Timestamp) -> bool {
+        counts_until.since(self.context.now()) * 2 < NONCE_LIFETIME
     }
 }
 
-pub(in crate::auth) fn nonce_counts_until(
+/// Whether proofs at `app` must carry a server nonce.
+pub(in crate::auth) fn requires_nonce(app: &AppAuth) -> bool {
+    app.bearer.as_ref().is_some_and(|bearer| bearer.dpop_nonce)
+}
+
+/// `None`: the nonce does not decrypt, or has expired.
+pub(in crate::auth) fn nonce_valid_until(
     app: &AppAuth,
     nonce: &str,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let until = app.seals.nonce.open(nonce)?.plus(NONCE_LIFETIME);
+    let until = app.seals.dpop_nonce.open(nonce)?.plus(NONCE_LIFETIME);
     (now < until).then_some(until)
 }
 
 /// The replay key contains key and `jti`, so that a client cannot use up the `jti` of another.
-fn name_of(app: &AppAuth, proof: &Proof) -> String {
+fn replay_key(app: &AppAuth, proof: &Proof) -> String {
     let id = format!("{}.{}", proof.key, proof.id);
     let hash = digest::digest(&digest::SHA256, id.as_bytes());
     format!("dpop/{}/{}", app.app.name, URL_SAFE_NO_PAD.encode(hash))

@@ -7,131 +7,140 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::timeout;
 
-use crate::auth::app::AppAuth;
-use crate::auth::bearer::{NOT_REGISTERED, TokenHash, is_admitted};
-use crate::auth::{Auth, Event, TIMEOUT, Unavailable};
+use crate::auth::app::{AppAuth, IntrospectionSettings};
+use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::events::Event;
 use crate::oidc::introspection::Introspected;
 use crate::oidc::presented_token::PresentedToken;
-use crate::runtime::TaskError;
+use crate::runtime::{BackgroundRuntime, TaskError};
 use crate::session::token::Token;
 use crate::types::oauth::AccessToken;
 use crate::types::time::Timestamp;
 
-/// The maximum cache time of a negative result.
-const REFUSED: Duration = Duration::from_secs(10);
+/// The code for a token whose user is not registered for the app.
+pub(super) const NOT_REGISTERED: &str = "not_registered";
 
-/// The introspection cache of one app.
-pub struct Introspection {
+/// The SHA-256 of a token.
+pub(super) type TokenHash = [u8; 32];
+
+/// The maximum cache time of a negative result.
+const MAX_NEGATIVE_LIFETIME: Duration = Duration::from_secs(10);
+
+/// The result of an introspection.
+#[derive(Clone)]
+pub(super) enum Verdict {
+    /// The token is active.
+    Active(Arc<Token>),
+    /// The token is rejected, with this stable code.
+    Rejected(&'static str),
+}
+
+/// The introspection of one app, with its cache.
+pub(super) struct Introspection {
+    context: Arc<Context>,
+    tasks: BackgroundRuntime,
     lifetime: Duration,
-    said: Cache<TokenHash, Said>,
+    cache: Cache<TokenHash, CachedVerdict>,
 }
 
 #[derive(Clone)]
-struct Said {
+struct CachedVerdict {
     until: Timestamp,
     verdict: Verdict,
 }
 
-/// The result of an introspection.
-#[derive(Clone)]
-pub(in crate::auth) enum Verdict {
-    /// The token is active.
-    Active(Arc<Token>),
-    /// The token is rejected, with this stable code.
-    Refused(&'static str),
-}
-
 impl Introspection {
-    /// Creates a cache of at most `max_tokens` results for `lifetime`.
-    pub fn new(lifetime: Duration, max_tokens: usize) -> Self {
+    pub(super) fn new(
+        context: Arc<Context>,
+        tasks: BackgroundRuntime,
+        settings: IntrospectionSettings,
+    ) -> Self {
         Self {
-            lifetime,
-            said: Cache::new(max_tokens),
+            context,
+            tasks,
+            lifetime: settings.lifetime,
+            cache: Cache::new(settings.max_tokens),
         }
     }
 
     /// How many results are cached.
-    pub fn remembered(&self) -> usize {
-        self.said.len()
+    pub(super) fn cached(&self) -> usize {
+        self.cache.len()
     }
 
-    pub(in crate::auth) fn known(&self, hash: &TokenHash, now: Timestamp) -> Option<Verdict> {
-        self.said
-            .get(hash)
-            .filter(|said| now < said.until)
-            .map(|said| said.verdict)
+    /// The cached result.
+    pub(super) fn known(&self, hash: &TokenHash) -> Option<Verdict> {
+        let now = self.context.now();
+        let cached = self.cache.get(hash).filter(|cached| now < cached.until);
+        cached.map(|cached| cached.verdict)
     }
-}
 
-impl Auth {
-    /// Introspects a token, or joins the introspection in flight. `make` builds the cached token.
-    pub(in crate::auth) async fn introspect_token(
-        self: &Arc<Self>,
+    /// Introspects a token, or joins the introspection in flight. `make` builds the cached token
+    /// from the response and its expiry.
+    pub(super) async fn introspect(
+        &self,
         app: &Arc<AppAuth>,
-        introspection: &Introspection,
-        (token, hash): (&str, TokenHash),
-        make: impl FnOnce(&PresentedToken, Timestamp) -> Arc<Token>,
+        token: &str,
+        hash: TokenHash,
+        make: impl FnOnce(&PresentedToken, Timestamp) -> Token,
     ) -> Result<Verdict, Unavailable> {
-        let now = self.now();
-        introspection
-            .said
-            .remove_if(&hash, |said| now >= said.until);
-        let asking = introspection.said.get_or_insert_async(&hash, async {
-            let verdict = match self.introspection(app, token).await? {
-                Introspected::Active(verified) if !is_admitted(app, &app.provider, &verified) => {
-                    Verdict::Refused(NOT_REGISTERED)
+        let now = self.context.now();
+        self.cache.remove_if(&hash, |cached| now >= cached.until);
+        let introspection = self.cache.get_or_insert_async(&hash, async {
+            let verdict = match self.call(app, token).await? {
+                Introspected::Active(token) if !app.admits(&app.provider, &token) => {
+                    Verdict::Rejected(NOT_REGISTERED)
                 }
-                Introspected::Active(verified) => {
-                    Verdict::Active(make(&verified, now.plus(introspection.lifetime)))
+                Introspected::Active(token) => {
+                    Verdict::Active(Arc::new(make(&token, now.plus(self.lifetime))))
                 }
-                Introspected::Inactive => Verdict::Refused("token_inactive"),
-                Introspected::Refused(error) => Verdict::Refused(error.code()),
+                Introspected::Inactive => Verdict::Rejected("token_inactive"),
+                Introspected::Refused(error) => Verdict::Rejected(error.code()),
             };
             let lifetime = match &verdict {
-                Verdict::Active(_) => introspection.lifetime,
-                Verdict::Refused(_) => introspection.lifetime.min(REFUSED),
+                Verdict::Active(_) => self.lifetime,
+                Verdict::Rejected(_) => self.lifetime.min(MAX_NEGATIVE_LIFETIME),
             };
-            Ok(Said {
+            Ok(CachedVerdict {
                 until: now.plus(lifetime),
                 verdict,
             })
         });
-        match timeout(TIMEOUT, asking).await {
-            Ok(said) => said.map(|said| said.verdict),
+        match timeout(CALL_TIMEOUT, introspection).await {
+            Ok(cached) => cached.map(|cached| cached.verdict),
             Err(_) => Err(TaskError::TooSlow.into()),
         }
     }
 
-    async fn introspection(
-        self: &Arc<Self>,
-        app: &Arc<AppAuth>,
-        token: &str,
-    ) -> Result<Introspected, Unavailable> {
+    async fn call(&self, app: &Arc<AppAuth>, token: &str) -> Result<Introspected, Unavailable> {
         let (task_app, token) = (Arc::clone(app), AccessToken::new(token));
         let task = async move {
-            let audiences = task_app
-                .bearer
-                .as_ref()
-                .map_or(&[][..], |bearer| bearer.audiences.as_slice());
-            task_app
-                .provider
-                .introspect(&task_app.client, audiences, &token)
-                .await
+            let AppAuth {
+                provider,
+                client,
+                bearer,
+                ..
+            } = &*task_app;
+            let audiences = bearer.as_ref().map(|bearer| bearer.audiences.as_slice());
+            let audiences = audiences.unwrap_or_default();
+            provider.introspect(client, audiences, &token).await
         };
-        let answer = self.bearer_tasks.run(TIMEOUT, task).await.map_err(Unavailable::from).and_then(|answer| {
-            answer.map_err(|error| {
+        let response = match self.tasks.run(CALL_TIMEOUT, task).await {
+            Ok(response) => response.map_err(|error| {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, "introspection_failed");
                 Unavailable::new(error.code())
-            })
-        });
-        let outcome = match &answer {
+            }),
+            Err(error) => Err(error.into()),
+        };
+        let outcome = match &response {
             Ok(Introspected::Active(_)) => "active",
             Ok(Introspected::Inactive) => "inactive",
             Ok(Introspected::Refused(error)) => error.code(),
             Err(outage) => outage.code,
         };
-        self.observer
-            .record_event(app, Event::Introspection, outcome);
-        answer
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::Introspection, outcome);
+        response
     }
 }

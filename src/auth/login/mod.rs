@@ -1,6 +1,39 @@
-//! The authorization code flow (RFC 6749 section 4.1): start, callback, login loop detection, user switch.
+//! The authorization code flow (RFC 6749 section 4.1): start, callback, login loop detection, user
+//! switch.
 
+mod attempts;
 pub mod callback;
-pub(in crate::auth) mod loop_guard;
+mod failure;
+mod loop_guard;
+pub(in crate::auth) mod redeem;
 pub mod start;
 pub(in crate::auth) mod user_switch;
+
+use std::sync::Arc;
+
+use crate::auth::context::Context;
+use crate::auth::session::writer::SessionWriter;
+use attempts::Attempts;
+use redeem::CodeRedeemer;
+
+pub use failure::LoginFailure;
+pub use loop_guard::LoginLoop;
+
+/// Logs users in.
+pub struct Login {
+    context: Arc<Context>,
+    sessions: Arc<SessionWriter>,
+    redeemer: CodeRedeemer,
+    attempts: Attempts,
+}
+
+impl Login {
+    pub(in crate::auth) fn new(context: Arc<Context>, sessions: Arc<SessionWriter>) -> Self {
+        Self {
+            redeemer: CodeRedeemer::new(Arc::clone(&context)),
+            context,
+            sessions,
+            attempts: Attempts::default(),
+        }
+    }
+}

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, Event, TIMEOUT, Unavailable};
+use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::events::Event;
+use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::TokenRejected;
 use crate::oidc::logout_token::LogoutToken;
 use crate::oidc::provider::LOGOUT_TOKEN_MAX_AGE;
@@ -33,88 +36,96 @@ impl BackchannelLogoutError {
             Self::Unavailable(outage) => outage.code,
         }
     }
+
+    fn of_token(rejected: &TokenRejected) -> Self {
+        if rejected.is_outage() {
+            Self::Unavailable(Unavailable::new(rejected.code()))
+        } else {
+            Self::Rejected(rejected.code())
+        }
+    }
 }
 
-impl Auth {
+/// Handles back-channel logouts. Clones share their state.
+#[derive(Clone)]
+pub struct BackchannelLogout {
+    context: Arc<Context>,
+    replicator: RevocationReplicator,
+}
+
+impl BackchannelLogout {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        replicator: RevocationReplicator,
+    ) -> Self {
+        Self {
+            context,
+            replicator,
+        }
+    }
+
     /// Revokes the sessions that a logout token names.
     ///
     /// # Errors
     /// See [`BackchannelLogoutError`].
-    pub async fn backchannel_logout(
-        self: &Arc<Self>,
+    pub async fn log_out(
+        &self,
         app_ref: AppRef<'_>,
         token: String,
     ) -> Result<(), BackchannelLogoutError> {
-        let app = self
-            .app(app_ref.index)
-            .ok_or(BackchannelLogoutError::Rejected("internal_error"))?;
-        let (auth, task_app) = (Arc::clone(self), Arc::clone(app));
-        let task = async move { auth.revoke_by(&task_app, &token).await };
-        let revoked = self.anonymous_tasks.run(TIMEOUT, task).await;
-        let revoked =
-            revoked.unwrap_or_else(|error| Err(BackchannelLogoutError::Unavailable(error.into())));
-        self.observer.record_event(
-            app,
-            Event::Revocation,
-            revoked.map_or_else(BackchannelLogoutError::code, |()| "back_channel"),
-        );
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(BackchannelLogoutError::Rejected("internal_error"))?;
+        let (logout, task_app) = (self.clone(), Arc::clone(app));
+        let task = async move { logout.revoke_by(&task_app, &token).await };
+        let revoked = self
+            .context
+            .anonymous_tasks
+            .run(CALL_TIMEOUT, task)
+            .await
+            .unwrap_or_else(|error| Err(BackchannelLogoutError::Unavailable(error.into())));
+        let outcome = revoked.map_or_else(BackchannelLogoutError::code, |()| "back_channel");
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::Revocation, outcome);
         revoked
     }
 
-    async fn revoke_by(
-        self: &Arc<Self>,
-        app: &AppAuth,
-        token: &str,
-    ) -> Result<(), BackchannelLogoutError> {
-        let token = app.provider.verify_logout_token(&app.client, token).await.map_err(|rejected| {
+    async fn revoke_by(&self, app: &AppAuth, token: &str) -> Result<(), BackchannelLogoutError> {
+        let token = app.provider.verify_logout_token(&app.client, token).await;
+        let token = token.map_err(|rejected| {
             tracing::warn!(app = %app.app.name, code = rejected.code(), error = %rejected, "logout_token_rejected");
-            refused(&rejected)
+            BackchannelLogoutError::of_token(&rejected)
         })?;
-        let now = self.now();
+        let now = self.context.now();
         let leeway = app.provider.settings().leeway;
-        let activity = format!("logout-token/{}/{}", app.app.name, token.id);
+        let key = format!("logout-token/{}/{}", app.app.name, token.id);
         // Longer than any token is accepted.
-        let until = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
-        match self
-            .stores
-            .sessions
-            .put_if_absent(&activity, Bytes::new(), until, now)
-            .await
-        {
+        let ends_at = now.plus(LOGOUT_TOKEN_MAX_AGE * 2).plus(leeway * 4);
+        let store = &self.context.stores.sessions;
+        match store.put_if_absent(&key, Bytes::new(), ends_at, now).await {
             Ok(None) => {}
             Ok(Some(_)) => return Err(BackchannelLogoutError::Replayed),
             // If the store is full, the token can be replayed, which revokes the same sessions
             // again.
             Err(_) => tracing::warn!(app = %app.app.name, "logout_token_replay_store_failed"),
         }
-        self.end_named(app, &token);
+        self.revoke_named(app, &token);
         Ok(())
     }
 
     /// With a `sid` that session is revoked, whenever it started. With a `sub` only, the user's
     /// sessions are revoked that started until the token's `iat` plus leeway.
-    fn end_named(self: &Arc<Self>, app: &AppAuth, token: &LogoutToken) {
-        let now = self.now();
-        let ends_at = now.plus(app.app.limits.absolute);
-        let ended = match (&token.sid, &token.subject) {
+    fn revoke_named(&self, app: &AppAuth, token: &LogoutToken) {
+        let now = self.context.now();
+        let revocation = match (&token.sid, &token.subject) {
             (Some(sid), _) => Revocation::ProviderSession(sid.clone()),
             (None, Some(subject)) => {
-                let began_until = token
-                    .issued_at
-                    .plus(app.provider.settings().leeway)
-                    .min(now);
-                Revocation::User(subject.clone(), began_until)
+                let leeway = app.provider.settings().leeway;
+                let started_until = token.issued_at.plus(leeway).min(now);
+                Revocation::User(subject.clone(), started_until)
             }
             (None, None) => return,
         };
-        self.end(app, ended, ends_at);
-    }
-}
-
-fn refused(rejected: &TokenRejected) -> BackchannelLogoutError {
-    if rejected.is_outage() {
-        BackchannelLogoutError::Unavailable(Unavailable::new(rejected.code()))
-    } else {
-        BackchannelLogoutError::Rejected(rejected.code())
+        let ends_at = now.plus(app.app.limits.absolute);
+        self.replicator.revoke(app, revocation, ends_at);
     }
 }

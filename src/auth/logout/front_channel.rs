@@ -1,17 +1,25 @@
 //! Front-channel logout (OpenID Connect Front-Channel Logout 1.0): the provider's logout page loads
-//! this endpoint in a frame. It ends the session of the cookies in the request, and only browsers
-//! that send cookies in frames of the provider's site can use it.
+//! this endpoint in a frame. It ends the session of the cookies in the request, and no other. It
+//! only works in browsers that send cookies in frames of the provider's site.
 
 use std::sync::Arc;
 
 use url::Url;
 
 use crate::auth::app::AppAuth;
-use crate::auth::session::authenticate::{open_jwt, open_refresh, session_key};
-use crate::auth::session::cookies::{self, SetCookieHeaders};
-use crate::auth::{Auth, Event, login::user_switch};
+use crate::auth::context::Context;
+use crate::auth::events::Event;
+use crate::auth::login::user_switch;
+use crate::auth::refresh::revoke::SessionRevoker;
+use crate::auth::session::cookies::{SetCookieHeaders, clear_session};
+use crate::auth::session::open::{open_jwt, open_refresh, session_key};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
+
+/// The session was ended.
+pub const FRONT_CHANNEL: &str = "front_channel";
+/// The request has no session.
+pub const NO_SESSION: &str = "front_channel_no_session";
 
 /// The result of a front-channel logout.
 #[derive(Debug)]
@@ -24,89 +32,78 @@ pub struct FrontchannelOutcome {
     pub set_cookies: SetCookieHeaders,
 }
 
-/// The session was ended.
-pub const FRONT_CHANNEL: &str = "front_channel";
-/// The request has no session.
-pub const NO_SESSION: &str = "front_channel_no_session";
+/// Handles front-channel logouts.
+pub struct FrontchannelLogout {
+    context: Arc<Context>,
+    revoker: SessionRevoker,
+}
 
-impl Auth {
+impl FrontchannelLogout {
+    pub(in crate::auth) const fn new(context: Arc<Context>, revoker: SessionRevoker) -> Self {
+        Self { context, revoker }
+    }
+
     /// Ends the session of `request_cookies`, if `iss` and `sid` in `query` match.
-    pub fn frontchannel_logout(
-        self: &Arc<Self>,
+    pub fn log_out(
+        &self,
         app_ref: AppRef<'_>,
         query: &str,
         request_cookies: &RequestCookies<'_>,
     ) -> FrontchannelOutcome {
-        let Some(app) = self.app(app_ref.index) else {
+        let Some(app) = self.context.app(app_ref.index) else {
             return FrontchannelOutcome {
                 outcome: "internal_error",
                 ancestors: Vec::new(),
                 set_cookies: SetCookieHeaders::new(),
             };
         };
-        let outcome = self.end_if_meant(app, query, request_cookies);
-        self.observer.record_event(app, Event::Revocation, outcome);
+        let outcome = self.end_matching_session(app, query, request_cookies);
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::Revocation, outcome);
         let mut set_cookies = SetCookieHeaders::new();
         if outcome == FRONT_CHANNEL {
-            set_cookies.extend(cookies::forget_session(app, request_cookies));
+            set_cookies.extend(clear_session(app, request_cookies));
             set_cookies.extend(user_switch::forget(app));
         }
         FrontchannelOutcome {
             outcome,
-            ancestors: origins(app),
+            ancestors: provider_origins(app),
             set_cookies,
         }
     }
 
-    fn end_if_meant(
-        self: &Arc<Self>,
+    fn end_matching_session(
+        &self,
         app: &Arc<AppAuth>,
         query: &str,
         request_cookies: &RequestCookies<'_>,
     ) -> &'static str {
-        let values = |name: &str| {
+        let values = |name: &'static str| {
             let pairs = url::form_urlencoded::parse(query.as_bytes());
-            pairs
-                .filter(|(found, _)| found == name)
-                .map(|(_, value)| value.into_owned())
-                .collect::<Vec<_>>()
+            pairs.filter_map(move |(found, value)| (found == name).then_some(value))
         };
-        if values("iss")
-            .iter()
-            .any(|iss| *iss != app.provider.settings().issuer.as_str())
-        {
+        let issuer = app.provider.settings().issuer.as_str();
+        if values("iss").any(|iss| iss != issuer) {
             return "front_channel_issuer_mismatch";
         }
         let Some(session) = session_key(app, request_cookies) else {
             return NO_SESSION;
         };
         let provider_sid = open_jwt(app, request_cookies).and_then(|jwt| jwt.provider_sid);
-        let ours = provider_sid.as_ref().map(|sid| sid.as_str());
-        if values("sid").iter().any(|sid| Some(sid.as_str()) != ours) {
+        let provider_sid = provider_sid.as_ref().map(|sid| sid.as_str());
+        if values("sid").any(|sid| Some(&*sid) != provider_sid) {
             return "front_channel_sid_mismatch";
         }
-        self.revoke_session(app, &session.sid, &session.subject, session.started_at);
+        self.revoker.revoke(app, &session);
         // The store and the provider are called in the background: the logout page must not wait.
         let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
-        let (auth, app) = (Arc::clone(self), Arc::clone(app));
-        let begun = self.runtime.spawn(async move {
-            let newest = auth
-                .revoke_session_and_rotation(
-                    &app,
-                    &session.sid,
-                    &session.subject,
-                    session.started_at,
-                )
+        let (revoker, app) = (self.revoker.clone(), Arc::clone(app));
+        let spawned = self.context.runtime.spawn(async move {
+            revoker
+                .revoke_with_tokens(&app, Some(&session), token)
                 .await;
-            let token = newest
-                .and_then(|grant| grant.refresh)
-                .map(|refresh| refresh.token)
-                .or(token);
-            if let Some(token) = token {
-                auth.revoke_at_provider(&app, &token).await;
-            }
         });
-        if begun.is_err() {
+        if spawned.is_err() {
             tracing::warn!("front_channel_token_not_revoked");
         }
         FRONT_CHANNEL
@@ -114,15 +111,13 @@ impl Auth {
 }
 
 /// The known origins of the provider's pages.
-fn origins(app: &AppAuth) -> Vec<String> {
+fn provider_origins(app: &AppAuth) -> Vec<String> {
     let metadata = app.provider.known_metadata();
-    let logout = metadata
-        .as_ref()
-        .and_then(|metadata| metadata.end_session_endpoint.clone());
-    let pages = [Some(app.provider.settings().discovery_url.clone()), logout]
-        .into_iter()
-        .flatten();
+    let logout = metadata.and_then(|metadata| metadata.end_session_endpoint.clone());
+    let pages = [Some(app.provider.settings().discovery_url.clone()), logout];
     let mut origins: Vec<String> = pages
+        .into_iter()
+        .flatten()
         .map(|url: Url| url.origin().ascii_serialization())
         .collect();
     origins.dedup();

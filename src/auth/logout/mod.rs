@@ -1,9 +1,6 @@
-//! Logout and revocation: RP-initiated, back-channel, front-channel, webhooks, the revocation command,
-//! and the replication of revocations to other replicas.
+//! Logout: RP-initiated, front-channel, back-channel, and FusionAuth webhooks.
 
 pub mod back_channel;
-pub mod command;
 pub mod front_channel;
-pub mod replication;
 pub mod rp_initiated;
 pub mod webhook;

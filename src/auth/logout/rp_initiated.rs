@@ -8,10 +8,12 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth::app::AppAuth;
-use crate::auth::refresh::single_flight::RevocationResult;
-use crate::auth::session::authenticate::{SessionKey, open_refresh, session_key};
-use crate::auth::session::cookies::{self, SetCookieHeaders};
-use crate::auth::{Auth, Event, login::loop_guard, login::user_switch};
+use crate::auth::context::Context;
+use crate::auth::events::Event;
+use crate::auth::login::user_switch;
+use crate::auth::refresh::revoke::{SessionKey, SessionRevoker, TokenRevocation};
+use crate::auth::session::cookies::{SetCookieHeaders, clear_session, reset_login_loop};
+use crate::auth::session::open::{open_refresh, session_key};
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
 use crate::types::oauth::RefreshToken;
@@ -31,15 +33,34 @@ pub struct LogoutOutcome {
     pub set_cookies: SetCookieHeaders,
 }
 
-impl Auth {
+/// Logs users out.
+#[derive(Clone)]
+pub struct Logout {
+    context: Arc<Context>,
+    revoker: SessionRevoker,
+}
+
+/// Whether the provider can be reached, by the revocation of a refresh token.
+pub(in crate::auth) enum Reachability {
+    /// It responded, or was not needed.
+    Reachable,
+    /// It did not respond in time.
+    Unreachable,
+}
+
+impl Logout {
+    pub(in crate::auth) const fn new(context: Arc<Context>, revoker: SessionRevoker) -> Self {
+        Self { context, revoker }
+    }
+
     /// Ends the session of `request_cookies`, if it has one.
-    pub async fn logout(
-        self: &Arc<Self>,
+    pub async fn log_out(
+        &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
     ) -> LogoutOutcome {
         let signed_out = app_ref.app.endpoint_url("signed-out");
-        let Some(app) = self.app(app_ref.index) else {
+        let Some(app) = self.context.app(app_ref.index) else {
             return LogoutOutcome {
                 location: signed_out,
                 set_cookies: SetCookieHeaders::new(),
@@ -47,22 +68,16 @@ impl Auth {
         };
         let token = open_refresh(app, request_cookies).map(|refresh| refresh.token);
         let session = session_key(app, request_cookies);
-        if let Some(session) = &session {
-            // First, whatever the store and the provider do.
-            self.revoke_session(app, &session.sid, &session.subject, session.started_at);
-        }
-        let (outcome, provider_is_there) = self.revoke_in_time(app, session, token).await;
-        self.observer.record_event(app, Event::Logout, outcome);
-        let location = if provider_is_there {
-            self.end_session_location(app, request_cookies, &signed_out)
+        let location = match self.end_session(app, session, token).await {
+            Reachability::Reachable => self
+                .end_session_url(app, request_cookies, &signed_out)
                 .await
-                .unwrap_or(signed_out)
-        } else {
+                .unwrap_or(signed_out),
             // An unreachable provider would show a browser error instead of a logout.
-            format!("{signed_out}?{NOT_TOLD}")
+            Reachability::Unreachable => format!("{signed_out}?{NOT_TOLD}"),
         };
-        let mut set_cookies = cookies::forget_session(app, request_cookies);
-        set_cookies.extend(loop_guard::session_confirmed(app, request_cookies));
+        let mut set_cookies = clear_session(app, request_cookies);
+        set_cookies.extend(reset_login_loop(app, request_cookies));
         set_cookies.extend(user_switch::forget(app));
         LogoutOutcome {
             location,
@@ -72,66 +87,59 @@ impl Auth {
 
     /// Whether a logout ends the session at the provider too.
     pub fn can_end_provider_session(&self, app_ref: AppRef<'_>) -> bool {
-        self.app(app_ref.index).is_some_and(|app| {
-            let metadata = app.provider.known_metadata();
-            metadata
-                .is_some_and(|metadata| app.provider.settings().dialect.can_end_session(&metadata))
-        })
+        let Some(app) = self.context.app(app_ref.index) else {
+            return false;
+        };
+        let dialect = &app.provider.settings().dialect;
+        let metadata = app.provider.known_metadata();
+        metadata.is_some_and(|metadata| dialect.can_end_session(&metadata))
     }
 
-    /// Revokes the newest refresh token of the session.
-    pub(in crate::auth) async fn revoke_in_time(
-        self: &Arc<Self>,
+    /// Ends a session: here at once, then its rotation and refresh token.
+    pub(in crate::auth) async fn end_session(
+        &self,
         app: &Arc<AppAuth>,
         session: Option<SessionKey>,
         token: Option<RefreshToken>,
-    ) -> (&'static str, bool) {
-        let (auth, app) = (Arc::clone(self), Arc::clone(app));
-        let task = async move {
-            let newest = match session {
-                Some(SessionKey {
-                    sid,
-                    subject,
-                    started_at,
-                }) => {
-                    auth.revoke_session_and_rotation(&app, &sid, &subject, started_at)
-                        .await
-                }
-                None => None,
-            };
-            let token = newest
-                .and_then(|grant| grant.refresh)
-                .map(|refresh| refresh.token)
-                .or(token);
-            match token {
-                Some(token) => auth.revoke_at_provider(&app, &token).await,
-                None => RevocationResult::NothingToRevoke,
-            }
-        };
-        match self.runtime.run(REVOKE_TIMEOUT, task).await {
-            Ok(RevocationResult::NothingToRevoke) => ("no_refresh_token", true),
-            Ok(RevocationResult::Revoked) => ("refresh_token_revoked", true),
-            Ok(RevocationResult::NotOffered) => ("revocation_not_offered", true),
-            Ok(RevocationResult::Failed) => ("revocation_failed", true),
-            Ok(RevocationResult::Unreachable) => ("provider_unreachable", false),
-            Err(error) => (error.code(), false),
+    ) -> Reachability {
+        if let Some(session) = &session {
+            // First, whatever the store and the provider do.
+            self.revoker.revoke(app, session);
         }
+        let (revoker, task_app) = (self.revoker.clone(), Arc::clone(app));
+        let task = async move {
+            revoker
+                .revoke_with_tokens(&task_app, session.as_ref(), token)
+                .await
+        };
+        let (outcome, reachability) = match self.context.runtime.run(REVOKE_TIMEOUT, task).await {
+            Ok(TokenRevocation::NothingToRevoke) => ("no_refresh_token", Reachability::Reachable),
+            Ok(TokenRevocation::Revoked) => ("refresh_token_revoked", Reachability::Reachable),
+            Ok(TokenRevocation::NotOffered) => ("revocation_not_offered", Reachability::Reachable),
+            Ok(TokenRevocation::Failed) => ("revocation_failed", Reachability::Reachable),
+            Ok(TokenRevocation::Unreachable) => ("provider_unreachable", Reachability::Unreachable),
+            Err(error) => (error.code(), Reachability::Unreachable),
+        };
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::Logout, outcome);
+        reachability
     }
 
-    async fn end_session_location(
+    /// The provider's `end_session_endpoint`, if it has one.
+    async fn end_session_url(
         &self,
         app: &Arc<AppAuth>,
         request_cookies: &RequestCookies<'_>,
         signed_out: &str,
     ) -> Option<String> {
-        let metadata = self.metadata(app).await.ok()?;
-        let token = request_cookies
+        let metadata = self.context.provider_metadata(app).await.ok()?;
+        let hint = request_cookies
             .get(&app.app.cookies.hint)
             .and_then(|value| app.seals.hint.open(value));
         let return_to = Url::parse(signed_out).ok();
         let dialect = &app.provider.settings().dialect;
         dialect
-            .end_session_url(&metadata, &app.client, token.as_ref(), return_to.as_ref())
+            .end_session_url(&metadata, &app.client, hint.as_ref(), return_to.as_ref())
             .map(String::from)
     }
 }

@@ -8,11 +8,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, Event, TIMEOUT, Unavailable};
+use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::events::Event;
+use crate::auth::revocation::replication::RevocationReplicator;
 use crate::oidc::fusionauth::event::{self, AffectedSessions, EventError};
 use crate::oidc::fusionauth::sender::{Checked, Sender, SenderError};
 use crate::policy::route::AppRef;
 use crate::store::Revocation;
+use crate::types::oauth::ClientId;
 use crate::types::time::Timestamp;
 
 /// The maximum age of an event. FusionAuth retries for minutes. Later ones are replays.
@@ -28,21 +32,21 @@ pub enum WebhookError {
     #[error(transparent)]
     Sender(SenderError),
     /// The body was incomplete, too slow or too large.
-    #[error("the webhook's body did not arrive whole, in time, and within the limit")]
-    InvalidRequest,
+    #[error("the webhook's body is incomplete, too slow or too large")]
+    Unreadable,
     /// The body is not an event.
     #[error(transparent)]
-    Bad(EventError),
+    Event(EventError),
     /// The event is too old.
-    #[error("the webhook is about something that happened more than an hour ago")]
+    #[error("the webhook event is more than an hour old")]
     TooOld,
     /// The event is in the future.
     #[error(
-        "the webhook is about the future; compare the clocks of the provider and of this machine"
+        "the webhook event is in the future; compare the clocks of the provider and of this host"
     )]
     InFuture,
     /// The sender cannot be verified now.
-    #[error("whether the webhook is the provider's cannot be told now: {}", .0.code)]
+    #[error("the webhook's sender cannot be verified now: {}", .0.code)]
     Unavailable(Unavailable),
 }
 
@@ -51,8 +55,8 @@ impl WebhookError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Sender(error) => error.code(),
-            Self::InvalidRequest => "webhook_body_unreadable",
-            Self::Bad(error) => error.code(),
+            Self::Unreadable => "webhook_body_unreadable",
+            Self::Event(error) => error.code(),
             Self::TooOld => "webhook_too_old",
             Self::InFuture => "webhook_in_future",
             Self::Unavailable(outage) => outage.code,
@@ -72,44 +76,62 @@ impl From<SenderError> for WebhookError {
 
 /// The result of a webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
+pub enum WebhookOutcome {
     /// Sessions were revoked, for this reason.
-    Revocation(&'static str),
+    Revoked(&'static str),
     /// The event was handled before.
     Duplicate,
     /// The event revokes nothing, or belongs to another tenant.
-    OfNoInterest,
+    Ignored,
 }
 
-impl Received {
+impl WebhookOutcome {
     /// The stable code for logs and metrics.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::Revocation(word) => word,
+            Self::Revoked(reason) => reason,
             Self::Duplicate => "webhook_duplicate",
-            Self::OfNoInterest => "webhook_ignored",
+            Self::Ignored => "webhook_ignored",
         }
     }
 }
 
-impl Auth {
+/// Handles FusionAuth webhooks. Clones share their state.
+#[derive(Clone)]
+pub struct WebhookReceiver {
+    context: Arc<Context>,
+    replicator: RevocationReplicator,
+}
+
+impl WebhookReceiver {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        replicator: RevocationReplicator,
+    ) -> Self {
+        Self {
+            context,
+            replicator,
+        }
+    }
+
     /// Verifies that a webhook with these `headers` comes from the app's provider.
     ///
     /// # Errors
     /// See [`WebhookError`].
-    pub async fn webhook_sender(
+    pub async fn verify_sender(
         &self,
         app_ref: AppRef<'_>,
         headers: &HeaderMap,
     ) -> Result<Sender, WebhookError> {
-        let app = self.app(app_ref.index).ok_or(SenderError::NotExpected)?;
+        let app = self.app(app_ref)?;
         let sender = match app.provider.check_webhook(headers)? {
             Checked::Sender(sender) => return Ok(sender),
             Checked::ToVerify(signature) => {
                 let provider = Arc::clone(&app.provider);
                 let task = async move { provider.verify_webhook_signature(&signature).await };
-                self.anonymous_tasks
-                    .run(TIMEOUT, task)
+                self.context
+                    .anonymous_tasks
+                    .run(CALL_TIMEOUT, task)
                     .await
                     .map_err(|error| WebhookError::Unavailable(error.into()))?
             }
@@ -122,73 +144,69 @@ impl Auth {
     ///
     /// # Errors
     /// See [`WebhookError`].
-    /// See [`WebhookError`].
-    pub async fn receive_webhook(
-        self: &Arc<Self>,
+    pub async fn receive(
+        &self,
         app_ref: AppRef<'_>,
         sender: &Sender,
         body: &[u8],
-    ) -> Result<Received, WebhookError> {
-        let app = self.app(app_ref.index).ok_or(SenderError::NotExpected)?;
+    ) -> Result<WebhookOutcome, WebhookError> {
+        let app = self.app(app_ref)?;
         sender.vouches_for(body)?;
-        let Some(event) = event::read(body).map_err(WebhookError::Bad)? else {
-            return Ok(Received::OfNoInterest);
+        let Some(event) = event::read(body).map_err(WebhookError::Event)? else {
+            return Ok(WebhookOutcome::Ignored);
         };
-        let (now, settings) = (self.now(), app.provider.settings());
+        let now = self.context.now();
+        let settings = app.provider.settings();
         if event.created_at > now.plus(settings.leeway) {
             return Err(WebhookError::InFuture);
         }
         if now.since(event.created_at) > EVENT_MAX_AGE + settings.leeway {
             return Err(WebhookError::TooOld);
         }
-        let tenant = settings
-            .dialect
-            .fusionauth()
-            .and_then(|own| own.tenant_id.as_deref());
-        if tenant
-            .zip(event.tenant_id.as_deref())
-            .is_some_and(|(ours, theirs)| !ours.eq_ignore_ascii_case(theirs))
-        {
-            return Ok(Received::OfNoInterest);
+        let fusionauth = settings.dialect.fusionauth();
+        let own_tenant = fusionauth.and_then(|settings| settings.tenant_id.as_deref());
+        let tenants = own_tenant.zip(event.tenant_id.as_deref());
+        if tenants.is_some_and(|(own, other)| !own.eq_ignore_ascii_case(other)) {
+            return Ok(WebhookOutcome::Ignored);
         }
-        let (auth, app) = (Arc::clone(self), Arc::clone(app));
+        let (receiver, app) = (self.clone(), Arc::clone(app));
         // The sender is verified, so the limit for anonymous tasks does not apply.
-        let task = async move { auth.end_by(&app, &event, now).await };
-        self.runtime
-            .run(TIMEOUT, task)
+        let task = async move { receiver.apply(&app, &event, now).await };
+        self.context
+            .runtime
+            .run(CALL_TIMEOUT, task)
             .await
             .map_err(|error| WebhookError::Unavailable(error.into()))
     }
 
     /// Records the result of a webhook at this app's host.
-    pub fn webhook_received(&self, app_ref: AppRef<'_>, received: &Result<Received, WebhookError>) {
-        let Some(app) = self.app(app_ref.index) else {
+    pub fn record(&self, app_ref: AppRef<'_>, received: &Result<WebhookOutcome, WebhookError>) {
+        let Some(app) = self.context.app(app_ref.index) else {
             return;
         };
         let outcome = match received {
             Ok(received) => received.code(),
-            Err(refused) => {
-                let code = refused.code();
-                tracing::warn!(app = %app.app.name, code, error = %refused, "webhook_rejected");
+            Err(error) => {
+                let code = error.code();
+                tracing::warn!(app = %app.app.name, code, %error, "webhook_rejected");
                 code
             }
         };
-        self.observer.record_event(app, Event::Revocation, outcome);
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::Revocation, outcome);
     }
 
-    async fn end_by(
-        self: &Arc<Self>,
-        app: &AppAuth,
-        event: &event::Event,
-        now: Timestamp,
-    ) -> Received {
+    fn app(&self, app_ref: AppRef<'_>) -> Result<&Arc<AppAuth>, WebhookError> {
+        let app = self.context.app(app_ref.index);
+        Ok(app.ok_or(SenderError::NotExpected)?)
+    }
+
+    async fn apply(&self, app: &AppAuth, event: &event::Event, now: Timestamp) -> WebhookOutcome {
         let settings = app.provider.settings();
-        let (store, activity) = (
-            &self.stores.sessions,
-            format!("webhook/{}/{}", settings.name, event.id),
-        );
-        match tokio::time::timeout(DUPLICATE_TIMEOUT, store.get(&activity, now)).await {
-            Ok(Ok(Some(_))) => return Received::Duplicate,
+        let store = &self.context.stores.sessions;
+        let key = format!("webhook/{}/{}", settings.name, event.id);
+        match tokio::time::timeout(DUPLICATE_TIMEOUT, store.get(&key, now)).await {
+            Ok(Ok(Some(_))) => return WebhookOutcome::Duplicate,
             Ok(Ok(None)) => {}
             // A repeated revocation is better than a late one.
             Ok(Err(_)) | Err(_) => {
@@ -196,49 +214,44 @@ impl Auth {
             }
         }
         // By the provider's clock, with leeway.
-        let began_until = event.created_at.plus(settings.leeway).min(now);
-        for other in self
-            .apps
-            .iter()
-            .filter(|other| Arc::ptr_eq(&other.provider, &app.provider))
-        {
-            if let Some(ended) = ended_at(other, &event.concerns, began_until) {
+        let started_until = event.created_at.plus(settings.leeway).min(now);
+        let apps = self.context.apps.iter();
+        for other in apps.filter(|other| Arc::ptr_eq(&other.provider, &app.provider)) {
+            if let Some(revocation) = revocation_at(other, &event.concerns, started_until) {
                 tracing::info!(app = %other.app.name, event = event.id, reason = event.word, "sessions_revoked_by_webhook");
-                self.end(other, ended, now.plus(other.app.limits.absolute));
+                let ends_at = now.plus(other.app.limits.absolute);
+                self.replicator.revoke(other, revocation, ends_at);
             }
         }
         // Recorded last: a webhook that failed before this point is handled again when it is
         // retried.
-        let until = now.plus(EVENT_MAX_AGE * 2).plus(settings.leeway * 4);
-        let remembered = tokio::time::timeout(
-            DUPLICATE_TIMEOUT,
-            store.put(&activity, Bytes::new(), until, now),
-        )
-        .await;
-        if !matches!(remembered, Ok(Ok(()))) {
+        let ends_at = now.plus(EVENT_MAX_AGE * 2).plus(settings.leeway * 4);
+        let recorded = store.put(&key, Bytes::new(), ends_at, now);
+        let recorded = tokio::time::timeout(DUPLICATE_TIMEOUT, recorded).await;
+        if !matches!(recorded, Ok(Ok(()))) {
             tracing::warn!(provider = %settings.name, "webhook_replay_store_failed");
         }
-        Received::Revocation(event.word)
+        WebhookOutcome::Revoked(event.word)
     }
 }
 
 /// What the event revokes at this app.
-fn ended_at(
+fn revocation_at(
     app: &AppAuth,
-    concerns: &AffectedSessions,
-    began_until: Timestamp,
+    affected: &AffectedSessions,
+    started_until: Timestamp,
 ) -> Option<Revocation> {
-    match concerns {
-        AffectedSessions::RefreshToken(sid, application) => application
-            .as_ref()
-            .is_none_or(|id| *id == app.client.client_id)
-            .then(|| Revocation::ProviderSession(sid.clone())),
-        AffectedSessions::Person(subject, application) => application
-            .as_ref()
-            .is_none_or(|id| *id == app.client.client_id)
-            .then(|| Revocation::User(subject.clone(), began_until)),
-        AffectedSessions::Application(id) => {
-            (*id == app.client.client_id).then_some(Revocation::Everyone(began_until))
+    let is_affected = |application: Option<&ClientId>| {
+        application.is_none_or(|application| *application == app.client.client_id)
+    };
+    match affected {
+        AffectedSessions::RefreshToken(sid, application) => {
+            is_affected(application.as_ref()).then(|| Revocation::ProviderSession(sid.clone()))
+        }
+        AffectedSessions::Person(subject, application) => is_affected(application.as_ref())
+            .then(|| Revocation::User(subject.clone(), started_until)),
+        AffectedSessions::Application(application) => {
+            is_affected(Some(application)).then_some(Revocation::Everyone(started_until))
         }
     }
 }

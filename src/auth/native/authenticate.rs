@@ -3,14 +3,19 @@
 
 use std::sync::Arc;
 
-use crate::auth::Auth;
+use super::dpop::{DpopRejection, check_possession};
+use super::refresh::NativeRefresh;
+use super::tokens::hand_over;
+use super::{NativeFailure, NativeTokens};
 use crate::auth::app::AppAuth;
-use crate::auth::native::dpop::DpopRejection;
-use crate::auth::native::tokens::hand_over;
-use crate::auth::native::{NativeFailure, NativeTokens, Proving};
-use crate::auth::session::authenticate::{
-    Authentication, SessionCache, SessionUpdate, SessionValidity, session_key_ref,
-};
+use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
+use crate::auth::context::Context;
+use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::session::authentication::{Authentication, SessionUpdate};
+use crate::auth::session::key_rotation::KeyRotation;
+use crate::auth::session::open::{OpenedSession, SessionCache, SessionOpener};
+use crate::auth::session::validity::{SessionValidity, key_of_jwt};
+use crate::auth::session::writer::SessionWriter;
 use crate::policy::decide::Caller;
 use crate::policy::native::{Native, NativeCredentials};
 use crate::policy::route::{AppRef, ResumeMode};
@@ -26,128 +31,151 @@ use crate::types::time::Timestamp;
 /// The code of a token that does not decrypt.
 const UNKNOWN: &str = "unknown_token";
 
-impl Auth {
-    /// Authenticates a request by a native access token.
-    pub(in crate::auth) async fn resume_native(
-        self: &Arc<Self>,
-        app_ref: AppRef<'_>,
-        native: &Native,
-        (shown, proving): (NativeCredentials<'_>, Proving<'_>),
-        effort: ResumeMode,
+/// A request with a native access token.
+pub(in crate::auth) struct NativeRequest<'r> {
+    pub(in crate::auth) app_ref: AppRef<'r>,
+    pub(in crate::auth) native: &'r Native,
+    pub(in crate::auth) credentials: NativeCredentials<'r>,
+    pub(in crate::auth) target: DpopTarget<'r>,
+    pub(in crate::auth) mode: ResumeMode,
+}
+
+/// Authenticates requests by native access token.
+pub struct NativeAuthenticator {
+    pub(in crate::auth) context: Arc<Context>,
+    pub(in crate::auth) replicator: RevocationReplicator,
+    pub(in crate::auth) opener: Arc<SessionOpener>,
+    pub(in crate::auth) key_rotation: Arc<KeyRotation>,
+    pub(in crate::auth) sessions: Arc<SessionWriter>,
+    pub(in crate::auth) refresh: Arc<NativeRefresh>,
+    pub(in crate::auth) dpop: DpopVerifier,
+}
+
+impl NativeAuthenticator {
+    /// Authenticates a request by its native access token.
+    pub(in crate::auth) async fn authenticate(
+        &self,
+        request: NativeRequest<'_>,
         cache: &SessionCache,
     ) -> Authentication {
-        let Some(app) = self.app(app_ref.index) else {
+        let NativeRequest {
+            app_ref,
+            credentials,
+            target,
+            mode,
+            ..
+        } = request;
+        let Some(app) = self.context.app(app_ref.index) else {
             return Authentication::anonymous();
         };
-        let now = self.now();
-        let sealed = shown
-            .access_token
-            .strip_prefix(NativeAccess::PREFIX)
-            .unwrap_or_default();
-        let opened = self.session_of(
-            app,
-            app_ref.index,
-            (&app.seals.native_access, sealed),
-            cache,
-            now,
-        );
-        let Some((session, key_age)) = opened else {
-            return refused(shown, UNKNOWN);
+        let now = self.context.now();
+        let token = credentials.access_token;
+        let sealed = token.strip_prefix(NativeAccess::PREFIX).unwrap_or_default();
+        let seal = &app.seals.native_access;
+        let opened = self
+            .opener
+            .open(app, app_ref.index, seal, sealed, cache, now);
+        let Some(OpenedSession { session, key_age }) = opened else {
+            return rejected(credentials, UNKNOWN);
         };
-        if session.bound_to.is_some() && effort == ResumeMode::ReadOnly {
+        let bound_to = session.bound_to.clone();
+        if bound_to.is_some() && mode == ResumeMode::ReadOnly {
             // Public paths do not verify proofs.
             return Authentication::anonymous();
         }
-        let bound_to = session.bound_to.clone();
-        // Native tokens have no activity cookie: the idle timeout applies at their refresh only.
-        let (sid, generation) = (session.sid.clone(), session.generation);
-        let activity = Some(LastActivity {
-            sid: sid.clone(),
-            generation,
-            last_activity: now,
-        });
-        let presented = PresentedSession {
-            jwt: Some(session),
-            refresh: None,
-            activity,
-            unreadable: false,
-        };
-        let standing = validate(presented, now, &app.app.limits, &SessionValidity::now(app));
+        let sid = session.sid.clone();
+        let status = validate(
+            presented(session, now),
+            now,
+            &app.app.limits,
+            &SessionValidity::of_sessions(app),
+        );
         if matches!(
-            standing,
+            status,
             SessionStatus::Live(_) | SessionStatus::None(NoSessionReason::Expired)
         ) {
-            match self
-                .check_possession(app, bound_to.as_ref(), shown, proving)
-                .await
-            {
+            let bound_to = bound_to.as_ref();
+            let checked = check_possession(&self.dpop, app, bound_to, credentials, target);
+            match checked.await {
                 Ok(()) => {}
-                Err(DpopRejection::Refused(refusal, nonce)) => {
-                    let resumed = Authentication::refused(refusal);
-                    return Authentication { nonce, ..resumed };
+                Err(DpopRejection::Rejected { refusal, nonce }) => {
+                    return Authentication {
+                        nonce,
+                        ..Authentication::rejected(refusal)
+                    };
                 }
                 Err(DpopRejection::Unavailable(outage)) => {
-                    return Authentication::new(Err(outage), SessionUpdate::Nothing);
+                    return Authentication::unavailable(outage);
                 }
             }
         }
-        let resumed = match standing {
-            SessionStatus::Live(live) => match self.require_synced(app) {
-                Ok(()) => {
-                    Authentication::new(Ok(Caller::NativeSession(live)), SessionUpdate::Nothing)
-                }
-                Err(_) if effort == ResumeMode::ReadOnly => {
-                    refused(shown, NoSessionReason::RevocationsUnknown.code())
-                }
-                Err(outage) => Authentication::new(Err(outage), SessionUpdate::Nothing),
-            },
-            SessionStatus::None(NoSessionReason::Expired)
-                if native.inline_refresh && effort == ResumeMode::Refresh =>
-            {
-                match shown.refresh_token {
-                    Some(refresh_token) => {
-                        self.refreshed_native(app, &sid, shown, refresh_token).await
-                    }
-                    None => refused(shown, NoSessionReason::Expired.code()),
-                }
+        let authentication = match status {
+            SessionStatus::Live(live) => self.live(app, live, credentials, mode),
+            SessionStatus::None(NoSessionReason::Expired) => {
+                self.expired(app, &sid, &request).await
             }
-            SessionStatus::None(why) => refused(shown, why.code()),
-            SessionStatus::NeedsRefresh(..) => refused(shown, NoSessionReason::Expired.code()),
+            SessionStatus::None(why) => rejected(credentials, why.code()),
+            SessionStatus::NeedsRefresh(..) => {
+                rejected(credentials, NoSessionReason::Expired.code())
+            }
         };
-        if let Ok(Caller::NativeSession(live)) = &resumed.caller {
-            self.note_key(app, live.session(), key_age, now);
+        if let Ok(Caller::NativeSession(live)) = &authentication.caller {
+            self.key_rotation.record(app, live.session(), key_age, now);
         }
-        Authentication { at: now, ..resumed }
+        Authentication {
+            at: now,
+            ..authentication
+        }
     }
 
-    async fn refreshed_native(
-        self: &Arc<Self>,
+    fn live(
+        &self,
+        app: &AppAuth,
+        live: LiveSession,
+        credentials: NativeCredentials<'_>,
+        mode: ResumeMode,
+    ) -> Authentication {
+        match self.replicator.require_synced(app) {
+            Ok(()) => Authentication::new(Ok(Caller::NativeSession(live)), SessionUpdate::Nothing),
+            Err(_) if mode == ResumeMode::ReadOnly => {
+                rejected(credentials, NoSessionReason::RevocationsUnknown.code())
+            }
+            Err(outage) => Authentication::unavailable(outage),
+        }
+    }
+
+    /// Refreshes an expired session in the same request, if the app allows it.
+    async fn expired(
+        &self,
         app: &Arc<AppAuth>,
         sid: &SessionId,
-        shown: NativeCredentials<'_>,
-        refresh_token: &str,
+        request: &NativeRequest<'_>,
     ) -> Authentication {
-        let held =
-            read(&app.seals.native_refresh, refresh_token).filter(|held| held.refresh.sid == *sid);
-        let Some(held) = held else {
-            return refused(shown, UNKNOWN);
+        let credentials = request.credentials;
+        let may_refresh = request.native.inline_refresh && request.mode == ResumeMode::Refresh;
+        let refresh_token = credentials.refresh_token.filter(|_| may_refresh);
+        let Some(refresh_token) = refresh_token else {
+            return rejected(credentials, NoSessionReason::Expired.code());
         };
-        let scope = held.scope.clone();
-        match self.renew_native(app, held).await {
+        let native = read(&app.seals.native_refresh, refresh_token);
+        let Some(native) = native.filter(|native| native.refresh.sid == *sid) else {
+            return rejected(credentials, UNKNOWN);
+        };
+        let scope = native.scope.clone();
+        match self.refresh.renew(app, native).await {
             Ok(grant) => match Session::of(&grant.jwt, &app.app.headers) {
                 Some(session) => {
-                    let live = LiveSession::just_verified(Arc::new(session), self.now());
+                    let now = self.context.now();
+                    let live = LiveSession::just_verified(Arc::new(session), now);
                     Authentication::new(
                         Ok(Caller::NativeSession(live)),
                         SessionUpdate::ReturnTokens(grant, scope),
                     )
                 }
-                None => refused(shown, UNKNOWN),
+                None => rejected(credentials, UNKNOWN),
             },
-            Err(NativeFailure::Unavailable(outage)) => {
-                Authentication::new(Err(outage), SessionUpdate::Nothing)
-            }
-            Err(NativeFailure::SessionOver(why)) => refused(shown, why.code()),
+            Err(NativeFailure::Unavailable(outage)) => Authentication::unavailable(outage),
+            Err(NativeFailure::SessionOver(why)) => rejected(credentials, why.code()),
             Err(
                 NativeFailure::UnknownToken
                 | NativeFailure::Throttled(..)
@@ -157,37 +185,56 @@ impl Auth {
                 | NativeFailure::Provider(_)
                 | NativeFailure::TokenTooLarge(..)
                 | NativeFailure::TooLarge(_),
-            ) => refused(shown, UNKNOWN),
+            ) => rejected(credentials, UNKNOWN),
         }
     }
 
     /// The tokens that a response carries, decided when its head is written: none if a newer
     /// generation exists or the session was revoked.
-    pub fn native_token_headers(
+    pub fn token_headers(
         &self,
         app_ref: AppRef<'_>,
-        (update, at): (&SessionUpdate, Timestamp),
+        update: &SessionUpdate,
+        authenticated_at: Timestamp,
     ) -> Option<NativeTokens> {
         let SessionUpdate::ReturnTokens(grant, scope) = update else {
             return None;
         };
-        let (app, native) = (self.app(app_ref.index)?, app_ref.app.native.as_ref()?);
+        let app = self.context.app(app_ref.index)?;
+        let native = app_ref.app.native.as_ref()?;
         let revoked = app.revocations.snapshot();
-        if self.is_superseded(grant, at) || revoked.contains(session_key_ref(&grant.jwt)) {
+        if self.sessions.is_superseded(grant, authenticated_at)
+            || revoked.contains(key_of_jwt(&grant.jwt))
+        {
             return None;
         }
-        let tokens = hand_over(app, native.tokens, grant, scope.clone(), self.now());
-        let tokens = tokens.inspect_err(|error| {
-            tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_write_failed");
-        });
-        tokens.ok()
+        let now = self.context.now();
+        hand_over(app, native.tokens, grant, scope.clone(), now)
+            .inspect_err(|error| {
+                tracing::error!(app = %app.app.name, sid = %grant.jwt.sid, %error, "refreshed_session_write_failed");
+            })
+            .ok()
     }
 }
 
-fn refused(shown: NativeCredentials<'_>, code: &'static str) -> Authentication {
-    Authentication::refused(TokenRefusal {
+/// Native tokens have no activity cookie: the idle timeout applies at their refresh only.
+fn presented(session: Arc<Session>, now: Timestamp) -> PresentedSession {
+    PresentedSession {
+        activity: Some(LastActivity {
+            sid: session.sid.clone(),
+            generation: session.generation,
+            last_activity: now,
+        }),
+        jwt: Some(session),
+        refresh: None,
+        unreadable: false,
+    }
+}
+
+fn rejected(credentials: NativeCredentials<'_>, code: &'static str) -> Authentication {
+    Authentication::rejected(TokenRefusal {
         code,
         error: TokenError::InvalidToken,
-        scheme: shown.scheme,
+        scheme: credentials.scheme,
     })
 }

@@ -1,147 +1,112 @@
 //! DPoP binding of native tokens (RFC 9449), independent of the provider: a proof at login binds
 //! the tokens to its key, for refreshes and requests.
 
-use std::sync::Arc;
+use http::HeaderValue;
 
-use http::{HeaderMap, HeaderValue};
-
+use super::failure::NativeFailure;
 use crate::auth::app::AppAuth;
-use crate::auth::bearer::dpop::{DPOP, DpopError, DpopTarget};
-use crate::auth::native::NativeFailure;
-use crate::auth::{Auth, Unavailable};
+use crate::auth::bearer::dpop::{DPOP, DpopError, DpopTarget, DpopVerifier};
+use crate::auth::error::Unavailable;
 use crate::identity::credentials::Scheme;
 use crate::policy::native::NativeCredentials;
 use crate::session::token::{TokenError, TokenRefusal};
 use crate::types::oauth::JwkThumbprint;
 
-/// The request that a proof must match.
-#[derive(Clone, Copy, Debug)]
-pub struct Proving<'r> {
-    /// Its method.
-    pub method: &'r str,
-    /// Its path, in canonical form.
-    pub path: &'r str,
-    /// Its headers.
-    pub headers: &'r HeaderMap,
-}
-
 /// Why a proof beside a native access token was rejected, with the nonce for the next one.
-pub(in crate::auth) enum DpopRejection {
-    Refused(TokenRefusal, Option<HeaderValue>),
+pub(super) enum DpopRejection {
+    Rejected {
+        refusal: TokenRefusal,
+        nonce: Option<HeaderValue>,
+    },
     Unavailable(Unavailable),
 }
 
-impl Auth {
-    /// The key of the proof at a native endpoint, if it has one.
-    pub(in crate::auth) async fn proven_key(
-        self: &Arc<Self>,
-        app: &AppAuth,
-        proving: Proving<'_>,
-    ) -> Result<Option<JwkThumbprint>, NativeFailure> {
-        if !proving.headers.contains_key(DPOP) {
-            let required = app
-                .app
-                .bearer
-                .as_ref()
-                .is_some_and(|bearer| bearer.dpop_required);
-            return if required {
-                Err(NativeFailure::DpopRejection(DpopError::Missing, None))
-            } else {
-                Ok(None)
-            };
-        }
-        let key = self.prove(app, proving, None, None).await;
-        key.map(Some)
-            .map_err(|(error, nonce)| NativeFailure::DpopRejection(error, nonce))
-    }
+/// A failed proof, with the nonce for the next one.
+struct FailedProof {
+    error: DpopError,
+    nonce: Option<HeaderValue>,
+}
 
-    /// Checks that the presenter of a token bound to `bound_to` possesses the key.
-    pub(in crate::auth) async fn check_possession(
-        self: &Arc<Self>,
-        app: &AppAuth,
-        bound_to: Option<&JwkThumbprint>,
-        shown: NativeCredentials<'_>,
-        proving: Proving<'_>,
-    ) -> Result<(), DpopRejection> {
-        let refused = |code, error| {
-            Err(DpopRejection::Refused(
-                TokenRefusal {
-                    code,
-                    error,
-                    scheme: shown.scheme,
-                },
-                None,
-            ))
-        };
-        let required = app
-            .app
-            .bearer
-            .as_ref()
-            .is_some_and(|bearer| bearer.dpop_required);
-        match (bound_to, shown.scheme) {
-            (None, Scheme::Bearer) if !required => Ok(()),
-            (None, Scheme::Bearer | Scheme::DPoP) => {
-                refused("token_not_bound", TokenError::InvalidToken)
-            }
-            (Some(_), Scheme::Bearer) => refused("token_is_bound", TokenError::InvalidToken),
-            (Some(key), Scheme::DPoP) => {
-                let proven = self
-                    .prove(app, proving, Some(shown.access_token), Some(key))
-                    .await;
-                proven.map(|_| ()).map_err(|(error, nonce)| match error {
-                    DpopError::Unavailable(outage) => DpopRejection::Unavailable(outage),
-                    DpopError::Missing
-                    | DpopError::Repeated
-                    | DpopError::Refused(_)
-                    | DpopError::OtherKey
-                    | DpopError::Replayed => {
-                        let kind = if error.wants_nonce() {
-                            TokenError::UseDpopNonce
-                        } else {
-                            TokenError::InvalidDpopProof
-                        };
-                        let refusal = TokenRefusal {
+/// The key of the proof at a native endpoint, if it has one.
+pub(super) async fn proven_key(
+    dpop: &DpopVerifier,
+    app: &AppAuth,
+    target: DpopTarget<'_>,
+) -> Result<Option<JwkThumbprint>, NativeFailure> {
+    if target.headers.contains_key(DPOP) {
+        let proven = prove(dpop, app, target, None, None).await;
+        let rejection = |FailedProof { error, nonce }| NativeFailure::DpopRejection(error, nonce);
+        return proven.map(Some).map_err(rejection);
+    }
+    if is_required(app) {
+        return Err(NativeFailure::DpopRejection(DpopError::Missing, None));
+    }
+    Ok(None)
+}
+
+/// Checks that the presenter of a token bound to `bound_to` possesses the key.
+pub(super) async fn check_possession(
+    dpop: &DpopVerifier,
+    app: &AppAuth,
+    bound_to: Option<&JwkThumbprint>,
+    credentials: NativeCredentials<'_>,
+    target: DpopTarget<'_>,
+) -> Result<(), DpopRejection> {
+    let invalid = |code| {
+        Err(DpopRejection::Rejected {
+            refusal: TokenRefusal {
+                code,
+                error: TokenError::InvalidToken,
+                scheme: credentials.scheme,
+            },
+            nonce: None,
+        })
+    };
+    match (bound_to, credentials.scheme) {
+        (None, Scheme::Bearer) if !is_required(app) => Ok(()),
+        (None, Scheme::Bearer | Scheme::DPoP) => invalid("token_not_bound"),
+        (Some(_), Scheme::Bearer) => invalid("token_is_bound"),
+        (Some(key), Scheme::DPoP) => {
+            let access_token = Some(credentials.access_token);
+            match prove(dpop, app, target, access_token, Some(key)).await {
+                Ok(_) => Ok(()),
+                Err(FailedProof { error, nonce }) => Err(match error.challenge() {
+                    Ok(challenge) => DpopRejection::Rejected {
+                        refusal: TokenRefusal {
                             code: error.code(),
-                            error: kind,
+                            error: challenge,
                             scheme: Scheme::DPoP,
-                        };
-                        DpopRejection::Refused(refusal, nonce)
-                    }
-                })
+                        },
+                        nonce,
+                    },
+                    Err(outage) => DpopRejection::Unavailable(outage),
+                }),
             }
         }
     }
+}
 
-    /// Verifies and spends a proof of the `expected` key, or of any key.
-    async fn prove(
-        self: &Arc<Self>,
-        app: &AppAuth,
-        proving: Proving<'_>,
-        access_token: Option<&str>,
-        expected: Option<&JwkThumbprint>,
-    ) -> Result<JwkThumbprint, (DpopError, Option<HeaderValue>)> {
-        let with_nonce = app.bearer.as_ref().is_some_and(|bearer| bearer.dpop_nonce);
-        let app_ref = DpopTarget {
-            method: proving.method,
-            path: proving.path,
-            access_token,
-        };
-        let proof = self
-            .check_proof(app, proving.headers, app_ref, with_nonce)
-            .map_err(|error| {
-                let nonce = if error.wants_nonce() {
-                    self.new_nonce(app)
-                } else {
-                    None
-                };
-                (error, nonce)
-            })?;
-        if expected.is_some_and(|expected| *expected != proof.key) {
-            return Err((DpopError::OtherKey, None));
-        }
-        self.spend_proof(app, &proof)
-            .await
-            .map_err(|error| (error, None))?;
-        Ok(proof.key)
+/// Verifies and spends a proof of the `expected` key, or of any key.
+async fn prove(
+    dpop: &DpopVerifier,
+    app: &AppAuth,
+    target: DpopTarget<'_>,
+    access_token: Option<&str>,
+    expected: Option<&JwkThumbprint>,
+) -> Result<JwkThumbprint, FailedProof> {
+    let failed = |error| FailedProof {
+        error,
+        nonce: dpop.nonce_after(app, error),
+    };
+    let proof = dpop.verify(app, target, access_token).map_err(failed)?;
+    if expected.is_some_and(|expected| *expected != proof.key) {
+        return Err(failed(DpopError::OtherKey));
     }
+    dpop.spend(app, &proof).await.map_err(failed)?;
+    Ok(proof.key)
+}
+
+fn is_required(app: &AppAuth) -> bool {
+    let policy = app.app.bearer.as_ref();
+    policy.is_some_and(|policy| policy.dpop_required)
 }

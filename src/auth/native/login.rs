@@ -3,69 +3,117 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::dpop::proven_key;
+use super::failure::{NativeFailure, of_grant_error, of_token_error};
+use super::throttle::{PasswordThrottle, ThrottleKey};
+use super::tokens::{hand_over, scope_at_login, sealed};
+use super::{LOGIN_TIMEOUT, NativeOutcome, NativeTokens};
 use crate::auth::app::AppAuth;
-use crate::auth::login::callback::log_session_start;
-use crate::auth::native::throttle::ThrottleKey;
-use crate::auth::native::tokens::{hand_over, scope_at_login, sealed};
-use crate::auth::native::{LOGIN_TIMEOUT, NativeFailure, NativeOutcome, NativeTokens, Proving};
-use crate::auth::refresh::tokens::{self, GrantError};
-use crate::auth::session::authenticate::session_key_ref;
-use crate::auth::{Auth, Event, Unavailable, random};
-use crate::oidc::password::{PasswordError, Refusal, WhyRefused};
-use crate::oidc::token::TokenError;
+use crate::auth::bearer::dpop::{DpopTarget, DpopVerifier};
+use crate::auth::context::Context;
+use crate::auth::events::Event;
+use crate::auth::random;
+use crate::auth::refresh::tokens;
+use crate::auth::session::validity::key_of_jwt;
+use crate::auth::session::writer::{SessionWriter, log_session_start};
+use crate::oidc::password::PasswordError;
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::{Mode, PasswordLogin};
 use crate::policy::route::AppRef;
 use crate::policy::throttle::account_key;
+use crate::runtime::BackgroundRuntime;
 use crate::session::cookie::RequestCookies;
 use crate::session::grant::Grant;
 use crate::session::native::{Device, read};
 use crate::session::validity::NoSessionReason;
 use crate::types::oauth::{JwkThumbprint, Password};
 
-impl Auth {
-    /// Logs in with `credentials` from `address`.
+/// A login request of a native app.
+pub struct NativeLoginRequest<'r> {
+    /// The app.
+    pub app_ref: AppRef<'r>,
+    /// Its settings for native apps.
+    pub native: &'r Native,
+    /// User name, password, scope and device.
+    pub credentials: PasswordLogin,
+    /// The address of the client.
+    pub address: Option<IpAddr>,
+    /// The cookies of the request.
+    pub cookies: &'r RequestCookies<'r>,
+    /// The request that a DPoP proof must match.
+    pub target: DpopTarget<'r>,
+}
+
+/// Logs users in with a password.
+#[derive(Clone)]
+pub struct NativeLogin {
+    context: Arc<Context>,
+    sessions: Arc<SessionWriter>,
+    throttle: PasswordThrottle,
+    dpop: DpopVerifier,
+    tasks: BackgroundRuntime,
+}
+
+/// A successful password grant.
+struct PasswordGrant {
+    grant: Grant,
+    scope: String,
+}
+
+impl NativeLogin {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        sessions: Arc<SessionWriter>,
+        throttle: PasswordThrottle,
+        dpop: DpopVerifier,
+        tasks: BackgroundRuntime,
+    ) -> Self {
+        Self {
+            context,
+            sessions,
+            throttle,
+            dpop,
+            tasks,
+        }
+    }
+
+    /// Logs in with a password.
     ///
     /// # Errors
     /// See [`NativeFailure`].
-    pub async fn native_login(
-        self: &Arc<Self>,
-        app_ref: AppRef<'_>,
-        native: &Native,
-        credentials: PasswordLogin,
-        address: Option<IpAddr>,
-        request_cookies: &RequestCookies<'_>,
-        proving: Proving<'_>,
+    pub async fn log_in(
+        &self,
+        request: NativeLoginRequest<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
-        let app = self
-            .app(app_ref.index)
-            .ok_or(NativeFailure::Provider("internal_error"))?;
-        let end = match self.key_for(app, native, credentials.mode, proving).await {
-            Ok(key) => {
-                self.log_in(app, native, credentials, address, request_cookies, key)
-                    .await
-            }
+        let app = self.context.app(request.app_ref.index);
+        let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
+        let logged_in = match self.key_for(app, &request).await {
+            Ok(key) => self.log_in_bound(app, request, key).await,
             Err(failure) => Err(failure),
         };
-        let outcome = match &end {
+        let outcome = match &logged_in {
             Ok(NativeOutcome::Tokens(_)) => "tokens",
             Ok(NativeOutcome::Cookies { .. } | NativeOutcome::LoggedOut(_)) => "cookies",
             Err(failure) => failure.code(),
         };
-        self.observer
-            .record_event(app, Event::PasswordLogin, outcome);
-        end
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::PasswordLogin, outcome);
+        logged_in
     }
 
-    async fn log_in(
-        self: &Arc<Self>,
+    async fn log_in_bound(
+        &self,
         app: &Arc<AppAuth>,
-        native: &Native,
-        credentials: PasswordLogin,
-        address: Option<IpAddr>,
-        request_cookies: &RequestCookies<'_>,
+        request: NativeLoginRequest<'_>,
         key: Option<JwkThumbprint>,
     ) -> Result<NativeOutcome, NativeFailure> {
+        let NativeLoginRequest {
+            native,
+            credentials,
+            address,
+            cookies,
+            ..
+        } = request;
         let PasswordLogin {
             username,
             password,
@@ -77,39 +125,37 @@ impl Auth {
         let account = account_key(&username);
         let device = device_token
             .as_ref()
-            .and_then(|token| read(&app.seals.device, token));
-        let device = device
-            .filter(|device| device.is_known_for(&account, self.now()))
+            .and_then(|token| read(&app.seals.device, token))
+            .filter(|device| device.is_known_for(&account, self.context.now()))
             .map(|device| device.id);
-        let tried = match &device {
+        let throttle_key = match &device {
             Some(device) => ThrottleKey::KnownDevice(device.clone()),
             None => ThrottleKey::Account(account.clone(), address),
         };
-        let (auth, task_app, throttle) = (Arc::clone(self), Arc::clone(app), native.throttle);
+        let (login, task_app, limits) = (self.clone(), Arc::clone(app), native.throttle);
         let task = async move {
-            auth.check_and_count(&task_app, throttle, &tried).await?;
-            let asked = auth.ask(&task_app, &username, &password, &scope).await;
+            let attempt = login.throttle.attempt(&task_app, limits, throttle_key);
+            attempt.check_and_count().await?;
+            let granted = login
+                .password_grant(&task_app, &username, &password, &scope)
+                .await;
             drop(password);
-            match &asked {
-                Ok(_) => auth.reset(&task_app, throttle, &tried).await,
+            match &granted {
+                Ok(_) => attempt.reset(&task_app).await,
                 Err(NativeFailure::Refused(_)) => {}
-                Err(_) => auth.refund(&task_app, throttle, &tried).await,
+                Err(_) => attempt.refund(&task_app).await,
             }
-            asked
+            granted
         };
         // Runs to its end even if the client disconnects: an attempt that the provider counts is
         // counted here too.
-        let (mut grant, scope) = self
-            .password_tasks
+        let PasswordGrant { mut grant, scope } = self
+            .tasks
             .run(LOGIN_TIMEOUT, task)
             .await
             .unwrap_or_else(|error| Err(NativeFailure::Unavailable(error.into())))?;
-        let now = self.now();
-        if app
-            .revocations
-            .snapshot()
-            .contains(session_key_ref(&grant.jwt))
-        {
+        let now = self.context.now();
+        if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
             return Err(NativeFailure::SessionOver(NoSessionReason::Revoked));
         }
         grant.jwt.bound_to = key;
@@ -124,11 +170,9 @@ impl Auth {
         let device_token = sealed(&app.seals.device, &device, "device token")?;
         match mode {
             Mode::Cookies => {
-                let set_cookies = self
-                    .replace_session(app, &grant, request_cookies)?
-                    .set_cookies;
+                let written = self.sessions.replace_session(app, &grant, cookies)?;
                 Ok(NativeOutcome::Cookies {
-                    set_cookies,
+                    set_cookies: written.set_cookies,
                     lasts: app.app.limits.absolute,
                     device_token,
                 })
@@ -146,64 +190,36 @@ impl Auth {
 
     /// The key that new tokens are bound to. Cookies and plain provider tokens are not bound.
     async fn key_for(
-        self: &Arc<Self>,
+        &self,
         app: &AppAuth,
-        native: &Native,
-        mode: Mode,
-        proving: Proving<'_>,
+        request: &NativeLoginRequest<'_>,
     ) -> Result<Option<JwkThumbprint>, NativeFailure> {
-        match (mode, native.tokens) {
-            (Mode::Tokens, Tokens::Sealed) => self.proven_key(app, proving).await,
+        match (request.credentials.mode, request.native.tokens) {
+            (Mode::Tokens, Tokens::Sealed) => proven_key(&self.dpop, app, request.target).await,
             (Mode::Cookies, _) | (_, Tokens::Plain) => Ok(None),
         }
     }
 
-    /// Calls the provider and verifies its tokens. Returns the grant and its scope.
-    async fn ask(
+    /// Calls the provider and verifies its tokens.
+    async fn password_grant(
         &self,
         app: &AppAuth,
         username: &str,
         password: &Password,
         scope: &str,
-    ) -> Result<(Grant, String), NativeFailure> {
-        let answer = app
-            .provider
-            .password_grant(&app.client, username, password, scope)
-            .await;
-        let answer = answer.map_err(|error| match error {
+    ) -> Result<PasswordGrant, NativeFailure> {
+        let provider = &app.provider;
+        let response = provider.password_grant(&app.client, username, password, scope);
+        let response = response.await.map_err(|error| match error {
             PasswordError::Refused(refusal) => NativeFailure::Refused(refusal),
             PasswordError::Failed(error) => {
                 tracing::warn!(app = %app.app.name, code = error.code(), %error, "password_grant_failed");
                 of_token_error(&error)
             }
         })?;
-        let granted = answer.scope.clone().unwrap_or_else(|| scope.to_owned());
-        let grant = tokens::of_login(app, answer, None, self.now()).await;
+        let scope = response.scope.clone().unwrap_or_else(|| scope.to_owned());
+        let grant = tokens::of_login(app, response, None, self.context.now()).await;
         let grant = grant.map_err(|error| of_grant_error(app, &error))?;
-        Ok((grant, granted))
-    }
-}
-
-/// The failure that a token endpoint error means for a native app.
-pub(in crate::auth) fn of_token_error(error: &TokenError) -> NativeFailure {
-    match error {
-        TokenError::ClientRejected { .. }
-        | TokenError::BadResponse(_)
-        | TokenError::Refused { .. } => NativeFailure::Provider(error.code()),
-        TokenError::Unavailable { .. }
-        | TokenError::Unreachable(_)
-        | TokenError::TargetError(_) => NativeFailure::Unavailable(Unavailable::new(error.code())),
-    }
-}
-
-pub(in crate::auth) fn of_grant_error(app: &AppAuth, error: &GrantError) -> NativeFailure {
-    tracing::warn!(app = %app.app.name, code = error.code(), %error, "native_tokens_rejected");
-    if error.is_outage() {
-        NativeFailure::Unavailable(Unavailable::new(error.code()))
-    } else if matches!(error, GrantError::NotRegistered) {
-        let (why, go_on_with) = (WhyRefused::RegistrationRequired, serde_json::Map::new());
-        NativeFailure::Refused(Refusal { why, go_on_with })
-    } else {
-        NativeFailure::Provider(error.code())
+        Ok(PasswordGrant { grant, scope })
     }
 }

@@ -2,76 +2,87 @@
 
 use std::sync::Arc;
 
-use crate::auth::native::{NativeFailure, NativeOutcome};
-use crate::auth::session::authenticate::SessionKey;
-use crate::auth::{Auth, Event};
+use super::{NativeFailure, NativeOutcome};
+use crate::auth::app::AppAuth;
+use crate::auth::context::Context;
+use crate::auth::logout::rp_initiated::Logout;
+use crate::auth::refresh::revoke::SessionKey;
 use crate::policy::native::{Native, Tokens};
 use crate::policy::native_request::LogoutRequest;
 use crate::policy::route::AppRef;
 use crate::session::cookie::RequestCookies;
-use crate::session::jwt::SessionJwt;
 use crate::session::native::read;
 use crate::types::oauth::RefreshToken;
 
-impl Auth {
-    /// Ends the session of the token in `asked`. An unknown token has no session to end, which
+/// Logs native apps out.
+pub struct NativeLogout {
+    context: Arc<Context>,
+    logout: Logout,
+}
+
+/// The session of a sealed token.
+struct SealedSession {
+    session: SessionKey,
+    refresh_token: Option<RefreshToken>,
+}
+
+impl NativeLogout {
+    pub(in crate::auth) const fn new(context: Arc<Context>, logout: Logout) -> Self {
+        Self { context, logout }
+    }
+
+    /// Ends the session of the token in `request`. An unknown token has no session to end, which
     /// counts as success (RFC 7009 section 2.2).
     ///
     /// # Errors
     /// See [`NativeFailure`].
-    pub async fn native_logout(
-        self: &Arc<Self>,
+    pub async fn log_out(
+        &self,
         app_ref: AppRef<'_>,
         native: &Native,
-        asked: LogoutRequest,
+        request: LogoutRequest,
         request_cookies: &RequestCookies<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
-        let app = self
-            .app(app_ref.index)
-            .ok_or(NativeFailure::Provider("internal_error"))?;
-        let token = match asked {
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
+        let token = match request {
             LogoutRequest::OfCookies => {
-                return Ok(NativeOutcome::LoggedOut(
-                    self.logout(app_ref, request_cookies).await.set_cookies,
-                ));
+                let outcome = self.logout.log_out(app_ref, request_cookies).await;
+                return Ok(NativeOutcome::LoggedOut(outcome.set_cookies));
             }
             LogoutRequest::OfToken(token) => token,
         };
-        let (session, refresh) = match native.tokens {
+        match native.tokens {
             Tokens::Sealed => {
-                let held = read(&app.seals.native_refresh, &token);
-                let by_refresh = held.map(|held| (held.jwt, Some(held.refresh.token)));
-                let found =
-                    by_refresh.or_else(|| Some((read(&app.seals.native_access, &token)?, None)));
-                let Some((
-                    SessionJwt {
-                        sid,
-                        subject,
-                        started_at,
-                        ..
-                    },
-                    refresh,
-                )) = found
-                else {
-                    return Ok(NativeOutcome::LoggedOut(Vec::new()));
-                };
-                (
-                    Some(SessionKey {
-                        sid,
-                        subject,
-                        started_at,
-                    }),
-                    refresh,
-                )
+                if let Some(sealed) = SealedSession::read(app, &token) {
+                    let session = Some(sealed.session);
+                    self.logout
+                        .end_session(app, session, sealed.refresh_token)
+                        .await;
+                }
             }
-            Tokens::Plain => (None, Some(RefreshToken::new(token.as_str()))),
-        };
-        if let Some(session) = &session {
-            // First, whatever the store and the provider do.
-            self.revoke_session(app, &session.sid, &session.subject, session.started_at);
+            Tokens::Plain => {
+                let token = RefreshToken::new(token.as_str());
+                self.logout.end_session(app, None, Some(token)).await;
+            }
         }
-        let (outcome, _) = self.revoke_in_time(app, session, refresh).await;
-        self.observer.record_event(app, Event::Logout, outcome);
         Ok(NativeOutcome::LoggedOut(Vec::new()))
+    }
+}
+
+impl SealedSession {
+    /// Reads a refresh or access token.
+    fn read(app: &AppAuth, token: &str) -> Option<Self> {
+        if let Some(native) = read(&app.seals.native_refresh, token) {
+            return Some(Self {
+                session: SessionKey::from(&native.jwt),
+                refresh_token: Some(native.refresh.token),
+            });
+        }
+        let jwt = read(&app.seals.native_access, token)?;
+        Some(Self {
+            session: SessionKey::from(&jwt),
+            refresh_token: None,
+        })
     }
 }

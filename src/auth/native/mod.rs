@@ -1,30 +1,114 @@
 //! Native apps with their own login form: the password grant behind a throttle, and sealed tokens
 //! instead of cookies. Refresh, reuse detection and revocation are those of browser sessions.
 
-mod authenticate;
+pub(in crate::auth) mod authenticate;
 mod dpop;
-mod login;
-mod logout;
-mod refresh;
+mod failure;
+pub mod login;
+pub mod logout;
+pub mod refresh;
 mod throttle;
 mod tokens;
 
-pub use dpop::Proving;
-pub use tokens::NativeTokens;
-
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use zeroize::Zeroizing;
 
-use crate::auth::Unavailable;
-use crate::auth::bearer::dpop::DpopError;
-use crate::auth::session::cookies::{CookieWriteError, SetCookieHeaders};
-use crate::oidc::password::Refusal;
-use crate::session::validity::NoSessionReason;
+use crate::auth::bearer::dpop::DpopVerifier;
+use crate::auth::context::Context;
+use crate::auth::logout::rp_initiated::Logout;
+use crate::auth::refresh::single_flight::TokenRefresher;
+use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::session::cookies::SetCookieHeaders;
+use crate::auth::session::key_rotation::KeyRotation;
+use crate::auth::session::open::SessionOpener;
+use crate::auth::session::writer::SessionWriter;
+use authenticate::NativeAuthenticator;
+use login::NativeLogin;
+use logout::NativeLogout;
+use refresh::{NativeRefresh, NativeRefreshParts};
+use throttle::PasswordThrottle;
+
+pub use failure::NativeFailure;
+pub use tokens::NativeTokens;
 
 /// How long a native app waits for a login or a refresh.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Limit of concurrent password logins, so that a flood of them does not block other logins.
+/// Providers hash passwords slowly on purpose.
+const MAX_PASSWORD_TASKS: usize = 128;
+
+/// The flows of native apps.
+pub struct NativeFlows {
+    /// Password login.
+    pub login: NativeLogin,
+    /// Token refresh.
+    pub refresh: Arc<NativeRefresh>,
+    /// Logout.
+    pub logout: NativeLogout,
+    /// Authentication by access token.
+    pub authenticator: NativeAuthenticator,
+}
+
+/// The dependencies of the flows.
+pub(in crate::auth) struct NativeServices {
+    pub(in crate::auth) context: Arc<Context>,
+    pub(in crate::auth) replicator: RevocationReplicator,
+    pub(in crate::auth) refresher: Arc<TokenRefresher>,
+    pub(in crate::auth) opener: Arc<SessionOpener>,
+    pub(in crate::auth) key_rotation: Arc<KeyRotation>,
+    pub(in crate::auth) session_writer: Arc<SessionWriter>,
+    pub(in crate::auth) dpop: DpopVerifier,
+    pub(in crate::auth) logout: Logout,
+}
+
+impl NativeFlows {
+    pub(in crate::auth) fn new(services: NativeServices) -> Self {
+        let NativeServices {
+            context,
+            replicator,
+            refresher,
+            opener,
+            key_rotation,
+            session_writer,
+            dpop,
+            logout,
+        } = services;
+        let tasks = context.runtime.with_limit(MAX_PASSWORD_TASKS);
+        let throttle = PasswordThrottle::new(Arc::clone(&context));
+        let parts = NativeRefreshParts {
+            replicator: replicator.clone(),
+            refresher,
+            throttle: throttle.clone(),
+            dpop: dpop.clone(),
+            tasks: tasks.clone(),
+        };
+        let refresh = Arc::new(NativeRefresh::new(Arc::clone(&context), parts));
+        let login = NativeLogin::new(
+            Arc::clone(&context),
+            Arc::clone(&session_writer),
+            throttle,
+            dpop.clone(),
+            tasks,
+        );
+        Self {
+            login,
+            refresh: Arc::clone(&refresh),
+            logout: NativeLogout::new(Arc::clone(&context), logout),
+            authenticator: NativeAuthenticator {
+                context,
+                replicator,
+                opener,
+                key_rotation,
+                sessions: session_writer,
+                refresh,
+                dpop,
+            },
+        }
+    }
+}
 
 /// The result of a native endpoint.
 #[derive(Debug)]
@@ -42,59 +126,4 @@ pub enum NativeOutcome {
     },
     /// The session is over. The headers clear its cookies.
     LoggedOut(SetCookieHeaders),
-}
-
-/// Why a native endpoint failed.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum NativeFailure {
-    /// Too many password attempts, by the limit of this code.
-    #[error("too many logins were tried: {0}")]
-    Throttled(&'static str, Duration),
-    /// The provider refused the login.
-    #[error("the provider refused the login: {}", .0.why.code())]
-    Refused(Refusal),
-    /// The refresh token does not decrypt.
-    #[error("the refresh token is not one that this app was given")]
-    UnknownToken,
-    /// The session is over.
-    #[error("the session is over: {}", .0.code())]
-    SessionOver(NoSessionReason),
-    /// Possession of the key is not proven. The nonce is for the next proof.
-    #[error("the device does not prove possession of its key: {}", .0.code())]
-    DpopRejection(DpopError, Option<HeaderValue>),
-    /// The scope is not allowed for this app.
-    #[error("a scope was asked for that this app does not have")]
-    Scope,
-    /// The provider rejects password grants of this app, or its tokens are unusable.
-    #[error("the provider gave nothing that can be used: {0}")]
-    Provider(&'static str),
-    /// A token does not fit into a header: its largest part and its size in bytes.
-    #[error("the {0} makes a token of {1} bytes; at most {max} fit into a header", max = crate::session::cookie::MAX_ALL)]
-    TokenTooLarge(&'static str, usize),
-    /// The session does not fit into cookies.
-    #[error(transparent)]
-    TooLarge(#[from] CookieWriteError),
-    /// The provider or the store is unavailable.
-    #[error("the provider or the store could not be asked: {}", .0.code)]
-    Unavailable(Unavailable),
-}
-
-impl NativeFailure {
-    /// The stable code for logs, metrics and responses.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Throttled(by, _) => by,
-            Self::Refused(refusal) => refusal.why.code(),
-            Self::UnknownToken => "unknown_refresh_token",
-            Self::SessionOver(why) => why.code(),
-            Self::DpopRejection(error, _) => error.code(),
-            Self::Scope => "invalid_scope",
-            Self::Provider(code) => code,
-            Self::TokenTooLarge(..) | Self::TooLarge(CookieWriteError::TooLarge { .. }) => {
-                "session_too_large"
-            }
-            Self::TooLarge(CookieWriteError::Unsealed) => "internal_error",
-            Self::Unavailable(outage) => outage.code,
-        }
-    }
 }

@@ -4,19 +4,24 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::dpop::proven_key;
+use super::failure::{NativeFailure, of_grant_error, of_token_error};
+use super::throttle::{PasswordThrottle, ThrottleKey};
+use super::tokens::{check_scope_at_refresh, hand_over};
+use super::{LOGIN_TIMEOUT, NativeOutcome};
 use crate::auth::app::AppAuth;
-use crate::auth::bearer::dpop::DpopError;
-use crate::auth::native::login::{of_grant_error, of_token_error};
-use crate::auth::native::throttle::ThrottleKey;
-use crate::auth::native::tokens::{check_scope_at_refresh, hand_over};
-use crate::auth::native::{LOGIN_TIMEOUT, NativeFailure, NativeOutcome, Proving};
-use crate::auth::refresh::single_flight::Refreshed;
-use crate::auth::session::authenticate::{SessionValidity, session_key_ref};
-use crate::auth::{Auth, refresh::tokens};
+use crate::auth::bearer::dpop::{DpopError, DpopTarget, DpopVerifier};
+use crate::auth::context::Context;
+use crate::auth::refresh::exchange::Refreshed;
+use crate::auth::refresh::single_flight::TokenRefresher;
+use crate::auth::refresh::tokens;
+use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::session::validity::{SessionValidity, key_of_jwt};
 use crate::oidc::token::{TokenError, TokenResponse};
-use crate::policy::native::{Native, Tokens};
+use crate::policy::native::{Native, Throttle, Tokens};
 use crate::policy::native_request::RefreshRequest;
 use crate::policy::route::AppRef;
+use crate::runtime::BackgroundRuntime;
 use crate::session::grant::{Grant, LastActivity};
 use crate::session::native::{NativeGrant, read};
 use crate::session::validity::{
@@ -24,140 +29,163 @@ use crate::session::validity::{
 };
 use crate::types::oauth::RefreshToken;
 
-impl Auth {
-    /// Refreshes the token in `asked` for a client at `address`.
+/// The dependencies of [`NativeRefresh`].
+pub(in crate::auth) struct NativeRefreshParts {
+    pub(in crate::auth) replicator: RevocationReplicator,
+    pub(in crate::auth) refresher: Arc<TokenRefresher>,
+    pub(in crate::auth) throttle: PasswordThrottle,
+    pub(in crate::auth) dpop: DpopVerifier,
+    pub(in crate::auth) tasks: BackgroundRuntime,
+}
+
+/// Refreshes the tokens of native apps.
+pub struct NativeRefresh {
+    context: Arc<Context>,
+    parts: NativeRefreshParts,
+}
+
+/// Refreshed tokens.
+struct Renewed {
+    grant: Arc<Grant>,
+    scope: String,
+}
+
+impl NativeRefresh {
+    pub(in crate::auth) const fn new(context: Arc<Context>, parts: NativeRefreshParts) -> Self {
+        Self { context, parts }
+    }
+
+    /// Refreshes the token in `request` for a client at `address`.
     ///
     /// # Errors
     /// See [`NativeFailure`].
-    pub async fn native_refresh(
-        self: &Arc<Self>,
+    pub async fn refresh(
+        &self,
         app_ref: AppRef<'_>,
         native: &Native,
-        asked: RefreshRequest,
+        request: RefreshRequest,
         address: Option<IpAddr>,
-        proving: Proving<'_>,
+        target: DpopTarget<'_>,
     ) -> Result<NativeOutcome, NativeFailure> {
-        let app = self
-            .app(app_ref.index)
-            .ok_or(NativeFailure::Provider("internal_error"))?;
-        let RefreshRequest {
-            refresh_token,
-            scope: wanted,
-        } = asked;
-        let (grant, scope) = match native.tokens {
-            Tokens::Sealed => {
-                let held = read(&app.seals.native_refresh, &refresh_token)
-                    .ok_or(NativeFailure::UnknownToken)?;
-                check_scope_at_refresh(&held.scope, wanted.as_deref())?;
-                if let Some(key) = &held.jwt.bound_to {
-                    let proven = self.proven_key(app, proving).await?;
-                    let proven =
-                        proven.ok_or(NativeFailure::DpopRejection(DpopError::Missing, None))?;
-                    if proven != *key {
-                        return Err(NativeFailure::DpopRejection(DpopError::OtherKey, None));
-                    }
-                }
-                let scope = held.scope.clone();
-                (self.renew_native(app, held).await?, scope)
-            }
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
+        let Renewed { grant, scope } = match native.tokens {
+            Tokens::Sealed => self.refresh_sealed(app, &request, target).await?,
             Tokens::Plain => {
-                let token = RefreshToken::new(refresh_token.as_str());
-                let (grant, scope) = self.refresh_plain(app, native, token, address).await?;
-                (Arc::new(grant), scope)
+                let token = RefreshToken::new(request.refresh_token.as_str());
+                self.refresh_plain(app, native.throttle, token, address)
+                    .await?
             }
         };
-        Ok(NativeOutcome::Tokens(hand_over(
-            app,
-            native.tokens,
-            &grant,
-            scope,
-            self.now(),
-        )?))
+        let now = self.context.now();
+        let tokens = hand_over(app, native.tokens, &grant, scope, now)?;
+        Ok(NativeOutcome::Tokens(tokens))
     }
 
-    /// The next tokens of the session of `held`.
-    pub(in crate::auth) async fn renew_native(
-        self: &Arc<Self>,
+    async fn refresh_sealed(
+        &self,
         app: &Arc<AppAuth>,
-        held: NativeGrant,
+        request: &RefreshRequest,
+        target: DpopTarget<'_>,
+    ) -> Result<Renewed, NativeFailure> {
+        let native = read(&app.seals.native_refresh, &request.refresh_token);
+        let native = native.ok_or(NativeFailure::UnknownToken)?;
+        check_scope_at_refresh(&native.scope, request.scope.as_deref())?;
+        if let Some(key) = &native.jwt.bound_to {
+            let proven = proven_key(&self.parts.dpop, app, target).await?;
+            let proven = proven.ok_or(NativeFailure::DpopRejection(DpopError::Missing, None))?;
+            if proven != *key {
+                return Err(NativeFailure::DpopRejection(DpopError::OtherKey, None));
+            }
+        }
+        let scope = native.scope.clone();
+        let grant = self.renew(app, native).await?;
+        Ok(Renewed { grant, scope })
+    }
+
+    /// The next tokens of the session of `native`.
+    pub(super) async fn renew(
+        &self,
+        app: &Arc<AppAuth>,
+        native: NativeGrant,
     ) -> Result<Arc<Grant>, NativeFailure> {
         let activity = LastActivity {
-            sid: held.refresh.sid.clone(),
-            generation: held.refresh.generation,
-            last_activity: held.last_activity(),
+            sid: native.refresh.sid.clone(),
+            generation: native.refresh.generation,
+            last_activity: native.last_activity(),
         };
-        let session =
-            Session::of(&held.jwt, &app.app.headers).ok_or(NativeFailure::UnknownToken)?;
+        let session = Session::of(&native.jwt, &app.app.headers);
+        let session = session.ok_or(NativeFailure::UnknownToken)?;
         let presented = PresentedSession {
             jwt: Some(Arc::new(session)),
-            refresh: Some(held.refresh.clone()),
+            refresh: Some(native.refresh.clone()),
             activity: Some(activity),
             unreadable: false,
         };
-        match validate(
-            presented,
-            self.now(),
-            &app.app.limits,
-            &SessionValidity::now(app),
-        ) {
+        let validity = SessionValidity::of_sessions(app);
+        match validate(presented, self.context.now(), &app.app.limits, &validity) {
             SessionStatus::None(why) => return Err(NativeFailure::SessionOver(why)),
             // An explicit refresh is done even if the JWT is still valid.
             SessionStatus::Live(_) | SessionStatus::NeedsRefresh(..) => {}
         }
-        self.require_synced(app)
+        let NativeRefreshParts {
+            replicator,
+            refresher,
+            ..
+        } = &self.parts;
+        replicator
+            .require_synced(app)
             .map_err(NativeFailure::Unavailable)?;
-        match self.refresh(app, held.refresh, Some(held.jwt)).wait().await {
+        let refresh = refresher.refresh(app, native.refresh, Some(native.jwt));
+        match refresh.wait().await {
             // Checked again: a logout may have come during the refresh.
             Refreshed::Renewed(grant)
-                if app
-                    .revocations
-                    .snapshot()
-                    .contains(session_key_ref(&grant.jwt)) =>
+                if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) =>
             {
                 Err(NativeFailure::SessionOver(NoSessionReason::Revoked))
             }
             Refreshed::Renewed(grant) => Ok(grant),
-            Refreshed::Revocation(why) => Err(NativeFailure::SessionOver(why)),
+            Refreshed::SessionOver(why) => Err(NativeFailure::SessionOver(why)),
             Refreshed::Unavailable(outage) => Err(NativeFailure::Unavailable(outage)),
         }
     }
 
     /// Refreshes a plain provider token. Only the provider can detect its reuse.
     async fn refresh_plain(
-        self: &Arc<Self>,
+        &self,
         app: &Arc<AppAuth>,
-        native: &Native,
+        limits: Throttle,
         token: RefreshToken,
         address: Option<IpAddr>,
-    ) -> Result<(Grant, String), NativeFailure> {
-        let (auth, app, throttle) = (Arc::clone(self), Arc::clone(app), native.throttle);
+    ) -> Result<Renewed, NativeFailure> {
+        let (context, app) = (Arc::clone(&self.context), Arc::clone(app));
+        let throttle = self.parts.throttle.clone();
         let task = async move {
-            let tried = ThrottleKey::Unnamed(address);
-            auth.check_and_count(&app, throttle, &tried).await?;
-            let answer = match app.provider.refresh(&app.client, &token).await {
-                Ok(answer) => answer,
+            let attempt = throttle.attempt(&app, limits, ThrottleKey::Address(address));
+            attempt.check_and_count().await?;
+            let response = match app.provider.refresh(&app.client, &token).await {
+                Ok(response) => response,
                 Err(TokenError::Refused { .. }) => {
                     return Err(NativeFailure::SessionOver(NoSessionReason::RefreshRefused));
                 }
                 Err(error) => {
-                    auth.refund(&app, throttle, &tried).await;
+                    attempt.refund(&app).await;
                     return Err(of_token_error(&error));
                 }
             };
-            auth.refund(&app, throttle, &tried).await;
-            let scope = answer
-                .scope
-                .clone()
-                .unwrap_or_else(|| app.client.scopes.join(" "));
-            let kept = answer.refresh_token.is_none().then_some(token);
-            let answer = TokenResponse {
-                refresh_token: answer.refresh_token.or(kept),
-                ..answer
+            attempt.refund(&app).await;
+            let scope = response.scope.clone();
+            let scope = scope.unwrap_or_else(|| app.client.scopes.join(" "));
+            let response = TokenResponse {
+                refresh_token: response.refresh_token.or(Some(token)),
+                ..response
             };
-            let grant = tokens::of_login(&app, answer, None, auth.now()).await;
-            Ok((grant.map_err(|error| of_grant_error(&app, &error))?, scope))
+            let grant = tokens::of_login(&app, response, None, context.now()).await;
+            let grant = Arc::new(grant.map_err(|error| of_grant_error(&app, &error))?);
+            Ok(Renewed { grant, scope })
         };
-        self.password_tasks
+        self.parts
+            .tasks
             .run(LOGIN_TIMEOUT, task)
             .await
             .unwrap_or_else(|error| Err(NativeFailure::Unavailable(error.into())))

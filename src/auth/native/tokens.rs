@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::NativeFailure;
 use crate::auth::app::AppAuth;
-use crate::auth::native::NativeFailure;
 use crate::auth::random;
 use crate::auth::session::cookies::CookieWriteError;
 use crate::policy::native::Tokens;
@@ -33,7 +33,7 @@ pub struct NativeTokens {
 }
 
 /// The tokens of `grant` in the configured form.
-pub(in crate::auth) fn hand_over(
+pub(super) fn hand_over(
     app: &AppAuth,
     form: Tokens,
     grant: &Grant,
@@ -73,7 +73,7 @@ pub(in crate::auth) fn hand_over(
 }
 
 /// Seals a token, which must fit into one header.
-pub(in crate::auth) fn sealed<T: Token>(
+pub(super) fn sealed<T: Token>(
     seal: &Seal<T>,
     payload: &T::Payload,
     what: &'static str,
@@ -90,24 +90,21 @@ pub(in crate::auth) fn sealed<T: Token>(
 
 /// The scope for the provider: what the client requests of the configured scope, and always
 /// `openid`, without which many providers return no ID token.
-pub(in crate::auth) fn scope_at_login(
-    app: &AppAuth,
-    wanted: Option<&str>,
-) -> Result<String, NativeFailure> {
+pub(super) fn scope_at_login(app: &AppAuth, wanted: Option<&str>) -> Result<String, NativeFailure> {
     let granted = &app.client.scopes;
     let Some(wanted) = wanted else {
         return Ok(granted.join(" "));
     };
     let mut scope: Vec<&str> = Vec::new();
-    for word in ["openid"]
+    for name in ["openid"]
         .into_iter()
         .chain(wanted.split_ascii_whitespace())
     {
-        if !granted.iter().any(|granted| granted == word) {
+        if !granted.iter().any(|granted| granted == name) {
             return Err(NativeFailure::Scope);
         }
-        if !scope.contains(&word) {
-            scope.push(word);
+        if !scope.contains(&name) {
+            scope.push(name);
         }
     }
     Ok(scope.join(" "))
@@ -115,16 +112,20 @@ pub(in crate::auth) fn scope_at_login(
 
 /// Checks that a refresh requests no more than the granted scope (RFC 6749 section 6). The granted
 /// scope is kept.
-pub(in crate::auth) fn check_scope_at_refresh(
+pub(super) fn check_scope_at_refresh(
     granted: &str,
     wanted: Option<&str>,
 ) -> Result<(), NativeFailure> {
-    let has = |word: &str| {
+    let is_granted = |name: &str| {
         granted
             .split_ascii_whitespace()
-            .any(|granted| granted == word)
+            .any(|granted| granted == name)
     };
-    if wanted.unwrap_or_default().split_ascii_whitespace().all(has) {
+    if wanted
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .all(is_granted)
+    {
         Ok(())
     } else {
         Err(NativeFailure::Scope)

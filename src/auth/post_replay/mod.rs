@@ -10,9 +10,12 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::auth::app::AppAuth;
+use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::events::Event;
 use crate::auth::login::start::LoginStart;
-use crate::auth::session::authenticate::session_key;
-use crate::auth::{Auth, Event, TIMEOUT, Unavailable, random};
+use crate::auth::random;
+use crate::auth::session::open::session_key;
 use crate::identity::post_id::PostId;
 use crate::policy::post_replay::PreservePostError;
 use crate::policy::route::AppRef;
@@ -22,10 +25,14 @@ use crate::session::cookie::RequestCookies;
 use crate::session::last_user::SubjectHash;
 use crate::session::preserved_post::{PostOwnership, PreservedPost};
 use crate::session::validity::LiveSession;
+use crate::store::StoreError;
 use crate::types::time::Timestamp;
+use quota::{PostQuota, PostSize, Sender};
+
+pub use quota::QuotaUsage;
 
 /// How long a POST is preserved: two login attempts, and time to read the confirmation page.
-const KEPT: Duration = Duration::from_secs(2 * ATTEMPT_LIFETIME.as_secs() + 300);
+const LIFETIME: Duration = Duration::from_secs(2 * ATTEMPT_LIFETIME.as_secs() + 300);
 
 /// A form submission.
 #[derive(Debug)]
@@ -40,32 +47,41 @@ pub struct SubmittedPost {
     pub body: Bytes,
 }
 
+/// A preserved POST for the confirmation page.
+#[derive(Debug)]
+pub struct LoadedPost {
+    /// The POST.
+    pub post: PreservedPost,
+    /// How long ago it was submitted.
+    pub age: Duration,
+}
+
 /// Why a preserved POST cannot be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostUnavailable {
     /// It was replayed, expired, never existed, or belongs to another browser.
     Gone,
     /// It belongs to another user and was deleted.
-    OtherPerson,
+    OtherUser,
     /// The store is unavailable.
     Unavailable(Unavailable),
 }
 
 /// Reserved quota for a form submission. Dropping it before the POST is stored frees the quota.
 pub struct PostReservation {
-    auth: Arc<Auth>,
+    quota: Arc<PostQuota>,
     key: String,
     user: Option<SubjectHash>,
     ends_at: Timestamp,
-    stays: bool,
+    is_stored: bool,
 }
 
 impl Drop for PostReservation {
     fn drop(&mut self) {
-        if self.stays {
-            self.auth.post_replays.arrived(&self.key);
+        if self.is_stored {
+            self.quota.uploaded(&self.key);
         } else {
-            self.auth.post_replays.free(&self.key);
+            self.quota.free(&self.key);
         }
     }
 }
@@ -73,18 +89,19 @@ impl Drop for PostReservation {
 /// A POST that is claimed for one replay, with its quota. Dropping it before the result is known
 /// counts as sent without a response.
 pub struct ClaimedPost {
-    auth: Arc<Auth>,
+    context: Arc<Context>,
+    quota: Arc<PostQuota>,
     app: Arc<AppAuth>,
     key: String,
-    form: PreservedPost,
+    post: PreservedPost,
     outcome: &'static str,
-    stays: bool,
+    is_stored: bool,
 }
 
 impl ClaimedPost {
     /// The preserved POST.
-    pub const fn form(&self) -> &PreservedPost {
-        &self.form
+    pub const fn post(&self) -> &PreservedPost {
+        &self.post
     }
 
     /// The app has responded.
@@ -95,53 +112,71 @@ impl ClaimedPost {
 
 impl Drop for ClaimedPost {
     fn drop(&mut self) {
-        if !self.stays {
-            self.auth.post_replays.free(&self.key);
+        if !self.is_stored {
+            self.quota.free(&self.key);
         }
-        self.auth
-            .observer
-            .record_event(&self.app, Event::PostReplay, self.outcome);
+        let observer = &self.context.observer;
+        observer.record_event(&self.app, Event::PostReplay, self.outcome);
     }
 }
 
-impl Auth {
-    /// A new ID for a POST. `None`: no randomness.
-    pub fn new_post_id(&self) -> Option<PostId> {
-        random::random_id()
-            .ok()
-            .and_then(|name| PostId::parse(&name))
+/// A stored POST that belongs to the user and browser of a request.
+struct OwnedPost {
+    post: PreservedPost,
+    sealed: Bytes,
+}
+
+/// Preserves and replays form submissions.
+pub struct PostReplay {
+    context: Arc<Context>,
+    quota: Arc<PostQuota>,
+}
+
+impl PostReplay {
+    pub(in crate::auth) fn new(context: Arc<Context>) -> Self {
+        let quota = Arc::new(PostQuota::new(context.stores.max_anonymous));
+        Self { context, quota }
     }
 
-    /// Reserves quota for the POST `id` before its body is read.
+    /// A new ID for a POST. `None`: no randomness.
+    pub fn new_id(&self) -> Option<PostId> {
+        PostId::parse(&random::random_id().ok()?)
+    }
+
+    /// Reserves quota for the POST `id` of `size` bytes before its body is read.
     ///
     /// # Errors
     /// [`PreservePostError::QuotaExceeded`].
-    pub fn reserve_post(
-        self: &Arc<Self>,
+    pub fn reserve(
+        &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
         id: &PostId,
-        (length, more): (usize, usize),
+        size: usize,
     ) -> Result<PostReservation, PreservePostError> {
-        let app = self
-            .app(app_ref.index)
-            .ok_or(PreservePostError::QuotaExceeded)?;
-        let user =
-            session_key(app, request_cookies).map(|session| SubjectHash::of(&session.subject));
-        let (key, now) = (key(app, id), self.now());
-        let (ends_at, sender) = (now.plus(KEPT), user.map(|user| (app_ref.index, user)));
-        if !self
-            .post_replays
-            .take(&key, (sender, length.saturating_add(more)), ends_at, now)
-        {
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(PreservePostError::QuotaExceeded)?;
+        let session = session_key(app, request_cookies);
+        let user = session.map(|session| SubjectHash::of(&session.subject));
+        let sender = user.map(|user| Sender {
+            app: app_ref.index,
+            user,
+        });
+        let (key, now) = (key(app, id), self.context.now());
+        let ends_at = now.plus(LIFETIME);
+        let size = PostSize {
+            sender,
+            bytes: size,
+        };
+        if !self.quota.reserve(&key, size, ends_at, now) {
             return Err(PreservePostError::QuotaExceeded);
         }
         Ok(PostReservation {
-            auth: Arc::clone(self),
+            quota: Arc::clone(&self.quota),
             key,
             user,
             ends_at,
-            stays: false,
+            is_stored: false,
         })
     }
 
@@ -149,50 +184,39 @@ impl Auth {
     ///
     /// # Errors
     /// See [`PreservePostError`].
-    pub async fn preserve_post(
-        self: &Arc<Self>,
+    pub async fn preserve(
+        &self,
         app_ref: AppRef<'_>,
-        (mut room, form): (PostReservation, SubmittedPost),
+        mut reservation: PostReservation,
+        post: SubmittedPost,
         start: &LoginStart,
     ) -> Result<(), PreservePostError> {
-        let app = self
-            .app(app_ref.index)
-            .ok_or(PreservePostError::QuotaExceeded)?;
-        let (key, user, ends_at, now) = (room.key.clone(), room.user, room.ends_at, self.now());
-        let SubmittedPost {
-            target,
-            content_type,
-            referer,
-            body,
-        } = form;
-        let kept = PreservedPost {
-            target,
-            content_type,
-            referer,
-            body: body.into(),
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(PreservePostError::QuotaExceeded)?;
+        let post = PreservedPost {
+            target: post.target,
+            content_type: post.content_type,
+            referer: post.referer,
+            body: post.body.into(),
             browser: start.browser,
-            user,
-            ends_at,
+            user: reservation.user,
+            ends_at: reservation.ends_at,
         };
-        let sealed = random::bytes()
-            .ok()
-            .and_then(|nonce| app.seals.form.seal_at(&key, &kept, nonce));
-        let sealed = Bytes::from(sealed.ok_or(PreservePostError::QuotaExceeded)?);
-        let auth = Arc::clone(self);
-        let put = async move { auth.stores.anonymous.put(&key, sealed, ends_at, now).await };
+        let sealed = seal(app, &reservation.key, &post).ok_or(PreservePostError::QuotaExceeded)?;
         // A timed-out write may still have reached the store, so its quota stays taken.
-        room.stays = true;
-        let code = match self.anonymous_tasks.run(TIMEOUT, put).await {
+        reservation.is_stored = true;
+        let code = match self.put(&reservation.key, sealed, post.ends_at).await {
             Ok(Ok(())) => {
-                self.observer.record_event(app, Event::PostReplay, "kept");
+                let observer = &self.context.observer;
+                observer.record_event(app, Event::PostReplay, "kept");
                 return Ok(());
             }
             Ok(Err(error)) => {
-                room.stays = false;
+                reservation.is_stored = false;
                 error.code()
             }
             Err(error @ TaskError::Busy) => {
-                room.stays = false;
+                reservation.is_stored = false;
                 error.code()
             }
             Err(error @ (TaskError::TooSlow | TaskError::Panicked)) => error.code(),
@@ -202,10 +226,10 @@ impl Auth {
     }
 
     /// Records that a POST was not preserved.
-    pub fn post_not_preserved(&self, app_ref: AppRef<'_>, why: PreservePostError) {
-        if let Some(app) = self.app(app_ref.index) {
-            self.observer
-                .record_event(app, Event::PostReplay, why.code());
+    pub fn record_not_preserved(&self, app_ref: AppRef<'_>, why: PreservePostError) {
+        if let Some(app) = self.context.app(app_ref.index) {
+            let observer = &self.context.observer;
+            observer.record_event(app, Event::PostReplay, why.code());
         }
     }
 
@@ -213,148 +237,171 @@ impl Auth {
     ///
     /// # Errors
     /// See [`PostUnavailable`].
-    pub async fn load_post(
-        self: &Arc<Self>,
+    pub async fn load(
+        &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
         live: &LiveSession,
         id: &PostId,
-    ) -> Result<(PreservedPost, Duration), PostUnavailable> {
-        let (form, _) = self.claimed(app_ref, request_cookies, live, id).await?;
-        let age = self.now().since(form.ends_at.minus(KEPT));
-        Ok((form, age))
+    ) -> Result<LoadedPost, PostUnavailable> {
+        let OwnedPost { post, .. } = self.owned(app_ref, request_cookies, live, id).await?;
+        let submitted_at = post.ends_at.minus(LIFETIME);
+        let age = self.context.now().since(submitted_at);
+        Ok(LoadedPost { post, age })
     }
 
     /// Claims the POST `id` for a single replay to `target`.
     ///
     /// # Errors
     /// See [`PostUnavailable`].
-    pub async fn claim_post(
-        self: &Arc<Self>,
+    pub async fn claim(
+        &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
         live: &LiveSession,
-        (id, target): (&PostId, &str),
+        id: &PostId,
+        target: &str,
     ) -> Result<ClaimedPost, PostUnavailable> {
-        let app = self.app(app_ref.index).ok_or(PostUnavailable::Gone)?;
-        let (form, sealed) = self.claimed(app_ref, request_cookies, live, id).await?;
-        if form.target != target || !self.delete_post(app, id, sealed).await? {
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(PostUnavailable::Gone)?;
+        let OwnedPost { post, sealed } = self.owned(app_ref, request_cookies, live, id).await?;
+        if post.target != target || !self.delete(app, id, sealed).await? {
             return Err(PostUnavailable::Gone);
         }
-        let (auth, app, key) = (Arc::clone(self), Arc::clone(app), key(app, id));
         Ok(ClaimedPost {
-            auth,
-            app,
-            key,
-            form,
+            context: Arc::clone(&self.context),
+            quota: Arc::clone(&self.quota),
+            app: Arc::clone(app),
+            key: key(app, id),
+            post,
             outcome: "unanswered",
-            stays: false,
+            is_stored: false,
         })
     }
 
     /// Stores a claimed POST again that did not reach the app.
-    pub async fn return_post(self: &Arc<Self>, mut hand: ClaimedPost) {
-        hand.outcome = "lost";
-        let (app, form) = (&hand.app, &hand.form);
-        let sealed = random::bytes()
-            .ok()
-            .and_then(|nonce| app.seals.form.seal_at(&hand.key, form, nonce));
-        let (auth, key, now, ends_at) =
-            (Arc::clone(self), hand.key.clone(), self.now(), form.ends_at);
-        let Some(sealed) = sealed else { return };
-        let put = async move {
-            auth.stores
-                .anonymous
-                .put(&key, Bytes::from(sealed), ends_at, now)
-                .await
+    pub async fn give_back(&self, mut claimed: ClaimedPost) {
+        claimed.outcome = "lost";
+        let Some(sealed) = seal(&claimed.app, &claimed.key, &claimed.post) else {
+            return;
         };
-        (hand.outcome, hand.stays) = ("returned", true);
-        match self.anonymous_tasks.run(TIMEOUT, put).await {
+        claimed.outcome = "returned";
+        claimed.is_stored = true;
+        match self.put(&claimed.key, sealed, claimed.post.ends_at).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(TaskError::Busy) => (hand.outcome, hand.stays) = ("lost", false),
+            Ok(Err(_)) | Err(TaskError::Busy) => {
+                claimed.outcome = "lost";
+                claimed.is_stored = false;
+            }
             // The write may have reached the store.
-            Err(TaskError::TooSlow | TaskError::Panicked) => hand.outcome = "lost",
+            Err(TaskError::TooSlow | TaskError::Panicked) => claimed.outcome = "lost",
         }
     }
 
     /// How many POSTs of this process the store may hold, and their charged bytes.
-    pub fn preserved_posts(&self) -> (usize, usize) {
-        self.post_replays.taken()
+    pub fn usage(&self) -> QuotaUsage {
+        self.quota.usage()
     }
 
     /// Limits how many requests are checked for a replay at once.
-    pub fn post_replay_reads(&self) -> &Semaphore {
-        self.post_replays.calls()
+    pub fn replay_checks(&self) -> &Semaphore {
+        self.quota.replay_checks()
     }
 
-    async fn claimed(
-        self: &Arc<Self>,
+    pub(in crate::auth) fn sweep(&self, now: Timestamp) {
+        self.quota.sweep(now);
+    }
+
+    async fn owned(
+        &self,
         app_ref: AppRef<'_>,
         request_cookies: &RequestCookies<'_>,
         live: &LiveSession,
         id: &PostId,
-    ) -> Result<(PreservedPost, Bytes), PostUnavailable> {
-        let app = self.app(app_ref.index).ok_or(PostUnavailable::Gone)?;
-        let (auth, entry, now) = (Arc::clone(self), key(app, id), self.now());
-        let key = entry.clone();
-        let get = async move { auth.stores.anonymous.get(&entry, now).await };
-        let sealed = self
-            .asked_store(app, self.anonymous_tasks.run(TIMEOUT, get).await)?
-            .ok_or(PostUnavailable::Gone)?;
-        let (form, _) = app
-            .seals
-            .form
-            .open_at(&key, &sealed)
-            .ok_or(PostUnavailable::Gone)?;
-        let browser = request_cookies
-            .get(&app.app.cookies.browser)
-            .map(BrowserHash::of);
-        match form.claim(
-            browser.as_ref(),
-            SubjectHash::of(&live.session().identity.subject),
-        ) {
-            PostOwnership::Good if now < form.ends_at => Ok((form, sealed)),
+    ) -> Result<OwnedPost, PostUnavailable> {
+        let app = self.context.app(app_ref.index);
+        let app = app.ok_or(PostUnavailable::Gone)?;
+        let (key, now) = (key(app, id), self.context.now());
+        let sealed = self.get(app, &key, now).await?;
+        let sealed = sealed.ok_or(PostUnavailable::Gone)?;
+        let opened = app.seals.preserved_post.open_at(&key, &sealed);
+        let (post, _) = opened.ok_or(PostUnavailable::Gone)?;
+        let browser = request_cookies.get(&app.app.cookies.browser);
+        let browser = browser.map(BrowserHash::of);
+        let user = SubjectHash::of(&live.session().identity.subject);
+        match post.claim(browser.as_ref(), user) {
+            PostOwnership::Good if now < post.ends_at => Ok(OwnedPost { post, sealed }),
             PostOwnership::Good | PostOwnership::OtherBrowser => Err(PostUnavailable::Gone),
             PostOwnership::OtherPerson => {
-                if self.delete_post(app, id, sealed).await? {
-                    self.release_post(app, id);
+                if self.delete(app, id, sealed).await? {
+                    self.quota.free(&key);
                 }
                 tracing::info!(app = %app.app.name, "post_of_another_user");
-                self.observer
-                    .record_event(app, Event::PostReplay, "user_switched");
-                Err(PostUnavailable::OtherPerson)
+                let observer = &self.context.observer;
+                observer.record_event(app, Event::PostReplay, "user_switched");
+                Err(PostUnavailable::OtherUser)
             }
         }
     }
 
-    fn release_post(&self, app: &AppAuth, id: &PostId) {
-        self.post_replays.free(&key(app, id));
+    async fn get(
+        &self,
+        app: &AppAuth,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Bytes>, PostUnavailable> {
+        let (context, key) = (Arc::clone(&self.context), key.to_owned());
+        let get = async move { context.stores.anonymous.get(&key, now).await };
+        let tasks = &self.context.anonymous_tasks;
+        stored(app, tasks.run(CALL_TIMEOUT, get).await)
     }
 
-    async fn delete_post(
-        self: &Arc<Self>,
+    async fn put(
+        &self,
+        key: &str,
+        sealed: Bytes,
+        ends_at: Timestamp,
+    ) -> Result<Result<(), StoreError>, TaskError> {
+        let (context, key) = (Arc::clone(&self.context), key.to_owned());
+        let now = self.context.now();
+        let put = async move {
+            let store = &context.stores.anonymous;
+            store.put(&key, sealed, ends_at, now).await
+        };
+        self.context.anonymous_tasks.run(CALL_TIMEOUT, put).await
+    }
+
+    async fn delete(
+        &self,
         app: &AppAuth,
         id: &PostId,
         sealed: Bytes,
     ) -> Result<bool, PostUnavailable> {
-        let (auth, key, now) = (Arc::clone(self), key(app, id), self.now());
-        let remove = async move { auth.stores.anonymous.remove(&key, &sealed, now).await };
-        self.asked_store(app, self.anonymous_tasks.run(TIMEOUT, remove).await)
+        let (context, key, now) = (Arc::clone(&self.context), key(app, id), self.context.now());
+        let remove = async move { context.stores.anonymous.remove(&key, &sealed, now).await };
+        let tasks = &self.context.anonymous_tasks;
+        stored(app, tasks.run(CALL_TIMEOUT, remove).await)
     }
+}
 
-    fn asked_store<T>(
-        &self,
-        app: &AppAuth,
-        asked: Result<Result<T, crate::store::StoreError>, TaskError>,
-    ) -> Result<T, PostUnavailable> {
-        let code = match asked {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) => error.code(),
-            Err(error) => error.code(),
-        };
-        tracing::warn!(app = %app.app.name, code, "post_store_unavailable");
-        Err(PostUnavailable::Unavailable(Unavailable::new(code)))
-    }
+fn stored<T>(
+    app: &AppAuth,
+    result: Result<Result<T, StoreError>, TaskError>,
+) -> Result<T, PostUnavailable> {
+    let code = match result {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.code(),
+        Err(error) => error.code(),
+    };
+    tracing::warn!(app = %app.app.name, code, "post_store_unavailable");
+    Err(PostUnavailable::Unavailable(Unavailable::new(code)))
+}
+
+/// `None`: no randomness.
+fn seal(app: &AppAuth, key: &str, post: &PreservedPost) -> Option<Bytes> {
+    let nonce = random::bytes().ok()?;
+    let sealed = app.seals.preserved_post.seal_at(key, post, nonce)?;
+    Some(Bytes::from(sealed))
 }
 
 fn key(app: &AppAuth, id: &PostId) -> String {

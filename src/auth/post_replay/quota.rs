@@ -3,181 +3,202 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::Semaphore;
 
+use crate::lock::lock;
 use crate::session::last_user::SubjectHash;
 use crate::types::time::Timestamp;
 
 /// The maximum size of all preserved POSTs of this process, sealed, in bytes.
-const ROOM: usize = 32 * 1024 * 1024;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// The minimum charge of a POST, in bytes: even an empty one takes a store entry.
-const LEAST: usize = 4096;
+const MIN_CHARGE: usize = 4096;
 
 /// The overhead of sealing, in bytes, before base64.
-const SEALED: usize = 256;
+const SEAL_OVERHEAD: usize = 256;
 
 /// The maximum number of concurrent uploads.
-const ARRIVING: usize = 128;
+const MAX_UPLOADS: usize = 128;
 
 /// The maximum number of requests that are checked for a replay at once.
-const CALLS: usize = 1024;
+const MAX_REPLAY_CHECKS: usize = 1024;
 
 /// The share of one user. An expired cookie suffices to be counted as a user, so a share must not
 /// open the whole quota. Anything beyond it counts as anonymous.
-const SHARE: Sum = Sum {
-    post_replays: 32,
-    bytes: ROOM / 16,
-    arriving: 8,
+const USER_SHARE: Amount = Amount {
+    posts: 32,
+    bytes: MAX_BYTES / 16,
+    uploads: 8,
 };
 
-/// The user of a POST, with the index of the app. `None`: anonymous.
-pub(in crate::auth) type Sender = Option<(usize, SubjectHash)>;
+/// The user of a POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Sender {
+    /// The index of the app.
+    pub(super) app: usize,
+    pub(super) user: SubjectHash,
+}
+
+/// The charge of a POST.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PostSize {
+    /// `None`: anonymous.
+    pub(super) sender: Option<Sender>,
+    /// Its size before sealing.
+    pub(super) bytes: usize,
+}
+
+/// How much of the quota is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaUsage {
+    /// The number of POSTs.
+    pub posts: usize,
+    /// Their charged bytes.
+    pub bytes: usize,
+}
 
 /// The POSTs that this process stored or is reading.
 #[derive(Debug)]
-pub(in crate::auth) struct PostQuota {
-    most: Sum,
+pub(super) struct PostQuota {
+    limit: Amount,
     held: Mutex<Held>,
-    calls: Semaphore,
+    replay_checks: Semaphore,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    post_replays: HashMap<String, Taken>,
+    posts: HashMap<String, Reserved>,
     ends: BTreeSet<(Timestamp, String)>,
-    all: Sum,
-    anonymous_tasks: Sum,
-    persons: HashMap<(usize, SubjectHash), Sum>,
+    all: Amount,
+    anonymous: Amount,
+    users: HashMap<Sender, Amount>,
 }
 
 #[derive(Debug)]
-struct Taken {
+struct Reserved {
     bytes: usize,
-    sender: Sender,
+    sender: Option<Sender>,
     ends_at: Timestamp,
-    arriving: bool,
+    is_uploading: bool,
 }
 
 /// An amount of POSTs: in use, or a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Sum {
-    post_replays: usize,
+struct Amount {
+    posts: usize,
     bytes: usize,
-    arriving: usize,
+    uploads: usize,
 }
 
 impl PostQuota {
     /// Creates a quota for a store of `max_entries`, of which POSTs use at most a quarter.
-    pub(in crate::auth) fn new(max_entries: usize) -> Self {
-        let most = Sum {
-            post_replays: max_entries / 4,
-            bytes: ROOM,
-            arriving: ARRIVING,
+    pub(super) fn new(max_entries: usize) -> Self {
+        let limit = Amount {
+            posts: max_entries / 4,
+            bytes: MAX_BYTES,
+            uploads: MAX_UPLOADS,
         };
         Self {
-            most,
+            limit,
             held: Mutex::default(),
-            calls: Semaphore::new(CALLS),
+            replay_checks: Semaphore::new(MAX_REPLAY_CHECKS),
         }
     }
 
-    /// Reserves quota for the POST `key` of `bytes` before sealing. Anonymous POSTs use at most
-    /// half of it.
-    pub(in crate::auth) fn take(
+    /// Reserves quota for the POST `key`. Anonymous POSTs use at most half of it.
+    pub(super) fn reserve(
         &self,
         key: &str,
-        (sender, bytes): (Sender, usize),
+        size: PostSize,
         ends_at: Timestamp,
         now: Timestamp,
     ) -> bool {
-        let bytes = charged(bytes);
-        let mut held = self.lock();
+        let bytes = charge(size.bytes);
+        let mut held = lock(&self.held);
         held.sweep(now);
-        let share = sender.map(|user| held.persons.get(&user).copied().unwrap_or_default());
-        let sender = sender.filter(|_| share.is_some_and(|share| share.leaves(bytes, SHARE)));
-        let fits = held.all.leaves(bytes, self.most)
-            && (sender.is_some() || held.anonymous_tasks.leaves(bytes, self.most.half()))
-            && !held.post_replays.contains_key(key);
+        let sender = size.sender.filter(|sender| {
+            let share = held.users.get(sender).copied().unwrap_or_default();
+            share.leaves(bytes, USER_SHARE)
+        });
+        let fits = held.all.leaves(bytes, self.limit)
+            && (sender.is_some() || held.anonymous.leaves(bytes, self.limit.half()))
+            && !held.posts.contains_key(key);
         if fits {
-            held.add(
-                key,
-                Taken {
-                    bytes,
-                    sender,
-                    ends_at,
-                    arriving: true,
-                },
-            );
+            let reserved = Reserved {
+                bytes,
+                sender,
+                ends_at,
+                is_uploading: true,
+            };
+            held.add(key, reserved);
         }
         fits
     }
 
     /// The upload of the POST `key` has ended.
-    pub(in crate::auth) fn arrived(&self, key: &str) {
-        let mut held = self.lock();
-        if let Some(mut taken) = held.remove(key) {
-            taken.arriving = false;
-            held.add(key, taken);
+    pub(super) fn uploaded(&self, key: &str) {
+        let mut held = lock(&self.held);
+        if let Some(mut reserved) = held.remove(key) {
+            reserved.is_uploading = false;
+            held.add(key, reserved);
         }
     }
 
-    pub(in crate::auth) fn free(&self, key: &str) {
-        self.lock().remove(key);
+    pub(super) fn free(&self, key: &str) {
+        lock(&self.held).remove(key);
     }
 
-    /// How many POSTs hold quota, and their bytes.
-    pub(in crate::auth) fn taken(&self) -> (usize, usize) {
-        let all = self.lock().all;
-        (all.post_replays, all.bytes)
+    pub(super) fn usage(&self) -> QuotaUsage {
+        let all = lock(&self.held).all;
+        QuotaUsage {
+            posts: all.posts,
+            bytes: all.bytes,
+        }
     }
 
-    pub(in crate::auth) fn sweep(&self, now: Timestamp) {
-        self.lock().sweep(now);
+    pub(super) fn sweep(&self, now: Timestamp) {
+        lock(&self.held).sweep(now);
     }
 
-    pub(in crate::auth) fn calls(&self) -> &Semaphore {
-        &self.calls
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) const fn replay_checks(&self) -> &Semaphore {
+        &self.replay_checks
     }
 }
 
 /// The charge of a POST: its sealed size, or the minimum.
-fn charged(bytes: usize) -> usize {
-    (bytes.saturating_add(SEALED).saturating_mul(4) / 3).max(LEAST)
+fn charge(bytes: usize) -> usize {
+    (bytes.saturating_add(SEAL_OVERHEAD).saturating_mul(4) / 3).max(MIN_CHARGE)
 }
 
 impl Held {
-    fn add(&mut self, key: &str, taken: Taken) {
-        self.all.add(&taken);
-        match taken.sender {
-            Some(user) => self.persons.entry(user).or_default().add(&taken),
-            None => self.anonymous_tasks.add(&taken),
+    fn add(&mut self, key: &str, reserved: Reserved) {
+        self.all.add(&reserved);
+        match reserved.sender {
+            Some(sender) => self.users.entry(sender).or_default().add(&reserved),
+            None => self.anonymous.add(&reserved),
         }
-        self.ends.insert((taken.ends_at, key.to_owned()));
-        self.post_replays.insert(key.to_owned(), taken);
+        self.ends.insert((reserved.ends_at, key.to_owned()));
+        self.posts.insert(key.to_owned(), reserved);
     }
 
-    fn remove(&mut self, key: &str) -> Option<Taken> {
-        let (key, taken) = self.post_replays.remove_entry(key)?;
-        self.all.remove(&taken);
-        match taken.sender.map(|user| self.persons.entry(user)) {
+    fn remove(&mut self, key: &str) -> Option<Reserved> {
+        let (key, reserved) = self.posts.remove_entry(key)?;
+        self.all.remove(&reserved);
+        match reserved.sender.map(|sender| self.users.entry(sender)) {
             Some(Entry::Occupied(mut share)) => {
-                share.get_mut().remove(&taken);
-                if share.get().post_replays == 0 {
+                share.get_mut().remove(&reserved);
+                if share.get().posts == 0 {
                     share.remove();
                 }
             }
             Some(Entry::Vacant(_)) => {}
-            None => self.anonymous_tasks.remove(&taken),
+            None => self.anonymous.remove(&reserved),
         }
-        self.ends.remove(&(taken.ends_at, key));
-        Some(taken)
+        self.ends.remove(&(reserved.ends_at, key));
+        Some(reserved)
     }
 
     fn sweep(&mut self, now: Timestamp) {
@@ -192,32 +213,32 @@ impl Held {
     }
 }
 
-impl Sum {
-    /// Whether one more upload of `bytes` is within `most`.
-    const fn leaves(self, bytes: usize, most: Self) -> bool {
-        self.post_replays < most.post_replays
-            && self.bytes.saturating_add(bytes) <= most.bytes
-            && self.arriving < most.arriving
+impl Amount {
+    /// Whether one more upload of `bytes` is within `limit`.
+    const fn leaves(self, bytes: usize, limit: Self) -> bool {
+        self.posts < limit.posts
+            && self.bytes.saturating_add(bytes) <= limit.bytes
+            && self.uploads < limit.uploads
     }
 
     const fn half(self) -> Self {
         Self {
-            post_replays: self.post_replays / 2,
+            posts: self.posts / 2,
             bytes: self.bytes / 2,
-            arriving: self.arriving / 2,
+            uploads: self.uploads / 2,
         }
     }
 
-    const fn add(&mut self, taken: &Taken) {
-        self.post_replays += 1;
-        self.bytes += taken.bytes;
-        self.arriving += taken.arriving as usize;
+    const fn add(&mut self, reserved: &Reserved) {
+        self.posts += 1;
+        self.bytes += reserved.bytes;
+        self.uploads += reserved.is_uploading as usize;
     }
 
-    const fn remove(&mut self, taken: &Taken) {
-        self.post_replays -= 1;
-        self.bytes -= taken.bytes;
-        self.arriving -= taken.arriving as usize;
+    const fn remove(&mut self, reserved: &Reserved) {
+        self.posts -= 1;
+        self.bytes -= reserved.bytes;
+        self.uploads -= reserved.is_uploading as usize;
     }
 }
 
@@ -225,88 +246,111 @@ impl Sum {
 mod tests {
     use super::*;
     use crate::types::oauth::Subject;
+    use std::ops::Range;
 
     const NOW: Timestamp = Timestamp::from_secs(0);
     const END: Timestamp = Timestamp::from_secs(100);
 
-    fn user(name: usize) -> Sender {
-        Some((0, SubjectHash::of(&Subject::new(name.to_string()))))
+    fn user(name: usize) -> Option<Sender> {
+        Some(Sender {
+            app: 0,
+            user: SubjectHash::of(&Subject::new(name.to_string())),
+        })
+    }
+
+    const fn usage(posts: usize, bytes: usize) -> QuotaUsage {
+        QuotaUsage { posts, bytes }
     }
 
     /// How many POSTs with these IDs get quota.
-    fn kept(room: &PostQuota, sender: Sender, bytes: usize, ids: std::ops::Range<usize>) -> usize {
+    fn reserved(
+        quota: &PostQuota,
+        sender: Option<Sender>,
+        bytes: usize,
+        ids: Range<usize>,
+    ) -> usize {
         let fits = |id: &usize| {
             let key = id.to_string();
-            room.take(&key, (sender, bytes), END, NOW) && {
-                room.arrived(&key);
-                true
-            }
+            let fits = quota.reserve(&key, PostSize { sender, bytes }, END, NOW);
+            quota.uploaded(&key);
+            fits
         };
         ids.filter(fits).count()
     }
 
     #[test]
-    fn the_room_is_bounded_in_bytes_and_strangers_leave_half_of_it() {
-        let (room, part) = (PostQuota::new(100_000), ROOM / 32 * 3 / 4 - SEALED);
-        assert_eq!(kept(&room, None, part, 0..100), 16);
+    fn quota_bounds_bytes_and_anonymous_posts_leave_half() {
+        let (quota, part) = (
+            PostQuota::new(100_000),
+            MAX_BYTES / 32 * 3 / 4 - SEAL_OVERHEAD,
+        );
+        assert_eq!(reserved(&quota, None, part, 0..100), 16);
         let known: usize = (0..20)
-            .map(|one| kept(&room, user(one), part, 100 * (one + 1)..100 * (one + 2)))
+            .map(|one| reserved(&quota, user(one), part, 100 * (one + 1)..100 * (one + 2)))
             .sum();
-        assert_eq!((known, room.taken()), (16, (32, ROOM)));
-        room.free("0");
-        room.free("0");
-        assert_eq!(room.taken(), (31, ROOM - ROOM / 32));
-        assert_eq!(kept(&room, None, part, 5000..5100), 1);
-        room.sweep(Timestamp::from_secs(99));
-        assert_eq!(room.taken().0, 32);
-        room.sweep(END);
-        assert_eq!(room.taken(), (0, 0));
-        let held = room.lock();
-        assert!(held.ends.is_empty() && held.persons.is_empty());
+        assert_eq!((known, quota.usage()), (16, usage(32, MAX_BYTES)));
+        quota.free("0");
+        quota.free("0");
+        assert_eq!(quota.usage(), usage(31, MAX_BYTES - MAX_BYTES / 32));
+        assert_eq!(reserved(&quota, None, part, 5000..5100), 1);
+        quota.sweep(Timestamp::from_secs(99));
+        assert_eq!(quota.usage().posts, 32);
+        quota.sweep(END);
+        assert_eq!(quota.usage(), usage(0, 0));
+        let held = lock(&quota.held);
+        assert!(held.ends.is_empty() && held.users.is_empty());
         assert_eq!(
-            (held.all, held.anonymous_tasks),
-            (Sum::default(), Sum::default())
+            (held.all, held.anonymous),
+            (Amount::default(), Amount::default())
         );
     }
 
     #[test]
-    fn empty_forms_leave_logins_most_of_the_store() {
+    fn empty_posts_leave_most_of_the_store_to_logins() {
         let large = PostQuota::new(100_000);
-        assert_eq!(kept(&large, None, 0, 0..20_000), ROOM / LEAST / 2);
+        assert_eq!(
+            reserved(&large, None, 0, 0..20_000),
+            MAX_BYTES / MIN_CHARGE / 2
+        );
         let small = PostQuota::new(80);
         assert_eq!(
             (
-                kept(&small, None, 0, 0..100),
-                kept(&small, user(1), 0, 100..200)
+                reserved(&small, None, 0, 0..100),
+                reserved(&small, user(1), 0, 100..200)
             ),
             (10, 10)
         );
-        assert_eq!(small.taken().0, 20, "a quarter");
+        assert_eq!(small.usage().posts, 20, "a quarter");
     }
 
     #[test]
-    fn one_person_has_a_share_and_takes_beyond_it_what_strangers_have() {
-        let room = PostQuota::new(100_000);
+    fn user_beyond_the_share_counts_as_anonymous() {
+        let quota = PostQuota::new(100_000);
         assert_eq!(
-            kept(&room, user(1), 0, 0..20_000),
-            SHARE.post_replays + ROOM / LEAST / 2
+            reserved(&quota, user(1), 0, 0..20_000),
+            USER_SHARE.posts + MAX_BYTES / MIN_CHARGE / 2
         );
-        assert_eq!(kept(&room, None, 0, 20_000..20_100), 0);
+        assert_eq!(reserved(&quota, None, 0, 20_000..20_100), 0);
         assert_eq!(
-            kept(&room, user(2), 0, 20_000..20_100),
-            SHARE.post_replays,
-            "others have theirs"
+            reserved(&quota, user(2), 0, 20_000..20_100),
+            USER_SHARE.posts,
+            "other users have their own share"
         );
     }
 
     #[test]
-    fn few_forms_arrive_at_once() {
-        let room = PostQuota::new(100_000);
-        let take = |sender, id: usize| room.take(&id.to_string(), (sender, 0), END, NOW);
-        assert_eq!((0..1000).filter(|id| take(None, *id)).count(), ARRIVING / 2);
-        assert!(take(user(1), 1000), "strangers leave half");
-        room.arrived("0");
-        room.free("1");
+    fn concurrent_uploads_are_bounded() {
+        let quota = PostQuota::new(100_000);
+        let take = |sender, id: usize| {
+            quota.reserve(&id.to_string(), PostSize { sender, bytes: 0 }, END, NOW)
+        };
+        assert_eq!(
+            (0..1000).filter(|id| take(None, *id)).count(),
+            MAX_UPLOADS / 2
+        );
+        assert!(take(user(1), 1000), "anonymous uploads leave half");
+        quota.uploaded("0");
+        quota.free("1");
         assert_eq!((2000..3000).filter(|id| take(None, *id)).count(), 2);
     }
 }

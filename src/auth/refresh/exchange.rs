@@ -8,10 +8,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::auth::app::{AppAuth, OnReuse};
+use crate::auth::context::Context;
+use crate::auth::error::Unavailable;
+use crate::auth::events::Event;
+use crate::auth::refresh::generations::NewestGenerations;
 use crate::auth::refresh::lease::Lease;
-use crate::auth::refresh::rotation::{Rotation, TokenStatus};
-use crate::auth::refresh::single_flight::Refreshed;
-use crate::auth::{Auth, Event, Unavailable, refresh::tokens};
+use crate::auth::refresh::revoke::{SessionKey, SessionRevoker};
+use crate::auth::refresh::rotation::{Rotation, Rotations, StoredRotation, TokenStatus};
+use crate::auth::refresh::tokens::{self, GrantError};
 use crate::oidc::settings::OnStoreOutage;
 use crate::oidc::token::{TokenError, TokenResponse};
 use crate::session::grant::{Grant, RefreshGrant};
@@ -21,20 +25,53 @@ use crate::store::{SessionKeyRef, StoreError};
 use crate::types::oauth::RefreshToken;
 
 /// Poll interval and timeout while another replica holds the lease.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-const LOOK_FOR: Duration = Duration::from_secs(150);
+const LEASE_POLL_INTERVAL: Duration = Duration::from_millis(100);
+const LEASE_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Retry interval and timeout for writing a result to the store.
-const STORE_EVERY: Duration = Duration::from_millis(500);
-const STORE_FOR: Duration = Duration::from_secs(90);
+const WRITE_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The result of a refresh.
+#[derive(Clone, Debug)]
+pub enum Refreshed {
+    /// New tokens.
+    Renewed(Arc<Grant>),
+    /// The session is over.
+    SessionOver(NoSessionReason),
+    /// Failed. A retry may succeed.
+    Unavailable(Unavailable),
+}
+
+/// The result of a refresh, and what is left to write to the store.
+pub(in crate::auth) struct Renewal<'a> {
+    pub(in crate::auth) refreshed: Refreshed,
+    pub(in crate::auth) pending: Option<PendingWrite<'a>>,
+}
+
+impl From<Refreshed> for Renewal<'_> {
+    fn from(refreshed: Refreshed) -> Self {
+        Self {
+            refreshed,
+            pending: None,
+        }
+    }
+}
+
+/// A result that is not stored yet. The lease is kept until it is.
+pub(in crate::auth) struct PendingWrite<'a> {
+    rotation: Rotation,
+    grant: Grant,
+    lease: Option<Lease<'a>>,
+}
 
 /// The next step for a refresh token.
 enum RefreshStep<'a> {
     /// Done, with this result.
-    Answer(Refreshed),
+    Done(Refreshed),
     /// The token was replayed.
-    EndStolen,
-    /// Send it to the provider, under this lease.
+    Replayed,
+    /// Send it to the provider.
     Send(Box<RefreshAttempt<'a>>),
 }
 
@@ -46,46 +83,57 @@ struct RefreshAttempt<'a> {
     lease: Option<Lease<'a>>,
 }
 
-/// A result that is not stored yet. The lease is kept until it is.
-pub(in crate::auth) struct PendingWrite<'a> {
-    rotation: Rotation,
-    grant: Grant,
-    lease: Option<Lease<'a>>,
+/// The exchange of refresh tokens. Clones share their state.
+#[derive(Clone)]
+pub(in crate::auth) struct RefreshExchange {
+    context: Arc<Context>,
+    revoker: SessionRevoker,
+    generations: Arc<NewestGenerations>,
 }
 
-impl Auth {
+impl RefreshExchange {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        revoker: SessionRevoker,
+        generations: Arc<NewestGenerations>,
+    ) -> Self {
+        Self {
+            context,
+            revoker,
+            generations,
+        }
+    }
+
     /// Refreshes with `used`, once this replica has the lease.
     pub(in crate::auth) async fn renew<'a>(
-        self: &'a Arc<Self>,
+        &'a self,
         app: &'a AppAuth,
         used: RefreshGrant,
         old: Option<SessionJwt>,
-    ) -> (Refreshed, Option<PendingWrite<'a>>) {
-        match self.turn(app, &used, old.as_ref()).await {
-            Ok(RefreshStep::Answer(refreshed)) => (refreshed, None),
-            Ok(RefreshStep::EndStolen) => (self.end_stolen(app, &used).await, None),
-            Ok(RefreshStep::Send(turn)) => self.send(app, *turn).await,
-            Err(error) => (store_outage(app, &used, &error), None),
+    ) -> Renewal<'a> {
+        match self.next_step(app, &used, old.as_ref()).await {
+            Ok(RefreshStep::Done(refreshed)) => refreshed.into(),
+            Ok(RefreshStep::Replayed) => self.token_reused(app, &used).await.into(),
+            Ok(RefreshStep::Send(attempt)) => self.send(app, *attempt).await,
+            Err(error) => store_outage(app, &used, &error).into(),
         }
     }
 
     /// Waits until the token may be sent, or need not be.
-    async fn turn<'a>(
-        self: &'a Arc<Self>,
+    async fn next_step<'a>(
+        &'a self,
         app: &'a AppAuth,
         used: &RefreshGrant,
         old: Option<&SessionJwt>,
     ) -> Result<RefreshStep<'a>, StoreError> {
-        let give_up = Instant::now() + LOOK_FOR;
+        let deadline = Instant::now() + LEASE_TIMEOUT;
         loop {
-            let tried = self.try_turn(app, used, old).await;
-            match tried {
-                Ok(Some(todo)) => return Ok(todo),
-                Ok(None) if Instant::now() < give_up => sleep(LOOK_EVERY).await,
+            match self.try_step(app, used, old).await {
+                Ok(Some(step)) => return Ok(step),
+                Ok(None) if Instant::now() < deadline => sleep(LEASE_POLL_INTERVAL).await,
                 Ok(None) => {
-                    return Ok(RefreshStep::Answer(Refreshed::Unavailable(
-                        Unavailable::new("refresh_too_slow"),
-                    )));
+                    let outage = Unavailable::new("refresh_too_slow");
+                    return Ok(RefreshStep::Done(Refreshed::Unavailable(outage)));
                 }
                 Err(error)
                     if app.provider.settings().on_store_outage == OnStoreOutage::LocalLease =>
@@ -95,13 +143,12 @@ impl Auth {
                         newest: used.generation,
                         ..Rotation::default()
                     };
-                    let turn = RefreshAttempt {
+                    return Ok(RefreshStep::Send(Box::new(RefreshAttempt {
                         used: used.clone(),
                         old: old.cloned(),
                         rotation,
                         lease: None,
-                    };
-                    return Ok(RefreshStep::Send(Box::new(turn)));
+                    })));
                 }
                 Err(error) => return Err(error),
             }
@@ -109,50 +156,51 @@ impl Auth {
     }
 
     /// `None`: another replica holds the lease.
-    async fn try_turn<'a>(
-        self: &'a Arc<Self>,
+    async fn try_step<'a>(
+        &'a self,
         app: &'a AppAuth,
         used: &RefreshGrant,
         old: Option<&SessionJwt>,
     ) -> Result<Option<RefreshStep<'a>>, StoreError> {
-        let rotations = self.rotations(app);
-        if let known @ (RefreshStep::Answer(_) | RefreshStep::EndStolen) =
-            self.known(app, used, old).await?
-        {
-            return Ok(Some(known));
+        let step = self.stored_step(app, used, old).await?;
+        if matches!(step, RefreshStep::Done(_) | RefreshStep::Replayed) {
+            return Ok(Some(step));
         }
-        let key = rotations.key("refresh", &used.sid);
-        let Some(lease) = Lease::take(rotations.store, &*self.clock, key).await? else {
+        let rotations = Rotations::new(&self.context, app);
+        let Some(lease) = rotations.lease(&used.sid, &*self.context.clock).await? else {
             return Ok(None);
         };
         // Checked again under the lease: its previous holder may have just stored a result.
-        match self.known(app, used, old).await? {
-            RefreshStep::Send(turn) => Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
+        match self.stored_step(app, used, old).await? {
+            RefreshStep::Send(attempt) => Ok(Some(RefreshStep::Send(Box::new(RefreshAttempt {
                 lease: Some(lease),
-                ..*turn
+                ..*attempt
             })))),
-            known @ (RefreshStep::Answer(_) | RefreshStep::EndStolen) => {
+            step @ (RefreshStep::Done(_) | RefreshStep::Replayed) => {
                 lease.release().await;
-                Ok(Some(known))
+                Ok(Some(step))
             }
         }
     }
 
     /// The step by the state of the store. [`RefreshStep::Send`], without a lease: the token is
     /// unused.
-    async fn known(
+    async fn stored_step(
         &self,
         app: &AppAuth,
         used: &RefreshGrant,
         old: Option<&SessionJwt>,
     ) -> Result<RefreshStep<'static>, StoreError> {
-        let now = self.now();
-        let (rotation, successor) = self.rotations(app).get(&used.sid, now).await?;
+        let now = self.context.now();
+        let rotations = Rotations::new(&self.context, app);
+        let StoredRotation {
+            rotation,
+            successor,
+        } = rotations.get(&used.sid, now).await?;
         let mut rotation = rotation.unwrap_or_default();
         if rotation.ended {
-            return Ok(RefreshStep::Answer(Refreshed::Revocation(
-                NoSessionReason::Revoked,
-            )));
+            let over = Refreshed::SessionOver(NoSessionReason::Revoked);
+            return Ok(RefreshStep::Done(over));
         }
         let send = |used: RefreshGrant, old: Option<SessionJwt>, rotation| {
             Ok(RefreshStep::Send(Box::new(RefreshAttempt {
@@ -162,13 +210,13 @@ impl Auth {
                 lease: None,
             })))
         };
-        let answer = match rotation.status(used.generation, now) {
+        let refreshed = match rotation.status(used.generation, now) {
             TokenStatus::Current => {
                 rotation.newest = used.generation;
                 rotation.confirm(used.generation, now);
                 return send(used.clone(), old.cloned(), rotation);
             }
-            TokenStatus::Replayed => return Ok(RefreshStep::EndStolen),
+            TokenStatus::Replayed => return Ok(RefreshStep::Replayed),
             TokenStatus::Superseded => match successor {
                 Some(grant) if now < grant.jwt.valid_until => Refreshed::Renewed(grant.into()),
                 Some(Grant {
@@ -181,47 +229,40 @@ impl Auth {
                     Refreshed::Unavailable(Unavailable::new("rotated_token_gone"))
                 }
                 // No client ever received the successor, and none will. A retry cannot help.
-                Some(_) | None => Refreshed::Revocation(NoSessionReason::Expired),
+                Some(_) | None => Refreshed::SessionOver(NoSessionReason::Expired),
             },
         };
-        Ok(RefreshStep::Answer(answer))
+        Ok(RefreshStep::Done(refreshed))
     }
 
-    async fn send<'a>(
-        self: &'a Arc<Self>,
-        app: &'a AppAuth,
-        turn: RefreshAttempt<'a>,
-    ) -> (Refreshed, Option<PendingWrite<'a>>) {
-        let called = self.call(app, &turn.used.token, turn.lease.as_ref()).await;
-        let (refreshed, lease) = match called {
-            Ok(Ok(answer)) => return self.take_in(app, answer, turn).await,
+    async fn send<'a>(&'a self, app: &'a AppAuth, attempt: RefreshAttempt<'a>) -> Renewal<'a> {
+        let called = self.call(app, &attempt.used.token, attempt.lease.as_ref());
+        let refreshed = match called.await {
+            Ok(Ok(response)) => return self.accept(app, response, attempt).await,
             Ok(Err(TokenError::Refused {
                 error,
                 description,
                 reason,
             })) => {
-                let used = &turn.used;
+                let used = &attempt.used;
                 tracing::info!(app = %app.app.name, sid = %used.sid, error, description, reason, "refresh_rejected");
-                let why = if is_ended(app, used, turn.old.as_ref()) {
+                let why = if is_revoked(app, used, attempt.old.as_ref()) {
                     NoSessionReason::Revoked
                 } else {
                     NoSessionReason::RefreshRefused
                 };
-                self.revoke_session_and_rotation(app, &used.sid, &used.subject, used.started_at)
-                    .await;
-                (Refreshed::Revocation(why), turn.lease)
+                let session = SessionKey::from(used);
+                self.revoker.revoke_with_rotation(app, &session).await;
+                Refreshed::SessionOver(why)
             }
             Ok(Err(error)) => {
-                let (code, sid) = (error.code(), &turn.used.sid);
-                tracing::warn!(app = %app.app.name, %sid, code, %error, "refresh_failed");
-                (Refreshed::Unavailable(outage_of(&error)), turn.lease)
+                tracing::warn!(app = %app.app.name, sid = %attempt.used.sid, code = error.code(), %error, "refresh_failed");
+                Refreshed::Unavailable(outage_of(&error))
             }
-            Err(error) => (store_outage(app, &turn.used, &error), turn.lease),
+            Err(error) => store_outage(app, &attempt.used, &error),
         };
-        if let Some(lease) = lease {
-            lease.release().await;
-        }
-        (refreshed, None)
+        release(attempt.lease).await;
+        refreshed.into()
     }
 
     /// Calls the provider. A call with an ambiguous outcome is retried once, serially: providers
@@ -232,14 +273,14 @@ impl Auth {
         token: &RefreshToken,
         lease: Option<&Lease<'_>>,
     ) -> Result<Result<TokenResponse, TokenError>, StoreError> {
-        let deadline = app.provider.settings().refresh_timeout;
-        let extend_past = async || match lease {
-            Some(lease) => lease.extend_past(deadline).await,
+        let timeout = app.provider.settings().refresh_timeout;
+        let extend_lease = async || match lease {
+            Some(lease) => lease.extend_past(timeout).await,
             None => Ok(true),
         };
-        if !extend_past().await? {
+        if !extend_lease().await? {
             return Err(StoreError::Unavailable(
-                "the lease was lost before anything was sent".to_owned(),
+                "the lease was lost before the refresh token was sent".to_owned(),
             ));
         }
         let first = app.provider.refresh(&app.client, token).await;
@@ -247,116 +288,123 @@ impl Auth {
             return Ok(first);
         };
         tracing::warn!(app = %app.app.name, code = error.code(), %error, "refresh_retried");
-        match extend_past().await {
+        match extend_lease().await {
             Ok(true) => Ok(app.provider.refresh(&app.client, token).await),
             Ok(false) | Err(_) => Ok(first),
         }
     }
 
-    async fn take_in<'a>(
-        self: &'a Arc<Self>,
+    /// Verifies and stores the tokens of a response.
+    async fn accept<'a>(
+        &'a self,
         app: &'a AppAuth,
-        answer: TokenResponse,
-        turn: RefreshAttempt<'a>,
-    ) -> (Refreshed, Option<PendingWrite<'a>>) {
+        response: TokenResponse,
+        attempt: RefreshAttempt<'a>,
+    ) -> Renewal<'a> {
         let RefreshAttempt {
             used,
             old,
-            mut rotation,
+            rotation,
             lease,
-        } = turn;
-        let new_token = answer.refresh_token.clone();
-        let made = tokens::of_refresh(app, answer, &used, old.as_ref(), self.now()).await;
-        let (grant, fault) = match made {
-            Ok(grant) => (grant, None),
-            Err(error) => {
-                tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
-                let outage = if error.is_outage() {
-                    Unavailable::of_provider
-                } else {
-                    Unavailable::new
+        } = attempt;
+        let new_token = response.refresh_token.clone();
+        let now = self.context.now();
+        let verified = tokens::of_refresh(app, response, &used, old.as_ref(), now).await;
+        let error = match verified {
+            Ok(grant) => {
+                let refreshed = Refreshed::Renewed(Arc::new(grant.clone()));
+                let pending = PendingWrite {
+                    rotation,
+                    grant,
+                    lease,
                 };
-                let fault = Refreshed::Unavailable(outage(error.code()));
-                match (new_token, &old) {
-                    // The old token may be consumed: its replacement must not be lost with an
-                    // unusable JWT.
-                    (Some(token), Some(old)) if !error.is_final() => {
-                        (carried_on(&used, old, token), Some(fault))
-                    }
-                    (new_token, _) => {
-                        let over = error.is_final() || new_token.is_some();
-                        if over {
-                            self.revoke_session_and_rotation(
-                                app,
-                                &used.sid,
-                                &used.subject,
-                                used.started_at,
-                            )
-                            .await;
-                            self.revoke_at_provider(app, new_token.as_ref().unwrap_or(&used.token))
-                                .await;
-                        }
-                        release(lease).await;
-                        // The same token may succeed next time.
-                        return (
-                            if over {
-                                Refreshed::Revocation(NoSessionReason::RefreshRefused)
-                            } else {
-                                fault
-                            },
-                            None,
-                        );
-                    }
-                }
+                return self.store(app, &used, pending, refreshed).await;
             }
+            Err(error) => error,
         };
-        rotation.newest = grant.jwt.generation;
-        self.newest.insert(used.sid.clone(), rotation.newest);
-        let stored = self.rotations(app).put(&rotation, &grant, self.now()).await;
+        tracing::warn!(app = %app.app.name, sid = %used.sid, code = error.code(), %error, "refresh_unusable");
+        let failed = Refreshed::Unavailable(outage_of_grant(&error));
+        match (new_token, old) {
+            // The old token may be consumed: its replacement must not be lost with an unusable JWT.
+            (Some(token), Some(old)) if !error.is_final() => {
+                let pending = PendingWrite {
+                    rotation,
+                    grant: stale_grant(&used, old, token),
+                    lease,
+                };
+                self.store(app, &used, pending, failed).await
+            }
+            (new_token, _) if error.is_final() || new_token.is_some() => {
+                let session = SessionKey::from(&used);
+                self.revoker.revoke_with_rotation(app, &session).await;
+                let token = new_token.as_ref().unwrap_or(&used.token);
+                self.revoker.revoke_token(app, token).await;
+                release(lease).await;
+                Refreshed::SessionOver(NoSessionReason::RefreshRefused).into()
+            }
+            // The same token may succeed next time.
+            (_, _) => {
+                release(lease).await;
+                failed.into()
+            }
+        }
+    }
+
+    /// Stores the grant in `pending`. Returns `refreshed`, unless the session was revoked meanwhile.
+    async fn store<'a>(
+        &'a self,
+        app: &'a AppAuth,
+        used: &RefreshGrant,
+        mut pending: PendingWrite<'a>,
+        refreshed: Refreshed,
+    ) -> Renewal<'a> {
+        let grant = &pending.grant;
+        pending.rotation.newest = grant.jwt.generation;
+        self.generations.set(&used.sid, grant.jwt.generation);
+        let rotations = Rotations::new(&self.context, app);
+        let stored = rotations
+            .put(&pending.rotation, grant, self.context.now())
+            .await;
         // A logout during the provider call found the old token only. A later one finds the new
         // token.
-        let ended = stored.as_ref().is_ok_and(|rotation| rotation.ended)
-            || is_ended(app, &used, Some(&grant.jwt));
-        let refreshed = if ended {
-            self.revoke_newest(app, &grant, &used.token).await;
-            Refreshed::Revocation(NoSessionReason::Revoked)
-        } else {
-            fault.unwrap_or_else(|| Refreshed::Renewed(grant.clone().into()))
-        };
+        let is_over = stored.as_ref().is_ok_and(|rotation| rotation.ended)
+            || is_revoked(app, used, Some(&grant.jwt));
+        if is_over {
+            self.revoker.revoke_token_of(app, grant, &used.token).await;
+            release(pending.lease).await;
+            return Refreshed::SessionOver(NoSessionReason::Revoked).into();
+        }
         match stored {
-            Err(error) if !ended => {
-                tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "rotated_token_write_failed");
-                (
-                    refreshed,
-                    Some(PendingWrite {
-                        rotation,
-                        grant,
-                        lease,
-                    }),
-                )
+            Ok(_) => {
+                release(pending.lease).await;
+                refreshed.into()
             }
-            Ok(_) | Err(_) => {
-                release(lease).await;
-                (refreshed, None)
+            Err(error) => {
+                tracing::warn!(app = %app.app.name, sid = %used.sid, %error, "rotated_token_write_failed");
+                Renewal {
+                    refreshed,
+                    pending: Some(pending),
+                }
             }
         }
     }
 
     /// Stores a result that the store did not accept at first.
-    pub(in crate::auth) async fn store_late(&self, app: &AppAuth, unstored: PendingWrite<'_>) {
+    pub(in crate::auth) async fn store_late(&self, app: &AppAuth, pending: PendingWrite<'_>) {
         let PendingWrite {
             rotation,
             grant,
             lease,
-        } = unstored;
+        } = pending;
         let sid = &grant.jwt.sid;
-        let give_up = Instant::now() + STORE_FOR;
-        while Instant::now() < give_up {
-            sleep(STORE_EVERY).await;
-            match self.rotations(app).put(&rotation, &grant, self.now()).await {
+        let rotations = Rotations::new(&self.context, app);
+        let deadline = Instant::now() + WRITE_TIMEOUT;
+        while Instant::now() < deadline {
+            sleep(WRITE_RETRY_INTERVAL).await;
+            match rotations.put(&rotation, &grant, self.context.now()).await {
                 Ok(rotation) => {
                     if let (true, Some(refresh)) = (rotation.ended, &grant.refresh) {
-                        self.revoke_at_provider(app, &refresh.token).await;
+                        self.revoker.revoke_token(app, &refresh.token).await;
                     }
                     tracing::info!(app = %app.app.name, %sid, "rotated_token_stored_late");
                     release(lease).await;
@@ -373,36 +421,21 @@ impl Auth {
 
     /// Refresh token reuse: the sender may have stolen the token. By default all holders lose the
     /// session.
-    async fn end_stolen(self: &Arc<Self>, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
+    async fn token_reused(&self, app: &AppAuth, used: &RefreshGrant) -> Refreshed {
         tracing::warn!(app = %app.app.name, sid = %used.sid, generation = used.generation.number(), "refresh_token_reused");
+        let observer = &self.context.observer;
         match app.settings.on_refresh_token_reuse {
-            OnReuse::Refuse => self
-                .observer
-                .record_event(app, Event::RefreshTokenReuse, "refused"),
+            OnReuse::Refuse => observer.record_event(app, Event::RefreshTokenReuse, "refused"),
             OnReuse::EndSession => {
-                self.observer
-                    .record_event(app, Event::RefreshTokenReuse, "session_ended");
-                let newest = self
-                    .revoke_session_and_rotation(app, &used.sid, &used.subject, used.started_at)
+                observer.record_event(app, Event::RefreshTokenReuse, "session_ended");
+                let session = SessionKey::from(used);
+                let token = used.token.clone();
+                self.revoker
+                    .revoke_with_tokens(app, Some(&session), Some(token))
                     .await;
-                match newest {
-                    Some(newest) => self.revoke_newest(app, &newest, &used.token).await,
-                    None => _ = self.revoke_at_provider(app, &used.token).await,
-                }
             }
         }
-        Refreshed::Revocation(NoSessionReason::RefreshTokenReused)
-    }
-
-    async fn revoke_newest(&self, app: &AppAuth, grant: &Grant, else_this: &RefreshToken) {
-        self.revoke_at_provider(
-            app,
-            grant
-                .refresh
-                .as_ref()
-                .map_or(else_this, |refresh| &refresh.token),
-        )
-        .await;
+        Refreshed::SessionOver(NoSessionReason::RefreshTokenReused)
     }
 }
 
@@ -417,8 +450,8 @@ fn store_outage(app: &AppAuth, used: &RefreshGrant, error: &StoreError) -> Refre
     Refreshed::Unavailable(Unavailable::new(error.code()))
 }
 
-/// The outage that a failed call means. A rejected client registration is a configuration error,
-/// not an outage of the provider.
+/// The outage that a failed call means. A rejected client registration is a configuration error, not
+/// an outage of the provider.
 const fn outage_of(error: &TokenError) -> Unavailable {
     match error {
         TokenError::Unavailable { .. }
@@ -431,7 +464,15 @@ const fn outage_of(error: &TokenError) -> Unavailable {
     }
 }
 
-fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> bool {
+fn outage_of_grant(error: &GrantError) -> Unavailable {
+    if error.is_outage() {
+        Unavailable::of_provider(error.code())
+    } else {
+        Unavailable::new(error.code())
+    }
+}
+
+fn is_revoked(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> bool {
     app.revocations.snapshot().contains(SessionKeyRef {
         sid: &used.sid,
         provider_sid: jwt.and_then(|jwt| jwt.provider_sid.as_ref()),
@@ -441,14 +482,10 @@ fn is_ended(app: &AppAuth, used: &RefreshGrant, jwt: Option<&SessionJwt>) -> boo
 }
 
 /// The old JWT with the new refresh token, as the next generation. It needs a refresh at once.
-fn carried_on(used: &RefreshGrant, old: &SessionJwt, token: RefreshToken) -> Grant {
+fn stale_grant(used: &RefreshGrant, old: SessionJwt, token: RefreshToken) -> Grant {
     let generation = used.generation.next();
-    let jwt = SessionJwt {
-        generation,
-        ..old.clone()
-    };
     Grant {
-        jwt,
+        jwt: SessionJwt { generation, ..old },
         refresh: Some(RefreshGrant {
             token,
             generation,

@@ -11,7 +11,7 @@ use crate::store::{Store, StoreError};
 use crate::types::time::Clock;
 
 /// The lease time before anything is sent.
-const PREPARING: Duration = Duration::from_secs(5);
+const INITIAL_LIFETIME: Duration = Duration::from_secs(5);
 
 /// How long a lease outlives the provider call: for clock differences, and for storing the result.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -31,10 +31,11 @@ impl<'a> Lease<'a> {
         clock: &'a dyn Clock,
         key: String,
     ) -> Result<Option<Lease<'a>>, StoreError> {
-        let name =
+        let holder =
             random::bytes::<16>().map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let (holder, now) = (Bytes::copy_from_slice(&name), clock.now());
-        let ends_at = now.plus(PREPARING);
+        let holder = Bytes::copy_from_slice(&holder);
+        let now = clock.now();
+        let ends_at = now.plus(INITIAL_LIFETIME);
         let other = store
             .put_if_absent(&key, holder.clone(), ends_at, now)
             .await?;

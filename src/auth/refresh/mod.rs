@@ -1,7 +1,13 @@
-//! Token refresh: single-flight, the exchange with the provider, rotation state, leases.
+//! Token refresh: single-flight, the exchange with the provider, rotation state, leases, and the
+//! revocation of a session with its refresh token.
 
 pub(in crate::auth) mod exchange;
+pub(in crate::auth) mod generations;
 pub(in crate::auth) mod lease;
+pub(in crate::auth) mod revoke;
 pub(in crate::auth) mod rotation;
-pub mod single_flight;
+pub(in crate::auth) mod single_flight;
 pub(in crate::auth) mod tokens;
+
+pub use exchange::Refreshed;
+pub use single_flight::RefreshHandle;

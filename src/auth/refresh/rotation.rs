@@ -7,20 +7,22 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, random};
+use crate::auth::context::Context;
+use crate::auth::random;
+use crate::auth::refresh::lease::Lease;
 use crate::session::grant::Grant;
 use crate::store::{Store, StoreError};
 use crate::types::oauth::{Generation, SessionId};
-use crate::types::time::Timestamp;
+use crate::types::time::{Clock, Timestamp};
 
 /// How long a superseded refresh token is still accepted after its successor was confirmed.
 pub(in crate::auth) const GRACE: Duration = Duration::from_secs(30);
 
 /// How often a concurrent update is retried.
-const TRIES: usize = 16;
+const MAX_ATTEMPTS: usize = 16;
 
 /// How many confirmed generations are kept.
-const REMEMBERED: usize = 8;
+const MAX_CONFIRMED: usize = 8;
 
 /// The rotation state of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,13 +52,13 @@ impl Rotation {
         if generation >= self.newest {
             return TokenStatus::Current;
         }
-        let newer_seen = self
+        let confirmed_at = self
             .confirmed
             .iter()
-            .filter(|(activity, _)| *activity > generation)
+            .filter(|(confirmed, _)| *confirmed > generation)
             .map(|(_, at)| *at)
             .min();
-        match newer_seen {
+        match confirmed_at {
             Some(at) if now.since(at) > GRACE => TokenStatus::Replayed,
             Some(_) | None => TokenStatus::Superseded,
         }
@@ -66,11 +68,11 @@ impl Rotation {
     pub(in crate::auth) fn is_confirmed_after(&self, generation: Generation) -> bool {
         self.confirmed
             .iter()
-            .any(|(activity, _)| *activity > generation)
+            .any(|(confirmed, _)| *confirmed > generation)
     }
 
     /// Merges another state: no confirmation is lost, and the newest generation never decreases.
-    fn take_in(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self) {
         self.newest = self.newest.max(other.newest);
         self.ended |= other.ended;
         for (generation, at) in &other.confirmed {
@@ -84,11 +86,11 @@ impl Rotation {
             || self
                 .confirmed
                 .iter()
-                .any(|(activity, _)| *activity == generation)
+                .any(|(confirmed, _)| *confirmed == generation)
         {
             return false;
         }
-        if self.confirmed.len() >= REMEMBERED {
+        if self.confirmed.len() >= MAX_CONFIRMED {
             self.confirmed.remove(0);
         }
         self.confirmed.push((generation, now));
@@ -98,29 +100,34 @@ impl Rotation {
 
 /// The rotation states of one app.
 pub(in crate::auth) struct Rotations<'a> {
-    /// The store.
-    pub store: &'a dyn Store,
-    /// The app.
-    pub app: &'a AppAuth,
+    store: &'a dyn Store,
+    app: &'a AppAuth,
 }
 
-impl Auth {
-    pub(in crate::auth) fn rotations<'a>(&'a self, app: &'a AppAuth) -> Rotations<'a> {
-        Rotations {
-            store: &*self.stores.sessions,
+/// What the store has of a session's rotation.
+pub(in crate::auth) struct StoredRotation {
+    /// `None`: the session was never refreshed.
+    pub rotation: Option<Rotation>,
+    /// The newest tokens, if they are still stored.
+    pub successor: Option<Grant>,
+}
+
+impl<'a> Rotations<'a> {
+    /// The rotation states of `app`.
+    pub(in crate::auth) fn new(context: &'a Context, app: &'a AppAuth) -> Self {
+        Self {
+            store: &*context.stores.sessions,
             app,
         }
     }
-}
 
-impl Rotations<'_> {
     /// The rotation state of `sid`, if it was ever refreshed, and its newest tokens, if they are
     /// still stored.
     pub(in crate::auth) async fn get(
         &self,
         sid: &SessionId,
         now: Timestamp,
-    ) -> Result<(Option<Rotation>, Option<Grant>), StoreError> {
+    ) -> Result<StoredRotation, StoreError> {
         let stored = self.store.get(&self.key("rotation", sid), now).await?;
         let mut rotation = stored.and_then(|bytes| postcard::from_bytes::<Rotation>(&bytes).ok());
         let successor = self.successor(sid, now).await?;
@@ -129,7 +136,10 @@ impl Rotations<'_> {
             let rotation = rotation.get_or_insert_default();
             rotation.newest = rotation.newest.max(grant.jwt.generation);
         }
-        Ok((rotation, successor))
+        Ok(StoredRotation {
+            rotation,
+            successor,
+        })
     }
 
     /// The newest tokens of `sid`, if they are still stored.
@@ -159,8 +169,7 @@ impl Rotations<'_> {
         let sealed = random::bytes()
             .ok()
             .and_then(|nonce| self.app.seals.stored.seal_at(&key, grant, nonce));
-        let sealed = sealed
-            .ok_or_else(|| StoreError::Unavailable("the system gives no randomness".to_owned()))?;
+        let sealed = sealed.ok_or_else(|| StoreError::Unavailable("no randomness".to_owned()))?;
         let until = now.plus(self.app.app.limits.idle);
         self.store
             .put(&key, Bytes::from(sealed), until, now)
@@ -176,15 +185,15 @@ impl Rotations<'_> {
         started_at: Timestamp,
         now: Timestamp,
     ) -> Result<Rotation, StoreError> {
-        let mut noted = Rotation::default();
+        let mut merged = Rotation::default();
         self.change(sid, started_at, now, |stored| {
             let mut next = stored.unwrap_or_default();
-            next.take_in(rotation);
-            noted.clone_from(&next);
+            next.merge(rotation);
+            merged.clone_from(&next);
             Some(next)
         })
         .await?;
-        Ok(noted)
+        Ok(merged)
     }
 
     /// Marks the session as ended and returns its newest tokens, if they are still stored.
@@ -220,9 +229,9 @@ impl Rotations<'_> {
         let mut is_newest = false;
         self.change(sid, started_at, now, |stored| {
             let mut next = stored?;
-            let is_news = next.confirm(generation, now);
-            is_newest = is_news && generation == next.newest;
-            is_news.then_some(next)
+            let is_new = next.confirm(generation, now);
+            is_newest = is_new && generation == next.newest;
+            is_new.then_some(next)
         })
         .await?;
         let key = self.key("successor", sid);
@@ -244,11 +253,9 @@ impl Rotations<'_> {
         now: Timestamp,
         mut change: impl FnMut(Option<Rotation>) -> Option<Rotation>,
     ) -> Result<(), StoreError> {
-        let (key, until) = (
-            self.key("rotation", sid),
-            started_at.plus(self.app.app.limits.absolute),
-        );
-        for _ in 0..TRIES {
+        let key = self.key("rotation", sid);
+        let until = started_at.plus(self.app.app.limits.absolute);
+        for _ in 0..MAX_ATTEMPTS {
             let stored = self.store.get(&key, now).await?;
             let read = stored
                 .as_ref()
@@ -256,7 +263,7 @@ impl Rotations<'_> {
             let Some(next) = change(read).and_then(|next| postcard::to_allocvec(&next).ok()) else {
                 return Ok(());
             };
-            let done = match &stored {
+            let written = match &stored {
                 Some(before) => {
                     self.store
                         .compare_and_swap(&key, before, next.into(), until, now)
@@ -268,17 +275,26 @@ impl Rotations<'_> {
                     .await?
                     .is_none(),
             };
-            if done {
+            if written {
                 return Ok(());
             }
         }
         Err(StoreError::Unavailable(format!(
-            "others changed `{key}` {TRIES} times in a row"
+            "`{key}` was changed concurrently {MAX_ATTEMPTS} times"
         )))
     }
 
+    /// Takes the refresh lease of a session. `None`: it is held.
+    pub(in crate::auth) async fn lease(
+        &self,
+        sid: &SessionId,
+        clock: &'a dyn Clock,
+    ) -> Result<Option<Lease<'a>>, StoreError> {
+        Lease::take(self.store, clock, self.key("refresh", sid)).await
+    }
+
     /// The store key of a session's entry of this kind.
-    pub(in crate::auth) fn key(&self, kind: &str, sid: &SessionId) -> String {
+    fn key(&self, kind: &str, sid: &SessionId) -> String {
         format!("{kind}/{}/{sid}", self.app.app.name)
     }
 }
@@ -292,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_token_is_answered_until_the_newer_one_was_seen_and_the_grace_is_over() {
+    fn superseded_token_is_replayed_after_grace() {
         let (first, second) = (Generation::FIRST, Generation::FIRST.next());
         let mut rotation = Rotation {
             newest: second,
@@ -307,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn two_quick_rotations_do_not_look_like_theft() {
+    fn two_quick_rotations_are_no_reuse() {
         let (first, third) = (Generation::FIRST, Generation::FIRST.next().next());
         let mut rotation = Rotation {
             newest: third,
@@ -323,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_confirmation_and_a_refresh_that_lands_meanwhile_undo_nothing_of_each_other() {
+    fn merge_loses_no_confirmation_and_no_generation() {
         let (first, second, third) = (
             Generation::FIRST,
             Generation::FIRST.next(),
@@ -339,7 +355,7 @@ mod tests {
             confirmed: vec![(first, at(1)), (second, at(9))],
             ended: true,
         };
-        stored.take_in(&other);
+        stored.merge(&other);
         assert!(stored.ended);
         assert_eq!(stored.newest, third);
         assert_eq!(
@@ -349,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn confirmed_generations_are_bounded() {
         let mut newest = Generation::FIRST;
         let mut rotation = Rotation::default();
         for _ in 0..100 {
@@ -357,6 +373,6 @@ mod tests {
             rotation.newest = newest;
             assert!(rotation.confirm(newest, at(0)));
         }
-        assert_eq!(rotation.confirmed.len(), REMEMBERED);
+        assert_eq!(rotation.confirmed.len(), MAX_CONFIRMED);
     }
 }

@@ -2,29 +2,21 @@
 //! Cancelling a waiter never cancels the refresh.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, Event, TIMEOUT, Unavailable};
-use crate::oidc::ProviderError;
-use crate::oidc::token::Revoked;
-use crate::session::grant::{Grant, RefreshGrant};
+use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::events::Event;
+use crate::auth::refresh::exchange::{RefreshExchange, Refreshed, Renewal};
+use crate::lock::lock;
+use crate::session::grant::RefreshGrant;
 use crate::session::jwt::SessionJwt;
-use crate::session::validity::NoSessionReason;
-use crate::types::oauth::{Generation, RefreshToken, SessionId};
-
-/// The result of a refresh.
-#[derive(Clone, Debug)]
-pub enum Refreshed {
-    /// New tokens.
-    Renewed(Arc<Grant>),
-    /// The session is over.
-    Revocation(NoSessionReason),
-    /// Failed. A retry may succeed.
-    Unavailable(Unavailable),
-}
+use crate::types::oauth::{Generation, SessionId};
+use crate::types::time::Timestamp;
 
 /// A handle to a refresh that may be in flight.
 #[derive(Clone, Debug)]
@@ -44,154 +36,141 @@ impl RefreshHandle {
 
     /// Waits for the result with a deadline. The refresh continues after it.
     pub async fn wait(mut self) -> Refreshed {
-        let try_result = tokio::time::timeout(TIMEOUT, self.0.wait_for(Option::is_some)).await;
-        match try_result {
-            Ok(Ok(try_result)) => try_result
-                .clone()
-                .unwrap_or(Refreshed::Unavailable(Unavailable::new("internal_error"))),
-            Ok(Err(_)) => Refreshed::Unavailable(Unavailable::new("internal_error")),
+        let internal_error = || Refreshed::Unavailable(Unavailable::new("internal_error"));
+        match tokio::time::timeout(CALL_TIMEOUT, self.0.wait_for(Option::is_some)).await {
+            Ok(Ok(result)) => result.clone().unwrap_or_else(internal_error),
+            Ok(Err(_)) => internal_error(),
             Err(_) => Refreshed::Unavailable(Unavailable::of_provider("refresh_too_slow")),
         }
     }
 }
 
-/// The result of revoking a refresh token at the provider (RFC 7009).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::auth) enum RevocationResult {
-    /// The token is revoked.
-    Revoked,
-    /// The session had no refresh token.
-    NothingToRevoke,
-    /// The provider has no revocation endpoint.
-    NotOffered,
-    /// The provider returned an error.
-    Failed,
-    /// The provider is unreachable.
-    Unreachable,
-}
-
 /// The in-flight refreshes of this process.
 #[derive(Default)]
-pub(in crate::auth) struct InFlightRefreshes(
-    Mutex<HashMap<SessionId, (Generation, RefreshHandle)>>,
-);
+struct InFlightRefreshes(Mutex<HashMap<SessionId, InFlight>>);
 
-impl Auth {
+struct InFlight {
+    generation: Generation,
+    handle: RefreshHandle,
+}
+
+/// Refreshes sessions.
+pub(in crate::auth) struct TokenRefresher {
+    context: Arc<Context>,
+    exchange: RefreshExchange,
+    in_flight: InFlightRefreshes,
+    /// Until when a session is not refreshed ahead of time, because its last refresh failed.
+    backoff: Cache<SessionId, Timestamp>,
+}
+
+impl TokenRefresher {
+    pub(in crate::auth) fn new(context: Arc<Context>, exchange: RefreshExchange) -> Self {
+        Self {
+            context,
+            exchange,
+            in_flight: InFlightRefreshes::default(),
+            backoff: Cache::new(MAX_CACHED_SESSIONS),
+        }
+    }
+
     /// Refreshes the session of `used`, or joins its in-flight refresh. `old` is the content of its
     /// JWT cookie. A refresh of another generation of the session is awaited first: both could
     /// consume the same token.
-    pub fn refresh(
+    pub(in crate::auth) fn refresh(
         self: &Arc<Self>,
         app: &Arc<AppAuth>,
         used: RefreshGrant,
         old: Option<SessionJwt>,
     ) -> RefreshHandle {
-        let (sid, generation) = (used.sid.clone(), used.generation);
-        let mut flights = self
-            .flights
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let before = match flights.get(&sid) {
-            Some((same, flight)) if *same == generation => return flight.clone(),
-            Some((_, other)) => Some(other.clone()),
+        let generation = used.generation;
+        let mut in_flight = lock(&self.in_flight.0);
+        let before = match in_flight.get(&used.sid) {
+            Some(same) if same.generation == generation => return same.handle.clone(),
+            Some(other) => Some(other.handle.clone()),
             None => None,
         };
-        let (landing, flight) = watch::channel(None);
-        let flight = RefreshHandle(flight);
-        let (auth, task_app, task_sid) = (Arc::clone(self), Arc::clone(app), sid.clone());
-        let begun = self.runtime.spawn(async move {
-            let guard = RefreshGuard {
-                auth: &auth,
-                sid: &task_sid,
-                generation,
-            };
-            if let Some(before) = before {
-                before.ended().await;
-            }
-            let (refreshed, unstored) = auth.renew(&task_app, used, old).await;
-            auth.observe_refresh(&task_app, &refreshed);
-            if matches!(refreshed, Refreshed::Unavailable(_)) {
-                auth.refresh_backoff
-                    .insert(task_sid.clone(), auth.now().plus(TIMEOUT));
-            }
-            if let Some(unstored) = unstored {
-                // Requests with the same token join this refresh until the store has the result.
-                landing.send_replace(Some(refreshed));
-                auth.store_late(&task_app, unstored).await;
-            } else {
-                drop(guard);
-                landing.send_replace(Some(refreshed));
-            }
+        let (result, receiver) = watch::channel(None);
+        let handle = RefreshHandle(receiver);
+        let sid = used.sid.clone();
+        let (refresher, app) = (Arc::clone(self), Arc::clone(app));
+        let spawned = self.context.runtime.spawn(async move {
+            refresher.run(&app, used, old, before, &result).await;
         });
-        match begun {
+        match spawned {
             Ok(()) => {
-                flights.insert(sid, (generation, flight.clone()));
-                flight
+                let entry = InFlight {
+                    generation,
+                    handle: handle.clone(),
+                };
+                in_flight.insert(sid, entry);
+                handle
             }
             Err(busy) => RefreshHandle(watch::channel(Some(Refreshed::Unavailable(busy.into()))).1),
         }
     }
 
-    /// Revokes a token at the provider, if the provider supports it. Failures are logged.
-    pub(in crate::auth) async fn revoke_at_provider(
+    /// Whether a refresh of this session failed a moment ago.
+    pub(in crate::auth) fn is_backing_off(&self, sid: &SessionId, now: Timestamp) -> bool {
+        self.backoff.get(sid).is_some_and(|until| now < until)
+    }
+
+    async fn run(
         &self,
         app: &AppAuth,
-        token: &RefreshToken,
-    ) -> RevocationResult {
-        match app.provider.revoke(&app.client, token).await {
-            Ok(Revoked::Done) => RevocationResult::Revoked,
-            Ok(Revoked::NotOffered) => RevocationResult::NotOffered,
-            Err(error) => {
-                tracing::warn!(app = %app.app.name, code = error.code(), %error, "revocation_failed");
-                match error {
-                    ProviderError::Unreachable { .. } => RevocationResult::Unreachable,
-                    ProviderError::Setup(_)
-                    | ProviderError::Insecure { .. }
-                    | ProviderError::TargetError { .. }
-                    | ProviderError::Status { .. }
-                    | ProviderError::TooLarge { .. }
-                    | ProviderError::NotJson { .. }
-                    | ProviderError::Metadata(_)
-                    | ProviderError::Keys(_)
-                    | ProviderError::NotOffered { .. }
-                    | ProviderError::OtherSubject
-                    | ProviderError::NoVerdict(_) => RevocationResult::Failed,
-                }
-            }
+        used: RefreshGrant,
+        old: Option<SessionJwt>,
+        before: Option<RefreshHandle>,
+        result: &watch::Sender<Option<Refreshed>>,
+    ) {
+        let sid = used.sid.clone();
+        let guard = RefreshGuard {
+            in_flight: &self.in_flight,
+            sid: &sid,
+            generation: used.generation,
+        };
+        if let Some(before) = before {
+            before.ended().await;
+        }
+        let Renewal { refreshed, pending } = self.exchange.renew(app, used, old).await;
+        self.record(app, &refreshed);
+        if matches!(refreshed, Refreshed::Unavailable(_)) {
+            let until = self.context.now().plus(CALL_TIMEOUT);
+            self.backoff.insert(sid.clone(), until);
+        }
+        if let Some(pending) = pending {
+            // Requests with the same token join this refresh until the store has the result.
+            result.send_replace(Some(refreshed));
+            self.exchange.store_late(app, pending).await;
+        } else {
+            drop(guard);
+            result.send_replace(Some(refreshed));
         }
     }
 
-    fn observe_refresh(&self, app: &AppAuth, refreshed: &Refreshed) {
+    fn record(&self, app: &AppAuth, refreshed: &Refreshed) {
         let outcome = match refreshed {
             Refreshed::Renewed(_) => "renewed",
-            Refreshed::Revocation(why) => why.code(),
+            Refreshed::SessionOver(why) => why.code(),
             Refreshed::Unavailable(outage) => outage.code,
         };
-        self.observer.record_event(app, Event::Refresh, outcome);
+        let observer = &self.context.observer;
+        observer.record_event(app, Event::Refresh, outcome);
     }
 }
 
 /// Removes the in-flight entry however the refresh ends, a panic included.
 struct RefreshGuard<'a> {
-    auth: &'a Auth,
+    in_flight: &'a InFlightRefreshes,
     sid: &'a SessionId,
     generation: Generation,
 }
 
 impl Drop for RefreshGuard<'_> {
     fn drop(&mut self) {
-        let mut flights = self
-            .auth
-            .flights
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if flights
-            .get(self.sid)
-            .is_some_and(|(generation, _)| *generation == self.generation)
-        {
-            flights.remove(self.sid);
+        let mut in_flight = lock(&self.in_flight.0);
+        let entry = in_flight.get(self.sid);
+        if entry.is_some_and(|entry| entry.generation == self.generation) {
+            in_flight.remove(self.sid);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::oidc::claims::ClaimError;
 use crate::oidc::dialect::{Dialect, SidClaims};
 use crate::oidc::id_token::IdTokenExpectation;
 use crate::oidc::token::TokenResponse;
-use crate::oidc::{SessionTokenSource as Which, TokenRejected, VerifiedToken};
+use crate::oidc::{SessionTokenSource, TokenRejected, VerifiedToken};
 use crate::session::grant::{Grant, RefreshGrant};
 use crate::session::jwt::{PackedJwt, SessionJwt};
 use crate::types::oauth::{AccessToken, Generation, Nonce, RefreshToken, SessionId, Subject};
@@ -19,7 +19,7 @@ use crate::types::time::Timestamp;
 #[derive(Debug, thiserror::Error)]
 pub(in crate::auth) enum GrantError {
     /// No ID token, although the scope had `openid`.
-    #[error("the provider gave no ID token")]
+    #[error("the provider returned no ID token")]
     NoIdToken,
     /// The access token is configured as session JWT and is not a JWT.
     #[error("the provider's access token is not a JWT; set `session_jwt = \"id\"` for this app")]
@@ -28,16 +28,16 @@ pub(in crate::auth) enum GrantError {
     #[error("{0} (in the {1})")]
     Rejected(TokenRejected, &'static str),
     /// The tokens have different subjects.
-    #[error("the provider's tokens are about another person than before")]
+    #[error("the provider's tokens have another subject than before")]
     SubjectChanged,
     /// The JWT was expired on receipt.
-    #[error("the provider's JWT had expired when it came; compare the clocks")]
+    #[error("the provider's JWT was expired on receipt; compare the clocks")]
     ExpiredOnArrival,
     /// The user is not registered for this app at the provider.
-    #[error("the person is not registered for this app at the provider")]
+    #[error("the user is not registered for this app at the provider")]
     NotRegistered,
     /// No new JWT, and the old one is missing.
-    #[error("the provider gave no new JWT, and the old one is not at hand")]
+    #[error("the provider returned no new JWT, and the old one is missing")]
     NothingToKeep,
     /// See [`RandomError`].
     #[error(transparent)]
@@ -95,15 +95,15 @@ impl GrantError {
 /// it.
 pub(in crate::auth) async fn of_login(
     app: &AppAuth,
-    answer: TokenResponse,
+    response: TokenResponse,
     nonce: Option<&Nonce>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
-    let verified_id = match &answer.id_token {
+    let verified_id = match &response.id_token {
         Some(id_token) => {
             let expected = IdTokenExpectation {
                 nonce,
-                access_token: Some(&answer.access_token),
+                access_token: Some(&response.access_token),
                 ..Default::default()
             };
             let verified = app
@@ -116,8 +116,8 @@ pub(in crate::auth) async fn of_login(
         None => return Err(GrantError::NoIdToken),
     };
     let jwt = match app.client.session_jwt {
-        Which::Id => verified_id.clone().ok_or(GrantError::NoIdToken)?,
-        Which::Access => access_jwt(app, &answer.access_token).await?,
+        SessionTokenSource::Id => verified_id.clone().ok_or(GrantError::NoIdToken)?,
+        SessionTokenSource::Access => access_jwt(app, &response.access_token).await?,
     };
     let id_token = verified_id.as_ref().unwrap_or(&jwt);
     if jwt.subject() != id_token.subject() {
@@ -126,31 +126,31 @@ pub(in crate::auth) async fn of_login(
     if !dialect(app).admits(&app.client.client_id, jwt.claims()) {
         return Err(GrantError::NotRegistered);
     }
-    let kept = kept_claims(app, &jwt, id_token, &answer.access_token).await;
+    let kept = kept_claims(app, &jwt, id_token, &response.access_token).await;
     let sid = SessionId::new(random::random_id()?);
-    let session = Session {
+    let session = SessionState {
         sid,
         generation: Generation::FIRST,
         subject: jwt.subject().clone(),
         started_at: now,
         active_at: now,
     };
-    let mut sealed_jwt = sealed(&jwt, &answer, kept, &session, now)?;
-    let refresh_token_id = answer.refresh_token_id.as_ref();
+    let mut new_jwt = session_jwt(&jwt, &response, kept, &session, now)?;
+    let refresh_token_id = response.refresh_token_id.as_ref();
     let sids = SidClaims {
         before: None,
         id_token: id_token.sid(),
         jwt: jwt.sid(),
         refresh_token_id,
     };
-    sealed_jwt.provider_sid = dialect(app).provider_sid(sids);
-    let refresh = answer
+    new_jwt.provider_sid = dialect(app).provider_sid(sids);
+    let refresh = response
         .refresh_token
         .map(|token| session.refresh_grant(token, now));
     Ok(Grant {
-        jwt: sealed_jwt,
+        jwt: new_jwt,
         refresh,
-        hint: answer.id_token,
+        hint: response.id_token,
     })
 }
 
@@ -158,23 +158,23 @@ pub(in crate::auth) async fn of_login(
 /// a new expiry.
 pub(in crate::auth) async fn of_refresh(
     app: &AppAuth,
-    answer: TokenResponse,
+    response: TokenResponse,
     used: &RefreshGrant,
     old: Option<&SessionJwt>,
     now: Timestamp,
 ) -> Result<Grant, GrantError> {
-    let session = Session {
+    let session = SessionState {
         sid: used.sid.clone(),
         generation: used.generation.next(),
         subject: used.subject.clone(),
         started_at: used.started_at,
         active_at: used.active_at,
     };
-    let verified_id = match &answer.id_token {
+    let verified_id = match &response.id_token {
         Some(token) => {
             let expected = IdTokenExpectation {
                 subject: Some(&used.subject),
-                access_token: Some(&answer.access_token),
+                access_token: Some(&response.access_token),
                 ..Default::default()
             };
             let verified = app
@@ -191,8 +191,8 @@ pub(in crate::auth) async fn of_refresh(
         None => None,
     };
     let jwt = match app.client.session_jwt {
-        Which::Id => verified_id.clone(),
-        Which::Access => Some(access_jwt(app, &answer.access_token).await?),
+        SessionTokenSource::Id => verified_id.clone(),
+        SessionTokenSource::Access => Some(access_jwt(app, &response.access_token).await?),
     };
     if jwt
         .iter()
@@ -211,26 +211,26 @@ pub(in crate::auth) async fn of_refresh(
         before: old.and_then(|old| old.provider_sid.as_ref()),
         id_token: verified_id.as_ref().and_then(VerifiedToken::sid),
         jwt: jwt.as_ref().and_then(VerifiedToken::sid),
-        refresh_token_id: answer.refresh_token_id.as_ref(),
+        refresh_token_id: response.refresh_token_id.as_ref(),
     });
-    let sealed_jwt = match &jwt {
+    let new_jwt = match &jwt {
         Some(jwt) => {
             let mut kept = old.and_then(SessionJwt::kept).unwrap_or_default();
             if let Some(id) = &verified_id {
-                keep_of_id_token(app, &mut kept, jwt, id);
+                keep_from_id_token(app, &mut kept, jwt, id);
             }
             let kept = Value::Object(kept).to_string();
             let bound_to = old.and_then(|old| old.bound_to.clone());
             SessionJwt {
                 provider_sid,
                 bound_to,
-                ..sealed(jwt, &answer, kept, &session, now)?
+                ..session_jwt(jwt, &response, kept, &session, now)?
             }
         }
         None => {
             let old = old.ok_or(GrantError::NothingToKeep)?;
             let valid_until = now.plus(
-                answer
+                response
                     .expires_in
                     .unwrap_or(old.valid_until.since(old.sealed_at)),
             );
@@ -248,11 +248,11 @@ pub(in crate::auth) async fn of_refresh(
             }
         }
     };
-    let token = answer.refresh_token.unwrap_or_else(|| used.token.clone());
+    let token = response.refresh_token.unwrap_or_else(|| used.token.clone());
     Ok(Grant {
-        jwt: sealed_jwt,
+        jwt: new_jwt,
         refresh: Some(session.refresh_grant(token, now)),
-        hint: answer.id_token,
+        hint: response.id_token,
     })
 }
 
@@ -260,7 +260,7 @@ fn dialect(app: &AppAuth) -> &Dialect {
     &app.provider.settings().dialect
 }
 
-struct Session {
+struct SessionState {
     sid: SessionId,
     generation: Generation,
     subject: Subject,
@@ -268,7 +268,7 @@ struct Session {
     active_at: Timestamp,
 }
 
-impl Session {
+impl SessionState {
     fn refresh_grant(&self, token: RefreshToken, now: Timestamp) -> RefreshGrant {
         RefreshGrant {
             token,
@@ -290,15 +290,15 @@ async fn access_jwt(app: &AppAuth, token: &AccessToken) -> Result<VerifiedToken,
     verified.map_err(|rejected| GrantError::Rejected(rejected, "access token"))
 }
 
-fn sealed(
+fn session_jwt(
     jwt: &VerifiedToken,
-    answer: &TokenResponse,
+    response: &TokenResponse,
     kept_claims: String,
-    session: &Session,
+    session: &SessionState,
     now: Timestamp,
 ) -> Result<SessionJwt, GrantError> {
-    let by_answer = answer.expires_in.map(|life| now.plus(life));
-    let valid_until = by_answer.map_or(jwt.expires_at(), |end| end.min(jwt.expires_at()));
+    let by_response = response.expires_in.map(|life| now.plus(life));
+    let valid_until = by_response.map_or(jwt.expires_at(), |end| end.min(jwt.expires_at()));
     if valid_until <= now {
         return Err(GrantError::ExpiredOnArrival);
     }
@@ -327,7 +327,7 @@ async fn kept_claims(
     access: &AccessToken,
 ) -> String {
     let mut kept = Map::new();
-    keep_of_id_token(app, &mut kept, jwt, id_token);
+    keep_from_id_token(app, &mut kept, jwt, id_token);
     let is_missing = |name: &str| {
         claims::find(jwt.claims(), name).is_none() && claims::find(&kept, name).is_none()
     };
@@ -352,7 +352,7 @@ async fn kept_claims(
     Value::Object(kept).to_string()
 }
 
-fn keep_of_id_token(
+fn keep_from_id_token(
     app: &AppAuth,
     kept: &mut Map<String, Value>,
     jwt: &VerifiedToken,

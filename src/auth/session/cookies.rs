@@ -2,15 +2,18 @@
 //! browsers accept, on every path. What cannot fit is rejected at login with the claim named,
 //! instead of causing 431 later.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use crate::auth::app::AppAuth;
-use crate::auth::{Auth, random};
+use crate::auth::random;
 use crate::session::attempt::MAX_ATTEMPTS;
 use crate::session::budget::{self, LargestPart, cookie_size};
 use crate::session::cookie::{MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks};
 use crate::session::grant::{Grant, LastActivity, RefreshGrant};
 use crate::session::jwt::SessionJwt;
+use crate::session::login_loop::LoginLoopState;
 use crate::session::validity::Session;
 use crate::types::time::Timestamp;
 
@@ -42,92 +45,92 @@ pub(in crate::auth) struct SessionCookies {
     pub(in crate::auth) total: usize,
 }
 
-impl Auth {
-    /// Writes the cookies of `grant`, replacing those of the request. An ID token that does not fit
-    /// is left out, and logout then sends the client ID instead. Without `last_activity` the
-    /// activity cookie is not changed.
-    pub(in crate::auth) fn write_grant(
-        &self,
-        app: &AppAuth,
-        grant: &Grant,
-        request_cookies: &RequestCookies<'_>,
-        last_activity: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<SessionCookies, CookieWriteError> {
-        let names = &app.app.cookies;
-        // The tokens record the activity too. A background refresh must not count as activity.
-        let active_at = last_activity.unwrap_or(grant.jwt.active_at);
-        let jwt = SessionJwt {
-            active_at,
-            ..grant.jwt.clone()
-        };
-        let jwt = sealed(|nonce| app.seals.jwt.seal(&jwt, nonce))?;
-        let refresh = grant.refresh.as_ref().map(|refresh| RefreshGrant {
-            active_at,
-            ..refresh.clone()
-        });
-        let refresh = match &refresh {
-            Some(refresh) => Some(sealed(|nonce| app.seals.refresh.seal(refresh, nonce))?),
-            None => None,
-        };
-        let activity = LastActivity {
-            sid: grant.jwt.sid.clone(),
-            generation: grant.jwt.generation,
-            last_activity: last_activity.unwrap_or(now),
-        };
-        let activity = sealed(|nonce| app.seals.activity.seal(&activity, nonce))?;
-        let refresh_weight = refresh
-            .as_ref()
-            .map_or(0, |refresh| cookie_size(&names.refresh, refresh));
-        let total = budget::total(
-            cookie_size(&names.jwt, &jwt)
-                + refresh_weight
-                + cookie_size(&names.activity, &activity),
-        );
-        self.observer.observe_cookie_size(app, total);
-        if total > MAX_ALL {
-            return Err(CookieWriteError::TooLarge {
-                largest: LargestPart::of(grant),
-                total,
-            });
-        }
-        let mut writer = Writer::new(app, request_cookies, grant.jwt.started_at, now);
-        writer.set(&names.jwt, &jwt)?;
-        match refresh {
-            Some(refresh) => writer.set(&names.refresh, &refresh)?,
-            None => writer.expire(&names.refresh),
-        }
-        if last_activity.is_some() {
-            writer.set(&names.activity, &activity)?;
-        }
-        if let Some(hint) = &grant.hint {
-            let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
-            writer.set_hint(&hint, total);
-        }
-        writer.expire_surplus_attempts(total);
-        Ok(SessionCookies {
-            set_cookies: writer.set_cookies,
+/// The cookies of `grant`, replacing those of the request. An ID token that does not fit is left
+/// out, and logout then sends the client ID instead. Without `last_activity` the activity cookie is
+/// not changed.
+pub(in crate::auth) fn session_cookies(
+    app: &AppAuth,
+    grant: &Grant,
+    request_cookies: &RequestCookies<'_>,
+    last_activity: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<SessionCookies, CookieWriteError> {
+    let names = &app.app.cookies;
+    // The tokens record the activity too. A background refresh must not count as activity.
+    let active_at = last_activity.unwrap_or(grant.jwt.active_at);
+    let jwt = SessionJwt {
+        active_at,
+        ..grant.jwt.clone()
+    };
+    let jwt = sealed(|nonce| app.seals.jwt.seal(&jwt, nonce))?;
+    let refresh = grant.refresh.as_ref().map(|refresh| RefreshGrant {
+        active_at,
+        ..refresh.clone()
+    });
+    let refresh = refresh
+        .map(|refresh| sealed(|nonce| app.seals.refresh.seal(&refresh, nonce)))
+        .transpose()?;
+    let activity = LastActivity {
+        sid: grant.jwt.sid.clone(),
+        generation: grant.jwt.generation,
+        last_activity: last_activity.unwrap_or(now),
+    };
+    let activity = sealed(|nonce| app.seals.activity.seal(&activity, nonce))?;
+    let refresh_size = refresh
+        .as_ref()
+        .map_or(0, |refresh| cookie_size(&names.refresh, refresh));
+    let total = budget::total(
+        cookie_size(&names.jwt, &jwt) + refresh_size + cookie_size(&names.activity, &activity),
+    );
+    if total > MAX_ALL {
+        return Err(CookieWriteError::TooLarge {
+            largest: LargestPart::of(grant),
             total,
-        })
+        });
     }
+    let mut writer = Writer::new(app, request_cookies, grant.jwt.started_at, now);
+    writer.set(&names.jwt, &jwt)?;
+    match refresh {
+        Some(refresh) => writer.set(&names.refresh, &refresh)?,
+        None => writer.expire(&names.refresh),
+    }
+    if last_activity.is_some() {
+        writer.set(&names.activity, &activity)?;
+    }
+    if let Some(hint) = &grant.hint {
+        let hint = sealed(|nonce| app.seals.hint.seal(hint, nonce))?;
+        writer.set_hint(&hint, total);
+    }
+    writer.expire_surplus_attempts(total);
+    Ok(SessionCookies {
+        set_cookies: writer.set_cookies,
+        total,
+    })
 }
 
 /// The activity cookie of `session`.
-pub fn write_activity(app: &AppAuth, session: &Session, now: Timestamp) -> Option<HeaderValue> {
+pub(in crate::auth) fn activity_cookie(
+    app: &AppAuth,
+    session: &Session,
+    now: Timestamp,
+) -> Option<HeaderValue> {
     let activity = LastActivity {
         sid: session.sid.clone(),
         generation: session.generation,
         last_activity: now,
     };
     let value = sealed(|nonce| app.seals.activity.seal(&activity, nonce)).ok()?;
-    let left = session.started_at.plus(app.app.limits.absolute).since(now);
+    let max_age = session.started_at.plus(app.app.limits.absolute).since(now);
     app.app
         .cookies
-        .set(&app.app.cookies.activity, &value, "/", Some(left))
+        .set(&app.app.cookies.activity, &value, "/", Some(max_age))
 }
 
 /// The headers that clear all cookies of a session, including every chunk.
-pub fn forget_session(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> SetCookieHeaders {
+pub(in crate::auth) fn clear_session(
+    app: &AppAuth,
+    request_cookies: &RequestCookies<'_>,
+) -> SetCookieHeaders {
     let names = &app.app.cookies;
     let mut writer = Writer::new(
         app,
@@ -144,6 +147,28 @@ pub fn forget_session(app: &AppAuth, request_cookies: &RequestCookies<'_>) -> Se
     writer.set_cookies
 }
 
+/// The login loop counter of the browser.
+pub(in crate::auth) fn login_loop(
+    app: &AppAuth,
+    request_cookies: &RequestCookies<'_>,
+) -> Option<LoginLoopState> {
+    request_cookies
+        .get(&app.app.cookies.login_loop)
+        .and_then(LoginLoopState::parse)
+}
+
+/// Resets the login loop counter: a request with a session shows that cookies arrive.
+pub(in crate::auth) fn reset_login_loop(
+    app: &AppAuth,
+    request_cookies: &RequestCookies<'_>,
+) -> Option<HeaderValue> {
+    let names = &app.app.cookies;
+    let state = login_loop(app, request_cookies)?;
+    (state.logins() > 0)
+        .then(|| names.expire(&names.login_loop, "/"))
+        .flatten()
+}
+
 fn sealed(seal: impl FnOnce([u8; 12]) -> Option<String>) -> Result<String, CookieWriteError> {
     random::bytes()
         .ok()
@@ -154,7 +179,7 @@ fn sealed(seal: impl FnOnce([u8; 12]) -> Option<String>) -> Result<String, Cooki
 struct Writer<'a> {
     app: &'a AppAuth,
     request_cookies: &'a RequestCookies<'a>,
-    left: std::time::Duration,
+    max_age: Duration,
     set_cookies: SetCookieHeaders,
 }
 
@@ -165,11 +190,11 @@ impl<'a> Writer<'a> {
         started_at: Timestamp,
         now: Timestamp,
     ) -> Self {
-        let left = started_at.plus(app.app.limits.absolute).since(now);
+        let max_age = started_at.plus(app.app.limits.absolute).since(now);
         Self {
             app,
             request_cookies,
-            left,
+            max_age,
             set_cookies: Vec::with_capacity(6),
         }
     }
@@ -177,13 +202,10 @@ impl<'a> Writer<'a> {
     fn set(&mut self, name: &str, value: &str) -> Result<(), CookieWriteError> {
         let chunks = chunks(value).ok_or(CookieWriteError::Unsealed)?;
         for (index, chunk) in chunks.iter().enumerate() {
-            let line =
-                self.app
-                    .app
-                    .cookies
-                    .set(&chunk_name(name, index), chunk, "/", Some(self.left));
+            let names = &self.app.app.cookies;
+            let header = names.set(&chunk_name(name, index), chunk, "/", Some(self.max_age));
             self.set_cookies
-                .push(line.ok_or(CookieWriteError::Unsealed)?);
+                .push(header.ok_or(CookieWriteError::Unsealed)?);
         }
         self.expire_chunks(name, chunks.len());
         Ok(())
@@ -207,29 +229,26 @@ impl<'a> Writer<'a> {
 
     /// The ID token hint is limited to the logout path and never split.
     fn set_hint(&mut self, value: &str, total: usize) {
-        let (names, path) = (&self.app.app.cookies, self.app.app.endpoint_path("logout"));
+        let names = &self.app.app.cookies;
+        let path = self.app.app.endpoint_path("logout");
         let fits = value.len() <= MAX_VALUE && total + cookie_size(&names.hint, value) <= MAX_ALL;
-        let line = if fits {
-            names.set(&names.hint, value, &path, Some(self.left))
+        let header = if fits {
+            names.set(&names.hint, value, &path, Some(self.max_age))
         } else {
             names.expire(&names.hint, &path)
         };
-        self.set_cookies.extend(line);
+        self.set_cookies.extend(header);
     }
 
     /// Expires login attempts that do not fit beside the session. Their logins find a session, so
     /// they still reach their page.
     fn expire_surplus_attempts(&mut self, total: usize) {
-        let (names, path) = (
-            &self.app.app.cookies,
-            self.app.app.endpoint_path("callback"),
-        );
-        let evictable_attempts =
+        let names = &self.app.app.cookies;
+        let path = self.app.app.endpoint_path("callback");
+        let evictable =
             budget::evictable_attempts(self.request_cookies, &names.login, total, MAX_ATTEMPTS);
-        self.set_cookies.extend(
-            evictable_attempts
-                .into_iter()
-                .filter_map(|name| names.expire(name, &path)),
-        );
+        let expired = evictable.into_iter();
+        self.set_cookies
+            .extend(expired.filter_map(|name| names.expire(name, &path)));
     }
 }

@@ -1,6 +1,10 @@
 //! Browser sessions: authentication by cookie, cookie writing, key rotation, outage grace.
 
 pub mod authenticate;
+pub mod authentication;
 pub mod cookies;
 pub(in crate::auth) mod key_rotation;
+pub mod open;
 pub(in crate::auth) mod outage_grace;
+pub(in crate::auth) mod validity;
+pub mod writer;

@@ -4,102 +4,145 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::Auth;
+use quick_cache::sync::Cache;
+
 use crate::auth::app::AppAuth;
-use crate::auth::refresh::single_flight::Refreshed;
-use crate::auth::session::authenticate::{
-    Authentication, SessionUpdate, SessionValidity, open_jwt,
-};
+use crate::auth::context::{Context, MAX_CACHED_SESSIONS};
+use crate::auth::error::Unavailable;
+use crate::auth::refresh::exchange::Refreshed;
+use crate::auth::refresh::single_flight::TokenRefresher;
+use crate::auth::session::authentication::{Authentication, SessionUpdate};
+use crate::auth::session::open::open_jwt;
+use crate::auth::session::validity::{SessionValidity, key_of_jwt};
 use crate::policy::decide::Caller;
 use crate::policy::route::ResumeMode;
 use crate::session::cookie::RequestCookies;
-use crate::session::validity::{LiveSession, NeedsRefresh, NoSessionReason};
+use crate::session::validity::{LiveSession, NeedsRefresh, NoSessionReason, Session};
+use crate::types::oauth::SessionId;
 use crate::types::time::Timestamp;
 
 /// How long requests do not wait for the provider after it failed a session.
 const NO_WAIT: Duration = Duration::from_secs(60);
 
-impl Auth {
-    /// Authenticates a request whose session needs a refresh first.
-    pub(in crate::auth) async fn resume_stale(
-        self: &Arc<Self>,
-        app: &Arc<AppAuth>,
-        cookies: &RequestCookies<'_>,
-        stale: NeedsRefresh,
-        effort: ResumeMode,
-        now: Timestamp,
-    ) -> Authentication {
-        let sid = &stale.refresh.sid;
-        let failed_lately = self
-            .outage_grace
-            .get(sid)
-            .is_some_and(|at| now.since(at) < NO_WAIT);
-        if failed_lately && let Some(live) = self.session_in_grace(app, &stale, now) {
-            return self.resume_in_grace(app, cookies, stale, live, effort, now);
+/// A request whose session needs a refresh first.
+pub(in crate::auth) struct StaleRequest<'r> {
+    pub(in crate::auth) app: &'r Arc<AppAuth>,
+    pub(in crate::auth) cookies: &'r RequestCookies<'r>,
+    pub(in crate::auth) mode: ResumeMode,
+    pub(in crate::auth) now: Timestamp,
+}
+
+/// Authenticates requests whose session needs a refresh.
+pub(in crate::auth) struct OutageGrace {
+    context: Arc<Context>,
+    refresher: Arc<TokenRefresher>,
+    /// When the provider last failed to refresh a session with an expired JWT.
+    failures: Cache<SessionId, Timestamp>,
+}
+
+impl OutageGrace {
+    pub(in crate::auth) fn new(context: Arc<Context>, refresher: Arc<TokenRefresher>) -> Self {
+        Self {
+            context,
+            refresher,
+            failures: Cache::new(MAX_CACHED_SESSIONS),
         }
-        if effort != ResumeMode::Refresh {
+    }
+
+    /// Authenticates a request whose session needs a refresh first.
+    pub(in crate::auth) async fn authenticate(
+        &self,
+        request: StaleRequest<'_>,
+        stale: NeedsRefresh,
+    ) -> Authentication {
+        let StaleRequest {
+            app,
+            cookies,
+            mode,
+            now,
+        } = request;
+        let failed_at = self.failures.get(&stale.refresh.sid);
+        let failed_lately = failed_at.is_some_and(|at| now.since(at) < NO_WAIT);
+        if failed_lately && let Some(live) = session_in_grace(app, &stale, now) {
+            return self.continue_in_grace(&request, stale, live);
+        }
+        if mode != ResumeMode::Refresh {
             return Authentication::new(
                 Ok(Caller::Anonymous(NoSessionReason::Expired)),
                 SessionUpdate::Nothing,
             );
         }
+        let old = open_jwt(app, cookies);
         let refreshed = self
-            .refresh(app, stale.refresh.clone(), open_jwt(app, cookies))
+            .refresher
+            .refresh(app, stale.refresh.clone(), old)
             .wait()
             .await;
         if let Refreshed::Unavailable(outage) = &refreshed
             && outage.is_providers
         {
-            let now = self.now();
-            self.outage_grace.insert(stale.refresh.sid.clone(), now);
-            if let Some(live) = self.session_in_grace(app, &stale, now) {
+            let now = self.context.now();
+            self.failures.insert(stale.refresh.sid.clone(), now);
+            if let Some(live) = session_in_grace(app, &stale, now) {
                 return Authentication::new(
                     Ok(Caller::Authenticated(live.clone())),
                     SessionUpdate::TouchActivity(live),
                 );
             }
         }
-        self.refreshed(app, &stale, refreshed)
+        after_refresh(app, &stale, refreshed)
     }
 
-    /// The session within its grace, if the app has one and nothing but the JWT has expired.
-    /// Validated now: a logout may have come during the wait.
-    fn session_in_grace(
+    fn continue_in_grace(
         &self,
-        app: &AppAuth,
-        stale: &NeedsRefresh,
-        now: Timestamp,
-    ) -> Option<LiveSession> {
-        stale.within(
-            app.settings.outage_grace,
-            now,
-            &app.app.limits,
-            &SessionValidity::now(app),
-        )
-    }
-
-    fn resume_in_grace(
-        self: &Arc<Self>,
-        app: &Arc<AppAuth>,
-        cookies: &RequestCookies<'_>,
+        request: &StaleRequest<'_>,
         stale: NeedsRefresh,
         live: LiveSession,
-        effort: ResumeMode,
-        now: Timestamp,
     ) -> Authentication {
         let caller = Ok(Caller::Authenticated(live.clone()));
-        let is_cooling = self
-            .refresh_backoff
-            .get(&stale.refresh.sid)
-            .is_some_and(|until| now < until);
-        let update = if effort == ResumeMode::Refresh && !is_cooling {
-            SessionUpdate::SetIfRefreshed(
-                self.refresh(app, stale.refresh, open_jwt(app, cookies)),
-                live,
-            )
+        let sid = &stale.refresh.sid;
+        let may_refresh =
+            request.mode == ResumeMode::Refresh && !self.refresher.is_backing_off(sid, request.now);
+        let update = if may_refresh {
+            let old = open_jwt(request.app, request.cookies);
+            let handle = self.refresher.refresh(request.app, stale.refresh, old);
+            SessionUpdate::SetIfRefreshed(handle, live)
         } else {
             SessionUpdate::TouchActivity(live)
         };
         Authentication::new(caller, update)
     }
+}
+
+/// The session within its grace, if the app has one and nothing but the JWT has expired. Validated
+/// now: a logout may have come during the wait.
+fn session_in_grace(app: &AppAuth, stale: &NeedsRefresh, now: Timestamp) -> Option<LiveSession> {
+    stale.within(
+        app.settings.outage_grace,
+        now,
+        &app.app.limits,
+        &SessionValidity::of_sessions(app),
+    )
+}
+
+/// The result of a request after the refresh of its session.
+fn after_refresh(app: &AppAuth, stale: &NeedsRefresh, refreshed: Refreshed) -> Authentication {
+    let sid = stale.refresh.sid.clone();
+    let grant = match refreshed {
+        Refreshed::Renewed(grant) => grant,
+        Refreshed::SessionOver(why) => return Authentication::no_session(why, Some(sid)),
+        Refreshed::Unavailable(outage) => return Authentication::unavailable(outage),
+    };
+    // Checked again: a logout may have come during the refresh.
+    if app.revocations.snapshot().contains(key_of_jwt(&grant.jwt)) {
+        return Authentication::no_session(NoSessionReason::Revoked, Some(sid));
+    }
+    let caller = match Session::of(&grant.jwt, &app.app.headers) {
+        Some(session) => Ok(Caller::Authenticated(LiveSession::just_verified(
+            Arc::new(session),
+            stale.last_activity,
+        ))),
+        None => Err(Unavailable::new("internal_error")),
+    };
+    Authentication::new(caller, SessionUpdate::SetSession(grant))
 }

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::Responder;
 use super::error::{EndpointLink, ErrorResponse};
 use super::response::TaggedResponse;
-use crate::auth::login::callback::LoginFailure;
+use crate::auth::login::LoginFailure;
 use crate::identity::return_to::ReturnTo;
 use crate::policy::app::App;
 use crate::policy::client_kind::ClientKind;
@@ -72,9 +72,9 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             _ => StatusCode::FORBIDDEN,
         },
         LoginFailure::NotRegistered => StatusCode::FORBIDDEN,
-        LoginFailure::CodeRefused(_)
-        | LoginFailure::TokensRefused(_)
-        | LoginFailure::ClockOff(_)
+        LoginFailure::CodeNotRedeemed(_)
+        | LoginFailure::TokensRejected(_)
+        | LoginFailure::ClockSkew(_)
         | LoginFailure::TooLarge(_) => StatusCode::BAD_GATEWAY,
         LoginFailure::Loop(cause) => match cause {
             LoginLoopCause::CookieNotReturned
@@ -85,13 +85,13 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             | LoginLoopCause::ClockOff
             | LoginLoopCause::UnreadableCookie => StatusCode::INTERNAL_SERVER_ERROR,
         },
-        LoginFailure::EndedAtOnce => StatusCode::FORBIDDEN,
+        LoginFailure::SessionRevoked => StatusCode::FORBIDDEN,
         LoginFailure::Malformed(_)
-        | LoginFailure::ForeignState
-        | LoginFailure::AttemptLost
-        | LoginFailure::OtherBrowser
+        | LoginFailure::StateInvalid
+        | LoginFailure::CookieMissing
+        | LoginFailure::BrowserMismatch
         | LoginFailure::AttemptExpired
-        | LoginFailure::CodeUnknown
+        | LoginFailure::CodeRejected
         | LoginFailure::Replayed => StatusCode::BAD_REQUEST,
     }
 }
@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn unknown_code_is_400_and_rejected_client_is_502() {
         assert_eq!(
-            status_of_login_failure(&LoginFailure::CodeUnknown),
+            status_of_login_failure(&LoginFailure::CodeRejected),
             StatusCode::BAD_REQUEST
         );
-        let by_provider = LoginFailure::CodeRefused("client_rejected");
+        let by_provider = LoginFailure::CodeNotRedeemed("client_rejected");
         assert_eq!(
             status_of_login_failure(&by_provider),
             StatusCode::BAD_GATEWAY

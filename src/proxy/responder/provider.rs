@@ -7,7 +7,7 @@ use super::Responder;
 use super::response::{TaggedResponse, insert, text_response};
 use crate::auth::logout::back_channel::BackchannelLogoutError;
 use crate::auth::logout::front_channel::{FRONT_CHANNEL, FrontchannelOutcome, NO_SESSION};
-use crate::auth::logout::webhook::{Received, WebhookError};
+use crate::auth::logout::webhook::{WebhookError, WebhookOutcome};
 
 impl Responder {
     /// What the provider is told about a logout token (OpenID Connect Back-Channel Logout section 2.8).
@@ -66,7 +66,7 @@ impl Responder {
     /// What FusionAuth is told about a webhook: anything but 2xx, and it tries again.
     pub fn webhook(
         &self,
-        received: &Result<Received, WebhookError>,
+        received: &Result<WebhookOutcome, WebhookError>,
         code: &'static str,
     ) -> TaggedResponse {
         let Err(error) = received else {
@@ -77,8 +77,8 @@ impl Responder {
         };
         let status = match error {
             WebhookError::Sender(_) => StatusCode::UNAUTHORIZED,
-            WebhookError::InvalidRequest
-            | WebhookError::Bad(_)
+            WebhookError::Unreadable
+            | WebhookError::Event(_)
             | WebhookError::TooOld
             | WebhookError::InFuture => StatusCode::BAD_REQUEST,
             WebhookError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,0 +1,428 @@
+//! Authentication by access token.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use quick_cache::sync::Cache;
+use serde_json::Map;
+
+use super::dpop::{DpopError, DpopTarget, DpopVerifier};
+use super::introspection::{Introspection, NOT_REGISTERED, TokenHash, Verdict};
+use crate::auth::app::{AppAuth, BearerAuth};
+use crate::auth::context::Context;
+use crate::auth::error::{CALL_TIMEOUT, Unavailable};
+use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::session::validity::{SessionValidity, key_of_token};
+use crate::identity::claims::Claims;
+use crate::identity::credentials::{Credentials, Scheme};
+use crate::identity::identity::Identity;
+use crate::oidc::TokenRejected;
+use crate::oidc::jws::is_jwt;
+use crate::oidc::presented_token::{PresentedToken, TokenSubject};
+use crate::oidc::provider::Audience;
+use crate::policy::app::{App, BearerPolicy};
+use crate::policy::decide::Caller;
+use crate::policy::route::AppRef;
+use crate::runtime::BackgroundRuntime;
+use crate::session::token::{LiveToken, Token, TokenError, TokenLimits, TokenRefusal, validate};
+use crate::session::validity::NoSessionReason;
+use crate::types::body::ValidityCheck;
+use crate::types::oauth::{JwkThumbprint, SessionId};
+use crate::types::time::Timestamp;
+
+/// Limit of concurrent provider calls that verify unknown access tokens. Anybody can invent tokens,
+/// and must not block logins with them.
+const MAX_TASKS: usize = 256;
+
+/// Verified tokens by app and token hash. One cache per worker.
+pub struct TokenCache(Cache<(usize, TokenHash), CachedToken>);
+
+impl TokenCache {
+    /// Creates a cache of at most `tokens` entries.
+    pub fn new(tokens: usize) -> Self {
+        Self(Cache::new(tokens))
+    }
+}
+
+#[derive(Clone)]
+struct CachedToken {
+    /// The index of its issuer among the accepted ones.
+    issuer: usize,
+    token: Arc<Token>,
+}
+
+/// The bearer credentials of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct PresentedBearer<'r> {
+    /// The access token.
+    pub credentials: Credentials<'r>,
+    /// The request that a DPoP proof must match.
+    pub target: DpopTarget<'r>,
+    /// Whether authentication may wait: false on public paths.
+    pub may_wait: bool,
+}
+
+/// The result of bearer authentication.
+#[derive(Debug)]
+pub struct BearerAuthentication {
+    /// The caller, or why it cannot be determined now.
+    pub caller: Result<Caller, Unavailable>,
+    /// The next `DPoP-Nonce`, if there is one.
+    pub nonce: Option<HeaderValue>,
+}
+
+/// Why a token does not authenticate the request.
+enum BearerError {
+    /// The token is rejected.
+    Rejected {
+        code: &'static str,
+        error: TokenError,
+        nonce: Option<HeaderValue>,
+    },
+    /// The token cannot be verified now.
+    Unavailable(Unavailable),
+    /// Not attempted: authentication may not wait.
+    Skipped,
+}
+
+/// A token that may be used now.
+struct LiveBearer {
+    live: LiveToken,
+    /// The next `DPoP-Nonce`, if the current one is about to expire.
+    nonce: Option<HeaderValue>,
+}
+
+struct VerifiedJwt {
+    /// The index of its issuer among the accepted ones.
+    issuer: usize,
+    token: PresentedToken,
+}
+
+/// An access token at an app that accepts them.
+struct TokenRequest<'r> {
+    app: &'r Arc<AppAuth>,
+    index: usize,
+    bearer: &'r BearerAuth,
+    policy: &'r BearerPolicy,
+    token: &'r str,
+    hash: TokenHash,
+    may_wait: bool,
+}
+
+/// Authenticates requests by access token.
+pub struct BearerAuthenticator {
+    context: Arc<Context>,
+    replicator: RevocationReplicator,
+    dpop: DpopVerifier,
+    tasks: BackgroundRuntime,
+    /// By index of the app.
+    introspections: Vec<Option<Introspection>>,
+}
+
+impl BearerAuthenticator {
+    pub(in crate::auth) fn new(
+        context: Arc<Context>,
+        replicator: RevocationReplicator,
+        dpop: DpopVerifier,
+    ) -> Self {
+        let tasks = context.runtime.with_limit(MAX_TASKS);
+        let introspection = |app: &Arc<AppAuth>| {
+            let settings = app.bearer.as_ref()?.introspection?;
+            let context = Arc::clone(&context);
+            Some(Introspection::new(context, tasks.clone(), settings))
+        };
+        let introspections = context.apps.iter().map(introspection).collect();
+        Self {
+            context,
+            replicator,
+            dpop,
+            tasks,
+            introspections,
+        }
+    }
+
+    /// Authenticates a request by its access token.
+    pub async fn authenticate(
+        &self,
+        app_ref: AppRef<'_>,
+        presented: PresentedBearer<'_>,
+        cache: &TokenCache,
+    ) -> BearerAuthentication {
+        let (caller, nonce) = match self.live_token(app_ref.index, presented, cache).await {
+            Ok(LiveBearer { live, nonce }) => (Ok(Caller::Bearer(live)), nonce),
+            Err(BearerError::Rejected { code, error, nonce }) => {
+                let refusal = TokenRefusal {
+                    code,
+                    error,
+                    scheme: presented.credentials.scheme,
+                };
+                let reason = NoSessionReason::TokenRefused(refusal);
+                (Ok(Caller::Anonymous(reason)), nonce)
+            }
+            Err(BearerError::Unavailable(outage)) if presented.may_wait => (Err(outage), None),
+            Err(BearerError::Unavailable(_) | BearerError::Skipped) => {
+                (Ok(Caller::Anonymous(NoSessionReason::NoCookie)), None)
+            }
+        };
+        BearerAuthentication { caller, nonce }
+    }
+
+    /// How many introspection results are cached.
+    pub fn cached_introspections(&self) -> usize {
+        let introspections = self.introspections.iter().flatten();
+        introspections.map(Introspection::cached).sum()
+    }
+
+    /// Returns a check for streams: false once the token expires or is revoked.
+    pub fn validity_check(&self, app_ref: AppRef<'_>, live: &LiveToken) -> ValidityCheck {
+        let (context, index) = (Arc::clone(&self.context), app_ref.index);
+        let token = Arc::clone(live.token());
+        ValidityCheck::new(move || {
+            let Some(app) = context.app(index) else {
+                return false;
+            };
+            let revoked = app.revocations.snapshot();
+            context.now() < token.ends_at && !revoked.contains(key_of_token(&token))
+        })
+    }
+
+    async fn live_token(
+        &self,
+        index: usize,
+        presented: PresentedBearer<'_>,
+        cache: &TokenCache,
+    ) -> Result<LiveBearer, BearerError> {
+        let app = self.context.app(index).ok_or(BearerError::Skipped)?;
+        let (Some(bearer), Some(policy)) = (&app.bearer, &app.app.bearer) else {
+            return Err(BearerError::Skipped);
+        };
+        let scheme = presented.credentials.scheme;
+        let token = presented.credentials.token;
+        let token = token.ok_or(rejected("token_malformed"))?;
+        let request = TokenRequest {
+            app,
+            index,
+            bearer,
+            policy,
+            token,
+            hash: hash_of(token),
+            may_wait: presented.may_wait,
+        };
+        let CachedToken { issuer, token } = self.verified(&request, cache).await?;
+        self.replicator
+            .require_synced(app)
+            .map_err(BearerError::Unavailable)?;
+        let limits = TokenLimits {
+            sessions: app.app.limits,
+            dpop_required: policy.dpop_required,
+        };
+        let validity = SessionValidity::of_tokens(app, bearer.providers.get(issuer));
+        let now = self.context.now();
+        let live = validate(&token, scheme, now, &limits, &validity).map_err(rejected)?;
+        let nonce = match (live.scheme(), &token.bound_to) {
+            (Scheme::DPoP, Some(key)) => self.check_proof(&request, presented.target, key).await?,
+            (Scheme::Bearer | Scheme::DPoP, _) => None,
+        };
+        Ok(LiveBearer { live, nonce })
+    }
+
+    /// Checks that the client possesses the key of a bound token. Returns the next nonce if the
+    /// current one is about to expire.
+    async fn check_proof(
+        &self,
+        request: &TokenRequest<'_>,
+        target: DpopTarget<'_>,
+        key: &JwkThumbprint,
+    ) -> Result<Option<HeaderValue>, BearerError> {
+        if !request.may_wait {
+            return Err(BearerError::Skipped);
+        }
+        let app = request.app;
+        let proof = self.dpop.verify(app, target, Some(request.token));
+        let proof = proof.map_err(|error| unproven(error, self.dpop.nonce_after(app, error)))?;
+        if proof.key != *key {
+            return Err(unproven(DpopError::OtherKey, None));
+        }
+        let spent = self.dpop.spend(app, &proof).await;
+        spent.map_err(|error| unproven(error, None))?;
+        if request.bearer.dpop_nonce && self.dpop.is_nonce_ageing(proof.counts_until) {
+            return Ok(self.dpop.new_nonce(app));
+        }
+        Ok(None)
+    }
+
+    /// The verified token, from the cache if it is known.
+    async fn verified(
+        &self,
+        request: &TokenRequest<'_>,
+        cache: &TokenCache,
+    ) -> Result<CachedToken, BearerError> {
+        let key = (request.index, request.hash);
+        if let Some(known) = cache.0.get(&key) {
+            return Ok(known);
+        }
+        if !is_jwt(request.token) {
+            let token = self.introspected(request).await?;
+            return Ok(CachedToken { issuer: 0, token });
+        }
+        let VerifiedJwt { issuer, token } = self.verify_jwt(request).await?;
+        let token = Arc::new(request.token_of(&token, None));
+        let cached = CachedToken { issuer, token };
+        cache.0.insert(key, cached.clone());
+        Ok(cached)
+    }
+
+    /// Verifies an unknown JWT: with the cached keys, or on the background runtime if keys must be
+    /// fetched.
+    async fn verify_jwt(&self, request: &TokenRequest<'_>) -> Result<VerifiedJwt, BearerError> {
+        let TokenRequest {
+            app, bearer, token, ..
+        } = *request;
+        let is_only_issuer = bearer.providers.len() <= 1;
+        let mut providers = bearer.providers.iter().enumerate();
+        let (issuer, provider) = providers
+            .find(|(_, provider)| is_only_issuer || provider.is_named_by(token))
+            .ok_or(rejected("token_issuer_mismatch"))?;
+        let audience = Audience {
+            client_id: &app.client.client_id,
+            audiences: &bearer.audiences,
+        };
+        let verdict = match provider.verify_presented_now(audience, token) {
+            Some(verdict) => verdict,
+            None if !request.may_wait => return Err(BearerError::Skipped),
+            None => {
+                let (app, provider) = (Arc::clone(app), Arc::clone(provider));
+                let (token, audiences) = (token.to_owned(), bearer.audiences.clone());
+                let task = async move {
+                    let audience = Audience {
+                        client_id: &app.client.client_id,
+                        audiences: &audiences,
+                    };
+                    provider.verify_presented(audience, &token).await
+                };
+                self.tasks
+                    .run(CALL_TIMEOUT, task)
+                    .await
+                    .map_err(|error| BearerError::Unavailable(error.into()))?
+            }
+        };
+        match verdict {
+            Ok(token) if app.admits(provider, &token) => Ok(VerifiedJwt { issuer, token }),
+            Ok(_) => Err(rejected(NOT_REGISTERED)),
+            Err(error) => Err(verification_failed(app, &error)),
+        }
+    }
+
+    /// Verifies an opaque token by introspection.
+    async fn introspected(&self, request: &TokenRequest<'_>) -> Result<Arc<Token>, BearerError> {
+        let introspection = self.introspections.get(request.index);
+        let introspection = introspection
+            .and_then(Option::as_ref)
+            .ok_or(rejected("token_malformed"))?;
+        let verdict = match introspection.known(&request.hash) {
+            Some(verdict) => verdict,
+            None if !request.may_wait => return Err(BearerError::Skipped),
+            None => {
+                let make = |token: &PresentedToken, until| request.token_of(token, Some(until));
+                introspection
+                    .introspect(request.app, request.token, request.hash, make)
+                    .await
+                    .map_err(BearerError::Unavailable)?
+            }
+        };
+        match verdict {
+            Verdict::Active(token) => Ok(token),
+            Verdict::Rejected(code) => Err(rejected(code)),
+        }
+    }
+}
+
+impl TokenRequest<'_> {
+    fn token_of(&self, verified: &PresentedToken, introspected_until: Option<Timestamp>) -> Token {
+        token_of(
+            &self.app.app,
+            self.policy,
+            verified,
+            self.hash,
+            introspected_until,
+        )
+    }
+}
+
+/// The verified token as the app uses it. `introspected_until` is the expiry of its introspection
+/// result.
+fn token_of(
+    app: &App,
+    policy: &BearerPolicy,
+    verified: &PresentedToken,
+    hash: TokenHash,
+    introspected_until: Option<Timestamp>,
+) -> Token {
+    let claims = verified.claims().clone();
+    let (identity, is_user) = match verified.holder() {
+        TokenSubject::Person(subject) => {
+            let claims = Claims::new(claims, Map::new());
+            (Identity::new(subject.clone(), claims, &app.headers), true)
+        }
+        TokenSubject::Client(client_id) => {
+            let header = &policy.client_header;
+            let identity = Identity::of_client(client_id, claims, &app.headers, header);
+            (identity, false)
+        }
+    };
+    let mut name = URL_SAFE_NO_PAD.encode(hash);
+    name.truncate(16);
+    // An opaque token may have no known expiry. Its streams then last as long as a session could.
+    let ends_at = verified
+        .ends_at()
+        .or_else(|| Some(introspected_until?.plus(app.limits.absolute)))
+        .unwrap_or_default();
+    Token {
+        identity: Arc::new(identity),
+        is_user,
+        key: verified.key(),
+        valid_until: introspected_until.map_or(ends_at, |until| until.min(ends_at)),
+        ends_at,
+        issued_at: verified.issued_at().unwrap_or_default(),
+        provider_sid: verified.sid().cloned(),
+        name: SessionId::new(name),
+        bound_to: verified.bound_to().cloned(),
+    }
+}
+
+fn hash_of(token: &str) -> TokenHash {
+    digest::digest(&digest::SHA256, token.as_bytes())
+        .as_ref()
+        .try_into()
+        .unwrap_or_default()
+}
+
+fn verification_failed(app: &AppAuth, error: &TokenRejected) -> BearerError {
+    if error.is_outage() {
+        tracing::warn!(app = %app.app.name, code = error.code(), %error, "token_not_verified");
+        return BearerError::Unavailable(Unavailable::new(error.code()));
+    }
+    rejected(error.code())
+}
+
+const fn rejected(code: &'static str) -> BearerError {
+    BearerError::Rejected {
+        code,
+        error: TokenError::InvalidToken,
+        nonce: None,
+    }
+}
+
+fn unproven(error: DpopError, nonce: Option<HeaderValue>) -> BearerError {
+    match error.challenge() {
+        Ok(challenge) => BearerError::Rejected {
+            code: error.code(),
+            error: challenge,
+            nonce,
+        },
+        Err(outage) => BearerError::Unavailable(outage),
+    }
+}

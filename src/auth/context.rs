@@ -1,0 +1,91 @@
+//! What all flows share: the apps, the stores, the clock, the background runtime and the observer.
+
+use std::sync::Arc;
+
+use super::app::AppAuth;
+use super::error::{CALL_TIMEOUT, Unavailable};
+use super::events::Observer;
+use crate::oidc::discovery::Metadata;
+use crate::runtime::BackgroundRuntime;
+use crate::store::Store;
+use crate::types::time::{Clock, Timestamp};
+
+/// Limit of concurrent provider calls on behalf of clients without a session.
+const MAX_ANONYMOUS_TASKS: usize = 1024;
+
+/// Capacity of each cache that is keyed by session.
+pub(in crate::auth) const MAX_CACHED_SESSIONS: usize = 50_000;
+
+/// The stores of one process. They may be the same store.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Session state: rotations, successors, revocations.
+    pub sessions: Arc<dyn Store>,
+    /// Login attempts, counters and preserved POSTs. Anybody can create these entries, so they have
+    /// a limit of their own and cannot evict session state.
+    pub anonymous: Arc<dyn Store>,
+    /// The maximum number of entries in `anonymous`. Preserved POSTs use at most a quarter.
+    pub max_anonymous: usize,
+    /// Used DPoP proofs. A client sends one with every request.
+    pub proofs: Arc<dyn Store>,
+}
+
+/// The dependencies of the flows.
+pub(in crate::auth) struct Context {
+    pub(in crate::auth) apps: Vec<Arc<AppAuth>>,
+    /// Tasks on behalf of sessions.
+    pub(in crate::auth) runtime: BackgroundRuntime,
+    /// Limit for callers without a session: callbacks, logout tokens, metadata at a first login.
+    pub(in crate::auth) anonymous_tasks: BackgroundRuntime,
+    pub(in crate::auth) stores: Stores,
+    pub(in crate::auth) clock: Arc<dyn Clock>,
+    pub(in crate::auth) observer: Arc<dyn Observer>,
+}
+
+impl Context {
+    pub(in crate::auth) fn new(
+        apps: Vec<Arc<AppAuth>>,
+        runtime: BackgroundRuntime,
+        clock: Arc<dyn Clock>,
+        stores: Stores,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self {
+            apps,
+            anonymous_tasks: runtime.with_limit(MAX_ANONYMOUS_TASKS),
+            runtime,
+            stores,
+            clock,
+            observer,
+        }
+    }
+
+    /// The app with this index.
+    pub(in crate::auth) fn app(&self, index: usize) -> Option<&Arc<AppAuth>> {
+        self.apps.get(index)
+    }
+
+    /// The current time.
+    pub(in crate::auth) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The metadata of the app's provider, cached or fetched with a timeout.
+    pub(in crate::auth) async fn provider_metadata(
+        &self,
+        app: &Arc<AppAuth>,
+    ) -> Result<Arc<Metadata>, Unavailable> {
+        if let Some(metadata) = app.provider.known_metadata() {
+            return Ok(metadata);
+        }
+        let provider = Arc::clone(&app.provider);
+        let fetched = self
+            .anonymous_tasks
+            .run(CALL_TIMEOUT, async move { provider.metadata().await })
+            .await?;
+        fetched.map_err(|error| {
+            tracing::warn!(app = %app.app.name, code = error.code(), %error, "provider_discovery_failed");
+            Unavailable::new(error.code())
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Why a login did not create a session.
+
+use crate::auth::error::Unavailable;
+use crate::auth::session::cookies::CookieWriteError;
+use crate::oidc::callback::CallbackError;
+use crate::session::attempt::ATTEMPT_LIFETIME;
+use crate::session::login_loop::LoginLoopCause;
+
+/// Why a login did not create a session.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoginFailure {
+    /// The query is not an authorization response.
+    #[error(transparent)]
+    Malformed(#[from] CallbackError),
+    /// `state` does not decrypt.
+    #[error("the state parameter was not sealed by this app")]
+    StateInvalid,
+    /// The cookie of the attempt is missing, for the second time.
+    #[error("the browser did not return the cookie of the login attempt")]
+    CookieMissing,
+    /// A different browser started the attempt, for the second time: possibly login CSRF.
+    #[error("the login was started by a different browser")]
+    BrowserMismatch,
+    /// The attempt expired, for the second time.
+    #[error("the login took longer than {} minutes", ATTEMPT_LIFETIME.as_secs() / 60)]
+    AttemptExpired,
+    /// The provider returned an error.
+    #[error("the provider returned an error: `{error}`")]
+    Declined {
+        /// `error`.
+        error: String,
+        /// `error_description`.
+        description: Option<String>,
+        /// A known reason in `error_reason`, as a stable code.
+        reason: Option<&'static str>,
+    },
+    /// The code was redeemed before, and its result is gone.
+    #[error("the authorization code was redeemed before")]
+    Replayed,
+    /// The provider rejected the code: it expired, or was never issued.
+    #[error("the provider does not know the authorization code, or it expired")]
+    CodeRejected,
+    /// The provider rejected the client or returned an invalid response.
+    #[error("the provider did not redeem the authorization code: {0}")]
+    CodeNotRedeemed(&'static str),
+    /// The user is not registered for this app at the provider.
+    #[error("the user is not registered for this app at the provider")]
+    NotRegistered,
+    /// The tokens were rejected.
+    #[error("the provider's tokens were rejected: {0}")]
+    TokensRejected(&'static str),
+    /// The session was revoked at the moment of its login.
+    #[error("the session was revoked at the moment of its login")]
+    SessionRevoked,
+    /// The session does not fit into cookies.
+    #[error(transparent)]
+    TooLarge(#[from] CookieWriteError),
+    /// A clock is wrong: the tokens are expired or not yet valid.
+    #[error("the provider's tokens are expired or not yet valid: {0}; compare the clocks")]
+    ClockSkew(&'static str),
+    /// A login loop.
+    #[error("login loop: {}", .0.code())]
+    Loop(LoginLoopCause),
+    /// The provider or the store is unavailable.
+    #[error("the provider or the store is unavailable: {}", .0.code)]
+    Unavailable(Unavailable),
+}
+
+impl LoginFailure {
+    /// The stable code for logs, metrics and pages.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(error) => error.code(),
+            Self::StateInvalid => "state_invalid",
+            Self::CookieMissing => "login_cookie_missing",
+            Self::BrowserMismatch => "login_browser_mismatch",
+            Self::AttemptExpired => "login_attempt_expired",
+            Self::Declined { reason, .. } => match reason {
+                Some(reason) => reason,
+                None => "declined_by_provider",
+            },
+            Self::Replayed => "code_replayed",
+            Self::CodeRejected => "code_rejected",
+            Self::NotRegistered => "not_registered",
+            Self::CodeNotRedeemed(code) | Self::TokensRejected(code) | Self::ClockSkew(code) => {
+                code
+            }
+            Self::SessionRevoked => "session_revoked",
+            Self::Loop(cause) => cause.code(),
+            Self::TooLarge(CookieWriteError::TooLarge { .. }) => "session_too_large",
+            Self::TooLarge(CookieWriteError::Unsealed) => "internal_error",
+            Self::Unavailable(outage) => outage.code,
+        }
+    }
+}

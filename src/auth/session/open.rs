@@ -1,0 +1,133 @@
+//! Decrypts session cookies and native access tokens. Parsed sessions are cached per worker.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use crate::auth::app::AppAuth;
+use crate::auth::context::Context;
+use crate::auth::refresh::generations::NewestGenerations;
+use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::refresh::rotation::Rotations;
+use crate::session::cookie::RequestCookies;
+use crate::session::grant::RefreshGrant;
+use crate::session::jwt::SessionJwt;
+use crate::session::seal::{KeyAge, Purpose, Seal, SealId, read_payload};
+use crate::session::validity::Session;
+use crate::types::oauth::{Generation, SessionId};
+use crate::types::time::Timestamp;
+
+/// Sessions by app and seal: a cached session is not parsed again, and its identity headers are
+/// built once. One cache per worker.
+pub struct SessionCache(Cache<(usize, SealId), Arc<Session>>);
+
+impl SessionCache {
+    /// Creates a cache of at most `sessions` entries.
+    pub fn new(sessions: usize) -> Self {
+        Self(Cache::new(sessions))
+    }
+}
+
+/// A decrypted session, and the age of the key that sealed it.
+pub(in crate::auth) struct OpenedSession {
+    pub(in crate::auth) session: Arc<Session>,
+    pub(in crate::auth) key_age: KeyAge,
+}
+
+/// Decrypts sessions.
+pub(in crate::auth) struct SessionOpener {
+    context: Arc<Context>,
+    generations: Arc<NewestGenerations>,
+}
+
+impl SessionOpener {
+    pub(in crate::auth) const fn new(
+        context: Arc<Context>,
+        generations: Arc<NewestGenerations>,
+    ) -> Self {
+        Self {
+            context,
+            generations,
+        }
+    }
+
+    /// The session of a sealed token of the app with this index. A cached session is returned
+    /// without parsing.
+    pub(in crate::auth) fn open<P: Purpose<Payload = SessionJwt>>(
+        &self,
+        app: &Arc<AppAuth>,
+        index: usize,
+        seal: &Seal<P>,
+        text: &str,
+        cache: &SessionCache,
+        now: Timestamp,
+    ) -> Option<OpenedSession> {
+        let mut buffer = Vec::with_capacity(text.len());
+        let opened = seal.open_into(text, &mut buffer)?;
+        let (key, key_age) = ((index, opened.stamp), opened.key_age);
+        if let Some(session) = cache.0.get(&key) {
+            return Some(OpenedSession { session, key_age });
+        }
+        let session = Session::of(&read_payload::<P>(&opened)?, &app.app.headers)?;
+        let session = Arc::new(session);
+        cache.0.insert(key, Arc::clone(&session));
+        self.confirm_generation(app, &session, now);
+        Some(OpenedSession { session, key_age })
+    }
+
+    /// The first request with a new generation confirms that the client has the refreshed tokens.
+    fn confirm_generation(&self, app: &Arc<AppAuth>, session: &Arc<Session>, now: Timestamp) {
+        if session.generation == Generation::FIRST {
+            return;
+        }
+        self.generations.advance(&session.sid, session.generation);
+        let context = Arc::clone(&self.context);
+        let (app, session) = (Arc::clone(app), Arc::clone(session));
+        let spawned = self.context.runtime.spawn(async move {
+            let rotations = Rotations::new(&context, &app);
+            let (sid, started_at) = (&session.sid, session.started_at);
+            let confirmed = rotations.confirm(sid, session.generation, started_at, now);
+            if let Err(error) = confirmed.await {
+                tracing::warn!(app = %app.app.name, %sid, %error, "generation_confirm_failed");
+            }
+        });
+        if spawned.is_err() {
+            tracing::warn!("generation_confirm_failed");
+        }
+    }
+}
+
+/// The content of the refresh token cookie.
+pub(in crate::auth) fn open_refresh(
+    app: &AppAuth,
+    cookies: &RequestCookies<'_>,
+) -> Option<RefreshGrant> {
+    let value = cookies.get_chunked(&app.app.cookies.refresh)?;
+    app.seals.refresh.open(&value)
+}
+
+/// The content of the JWT cookie.
+pub(in crate::auth) fn open_jwt(app: &AppAuth, cookies: &RequestCookies<'_>) -> Option<SessionJwt> {
+    let value = cookies.get_chunked(&app.app.cookies.jwt)?;
+    app.seals.jwt.open(&value)
+}
+
+/// Identifies the session of the cookies, valid or not.
+pub(in crate::auth) fn session_key(
+    app: &AppAuth,
+    cookies: &RequestCookies<'_>,
+) -> Option<SessionKey> {
+    let by_jwt = open_jwt(app, cookies).map(|jwt| SessionKey::from(&jwt));
+    by_jwt.or_else(|| open_refresh(app, cookies).map(|refresh| SessionKey::from(&refresh)))
+}
+
+/// The last activity that the cookie of this session records.
+pub(in crate::auth) fn last_activity(
+    app: &AppAuth,
+    sid: &SessionId,
+    cookies: &RequestCookies<'_>,
+) -> Option<Timestamp> {
+    let value = cookies.get(&app.app.cookies.activity)?;
+    let activity = app.seals.activity.open(value)?;
+    (activity.sid == *sid).then_some(activity.last_activity)
+}

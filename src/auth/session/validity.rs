@@ -1,0 +1,100 @@
+//! The external validity inputs of sessions and access tokens: revocations and signing keys.
+
+use std::sync::Arc;
+
+use crate::auth::app::AppAuth;
+use crate::oidc::Provider;
+use crate::session::jwt::SessionJwt;
+use crate::session::token::Token;
+use crate::session::validity::{Session, ValidityContext};
+use crate::store::{RevokedSet, SessionKeyRef};
+use crate::types::oauth::{KeyFingerprint, ProviderSid, SessionId, Subject};
+use crate::types::time::Timestamp;
+
+/// The revocations of an app, and the signing keys of one provider.
+pub(in crate::auth) struct SessionValidity<'a> {
+    revoked: Arc<RevokedSet>,
+    provider: Option<&'a Provider>,
+    /// Whether a key is trusted before the first key set is fetched.
+    trusts_unknown_keys: bool,
+}
+
+impl<'a> SessionValidity<'a> {
+    /// For sessions. Before the first key set is fetched their seal suffices. After that, a key that
+    /// was removed from it is not trusted.
+    pub(in crate::auth) fn of_sessions(app: &'a AppAuth) -> Self {
+        Self {
+            revoked: app.revocations.snapshot(),
+            provider: Some(&app.provider),
+            trusts_unknown_keys: true,
+        }
+    }
+
+    /// For access tokens of `issuer`. They have no seal: without a key set none is trusted.
+    pub(in crate::auth) fn of_tokens(app: &AppAuth, issuer: Option<&'a Arc<Provider>>) -> Self {
+        Self {
+            revoked: app.revocations.snapshot(),
+            provider: issuer.map(|issuer| &**issuer),
+            trusts_unknown_keys: false,
+        }
+    }
+}
+
+impl ValidityContext for SessionValidity<'_> {
+    fn is_revoked(
+        &self,
+        sid: &SessionId,
+        subject: &Subject,
+        provider_sid: Option<&ProviderSid>,
+        started_at: Timestamp,
+    ) -> bool {
+        self.revoked.contains(SessionKeyRef {
+            sid,
+            provider_sid,
+            subject,
+            started_at,
+        })
+    }
+
+    fn is_known_key(&self, key: &KeyFingerprint) -> bool {
+        match self.provider.and_then(Provider::keys) {
+            Some(keys) => keys.contains(key),
+            None => self.trusts_unknown_keys,
+        }
+    }
+}
+
+/// Whether `app` trusts the signing key of a session.
+pub(in crate::auth) fn is_known_key(app: &AppAuth, key: &KeyFingerprint) -> bool {
+    app.provider.keys().is_none_or(|keys| keys.contains(key))
+}
+
+/// The key of the session of `jwt` for revocation lookups.
+pub(in crate::auth) const fn key_of_jwt(jwt: &SessionJwt) -> SessionKeyRef<'_> {
+    SessionKeyRef {
+        sid: &jwt.sid,
+        provider_sid: jwt.provider_sid.as_ref(),
+        subject: &jwt.subject,
+        started_at: jwt.started_at,
+    }
+}
+
+/// The key of a session for revocation lookups.
+pub(in crate::auth) fn key_of_session(session: &Session) -> SessionKeyRef<'_> {
+    SessionKeyRef {
+        sid: &session.sid,
+        provider_sid: session.provider_sid.as_ref(),
+        subject: &session.identity.subject,
+        started_at: session.started_at,
+    }
+}
+
+/// The key of an access token for revocation lookups.
+pub(in crate::auth) fn key_of_token(token: &Token) -> SessionKeyRef<'_> {
+    SessionKeyRef {
+        sid: &token.name,
+        provider_sid: token.provider_sid.as_ref(),
+        subject: &token.identity.subject,
+        started_at: token.issued_at,
+    }
+}

@@ -1,0 +1,191 @@
+//! Tests of the flows against a provider on a loopback port, with a clock under control.
+
+mod dpop;
+mod provider;
+mod redeem;
+mod refresh;
+mod replicas;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::auth::app::{AppAuth, AuthSettings, OnReuse, RevocationMode, Userinfo};
+use crate::auth::context::Context;
+use crate::auth::refresh::exchange::RefreshExchange;
+use crate::auth::refresh::generations::NewestGenerations;
+use crate::auth::refresh::revoke::SessionRevoker;
+use crate::auth::refresh::rotation::Rotations;
+use crate::auth::refresh::single_flight::{RefreshHandle, TokenRefresher};
+use crate::auth::revocation::replication::RevocationReplicator;
+use crate::auth::{Event, Observer, Stores};
+use crate::oidc::{ClientAuth, ClientSettings, Provider, ProviderSettings};
+use crate::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
+use crate::policy::background_paths::BackgroundPaths;
+use crate::policy::rules::{AuthMethods, Rules};
+use crate::runtime::BackgroundRuntime;
+use crate::session::cookie::CookieNames;
+use crate::session::grant::RefreshGrant;
+use crate::session::seal::{Key, KeyRing};
+use crate::session::validity::Limits;
+use crate::store::Memory;
+use crate::types::net::Origin;
+use crate::types::oauth::{
+    AppName, ClientId, Generation, Issuer, ProviderName, RefreshToken, SessionId, Subject,
+};
+use crate::types::secret::Secret;
+use crate::types::target::PathAmbiguities;
+use crate::types::time::{ManualClock, Timestamp};
+
+const START: Timestamp = Timestamp::from_secs(1_000_000);
+
+struct NoObserver;
+
+impl Observer for NoObserver {
+    fn record_event(&self, _app: &AppAuth, _event: Event, _outcome: &'static str) {}
+    fn revocations_synced(&self, _known: bool) {}
+    fn revocation_event_invalid(&self) {}
+    fn sessions_on_previous_keys(&self, _count: usize) {}
+    fn observe_cookie_size(&self, _app: &AppAuth, _bytes: usize) {}
+}
+
+/// The flows of one app.
+struct Setup {
+    context: Arc<Context>,
+    refresher: Arc<TokenRefresher>,
+    revoker: SessionRevoker,
+    app: Arc<AppAuth>,
+    clock: Arc<ManualClock>,
+}
+
+/// How a [`Setup`] differs from the default.
+struct Options {
+    sessions: Arc<Memory>,
+    on_refresh_token_reuse: OnReuse,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sessions: Arc::new(Memory::new(10)),
+            on_refresh_token_reuse: OnReuse::EndSession,
+        }
+    }
+}
+
+impl Setup {
+    /// One app with a provider at this address.
+    fn new(provider: SocketAddr) -> Self {
+        Self::with(provider, Options::default())
+    }
+
+    /// The same, with a session store that replicas can share.
+    fn replica(provider: SocketAddr, sessions: &Arc<Memory>) -> Self {
+        let options = Options {
+            sessions: Arc::clone(sessions),
+            ..Options::default()
+        };
+        Self::with(provider, options)
+    }
+
+    fn with(provider: SocketAddr, options: Options) -> Self {
+        crate::oidc::install_crypto();
+        let clock = Arc::new(ManualClock::starting_at(START));
+        let app = Arc::new(app_auth(provider, &options, &clock));
+        let runtime = BackgroundRuntime::on(tokio::runtime::Handle::current());
+        let memory = || Arc::new(Memory::new(10));
+        let stores = Stores {
+            sessions: options.sessions,
+            anonymous: memory(),
+            max_anonymous: 10,
+            proofs: memory(),
+        };
+        let context = Arc::new(Context::new(
+            vec![Arc::clone(&app)],
+            runtime,
+            clock.clone(),
+            stores,
+            Arc::new(NoObserver),
+        ));
+        let replicator = RevocationReplicator::new(Arc::clone(&context));
+        let revoker = SessionRevoker::new(Arc::clone(&context), replicator);
+        let generations = Arc::new(NewestGenerations::default());
+        let exchange = RefreshExchange::new(Arc::clone(&context), revoker.clone(), generations);
+        Self {
+            refresher: Arc::new(TokenRefresher::new(Arc::clone(&context), exchange)),
+            context,
+            revoker,
+            app,
+            clock,
+        }
+    }
+
+    fn rotations(&self) -> Rotations<'_> {
+        Rotations::new(&self.context, &self.app)
+    }
+
+    /// Refreshes a session of this generation without an old JWT.
+    fn refresh(&self, generation: Generation) -> RefreshHandle {
+        self.refresher.refresh(&self.app, used(generation), None)
+    }
+}
+
+fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -> AppAuth {
+    let issuer = Issuer::new(format!("http://{provider}"));
+    let provider = ProviderSettings::new(ProviderName::new("login"), issuer).unwrap();
+    let provider = Provider::new(provider, clock.clone());
+    let origin = Origin::parse("https://store.example.com").unwrap();
+    let app = Arc::new(App {
+        name: AppName::new("store"),
+        cookies: CookieNames::new("doorward", &origin),
+        origin,
+        aliases: Vec::new(),
+        prefix: "/.doorward".to_owned(),
+        rules: Rules::new(Vec::new(), false, AuthMethods::SESSION),
+        background_paths: BackgroundPaths::default(),
+        allowed_ambiguities: PathAmbiguities::NONE,
+        headers: Vec::new(),
+        limits: Limits {
+            idle: Duration::from_secs(1800),
+            absolute: Duration::from_secs(43_200),
+        },
+        native: None,
+        bearer: None,
+        offers: OptionalEndpoints::default(),
+        app_logout: AppLogoutPolicy::default(),
+        max_kept_form: 1024,
+        websocket_origins: Vec::new(),
+    });
+    let settings = AuthSettings {
+        userinfo: Userinfo::Never,
+        on_refresh_token_reuse: options.on_refresh_token_reuse,
+        outage_grace: Duration::ZERO,
+        revocation: RevocationMode::FailOpen,
+    };
+    let callback = Url::parse("https://store.example.com/.doorward/callback").unwrap();
+    let client = ClientSettings::new(ClientId::new("store"), ClientAuth::None, callback);
+    let key = Key::new(&Secret::new([7; 32])).unwrap();
+    let ring = Arc::new(KeyRing::new(key, Vec::new()));
+    AppAuth::new(app, provider, client, settings, &ring, 10)
+}
+
+/// An address where nothing listens.
+async fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+fn used(generation: Generation) -> RefreshGrant {
+    RefreshGrant {
+        token: RefreshToken::new("token"),
+        sid: SessionId::new("sid"),
+        generation,
+        subject: Subject::new("alice"),
+        started_at: START,
+        sealed_at: START,
+        active_at: START,
+    }
+}

@@ -1,0 +1,134 @@
+//! A provider whose token endpoint follows a script.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::START;
+use crate::oidc::testing::{FakeProvider, Reply, Seen, Signer};
+
+/// One response of the token endpoint.
+pub(super) enum Scripted {
+    /// Signed tokens with these claims.
+    Tokens(Tokens),
+    /// `invalid_grant`.
+    Refused,
+    /// Status 503.
+    Unavailable,
+    /// The connection is closed without a response: the outcome is ambiguous.
+    NoResponse,
+}
+
+/// The tokens of a response.
+pub(super) struct Tokens {
+    pub(super) subject: &'static str,
+    pub(super) nonce: Option<&'static str>,
+    pub(super) refresh_token: Option<&'static str>,
+    /// When the tokens expire, in seconds after the start of the test.
+    pub(super) expires_in: i64,
+    pub(super) with_id_token: bool,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            subject: "alice",
+            nonce: None,
+            refresh_token: Some("next"),
+            expires_in: 300,
+            with_id_token: true,
+        }
+    }
+}
+
+pub(super) struct ScriptedProvider {
+    server: FakeProvider,
+}
+
+impl ScriptedProvider {
+    pub(super) async fn start(script: impl IntoIterator<Item = Scripted>) -> Self {
+        let script: Arc<Mutex<VecDeque<Scripted>>> =
+            Arc::new(Mutex::new(script.into_iter().collect()));
+        let signer = Signer::es256("key");
+        let server = FakeProvider::start(move |request| {
+            let issuer = issuer_of(request);
+            match request.path.as_str() {
+                "/.well-known/openid-configuration" => Reply::Json(200, discovery(&issuer)),
+                "/jwks" => Reply::Json(200, json!({"keys": [signer.jwk()]}).to_string()),
+                "/token" => match script.lock().unwrap().pop_front() {
+                    Some(Scripted::Tokens(tokens)) => {
+                        Reply::Json(200, tokens.response(&issuer, &signer))
+                    }
+                    Some(Scripted::Refused) => {
+                        Reply::Json(400, json!({"error": "invalid_grant"}).to_string())
+                    }
+                    Some(Scripted::NoResponse) => Reply::Raw(Vec::new()),
+                    Some(Scripted::Unavailable) | None => Reply::Json(503, String::new()),
+                },
+                _ => Reply::Json(200, String::new()),
+            }
+        });
+        Self {
+            server: server.await,
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    pub(super) fn token_calls(&self) -> usize {
+        self.server.count("/token")
+    }
+
+    pub(super) fn revocations(&self) -> usize {
+        self.server.count("/revoke")
+    }
+
+    /// The body of the last request to this endpoint.
+    pub(super) fn last_body(&self, path: &str) -> String {
+        self.server.last(path).body
+    }
+}
+
+impl Tokens {
+    fn response(&self, issuer: &str, signer: &Signer) -> String {
+        let now = i64::try_from(START.secs()).unwrap();
+        let claims = |nonce: Option<&str>| {
+            let mut claims = json!({
+                "iss": issuer, "sub": self.subject, "aud": "store", "iat": now,
+                "exp": now + self.expires_in,
+            });
+            if let Some(nonce) = nonce {
+                claims["nonce"] = Value::from(nonce);
+            }
+            signer.sign(&claims)
+        };
+        let id_token = self.with_id_token.then(|| claims(self.nonce));
+        json!({
+            "access_token": claims(None), "token_type": "Bearer", "id_token": id_token,
+            "refresh_token": self.refresh_token,
+        })
+        .to_string()
+    }
+}
+
+fn issuer_of(request: &Seen) -> String {
+    let mut headers = request.head.lines();
+    let host =
+        headers.find_map(|line| line.to_lowercase().strip_prefix("host: ").map(String::from));
+    format!("http://{}", host.expect("a Host header"))
+}
+
+fn discovery(issuer: &str) -> String {
+    let at = |path: &str| format!("{issuer}/{path}");
+    json!({
+        "issuer": issuer, "authorization_endpoint": at("authorize"),
+        "token_endpoint": at("token"), "revocation_endpoint": at("revoke"),
+        "jwks_uri": at("jwks"), "response_types_supported": ["code"],
+        "code_challenge_methods_supported": ["S256"],
+    })
+    .to_string()
+}

@@ -1,0 +1,252 @@
+//! One refresh: the state of its rotation, and every kind of response.
+
+use std::time::Duration;
+
+use super::provider::{Scripted, ScriptedProvider, Tokens};
+use super::{Options, START, Setup, closed_port, used};
+use crate::auth::app::OnReuse;
+use crate::auth::refresh::Refreshed;
+use crate::auth::refresh::revoke::SessionKey;
+use crate::auth::refresh::rotation::{GRACE, Rotation};
+use crate::session::grant::Grant;
+use crate::session::jwt::{PackedJwt, SessionJwt};
+use crate::session::validity::NoSessionReason;
+use crate::store::SessionKeyRef;
+use crate::types::oauth::{Generation, SessionId, Subject};
+
+const FIRST: Generation = Generation::FIRST;
+
+fn sid() -> SessionId {
+    SessionId::new("sid")
+}
+
+fn old_jwt() -> SessionJwt {
+    let grant = used(FIRST);
+    SessionJwt {
+        jwt: PackedJwt::pack("a.b.c"),
+        kept_claims: String::new(),
+        key: None,
+        valid_until: START.plus(Duration::from_secs(300)),
+        subject: grant.subject,
+        provider_sid: None,
+        sid: grant.sid,
+        generation: FIRST,
+        started_at: START,
+        sealed_at: START,
+        active_at: START,
+        bound_to: None,
+    }
+}
+
+/// A stable name of the result.
+fn code(refreshed: &Refreshed) -> &'static str {
+    match refreshed {
+        Refreshed::Renewed(_) => "renewed",
+        Refreshed::SessionOver(why) => why.code(),
+        Refreshed::Unavailable(outage) => outage.code,
+    }
+}
+
+impl Setup {
+    async fn refreshed(&self, generation: Generation) -> Refreshed {
+        self.refresh(generation).wait().await
+    }
+
+    async fn refreshed_with_jwt(&self) -> Refreshed {
+        let refresh = self
+            .refresher
+            .refresh(&self.app, used(FIRST), Some(old_jwt()));
+        refresh.wait().await
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.app.revocations.snapshot().contains(SessionKeyRef {
+            sid: &sid(),
+            provider_sid: None,
+            subject: &Subject::new("alice"),
+            started_at: START,
+        })
+    }
+
+    /// Records a request with this generation.
+    async fn confirm(&self, generation: Generation) {
+        let (sid, now) = (sid(), self.context.now());
+        let rotations = self.rotations();
+        let confirmed = rotations.confirm(&sid, generation, START, now).await;
+        confirmed.unwrap();
+    }
+
+    async fn stored_successor(&self) -> Option<Grant> {
+        let now = self.context.now();
+        self.rotations().successor(&sid(), now).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn refreshed_tokens_are_stored_and_returned_to_the_superseded_token() {
+    let provider = ScriptedProvider::start([Scripted::Tokens(Tokens::default())]).await;
+    let setup = Setup::new(provider.address());
+    let Refreshed::Renewed(grant) = setup.refreshed(FIRST).await else {
+        panic!("not renewed");
+    };
+    assert_eq!(grant.jwt.generation, FIRST.next());
+    assert_eq!(grant.refresh.as_ref().unwrap().token.expose(), "next");
+    let successor = setup.stored_successor().await.unwrap();
+    assert_eq!(successor.jwt.generation, FIRST.next());
+    let Refreshed::Renewed(again) = setup.refreshed(FIRST).await else {
+        panic!("not renewed");
+    };
+    assert_eq!(again.jwt.generation, FIRST.next());
+    assert_eq!(provider.token_calls(), 1, "a consumed token is never sent");
+}
+
+#[tokio::test]
+async fn invalid_grant_ends_the_session() {
+    let provider = ScriptedProvider::start([Scripted::Refused]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "refresh_rejected");
+    assert!(setup.is_revoked());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "session_revoked");
+    assert_eq!(provider.token_calls(), 1);
+}
+
+#[tokio::test]
+async fn provider_error_keeps_the_session_and_backs_off() {
+    let tokens = Scripted::Tokens(Tokens::default());
+    let provider = ScriptedProvider::start([Scripted::Unavailable, tokens]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "provider_unavailable");
+    assert!(!setup.is_revoked());
+    let is_backing_off = || setup.refresher.is_backing_off(&sid(), setup.context.now());
+    assert!(is_backing_off());
+    setup.clock.advance(Duration::from_secs(5));
+    assert!(!is_backing_off());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "renewed");
+}
+
+#[tokio::test]
+async fn ambiguous_outcome_is_retried_once() {
+    let tokens = Scripted::Tokens(Tokens::default());
+    let provider = ScriptedProvider::start([Scripted::NoResponse, tokens]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "renewed");
+    assert_eq!(provider.token_calls(), 2);
+
+    let script = [Scripted::NoResponse, Scripted::NoResponse];
+    let provider = ScriptedProvider::start(script).await;
+    let setup = Setup::new(provider.address());
+    let refreshed = setup.refreshed(FIRST).await;
+    assert!(matches!(refreshed, Refreshed::Unavailable(outage) if outage.is_providers));
+    assert_eq!(provider.token_calls(), 2);
+    assert!(!setup.is_revoked());
+}
+
+#[tokio::test]
+async fn tokens_of_another_subject_end_the_session_and_are_revoked() {
+    let tokens = Tokens {
+        subject: "bob",
+        ..Tokens::default()
+    };
+    let provider = ScriptedProvider::start([Scripted::Tokens(tokens)]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "refresh_rejected");
+    assert!(setup.is_revoked());
+    assert_eq!(provider.revocations(), 1);
+    assert!(provider.last_body("/revoke").contains("token=next"));
+}
+
+#[tokio::test]
+async fn new_refresh_token_survives_an_unusable_jwt() {
+    let expired = Tokens {
+        expires_in: -3600,
+        ..Tokens::default()
+    };
+    let provider = ScriptedProvider::start([Scripted::Tokens(expired)]).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed_with_jwt().await), "token_expired");
+    assert!(!setup.is_revoked());
+    let successor = setup.stored_successor().await.unwrap();
+    assert_eq!(successor.refresh.unwrap().token.expose(), "next");
+    assert_eq!(successor.jwt.generation, FIRST.next());
+}
+
+#[tokio::test]
+async fn unusable_jwt_without_new_refresh_token_keeps_the_old_one() {
+    let expired = Tokens {
+        expires_in: -3600,
+        refresh_token: None,
+        ..Tokens::default()
+    };
+    let script = [expired, Tokens::default()].map(Scripted::Tokens);
+    let provider = ScriptedProvider::start(script).await;
+    let setup = Setup::new(provider.address());
+    assert_eq!(code(&setup.refreshed_with_jwt().await), "token_expired");
+    assert!(setup.stored_successor().await.is_none());
+    assert_eq!(code(&setup.refreshed_with_jwt().await), "renewed");
+}
+
+#[tokio::test]
+async fn session_revoked_before_its_refresh_sends_no_token() {
+    let provider = ScriptedProvider::start([Scripted::Tokens(Tokens::default())]).await;
+    let setup = Setup::new(provider.address());
+    let session = SessionKey::from(&used(FIRST));
+    let newest = setup.revoker.revoke_with_rotation(&setup.app, &session);
+    assert!(newest.await.is_none());
+    assert_eq!(code(&setup.refreshed(FIRST).await), "session_revoked");
+    assert_eq!(provider.token_calls(), 0);
+}
+
+#[tokio::test]
+async fn session_revoked_during_its_refresh_loses_the_new_token_too() {
+    let provider = ScriptedProvider::start([Scripted::Tokens(Tokens::default())]).await;
+    let setup = Setup::new(provider.address());
+    // Only here, as by a logout whose write to the store is still in flight.
+    setup
+        .revoker
+        .revoke(&setup.app, &SessionKey::from(&used(FIRST)));
+    assert_eq!(code(&setup.refreshed(FIRST).await), "session_revoked");
+    assert_eq!(provider.token_calls(), 1);
+    assert!(provider.last_body("/revoke").contains("token=next"));
+}
+
+#[tokio::test]
+async fn reused_refresh_token_ends_the_session_or_is_refused() {
+    for (on_refresh_token_reuse, is_revoked) in
+        [(OnReuse::EndSession, true), (OnReuse::Refuse, false)]
+    {
+        let provider = ScriptedProvider::start([Scripted::Tokens(Tokens::default())]).await;
+        let options = Options {
+            on_refresh_token_reuse,
+            ..Options::default()
+        };
+        let setup = Setup::with(provider.address(), options);
+        assert_eq!(code(&setup.refreshed(FIRST).await), "renewed");
+        setup.confirm(FIRST.next()).await;
+        setup.clock.advance(GRACE + Duration::from_secs(1));
+        assert_eq!(code(&setup.refreshed(FIRST).await), "refresh_token_reused");
+        assert_eq!(setup.is_revoked(), is_revoked);
+        assert_eq!(provider.revocations(), usize::from(is_revoked));
+    }
+}
+
+/// A successor that no client received and that is gone must end the session.
+#[tokio::test]
+async fn lost_successor_ends_the_session_and_confirmed_one_does_not() {
+    let setup = Setup::new(closed_port().await);
+    let rotation = Rotation {
+        newest: FIRST.next(),
+        ..Rotation::default()
+    };
+    let sid = sid();
+    let noted = setup.rotations().note(&sid, &rotation, START, START).await;
+    noted.unwrap();
+    assert_eq!(code(&setup.refreshed(FIRST).await), "jwt_expired");
+
+    setup.confirm(FIRST.next()).await;
+    setup.clock.advance(GRACE);
+    assert_eq!(code(&setup.refreshed(FIRST).await), "rotated_token_gone");
+    setup.clock.advance(Duration::from_secs(1));
+    let refreshed = setup.refreshed(FIRST).await;
+    let reused = NoSessionReason::RefreshTokenReused;
+    assert!(matches!(refreshed, Refreshed::SessionOver(why) if why == reused));
+}
