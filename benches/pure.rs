@@ -17,9 +17,10 @@ use doorward::policy::app::{App, AppLogoutPolicy, OptionalEndpoints};
 use doorward::policy::background_paths::BackgroundPaths;
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::decide::{Caller, decide};
+use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::HostRouter;
-use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
+use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::session::cookie::{CookieNames, RequestCookies};
 use doorward::session::jwt::{JwtCookie, PackedJwt, SessionJwt};
 use doorward::session::seal::{Binding, Key, KeyRing, Seal, read_payload};
@@ -230,11 +231,11 @@ fn sites() -> HostRouter {
         cookies: CookieNames::new("doorward", &origin),
         native: None,
         limits: LIMITS,
-        offers: OptionalEndpoints::default(),
+        optional_endpoints: OptionalEndpoints::default(),
         origin,
         bearer: None,
         app_logout: AppLogoutPolicy::default(),
-        max_kept_form: 0,
+        max_preserved_post: 0,
         websocket_origins: Vec::new(),
     })])
 }

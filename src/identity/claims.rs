@@ -1,38 +1,40 @@
-//! What a verified token says of a person, and conditions on it.
+//! Verified claims, and conditions on them.
 
 use serde_json::{Map, Value};
 
-/// Verified claims: those of the session's JWT first, then the ones that were kept beside it at login.
+/// Verified claims: those of the session's JWT, then those that were stored at the login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims(Map<String, Value>);
 
-/// The claim that names what a token was granted for (RFC 8693 section 4.2): words with blanks between.
+/// The scope claim (RFC 8693 section 4.2): scopes separated by spaces.
 pub const SCOPE: &str = "scope";
 
 /// A condition on one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimCondition {
-    /// The claim's name; `a.b` also means `b` within `a`.
+    /// The name of the claim. `a.b` also means `b` inside `a`.
     pub claim: String,
-    /// The claim is one of these, or a list that has one of these; of `scope` also a word.
+    /// The claim must be one of these, or an array that contains one of these. For `scope`, one of
+    /// its scopes.
     pub any_of: Vec<String>,
 }
 
 impl Claims {
-    /// The claims of the token, and beside them, also within objects, those of `kept` that the token does not have.
+    /// The claims of the token, plus those of `kept` that the token does not have, also inside
+    /// objects.
     pub fn new(token: Map<String, Value>, kept: Map<String, Value>) -> Self {
         let mut claims = token;
         add_missing(&mut claims, kept);
         Self(claims)
     }
 
-    /// The claim of this name, or by path through objects. `null` counts as absent.
+    /// The claim with this name, or path through objects. `null` counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
         find(&self.0, name)
     }
 
-    /// The claim's text values: a string, number or boolean as it is written, a list's members one by one.
-    /// Objects have none.
+    /// The claim as text: a string, number or boolean as written, an array member by member.
+    /// Objects have no text.
     pub fn texts(&self, name: &str) -> Vec<String> {
         match self.get(name) {
             Some(Value::Array(members)) => members.iter().filter_map(text_of).collect(),
@@ -41,18 +43,18 @@ impl Claims {
         }
     }
 
-    /// Whether `scope` was granted: a word of the claim of that name or, with some providers, a member of `scp`.
+    /// Whether `scope` was granted, by the claim `scope` or, with some providers, `scp`.
     fn has_scope(&self, scope: &str) -> bool {
         let granted = |claim| {
             self.texts(claim)
                 .iter()
-                .any(|words| words.split(' ').any(|word| word == scope))
+                .any(|scopes| scopes.split(' ').any(|granted| granted == scope))
         };
         granted(SCOPE) || granted("scp")
     }
 }
 
-/// The value of `name` in `claims`, or by path through objects; `null` counts as absent.
+/// The value of `name` in `claims`, or of a path through objects. `null` counts as absent.
 pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value).filter(|value| !value.is_null());
@@ -66,7 +68,7 @@ pub fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value>
     }
 }
 
-/// Puts into `kept` what `name` leads to in `claims`, if anything, and nothing beside it.
+/// Copies the value of `name` from `claims` to `kept`, without its siblings.
 pub fn keep(kept: &mut Map<String, Value>, claims: &Map<String, Value>, name: &str) {
     if find(claims, name).is_none() {
         return;
@@ -103,7 +105,8 @@ fn text_of(value: &Value) -> Option<String> {
 }
 
 impl ClaimCondition {
-    /// Whether the claims fulfil it. An absent claim fulfils nothing; values compare exactly.
+    /// Whether the claims satisfy it. An absent claim satisfies nothing. Values are compared
+    /// exactly.
     pub fn holds(&self, claims: &Claims) -> bool {
         if self.claim == SCOPE && self.any_of.iter().any(|scope| claims.has_scope(scope)) {
             return true;
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_takes_a_text_or_a_list_and_nothing_else() {
+    fn condition_matches_text_or_array_only() {
         let condition = ClaimCondition {
             claim: "roles".into(),
             any_of: vec!["admin".into()],
@@ -152,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_a_word_of_the_claim_and_of_no_other() {
+    fn scope_is_one_item_of_the_scope_claim_only() {
         let condition = |claim: &str| ClaimCondition {
             claim: claim.into(),
             any_of: vec!["orders:read".into()],
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_goes_through_objects() {
+    fn path_descends_into_objects() {
         let nested = claims(json!({"realm_access": {"roles": ["admin"]}, "a.b": "literal"}));
         assert_eq!(nested.texts("realm_access.roles"), ["admin"]);
         assert_eq!(nested.texts("a.b"), ["literal"]);
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_wins_over_what_was_kept() {
+    fn token_claim_takes_precedence_over_stored_claim() {
         let token = json!({"sub": "alice"}).as_object().unwrap().clone();
         let kept = json!({"sub": "mallory", "email": "a@example.com"})
             .as_object()
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_of_an_object_stands_beside_what_the_token_has_of_it() {
+    fn stored_object_is_merged_with_the_tokens() {
         let token = json!({"realm_access": {"verified": true, "roles": ["user"]}});
         let kept = json!({"realm_access": {"groups": ["staff"], "roles": ["admin"]}});
         let claims = Claims::new(
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_object_only_what_is_named_is_kept() {
+    fn keep_copies_only_named_members() {
         let claims = json!({"apps": {"store": {"roles": ["a"], "x": 1}, "forum": {"roles": ["b"]}}, "a.b": 1, "n": null});
         let mut kept = Map::new();
         for name in [

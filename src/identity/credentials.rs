@@ -1,23 +1,23 @@
-//! `Authorization`, as far as it can be meant for us: an access token under one of the two schemes that present one.
-//! Everything else, `Basic` among it, is the app's own business.
+//! Credentials in `Authorization`: access tokens with the scheme `Bearer` or `DPoP`. All other
+//! schemes, such as `Basic`, belong to the app.
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// How an access token is presented.
+/// The authentication scheme of an access token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// Whoever bears it may use it (RFC 6750 section 2.1).
+    /// A bearer token (RFC 6750 section 2.1).
     Bearer,
-    /// With a proof of possession (RFC 9449 section 7.1).
+    /// A token with a proof of possession (RFC 9449 section 7.1).
     DPoP,
 }
 
-/// An access token as it came.
+/// An access token as presented.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Credentials<'r> {
-    /// How it is presented.
+    /// The scheme.
     pub scheme: Scheme,
-    /// The token; `None`: what stands there is none by its syntax.
+    /// The token. `None` if its syntax is invalid.
     pub token: Option<&'r str>,
 }
 
@@ -30,8 +30,8 @@ impl Scheme {
         }
     }
 
-    /// The scheme that a field begins with, in any case (RFC 9110 section 11.1) and whatever stands behind it: what a
-    /// lenient reader could take for an access token is one.
+    /// The scheme at the start of a field, in any case (RFC 9110 section 11.1) and whatever follows
+    /// it, so that nothing a lenient parser would accept is passed on.
     pub fn of(field: &HeaderValue) -> Option<Self> {
         let bytes = field.as_bytes().trim_ascii_start();
         let word = bytes
@@ -45,7 +45,8 @@ impl Scheme {
 }
 
 impl<'r> Credentials<'r> {
-    /// The access token that `headers` present, if they do. That there are not two such fields was checked before.
+    /// The access token in `headers`. The request parser has rejected repeated `Authorization`
+    /// headers.
     pub fn read(headers: &'r HeaderMap) -> Option<Self> {
         let field = headers.get(header::AUTHORIZATION)?;
         let scheme = Scheme::of(field)?;
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_under_either_scheme_in_any_case() {
+    fn token_is_read_with_either_scheme_in_any_case() {
         for field in [
             "Bearer a.b-_~+/==",
             "bearer a.b-_~+/==",
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_token_and_is_none_is_still_ours() {
+    fn malformed_token_is_recognized_by_its_scheme() {
         for field in [
             &b"Bearer"[..],
             b"Bearer ",
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_the_apps() {
+    fn other_schemes_belong_to_the_app() {
         for field in [
             "Basic eDp5",
             "Bearers x",

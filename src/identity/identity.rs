@@ -1,5 +1,6 @@
-//! Verified claims as header values. A template names claims in braces; a header whose claims are not all
-//! there is not set, and what the client sent under its name is removed all the same.
+//! Identity: verified claims as identity headers. A header template contains claims in braces. If
+//! one of its claims is absent the header is not set, and the client's header of that name is still
+//! removed.
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
@@ -7,19 +8,19 @@ use serde_json::{Map, Value};
 use super::claims::Claims;
 use crate::types::oauth::{ClientId, Subject};
 
-/// Who a request comes from, in the form the backend is told: made once a session, used for every request.
+/// The identity of a caller, created once per session.
 #[derive(Debug)]
 pub struct Identity {
-    /// `sub`; of a client that acts for nobody but itself its name.
+    /// `sub`. For a client on its own behalf, its client ID.
     pub subject: Subject,
-    /// Everything verified about whom.
+    /// The verified claims.
     pub claims: Claims,
-    /// The headers that tell the backend.
+    /// The identity headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Identity {
-    /// The identity that `claims` give, with the headers of `templates`.
+    /// The identity with these claims, and the headers of `templates`.
     pub fn new(subject: Subject, claims: Claims, templates: &[HeaderTemplate]) -> Self {
         let headers = templates
             .iter()
@@ -32,8 +33,8 @@ impl Identity {
         }
     }
 
-    /// The identity of a client that acts for nobody but itself. It has no `sub`, so no header and no rule can take it
-    /// for a person of that name; `client_header` tells which client it is.
+    /// The identity of a client on its own behalf. It has no `sub` claim, so no header or rule can
+    /// take it for a user with that name. `client_header` contains the client ID.
     pub fn of_client(
         client_id: &ClientId,
         mut claims: Map<String, Value>,
@@ -57,7 +58,7 @@ impl Identity {
     }
 }
 
-/// A header made of claims: `X-Forwarded-User: {sub}`.
+/// A header with claims, such as `X-Forwarded-User: {sub}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderTemplate {
     name: HeaderName,
@@ -70,25 +71,25 @@ enum Part {
     Claim(String),
 }
 
-/// Why a text is not a template.
+/// Why a header template is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// The header's name is none.
+    /// The header name is invalid.
     #[error("not a header name")]
     Name,
-    /// A `{` without its `}`, or the other way round.
-    #[error("a brace has no partner; a template is text with claims in braces, as in `{{email}}`")]
+    /// An unmatched `{` or `}`.
+    #[error("unmatched brace; a template is text with claims in braces, as in `{{email}}`")]
     Braces,
     /// `{}`.
-    #[error("the braces name no claim")]
+    #[error("the braces contain no claim")]
     Empty,
-    /// Fixed text that cannot stand in a header.
+    /// The fixed text is not valid in a header.
     #[error("fixed text in a header must be visible ASCII")]
     Text,
 }
 
 impl HeaderTemplate {
-    /// Reads a header's name and template.
+    /// Parses a header name and template.
     ///
     /// # Errors
     /// [`TemplateError`].
@@ -112,12 +113,12 @@ impl HeaderTemplate {
         Ok(Self { name, parts })
     }
 
-    /// The header's name.
+    /// The header name.
     pub const fn name(&self) -> &HeaderName {
         &self.name
     }
 
-    /// The claims that the template names.
+    /// The claims in the template.
     pub fn claims(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Claim(claim) => Some(claim.as_str()),
@@ -150,8 +151,8 @@ fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// The claim's values with commas between them; `None` when there is none. A list of one is still a list: its member
-/// must not look like two.
+/// The values of the claim, separated by commas. `None` if there are none. An array of one is
+/// encoded as an array, so that its member cannot look like two.
 fn joined(claims: &Claims, claim: &str) -> Option<String> {
     let in_list = claims.get(claim).is_some_and(Value::is_array);
     let encoded: Vec<String> = claims
@@ -166,8 +167,8 @@ fn joined(claims: &Claims, claim: &str) -> Option<String> {
     }
 }
 
-/// Percent-encodes (as UTF-8, RFC 3986 section 2.1) what is not visible ASCII, `%` itself, a space at either end,
-/// and a comma within a list, whose values are joined by commas. Everything else stands as it is.
+/// Percent-encodes (as UTF-8, RFC 3986 section 2.1) characters that are not visible ASCII, `%`, a
+/// space at either end, and a comma inside an array, whose values are separated by commas.
 fn encoded(text: &str, in_list: bool) -> String {
     let last = text.len().saturating_sub(1);
     let mut encoded = String::with_capacity(text.len());
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn templates_render_claims() {
+    fn template_renders_claims() {
         assert_eq!(render("{sub}", json!({"sub": "alice"})).unwrap(), "alice");
         assert_eq!(
             render("user:{sub} <{email}>", json!({"sub": 7, "email": "a@b"})).unwrap(),
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_claim_sets_no_header() {
+    fn absent_claim_sets_no_header() {
         for claims in [
             json!({}),
             json!({"email": null}),
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_by_its_own_header_and_never_as_a_person() {
+    fn client_identity_sets_client_header_and_no_user_header() {
         let template = |name, text| HeaderTemplate::parse(name, text).unwrap();
         let templates = [template("X-User", "{sub}"), template("X-Roles", "{roles}")];
         let claims = json!({"sub": "reports", "roles": ["clerk"], "client_id": "alice"});
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_templates_are_told_apart() {
+    fn invalid_templates_have_distinct_errors() {
         let parse = |text| HeaderTemplate::parse("X-Test", text).unwrap_err();
         assert_eq!(parse("{sub"), TemplateError::Braces);
         assert_eq!(parse("sub}"), TemplateError::Braces);

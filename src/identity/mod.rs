@@ -1,4 +1,4 @@
-//! PURE: verified claims, identity headers, credentials, return targets.
+//! Pure: verified claims, identity headers, credentials, return targets and post identifiers.
 
 pub mod claims;
 pub mod credentials;

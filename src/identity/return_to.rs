@@ -6,28 +6,30 @@ use std::fmt;
 use crate::identity::post_id::PostId;
 use crate::types::target::Target;
 
-/// Longest return target that travels in `state` or a login attempt, in bytes; a longer one becomes `/`.
+/// Maximum length in bytes of a return target in `state` or a login attempt. A longer one becomes
+/// `/`.
 pub const MAX_RETURN_TO: usize = 2048;
 
-/// A path and query on the app's own origin. The constructor is the check.
+/// A path and query on the app's own origin. Its constructor validates it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReturnTo(String);
 
 impl ReturnTo {
-    /// The front page.
+    /// The root path.
     pub fn root() -> Self {
         Self("/".to_owned())
     }
 
-    /// Takes `text` if it can only mean a page of this origin: it starts with exactly one `/`, has neither
-    /// backslash nor white space nor control character nor anything outside ASCII, escaped or not in the first
-    /// segment, no dot segment, and is not one of the endpoints under `prefix`, in whatever spelling, except the page
-    /// about a kept form, which changes nothing. A path that would be refused as a request is no place to go back to.
+    /// Accepts `text` if every browser resolves it to a page of this origin. It must start with
+    /// exactly one `/`. It must not contain a backslash, white space, a control character or a
+    /// non-ASCII character, nor start with an encoded one, nor contain a dot segment. It must not
+    /// be an endpoint under `prefix`, in any encoding, except the confirmation page of a preserved
+    /// POST, which changes nothing. A path that the request parser would reject is rejected too.
     pub fn parse(text: &str, prefix: &str) -> Option<Self> {
-        let kept = text
+        let replay_query = text
             .strip_prefix(prefix)
             .and_then(|rest| rest.strip_prefix("/form?"));
-        if let Some(id) = kept.and_then(PostId::in_query) {
+        if let Some(id) = replay_query.and_then(PostId::in_query) {
             return Some(Self::post_replay_page(prefix, &id));
         }
         let path = text.split(['?', '#']).next().unwrap_or_default();
@@ -44,21 +46,21 @@ impl ReturnTo {
                     .is_some_and(|inner| inner.starts_with(escape))
             });
         let short = text.len() <= MAX_RETURN_TO;
-        let foreign = Target::parse(path, None).is_ok_and(|target| {
+        let is_app_page = Target::parse(path, None).is_ok_and(|target| {
             !target
                 .path()
                 .strip_prefix(prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        (short && visible && one_slash && !disguised && foreign).then(|| Self(text.to_owned()))
+        (short && visible && one_slash && !disguised && is_app_page).then(|| Self(text.to_owned()))
     }
 
-    /// Our page about a form that waits to be sent: the one page of our own that a login leads to.
+    /// The confirmation page of a preserved POST: the only endpoint that a login leads to.
     pub fn post_replay_page(prefix: &str, id: &PostId) -> Self {
         Self(id.page(prefix))
     }
 
-    /// The path and query.
+    /// Path and query.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_of_this_origin_are_taken() {
+    fn page_of_this_origin_is_accepted() {
         for good in [
             "/",
             "/shopping-cart",
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_a_browser_could_take_elsewhere_is() {
+    fn target_that_could_leave_the_origin_is_rejected() {
         let bad = [
             "",
             "a",
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn of_our_own_pages_only_that_of_a_kept_form_is() {
+    fn only_the_post_replay_endpoint_is_accepted() {
         let page = "/.doorward/form?id=AbCdEfGhIjKlMnOpQrSt-_";
         assert_eq!(ReturnTo::parse(page, "/.doorward").unwrap().as_str(), page);
         for bad in ["", "&x=1", "#x", "A", "\r"]

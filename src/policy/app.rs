@@ -1,4 +1,4 @@
-//! What the configuration says of one app, as far as deciding about a request goes.
+//! App: the settings of one app that routing and authorization use.
 
 use http::{HeaderValue, Method};
 
@@ -13,71 +13,71 @@ use super::rules::Rules;
 use crate::identity::identity::HeaderTemplate;
 use crate::types::target::PathAmbiguities;
 
-/// One app behind Doorward.
+/// One app.
 #[derive(Clone, Debug)]
 pub struct App {
     /// Its name in the configuration.
     pub name: AppName,
-    /// Where people reach it: the source of every absolute URL that we make.
+    /// Its origin, which every absolute URL is based on.
     pub origin: Origin,
-    /// Other origins that lead to it; navigations there are sent to `origin`.
+    /// Other origins of the app. Navigations are redirected to `origin`.
     pub aliases: Vec<Origin>,
-    /// The path of our own endpoints, such as `/.doorward`: no slash at its end.
+    /// Path prefix of Doorward's endpoints, such as `/.doorward`, without a trailing slash.
     pub prefix: String,
-    /// Who may do what.
+    /// Its access rules.
     pub rules: Rules,
-    /// Paths whose requests are no activity.
+    /// Paths whose requests do not reset the idle timeout.
     pub background_paths: BackgroundPaths,
-    /// Spellings of paths that this app needs.
+    /// Path ambiguities that the app needs.
     pub allowed_ambiguities: PathAmbiguities,
-    /// The identity headers that its backend gets.
+    /// The identity headers for its backend.
     pub headers: Vec<HeaderTemplate>,
-    /// What our cookies are called here.
+    /// The names of its cookies.
     pub cookies: CookieNames,
-    /// How long its sessions last.
+    /// The lifetimes of its sessions.
     pub limits: Limits,
-    /// Which of our endpoints it has besides those that every app has.
-    pub offers: OptionalEndpoints,
-    /// What ends the backend's own session with a browser.
+    /// The optional endpoints that it has.
+    pub optional_endpoints: OptionalEndpoints,
+    /// How the app's own session is ended.
     pub app_logout: AppLogoutPolicy,
-    /// Longest form that is kept while its sender logs in, in bytes; 0: none is.
-    pub max_kept_form: usize,
-    /// Web origins besides its own whose pages may open WebSockets.
+    /// Maximum size of a POST that is preserved during a login, in bytes. 0 disables it.
+    pub max_preserved_post: usize,
+    /// Web origins other than its own whose pages may open WebSockets.
     pub websocket_origins: Vec<String>,
-    /// What native apps may do; none: there are none.
+    /// Native clients. `None` disables their endpoints.
     pub native: Option<Native>,
-    /// How programs with access tokens are treated; without this `Authorization` is the app's own business.
+    /// Access tokens of issuers. `None`: `Authorization` is passed to the app unread.
     pub bearer: Option<BearerPolicy>,
 }
 
-/// How programs with access tokens are treated.
+/// How access tokens of issuers are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BearerPolicy {
-    /// Tells the backend which client asks where no person is behind it.
+    /// Header that names the client of a token without a user.
     pub client_header: HeaderTemplate,
-    /// Whether only tokens count that are bound to a key (RFC 9449).
+    /// Whether only tokens with a bound key are accepted (RFC 9449).
     pub dpop_required: bool,
 }
 
-/// Endpoints that are there for some apps only.
+/// Endpoints that only some apps have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OptionalEndpoints {
-    /// Where FusionAuth tells what has happened.
+    /// Receives webhook events from FusionAuth.
     pub fusionauth_webhooks: bool,
-    /// Where the provider's own pages end sessions, in a frame.
+    /// Receives front-channel logout requests from the provider.
     pub frontchannel_logout: bool,
 }
 
-/// What ends the backend's own session with a browser, when a person logs out or another one logs in.
+/// How the app's own session is ended when a user logs out or another user logs in.
 #[derive(Clone, Debug, Default)]
 pub struct AppLogoutPolicy {
-    /// The lines that take the backend's own cookies from the browser.
+    /// `Set-Cookie` headers that clear the app's cookies.
     pub cookies: Vec<HeaderValue>,
-    /// Where the backend itself is told.
+    /// The app's logout request.
     pub logout: Option<AppLogout>,
 }
 
-/// The backend's own logout.
+/// The app's logout request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppLogout {
     /// `GET` or `POST`.
@@ -87,24 +87,24 @@ pub struct AppLogout {
 }
 
 impl AppLogoutPolicy {
-    /// Whether there is nothing to end, and so nothing to remember a person for.
-    pub const fn is_nothing(&self) -> bool {
+    /// Whether the policy does nothing. Then the last user need not be remembered.
+    pub const fn is_empty(&self) -> bool {
         self.cookies.is_empty() && self.logout.is_none()
     }
 }
 
 impl App {
-    /// The URL of one of our endpoints, `endpoint` being `callback` for example.
+    /// The URL of an endpoint, such as `callback`.
     pub fn endpoint_url(&self, endpoint: &str) -> String {
         format!("{}{}/{endpoint}", self.origin, self.prefix)
     }
 
-    /// The path of one of our endpoints.
+    /// The path of an endpoint.
     pub fn endpoint_path(&self, endpoint: &str) -> String {
         format!("{}/{endpoint}", self.prefix)
     }
 
-    /// Every claim that a rule or header of this app asks about, each once: what is worth keeping of an ID token.
+    /// Every claim that a rule or header uses, once. Only these are kept from an ID token.
     pub fn claims_in_use(&self) -> Vec<&str> {
         let mut claims: Vec<&str> = self
             .rules

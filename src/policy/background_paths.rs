@@ -1,9 +1,10 @@
-//! Paths that pages ask for by themselves, such as for new messages: who asks them need not be there.
+//! Background paths: requests that pages send on their own, such as polling. They do not reset the
+//! idle timeout.
 
-use super::rules::PathPattern;
+use super::path_pattern::PathPattern;
 use crate::types::target::{PathAmbiguities, Target};
 
-/// The polling paths of one app.
+/// The background paths of one app.
 #[derive(Clone, Debug, Default)]
 pub struct BackgroundPaths {
     patterns: Vec<PathPattern>,
@@ -11,7 +12,7 @@ pub struct BackgroundPaths {
 }
 
 impl BackgroundPaths {
-    /// Paths that match one of `patterns`, in any case with `case_insensitive`.
+    /// Paths that match one of `patterns`.
     pub const fn new(patterns: Vec<PathPattern>, case_insensitive: bool) -> Self {
         Self {
             patterns,
@@ -19,7 +20,8 @@ impl BackgroundPaths {
         }
     }
 
-    /// Whether `target` is one of them. One with oddities is none: the backend may read it as any path.
+    /// Whether `target` is a background path. One with an ambiguity is not, because the backend may
+    /// read it as any path.
     pub fn contains(&self, target: &Target) -> bool {
         let matches = |pattern: &PathPattern| pattern.matches(target.path(), self.case_insensitive);
         !self.patterns.is_empty()
@@ -33,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn polling_paths_are_patterns_and_odd_spellings_match_none() {
+    fn patterns_match_but_ambiguous_paths_do_not() {
         let patterns = vec![
             PathPattern::parse("/api/news/**").unwrap(),
             PathPattern::parse("/Ping").unwrap(),

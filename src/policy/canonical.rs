@@ -1,14 +1,13 @@
-//! Every protocol in one form. An HTTP/2 request says some things in other words than HTTP/1.1 does (RFC 9113 section
-//! 8.3), or in several pieces; before anything is read from it, it is brought to the form that an HTTP/1.1 request
-//! has, so that all that follows knows one form only. What has no such form is refused.
+//! Canonical form: brings an HTTP/2 request into the form of an HTTP/1.1 request (RFC 9113 section
+//! 8.3), so that later stages handle one form only. Requests that have no such form are rejected.
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Uri, Version};
 
-use super::request_info::{InvalidRequest, served_method};
+use super::request_info::{InvalidRequest, check_method};
 
-/// Fields that speak of an HTTP/1.1 connection: a request with one is malformed (RFC 9113 section 8.2.2).
+/// Connection-specific headers. A request with one is malformed (RFC 9113 section 8.2.2).
 const OF_THE_CONNECTION: [&str; 5] = [
     "connection",
     "transfer-encoding",
@@ -17,15 +16,17 @@ const OF_THE_CONNECTION: [&str; 5] = [
     "proxy-connection",
 ];
 
-/// Brings a request to the one form; one that came over HTTP/1 has it already. `secure`: it came over TLS.
+/// Brings a request into canonical form. An HTTP/1 request already has it. `secure`: it arrived
+/// over TLS.
 ///
 /// # Errors
-/// [`InvalidRequest`]: no or several hosts, a user name in the host, another scheme than it came over, unequal lengths.
+/// [`InvalidRequest`]: no host or several, a user name in the host, a scheme that does not match
+/// the connection, or different lengths.
 pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> {
     if parts.version != Version::HTTP_2 {
         return Ok(());
     }
-    served_method(&parts.method)?;
+    check_method(&parts.method)?;
     trim(&mut parts.headers);
     let te_is_more = parts
         .headers
@@ -40,12 +41,13 @@ pub fn canonical(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> 
         return Err(InvalidRequest::ConnectionField);
     }
     host_of_authority(parts, secure)?;
-    one_length(&mut parts.headers)?;
+    unify_length(&mut parts.headers)?;
     join_cookies(&mut parts.headers);
     Ok(())
 }
 
-/// White space around a value is no part of it (RFC 9110 section 5.5); HTTP/2 brings it along.
+/// Removes white space around values, which is not part of them (RFC 9110 section 5.5). HTTP/2 does
+/// not remove it.
 fn trim(headers: &mut HeaderMap) {
     for value in headers.values_mut() {
         let bare = value.as_bytes().trim_ascii();
@@ -57,9 +59,11 @@ fn trim(headers: &mut HeaderMap) {
     }
 }
 
-/// `:authority` becomes `Host`, and the target a path. A `Host` beside it may say the same only.
+/// Turns `:authority` into `Host`, and the target into a path. A `Host` header must equal
+/// `:authority`.
 fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), InvalidRequest> {
-    // Something before us may have ended the TLS of an `https` request, but over TLS nothing is `http`.
+    // A proxy may have terminated the TLS of an `https` request, but no `http` request arrives over
+    // TLS.
     if !matches!(
         (parts.uri.scheme_str(), secure),
         (Some("https"), _) | (Some("http"), false)
@@ -87,8 +91,8 @@ fn host_of_authority(parts: &mut Parts, secure: bool) -> Result<(), InvalidReque
     Ok(())
 }
 
-/// One `Content-Length` without leading zeros, signs or repetition (RFC 9110 section 8.6).
-fn one_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
+/// Leaves one `Content-Length`, without leading zeros, signs or repetition (RFC 9110 section 8.6).
+fn unify_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter().map(|value| {
         let digits = value
             .to_str()
@@ -111,7 +115,8 @@ fn one_length(headers: &mut HeaderMap) -> Result<(), InvalidRequest> {
     Ok(())
 }
 
-/// Browsers send each cookie as a field of its own, for the compression's sake (RFC 9113 section 8.2.3).
+/// Joins `Cookie` fields: browsers send one for each cookie, which improves compression (RFC 9113
+/// section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(COOKIE).iter();
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
@@ -155,7 +160,7 @@ mod tests {
     const HERE: &str = "https://a.example/x?y";
 
     #[test]
-    fn the_authority_is_the_host_and_the_target_a_path() {
+    fn authority_becomes_host_and_target_a_path() {
         let parts = read(HERE, &[], true).unwrap();
         assert!(parts.uri == "/x?y" && parts.headers[HOST] == "a.example");
         assert_eq!(field(HERE, &[("host", "A.example")], "host"), ["a.example"]);
@@ -180,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_is_the_one_it_came_over_or_what_a_proxy_before_us_ended() {
+    fn scheme_matches_connection_or_terminated_tls() {
         assert!(read("http://a.example/", &[], false).is_ok());
         assert!(read("https://a.example/", &[], false).is_ok());
         assert_eq!(
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn crumbs_are_one_cookie_field_in_their_order() {
+    fn cookie_fields_are_joined_in_order() {
         let crumbs = [
             ("cookie", "a=b"),
             ("x-a", "1"),
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_length_in_one_spelling() {
+    fn equal_lengths_become_one_and_others_fail() {
         assert_eq!(
             field(
                 HERE,
@@ -233,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_of_a_connection_is_refused() {
+    fn connection_specific_header_is_rejected() {
         for (name, value) in [
             ("connection", "close"),
             ("connection", "x-forwarded-user"),
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_values_is_gone() {
+    fn white_space_around_values_is_removed() {
         assert_eq!(field(HERE, &[("x-a", " \tb c\t ")], "x-a"), ["b c"]);
     }
 

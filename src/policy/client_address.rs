@@ -1,19 +1,20 @@
-//! Who the client is: the peer, or the rightmost address that no trusted proxy vouches for. Never the leftmost.
+//! Client address: the peer, or the rightmost address that no trusted proxy added. Never the
+//! leftmost.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, header};
 use ipnet::IpNet;
 
-/// Proxies that are believed about the address of their client. None by default: nobody is.
+/// Peers whose forwarding header is trusted. None by default.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
-    said_in: ForwardedHeader,
+    header: ForwardedHeader,
 }
 
-/// The one field in which they say it. Never both: a proxy that adds to the one passes on what a client wrote into the
-/// other.
+/// The forwarding header that is read. Never both: a proxy that sets one of them passes on the
+/// other as the client sent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`.
@@ -24,18 +25,18 @@ pub enum ForwardedHeader {
 }
 
 impl TrustedProxies {
-    /// Trusts these networks, and what they say in `X-Forwarded-For`.
+    /// Trusts these networks and reads `X-Forwarded-For`.
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self {
             networks,
-            said_in: ForwardedHeader::default(),
+            header: ForwardedHeader::default(),
         }
     }
 
-    /// The same, believed in this field.
+    /// Reads this header instead.
     #[must_use]
-    pub fn reading(self, said_in: ForwardedHeader) -> Self {
-        Self { said_in, ..self }
+    pub fn reading(self, header: ForwardedHeader) -> Self {
+        Self { header, ..self }
     }
 
     fn contain(&self, address: IpAddr) -> bool {
@@ -46,18 +47,19 @@ impl TrustedProxies {
     }
 }
 
-/// Where a request came from.
+/// The source of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
-    /// The client; `None` on a Unix socket whose other side vouches for nobody.
+    /// The client. `None` on a Unix socket, unless a trusted proxy names it.
     pub client: Option<IpAddr>,
-    /// The `X-Forwarded-For` that the backend gets: what trusted proxies vouched for, then the peer.
+    /// `X-Forwarded-For` for the backend: the addresses from trusted proxies, then the peer.
     pub forwarded_for: String,
 }
 
 impl ClientAddress {
-    /// The address by the peer's own (IPv4 within IPv6 counts as IPv4) and, if it is trusted, by what it says.
-    /// A part that cannot be read ends the walk: what stands left of it is nobody's word.
+    /// The client address by the `peer` (IPv4-mapped IPv6 counts as IPv4) and, if it is trusted, by
+    /// its forwarding header. An unreadable element ends the search, because everything to its left
+    /// is unverified.
     pub fn read(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
         let Some(peer) = peer.map(|peer| peer.to_canonical()) else {
             return Self {
@@ -73,11 +75,11 @@ impl ClientAddress {
         }
         let mut chain = vec![peer];
         let mut client = peer;
-        let said = match trusted.said_in {
-            ForwardedHeader::XForwardedFor => said_from_the_right(headers),
+        let addresses = match trusted.header {
+            ForwardedHeader::XForwardedFor => addresses_from_the_right(headers),
             ForwardedHeader::Forwarded => forwarded_from_the_right(headers),
         };
-        for address in said {
+        for address in addresses {
             let (Some(address), true) = (address, trusted.contain(client)) else {
                 break;
             };
@@ -97,7 +99,7 @@ impl ClientAddress {
     }
 }
 
-fn said_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+fn addresses_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let fields: Vec<&str> = headers
         .get_all("x-forwarded-for")
         .iter()
@@ -111,11 +113,11 @@ fn said_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
         .collect()
 }
 
-/// The `for` of every element of `Forwarded`. One that is hidden, unknown or unreadable is `None`, and so is all of a
-/// field whose quotes do not end: nobody can tell where its elements do.
+/// The `for` parameter of every element of `Forwarded`. An obfuscated, unknown or unreadable one is
+/// `None`, and so is a whole field with an unterminated quote, whose elements cannot be delimited.
 fn forwarded_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let fields = headers.get_all(header::FORWARDED).iter();
-    let said = fields.flat_map(|value| {
+    let addresses = fields.flat_map(|value| {
         match value
             .to_str()
             .ok()
@@ -125,9 +127,9 @@ fn forwarded_from_the_right(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
             None => vec![None],
         }
     });
-    let mut said: Vec<_> = said.collect();
-    said.reverse();
-    said
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.reverse();
+    addresses
 }
 
 fn forwarded_for(element: &str) -> Option<IpAddr> {
@@ -145,7 +147,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
         Some(quoted) => quoted.strip_suffix('"')?,
         None => node,
     };
-    // Whatever is escaped in there is no address.
+    // An escaped character is part of no address.
     if let Some(bracketed) = node.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']')?;
         return is_port_or_none(port)
@@ -169,7 +171,7 @@ fn is_port_or_none(text: &str) -> bool {
         })
 }
 
-/// Splits where `separator` is not within quotes; `None` if a quote does not end.
+/// Splits at each `separator` outside quotes. `None` if a quote is unterminated.
 fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(|letter| {
@@ -190,9 +192,9 @@ fn outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
 mod tests {
     use super::*;
 
-    fn read(peer: &str, said: &[&str], trusted: &[&str]) -> (String, String) {
+    fn read(peer: &str, values: &[&str], trusted: &[&str]) -> (String, String) {
         let mut headers = HeaderMap::new();
-        for field in said {
+        for field in values {
             headers.append("x-forwarded-for", field.parse().unwrap());
         }
         let trusted = TrustedProxies::new(trusted.iter().map(|net| net.parse().unwrap()).collect());
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_by_default() {
+    fn header_is_ignored_by_default() {
         assert_eq!(
             read("192.0.2.1", &["198.51.100.7"], &[]),
             ("192.0.2.1".into(), "192.0.2.1".into())
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rightmost_untrusted_hop_is_the_client() {
+    fn client_is_the_rightmost_untrusted_hop() {
         let (client, chain) = read(
             "10.0.0.2",
             &["6.6.6.6, 198.51.100.7", "10.0.0.9"],
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_ends_the_walk() {
+    fn unreadable_element_ends_the_search() {
         let (client, chain) = read("10.0.0.2", &["198.51.100.7, junk"], &["10.0.0.0/8"]);
         assert_eq!((client.as_str(), chain.as_str()), ("10.0.0.2", "10.0.0.2"));
     }
@@ -231,11 +233,11 @@ mod tests {
         assert_eq!(client, "198.51.100.7");
     }
 
-    fn forwarded(said: &[&str]) -> (String, String) {
+    fn forwarded(values: &[&str]) -> (String, String) {
         let mut headers = HeaderMap::new();
-        // What the other field says does not count.
+        // The other header is ignored.
         headers.append("x-forwarded-for", "6.6.6.6".parse().unwrap());
-        for field in said {
+        for field in values {
             headers.append("forwarded", field.parse().unwrap());
         }
         let trusted = TrustedProxies::new(vec![
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_read_from_the_right_too() {
+    fn forwarded_header_is_read_from_the_right() {
         let (client, chain) = forwarded(&[
             "for=6.6.6.6, For=\"198.51.100.7:4711\";proto=https",
             "by=x;for=10.0.0.9",
@@ -268,8 +270,8 @@ mod tests {
     }
 
     #[test]
-    fn what_forwarded_hides_or_garbles_ends_the_walk() {
-        for said in [
+    fn obfuscated_or_malformed_element_ends_the_search() {
+        for value in [
             "",
             "for=unknown",
             "for=_hidden",
@@ -285,9 +287,9 @@ mod tests {
             "for=198.51.100.7, junk",
         ] {
             assert_eq!(
-                forwarded(&[said]),
+                forwarded(&[value]),
                 ("10.0.0.2".into(), "10.0.0.2".into()),
-                "{said}"
+                "{value}"
             );
         }
         assert_eq!(

@@ -1,5 +1,5 @@
-//! Browser or program? Who asks decides in which form a refusal comes: a login is only ever started for
-//! somebody who can follow it.
+//! Client kinds, which determine the format of an error response. A login starts only for a client
+//! that can follow it.
 
 use http::{HeaderMap, HeaderName, Method, header};
 
@@ -9,26 +9,27 @@ static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 pub(super) static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
-/// What sent the request, as far as it can be told.
+/// The kind of client that sent a request, as far as headers show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientKind {
-    /// A browser that opens a page in a tab, with `GET`: it can be sent to log in.
+    /// A browser that opens a page in a tab with `GET`. It can follow a login.
     Navigation,
-    /// A browser that sent a form from a tab: a login would lose what was in it.
+    /// A browser that submits a form in a tab. A login would lose the form.
     FormSubmission,
-    /// A browser that opens a page within another page: providers refuse to be framed.
+    /// A browser that opens a page inside a frame. Providers refuse to be framed.
     EmbeddedFrame,
-    /// A script, an app, a prefetch, an event stream or a socket: it gets a problem document.
+    /// A script, an app, a prefetch, an event stream or a WebSocket. It gets a problem document.
     NonBrowser,
-    /// A gRPC client: it looks for a status in trailers, and for nothing else.
+    /// A gRPC client. It reads only a status in trailers.
     Grpc,
 }
 
 impl ClientKind {
-    /// Reads the kind of content first, then the fetch metadata (W3C Fetch Metadata), then `Accept`, then
-    /// `X-Requested-With`.
+    /// Determines the kind by content type, then fetch metadata (W3C Fetch Metadata), then
+    /// `Accept`, then `X-Requested-With`.
     pub fn read(method: &Method, headers: &HeaderMap) -> Self {
-        // Nothing else is asked so: a refusal that has status 200 must not come of a field that anybody can send along.
+        // Only for `POST`: a gRPC error has status 200, and a header that anyone can send must not
+        // turn other errors into that.
         if *method == Method::POST && is_grpc(headers) {
             return Self::Grpc;
         }
@@ -57,7 +58,7 @@ impl ClientKind {
         }
     }
 
-    /// Whether an answer is read by a person.
+    /// Whether a user reads the response.
     pub const fn reads_pages(self) -> bool {
         match self {
             Self::Navigation | Self::FormSubmission | Self::EmbeddedFrame => true,
@@ -65,7 +66,7 @@ impl ClientKind {
         }
     }
 
-    /// The same, known to be a program.
+    /// The kind of the same client if it is known to be no browser.
     #[must_use]
     pub const fn as_non_browser(self) -> Self {
         match self {
@@ -77,13 +78,13 @@ impl ClientKind {
     }
 }
 
-/// The first field of this name, if it is text.
+/// The first field of this name, if it is visible ASCII.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// `application/grpc`, alone or with the name of an encoding. gRPC-Web is something else: what a page's script sends, and
-/// that reads problem documents as any script does.
+/// `application/grpc`, also with an encoding. gRPC-Web is sent by scripts of pages, which read
+/// problem documents.
 fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &str = "application/grpc";
     let Some(kind) = text(headers, &header::CONTENT_TYPE) else {
@@ -110,23 +111,24 @@ fn accepts_html(headers: &HeaderMap) -> bool {
         })
 }
 
-/// Whether a state-changing request comes from our own origin: `Origin` names it, or, where that is absent,
-/// the browser says `Sec-Fetch-Site: same-origin`. What proves neither is cross-site.
+/// Whether a state-changing request comes from the app's own origin: by `Origin` or, without that,
+/// by `Sec-Fetch-Site: same-origin`. Anything else is cross-site.
 pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let site = text(headers, &SEC_FETCH_SITE);
     match (origins.next(), origins.next()) {
         (Some(_), Some(_)) => false,
-        (Some(said), None) => {
-            said.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin")
+        (Some(sent), None) => {
+            sent.as_bytes() == origin.as_bytes() && site.is_none_or(|site| site == "same-origin")
         }
         (None, _) => site == Some("same-origin"),
     }
 }
 
-/// Whether a page of another origin than our own and the `listed` opens a WebSocket. Browsers let any page do so, send
-/// cookies along, and let it read what comes; all they do about it is to name the page's origin (RFC 6455 section 10.2).
-pub fn is_cross_origin_websocket(headers: &HeaderMap, own: &str, listed: &[String]) -> bool {
+/// Whether a page of an origin other than `own` and the `allowed` opens a WebSocket. Browsers let
+/// any page do so, send cookies with it and let the page read the messages. Their only protection
+/// is to send `Origin` (RFC 6455 section 10.2).
+pub fn is_cross_origin_websocket(headers: &HeaderMap, own: &str, allowed: &[String]) -> bool {
     let upgrades = headers
         .get_all(header::UPGRADE)
         .iter()
@@ -138,14 +140,14 @@ pub fn is_cross_origin_websocket(headers: &HeaderMap, own: &str, listed: &[Strin
     is_socket
         && match (origins.next(), origins.next()) {
             (None, _) => false,
-            (Some(said), None) => !std::iter::once(own)
-                .chain(listed.iter().map(String::as_str))
-                .any(|one| one.as_bytes() == said.as_bytes()),
+            (Some(origin), None) => !std::iter::once(own)
+                .chain(allowed.iter().map(String::as_str))
+                .any(|allowed| allowed.as_bytes() == origin.as_bytes()),
             (Some(_), Some(_)) => true,
         }
 }
 
-/// Whether the browser says that a page of our own site asks; what does not say so is cross-site.
+/// Whether the browser confirms that a page of the same site sent the request.
 pub fn is_same_site(headers: &HeaderMap) -> bool {
     matches!(
         text(headers, &SEC_FETCH_SITE),
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_tab_with_get_is_a_navigation() {
+    fn only_get_in_a_tab_is_a_navigation() {
         use ClientKind::*;
         let html = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
         let cases = [
@@ -238,11 +240,9 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_a_strangers_if_it_says_so() {
-        let (own, listed) = (
-            "https://store.example.com",
-            ["https://chat.example.com".to_owned()],
-        );
+    fn websocket_of_unlisted_origin_is_cross_origin() {
+        let own = "https://store.example.com";
+        let allowed = ["https://chat.example.com".to_owned()];
         let socket = ("upgrade", "h2c, WebSocket");
         for (lines, expected) in [
             (vec![socket, ("origin", own)], false),
@@ -259,18 +259,18 @@ mod tests {
             (vec![socket, ("origin", "")], true),
         ] {
             assert_eq!(
-                is_cross_origin_websocket(&headers(&lines), own, &listed),
+                is_cross_origin_websocket(&headers(&lines), own, &allowed),
                 expected,
                 "{lines:?}"
             );
         }
         let mut two = headers(&[socket, ("origin", own)]);
         two.append("origin", own.parse().unwrap());
-        assert!(is_cross_origin_websocket(&two, own, &listed));
+        assert!(is_cross_origin_websocket(&two, own, &allowed));
     }
 
     #[test]
-    fn a_grpc_client_is_known_by_what_it_sends() {
+    fn grpc_is_recognized_by_method_and_content_type() {
         let html = ("accept", "text/html");
         for kind in [
             "application/grpc",
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(
             client_kind,
             ClientKind::Navigation,
-            "a refusal of it is no 200"
+            "its error response must not have status 200"
         );
         for kind in [
             "application/grpc-web+proto",
@@ -305,17 +305,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_ours_only_if_it_says_so_and_nothing_contradicts() {
-        let ours = "https://store.example.com";
+    fn same_origin_needs_a_header_and_no_contradiction() {
+        let own = "https://store.example.com";
         let cases = [
-            (vec![("origin", ours)], true),
+            (vec![("origin", own)], true),
             (
-                vec![("origin", ours), ("sec-fetch-site", "same-origin")],
+                vec![("origin", own), ("sec-fetch-site", "same-origin")],
                 true,
             ),
             (vec![("sec-fetch-site", "same-origin")], true),
             (
-                vec![("origin", ours), ("sec-fetch-site", "cross-site")],
+                vec![("origin", own), ("sec-fetch-site", "cross-site")],
                 false,
             ),
             (vec![("origin", "null")], false),
@@ -326,14 +326,10 @@ mod tests {
             (vec![], false),
         ];
         for (lines, expected) in cases {
-            assert_eq!(
-                is_same_origin(&headers(&lines), ours),
-                expected,
-                "{lines:?}"
-            );
+            assert_eq!(is_same_origin(&headers(&lines), own), expected, "{lines:?}");
         }
-        let mut twice = headers(&[("origin", ours)]);
+        let mut twice = headers(&[("origin", own)]);
         twice.append("origin", "https://evil.example".parse().unwrap());
-        assert!(!is_same_origin(&twice, ours));
+        assert!(!is_same_origin(&twice, own));
     }
 }

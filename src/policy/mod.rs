@@ -1,4 +1,4 @@
-//! PURE: requests and access policy. No sockets, no files, no clock, no log.
+//! Pure: parsed requests, routing and access policy. No I/O, no clock, no logging.
 
 pub mod app;
 pub mod background_paths;
@@ -8,6 +8,7 @@ pub mod client_kind;
 pub mod decide;
 pub mod native;
 pub mod native_request;
+pub mod path_pattern;
 pub mod post_replay;
 pub mod request_info;
 pub mod route;

@@ -1,4 +1,4 @@
-//! What native apps may do at one app, and who may call the endpoints that are for them.
+//! Native clients of one app: settings, endpoints, credentials, and the origins that may call.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -8,56 +8,56 @@ use crate::identity::credentials::{Credentials, Scheme};
 use crate::session::native::is_ours;
 use crate::types::oauth::ClientId;
 
-/// `[apps.NAME.native]` of an app that takes passwords.
+/// `[apps.NAME.native]`: settings of an app with native clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Native {
-    /// What clients call themselves, where they do.
+    /// The `client_id` that native clients send.
     pub client_id: ClientId,
-    /// What they hold.
+    /// The tokens that native clients get.
     pub tokens: Tokens,
-    /// Whether a refresh token beside a request refreshes it.
+    /// Whether a refresh token in a request header refreshes the session.
     pub inline_refresh: bool,
-    /// Web origins besides the app's own that may call.
+    /// Web origins other than the app's own that may call.
     pub cors_origins: Vec<String>,
-    /// How often passwords may be tried.
+    /// Limits on password logins.
     pub throttle: Throttle,
 }
 
-/// What native apps hold.
+/// The kind of tokens that native clients get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokens {
-    /// Tokens of ours, which are worth nothing anywhere else.
+    /// Tokens that Doorward encrypts. Only Doorward accepts them.
     Sealed,
-    /// The provider's own.
+    /// The provider's tokens.
     Plain,
 }
 
-/// The buckets of password logins at one app.
+/// Limits on the password logins of one app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Throttle {
-    /// Failures for one account, or from one device that is known for it.
+    /// Failures for one account, or for one account from a known device.
     pub account: BackoffLimit,
     /// Failures from one address.
     pub address: BackoffLimit,
-    /// Logins in all, whoever succeeds.
+    /// All logins, successful or not.
     pub all: RateLimit,
 }
 
-/// The endpoints for native apps.
+/// Endpoints for native clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NativeCall {
-    /// `token`: as RFC 6749 section 3.2 has it, in forms.
+    /// `token`: the token endpoint (RFC 6749 section 3.2), form-encoded.
     Token,
-    /// `native/login`: a login, in JSON.
+    /// `native/login`: JSON.
     Login,
-    /// `native/refresh`: a refresh, in JSON.
+    /// `native/refresh`: JSON.
     Refresh,
-    /// `native/logout`: a logout, in JSON.
+    /// `native/logout`: JSON.
     Logout,
 }
 
 impl NativeCall {
-    /// The stable word for logs and metrics.
+    /// The stable code for logs and metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -68,29 +68,30 @@ impl NativeCall {
     }
 }
 
-/// Asks for a refresh in the same request; never forwarded.
+/// Header with a refresh token, for a refresh in the same request. It is never forwarded.
 pub const REFRESH_TOKEN: &str = "doorward-refresh-token";
 
-/// A token of ours beside a request.
+/// An access token that Doorward issued, as a request presents it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NativeCredentials<'h> {
-    /// How it is presented.
+    /// The authentication scheme.
     pub scheme: Scheme,
     /// The access token.
     pub access_token: &'h str,
-    /// The refresh token, if one came along.
+    /// The refresh token from [`REFRESH_TOKEN`].
     pub refresh_token: Option<&'h str>,
 }
 
 impl<'h> NativeCredentials<'h> {
-    /// Reads `Authorization` (RFC 6750 section 2.1); `None` if there is no token of ours.
+    /// Reads `Authorization` (RFC 6750 section 2.1). `None` if it has no token that Doorward
+    /// issued.
     pub fn read(headers: &'h HeaderMap) -> Option<Self> {
         let Credentials { scheme, token } = Credentials::read(headers)?;
         let access_token = token.filter(|token| is_ours(token))?;
         let mut refresh_tokens = headers.get_all(REFRESH_TOKEN).iter();
         let refresh_token = match (refresh_tokens.next(), refresh_tokens.next()) {
             (Some(one), None) => one.to_str().ok(),
-            // Which of several is meant cannot be told.
+            // With several, the intended one is unknown.
             (None, _) | (Some(_), Some(_)) => None,
         };
         Some(Self {
@@ -101,7 +102,8 @@ impl<'h> NativeCredentials<'h> {
     }
 }
 
-/// Whether `field` carries a token of ours, whatever it is worth, or what a lenient reader could take for one.
+/// Whether `field` contains a token that Doorward issued, valid or not, even if only a lenient
+/// parser would find it.
 pub fn holds_doorward_token(field: &HeaderValue) -> bool {
     let token = field
         .as_bytes()
@@ -112,21 +114,21 @@ pub fn holds_doorward_token(field: &HeaderValue) -> bool {
             .any(|word| std::str::from_utf8(word).is_ok_and(is_ours))
 }
 
-/// From where a native endpoint is called.
+/// The origin of a request to a native endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOrigin {
-    /// No web page: browsers name the origin of every `POST`.
+    /// Not a web page: browsers send `Origin` with every `POST`.
     NonBrowser,
-    /// A page of the app itself.
+    /// A page of the app.
     SameOrigin,
-    /// A page of a listed origin.
+    /// A page of an allowed origin.
     Allowed(String),
-    /// Any other page.
+    /// A page of another origin.
     CrossOrigin,
 }
 
 impl Native {
-    /// From where `headers` come; `own` is the app's origin.
+    /// The origin of the request with these `headers`. `own` is the app's origin.
     pub fn request_origin(&self, headers: &HeaderMap, own: &str) -> RequestOrigin {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let site = text(headers, &SEC_FETCH_SITE);
@@ -135,20 +137,20 @@ impl Native {
                 RequestOrigin::NonBrowser
             }
             (None, _) | (_, Some(_)) => RequestOrigin::CrossOrigin,
-            (Some(said), None) if said.as_bytes() == own.as_bytes() => {
+            (Some(origin), None) if origin.as_bytes() == own.as_bytes() => {
                 if site.is_none_or(|site| site == "same-origin") {
                     RequestOrigin::SameOrigin
                 } else {
                     RequestOrigin::CrossOrigin
                 }
             }
-            (Some(said), None) => {
-                let listed = self
+            (Some(origin), None) => {
+                let allowed = self
                     .cors_origins
                     .iter()
-                    .find(|listed| listed.as_bytes() == said.as_bytes());
-                listed.map_or(RequestOrigin::CrossOrigin, |listed| {
-                    RequestOrigin::Allowed(listed.clone())
+                    .find(|allowed| allowed.as_bytes() == origin.as_bytes());
+                allowed.map_or(RequestOrigin::CrossOrigin, |allowed| {
+                    RequestOrigin::Allowed(allowed.clone())
                 })
             }
         }
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_call_only_from_the_app_itself_or_a_listed_origin() {
+    fn request_origin_allows_own_and_listed_pages_only() {
         let failures = BackoffLimit {
             free: 1,
             max_backoff: Duration::from_secs(60),
@@ -179,17 +181,17 @@ mod tests {
             },
         };
         let own = "https://store.example.com";
-        let listed = RequestOrigin::Allowed("capacitor://localhost".to_owned());
+        let allowed = RequestOrigin::Allowed("capacitor://localhost".to_owned());
         let cases = [
             (vec![], RequestOrigin::NonBrowser),
             (vec![("origin", own)], RequestOrigin::SameOrigin),
-            (vec![("origin", "capacitor://localhost")], listed.clone()),
+            (vec![("origin", "capacitor://localhost")], allowed.clone()),
             (
                 vec![
                     ("origin", "capacitor://localhost"),
                     ("sec-fetch-site", "cross-site"),
                 ],
-                listed,
+                allowed,
             ),
             (
                 vec![("origin", "Capacitor://localhost")],
@@ -218,12 +220,12 @@ mod tests {
                 RequestOrigin::CrossOrigin,
             ),
         ];
-        for (lines, expected) in cases {
+        for (fields, expected) in cases {
             let mut headers = HeaderMap::new();
-            for (name, value) in &lines {
+            for (name, value) in &fields {
                 headers.append(*name, value.parse().unwrap());
             }
-            assert_eq!(native.request_origin(&headers, own), expected, "{lines:?}");
+            assert_eq!(native.request_origin(&headers, own), expected, "{fields:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Forms that meet no session: which of them may be kept until the person has logged in, and by what they are called
-//! for then. Only what this very site had sent is kept: sending it later is as good as sending it now.
+//! POST preservation: which forms without a session may be preserved during a login. Only a form
+//! from the app's own pages is, because replaying it later then equals submitting it now.
 
 use http::{HeaderMap, Method, header};
 
@@ -8,32 +8,32 @@ use super::client_kind::is_same_origin;
 use super::request_info::RequestInfo;
 use crate::identity::post_id::REPLAY_BODY_LEN;
 
-/// Longest address that a form is kept for, in bytes: it becomes a link on our page.
+/// Maximum length of the target in bytes: it becomes a link on the confirmation page.
 const MAX_TARGET: usize = 4096;
 
-/// Why a form is not kept.
+/// Why a POST is not preserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreservePostError {
-    /// This app's forms are not.
+    /// The app has disabled it.
     Disabled,
-    /// Nothing proves that a page of this site sent it.
+    /// Nothing proves that a page of the app sent it.
     CrossSite,
-    /// It holds files or is no form at all.
+    /// The body contains files or is not a form.
     UnsupportedContentType,
-    /// Its address cannot be a link on our page.
+    /// The target cannot be a link on the confirmation page.
     UnsupportedTarget,
-    /// Its length is not said, so that no room can be taken for it.
+    /// The length is unknown, so no storage can be reserved.
     LengthUnknown,
-    /// It is longer than is kept.
+    /// The body is too large.
     TooLarge,
-    /// It did not arrive whole.
+    /// The body did not arrive completely.
     BodyIncomplete,
-    /// There is no room for it, or no store to keep it in.
+    /// The quota is exhausted, or the store is unavailable.
     QuotaExceeded,
 }
 
 impl PreservePostError {
-    /// The stable word for logs and metrics.
+    /// The stable code for logs and metrics.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
@@ -48,7 +48,7 @@ impl PreservePostError {
     }
 }
 
-/// Whether a form that a browser sent from a tab may be kept, as far as its head tells.
+/// Checks whether a submitted form may be preserved, by its head.
 ///
 /// # Errors
 /// See [`PreservePostError`].
@@ -57,10 +57,10 @@ pub fn check_preservable(
     headers: &HeaderMap,
     app: &App,
 ) -> Result<(), PreservePostError> {
-    if app.max_kept_form == 0 {
+    if app.max_preserved_post == 0 {
         return Err(PreservePostError::Disabled);
     }
-    if !is_of_this_site(headers, app) {
+    if !is_from_app(headers, app) {
         return Err(PreservePostError::CrossSite);
     }
     if info.method != Method::POST || !is_plain_form(headers) {
@@ -69,7 +69,7 @@ pub fn check_preservable(
     let Some(length) = content_length(headers) else {
         return Err(PreservePostError::LengthUnknown);
     };
-    if length > app.max_kept_form || info.target.as_str().len() > MAX_TARGET {
+    if length > app.max_preserved_post || info.target.as_str().len() > MAX_TARGET {
         return Err(PreservePostError::TooLarge);
     }
     if !can_be_a_link(info.target.as_str()) {
@@ -78,15 +78,16 @@ pub fn check_preservable(
     Ok(())
 }
 
-/// Whether the body may call for a kept form: our page sends exactly as many bytes as that takes, from this site.
+/// Whether the body may request a replay: it has exactly the length that the confirmation page
+/// sends, and comes from the same origin.
 pub fn may_be_replay_request(info: &RequestInfo, headers: &HeaderMap, app: &App) -> bool {
     info.method == Method::POST
         && content_length(headers) == Some(REPLAY_BODY_LEN)
         && check_preservable(info, headers, app).is_ok()
 }
 
-/// As for a logout; where the browser names the page too, that is one of this site.
-fn is_of_this_site(headers: &HeaderMap, app: &App) -> bool {
+/// As for a logout. `Referer`, if there is one, must also be a page of the app.
+fn is_from_app(headers: &HeaderMap, app: &App) -> bool {
     let origin = app.origin.to_string();
     let referer = headers.get(header::REFERER).map(|page| page.as_bytes());
     is_same_origin(headers, &origin)
@@ -96,7 +97,7 @@ fn is_of_this_site(headers: &HeaderMap, app: &App) -> bool {
         })
 }
 
-/// A link of our page leads nowhere else, in the reading of any browser: `//` would be another host.
+/// A link must stay on the origin in every browser. `//` would be another host.
 fn can_be_a_link(target: &str) -> bool {
     !target.starts_with("//")
         && target
@@ -104,7 +105,7 @@ fn can_be_a_link(target: &str) -> bool {
             .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
-/// The bytes of the body, as its sender says.
+/// `Content-Length`.
 pub fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers
         .get(header::CONTENT_LENGTH)?

@@ -1,5 +1,5 @@
-//! Stage 1: what was asked. The request is read once; what is ambiguous is refused here, and every later
-//! stage uses what was read.
+//! Request parsing. The request is read once; ambiguous requests are rejected here, and later
+//! stages use only the result.
 
 use http::request::Parts;
 use http::{HeaderMap, Method, Uri, header};
@@ -9,56 +9,57 @@ use super::client_address::{ClientAddress, TrustedProxies};
 use super::client_kind::ClientKind;
 use crate::types::target::{Target, TargetError};
 
-/// What was asked, and by whom as far as the wire tells.
+/// A parsed request.
 #[derive(Clone, Debug)]
 pub struct RequestInfo {
-    /// The method, as it came.
+    /// The method, unchanged.
     pub method: Method,
-    /// The host that the request names, with its port where it gave one.
+    /// The requested host, with a port if the request has one.
     pub authority: String,
     /// The canonical target.
     pub target: Target,
-    /// Browser or program.
+    /// The kind of client.
     pub client_kind: ClientKind,
-    /// Where it came from.
+    /// The client's address.
     pub address: ClientAddress,
 }
 
-/// Why a request is refused before anything is asked about it.
+/// Why a request is rejected by the parser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
-    /// No `Host`, several, or one that is not host and port.
+    /// `Host` is missing, repeated, or not a host with an optional port.
     #[error("the request does not name exactly one host")]
     Host,
-    /// An absolute-form target that names another host or scheme than `Host`.
-    #[error("the request target and the Host field name different hosts")]
+    /// An absolute-form target whose host or scheme differs from `Host`.
+    #[error("the request target and the `Host` header name different hosts")]
     HostMismatch,
-    /// `CONNECT`, `TRACE` or `TRACK`; or one with lower-case letters, which the rules would not take for the
-    /// method that some backends take it for (methods are case-sensitive, RFC 9110 section 9.1).
-    #[error("this method is not served")]
+    /// `CONNECT`, `TRACE` or `TRACK`; or a method with lower-case letters. Methods are
+    /// case-sensitive (RFC 9110 section 9.1), so the rules would not match it, but some backends
+    /// ignore its case.
+    #[error("the method is not supported")]
     Method,
     /// See [`TargetError`].
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A header that must stand alone came twice.
-    #[error("a header that must stand alone came twice")]
+    /// A header that must occur once is repeated.
+    #[error("a header that must occur once is repeated")]
     Repeated,
     /// A transfer coding other than a single `chunked`.
-    #[error("only a single chunked transfer coding is understood")]
+    #[error("only a single `chunked` transfer coding is supported")]
     TransferCoding,
-    /// Several lengths that differ, or one that is no number.
+    /// Several different lengths, or one that is not a number.
     #[error("the request does not have exactly one length")]
     Length,
-    /// HTTP/2 with a field that speaks of an HTTP/1.1 connection.
-    #[error("the request has a field that HTTP/2 does not have")]
+    /// An HTTP/2 request with a connection-specific header.
+    #[error("the request has a connection-specific header, which HTTP/2 forbids")]
     ConnectionField,
-    /// `Expect` with anything but `100-continue`.
-    #[error("this expectation is not understood")]
+    /// `Expect` with a value other than `100-continue`.
+    #[error("the expectation is not supported")]
     Expectation,
 }
 
 impl InvalidRequest {
-    /// The stable word for logs, metrics and pages.
+    /// The stable code for logs, metrics and pages.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Host => "bad_host",
@@ -76,7 +77,7 @@ impl InvalidRequest {
 }
 
 impl RequestInfo {
-    /// Reads a request in [canonical](super::canonical) form that arrived from `peer`.
+    /// Parses a request in [canonical](super::canonical) form from `peer`.
     ///
     /// # Errors
     /// [`InvalidRequest`].
@@ -85,9 +86,9 @@ impl RequestInfo {
         peer: Option<IpAddr>,
         trusted: &TrustedProxies,
     ) -> Result<Self, InvalidRequest> {
-        served_method(&parts.method)?;
-        one_of_each(&parts.headers)?;
-        plain_framing(&parts.headers)?;
+        check_method(&parts.method)?;
+        check_repeated(&parts.headers)?;
+        check_framing(&parts.headers)?;
         Ok(Self {
             method: parts.method.clone(),
             authority: authority(&parts.uri, &parts.headers)?,
@@ -99,7 +100,7 @@ impl RequestInfo {
 }
 
 /// See [`InvalidRequest::Method`].
-pub(super) fn served_method(method: &Method) -> Result<(), InvalidRequest> {
+pub(super) fn check_method(method: &Method) -> Result<(), InvalidRequest> {
     let method = method.as_str();
     if matches!(method, "CONNECT" | "TRACE" | "TRACK")
         || method.bytes().any(|byte| byte.is_ascii_lowercase())
@@ -109,7 +110,7 @@ pub(super) fn served_method(method: &Method) -> Result<(), InvalidRequest> {
     Ok(())
 }
 
-fn one_of_each(headers: &HeaderMap) -> Result<(), InvalidRequest> {
+fn check_repeated(headers: &HeaderMap) -> Result<(), InvalidRequest> {
     let alone = [header::HOST, header::AUTHORIZATION, header::CONTENT_TYPE];
     if alone
         .iter()
@@ -120,7 +121,7 @@ fn one_of_each(headers: &HeaderMap) -> Result<(), InvalidRequest> {
     Ok(())
 }
 
-fn plain_framing(headers: &HeaderMap) -> Result<(), InvalidRequest> {
+fn check_framing(headers: &HeaderMap) -> Result<(), InvalidRequest> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next()
         && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
@@ -137,7 +138,8 @@ fn plain_framing(headers: &HeaderMap) -> Result<(), InvalidRequest> {
     Ok(())
 }
 
-/// The one host the request names. An absolute-form target must agree with `Host` (RFC 9112 section 3.2.2).
+/// The host of the request. An absolute-form target must agree with `Host` (RFC 9112 section
+/// 3.2.2).
 fn authority(uri: &Uri, headers: &HeaderMap) -> Result<String, InvalidRequest> {
     let host = match headers.get(header::HOST) {
         Some(host) => Some(host.to_str().map_err(|_| InvalidRequest::Host)?),
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_request_is_read() {
+    fn plain_request_is_parsed() {
         let info =
             read(|request| request.uri("/a?b").header("host", "Store.Example.com:8080")).unwrap();
         assert_eq!(info.authority, "store.example.com:8080");
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_host_is_named() {
+    fn host_must_occur_exactly_once() {
         assert_eq!(
             read(|request| request.uri("/")).unwrap_err(),
             InvalidRequest::Host
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_agrees_with_the_host() {
+    fn absolute_target_must_match_host() {
         let with = |uri: &'static str, host: &'static str| {
             read(move |request| request.uri(uri).header("host", host))
         };
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_framing_and_methods_are_refused() {
+    fn ambiguous_framing_and_methods_are_rejected() {
         let with = |name: &'static str, value: &'static str| {
             read(move |request| request.uri("/").header("host", "a").header(name, value))
                 .map(|_| ())

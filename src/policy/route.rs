@@ -1,4 +1,5 @@
-//! Stage 2: of whom it was asked: one of our own endpoints, or an app under a rule. Never a default app.
+//! Routing: maps a request to an endpoint of Doorward, or to an app with its access requirement.
+//! There is no default app.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,67 +13,74 @@ use super::rules::{Access, AccessRequirement};
 use crate::types::net::Origin;
 use crate::types::target::Target;
 
-/// Every app, found by the host that a request names.
+/// The apps by host.
 #[derive(Debug)]
 pub struct HostRouter {
-    by_authority: HashMap<String, (usize, Named)>,
+    by_authority: HashMap<String, AppHost>,
     apps: Vec<Arc<App>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
-    Canonically,
-    ByAlias,
+/// A host of an app.
+#[derive(Clone, Copy, Debug)]
+struct AppHost {
+    index: usize,
+    kind: HostKind,
 }
 
-/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HostKind {
+    Canonical,
+    Alias,
+}
+
+/// The route of a request.
 #[derive(Debug)]
 pub enum Route<'a> {
-    /// To one of our own endpoints.
+    /// An endpoint of Doorward.
     Endpoint(AppRef<'a>, Endpoint),
-    /// To the backend, for who is admitted.
+    /// The app's backend, under this requirement.
     App(AppRef<'a>, &'a AccessRequirement),
-    /// To the app's canonical origin.
+    /// An alias of the app.
     Alias(AppRef<'a>),
-    /// A spelling of the path that this app does not tolerate.
+    /// A path with an ambiguity that the app does not allow.
     UnsupportedPath(AppRef<'a>),
-    /// No app has this host (RFC 9110 section 15.5.20).
+    /// No app has the host (RFC 9110 section 15.5.20).
     Misdirected,
 }
 
-/// An app, and its place among all.
+/// An app and its index.
 #[derive(Clone, Copy, Debug)]
 pub struct AppRef<'a> {
-    /// Its index in [`HostRouter::apps`].
+    /// The index in [`HostRouter::apps`].
     pub index: usize,
     /// The app.
     pub app: &'a Arc<App>,
 }
 
-/// Our own endpoints under an app's prefix.
+/// Endpoints below the app's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// Starts a login.
     Login,
-    /// Where the provider sends the browser back to.
+    /// Receives the provider's redirect after a login.
     Callback,
     /// Ends the session.
     Logout,
-    /// What a person sees after that.
+    /// The page after a logout.
     SignedOut,
-    /// Who is signed in, and for how long.
+    /// The session's user and lifetimes.
     Session,
-    /// Where the provider tells that sessions have ended.
+    /// Receives logout tokens from the provider.
     BackchannelLogout,
-    /// For native apps.
+    /// Serves native clients.
     Native(NativeCall),
-    /// Where a page of the provider's ends the browser's session, in a frame.
+    /// Receives front-channel logout requests from the provider, in a frame.
     FrontchannelLogout,
-    /// Where FusionAuth tells what has happened.
+    /// Receives webhook events from FusionAuth.
     FusionAuthWebhook,
-    /// What waits to be sent after a login.
+    /// Asks whether to replay a preserved POST.
     PostReplay,
-    /// Nothing that we have.
+    /// No endpoint.
     Unknown,
 }
 
@@ -207,8 +215,8 @@ impl Endpoint {
     /// Whether the app has it. The native endpoints of an app without native clients are refused by `decide`.
     const fn is_offered(self, app: &App) -> bool {
         match self {
-            Self::FrontchannelLogout => app.offers.frontchannel_logout,
-            Self::FusionAuthWebhook => app.offers.fusionauth_webhooks,
+            Self::FrontchannelLogout => app.optional_endpoints.frontchannel_logout,
+            Self::FusionAuthWebhook => app.optional_endpoints.fusionauth_webhooks,
             Self::Login
             | Self::Callback
             | Self::Logout
@@ -253,52 +261,64 @@ impl Endpoint {
 }
 
 impl HostRouter {
-    /// All apps; that no two share a host was checked with the configuration.
+    /// Routes to these apps. The configuration check ensures that no two share a host.
     pub fn new(apps: Vec<Arc<App>>) -> Self {
         let mut by_authority = HashMap::new();
         for (index, app) in apps.iter().enumerate() {
             for alias in &app.aliases {
                 for authority in spellings(alias) {
-                    by_authority.insert(authority, (index, Named::ByAlias));
+                    by_authority.insert(
+                        authority,
+                        AppHost {
+                            index,
+                            kind: HostKind::Alias,
+                        },
+                    );
                 }
             }
         }
         for (index, app) in apps.iter().enumerate() {
             for authority in spellings(&app.origin) {
-                by_authority.insert(authority, (index, Named::Canonically));
+                by_authority.insert(
+                    authority,
+                    AppHost {
+                        index,
+                        kind: HostKind::Canonical,
+                    },
+                );
             }
         }
         Self { by_authority, apps }
     }
 
-    /// The apps, in the order of their indices.
+    /// The apps, by index.
     pub fn apps(&self) -> &[Arc<App>] {
         &self.apps
     }
 
-    /// Where `info` leads.
+    /// The route of a request.
     pub fn route(&self, info: &RequestInfo) -> Route<'_> {
-        let Some(&(index, named)) = self.by_authority.get(&info.authority) else {
+        let Some(&AppHost { index, kind }) = self.by_authority.get(&info.authority) else {
             return Route::Misdirected;
         };
         let Some(app) = self.apps.get(index) else {
             return Route::Misdirected;
         };
         let app_ref = AppRef { index, app };
-        if named == Named::ByAlias {
+        if kind == HostKind::Alias {
             return Route::Alias(app_ref);
         }
         if !info.target.ambiguities().within(app.allowed_ambiguities) {
             return Route::UnsupportedPath(app_ref);
         }
-        match own_endpoint(info.target.path(), app) {
+        match endpoint_of(info.target.path(), app) {
             Some(endpoint) => Route::Endpoint(app_ref, endpoint),
             None => Route::App(app_ref, app.rules.requirement(&info.method, &info.target)),
         }
     }
 }
 
-/// The ways in which a `Host` field may name an origin, in lower case.
+/// The forms in which a `Host` field may name an origin, in lower case.
 fn spellings(origin: &Origin) -> Vec<String> {
     vec![
         origin.authority().to_owned(),
@@ -306,7 +326,7 @@ fn spellings(origin: &Origin) -> Vec<String> {
     ]
 }
 
-fn own_endpoint(path: &str, app: &App) -> Option<Endpoint> {
+fn endpoint_of(path: &str, app: &App) -> Option<Endpoint> {
     let rest = path.strip_prefix(&app.prefix)?;
     if !rest.is_empty() && !rest.starts_with('/') {
         return None;

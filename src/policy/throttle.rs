@@ -1,5 +1,5 @@
-//! How often passwords may be tried: what a bucket holds, and whether it lets one more through. A bucket of failures
-//! lets some through at once, then makes each wait longer than the one before; a bucket of calls has a steady rate.
+//! Password throttling: the state of a bucket, and whether it allows another attempt. Failures are
+//! limited by exponential backoff, calls by a steady rate.
 
 use std::time::Duration;
 
@@ -12,38 +12,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::time::Timestamp;
 
-/// The first wait, which doubles from failure to failure.
+/// The first wait. It doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_secs(15);
 
-/// A bucket's rule. What it holds is between calls in a store.
+/// The limit of a bucket. The bucket's state is in a store.
 pub trait Limit {
-    /// What it holds.
+    /// The state of a bucket.
     type Level: Serialize + DeserializeOwned;
 
-    /// Lets one more through: what the bucket holds then.
+    /// Allows another attempt, and returns the new state.
     ///
     /// # Errors
-    /// How long to wait until one more may come, at least a second.
+    /// The time until another attempt is allowed, at least one second.
     fn take(&self, level: Option<&Self::Level>, now: Timestamp) -> Result<Self::Level, Duration>;
 
-    /// What it holds if the last one does not count after all. `None`: nothing.
+    /// The state without the last attempt. `None`: the bucket is empty.
     fn give_back(&self, level: &Self::Level) -> Option<Self::Level>;
 
-    /// When the bucket is empty by itself.
+    /// When the bucket is empty.
     fn empty_at(&self, level: &Self::Level) -> Timestamp;
 }
 
-/// Failures: `free` at once, then 15 seconds, 30, and so on to `max_backoff`. For each `max_backoff` without one,
-/// one is forgotten.
+/// Exponential backoff: `free` failures at once, then a wait of 15 seconds, 30, and so on up to
+/// `max_backoff`. After each `max_backoff` without a failure, one is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackoffLimit {
-    /// How many may come without a wait; never 0.
+    /// Number of failures without a wait. Never 0.
     pub free: u32,
-    /// The longest wait between two; whole seconds, never 0.
+    /// Maximum wait, in whole seconds. Never 0.
     pub max_backoff: Duration,
 }
 
-/// What a bucket of [`BackoffLimit`] holds.
+/// The state of a bucket of [`BackoffLimit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     times: u32,
@@ -59,8 +59,8 @@ impl BackoffLimit {
         FIRST_WAIT.saturating_mul(factor).min(self.max_backoff)
     }
 
-    /// More are not counted: the wait does not grow any more.
-    fn most(&self) -> u32 {
+    /// Further failures are not counted, because the wait is already at its maximum.
+    fn max_counted(&self) -> u32 {
         let doublings = (self.max_backoff.as_secs() / FIRST_WAIT.as_secs())
             .checked_ilog2()
             .unwrap_or(0);
@@ -79,7 +79,7 @@ impl Limit for BackoffLimit {
             });
         };
         let (quiet, wait) = (now.since(level.last), self.wait_after(level.times));
-        // Within one second of the last the clock says nothing about the order, hence at least one.
+        // Within one second, the clock does not order attempts. Hence at least one second.
         if let Some(left) = wait.checked_sub(quiet).filter(|left| !left.is_zero()) {
             return Err(left.max(Duration::from_secs(1)));
         }
@@ -88,7 +88,7 @@ impl Limit for BackoffLimit {
             .times
             .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX));
         Ok(Failed {
-            times: left.saturating_add(1).min(self.most()),
+            times: left.saturating_add(1).min(self.max_counted()),
             last: now,
         })
     }
@@ -105,21 +105,21 @@ impl Limit for BackoffLimit {
     }
 }
 
-/// Calls, so many in any minute (the generic cell rate algorithm of ITU-T I.371, with a minute's worth of burst).
+/// Rate limit: the generic cell rate algorithm of ITU-T I.371, with a burst of one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// How many; never 0.
+    /// Calls per minute. Never 0.
     pub per_minute: u32,
 }
 
-/// What a bucket of [`RateLimit`] holds: when it is empty, in milliseconds since the epoch.
+/// The state of a bucket of [`RateLimit`]: when it is empty, in milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Called(u64);
 
 const MINUTE: u64 = 60_000;
 
 impl RateLimit {
-    /// Rounded up, so that a rate that divides no minute is not exceeded.
+    /// Rounded up, so that the rate is never exceeded.
     fn each(&self) -> u64 {
         MINUTE.div_ceil(u64::from(self.per_minute.max(1)))
     }
@@ -152,24 +152,25 @@ impl Limit for RateLimit {
     }
 }
 
-/// One name for all spellings that some provider may take for one account: whatever the case, the white space, or
-/// the Unicode form. Hashed, since it is a person's and goes into a store.
+/// Key of an account: the same for all spellings that a provider may accept for one account,
+/// whatever their case, white space or Unicode form. Hashed, because it identifies a user and is
+/// stored.
 pub fn account_key(name: &str) -> String {
     let folded: String = name.chars().flat_map(char::to_lowercase).collect();
     let folded = ComposingNormalizerBorrowed::new_nfkc()
         .normalize(&folded)
         .into_owned();
-    // Compatibility forms come out in upper case too, and lower case in another form.
+    // Compatibility forms can turn into upper case, and lower case can turn into another form.
     let folded: String = folded
         .chars()
         .flat_map(char::to_lowercase)
-        .filter(|c| is_seen(*c))
+        .filter(|c| is_visible(*c))
         .collect();
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, folded.as_bytes()))
 }
 
-/// What a reader sees of a name: neither spaces nor controls nor what has no width.
-fn is_seen(c: char) -> bool {
+/// Whether a character is visible: not white space, not a control character, not of zero width.
+fn is_visible(c: char) -> bool {
     !(c.is_whitespace()
         || c.is_control()
         || matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'))
@@ -188,8 +189,8 @@ mod tests {
         Timestamp::from_secs(1_800_000_000 + secs)
     }
 
-    /// One after the other, each as soon as it may: the second at which it came.
-    fn as_fast_as_possible(limit: &BackoffLimit, count: usize) -> Vec<u64> {
+    /// Attempts as fast as allowed: the second of each.
+    fn allowed_at(limit: &BackoffLimit, count: usize) -> Vec<u64> {
         let (mut level, mut now, mut came) = (None, 0, Vec::new());
         while came.len() < count {
             match limit.take(level.as_ref(), at(now)) {
@@ -204,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn some_failures_are_free_and_then_each_waits_twice_as_long_as_the_last_up_to_the_limit() {
-        let came = as_fast_as_possible(&FAILURES, 16);
+    fn waits_double_after_free_failures_up_to_the_maximum() {
+        let came = allowed_at(&FAILURES, 16);
         let waits: Vec<u64> = came
             .iter()
             .zip(&came[1..])
@@ -220,13 +221,13 @@ mod tests {
     }
 
     #[test]
-    fn in_the_long_run_one_failure_comes_through_for_each_longest_wait() {
-        let day = as_fast_as_possible(&FAILURES, 200)
+    fn sustained_rate_is_one_failure_per_max_backoff() {
+        let day = allowed_at(&FAILURES, 200)
             .into_iter()
             .filter(|second| *second < 86_400)
             .count();
         assert!((96..=108).contains(&day), "{day} guesses a day");
-        // Waiting for the bucket to empty gains nothing.
+        // Waiting until the bucket is empty gains nothing.
         let (mut level, mut now, mut guesses) = (None, 0, 0);
         while now < 86_400 {
             while let Ok(next) = FAILURES.take(level.as_ref(), at(now)) {
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_leaves_no_trace_and_a_clock_that_goes_back_opens_nothing() {
+    fn refund_restores_state_and_clock_steps_open_nothing() {
         let first = FAILURES.take(None, at(0)).unwrap();
         assert_eq!(FAILURES.give_back(&first), None);
         let second = FAILURES.take(Some(&first), at(0)).unwrap();
@@ -257,17 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn a_longest_wait_below_the_first_one_is_kept() {
+    fn max_backoff_below_first_wait_is_respected() {
         let short = BackoffLimit {
             free: 2,
             max_backoff: Duration::from_secs(3),
         };
-        let came = as_fast_as_possible(&short, 6);
+        let came = allowed_at(&short, 6);
         assert_eq!(came, [0, 0, 3, 6, 9, 12]);
     }
 
     #[test]
-    fn calls_come_at_their_rate_with_a_minutes_worth_at_once() {
+    fn calls_are_limited_to_rate_with_one_minute_burst() {
         let calls = RateLimit { per_minute: 60 };
         let mut level = None;
         for _ in 0..60 {
@@ -294,9 +295,9 @@ mod tests {
         }
     }
 
-    /// LESSONS, native login: a limit per spelling of the name is none.
+    /// A limit per spelling of a name would be no limit.
     #[test]
-    fn every_spelling_of_a_name_has_the_same_bucket() {
+    fn all_spellings_of_a_name_share_a_bucket() {
         let alike = [
             vec![
                 "alice@example.com",

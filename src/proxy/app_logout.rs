@@ -1,4 +1,4 @@
-//! When a person leaves, or another one comes: what the app itself remembers in this browser goes too.
+//! App logout: ends the app's own session when a user logs out or another user logs in.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use crate::policy::request_info::RequestInfo;
 use crate::policy::route::AppRef;
 use crate::upstream;
 
-/// How long the app may take to log a person out; the browser goes on all the same.
+/// How long the app may take. The browser continues in any case.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Proxy {
-    /// The lines that take the app's own cookies from the browser which sent `client`: those that the app answers with
-    /// when it is told, then those that are configured. Whatever the app does, it does not stop the person.
+    /// `Set-Cookie` headers that clear the app's own cookies in the browser that sent the headers
+    /// `client`: first those of the app's response to its logout request, then the configured ones.
+    /// A failure of the app does not affect the logout.
     pub(super) async fn logout_app(
         &self,
         app_ref: AppRef<'_>,
@@ -27,17 +28,17 @@ impl Proxy {
         if let (Some(logout), Some(upstream)) =
             (&app_logout.logout, self.upstreams.get(app_ref.index))
         {
-            let told = upstream::send_app_logout(upstream, app_ref.app, logout, info, client);
-            let outcome = match tokio::time::timeout(TIMEOUT, told).await {
+            let request = upstream::send_app_logout(upstream, app_ref.app, logout, info, client);
+            let outcome = match tokio::time::timeout(TIMEOUT, request).await {
                 Ok(None) => "no_app_session",
-                Ok(Some(Ok(answer))) => {
-                    let refused =
-                        answer.status.is_client_error() || answer.status.is_server_error();
-                    if refused {
-                        tracing::warn!(app = %app_ref.app.name, status = answer.status.as_u16(), "app_logout_rejected");
+                Ok(Some(Ok(response))) => {
+                    let rejected =
+                        response.status.is_client_error() || response.status.is_server_error();
+                    if rejected {
+                        tracing::warn!(app = %app_ref.app.name, status = response.status.as_u16(), "app_logout_rejected");
                     }
-                    set_cookies.extend(answer.cookies);
-                    if refused { "refused" } else { "logged_out" }
+                    set_cookies.extend(response.cookies);
+                    if rejected { "refused" } else { "logged_out" }
                 }
                 Ok(Some(Err(error))) => {
                     tracing::warn!(app = %app_ref.app.name, code = error.code(), %error, "app_logout_failed");

@@ -1,5 +1,6 @@
-//! How to be let in, in `WWW-Authenticate`: one field for each way that would count (RFC 9110 section 11.6.1, RFC 6750
-//! section 3, RFC 9449 sections 7.1 and 9). What stands in them is ours alone: host, stable words, configured scopes.
+//! Authentication challenges: one `WWW-Authenticate` header for each accepted method (RFC 9110
+//! section 11.6.1, RFC 6750 section 3, RFC 9449 sections 7.1 and 9). They contain no client input,
+//! only the host, stable codes and configured scopes.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -7,7 +8,7 @@ use crate::identity::credentials::Scheme;
 use crate::oidc::dpop::ALGORITHMS;
 use crate::policy::decide::{Reason, Refusal};
 
-/// Adds the challenges of a refusal to its answer.
+/// Adds the challenges of a refusal to its response.
 pub(super) fn add(headers: &mut HeaderMap, refusal: &Refusal<'_>) {
     for challenge in challenges(refusal) {
         if let Ok(challenge) = HeaderValue::from_str(&challenge) {
@@ -21,7 +22,7 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     let reason = refusal.reason;
     if reason.status() == StatusCode::FORBIDDEN {
         if let Some(live) = &refusal.token {
-            challenges.push(of_scheme(
+            challenges.push(scheme_challenge(
                 refusal,
                 live.scheme(),
                 Some(("insufficient_scope", reason.code())),
@@ -40,27 +41,27 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
             .requirement
             .is_some_and(|requirement| requirement.auth_methods.bearer)
     });
-    let refused = if let Reason::TokenRefused(refused) = reason {
-        Some(refused)
+    let rejected = if let Reason::TokenRefused(rejected) = reason {
+        Some(rejected)
     } else {
         None
     };
-    // A token of ours counts wherever a session does.
-    if let (None, Some(refused)) = (bearer, refused) {
-        challenges.push(of_scheme(
+    // A token that Doorward issued is accepted wherever a session is.
+    if let (None, Some(rejected)) = (bearer, rejected) {
+        challenges.push(scheme_challenge(
             refusal,
-            refused.scheme,
-            Some((refused.error.name(), refused.code)),
+            rejected.scheme,
+            Some((rejected.error.name(), rejected.code)),
         ));
     }
     if let Some(policy) = bearer {
         for scheme in [Scheme::Bearer, Scheme::DPoP] {
             if scheme == Scheme::DPoP || !policy.dpop_required {
-                let said = refused.filter(|refused| refused.scheme == scheme);
-                challenges.push(of_scheme(
+                let error = rejected.filter(|rejected| rejected.scheme == scheme);
+                challenges.push(scheme_challenge(
                     refusal,
                     scheme,
-                    said.map(|said| (said.error.name(), said.code)),
+                    error.map(|rejected| (rejected.error.name(), rejected.code)),
                 ));
             }
         }
@@ -74,7 +75,7 @@ fn challenges(refusal: &Refusal<'_>) -> Vec<String> {
     challenges
 }
 
-fn of_scheme(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, &str)>) -> String {
+fn scheme_challenge(refusal: &Refusal<'_>, scheme: Scheme, error: Option<(&str, &str)>) -> String {
     let realm = refusal
         .app_ref
         .map_or("doorward", |app_ref| app_ref.app.origin.host());

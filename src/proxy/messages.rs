@@ -1,5 +1,4 @@
-//! Words for people, one set for each reason: what happened, and what they can do. The stable code of the reason
-//! goes into the log, the metric and the page alike.
+//! Texts of error pages and problem documents: what happened and what the user can do.
 
 use crate::auth::login::LoginFailure;
 use crate::auth::session::cookies::CookieWriteError;
@@ -9,14 +8,23 @@ use crate::policy::post_replay::PreservePostError;
 use crate::session::login_loop::LoginLoopCause;
 use crate::upstream::UpstreamError;
 
-/// What a page says.
+const ASK_OPERATOR: &str =
+    "If you think that you should have access, ask the people who run this site.";
+const CHECK_ADDRESS: &str =
+    "Check the address. If you followed a link on this site, tell the people who run it.";
+const LOG_IN_AGAIN: &str = "Please log in again.";
+const TELL_OPERATOR: &str =
+    "Please tell the people who run this site, and give them the request ID below.";
+const TRY_LATER: &str = "Please try again in a moment.";
+
+/// The text of an error.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ErrorText {
-    /// The headline.
+    /// The heading.
     pub title: &'static str,
     /// What happened.
     pub explanation: &'static str,
-    /// What to do.
+    /// What the user can do.
     pub advice: &'static str,
 }
 
@@ -28,240 +36,238 @@ const fn text(title: &'static str, explanation: &'static str, advice: &'static s
     }
 }
 
-/// The words for a refusal.
-pub(super) const fn of_reason(reason: Reason) -> ErrorText {
+/// The text for a refused request.
+pub(super) const fn refusal_text(reason: Reason) -> ErrorText {
     match reason {
         Reason::InvalidRequest(_) => text(
-            "This request cannot be read",
-            "The address or the headers of the request can be read in more than one way, so it was not passed on.",
-            "Check the address. If a link on this site brought you here, please tell the people who run it.",
+            "This request is not valid",
+            "The address or the headers of the request are malformed or ambiguous, so we didn't pass it on.",
+            CHECK_ADDRESS,
         ),
         Reason::UnsupportedPath => text(
-            "This address cannot be used",
-            "The address is spelled in a way that this site does not take.",
-            "Check the address. If a link on this site brought you here, please tell the people who run it.",
+            "This address is not valid",
+            "The address contains characters that this site doesn't accept.",
+            CHECK_ADDRESS,
         ),
         Reason::Misdirected => text(
-            "There is no such site here",
-            "The name in the address is not one that is served here.",
+            "This site doesn't exist",
+            "No site with the name in the address is served here.",
             "Check the name of the site.",
         ),
         Reason::LoginRequired(_) | Reason::LoginBlockedInFrame(_) => text(
             "Please log in",
-            "This page is for people who are logged in.",
+            "This page requires a login.",
             "Log in and try again.",
         ),
         Reason::PostNotPreserved(..) => text(
             "Your form was not sent",
-            "Your session had ended when you sent the form, so nothing was changed.",
+            "Your session had expired when you sent the form, so nothing was changed.",
             "Log in, go back, and send it again.",
         ),
         Reason::TokenRequired => text(
-            "An access token is needed",
-            "This address is for programs that send an access token.",
-            "Send one in the Authorization header.",
+            "An access token is required",
+            "This address accepts only requests with an access token.",
+            "Send an access token in the Authorization header.",
         ),
         Reason::TokenRefused(_) => text(
-            "The access token is not accepted",
-            "What was sent as an access token does not count here, or no longer.",
-            "Get a new one and send the request again.",
+            "The access token was rejected",
+            "The access token in the request is invalid or has expired.",
+            "Get a new access token and send the request again.",
         ),
         Reason::UserRequired => text(
-            "A person is needed",
-            "The access token is good, but nobody is behind it, and this address is for people.",
-            "Use a token that was issued for a person.",
+            "A user's access token is required",
+            "The access token is valid, but it belongs to a client and not to a user.",
+            "Use an access token that was issued for a user.",
         ),
         Reason::NoPreservedPost => text(
-            "No form is waiting",
-            "The form was sent already, or it waited for too long and was thrown away.",
-            "If you are not sure, look whether it arrived before you fill it in again.",
+            "There is no form to send",
+            "The form has already been sent, or it has expired.",
+            "If you are not sure, check whether it was received before you fill it in again.",
         ),
         Reason::PostOfAnotherUser => text(
             "Your form was not sent",
-            "It was filled in while another person was signed in, so it was thrown away and nothing was changed.",
-            "If it is yours, fill it in again.",
+            "The form was filled in by another user, so we discarded it. Nothing was changed.",
+            "If it was yours, fill it in again.",
         ),
         Reason::Forbidden => text(
-            "You may not see this page",
-            "You are logged in, but this page is not open to your account.",
-            "If you think that it should be, ask the people who run this site.",
+            "You don't have access to this page",
+            "You are logged in, but your account doesn't have access to this page.",
+            ASK_OPERATOR,
         ),
         Reason::Denied => text(
-            "This page is closed",
-            "Nobody can reach this page from here.",
+            "This page is not available",
+            "Access to this page is disabled for everyone.",
             "If you need it, ask the people who run this site.",
         ),
         Reason::NoSuchEndpoint => text(
-            "There is no such page",
-            "The address does not exist.",
-            "Check the address, or go to the front page.",
+            "This page doesn't exist",
+            "There is no page at this address.",
+            "Check the address, or go to the start page.",
         ),
         Reason::MethodNotAllowed(_) => text(
-            "This cannot be done here",
-            "The address exists, but does not take this kind of request.",
-            "Go to the front page.",
+            "This action is not supported",
+            "The address exists, but it doesn't support this kind of request.",
+            "Go to the start page.",
         ),
         Reason::CrossSite => text(
-            "This did not come from this site",
-            "Another page tried to do something in your name, so it was not done.",
+            "This request came from another site",
+            "Another site tried to perform an action in your name, so we blocked it.",
             "If you wanted to log out, use the link on this site.",
         ),
     }
 }
 
-/// Why a form was not kept, in a sentence.
-pub(super) const fn of_form_not_kept(why: PreservePostError) -> &'static str {
-    match why {
+/// Why a form was not preserved, in one sentence.
+pub(super) const fn post_not_preserved_text(error: PreservePostError) -> &'static str {
+    match error {
         PreservePostError::Disabled => "",
         PreservePostError::CrossSite => {
-            "It was not kept for you either, since it does not seem to come from a page of this site."
+            "We couldn't save the form, because it doesn't appear to have been submitted from this site."
         }
         PreservePostError::UnsupportedContentType => {
-            "It was not kept for you either, since it holds files or is of an unusual kind."
+            "We couldn't save the form, because it contains files or has an unsupported format."
         }
         PreservePostError::UnsupportedTarget => {
-            "It was not kept for you either, since its address is an unusual one."
+            "We couldn't save the form, because its address has an unsupported format."
         }
         PreservePostError::LengthUnknown => {
-            "It was not kept for you either, since your browser did not say how long it is."
+            "We couldn't save the form, because your browser didn't send its length."
         }
-        PreservePostError::TooLarge => "It was not kept for you either, since it is too long.",
+        PreservePostError::TooLarge => "We couldn't save the form, because it is too large.",
         PreservePostError::BodyIncomplete => {
-            "It was not kept for you either, since it did not arrive whole."
+            "We couldn't save the form, because we received only a part of it."
         }
         PreservePostError::QuotaExceeded => {
-            "It could not be kept for you either, since there is no room for it just now."
+            "We couldn't save the form, because our storage for forms is full or unavailable."
         }
     }
 }
 
-/// The words for a login that failed.
-pub(super) const fn of_login_failure(failure: &LoginFailure) -> ErrorText {
-    const AGAIN: &str = "Please try to log in again.";
-    const TELL: &str = "Please tell the people who run this site, with the request ID below.";
+/// The text for a failed login.
+pub(super) const fn login_failure_text(failure: &LoginFailure) -> ErrorText {
     match failure {
         LoginFailure::Malformed(_) | LoginFailure::StateInvalid => text(
-            "This login cannot be finished",
-            "What came back from the login page does not belong to a login that was begun here.",
-            AGAIN,
+            "The login couldn't be completed",
+            "The response of the login page doesn't belong to a login that was started here.",
+            LOG_IN_AGAIN,
         ),
         LoginFailure::CookieMissing => text(
-            "Your browser did not send the login's cookie",
-            "The login was tried twice, and both times the cookie that belongs to it did not come back.",
-            "Allow cookies for this site, and make sure that its address begins as it should. Then try again.",
+            "Your browser didn't send the login cookie",
+            "We tried the login twice, and both times your browser didn't send the cookie that belongs to it.",
+            "Allow cookies for this site, check its address, and try again.",
         ),
         LoginFailure::BrowserMismatch => text(
-            "This login was begun elsewhere",
-            "The login was begun in another browser or window, so it cannot be finished in this one.",
-            AGAIN,
+            "The login was started in another browser",
+            "A login must be completed in the browser or window in which it was started.",
+            LOG_IN_AGAIN,
         ),
         LoginFailure::AttemptExpired => text(
-            "This login took too long",
-            "The time for finishing the login ran out.",
-            AGAIN,
+            "The login took too long",
+            "The time for completing the login has expired.",
+            LOG_IN_AGAIN,
         ),
         LoginFailure::Declined { .. } => text(
             "You were not logged in",
-            "The login page reported that you were not logged in, or did not agree.",
-            "Try again if you want to.",
+            "The login page reported that you were not logged in or did not consent.",
+            "Try again if you want to log in.",
         ),
         LoginFailure::Replayed => text(
-            "This login was finished before",
-            "The answer of the login page was used already. It counts once only.",
-            AGAIN,
+            "The login was already completed",
+            "The response of the login page has already been used. It is valid only once.",
+            LOG_IN_AGAIN,
         ),
         LoginFailure::CodeRejected | LoginFailure::CodeNotRedeemed(_) => text(
-            "The login could not be finished",
-            "The login service did not confirm the login.",
-            AGAIN,
+            "The login couldn't be completed",
+            "The login service didn't confirm the login.",
+            LOG_IN_AGAIN,
         ),
         LoginFailure::NotRegistered => text(
-            "Your account is not one of this site's",
-            "The login service knows you, but you are not registered for this site.",
-            "If you think that you should be, ask the people who run this site.",
+            "Your account is not registered for this site",
+            "The login service knows your account, but it is not registered for this site.",
+            ASK_OPERATOR,
         ),
         LoginFailure::TokensRejected(_) => text(
-            "The login could not be verified",
-            "What the login service says about you did not pass the checks of this site.",
-            TELL,
+            "The login couldn't be verified",
+            "The data from the login service did not pass this site's checks.",
+            TELL_OPERATOR,
         ),
         LoginFailure::SessionRevoked => text(
             "You were logged out",
-            "Your sessions on this site were ended at the very moment of this login.",
-            AGAIN,
+            "Your sessions on this site were ended during this login.",
+            LOG_IN_AGAIN,
         ),
         LoginFailure::TooLarge(_) => text(
-            "Your session does not fit",
-            "What the login service says about you is more than a browser can keep for this site.",
-            TELL,
+            "Your session is too large",
+            "The login service sent more data about you than a browser can store for this site.",
+            TELL_OPERATOR,
         ),
         LoginFailure::ClockSkew(_) => text(
             "A clock is wrong",
-            "What the login service says about you is over already, or not valid yet, by the clock of this site.",
-            TELL,
+            "By this site's clock, the data from the login service has expired or is not valid yet.",
+            TELL_OPERATOR,
         ),
-        LoginFailure::Loop(cause) => of_login_loop(*cause),
-        LoginFailure::Unavailable(_) => of_outage(),
+        LoginFailure::Loop(cause) => login_loop_text(*cause),
+        LoginFailure::Unavailable(_) => unavailable_text(),
     }
 }
 
-/// The words for logins that go in circles.
-const fn of_login_loop(cause: LoginLoopCause) -> ErrorText {
-    const TELL: &str = "Please tell the people who run this site, with the request ID below.";
+const fn login_loop_text(cause: LoginLoopCause) -> ErrorText {
+    const OPEN_OWN_ADDRESS: &str =
+        "Open the site by its own address. If that doesn't help, tell the people who run it.";
     match cause {
         LoginLoopCause::CookieNotReturned => text(
-            "Your browser does not keep the session",
-            "You logged in, but the cookie that remembers it does not come back, however often.",
+            "Your browser doesn't keep the session",
+            "You logged in several times, but your browser never sent the session cookie back.",
             "Allow cookies for this site, then try again.",
         ),
         LoginLoopCause::WrongHost => text(
             "This is not the site's own address",
-            "You seem to have come by another address than the site's own, so the login's cookie does not come back.",
-            "Open the site by its own address. If that does not help, please tell the people who run it.",
+            "You seem to have opened the site by another address, so your browser doesn't send the session cookie.",
+            OPEN_OWN_ADDRESS,
         ),
         LoginLoopCause::SecureOverHttp => text(
-            "This site needs https",
-            "The login's cookie is for https only, and your browser seems to speak plain http, so it does not come back.",
-            "Open the site by its own address. If that does not help, please tell the people who run it.",
+            "This site requires https",
+            "Your browser sends the session cookie only over https, and it seems to use plain http.",
+            OPEN_OWN_ADDRESS,
         ),
         LoginLoopCause::TooLarge => text(
-            "Your session does not come back whole",
-            "You logged in, but the cookie that remembers it is so large that something on the way drops it.",
-            TELL,
+            "Your session cookie gets lost",
+            "You logged in, but the session cookie is so large that it is dropped on the way to us.",
+            TELL_OPERATOR,
         ),
-        LoginLoopCause::ClockOff => text(
-            "Your session is over as soon as it begins",
-            "You logged in, but by the clock of this site the session ends before its first page: a clock is wrong, or \
-             the login service lets sessions last for seconds only.",
-            TELL,
+        LoginLoopCause::ClockSkew => text(
+            "Your session expires immediately",
+            "You logged in, but by this site's clock your session expired before the first page. Either a clock is \
+             wrong, or the login service allows sessions of a few seconds only.",
+            TELL_OPERATOR,
         ),
         LoginLoopCause::UnreadableCookie => text(
-            "Your session cannot be read",
-            "You logged in, but this site cannot open the cookie that it was given back. Perhaps its servers do not \
-             share their keys, or an old cookie of the same name is in the way.",
-            "Delete the cookies of this site and try again. If that does not help, please tell the people who run it.",
+            "Your session cookie can't be read",
+            "You logged in, but this site can't decrypt the session cookie. Its servers may have different keys, or \
+             your browser may have an old cookie with the same name.",
+            "Delete the cookies of this site and try again. If that doesn't help, tell the people who run it.",
         ),
         LoginLoopCause::SessionEnded => text(
-            "Your session is ended at once",
-            "You logged in, but the login service ended the session before its first page.",
-            TELL,
+            "Your session was ended immediately",
+            "You logged in, but the login service ended the session before the first page.",
+            TELL_OPERATOR,
         ),
         LoginLoopCause::NotAllowed => text(
-            "The site does not let you in",
-            "You are logged in, but the site asks you to log in again, however often. Perhaps your account may not use it.",
+            "The site doesn't accept your login",
+            "You are logged in, but the site keeps asking you to log in. Your account may not have access to it.",
             "Log out and use another account, or ask the people who run this site.",
         ),
     }
 }
 
-/// What can be said of this very failure, beyond its kind.
-pub(super) fn detail_of_login_failure(failure: &LoginFailure, app: &App) -> Option<String> {
+/// Details about a failed login, if there are any.
+pub(super) fn login_failure_detail(failure: &LoginFailure, app: &App) -> Option<String> {
     match failure {
         LoginFailure::Loop(LoginLoopCause::WrongHost | LoginLoopCause::SecureOverHttp) => {
             Some(format!("The site's own address is {}.", app.origin))
         }
         LoginFailure::TooLarge(CookieWriteError::TooLarge { largest, .. }) => {
-            Some(format!("What takes the most room is {largest}."))
+            Some(format!("The largest part is {largest}."))
         }
         LoginFailure::TooLarge(CookieWriteError::Unsealed)
         | LoginFailure::Malformed(_)
@@ -282,36 +288,36 @@ pub(super) fn detail_of_login_failure(failure: &LoginFailure, app: &App) -> Opti
     }
 }
 
-/// The words for a provider that cannot be asked.
-pub(super) const fn of_outage() -> ErrorText {
+/// The text for an unavailable provider or store.
+pub(super) const fn unavailable_text() -> ErrorText {
     text(
-        "The login service does not answer",
-        "Your session could not be checked just now. You are not logged out.",
-        "Wait a moment and load the page again.",
+        "The login service is not available",
+        "We can't check your session at the moment. You are still logged in.",
+        "Wait a moment and reload the page.",
     )
 }
 
-/// The words for more requests than there is room for.
-pub(super) const fn of_busy() -> ErrorText {
+/// The text for an exceeded concurrency limit.
+pub(super) const fn busy_text() -> ErrorText {
     text(
         "This site is busy",
-        "So much is asked of it at the moment that your request was turned away. Nothing was changed.",
-        "Please try again in a moment.",
+        "The site has too many requests at the moment, so we rejected yours. Nothing was changed.",
+        TRY_LATER,
     )
 }
 
-/// The words for a backend that gave no answer.
-pub(super) const fn of_upstream(error: &UpstreamError) -> ErrorText {
+/// The text for a failed upstream request.
+pub(super) const fn upstream_text(error: &UpstreamError) -> ErrorText {
     if error.is_client_error() {
         return text(
-            "The request broke off",
-            "It did not arrive whole.",
+            "The request was incomplete",
+            "We didn't receive the complete request.",
             "Please try again.",
         );
     }
     text(
-        "This site does not answer",
-        "The site behind this address gave no proper answer.",
-        "Please try again in a moment.",
+        "This site is not available",
+        "The server behind this address didn't respond properly.",
+        TRY_LATER,
     )
 }

@@ -88,7 +88,7 @@ impl Proxy {
             NativeRequest::Login(login) if login.mode == Mode::Cookies && origin.is_some() => {
                 return responder.cross_site(app_ref.app, request_id);
             }
-            NativeRequest::Logout(LogoutRequest::OfCookies) if origin.is_some() => {
+            NativeRequest::Logout(LogoutRequest::Cookies) if origin.is_some() => {
                 return responder.cross_site(app_ref.app, request_id);
             }
             NativeRequest::Login(credentials) => {

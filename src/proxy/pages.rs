@@ -1,8 +1,8 @@
-//! The pages that people see from Doorward itself: plain HTML, no script, nothing loaded from anywhere.
+//! HTML pages without scripts or external resources.
 //!
-//! Whatever is shown goes through one formatter that cuts, cleans and escapes it, so that no input, from a path to a
-//! claim, can become markup, reorder the text around it or flood the page. Each page comes with its own
-//! `Content-Security-Policy`, which names the one inline style by its hash and forbids everything else.
+//! Every value is shortened, cleaned and escaped by one formatter, so that no input, from a path to
+//! a claim, can become markup, reorder the surrounding text or flood the page. Each page has a
+//! `Content-Security-Policy` that allows only its inline style, by hash.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -31,48 +31,49 @@ const TEMPLATES: [(&str, &str); 8] = [
     ("replay_post.html", include_str!("pages/replay_post.html")),
 ];
 
-/// Characters of one text that are shown; the rest is cut.
+/// Maximum number of characters of a value. The rest is cut.
 const MAX_TEXT: usize = 300;
-/// Bytes of a link; a login link carries a return target.
+/// Maximum length of a link in bytes. A login link contains a return target.
 const MAX_LINK: usize = 8192;
 
-/// What is shown if a template fails, which [`Pages::new`] has tried: the reference is then in the log only.
-const LAST_RESORT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Something went wrong</title>\
+/// Shown if a template fails, which [`Pages::new`] excludes by rendering all of them.
+const FALLBACK: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Something went wrong</title>\
     <main><h1>Something went wrong</h1><p>Please try again in a moment.</p></main></html>\n";
 
-/// All pages, compiled once at start and shared by every request.
+/// All pages, compiled once at start and shared by all requests.
 #[derive(Debug)]
 pub struct Pages {
     templates: Environment<'static>,
-    /// For pages that ask for nothing dangerous: the app may show them in its own frames.
+    /// For pages without a form. The app may embed them in its own frames.
     framed_by_app: HeaderValue,
-    /// For the page whose purpose is to be shown in anybody's frame.
-    framed_by_anybody: HeaderValue,
-    /// For pages that no frame may show, since a press on them does something.
+    /// For the page that is meant for a frame of any site.
+    framed_by_any_site: HeaderValue,
+    /// For pages with a form, which no frame may contain (clickjacking).
     never_framed: HeaderValue,
 }
 
-/// A page to answer with, as `text/html; charset=utf-8`.
+/// A rendered page, `text/html; charset=utf-8`.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The whole document.
+    /// The document.
     pub html: String,
-    /// The value of the `Content-Security-Policy` field that belongs to this document.
+    /// The `Content-Security-Policy` header of this document.
     pub content_security_policy: HeaderValue,
 }
 
-/// Why the pages could not be made ready.
+/// Why the pages cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum PagesError {
     /// A template does not compile or render.
-    #[error("a page template is broken")]
+    #[error("a page template is invalid")]
     Template(#[from] minijinja::Error),
-    /// The policy is not a legal header value.
-    #[error("a page's content security policy is not a header value")]
+    /// The policy is not a valid header value.
+    #[error("a page's content security policy is not a valid header value")]
     Policy(#[from] InvalidHeaderValue),
 }
 
-/// A link or form target on our own origin: a path with an optional query, such as `/.doorward/logout`.
+/// A link or form target on the app's own origin: a path with an optional query, such as
+/// `/.doorward/logout`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Href(String);
@@ -80,147 +81,150 @@ pub struct Href(String);
 /// Why a text is not an [`Href`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseHrefError {
-    /// It does not begin with exactly one `/`, so a browser could take it for another origin.
-    #[error("a link must begin with one `/`")]
+    /// It does not start with exactly one `/`, so a browser could resolve it to another origin.
+    #[error("a link must start with one `/`")]
     NotAPath,
-    /// It has a byte that a browser drops or rewrites: white space, a control, `\`, or anything beyond ASCII.
+    /// It contains a byte that browsers drop or rewrite: white space, a control character, `\`, or
+    /// a non-ASCII byte.
     #[error("a link must be visible ASCII without a backslash")]
     Byte,
     /// It is longer than 8 KiB.
-    #[error("a link must be at most {MAX_LINK} bytes long")]
+    #[error("a link must have at most {MAX_LINK} bytes")]
     TooLong,
 }
 
-/// A labelled [`Href`].
+/// A link with a label.
 #[derive(Clone, Debug, Serialize)]
 pub struct Link<'a> {
-    /// What the button says, such as `Try again`.
+    /// The label of the button, such as `Try again`.
     pub label: &'a str,
-    /// Where it leads; always in the whole window.
+    /// The target, which replaces the whole window.
     pub href: &'a Href,
 }
 
-/// Something failed: what it was and what the person can do.
+/// An error: what happened and what the user can do.
 #[derive(Clone, Debug, Serialize)]
 pub struct ErrorPage<'a> {
-    /// The app's host, as people know it.
+    /// The app's host.
     pub site: &'a str,
-    /// The status of the answer.
+    /// The status of the response.
     #[serde(serialize_with = "as_number")]
     pub status: StatusCode,
-    /// The page's one heading, such as `The store does not answer`.
+    /// The heading, such as `This site is busy`.
     pub title: &'a str,
-    /// What happened, in a sentence or two.
+    /// What happened, in one or two sentences.
     pub explanation: &'a str,
-    /// What this very case is about, if that is known.
+    /// Details of this case.
     pub detail: Option<&'a str>,
-    /// What the person can do about it.
+    /// What the user can do.
     pub advice: &'a str,
-    /// One way on, if there is one.
+    /// A link to the next step.
     pub link: Option<Link<'a>>,
-    /// What the log line of this request is found by.
+    /// The code, and the request ID that the log entry has.
     pub request_id: &'a str,
 }
 
-/// 403: signed in, and not allowed. Never leads to a login by itself.
+/// 403: authenticated but not authorized. Does not lead to a login by itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForbiddenPage<'a> {
-    /// The app's host, as people know it.
+    /// The app's host.
     pub site: &'a str,
-    /// Whom the app would have been told, such as an email address.
+    /// The user, such as an email address.
     pub user: &'a str,
     /// The logout confirmation.
     pub log_out: &'a Href,
     /// The app's start page.
     pub home: &'a Href,
-    /// What the log line of this request is found by.
+    /// The code, and the request ID that the log entry has.
     pub request_id: &'a str,
 }
 
-/// Where a logout ends. Bounces nobody back into a login.
+/// The page after a logout. It does not redirect to a login.
 #[derive(Clone, Debug, Serialize)]
 pub struct SignedOutPage<'a> {
-    /// The app's host, as people know it.
+    /// The app's host.
     pub site: &'a str,
-    /// Whether the provider's own session was *not* ended, so that the next login may show no form.
+    /// Whether the provider's session may still exist, so that the next login may show no form.
     pub provider_may_remember: bool,
     /// The app's start page.
     pub home: &'a Href,
 }
 
-/// The form that `GET {prefix}/logout` answers with.
+/// The form that `GET {prefix}/logout` returns.
 #[derive(Clone, Debug, Serialize)]
 pub struct LogoutConfirmPage<'a> {
-    /// The app's host, as people know it.
+    /// The app's host.
     pub site: &'a str,
-    /// Who is signed in, if it is known.
+    /// The user, if there is a session.
     pub user: Option<&'a str>,
-    /// Where the form is posted: `{prefix}/logout`.
+    /// The target of the form: `{prefix}/logout`.
     pub action: &'a Href,
-    /// The app's start page, for those who stay.
+    /// The app's start page, for users who cancel.
     pub home: &'a Href,
 }
 
-/// A form that was kept while its sender logged in: whether to send it now.
+/// Asks whether to send a form that was preserved during a login.
 #[derive(Clone, Debug, Serialize)]
-pub struct SendFormPage<'a> {
-    /// The app's host, as people know it.
+pub struct ReplayPostPage<'a> {
+    /// The app's host.
     pub site: &'a str,
-    /// Who is signed in.
+    /// The user.
     pub user: &'a str,
-    /// Where the form goes, as text.
+    /// The target of the preserved form, as text.
     pub target: &'a str,
-    /// How long ago it came, in minutes.
+    /// The age of the preserved form in minutes.
     pub minutes: u64,
-    /// Whether nobody was known to be signed in before: the form may be of anybody who sat there.
-    pub of_nobody: bool,
+    /// Whether no user was known when it was submitted, so that it may be another user's.
+    pub is_anonymous: bool,
     /// The names of its first fields.
     pub fields: &'a [&'a str],
-    /// How many more there are.
+    /// The number of further fields.
     pub more: usize,
-    /// Where the page's own form is posted: the same.
+    /// The target of this page's form: the same target.
     pub action: &'a Href,
-    /// The one field of the page's own form.
+    /// The field of this page's form.
     pub field_name: &'a str,
-    /// Its value: the name of the kept form.
+    /// The value of that field: the identifier of the preserved form.
     pub id: &'a str,
-    /// The app's start page, for those who think better of it.
+    /// The app's start page, for users who cancel.
     pub home: &'a Href,
 }
 
-/// 401 to a form's POST that met no session: its content was not passed on.
+/// 401 for a form without a session: the app did not receive it.
 #[derive(Clone, Debug, Serialize)]
-pub struct FormNotSentPage<'a> {
-    /// The app's host, as people know it.
+pub struct PostNotPreservedPage<'a> {
+    /// The app's host.
     pub site: &'a str,
-    /// Why it was not kept to be sent after the login.
+    /// Why it was not preserved.
     pub because: &'a str,
-    /// The login, opened in a new tab so that this tab can go back to the filled form.
+    /// The login, which opens in a new tab so that the user can return to the filled-in form in
+    /// this tab.
     pub login: &'a Href,
-    /// What the log line of this request is found by.
+    /// The code, and the request ID that the log entry has.
     pub request_id: &'a str,
 }
 
-/// 401 in a frame: a login needs the whole window.
+/// 401 in a frame: the login needs the whole window.
 #[derive(Clone, Debug, Serialize)]
 pub struct FrameLoginPage<'a> {
-    /// The app's host, as people know it.
+    /// The app's host.
     pub site: &'a str,
     /// The login.
     pub login: &'a Href,
-    /// What the log line of this request is found by.
+    /// The code, and the request ID that the log entry has.
     pub request_id: &'a str,
 }
 
 impl Pages {
-    /// Compiles the templates and renders each page once, so that a broken one is found at start and not in an outage.
+    /// Compiles the templates and renders each page once, so that a broken template is found at
+    /// start.
     ///
     /// # Errors
-    /// A template that does not compile or render.
+    /// A template does not compile or render.
     pub fn new() -> Result<Self, PagesError> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        templates.set_formatter(write_clean);
+        templates.set_formatter(format_value);
         templates.add_global("style", Value::from_safe_string(STYLE.to_owned()));
         for (name, source) in TEMPLATES {
             templates.add_template(name, source)?;
@@ -228,56 +232,57 @@ impl Pages {
         let pages = Self {
             templates,
             framed_by_app: policy("form-action 'none'; frame-ancestors 'self'")?,
-            framed_by_anybody: policy("form-action 'none'")?,
-            // No form-action: Chromium applies it to every redirect after the POST, and this one is sent on to the
-            // provider, which may send it on to hosts that nobody here knows of.
+            framed_by_any_site: policy("form-action 'none'")?,
+            // No `form-action`: Chromium applies it to every redirect after the POST, and this one
+            // leads to the provider, which may redirect to unknown hosts.
             never_framed: policy("frame-ancestors 'none'")?,
         };
-        pages.try_each()?;
+        pages.render_all()?;
         Ok(pages)
     }
 
-    /// Something failed.
+    /// The page for an error.
     pub fn error(&self, page: &ErrorPage<'_>) -> Page {
         self.page("error.html", page, &self.framed_by_app)
     }
 
-    /// 403: signed in as somebody who may not.
+    /// The page for 403.
     pub fn forbidden(&self, page: &ForbiddenPage<'_>) -> Page {
         self.page("forbidden.html", page, &self.framed_by_app)
     }
 
-    /// The end of a logout.
+    /// The page after a logout.
     pub fn signed_out(&self, page: &SignedOutPage<'_>) -> Page {
         self.page("signed_out.html", page, &self.never_framed)
     }
 
-    /// The question before a logout.
+    /// The page before a logout.
     ///
-    /// Its answer must not carry `Referrer-Policy: no-referrer`: browsers then send the form with `Origin: null`.
+    /// Its response must not have `Referrer-Policy: no-referrer`, because browsers would then
+    /// submit the form with `Origin: null`.
     pub fn logout_confirm(&self, page: &LogoutConfirmPage<'_>) -> Page {
         self.page("logout_confirm.html", page, &self.never_framed)
     }
 
-    /// 401 to a form that was sent without a session.
-    pub fn form_not_sent(&self, page: &FormNotSentPage<'_>) -> Page {
+    /// The page for a form that was not preserved.
+    pub fn post_not_preserved(&self, page: &PostNotPreservedPage<'_>) -> Page {
         self.page("post_not_preserved.html", page, &self.framed_by_app)
     }
 
-    /// The question before a kept form is sent.
-    pub fn replay_post(&self, page: &SendFormPage<'_>) -> Page {
+    /// The page before a preserved form is replayed.
+    pub fn replay_post(&self, page: &ReplayPostPage<'_>) -> Page {
         self.page("replay_post.html", page, &self.never_framed)
     }
 
-    /// 401 inside a frame.
+    /// The page for 401 in a frame.
     pub fn frame_login(&self, page: &FrameLoginPage<'_>) -> Page {
-        self.page("frame_login.html", page, &self.framed_by_anybody)
+        self.page("frame_login.html", page, &self.framed_by_any_site)
     }
 
     fn page(&self, template: &str, content: &impl Serialize, policy: &HeaderValue) -> Page {
         let html = self.render(template, content).unwrap_or_else(|error| {
             tracing::error!(template, %error, "page_not_rendered");
-            LAST_RESORT.to_owned()
+            FALLBACK.to_owned()
         });
         Page {
             html,
@@ -291,7 +296,7 @@ impl Pages {
             .render(Value::from(Serde(content)))
     }
 
-    fn try_each(&self) -> Result<(), minijinja::Error> {
+    fn render_all(&self) -> Result<(), minijinja::Error> {
         let (site, user, request_id) = ("store.example.com", "alice", "r");
         let home = &Href("/".to_owned());
         let link = Some(Link {
@@ -347,22 +352,22 @@ impl Pages {
         let because = "Because";
         self.render(
             "post_not_preserved.html",
-            &FormNotSentPage {
+            &PostNotPreservedPage {
                 site,
                 because,
                 login: home,
                 request_id,
             },
         )?;
-        for (fields, more, of_nobody) in [(&["a", "b"][..], 1, true), (&[], 0, false)] {
+        for (fields, more, is_anonymous) in [(&["a", "b"][..], 1, true), (&[], 0, false)] {
             let (target, field_name, id) = ("/cart", "field", "id");
             let minutes = 2;
-            let page = SendFormPage {
+            let page = ReplayPostPage {
                 site,
                 user,
                 target,
                 minutes,
-                of_nobody,
+                is_anonymous,
                 fields,
                 more,
                 action: home,
@@ -385,11 +390,11 @@ impl Pages {
 }
 
 impl Href {
-    /// Takes a path and query that cannot lead away from our own origin, in the reading of any browser.
+    /// Accepts a path and query that no browser resolves to another origin.
     ///
     /// # Errors
-    /// Anything else: see [`ParseHrefError`].
-    pub fn on_our_origin(path: impl Into<String>) -> Result<Self, ParseHrefError> {
+    /// See [`ParseHrefError`].
+    pub fn parse(path: impl Into<String>) -> Result<Self, ParseHrefError> {
         let path = path.into();
         if path.len() > MAX_LINK {
             return Err(ParseHrefError::TooLong);
@@ -406,7 +411,7 @@ impl Href {
         Ok(Self(path))
     }
 
-    /// The path and query.
+    /// Path and query.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -419,8 +424,9 @@ fn policy(and: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     ))
 }
 
-/// Every value that a template shows passes here; only the style and links (which are bounded already) come escaped.
-fn write_clean(
+/// Formats every value of a template. Only the style and links, whose length is limited, are
+/// already escaped.
+fn format_value(
     out: &mut Output<'_>,
     state: &mut State<'_, '_>,
     value: &Value,
@@ -446,7 +452,8 @@ fn clean(text: &str) -> String {
     clean
 }
 
-/// Controls, line separators, and the marks that turn the direction of writing (Unicode UAX #9 section 2).
+/// Control characters, line separators, and marks that change the text direction (Unicode UAX #9
+/// section 2).
 fn is_disruptive(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')

@@ -1,4 +1,5 @@
-//! Stage 6: one access line and the counters, closed at the last byte of the answer's body.
+//! Request telemetry: one access log entry and the metrics of a request, recorded at the end of its
+//! response body.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,10 +25,10 @@ use crate::types::body::{Body, BodyEnd, BodyError, BodyObserver, ValidityCheck};
 use crate::types::net::ConnectionInfo;
 use crate::types::time::Clock;
 
-/// How often a stream asks whether it may go on.
+/// Interval at which the validity of a stream is checked.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Where one worker's requests are recorded.
+/// The telemetry of one worker's requests.
 #[derive(Clone)]
 pub struct RequestTelemetry(Arc<Shared>);
 
@@ -36,13 +37,13 @@ struct Shared {
     access: Option<AccessBuffer>,
     metrics: Arc<Metrics>,
     apps: Vec<(String, AppMetrics)>,
-    anonymous_tasks: AppMetrics,
-    references: AtomicU64,
+    without_app: AppMetrics,
+    request_ids: AtomicU64,
 }
 
 impl RequestTelemetry {
-    /// A recorder for one worker. `apps` are the handles in the order of the apps; `seed` sets its references
-    /// apart from those of all other workers.
+    /// Telemetry for one worker. `apps` has the metrics by app index. `seed` makes its request IDs
+    /// differ from those of other workers.
     pub fn new(
         clock: Arc<dyn Clock>,
         access: Option<AccessBuffer>,
@@ -50,33 +51,34 @@ impl RequestTelemetry {
         apps: Vec<(String, AppMetrics)>,
         seed: u64,
     ) -> Self {
-        let anonymous_tasks = metrics.app("", &[]);
+        let without_app = metrics.app("", &[]);
         Self(Arc::new(Shared {
             clock,
             access,
             metrics,
             apps,
-            anonymous_tasks,
-            references: AtomicU64::new(seed),
+            without_app,
+            request_ids: AtomicU64::new(seed),
         }))
     }
 
-    /// Begins the record of a request.
-    pub fn begin(&self, parts: &Parts, arrival: ConnectionInfo) -> RequestRecord {
-        // An odd step through all 64 bits: unique within a worker, and no count of requests for the outside.
+    /// Starts the record of a request.
+    pub fn begin(&self, parts: &Parts, connection: ConnectionInfo) -> RequestRecord {
+        // An odd step through all 64 bits: unique within a worker, and does not reveal the number
+        // of requests.
         let request_id = self
             .0
-            .references
+            .request_ids
             .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         RequestRecord {
             shared: Arc::clone(&self.0),
             request_id: RequestId::new(request_id),
-            began: Instant::now(),
+            started: Instant::now(),
             method: parts.method.clone(),
             host: String::new(),
             path: String::new(),
             app: None,
-            client: arrival.peer.map(|peer| peer.ip()),
+            client: connection.peer.map(|peer| peer.ip()),
             session: None,
             sent: None,
             upstream: None,
@@ -86,11 +88,11 @@ impl RequestTelemetry {
     }
 }
 
-/// What is known of one request so far.
+/// What is known about a request.
 pub struct RequestRecord {
     shared: Arc<Shared>,
     request_id: RequestId,
-    began: Instant,
+    started: Instant,
     method: Method,
     host: String,
     path: String,
@@ -103,7 +105,7 @@ pub struct RequestRecord {
     limits: StreamLimits,
 }
 
-/// How long an answer's body may go on.
+/// Limits on a response body.
 #[derive(Default)]
 pub struct StreamLimits {
     /// The body ends when this check fails.
@@ -113,12 +115,12 @@ pub struct StreamLimits {
 }
 
 impl RequestRecord {
-    /// The request's name.
+    /// The request ID.
     pub fn request_id(&self) -> RequestId {
         self.request_id
     }
 
-    /// The body, counted.
+    /// Counts the bytes of the request body.
     pub fn watch_request(&self, body: Body) -> Body {
         if http_body::Body::is_end_stream(&body) {
             return body;
@@ -126,7 +128,7 @@ impl RequestRecord {
         body.watched(Box::new(Counter(Arc::clone(&self.bytes_in))))
     }
 
-    /// What was asked, as it came: it could not be read.
+    /// Sets the path of a request that could not be parsed.
     pub fn set_unparsed_path(&mut self, parts: &Parts) {
         parts.uri.path().clone_into(&mut self.path);
     }
@@ -181,31 +183,30 @@ impl RequestRecord {
         self.limits = limits;
     }
 
-    /// The answer, which is recorded when the last byte of its body has gone.
-    pub fn close(self, answer: TaggedResponse) -> Response<Body> {
-        let status = answer.response.status().as_u16();
-        let is_stream = http_body::Body::size_hint(answer.response.body())
-            .exact()
-            .is_none();
-        let (code, began, cut_as) = (answer.code, Instant::now(), "session_over");
-        let closing = ResponseObserver {
+    /// Records the response at the end of its body.
+    pub fn close(self, response: TaggedResponse) -> Response<Body> {
+        let TaggedResponse { code, response } = response;
+        let observer = ResponseObserver {
             record: self,
             code,
-            status,
+            status: response.status().as_u16(),
             bytes_out: 0,
-            is_stream,
-            began,
-            look: None,
-            cut_as,
+            is_stream: http_body::Body::size_hint(response.body())
+                .exact()
+                .is_none(),
+            started: Instant::now(),
+            next_check: None,
+            cut_code: "session_over",
         };
-        if http_body::Body::is_end_stream(answer.response.body()) {
-            closing.write();
-            return answer.response;
+        if http_body::Body::is_end_stream(response.body()) {
+            observer.record_end();
+            return response;
         }
-        answer.response.map(|body| body.watched(Box::new(closing)))
+        response.map(|body| body.watched(Box::new(observer)))
     }
 }
 
+/// Counts the bytes of a request body.
 struct Counter(Arc<AtomicU64>);
 
 impl BodyObserver for Counter {
@@ -216,27 +217,28 @@ impl BodyObserver for Counter {
     fn ended(self: Box<Self>, _end: BodyEnd) {}
 }
 
+/// Observes a response body, cuts it when its limits are reached, and records the request at its end.
 struct ResponseObserver {
     record: RequestRecord,
     code: &'static str,
     status: u16,
     bytes_out: u64,
-    /// Whether the body's length is not known: it may rest before its first byte, and for ever.
+    /// Whether the length of the body is unknown, as for streams.
     is_stream: bool,
-    /// When the head was written.
-    began: Instant,
-    /// Wakes a stream that rests, to look whether it may go on.
-    look: Option<Pin<Box<Sleep>>>,
-    /// The code, should it be cut.
-    cut_as: &'static str,
+    /// When the response head was ready.
+    started: Instant,
+    /// Wakes an idle stream for its validity check.
+    next_check: Option<Pin<Box<Sleep>>>,
+    /// The code to record if the body is cut.
+    cut_code: &'static str,
 }
 
 impl ResponseObserver {
-    fn write(&self) {
+    fn record_end(&self) {
         let record = &self.record;
         let app = record.app.and_then(|index| record.shared.apps.get(index));
-        let took = record.began.elapsed();
-        let metrics = app.map_or(&record.shared.anonymous_tasks, |(_, metrics)| metrics);
+        let took = record.started.elapsed();
+        let metrics = app.map_or(&record.shared.without_app, |(_, metrics)| metrics);
         metrics.observe_request(self.code, self.status, took, record.upstream);
         let Some(access) = &record.shared.access else {
             return;
@@ -261,26 +263,27 @@ impl ResponseObserver {
 }
 
 impl BodyObserver for ResponseObserver {
-    /// What was permitted is delivered, however late it comes; only what goes on after its first bytes, or may go on
-    /// without an end, asks again, and again.
+    /// A sized response is not checked before its first byte. After that, and for streams always,
+    /// session and maximum age are checked at each interval.
     fn poll_admit(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
         let StreamLimits { validity, max_age } = &self.record.limits;
         let is_unlimited = validity.is_none() && max_age.is_none();
         if is_unlimited || (!self.is_stream && self.bytes_out == 0) {
             return Ok(());
         }
-        let look = self
-            .look
+        let next_check = self
+            .next_check
             .get_or_insert_with(|| Box::pin(sleep(CHECK_INTERVAL)));
-        while look.as_mut().poll(cx).is_ready() {
+        while next_check.as_mut().poll(cx).is_ready() {
             if validity.as_ref().is_some_and(|check| !check.is_valid()) {
                 return Err(BodyError::SessionOver);
             }
-            if max_age.is_some_and(|max_age| self.began.elapsed() >= max_age) {
-                self.cut_as = "stream_max_age";
+            if max_age.is_some_and(|max_age| self.started.elapsed() >= max_age) {
+                self.cut_code = "stream_max_age";
                 return Err(BodyError::TooOld);
             }
-            look.as_mut()
+            next_check
+                .as_mut()
                 .reset(tokio::time::Instant::now() + CHECK_INTERVAL);
         }
         Ok(())
@@ -294,9 +297,9 @@ impl BodyObserver for ResponseObserver {
         match end {
             BodyEnd::Complete => {}
             BodyEnd::Broken => self.code = "upstream_body_aborted",
-            BodyEnd::Cut => self.code = self.cut_as,
+            BodyEnd::Cut => self.code = self.cut_code,
             BodyEnd::Abandoned => self.code = "client_disconnected",
         }
-        self.write();
+        self.record_end();
     }
 }

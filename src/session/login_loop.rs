@@ -87,7 +87,7 @@ pub enum LoginLoopCause {
     /// A proxy or the browser drops cookies of this size.
     TooLarge,
     /// The session had expired at its first use, by the clock of the replica that validated it.
-    ClockOff,
+    ClockSkew,
     /// The cookies came back and cannot be opened, or do not belong together.
     UnreadableCookie,
     /// The session ended immediately, by the provider or by a logout elsewhere.
@@ -104,7 +104,7 @@ impl LoginLoopCause {
             Self::WrongHost => "login_loop_wrong_host",
             Self::SecureOverHttp => "login_loop_secure_over_http",
             Self::TooLarge => "login_loop_too_large",
-            Self::ClockOff => "login_loop_clock_skew",
+            Self::ClockSkew => "login_loop_clock_skew",
             Self::UnreadableCookie => "login_loop_cookie_unreadable",
             Self::SessionEnded => "login_loop_session_ended",
             Self::NotAllowed => "login_loop_not_allowed",
@@ -265,7 +265,7 @@ impl LoginLoopState {
                 LoginLoopCause::UnreadableCookie
             }
             NoSessionReason::Idle | NoSessionReason::AbsoluteTimeout | NoSessionReason::Expired => {
-                LoginLoopCause::ClockOff
+                LoginLoopCause::ClockSkew
             }
             NoSessionReason::Revoked
             | NoSessionReason::RefreshRefused

@@ -41,9 +41,9 @@ pub struct PreservedPost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PostOwnership {
     /// The browser and the user match.
-    Good,
+    Owner,
     /// Another user has logged in.
-    OtherPerson,
+    OtherUser,
     /// The request came from another browser, which must not learn that the submission exists.
     OtherBrowser,
 }
@@ -55,9 +55,9 @@ impl PreservedPost {
             return PostOwnership::OtherBrowser;
         }
         if self.user.is_some_and(|owner| owner != user) {
-            PostOwnership::OtherPerson
+            PostOwnership::OtherUser
         } else {
-            PostOwnership::Good
+            PostOwnership::Owner
         }
     }
 
@@ -103,13 +103,13 @@ mod tests {
         let bob = SubjectHash::of(&Subject::new("bob"));
         assert_eq!(
             post(Some("alice")).claim(Some(&browser), alice),
-            PostOwnership::Good
+            PostOwnership::Owner
         );
         assert_eq!(
             post(Some("alice")).claim(Some(&browser), bob),
-            PostOwnership::OtherPerson
+            PostOwnership::OtherUser
         );
-        assert_eq!(post(None).claim(Some(&browser), bob), PostOwnership::Good);
+        assert_eq!(post(None).claim(Some(&browser), bob), PostOwnership::Owner);
         for other in [None, Some(&BrowserHash::of("other"))] {
             assert_eq!(
                 post(Some("alice")).claim(other, alice),

@@ -82,7 +82,7 @@ async fn post_without_session_is_replayed_after_login() {
         .says("h1", "Do you want to send your form now?")
         .await;
     chromium.click("form button").await;
-    chromium.says("h1", "No form is waiting").await;
+    chromium.says("h1", "There is no form to send").await;
     chromium.open(&cart).await;
     chromium.says("#total", "€ 39.50").await;
     chromium.close().await;

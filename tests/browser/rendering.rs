@@ -60,7 +60,7 @@ async fn pages_are_legible_in_light_and_dark_at_any_width() {
     chromium
         .open(&format!("{store}/.doorward/callback?error=access_denied"))
         .await;
-    looks_good(&chromium, "This login cannot be finished", "error").await;
+    looks_good(&chromium, "The login couldn't be completed", "error").await;
     chromium
         .open(&format!("{store}/.doorward/signed-out"))
         .await;
@@ -72,7 +72,7 @@ async fn pages_are_legible_in_light_and_dark_at_any_width() {
     chromium.click("form button").await;
     chromium.find("#visitor").await;
     chromium.open(&format!("{store}/admin")).await;
-    looks_good(&chromium, "You cannot open this page", "forbidden").await;
+    looks_good(&chromium, "You don't have access to this page", "forbidden").await;
     chromium.open(&format!("{store}/shopping-cart")).await;
     chromium
         .client()

@@ -41,7 +41,7 @@ fn kind_alone_uses_defaults() {
         config
             .apps
             .iter()
-            .all(|app| !app.policy.offers.fusionauth_webhooks)
+            .all(|app| !app.policy.optional_endpoints.fusionauth_webhooks)
     );
     let plain = Folder::with(GOOD).load(&[]).unwrap().config;
     assert!(plain.providers[0].dialect.fusionauth().is_none());
@@ -71,7 +71,7 @@ fn all_keys_are_read_and_no_secret_is_shown() {
         config
             .apps
             .iter()
-            .all(|app| app.policy.offers.fusionauth_webhooks)
+            .all(|app| app.policy.optional_endpoints.fusionauth_webhooks)
     );
     assert!(!format!("{config:?}").contains("hunter2"));
 }
@@ -293,7 +293,7 @@ fn frontchannel_logout_of_other_site_is_warned_about() {
     ));
     let config = folder.load(&[]).unwrap().config;
     assert!(
-        config.apps[0].policy.offers.frontchannel_logout
-            && !config.apps[1].policy.offers.frontchannel_logout
+        config.apps[0].policy.optional_endpoints.frontchannel_logout
+            && !config.apps[1].policy.optional_endpoints.frontchannel_logout
     );
 }

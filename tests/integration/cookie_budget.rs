@@ -111,7 +111,7 @@ async fn oversized_claim_is_named_and_counted() {
         assert_error_page(&page, 502, "session_too_large");
         assert!(
             page.words()
-                .contains(&format!("What takes the most room is {named}.")),
+                .contains(&format!("The largest part is {named}.")),
             "{page}"
         );
     }

@@ -1,4 +1,4 @@
-//! The client's address: never what stands left of a hop that nobody trusts.
+//! Client address: never an address to the left of an untrusted hop.
 
 use std::net::IpAddr;
 
@@ -38,7 +38,7 @@ fn address(hop: &str) -> Option<IpAddr> {
 
 proptest! {
     #[test]
-    fn the_client_is_the_first_hop_from_the_right_that_nobody_vouches_past(
+    fn client_is_the_rightmost_untrusted_hop(
         fields in vec(vec(select(HOPS.as_slice()), 0..4), 0..4),
         peer in select(&["10.9.9.9", "::ffff:10.9.9.9", "7.7.7.7", "fd00::9"][..]),
         trusting in any::<bool>(),
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_in_the_field_are_survived(lines in vec(vec(any::<u8>(), 0..40), 0..4), peer in any::<Option<IpAddr>>()) {
+    fn arbitrary_bytes_do_not_panic(lines in vec(vec(any::<u8>(), 0..40), 0..4), peer in any::<Option<IpAddr>>()) {
         let mut headers = HeaderMap::new();
         for line in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
             headers.append("x-forwarded-for", line);

@@ -1,4 +1,4 @@
-//! Texts made of the fragments that parsers disagree about.
+//! Adversarial inputs: texts from fragments that parsers interpret differently.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -117,7 +117,8 @@ const REDIRECT_FRAGMENTS: [&str; 52] = [
     "%",
 ];
 
-/// A path that some rule protects or leads to one, with some of its characters in other spellings and fragments between.
+/// A path that a rule protects or that resolves to one, with some characters encoded and with
+/// inserted fragments.
 fn disguised() -> impl Strategy<Value = String> {
     let base = select(
         &[
@@ -146,7 +147,7 @@ fn disguised() -> impl Strategy<Value = String> {
     })
 }
 
-/// Request paths, most of them beginning with `/`.
+/// Request paths, most of which start with `/`.
 pub(crate) fn paths() -> impl Strategy<Value = String> {
     let fragments =
         vec(select(PATH_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());
@@ -159,7 +160,7 @@ pub(crate) fn paths() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Return targets as an attacker would have them.
+/// Return targets of an attacker.
 pub(crate) fn redirects() -> impl Strategy<Value = String> {
     let fragments =
         vec(select(REDIRECT_FRAGMENTS.as_slice()), 0..10).prop_map(|fragments| fragments.concat());

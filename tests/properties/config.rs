@@ -1,4 +1,4 @@
-//! The configuration: whatever becomes of the reference file, it is taken or refused in words.
+//! Configuration: any change of the reference file is either accepted or rejected with a message.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -80,12 +80,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn a_slip_in_the_reference_is_taken_or_told(slips in vec(slips(), 1..6)) {
+    fn mutated_reference_is_accepted_or_rejected_with_message(slips in vec(slips(), 1..6)) {
         checks::config::check(&slipped(slips));
     }
 
     #[test]
-    fn any_text_is_taken_or_told(
+    fn arbitrary_text_is_accepted_or_rejected_with_message(
         text in prop_oneof![
             any::<String>(),
             "(\\[{1,2}(apps|providers|server|a)(\\.[a-z]{0,3}){0,2}\\]{1,2}|[a-z_.]{1,9} ?= ?[0-9\"\\[{}a-z.:-]{0,9}|\\PC{0,9}|\n){0,12}",

@@ -1,4 +1,4 @@
-//! Cookies: what was cut comes back whole, whatever else a browser sends with it.
+//! Cookies: chunked values round-trip, whatever other cookies the browser sends.
 
 use doorward::session::cookie::{
     MAX_ALL, MAX_CHUNKS, MAX_VALUE, RequestCookies, chunk_name, chunks,
@@ -12,7 +12,7 @@ use crate::checks;
 
 const NAME: &str = "__Host-doorward_jwt";
 
-/// What an app's own pages and other hosts can put beside our cookies.
+/// Cookies that the app or other hosts can set.
 const OTHERS: [&[u8]; 12] = [
     b"a=b",
     b"",
@@ -34,7 +34,7 @@ fn field(pairs: &[Vec<u8>]) -> HeaderValue {
 
 proptest! {
     #[test]
-    fn a_value_comes_back_whole_between_left_over_chunks_and_the_apps_cookies(
+    fn chunked_value_round_trips_among_other_cookies(
         value in "[A-Za-z0-9_-]{0,40}",
         length in 0..=MAX_CHUNKS * MAX_VALUE,
         others in vec(prop::sample::select(OTHERS.as_slice()), 0..8),
@@ -59,13 +59,13 @@ proptest! {
     }
 
     #[test]
-    fn two_values_of_one_name_are_none(values in ("[a-z]{1,5}", "[a-z]{1,5}")) {
+    fn conflicting_values_count_as_none(values in ("[a-z]{1,5}", "[a-z]{1,5}")) {
         let fields = [field(&[format!("{NAME}={}", values.0).into(), format!("{NAME}={}", values.1).into()])];
         prop_assert_eq!(RequestCookies::read(&fields).get(NAME).is_some(), values.0 == values.1);
     }
 
     #[test]
-    fn any_bytes_are_read_for_what_they_are(
+    fn arbitrary_bytes_are_parsed_consistently(
         bytes in prop_oneof![
             vec(any::<u8>(), 0..200),
             vec(prop::sample::select(b"c=.;123 \t\n\xc3\xab\"".to_vec()), 0..60),
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn packing_a_token_changes_nothing(
+    fn packed_token_round_trips(
         token in prop_oneof![any::<String>(), "[A-Za-z0-9_-]{0,9}(\\.[A-Za-z0-9_=-]{0,9}){0,4}"],
     ) {
         prop_assert_eq!(PackedJwt::pack(&token).unpack(), token);

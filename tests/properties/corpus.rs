@@ -1,4 +1,4 @@
-//! The fuzzers' corpus, replayed: every input under `fuzz/corpus` through the check that its target has.
+//! Replays the fuzzing corpus: every input in `fuzz/corpus` with the check of its target.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +24,8 @@ fn replay(target: &str, check: impl Fn(&[u8])) {
     assert!(seen > 0, "the corpus of `{target}` is empty");
 }
 
-/// As the fuzz targets read their bytes: what is not UTF-8 is nothing that these entrances can be given.
+/// Decodes the input as the fuzz targets do. They skip input that is not UTF-8, which these entry
+/// points cannot receive.
 fn text(check: fn(&str)) -> impl Fn(&[u8]) {
     move |bytes| std::str::from_utf8(bytes).into_iter().for_each(check)
 }

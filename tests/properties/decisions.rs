@@ -1,4 +1,5 @@
-//! Decisions: who is let through, and who is sent to log in, over every mix of rule, caller and request.
+//! Decisions: who is authorized and who is sent to the login, for every combination of rule, caller
+//! and request.
 
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::client_kind::ClientKind;
 use doorward::policy::decide::{Caller, Decision, Reason, decide};
 use doorward::policy::native::{Native, Throttle, Tokens};
+use doorward::policy::path_pattern::PathPattern;
 use doorward::policy::request_info::RequestInfo;
 use doorward::policy::route::{Endpoint, HostRouter, Route};
-use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
+use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::policy::throttle::{BackoffLimit, RateLimit};
 use doorward::session::cookie::CookieNames;
 use doorward::session::token::{Token, TokenError, TokenLimits, TokenRefusal, validate};
@@ -56,7 +58,7 @@ const PATHS: [&str; 21] = [
     "/.doorward/else",
     "/.doorward",
 ];
-const LISTED: &str = "capacitor://localhost";
+const ALLOWED_ORIGIN: &str = "capacitor://localhost";
 const HEADERS: [(&str, &str); 18] = [
     ("accept", "text/html"),
     ("accept", "*/*"),
@@ -70,7 +72,7 @@ const HEADERS: [(&str, &str); 18] = [
     ("origin", ORIGIN),
     ("origin", "https://evil.example"),
     ("origin", "null"),
-    ("origin", LISTED),
+    ("origin", ALLOWED_ORIGIN),
     ("x-requested-with", "XMLHttpRequest"),
     ("upgrade", "websocket"),
     ("sec-purpose", "prefetch"),
@@ -87,7 +89,7 @@ const TOKEN_REFUSED: TokenRefusal = TokenRefusal {
     error: TokenError::InvalidToken,
     scheme: Scheme::Bearer,
 };
-const WHYS: [NoSessionReason; 10] = [
+const REASONS: [NoSessionReason; 10] = [
     NoSessionReason::NoCookie,
     NoSessionReason::UnreadableCookie,
     NoSessionReason::CookieMismatch,
@@ -117,7 +119,7 @@ fn accesses() -> impl Strategy<Value = Access> {
 fn rules() -> impl Strategy<Value = Vec<Rule>> {
     let patterns = select(vec!["/", "/**", "/a", "/a/**", "/b/*"]);
     let methods = select(vec![vec![], vec![Method::GET], vec![Method::POST]]);
-    let ways = select(vec![
+    let auth_methods = select(vec![
         AuthMethods::BOTH,
         AuthMethods::SESSION,
         AuthMethods {
@@ -125,7 +127,7 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
             bearer: true,
         },
     ]);
-    let rule = (patterns, methods, accesses(), ways).prop_map(
+    let rule = (patterns, methods, accesses(), auth_methods).prop_map(
         |(pattern, methods, access, auth_methods)| Rule {
             paths: vec![PathPattern::parse(pattern).unwrap()],
             methods,
@@ -138,10 +140,10 @@ fn rules() -> impl Strategy<Value = Vec<Rule>> {
     vec(rule, 0..4)
 }
 
-fn site(
+fn router(
     rules: Vec<Rule>,
     allowed_ambiguities: PathAmbiguities,
-    offers: OptionalEndpoints,
+    optional_endpoints: OptionalEndpoints,
 ) -> HostRouter {
     let origin = Origin::parse(ORIGIN).unwrap();
     HostRouter::new(vec![Arc::new(App {
@@ -155,14 +157,14 @@ fn site(
         cookies: CookieNames::new("doorward", &origin),
         native: Some(native()),
         limits: LIMITS,
-        offers,
+        optional_endpoints,
         origin,
         bearer: Some(BearerPolicy {
             client_header: HeaderTemplate::parse("X-Forwarded-Client", "{client_id}").unwrap(),
             dpop_required: false,
         }),
         app_logout: AppLogoutPolicy::default(),
-        max_kept_form: 1024,
+        max_preserved_post: 1024,
         websocket_origins: Vec::new(),
     })])
 }
@@ -176,7 +178,7 @@ fn native() -> Native {
         client_id: ClientId::new("store"),
         tokens: Tokens::Sealed,
         inline_refresh: true,
-        cors_origins: vec![LISTED.to_owned()],
+        cors_origins: vec![ALLOWED_ORIGIN.to_owned()],
         throttle: Throttle {
             account: failures,
             address: failures,
@@ -185,18 +187,18 @@ fn native() -> Native {
     }
 }
 
-/// How somebody shows who they are.
+/// The credential of a caller.
 #[derive(Clone, Copy, Debug)]
-enum Shows {
+enum CredentialKind {
     Cookies,
     NativeToken,
-    PersonsToken,
-    ClientsToken,
+    UserToken,
+    ClientToken,
 }
 
-struct World;
+struct Context;
 
-impl ValidityContext for World {
+impl ValidityContext for Context {
     fn is_revoked(
         &self,
         _: &SessionId,
@@ -211,8 +213,8 @@ impl ValidityContext for World {
     }
 }
 
-fn caller(shows: Option<Shows>, roles: &[&str], why: NoSessionReason) -> Caller {
-    let Some(shows) = shows else {
+fn caller(credential: Option<CredentialKind>, roles: &[&str], why: NoSessionReason) -> Caller {
+    let Some(credential) = credential else {
         return Caller::Anonymous(why);
     };
     let claims = Claims::new(
@@ -240,12 +242,14 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: NoSessionReason) -> Caller 
             sessions: LIMITS,
             dpop_required: false,
         };
-        Caller::Bearer(validate(&Arc::new(token), Scheme::Bearer, START, &limits, &World).unwrap())
+        Caller::Bearer(
+            validate(&Arc::new(token), Scheme::Bearer, START, &limits, &Context).unwrap(),
+        )
     };
-    match shows {
-        Shows::PersonsToken => token(true),
-        Shows::ClientsToken => token(false),
-        Shows::Cookies | Shows::NativeToken => {
+    match credential {
+        CredentialKind::UserToken => token(true),
+        CredentialKind::ClientToken => token(false),
+        CredentialKind::Cookies | CredentialKind::NativeToken => {
             let session = Session {
                 identity,
                 key,
@@ -259,17 +263,17 @@ fn caller(shows: Option<Shows>, roles: &[&str], why: NoSessionReason) -> Caller 
                 bound_to: None,
             };
             let live = LiveSession::just_verified(Arc::new(session), START);
-            match shows {
-                Shows::NativeToken => Caller::NativeSession(live),
-                Shows::Cookies | Shows::PersonsToken | Shows::ClientsToken => {
-                    Caller::Authenticated(live)
-                }
+            match credential {
+                CredentialKind::NativeToken => Caller::NativeSession(live),
+                CredentialKind::Cookies
+                | CredentialKind::UserToken
+                | CredentialKind::ClientToken => Caller::Authenticated(live),
             }
         }
     }
 }
 
-/// Who is known there, if anybody; and whether that is a person.
+/// The accepted identity of the caller, and whether it is a user.
 fn known<'c>(requirement: &AccessRequirement, caller: &'c Caller) -> Option<(&'c Identity, bool)> {
     match caller {
         Caller::Anonymous(_) => None,
@@ -286,7 +290,7 @@ fn fulfils(requirement: &AccessRequirement, caller: &Caller) -> bool {
     match (&requirement.access, known(requirement, caller)) {
         (Access::Public, _) => true,
         (Access::Denied, _) | (Access::Authenticated | Access::Claims(_), None) => false,
-        (Access::Authenticated, Some((_, is_person))) => is_person,
+        (Access::Authenticated, Some((_, is_user))) => is_user,
         (Access::Claims(conditions), Some((identity, _))) => {
             let roles = identity.claims.texts("roles");
             conditions
@@ -296,7 +300,7 @@ fn fulfils(requirement: &AccessRequirement, caller: &Caller) -> bool {
     }
 }
 
-/// What must hold of a decision about `route`, which is the same as the one that was decided about.
+/// Checks the properties of a decision about `route`.
 fn check(
     decision: &Decision<'_>,
     route: &Route<'_>,
@@ -308,11 +312,11 @@ fn check(
     let mut is_known = is_signed_in;
     if let Route::App(_, requirement) = route {
         let forwards = matches!(decision, Decision::Forward(_));
-        let is_strangers =
+        let is_cross_origin =
             doorward::policy::client_kind::is_cross_origin_websocket(headers, ORIGIN, &[]);
         assert_eq!(
             forwards,
-            fulfils(requirement, caller) && !is_strangers,
+            fulfils(requirement, caller) && !is_cross_origin,
             "{requirement:?} {decision:?}"
         );
         is_known = known(requirement, caller).is_some();
@@ -321,16 +325,16 @@ fn check(
         Decision::Forward(permit) => {
             assert!(
                 matches!(route, Route::App(..)),
-                "only pages are forwarded: {route:?}"
+                "only app routes are forwarded: {route:?}"
             );
             assert_eq!(
                 permit.identity().is_some(),
                 is_known,
-                "who asked is who is told"
+                "the identity must be the caller's"
             );
             assert!(
                 std::ptr::eq(permit.info(), info),
-                "what was judged is what is sent"
+                "the forwarded request must be the authorized one"
             );
         }
         Decision::StartLogin { return_to, .. } => {
@@ -344,7 +348,7 @@ fn check(
                 assert!(
                     requirement.auth_methods.session
                         && *why != NoSessionReason::TokenRefused(TOKEN_REFUSED),
-                    "a login helps no program"
+                    "a login does not help a client with a token"
                 );
             }
             crate::checks::return_to::check(return_to.as_str());
@@ -372,10 +376,10 @@ fn check(
         }
         Decision::Logout { .. } => {
             assert_eq!(info.method, Method::POST);
-            let said: Vec<_> = headers.get_all("origin").iter().collect();
+            let origins: Vec<_> = headers.get_all("origin").iter().collect();
             let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
             assert!(
-                said == [ORIGIN] || (said.is_empty() && site == Some(b"same-origin")),
+                origins == [ORIGIN] || (origins.is_empty() && site == Some(b"same-origin")),
                 "{headers:?}"
             );
         }
@@ -386,18 +390,23 @@ fn check(
                 matches!(route, Route::Endpoint(_, Endpoint::Native(_)))
                     && info.method == Method::POST
             );
-            let said: Vec<_> = headers.get_all("origin").iter().collect();
+            let origins: Vec<_> = headers.get_all("origin").iter().collect();
             assert!(
-                said.is_empty() || said == [ORIGIN] || (said == [LISTED] && allowed.is_some()),
+                origins.is_empty()
+                    || origins == [ORIGIN]
+                    || (origins == [ALLOWED_ORIGIN] && allowed.is_some()),
                 "{headers:?}"
             );
-            let elsewhere = headers
+            let is_other_site = headers
                 .get("sec-fetch-site")
                 .is_some_and(|site| site != "same-origin");
-            assert!(said == [LISTED] || !elsewhere, "{headers:?}");
+            assert!(origins == [ALLOWED_ORIGIN] || !is_other_site, "{headers:?}");
         }
         Decision::CorsPreflight { origin, .. } => {
-            assert!(matches!(route, Route::Endpoint(_, Endpoint::Native(_))) && origin == LISTED);
+            assert!(
+                matches!(route, Route::Endpoint(_, Endpoint::Native(_)))
+                    && origin == ALLOWED_ORIGIN
+            );
         }
         Decision::ShowSession { .. } => assert!(is_signed_in),
         Decision::FinishLogin { .. } => {
@@ -417,10 +426,12 @@ fn check(
                     && info.client_kind == ClientKind::EmbeddedFrame
                     && site != Some(b"cross-site")
             );
-            assert!(app_ref.app.offers.frontchannel_logout && site.is_some());
+            assert!(app_ref.app.optional_endpoints.frontchannel_logout && site.is_some());
         }
         Decision::ReceiveWebhook { app_ref } => {
-            assert!(app_ref.app.offers.fusionauth_webhooks && info.method == Method::POST);
+            assert!(
+                app_ref.app.optional_endpoints.fusionauth_webhooks && info.method == Method::POST
+            );
         }
         Decision::ShowSignedOut { .. } => {
             assert!(matches!(route, Route::Endpoint(_, Endpoint::SignedOut)))
@@ -442,7 +453,7 @@ fn check(
             );
             assert!(
                 !wants_login || !is_known,
-                "a login for somebody who is known"
+                "an authenticated caller needs no login"
             );
             let may_not = matches!(refusal.reason, Reason::Forbidden | Reason::UserRequired);
             assert_eq!(refusal.user.is_some(), may_not);
@@ -458,21 +469,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn nobody_is_let_through_or_sent_to_log_in_who_should_not_be(
+    fn decision_matches_rule_caller_and_request(
         rules in rules(),
-        (tolerant, offered) in any::<(bool, bool)>(),
+        (allows_ambiguities, has_endpoints) in any::<(bool, bool)>(),
         host in select(&["store.example.com", "STORE.example.com:443", "shop.example.com", "evil.example"][..]),
         path in prop_oneof![4 => select(PATHS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in select(&["GET", "GET", "HEAD", "POST", "PUT", "OPTIONS", "get"][..]),
         lines in vec(select(HEADERS.as_slice()), 0..6),
-        shows in option::of(select(vec![Shows::Cookies, Shows::NativeToken, Shows::PersonsToken, Shows::ClientsToken])),
+        credential in option::of(select(vec![CredentialKind::Cookies, CredentialKind::NativeToken, CredentialKind::UserToken, CredentialKind::ClientToken])),
         roles in select(vec![vec![], vec!["admin"], vec!["admin", "owner"]]),
-        why in select(WHYS.as_slice()),
+        why in select(REASONS.as_slice()),
     ) {
         let ambiguities = [PathAmbiguity::DoubleSlash, PathAmbiguity::Semicolon, PathAmbiguity::EncodedPercent];
-        let allowed = if tolerant { &ambiguities[..] } else { &[] };
-        let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, oddity| all.with(*oddity));
-        let sites = site(rules, allowed, OptionalEndpoints { fusionauth_webhooks: offered, frontchannel_logout: offered });
+        let allowed = if allows_ambiguities { &ambiguities[..] } else { &[] };
+        let allowed = allowed.iter().fold(PathAmbiguities::NONE, |all, ambiguity| all.with(*ambiguity));
+        let router = router(rules, allowed, OptionalEndpoints { fusionauth_webhooks: has_endpoints, frontchannel_logout: has_endpoints });
         let mut request = Request::builder().method(method).uri(&path).header("host", host);
         for (name, value) in lines {
             request = request.header(name, value);
@@ -480,8 +491,8 @@ proptest! {
         let Ok(request) = request.body(()) else { return Ok(()) };
         let (parts, ()) = request.into_parts();
         let Ok(info) = RequestInfo::read(&parts, None, &TrustedProxies::default()) else { return Ok(()) };
-        let caller = caller(shows, &roles, why);
-        let decision = decide(&info, &parts.headers, sites.route(&info), caller.clone());
-        check(&decision, &sites.route(&info), &info, &parts.headers, &caller);
+        let caller = caller(credential, &roles, why);
+        let decision = decide(&info, &parts.headers, router.route(&info), caller.clone());
+        check(&decision, &router.route(&info), &info, &parts.headers, &caller);
     }
 }

@@ -1,4 +1,4 @@
-//! FusionAuth's events, in every mixture of members that they have and of what those may be.
+//! FusionAuth events with any combination of members and values.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn nobody_elses_sessions_are_meant(
+    fn event_affects_only_sessions_that_it_names(
         kind in select(TYPES.as_slice()),
         instant in prop_oneof![any::<u64>().prop_map(|n| json!(n)), Just(json!(1_505_762_615_956_u64)), odd()],
         members in proptest::collection::btree_map(
@@ -45,7 +45,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         check(&bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! Identity headers: whatever a claim says, the header says exactly that, and nothing that ends it early.
+//! Identity headers: a header contains exactly the claim and nothing that ends it early.
 
 use doorward::identity::claims::Claims;
 use doorward::identity::identity::{HeaderTemplate, Identity};
@@ -17,7 +17,7 @@ fn header(template: &str, claim: Value) -> Option<String> {
         .map(|(_, value)| String::from_utf8(value.as_bytes().to_vec()).unwrap())
 }
 
-fn is_fit_to_be_sent(value: &str) -> bool {
+fn is_valid_header_value(value: &str) -> bool {
     value.bytes().all(|byte| matches!(byte, b' '..=b'~')) && value.trim() == value
 }
 
@@ -36,7 +36,7 @@ fn decoded(value: &str) -> String {
     String::from_utf8(pairs.collect::<Vec<_>>().concat()).unwrap()
 }
 
-/// Texts with what lists, escapes and header fields are made of.
+/// Texts with characters that are special in lists, escapes and headers.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![any::<String>(), "[a, %\r\n\t\u{e9}\u{0}:;=\"]{0,12}"]
 }
@@ -45,27 +45,27 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_text_comes_back_from_its_header(text in texts()) {
+    fn text_round_trips_through_header(text in texts()) {
         let Some(value) = header("{c}", json!(text)) else {
             prop_assert!(text.is_empty());
             return Ok(());
         };
-        prop_assert!(is_fit_to_be_sent(&value), "{:?}", value);
+        prop_assert!(is_valid_header_value(&value), "{:?}", value);
         prop_assert_eq!(decoded(&value), text);
     }
 
     #[test]
-    fn a_list_comes_back_member_by_member(members in vec(texts(), 0..5)) {
+    fn list_round_trips_member_by_member(members in vec(texts(), 0..5)) {
         let Some(value) = header("{c}", json!(members)) else {
             prop_assert!(members.iter().all(String::is_empty));
             return Ok(());
         };
-        prop_assert!(is_fit_to_be_sent(&value), "{:?}", value);
+        prop_assert!(is_valid_header_value(&value), "{:?}", value);
         prop_assert_eq!(value.split(',').map(decoded).collect::<Vec<_>>(), members);
     }
 
     #[test]
-    fn any_template_is_used_or_refused(name in any::<String>(), template in "[{}c a:\r\n\u{e9}.]{0,12}", text in texts()) {
+    fn arbitrary_template_is_accepted_or_rejected(name in any::<String>(), template in "[{}c a:\r\n\u{e9}.]{0,12}", text in texts()) {
         if let Ok(parsed) = HeaderTemplate::parse("X-Test", &template) {
             prop_assert!(parsed.claims().all(|claim| !claim.is_empty()));
             if let Some(value) = header(&template, json!(text)) {

@@ -1,4 +1,4 @@
-//! How long a session lives: `validate` against the design's sentences, each written down as one condition.
+//! Session lifetimes: `validate` against a specification with one condition for each rule.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use doorward::types::time::Timestamp;
 use proptest::option;
 use proptest::prelude::*;
 
-/// What is known outside the cookies.
+/// The external validity inputs.
 #[derive(Clone, Copy, Debug)]
-struct World {
+struct Context {
     revoked_up_to: u64,
     is_known_key: bool,
 }
 
-impl ValidityContext for World {
+impl ValidityContext for Context {
     fn is_revoked(
         &self,
         _: &SessionId,
@@ -40,7 +40,7 @@ impl ValidityContext for World {
     }
 }
 
-/// One cookie of tokens, in seconds since some beginning; small numbers, so that edges are met.
+/// A cookie with tokens, in seconds since the start. Small numbers make edge cases likely.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
     sid: u8,
@@ -104,7 +104,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5000))]
 
     #[test]
-    fn a_session_lives_exactly_as_long_as_its_clocks_its_key_and_nobodys_word_allow(
+    fn session_is_valid_exactly_as_specified(
         jwt in option::weighted(0.8, tokens()),
         refresh_cookie in option::weighted(0.8, tokens()),
         same in prop::bool::weighted(0.7),
@@ -114,7 +114,7 @@ proptest! {
         world in (0..30_u64, any::<bool>(), any::<bool>()),
     ) {
         let refresh_cookie = if same && jwt.is_some() { refresh_cookie.and(jwt) } else { refresh_cookie };
-        let world = World { revoked_up_to: if world.1 { world.0 } else { 0 }, is_known_key: world.2 };
+        let world = Context { revoked_up_to: if world.1 { world.0 } else { 0 }, is_known_key: world.2 };
         let limits = Limits { idle: Duration::from_secs(idle), absolute: Duration::from_secs(absolute) };
         let presented = || PresentedSession {
             jwt: jwt.map(session),
@@ -175,7 +175,7 @@ proptest! {
     }
 }
 
-/// One request, so many seconds after the one before it by a clock that may have been set back meanwhile.
+/// A request, and the time since the previous one. The clock may be set back in between.
 #[derive(Clone, Copy, Debug)]
 struct Step {
     seconds: i64,
@@ -199,14 +199,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn the_idle_limit_ends_between_nine_tenths_and_all_of_it_and_the_last_activity_never_goes_back(steps in steps()) {
+    fn idle_timeout_is_within_bounds_and_activity_is_monotonic(steps in steps()) {
         const START: u64 = 100_000;
         const IDLE: u64 = 300;
         let limits = Limits { idle: Duration::from_secs(IDLE), absolute: Duration::from_secs(4_000) };
-        let world = World { revoked_up_to: 0, is_known_key: true };
+        let world = Context { revoked_up_to: 0, is_known_key: true };
         let mut cookie = Tokens { sid: 0, generation: 0, started: START, sealed: START, valid_until: u64::MAX };
         let (mut seen, mut now) = (START, START);
-        // The latest moment at which somebody was there, and when that was last.
+        // The latest activity, and the clock at that time.
         let (mut latest, mut last) = (START, START);
         for Step { seconds, counts_as_activity, renews } in steps {
             now = now.saturating_add_signed(seconds);
@@ -222,7 +222,7 @@ proptest! {
                     prop_assert!(now >= START + 4_000);
                     continue;
                 }
-                SessionStatus::None(_) | SessionStatus::NeedsRefresh(_) => return Err(TestCaseError::fail("neither alive nor over")),
+                SessionStatus::None(_) | SessionStatus::NeedsRefresh(_) => return Err(TestCaseError::fail("neither valid nor ended")),
             };
             prop_assert!(now < latest + IDLE && now < START + 4_000);
             if renews {

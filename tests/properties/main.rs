@@ -1,6 +1,7 @@
-//! What must hold whatever comes in: generated inputs against the pure code, and the fuzzers' corpus as ordinary tests.
+//! Property tests: generated inputs for the pure code, and the fuzzing corpus as ordinary tests.
 //!
-//! `checks` says what must hold of one text at each public entrance; the fuzz targets under `fuzz/` ask the same.
+//! `checks` contains the properties of one text at each public entry point. The fuzz targets in
+//! `fuzz/` check the same.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Proofs of possession: one made by a key passes exactly where and when it was made for, whatever else is about it.
+//! DPoP proofs: a proof is accepted exactly for its key, request and time.
 
 use std::sync::LazyLock;
 
@@ -35,7 +35,7 @@ fn signed(header: &Value, claims: &Value) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// Right for the request more often than not.
+/// Mostly correct for the request.
 fn mostly<T: Clone + std::fmt::Debug + 'static>(
     right: T,
     others: Vec<T>,
@@ -47,7 +47,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn a_proof_passes_if_and_only_if_all_of_it_is_right(
+    fn proof_is_accepted_only_if_all_parts_match(
         method in mostly("GET", vec!["POST", "get", "HEAD"]),
         htu in mostly(HERE, vec!["https://forum.example.com/orders/7", "https://store.example.com/orders", "http://store.example.com/orders/7"]),
         query in select(vec!["", "?", "?a=b", "#c", "?a=https://evil.example/#"]),
@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_for_a_proof_is_survived(
+    fn arbitrary_text_does_not_panic(
         text in prop_oneof![any::<String>(), "[A-Za-z0-9_=-]{0,20}(\\.[A-Za-z0-9_-]{0,20}){0,5}"],
         bytes in vec(any::<u8>(), 0..300),
     ) {

@@ -1,5 +1,5 @@
-//! What comes from the provider, or claims to: any JSON and any text is read or refused, and nothing is believed that
-//! nobody signed.
+//! Input from the provider: any JSON or text is accepted or rejected, and no unsigned token is
+//! accepted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +16,7 @@ use crate::checks;
 
 const ISSUER: &str = "https://login.example.com";
 
-/// Any JSON, with the words in it that our readers know.
+/// Arbitrary JSON with known member names.
 fn values() -> impl Strategy<Value = Value> {
     let words = select(vec![
         ISSUER,
@@ -101,7 +101,7 @@ fn members(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Str
     hash_map(names.prop_map(str::to_owned), inner, 0..8).prop_map(Map::from_iter)
 }
 
-/// `document` with some members of `changes` over it.
+/// `document` with some members replaced by `changes`.
 fn with(document: Value, changes: Map<String, Value>) -> Value {
     let mut members = document.as_object().unwrap().clone();
     members.extend(changes);
@@ -117,7 +117,7 @@ fn answer() -> Value {
     json!({"access_token": "a", "token_type": "Bearer", "expires_in": 300, "refresh_token": "r", "id_token": "i"})
 }
 
-/// What a provider may say in the place of an endpoint.
+/// Values for an endpoint.
 fn endpoints() -> impl Strategy<Value = Map<String, Value>> {
     let names = select(vec![
         "issuer",
@@ -145,7 +145,7 @@ fn endpoints() -> impl Strategy<Value = Map<String, Value>> {
     .prop_map(Map::from_iter)
 }
 
-/// A good key with something else about it, or anything.
+/// A valid key with changed members, or anything else.
 fn keys() -> impl Strategy<Value = Value> {
     let good = select(vec![
         json!({"kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
@@ -160,7 +160,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn a_discovery_document_is_of_its_issuer_and_has_tls_everywhere_or_is_refused(changes in endpoints()) {
+    fn discovery_requires_issuer_match_and_tls(changes in endpoints()) {
         let document = with(discovery(), changes);
         let text = document.to_string();
         let Ok(metadata) = Metadata::parse(text.as_bytes(), &Issuer::new(ISSUER), PlainHttp::Never) else {
@@ -174,14 +174,14 @@ proptest! {
     }
 
     #[test]
-    fn a_key_set_counts_every_key_as_usable_or_skipped(keys in vec(keys(), 0..6)) {
+    fn every_key_counts_as_usable_or_skipped(keys in vec(keys(), 0..6)) {
         let Ok(set) = KeySet::parse(json!({"keys": keys.clone()}).to_string().as_bytes()) else { return Ok(()) };
         prop_assert_eq!(set.usable() + set.skipped().len(), keys.len());
         prop_assert!(set.usable() > 0);
     }
 
     #[test]
-    fn a_token_answer_has_a_token_and_only_a_refusal_ends_a_session(
+    fn token_response_has_a_token_or_an_error(
         changes in members(values()), status in prop_oneof![select(vec![200, 400, 401, 404, 429, 500, 503]), any::<u16>()],
         (refresh, refused) in any::<(bool, bool)>(),
     ) {
@@ -195,7 +195,7 @@ proptest! {
                 prop_assert!(answer.refresh_token.is_none_or(|token| !token.expose().is_empty()));
             }
             Err(TokenError::Refused { .. }) => {
-                // Some providers report errors with 200.
+                // Some providers report errors with status 200.
                 prop_assert!((200..300).contains(&status) || ((400..500).contains(&status) && status != 429), "{}", status);
             }
             Err(error) => prop_assert!(!error.code().is_empty()),
@@ -203,7 +203,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_for_an_answer_are_survived(bytes in vec(any::<u8>(), 0..200), text in any::<String>(), status: u16) {
+    fn arbitrary_response_does_not_panic(bytes in vec(any::<u8>(), 0..200), text in any::<String>(), status: u16) {
         for bytes in [bytes.as_slice(), text.as_bytes()] {
             let _ = parse_response(Grant::Refresh, status, bytes);
             prop_assert!(KeySet::parse(bytes).is_err());
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_a_token_that_nobody_signed(
+    fn unsigned_token_is_rejected(
         header in members(values()),
         named in select(vec![("EdDSA", "ed"), ("Ed25519", "ed"), ("ES256", "ec"), ("RS256", "rsa"), ("PS512", "rsa"), ("RS256", "ec")]),
         (keeps_names, claims) in (prop::bool::weighted(0.8), members(values())),
@@ -228,12 +228,12 @@ proptest! {
     }
 
     #[test]
-    fn any_text_for_a_token_is_survived(text in prop_oneof![any::<String>(), "[A-Za-z0-9_=-]{0,20}(\\.[A-Za-z0-9_-]{0,20}){0,5}"]) {
+    fn arbitrary_token_text_does_not_panic(text in prop_oneof![any::<String>(), "[A-Za-z0-9_=-]{0,20}(\\.[A-Za-z0-9_-]{0,20}){0,5}"]) {
         checks::jws::check(&text);
     }
 
     #[test]
-    fn an_authorization_answer_is_what_its_query_says(
+    fn authorization_response_matches_its_query(
         pairs in vec((
             select(vec!["code", "state", "iss", "error", "error_description", "Code", "c%6fde", "x", ""]),
             prop_oneof![

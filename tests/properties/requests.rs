@@ -1,4 +1,4 @@
-//! Requests as a whole: any target, method and header fields are read or refused, never half read.
+//! Complete requests: any target, method and headers are accepted or rejected as a whole.
 
 use doorward::policy::client_address::TrustedProxies;
 use doorward::policy::request_info::RequestInfo;
@@ -63,7 +63,7 @@ fn field() -> impl Strategy<Value = (HeaderName, HeaderValue)> {
         4 => select(VALUES.as_slice()).prop_map(|text| text.as_bytes().to_vec()),
         1 => vec(any::<u8>(), 0..20),
     ];
-    (select(NAMES.as_slice()), value).prop_filter_map("not a field value", |(name, value)| {
+    (select(NAMES.as_slice()), value).prop_filter_map("invalid header value", |(name, value)| {
         Some((
             HeaderName::from_static(name),
             HeaderValue::from_bytes(&value).ok()?,
@@ -75,7 +75,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn what_is_read_names_one_host_one_framing_and_one_path(
+    fn parsed_request_has_one_host_framing_and_path(
         target in prop_oneof![2 => select(TARGETS.as_slice()).prop_map(str::to_owned), 1 => crate::adversarial_inputs::paths()],
         method in prop_oneof![4 => select(&["GET", "POST", "TRACE", "CONNECT"][..]).prop_map(str::to_owned), 1 => "[!-~]{1,8}"],
         fields in vec(field(), 0..5),

@@ -1,4 +1,4 @@
-//! Seals: what was sealed comes back, for nobody else, and not if one byte of it is another.
+//! Seals: a seal opens in its own context only, and not if a byte is changed.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl Purpose for Note {
     const NAME: &'static str = "note";
 }
 
-/// Its name begins as the other's does, so that only a length in front of it tells them apart.
+/// Its name has the other's as prefix, so only a length prefix distinguishes them.
 struct Notebook;
 impl Purpose for Notebook {
     type Payload = (String, Vec<u8>, Option<u64>);
@@ -40,7 +40,7 @@ fn seal<P: Purpose>(keys: &[[u8; 32]], [origin, issuer, client]: [&str; 3]) -> S
 
 proptest! {
     #[test]
-    fn what_was_sealed_opens_and_any_other_byte_spoils_it(
+    fn seal_opens_unless_a_byte_is_changed(
         payload in any::<(String, Vec<u8>, Option<u64>)>(),
         keys in (any::<[u8; 32]>(), any::<[u8; 32]>()),
         nonce in any::<[u8; 12]>(),
@@ -64,9 +64,9 @@ proptest! {
         }
     }
 
-    /// Also where the parts of two bindings are the same letters, cut elsewhere.
+    /// Also if the parts of two bindings have the same concatenation.
     #[test]
-    fn a_seal_opens_for_nobody_else(
+    fn seal_opens_in_its_own_context_only(
         parts in vec("[ab]{0,3}", 6), keys in (any::<[u8; 32]>(), any::<[u8; 32]>()), nonce in any::<[u8; 12]>(),
     ) {
         let payload = ("x".to_owned(), vec![1], None);
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_opens_that_was_not_sealed(text in prop_oneof![any::<String>(), "AQ[A-Za-z0-9_-]{0,200}"]) {
+    fn arbitrary_text_does_not_open(text in prop_oneof![any::<String>(), "AQ[A-Za-z0-9_-]{0,200}"]) {
         let ours = seal::<Note>(&[[7; 32]], ["https://store.example.com", "https://login.example.com", "store"]);
         prop_assert!(ours.open(&text).is_none());
     }

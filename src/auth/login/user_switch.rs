@@ -17,7 +17,7 @@ pub(in crate::auth) fn detect(
     request_cookies: &RequestCookies<'_>,
     subject: &Subject,
 ) -> bool {
-    if app.app.app_logout.is_nothing() {
+    if app.app.app_logout.is_empty() {
         return false;
     }
     let by_session =
@@ -36,7 +36,7 @@ pub(in crate::auth) fn detect(
 
 /// The cookie that remembers the user.
 pub(in crate::auth) fn remember(app: &AppAuth, subject: &Subject) -> Option<HeaderValue> {
-    if app.app.app_logout.is_nothing() {
+    if app.app.app_logout.is_empty() {
         return None;
     }
     let nonce = random::bytes().ok()?;
@@ -47,7 +47,7 @@ pub(in crate::auth) fn remember(app: &AppAuth, subject: &Subject) -> Option<Head
 
 /// The header that clears it.
 pub(in crate::auth) fn forget(app: &AppAuth) -> Option<HeaderValue> {
-    if app.app.app_logout.is_nothing() {
+    if app.app.app_logout.is_empty() {
         return None;
     }
     let names = &app.app.cookies;

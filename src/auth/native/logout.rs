@@ -46,11 +46,11 @@ impl NativeLogout {
         let app = self.context.app(app_ref.index);
         let app = app.ok_or(NativeFailure::Provider("internal_error"))?;
         let token = match request {
-            LogoutRequest::OfCookies => {
+            LogoutRequest::Cookies => {
                 let outcome = self.logout.log_out(app_ref, request_cookies).await;
                 return Ok(NativeOutcome::LoggedOut(outcome.set_cookies));
             }
-            LogoutRequest::OfToken(token) => token,
+            LogoutRequest::Token(token) => token,
         };
         match native.tokens {
             Tokens::Sealed => {

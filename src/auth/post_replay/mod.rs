@@ -330,9 +330,9 @@ impl PostReplay {
         let browser = browser.map(BrowserHash::of);
         let user = SubjectHash::of(&live.session().identity.subject);
         match post.claim(browser.as_ref(), user) {
-            PostOwnership::Good if now < post.ends_at => Ok(OwnedPost { post, sealed }),
-            PostOwnership::Good | PostOwnership::OtherBrowser => Err(PostUnavailable::Gone),
-            PostOwnership::OtherPerson => {
+            PostOwnership::Owner if now < post.ends_at => Ok(OwnedPost { post, sealed }),
+            PostOwnership::Owner | PostOwnership::OtherBrowser => Err(PostUnavailable::Gone),
+            PostOwnership::OtherUser => {
                 if self.delete(app, id, sealed).await? {
                     self.quota.free(&key);
                 }

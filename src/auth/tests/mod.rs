@@ -154,9 +154,9 @@ fn app_auth(provider: SocketAddr, options: &Options, clock: &Arc<ManualClock>) -
         },
         native: None,
         bearer: None,
-        offers: OptionalEndpoints::default(),
+        optional_endpoints: OptionalEndpoints::default(),
         app_logout: AppLogoutPolicy::default(),
-        max_kept_form: 1024,
+        max_preserved_post: 1024,
         websocket_origins: Vec::new(),
     });
     let settings = AuthSettings {

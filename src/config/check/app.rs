@@ -94,12 +94,12 @@ pub(super) fn check(
         .bearer
         .take()
         .map(|raw| bearer::check(raw, &names, &at.key("bearer")));
-    let offers = OptionalEndpoints {
+    let optional_endpoints = OptionalEndpoints {
         frontchannel_logout: raw.frontchannel_logout.unwrap_or(false),
         // Set when the providers are known.
         fusionauth_webhooks: false,
     };
-    let max_kept_form = preserve_post_max_bytes(
+    let max_preserved_post = preserve_post_max_bytes(
         raw.preserve_post_max_bytes,
         &at.key("preserve_post_max_bytes"),
     );
@@ -142,9 +142,9 @@ pub(super) fn check(
         headers,
         cookies,
         limits,
-        offers,
+        optional_endpoints,
         app_logout,
-        max_kept_form,
+        max_preserved_post,
         websocket_origins,
         native,
         bearer: bearer_policy,

@@ -39,7 +39,7 @@ pub(super) fn offer_webhooks(app: &mut AppConfig, providers: &[ProviderSettings]
         .iter()
         .find(|provider| provider.name == app.provider);
     let fusionauth = provider.and_then(|provider| provider.dialect.fusionauth());
-    app.policy.offers.fusionauth_webhooks =
+    app.policy.optional_endpoints.fusionauth_webhooks =
         fusionauth.is_some_and(|fusionauth| fusionauth.webhooks.is_some());
 }
 

@@ -8,7 +8,8 @@ use super::super::report::{Location, did_you_mean, quoted};
 use super::client::is_scope;
 use super::elements;
 use crate::identity::claims::{ClaimCondition, SCOPE};
-use crate::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule};
+use crate::policy::path_pattern::PathPattern;
+use crate::policy::rules::{Access, AccessRequirement, AuthMethods, Rule};
 use crate::types::target::{PathAmbiguities, PathAmbiguity};
 
 const METHODS: [&str; 8] = [

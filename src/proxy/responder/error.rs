@@ -127,5 +127,5 @@ pub(super) fn support_code(code: &str, request_id: RequestId) -> String {
 
 /// A link to a path of the app's origin.
 pub(super) fn href(path: &str) -> Option<Href> {
-    Href::on_our_origin(path).ok()
+    Href::parse(path).ok()
 }

@@ -14,7 +14,7 @@ use crate::proxy::request_id::RequestId;
 use crate::session::login_loop::LoginLoopCause;
 
 impl Responder {
-    /// A login that failed; another one leads to `return_to`.
+    /// The response to a failed login. Its link starts another login that leads to `return_to`.
     pub fn login_failed(
         &self,
         app: &App,
@@ -37,12 +37,12 @@ impl Responder {
         let error = ErrorResponse::new(
             status,
             failure.code(),
-            messages::of_login_failure(failure),
+            messages::login_failure_text(failure),
             Some(app),
             request_id,
         );
-        let detail = messages::detail_of_login_failure(failure, app);
-        // Only a browser is ever sent to the callback.
+        let detail = messages::login_failure_detail(failure, app);
+        // Only browsers are redirected to the callback.
         self.render(
             ClientKind::Navigation,
             &ErrorResponse {
@@ -56,14 +56,14 @@ impl Responder {
     }
 }
 
-/// Where a login that leads to `return_to` begins.
+/// The path that starts a login which leads to `return_to`.
 pub(super) fn login_path(app: &App, return_to: &ReturnTo) -> String {
     let query: String =
         url::form_urlencoded::byte_serialize(return_to.as_str().as_bytes()).collect();
     format!("{}?return_to={query}", app.endpoint_path("login"))
 }
 
-/// 502 only where the provider is to blame: codes that are none can be brought by anybody.
+/// 502 only if the provider is the cause. Anyone can send an invalid code.
 fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
     match failure {
         LoginFailure::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -82,7 +82,7 @@ fn status_of_login_failure(failure: &LoginFailure) -> StatusCode {
             | LoginLoopCause::SecureOverHttp => StatusCode::BAD_REQUEST,
             LoginLoopCause::SessionEnded | LoginLoopCause::NotAllowed => StatusCode::FORBIDDEN,
             LoginLoopCause::TooLarge
-            | LoginLoopCause::ClockOff
+            | LoginLoopCause::ClockSkew
             | LoginLoopCause::UnreadableCookie => StatusCode::INTERNAL_SERVER_ERROR,
         },
         LoginFailure::SessionRevoked => StatusCode::FORBIDDEN,

@@ -1,5 +1,5 @@
-//! Answers to native apps: at the token endpoint as RFC 6749 section 5 has them, elsewhere the same facts as JSON and
-//! problem documents. Every failure carries a stable `code` that an app can act on, and where to log in with a browser.
+//! Responses to native clients: at the token endpoint by RFC 6749 section 5, elsewhere as JSON and
+//! problem documents. Every error has a stable `code` and, where a browser login helps, its URL.
 
 use std::time::Duration;
 
@@ -22,34 +22,34 @@ use crate::proxy::request_id::RequestId;
 use crate::session::validity::NoSessionReason;
 use crate::types::body::Body;
 
-/// How long a browser remembers that a web origin may call.
+/// How long browsers cache a preflight response.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
-/// What went wrong, before it has a form.
-struct Failed<'f> {
+/// An error, independent of the endpoint.
+struct NativeError<'f> {
     status: StatusCode,
     /// `error` (RFC 6749 section 5.2).
     error: &'static str,
     code: &'static str,
     text: &'static str,
-    /// More for the app.
+    /// Additional members.
     members: Option<&'f Map<String, Value>>,
     retry_after: Option<Duration>,
     /// Whether a login in a browser would help.
-    login: bool,
-    /// Whether what was brought is a token that is none, or none any more (RFC 6750 section 3.1).
-    token_is_dead: bool,
-    /// What the next proof of possession has to carry.
+    offers_login: bool,
+    /// Whether the request's token is invalid (RFC 6750 section 3.1).
+    is_token_invalid: bool,
+    /// The nonce for the next DPoP proof.
     nonce: Option<HeaderValue>,
 }
 
 impl Responder {
-    /// What a call led to.
-    pub fn native(&self, end: NativeOutcome, code: &'static str) -> TaggedResponse {
-        match end {
+    /// The response to a successful call.
+    pub fn native(&self, outcome: NativeOutcome, code: &'static str) -> TaggedResponse {
+        match outcome {
             NativeOutcome::Tokens(tokens) => TaggedResponse {
                 code,
-                response: of_json(StatusCode::OK, &of_tokens(&tokens)),
+                response: json_response(StatusCode::OK, &token_body(&tokens)),
             },
             NativeOutcome::Cookies {
                 set_cookies,
@@ -59,7 +59,7 @@ impl Responder {
                 let body = json!({ "session_expires_in": lasts.as_secs(), "device_token": device_token.as_str() });
                 TaggedResponse {
                     code,
-                    response: of_json(StatusCode::OK, &body),
+                    response: json_response(StatusCode::OK, &body),
                 }
                 .with_cookies(set_cookies)
             }
@@ -72,7 +72,7 @@ impl Responder {
         }
     }
 
-    /// A call that led to nothing.
+    /// The response to a failed call.
     pub fn native_failed(
         &self,
         app: &App,
@@ -80,29 +80,29 @@ impl Responder {
         failure: &NativeFailure,
         request_id: RequestId,
     ) -> TaggedResponse {
-        self.tell_app(app, call, &of_failure(failure), request_id)
+        self.native_error(app, call, &failure_error(failure), request_id)
     }
 
-    /// A body that is no request.
+    /// The response to an invalid request.
     pub fn native_unreadable(
         &self,
         app: &App,
         call: NativeCall,
-        why: NativeRequestError,
+        error: NativeRequestError,
         request_id: RequestId,
     ) -> TaggedResponse {
-        self.tell_app(app, call, &of_bad_request(why), request_id)
+        self.native_error(app, call, &request_error(error), request_id)
     }
 
-    /// A body that could not be had.
+    /// The response if the body cannot be read.
     pub(in crate::proxy) fn native_without_body(
         &self,
         app: &App,
         call: NativeCall,
-        why: ReadBodyError,
+        error: ReadBodyError,
         request_id: RequestId,
     ) -> TaggedResponse {
-        let (status, code, text) = match why {
+        let (status, code, text) = match error {
             ReadBodyError::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "body_too_large",
@@ -114,17 +114,17 @@ impl Responder {
                 "The body did not arrive in time.",
             ),
         };
-        let failed = Failed {
+        let error = NativeError {
             status,
-            ..Failed::new("invalid_request", code, text)
+            ..NativeError::new("invalid_request", code, text)
         };
-        let mut answer = self.tell_app(app, call, &failed, request_id);
-        // What is left of it is not read.
-        insert(answer.response.headers_mut(), header::CONNECTION, "close");
-        answer
+        let mut response = self.native_error(app, call, &error, request_id);
+        // The rest of the body is not read.
+        insert(response.response.headers_mut(), header::CONNECTION, "close");
+        response
     }
 
-    /// That pages of `origin` may call (Fetch section 3.2.3).
+    /// The response to a preflight request of `origin` (Fetch section 3.2.3).
     pub fn preflight(&self, origin: &str, code: &'static str) -> TaggedResponse {
         let mut response = text_response(StatusCode::NO_CONTENT, "application/json", String::new());
         let headers = response.headers_mut();
@@ -143,17 +143,17 @@ impl Responder {
         TaggedResponse { code, response }.readable_by(Some(origin))
     }
 
-    fn tell_app(
+    fn native_error(
         &self,
         app: &App,
         call: NativeCall,
-        failed: &Failed<'_>,
+        error: &NativeError<'_>,
         request_id: RequestId,
     ) -> TaggedResponse {
-        let mut members = failed.members.cloned().unwrap_or_default();
-        members.insert("code".to_owned(), json!(failed.code));
+        let mut members = error.members.cloned().unwrap_or_default();
+        members.insert("code".to_owned(), json!(error.code));
         members.insert("request_id".to_owned(), json!(request_id.to_string()));
-        if failed.login {
+        if error.offers_login {
             let login = login_path(app, &ReturnTo::root());
             members.insert(
                 "login_url".to_owned(),
@@ -162,20 +162,20 @@ impl Responder {
         }
         let mut response = match call {
             NativeCall::Token => {
-                members.insert("error".to_owned(), json!(failed.error));
-                members.insert("error_description".to_owned(), json!(failed.text));
-                of_json(status_of_rfc_6749(failed), &Value::Object(members))
+                members.insert("error".to_owned(), json!(error.error));
+                members.insert("error_description".to_owned(), json!(error.text));
+                json_response(rfc_6749_status(error), &Value::Object(members))
             }
             NativeCall::Login | NativeCall::Refresh | NativeCall::Logout => {
                 members.insert("type".to_owned(), json!("about:blank"));
                 members.insert(
                     "title".to_owned(),
-                    json!(failed.status.canonical_reason().unwrap_or_default()),
+                    json!(error.status.canonical_reason().unwrap_or_default()),
                 );
-                members.insert("status".to_owned(), json!(failed.status.as_u16()));
-                members.insert("detail".to_owned(), json!(failed.text));
+                members.insert("status".to_owned(), json!(error.status.as_u16()));
+                members.insert("detail".to_owned(), json!(error.text));
                 text_response(
-                    failed.status,
+                    error.status,
                     "application/problem+json",
                     Value::Object(members).to_string(),
                 )
@@ -183,7 +183,7 @@ impl Responder {
         };
         let status = response.status();
         let headers = response.headers_mut();
-        if let Some(retry_after) = failed.retry_after {
+        if let Some(retry_after) = error.retry_after {
             insert(
                 headers,
                 header::RETRY_AFTER,
@@ -191,7 +191,7 @@ impl Responder {
             );
         }
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = match (call, failed.token_is_dead) {
+            let challenge = match (call, error.is_token_invalid) {
                 (NativeCall::Token, _) => "Basic realm=\"doorward\"",
                 (_, true) => "Bearer realm=\"doorward\", error=\"invalid_token\"",
                 (_, false) => "Bearer realm=\"doorward\"",
@@ -199,31 +199,32 @@ impl Responder {
             insert(headers, header::WWW_AUTHENTICATE, challenge);
         }
         TaggedResponse {
-            code: failed.code,
+            code: error.code,
             response,
         }
         .apply(ResponseUpdate {
-            dpop_nonce: failed.nonce.clone(),
+            dpop_nonce: error.nonce.clone(),
             ..ResponseUpdate::default()
         })
     }
 }
 
-/// Which statuses there are is said there: 400, 401 for a client, and what HTTP has for servers and limits.
-fn status_of_rfc_6749(failed: &Failed<'_>) -> StatusCode {
-    match failed.error {
+/// RFC 6749 section 5.2 allows 400, and 401 for a client. Server errors and limits use the HTTP
+/// status.
+fn rfc_6749_status(error: &NativeError<'_>) -> StatusCode {
+    match error.error {
         "invalid_client" => StatusCode::UNAUTHORIZED,
-        "slow_down" | "temporarily_unavailable" | "server_error" => failed.status,
-        _ if failed.status == StatusCode::PAYLOAD_TOO_LARGE
-            || failed.status == StatusCode::REQUEST_TIMEOUT =>
+        "slow_down" | "temporarily_unavailable" | "server_error" => error.status,
+        _ if error.status == StatusCode::PAYLOAD_TOO_LARGE
+            || error.status == StatusCode::REQUEST_TIMEOUT =>
         {
-            failed.status
+            error.status
         }
         _ => StatusCode::BAD_REQUEST,
     }
 }
 
-impl Failed<'_> {
+impl NativeError<'_> {
     const fn new(error: &'static str, code: &'static str, text: &'static str) -> Self {
         let status = StatusCode::BAD_REQUEST;
         Self {
@@ -233,27 +234,27 @@ impl Failed<'_> {
             text,
             members: None,
             retry_after: None,
-            login: false,
-            token_is_dead: false,
+            offers_login: false,
+            is_token_invalid: false,
             nonce: None,
         }
     }
 }
 
-fn of_failure(failure: &NativeFailure) -> Failed<'_> {
+fn failure_error(failure: &NativeFailure) -> NativeError<'_> {
     let code = failure.code();
     match failure {
-        NativeFailure::Throttled(_, wait) => Failed {
+        NativeFailure::Throttled(_, wait) => NativeError {
             status: StatusCode::TOO_MANY_REQUESTS,
             retry_after: Some(*wait),
-            login: true,
-            ..Failed::new(
+            offers_login: true,
+            ..NativeError::new(
                 "slow_down",
                 code,
-                "Too many logins were tried. Wait, or log in with the browser.",
+                "There were too many login attempts. Wait, or log in with the browser.",
             )
         },
-        NativeFailure::Refused(refusal) => Failed {
+        NativeFailure::Refused(refusal) => NativeError {
             status: match refusal.why {
                 WhyRefused::WrongCredentials => StatusCode::UNAUTHORIZED,
                 WhyRefused::TwoFactorRequired
@@ -266,96 +267,94 @@ fn of_failure(failure: &NativeFailure) -> Failed<'_> {
                 | WhyRefused::InteractionRequired => StatusCode::FORBIDDEN,
             },
             members: Some(&refusal.go_on_with),
-            login: true,
-            ..Failed::new("invalid_grant", code, of_refusal(refusal.why))
+            offers_login: true,
+            ..NativeError::new("invalid_grant", code, refusal_text(refusal.why))
         },
-        NativeFailure::UnknownToken => Failed {
+        NativeFailure::UnknownToken => NativeError {
             status: StatusCode::UNAUTHORIZED,
-            login: true,
-            token_is_dead: true,
-            ..Failed::new(
+            offers_login: true,
+            is_token_invalid: true,
+            ..NativeError::new(
                 "invalid_grant",
                 code,
-                "The refresh token is not one of this app. Log in again.",
+                "The refresh token does not belong to this app. Log in again.",
             )
         },
-        NativeFailure::SessionOver(why) => Failed {
+        NativeFailure::SessionOver(why) => NativeError {
             status: StatusCode::UNAUTHORIZED,
-            login: true,
-            token_is_dead: true,
-            ..Failed::new("invalid_grant", code, of_end(*why))
+            offers_login: true,
+            is_token_invalid: true,
+            ..NativeError::new("invalid_grant", code, session_end_text(*why))
         },
-        NativeFailure::Scope => Failed::new(
+        NativeFailure::Scope => NativeError::new(
             "invalid_scope",
             code,
-            "A scope was asked for that this app does not have.",
+            "The requested scope is not allowed for this app.",
         ),
         NativeFailure::Provider(_)
         | NativeFailure::TokenTooLarge(..)
-        | NativeFailure::TooLarge(_) => Failed {
+        | NativeFailure::TooLarge(_) => NativeError {
             status: StatusCode::BAD_GATEWAY,
-            ..Failed::new(
+            ..NativeError::new(
                 "server_error",
                 code,
-                "The login service gave nothing that can be used.",
+                "The response of the login service is unusable.",
             )
         },
-        NativeFailure::DpopRejection(DpopError::Unavailable(outage), _)
-        | NativeFailure::Unavailable(outage) => of_outage(*outage),
-        NativeFailure::DpopRejection(error, nonce) => Failed {
+        NativeFailure::DpopRejection(DpopError::Unavailable(unavailable), _)
+        | NativeFailure::Unavailable(unavailable) => unavailable_error(*unavailable),
+        NativeFailure::DpopRejection(error, nonce) => NativeError {
             nonce: nonce.clone(),
-            ..Failed::new(
+            ..NativeError::new(
                 if error.wants_nonce() {
                     "use_dpop_nonce"
                 } else {
                     "invalid_dpop_proof"
                 },
                 code,
-                "The device has to prove possession of its key.",
+                "A DPoP proof of the device's key is required.",
             )
         },
     }
 }
 
-fn of_outage(outage: Unavailable) -> Failed<'static> {
-    Failed {
+fn unavailable_error(unavailable: Unavailable) -> NativeError<'static> {
+    NativeError {
         status: StatusCode::SERVICE_UNAVAILABLE,
-        retry_after: Some(outage.retry_after),
-        ..Failed::new(
+        retry_after: Some(unavailable.retry_after),
+        ..NativeError::new(
             "temporarily_unavailable",
-            outage.code,
-            "The login service does not answer. Try again in a moment.",
+            unavailable.code,
+            "The login service is not available. Try again in a moment.",
         )
     }
 }
 
-const fn of_refusal(why: WhyRefused) -> &'static str {
+const fn refusal_text(why: WhyRefused) -> &'static str {
     match why {
-        WhyRefused::WrongCredentials => "The name or the password is wrong.",
+        WhyRefused::WrongCredentials => "The user name or the password is wrong.",
         WhyRefused::TwoFactorRequired => "A second factor is required. Log in with the browser.",
         WhyRefused::ChangePasswordRequired => {
-            "The password has to be changed first. Log in with the browser."
+            "The password must be changed first. Log in with the browser."
         }
         WhyRefused::VerificationRequired => {
-            "An address or number has to be verified first. Log in with the browser."
+            "An email address or phone number must be verified first. Log in with the browser."
         }
-        WhyRefused::RegistrationRequired => "The person is not registered for this app.",
+        WhyRefused::RegistrationRequired => "The user is not registered for this app.",
         WhyRefused::AccountLocked => "The account is locked.",
         WhyRefused::AccountExpired => "The account has expired.",
-        WhyRefused::LoginPrevented => "The login service does not let this person in.",
-        WhyRefused::InteractionRequired => {
-            "The person has to do something first. Log in with the browser."
-        }
+        WhyRefused::LoginPrevented => "The login service prevents this user from logging in.",
+        WhyRefused::InteractionRequired => "Further steps are required. Log in with the browser.",
     }
 }
 
-const fn of_end(why: NoSessionReason) -> &'static str {
+const fn session_end_text(why: NoSessionReason) -> &'static str {
     match why {
         NoSessionReason::RefreshTokenReused => {
-            "This refresh token was used before, so the session was ended. Log in again."
+            "The refresh token was already used, so the session was ended. Log in again."
         }
         NoSessionReason::Idle | NoSessionReason::AbsoluteTimeout | NoSessionReason::Expired => {
-            "The session is too old. Log in again."
+            "The session has expired. Log in again."
         }
         NoSessionReason::Revoked
         | NoSessionReason::RevocationsUnknown
@@ -367,45 +366,45 @@ const fn of_end(why: NoSessionReason) -> &'static str {
     }
 }
 
-fn of_bad_request(why: NativeRequestError) -> Failed<'static> {
+fn request_error(why: NativeRequestError) -> NativeError<'static> {
     let code = why.code();
     match why {
-        NativeRequestError::MediaType => Failed {
+        NativeRequestError::MediaType => NativeError {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ..Failed::new(
+            ..NativeError::new(
                 "invalid_request",
                 code,
-                "This endpoint takes another media type.",
+                "This endpoint does not support the media type.",
             )
         },
         NativeRequestError::Malformed => {
-            Failed::new("invalid_request", code, "The body cannot be read.")
+            NativeError::new("invalid_request", code, "The body is malformed.")
         }
         NativeRequestError::Missing(_) => {
-            Failed::new("invalid_request", code, "A parameter is missing.")
+            NativeError::new("invalid_request", code, "A parameter is missing.")
         }
         NativeRequestError::Repeated => {
-            Failed::new("invalid_request", code, "A parameter came twice.")
+            NativeError::new("invalid_request", code, "A parameter is repeated.")
         }
-        NativeRequestError::Unfit(_) => Failed::new(
+        NativeRequestError::Invalid(_) => NativeError::new(
             "invalid_request",
             code,
-            "A parameter is too long or has odd characters.",
+            "A parameter is too long or contains a forbidden character.",
         ),
-        NativeRequestError::GrantType => Failed::new(
+        NativeRequestError::GrantType => NativeError::new(
             "unsupported_grant_type",
             code,
             "grant_type must be password or refresh_token.",
         ),
-        NativeRequestError::Client => Failed::new(
+        NativeRequestError::Client => NativeError::new(
             "invalid_client",
             code,
-            "This app's clients are public: no secret, and client_id as configured.",
+            "The client_id is wrong, or a public client sent a secret.",
         ),
     }
 }
 
-fn of_tokens(tokens: &NativeTokens) -> Value {
+fn token_body(tokens: &NativeTokens) -> Value {
     let mut body = json!({
         "access_token": tokens.access_token.as_str(),
         "token_type": if tokens.is_bound { "DPoP" } else { "Bearer" },
@@ -426,7 +425,7 @@ fn of_tokens(tokens: &NativeTokens) -> Value {
     body
 }
 
-fn of_json(status: StatusCode, body: &Value) -> Response<Body> {
+fn json_response(status: StatusCode, body: &Value) -> Response<Body> {
     let mut response = text_response(status, "application/json", body.to_string());
     // RFC 6749 section 5.1.
     insert(

@@ -10,7 +10,7 @@ use crate::auth::logout::front_channel::{FRONT_CHANNEL, FrontchannelOutcome, NO_
 use crate::auth::logout::webhook::{WebhookError, WebhookOutcome};
 
 impl Responder {
-    /// What the provider is told about a logout token (OpenID Connect Back-Channel Logout section 2.8).
+    /// The response to a logout token (OpenID Connect Back-Channel Logout section 2.8).
     pub fn backchannel(
         &self,
         revoked: Result<(), BackchannelLogoutError>,
@@ -37,7 +37,7 @@ impl Responder {
         }
     }
 
-    /// What the frame of a front-channel logout shows: nothing, and on the provider's pages only
+    /// The empty response to a front-channel logout, which only the provider's pages may embed
     /// (OpenID Connect Front-Channel Logout section 2).
     pub fn frontchannel(&self, end: FrontchannelOutcome) -> TaggedResponse {
         let status = match end.outcome {
@@ -63,7 +63,7 @@ impl Responder {
         .with_cookies(end.set_cookies)
     }
 
-    /// What FusionAuth is told about a webhook: anything but 2xx, and it tries again.
+    /// The response to a webhook. FusionAuth retries after any status other than 2xx.
     pub fn webhook(
         &self,
         received: &Result<WebhookOutcome, WebhookError>,

@@ -14,7 +14,7 @@ use crate::policy::decide::{Reason, Refusal};
 use crate::policy::request_info::InvalidRequest;
 use crate::proxy::challenge;
 use crate::proxy::messages;
-use crate::proxy::pages::{ForbiddenPage, FormNotSentPage, FrameLoginPage, Page};
+use crate::proxy::pages::{ForbiddenPage, FrameLoginPage, Page, PostNotPreservedPage};
 use crate::proxy::request_id::RequestId;
 
 impl Responder {
@@ -73,9 +73,9 @@ impl Responder {
         let code = support_code(refusal.reason.code(), request_id);
         match refusal.reason {
             Reason::PostNotPreserved(_, error) => {
-                Some(self.pages.form_not_sent(&FormNotSentPage {
+                Some(self.pages.post_not_preserved(&PostNotPreservedPage {
                     site,
-                    because: messages::of_form_not_kept(error),
+                    because: messages::post_not_preserved_text(error),
                     login: &href(login?)?,
                     request_id: &code,
                 }))
@@ -122,7 +122,7 @@ fn of_reason(reason: Reason, app: Option<&App>, request_id: RequestId) -> ErrorR
     ErrorResponse::new(
         reason.status(),
         reason.code(),
-        messages::of_reason(reason),
+        messages::refusal_text(reason),
         app,
         request_id,
     )

@@ -17,7 +17,7 @@ use crate::proxy::request_id::RequestId;
 use crate::upstream::UpstreamError;
 
 impl Responder {
-    /// The provider or the store cannot be asked.
+    /// The response if the provider or the store is unavailable.
     pub fn unavailable(
         &self,
         info: &RequestInfo,
@@ -29,7 +29,7 @@ impl Responder {
         let error = ErrorResponse::new(
             StatusCode::SERVICE_UNAVAILABLE,
             unavailable.code,
-            messages::of_outage(),
+            messages::unavailable_text(),
             app,
             request_id,
         );
@@ -42,7 +42,7 @@ impl Responder {
         )
     }
 
-    /// Too many requests are under way, in all or at the app.
+    /// The response if the concurrency limit of the server or the app is exceeded.
     pub fn busy(
         &self,
         client_kind: ClientKind,
@@ -53,7 +53,7 @@ impl Responder {
         let error = ErrorResponse::new(
             StatusCode::SERVICE_UNAVAILABLE,
             code,
-            messages::of_busy(),
+            messages::busy_text(),
             app,
             request_id,
         );
@@ -66,7 +66,7 @@ impl Responder {
         )
     }
 
-    /// The backend gave no proper answer.
+    /// The response to a failed upstream request.
     pub fn upstream_failed(
         &self,
         info: &RequestInfo,
@@ -95,7 +95,7 @@ impl Responder {
         let error = ErrorResponse::new(
             status,
             error.code(),
-            messages::of_upstream(error),
+            messages::upstream_text(error),
             Some(app),
             request_id,
         );

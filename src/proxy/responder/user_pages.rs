@@ -11,7 +11,7 @@ use super::response::{TaggedResponse, page_response, text_response};
 use crate::identity::identity::Identity;
 use crate::identity::post_id::{PostId, REPLAY_FIELD};
 use crate::policy::app::App;
-use crate::proxy::pages::{LogoutConfirmPage, Page, SendFormPage, SignedOutPage};
+use crate::proxy::pages::{LogoutConfirmPage, Page, ReplayPostPage, SignedOutPage};
 use crate::session::preserved_post::PreservedPost;
 use crate::session::validity::LiveSession;
 use crate::types::time::Timestamp;
@@ -27,7 +27,7 @@ pub struct ReplayPrompt<'p> {
 }
 
 impl Responder {
-    /// The form that asks whether to log out.
+    /// The page that asks whether to log out.
     pub fn logout_confirm(
         &self,
         app: &App,
@@ -67,12 +67,12 @@ impl Responder {
             "post_replay_confirm",
             href(&post.target).zip(href("/")),
             |(action, home)| {
-                self.pages.replay_post(&SendFormPage {
+                self.pages.replay_post(&ReplayPostPage {
                     site: app.origin.host(),
                     user: &display_name(user),
                     target: &post.target,
                     minutes: age.as_secs() / 60,
-                    of_nobody: post.user.is_none(),
+                    is_anonymous: post.user.is_none(),
                     fields: &fields,
                     more: names.len().saturating_sub(SHOWN),
                     action: &action,
@@ -84,7 +84,7 @@ impl Responder {
         )
     }
 
-    /// What a person sees after logging out.
+    /// The page after a logout.
     pub fn signed_out(
         &self,
         app: &App,
@@ -101,7 +101,7 @@ impl Responder {
         })
     }
 
-    /// Who is signed in, and how many seconds the three clocks have left.
+    /// The session's user, and the remaining seconds of its lifetimes.
     pub fn session(
         &self,
         app: &App,
@@ -125,7 +125,8 @@ impl Responder {
         }
     }
 
-    /// Our own paths are always links; were one not, the page would still be an answer.
+    /// Renders a page. Paths of endpoints are always valid links, so the 500 response does not
+    /// occur.
     fn page_or_error<T>(
         &self,
         code: &'static str,
@@ -144,7 +145,7 @@ impl Responder {
     }
 }
 
-/// What a person is called on a page: the first of the usual claims.
+/// The user's name for a page: the first of the usual claims.
 pub(super) fn display_name(user: &Identity) -> String {
     ["name", "preferred_username", "email"]
         .iter()

@@ -16,7 +16,7 @@ async fn post_is_not_replayed_as_another_user() {
     doorward.sign_in("bob");
     let page = browser.send(form(&doorward, ORDERS).following()).await;
     assert_error_page(&page, 403, "post_of_another_user");
-    assert!(page.words().contains("another person"), "{page}");
+    assert!(page.words().contains("another user"), "{page}");
     // The post is deleted, for alice as well.
     doorward.advance_secs(31 * 60 - 1500);
     let logout = browser
@@ -49,7 +49,7 @@ async fn confirmation_shows_time_and_former_user() {
         let words = stranger.step(page.url.as_str()).await.words();
         for part in [
             ago,
-            "before anybody was signed in",
+            "before anyone was signed in",
             "only if you filled it in yourself",
         ] {
             assert!(words.contains(part), "{part}: {words}");
@@ -59,10 +59,10 @@ async fn confirmation_shows_time_and_former_user() {
         .await
         .words();
     assert!(
-        words.contains("You were no longer signed in when you sent it, less than a minute ago"),
+        words.contains("Your session had expired when you sent the form less than a minute ago"),
         "{words}"
     );
-    assert!(!words.contains("before anybody"), "{words}");
+    assert!(!words.contains("before anyone"), "{words}");
 }
 
 #[tokio::test]

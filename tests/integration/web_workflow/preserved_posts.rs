@@ -199,7 +199,7 @@ async fn cross_site_post_is_neither_preserved_nor_replayed() {
             assert!(
                 answer
                     .words()
-                    .contains("does not seem to come from a page of this site"),
+                    .contains("doesn't appear to have been submitted from this site"),
                 "{answer}"
             );
             assert!(
@@ -308,22 +308,22 @@ async fn unsuitable_post_gets_reason_for_not_being_preserved() {
     let cases = [
         (
             kind("multipart/form-data; boundary=x"),
-            "holds files or is of an unusual kind",
+            "contains files or has an unsupported format",
             "wrong_type",
         ),
         (
             kind("application/json"),
-            "holds files or is of an unusual kind",
+            "contains files or has an unsupported format",
             "wrong_type",
         ),
         (
             kind("text/plain"),
-            "holds files or is of an unusual kind",
+            "contains files or has an unsupported format",
             "wrong_type",
         ),
         (
             plain().header("Content-Encoding", "gzip"),
-            "holds files or is of an unusual kind",
+            "contains files or has an unsupported format",
             "wrong_type",
         ),
         (
@@ -331,12 +331,12 @@ async fn unsuitable_post_gets_reason_for_not_being_preserved() {
                 body: much,
                 ..plain()
             },
-            "it is too long",
+            "it is too large",
             "too_large",
         ),
         (
             form(&doorward, &format!("/orders?{}", "x".repeat(5000))),
-            "it is too long",
+            "it is too large",
             "too_large",
         ),
     ];
@@ -463,7 +463,9 @@ async fn post_to_unlinkable_target_is_not_preserved() {
     let answer = browser.send(form(&doorward, "//x/y")).await;
     assert_error_page(&answer, 401, "post_not_preserved");
     assert!(
-        answer.words().contains("its address is an unusual one"),
+        answer
+            .words()
+            .contains("its address has an unsupported format"),
         "{answer}"
     );
     metric_reaches(&doorward, &outcome("address_invalid"), 1.0).await;
@@ -483,7 +485,7 @@ async fn disabled_preservation_preserves_nothing() {
     let mut browser = idle_alice(&doorward).await;
     let answer = browser.send(form(&doorward, ORDERS)).await;
     assert_error_page(&answer, 401, "post_not_preserved");
-    assert!(!answer.words().contains("was not kept"), "{answer}");
+    assert!(!answer.words().contains("couldn't save"), "{answer}");
     load_cart(&doorward, &mut browser).await;
     let call = RequestSpec {
         body: b"doorward-form=AbCdEfGhIjKlMnOpQrSt-_".to_vec(),

@@ -1,11 +1,11 @@
-//! Whatever the provider's answer says in the callback's query, what is taken of it is fit to be used and shown.
+//! Callback query: accepted parameters are valid and safe to show.
 
 use doorward::oidc::callback::{Callback, Outcome};
 use doorward::types::oauth::Issuer;
 
 const ISSUER: &str = "https://login.example.com";
 
-/// Fails if `query` is taken for an answer that it is not.
+/// Panics if `query` is parsed as a response that it is not.
 pub(crate) fn check(query: &str) {
     let issuer = Issuer::new(ISSUER);
     let promised = Callback::parse(query, &issuer, true).is_ok();

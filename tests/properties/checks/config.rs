@@ -1,10 +1,10 @@
-//! Whatever a configuration file says, it is taken or refused in words, each problem with a line that exists.
+//! Configuration: any file is accepted, or rejected with messages whose lines exist.
 
 use std::fs;
 
 use doorward::config::{ProblemLocation, load};
 
-/// Fails if `text` as a configuration file is refused without a word, or a problem stands nowhere in it.
+/// Panics if `text` is rejected without a message, or with a line that does not exist.
 pub(crate) fn check(text: &str) {
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
     let file = folder.path().join("doorward.toml");

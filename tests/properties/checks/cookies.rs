@@ -1,10 +1,10 @@
-//! Whatever the `Cookie` fields say, reading them neither fails nor finds a cookie that is not there.
+//! Cookies: parsing any `Cookie` header neither fails nor yields a cookie that is not in it.
 
 use doorward::session::cookie::{MAX_CHUNKS, RequestCookies};
 use doorward::session::jwt::PackedJwt;
 use http::HeaderValue;
 
-/// Fails if `bytes`, one `Cookie` field a line, are read for what they are not.
+/// Panics if `bytes`, one `Cookie` header per line, are parsed wrongly.
 pub(crate) fn check(bytes: &[u8]) {
     let lines = bytes.split(|byte| *byte == b'\n');
     let fields: Vec<HeaderValue> = lines

@@ -1,5 +1,5 @@
-//! Whatever is presented as a proof of possession, what passes was made for this request and no other: the same text
-//! shows nothing for another method, address, token or time.
+//! DPoP: an accepted proof is valid for its request only, and not for another method, URL, token or
+//! time.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use doorward::oidc::install_crypto;
 use doorward::types::net::Origin;
 use doorward::types::time::Timestamp;
 
-/// The request that the proof in RFC 9449 section 7.1 was made for.
+/// The request of the example proof in RFC 9449 section 7.1.
 const NOW: Timestamp = Timestamp::from_secs(1_562_262_618);
 const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
 
-/// Fails if `text` is taken for a proof of anything else than it was made for.
+/// Panics if `text` is accepted for another request.
 pub(crate) fn check(text: &str) {
     install_crypto();
     let origin = |text| Origin::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));

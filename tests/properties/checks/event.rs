@@ -1,10 +1,10 @@
-//! Whatever a webhook's body says, what is taken of it is in it, and enough to end sessions by.
+//! Webhook events: accepted data is in the body, and sufficient to revoke sessions.
 
 use doorward::oidc::fusionauth::event::{AffectedSessions, read};
 use doorward::types::oauth::ClientId;
 use serde_json::Value;
 
-/// Fails if `body` is taken for an event that it is not.
+/// Panics if `body` is parsed as an event that it is not.
 pub(crate) fn check(body: &[u8]) {
     let Ok(Some(event)) = read(body) else { return };
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -41,7 +41,7 @@ pub(crate) fn check(body: &[u8]) {
             assert!(is_revocation && said["applicationId"] == id.as_str());
             assert!(
                 said["userId"].is_null() && said["user"]["id"].is_null(),
-                "a person is meant, not everybody"
+                "the event must name a user"
             );
         }
     }

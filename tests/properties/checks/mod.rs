@@ -1,5 +1,5 @@
-//! What must hold of any input at all, one file for each public entrance: generated tests, the corpus and the fuzz
-//! targets all ask the same.
+//! Properties of arbitrary input, one file for each public entry point, shared by generated tests,
+//! the corpus and the fuzz targets.
 
 pub(crate) mod callback;
 pub(crate) mod config;

@@ -1,5 +1,5 @@
-//! Whatever is taken for a return target, a browser stays on the app's origin and off Doorward's own pages: judged by
-//! the URL standard's parser, which is how browsers read a `Location`.
+//! Return targets: an accepted target stays on the app's origin and is not an endpoint, by the URL
+//! Standard's parser, which browsers use for `Location`.
 
 use doorward::identity::return_to::{MAX_RETURN_TO, ReturnTo};
 use doorward::types::target::Target;
@@ -9,12 +9,12 @@ use url::Url;
 const PREFIX: &str = "/.doorward";
 const ORIGIN: &str = "https://store.example.com";
 
-/// Fails if `text` is taken and leads anywhere but to a page of the app.
+/// Panics if `text` is accepted and does not lead to a page of the app.
 pub(crate) fn check(text: &str) {
     let Some(to) = ReturnTo::parse(text, PREFIX) else {
         return;
     };
-    assert_eq!(to.as_str(), text, "what was taken is what is kept");
+    assert_eq!(to.as_str(), text, "the target must be unchanged");
     assert!(
         text.len() <= MAX_RETURN_TO && HeaderValue::from_str(text).is_ok(),
         "{text:?} cannot be a Location"

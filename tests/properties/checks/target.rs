@@ -1,15 +1,17 @@
-//! Whatever a backend makes of the path that is sent to it, the rules saw it: several hundred backends' readings of
-//! one path, each a sequence of steps that some real server takes, against the access that the rules gave.
+//! Path confusion: the rules match every path that a backend may read. Each of several hundred
+//! simulated backends applies a sequence of steps that some real server takes to the forwarded
+//! path, and the result is compared with the rules' decision.
 
 use doorward::identity::claims::ClaimCondition;
-use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, PathPattern, Rule, Rules};
+use doorward::policy::path_pattern::PathPattern;
+use doorward::policy::rules::{Access, AccessRequirement, AuthMethods, Rule, Rules};
 use doorward::types::target::{PathAmbiguities, Target};
 use http::Method;
 
-/// What the rules protect; everything else is everyone's, so that any path read apart would be let through.
+/// The protected path. All others are public, so a path that is read differently would be public.
 const PROTECTED: &[u8] = b"admin";
 
-/// How one imaginary backend reads a path.
+/// How a simulated backend reads a path.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     strips_parameters_first: bool,
@@ -22,7 +24,7 @@ struct Reading {
     resolves_dots: bool,
 }
 
-/// Fails if `path` is let through by a rule that is not the one a backend would need.
+/// Panics if `path` is allowed by a rule other than the one that the backend's path needs.
 pub(crate) fn check(path: &str) {
     let Ok(target) = Target::parse(path, None) else {
         return;
@@ -31,12 +33,12 @@ pub(crate) fn check(path: &str) {
     assert_eq!(
         again.as_ref(),
         Ok(&target),
-        "canonical form is not a fixed point: {path:?}"
+        "the canonical form must be a fixed point: {path:?}"
     );
     let is_open = rules(false).requirement(&Method::GET, &target).access == Access::Public;
     assert!(
         !is_open || target.ambiguities() == PathAmbiguities::NONE,
-        "an oddity without the strictest access: {path:?}"
+        "an ambiguity requires the strictest access: {path:?}"
     );
     check_in_any_case(&target);
     if !is_open {
@@ -53,7 +55,7 @@ pub(crate) fn check(path: &str) {
     }
 }
 
-/// Where the operator says that the app does not tell cases apart, its idea of a case may be any.
+/// If the app ignores case, it may use any definition of case.
 fn check_in_any_case(target: &Target) {
     let read = decoded(target.path().as_bytes());
     let read = String::from_utf8_lossy(&read);
@@ -180,7 +182,7 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Two-byte UTF-8 of what has one byte, as decoders once took it that only shift and mask.
+/// Encodes ASCII as two bytes of UTF-8, which old decoders accept.
 fn with_overlong_forms(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = path;

@@ -1,0 +1,361 @@
+//! Path patterns of access rules.
+
+use std::borrow::Cow;
+
+use crate::types::target::{TargetError, canonical_path};
+
+/// A path pattern. `*` matches any characters within a segment, `**` any number of whole segments
+/// including none, and everything else matches itself. A single trailing slash is ignored, because
+/// most apps ignore it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    text: String,
+    segments: Vec<Segment>,
+    /// The same, case-folded.
+    folded: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    /// `**`.
+    AnyNumber,
+    /// The literal pieces around each `*` of one segment.
+    Pieces(Vec<String>),
+}
+
+/// Why a pattern is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// It does not start with `/`.
+    #[error("a path pattern starts with `/`")]
+    Relative,
+    /// `**` is not a whole segment.
+    #[error("`**` must be a whole segment, as in `/assets/**`")]
+    PartialDoubleStar,
+    /// No request path that reaches the rules can match it.
+    #[error("no request path can match this: {0}")]
+    Unmatchable(TargetError),
+    /// It contains an ambiguity. Targets with one get the combination of all requirements and match
+    /// no single rule.
+    #[error("a path pattern has no `//`, `;`, and none of %2F, %3B, %25, %3F, %23")]
+    Ambiguous,
+}
+
+impl PathPattern {
+    /// Parses a pattern. Characters outside ASCII need not be escaped.
+    ///
+    /// # Errors
+    /// [`PatternError`]: it is invalid or can never match.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if !text.starts_with('/') {
+            return Err(PatternError::Relative);
+        }
+        let escaped = escape_non_ascii(text);
+        let (canonical, ambiguities) =
+            canonical_path(&escaped).map_err(PatternError::Unmatchable)?;
+        if !ambiguities.is_empty() {
+            return Err(PatternError::Ambiguous);
+        }
+        let segments = segments_of(&canonical)
+            .map(Segment::parse)
+            .collect::<Result<Vec<_>, _>>()?;
+        let folded = segments.iter().map(Segment::fold_case).collect();
+        Ok(Self {
+            text: text.to_owned(),
+            segments,
+            folded,
+        })
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it matches every path.
+    pub fn matches_everything(&self) -> bool {
+        matches!(self.segments.as_slice(), [Segment::AnyNumber])
+    }
+
+    /// Whether `path`, in canonical form, matches.
+    pub fn matches(&self, path: &str, case_insensitive: bool) -> bool {
+        let path = comparable(path, case_insensitive);
+        self.matches_segments(&segments_of(&path).collect::<Vec<_>>(), case_insensitive)
+    }
+
+    pub(super) fn matches_segments(&self, path: &[&str], case_insensitive: bool) -> bool {
+        matches_all(
+            if case_insensitive {
+                &self.folded
+            } else {
+                &self.segments
+            },
+            path,
+        )
+    }
+}
+
+/// A path in the form that patterns are compared with.
+pub(super) fn comparable(path: &str, case_insensitive: bool) -> Cow<'_, str> {
+    let path = decode_delimiters(path);
+    if case_insensitive {
+        fold_case(&path).into()
+    } else {
+        path
+    }
+}
+
+/// The segments between slashes, without the empty ones before the first and after a trailing
+/// slash.
+pub(super) fn segments_of(path: &str) -> impl Iterator<Item = &str> {
+    let inner = path.strip_prefix('/').unwrap_or(path);
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    inner.split('/').filter(move |_| !inner.is_empty())
+}
+
+/// Decodes sub-delimiters, `:`, `@` and brackets. Most backends decode them, so `%40` must match a
+/// pattern with `@` and the other way round. Only the compared form is decoded, not the forwarded
+/// path.
+fn decode_delimiters(text: &str) -> Cow<'_, str> {
+    const DELIMITERS: [(&str, &str); 14] = [
+        ("%21", "!"),
+        ("%24", "$"),
+        ("%26", "&"),
+        ("%27", "'"),
+        ("%28", "("),
+        ("%29", ")"),
+        ("%2A", "*"),
+        ("%2B", "+"),
+        ("%2C", ","),
+        ("%3A", ":"),
+        ("%3D", "="),
+        ("%40", "@"),
+        ("%5B", "["),
+        ("%5D", "]"),
+    ];
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let decoded = DELIMITERS
+        .iter()
+        .fold(text.to_owned(), |text, (escape, plain)| {
+            text.replace(escape, plain)
+        });
+    Cow::Owned(decoded)
+}
+
+/// Folds case, also of percent-encoded letters outside ASCII. Converts to upper case and back,
+/// since apps do either and some letters become equal only that way: U+017F is `S` in upper case,
+/// U+212A is `k` in lower case.
+fn fold_case(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, escaped)) = rest.split_once('%') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let byte = escaped
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let decoded = byte.filter(|byte| !byte.is_ascii()).zip(escaped.get(2..));
+        let (byte, after) = decoded.unwrap_or((b'%', escaped));
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    let upper = String::from_utf8_lossy(&bytes).to_uppercase();
+    upper.chars().flat_map(char::to_lowercase).collect()
+}
+
+fn escape_non_ascii(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() && character != ' ' {
+            escaped.push(character);
+            continue;
+        }
+        let mut buffer = [0; 4];
+        for byte in character.encode_utf8(&mut buffer).bytes() {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, PatternError> {
+        if text == "**" {
+            return Ok(Self::AnyNumber);
+        }
+        if text.contains("**") {
+            return Err(PatternError::PartialDoubleStar);
+        }
+        Ok(Self::Pieces(
+            text.split('*')
+                .map(|piece| decode_delimiters(piece).into_owned())
+                .collect(),
+        ))
+    }
+
+    fn fold_case(&self) -> Self {
+        match self {
+            Self::AnyNumber => Self::AnyNumber,
+            Self::Pieces(pieces) => {
+                Self::Pieces(pieces.iter().map(|piece| fold_case(piece)).collect())
+            }
+        }
+    }
+}
+
+/// Matches in time linear in `path` for each `**`: after a mismatch only the last `**` takes
+/// another segment.
+fn matches_all(pattern: &[Segment], path: &[&str]) -> bool {
+    let (mut at_pattern, mut at_path) = (0, 0);
+    let mut fallback: Option<(usize, usize)> = None;
+    while at_path < path.len() {
+        match (pattern.get(at_pattern), path.get(at_path)) {
+            (Some(Segment::AnyNumber), _) => {
+                fallback = Some((at_pattern, at_path));
+                at_pattern += 1;
+                continue;
+            }
+            (Some(Segment::Pieces(pieces)), Some(segment)) if matches_pieces(pieces, segment) => {
+                at_pattern += 1;
+                at_path += 1;
+                continue;
+            }
+            (Some(Segment::Pieces(_)) | None, _) => {}
+        }
+        let Some((star, taken)) = fallback else {
+            return false;
+        };
+        fallback = Some((star, taken + 1));
+        at_pattern = star + 1;
+        at_path = taken + 1;
+    }
+    pattern
+        .iter()
+        .skip(at_pattern)
+        .all(|segment| *segment == Segment::AnyNumber)
+}
+
+fn matches_pieces(pieces: &[String], text: &str) -> bool {
+    let Some((first, rest)) = pieces.split_first() else {
+        return false;
+    };
+    let Some((last, middle)) = rest.split_last() else {
+        return first == text;
+    };
+    let fits = |start: usize, end: usize, piece: &str| {
+        text.get(start..end).is_some_and(|part| part == piece)
+    };
+    let Some(end) = text.len().checked_sub(last.len()) else {
+        return false;
+    };
+    if first.len() > end || !fits(0, first.len(), first) || !fits(end, text.len(), last) {
+        return false;
+    }
+    let mut at = first.len();
+    for piece in middle {
+        let found = (at..=end.saturating_sub(piece.len()))
+            .find(|start| fits(*start, start + piece.len(), piece));
+        match found {
+            Some(start) if start + piece.len() <= end => at = start + piece.len(),
+            Some(_) | None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::target::Target;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        PathPattern::parse(pattern).unwrap().matches(path, false)
+    }
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        let cases = [
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/admin", "/admin", true),
+            ("/admin", "/admin/", true),
+            ("/admin/", "/admin", true),
+            ("/admin", "/admins", false),
+            ("/admin", "/admin/x", false),
+            ("/admin/**", "/admin", true),
+            ("/admin/**", "/admin/", true),
+            ("/admin/**", "/admin/a/b", true),
+            ("/admin/**", "/administrator", false),
+            ("/**", "/", true),
+            ("/**", "/a/b/c", true),
+            ("/**/edit", "/edit", true),
+            ("/**/edit", "/a/b/edit", true),
+            ("/**/edit", "/a/b/edit/c", false),
+            ("/a/**/b/**/c", "/a/x/b/y/b/c", true),
+            ("/a/**/b/**/c", "/a/x/y/c", false),
+            ("/*/b", "/a/b", true),
+            ("/*/b", "/a/c/b", false),
+            ("/*.css", "/site.css", true),
+            ("/*.css", "/site.css.map", false),
+            ("/a*b*c", "/aXbYc", true),
+            ("/a*b*c", "/abc", true),
+            ("/a*b*c", "/ac", false),
+            ("/a*a", "/a", false),
+            ("/f.o", "/fxo", false),
+            ("/caf\u{e9}", "/caf%C3%A9", true),
+            ("/%61", "/a", true),
+            ("/a b", "/a%20b", true),
+            ("/@admin/**", "/%40admin/x", true),
+            ("/%40admin", "/@admin", true),
+            ("/v1/orders:purge", "/v1/orders%3Apurge", true),
+            ("/a,b(c)", "/a%2Cb%28c%29", true),
+            ("/a[1]", "/a%5B1%5D", true),
+            ("/a%2Ab", "/a*b", true),
+            ("/a%2Ab", "/axb", false),
+            ("/a+b", "/a%20b", false),
+        ];
+        for (pattern, path, expected) in cases {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn case_insensitive_match_covers_non_ascii_letters() {
+        let cases = [
+            ("/caf\u{e9}/**", "/CAF%C3%89/x", true),
+            ("/CAF\u{c9}", "/caf%c3%a9", true),
+            ("/users/**", "/u%C5%BFers/x", true),
+            ("/kiosk", "/%E2%84%AAiosk", true),
+            ("/\u{434}*", "/%D0%94%D0%B0", true),
+            ("/\u{3c3}*", "/%CE%A3", true),
+            ("/a%20b@c", "/A%20B%40C", true),
+            ("/caf\u{e9}", "/cafe", false),
+        ];
+        for (pattern, path, expected) in cases {
+            let target = Target::parse(path, None).unwrap();
+            let parsed = PathPattern::parse(pattern).unwrap();
+            assert_eq!(
+                parsed.matches(target.path(), true),
+                expected,
+                "{pattern} {path}"
+            );
+        }
+        assert!(!matches("/caf\u{e9}", "/CAF%C3%89"));
+    }
+
+    #[test]
+    fn invalid_patterns_have_distinct_errors() {
+        assert_eq!(PathPattern::parse("admin"), Err(PatternError::Relative));
+        assert_eq!(
+            PathPattern::parse("/a**"),
+            Err(PatternError::PartialDoubleStar)
+        );
+        assert_eq!(
+            PathPattern::parse("/a/../b"),
+            Err(PatternError::Unmatchable(TargetError::DotSegment))
+        );
+        assert_eq!(PathPattern::parse("/a//b"), Err(PatternError::Ambiguous));
+    }
+}
